@@ -1,0 +1,47 @@
+package store
+
+import (
+	"strings"
+	"unicode/utf8"
+
+	"golang.org/x/text/cases"
+	"golang.org/x/text/unicode/norm"
+)
+
+// Fold returns s as it is compared without regard to case: two texts that
+// differ only in letter case, in any script, or in how their accents are
+// encoded, fold to the same bytes (Unicode's canonical caseless matching).
+// Folding again changes nothing.
+//
+// Both engines compare text that Fold made, byte by byte, and never fold
+// themselves: that is why they agree. What Fold answers is stored, so another
+// answer (newer Unicode tables, say) needs a migration that folds anew.
+func Fold(s string) string {
+	if isASCII(s) {
+		return strings.ToLower(s)
+	}
+	return norm.NFC.String(strings.Map(foldCherokee, cases.Fold().String(norm.NFD.String(s))))
+}
+
+// foldCherokee finishes what cases.Fold does to Cherokee, the one script that
+// folds to its capitals: cases.Fold swaps the two cases there, so that a text
+// folded twice would be another than one folded once.
+func foldCherokee(r rune) rune {
+	switch {
+	case 'ꭰ' <= r && r <= 'ꮿ':
+		return r - 'ꭰ' + 'Ꭰ'
+	case 'ᏸ' <= r && r <= 'ᏽ':
+		return r - 'ᏸ' + 'Ᏸ'
+	}
+	return r
+}
+
+// isASCII reports whether s, usually all of a note, can be folded the cheap way.
+func isASCII(s string) bool {
+	for i := range len(s) {
+		if s[i] >= utf8.RuneSelf {
+			return false
+		}
+	}
+	return true
+}

@@ -1,0 +1,105 @@
+package store_test
+
+import (
+	"strings"
+	"testing"
+	"unicode"
+	"unicode/utf8"
+
+	"golang.org/x/text/cases"
+	"golang.org/x/text/unicode/norm"
+	"pgregory.net/rapid"
+
+	"notesd/store"
+)
+
+func TestFold(t *testing.T) {
+	for _, test := range []struct{ name, in, want string }{
+		{"empty", "", ""},
+		{"ASCII", "Hello, WORLD 42 [`{", "hello, world 42 [`{"},
+		{"Latin", "ÄÖÜ Éclair", "äöü éclair"},
+		{"sharp s is two letters", "STRASSE straße STRAẞE", "strasse strasse strasse"},
+		{"Greek with its final sigma", "ΌΔΟΣ ὀδός", "όδοσ ὀδόσ"},
+		{"Cyrillic", "ПРИВЕТ Привет", "привет привет"},
+		{"Cherokee folds up", "ꭰ", "Ꭰ"},
+		{"Turkish dotted capital", "İ", "i\u0307"},
+		{"ligature", "ﬃ", "ffi"},
+		{"decomposed accents are composed", "E\u0301", "é"},
+		{"marks in another order", "q\u0307\u0323", "q\u0323\u0307"},
+		{"iota below, whose folding moves a mark", "\u1fb3\u0301 \u0391\u0345\u0301", "\u03ac\u03b9 \u03ac\u03b9"},
+		{"kelvin sign", "K", "k"},
+		{"no case at all", "日本語 🎉 אבג", "日本語 🎉 אבג"},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			if got := store.Fold(test.in); got != test.want {
+				t.Errorf("Fold(%q) = %q, want %q", test.in, got, test.want)
+			}
+		})
+	}
+}
+
+// TestFoldEveryRune: upper case, lower case and title case of every character
+// fold alike, and what was folded stays as it is.
+func TestFoldEveryRune(t *testing.T) {
+	for r := rune(0); r <= unicode.MaxRune; r++ {
+		if !utf8.ValidRune(r) {
+			continue
+		}
+		folded := store.Fold(string(r))
+		if again := store.Fold(folded); again != folded {
+			t.Errorf("Fold(Fold(%U)) = %+q, want %+q", r, again, folded)
+		}
+		for simple := unicode.SimpleFold(r); simple != r; simple = unicode.SimpleFold(simple) {
+			if got := store.Fold(string(simple)); got != folded {
+				t.Errorf("Fold(%U) = %+q, Fold(%U) = %+q, want the same", simple, got, r, folded)
+			}
+		}
+	}
+}
+
+// TestFoldCheapWay: text without accents folds the same as through the tables.
+func TestFoldCheapWay(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		s := rapid.StringMatching(`[\x00-\x7f]{0,40}`).Draw(t, "s")
+		if got, want := store.Fold(s), norm.NFC.String(cases.Fold().String(s)); got != want {
+			t.Errorf("Fold(%q) = %q, want %q", s, got, want)
+		}
+	})
+}
+
+func TestFoldProperties(t *testing.T) {
+	// Characters whose folding grows, shrinks, decomposes or reorders, beside any other.
+	awkward := rapid.SampledFrom([]rune("aAäÄßẞﬃıİςΣ\u0345\u0301\u0323\u0307ᾳΐᾼ각ᆨКꭰK"))
+	text := rapid.StringOf(rapid.OneOf(awkward, rapid.Rune()))
+	rapid.Check(t, func(t *rapid.T) {
+		s := text.Draw(t, "s")
+		folded := store.Fold(s)
+		if got := store.Fold(folded); got != folded {
+			t.Errorf("Fold(Fold(%+q)) = %+q, want %+q", s, got, folded)
+		}
+		if got := store.Fold(norm.NFD.String(s)); got != folded {
+			t.Errorf("Fold(NFD(%+q)) = %+q, want %+q", s, got, folded)
+		}
+		if !utf8.ValidString(folded) {
+			t.Errorf("Fold(%+q) = %+q, want valid UTF-8", s, folded)
+		}
+		if n := strings.Count(folded, "\x00"); n > strings.Count(s, "\x00") {
+			t.Errorf("Fold(%+q) = %+q, want no NUL of its own", s, folded)
+		}
+	})
+}
+
+func BenchmarkFold(b *testing.B) {
+	for _, text := range []struct{ name, s string }{
+		{"ascii", strings.Repeat("The quick brown fox. ", 50_000)},
+		{"german", strings.Repeat("Über den Straßen läuft ein Fuchs. ", 30_000)},
+		{"japanese", strings.Repeat("すばしっこい茶色の狐。", 30_000)},
+	} {
+		b.Run(text.name, func(b *testing.B) {
+			b.SetBytes(int64(len(text.s)))
+			for b.Loop() {
+				store.Fold(text.s)
+			}
+		})
+	}
+}
