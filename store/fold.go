@@ -20,7 +20,20 @@ func Fold(s string) string {
 	if isASCII(s) {
 		return strings.ToLower(s)
 	}
-	return norm.NFC.String(strings.Map(foldCherokee, cases.Fold().String(norm.NFD.String(s))))
+	// Unicode's definition begins with NFD. It matters to the iota below only,
+	// whose folding is a letter that marks don't move across. For all other
+	// text NFC does as well, and nearly all text is in NFC: a pass that copies nothing.
+	form := norm.NFC
+	if mayHaveIotaBelow(s) {
+		form = norm.NFD
+	}
+	return norm.NFC.String(strings.Map(foldCherokee, cases.Fold().String(form.String(s))))
+}
+
+// mayHaveIotaBelow reports whether s holds U+0345 or a character of the block
+// U+1F80 to U+1FFF, where the letters made with it are.
+func mayHaveIotaBelow(s string) bool {
+	return strings.Contains(s, "\u0345") || strings.Contains(s, "\xe1\xbe") || strings.Contains(s, "\xe1\xbf")
 }
 
 // foldCherokee finishes what cases.Fold does to Cherokee, the one script that

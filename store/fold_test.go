@@ -89,6 +89,22 @@ func TestFoldProperties(t *testing.T) {
 	})
 }
 
+// TestFoldDefinition: Fold's short cuts end where Unicode's definition does
+// (D145, composed at the end). Cherokee is not asked: see foldCherokee.
+func TestFoldDefinition(t *testing.T) {
+	accented := rapid.SampledFrom([]rune("aEıİςΑᾳᾼ\u1ffc\u1f71\u0345\u0301\u0323\u0307\u0327각ᆨ"))
+	text := rapid.StringOf(rapid.OneOf(accented, rapid.Rune().Filter(func(r rune) bool {
+		return !unicode.Is(unicode.Cherokee, r)
+	})))
+	rapid.Check(t, func(t *rapid.T) {
+		s := text.Draw(t, "s")
+		want := norm.NFC.String(cases.Fold().String(norm.NFD.String(s)))
+		if got := store.Fold(s); got != want {
+			t.Errorf("Fold(%+q) = %+q, want %+q", s, got, want)
+		}
+	})
+}
+
 func BenchmarkFold(b *testing.B) {
 	for _, text := range []struct{ name, s string }{
 		{"ascii", strings.Repeat("The quick brown fox. ", 50_000)},
