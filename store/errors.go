@@ -1,0 +1,168 @@
+package store
+
+import (
+	"context"
+	"database/sql"
+	"database/sql/driver"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"strings"
+	"syscall"
+
+	"github.com/jackc/pgx/v5/pgconn"
+	"gorm.io/gorm"
+)
+
+// What a method's error may be, besides the context's. The texts are for logs;
+// what a client reads is the server's to say.
+var (
+	ErrNotFound    = errors.New("not found")
+	ErrDuplicate   = errors.New("exists already")
+	ErrChanged     = errors.New("has changed meanwhile")
+	ErrIdempotency = errors.New("idempotency key used with another body")
+	ErrQuota       = errors.New("quota exceeded")
+	ErrLocked      = errors.New("account locked")
+	ErrOwnerGone   = errors.New("owner is gone")
+
+	// ErrUnavailable: the database cannot serve now but may later. It is
+	// starting, stopping, gone, full or read-only; the cause is wrapped.
+	ErrUnavailable = errors.New("database unavailable")
+
+	// ErrSchema: this binary and the schema do not fit, and waiting won't help.
+	ErrSchema = errors.New("schema does not fit this binary")
+)
+
+// translate puts an error of gorm or a driver into our words. What it does not
+// know comes back as it is.
+func translate(err error) error {
+	switch {
+	case err == nil:
+		return nil
+	case errors.Is(err, gorm.ErrRecordNotFound), errors.Is(err, sql.ErrNoRows):
+		return ErrNotFound
+	case errors.Is(err, gorm.ErrDuplicatedKey):
+		return ErrDuplicate
+	case errors.Is(err, gorm.ErrForeignKeyViolated):
+		return ErrOwnerGone
+	case errors.Is(err, ErrUnavailable):
+		return err
+	}
+	if e, ok := errors.AsType[*pgconn.PgError](err); ok {
+		return translatePostgres(e)
+	}
+	if e, ok := errors.AsType[sqliteError](err); ok {
+		return translateSQLite(e)
+	}
+	return translateConn(err)
+}
+
+// translatePostgres reads the SQLSTATE: its first two characters are the class.
+func translatePostgres(e *pgconn.PgError) error {
+	switch e.Code {
+	case "23505": // unique_violation
+		return ErrDuplicate
+	case "23503": // foreign_key_violation
+		return ErrOwnerGone
+	case "25006", // read_only_sql_transaction: a standby, or default_transaction_read_only
+		"3D000",          // invalid_catalog_name: no such database
+		"40001", "40P01": // serialization_failure, deadlock_detected: tried again already
+		return unavailable(e)
+	}
+	switch e.Code[:min(2, len(e.Code))] {
+	case "08", // connection exception
+		"28", // invalid authorization
+		"53", // insufficient resources: too many connections, disk full, out of memory
+		"57", // operator intervention: shutting down, starting, cancelled
+		"58": // system error: input and output
+		return unavailable(e)
+	}
+	return e
+}
+
+// SQLite's result codes that are not our mistake; the rest of a code's bits
+// only say more closely where.
+const (
+	sqliteBusy      = 5
+	sqliteReadOnly  = 8
+	sqliteInterrupt = 9
+	sqliteIOError   = 10
+	sqliteFull      = 13
+	sqliteCantOpen  = 14
+	sqliteNotADB    = 26
+
+	sqliteForeignKey = 787
+	sqlitePrimaryKey = 1555
+	sqliteUnique     = 2067
+)
+
+// sqliteError is the driver's error.
+type sqliteError interface {
+	error
+	Code() int
+}
+
+func translateSQLite(e sqliteError) error {
+	switch e.Code() {
+	case sqliteUnique, sqlitePrimaryKey:
+		return ErrDuplicate
+	case sqliteForeignKey:
+		return ErrOwnerGone
+	}
+	switch e.Code() & 0xff {
+	case sqliteInterrupt: // only an ended context interrupts
+		return fmt.Errorf("%w: %w", context.Canceled, e)
+	case sqliteFull:
+		return unavailable(fmt.Errorf("disk full: %w", e))
+	case sqliteReadOnly:
+		return unavailable(fmt.Errorf("data directory is read-only: %w", e))
+	case sqliteBusy, sqliteIOError, sqliteCantOpen:
+		return unavailable(e)
+	}
+	return e
+}
+
+// translateConn knows the ways in which a connection is lost or not made.
+func translateConn(err error) error {
+	if _, ok := errors.AsType[*pgconn.ConnectError](err); ok && !errors.Is(err, context.Canceled) {
+		return unavailable(err) // a deadline in it is the dialler's own
+	}
+	if errors.Is(err, context.Canceled) || errors.Is(err, context.DeadlineExceeded) {
+		return err
+	}
+	if _, ok := errors.AsType[*net.OpError](err); ok {
+		return unavailable(err)
+	}
+	lost := []error{
+		driver.ErrBadConn, sql.ErrConnDone, pgconn.ErrConnClosed, net.ErrClosed,
+		io.EOF, io.ErrUnexpectedEOF, syscall.ECONNRESET, syscall.EPIPE,
+	}
+	for _, target := range lost {
+		if errors.Is(err, target) {
+			return unavailable(err)
+		}
+	}
+	if strings.HasSuffix(err.Error(), "sql: database is closed") { // database/sql keeps this one to itself
+		return unavailable(err)
+	}
+	return err
+}
+
+func unavailable(cause error) error { return fmt.Errorf("%w: %w", ErrUnavailable, cause) }
+
+// brokenUp reports whether PostgreSQL ended a transaction in favour of
+// another, so that it may be run again.
+func brokenUp(err error) bool {
+	e, ok := errors.AsType[*pgconn.PgError](err)
+	return ok && (e.Code == "40001" || e.Code == "40P01")
+}
+
+// noSuchTable reports whether a query failed because the schema is not there.
+func noSuchTable(err error) bool {
+	if e, ok := errors.AsType[*pgconn.PgError](err); ok {
+		return e.Code == "42P01" // undefined_table
+	}
+	e, ok := errors.AsType[sqliteError](err)
+	return ok && strings.Contains(e.Error(), "no such table")
+}

@@ -1,0 +1,161 @@
+package store
+
+import (
+	"cmp"
+	"context"
+	"database/sql"
+	"embed"
+	"errors"
+	"fmt"
+	"io/fs"
+	"log/slog"
+	"time"
+
+	"github.com/jackc/pgx/v5/pgconn"
+	"github.com/pressly/goose/v3"
+	"github.com/pressly/goose/v3/lock"
+)
+
+//go:embed migrations
+var migrations embed.FS
+
+const (
+	// binary is what a schema's min_binary is compared with. It grows by one
+	// with every release that an older one's schema change must wait for.
+	binary = 1
+
+	// needsSchema is the oldest schema this binary can work with.
+	needsSchema = 1
+)
+
+// The lease under which PostgreSQL is migrated: a killed process stands in the
+// way for leaseTime at most, a living one renews it every leaseRenewal.
+const (
+	leaseTime    = 10 * time.Second
+	leaseRenewal = 2 * time.Second
+	leasePoll    = 200 * time.Millisecond
+	leasePolls   = 5 * 60 * 5 // five minutes of them: another's migration may be long
+)
+
+// migrator brings a database's schema up to date.
+type migrator struct {
+	dialect goose.Dialect
+	dir     string // of the migrations
+	log     *slog.Logger
+	// open returns the connections to migrate with and a function that gives
+	// them back: goose wants several, and none of the requests'.
+	open func() (*sql.DB, func() error)
+}
+
+// Migrate brings the schema up to date and returns once it fits. It is safe to
+// call from several processes at once, and while others serve. ErrSchema: the
+// schema is too new for this binary.
+func (s *Store) Migrate(ctx context.Context) error {
+	return translate(s.migrator.run(ctx))
+}
+
+// SchemaVersion returns the number of the newest migration that the database has.
+func (s *Store) SchemaVersion(ctx context.Context) (int64, error) {
+	if err := s.state.err(); err != nil {
+		return 0, err
+	}
+	found, err := readSchema(ctx, pool(s.reads))
+	return found.version, translate(cmp.Or(err, found.fits()))
+}
+
+func (m migrator) run(ctx context.Context) (err error) {
+	db, done := m.open()
+	defer func() { err = errors.Join(err, done()) }()
+	provider, err := m.provider(db)
+	if err != nil {
+		return err
+	}
+	sources := provider.ListSources()
+	newest := sources[len(sources)-1].Version
+
+	found, err := readSchema(ctx, db)
+	if err != nil {
+		return err
+	}
+	if found.version >= newest || found.minBinary > binary {
+		return found.fits()
+	}
+	began := time.Now()
+	results, err := provider.Up(ctx)
+	if err != nil {
+		return fmt.Errorf("migrate: %w", err)
+	}
+	if len(results) > 0 {
+		m.log.Info("schema migrated", "version", newest, "migrations", len(results), "took", time.Since(began))
+	}
+	if found, err = readSchema(ctx, db); err != nil {
+		return err
+	}
+	return found.fits()
+}
+
+func (m migrator) provider(db *sql.DB) (*goose.Provider, error) {
+	files, err := fs.Sub(migrations, m.dir)
+	if err != nil {
+		return nil, err
+	}
+	options := []goose.ProviderOption{goose.WithSlog(m.log), goose.WithDisableGlobalRegistry(true)}
+	if m.dialect == goose.DialectPostgres {
+		lease, err := lock.NewPostgresTableLocker(
+			lock.WithTableLeaseDuration(leaseTime),
+			lock.WithTableHeartbeatInterval(leaseRenewal),
+			lock.WithTableLockTimeout(leasePoll, leasePolls),
+			lock.WithTableUnlockTimeout(leasePoll, uint64(leaseTime/leasePoll)),
+			lock.WithTableRetryPolicy(leaseHeld),
+			lock.WithTableLogger(m.log),
+		)
+		if err != nil {
+			return nil, err
+		}
+		options = append(options, goose.WithLocker(lease))
+	} // SQLite: the data directory's lock is the lock
+	return goose.NewProvider(m.dialect, db, files, options...)
+}
+
+// leaseHeld reports whether err only says that another process is migrating.
+// Everything else is tried again from the start.
+func leaseHeld(err error) bool {
+	if _, ok := errors.AsType[*pgconn.PgError](err); ok {
+		return false
+	}
+	return !errors.Is(translate(err), ErrUnavailable)
+}
+
+// schema is what a database says of its own.
+type schema struct {
+	version   int64 // the newest migration it has; 0: empty
+	minBinary int64 // the oldest binary it serves
+}
+
+// readSchema reads it. Of an empty database it is zero.
+func readSchema(ctx context.Context, db *sql.DB) (schema, error) {
+	var found schema
+	err := db.QueryRowContext(ctx, `SELECT min_binary, (SELECT max(version_id) FROM goose_db_version WHERE is_applied)
+		FROM schema_info`).Scan(&found.minBinary, &found.version)
+	if noSuchTable(err) {
+		return schema{}, nil
+	}
+	if err != nil {
+		return schema{}, fmt.Errorf("read schema version: %w", err)
+	}
+	return found, nil
+}
+
+// fits returns ErrSchema unless this binary can serve the schema. A newer one
+// is welcome as long as it says so: two neighbouring binaries serve it side by
+// side.
+func (f schema) fits() error {
+	switch {
+	case f.minBinary > binary:
+		return fmt.Errorf("%w: schema %d serves binaries from %d on and this one is %d, use a newer notesd",
+			ErrSchema, f.version, f.minBinary, binary)
+	case f.version < needsSchema:
+		return fmt.Errorf("%w: schema %d is older than %d, which this binary needs", ErrSchema, f.version, needsSchema)
+	}
+	return nil
+}

@@ -1,0 +1,129 @@
+package store
+
+import (
+	"context"
+	"database/sql"
+	"errors"
+	"fmt"
+	"net/url"
+	"os"
+	"path/filepath"
+	"strings"
+
+	"github.com/glebarez/sqlite"
+	"github.com/pressly/goose/v3"
+	"gorm.io/gorm"
+)
+
+// openSQLite opens the file at cfg.URL, made if need be, for this process
+// alone: one connection writes, cfg.MaxConns read beside it.
+func openSQLite(ctx context.Context, cfg Config) (_ *Store, err error) {
+	path, err := sqlitePath(cfg.URL)
+	if err != nil {
+		return nil, err
+	}
+	s := &Store{log: cfg.Log, turn: make(chan struct{}, 1)}
+	s.state.begin()
+	defer func() {
+		if err != nil {
+			err = errors.Join(err, s.Close())
+		}
+	}()
+	lock, err := claimFile(path)
+	if err != nil {
+		return nil, err
+	}
+	s.onClose(lock.release)
+	s.writes, err = s.openSQLitePool(path, 1, "journal_mode(WAL)", "synchronous(FULL)", "foreign_keys(1)")
+	if err != nil {
+		return nil, fmt.Errorf("open SQLite file %s: %w", path, err)
+	}
+	s.migrator = migrator{dialect: goose.DialectSQLite3, dir: "migrations/sqlite", log: cfg.Log,
+		open: func() (*sql.DB, func() error) { return pool(s.writes), func() error { return nil } }}
+	if err := s.Migrate(ctx); err != nil {
+		return nil, fmt.Errorf("open SQLite file %s: %w", path, err)
+	}
+	s.reads, err = s.openSQLitePool(path, cfg.MaxConns, "query_only(1)")
+	if err != nil {
+		return nil, fmt.Errorf("open SQLite file %s: %w", path, err)
+	}
+	s.state.settle(nil)
+	return s, nil
+}
+
+// sqlitePath reads the path out of what may be a path or a URL.
+func sqlitePath(name string) (string, error) {
+	path := name
+	for _, scheme := range []string{"sqlite:", "file:"} {
+		rest, ok := strings.CutPrefix(name, scheme)
+		if !ok {
+			continue
+		}
+		decoded, err := url.PathUnescape(strings.TrimPrefix(rest, "//"))
+		if err != nil || strings.Contains(rest, "?") {
+			return "", fmt.Errorf("%s is not a path to a SQLite file: parameters are not taken, a %% is written %%25", name)
+		}
+		path = decoded
+	}
+	switch {
+	case path == "", strings.HasSuffix(path, string(filepath.Separator)):
+		return "", fmt.Errorf("%q names no SQLite file", name)
+	case strings.Contains(path, ":memory:"):
+		return "", errors.New("a SQLite database in memory is not supported: name a file")
+	case strings.Contains(path, "://"):
+		scheme, _, _ := strings.Cut(path, "://") // the rest may hold a password
+		return "", fmt.Errorf("no database is known under %s://: it is postgres:// or a path to a SQLite file", scheme)
+	}
+	return filepath.Abs(path)
+}
+
+// claimFile locks the file's directory and makes both unless they are there.
+// What it makes only the owner can read.
+func claimFile(path string) (*dirLock, error) {
+	dir := filepath.Dir(path)
+	if err := os.MkdirAll(dir, 0o700); err != nil {
+		return nil, fmt.Errorf("data directory %s can't be made: %w", dir, err)
+	}
+	lock, err := lockDir(dir)
+	if err != nil {
+		return nil, err
+	}
+	if err := hideFromOthers(path); err != nil {
+		return nil, errors.Join(fmt.Errorf("database file can't be used: %w", err), lock.release())
+	}
+	return lock, nil
+}
+
+// hideFromOthers makes the file unless it is there, and takes the rights that
+// strangers have to it. SQLite gives the files beside it the same mode.
+func hideFromOthers(path string) error {
+	f, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE, 0o600)
+	if err != nil {
+		return err
+	}
+	info, err := f.Stat()
+	if err == nil && info.Mode()&0o007 != 0 {
+		err = f.Chmod(info.Mode().Perm() &^ 0o007)
+	}
+	return errors.Join(err, f.Close())
+}
+
+// openSQLitePool opens up to conns connections, each with the pragmas: those of
+// an Exec would reach one connection only.
+func (s *Store) openSQLitePool(path string, conns int, pragmas ...string) (*gorm.DB, error) {
+	params := url.Values{"_txlock": {"immediate"}, "_pragma": append([]string{"busy_timeout(5000)"}, pragmas...)}
+	dsn := url.URL{Scheme: "file", Path: path, RawQuery: params.Encode()}
+	db, err := sql.Open(sqlite.DriverName, dsn.String())
+	if err != nil {
+		return nil, err
+	}
+	s.onClose(db.Close)
+	db.SetMaxOpenConns(conns)
+	db.SetMaxIdleConns(conns)
+	db.SetConnMaxLifetime(connLifetime)
+	g, err := gorm.Open(sqlite.Dialector{Conn: db}, gormConfig())
+	if e, ok := errors.AsType[sqliteError](err); ok && e.Code()&0xff == sqliteNotADB {
+		return nil, fmt.Errorf("not a SQLite database: %w", err)
+	}
+	return g, translate(err)
+}

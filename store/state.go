@@ -1,0 +1,58 @@
+package store
+
+import (
+	"context"
+	"fmt"
+	"sync"
+)
+
+// state is whether the store may be used yet, and if not, why.
+type state struct {
+	mu      sync.RWMutex
+	why     error         // nil: ready
+	settled chan struct{} // closed once the store is ready or never will be
+	final   bool
+}
+
+// begin makes a state that is not ready.
+func (s *state) begin() {
+	s.settled = make(chan struct{})
+	s.why = fmt.Errorf("%w: not connected yet", ErrUnavailable)
+}
+
+// err is nil when the store is ready, else why it is not.
+func (s *state) err() error {
+	s.mu.RLock()
+	defer s.mu.RUnlock()
+	return s.why
+}
+
+// set notes why the store is not ready, for as long as that may change.
+func (s *state) set(why error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.why = why
+}
+
+// settle ends the start: with nil the store is ready, with an error it never
+// will be.
+func (s *state) settle(why error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.why = why
+	if !s.final {
+		s.final = true
+		close(s.settled)
+	}
+}
+
+// wait returns once the start has ended, or with the reason why it has not
+// when ctx ends.
+func (s *state) wait(ctx context.Context) error {
+	select {
+	case <-s.settled:
+		return s.err()
+	case <-ctx.Done():
+		return fmt.Errorf("%w: %w", ctx.Err(), s.err())
+	}
+}

@@ -1,0 +1,215 @@
+// Package store keeps people, their sessions and their notes in one database:
+// PostgreSQL, or a SQLite file that one process owns. It knows no HTTP.
+//
+// Its promises: a method that returns nil has its change on disk; a method that
+// returns an error has changed nothing; another person's note looks like none;
+// and both engines give the same answers. An error is one of errors.go's, or
+// the context's, or a defect.
+package store
+
+import (
+	"cmp"
+	"context"
+	"database/sql"
+	"errors"
+	"fmt"
+	"log/slog"
+	"slices"
+	"time"
+
+	"github.com/google/uuid"
+	"gorm.io/gorm"
+	"gorm.io/gorm/logger"
+)
+
+// Config says which database to open and how much of it to use.
+type Config struct {
+	URL      string       // postgres://…, or a SQLite file's path (sqlite: or file: before it is allowed)
+	MaxConns int          // connections at most; on SQLite those that read. 0: 4
+	Log      *slog.Logger // nil: slog.Default()
+}
+
+const defaultMaxConns = 4
+
+// connLifetime bounds how long a connection is kept: a moved database is
+// found, and what a connection has piled up is let go.
+const connLifetime = 30 * time.Minute
+
+// A Store is one open database. Its methods are safe for concurrent use.
+type Store struct {
+	log      *slog.Logger
+	postgres bool // the engine, where the SQL must differ
+	reads    *gorm.DB
+	writes   *gorm.DB // the same pool as reads on PostgreSQL, the one writer on SQLite
+	migrator migrator
+
+	// turn is the right to write to SQLite: a channel serves its waiters in
+	// order, and the writer's sql.DB, which serves them at random, never sees
+	// a second one. Nil on PostgreSQL.
+	turn chan struct{}
+
+	state  state
+	closer []func() error // what Close does, last first
+}
+
+// Open opens the database that cfg names.
+//
+// A SQLite file is created, locked and migrated before Open returns, and what
+// stands in the way is an error. For PostgreSQL Open only reads the URL: the
+// server may come later. Until it has been reached and its schema fits, every
+// method returns ErrUnavailable at once and Ready says why; the attempts end
+// with Close or ctx.
+func Open(ctx context.Context, cfg Config) (*Store, error) {
+	cfg.MaxConns = cmp.Or(cfg.MaxConns, defaultMaxConns)
+	cfg.Log = cmp.Or(cfg.Log, slog.Default())
+	if isPostgres(cfg.URL) {
+		return openPostgres(ctx, cfg)
+	}
+	return openSQLite(ctx, cfg)
+}
+
+// Engine names the database, for people to read.
+func (s *Store) Engine() string {
+	if s.postgres {
+		return "PostgreSQL"
+	}
+	return "SQLite"
+}
+
+// Stats returns the figures of the connection pools by name: "database" on
+// PostgreSQL, "reader" and "writer" on SQLite.
+func (s *Store) Stats() map[string]sql.DBStats {
+	if s.postgres {
+		return map[string]sql.DBStats{"database": pool(s.reads).Stats()}
+	}
+	return map[string]sql.DBStats{"reader": pool(s.reads).Stats(), "writer": pool(s.writes).Stats()}
+}
+
+// Ready returns nil when the database answers and its schema fits, else why not.
+func (s *Store) Ready(ctx context.Context) error {
+	_, err := s.SchemaVersion(ctx)
+	return err
+}
+
+// WaitReady returns nil once the store can be used, ErrSchema if it never will
+// be, and when ctx ends first ctx's error with the reason.
+func (s *Store) WaitReady(ctx context.Context) error { return s.state.wait(ctx) }
+
+// Close ends the connections once their statements have ended, and releases
+// the data directory. Methods called later return ErrUnavailable.
+func (s *Store) Close() error {
+	s.state.settle(fmt.Errorf("%w: closed", ErrUnavailable))
+	if s.turn != nil { // the last write ends first
+		s.turn <- struct{}{}
+		defer func() { <-s.turn }()
+	}
+	var errs []error
+	for _, undo := range slices.Backward(s.closer) {
+		errs = append(errs, undo())
+	}
+	s.closer = nil
+	return errors.Join(errs...)
+}
+
+func (s *Store) onClose(undo func() error) { s.closer = append(s.closer, undo) }
+
+// reader is a session of reading queries that end with ctx. Before the store
+// is ready its Error is set and no query runs; Row then returns nil, so read
+// with Scan, Take, Find or Rows.
+func (s *Store) reader(ctx context.Context) *gorm.DB {
+	db := s.reads.WithContext(ctx)
+	if err := s.state.err(); err != nil {
+		_ = db.AddError(err)
+	}
+	return db
+}
+
+// write runs fn in one transaction and commits what it did; an error or panic
+// of fn takes it back. fn may run twice: a transaction that PostgreSQL chose
+// to break up is tried again. On SQLite it waits for its turn, in order,
+// until ctx ends. The error is fn's, in our words.
+func (s *Store) write(ctx context.Context, fn func(tx *gorm.DB) error) error {
+	if err := s.state.err(); err != nil {
+		return err
+	}
+	const attempts = 3
+	var err error
+	for range attempts {
+		if s.postgres {
+			err = transaction(s.writes.WithContext(ctx), fn)
+		} else {
+			err = s.writeInTurn(ctx, fn)
+		}
+		if !brokenUp(err) {
+			break
+		}
+	}
+	if err != nil && ctx.Err() != nil {
+		return ctx.Err() // whatever the driver called it
+	}
+	return translate(err)
+}
+
+// writeInTurn runs a transaction on the one SQLite writer. It does not hand
+// ctx to the driver: a statement interrupted halfway may end the transaction
+// or hit the next one's. A transaction is short; one that is no longer wanted
+// is taken back at its end.
+func (s *Store) writeInTurn(ctx context.Context, fn func(tx *gorm.DB) error) error {
+	select {
+	case s.turn <- struct{}{}:
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+	defer func() { <-s.turn }()
+	return transaction(s.writes.WithContext(context.WithoutCancel(ctx)), func(tx *gorm.DB) error {
+		if err := fn(tx); err != nil {
+			return err
+		}
+		return ctx.Err()
+	})
+}
+
+// transaction runs fn between BEGIN and COMMIT, or ROLLBACK if fn fails, panics
+// or ends its goroutine.
+func transaction(db *gorm.DB, fn func(tx *gorm.DB) error) error {
+	tx := db.Begin()
+	if tx.Error != nil {
+		return tx.Error
+	}
+	over := false
+	defer func() {
+		if !over {
+			tx.Rollback()
+		}
+	}()
+	if err := fn(tx); err != nil {
+		return err
+	}
+	over = true
+	return tx.Commit().Error
+}
+
+// now is the time that the tables hold: Unix milliseconds.
+func (s *Store) now() int64 { return time.Now().UnixMilli() }
+
+// fromMillis is a table's time as the methods return it.
+func fromMillis(ms int64) time.Time { return time.UnixMilli(ms).UTC() }
+
+// newID makes an identifier; later ones sort after earlier ones.
+func newID() string { return uuid.Must(uuid.NewV7()).String() }
+
+// gormConfig is the same for both engines. gorm's own log stays silent: every
+// error is returned, and the caller's request makes the one log line.
+func gormConfig() *gorm.Config {
+	return &gorm.Config{
+		TranslateError:         true,
+		QueryFields:            true, // a column that a newer binary adds must not break our prepared statements
+		SkipDefaultTransaction: true,
+		DisableAutomaticPing:   true,
+		NowFunc:                func() time.Time { return time.Now().UTC().Truncate(time.Millisecond) },
+		Logger:                 logger.Discard,
+	}
+}
+
+// pool is the connections under db.
+func pool(db *gorm.DB) *sql.DB { return db.ConnPool.(*sql.DB) }
