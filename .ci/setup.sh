@@ -1,0 +1,42 @@
+#!/usr/bin/env bash
+# What the tests need beside Go: PostgreSQL's and Redis's servers, a C compiler for the race detector, make. What is
+# missing is installed on Debian and its like, as root or with sudo; elsewhere it is named. No service needs to run:
+# the tests start their own.
+set -euo pipefail
+
+has_postgres() { command -v initdb >/dev/null || compgen -G '/usr/lib/postgresql/*/bin/initdb' >/dev/null; }
+has_redis() { command -v redis-server >/dev/null; }
+has_c() { command -v gcc >/dev/null && gcc -E -include stdlib.h -x c /dev/null >/dev/null 2>&1; }
+
+missing() { # the Debian packages for what is not there
+	has_postgres || echo postgresql
+	has_redis || echo redis-server
+	has_c || printf '%s\n' gcc libc6-dev
+	command -v make >/dev/null || echo make
+}
+
+fail() {
+	printf 'setup: %s\n' "$@" >&2
+	exit 1
+}
+
+command -v go >/dev/null || fail 'Go 1.26 or newer is missing: https://go.dev/dl'
+mapfile -t packages < <(missing)
+[[ ${#packages[@]} -gt 0 ]] || exit 0
+
+install=(apt-get install -y --no-install-recommends "${packages[@]}")
+if ! command -v apt-get >/dev/null; then
+	fail "the tests need what Debian calls: ${packages[*]}" 'install their like here, with initdb, redis-server and gcc on the PATH'
+elif [[ $(id -u) -eq 0 ]]; then
+	as_root=()
+elif command -v sudo >/dev/null && { [[ -t 0 ]] || sudo -n true 2>/dev/null; }; then
+	as_root=(sudo)
+else
+	fail "the tests need: ${packages[*]}" "install them, as root: ${install[*]}"
+fi
+
+echo "setup: installing ${packages[*]}"
+"${as_root[@]}" apt-get update -qq
+"${as_root[@]}" env DEBIAN_FRONTEND=noninteractive "${install[@]}"
+mapfile -t packages < <(missing)
+[[ ${#packages[@]} -eq 0 ]] || fail "still missing after the installation: ${packages[*]}"

@@ -1,0 +1,83 @@
+# Everything one does here. `make` alone lists it.
+
+SHELL := bash
+.DEFAULT_GOAL := help
+
+# Production's settings: env/production.env with values of your own. Git ignores the default name.
+ENV_FILE ?= env/production.local.env
+VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo development)
+export VERSION
+export DOCKER_BUILDKIT := 1
+
+production := APP_ENV=production deploy/with-env $(ENV_FILE)
+compose-prod := docker compose --env-file $(ENV_FILE) -f compose.prod.yaml
+
+##@ Development
+.PHONY: dev dev-cluster
+dev: ## run from source on one core: http://localhost:3001, data in ./data
+	CLUSTER_MODE=false go run .
+
+dev-cluster: ## run from source on all cores
+	CLUSTER_MODE=true go run .
+
+##@ Production on this machine
+.PHONY: build start start-cluster
+build: ## the static binary ./notesd
+	CGO_ENABLED=0 go build -trimpath -ldflags "-s -w -X main.version=$(VERSION)" -o notesd .
+
+start: build $(ENV_FILE) ## run the binary on one core, with the settings in ENV_FILE
+	$(production) env CLUSTER_MODE=false ./notesd
+
+start-cluster: build $(ENV_FILE) ## run the binary on all cores, with the settings in ENV_FILE
+	$(production) env CLUSTER_MODE=true ./notesd
+
+##@ Docker, development (compose.yaml)
+.PHONY: docker-build docker-up docker-down docker-logs
+docker-build: ## the image `notesd`
+	docker build --build-arg GOPROXY --build-arg VERSION --tag notesd .
+
+docker-up: docker-build ## notesd, PostgreSQL and Redis, healthy: http://localhost:3001
+	docker compose up --detach --wait
+
+docker-down: ## stop and remove them; their data stays
+	docker compose down
+
+docker-logs: ## follow their logs
+	docker compose logs --follow --tail 100
+
+##@ Docker, production (compose.prod.yaml)
+.PHONY: docker-prod-build docker-prod-up docker-prod-down docker-prod-logs
+docker-prod-build: docker-build ## the same image
+
+docker-prod-up: $(ENV_FILE) docker-prod-build ## Caddy, notesd, PostgreSQL and Redis, healthy: https://SITE_ADDRESS
+	$(compose-prod) up --detach --wait
+
+docker-prod-down: $(ENV_FILE) ## stop and remove them; their data stays
+	$(compose-prod) down
+
+docker-prod-logs: $(ENV_FILE) ## follow their logs
+	$(compose-prod) logs --follow --tail 100
+
+##@ Quality
+.PHONY: test check bench
+test: ## every test, with the race detector, on PostgreSQL, SQLite and Redis of its own
+	.ci/setup.sh
+	go test -race -timeout 20m ./...
+
+check: ## gofmt, vet, go fix, staticcheck
+	@unformatted=$$(gofmt -l .); test -z "$$unformatted" || { echo "not gofmt-ed: $$unformatted" >&2; exit 1; }
+	go vet ./...
+	go fix -diff ./...
+	go tool staticcheck ./...
+
+bench: ## every benchmark
+	go test -run '^$$' -bench . -benchmem ./...
+
+.PHONY: help
+help: ## this list
+	@awk -F ':.*## ' '/^##@/ { print "\n" substr($$0, 5) } /^[a-z-]+:.*## / { printf "  %-18s %s\n", $$1, $$2 }' Makefile
+
+$(ENV_FILE):
+	@echo "There is no $@. Copy env/production.env to it, chmod 600 it and set every value in it," >&2
+	@echo "or run ./quick-start.sh production-single, which makes one with new secrets." >&2
+	@exit 1
