@@ -1,0 +1,58 @@
+package store
+
+import (
+	"slices"
+	"sync"
+
+	"gorm.io/gorm"
+)
+
+// Query is one statement that a method sent to the database.
+type Query struct {
+	SQL  string
+	Args []any
+}
+
+// A Tape holds the statements of a store since it was last rewound.
+type Tape struct {
+	mu      sync.Mutex
+	queries []Query
+}
+
+// Record begins to record what s sends, apart from BEGIN and COMMIT.
+func Record(s *Store) *Tape {
+	tape := new(Tape)
+	for _, db := range slices.Compact([]*gorm.DB{s.reads, s.writes}) {
+		calls := db.Callback()
+		for _, register := range []func(string, func(*gorm.DB)) error{
+			calls.Create().Register, calls.Query().Register, calls.Update().Register,
+			calls.Delete().Register, calls.Row().Register, calls.Raw().Register,
+		} {
+			if err := register("tape", tape.add); err != nil {
+				panic(err)
+			}
+		}
+	}
+	return tape
+}
+
+func (t *Tape) add(db *gorm.DB) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.queries = append(t.queries, Query{db.Statement.SQL.String(), slices.Clone(db.Statement.Vars)})
+}
+
+// Rewind returns what was recorded and begins anew.
+func (t *Tape) Rewind() []Query {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	queries := t.queries
+	t.queries = nil
+	return queries
+}
+
+// DB is the pool that s reads from.
+func (s *Store) DB() *gorm.DB { return s.reads }
+
+// WriterDB is the pool that s writes to.
+func (s *Store) WriterDB() *gorm.DB { return s.writes }

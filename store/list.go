@@ -1,0 +1,227 @@
+package store
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"slices"
+	"strings"
+)
+
+// A Sort is what orders notes that are equally favourite and pinned.
+type Sort uint8
+
+const (
+	ByUpdated Sort = iota
+	ByCreated
+	ByTitle // without regard to case, else by code point
+)
+
+// column is what a Sort compares.
+func (s Sort) column() string {
+	return [...]string{ByUpdated: "updated_at", ByCreated: "created_at", ByTitle: "title_folded"}[s]
+}
+
+// A ListQuery says which of a person's notes to list, and in which order:
+// favourites first, pinned ones next (but not in the trash), then by Sort,
+// newest or last title first unless Ascending, then by id in the same direction.
+type ListQuery struct {
+	Search    string   // only notes with this text in title or content, without regard to case; "": all
+	Tags      []string // only notes with one of these tags, exactly; none: all
+	Archived  bool     // these notes, or those that are not archived; ignored in the trash
+	Trashed   bool     // the trash, or what is not in it
+	Sort      Sort
+	Ascending bool
+	Limit     int       // notes at most; 0: all
+	After     *Position // only what follows this place; nil: from the first
+}
+
+// A Position is a note's place in the order of a ListQuery: a page ended there.
+type Position struct {
+	Favorite, Pinned bool
+	Time             int64  // what ByUpdated or ByCreated compared: Unix milliseconds
+	Title            string // what ByTitle compared: the folded title
+	ID               string
+}
+
+// A Ref points to a note in a list.
+type Ref struct {
+	Key      int64
+	Bytes    int64    // of title, content and tags: what fetching it will cost
+	Position Position // in lists with a limit
+}
+
+// NoteRefs lists owner's notes without reading them.
+func (s *Store) NoteRefs(ctx context.Context, owner string, q ListQuery) ([]Ref, error) {
+	sql, args := s.listSQL(owner, q)
+	rows, err := s.reader(ctx).Raw(sql, args...).Rows()
+	if err != nil {
+		return nil, fmt.Errorf("list notes: %w", translate(err))
+	}
+	defer rows.Close()
+	var refs []Ref
+	for rows.Next() {
+		var ref Ref
+		if err := rows.Scan(ref.fields(q)...); err != nil {
+			return nil, fmt.Errorf("list notes: %w", translate(err))
+		}
+		refs = append(refs, ref)
+	}
+	if err := rows.Err(); err != nil {
+		return nil, fmt.Errorf("list notes: %w", translate(err))
+	}
+	return refs, nil
+}
+
+// NotesByRef reads the notes that refs point to, in their order. Those deleted
+// meanwhile are left out; those changed meanwhile are as they are now.
+func (s *Store) NotesByRef(ctx context.Context, owner string, refs []Ref) ([]Note, error) {
+	if len(refs) == 0 {
+		return nil, nil
+	}
+	keys := make([]int64, len(refs))
+	for i, ref := range refs {
+		keys[i] = ref.Key
+	}
+	var rows []noteRow
+	err := s.reader(ctx).Raw(`SELECT `+s.noteColumns()+` FROM notes WHERE key IN `+s.oneOf("bigint")+` AND user_id = ?`,
+		toJSON(keys), owner).Scan(&rows).Error
+	if err != nil {
+		return nil, fmt.Errorf("read %d notes: %w", len(refs), translate(err))
+	}
+	byKey := make(map[int64]*noteRow, len(rows))
+	for i := range rows {
+		byKey[rows[i].Key] = &rows[i]
+	}
+	notes := make([]Note, 0, len(rows))
+	for _, key := range keys {
+		if row, found := byKey[key]; found {
+			notes = append(notes, row.note())
+		}
+	}
+	return notes, nil
+}
+
+// listSQL is the query for q's refs, with what Ref.fields reads.
+func (s *Store) listSQL(owner string, q ListQuery) (string, []any) {
+	columns := "key, bytes"
+	if q.Limit > 0 {
+		columns += ", is_favorite, is_pinned, id, " + q.Sort.column()
+	}
+	conditions, args := s.conditions(owner, q)
+	sql := "SELECT " + columns + " FROM notes WHERE " + strings.Join(conditions, " AND ") + " ORDER BY " + q.order()
+	if q.Limit > 0 {
+		sql += " LIMIT ?"
+		args = append(args, q.Limit)
+	}
+	return sql, args
+}
+
+// fields are the places for the columns of listSQL.
+func (r *Ref) fields(q ListQuery) []any {
+	fields := []any{&r.Key, &r.Bytes}
+	if q.Limit > 0 {
+		fields = append(fields, &r.Position.Favorite, &r.Position.Pinned, &r.Position.ID)
+		if q.Sort == ByTitle {
+			return append(fields, &r.Position.Title)
+		}
+		return append(fields, &r.Position.Time)
+	}
+	return fields
+}
+
+// conditions are what every note of q fulfils. The first of them are words for
+// word those of the indexes notes_list and notes_trash.
+func (s *Store) conditions(owner string, q ListQuery) (conditions []string, args []any) {
+	add := func(condition string, values ...any) {
+		conditions = append(conditions, condition)
+		args = append(args, values...)
+	}
+	add("user_id = ?", owner)
+	if q.Trashed {
+		add("is_trashed")
+	} else {
+		add("NOT is_trashed")
+		add("is_archived = ?", q.Archived)
+	}
+	if q.After != nil {
+		condition, values := q.after()
+		add(condition, values...)
+	}
+	if len(q.Tags) > 0 {
+		add("EXISTS (SELECT 1 FROM note_tags WHERE note_key = notes.key AND tag IN "+s.oneOf("text")+")", toJSON(q.Tags))
+	}
+	if q.Search != "" {
+		needle := Fold(q.Search)
+		add(s.contains("title_folded", "(SELECT content_folded FROM note_search WHERE note_key = notes.key)"), needle, needle)
+	}
+	return conditions, args
+}
+
+// order is what follows ORDER BY.
+func (q ListQuery) order() string {
+	direction := " DESC"
+	if q.Ascending {
+		direction = " ASC"
+	}
+	order := q.Sort.column() + direction + ", id" + direction
+	if q.Trashed {
+		return order
+	}
+	return "is_favorite DESC, is_pinned DESC, " + order
+}
+
+// after is true of the notes that follow q.After in q's order. One comparison of
+// rows is one walk of an index, so the default order, which has one, makes one.
+func (q ListQuery) after() (condition string, values []any) {
+	place := []any{q.After.Time, q.After.ID}
+	if q.Sort == ByTitle {
+		place[0] = q.After.Title
+	}
+	column := q.Sort.column()
+	flags := []any{q.After.Favorite, q.After.Pinned}
+	switch {
+	case q.Trashed && q.Ascending:
+		return "(" + column + ", id) > (?, ?)", place
+	case q.Trashed:
+		return "(" + column + ", id) < (?, ?)", place
+	case q.Ascending:
+		return "((is_favorite, is_pinned) < (?, ?) OR (is_favorite, is_pinned) = (?, ?) AND (" + column + ", id) > (?, ?))",
+			slices.Concat(flags, flags, place)
+	default:
+		return "(is_favorite, is_pinned, " + column + ", id) < (?, ?, ?, ?)", slices.Concat(flags, place)
+	}
+}
+
+// contains is true of notes that hold a text, given once for each place: a
+// search for its bytes, so that % and _ are letters like others. Where the
+// title has it the content is not read.
+func (s *Store) contains(places ...string) string {
+	find := "instr"
+	if s.postgres {
+		find = "strpos"
+	}
+	var found []string
+	for _, place := range places {
+		found = append(found, find+"("+place+", ?) > 0")
+	}
+	return "(" + strings.Join(found, " OR ") + ")"
+}
+
+// oneOf follows IN: the elements, of a type, of a JSON array that is one
+// argument, however many they are.
+func (s *Store) oneOf(elementType string) string {
+	if s.postgres {
+		return "(SELECT json_array_elements_text(?::json)::" + elementType + ")"
+	}
+	return "(SELECT value FROM json_each(?))"
+}
+
+// toJSON is values as an argument for oneOf.
+func toJSON[T int64 | string](values []T) string {
+	text, err := json.Marshal(values)
+	if err != nil {
+		panic(err) // numbers and strings can always be written
+	}
+	return string(text)
+}
