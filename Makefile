@@ -25,10 +25,10 @@ dev-cluster: ## run from source on all cores
 build: ## the static binary ./notesd
 	CGO_ENABLED=0 go build -trimpath -ldflags "-s -w -X main.version=$(VERSION)" -o notesd .
 
-start: build $(ENV_FILE) ## run the binary on one core, with the settings in ENV_FILE
+start: $(ENV_FILE) build ## run the binary on one core, with the settings in ENV_FILE
 	$(production) env CLUSTER_MODE=false ./notesd
 
-start-cluster: build $(ENV_FILE) ## run the binary on all cores, with the settings in ENV_FILE
+start-cluster: $(ENV_FILE) build ## run the binary on all cores, with the settings in ENV_FILE
 	$(production) env CLUSTER_MODE=true ./notesd
 
 ##@ Docker, development (compose.yaml)
@@ -66,7 +66,7 @@ test: ## every test, with the race detector, on PostgreSQL, SQLite and Redis of 
 
 check: ## gofmt, vet, go fix, staticcheck
 	@unformatted=$$(gofmt -l .); test -z "$$unformatted" || { echo "not gofmt-ed: $$unformatted" >&2; exit 1; }
-	go vet ./...
+	go vet ./... && go vet -tags faults ./...
 	go fix -diff ./...
 	go tool staticcheck ./...
 

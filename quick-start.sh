@@ -61,7 +61,7 @@ ask() {
 	menu
 	while read -r -p $'\nChoice [1-7]: ' choice; do
 		target=$(target "$choice") && return
-		printf 'There is no choice "%s".' "$choice"
+		printf 'There is no choice "%s".\n' "$choice"
 	done
 	printf '\n'
 	fail 'no choice made. Without a terminal, give it as an argument: ./quick-start.sh docker-production'

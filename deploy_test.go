@@ -1,0 +1,344 @@
+package main
+
+import (
+	"io/fs"
+	"maps"
+	"net/netip"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+)
+
+func readText(t *testing.T, file string) string {
+	t.Helper()
+	text, err := os.ReadFile(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return string(text)
+}
+
+// submatches returns the first group of every match, sorted, each once.
+func submatches(pattern, text string) []string {
+	var found []string
+	for _, m := range regexp.MustCompile(pattern).FindAllStringSubmatch(text, -1) {
+		found = append(found, m[1])
+	}
+	slices.Sort(found)
+	return slices.Compact(found)
+}
+
+// services splits a compose file into the text of each of its services, without comments.
+func services(t *testing.T, file string) map[string]string {
+	t.Helper()
+	text := regexp.MustCompile(`(?m)(^|\s)#.*$`).ReplaceAllString(readText(t, file), "")
+	_, text, _ = strings.Cut(text, "\nservices:\n")
+	text = regexp.MustCompile(`(?m)^\S`).Split(text, 2)[0]
+	found := map[string]string{}
+	name := ""
+	for line := range strings.Lines(text) {
+		if m := regexp.MustCompile(`^  (\w+):\s*$`).FindStringSubmatch(line); m != nil {
+			name = m[1]
+			continue
+		}
+		found[name] += line
+	}
+	if len(found) < 3 {
+		t.Fatalf("%s: found only the services %v", file, slices.Collect(maps.Keys(found)))
+	}
+	return found
+}
+
+// What compose demands is what the template holds, and what it passes on is what the template offers.
+func TestProductionSettings(t *testing.T) {
+	compose, template := readText(t, "compose.prod.yaml"), readText(t, "env/production.env")
+	demanded, set := submatches(`\$\{(\w+):\?`, compose), submatches(`(?m)^(\w+)=`, template)
+	if !slices.Equal(demanded, set) {
+		t.Errorf("compose.prod.yaml demands %v, env/production.env sets %v", demanded, set)
+	}
+	passed := submatches(`\$\{(\w+):-`, compose)
+	decided := append(submatches(`(?m)^      (\w+): [^$\s]`, services(t, "compose.prod.yaml")["notesd"]),
+		"DATABASE_PASSWORD", "REDIS_URL", // built from others
+		"DATA_DIR", // the image's
+		"NODE_ENV") // APP_ENV's other name
+	for _, name := range submatches(`(?m)^# ?(\w+)=`, template) {
+		if !slices.Contains(passed, name) && !slices.Contains(decided, name) {
+			t.Errorf("env/production.env offers %s, and compose.prod.yaml does not pass it on", name)
+		}
+	}
+	for _, name := range passed {
+		if !strings.Contains(template, name+"=") {
+			t.Errorf("compose.prod.yaml passes %s on, and env/production.env does not offer it", name)
+		}
+	}
+	if strings.Contains(compose, "env_file") {
+		t.Error("compose.prod.yaml has an env_file: a second place for settings")
+	}
+}
+
+// Nothing but the proxy is reached from outside in production, nor anything from another machine in development.
+func TestPublishedPorts(t *testing.T) {
+	for name, text := range services(t, "compose.prod.yaml") {
+		if name != "caddy" && strings.Contains(text, "ports:") {
+			t.Errorf("compose.prod.yaml publishes ports of %s", name)
+		}
+	}
+	for name, text := range services(t, "compose.yaml") {
+		for _, port := range submatches(`ports: (.*)`, text) {
+			if !strings.HasPrefix(port, `["127.0.0.1:`) || strings.Contains(port, ",") {
+				t.Errorf("compose.yaml publishes %s of %s, not on loopback alone", port, name)
+			}
+		}
+	}
+}
+
+// Every container can be stopped, restarted and kept small without anyone's doing.
+func TestProductionServices(t *testing.T) {
+	for name, text := range services(t, "compose.prod.yaml") {
+		for _, want := range []string{"<<: *service", "limits: { cpus: ", "reservations: { memory: ", "networks:"} {
+			if !strings.Contains(text, want) {
+				t.Errorf("compose.prod.yaml: %s has no %q", name, want)
+			}
+		}
+		if name != "notesd" && !strings.Contains(text, "healthcheck:") { // notesd's is the image's
+			t.Errorf("compose.prod.yaml: %s has no health check", name)
+		}
+	}
+	if !strings.Contains(readText(t, "Dockerfile"), "HEALTHCHECK") {
+		t.Error("Dockerfile has no HEALTHCHECK")
+	}
+}
+
+// Docker's patience must outlast the drain, or it is cut short by SIGKILL.
+func TestGracePeriod(t *testing.T) {
+	text := services(t, "compose.prod.yaml")["notesd"]
+	duration := func(pattern string) time.Duration {
+		t.Helper()
+		found := submatches(pattern, text)
+		if len(found) != 1 {
+			t.Fatalf("compose.prod.yaml: %s matches %v, want one", pattern, found)
+		}
+		d, err := time.ParseDuration(found[0])
+		if err != nil {
+			t.Fatal(err)
+		}
+		return d
+	}
+	drain := duration(`\$\{SHUTDOWN_DELAY:-(\w+)\}`) + duration(`\$\{SHUTDOWN_TIMEOUT:-(\w+)\}`)
+	if grace := duration(`stop_grace_period: (\w+)`); grace <= drain {
+		t.Errorf("stop_grace_period is %v, and the drain may take %v", grace, drain)
+	}
+}
+
+// The one proxy that is believed is Caddy, whose address nobody else can be given.
+func TestTrustedProxy(t *testing.T) {
+	text := readText(t, "compose.prod.yaml")
+	value := func(pattern string) string {
+		t.Helper()
+		found := submatches(pattern, text)
+		if len(found) != 1 {
+			t.Fatalf("compose.prod.yaml: %s matches %v, want one", pattern, found)
+		}
+		return found[0]
+	}
+	caddy := netip.MustParseAddr(value(`ipv4_address: (\S+)`))
+	if trusted := netip.MustParsePrefix(value(`TRUSTED_PROXIES: (\S+)`)); trusted != netip.PrefixFrom(caddy, 32) {
+		t.Errorf("TRUSTED_PROXIES is %v, and Caddy is %v", trusted, caddy)
+	}
+	if subnet := netip.MustParsePrefix(value(`subnet: ([^,\s]+)`)); !subnet.Contains(caddy) {
+		t.Errorf("Caddy is %v, outside its network %v", caddy, subnet)
+	}
+	if given := netip.MustParsePrefix(value(`ip_range: ([^,\s]+)`)); given.Contains(caddy) {
+		t.Errorf("Caddy is %v, among those given to other containers, %v", caddy, given)
+	}
+}
+
+// command runs a script of ours, and returns what it printed and its exit code.
+func command(t *testing.T, environ []string, stdin string, name string, args ...string) (out string, code int) {
+	t.Helper()
+	c := exec.CommandContext(t.Context(), name, args...)
+	c.Env, c.Stdin = append(os.Environ(), environ...), strings.NewReader(stdin)
+	text, err := c.CombinedOutput()
+	if c.ProcessState == nil {
+		t.Fatal(err)
+	}
+	return string(text), c.ProcessState.ExitCode()
+}
+
+func TestMakeHelp(t *testing.T) {
+	help, code := command(t, nil, "", "make", "--no-print-directory", "help")
+	if code != 0 {
+		t.Fatalf("make help: exit %d\n%s", code, help)
+	}
+	if bare, _ := command(t, nil, "", "make", "--no-print-directory"); bare != help {
+		t.Errorf("make prints\n%s\nand make help\n%s", bare, help)
+	}
+	want := submatches(`(?m)^([a-z-]+):`, readText(t, "Makefile"))
+	if got := submatches(`(?m)^  ([a-z-]+) .*\w`, help); !slices.Equal(got, want) {
+		t.Errorf("make help lists\n%v\nof\n%v", got, want)
+	}
+	for _, name := range []string{"dev", "dev-cluster", "build", "start", "start-cluster", "test", "check", "bench",
+		"docker-build", "docker-up", "docker-down", "docker-logs",
+		"docker-prod-build", "docker-prod-up", "docker-prod-down", "docker-prod-logs"} {
+		if !slices.Contains(want, name) {
+			t.Errorf("Makefile has no target %s", name)
+		}
+	}
+}
+
+// Production does not start on settings that nobody made.
+func TestMakeWithoutSettings(t *testing.T) {
+	missing := filepath.Join(t.TempDir(), "missing.env")
+	for _, target := range []string{"start", "start-cluster", "docker-prod-up", "docker-prod-down", "docker-prod-logs"} {
+		out, code := command(t, nil, "", "make", "ENV_FILE="+missing, target)
+		if code == 0 || !strings.Contains(out, "There is no "+missing) {
+			t.Errorf("make %s without settings: exit %d, %q", target, code, out)
+		}
+	}
+}
+
+// stubs puts programs on a PATH of their own that only print what they are asked.
+func stubs(t *testing.T, names ...string) (path string) {
+	t.Helper()
+	path = t.TempDir()
+	for _, name := range names {
+		script := "#!/bin/sh\necho \"" + name + ": $*\"\n"
+		if err := os.WriteFile(filepath.Join(path, name), []byte(script), 0o755); err != nil {
+			t.Fatal(err)
+		}
+	}
+	return path
+}
+
+// withOnly is a PATH with the stubs and the plain tools that the script itself uses.
+func withOnly(t *testing.T, names ...string) string {
+	t.Helper()
+	path := stubs(t, names...)
+	for _, tool := range []string{"bash", "cat", "dirname", "ln", "mktemp", "od", "rm", "tr"} {
+		found, err := exec.LookPath(tool)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := os.Symlink(found, filepath.Join(path, tool)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	return "PATH=" + path
+}
+
+func TestQuickStart(t *testing.T) {
+	tests := []struct {
+		number, name, target string
+		settings             bool
+	}{
+		{"1", "development-single", "dev", false},
+		{"2", "development-cluster", "dev-cluster", false},
+		{"3", "production-single", "start", true},
+		{"4", "production-cluster", "start-cluster", true},
+		{"5", "docker-development", "docker-up", false},
+		{"6", "docker-production", "docker-prod-up", true},
+		{"7", "exit", "", false},
+	}
+	path := withOnly(t, "go", "docker", "make")
+	for _, test := range tests {
+		for how, args := range map[string][]string{
+			"number": {test.number}, "name": {test.name}, "menu": nil,
+		} {
+			t.Run(test.name+" by "+how, func(t *testing.T) {
+				file := filepath.Join(t.TempDir(), "made.env")
+				out, code := command(t, []string{path, "ENV_FILE=" + file}, "nonsense\n"+test.number+"\n", "./quick-start.sh", args...)
+				if code != 0 {
+					t.Fatalf("exit %d\n%s", code, out)
+				}
+				ran := strings.Join(submatches(`(?m)^make: --no-print-directory (.*)$`, out), ",")
+				if ran != test.target {
+					t.Errorf("it ran %q, want %q\n%s", ran, test.target, out)
+				}
+				if _, err := os.Stat(file); (err == nil) != test.settings {
+					t.Errorf("settings made: %v, want %v", err == nil, test.settings)
+				}
+			})
+		}
+	}
+}
+
+func TestQuickStartRefuses(t *testing.T) {
+	tests := []struct {
+		name, choice, want string
+		tools              []string
+		code               int
+	}{
+		{"an unknown choice", "8", `there is no choice "8"`, []string{"go", "docker", "make"}, 2},
+		{"no choice", "", "no choice made", []string{"go", "docker", "make"}, 1},
+		{"Go missing", "1", "go was not found: install Go", []string{"docker", "make"}, 1},
+		{"Docker missing", "6", "docker was not found: install Docker", []string{"go", "make"}, 1},
+		{"make missing", "3", "make was not found: install it", []string{"go", "docker"}, 1},
+	}
+	for _, test := range tests {
+		t.Run(test.name, func(t *testing.T) {
+			file := filepath.Join(t.TempDir(), "made.env")
+			out, code := command(t, []string{withOnly(t, test.tools...), "ENV_FILE=" + file}, "", "./quick-start.sh", test.choice)
+			if code != test.code || !strings.Contains(out, test.want) {
+				t.Errorf("exit %d, want %d with %q\n%s", code, test.code, test.want, out)
+			}
+			if _, err := os.Stat(file); err == nil {
+				t.Error("it made settings all the same")
+			}
+		})
+	}
+}
+
+// The settings quick-start makes have four new secrets, are for their owner's eyes, and are made once.
+func TestQuickStartSettings(t *testing.T) {
+	path, file := withOnly(t, "go", "make"), filepath.Join(t.TempDir(), "made.env")
+	start := func() string {
+		t.Helper()
+		if out, code := command(t, []string{path, "ENV_FILE=" + file}, "", "./quick-start.sh", "3"); code != 0 {
+			t.Fatalf("exit %d\n%s", code, out)
+		}
+		return readText(t, file)
+	}
+	made := start()
+	if info, err := os.Stat(file); err != nil || info.Mode() != fs.FileMode(0o600) {
+		t.Errorf("mode is %v, want -rw-------", info.Mode())
+	}
+	secrets := submatches(`(?m)^(?:SESSION_SECRET|ADMIN_TOKEN|POSTGRES_PASSWORD|REDIS_PASSWORD)=([0-9a-f]{64})$`, made)
+	if len(secrets) != 4 {
+		t.Errorf("found %d different secrets, want 4\n%s", len(secrets), made)
+	}
+	blank := regexp.MustCompile(`(?m)^([A-Z_]+)=.*$`)
+	if template := readText(t, "env/production.env"); blank.ReplaceAllString(made, "$1") != blank.ReplaceAllString(template, "$1") {
+		t.Errorf("but for values it should be the template\n%s", made)
+	}
+	if again := start(); again != made {
+		t.Errorf("a second run changed the settings\n%s", again)
+	}
+	if left, _ := filepath.Glob(file + ".*"); len(left) > 0 {
+		t.Errorf("left behind: %v", left)
+	}
+}
+
+// with-env reads a file of settings as docker compose does, and runs nothing in it.
+func TestWithEnv(t *testing.T) {
+	file := filepath.Join(t.TempDir(), "some.env")
+	const text = "# comment\n\nA=1\nB=\"x y\" # comment\nC='a\"b$(c)'\r\nD=a b # comment\nE=a#b&c\nF=\nG=$(touch hacked)"
+	const want = "1|x y|a\"b$(c)|a b|a#b&c||$(touch hacked)"
+	if err := os.WriteFile(file, []byte(text), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	out, code := command(t, nil, "", "deploy/with-env", file, "sh", "-c", `echo "$A|$B|$C|$D|$E|$F|$G"; exit 3`)
+	if code != 3 || strings.TrimSpace(out) != want {
+		t.Errorf("with-env: exit %d and %q, want 3 and %q", code, out, want)
+	}
+	if err := os.WriteFile(file, []byte("A=1\nexport B\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if out, code := command(t, nil, "", "deploy/with-env", file, "true"); code != 1 || !strings.Contains(out, "line 2: not a NAME=value") {
+		t.Errorf("with-env on a broken file: exit %d and %q", code, out)
+	}
+}
