@@ -158,8 +158,8 @@ func TestTrustedProxy(t *testing.T) {
 	}
 }
 
-// command runs a script of ours, and returns what it printed and its exit code.
-func command(t *testing.T, environ []string, stdin string, name string, args ...string) (out string, code int) {
+// runScript runs a script of ours, and returns what it printed and its exit code.
+func runScript(t *testing.T, environ []string, stdin string, name string, args ...string) (out string, code int) {
 	t.Helper()
 	c := exec.CommandContext(t.Context(), name, args...)
 	c.Env, c.Stdin = append(os.Environ(), environ...), strings.NewReader(stdin)
@@ -171,11 +171,11 @@ func command(t *testing.T, environ []string, stdin string, name string, args ...
 }
 
 func TestMakeHelp(t *testing.T) {
-	help, code := command(t, nil, "", "make", "--no-print-directory", "help")
+	help, code := runScript(t, nil, "", "make", "--no-print-directory", "help")
 	if code != 0 {
 		t.Fatalf("make help: exit %d\n%s", code, help)
 	}
-	if bare, _ := command(t, nil, "", "make", "--no-print-directory"); bare != help {
+	if bare, _ := runScript(t, nil, "", "make", "--no-print-directory"); bare != help {
 		t.Errorf("make prints\n%s\nand make help\n%s", bare, help)
 	}
 	want := submatches(`(?m)^([a-z-]+):`, readText(t, "Makefile"))
@@ -195,7 +195,7 @@ func TestMakeHelp(t *testing.T) {
 func TestMakeWithoutSettings(t *testing.T) {
 	missing := filepath.Join(t.TempDir(), "missing.env")
 	for _, target := range []string{"start", "start-cluster", "docker-prod-up", "docker-prod-down", "docker-prod-logs"} {
-		out, code := command(t, nil, "", "make", "ENV_FILE="+missing, target)
+		out, code := runScript(t, nil, "", "make", "ENV_FILE="+missing, target)
 		if code == 0 || !strings.Contains(out, "There is no "+missing) {
 			t.Errorf("make %s without settings: exit %d, %q", target, code, out)
 		}
@@ -251,7 +251,7 @@ func TestQuickStart(t *testing.T) {
 		} {
 			t.Run(test.name+" by "+how, func(t *testing.T) {
 				file := filepath.Join(t.TempDir(), "made.env")
-				out, code := command(t, []string{path, "ENV_FILE=" + file}, "nonsense\n"+test.number+"\n", "./quick-start.sh", args...)
+				out, code := runScript(t, []string{path, "ENV_FILE=" + file}, "nonsense\n"+test.number+"\n", "./quick-start.sh", args...)
 				if code != 0 {
 					t.Fatalf("exit %d\n%s", code, out)
 				}
@@ -282,7 +282,7 @@ func TestQuickStartRefuses(t *testing.T) {
 	for _, test := range tests {
 		t.Run(test.name, func(t *testing.T) {
 			file := filepath.Join(t.TempDir(), "made.env")
-			out, code := command(t, []string{withOnly(t, test.tools...), "ENV_FILE=" + file}, "", "./quick-start.sh", test.choice)
+			out, code := runScript(t, []string{withOnly(t, test.tools...), "ENV_FILE=" + file}, "", "./quick-start.sh", test.choice)
 			if code != test.code || !strings.Contains(out, test.want) {
 				t.Errorf("exit %d, want %d with %q\n%s", code, test.code, test.want, out)
 			}
@@ -298,7 +298,7 @@ func TestQuickStartSettings(t *testing.T) {
 	path, file := withOnly(t, "go", "make"), filepath.Join(t.TempDir(), "made.env")
 	start := func() string {
 		t.Helper()
-		if out, code := command(t, []string{path, "ENV_FILE=" + file}, "", "./quick-start.sh", "3"); code != 0 {
+		if out, code := runScript(t, []string{path, "ENV_FILE=" + file}, "", "./quick-start.sh", "3"); code != 0 {
 			t.Fatalf("exit %d\n%s", code, out)
 		}
 		return readText(t, file)
@@ -331,14 +331,14 @@ func TestWithEnv(t *testing.T) {
 	if err := os.WriteFile(file, []byte(text), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	out, code := command(t, nil, "", "deploy/with-env", file, "sh", "-c", `echo "$A|$B|$C|$D|$E|$F|$G"; exit 3`)
+	out, code := runScript(t, nil, "", "deploy/with-env", file, "sh", "-c", `echo "$A|$B|$C|$D|$E|$F|$G"; exit 3`)
 	if code != 3 || strings.TrimSpace(out) != want {
 		t.Errorf("with-env: exit %d and %q, want 3 and %q", code, out, want)
 	}
 	if err := os.WriteFile(file, []byte("A=1\nexport B\n"), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	if out, code := command(t, nil, "", "deploy/with-env", file, "true"); code != 1 || !strings.Contains(out, "line 2: not a NAME=value") {
+	if out, code := runScript(t, nil, "", "deploy/with-env", file, "true"); code != 1 || !strings.Contains(out, "line 2: not a NAME=value") {
 		t.Errorf("with-env on a broken file: exit %d and %q", code, out)
 	}
 }
