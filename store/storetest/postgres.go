@@ -1,0 +1,238 @@
+package storetest
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net/url"
+	"os"
+	"os/exec"
+	"os/user"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"syscall"
+	"testing"
+
+	"github.com/jackc/pgx/v5"
+
+	"notesd/store"
+)
+
+// Postgres returns the URL of a fresh database that has the schema and nothing
+// else, on the server that this test binary shares. It is dropped when the
+// test ends.
+func Postgres(t testing.TB) string {
+	t.Helper()
+	if err := migrated(); err != nil {
+		t.Fatal(err)
+	}
+	return newDatabase(t, "TEMPLATE "+template)
+}
+
+// EmptyPostgres is Postgres without the schema.
+func EmptyPostgres(t testing.TB) string {
+	t.Helper()
+	return newDatabase(t, "TEMPLATE template0")
+}
+
+// NewPostgres starts a server for this test alone. Unlike the shared one it
+// keeps what it has acknowledged through a crash.
+func NewPostgres(t testing.TB) *Server {
+	t.Helper()
+	s, err := startPostgres(durable)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { s.discard(t) })
+	return s
+}
+
+const (
+	template = "migrated" // the database that Postgres copies
+	role     = "notes"
+
+	// Locked is the URL's user who needs a password, LockedPassword; anyone
+	// else comes in without.
+	Locked         = "locked"
+	LockedPassword = "correct horse"
+)
+
+// quick settings spare the shared server every wait for the disk: what it
+// holds is never read after a crash. An idle durable one makes do with little.
+var (
+	quick   = []string{"-c", "fsync=off", "-c", "synchronous_commit=off", "-c", "full_page_writes=off"}
+	durable = []string{"-c", "fsync=on"}
+)
+
+// shared is the PostgreSQL server of this test binary.
+var shared = sync.OnceValues(func() (*Server, error) { return startPostgres(quick) })
+
+// migrated makes the template database.
+var migrated = sync.OnceValue(func() error {
+	server, err := shared()
+	if err != nil {
+		return err
+	}
+	if err := execute(context.Background(), server.url, "CREATE DATABASE "+template); err != nil {
+		return err
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), startTimeout)
+	defer cancel()
+	s, err := store.Open(ctx, store.Config{URL: databaseURL(server.url, template), Log: slog.New(slog.DiscardHandler)})
+	if err != nil {
+		return err
+	}
+	return errors.Join(s.WaitReady(ctx), s.Close())
+})
+
+var databases atomic.Int64
+
+// newDatabase makes a database on the shared server and drops it with the test.
+func newDatabase(t testing.TB, options string) string {
+	t.Helper()
+	server, err := shared()
+	if err != nil {
+		t.Fatal(err)
+	}
+	name := fmt.Sprintf("test%d", databases.Add(1))
+	if err := execute(t.Context(), server.url, "CREATE DATABASE "+name+" "+options); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := execute(context.Background(), server.url, "DROP DATABASE "+name+" WITH (FORCE)"); err != nil {
+			t.Error(err)
+		}
+	})
+	return databaseURL(server.url, name)
+}
+
+// databaseURL is server's URL with another database in it.
+func databaseURL(server, database string) string {
+	u, err := url.Parse(server)
+	if err != nil {
+		panic(err) // we made it
+	}
+	u.Path = "/" + database
+	return u.String()
+}
+
+// execute runs one statement on a connection of its own.
+func execute(ctx context.Context, url, statement string) error {
+	conn, err := pgx.Connect(ctx, url)
+	if err != nil {
+		return err
+	}
+	defer conn.Close(context.WithoutCancel(ctx))
+	_, err = conn.Exec(ctx, statement)
+	return err
+}
+
+// startPostgres makes a cluster and starts a server on a free port.
+func startPostgres(settings []string) (*Server, error) {
+	initdb, err := postgresProgram("initdb")
+	if err != nil {
+		return nil, err
+	}
+	postgres, err := postgresProgram("postgres")
+	if err != nil {
+		return nil, err
+	}
+	dir, err := newDir("postgres")
+	if err != nil {
+		return nil, err
+	}
+	attr, err := unprivileged(dir)
+	if err != nil {
+		return nil, err
+	}
+	data := filepath.Join(dir, "data")
+	if err := makeCluster(initdb, data, attr); err != nil {
+		return nil, err
+	}
+	port, err := freePort()
+	if err != nil {
+		return nil, err
+	}
+	s := &Server{
+		url: fmt.Sprintf("postgres://%s@127.0.0.1:%d/postgres?sslmode=disable", role, port), path: postgres,
+		args: append([]string{"-D", data, "-k", dir, "-h", "127.0.0.1", "-p", strconv.Itoa(port),
+			"-c", "max_connections=200", "-c", "shared_buffers=32MB", "-c", "log_checkpoints=off"}, settings...),
+		dir: dir, attr: attr, stop: syscall.SIGINT, kill: syscall.SIGQUIT,
+		ping: func(ctx context.Context, url string) error { return execute(ctx, url, "SELECT 1") },
+	}
+	if _, err := launch(s); err != nil {
+		return nil, err
+	}
+	return s, execute(context.Background(), s.url,
+		fmt.Sprintf("CREATE ROLE %s LOGIN PASSWORD '%s'", Locked, LockedPassword))
+}
+
+// makeCluster runs initdb and says who may come in how.
+func makeCluster(initdb, data string, attr *syscall.SysProcAttr) error {
+	cmd := exec.Command(initdb, "-D", data, "-U", role, "-E", "UTF8", "--locale=C.UTF-8", "--auth=trust", "--no-sync")
+	cmd.Dir, cmd.SysProcAttr = filepath.Dir(data), attr
+	var said strings.Builder
+	cmd.Stdout, cmd.Stderr = &said, &said
+	if err := fork(cmd); err != nil {
+		return err
+	}
+	if err := cmd.Wait(); err != nil {
+		return fmt.Errorf("initdb: %w\n%s", err, said.String())
+	}
+	rules := "host all " + Locked + " 127.0.0.1/32 scram-sha-256\nhost all all 127.0.0.1/32 trust\n"
+	return os.WriteFile(filepath.Join(data, "pg_hba.conf"), []byte(rules), 0o600) // keeps its owner
+}
+
+// unprivileged lets a process run as somebody else when we are root, which
+// PostgreSQL refuses to be, and gives that user dir.
+func unprivileged(dir string) (*syscall.SysProcAttr, error) {
+	attr := &syscall.SysProcAttr{Pdeathsig: syscall.SIGQUIT}
+	if os.Geteuid() != 0 {
+		return attr, nil
+	}
+	u, err := user.Lookup("postgres")
+	if err != nil {
+		if u, err = user.Lookup("nobody"); err != nil {
+			return nil, fmt.Errorf("PostgreSQL can't run as root: %w", err)
+		}
+	}
+	uid, err := strconv.ParseUint(u.Uid, 10, 32)
+	if err != nil {
+		return nil, err
+	}
+	gid, err := strconv.ParseUint(u.Gid, 10, 32)
+	if err != nil {
+		return nil, err
+	}
+	attr.Credential = &syscall.Credential{Uid: uint32(uid), Gid: uint32(gid)}
+	return attr, os.Chown(dir, int(uid), int(gid))
+}
+
+// postgresProgram finds a program of PostgreSQL's newest version. Debian keeps
+// them out of PATH.
+func postgresProgram(name string) (string, error) {
+	found, err := filepath.Glob("/usr/lib/postgresql/*/bin/" + name)
+	if err != nil {
+		return "", err
+	}
+	if len(found) > 0 {
+		return slices.MaxFunc(found, func(a, b string) int { return postgresVersion(a) - postgresVersion(b) }), nil
+	}
+	path, err := exec.LookPath(name)
+	if err != nil {
+		return "", errors.New("PostgreSQL is missing: apt-get install -y --no-install-recommends postgresql")
+	}
+	return path, nil
+}
+
+// postgresVersion reads the version out of /usr/lib/postgresql/15/bin/postgres;
+// 0 if there is none.
+func postgresVersion(path string) int {
+	version, _ := strconv.Atoi(filepath.Base(filepath.Dir(filepath.Dir(path))))
+	return version
+}

@@ -1,0 +1,232 @@
+package storetest
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"runtime"
+	"sync"
+	"syscall"
+	"testing"
+	"time"
+)
+
+// A Server is a database server of its own for one test, which may stop and
+// start it. It keeps its address and its data.
+type Server struct {
+	url  string
+	path string // of the program
+	args []string
+	dir  string
+	attr *syscall.SysProcAttr
+	stop syscall.Signal // ends it in good order
+	kill syscall.Signal // ends it at once, as a crash does
+	ping func(ctx context.Context, url string) error
+
+	mu   sync.Mutex // guards what follows
+	cmd  *exec.Cmd  // nil while stopped
+	done chan struct{}
+}
+
+// URL is where clients find the server.
+func (s *Server) URL() string { return s.url }
+
+// Start starts a stopped server and waits until it answers.
+func (s *Server) Start(t testing.TB) {
+	t.Helper()
+	if err := s.start(); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// Stop ends the server in good order; its clients lose their connections.
+func (s *Server) Stop(t testing.TB) {
+	t.Helper()
+	if err := s.end(s.stop); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// Kill ends the server as a crash does.
+func (s *Server) Kill(t testing.TB) {
+	t.Helper()
+	if err := s.end(s.kill); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func (s *Server) start() error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.cmd != nil {
+		return fmt.Errorf("%s runs already", s.path)
+	}
+	logPath := filepath.Join(s.dir, "log")
+	out, err := os.OpenFile(logPath, os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o666)
+	if err != nil {
+		return err
+	}
+	defer out.Close()
+	cmd := exec.Command(s.path, s.args...)
+	cmd.Dir, cmd.Stdout, cmd.Stderr, cmd.SysProcAttr = s.dir, out, out, s.attr
+	if err := fork(cmd); err != nil {
+		return err
+	}
+	s.cmd, s.done = cmd, make(chan struct{})
+	go func() {
+		defer close(s.done)
+		_ = cmd.Wait() // how it ended, its log says
+	}()
+	if err := s.await(); err != nil {
+		said, _ := os.ReadFile(logPath)
+		return fmt.Errorf("%s does not start: %w\n%s", s.path, err, said)
+	}
+	return nil
+}
+
+// await returns once the server answers.
+func (s *Server) await() error {
+	ctx, cancel := context.WithTimeout(context.Background(), startTimeout)
+	defer cancel()
+	for {
+		err := s.ping(ctx, s.url)
+		if err == nil {
+			return nil
+		}
+		select {
+		case <-s.done:
+			return errors.New("it has ended")
+		case <-ctx.Done():
+			return err
+		case <-time.After(10 * time.Millisecond):
+		}
+	}
+}
+
+// end sends a signal and waits until the server is gone. It is no error if it
+// was gone already.
+func (s *Server) end(signal syscall.Signal) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.cmd == nil {
+		return nil
+	}
+	_ = s.cmd.Process.Signal(signal) // it may be gone
+	select {
+	case <-s.done:
+		s.cmd = nil
+		return nil
+	case <-time.After(startTimeout):
+		return fmt.Errorf("%s does not stop", s.path)
+	}
+}
+
+// freePort returns a TCP port that nobody listens on.
+func freePort() (int, error) {
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		return 0, err
+	}
+	return l.Addr().(*net.TCPAddr).Port, l.Close()
+}
+
+// home holds what the servers of this process write, and ends them and itself
+// when the process ends.
+var home struct {
+	mu      sync.Mutex
+	dir     string
+	janitor *exec.Cmd
+	alive   io.Closer // the janitor's input: it ends with us
+	forks   chan func()
+	servers []*Server
+}
+
+// newDir makes a directory for a server.
+func newDir(name string) (string, error) {
+	home.mu.Lock()
+	defer home.mu.Unlock()
+	if home.dir == "" {
+		if err := openHome(); err != nil {
+			return "", err
+		}
+	}
+	return os.MkdirTemp(home.dir, name)
+}
+
+// janitorScript waits until its input ends, which it does with our process
+// even when that is killed, and removes the directory. The servers, killed in
+// the same moment, may still be writing.
+const janitorScript = `cat
+for try in 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16 17 18 19 20; do
+	rm -rf "$1" && exit
+	sleep 0.2
+done`
+
+func openHome() (err error) {
+	if home.dir, err = os.MkdirTemp("", "storetest"); err != nil {
+		return err
+	}
+	if err = os.Chmod(home.dir, 0o711); err != nil { // another user's server passes through
+		return err
+	}
+	home.janitor = exec.Command("sh", "-c", janitorScript, "janitor", home.dir)
+	home.janitor.SysProcAttr = &syscall.SysProcAttr{Setsid: true} // no signal meant for the tests reaches it
+	if home.alive, err = home.janitor.StdinPipe(); err != nil {
+		return err
+	}
+	home.forks = make(chan func())
+	go func() {
+		runtime.LockOSThread() // and never unlocks: see fork
+		for start := range home.forks {
+			start()
+		}
+	}()
+	return home.janitor.Start()
+}
+
+// fork starts a process that the kernel kills when ours ends. It means the
+// thread that started it, so one thread that lives as long as we need it
+// starts them all.
+func fork(cmd *exec.Cmd) error {
+	err := make(chan error)
+	home.forks <- func() { err <- cmd.Start() }
+	return <-err
+}
+
+// launch starts a new server, which stopAll will end.
+func launch(s *Server) (*Server, error) {
+	home.mu.Lock()
+	home.servers = append(home.servers, s)
+	home.mu.Unlock()
+	return s, s.start()
+}
+
+// discard ends a server and removes its files.
+func (s *Server) discard(t testing.TB) {
+	s.Kill(t)
+	if err := os.RemoveAll(s.dir); err != nil {
+		t.Error(err)
+	}
+}
+
+// stopAll ends the servers and removes their files.
+func stopAll() error {
+	home.mu.Lock()
+	defer home.mu.Unlock()
+	if home.dir == "" {
+		return nil
+	}
+	var errs []error
+	for _, s := range home.servers {
+		errs = append(errs, s.end(s.kill))
+	}
+	close(home.forks)
+	errs = append(errs, home.alive.Close(), home.janitor.Wait())
+	home.dir, home.servers = "", nil
+	return errors.Join(errs...)
+}
