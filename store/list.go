@@ -38,7 +38,7 @@ type ListQuery struct {
 
 // A Position is a note's place in the order of a ListQuery: a page ended there.
 type Position struct {
-	Favorite, Pinned bool
+	Favorite, Pinned bool   // not in the trash
 	Time             int64  // what ByUpdated or ByCreated compared: Unix milliseconds
 	Title            string // what ByTitle compared: the folded title
 	ID               string
@@ -84,7 +84,7 @@ func (s *Store) NotesByRef(ctx context.Context, owner string, refs []Ref) ([]Not
 		keys[i] = ref.Key
 	}
 	var rows []noteRow
-	err := s.reader(ctx).Raw(`SELECT `+s.noteColumns()+` FROM notes WHERE key IN `+s.oneOf("bigint")+` AND user_id = ?`,
+	err := s.reader(ctx).Raw(`SELECT `+s.noteColumns()+` FROM notes WHERE key `+s.oneOf("bigint")+` AND user_id = ?`,
 		toJSON(keys), owner).Scan(&rows).Error
 	if err != nil {
 		return nil, fmt.Errorf("read %d notes: %w", len(refs), translate(err))
@@ -106,7 +106,10 @@ func (s *Store) NotesByRef(ctx context.Context, owner string, refs []Ref) ([]Not
 func (s *Store) listSQL(owner string, q ListQuery) (string, []any) {
 	columns := "key, bytes"
 	if q.Limit > 0 {
-		columns += ", is_favorite, is_pinned, id, " + q.Sort.column()
+		columns += ", id, " + q.Sort.column()
+		if !q.Trashed {
+			columns += ", is_favorite, is_pinned"
+		}
 	}
 	conditions, args := s.conditions(owner, q)
 	sql := "SELECT " + columns + " FROM notes WHERE " + strings.Join(conditions, " AND ") + " ORDER BY " + q.order()
@@ -120,12 +123,17 @@ func (s *Store) listSQL(owner string, q ListQuery) (string, []any) {
 // fields are the places for the columns of listSQL.
 func (r *Ref) fields(q ListQuery) []any {
 	fields := []any{&r.Key, &r.Bytes}
-	if q.Limit > 0 {
-		fields = append(fields, &r.Position.Favorite, &r.Position.Pinned, &r.Position.ID)
-		if q.Sort == ByTitle {
-			return append(fields, &r.Position.Title)
-		}
-		return append(fields, &r.Position.Time)
+	if q.Limit == 0 {
+		return fields
+	}
+	place := &r.Position
+	if q.Sort == ByTitle {
+		fields = append(fields, &place.ID, &place.Title)
+	} else {
+		fields = append(fields, &place.ID, &place.Time)
+	}
+	if !q.Trashed {
+		fields = append(fields, &place.Favorite, &place.Pinned)
 	}
 	return fields
 }
@@ -149,7 +157,7 @@ func (s *Store) conditions(owner string, q ListQuery) (conditions []string, args
 		add(condition, values...)
 	}
 	if len(q.Tags) > 0 {
-		add("EXISTS (SELECT 1 FROM note_tags WHERE note_key = notes.key AND tag IN "+s.oneOf("text")+")", toJSON(q.Tags))
+		add("EXISTS (SELECT 1 FROM note_tags WHERE note_key = notes.key AND tag "+s.oneOf("text")+")", toJSON(q.Tags))
 	}
 	if q.Search != "" {
 		needle := Fold(q.Search)
@@ -208,13 +216,13 @@ func (s *Store) contains(places ...string) string {
 	return "(" + strings.Join(found, " OR ") + ")"
 }
 
-// oneOf follows IN: the elements, of a type, of a JSON array that is one
-// argument, however many they are.
+// oneOf follows a column: it is one of the elements, of a type, of a JSON array
+// that is one argument, however many they are.
 func (s *Store) oneOf(elementType string) string {
 	if s.postgres {
-		return "(SELECT json_array_elements_text(?::json)::" + elementType + ")"
+		return "= ANY (ARRAY(SELECT json_array_elements_text(?::json)::" + elementType + "))"
 	}
-	return "(SELECT value FROM json_each(?))"
+	return "IN (SELECT value FROM json_each(?))"
 }
 
 // toJSON is values as an argument for oneOf.
