@@ -13,6 +13,8 @@ import (
 
 	"github.com/jackc/pgx/v5/pgconn"
 	"gorm.io/gorm"
+	"modernc.org/sqlite"
+	sqlite3 "modernc.org/sqlite/lib"
 )
 
 // What a method's error may be, besides the context's. The texts are for logs;
@@ -52,7 +54,7 @@ func translate(err error) error {
 	if e, ok := errors.AsType[*pgconn.PgError](err); ok {
 		return translatePostgres(e)
 	}
-	if e, ok := errors.AsType[sqliteError](err); ok {
+	if e, ok := errors.AsType[*sqlite.Error](err); ok {
 		return translateSQLite(e)
 	}
 	return translateConn(err)
@@ -81,43 +83,25 @@ func translatePostgres(e *pgconn.PgError) error {
 	return e
 }
 
-// SQLite's result codes that are not our mistake; the rest of a code's bits
-// only say more closely where.
-const (
-	sqliteBusy      = 5
-	sqliteReadOnly  = 8
-	sqliteInterrupt = 9
-	sqliteIOError   = 10
-	sqliteFull      = 13
-	sqliteCantOpen  = 14
-	sqliteNotADB    = 26
-
-	sqliteForeignKey = 787
-	sqlitePrimaryKey = 1555
-	sqliteUnique     = 2067
-)
-
-// sqliteError is the driver's error.
-type sqliteError interface {
-	error
-	Code() int
-}
-
-func translateSQLite(e sqliteError) error {
+// translateSQLite reads the result code: its lowest byte says what happened,
+// the rest where.
+func translateSQLite(e *sqlite.Error) error {
 	switch e.Code() {
-	case sqliteUnique, sqlitePrimaryKey:
+	case sqlite3.SQLITE_CONSTRAINT_UNIQUE, sqlite3.SQLITE_CONSTRAINT_PRIMARYKEY:
 		return ErrDuplicate
-	case sqliteForeignKey:
+	case sqlite3.SQLITE_CONSTRAINT_FOREIGNKEY:
 		return ErrOwnerGone
 	}
 	switch e.Code() & 0xff {
-	case sqliteInterrupt: // only an ended context interrupts
+	case sqlite3.SQLITE_INTERRUPT: // only an ended context interrupts
 		return fmt.Errorf("%w: %w", context.Canceled, e)
-	case sqliteFull:
+	case sqlite3.SQLITE_FULL:
 		return unavailable(fmt.Errorf("disk full: %w", e))
-	case sqliteReadOnly:
+	case sqlite3.SQLITE_READONLY:
 		return unavailable(fmt.Errorf("data directory is read-only: %w", e))
-	case sqliteBusy, sqliteIOError, sqliteCantOpen:
+	case sqlite3.SQLITE_NOTADB:
+		return fmt.Errorf("not a SQLite database: %w", e)
+	case sqlite3.SQLITE_BUSY, sqlite3.SQLITE_IOERR, sqlite3.SQLITE_CANTOPEN:
 		return unavailable(e)
 	}
 	return e
@@ -163,6 +147,6 @@ func noSuchTable(err error) bool {
 	if e, ok := errors.AsType[*pgconn.PgError](err); ok {
 		return e.Code == "42P01" // undefined_table
 	}
-	e, ok := errors.AsType[sqliteError](err)
+	e, ok := errors.AsType[*sqlite.Error](err)
 	return ok && strings.Contains(e.Error(), "no such table")
 }

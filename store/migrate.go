@@ -126,22 +126,22 @@ func leaseHeld(err error) bool {
 	return !errors.Is(translate(err), ErrUnavailable)
 }
 
-// schema is what a database says of its own.
-type schema struct {
+// schemaInfo is what a database says of its own.
+type schemaInfo struct {
 	version   int64 // the newest migration it has; 0: empty
 	minBinary int64 // the oldest binary it serves
 }
 
 // readSchema reads it. Of an empty database it is zero.
-func readSchema(ctx context.Context, db *sql.DB) (schema, error) {
-	var found schema
+func readSchema(ctx context.Context, db *sql.DB) (schemaInfo, error) {
+	var found schemaInfo
 	err := db.QueryRowContext(ctx, `SELECT min_binary, (SELECT max(version_id) FROM goose_db_version WHERE is_applied)
 		FROM schema_info`).Scan(&found.minBinary, &found.version)
 	if noSuchTable(err) {
-		return schema{}, nil
+		return schemaInfo{}, nil
 	}
 	if err != nil {
-		return schema{}, fmt.Errorf("read schema version: %w", err)
+		return schemaInfo{}, fmt.Errorf("read schema version: %w", err)
 	}
 	return found, nil
 }
@@ -149,7 +149,7 @@ func readSchema(ctx context.Context, db *sql.DB) (schema, error) {
 // fits returns ErrSchema unless this binary can serve the schema. A newer one
 // is welcome as long as it says so: two neighbouring binaries serve it side by
 // side.
-func (f schema) fits() error {
+func (f schemaInfo) fits() error {
 	switch {
 	case f.minBinary > binary:
 		return fmt.Errorf("%w: schema %d serves binaries from %d on and this one is %d, use a newer notesd",

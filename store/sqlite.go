@@ -10,7 +10,6 @@ import (
 	"path/filepath"
 	"strings"
 
-	"github.com/glebarez/sqlite"
 	"github.com/pressly/goose/v3"
 	"gorm.io/gorm"
 )
@@ -111,9 +110,9 @@ func hideFromOthers(path string) error {
 // openSQLitePool opens up to conns connections, each with the pragmas: those of
 // an Exec would reach one connection only.
 func (s *Store) openSQLitePool(path string, conns int, pragmas ...string) (*gorm.DB, error) {
-	params := url.Values{"_txlock": {"immediate"}, "_pragma": append([]string{"busy_timeout(5000)"}, pragmas...)}
+	params := url.Values{"_txlock": {"immediate"}, "_dqs": {"0"}, "_error_rc": {"1"}, "_pragma": append([]string{"busy_timeout(5000)"}, pragmas...)}
 	dsn := url.URL{Scheme: "file", Path: path, RawQuery: params.Encode()}
-	db, err := sql.Open(sqlite.DriverName, dsn.String())
+	db, err := sql.Open("sqlite", dsn.String())
 	if err != nil {
 		return nil, err
 	}
@@ -121,9 +120,9 @@ func (s *Store) openSQLitePool(path string, conns int, pragmas ...string) (*gorm
 	db.SetMaxOpenConns(conns)
 	db.SetMaxIdleConns(conns)
 	db.SetConnMaxLifetime(connLifetime)
-	g, err := gorm.Open(sqlite.Dialector{Conn: db}, gormConfig())
-	if e, ok := errors.AsType[sqliteError](err); ok && e.Code()&0xff == sqliteNotADB {
-		return nil, fmt.Errorf("not a SQLite database: %w", err)
+	g, err := gorm.Open(sqliteDialect{db}, gormConfig())
+	if err != nil {
+		return nil, err
 	}
-	return g, translate(err)
+	return g, translate(db.Ping()) // opens the file
 }
