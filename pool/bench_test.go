@@ -1,0 +1,119 @@
+package pool_test
+
+import (
+	"context"
+	"fmt"
+	"testing"
+	"time"
+
+	"golang.org/x/sync/semaphore"
+
+	"notesd/pool"
+)
+
+// What holding a worker costs, beside a plain call and the two semaphores that
+// people use instead. The body is empty: all that is measured is the way in
+// and out.
+func BenchmarkUncontended(b *testing.B) {
+	for _, way := range ways(4) {
+		b.Run(way.name, func(b *testing.B) {
+			ctx := requestContext(b)
+			b.ReportAllocs()
+			for b.Loop() {
+				way.do(ctx)
+			}
+		})
+	}
+}
+
+// The same from all cores at once, with a worker for each.
+func BenchmarkParallel(b *testing.B) {
+	for _, way := range ways(8) {
+		b.Run(way.name, func(b *testing.B) { hammer(b, way, 1) })
+	}
+}
+
+// The same with 8 times as many goroutines as workers, so that most wait.
+func BenchmarkContended(b *testing.B) {
+	for _, way := range ways(2) {
+		b.Run(way.name, func(b *testing.B) { hammer(b, way, 16) })
+	}
+}
+
+func hammer(b *testing.B, way way, goroutinesPerCore int) {
+	b.ReportAllocs()
+	b.SetParallelism(goroutinesPerCore)
+	b.RunParallel(func(pb *testing.PB) {
+		ctx := requestContext(b)
+		for pb.Next() {
+			way.do(ctx)
+		}
+	})
+}
+
+type way struct {
+	name string
+	do   func(context.Context)
+}
+
+// ways is everything that stands beside each other, for so many workers.
+func ways(workers int) []way {
+	slots := make(chan struct{}, workers)
+	weighted := semaphore.NewWeighted(int64(workers))
+	r := pool.Request{Class: pool.Read, Route: "/api/notes/:id"}
+	acquire := func(p *pool.Pool, r pool.Request) func(context.Context) {
+		return func(ctx context.Context) {
+			t, err := p.Acquire(ctx, r)
+			if err != nil {
+				panic(err)
+			}
+			work()
+			t.Release()
+		}
+	}
+	open := pool.Config{Shards: 2, WorkersPerShard: workers / 2, QueueLength: 1000, QueueTimeout: time.Hour}
+	single := open
+	single.Shards, single.WorkersPerShard = 1, workers
+	limited := open
+	limited.Limits[pool.Read] = workers
+	p := pool.New(open)
+	return []way{
+		{"plain call", func(context.Context) { work() }},
+		{"channel semaphore", func(ctx context.Context) {
+			select {
+			case slots <- struct{}{}:
+			case <-ctx.Done():
+				panic(ctx.Err())
+			}
+			work()
+			<-slots
+		}},
+		{"x sync semaphore", func(ctx context.Context) {
+			if err := weighted.Acquire(ctx, 1); err != nil {
+				panic(err)
+			}
+			work()
+			weighted.Release(1)
+		}},
+		{"pool", acquire(p, r)},
+		{"pool of one shard", acquire(pool.New(single), r)},
+		{"pool with a limited class", acquire(pool.New(limited), r)},
+		{"pool Do", func(ctx context.Context) {
+			err := p.Do(ctx, r, func(context.Context, *pool.Turn) error { work(); return nil })
+			if err != nil {
+				panic(fmt.Sprint(err))
+			}
+		}},
+	}
+}
+
+//go:noinline
+func work() {}
+
+// requestContext is a context like the one a request comes with.
+func requestContext(b *testing.B) context.Context {
+	type key struct{}
+	ctx, cancel := context.WithTimeout(context.WithValue(b.Context(), key{}, 1), time.Hour)
+	b.Cleanup(cancel)
+	return context.WithValue(ctx, key{}, 2)
+}

@@ -1,0 +1,248 @@
+// Package pool decides which requests run now, which wait, and which are
+// turned away.
+//
+// A pool has shards, one for each core in use, and a shard has workers. A
+// worker is not a goroutine but a bounded slot with an id and a state: a
+// request holds one while its handler runs, on the goroutine of its own
+// connection. Handing a request to another goroutine, while net/http owns its
+// writer and context, is how one user's answer reaches another, and costs two
+// context switches.
+//
+// What the pool promises:
+//
+//   - At most Shards × WorkersPerShard requests run and at most QueueLength
+//     wait. Nothing waits longer than QueueTimeout, or than a quarter of the
+//     time its context has left, whichever is less.
+//   - There is one order for all, by arrival. A worker that becomes free on
+//     any shard goes to the first of that order; a class that holds as many
+//     workers as its limit allows is passed over and holds up nobody else.
+//     A newcomer never overtakes those who wait.
+//   - Whoever hangs up leaves the order at once, and its handler never starts.
+//   - Who holds a worker gives it back, whatever its handler does: return,
+//     panic or runtime.Goexit. The last two retire the worker: another with a
+//     fresh id takes the slot, so the pool never gets smaller.
+//   - A pool that drains refuses newcomers and finishes all it has accepted.
+//
+// The way in without contention is a handful of atomic operations and one
+// reading of the clock. Everything else goes through one mutex, held for
+// nanoseconds and never while waiting: the order is one for all shards, so its
+// lock is too.
+package pool
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"sync"
+	"sync/atomic"
+	"time"
+)
+
+// A Class says what kind of work a request is. Classes may be limited apart
+// from each other. Health probes have none: they never enter the pool.
+type Class uint8
+
+// The classes, in order of worth.
+const (
+	Write    Class = iota // interactive: a person waits for it
+	Read                  // interactive, too
+	Search                // walks through a person's notes
+	Bulk                  // export, import, long lists
+	Password              // hashing: much CPU and memory
+
+	NumClasses = int(iota)
+)
+
+var classNames = [NumClasses]string{"write", "read", "search", "bulk", "password"}
+
+func (c Class) String() string {
+	if int(c) < NumClasses {
+		return classNames[c]
+	}
+	return fmt.Sprintf("class %d", uint8(c))
+}
+
+// MaxWorkersPerShard is the most workers a shard can have: its free ones are
+// the bits of one word.
+const MaxWorkersPerShard = 64
+
+// Config is what a pool needs to know.
+type Config struct {
+	Shards          int // at least 1
+	WorkersPerShard int // 1 to MaxWorkersPerShard
+
+	QueueLength  int           // waiting requests at most; 0: nobody waits
+	QueueTimeout time.Duration // longest wait for a worker; 0: nobody waits
+
+	// Limits holds the most workers that a class may hold at once; 0: all.
+	// Requests of a limited class take the lock even when there is no
+	// contention.
+	Limits [NumClasses]int
+
+	// Passthrough is the panic value that is no accident (http.ErrAbortHandler
+	// for a server): Do gives the worker back and panics with it again.
+	Passthrough error
+
+	Log *slog.Logger // nil: slog.Default()
+}
+
+func (cfg Config) check() error {
+	var errs []error
+	if cfg.Shards < 1 {
+		errs = append(errs, fmt.Errorf("%d shards, want at least 1", cfg.Shards))
+	}
+	if cfg.WorkersPerShard < 1 || cfg.WorkersPerShard > MaxWorkersPerShard {
+		errs = append(errs, fmt.Errorf("%d workers a shard, want 1 to %d", cfg.WorkersPerShard, MaxWorkersPerShard))
+	}
+	if cfg.QueueLength < 0 {
+		errs = append(errs, fmt.Errorf("queue length %d, want 0 or more", cfg.QueueLength))
+	}
+	if cfg.QueueTimeout < 0 {
+		errs = append(errs, fmt.Errorf("queue timeout %v, want 0 or more", cfg.QueueTimeout))
+	}
+	for c, limit := range cfg.Limits {
+		if limit < 0 {
+			errs = append(errs, fmt.Errorf("limit %d of class %v, want 0 or more", limit, Class(c)))
+		}
+	}
+	return errors.Join(errs...)
+}
+
+// A Request is what the pool is told about one.
+type Request struct {
+	Class Class
+	Route string // the pattern, not the path: it is shown while the request runs
+}
+
+// A Pool admits requests to its workers. Make one with New.
+type Pool struct {
+	cfg    Config
+	log    *slog.Logger
+	epoch  time.Time // times inside the pool are durations since then
+	shards []shard
+
+	queue    queue
+	waiters  sync.Pool     // of *waiter; per pool, for their timers belong to its clock
+	abandons atomic.Uint64 // requests whose context ended before they had a worker
+}
+
+// New returns a pool at rest. It starts no goroutine and needs no closing. It
+// panics when cfg is out of bounds, which whoever reads the settings checks.
+func New(cfg Config) *Pool {
+	if err := cfg.check(); err != nil {
+		panic(fmt.Errorf("pool.New: %w", err))
+	}
+	p := &Pool{
+		cfg:    cfg,
+		log:    cfg.Log,
+		epoch:  time.Now(),
+		shards: make([]shard, cfg.Shards),
+	}
+	if p.log == nil {
+		p.log = slog.Default()
+	}
+	for i := range p.shards {
+		p.shards[i].init(p, i)
+	}
+	p.queue.init()
+	p.waiters.New = func() any { return newWaiter() }
+	return p
+}
+
+// now is the time since the pool was made: one reading of the monotonic clock,
+// half the price of time.Now.
+func (p *Pool) now() time.Duration { return time.Since(p.epoch) }
+
+// Acquire waits until r has a worker and returns its Turn, which the caller
+// must Release. It returns a *Refusal when the queue is full (ErrFull), the
+// wait too long (ErrTimeout) or the pool draining (ErrDraining), and
+// context.Cause(ctx) when ctx ends first. It does not look whether ctx is that
+// of a request which has a worker already: Do does.
+func (p *Pool) Acquire(ctx context.Context, r Request) (Turn, error) {
+	now := p.now()
+	w, began, err := p.find(ctx, place{class: r.Class, arrived: now}, now)
+	if err != nil {
+		return Turn{}, err
+	}
+	return Turn{
+		worker:  w,
+		number:  w.begin(r, began),
+		id:      w.id.Load(),
+		request: r,
+		arrived: now,
+		waited:  began - now,
+	}, nil
+}
+
+// Do runs fn with a worker held, and returns fn's error or, without having run
+// fn, what Acquire returned. The worker is given back when fn ends, or before
+// by Release, or for a while by Outside.
+//
+// A panic in fn comes back as a *PanicError, was logged and retires the
+// worker; so does runtime.Goexit, which then goes on ending the goroutine. Do
+// panics again with what errors.Is the Passthrough.
+//
+// The context that fn gets knows the Turn: with it, or one made from it, a
+// nested Do is no second turn but runs its fn at once with the same worker,
+// as long as that is held. Once begun, fn is always waited for.
+func (p *Pool) Do(ctx context.Context, r Request, fn func(context.Context, *Turn) error) error {
+	if t, ok := ctx.Value(turnKey{p}).(*Turn); ok && t.holds() {
+		return fn(ctx, t)
+	}
+	t, err := p.Acquire(ctx, r)
+	if err != nil {
+		return err
+	}
+	return p.run(context.WithValue(ctx, turnKey{p}, &t), &t, fn)
+}
+
+// turnKey finds the Turn that a context belongs to, one for each pool.
+type turnKey struct{ pool *Pool }
+
+// run calls fn, gives t's worker back however fn ends, and hands a panic back
+// as an error.
+func (p *Pool) run(ctx context.Context, t *Turn, fn func(context.Context, *Turn) error) (err error) {
+	defer t.Release() // last of all, even if what is done about a panic panics
+	returned := false
+	defer func() {
+		if !returned {
+			err = p.fell(t, recover())
+		}
+	}()
+	err = fn(ctx, t)
+	returned = true
+	return err
+}
+
+// Refuse turns newcomers away from now on (ErrDraining). Those that wait, run
+// or are Outside go on.
+func (p *Pool) Refuse() {
+	p.queue.mu.Lock()
+	defer p.queue.unlock()
+	p.queue.draining.Store(true)
+	p.settle()
+}
+
+// Drain refuses newcomers and returns nil once nothing runs, waits or is
+// Outside, or context.Cause(ctx) when ctx ends before.
+func (p *Pool) Drain(ctx context.Context) error {
+	p.Refuse()
+	select {
+	case <-p.queue.idle:
+		return nil
+	default:
+	}
+	select {
+	case <-p.queue.idle:
+		return nil
+	case <-ctx.Done():
+		return context.Cause(ctx)
+	}
+}
+
+// Hold adds to a shard's bytes in flight: request bodies and answers held in
+// memory. A negative number gives back.
+func (p *Pool) Hold(shard int, bytes int64) {
+	p.shards[shard].bytesInFlight.Add(bytes)
+}

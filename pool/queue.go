@@ -1,0 +1,384 @@
+package pool
+
+import (
+	"context"
+	"sync"
+	"sync/atomic"
+	"time"
+)
+
+// A Reason says why a request was refused. It is an error, so that
+// errors.Is(err, ErrFull) works on a *Refusal.
+type Reason string
+
+// The reasons, in the words that clients read.
+const (
+	ErrFull     Reason = "queue_full"
+	ErrTimeout  Reason = "queue_timeout"
+	ErrDraining Reason = "draining"
+)
+
+func (r Reason) Error() string { return "pool: " + string(r) }
+
+// A Refusal is the error of a request that got no worker.
+type Refusal struct {
+	Reason Reason
+	Waited time.Duration
+}
+
+func (r *Refusal) Error() string { return r.Reason.Error() + " after " + r.Waited.String() }
+
+// Unwrap returns the Reason.
+func (r *Refusal) Unwrap() error { return r.Reason }
+
+// A place is where a request stands in the order.
+type place struct {
+	class   Class
+	arrived time.Duration
+	resumes bool // comes back from Outside: was accepted long ago
+}
+
+// The queue is the one order of those that wait for a worker, kept as a list
+// for each class so that a class at its limit is passed over in one step.
+//
+// No wake-up is lost, because each side publishes before it checks. Who will
+// wait raises waiting and then looks for a free worker, under the lock. Who
+// gives a worker back sets its bit and then looks at waiting. All of these are
+// sequentially consistent atomics: either the one sees the bit or the other
+// sees the waiter, and then takes the lock and hands out what is free. A
+// class's limit adds nothing to the argument, since held only changes under
+// the lock, and whoever lowers it hands out afterwards. Draining works alike:
+// see grab and settle.
+//
+// Nobody who waits is overtaken: grab lets a newcomer by only while waiting is
+// 0, that is, when it came before anyone who waits now.
+type queue struct {
+	_        cacheLine
+	waiting  atomic.Int64 // how many are in the lists; written under mu
+	draining atomic.Bool  // written under mu
+	_        cacheLine    // so far what every request reads
+
+	mu      sync.Mutex         // guards what follows; never held while waiting
+	decided *waiter            // those to wake, chained by next
+	lists   [NumClasses]waiter // rings in the order of before; these are their roots
+	held    [NumClasses]int    // workers held by limited classes
+	joined  uint64             // how many ever joined
+	outside int                // turns that are Outside
+	idle    chan struct{}      // closed when draining is done
+	refused [NumClasses]map[Reason]uint64
+}
+
+func (q *queue) init() {
+	for c := range q.lists {
+		root := &q.lists[c]
+		root.next, root.prev = root, root
+		q.refused[c] = make(map[Reason]uint64)
+	}
+	q.idle = make(chan struct{})
+}
+
+// A waiter is one request in the order.
+type waiter struct {
+	place
+	number  uint64       // ties are broken by who joined first
+	listed  bool
+	decided verdict
+	verdict chan verdict // gets decided, once, from whoever took the waiter off its list
+	timer   *time.Timer
+
+	next, prev *waiter
+}
+
+// A verdict ends a wait: a worker, or else a reason.
+type verdict struct {
+	worker *worker
+	reason Reason
+}
+
+func newWaiter() *waiter {
+	timer := time.NewTimer(time.Hour)
+	timer.Stop()
+	return &waiter{verdict: make(chan verdict, 1), timer: timer}
+}
+
+// before reports whether w is served before v: by arrival, and of those that
+// arrived at the same time whoever has held a worker already.
+func (w *waiter) before(v *waiter) bool {
+	if w.arrived != v.arrived {
+		return w.arrived < v.arrived
+	}
+	if w.resumes != v.resumes {
+		return w.resumes
+	}
+	return w.number < v.number
+}
+
+// insert puts w into its class's list. A newcomer's place is the last or close
+// to it; that of a request back from Outside is close to the first.
+func (q *queue) insert(w *waiter) {
+	q.joined++
+	w.number = q.joined
+	root := &q.lists[w.class]
+	next := root
+	if w.resumes {
+		for next = root.next; next != root && next.before(w); next = next.next {
+		}
+	} else {
+		for next.prev != root && w.before(next.prev) {
+			next = next.prev
+		}
+	}
+	w.prev, w.next = next.prev, next
+	w.prev.next, w.next.prev = w, w
+	w.listed = true
+	q.waiting.Add(1)
+}
+
+// decide takes w off its list. The verdict is delivered by unlock.
+func (q *queue) decide(w *waiter, v verdict) {
+	w.prev.next, w.next.prev = w.next, w.prev
+	w.listed = false
+	q.waiting.Add(-1)
+	w.decided = v
+	w.prev, w.next = nil, q.decided
+	q.decided = w
+}
+
+// unlock lets go of the lock and then wakes those that were decided on: to wake
+// a goroutine may take a system call, too long to hold the lock for.
+func (q *queue) unlock() {
+	w := q.decided
+	q.decided = nil
+	q.mu.Unlock()
+	for w != nil {
+		next := w.next // w is another's once it is told
+		w.verdict <- w.decided
+		w = next
+	}
+}
+
+// first is the waiter whose turn it is, of the classes below their limit, or
+// nil.
+func (q *queue) first(limits *[NumClasses]int) *waiter {
+	var first *waiter
+	for c := range q.lists {
+		w := q.lists[c].next
+		if w == &q.lists[c] || limits[c] > 0 && q.held[c] >= limits[c] {
+			continue
+		}
+		if first == nil || w.before(first) {
+			first = w
+		}
+	}
+	return first
+}
+
+// last is the youngest waiter of all, or nil.
+func (q *queue) last() *waiter {
+	var last *waiter
+	for c := range q.lists {
+		if w := q.lists[c].prev; w != &q.lists[c] && (last == nil || last.before(w)) {
+			last = w
+		}
+	}
+	return last
+}
+
+// queued is how many of a class wait.
+func (q *queue) queued(c Class) int {
+	n := 0
+	for w := q.lists[c].next; w != &q.lists[c]; w = w.next {
+		n++
+	}
+	return n
+}
+
+// find returns a worker for the request whose place is at, and when it got it.
+func (p *Pool) find(ctx context.Context, at place, now time.Duration) (*worker, time.Duration, error) {
+	if ctx.Err() != nil {
+		return nil, 0, p.abandoned(ctx)
+	}
+	if w := p.grab(at.class, now); w != nil {
+		return w, now, nil
+	}
+	return p.wait(ctx, at, now)
+}
+
+// grab takes a worker without the lock, when there is one and nobody waits.
+//
+// It looks at draining again once it has a worker. Refuse sets draining before
+// it looks for workers that are held, so either grab sees that and gives the
+// worker back, or Drain sees the worker held and waits for its release.
+func (p *Pool) grab(c Class, now time.Duration) *worker {
+	if p.cfg.Limits[c] > 0 || p.queue.waiting.Load() > 0 || p.queue.draining.Load() {
+		return nil
+	}
+	w := p.takeFree(now)
+	if w != nil && p.queue.draining.Load() {
+		p.giveBack(w, c)
+		return nil
+	}
+	return w
+}
+
+// wait joins the order and returns the worker it gets there, and when.
+func (p *Pool) wait(ctx context.Context, at place, now time.Duration) (*worker, time.Duration, error) {
+	w := p.waiters.Get().(*waiter)
+	defer p.waiters.Put(w)
+	w.place = at
+
+	bound := p.bound(ctx, now)
+	p.join(w, bound > 0)
+	v, err := p.await(ctx, w, bound)
+	if err != nil {
+		return nil, 0, err
+	}
+	began := p.now()
+	if v.worker == nil {
+		return nil, 0, p.refused(at.class, v.reason, began-now)
+	}
+	v.worker.shard.wait.Record(began - now)
+	return v.worker, began, nil
+}
+
+// bound is how long a request may wait.
+func (p *Pool) bound(ctx context.Context, now time.Duration) time.Duration {
+	if deadline, ok := ctx.Deadline(); ok {
+		left := deadline.Sub(p.epoch) - now
+		return min(left/4, p.cfg.QueueTimeout)
+	}
+	return p.cfg.QueueTimeout
+}
+
+// join puts w into the order and serves whose turn it is, which may be w. In a
+// full queue the youngest makes room: w, or who came while w was Outside.
+func (p *Pool) join(w *waiter, patient bool) {
+	q := &p.queue
+	q.mu.Lock()
+	defer q.unlock()
+	if q.draining.Load() && !w.resumes {
+		w.verdict <- verdict{reason: ErrDraining}
+		return
+	}
+	q.insert(w) // raises waiting, before serve looks for free workers
+	p.serve()
+	if int(q.waiting.Load()) > p.cfg.QueueLength {
+		q.decide(q.last(), verdict{reason: ErrFull})
+	}
+	if w.listed && !patient {
+		q.decide(w, verdict{reason: ErrTimeout})
+	}
+}
+
+// await returns the verdict on w, or context.Cause(ctx) when ctx ends first. A
+// worker that arrives together with the end of ctx is given back, one that
+// arrives together with the end of the bound is taken.
+func (p *Pool) await(ctx context.Context, w *waiter, bound time.Duration) (verdict, error) {
+	select {
+	case v := <-w.verdict: // at once, without a timer
+		return v, nil
+	default:
+	}
+	w.timer.Reset(bound)
+	defer w.timer.Stop()
+	var v verdict
+	select {
+	case v = <-w.verdict:
+	case <-w.timer.C:
+		v = p.leave(w, ErrTimeout)
+	case <-ctx.Done():
+		v = p.leave(w, "")
+	}
+	if ctx.Err() == nil {
+		return v, nil
+	}
+	if v.worker != nil {
+		p.giveBack(v.worker, w.class)
+	}
+	return verdict{}, p.abandoned(ctx)
+}
+
+// leave takes w off its list, unless that was done meanwhile, and returns the
+// verdict on it.
+func (p *Pool) leave(w *waiter, why Reason) verdict {
+	p.queue.mu.Lock()
+	if w.listed {
+		p.queue.decide(w, verdict{reason: why})
+		p.settle() // w may have been the last that Drain waited for
+	}
+	p.queue.unlock()
+	return <-w.verdict
+}
+
+// giveBack makes w free and serves those that wait.
+func (p *Pool) giveBack(w *worker, c Class) {
+	q := &p.queue
+	w.shard.free.Or(w.bit)
+	limited := p.cfg.Limits[c] > 0
+	if !limited && q.waiting.Load() == 0 && !q.draining.Load() {
+		return
+	}
+	q.mu.Lock()
+	defer q.unlock()
+	if limited {
+		q.held[c]--
+	}
+	p.settle()
+}
+
+// addOutside counts a turn that leaves to be Outside, or comes back.
+func (p *Pool) addOutside(n int) {
+	p.queue.mu.Lock()
+	defer p.queue.unlock()
+	p.queue.outside += n
+	p.settle()
+}
+
+// settle does what a change asks for: it serves those that wait, and tells
+// Drain when there is nothing left. The caller holds the lock.
+func (p *Pool) settle() {
+	p.serve()
+	q := &p.queue
+	if !q.draining.Load() || q.waiting.Load() > 0 || q.outside > 0 || !p.allFree() {
+		return
+	}
+	select {
+	case <-q.idle:
+	default:
+		close(q.idle)
+	}
+}
+
+// serve gives free workers to those that wait, first come first served. The
+// caller holds the lock.
+func (p *Pool) serve() {
+	q := &p.queue
+	for q.waiting.Load() > 0 {
+		next := q.first(&p.cfg.Limits)
+		if next == nil {
+			return
+		}
+		w := p.takeFree(next.arrived)
+		if w == nil {
+			return
+		}
+		if p.cfg.Limits[next.class] > 0 {
+			q.held[next.class]++
+		}
+		q.decide(next, verdict{worker: w})
+	}
+}
+
+// refused counts and returns a refusal.
+func (p *Pool) refused(c Class, why Reason, waited time.Duration) error {
+	p.queue.mu.Lock()
+	defer p.queue.unlock()
+	p.queue.refused[c][why]++
+	return &Refusal{Reason: why, Waited: waited}
+}
+
+// abandoned counts a request whose client went away, and returns why.
+func (p *Pool) abandoned(ctx context.Context) error {
+	p.abandons.Add(1)
+	return context.Cause(ctx)
+}

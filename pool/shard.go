@@ -1,0 +1,138 @@
+package pool
+
+import (
+	"math/bits"
+	"sync"
+	"sync/atomic"
+	"time"
+)
+
+// cacheLine keeps what one core writes off the lines that others read.
+type cacheLine [64]byte
+
+// A shard is one core's share of the pool.
+type shard struct {
+	free atomic.Uint64 // a bit for each worker that is free
+	_    cacheLine
+
+	id      int
+	pool    *Pool
+	workers []worker
+	_       cacheLine
+
+	done, panics, restarts, goexits atomic.Uint64
+	bytesInFlight                   atomic.Int64
+
+	wait    Histogram // of those that took the lock; who did not, did not wait
+	service Histogram // of one turn in timedTurns
+}
+
+func (s *shard) init(p *Pool, id int) {
+	s.id, s.pool = id, p
+	s.workers = make([]worker, p.cfg.WorkersPerShard)
+	for i := range s.workers {
+		w := &s.workers[i]
+		w.shard, w.bit = s, 1<<i
+		w.id.Store(workerIDs.Add(1))
+	}
+	s.free.Store(s.all())
+}
+
+// all is what free is when every worker is.
+func (s *shard) all() uint64 {
+	return 1<<len(s.workers) - 1 // 64 workers: 1<<64 is 0
+}
+
+// take takes a free worker, or returns nil when there is none.
+func (s *shard) take() *worker {
+	for {
+		free := s.free.Load()
+		if free == 0 {
+			return nil
+		}
+		if s.free.CompareAndSwap(free, free&(free-1)) {
+			return &s.workers[bits.TrailingZeros64(free)]
+		}
+	}
+}
+
+// A worker is a slot that one request at a time holds. Between taking its bit
+// and setting it again it belongs to that request alone.
+type worker struct {
+	shard *shard
+	bit   uint64
+	id    atomic.Uint64 // unique in the process; a fresh one after a panic
+	turns atomic.Uint64 // counts begins and ends: odd while a turn lasts
+
+	mu      sync.Mutex // guards what Stats reads; only the holder writes
+	request Request
+	since   time.Duration
+
+	_ cacheLine
+}
+
+// workerIDs is the last id given to a worker.
+var workerIDs atomic.Uint64
+
+// begin starts a turn and returns its number.
+func (w *worker) begin(r Request, now time.Duration) uint64 {
+	w.mu.Lock()
+	w.request, w.since = r, now
+	w.mu.Unlock()
+	return w.turns.Add(1)
+}
+
+// holder is the request that holds the worker, if one does, and since when.
+func (w *worker) holder() (r Request, since time.Duration, busy bool) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return w.request, w.since, w.turns.Load()%2 == 1
+}
+
+// retire puts a worker with a fresh id into the slot and returns that id. The
+// caller holds the slot.
+func (w *worker) retire() uint64 {
+	id := workerIDs.Add(1)
+	w.id.Store(id)
+	w.shard.restarts.Add(1)
+	return id
+}
+
+// takeFree takes a free worker of any shard, or returns nil. Where it begins
+// to look is drawn from the clock, so that cores seldom meet on one shard:
+// the time was read anyway, and a random number costs more than the rest of
+// the search.
+func (p *Pool) takeFree(now time.Duration) *worker {
+	const phi = 0x9e3779b97f4a7c15 // 2^64 / golden ratio: spreads consecutive times evenly
+	first := int(uint64(now) * phi >> 32 * uint64(len(p.shards)) >> 32)
+	for i := first; i < len(p.shards); i++ {
+		if w := p.shards[i].take(); w != nil {
+			return w
+		}
+	}
+	for i := range first {
+		if w := p.shards[i].take(); w != nil {
+			return w
+		}
+	}
+	return nil
+}
+
+// allFree reports whether no worker is held.
+func (p *Pool) allFree() bool {
+	for i := range p.shards {
+		if s := &p.shards[i]; s.free.Load() != s.all() {
+			return false
+		}
+	}
+	return true
+}
+
+// bytesInFlight is each shard's, in their order.
+func (p *Pool) bytesInFlight() []int64 {
+	n := make([]int64, len(p.shards))
+	for i := range n {
+		n[i] = p.shards[i].bytesInFlight.Load()
+	}
+	return n
+}

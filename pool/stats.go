@@ -1,0 +1,149 @@
+package pool
+
+import (
+	"maps"
+	"time"
+)
+
+// Stats is the pool at a moment. Of a busy pool the numbers are taken one after
+// the other and need not add up; of one at rest they are exact.
+type Stats struct {
+	Shards       []ShardStats
+	Classes      []ClassStats
+	Workers      int // all there are
+	Busy         int // those that are held
+	Queued       int
+	Outside      int // turns that gave their worker back for a while
+	QueueLength  int // the bounds, as configured
+	QueueTimeout time.Duration
+
+	// Every request that came is counted in one of these, once it has ended.
+	Done      uint64            // had a worker, and gave it back or lost it by a panic
+	Refused   map[Reason]uint64 // got no worker, or none again after Outside
+	Abandoned uint64            // left before it had one
+
+	Panics   uint64
+	Goexits  uint64
+	Restarts uint64 // workers retired for one or the other
+	Draining bool
+}
+
+// ShardStats is one shard. A request that was Outside counts twice in Wait and
+// Service, before and after.
+type ShardStats struct {
+	ID                              int
+	Busy                            int
+	Done, Panics, Goexits, Restarts uint64
+	BytesInFlight                   int64
+	Wait                            Summary // for a worker, of those that got one
+	Service                         Summary // time with the worker, of one in eight
+	Workers                         []WorkerStats
+}
+
+// WorkerStats is one worker. Route, Class and Since are those of the request
+// that holds it, and zero when none does.
+type WorkerStats struct {
+	ID    uint64
+	State string // "idle" or "busy"
+	Route string
+	Class string
+	Since time.Time
+}
+
+// ClassStats is one class.
+type ClassStats struct {
+	Class   string
+	Limit   int // 0: none
+	Busy    int
+	Queued  int
+	Refused map[Reason]uint64
+}
+
+// Stats returns the pool as it is.
+func (p *Pool) Stats() Stats {
+	s := Stats{
+		Shards:       make([]ShardStats, len(p.shards)),
+		Classes:      make([]ClassStats, NumClasses),
+		Workers:      len(p.shards) * p.cfg.WorkersPerShard,
+		QueueLength:  p.cfg.QueueLength,
+		QueueTimeout: p.cfg.QueueTimeout,
+		Refused:      make(map[Reason]uint64),
+		Abandoned:    p.abandons.Load(),
+	}
+	p.queueStats(&s)
+	for i := range p.shards {
+		shard := p.shardStats(i, s.Classes)
+		s.Busy += shard.Busy
+		s.Done += shard.Done
+		s.Panics += shard.Panics
+		s.Goexits += shard.Goexits
+		s.Restarts += shard.Restarts
+		s.Shards[i] = shard
+	}
+	return s
+}
+
+// queueStats fills in what the queue knows.
+func (p *Pool) queueStats(s *Stats) {
+	q := &p.queue
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	s.Queued, s.Outside, s.Draining = int(q.waiting.Load()), q.outside, q.draining.Load()
+	for c := range s.Classes {
+		s.Classes[c] = ClassStats{
+			Class:   Class(c).String(),
+			Limit:   p.cfg.Limits[c],
+			Queued:  q.queued(Class(c)),
+			Refused: maps.Clone(q.refused[c]),
+		}
+		for why, n := range q.refused[c] {
+			s.Refused[why] += n
+		}
+	}
+}
+
+// shardStats describes a shard and counts its busy workers by class.
+func (p *Pool) shardStats(i int, classes []ClassStats) ShardStats {
+	shard := &p.shards[i]
+	s := ShardStats{
+		ID:            i,
+		Done:          shard.done.Load(),
+		Panics:        shard.panics.Load(),
+		Goexits:       shard.goexits.Load(),
+		Restarts:      shard.restarts.Load(),
+		BytesInFlight: shard.bytesInFlight.Load(),
+		Wait:          shard.waits(),
+		Service:       shard.service.Summary(),
+		Workers:       make([]WorkerStats, len(shard.workers)),
+	}
+	for j := range shard.workers {
+		w := &shard.workers[j]
+		s.Workers[j] = WorkerStats{ID: w.id.Load(), State: "idle"}
+		if r, since, busy := w.holder(); busy {
+			s.Workers[j] = WorkerStats{
+				ID:    w.id.Load(),
+				State: "busy",
+				Route: r.Route,
+				Class: r.Class.String(),
+				Since: p.epoch.Add(since),
+			}
+			s.Busy++
+			classes[r.Class].Busy++
+		}
+	}
+	return s
+}
+
+// waits sums up what all that had a worker waited for it, nothing included.
+func (s *shard) waits() Summary {
+	var begun uint64
+	for i := range s.workers {
+		begun += (s.workers[i].turns.Load() + 1) / 2
+	}
+	var all Histogram
+	all.Merge(&s.wait)
+	if queued := all.Count(); begun > queued {
+		all.record(0, begun-queued)
+	}
+	return all.Summary()
+}

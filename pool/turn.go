@@ -1,0 +1,104 @@
+package pool
+
+import (
+	"context"
+	"time"
+)
+
+// A Turn is a request's hold on a worker, from Acquire or Do. Its methods are
+// for one goroutine at a time; only Release may be called from several. The
+// zero Turn holds nothing.
+type Turn struct {
+	worker  *worker
+	number  uint64 // of the worker's turns, this one; stale when the worker is at another
+	id      uint64 // the worker's id when it began
+	request Request
+	arrived time.Duration // when the request came: its place in the order
+	waited  time.Duration
+}
+
+// Release gives the worker back. Only the first call does, be it on this Turn
+// or on a copy.
+func (t *Turn) Release() {
+	if t.end() {
+		t.worker.shard.done.Add(1)
+		t.worker.shard.pool.giveBack(t.worker, t.request.Class)
+	}
+}
+
+// timedTurns is how many turns of a worker there are to one whose length is
+// measured. Reading the clock costs as much as the rest of Release.
+const timedTurns = 8
+
+// end ends the turn and reports whether this call did it. The compare-and-swap
+// decides among calls and copies; the worker stays the caller's until it is
+// given back.
+func (t *Turn) end() bool {
+	w := t.worker
+	if w == nil || !w.turns.CompareAndSwap(t.number, t.number+1) {
+		return false
+	}
+	if t.number/2%timedTurns == 0 {
+		w.shard.service.Record(w.shard.pool.now() - w.since)
+	}
+	return true
+}
+
+// holds reports whether the turn has its worker still.
+func (t *Turn) holds() bool {
+	return t.worker != nil && t.worker.turns.Load() == t.number
+}
+
+// Outside gives the worker back, runs fn, and takes a worker again at the
+// request's old place in the order. It is for reading a body and sending an
+// answer: a slow client holds no worker. When it returns nil the turn holds a
+// worker, perhaps of another shard.
+//
+// Otherwise it holds none: an error of fn is returned without taking a worker,
+// since all that is left is to answer; and the way back is bounded like the
+// way in, with the same errors, except that a draining pool lets it in and
+// that in a full queue the youngest makes room, which is seldom this one.
+//
+// Without a worker to give back, Outside is just fn.
+func (t *Turn) Outside(ctx context.Context, fn func() error) error {
+	if !t.end() {
+		return fn()
+	}
+	p := t.worker.shard.pool
+	p.addOutside(1) // before the worker is free, so that Drain misses neither
+	defer p.addOutside(-1)
+	p.giveBack(t.worker, t.request.Class)
+
+	done := true // unless the turn goes on, or the way back was refused and counted as that
+	defer func() {
+		if done {
+			t.worker.shard.done.Add(1)
+		}
+	}()
+	if err := fn(); err != nil {
+		return err
+	}
+	done = false
+	return t.resume(ctx, p)
+}
+
+// resume takes a worker again, at the old place.
+func (t *Turn) resume(ctx context.Context, p *Pool) error {
+	now := p.now()
+	w, began, err := p.find(ctx, place{class: t.request.Class, arrived: t.arrived, resumes: true}, now)
+	if err != nil {
+		return err
+	}
+	t.worker, t.number, t.id = w, w.begin(t.request, began), w.id.Load()
+	t.waited += began - now
+	return nil
+}
+
+// Shard is the number of the worker's shard, from 0.
+func (t *Turn) Shard() int { return t.worker.shard.id }
+
+// Worker is the worker's id. It stays the same after Release.
+func (t *Turn) Worker() uint64 { return t.id }
+
+// Waited is the time spent waiting for workers.
+func (t *Turn) Waited() time.Duration { return t.waited }
