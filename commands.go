@@ -1,0 +1,239 @@
+package main
+
+import (
+	"bufio"
+	"context"
+	"crypto/rand"
+	"errors"
+	"flag"
+	"fmt"
+	"io"
+	"log/slog"
+	"net"
+	"net/http"
+	"net/netip"
+	"strconv"
+	"strings"
+	"text/tabwriter"
+	"time"
+
+	"notesd/config"
+	"notesd/server"
+	"notesd/store"
+)
+
+const (
+	checkTime   = 3 * time.Second  // of a health check
+	connectTime = 15 * time.Second // for a command to reach the database
+)
+
+// healthcheck asks the server on this machine whether it is ready. It is for
+// containers, which have no curl.
+func (p program) healthcheck(ctx context.Context, args []string) error {
+	if err := noArguments("healthcheck", args); err != nil {
+		return err
+	}
+	cfg, err := config.Load(p.environ)
+	if err != nil {
+		return err
+	}
+	ctx, cancel := context.WithTimeout(ctx, checkTime)
+	defer cancel()
+	url := "http://" + net.JoinHostPort(reachable(cfg.Host), strconv.Itoa(cfg.Port)) + "/readyz"
+	r, err := http.NewRequestWithContext(ctx, http.MethodGet, url, nil)
+	if err != nil {
+		return err
+	}
+	answer, err := http.DefaultClient.Do(r)
+	if err != nil {
+		return err
+	}
+	defer answer.Body.Close()
+	text, _ := io.ReadAll(io.LimitReader(answer.Body, 4<<10))
+	if answer.StatusCode != http.StatusOK {
+		return fmt.Errorf("not ready: %s", strings.TrimSpace(string(text)))
+	}
+	fmt.Fprintln(p.out, "ready")
+	return nil
+}
+
+// reachable is the address to ask a server that listens on host.
+func reachable(host string) string {
+	if addr, err := netip.ParseAddr(host); host == "" || err == nil && addr.IsUnspecified() {
+		return "127.0.0.1"
+	}
+	return host
+}
+
+// migrate brings the schema up to date, as serving does at its start.
+func (p program) migrate(ctx context.Context, args []string) error {
+	if err := noArguments("migrate", args); err != nil {
+		return err
+	}
+	return p.withStore(ctx, func(ctx context.Context, _ config.Config, db *store.Store) error {
+		schema, err := db.SchemaVersion(ctx)
+		if err != nil {
+			return err
+		}
+		fmt.Fprintf(p.out, "%s schema %d, up to date\n", db.Engine(), schema)
+		return nil
+	})
+}
+
+// withStore runs do with the database open and ready.
+func (p program) withStore(ctx context.Context, do func(context.Context, config.Config, *store.Store) error) (err error) {
+	cfg, err := config.Load(p.environ)
+	if err != nil {
+		return err
+	}
+	db, err := store.Open(ctx, store.Config{URL: cfg.DatabaseURL.Reveal(), Log: slog.New(slog.DiscardHandler)})
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, db.Close()) }()
+	ctx, cancel := context.WithTimeout(ctx, connectTime)
+	defer cancel()
+	if err := db.WaitReady(ctx); err != nil {
+		return err
+	}
+	return do(ctx, cfg, db)
+}
+
+// user does what `notesd user …` says.
+func (p program) user(ctx context.Context, args []string) error {
+	if len(args) == 0 {
+		return fmt.Errorf("user add, reset, list or delete? %w", errUsage)
+	}
+	flags := flag.NewFlagSet("user "+args[0], flag.ContinueOnError)
+	flags.SetOutput(p.out)
+	fromInput := flags.Bool("password-stdin", false, "read the password from the first line of standard input (add, reset)")
+	if err := flags.Parse(args[1:]); err != nil {
+		return err
+	}
+	commands := map[string]userCommand{"add": addUser, "reset": resetUser, "delete": deleteUser}
+	if args[0] == "list" {
+		if err := noArguments("user list", flags.Args()); err != nil {
+			return err
+		}
+		return p.withStore(ctx, p.listUsers)
+	}
+	command, ok := commands[args[0]]
+	if !ok || flags.NArg() != 1 {
+		return fmt.Errorf("user %s: %w", strings.Join(args, " "), errUsage)
+	}
+	return p.withStore(ctx, func(ctx context.Context, cfg config.Config, db *store.Store) error {
+		return command(ctx, accounts{program: p, db: db, cfg: cfg, fromInput: *fromInput}, flags.Arg(0))
+	})
+}
+
+// accounts is what the user commands work with.
+type accounts struct {
+	program
+	db        *store.Store
+	cfg       config.Config
+	fromInput bool
+}
+
+type userCommand func(ctx context.Context, a accounts, email string) error
+
+func addUser(ctx context.Context, a accounts, email string) error {
+	password, err := a.password()
+	if err != nil {
+		return err
+	}
+	_, err = server.AddAccount(ctx, a.db, email, password)
+	if errors.Is(err, store.ErrDuplicate) {
+		return fmt.Errorf("%s has an account already", email)
+	}
+	return a.done(err, "added", email, password)
+}
+
+func resetUser(ctx context.Context, a accounts, email string) error {
+	u, err := a.find(ctx, email)
+	if err != nil {
+		return err
+	}
+	password, err := a.password()
+	if err != nil {
+		return err
+	}
+	redis, err := openRedis(a.cfg)
+	if err != nil {
+		return err
+	}
+	if redis != nil {
+		defer redis.Close()
+	}
+	return a.done(server.ResetPassword(ctx, a.db, redis, u.ID, password), "reset; its sessions are ended:", email, password)
+}
+
+func deleteUser(ctx context.Context, a accounts, email string) error {
+	u, err := a.find(ctx, email)
+	if err != nil {
+		return err
+	}
+	redis, err := openRedis(a.cfg)
+	if err != nil {
+		return err
+	}
+	if redis != nil {
+		defer redis.Close()
+	}
+	if err := server.DeleteAccount(ctx, a.db, redis, u.ID); err != nil {
+		return err
+	}
+	fmt.Fprintf(a.out, "deleted %s and all of its notes\n", email)
+	return nil
+}
+
+func (a accounts) find(ctx context.Context, email string) (store.User, error) {
+	u, err := a.db.UserByEmail(ctx, email)
+	if errors.Is(err, store.ErrNotFound) {
+		return u, fmt.Errorf("no account has the address %s", email)
+	}
+	return u, err
+}
+
+// password is the one given, or a fresh one.
+func (a accounts) password() (string, error) {
+	if !a.fromInput {
+		return rand.Text(), nil
+	}
+	line, err := bufio.NewReader(a.in).ReadString('\n')
+	if err != nil && !errors.Is(err, io.EOF) {
+		return "", fmt.Errorf("read the password: %w", err)
+	}
+	return strings.TrimRight(line, "\r\n"), nil
+}
+
+// done says what was done, and the password if it was made here.
+func (a accounts) done(err error, what, email, password string) error {
+	if err != nil {
+		return err
+	}
+	fmt.Fprintf(a.out, "%s %s\n", what, email)
+	if !a.fromInput {
+		fmt.Fprintf(a.out, "password: %s\n", password)
+	}
+	return nil
+}
+
+func (p program) listUsers(ctx context.Context, _ config.Config, db *store.Store) error {
+	table := tabwriter.NewWriter(p.out, 0, 0, 2, ' ', 0)
+	fmt.Fprintln(table, "EMAIL\tID\tCREATED\tLAST SIGN-IN\tLOCKED UNTIL")
+	for u, err := range db.Users(ctx) {
+		if err != nil {
+			return err
+		}
+		fmt.Fprintf(table, "%s\t%s\t%s\t%s\t%s\n", u.Email, u.ID, when(u.CreatedAt), when(u.LastLoginAt), when(u.LockedUntil))
+	}
+	return table.Flush()
+}
+
+// when is t for people; a time that never was is a dash.
+func when(t time.Time) string {
+	if t.IsZero() {
+		return "-"
+	}
+	return t.Format("2006-01-02 15:04")
+}

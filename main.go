@@ -1,0 +1,104 @@
+// Command notesd is a notes server: one process that uses the machine it is
+// given, and keeps every note it has acknowledged.
+package main
+
+import (
+	"context"
+	"errors"
+	"flag"
+	"fmt"
+	"io"
+	"os"
+	"os/signal"
+	"runtime/debug"
+	"syscall"
+)
+
+// version is set by the build: -ldflags "-X main.version=…".
+var version string
+
+func main() {
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	context.AfterFunc(ctx, stop) // a second signal kills at once
+	err := run(ctx, program{args: os.Args[1:], environ: os.Environ(), in: os.Stdin, out: os.Stdout})
+	switch {
+	case errors.Is(err, flag.ErrHelp):
+	case errors.Is(err, errUsage):
+		fmt.Fprintln(os.Stderr, "notesd:", err)
+		os.Exit(2)
+	case err != nil:
+		fmt.Fprintln(os.Stderr, "notesd:", err)
+		os.Exit(1)
+	}
+}
+
+// program is what a process is started with, so that a test can start one too.
+type program struct {
+	args, environ []string
+	in            io.Reader
+	out           io.Writer
+}
+
+var errUsage = errors.New("see notesd help")
+
+const usage = `notesd: a notes server in one binary
+
+  notesd [serve]                 serve; settings come from the environment (docs/CONFIGURATION.md)
+  notesd healthcheck             exit 0 if the server on this machine is ready, 1 if not
+  notesd migrate                 bring the database's schema up to date and say which it is
+  notesd user add EMAIL          make an account; prints a password unless -password-stdin gives one
+  notesd user reset EMAIL        give it a new password and end its sessions
+  notesd user list               every account
+  notesd user delete EMAIL       delete it with all of its notes
+  notesd version                 which build this is
+`
+
+// run does what the arguments say.
+func run(ctx context.Context, p program) error {
+	command, args := "serve", p.args
+	if len(args) > 0 {
+		command, args = args[0], args[1:]
+	}
+	switch command {
+	case "serve":
+		return p.serve(ctx, args)
+	case "healthcheck":
+		return p.healthcheck(ctx, args)
+	case "migrate":
+		return p.migrate(ctx, args)
+	case "user":
+		return p.user(ctx, args)
+	case "version":
+		fmt.Fprintln(p.out, "notesd", buildVersion())
+		return nil
+	case "help", "-h", "-help", "--help":
+		fmt.Fprint(p.out, usage)
+		return nil
+	}
+	return fmt.Errorf("no command %q: %w", command, errUsage)
+}
+
+// noArguments is for the commands that take none.
+func noArguments(command string, args []string) error {
+	if len(args) > 0 {
+		return fmt.Errorf("%s takes no arguments, not %q: %w", command, args, errUsage)
+	}
+	return nil
+}
+
+// buildVersion is the version of the build, or the commit it was made of.
+func buildVersion() string {
+	if version != "" {
+		return version
+	}
+	info, ok := debug.ReadBuildInfo()
+	if !ok {
+		return "unknown"
+	}
+	for _, s := range info.Settings {
+		if s.Key == "vcs.revision" {
+			return "commit " + s.Value[:min(12, len(s.Value))]
+		}
+	}
+	return info.Main.Version
+}

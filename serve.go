@@ -1,0 +1,247 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"net"
+	"net/http"
+	"path/filepath"
+	"strconv"
+	"sync"
+	"time"
+
+	"notesd/config"
+	"notesd/pool"
+	"notesd/server"
+	"notesd/store"
+)
+
+const sweepEvery = 10 * time.Minute
+
+// serve is the server from its settings to its last log line. What opens first closes last.
+func (p program) serve(ctx context.Context, args []string) (err error) {
+	if err := noArguments("serve", args); err != nil {
+		return err
+	}
+	cfg, err := config.Load(p.environ)
+	if err != nil {
+		return err
+	}
+	cfg.Runtime.Apply() // memory limit from the cgroup; cores only when asked, Go reads the quota itself
+	log := newLog(cfg, p.out)
+	for _, w := range cfg.Warnings {
+		log.Warn(w)
+	}
+	ln, err := listen(cfg)
+	if err != nil {
+		return err
+	}
+	defer func() { _ = ln.Close() }() // closed already when the server ran
+	db, err := store.Open(ctx, store.Config{URL: cfg.DatabaseURL.Reveal(), MaxConns: cfg.Runtime.DatabaseMaxConns, Log: log})
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, db.Close()) }()
+	redis, err := openRedis(cfg)
+	if err != nil {
+		return err
+	}
+	if redis != nil {
+		defer func() { err = errors.Join(err, redis.Close()) }()
+	}
+	secrets, err := sessionSecrets(cfg)
+	if err != nil {
+		return err
+	}
+	workers := newPool(cfg, log)
+	alerts := newAlerts(cfg, log)
+	memory := newMonitor(cfg, workers, alerts, log)
+	s, err := server.New(serverConfig(cfg, ln, secrets), server.Parts{
+		Store: db, Redis: redis, Pool: workers, Memory: memory, Alerts: alerts, Log: log})
+	if err != nil {
+		return err
+	}
+	defer inBackground(alerts.Run, memoryLoop(memory), sweepLoop(db, cfg, log))()
+	p.announce(cfg, db, ln, log)
+	return s.Serve(ctx, ln)
+}
+
+// newLog writes JSON, or in development lines for people.
+func newLog(cfg config.Config, out io.Writer) *slog.Logger {
+	options := &slog.HandlerOptions{Level: cfg.LogLevel}
+	if cfg.LogFormat == "json" {
+		return slog.New(slog.NewJSONHandler(out, options))
+	}
+	return slog.New(slog.NewTextHandler(out, options))
+}
+
+func listen(cfg config.Config) (*net.TCPListener, error) {
+	ln, err := net.Listen("tcp", net.JoinHostPort(cfg.Host, strconv.Itoa(cfg.Port)))
+	if err != nil {
+		return nil, fmt.Errorf("%w (BACKEND_PORT and HOST say where to listen)", err)
+	}
+	return ln.(*net.TCPListener), nil
+}
+
+// openRedis returns nil when no Redis is set.
+func openRedis(cfg config.Config) (*server.Redis, error) {
+	if cfg.RedisURL.Reveal() == "" {
+		return nil, nil
+	}
+	return server.OpenRedis(cfg.RedisURL.Reveal())
+}
+
+// sessionSecrets are the settings', or in development one that stays in the data directory.
+func sessionSecrets(cfg config.Config) ([]string, error) {
+	secrets := cfg.SessionSecrets
+	if len(secrets) == 0 {
+		own, err := config.SessionSecret(cfg.DataDir)
+		if err != nil {
+			return nil, err
+		}
+		secrets = append(secrets, own)
+	}
+	plain := make([]string, len(secrets))
+	for i, secret := range secrets {
+		plain[i] = secret.Reveal()
+	}
+	return plain, nil
+}
+
+func newPool(cfg config.Config, log *slog.Logger) *pool.Pool {
+	c := pool.Config{
+		Shards:          cfg.Runtime.Shards,
+		WorkersPerShard: cfg.Runtime.WorkersPerShard,
+		QueueLength:     cfg.QueueLength,
+		QueueTimeout:    cfg.QueueTimeout,
+		Passthrough:     http.ErrAbortHandler,
+		Log:             log,
+	}
+	c.Limits[pool.Password] = cfg.Runtime.PasswordWorkers
+	return pool.New(c)
+}
+
+// newAlerts returns nil when no webhook is set. Deliveries are signed with the
+// administrators' token, which the receiver's people have.
+func newAlerts(cfg config.Config, log *slog.Logger) *server.Alerts {
+	if cfg.AlertWebhookURL.Reveal() == "" {
+		return nil
+	}
+	return server.NewAlerts(cfg.AlertWebhookURL.Reveal(), cfg.AdminToken.Reveal(), log)
+}
+
+// newMonitor returns nil when memory is not to be monitored.
+func newMonitor(cfg config.Config, workers *pool.Pool, alerts *server.Alerts, log *slog.Logger) *pool.Monitor {
+	if !cfg.MemoryMonitoring {
+		return nil
+	}
+	return pool.NewMonitor(pool.MonitorConfig{
+		Interval:  cfg.MemoryMonitorInterval,
+		Threshold: cfg.MemoryThreshold,
+		Pool:      workers,
+		Log:       log,
+		OnEvent: func(e pool.MemoryEvent) {
+			kind := "memory_normal"
+			if e.Above {
+				kind = "memory_high"
+			}
+			alerts.Send(server.Event{Kind: kind, Subject: "process memory",
+				Detail: map[string]any{"rss": e.Memory.RSS, "threshold": e.Threshold}})
+		},
+	})
+}
+
+func serverConfig(cfg config.Config, ln net.Listener, secrets []string) server.Config {
+	return server.Config{
+		Version:            buildVersion(),
+		Production:         cfg.Production,
+		RequestTimeout:     cfg.RequestTimeout,
+		ShutdownDelay:      cfg.ShutdownDelay,
+		ShutdownTimeout:    cfg.ShutdownTimeout,
+		BodyLimit:          cfg.BodyLimit,
+		CORSOrigins:        cfg.CORSOrigins,
+		TrustedProxies:     cfg.TrustedProxies,
+		RateLimitMax:       cfg.RateLimitMax,
+		RateLimitWindow:    cfg.RateLimitWindow,
+		RegistrationOpen:   cfg.RegistrationOpen,
+		SessionSecrets:     secrets,
+		AdminToken:         cfg.AdminToken.Reveal(),
+		MetricsCollection:  cfg.MetricsCollection,
+		WebVitalsLogging:   cfg.WebVitalsLogging,
+		PerformanceLogging: cfg.PerformanceLogging,
+		Machine:            server.Machine{Cores: cfg.Runtime.Cores, MemoryLimit: cfg.Runtime.CgroupMemory},
+		Settings:           cfg.Settings(),
+	}
+}
+
+// inBackground runs each until the function it returns is called, which waits for them.
+func inBackground(loops ...func(context.Context)) (stop func()) {
+	ctx, cancel := context.WithCancel(context.Background())
+	var running sync.WaitGroup
+	for _, loop := range loops {
+		running.Go(func() { loop(ctx) })
+	}
+	return func() {
+		cancel()
+		running.Wait()
+	}
+}
+
+func memoryLoop(m *pool.Monitor) func(context.Context) {
+	return func(ctx context.Context) {
+		if m != nil {
+			m.Run(ctx)
+		}
+	}
+}
+
+// sweepLoop removes what has run out: sessions, keys, tombstones, old trash.
+// Several replicas may do so at once.
+func sweepLoop(db *store.Store, cfg config.Config, log *slog.Logger) func(context.Context) {
+	return func(ctx context.Context) {
+		if db.WaitReady(ctx) != nil {
+			return // it ended before the database came
+		}
+		tick := time.NewTicker(sweepEvery)
+		defer tick.Stop()
+		for {
+			result, err := db.Sweep(ctx, store.SweepConfig{TrashRetention: cfg.TrashRetention})
+			if err != nil && ctx.Err() == nil {
+				log.Warn("sweep failed, trying again later", "error", err)
+			} else if result != (store.SweepResult{}) {
+				log.Info("swept", "result", result)
+			}
+			select {
+			case <-tick.C:
+			case <-ctx.Done():
+				return
+			}
+		}
+	}
+}
+
+// announce says where the server listens, with which settings, and what to try.
+func (p program) announce(cfg config.Config, db *store.Store, ln net.Listener, log *slog.Logger) {
+	url := "http://" + ln.Addr().String()
+	if cfg.LogFormat == "json" {
+		attrs := []any{"url", url, "version", buildVersion(), "engine", db.Engine()}
+		for _, s := range cfg.Settings() {
+			attrs = append(attrs, s.Name, s.Value)
+		}
+		log.Info("listening", attrs...)
+		return
+	}
+	fmt.Fprintf(p.out, "notesd %s, %s, %s\n\n", buildVersion(), cfg.Env, db.Engine())
+	for _, s := range cfg.Settings() {
+		if s.Value != "" {
+			fmt.Fprintf(p.out, "  %-26s %-40s %s\n", s.Name, s.Value, s.Source)
+		}
+	}
+	if abs, err := filepath.Abs(cfg.DataDir); err == nil && db.Engine() == "SQLite" {
+		fmt.Fprintf(p.out, "\nData is kept in %s.\n", abs)
+	}
+	fmt.Fprintf(p.out, "Listening on %s\nTry:  curl %s/api/health\n\n", url, url)
+}

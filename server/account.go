@@ -1,0 +1,51 @@
+package server
+
+import (
+	"context"
+
+	"notesd/store"
+)
+
+// AddAccount makes an account by the same rules as a sign-up, whether or not
+// registration is open. store.ErrDuplicate: the address has one.
+func AddAccount(ctx context.Context, db *store.Store, email, password string) (store.User, error) {
+	if err := checkNewAccount(credentials{email: email, password: password}); err != nil {
+		return store.User{}, err
+	}
+	hash, err := hashPassword(password)
+	if err != nil {
+		return store.User{}, err
+	}
+	return db.CreateUser(ctx, email, nameOf(email), hash)
+}
+
+// ResetPassword gives the account a new password and ends its sessions. redis is nil where none is used.
+func ResetPassword(ctx context.Context, db *store.Store, redis *Redis, id, password string) error {
+	if err := checkPassword(password); err != nil {
+		return err
+	}
+	hash, err := hashPassword(password)
+	if err != nil {
+		return err
+	}
+	if err := db.SetPassword(ctx, id, hash); err != nil {
+		return err
+	}
+	return backendFor(db, redis).DeleteSessions(ctx, id, "")
+}
+
+// DeleteAccount deletes the account with its notes and ends its sessions.
+func DeleteAccount(ctx context.Context, db *store.Store, redis *Redis, id string) error {
+	if err := db.DeleteUser(ctx, id); err != nil {
+		return err
+	}
+	return backendFor(db, redis).DeleteSessions(ctx, id, "")
+}
+
+// backendFor is where sessions are kept: in Redis, if there is one, so that replicas share them.
+func backendFor(db *store.Store, redis *Redis) sessionBackend {
+	if redis != nil {
+		return newRedisSessions(redis)
+	}
+	return db
+}

@@ -1,0 +1,120 @@
+package server
+
+import (
+	"bytes"
+	"context"
+	"encoding/hex"
+	"encoding/json"
+	"fmt"
+	"log/slog"
+	"net/http"
+	"os"
+	"strconv"
+	"time"
+)
+
+const (
+	alertTime  = 5 * time.Second // for one delivery
+	alertTries = 3
+	alertQueue = 64
+)
+
+// Event is something that the people who run the server want to know of.
+type Event struct {
+	Kind    string         `json:"event"`   // memory_high, memory_normal, dependency_down, dependency_up
+	Subject string         `json:"subject"` // what it is about
+	Detail  map[string]any `json:"detail,omitempty"`
+	Time    time.Time      `json:"time"`
+	Host    string         `json:"host"`
+}
+
+// Alerts posts events to ALERT_WEBHOOK_URL, in order and one at a time. It
+// never makes anybody wait: when its queue is full, the event is dropped and
+// logged. A nil *Alerts drops everything silently: no webhook is set.
+//
+// Each delivery carries X-Notesd-Timestamp (Unix seconds) and, when key is
+// set, X-Notesd-Signature: "sha256=" and the hexadecimal HMAC-SHA256 under key
+// of the timestamp, a full stop and the body.
+type Alerts struct {
+	url, key string
+	log      *slog.Logger
+	client   *http.Client
+	queue    chan Event
+}
+
+// NewAlerts makes Alerts for a webhook; Run delivers.
+func NewAlerts(url, key string, log *slog.Logger) *Alerts {
+	return &Alerts{url: url, key: key, log: log, client: &http.Client{Timeout: alertTime}, queue: make(chan Event, alertQueue)}
+}
+
+// Send queues e. It stamps it with the time and the host's name.
+func (a *Alerts) Send(e Event) {
+	if a == nil {
+		return
+	}
+	e.Time = time.Now().UTC()
+	e.Host, _ = os.Hostname()
+	select {
+	case a.queue <- e:
+	default:
+		a.log.Warn("alert dropped: the webhook is too slow", "event", e.Kind, "subject", e.Subject)
+	}
+}
+
+// Run delivers until ctx ends. What fails is tried again, alertTries times in all.
+func (a *Alerts) Run(ctx context.Context) {
+	if a == nil {
+		return
+	}
+	for {
+		select {
+		case e := <-a.queue:
+			a.deliver(ctx, e)
+		case <-ctx.Done():
+			return
+		}
+	}
+}
+
+func (a *Alerts) deliver(ctx context.Context, e Event) {
+	var err error
+	for try := range alertTries {
+		if err = a.post(ctx, e); err == nil || ctx.Err() != nil {
+			return
+		}
+		select {
+		case <-time.After(time.Second << try):
+		case <-ctx.Done():
+			return
+		}
+	}
+	a.log.Warn("alert not delivered", "event", e.Kind, "subject", e.Subject, "error", err)
+}
+
+// post delivers e once. Its errors never hold the URL: it may carry a secret.
+func (a *Alerts) post(ctx context.Context, e Event) error {
+	body, err := json.Marshal(e)
+	if err != nil {
+		return fmt.Errorf("encode: %w", err)
+	}
+	r, err := http.NewRequestWithContext(ctx, http.MethodPost, a.url, bytes.NewReader(body))
+	if err != nil {
+		return fmt.Errorf("ALERT_WEBHOOK_URL is no URL")
+	}
+	stamp := strconv.FormatInt(time.Now().Unix(), 10)
+	r.Header.Set("Content-Type", "application/json")
+	r.Header.Set("X-Notesd-Timestamp", stamp)
+	if a.key != "" {
+		mac := sign([]byte(a.key), append([]byte(stamp+"."), body...))
+		r.Header.Set("X-Notesd-Signature", "sha256="+hex.EncodeToString(mac))
+	}
+	answer, err := a.client.Do(r)
+	if err != nil {
+		return fmt.Errorf("the webhook did not answer")
+	}
+	_ = answer.Body.Close()
+	if answer.StatusCode >= 300 {
+		return fmt.Errorf("the webhook answered %d", answer.StatusCode)
+	}
+	return nil
+}

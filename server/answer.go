@@ -1,0 +1,95 @@
+package server
+
+import (
+	"encoding/json"
+	"net/http"
+	"strconv"
+	"time"
+)
+
+const (
+	sendGrace = 30 * time.Second // every send may take this long,
+	leastRate = 16 << 10         // and a second more for each so many bytes: slower clients are cut
+)
+
+// answer buffers what a handler writes, so that the worker is free before the
+// first byte leaves and a failure midway can still become a proper status. A
+// handler with more than it wants to buffer calls flush between the parts,
+// outside its turn; from then on the answer is chunked and a failure can only
+// cut the connection.
+type answer struct {
+	w      http.ResponseWriter
+	ctrl   *http.ResponseController
+	status int // 0 until a handler says
+	body   []byte
+	sent   int64
+	begun  bool // something has left
+}
+
+func newAnswer(w http.ResponseWriter) *answer {
+	return &answer{w: w, ctrl: http.NewResponseController(w)}
+}
+
+func (a *answer) Header() http.Header         { return a.w.Header() }
+func (a *answer) Unwrap() http.ResponseWriter { return a.w }
+
+func (a *answer) WriteHeader(status int) {
+	if a.status == 0 {
+		a.status = status
+	}
+}
+
+func (a *answer) Write(p []byte) (int, error) {
+	a.WriteHeader(http.StatusOK)
+	a.body = append(a.body, p...)
+	return len(p), nil
+}
+
+// reset forgets what was buffered. Headers that describe it go too.
+func (a *answer) reset() {
+	a.status, a.body = 0, a.body[:0]
+	for _, name := range []string{"Content-Type", "Content-Length", "Etag", "Location", "Link"} {
+		a.Header().Del(name)
+	}
+}
+
+// flush sends what is buffered as a part of a longer answer.
+func (a *answer) flush() error {
+	if err := a.write(); err != nil {
+		return err
+	}
+	return a.ctrl.Flush()
+}
+
+// send sends the rest. An answer that was never flushed leaves whole, with its length.
+func (a *answer) send() error {
+	if !a.begun && bodyAllowed(a.status) {
+		a.Header().Set("Content-Length", strconv.Itoa(len(a.body)))
+	}
+	return a.write()
+}
+
+// write hands the buffer to the connection, which must take it at the least rate.
+func (a *answer) write() error {
+	limit := sendGrace + time.Duration(len(a.body)/leastRate)*time.Second
+	_ = a.ctrl.SetWriteDeadline(time.Now().Add(limit)) // not supported by a recorder: no deadline then
+	if !a.begun {
+		a.begun = true
+		a.w.WriteHeader(a.status)
+	}
+	n, err := a.w.Write(a.body)
+	a.sent += int64(n)
+	a.body = a.body[:0]
+	return err
+}
+
+func bodyAllowed(status int) bool {
+	return status >= 200 && status != http.StatusNoContent && status != http.StatusNotModified
+}
+
+// encodeJSON appends v to the answer. The answer is JSON, never HTML: `<` stays `<`.
+func encodeJSON(a *answer, v any) error {
+	enc := json.NewEncoder(a)
+	enc.SetEscapeHTML(false)
+	return enc.Encode(v)
+}

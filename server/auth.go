@@ -1,0 +1,219 @@
+package server
+
+import (
+	"errors"
+	"fmt"
+	"net/http"
+	"regexp"
+	"strings"
+	"time"
+	"unicode/utf8"
+
+	"notesd/store"
+)
+
+const (
+	minPassword = 8    // characters
+	maxPassword = 1024 // bytes: what a hash is asked to read
+	maxEmail    = 254  // bytes (RFC 5321, errata 1690)
+)
+
+var emailForm = regexp.MustCompile(`^[^\s@]+@[^\s@]+\.[^\s@]+$`)
+
+// userJSON is a person as the API shows one.
+type userJSON struct {
+	ID    string `json:"id"`
+	Email string `json:"email"`
+	Name  string `json:"name"`
+}
+
+func userOutput(u store.User) userJSON { return userJSON{ID: u.ID, Email: u.Email, Name: u.Name} }
+
+// welcome is what signing up or in answers.
+type welcome struct {
+	User    userJSON `json:"user"`
+	Message string   `json:"message,omitempty"`
+}
+
+// credentials is the body of register and login.
+type credentials struct {
+	email, password string
+	remember        bool
+}
+
+func (s *Server) readCredentials(x *exchange) (credentials, error) {
+	o, err := s.readObject(x)
+	if err != nil {
+		return credentials{}, err
+	}
+	email, okEmail := o.text("email")
+	password, okPassword := o.text("password")
+	remember, okRemember := o.flag("rememberMe")
+	if !okEmail || !okPassword || !okRemember || email == "" || password == "" {
+		return credentials{}, errInputFormat
+	}
+	return credentials{email, password, remember}, nil
+}
+
+// register answers POST /api/auth/register.
+func register(s *Server, x *exchange) error {
+	in, err := s.readCredentials(x)
+	if err != nil {
+		return err
+	}
+	if err := checkNewAccount(in); err != nil {
+		return err
+	}
+	if !s.cfg.RegistrationOpen {
+		return errClosed
+	}
+	hash, err := hashPassword(in.password)
+	if err != nil {
+		return err
+	}
+	u, err := s.store.CreateUser(x.ctx, in.email, nameOf(in.email), hash)
+	if errors.Is(err, store.ErrDuplicate) {
+		return errRegistration
+	}
+	if err != nil {
+		return err
+	}
+	if err := s.signIn(x, u, in.remember); err != nil {
+		return err
+	}
+	return x.data(http.StatusCreated, welcome{userOutput(u), "Account created successfully"})
+}
+
+func checkNewAccount(in credentials) error {
+	if len(in.email) > maxEmail || !isText(in.email) || !emailForm.MatchString(in.email) {
+		return errEmailFormat
+	}
+	return checkPassword(in.password)
+}
+
+func checkPassword(password string) error {
+	switch {
+	case utf8.RuneCountInString(password) < minPassword:
+		return errPasswordShort
+	case len(password) > maxPassword:
+		return errPasswordLong
+	}
+	return nil
+}
+
+// nameOf is the part of an address before the @.
+func nameOf(email string) string { return email[:strings.LastIndexByte(email, '@')] }
+
+// login answers POST /api/auth/login. An unknown account costs and answers the
+// same as a wrong password; every attempt is counted before the password is
+// looked at, so that guesses in parallel gain nothing.
+func login(s *Server, x *exchange) error {
+	in, err := s.readCredentials(x)
+	if err != nil {
+		return err
+	}
+	if len(in.password) > maxPassword || !isText(in.email) {
+		return errInputFormat
+	}
+	u, err := s.store.UserByEmail(x.ctx, in.email)
+	known := err == nil
+	if !known && !errors.Is(err, store.ErrNotFound) {
+		return err
+	}
+	if wait := time.Until(u.LockedUntil); known && wait > 0 {
+		return lockedFor(wait)
+	}
+	refund, wait, err := s.signInLimit.reserve(x.ctx, x.addr, store.Fold(in.email))
+	if err != nil {
+		return err
+	}
+	if wait > 0 {
+		return &limited{"sign_in_limit", "Too many authentication attempts, please try again later.", wait}
+	}
+	if !known || !verifyPassword(u.PasswordHash, in.password) {
+		if !known {
+			verifyNobody(in.password)
+			return errCredentials
+		}
+		return s.wrongPassword(x, u)
+	}
+	refund(x.ctx)
+	return s.rightPassword(x, u, in)
+}
+
+func (s *Server) wrongPassword(x *exchange, u store.User) error {
+	until, err := s.store.CountFailedSignIn(x.ctx, u.ID)
+	if err != nil {
+		return err
+	}
+	if time.Until(until) > 0 {
+		return &locked{"Account locked due to too many failed login attempts. Try again in 15 minutes."}
+	}
+	return errCredentials
+}
+
+func (s *Server) rightPassword(x *exchange, u store.User, in credentials) error {
+	err := s.store.CountSignIn(x.ctx, u.ID)
+	if errors.Is(err, store.ErrLocked) { // by guesses made since it was looked up
+		return lockedFor(15 * time.Minute)
+	}
+	if err != nil {
+		return err
+	}
+	if needsRehash(u.PasswordHash) {
+		if err := s.rehash(x, u, in.password); err != nil {
+			return err
+		}
+	}
+	if err := s.signIn(x, u, in.remember); err != nil {
+		return err
+	}
+	return x.data(http.StatusOK, welcome{userOutput(u), "Logged in successfully"})
+}
+
+// rehash brings an older hash, the old server's bcrypt among them, to today's
+// parameters. Another sign-in that did so first is as good.
+func (s *Server) rehash(x *exchange, u store.User, password string) error {
+	hash, err := hashPassword(password)
+	if err != nil {
+		return err
+	}
+	return s.store.ReplaceHash(x.ctx, u.ID, u.PasswordHash, hash)
+}
+
+func lockedFor(wait time.Duration) error {
+	minutes := int((wait + time.Minute - 1) / time.Minute)
+	plural := "s"
+	if minutes == 1 {
+		plural = ""
+	}
+	return &locked{fmt.Sprintf("Account locked. Try again in %d minute%s.", minutes, plural)}
+}
+
+func (s *Server) signIn(x *exchange, u store.User, remember bool) error {
+	return s.sessions.signIn(x.ctx, x.out, x.Request(),
+		arrival{userID: u.ID, address: x.addr, remember: remember, secure: s.secure(x.Request())})
+}
+
+// logout answers POST /api/auth/logout, with or without a session.
+func logout(s *Server, x *exchange) error {
+	if err := s.sessions.signOut(x.ctx, x.out, x.Request(), s.secure(x.Request())); err != nil {
+		return err
+	}
+	return x.message("Logged out successfully")
+}
+
+// me answers GET /api/auth/me.
+func me(s *Server, x *exchange) error {
+	if x.user == "" {
+		return errNobody
+	}
+	u, err := s.store.User(x.ctx, x.user)
+	if errors.Is(err, store.ErrNotFound) {
+		return errNobody
+	}
+	if err != nil {
+		return err
+	}
+	return x.data(http.StatusOK, welcome{User: userOutput(u)})
+}

@@ -1,0 +1,223 @@
+package server
+
+import (
+	"bytes"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"mime"
+	"net/http"
+	"strings"
+	"time"
+	"unicode/utf8"
+)
+
+const (
+	discardBytes = 16 << 20 // of a body that is too large, so that the client gets to read the 413
+	discardTime  = 2 * time.Second
+)
+
+var (
+	errBodyTooLarge = errors.New("request body too large")
+	errMalformed    = errors.New("malformed JSON")
+	errSlowBody     = errors.New("request body came too slowly")
+)
+
+// readBody reads the request's body, outside the turn: a client that sends it
+// slowly, or never, holds no worker. It is read at the least rate or not at all.
+func (s *Server) readBody(x *exchange) ([]byte, error) {
+	r := x.Request()
+	if r.Body == nil || r.Body == http.NoBody {
+		return nil, nil
+	}
+	var body []byte
+	err := x.outside(func() (err error) {
+		body, err = s.receive(x, r)
+		return err
+	})
+	return body, err
+}
+
+// receive reads at most BODY_PARSER_LIMIT bytes. Memory grows with what has
+// arrived, never with what Content-Length promises.
+func (s *Server) receive(x *exchange, r *http.Request) ([]byte, error) {
+	allowed := sendGrace + time.Duration(max(r.ContentLength, 0)/leastRate)*time.Second
+	_ = x.out.ctrl.SetReadDeadline(time.Now().Add(allowed))
+	defer func() { _ = x.out.ctrl.SetReadDeadline(time.Time{}) }()
+
+	var buf bytes.Buffer
+	if r.ContentLength > 0 {
+		buf.Grow(int(min(r.ContentLength, 64<<10)) + bytes.MinRead)
+	}
+	n, err := buf.ReadFrom(io.LimitReader(r.Body, s.cfg.BodyLimit+1))
+	s.hold(x, int(n))
+	switch {
+	case n > s.cfg.BodyLimit:
+		return nil, errBodyTooLarge
+	case err == nil:
+		return buf.Bytes(), nil
+	case isTimeout(err):
+		return nil, errSlowBody
+	case r.Context().Err() != nil:
+		return nil, r.Context().Err()
+	default: // a length that does not hold, a bad chunk
+		return nil, fmt.Errorf("%w: %w", errMalformed, err)
+	}
+}
+
+func isTimeout(err error) bool {
+	t, ok := errors.AsType[interface {
+		error
+		Timeout() bool
+	}](err)
+	return ok && t.Timeout()
+}
+
+// discard reads on for a while after a 413: a client that is still sending
+// would otherwise meet a reset before it reads the answer. One that waits for
+// "100 Continue" has sent nothing and is not asked to.
+func (x *exchange) discard() {
+	r := x.Request()
+	if r.Header.Get("Expect") != "" {
+		return
+	}
+	_ = x.out.ctrl.Flush()
+	_ = x.out.ctrl.SetReadDeadline(time.Now().Add(discardTime))
+	_, _ = io.CopyN(io.Discard, r.Body, discardBytes)
+}
+
+// object is a JSON object: its members as they were sent, under the exact
+// names. encoding/json would match names in any case and replace what is not
+// Unicode; both are refused here.
+type object map[string]json.RawMessage
+
+// readObject reads the body as a JSON object. A body of another kind, or
+// anything but JSON in it, is an empty object, as the old server had it.
+func (s *Server) readObject(x *exchange) (object, error) {
+	body, err := s.readBody(x)
+	if err != nil {
+		return nil, err
+	}
+	x.body = body
+	if !isJSON(x.Request().Header.Get("Content-Type")) {
+		return object{}, nil
+	}
+	return parseObject(body)
+}
+
+func isJSON(contentType string) bool {
+	if contentType == "" {
+		return true
+	}
+	kind, _, err := mime.ParseMediaType(contentType)
+	return err == nil && (kind == "application/json" || strings.HasSuffix(kind, "+json"))
+}
+
+func parseObject(body []byte) (object, error) {
+	body = bytes.TrimSpace(body)
+	if len(body) == 0 {
+		return object{}, nil
+	}
+	if !utf8.Valid(body) || hasLoneSurrogate(body) {
+		return nil, errMalformed
+	}
+	if body[0] == '[' && json.Valid(body) { // JSON, but no object: it lacks every member
+		return object{}, nil
+	}
+	var o object
+	if err := json.Unmarshal(body, &o); err != nil || o == nil {
+		return nil, errMalformed
+	}
+	return o, nil
+}
+
+// hasLoneSurrogate tells whether an escape in the JSON text names half a
+// surrogate pair (RFC 8259, section 8.2): no Unicode text, and encoding/json
+// would silently store U+FFFD for it.
+func hasLoneSurrogate(body []byte) bool {
+	for {
+		i := bytes.IndexByte(body, '\\')
+		if i < 0 || i+1 >= len(body) {
+			return false
+		}
+		body = body[i:]
+		if body[1] != 'u' {
+			body = body[2:]
+			continue
+		}
+		first, ok := escaped(body)
+		if !ok {
+			return false // not JSON; the parser says so
+		}
+		body = body[6:]
+		switch {
+		case first >= 0xDC00 && first <= 0xDFFF:
+			return true
+		case first >= 0xD800 && first <= 0xDBFF:
+			second, ok := escaped(body)
+			if !ok || second < 0xDC00 || second > 0xDFFF {
+				return true
+			}
+			body = body[6:]
+		}
+	}
+}
+
+// escaped reads the \uXXXX that b begins with.
+func escaped(b []byte) (rune, bool) {
+	if len(b) < 6 || b[0] != '\\' || b[1] != 'u' {
+		return 0, false
+	}
+	var r rune
+	for _, c := range b[2:6] {
+		switch {
+		case c >= '0' && c <= '9':
+			r = r<<4 | rune(c-'0')
+		case c|0x20 >= 'a' && c|0x20 <= 'f':
+			r = r<<4 | rune(c|0x20-'a'+10)
+		default:
+			return 0, false
+		}
+	}
+	return r, true
+}
+
+// text is the string member name. ok is false when it is missing or no string.
+func (o object) text(name string) (s string, ok bool) {
+	raw := o[name]
+	if len(raw) == 0 || raw[0] != '"' {
+		return "", false
+	}
+	return s, json.Unmarshal(raw, &s) == nil
+}
+
+// flag is the boolean member name; ok is false when it is there and no boolean.
+func (o object) flag(name string) (value, ok bool) {
+	switch string(o[name]) {
+	case "true":
+		return true, true
+	case "false", "":
+		return false, true
+	}
+	return false, false
+}
+
+// stringList reads a JSON array of strings; null in place of one is none.
+func stringList(raw json.RawMessage) ([]string, bool) {
+	if len(raw) == 0 || raw[0] != '[' {
+		return nil, false
+	}
+	var items []*string
+	if json.Unmarshal(raw, &items) != nil {
+		return nil, false
+	}
+	list := make([]string, len(items))
+	for i, item := range items {
+		if item == nil {
+			return nil, false
+		}
+		list[i] = *item
+	}
+	return list, true
+}

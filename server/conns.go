@@ -1,0 +1,102 @@
+package server
+
+import (
+	"errors"
+	"net"
+	"net/http"
+	"net/netip"
+	"os"
+	"sync"
+	"sync/atomic"
+	"time"
+)
+
+// mostFresh is how many connections of one address may be without a complete
+// request header. Trusted proxies have no such bound.
+const mostFresh = 256
+
+// connections knows the connections whose first request has not been read: a
+// client that opens them and sends nothing is held to mostFresh, and when the
+// server leaves they are closed rather than waited for.
+type connections struct {
+	exempt func(netip.Addr) bool
+
+	mu     sync.Mutex // guards what follows
+	fresh  map[net.Conn]netip.Addr
+	counts map[netip.Addr]int // of fresh, by address
+}
+
+func newConnections(exempt func(netip.Addr) bool) *connections {
+	return &connections{exempt: exempt, fresh: map[net.Conn]netip.Addr{}, counts: map[netip.Addr]int{}}
+}
+
+// track is the http.Server's ConnState hook. A connection leaves StateNew when
+// its header has been read.
+func (c *connections) track(conn net.Conn, state http.ConnState) {
+	if state != http.StateNew {
+		c.forget(conn)
+		return
+	}
+	peer, err := netip.ParseAddrPort(conn.RemoteAddr().String())
+	if err == nil && !c.admit(conn, peer.Addr().Unmap()) {
+		_ = conn.Close()
+	}
+}
+
+func (c *connections) admit(conn net.Conn, addr netip.Addr) bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.counts[addr] >= mostFresh && !c.exempt(addr) {
+		return false
+	}
+	c.fresh[conn] = addr
+	c.counts[addr]++
+	return true
+}
+
+func (c *connections) forget(conn net.Conn) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	addr, ok := c.fresh[conn]
+	if !ok {
+		return
+	}
+	delete(c.fresh, conn)
+	if c.counts[addr]--; c.counts[addr] == 0 {
+		delete(c.counts, addr)
+	}
+}
+
+// closeFresh closes the connections that have asked for nothing yet.
+func (c *connections) closeFresh() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	for conn := range c.fresh {
+		_ = conn.Close()
+	}
+}
+
+// backlogTime is how long a closing listener goes on accepting.
+const backlogTime = 10 * time.Millisecond
+
+// listener closes in two steps: the kernel has completed connections that
+// nobody has accepted yet, and would reset them.
+type listener struct {
+	*net.TCPListener
+	leaving atomic.Bool
+}
+
+// leave lets Accept take what is in the backlog, and closes then.
+func (l *listener) leave() {
+	l.leaving.Store(true)
+	_ = l.SetDeadline(time.Now().Add(backlogTime))
+}
+
+func (l *listener) Accept() (net.Conn, error) {
+	conn, err := l.TCPListener.Accept()
+	if err != nil && l.leaving.Load() && errors.Is(err, os.ErrDeadlineExceeded) {
+		_ = l.Close()
+		return nil, net.ErrClosed
+	}
+	return conn, err
+}

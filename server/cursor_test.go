@@ -1,0 +1,62 @@
+package server
+
+import (
+	"errors"
+	"testing"
+
+	"pgregory.net/rapid"
+
+	"notesd/store"
+)
+
+func TestCursorRoundTrip(t *testing.T) {
+	c := newCursors([]string{"first", "second"})
+	rapid.Check(t, func(t *rapid.T) {
+		user := rapid.String().Draw(t, "user")
+		q := store.ListQuery{Search: rapid.String().Draw(t, "search"), Tags: rapid.SliceOf(rapid.String()).Draw(t, "tags"),
+			Ascending: rapid.Bool().Draw(t, "ascending"), Limit: rapid.IntRange(1, 500).Draw(t, "limit")}
+		at := store.Position{Favorite: rapid.Bool().Draw(t, "favorite"), Time: rapid.Int64().Draw(t, "time"),
+			Title: rapid.String().Draw(t, "title"), ID: rapid.String().Draw(t, "id")}
+		cursor := c.seal(user, q, at)
+		q.Limit = 7 // the page's length may change between pages
+		got, err := c.open(user, q, cursor)
+		if err != nil || *got != at {
+			t.Fatalf("open(seal(%+v)) = %+v, %v", at, got, err)
+		}
+		i := rapid.IntRange(0, len(cursor)-1).Draw(t, "i")
+		changed := []byte(cursor)
+		changed[i] ^= 1
+		if got, err := c.open(user, q, string(changed)); err == nil && *got != at {
+			t.Fatalf("open() took a changed cursor for %+v", got)
+		}
+	})
+}
+
+func TestCursorBinding(t *testing.T) {
+	sealed := newCursors([]string{"old"}).seal("ada", store.ListQuery{Search: "x"}, store.Position{ID: "1"})
+	tests := []struct {
+		name    string
+		secrets []string
+		user    string
+		query   store.ListQuery
+		cursor  string
+		ok      bool
+	}{
+		{"the same", []string{"old"}, "ada", store.ListQuery{Search: "x"}, sealed, true},
+		{"after a new secret", []string{"new", "old"}, "ada", store.ListQuery{Search: "x"}, sealed, true},
+		{"after the old secret went", []string{"new"}, "ada", store.ListQuery{Search: "x"}, sealed, false},
+		{"another person", []string{"old"}, "bob", store.ListQuery{Search: "x"}, sealed, false},
+		{"another search", []string{"old"}, "ada", store.ListQuery{Search: "y"}, sealed, false},
+		{"another order", []string{"old"}, "ada", store.ListQuery{Search: "x", Ascending: true}, sealed, false},
+		{"trash", []string{"old"}, "ada", store.ListQuery{Search: "x", Trashed: true}, sealed, false},
+		{"no base64", []string{"old"}, "ada", store.ListQuery{Search: "x"}, "%%%", false},
+		{"too short", []string{"old"}, "ada", store.ListQuery{Search: "x"}, "YWJj", false},
+		{"empty", []string{"old"}, "ada", store.ListQuery{Search: "x"}, "", false},
+	}
+	for _, tt := range tests {
+		_, err := newCursors(tt.secrets).open(tt.user, tt.query, tt.cursor)
+		if ok := err == nil; ok != tt.ok || !ok && !errors.Is(err, errBadCursor) {
+			t.Errorf("%s: open() = %v, want ok %v", tt.name, err, tt.ok)
+		}
+	}
+}

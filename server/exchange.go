@@ -1,0 +1,134 @@
+package server
+
+import (
+	"context"
+	"net/http"
+	"time"
+
+	"github.com/labstack/echo/v4"
+
+	"notesd/pool"
+)
+
+// exchange is one request and its answer on their way through the server. It
+// is the echo.Context that every middleware and handler of ours is given.
+type exchange struct {
+	echo.Context
+	out   *answer
+	id    string    // the request's id, in the answer's X-Request-Id and in the log
+	began time.Time // when the header had been read
+	route *route    // nil for an unknown route
+	addr  string    // the client's address, forwarded only by trusted proxies
+
+	ctx    context.Context // bounds the work: REQUEST_TIMEOUT, and the client still there
+	client context.Context // only the client still there: what a stream may outlive ctx by
+	turn   *pool.Turn      // the worker, in a pooled route
+	shard  int
+	waited time.Duration // for a worker
+	held   int64         // bytes in flight on account of this exchange
+	body   []byte        // the request's, once read
+	user   string        // who is signed in; empty: nobody
+	reason string        // why it was refused, for the log
+}
+
+// handler answers one exchange. Its errors are turned into answers by fail.
+type handler func(s *Server, x *exchange) error
+
+// hold counts n bytes in flight on the exchange's shard until it ends.
+func (s *Server) hold(x *exchange, n int) {
+	s.pool.Hold(x.shard, int64(n))
+	x.held += int64(n)
+}
+
+// pooled runs a route's handler in a worker of the pool. Session, limits and
+// body are handled inside: before admission nothing leaves the process. The
+// answer is only buffered here; it is sent when the worker is free again.
+func (s *Server) pooled(rt *route) echo.HandlerFunc {
+	request := pool.Request{Class: rt.class, Route: rt.pattern}
+	return func(c echo.Context) error {
+		x := c.(*exchange)
+		if x.Request().ContentLength > s.cfg.BodyLimit {
+			return errBodyTooLarge
+		}
+		x.client = x.Request().Context()
+		ctx, cancel := context.WithTimeoutCause(x.client, s.cfg.RequestTimeout, errTimeout)
+		defer cancel()
+		return s.pool.Do(ctx, request, func(ctx context.Context, turn *pool.Turn) error {
+			x.ctx, x.turn, x.shard, x.waited = ctx, turn, turn.Shard(), turn.Waited()
+			return s.inTurn(x, rt)
+		})
+	}
+}
+
+// inTurn says who asks, counts it against that person's limit and answers.
+func (s *Server) inTurn(x *exchange, rt *route) error {
+	if err := s.identify(x); err != nil {
+		return err
+	}
+	if err := s.limit(x); err != nil {
+		return err
+	}
+	if rt.signedIn && x.user == "" {
+		return errSignedOut
+	}
+	return rt.handle(s, x)
+}
+
+// identify reads the session cookie into x.user. A request without one asks no store.
+func (s *Server) identify(x *exchange) error {
+	ctx, user, err := s.sessions.load(x.ctx, x.Request())
+	if err != nil {
+		return err
+	}
+	x.ctx, x.user = ctx, user
+	return nil
+}
+
+// limit counts the request against the general limit of the person, or of the
+// address while nobody is signed in.
+func (s *Server) limit(x *exchange) error {
+	if s.cfg.RateLimitMax <= 0 {
+		return nil
+	}
+	key := "ip:" + x.addr
+	if x.user != "" {
+		key = "user:" + x.user
+	}
+	d, err := s.general.Take(x.ctx, key, s.cfg.RateLimitMax, s.cfg.RateLimitWindow)
+	if err != nil {
+		return err
+	}
+	d.writeHeaders(x.out.Header())
+	if !d.Allowed {
+		return &limited{reason: "rate_limit", text: "Too many requests, please try again later.", after: d.RetryAfter}
+	}
+	return nil
+}
+
+// outside gives the worker back while fn waits for the client, so that a slow
+// one holds nothing, and takes it again at the request's old place.
+func (x *exchange) outside(fn func() error) error {
+	return x.turn.Outside(x.ctx, fn)
+}
+
+// reply answers with status and v as JSON.
+func (x *exchange) reply(status int, v any) error {
+	x.out.Header().Set(echo.HeaderContentType, "application/json; charset=utf-8")
+	x.out.WriteHeader(status)
+	return encodeJSON(x.out, v)
+}
+
+// envelope is the success envelope of the API.
+type envelope struct {
+	Success bool   `json:"success"`
+	Data    any    `json:"data,omitempty"`
+	Message string `json:"message,omitempty"`
+}
+
+func (x *exchange) data(status int, data any) error {
+	return x.reply(status, envelope{Success: true, Data: data})
+}
+
+func (x *exchange) message(text string) error {
+	return x.reply(http.StatusOK, envelope{Success: true, Message: text})
+}

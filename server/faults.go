@@ -1,0 +1,59 @@
+//go:build faults
+
+package server
+
+import (
+	"net/http"
+	"runtime"
+	"time"
+
+	"notesd/pool"
+)
+
+// faultRoutes are routes that fail on purpose.
+func faultRoutes() []*route {
+	return []*route{
+		{method: http.MethodGet, pattern: "/api/fault/panic", handle: faultPanic, class: pool.Read},
+		{method: http.MethodGet, pattern: "/api/fault/exit", handle: faultExit, class: pool.Read},
+		{method: http.MethodGet, pattern: "/api/fault/slow", handle: faultSlow, class: pool.Read},
+		{method: http.MethodGet, pattern: "/api/fault/stall", handle: faultStall, class: pool.Read},
+		{method: http.MethodGet, pattern: "/api/fault/midway", handle: faultMidway, class: pool.Read},
+	}
+}
+
+func faultPanic(*Server, *exchange) error { panic("fault route: panic") }
+
+func faultExit(*Server, *exchange) error { runtime.Goexit(); return nil }
+
+// faultSlow takes ?for= (a Go duration) and honours the request's context.
+func faultSlow(_ *Server, x *exchange) error {
+	d, err := time.ParseDuration(x.QueryParam("for"))
+	if err != nil {
+		return errInputFormat
+	}
+	select {
+	case <-time.After(d):
+		return x.message("done")
+	case <-x.ctx.Done():
+		return x.ctx.Err()
+	}
+}
+
+// faultStall takes ?for= and honours nothing, as a stuck handler would.
+func faultStall(_ *Server, x *exchange) error {
+	d, err := time.ParseDuration(x.QueryParam("for"))
+	if err != nil {
+		return errInputFormat
+	}
+	time.Sleep(d)
+	return x.message("done")
+}
+
+// faultMidway panics after a part of its answer has left.
+func faultMidway(_ *Server, x *exchange) error {
+	_, _ = x.out.Write([]byte(`{"success":true,"data":[`))
+	if err := x.outside(x.out.flush); err != nil {
+		return err
+	}
+	panic("fault route: panic midway")
+}

@@ -1,0 +1,7 @@
+//go:build !faults
+
+package server
+
+// faultRoutes are routes that fail on purpose. They exist only in a binary
+// built with -tags faults, for the proofs.
+func faultRoutes() []*route { return nil }

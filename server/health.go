@@ -1,0 +1,153 @@
+package server
+
+import (
+	"context"
+	"net/http"
+	"sync"
+	"time"
+)
+
+const (
+	watchEvery = time.Second
+	pingTime   = time.Second
+)
+
+// health answers GET /api/health: the process is alive.
+func health(_ *Server, x *exchange) error {
+	return x.reply(http.StatusOK, struct {
+		Success   bool   `json:"success"`
+		Message   string `json:"message"`
+		Timestamp stamp  `json:"timestamp"`
+	}{true, "API is healthy", stamp(time.Now())})
+}
+
+// dependency is one row of the readiness answer.
+type dependency struct {
+	Name      string   `json:"name"`
+	Status    string   `json:"status"` // up, down, or a note for what only informs
+	Decides   bool     `json:"decides"`
+	LatencyMs *float64 `json:"latencyMs,omitempty"`
+	Detail    string   `json:"detail,omitempty"`
+	err       error    // for the log: it may name hosts
+}
+
+// readiness is what the last look at the dependencies saw. Probes read it, so
+// that any number of them costs the database one ping a second.
+type readiness struct {
+	mu   sync.Mutex   // guards what follows
+	rows []dependency // nil before the first look
+}
+
+func (r *readiness) set(rows []dependency) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.rows = rows
+}
+
+func (r *readiness) get() []dependency {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.rows
+}
+
+// ready answers GET /api/health/ready. Database, sessions, schema and leaving
+// decide; pool and memory inform: else all replicas would leave together.
+func ready(s *Server, x *exchange) error {
+	rows := append(s.readinessRows(), s.informing()...)
+	status, text := http.StatusOK, "ready"
+	for _, row := range rows {
+		if row.Decides && row.Status != "up" {
+			status, text = http.StatusServiceUnavailable, "not ready"
+		}
+	}
+	return x.reply(status, struct {
+		Success   bool         `json:"success"`
+		Status    string       `json:"status"`
+		Checks    []dependency `json:"checks"`
+		Timestamp stamp        `json:"timestamp"`
+	}{status == http.StatusOK, text, rows, stamp(time.Now())})
+}
+
+func (s *Server) readinessRows() []dependency {
+	process := dependency{Name: "process", Status: "up", Decides: true}
+	if s.leaving.Load() {
+		process.Status, process.Detail = "draining", "shutting down"
+	}
+	rows := []dependency{process}
+	if seen := s.readiness.get(); seen != nil {
+		return append(rows, seen...)
+	}
+	return append(rows, dependency{Name: "database", Status: "down", Decides: true, Detail: "not checked yet"})
+}
+
+// informing are the rows that decide nothing.
+func (s *Server) informing() []dependency {
+	p := s.pool.Stats()
+	row := dependency{Name: "pool", Status: "up"}
+	if p.Busy == p.Workers {
+		row.Status, row.Detail = "full", "every worker is busy"
+	}
+	rows := []dependency{row}
+	if s.memory != nil {
+		m := dependency{Name: "memory", Status: "up"}
+		if s.memory.Stats().Above {
+			m.Status, m.Detail = "high", "above MEMORY_THRESHOLD_MB"
+		}
+		rows = append(rows, m)
+	}
+	return rows
+}
+
+// watch looks at the dependencies once a second until ctx ends, and tells of each that comes or goes.
+func (s *Server) watch(ctx context.Context) {
+	tick := time.NewTicker(watchEvery)
+	defer tick.Stop()
+	for {
+		s.look(ctx)
+		select {
+		case <-tick.C:
+		case <-ctx.Done():
+			return
+		}
+	}
+}
+
+func (s *Server) look(ctx context.Context) {
+	before := s.readiness.get()
+	rows := []dependency{s.ping(ctx, "database", s.store.Ready)}
+	if s.redis != nil {
+		rows = append(rows, s.ping(ctx, "redis", s.redis.Ping))
+	}
+	s.readiness.set(rows)
+	for i, row := range rows {
+		was := "up"
+		if before != nil {
+			was = before[i].Status
+		}
+		if row.Status != was {
+			s.tellOf(row)
+		}
+	}
+}
+
+func (s *Server) ping(ctx context.Context, name string, ask func(context.Context) error) dependency {
+	ctx, cancel := context.WithTimeout(ctx, pingTime)
+	defer cancel()
+	began := time.Now()
+	err := ask(ctx)
+	row := dependency{Name: name, Status: "up", Decides: true, LatencyMs: new(milliseconds(time.Since(began)))}
+	if err != nil {
+		row.Status, row.Detail, row.err = "down", "not available; the log says why", err
+	}
+	return row
+}
+
+func (s *Server) tellOf(row dependency) {
+	if row.Status == "up" {
+		s.log.Info("dependency is back", "name", row.Name)
+		s.alerts.Send(Event{Kind: "dependency_up", Subject: row.Name})
+		return
+	}
+	s.log.Warn("dependency is down", "name", row.Name, "error", row.err)
+	s.alerts.Send(Event{Kind: "dependency_down", Subject: row.Name})
+}

@@ -1,0 +1,269 @@
+package server
+
+import (
+	"context"
+	"crypto/sha256"
+	"crypto/subtle"
+	"encoding/hex"
+	"errors"
+	"log/slog"
+	"math/rand/v2"
+	"net"
+	"net/http"
+	"net/netip"
+	"net/url"
+	"strings"
+	"time"
+
+	"github.com/labstack/echo/v4"
+	"github.com/labstack/echo/v4/middleware"
+)
+
+const (
+	statusClientGone = 499 // the client hung up before its answer: in the log only (nginx's number for it)
+	slowRequest      = time.Second
+)
+
+// normalizePath makes any case and one trailing slash match. The id of a note
+// keeps its case: it is data.
+func normalizePath(next echo.HandlerFunc) echo.HandlerFunc {
+	return func(c echo.Context) error {
+		u := c.Request().URL
+		u.Path, u.RawPath = canonicalPath(u.Path), canonicalPath(u.RawPath)
+		return next(c)
+	}
+}
+
+func canonicalPath(path string) string {
+	if len(path) > 1 {
+		path = strings.TrimSuffix(path, "/")
+	}
+	if path == strings.ToLower(path) {
+		return path
+	}
+	parts := strings.Split(path, "/")
+	for i, part := range parts {
+		if isID := i == 3 && parts[2] == "notes"; !isID {
+			parts[i] = strings.ToLower(part)
+		}
+	}
+	return strings.Join(parts, "/")
+}
+
+// observe begins the exchange, sends its answer and says in one log line and
+// in the metrics how it went.
+func (s *Server) observe(next echo.HandlerFunc) echo.HandlerFunc {
+	return func(c echo.Context) error {
+		x := s.begin(c)
+		defer s.end(x) // also when a panic or a Goexit cuts the exchange
+		err := next(x)
+		if err != nil {
+			s.fail(x, err)
+		}
+		cut := err != nil && x.out.begun
+		if !cut {
+			err = s.deliver(x, err)
+		}
+		s.record(x)
+		if cut {
+			panic(http.ErrAbortHandler) // the client must not take half an answer for a whole one
+		}
+		return nil
+	}
+}
+
+func (s *Server) begin(c echo.Context) *exchange {
+	x := &exchange{Context: c, out: newAnswer(c.Response().Writer), id: requestID(), began: time.Now(), addr: c.RealIP()}
+	c.Response().Writer = x.out
+	x.out.Header().Set("X-Request-Id", x.id)
+	if s.leaving.Load() {
+		x.out.Header().Set("Connection", "close") // let no client hold a connection that is about to go
+	}
+	s.running.Add(1)
+	return x
+}
+
+func (s *Server) end(x *exchange) {
+	s.pool.Hold(x.shard, -x.held)
+	s.running.Add(-1)
+}
+
+// deliver sends the answer; err is what went wrong before it.
+func (s *Server) deliver(x *exchange, err error) error {
+	if x.Request().Context().Err() != nil {
+		x.out.status = statusClientGone
+		return nil
+	}
+	if sendErr := x.out.send(); sendErr != nil {
+		x.reason = "client too slow or gone"
+		return sendErr
+	}
+	if errors.Is(err, errBodyTooLarge) {
+		x.discard()
+	}
+	return nil
+}
+
+// requestID is 16 random hexadecimal digits: enough to find a request in a log.
+func requestID() string {
+	var b [8]byte
+	for i, v := 0, rand.Uint64(); i < len(b); i, v = i+1, v>>8 {
+		b[i] = byte(v)
+	}
+	return hex.EncodeToString(b[:])
+}
+
+// record counts the exchange and writes its log line. The query stays out of
+// it: a search is somebody's text.
+func (s *Server) record(x *exchange) {
+	took := time.Since(x.began)
+	if s.cfg.MetricsCollection {
+		s.tally.add(x.shard, x.route, x.out.status, took)
+	}
+	s.answered.Add(1)
+	level := slog.LevelInfo
+	switch {
+	case took > slowRequest:
+		level = slog.LevelWarn
+	case x.route != nil && x.route.quiet:
+		level = slog.LevelDebug
+	}
+	ctx := context.Background()
+	if !s.log.Enabled(ctx, level) {
+		return
+	}
+	attrs := make([]slog.Attr, 0, 12)
+	attrs = append(attrs, slog.String("request_id", x.id), slog.String("method", x.Request().Method),
+		slog.String("route", x.pattern()), slog.Int("status", x.out.status), slog.String("addr", x.addr),
+		slog.Float64("ms", milliseconds(took)))
+	if x.user != "" {
+		attrs = append(attrs, slog.String("user", x.user))
+	}
+	if x.reason != "" {
+		attrs = append(attrs, slog.String("reason", x.reason))
+	}
+	if s.cfg.PerformanceLogging || took > slowRequest {
+		attrs = append(attrs, slog.Float64("waited_ms", milliseconds(x.waited)), slog.Int("shard", x.shard),
+			slog.Int("bytes_in", len(x.body)), slog.Int64("bytes_out", x.out.sent))
+	}
+	s.log.LogAttrs(ctx, level, "request", attrs...)
+}
+
+func milliseconds(d time.Duration) float64 { return float64(d.Microseconds()) / 1000 }
+
+// contentPolicy lets a page of ours use what this server serves and nothing else.
+const contentPolicy = "default-src 'self'; script-src 'self'; object-src 'none'; base-uri 'self'; form-action 'self'; " +
+	"frame-ancestors 'self'"
+
+func (s *Server) securityHeaders(next echo.HandlerFunc) echo.HandlerFunc {
+	return func(c echo.Context) error {
+		h := c.(*exchange).out.Header()
+		h.Set("Content-Security-Policy", contentPolicy)
+		h.Set("X-Content-Type-Options", "nosniff")
+		h.Set("X-Frame-Options", "SAMEORIGIN")
+		h.Set("Referrer-Policy", "no-referrer")
+		h.Set("Cross-Origin-Opener-Policy", "same-origin")
+		h.Set("Cross-Origin-Resource-Policy", "same-origin")
+		h.Set("Cache-Control", "private, no-cache") // keep, but ask: the ETag answers
+		if s.overTLS(c.Request()) {
+			h.Set("Strict-Transport-Security", "max-age=31536000; includeSubDomains")
+		}
+		return next(c)
+	}
+}
+
+func (s *Server) cors() echo.MiddlewareFunc {
+	return middleware.CORSWithConfig(middleware.CORSConfig{
+		AllowOrigins:     s.cfg.CORSOrigins,
+		AllowMethods:     []string{"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE"},
+		AllowCredentials: true,
+		ExposeHeaders: []string{"ETag", "Link", "Location", "Retry-After", "X-Request-Id",
+			"RateLimit-Limit", "RateLimit-Remaining", "RateLimit-Reset"},
+		MaxAge: 600,
+	})
+}
+
+// newProtection trusts the same origins for writes as for reads.
+func newProtection(origins []string) (*http.CrossOriginProtection, error) {
+	p := http.NewCrossOriginProtection()
+	var errs []error
+	for _, origin := range origins {
+		errs = append(errs, p.AddTrustedOrigin(origin))
+	}
+	return p, errors.Join(errs...)
+}
+
+func (s *Server) refuseCrossOrigin(next echo.HandlerFunc) echo.HandlerFunc {
+	return func(c echo.Context) error {
+		if s.protection.Check(c.Request()) != nil {
+			return errCrossOrigin
+		}
+		return next(c)
+	}
+}
+
+// clientAddress believes the X-Forwarded-For of the proxies that the settings
+// name, and of nobody else.
+func clientAddress(proxies []netip.Prefix) echo.IPExtractor {
+	if len(proxies) == 0 {
+		return echo.ExtractIPDirect()
+	}
+	trust := []echo.TrustOption{echo.TrustLoopback(false), echo.TrustLinkLocal(false), echo.TrustPrivateNet(false)}
+	for _, p := range proxies {
+		trust = append(trust, echo.TrustIPRange(&net.IPNet{
+			IP: p.Addr().AsSlice(), Mask: net.CIDRMask(p.Bits(), p.Addr().BitLen())}))
+	}
+	return echo.ExtractIPFromXFFHeader(trust...)
+}
+
+// fromProxy tells whether a trusted proxy made the connection.
+func (s *Server) fromProxy(r *http.Request) bool {
+	peer, err := netip.ParseAddrPort(r.RemoteAddr)
+	return err == nil && s.isProxy(peer.Addr().Unmap())
+}
+
+func (s *Server) isProxy(addr netip.Addr) bool {
+	for _, p := range s.cfg.TrustedProxies {
+		if p.Contains(addr) {
+			return true
+		}
+	}
+	return false
+}
+
+// overTLS tells whether the client came by TLS: to us, or to a trusted proxy that says so.
+func (s *Server) overTLS(r *http.Request) bool {
+	return r.TLS != nil || s.fromProxy(r) && strings.EqualFold(r.Header.Get("X-Forwarded-Proto"), "https")
+}
+
+// secure tells whether the session cookie is for TLS only.
+func (s *Server) secure(r *http.Request) bool { return s.cfg.Production || s.overTLS(r) }
+
+// isAdmin tells whether an administrator asks: by the bearer token, or, when
+// none is set, from this machine: a loopback peer that names a loopback host
+// (a page in a browser that was led here by DNS would not) and was not
+// forwarded by a proxy.
+func (s *Server) isAdmin(r *http.Request) bool {
+	if s.cfg.AdminToken != "" {
+		token, ok := strings.CutPrefix(r.Header.Get("Authorization"), "Bearer ")
+		got, want := sha256.Sum256([]byte(token)), sha256.Sum256([]byte(s.cfg.AdminToken))
+		return ok && subtle.ConstantTimeCompare(got[:], want[:]) == 1
+	}
+	peer, err := netip.ParseAddrPort(r.RemoteAddr)
+	return err == nil && peer.Addr().Unmap().IsLoopback() && isLoopbackHost(r.Host) && !forwarded(r.Header)
+}
+
+func isLoopbackHost(host string) bool {
+	name := (&url.URL{Host: host}).Hostname()
+	addr, err := netip.ParseAddr(name)
+	return name == "localhost" || err == nil && addr.Unmap().IsLoopback()
+}
+
+func forwarded(h http.Header) bool {
+	for name := range h {
+		if name == "Forwarded" || name == "Via" || strings.HasPrefix(name, "X-Forwarded-") || name == "X-Real-Ip" {
+			return true
+		}
+	}
+	return false
+}

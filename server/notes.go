@@ -1,0 +1,470 @@
+package server
+
+import (
+	"crypto/sha256"
+	"errors"
+	"fmt"
+	"net/http"
+	"net/url"
+	"strconv"
+	"strings"
+	"time"
+	"unicode/utf8"
+
+	"notesd/store"
+)
+
+const (
+	maxTitle = 255 // code points, as all of these
+	maxColor = 20
+	maxTags  = 50
+	maxTag   = 64
+)
+
+var errBadKey = errors.New("invalid idempotency key")
+
+// noteJSON is a note as the API shows it.
+type noteJSON struct {
+	ID         string   `json:"id"`
+	Title      string   `json:"title"`
+	Content    string   `json:"content"`
+	Tags       []string `json:"tags"`
+	Color      *string  `json:"color"`
+	IsPinned   bool     `json:"isPinned"`
+	IsFavorite bool     `json:"isFavorite"`
+	IsArchived bool     `json:"isArchived"`
+	IsMarkdown bool     `json:"isMarkdown"`
+	IsTrashed  bool     `json:"isTrashed"`
+	TrashedAt  *stamp   `json:"trashedAt"`
+	UserID     string   `json:"userId"`
+	CreatedAt  stamp    `json:"createdAt"`
+	UpdatedAt  stamp    `json:"updatedAt"`
+	Revision   int64    `json:"revision"`
+}
+
+func noteOutput(n store.Note) noteJSON {
+	out := noteJSON{ID: n.ID, Title: n.Title, Content: n.Content, Tags: n.Tags, Color: n.Color,
+		IsPinned: n.Pinned, IsFavorite: n.Favorite, IsArchived: n.Archived, IsMarkdown: n.Markdown, IsTrashed: n.Trashed,
+		UserID: n.UserID, CreatedAt: stamp(n.CreatedAt), UpdatedAt: stamp(n.UpdatedAt), Revision: n.Revision}
+	if out.Tags == nil {
+		out.Tags = []string{}
+	}
+	if n.TrashedAt != nil {
+		out.TrashedAt = new(stamp(*n.TrashedAt))
+	}
+	return out
+}
+
+// stamp is a time as the API writes it: ISO 8601 in UTC with milliseconds.
+type stamp time.Time
+
+func (t stamp) MarshalJSON() ([]byte, error) {
+	return time.Time(t).UTC().AppendFormat(nil, `"2006-01-02T15:04:05.000Z"`), nil
+}
+
+// getNote answers GET /api/notes/:id.
+func getNote(s *Server, x *exchange) error {
+	id, err := noteID(x)
+	if err != nil {
+		return err
+	}
+	n, err := s.store.Note(x.ctx, x.user, id)
+	if err != nil {
+		return err
+	}
+	tag := etag(n)
+	if seen, ok := matchingTag(x.Request().Header.Values("If-None-Match"), tag); ok {
+		x.out.Header().Set("Etag", seen)
+		x.out.WriteHeader(http.StatusNotModified)
+		return nil
+	}
+	return x.note(http.StatusOK, n)
+}
+
+// note answers with n and its ETag.
+func (x *exchange) note(status int, n store.Note) error {
+	x.out.Header().Set("Etag", etag(n))
+	return x.data(status, noteOutput(n))
+}
+
+// createNote answers POST /api/notes.
+func createNote(s *Server, x *exchange) error {
+	o, err := s.readObject(x)
+	if err != nil {
+		return err
+	}
+	in, err := newNote(o)
+	if err != nil {
+		return err
+	}
+	if in.IdempotencyKey, err = idempotencyKey(x.Request().Header); err != nil {
+		return err
+	}
+	if in.IdempotencyKey != "" {
+		sum := sha256.Sum256(x.body)
+		in.BodyHash = sum[:]
+	}
+	n, err := s.store.CreateNote(x.ctx, x.user, in)
+	if err != nil {
+		return err
+	}
+	x.out.Header().Set("Location", "/api/notes/"+n.ID)
+	return x.note(http.StatusCreated, n)
+}
+
+// patchNote answers PATCH /api/notes/:id. The input is judged before the note is looked for.
+func patchNote(s *Server, x *exchange) error {
+	o, err := s.readObject(x)
+	if err != nil {
+		return err
+	}
+	patch, err := notePatch(o)
+	if err != nil {
+		return err
+	}
+	id, err := noteID(x)
+	if err != nil {
+		return err
+	}
+	if err := s.ifMatch(x, id, &patch); err != nil {
+		return err
+	}
+	n, err := s.store.PatchNote(x.ctx, x.user, id, patch)
+	if errors.Is(err, store.ErrChanged) {
+		return &changed{current: noteOutput(n), tag: etag(n)}
+	}
+	if err != nil {
+		return err
+	}
+	return x.note(http.StatusOK, n)
+}
+
+// ifMatch reads the revisions that If-Match allows into patch. Tags of other
+// notes or representations match nothing, and neither does a weak one (RFC 9110, 13.1.1).
+func (s *Server) ifMatch(x *exchange, id string, patch *store.Patch) error {
+	values := x.Request().Header.Values("If-Match")
+	if len(values) == 0 {
+		return nil
+	}
+	patch.IfRevision = []int64{}
+	for tag := range tags(values) {
+		if tag == "*" {
+			patch.IfRevision = nil
+			return nil
+		}
+		if revision, ok := tagRevision(tag, id); ok {
+			patch.IfRevision = append(patch.IfRevision, revision)
+		}
+	}
+	if len(patch.IfRevision) == 0 {
+		n, err := s.store.Note(x.ctx, x.user, id)
+		if err != nil {
+			return err
+		}
+		return &changed{current: noteOutput(n), tag: etag(n)}
+	}
+	return nil
+}
+
+// changed is a 412 with the note as it is now.
+type changed struct {
+	current noteJSON
+	tag     string
+}
+
+func (e *changed) Error() string { return store.ErrChanged.Error() }
+func (e *changed) Unwrap() error { return store.ErrChanged }
+
+// change answers with the note that do leaves behind.
+func change(do func(s *Server, x *exchange, id string) (store.Note, error)) handler {
+	return func(s *Server, x *exchange) error {
+		id, err := noteID(x)
+		if err != nil {
+			return err
+		}
+		n, err := do(s, x, id)
+		if err != nil {
+			return err
+		}
+		return x.note(http.StatusOK, n)
+	}
+}
+
+// flip answers PATCH /api/notes/:id/pin, /archive and /favorite.
+func flip(flag store.Flag) handler {
+	return change(func(s *Server, x *exchange, id string) (store.Note, error) {
+		return s.store.FlipNote(x.ctx, x.user, id, flag)
+	})
+}
+
+var (
+	trashNote = change(func(s *Server, x *exchange, id string) (store.Note, error) {
+		return s.store.TrashNote(x.ctx, x.user, id)
+	})
+	restoreNote = change(func(s *Server, x *exchange, id string) (store.Note, error) {
+		return s.store.RestoreNote(x.ctx, x.user, id)
+	})
+)
+
+// deleteNote answers DELETE /api/notes/:id.
+func deleteNote(s *Server, x *exchange) error {
+	id, err := noteID(x)
+	if err != nil {
+		return err
+	}
+	if err := s.store.DeleteNote(x.ctx, x.user, id); err != nil {
+		return err
+	}
+	return x.message("Note deleted successfully")
+}
+
+// deleteTrashedNote answers DELETE /api/notes/:id/permanent.
+func deleteTrashedNote(s *Server, x *exchange) error {
+	id, err := noteID(x)
+	if err == nil {
+		err = s.store.DeleteTrashedNote(x.ctx, x.user, id)
+	}
+	if errors.Is(err, store.ErrNotFound) {
+		return errNotInTrash
+	}
+	if err != nil {
+		return err
+	}
+	return x.message("Note permanently deleted")
+}
+
+// noteID is the :id of the route. What no engine could hold is no note's id.
+func noteID(x *exchange) (string, error) {
+	id := x.Param("id")
+	if x.Request().URL.RawPath != "" { // what the router matched then
+		plain, err := url.PathUnescape(id)
+		if err != nil {
+			return "", store.ErrNotFound
+		}
+		id = plain
+	}
+	if !isText(id) {
+		return "", store.ErrNotFound
+	}
+	return id, nil
+}
+
+// isText tells whether both engines can hold s: valid UTF-8 without NUL.
+func isText(s string) bool {
+	return utf8.ValidString(s) && !strings.Contains(s, "\x00")
+}
+
+func idempotencyKey(h http.Header) (string, error) {
+	key := h.Get("Idempotency-Key")
+	if key == "" && len(h.Values("Idempotency-Key")) == 0 {
+		return "", nil
+	}
+	visible := func(r rune) bool { return r > ' ' && r <= '~' }
+	if key == "" || len(key) > 255 || strings.IndexFunc(key, func(r rune) bool { return !visible(r) }) >= 0 {
+		return "", errBadKey
+	}
+	return key, nil
+}
+
+// representation counts the ways a note has been written as JSON. A change to
+// noteJSON moves it, so that no cache mixes two of them.
+const representation = "1"
+
+// etag is the strong validator of n: which note, which revision, which
+// representation. The compressing layer adds a suffix for the content coding.
+func etag(n store.Note) string {
+	return `"` + n.ID + "." + strconv.FormatInt(n.Revision, 10) + "." + representation + `"`
+}
+
+// codings are the suffixes that the compressing layer gives an ETag.
+var codings = []string{"", "-gzip", "-zstd"}
+
+// matchingTag finds the tag in a list of If-None-Match values that names tag,
+// in any content coding (weak comparison, RFC 9110, 13.1.2).
+func matchingTag(values []string, tag string) (string, bool) {
+	for seen := range tags(values) {
+		seen = strings.TrimPrefix(seen, "W/")
+		if seen == "*" {
+			return tag, true
+		}
+		if plain, ok := plainTag(seen); ok && plain == strings.Trim(tag, `"`) {
+			return seen, true
+		}
+	}
+	return "", false
+}
+
+// tagRevision is the revision that a strong tag names, if it is one of note id's.
+func tagRevision(tag, id string) (int64, bool) {
+	plain, ok := plainTag(tag)
+	if !ok {
+		return 0, false
+	}
+	rest, ok := strings.CutPrefix(plain, id+".")
+	if !ok {
+		return 0, false
+	}
+	rest, ok = strings.CutSuffix(rest, "."+representation)
+	if !ok {
+		return 0, false
+	}
+	revision, err := strconv.ParseInt(rest, 10, 64)
+	return revision, err == nil
+}
+
+// plainTag is the opaque part of a strong tag without the content coding's suffix.
+func plainTag(tag string) (string, bool) {
+	if len(tag) < 2 || tag[0] != '"' || tag[len(tag)-1] != '"' {
+		return "", false
+	}
+	plain := tag[1 : len(tag)-1]
+	for _, coding := range codings[1:] {
+		if rest, ok := strings.CutSuffix(plain, coding); ok {
+			return rest, true
+		}
+	}
+	return plain, true
+}
+
+// tags yields the entity tags of a list header. Ours hold no comma.
+func tags(values []string) func(yield func(string) bool) {
+	return func(yield func(string) bool) {
+		for _, value := range values {
+			for tag := range strings.SplitSeq(value, ",") {
+				if !yield(strings.TrimSpace(tag)) {
+					return
+				}
+			}
+		}
+	}
+}
+
+// invalidNote says which members of a note are wrong, and how.
+type invalidNote struct{ fields map[string]string }
+
+func (e *invalidNote) Error() string { return fmt.Sprintf("invalid note data: %v", e.fields) }
+
+// noteInput reads members of a note and gathers what is wrong with them.
+type noteInput struct {
+	object
+	wrong map[string]string
+}
+
+func (in *noteInput) refuse(name, why string) {
+	if in.wrong == nil {
+		in.wrong = map[string]string{}
+	}
+	in.wrong[name] = why
+}
+
+func (in *noteInput) err() error {
+	if in.wrong == nil {
+		return nil
+	}
+	return &invalidNote{fields: in.wrong}
+}
+
+// newNote reads the body of POST /api/notes.
+func newNote(o object) (store.NewNote, error) {
+	for _, name := range []string{"title", "content"} {
+		if _, ok := o[name]; !ok {
+			o[name] = nil // missing is as wrong as of another type
+		}
+	}
+	p, err := notePatch(o)
+	if err != nil {
+		return store.NewNote{}, err
+	}
+	n := store.NewNote{Title: *p.Title, Content: *p.Content, Color: p.Color, Pinned: isTrue(p.Pinned),
+		Favorite: isTrue(p.Favorite), Archived: isTrue(p.Archived), Markdown: isTrue(p.Markdown)}
+	if p.Tags != nil {
+		n.Tags = *p.Tags
+	}
+	return n, nil
+}
+
+func isTrue(b *bool) bool { return b != nil && *b }
+
+// notePatch reads the body of PATCH /api/notes/:id; what is not there stays as it is.
+func notePatch(o object) (store.Patch, error) {
+	in := noteInput{object: o}
+	p := store.Patch{
+		Title:    in.optionalText("title", 1, maxTitle),
+		Content:  in.optionalText("content", 0, 0),
+		Tags:     in.optionalTags(),
+		Pinned:   in.optionalFlag("isPinned"),
+		Favorite: in.optionalFlag("isFavorite"),
+		Archived: in.optionalFlag("isArchived"),
+		Markdown: in.optionalFlag("isMarkdown"),
+		Trashed:  in.optionalFlag("isTrashed"),
+	}
+	if raw, ok := o["color"]; ok {
+		p.SetColor = true
+		if string(raw) != "null" {
+			p.Color = in.optionalText("color", 0, maxColor)
+		}
+	}
+	return p, in.err()
+}
+
+// optionalText is the string member name, least to most code points long (most 0: no bound).
+func (in *noteInput) optionalText(name string, least, most int) *string {
+	if _, ok := in.object[name]; !ok {
+		return nil
+	}
+	s, ok := in.text(name)
+	if !ok {
+		in.refuse(name, "must be a string")
+		return nil
+	}
+	if why := textFault(s, least, most); why != "" {
+		in.refuse(name, why)
+	}
+	return &s
+}
+
+func textFault(s string, least, most int) string {
+	n := utf8.RuneCountInString(s)
+	switch {
+	case strings.Contains(s, "\x00"):
+		return "must not contain NUL"
+	case n < least:
+		return "must not be empty"
+	case most > 0 && n > most:
+		return fmt.Sprintf("must be at most %d characters, is %d", most, n)
+	}
+	return ""
+}
+
+func (in *noteInput) optionalTags() *[]string {
+	raw, ok := in.object["tags"]
+	if !ok {
+		return nil
+	}
+	tags, ok := stringList(raw)
+	if !ok {
+		in.refuse("tags", "must be an array of strings")
+		return nil
+	}
+	if len(tags) > maxTags {
+		in.refuse("tags", fmt.Sprintf("must be at most %d, are %d", maxTags, len(tags)))
+	}
+	for i, tag := range tags {
+		if why := textFault(tag, 0, maxTag); why != "" {
+			in.refuse("tags", fmt.Sprintf("tag %d %s", i+1, why))
+		}
+	}
+	return &tags
+}
+
+func (in *noteInput) optionalFlag(name string) *bool {
+	if _, ok := in.object[name]; !ok {
+		return nil
+	}
+	b, ok := in.flag(name)
+	if !ok || len(in.object[name]) == 0 {
+		in.refuse(name, "must be true or false")
+		return nil
+	}
+	return &b
+}

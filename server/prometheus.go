@@ -1,0 +1,146 @@
+package server
+
+import (
+	"net/http"
+	"strconv"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/collectors"
+	"github.com/prometheus/client_golang/prometheus/promhttp"
+
+	"notesd/pool"
+)
+
+// prometheusMetrics answers GET /metrics.
+func prometheusMetrics(s *Server, x *exchange) error {
+	s.prometheus.ServeHTTP(x.out, x.Request())
+	return nil
+}
+
+// newPrometheus exposes the process, Go's runtime and what collector reads.
+func (s *Server) newPrometheus() http.Handler {
+	registry := prometheus.NewRegistry()
+	registry.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}),
+		&collector{s})
+	return promhttp.HandlerFor(registry, promhttp.HandlerOpts{DisableCompression: true}) // all is compressed further out
+}
+
+// collector reads the server's own counters when Prometheus asks: a request
+// pays for nothing twice.
+type collector struct{ s *Server }
+
+func desc(name, help string, labels ...string) *prometheus.Desc {
+	return prometheus.NewDesc("notesd_"+name, help, labels, nil)
+}
+
+var (
+	descRequests   = desc("http_requests_total", "Answers sent.", "method", "route", "status")
+	descDuration   = desc("http_request_duration_seconds", "From the header read to the answer sent.")
+	descWorkers    = desc("pool_workers", "Workers of a shard.", "shard")
+	descBusy       = desc("pool_busy_workers", "Workers that hold a request.", "shard")
+	descInFlight   = desc("pool_bytes_in_flight", "Bodies and answers held in memory.", "shard")
+	descQueued     = desc("pool_queued", "Requests waiting for a worker.")
+	descRefused    = desc("pool_refused_total", "Requests turned away.", "reason")
+	descPanics     = desc("pool_panics_total", "Requests that panicked.", "shard")
+	descRestarts   = desc("pool_worker_restarts_total", "Workers retired and replaced.", "shard")
+	descMemory     = desc("memory_bytes", "Memory of the process.", "kind")
+	descCrossings  = desc("memory_threshold_crossings_total", "Times that memory rose above MEMORY_THRESHOLD_MB.")
+	descConns      = desc("database_connections", "Connections to the database.", "pool", "state")
+	descConnWaits  = desc("database_connection_waits_total", "Waits for a connection; the pool is there to keep it at 0.", "pool")
+	descDependency = desc("dependency_up", "1 if the last look found it up.", "name")
+	descVitals     = desc("web_vitals_total", "Web vitals that browsers reported.", "name", "rating")
+	descDraining   = desc("draining", "1 from SIGTERM on.")
+)
+
+// Describe implements prometheus.Collector. Nothing described: what is collected is checked instead.
+func (c *collector) Describe(chan<- *prometheus.Desc) {}
+
+// Collect implements prometheus.Collector.
+func (c *collector) Collect(out chan<- prometheus.Metric) {
+	e := emitter{out}
+	c.requests(e)
+	c.pool(e)
+	c.memory(e)
+	c.dependencies(e)
+}
+
+type emitter struct{ out chan<- prometheus.Metric }
+
+func (e emitter) counter(d *prometheus.Desc, v float64, labels ...string) {
+	e.out <- prometheus.MustNewConstMetric(d, prometheus.CounterValue, v, labels...)
+}
+
+func (e emitter) gauge(d *prometheus.Desc, v float64, labels ...string) {
+	e.out <- prometheus.MustNewConstMetric(d, prometheus.GaugeValue, v, labels...)
+}
+
+// quantiles of a summary.
+var quantiles = []float64{0.5, 0.95, 0.99}
+
+func (e emitter) summary(d *prometheus.Desc, h *pool.Histogram, labels ...string) {
+	values := map[float64]float64{}
+	for _, q := range quantiles {
+		values[q] = h.Quantile(q).Seconds()
+	}
+	e.out <- prometheus.MustNewConstSummary(d, h.Count(), h.Sum().Seconds(), values, labels...)
+}
+
+func (c *collector) requests(e emitter) {
+	c.s.tally.each(func(method, pattern string, status int, n uint64) {
+		e.counter(descRequests, float64(n), method, pattern, strconv.Itoa(status))
+	})
+	e.summary(descDuration, c.s.tally.times())
+	for at, name := range vitalNames {
+		for as, rating := range vitalRatings {
+			if n := c.s.vitals[at][as].Load(); n > 0 {
+				e.counter(descVitals, float64(n), name, rating)
+			}
+		}
+	}
+}
+
+func (c *collector) pool(e emitter) {
+	p := c.s.pool.Stats()
+	e.gauge(descQueued, float64(p.Queued))
+	for reason, n := range p.Refused {
+		e.counter(descRefused, float64(n), string(reason))
+	}
+	for _, shard := range p.Shards {
+		id := strconv.Itoa(shard.ID)
+		e.gauge(descWorkers, float64(len(shard.Workers)), id)
+		e.gauge(descBusy, float64(shard.Busy), id)
+		e.gauge(descInFlight, float64(shard.BytesInFlight), id)
+		e.counter(descPanics, float64(shard.Panics), id)
+		e.counter(descRestarts, float64(shard.Restarts), id)
+	}
+}
+
+func (c *collector) memory(e emitter) {
+	m := pool.ReadMemory()
+	for kind, n := range map[string]int64{"rss": m.RSS, "heap": m.HeapUsed, "limit": m.Limit, "container": m.CgroupUsed} {
+		e.gauge(descMemory, float64(n), kind)
+	}
+	if c.s.memory != nil {
+		e.counter(descCrossings, float64(c.s.memory.Stats().Crossings))
+	}
+}
+
+func (c *collector) dependencies(e emitter) {
+	for name, db := range c.s.store.Stats() {
+		e.gauge(descConns, float64(db.InUse), name, "in_use")
+		e.gauge(descConns, float64(db.Idle), name, "idle")
+		e.counter(descConnWaits, float64(db.WaitCount), name)
+	}
+	for _, row := range c.s.readiness.get() {
+		up := 0.0
+		if row.Status == "up" {
+			up = 1
+		}
+		e.gauge(descDependency, up, row.Name)
+	}
+	leaving := 0.0
+	if c.s.leaving.Load() {
+		leaving = 1
+	}
+	e.gauge(descDraining, leaving)
+}

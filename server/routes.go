@@ -1,0 +1,108 @@
+package server
+
+import (
+	"net/http"
+
+	"github.com/labstack/echo/v4"
+
+	"notesd/pool"
+	"notesd/store"
+)
+
+// route is one row of the page below.
+type route struct {
+	method, pattern string
+	class           pool.Class // of the turn it takes; meaningless when it is free
+	handle          handler
+	signedIn        bool // 401 for everybody else
+	free            bool // takes no turn: answers while the pool is full, and is never limited
+	admin           bool // for administrators; always free
+	quiet           bool // asked all the time by machines: its log lines are debug lines
+	index           int  // in the statistics
+}
+
+func (r *route) pooled() bool { return !r.free && !r.admin }
+
+// pattern is the route as logs and metrics name it, never the raw path.
+func (x *exchange) pattern() string {
+	if x.route == nil {
+		return "unknown"
+	}
+	return x.route.pattern
+}
+
+// allRoutes is every route on one page. HEAD is answered wherever GET is.
+func allRoutes() []*route {
+	const get, post, patch, del = http.MethodGet, http.MethodPost, http.MethodPatch, http.MethodDelete
+	routes := []*route{
+		{method: get, pattern: "/api/health", handle: health, free: true, quiet: true},
+		{method: get, pattern: "/healthz", handle: health, free: true, quiet: true},
+		{method: get, pattern: "/api/health/ready", handle: ready, free: true, quiet: true},
+		{method: get, pattern: "/readyz", handle: ready, free: true, quiet: true},
+
+		{method: get, pattern: "/api/metrics", handle: requestMetrics, admin: true},
+		{method: get, pattern: "/api/metrics/system", handle: systemMetrics, admin: true},
+		{method: post, pattern: "/api/metrics/reset", handle: resetMetrics, admin: true},
+		{method: get, pattern: "/metrics", handle: prometheusMetrics, admin: true, quiet: true},
+		{method: get, pattern: "/api/runtime", handle: runtimeState, admin: true, quiet: true},
+		{method: post, pattern: "/api/metrics/vitals", handle: webVitals, class: pool.Write},
+
+		{method: post, pattern: "/api/auth/register", handle: register, class: pool.Password},
+		{method: post, pattern: "/api/auth/login", handle: login, class: pool.Password},
+		{method: post, pattern: "/api/auth/logout", handle: logout, class: pool.Write},
+		{method: get, pattern: "/api/auth/me", handle: me, class: pool.Read},
+
+		{method: get, pattern: "/api/notes", handle: listNotes, class: pool.Read, signedIn: true},
+		{method: post, pattern: "/api/notes", handle: createNote, class: pool.Write, signedIn: true},
+		{method: get, pattern: "/api/notes/:id", handle: getNote, class: pool.Read, signedIn: true},
+		{method: patch, pattern: "/api/notes/:id", handle: patchNote, class: pool.Write, signedIn: true},
+		{method: del, pattern: "/api/notes/:id", handle: deleteNote, class: pool.Write, signedIn: true},
+		{method: patch, pattern: "/api/notes/:id/pin", handle: flip(store.FlagPinned), class: pool.Write, signedIn: true},
+		{method: patch, pattern: "/api/notes/:id/archive", handle: flip(store.FlagArchived), class: pool.Write, signedIn: true},
+		{method: patch, pattern: "/api/notes/:id/favorite", handle: flip(store.FlagFavorite), class: pool.Write, signedIn: true},
+		{method: patch, pattern: "/api/notes/:id/trash", handle: trashNote, class: pool.Write, signedIn: true},
+		{method: patch, pattern: "/api/notes/:id/restore", handle: restoreNote, class: pool.Write, signedIn: true},
+		{method: del, pattern: "/api/notes/:id/permanent", handle: deleteTrashedNote, class: pool.Write, signedIn: true},
+	}
+	routes = append(routes, faultRoutes()...)
+	for i, rt := range routes {
+		rt.index = i
+	}
+	return routes
+}
+
+// newEcho puts the middleware in order and the routes behind it.
+func (s *Server) newEcho() *echo.Echo {
+	e := echo.New()
+	e.HideBanner, e.HidePort = true, true
+	e.IPExtractor = clientAddress(s.cfg.TrustedProxies)
+	e.Pre(normalizePath)       // before routing: any case, one trailing slash
+	e.Use(s.observe)           // first: its log line and metrics see whatever the rest does, and it sends the answer
+	e.Use(s.securityHeaders)   // on every answer, refusals too
+	e.Use(s.cors())            // answers preflights, before anything counts or refuses them
+	e.Use(s.refuseCrossOrigin) // before a handler can act for a page that is not ours
+	for _, rt := range s.routes {
+		h := s.entry(rt)
+		e.Add(rt.method, rt.pattern, h)
+		if rt.method == http.MethodGet {
+			e.Add(http.MethodHead, rt.pattern, h)
+		}
+	}
+	return e
+}
+
+// entry is what the router calls for rt: in a turn, or free of it.
+func (s *Server) entry(rt *route) echo.HandlerFunc {
+	inPool := s.pooled(rt)
+	return func(c echo.Context) error {
+		x := c.(*exchange)
+		x.route = rt
+		if rt.pooled() {
+			return inPool(x)
+		}
+		if rt.admin && !s.isAdmin(x.Request()) {
+			return errNotAdmin
+		}
+		return rt.handle(s, x)
+	}
+}

@@ -1,0 +1,128 @@
+package server
+
+import (
+	"net/http"
+	"runtime"
+	"time"
+
+	"notesd/pool"
+)
+
+// poolJSON is the pool as /api/runtime shows it; times are milliseconds.
+type poolJSON struct {
+	Workers        int                    `json:"workers"`
+	Busy           int                    `json:"busy"`
+	Queued         int                    `json:"queued"`
+	Outside        int                    `json:"outside"` // gave their worker back to wait for their client
+	QueueLength    int                    `json:"queueLength"`
+	QueueTimeoutMs float64                `json:"queueTimeoutMs"`
+	Done           uint64                 `json:"done"`
+	Refused        map[pool.Reason]uint64 `json:"refused"`
+	Abandoned      uint64                 `json:"abandoned"`
+	Panics         uint64                 `json:"panics"`
+	Goexits        uint64                 `json:"goexits"`
+	Restarts       uint64                 `json:"restarts"`
+	Draining       bool                   `json:"draining"`
+	Classes        []classJSON            `json:"classes"`
+	Shards         []shardJSON            `json:"shards"`
+}
+
+type classJSON struct {
+	Class   string                 `json:"class"`
+	Limit   int                    `json:"limit"` // 0: none
+	Busy    int                    `json:"busy"`
+	Queued  int                    `json:"queued"`
+	Refused map[pool.Reason]uint64 `json:"refused"`
+}
+
+type shardJSON struct {
+	ID            int          `json:"id"`
+	Busy          int          `json:"busy"`
+	Done          uint64       `json:"done"`
+	Panics        uint64       `json:"panics"`
+	Restarts      uint64       `json:"restarts"`
+	BytesInFlight int64        `json:"bytesInFlight"`
+	Wait          summaryJSON  `json:"wait"`
+	Service       summaryJSON  `json:"service"`
+	Workers       []workerJSON `json:"workers"`
+}
+
+type summaryJSON struct {
+	Count  uint64  `json:"count"`
+	MeanMs float64 `json:"meanMs"`
+	P50Ms  float64 `json:"p50Ms"`
+	P95Ms  float64 `json:"p95Ms"`
+	P99Ms  float64 `json:"p99Ms"`
+	MaxMs  float64 `json:"maxMs"`
+}
+
+type workerJSON struct {
+	ID    uint64 `json:"id"`
+	State string `json:"state"`
+	Route string `json:"route,omitempty"`
+	Since *stamp `json:"since,omitempty"`
+}
+
+func poolOutput(p pool.Stats) poolJSON {
+	out := poolJSON{Workers: p.Workers, Busy: p.Busy, Queued: p.Queued, Outside: p.Outside, QueueLength: p.QueueLength,
+		QueueTimeoutMs: milliseconds(p.QueueTimeout), Done: p.Done, Refused: p.Refused, Abandoned: p.Abandoned,
+		Panics: p.Panics, Goexits: p.Goexits, Restarts: p.Restarts, Draining: p.Draining}
+	for _, c := range p.Classes {
+		out.Classes = append(out.Classes, classJSON(c))
+	}
+	for _, shard := range p.Shards {
+		out.Shards = append(out.Shards, shardOutput(shard))
+	}
+	return out
+}
+
+func shardOutput(shard pool.ShardStats) shardJSON {
+	out := shardJSON{ID: shard.ID, Busy: shard.Busy, Done: shard.Done, Panics: shard.Panics, Restarts: shard.Restarts,
+		BytesInFlight: shard.BytesInFlight, Wait: summaryOutput(shard.Wait), Service: summaryOutput(shard.Service)}
+	for _, w := range shard.Workers {
+		row := workerJSON{ID: w.ID, State: w.State, Route: w.Route}
+		if !w.Since.IsZero() {
+			row.Since = new(stamp(w.Since))
+		}
+		out.Workers = append(out.Workers, row)
+	}
+	return out
+}
+
+func summaryOutput(s pool.Summary) summaryJSON {
+	return summaryJSON{s.Count, milliseconds(mean(s)), milliseconds(s.P50), milliseconds(s.P95), milliseconds(s.P99),
+		milliseconds(s.Max)}
+}
+
+// limits is what bounds the process.
+type limits struct {
+	GOMAXPROCS      int   `json:"gomaxprocs"`
+	GOMEMLIMIT      any   `json:"gomemlimit"` // bytes; null: none
+	Cores           int   `json:"cores"`
+	ContainerMemory int64 `json:"containerMemory"` // bytes; 0: no limit
+	Settings        any   `json:"settings"`
+}
+
+// runtimeState answers GET /api/runtime.
+func runtimeState(s *Server, x *exchange) error {
+	state := struct {
+		Version   string      `json:"version"`
+		Started   stamp       `json:"started"`
+		Pool      poolJSON    `json:"pool"`
+		Memory    pool.Memory `json:"memory"`
+		Monitor   any         `json:"memoryMonitor,omitempty"`
+		Database  any         `json:"database"`
+		Redis     any         `json:"redis,omitempty"`
+		Limits    limits      `json:"limits"`
+		Timestamp stamp       `json:"timestamp"`
+	}{Version: s.cfg.Version, Started: stamp(s.started), Pool: poolOutput(s.pool.Stats()), Memory: pool.ReadMemory(),
+		Database: s.store.Stats(), Timestamp: stamp(time.Now()),
+		Limits: limits{runtime.GOMAXPROCS(0), memoryLimit(), s.cfg.Machine.Cores, s.cfg.Machine.MemoryLimit, s.cfg.Settings}}
+	if s.memory != nil {
+		state.Monitor = s.memory.Stats()
+	}
+	if s.redis != nil {
+		state.Redis = s.redis.Stats()
+	}
+	return x.reply(http.StatusOK, state)
+}

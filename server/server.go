@@ -1,0 +1,195 @@
+// Package server is notesd's HTTP side: the routes, who may use them, and how
+// the process takes its leave. It reads, asks the store inside a turn of the
+// pool, and writes; what it decides itself is only about HTTP.
+package server
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/http"
+	"net/netip"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/klauspost/compress/gzhttp"
+
+	"notesd/pool"
+	"notesd/store"
+)
+
+const (
+	headerTimeout = 10 * time.Second
+	idleTimeout   = 75 * time.Second // longer than a proxy keeps a connection, so that it is the one to close
+	headerBytes   = 64 << 10
+	compressFrom  = 1 << 10 // bytes; below, compressing costs more than it saves
+
+	// lastRequests is how long requests are still taken in once the listener
+	// has closed: what had been read by then reaches the pool within it.
+	lastRequests = 100 * time.Millisecond
+)
+
+// Config is what the server is told. The zero value of a duration or number is no default.
+type Config struct {
+	Version           string
+	Production        bool
+	RequestTimeout    time.Duration
+	ShutdownDelay     time.Duration // unready before closing
+	ShutdownTimeout   time.Duration // for running requests
+	BodyLimit         int64         // bytes
+	CORSOrigins       []string
+	TrustedProxies    []netip.Prefix
+	RateLimitMax      int // requests of a person in RateLimitWindow; 0: no limit
+	RateLimitWindow   time.Duration
+	RegistrationOpen  bool
+	SessionSecrets    []string // the first signs, all verify
+	AdminToken        string
+	MetricsCollection bool
+	WebVitalsLogging  bool
+	// PerformanceLogging adds waiting time, shard and sizes to each request's log line.
+	PerformanceLogging bool
+	Machine            Machine
+	Settings           any // in force, without secrets; shown on /api/runtime
+}
+
+// Server answers HTTP. Make it with New.
+type Server struct {
+	cfg         Config
+	log         *slog.Logger
+	store       *store.Store
+	redis       *Redis // nil: sessions and limits are in the store and the process
+	pool        *pool.Pool
+	memory      *pool.Monitor // nil: not monitored
+	alerts      *Alerts
+	routes      []*route
+	sessions    *sessions
+	general     *limiter
+	signInLimit *signInLimit
+	cursors     cursors
+	protection  *http.CrossOriginProtection
+	conns       *connections
+	http        *http.Server
+	tally       *tally
+	vitals      vitalCounts
+	prometheus  http.Handler
+	readiness   readiness
+	started     time.Time
+
+	leaving  atomic.Bool  // SIGTERM came
+	running  atomic.Int64 // exchanges begun and not ended
+	answered atomic.Int64
+}
+
+// Parts are what a Server works with; Redis, Memory and Alerts may be nil.
+type Parts struct {
+	Store  *store.Store
+	Redis  *Redis
+	Pool   *pool.Pool
+	Memory *pool.Monitor
+	Alerts *Alerts
+	Log    *slog.Logger
+}
+
+// New makes a server that is ready to Run. It fails on settings that contradict themselves.
+func New(cfg Config, parts Parts) (*Server, error) {
+	protection, err := newProtection(cfg.CORSOrigins)
+	if err != nil {
+		return nil, fmt.Errorf("CORS_ORIGIN: %w", err)
+	}
+	s := &Server{cfg: cfg, log: parts.Log, store: parts.Store, redis: parts.Redis, pool: parts.Pool,
+		memory: parts.Memory, alerts: parts.Alerts, routes: allRoutes(), protection: protection,
+		cursors: newCursors(cfg.SessionSecrets), started: time.Now()}
+	s.conns = newConnections(s.isProxy)
+	s.tally = newTally(len(parts.Pool.Stats().Shards), s.routes)
+	s.sessions = newSessions(backendFor(parts.Store, parts.Redis), cfg.SessionSecrets)
+	s.general = newLimiter(parts.Redis, cfg.SessionSecrets[0])
+	s.signInLimit = newSignInLimit(parts.Redis, parts.Store, cfg.SessionSecrets[0])
+	s.prometheus = s.newPrometheus()
+	handler, err := s.handler()
+	if err != nil {
+		return nil, err
+	}
+	s.http = &http.Server{
+		Handler:           handler,
+		ReadHeaderTimeout: headerTimeout,
+		IdleTimeout:       idleTimeout,
+		MaxHeaderBytes:    headerBytes,
+		ConnState:         s.conns.track,
+		ErrorLog:          slog.NewLogLogger(parts.Log.Handler(), slog.LevelDebug), // clients' mistakes
+	}
+	return s, nil
+}
+
+// handler is the whole of it. Compression is around echo: inside, an error's
+// answer would meet a writer that has been put back.
+func (s *Server) handler() (http.Handler, error) {
+	compress, err := gzhttp.NewWrapper(gzhttp.MinSize(compressFrom), gzhttp.SuffixETag("-gzip"))
+	if err != nil {
+		return nil, fmt.Errorf("compression: %w", err)
+	}
+	return compress(s.newEcho()), nil
+}
+
+// Serve serves on tcp, which it closes, until ctx ends; then it leaves: see
+// leave. It returns an error when requests had to be cut.
+func (s *Server) Serve(ctx context.Context, tcp *net.TCPListener) error {
+	ln := &listener{TCPListener: tcp}
+	work, stop := context.WithCancel(context.WithoutCancel(ctx))
+	var background sync.WaitGroup
+	background.Go(func() { s.watch(work) })
+	defer background.Wait()
+	defer stop()
+
+	failed := make(chan error, 1)
+	background.Go(func() { failed <- s.http.Serve(ln) })
+	select {
+	case err := <-failed:
+		return fmt.Errorf("serve: %w", err)
+	case <-ctx.Done():
+		return s.leave(ln)
+	}
+}
+
+// leave is the way out (RUNTIME: "leaves politely"). Unready at once;
+// everything still served for SHUTDOWN_DELAY, each answer closing its
+// connection; then the listener closes, what was read by then still gets its
+// turn, later requests get a 503, and what runs has SHUTDOWN_TIMEOUT to end.
+func (s *Server) leave(ln *listener) error {
+	before := s.tallyLeaving()
+	s.leaving.Store(true)
+	s.log.Info("shutdown: unready, still serving", "delay", s.cfg.ShutdownDelay.String())
+	time.Sleep(s.cfg.ShutdownDelay)
+
+	ln.leave()
+	s.log.Info("shutdown: listener closed", "running", s.running.Load())
+	time.Sleep(lastRequests)
+	s.pool.Refuse()
+
+	ctx, cancel := context.WithTimeout(context.Background(), s.cfg.ShutdownTimeout)
+	defer cancel()
+	s.conns.closeFresh()
+	err := errors.Join(s.pool.Drain(ctx), s.http.Shutdown(ctx))
+	cut := int64(0)
+	if err != nil {
+		cut = s.running.Load()
+		err = errors.Join(fmt.Errorf("%d requests cut after %v", cut, s.cfg.ShutdownTimeout), s.http.Close())
+	}
+	after := s.tallyLeaving()
+	s.log.Info("shutdown: done", "answered", after.answered-before.answered-(after.shed-before.shed),
+		"shed", after.shed-before.shed, "cut", cut)
+	return err
+}
+
+// leavingTally is what the last log line counts.
+type leavingTally struct{ answered, shed int64 }
+
+func (s *Server) tallyLeaving() leavingTally {
+	var shed uint64
+	for _, n := range s.pool.Stats().Refused {
+		shed += n
+	}
+	return leavingTally{answered: s.answered.Load(), shed: int64(shed)}
+}

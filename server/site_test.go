@@ -1,0 +1,260 @@
+package server
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"io"
+	"log/slog"
+	"net"
+	"net/http"
+	"net/http/cookiejar"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"notesd/pool"
+	"notesd/store"
+	"notesd/store/storetest"
+)
+
+// site is a whole server on a free port, on a real store.
+type site struct {
+	t      testing.TB
+	url    string
+	server *Server
+	pool   *pool.Pool
+	store  *store.Store
+	log    *logBuffer
+	stop   func() // SIGTERM; returns when the server has left
+}
+
+// options changes what a site is made with.
+type options func(*Config, *Parts)
+
+// newSite serves db until the test ends. Without a Redis in the options, sessions and limits are in db.
+func newSite(t testing.TB, db *store.Store, edits ...options) *site {
+	t.Helper()
+	log := &logBuffer{}
+	cfg := Config{Version: "test", RequestTimeout: 10 * time.Second, ShutdownTimeout: 5 * time.Second, BodyLimit: 10 << 20,
+		CORSOrigins: []string{"http://localhost:3000"}, RateLimitMax: 100_000, RateLimitWindow: time.Minute,
+		RegistrationOpen: true, SessionSecrets: []string{"a secret of at least thirty-two characters"},
+		MetricsCollection: true, Machine: Machine{Cores: 2}}
+	parts := Parts{Store: db, Log: slog.New(slog.NewJSONHandler(log, &slog.HandlerOptions{Level: slog.LevelDebug}))}
+	for _, edit := range edits {
+		edit(&cfg, &parts)
+	}
+	if parts.Pool == nil {
+		parts.Pool = pool.New(pool.Config{Shards: 2, WorkersPerShard: 4, QueueLength: 64, QueueTimeout: time.Second,
+			Passthrough: http.ErrAbortHandler, Log: parts.Log})
+	}
+	s, err := New(cfg, parts)
+	if err != nil {
+		t.Fatal(err)
+	}
+	ln, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithCancel(context.Background())
+	done := make(chan error, 1)
+	go func() { done <- s.Serve(ctx, ln.(*net.TCPListener)) }()
+	site := &site{t: t, url: "http://" + ln.Addr().String(), server: s, pool: parts.Pool, store: db, log: log}
+	site.stop = sync.OnceFunc(func() {
+		cancel()
+		if err := <-done; err != nil {
+			t.Errorf("Serve() = %v, want nil", err)
+		}
+	})
+	t.Cleanup(site.stop)
+	site.awaitReady()
+	return site
+}
+
+func (s *site) awaitReady() {
+	s.t.Helper()
+	for range 200 {
+		if s.visitor().get("/readyz").status == http.StatusOK {
+			return
+		}
+		time.Sleep(10 * time.Millisecond)
+	}
+	s.t.Fatal("not ready after 2 s")
+}
+
+// eachSite runs test on a site for each engine.
+func eachSite(t *testing.T, test func(t *testing.T, s *site), edits ...options) {
+	t.Helper()
+	storetest.Each(t, func(t *testing.T, db *store.Store) { test(t, newSite(t, db, edits...)) })
+}
+
+// client is one browser: a cookie jar of its own.
+type client struct {
+	t    testing.TB
+	url  string
+	http *http.Client
+}
+
+// visitor is a client that is not signed in.
+func (s *site) visitor() *client {
+	jar, err := cookiejar.New(nil)
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	transport := &http.Transport{DisableCompression: true}
+	s.t.Cleanup(transport.CloseIdleConnections)
+	return &client{s.t, s.url, &http.Client{Jar: jar, Transport: transport}}
+}
+
+// member is a client that has just signed up.
+func (s *site) member(email string) *client {
+	s.t.Helper()
+	c := s.visitor()
+	c.post("/api/auth/register", map[string]any{"email": email, "password": "correct horse"}).want(http.StatusCreated)
+	return c
+}
+
+// reply is what came back.
+type reply struct {
+	t       testing.TB
+	call    string
+	status  int
+	header  http.Header
+	text    string
+	cookies []*http.Cookie
+}
+
+// request sends body: nil, text as it is, or anything else as JSON.
+func (c *client) request(method, path string, body any, headers ...string) reply {
+	c.t.Helper()
+	var in io.Reader
+	switch b := body.(type) {
+	case nil:
+	case string:
+		in = strings.NewReader(b)
+	case []byte:
+		in = bytes.NewReader(b)
+	default:
+		text, err := json.Marshal(b)
+		if err != nil {
+			c.t.Fatal(err)
+		}
+		in = bytes.NewReader(text)
+	}
+	r, err := http.NewRequest(method, c.url+path, in)
+	if err != nil {
+		c.t.Fatal(err)
+	}
+	if body != nil {
+		r.Header.Set("Content-Type", "application/json")
+	}
+	for i := 0; i < len(headers); i += 2 {
+		r.Header.Add(headers[i], headers[i+1])
+		if headers[i] == "Host" {
+			r.Host = headers[i+1]
+		}
+	}
+	answer, err := c.http.Do(r)
+	if err != nil {
+		c.t.Fatalf("%s %s: %v", method, path, err)
+	}
+	defer answer.Body.Close()
+	text, err := io.ReadAll(answer.Body)
+	if err != nil {
+		c.t.Fatalf("%s %s: %v", method, path, err)
+	}
+	return reply{c.t, method + " " + path, answer.StatusCode, answer.Header, string(text), answer.Cookies()}
+}
+
+func (c *client) get(path string, headers ...string) reply {
+	c.t.Helper()
+	return c.request(http.MethodGet, path, nil, headers...)
+}
+
+func (c *client) post(path string, body any, headers ...string) reply {
+	c.t.Helper()
+	return c.request(http.MethodPost, path, body, headers...)
+}
+
+func (c *client) patch(path string, body any, headers ...string) reply {
+	c.t.Helper()
+	return c.request(http.MethodPatch, path, body, headers...)
+}
+
+func (c *client) delete(path string) reply {
+	c.t.Helper()
+	return c.request(http.MethodDelete, path, nil)
+}
+
+// create makes a note and returns it.
+func (c *client) create(note map[string]any) noteJSON {
+	c.t.Helper()
+	return c.post("/api/notes", note).want(http.StatusCreated).note()
+}
+
+// want fails the test unless the status is as said.
+func (r reply) want(status int) reply {
+	r.t.Helper()
+	if r.status != status {
+		r.t.Fatalf("%s = %d %s, want %d", r.call, r.status, r.text, status)
+	}
+	return r
+}
+
+// fails fails the test unless the answer is a failure with this status and text.
+func (r reply) fails(status int, text string) reply {
+	r.t.Helper()
+	var f failure
+	r.want(status).decode(&f)
+	if f.Success || f.Error != text {
+		r.t.Fatalf("%s = %s, want error %q", r.call, r.text, text)
+	}
+	return r
+}
+
+func (r reply) decode(v any) {
+	r.t.Helper()
+	if err := json.Unmarshal([]byte(r.text), v); err != nil {
+		r.t.Fatalf("%s: %v in %s", r.call, err, r.text)
+	}
+}
+
+func (r reply) note() noteJSON {
+	r.t.Helper()
+	var in struct{ Data noteJSON }
+	r.decode(&in)
+	return in.Data
+}
+
+func (r reply) notes() []noteJSON {
+	r.t.Helper()
+	var in struct{ Data []noteJSON }
+	r.decode(&in)
+	return in.Data
+}
+
+// UnmarshalJSON lets a test read what the server wrote.
+func (t *stamp) UnmarshalJSON(text []byte) error {
+	at, err := time.Parse(`"2006-01-02T15:04:05.000Z"`, string(text))
+	*t = stamp(at)
+	return err
+}
+
+// logBuffer is a log that a test can read.
+type logBuffer struct {
+	mu   sync.Mutex
+	text bytes.Buffer
+}
+
+func (b *logBuffer) Write(p []byte) (int, error) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.text.Write(p)
+}
+
+func (b *logBuffer) String() string {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.text.String()
+}

@@ -1,0 +1,230 @@
+package server
+
+import (
+	"math"
+	"net/http"
+	"os"
+	"runtime"
+	"runtime/debug"
+	"strconv"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"notesd/pool"
+)
+
+// statuses are those that are counted apart; any other is counted as the last.
+var statuses = []int{200, 201, 204, 304, 400, 401, 403, 404, 408, 412, 413, 422, 423, 429, 499, 500, 503, 0}
+
+var statusIndex = func() map[int]int {
+	index := make(map[int]int, len(statuses))
+	for i, status := range statuses {
+		index[status] = i
+	}
+	return index
+}()
+
+// tally counts the answers of the whole process, a shard at a time so that
+// cores don't write to the same memory.
+type tally struct {
+	routes []*route
+	shards []shardTally
+}
+
+type shardTally struct {
+	took   pool.Histogram
+	counts [][]atomic.Uint64 // by route, the last of them unknown, and by status
+}
+
+func newTally(shards int, routes []*route) *tally {
+	t := &tally{routes: routes, shards: make([]shardTally, shards)}
+	for i := range t.shards {
+		counts := make([][]atomic.Uint64, len(routes)+1)
+		for j := range counts {
+			counts[j] = make([]atomic.Uint64, len(statuses))
+		}
+		t.shards[i].counts = counts
+	}
+	return t
+}
+
+func (t *tally) add(shard int, rt *route, status int, took time.Duration) {
+	at, ok := statusIndex[status]
+	if !ok {
+		at = len(statuses) - 1
+	}
+	row := len(t.routes)
+	if rt != nil {
+		row = rt.index
+	}
+	t.shards[shard].counts[row][at].Add(1)
+	t.shards[shard].took.Record(took)
+}
+
+// each calls f for every route and status that has been counted.
+func (t *tally) each(f func(method, pattern string, status int, n uint64)) {
+	for row := range len(t.routes) + 1 {
+		method, pattern := "", "unknown"
+		if row < len(t.routes) {
+			method, pattern = t.routes[row].method, t.routes[row].pattern
+		}
+		for at, status := range statuses {
+			var n uint64
+			for i := range t.shards {
+				n += t.shards[i].counts[row][at].Load()
+			}
+			if n > 0 {
+				f(method, pattern, status, n)
+			}
+		}
+	}
+}
+
+func (t *tally) times() *pool.Histogram {
+	var all pool.Histogram
+	for i := range t.shards {
+		all.Merge(&t.shards[i].took)
+	}
+	return &all
+}
+
+func (t *tally) reset() {
+	for i := range t.shards {
+		t.shards[i].took.Reset()
+		for _, row := range t.shards[i].counts {
+			for at := range row {
+				row[at].Store(0)
+			}
+		}
+	}
+}
+
+// requestMetrics answers GET /api/metrics. Durations are milliseconds.
+func requestMetrics(s *Server, x *exchange) error {
+	codes, paths := map[string]uint64{}, map[string]uint64{}
+	s.tally.each(func(_, pattern string, status int, n uint64) {
+		codes[strconv.Itoa(status)] += n
+		paths[pattern] += n
+	})
+	times := s.tally.times().Summary()
+	type percentiles struct {
+		P50 float64 `json:"p50"`
+		P95 float64 `json:"p95"`
+		P99 float64 `json:"p99"`
+	}
+	return x.reply(http.StatusOK, struct {
+		TotalRequests uint64            `json:"totalRequests"`
+		AvgDuration   float64           `json:"avgDuration"`
+		MaxDuration   float64           `json:"maxDuration"`
+		MinDuration   float64           `json:"minDuration"`
+		Percentiles   percentiles       `json:"percentiles"`
+		StatusCodes   map[string]uint64 `json:"statusCodes"`
+		Paths         map[string]uint64 `json:"paths"`
+		Timestamp     stamp             `json:"timestamp"`
+	}{times.Count, milliseconds(mean(times)), milliseconds(times.Max), milliseconds(times.Min),
+		percentiles{milliseconds(times.P50), milliseconds(times.P95), milliseconds(times.P99)},
+		codes, paths, stamp(time.Now())})
+}
+
+func mean(s pool.Summary) time.Duration {
+	return s.Sum / time.Duration(max(s.Count, 1))
+}
+
+// resetMetrics answers POST /api/metrics/reset.
+func resetMetrics(s *Server, x *exchange) error {
+	s.tally.reset()
+	return x.reply(http.StatusOK, map[string]string{"message": "Metrics reset successfully"})
+}
+
+// Machine is what the process may use: the container's share, not the host's.
+type Machine struct {
+	Cores       int
+	MemoryLimit int64 // bytes; 0: the machine's memory
+}
+
+const megabyte = 1 << 20
+
+// systemMetrics answers GET /api/metrics/system: as the old server, in MB and
+// seconds, but as seen from inside the container.
+func systemMetrics(s *Server, x *exchange) error {
+	m := pool.ReadMemory()
+	type object = map[string]any
+	total, used := s.machineMemory(m)
+	load := loadAverage()
+	return x.reply(http.StatusOK, object{
+		"memory": object{"total": total / megabyte, "used": used / megabyte, "free": (total - used) / megabyte,
+			"percentage": percentage(used, total)},
+		"cpu": object{"count": s.cfg.Machine.Cores, "model": cpuModel(),
+			"loadAverage": object{"1min": load[0], "5min": load[1], "15min": load[2]}},
+		"process": object{"pid": os.Getpid(), "uptime": math.Round(time.Since(s.started).Seconds()*100) / 100,
+			"memoryUsage": object{"rss": m.RSS / megabyte, "heapUsed": m.HeapUsed / megabyte,
+				"heapTotal": m.HeapTotal / megabyte, "external": m.OffHeap / megabyte}},
+		"goroutines": runtime.NumGoroutine(),
+		"gc":         object{"cpuShare": m.GCShare, "cycles": m.GCCycles},
+		"gomaxprocs": runtime.GOMAXPROCS(0),
+		"gomemlimit": memoryLimit(),
+		"timestamp":  time.Now().UnixMilli(),
+	})
+}
+
+// machineMemory is total and used bytes: the container's when it has a limit, else the machine's.
+func (s *Server) machineMemory(m pool.Memory) (total, used int64) {
+	if s.cfg.Machine.MemoryLimit > 0 {
+		return s.cfg.Machine.MemoryLimit, m.CgroupUsed
+	}
+	info := procFields("/proc/meminfo")
+	total = info["MemTotal"]
+	return total, total - info["MemAvailable"]
+}
+
+func percentage(part, whole int64) int64 {
+	if whole == 0 {
+		return 0
+	}
+	return part * 100 / whole
+}
+
+// memoryLimit is GOMEMLIMIT in bytes; nil: none.
+func memoryLimit() any {
+	if limit := debug.SetMemoryLimit(-1); limit != math.MaxInt64 {
+		return limit
+	}
+	return nil
+}
+
+// procFields reads a file of "Name:  123 kB" lines into bytes. Where there is none, it is empty.
+func procFields(path string) map[string]int64 {
+	fields := map[string]int64{}
+	text, _ := os.ReadFile(path)
+	for line := range strings.Lines(string(text)) {
+		name, value, _ := strings.Cut(line, ":")
+		value, _ = strings.CutSuffix(strings.TrimSpace(value), " kB")
+		if n, err := strconv.ParseInt(value, 10, 64); err == nil {
+			fields[name] = n << 10
+		}
+	}
+	return fields
+}
+
+func loadAverage() (load [3]float64) {
+	text, _ := os.ReadFile("/proc/loadavg")
+	for i, field := range strings.Fields(string(text)) {
+		if i < len(load) {
+			load[i], _ = strconv.ParseFloat(field, 64)
+		}
+	}
+	return load
+}
+
+// cpuModel is read once: it can't change.
+var cpuModel = sync.OnceValue(func() string {
+	text, _ := os.ReadFile("/proc/cpuinfo")
+	for line := range strings.Lines(string(text)) {
+		if name, value, ok := strings.Cut(line, ":"); ok && strings.TrimSpace(name) == "model name" {
+			return strings.TrimSpace(value)
+		}
+	}
+	return runtime.GOARCH
+})
