@@ -1,10 +1,11 @@
 // Package store keeps people, their sessions and their notes in one database:
 // PostgreSQL, or a SQLite file that one process owns. It knows no HTTP.
 //
-// Its promises: a method that returns nil has its change on disk; a method that
-// returns an error has changed nothing; another person's note looks like none;
-// and both engines give the same answers. An error is one of errors.go's, or
-// the context's, or a defect.
+// Its promises: a method that returns nil has its change on disk; one that
+// returns an error has changed nothing, unless the connection broke or the
+// context ended in the very moment of the commit; another person's note looks
+// like none; and both engines give the same answers. An error is one of
+// errors.go's, or the context's, or a defect.
 package store
 
 import (
@@ -125,10 +126,21 @@ func (s *Store) reader(ctx context.Context) *gorm.DB {
 }
 
 // write runs fn in one transaction and commits what it did; an error or panic
-// of fn takes it back. fn may run twice: a transaction that PostgreSQL chose
-// to break up is tried again. On SQLite it waits for its turn, in order,
-// until ctx ends. The error is fn's, in our words.
+// of fn takes it back. fn may run again: a transaction that PostgreSQL broke up
+// is tried anew. On SQLite it waits for its turn, in order, until ctx ends. The
+// error is fn's, in our words.
 func (s *Store) write(ctx context.Context, fn func(tx *gorm.DB) error) error {
+	return s.attempt(ctx, func(db *gorm.DB) error { return transaction(ctx, db, fn) })
+}
+
+// writeOne is write for an fn of one statement, which is a transaction by itself
+// and spares PostgreSQL two round trips.
+func (s *Store) writeOne(ctx context.Context, fn func(db *gorm.DB) error) error {
+	return s.attempt(ctx, fn)
+}
+
+// attempt runs fn with the right to write, again if PostgreSQL broke it up.
+func (s *Store) attempt(ctx context.Context, fn func(db *gorm.DB) error) error {
 	if err := s.state.err(); err != nil {
 		return err
 	}
@@ -136,9 +148,9 @@ func (s *Store) write(ctx context.Context, fn func(tx *gorm.DB) error) error {
 	var err error
 	for range attempts {
 		if s.postgres {
-			err = transaction(s.writes.WithContext(ctx), fn)
+			err = fn(s.writes.WithContext(ctx))
 		} else {
-			err = s.writeInTurn(ctx, fn)
+			err = s.inTurn(ctx, fn)
 		}
 		if !brokenUp(err) {
 			break
@@ -150,28 +162,23 @@ func (s *Store) write(ctx context.Context, fn func(tx *gorm.DB) error) error {
 	return translate(err)
 }
 
-// writeInTurn runs a transaction on the one SQLite writer. It does not hand
-// ctx to the driver: a statement interrupted halfway may end the transaction
-// or hit the next one's. A transaction is short; one that is no longer wanted
-// is taken back at its end.
-func (s *Store) writeInTurn(ctx context.Context, fn func(tx *gorm.DB) error) error {
+// inTurn runs fn on the one SQLite writer when its turn has come. ctx does not
+// reach the driver: a statement interrupted halfway takes its transaction and
+// the connection with it. A turn is short; what is no longer wanted at the end
+// of a transaction is taken back there.
+func (s *Store) inTurn(ctx context.Context, fn func(db *gorm.DB) error) error {
 	select {
 	case s.turn <- struct{}{}:
 	case <-ctx.Done():
 		return ctx.Err()
 	}
 	defer func() { <-s.turn }()
-	return transaction(s.writes.WithContext(context.WithoutCancel(ctx)), func(tx *gorm.DB) error {
-		if err := fn(tx); err != nil {
-			return err
-		}
-		return ctx.Err()
-	})
+	return fn(s.writes.WithContext(context.WithoutCancel(ctx)))
 }
 
 // transaction runs fn between BEGIN and COMMIT, or ROLLBACK if fn fails, panics
-// or ends its goroutine.
-func transaction(db *gorm.DB, fn func(tx *gorm.DB) error) error {
+// or ends its goroutine, or ctx has ended meanwhile.
+func transaction(ctx context.Context, db *gorm.DB, fn func(tx *gorm.DB) error) error {
 	tx := db.Begin()
 	if tx.Error != nil {
 		return tx.Error
@@ -183,6 +190,9 @@ func transaction(db *gorm.DB, fn func(tx *gorm.DB) error) error {
 		}
 	}()
 	if err := fn(tx); err != nil {
+		return err
+	}
+	if err := ctx.Err(); err != nil {
 		return err
 	}
 	over = true

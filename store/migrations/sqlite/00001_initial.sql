@@ -55,6 +55,7 @@ CREATE TABLE notes (
 CREATE INDEX notes_list ON notes
 	(user_id, is_archived, is_favorite DESC, is_pinned DESC, updated_at DESC, id DESC, bytes, is_trashed) WHERE NOT is_trashed;
 CREATE INDEX notes_trash ON notes (user_id, updated_at DESC, id DESC, bytes, is_trashed) WHERE is_trashed;
+CREATE INDEX notes_changes ON notes (user_id, change_seq);
 CREATE INDEX notes_trashed_at ON notes (trashed_at) WHERE is_trashed;
 
 -- Apart from notes, so that flips and lists do not carry it.
