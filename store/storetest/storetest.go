@@ -66,9 +66,12 @@ func Log(t testing.TB) *slog.Logger {
 	return slog.New(slog.NewTextHandler(t.Output(), &slog.HandlerOptions{Level: slog.LevelWarn}))
 }
 
-// Main runs the tests of a package, stops what they started, and fails if a
-// goroutine is left. It does not return.
-func Main(m *testing.M) {
+// Main runs the tests of a package and exits: see Run.
+func Main(m *testing.M) { os.Exit(Run(m)) }
+
+// Run runs the tests of a package, stops what they started, and fails if a
+// goroutine is left. It returns the code to exit with.
+func Run(m *testing.M) int {
 	code := m.Run()
 	if err := stopAll(); err != nil {
 		fmt.Fprintln(os.Stderr, "storetest:", err)
@@ -80,5 +83,5 @@ func Main(m *testing.M) {
 			code = 1
 		}
 	}
-	os.Exit(code)
+	return code
 }
