@@ -1,0 +1,225 @@
+package server
+
+import (
+	"context"
+	"crypto/hmac"
+	"crypto/sha256"
+	"encoding/hex"
+	"hash/maphash"
+	"math"
+	"net/http"
+	"net/netip"
+	"strconv"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/gomodule/redigo/redis"
+)
+
+// decision is what a limit says to one request.
+type decision struct {
+	Allowed    bool
+	Limit      int           // how many the limit allows in its window
+	Remaining  int           // how many of them would be allowed at once now
+	Reset      time.Duration // until all of them would be
+	RetryAfter time.Duration // until one more would be; 0 when Allowed
+}
+
+// writeHeaders tells the client where it stands.
+func (d decision) writeHeaders(h http.Header) {
+	h.Set("RateLimit-Limit", strconv.Itoa(d.Limit))
+	h.Set("RateLimit-Remaining", strconv.Itoa(d.Remaining))
+	h.Set("RateLimit-Reset", strconv.Itoa(seconds(d.Reset)))
+	if !d.Allowed {
+		h.Set("Retry-After", strconv.Itoa(seconds(d.RetryAfter)))
+	}
+}
+
+// limiter limits requests by key: at most limit at once, and limit in a
+// window on the long run, refilled evenly (GCRA). With Redis the count is one for all
+// replicas; while Redis is away, and without it, each process counts for itself.
+type limiter struct {
+	redis     *Redis // nil: only memory
+	memory    *bucketMap
+	secret    []byte        // hides addresses and people in Redis's keys
+	fallbacks atomic.Uint64 // decisions taken in memory because Redis was away
+}
+
+func newLimiter(r *Redis, secret string) *limiter {
+	return &limiter{redis: r, memory: newBucketMap(), secret: []byte(secret)}
+}
+
+// Take counts one request of key against limit in window, both above 0. A
+// refused request doesn't count. The error is the context's, never Redis's.
+func (l *limiter) Take(ctx context.Context, key string, limit int, window time.Duration) (decision, error) {
+	p := paceOf(limit, window)
+	if l.redis != nil {
+		d, err := l.takeRedis(ctx, key, p)
+		if err == nil {
+			return d, nil
+		}
+		if ctx.Err() != nil {
+			return decision{}, context.Cause(ctx)
+		}
+		l.fallbacks.Add(1)
+	}
+	return l.memory.take(key, p), nil
+}
+
+// pace is a limit as GCRA sees it, in microseconds: requests of the ideal
+// client are interval apart, and real ones may run ahead of it by burst.
+type pace struct {
+	limit           int
+	interval, burst int64
+}
+
+func paceOf(limit int, window time.Duration) pace {
+	interval := max(1, window.Microseconds()/int64(limit))
+	return pace{limit: limit, interval: interval, burst: interval * int64(limit)}
+}
+
+// advance counts a request at now of a key that is due at due: the time up to
+// which its requests so far are paid. It returns the time that is due after
+// it, unchanged for a request that must be refused.
+func (p pace) advance(due, now int64) (after int64, allowed bool) {
+	due = min(max(due, now), now+p.burst)
+	if due+p.interval > now+p.burst {
+		return due, false
+	}
+	return due + p.interval, true
+}
+
+// decide puts into words how far, after this request, a key is ahead.
+func (p pace) decide(allowed bool, ahead int64) decision {
+	d := decision{
+		Allowed:   allowed,
+		Limit:     p.limit,
+		Remaining: int((p.burst - ahead) / p.interval),
+		Reset:     time.Duration(ahead) * time.Microsecond,
+	}
+	if !allowed {
+		d.RetryAfter = time.Duration(ahead+p.interval-p.burst) * time.Microsecond
+	}
+	return d
+}
+
+// takeScript is pace.advance inside Redis, by Redis's clock, which is the same
+// for all replicas. KEYS: the key. ARGV: interval, burst. It answers whether the
+// request is allowed and how far ahead the key is now. Microseconds since 1970
+// fit a Lua number exactly.
+var takeScript = redis.NewScript(1, `
+local interval, burst = tonumber(ARGV[1]), tonumber(ARGV[2])
+local time = redis.call('TIME')
+local now = time[1] * 1000000 + time[2]
+local due = tonumber(redis.call('GET', KEYS[1]) or now)
+due = math.min(math.max(due, now), now + burst)
+if due + interval > now + burst then
+	return {0, due - now}
+end
+due = due + interval
+redis.call('SET', KEYS[1], string.format('%.0f', due), 'PX', math.ceil((due - now) / 1000))
+return {1, due - now}`)
+
+func (l *limiter) takeRedis(ctx context.Context, key string, p pace) (decision, error) {
+	answer, err := redis.Int64s(l.redis.script(ctx, takeScript, "notesd:rate:"+seal(l.secret, "rate", key), p.interval, p.burst))
+	if err != nil {
+		return decision{}, err
+	}
+	return p.decide(answer[0] == 1, answer[1]), nil
+}
+
+// A bucketMap remembers at most bucketShards × bucketsPerShard keys.
+const (
+	bucketShards    = 64
+	bucketsPerShard = 1024
+	bucketSample    = 8 // how many entries are looked at to make room for one
+)
+
+// bucketMap holds how far each key is due, in the memory of the process.
+type bucketMap struct {
+	began  time.Time
+	seed   maphash.Seed
+	shards [bucketShards]bucketShard
+}
+
+type bucketShard struct {
+	mu  sync.Mutex // guards due, for a handful of map accesses at a time
+	due map[string]int64
+	_   [48]byte // to a cache line of its own
+}
+
+func newBucketMap() *bucketMap {
+	m := &bucketMap{began: time.Now(), seed: maphash.MakeSeed()}
+	for i := range m.shards {
+		m.shards[i].due = make(map[string]int64)
+	}
+	return m
+}
+
+func (m *bucketMap) take(key string, p pace) decision {
+	now := time.Since(m.began).Microseconds()
+	due, allowed := m.shards[maphash.String(m.seed, key)%bucketShards].take(key, now, p)
+	return p.decide(allowed, due-now)
+}
+
+func (s *bucketShard) take(key string, now int64, p pace) (due int64, allowed bool) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	due, known := s.due[key]
+	if !known {
+		s.makeRoom(now)
+	}
+	due, allowed = p.advance(due, now)
+	if allowed {
+		s.due[key] = due
+	}
+	return due, allowed
+}
+
+// makeRoom looks at a few entries, from a random one on, and forgets those that
+// are due no more: a new key would get the same answer. In a full shard, when
+// all of the few are still due, it forgets the one with the least to lose.
+func (s *bucketShard) makeRoom(now int64) {
+	looked, loser, least := 0, "", int64(math.MaxInt64)
+	for key, due := range s.due {
+		if due <= now {
+			delete(s.due, key)
+		} else if due < least {
+			loser, least = key, due
+		}
+		if looked++; looked == bucketSample {
+			break
+		}
+	}
+	if len(s.due) >= bucketsPerShard {
+		delete(s.due, loser)
+	}
+}
+
+// networkOf is who an address stands for in a limit: an IPv4 address for
+// itself, an IPv6 address for its /64, since whoever has one address there has
+// them all.
+func networkOf(address string) string {
+	ip, err := netip.ParseAddr(address)
+	if err != nil {
+		return address
+	}
+	ip = ip.Unmap().WithZone("")
+	if ip.Is4() {
+		return ip.String()
+	}
+	network, _ := ip.Prefix(64) // fits every IPv6 address
+	return network.String()
+}
+
+// seal is text under secret: equal texts look equal, and without the secret
+// nobody can tell or try out what they are. One purpose's seals say nothing
+// about another's.
+func seal(secret []byte, purpose, text string) string {
+	mac := hmac.New(sha256.New, secret)
+	mac.Write([]byte(purpose))
+	mac.Write([]byte{0})
+	mac.Write([]byte(text))
+	return hex.EncodeToString(mac.Sum(nil))
+}

@@ -1,0 +1,99 @@
+package server
+
+import (
+	"strings"
+	"sync"
+
+	"github.com/alexedwards/argon2id"
+	"golang.org/x/crypto/bcrypt"
+)
+
+// passwordParams is how passwords are hashed: 19 MiB and about 20 ms of one
+// core (OWASP's second choice; its first takes more memory for the same worth).
+var passwordParams = argon2id.Params{Memory: 19 * 1024, Iterations: 2, Parallelism: 1, SaltLength: 16, KeyLength: 32}
+
+// What a stored hash may ask for. Hashes come from the database, and old ones
+// from another: none may take the machine down, and none may be so short that
+// it fits any password.
+const (
+	maxHashMemory  = 64 * 1024 // KiB
+	maxHashTime    = 10
+	maxHashThreads = 16
+
+	minHashSalt = 8  // bytes
+	minHashKey  = 16 // bytes
+	maxHashKey  = 64 // bytes
+
+	maxBcryptCost   = 14 // about 1 s
+	bcryptHashBytes = 60
+)
+
+// hashPassword returns the hash to store, as a PHC string.
+func hashPassword(password string) (string, error) {
+	return argon2id.CreateHash(password, &passwordParams)
+}
+
+// verifyPassword reports whether password is the one that was hashed. A hash
+// that can't or mustn't be computed fits none.
+func verifyPassword(hash, password string) bool {
+	if isBcrypt(hash) {
+		return verifyBcrypt(hash, password)
+	}
+	if params, err := decodeHash(hash); err != nil || !bearable(params) {
+		return false
+	}
+	ok, err := argon2id.ComparePasswordAndHash(password, hash)
+	return ok && err == nil
+}
+
+// verifyNobody takes as long as verifyPassword with a hash of ours: a sign-in
+// to no account must look like one with a wrong password.
+func verifyNobody(password string) {
+	verifyPassword(nobodysHash(), password)
+}
+
+// nobodysHash is a hash of ours that no account has. Called once at the start,
+// it spares the first client the time that making it takes.
+var nobodysHash = sync.OnceValue(func() string {
+	hash, err := hashPassword("nobody")
+	if err != nil { // no source of randomness: nothing can be hashed, and hashPassword says so
+		return ""
+	}
+	return hash
+})
+
+// needsRehash reports whether hash, of a password that fits it, should be made
+// anew: it is bcrypt's, from the old database, or its parameters aren't today's.
+func needsRehash(hash string) bool {
+	params, err := decodeHash(hash)
+	return err != nil || params != passwordParams
+}
+
+func decodeHash(hash string) (argon2id.Params, error) {
+	params, _, _, err := argon2id.DecodeHash(hash)
+	if err != nil {
+		return argon2id.Params{}, err
+	}
+	return *params, nil
+}
+
+func bearable(p argon2id.Params) bool {
+	return p.Memory <= maxHashMemory &&
+		p.Iterations >= 1 && p.Iterations <= maxHashTime && // argon2 panics at 0
+		p.Parallelism >= 1 && p.Parallelism <= maxHashThreads &&
+		p.SaltLength >= minHashSalt && p.KeyLength >= minHashKey && p.KeyLength <= maxHashKey
+}
+
+// isBcrypt knows the three names that bcrypt's hashes go by.
+func isBcrypt(hash string) bool {
+	return strings.HasPrefix(hash, "$2a$") || strings.HasPrefix(hash, "$2b$") || strings.HasPrefix(hash, "$2y$")
+}
+
+// verifyBcrypt looks at the first 72 bytes of the password, as bcrypt does everywhere.
+func verifyBcrypt(hash, password string) bool {
+	cost, err := bcrypt.Cost([]byte(hash))
+	if err != nil || cost > maxBcryptCost || len(hash) != bcryptHashBytes {
+		return false
+	}
+	return bcrypt.CompareHashAndPassword([]byte(hash), []byte(password)) == nil
+}

@@ -1,0 +1,273 @@
+package server
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/url"
+	"strconv"
+	"strings"
+	"sync/atomic"
+	"time"
+
+	"github.com/gomodule/redigo/redis"
+
+	"notesd/store"
+)
+
+// These three bound an operation. A second try, after a connection that was
+// found dead, begins within redisWait too: two seconds in all, as a rule far less.
+const (
+	redisConnections = 64
+	redisWait        = 250 * time.Millisecond // for a connection, when all are in use
+	redisDial        = 500 * time.Millisecond // to connect and sign in
+	redisReply       = 750 * time.Millisecond // for the answer to a command
+
+	redisRest = 250 * time.Millisecond // how long a lost Redis is left alone
+	redisIdle = time.Minute            // a connection idle for longer may be dead: it is not used again
+	redisAge  = 30 * time.Minute       // nor is one older than this, so that replicas come to share a new server
+)
+
+var (
+	errRedisBusy = errors.New("all connections are in use")
+	errRedisLost = errors.New("lost a moment ago")
+)
+
+// Redis is a bounded set of connections to one Redis server, made when they
+// are needed. It promises that no operation outlasts two seconds, that what
+// Redis could not do is an error that wraps store.ErrUnavailable, and that
+// after a loss it is asked by one caller at a time until it answers again; the
+// others are refused at once.
+type Redis struct {
+	pool *redis.Pool
+	// slots has room for one token a connection. Whoever put one in finds the
+	// pool not full, so that even Pool.Get, which redisstore calls without a
+	// context, can't block.
+	slots chan struct{}
+
+	began    time.Time
+	resting  atomic.Int64 // since began, when Redis may be asked again; 0: it answers
+	lost     atomic.Int64 // since began, when a connection last broke: those idle since before are not trusted
+	failures atomic.Uint64
+}
+
+// OpenRedis takes a URL as in redis://user:password@host:6379/0, rediss:// for
+// TLS. It connects to nothing yet. Its errors don't show the URL: it may hold a
+// password.
+func OpenRedis(rawURL string) (*Redis, error) {
+	if err := checkRedisURL(rawURL); err != nil {
+		return nil, fmt.Errorf("redis URL: %w", err)
+	}
+	r := &Redis{slots: make(chan struct{}, redisConnections), began: time.Now()}
+	r.pool = &redis.Pool{
+		MaxActive:       redisConnections,
+		MaxIdle:         redisConnections, // fewer would mean dialling again under load
+		IdleTimeout:     redisIdle,
+		MaxConnLifetime: redisAge,
+		TestOnBorrow:    r.trusted,
+		DialContext:     func(ctx context.Context) (redis.Conn, error) { return dialRedis(ctx, rawURL) },
+	}
+	return r, nil
+}
+
+func checkRedisURL(rawURL string) error {
+	u, err := url.Parse(rawURL)
+	if err != nil {
+		return errors.New("not a URL")
+	}
+	if u.Scheme != "redis" && u.Scheme != "rediss" {
+		return errors.New("the scheme must be redis or rediss")
+	}
+	if u.Host == "" {
+		return errors.New("no host")
+	}
+	if db := strings.TrimPrefix(u.Path, "/"); db != "" {
+		if _, err := strconv.ParseUint(db, 10, 16); err != nil {
+			return errors.New("the path must be the number of a database")
+		}
+	}
+	return nil
+}
+
+func dialRedis(ctx context.Context, rawURL string) (redis.Conn, error) {
+	ctx, cancel := context.WithTimeout(ctx, redisDial)
+	defer cancel()
+	return redis.DialURLContext(ctx, rawURL,
+		redis.DialTLSHandshakeTimeout(redisDial),
+		redis.DialReadTimeout(redisReply), // redigo has none by default
+		redis.DialWriteTimeout(redisReply))
+}
+
+// Ping asks Redis for a sign of life.
+func (r *Redis) Ping(ctx context.Context) error {
+	_, err := r.command(ctx, "PING")
+	return err
+}
+
+// Close closes the connections as they fall idle.
+func (r *Redis) Close() error {
+	return r.pool.Close()
+}
+
+// RedisStats is what the connections did and do.
+type RedisStats struct {
+	Open, Idle, InUse int
+	Failures          uint64 // operations that Redis could not be reached for, or didn't answer in time
+}
+
+// Stats returns the figures of the moment.
+func (r *Redis) Stats() RedisStats {
+	s := r.pool.Stats()
+	return RedisStats{Open: s.ActiveCount, Idle: s.IdleCount, InUse: len(r.slots), Failures: r.failures.Load()}
+}
+
+// command runs one command.
+func (r *Redis) command(ctx context.Context, name string, args ...any) (reply any, err error) {
+	err = r.do(ctx, func() error {
+		conn := r.pool.Get()
+		defer conn.Close()
+		reply, err = conn.Do(name, args...)
+		return err
+	})
+	return reply, err
+}
+
+// script runs a script, by its hash once Redis knows it: one round trip.
+func (r *Redis) script(ctx context.Context, script *redis.Script, keysAndArgs ...any) (reply any, err error) {
+	err = r.do(ctx, func() error {
+		conn := r.pool.Get()
+		defer conn.Close()
+		reply, err = script.Do(conn, keysAndArgs...)
+		return err
+	})
+	return reply, err
+}
+
+// redisCommand is a command to be run with others.
+type redisCommand struct {
+	name string
+	args []any
+}
+
+// atomically runs commands in one transaction: one round trip.
+func (r *Redis) atomically(ctx context.Context, commands ...redisCommand) error {
+	return r.do(ctx, func() error {
+		conn := r.pool.Get()
+		defer conn.Close()
+		if err := conn.Send("MULTI"); err != nil {
+			return err
+		}
+		for _, c := range commands {
+			if err := conn.Send(c.name, c.args...); err != nil {
+				return err
+			}
+		}
+		return firstRefusal(redis.Values(conn.Do("EXEC")))
+	})
+}
+
+// firstRefusal returns err, or else the first error among the replies of a transaction.
+func firstRefusal(replies []any, err error) error {
+	for _, reply := range replies {
+		if refusal, ok := reply.(redis.Error); ok {
+			return refusal
+		}
+	}
+	return err
+}
+
+// do runs fn, which may take one connection from the pool, waits for its
+// answer and closes it. A connection that had died while it lay idle is no
+// reason to fail: fn is then run a second time on a fresh one, so fn must bear
+// being run twice.
+func (r *Redis) do(ctx context.Context, fn func() error) error {
+	if err := r.enter(ctx); err != nil {
+		return err
+	}
+	defer func() { <-r.slots }()
+	began := time.Now()
+	err := fn()
+	if lost(err) {
+		r.lost.Store(r.since())
+		if time.Since(began) < redisWait { // a dead connection shows at once, a dead server doesn't
+			err = fn()
+		}
+	}
+	return r.judge(err)
+}
+
+// enter waits for a connection to be free, unless Redis is lost.
+func (r *Redis) enter(ctx context.Context) error {
+	if !r.mayAsk() {
+		return unavailableRedis(errRedisLost)
+	}
+	select {
+	case r.slots <- struct{}{}:
+		return nil
+	default:
+	}
+	patience := time.NewTimer(redisWait)
+	defer patience.Stop()
+	select {
+	case r.slots <- struct{}{}:
+		return nil
+	case <-patience.C:
+		return unavailableRedis(errRedisBusy)
+	case <-ctx.Done():
+		return context.Cause(ctx)
+	}
+}
+
+// mayAsk reports whether Redis answers as far as is known, or this caller is
+// the one to find out.
+func (r *Redis) mayAsk() bool {
+	until := r.resting.Load()
+	if until == 0 {
+		return true
+	}
+	now := r.since()
+	return now >= until && r.resting.CompareAndSwap(until, now+int64(redisDial+redisReply))
+}
+
+// judge draws the conclusion from what an operation came to.
+func (r *Redis) judge(err error) error {
+	if lost(err) {
+		r.failures.Add(1)
+		r.resting.Store(r.since() + int64(redisRest))
+		return unavailableRedis(err)
+	}
+	if r.resting.Load() != 0 {
+		r.resting.Store(0)
+	}
+	if err != nil && !errors.Is(err, redis.ErrNil) {
+		return unavailableRedis(err) // loading, read-only, out of memory, access denied
+	}
+	return err
+}
+
+// trusted turns connections away that lay idle when another one broke:
+// after a restart of the server they are all dead.
+func (r *Redis) trusted(_ redis.Conn, lastUsed time.Time) error {
+	if int64(lastUsed.Sub(r.began)) < r.lost.Load() {
+		return errRedisLost
+	}
+	return nil
+}
+
+// since is the time since the start, in nanoseconds and never 0.
+func (r *Redis) since() int64 {
+	return max(1, int64(time.Since(r.began)))
+}
+
+// lost reports whether err is about the way to Redis, not an answer of it.
+func lost(err error) bool {
+	if err == nil || errors.Is(err, redis.ErrNil) {
+		return false
+	}
+	_, answered := errors.AsType[redis.Error](err)
+	return !answered
+}
+
+func unavailableRedis(err error) error {
+	return fmt.Errorf("redis: %w: %w", store.ErrUnavailable, err)
+}

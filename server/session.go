@@ -1,0 +1,302 @@
+package server
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"net/http"
+	"strings"
+	"time"
+
+	"github.com/alexedwards/scs/v2"
+
+	"notesd/store"
+)
+
+const (
+	sessionCookie     = "sessionId"
+	sessionLife       = 24 * time.Hour
+	rememberedLife    = 30 * 24 * time.Hour
+	sessionTokenBytes = 43  // 32 random bytes in base64url: scs's tokens
+	maxUserAgent      = 256 // bytes kept of it
+)
+
+// sessionBackend keeps sessions under keys that are no tokens: *store.Store and
+// redisSessions. FindSession answers ErrNotFound for what has expired, and need
+// fill in no more than Data. DeleteSessions spares the session exceptKey.
+type sessionBackend interface {
+	FindSession(ctx context.Context, key string) (store.Session, error)
+	SaveSession(ctx context.Context, session store.Session) error
+	DeleteSession(ctx context.Context, key string) error
+	DeleteSessions(ctx context.Context, userID, exceptKey string) error
+	Sessions(ctx context.Context, userID string) ([]store.Session, error)
+}
+
+// sessions says who a request comes from. A session is written when it begins
+// and deleted when it ends and never in between, so no request that is still
+// running can bring back one that was signed out. That is why there is no idle
+// timeout, and no scs.LoadAndSave, which would commit and set cookies whenever
+// it sees fit.
+type sessions struct {
+	scs     *scs.SessionManager // sets cookies for plain HTTP
+	secure  *scs.SessionManager // the same sessions, with cookies for TLS alone
+	tokens  *tokenStore
+	backend sessionBackend
+}
+
+// newSessions keeps sessions in backend. Tokens are hidden there under the
+// first secret, and found under any.
+func newSessions(backend sessionBackend, secrets []string) *sessions {
+	tokens := &tokenStore{backend: backend}
+	for _, secret := range secrets {
+		tokens.secrets = append(tokens.secrets, []byte(secret))
+	}
+	// Not by scs.New: it starts a goroutine, for a store in memory, that never ends.
+	plain := scs.SessionManager{
+		Lifetime: sessionLife,
+		Store:    tokens,
+		Codec:    sessionCodec{},
+		Cookie: scs.SessionCookie{
+			Name: sessionCookie, Path: "/", HttpOnly: true, SameSite: http.SameSiteStrictMode, Persist: true,
+		},
+	}
+	secure := plain
+	secure.Cookie.Secure = true
+	return &sessions{scs: &plain, secure: &secure, tokens: tokens, backend: backend}
+}
+
+// load returns who is signed in, and a context that signIn and signOut know
+// the session by. Nobody is when the cookie is missing or garbage, which asks
+// no store, or forged, stale or signed out. An error means that the sessions
+// can't be reached.
+func (s *sessions) load(ctx context.Context, r *http.Request) (context.Context, string, error) {
+	token := tokenOf(r)
+	if token == "" {
+		return ctx, "", nil
+	}
+	loaded, err := s.scs.Load(ctx, token)
+	if err != nil {
+		return ctx, "", fmt.Errorf("load session: %w", err)
+	}
+	if time.Until(s.scs.Deadline(loaded)) <= 0 { // a store whose clock is behind
+		return loaded, "", nil
+	}
+	return loaded, recordOf(s.scs, loaded).UserID, nil
+}
+
+// arrival is who signs in, and how.
+type arrival struct {
+	userID   string
+	address  string // the client's, for the list of sessions
+	remember bool   // for 30 days, else for 24 hours
+	secure   bool   // the request came by TLS
+}
+
+// signIn begins a session and sets its cookie. The token is new; one that the
+// request brought is dead afterwards, whoever planted it.
+func (s *sessions) signIn(ctx context.Context, w http.ResponseWriter, r *http.Request, a arrival) error {
+	ctx, err := s.scs.Load(ctx, tokenOf(r)) // a no-op for a context that load made
+	if err != nil {
+		return fmt.Errorf("sign in: %w", err)
+	}
+	if err := s.scs.RenewToken(ctx); err != nil {
+		return fmt.Errorf("sign in: %w", err)
+	}
+	now := time.Now()
+	if a.remember {
+		s.scs.SetDeadline(ctx, now.Add(rememberedLife).UTC())
+	}
+	s.scs.Put(ctx, recordKey, sessionRecord{
+		UserID:     a.userID,
+		Created:    now.UnixMilli(),
+		Remembered: a.remember,
+		UserAgent:  shortText(r.UserAgent(), maxUserAgent),
+		Address:    a.address,
+	})
+	token, expiry, err := s.scs.Commit(ctx)
+	if err != nil {
+		return fmt.Errorf("sign in: %w", err)
+	}
+	s.writeCookie(ctx, w, token, expiry, a.secure)
+	return nil
+}
+
+// signOut ends the session, if there is one, and clears the cookie. When the
+// sessions can't be reached the cookie stays, so that the client can try again.
+func (s *sessions) signOut(ctx context.Context, w http.ResponseWriter, r *http.Request, secure bool) error {
+	token := tokenOf(r)
+	ctx, err := s.scs.Load(ctx, token)
+	if err != nil {
+		return fmt.Errorf("sign out: %w", err)
+	}
+	if s.scs.Token(ctx) != "" {
+		if err := s.scs.Destroy(ctx); err != nil {
+			return fmt.Errorf("sign out: %w", err)
+		}
+	}
+	s.writeCookie(ctx, w, "", time.Time{}, secure)
+	return nil
+}
+
+// revoke ends all sessions of a person but the one with exceptToken, which may be empty.
+func (s *sessions) revoke(ctx context.Context, userID, exceptToken string) error {
+	except := ""
+	if exceptToken != "" {
+		key, _, err := s.tokens.find(ctx, exceptToken)
+		if err != nil && !errors.Is(err, store.ErrNotFound) {
+			return fmt.Errorf("revoke sessions: %w", err)
+		}
+		except = key
+	}
+	if err := s.backend.DeleteSessions(ctx, userID, except); err != nil {
+		return fmt.Errorf("revoke sessions: %w", err)
+	}
+	return nil
+}
+
+// list returns the sessions of a person, the newest first.
+func (s *sessions) list(ctx context.Context, userID string) ([]store.Session, error) {
+	return s.backend.Sessions(ctx, userID)
+}
+
+// writeCookie sets the cookie; one without a token clears it.
+func (s *sessions) writeCookie(ctx context.Context, w http.ResponseWriter, token string, expiry time.Time, secure bool) {
+	manager := s.scs
+	if secure {
+		manager = s.secure
+	}
+	manager.WriteSessionCookie(ctx, w, token, expiry)
+}
+
+// tokenOf returns the first session cookie that can be one of ours, or "".
+func tokenOf(r *http.Request) string {
+	for _, c := range r.CookiesNamed(sessionCookie) {
+		if isToken(c.Value) {
+			return c.Value
+		}
+	}
+	return ""
+}
+
+func isToken(s string) bool {
+	return len(s) == sessionTokenBytes && strings.IndexFunc(s, notBase64URL) < 0
+}
+
+func notBase64URL(r rune) bool {
+	return (r < 'a' || r > 'z') && (r < 'A' || r > 'Z') && (r < '0' || r > '9') && r != '-' && r != '_'
+}
+
+// shortText is valid UTF-8 of at most limit bytes.
+func shortText(s string, limit int) string {
+	return strings.ToValidUTF8(s[:min(len(s), limit)], "")
+}
+
+// recordKey is where scs's values hold the sessionRecord.
+const recordKey = "session"
+
+// sessionRecord is what a session holds. It doesn't change as long as it lives.
+type sessionRecord struct {
+	UserID     string `json:"uid"`
+	Created    int64  `json:"created"` // Unix milliseconds, as is Expires
+	Expires    int64  `json:"expires"`
+	Remembered bool   `json:"remembered,omitempty"`
+	UserAgent  string `json:"agent,omitempty"`
+	Address    string `json:"address,omitempty"`
+}
+
+func recordOf(manager *scs.SessionManager, ctx context.Context) sessionRecord {
+	record, _ := manager.Get(ctx, recordKey).(sessionRecord)
+	return record
+}
+
+// readRecord makes nobody of data that isn't ours.
+func readRecord(data []byte) sessionRecord {
+	var record sessionRecord
+	if json.Unmarshal(data, &record) != nil {
+		return sessionRecord{}
+	}
+	return record
+}
+
+// storedSession is what a backend keeps: data under key, and what data says.
+func storedSession(key string, data []byte) store.Session {
+	r := readRecord(data)
+	return store.Session{
+		Key: key, UserID: r.UserID, Data: data, UserAgent: r.UserAgent, Address: r.Address,
+		CreatedAt: time.UnixMilli(r.Created).UTC(), ExpiresAt: time.UnixMilli(r.Expires).UTC(),
+	}
+}
+
+// sessionCodec makes JSON of a sessionRecord for scs.
+type sessionCodec struct{}
+
+func (sessionCodec) Encode(deadline time.Time, values map[string]any) ([]byte, error) {
+	record, _ := values[recordKey].(sessionRecord)
+	record.Expires = deadline.UnixMilli()
+	return json.Marshal(record)
+}
+
+func (sessionCodec) Decode(data []byte) (time.Time, map[string]any, error) {
+	record := readRecord(data)
+	return time.UnixMilli(record.Expires).UTC(), map[string]any{recordKey: record}, nil
+}
+
+// tokenStore is what scs takes for its store. Behind it nobody sees a token,
+// only its seal under a secret of ours, so a copy of the store opens no session.
+type tokenStore struct {
+	backend sessionBackend
+	secrets [][]byte // the first seals, all are tried
+}
+
+func sessionKey(secret []byte, token string) string { return seal(secret, "session", token) }
+
+// find returns the session of token and its key, whichever secret it was sealed under.
+func (t *tokenStore) find(ctx context.Context, token string) (key string, s store.Session, err error) {
+	for _, secret := range t.secrets {
+		key = sessionKey(secret, token)
+		if s, err = t.backend.FindSession(ctx, key); !errors.Is(err, store.ErrNotFound) {
+			return key, s, err
+		}
+	}
+	return "", store.Session{}, store.ErrNotFound
+}
+
+// FindCtx is called by scs.Load.
+func (t *tokenStore) FindCtx(ctx context.Context, token string) ([]byte, bool, error) {
+	_, s, err := t.find(ctx, token)
+	if errors.Is(err, store.ErrNotFound) {
+		return nil, false, nil
+	}
+	return s.Data, err == nil, err
+}
+
+// CommitCtx is called by scs.Commit, for new sessions only. When one expires
+// stands in data too.
+func (t *tokenStore) CommitCtx(ctx context.Context, token string, data []byte, _ time.Time) error {
+	return t.backend.SaveSession(ctx, storedSession(sessionKey(t.secrets[0], token), data))
+}
+
+// DeleteCtx is called by scs.Destroy and scs.RenewToken.
+func (t *tokenStore) DeleteCtx(ctx context.Context, token string) error {
+	for _, secret := range t.secrets {
+		if err := t.backend.DeleteSession(ctx, sessionKey(secret, token)); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// Find, Commit and Delete are the methods that scs.Store asks for; scs calls
+// the ones above instead.
+func (t *tokenStore) Find(token string) ([]byte, bool, error) {
+	return t.FindCtx(context.Background(), token)
+}
+
+func (t *tokenStore) Commit(token string, data []byte, expiry time.Time) error {
+	return t.CommitCtx(context.Background(), token, data, expiry)
+}
+
+func (t *tokenStore) Delete(token string) error {
+	return t.DeleteCtx(context.Background(), token)
+}
