@@ -1,0 +1,318 @@
+// Package config turns the environment into typed values.
+//
+// One table (setting.go) says of every setting its name, its default, what is allowed and what it means. Nothing is
+// guessed: whatever is not allowed is a mistake, and all mistakes are reported at once. What the settings leave open is
+// chosen from the cores and the memory that the control groups grant (runtime.go).
+package config
+
+import (
+	"errors"
+	"fmt"
+	"log/slog"
+	"maps"
+	"net/netip"
+	"net/url"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/joho/godotenv"
+)
+
+// Config is every setting, checked.
+type Config struct {
+	Env        string // "development" or "production"
+	Production bool
+	Host       string // "": all addresses
+	Port       int    // 0: any that is free
+
+	Runtime      Runtime
+	QueueLength  int // requests that may wait for a worker
+	QueueTimeout time.Duration
+
+	RequestTimeout   time.Duration
+	ShutdownDelay    time.Duration
+	ShutdownTimeout  time.Duration
+	RestartWindow    time.Duration
+	RestartThreshold int
+
+	MemoryMonitoring      bool
+	MemoryMonitorInterval time.Duration
+	MemoryThreshold       int64  // bytes of resident memory
+	AlertWebhookURL       Secret // "": no alerts
+
+	DataDir        string
+	DatabaseURL    Secret   // whole: with the password, or the SQLite file
+	RedisURL       Secret   // "": no Redis
+	SessionSecrets []Secret // none, in development only: see SessionSecret
+
+	RegistrationOpen bool
+	CORSOrigins      []string // as browsers write them
+	TrustedProxies   []netip.Prefix
+	RateLimitMax     int // 0: no limit
+	RateLimitWindow  time.Duration
+	BodyLimit        int64 // bytes
+	TrashRetention   time.Duration
+	AdminToken       Secret // "", in development only: loopback is trusted instead
+
+	LogLevel           slog.Level
+	LogFormat          string // "json" or "text"
+	PerformanceLogging bool
+	MetricsCollection  bool
+	WebVitalsLogging   bool
+
+	// Warnings are what is worth a log line at the start, but no reason not to start.
+	Warnings []string
+
+	inForce []Setting
+}
+
+// Load reads the settings from environ, a list of NAME=value like os.Environ's, and, unless that says production, from
+// the file .env in the working directory; environ wins. An empty value is an unset one. The error joins every mistake
+// there is, each naming the variable, its value and what is allowed.
+func Load(environ []string) (Config, error) { return load(environ, thisMachine()) }
+
+// load is Load on a given machine.
+func load(environ []string, m machine) (Config, error) {
+	d := &draft{machine: m, shown: map[string]Setting{}, bad: map[string]bool{}}
+	d.collect(environ)
+	table := d.table()
+	for _, s := range table {
+		d.read(s)
+	}
+	d.chooseFiles()
+	d.chooseDatabase()
+	d.chooseCores()
+	d.chooseWorkers()
+	d.chooseMemory()
+	d.warnOfNames(table)
+	if len(d.mistakes) > 0 {
+		return Config{}, errors.Join(d.mistakes...)
+	}
+	for _, s := range table {
+		if set, ok := d.shown[s.name]; ok {
+			d.inForce = append(d.inForce, set)
+		}
+	}
+	return d.Config, nil
+}
+
+// Settings returns every setting in force, secrets redacted, in the order of the documentation.
+func (c Config) Settings() []Setting { return slices.Clone(c.inForce) }
+
+// A draft is a Config in the making: what was found, and what is asked for but not yet chosen.
+type draft struct {
+	Config
+	machine machine
+
+	values   map[string]value   // what is set, by name
+	shown    map[string]Setting // what is in force, by name
+	mistakes []error
+	bad      map[string]bool // the settings with a mistake
+
+	databasePassword Secret
+	cluster          bool
+	// As asked for; 0 when not.
+	maxWorkers, workers, maxConns, procs, queueLength int
+	heapMB, thresholdMB                               int
+	goMemLimit                                        int64 // noLimit when off
+}
+
+// A value is what a variable is set to, and where.
+type value struct{ text, source string }
+
+const (
+	fromDefault     = "default"
+	fromEnvironment = "environment"
+	fromDotEnv      = ".env"
+	fromFile        = "file"
+	fromCgroup      = "cgroup"
+	derived         = "derived"
+)
+
+// unset is the value shown for what is not set and has no default.
+const unset = "none"
+
+// collect gathers the values that are set, and finds out whether this is production.
+func (d *draft) collect(environ []string) {
+	d.values = map[string]value{}
+	for _, entry := range environ {
+		if name, text, _ := strings.Cut(entry, "="); text != "" {
+			d.values[name] = value{text, fromEnvironment}
+		}
+	}
+	if !d.saysProduction() {
+		d.collectDotEnv()
+	}
+	app, node := d.values["APP_ENV"].text, d.values["NODE_ENV"].text
+	if app != "" && node != "" && app != node {
+		d.mistake("NODE_ENV", "NODE_ENV=%q contradicts APP_ENV=%q: set one of them, or both to the same", node, app)
+	}
+	d.Production = d.saysProduction()
+}
+
+// saysProduction reports whether what is collected so far asks for production.
+func (d *draft) saysProduction() bool {
+	return d.values["APP_ENV"].text == "production" || d.values["NODE_ENV"].text == "production"
+}
+
+// collectDotEnv adds what the file .env sets and the environment does not. The parser's errors quote the file, secrets
+// and all, so they are not passed on.
+func (d *draft) collectDotEnv() {
+	f, err := os.Open(filepath.Join(d.machine.dir, ".env"))
+	if errors.Is(err, os.ErrNotExist) {
+		return
+	}
+	if err != nil {
+		d.mistake(".env", "%w", err)
+		return
+	}
+	defer f.Close()
+	file, err := godotenv.Parse(f)
+	if err != nil {
+		d.mistake(".env", "%s is not a list of lines NAME=value and # comments", f.Name())
+		return
+	}
+	for name, text := range file {
+		if _, set := d.values[name]; !set && text != "" {
+			d.values[name] = value{text, fromDotEnv}
+		}
+	}
+}
+
+// mistake notes what is wrong with a setting.
+func (d *draft) mistake(name, format string, args ...any) {
+	d.bad[name] = true
+	d.mistakes = append(d.mistakes, fmt.Errorf(format, args...))
+}
+
+// warn notes what is odd.
+func (d *draft) warn(format string, args ...any) {
+	d.Warnings = append(d.Warnings, fmt.Sprintf(format, args...))
+}
+
+// sound reports whether none of the settings has a mistake, so that those which depend on them can be judged.
+func (d *draft) sound(names ...string) bool {
+	return !slices.ContainsFunc(names, func(name string) bool { return d.bad[name] })
+}
+
+// read reads one setting into its place.
+func (d *draft) read(s setting) {
+	if s.kind.read == nil {
+		return
+	}
+	v, given := d.find(s)
+	if !given {
+		v = value{s.initialIn(d.Production), fromDefault}
+	}
+	shown := v.text
+	switch {
+	case d.bad[s.name]:
+	case v.text == "":
+		shown = unset
+		if s.required && d.Production {
+			d.mistake(s.name, "%s is not set: production needs %s%s", s.name, s.allowed, s.hint())
+		}
+	default:
+		quoted := fmt.Sprintf("%.80q", v.text)
+		if s.secret {
+			shown, quoted = redacted, redacted
+		}
+		if !s.kind.read(v.text) {
+			d.mistake(s.name, "%s=%s is not %s%s", s.name, quoted, s.allowed, s.hint())
+		}
+	}
+	d.shown[s.name] = Setting{s.name, shown, v.source}
+}
+
+// find returns what a setting is set to, if it is: by its own name, or for a secret in the file that NAME_FILE names.
+func (d *draft) find(s setting) (v value, given bool) {
+	v, given = d.values[s.name]
+	if !s.secret {
+		return v, given
+	}
+	file, inFile := d.values[s.name+"_FILE"]
+	if !inFile {
+		return v, given
+	}
+	if given {
+		d.mistake(s.name, "%s and %[1]s_FILE=%q are both set: set one of them", s.name, file.text)
+		return value{}, false
+	}
+	text, err := readSecretFile(file.text)
+	if err != nil {
+		d.mistake(s.name, "%s_FILE=%q is not a file with the secret: %w", s.name, file.text, err)
+		return value{}, false
+	}
+	return value{text, fromFile}, true
+}
+
+// settle shows v as the setting's value in force, and whence it comes if nobody asked for one.
+func (d *draft) settle(name string, v any, source string) {
+	s := d.shown[name]
+	if s.Source == fromDefault {
+		s.Source = source
+	}
+	s.Value = fmt.Sprint(v)
+	d.shown[name] = s
+}
+
+// chooseFiles says where in the data directory things are that have no place of their own.
+func (d *draft) chooseFiles() {
+	if d.DatabaseURL == "" {
+		file := filepath.Join(d.DataDir, "notes.db")
+		d.DatabaseURL = Secret(file)
+		d.settle("DATABASE_URL", file, derived)
+	}
+	if len(d.SessionSecrets) == 0 {
+		d.settle("SESSION_SECRET", "kept in "+filepath.Join(d.DataDir, sessionSecretFile), derived)
+	}
+}
+
+// chooseDatabase puts DATABASE_PASSWORD into the PostgreSQL URL and refuses a placeholder in production.
+func (d *draft) chooseDatabase() {
+	if !d.sound("DATABASE_URL", "DATABASE_PASSWORD") {
+		return
+	}
+	from, added := "DATABASE_URL", d.databasePassword.Reveal()
+	if added != "" {
+		from = "DATABASE_PASSWORD"
+	}
+	if !isPostgres(d.DatabaseURL.Reveal()) {
+		if added != "" {
+			d.mistake(from, "%s=%s is only for a postgres:// DATABASE_URL", from, redacted)
+		}
+		return
+	}
+	u, _ := url.Parse(d.DatabaseURL.Reveal()) // the table has checked that it is one
+	switch {
+	case added == "":
+	case u.User.Username() == "":
+		d.mistake(from, "%s=%s needs the user's name in DATABASE_URL: postgres://user@host/name", from, redacted)
+		return
+	case password(u) != "" && password(u) != added:
+		d.mistake(from, "%s=%s differs from the password in DATABASE_URL: set one of them", from, redacted)
+		return
+	default:
+		u.User = url.UserPassword(u.User.Username(), added)
+		d.DatabaseURL = Secret(u.String())
+	}
+	if d.Production && placeholder(password(u)) {
+		d.mistake(from, "%s=%s holds a placeholder: production needs a password of your own", from, redacted)
+	}
+}
+
+// warnOfNames warns of variables that look like a setting written wrongly: they would be ignored without a word.
+func (d *draft) warnOfNames(table []setting) {
+	var known []string
+	for _, s := range table {
+		known = append(known, s.name)
+	}
+	for _, name := range slices.Sorted(maps.Keys(d.values)) {
+		if meant, likely := misspelt(name, known); likely {
+			d.warn("%s is not a setting: is %s meant?", name, meant)
+		}
+	}
+}

@@ -1,0 +1,155 @@
+package config
+
+import (
+	"crypto/rand"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"strings"
+	"unicode/utf8"
+)
+
+// redacted is all that anyone gets to read of a secret.
+const redacted = "REDACTED"
+
+// Secret is a string that never prints: every way of formatting, logging or encoding it gives REDACTED. Only Reveal
+// tells. (fmt cannot call methods on unexported fields: keep a Secret in exported fields, or don't print its struct.)
+type Secret string
+
+// Reveal returns the secret itself.
+func (s Secret) Reveal() string { return string(s) }
+
+// String returns REDACTED.
+func (Secret) String() string { return redacted }
+
+// GoString returns REDACTED.
+func (Secret) GoString() string { return redacted }
+
+// Format writes REDACTED, whatever the verb.
+func (Secret) Format(f fmt.State, _ rune) { _, _ = io.WriteString(f, redacted) }
+
+// LogValue is REDACTED.
+func (Secret) LogValue() slog.Value { return slog.StringValue(redacted) }
+
+// MarshalText returns REDACTED.
+func (Secret) MarshalText() ([]byte, error) { return []byte(redacted), nil }
+
+// MarshalJSON returns "REDACTED".
+func (Secret) MarshalJSON() ([]byte, error) { return []byte(`"` + redacted + `"`), nil }
+
+// leastSecret is how many characters a secret must have in production.
+const leastSecret = 32
+
+// placeholders are parts of what templates and tutorials put where a secret belongs.
+var placeholders = []string{
+	"change-me", "changeme", "change_me", "change-this", "change-in-production", "replace-me", "placeholder",
+	"your-secret", "your-super-secret", "keyboard cat",
+}
+
+// placeholder reports whether somebody forgot to put a secret in place of s.
+func placeholder(s string) bool {
+	s = strings.ToLower(s)
+	for _, p := range placeholders {
+		if strings.Contains(s, p) {
+			return true
+		}
+	}
+	return false
+}
+
+// strong reports whether s will do as a secret in production.
+func strong(s string) bool {
+	return utf8.RuneCountInString(s) >= leastSecret && !placeholder(s)
+}
+
+// maxSecretFile bounds what is read of a NAME_FILE: more than any secret needs, and an end to /dev/zero.
+const maxSecretFile = 64 << 10
+
+// readSecretFile returns what a NAME_FILE holds, without the newline at its end.
+func readSecretFile(name string) (string, error) {
+	f, err := os.Open(name)
+	if err != nil {
+		return "", err
+	}
+	defer f.Close()
+	b, err := io.ReadAll(io.LimitReader(f, maxSecretFile+1))
+	if err != nil {
+		return "", err
+	}
+	if len(b) > maxSecretFile {
+		return "", fmt.Errorf("longer than %d bytes", maxSecretFile)
+	}
+	text := strings.TrimRight(string(b), "\r\n")
+	if text == "" {
+		return "", errors.New("empty")
+	}
+	return text, nil
+}
+
+// sessionSecretFile is the file of a data directory that keeps the secret made for it.
+const sessionSecretFile = "session-secret"
+
+// SessionSecret returns the secret kept in dataDir, for when SESSION_SECRET is not set. The first call makes it; of
+// several processes that do so at once all get the same. The file is only ever readable by its owner.
+func SessionSecret(dataDir string) (Secret, error) {
+	name := filepath.Join(dataDir, sessionSecretFile)
+	secret, err := keptSecret(name)
+	if errors.Is(err, fs.ErrNotExist) {
+		if err = makeSecret(dataDir, name); err == nil {
+			secret, err = keptSecret(name)
+		}
+	}
+	if err != nil {
+		return "", fmt.Errorf("session secret: %w", err)
+	}
+	return secret, nil
+}
+
+// keptSecret reads the secret in the file, and closes the file to others should it stand open.
+func keptSecret(name string) (Secret, error) {
+	text, err := readSecretFile(name)
+	if err != nil {
+		return "", err
+	}
+	if len(text) < leastSecret {
+		return "", fmt.Errorf("%s is damaged: delete it and a new one is made (everyone has to sign in again)", name)
+	}
+	info, err := os.Stat(name)
+	if err != nil {
+		return "", err
+	}
+	if info.Mode().Perm()&0o077 != 0 {
+		if err := os.Chmod(name, 0o600); err != nil {
+			return "", err
+		}
+	}
+	return Secret(text), nil
+}
+
+// makeSecret puts a new secret in the file. It appears there whole and only if no other is there: linking, unlike
+// renaming, leaves a file alone that another process made meanwhile.
+func makeSecret(dir, name string) (err error) {
+	if err := os.MkdirAll(dir, 0o700); err != nil {
+		return err
+	}
+	f, err := os.CreateTemp(dir, sessionSecretFile+"-*") // mode 0600
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, os.Remove(f.Name())) }()
+	b := make([]byte, leastSecret)
+	_, _ = rand.Read(b) // never fails
+	_, err = f.WriteString(hex.EncodeToString(b) + "\n")
+	if err := errors.Join(err, f.Sync(), f.Close()); err != nil {
+		return err
+	}
+	if err := os.Link(f.Name(), name); err != nil && !errors.Is(err, fs.ErrExist) {
+		return err
+	}
+	return nil
+}

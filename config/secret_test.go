@@ -1,0 +1,130 @@
+package config
+
+import (
+	"bytes"
+	"encoding/json"
+	"fmt"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync"
+	"testing"
+)
+
+func TestSecretNeverPrints(t *testing.T) {
+	const hidden = "hunter2"
+	s := Secret(hidden)
+	in := struct {
+		Password Secret
+		List     []Secret
+	}{s, []Secret{s}}
+	var out strings.Builder
+	for _, verb := range []string{"%v", "%+v", "%#v", "%s", "%q", "%x", "%X", "%d", "%T", "%10.3s"} {
+		fmt.Fprintf(&out, verb, s)
+		fmt.Fprintf(&out, verb, &s)
+		fmt.Fprintf(&out, verb, in)
+	}
+	fmt.Fprint(&out, s, s.String(), s.GoString(), fmt.Errorf("%v: %w", s, fmt.Errorf("%s", s)))
+	for _, h := range []slog.Handler{slog.NewTextHandler(&out, nil), slog.NewJSONHandler(&out, nil)} {
+		slog.New(h).With("secret", s).Info("config", "in", in, slog.Group("g", "s", s), "list", in.List)
+	}
+	asText, err := s.MarshalText()
+	if err != nil {
+		t.Fatal(err)
+	}
+	out.Write(asText)
+	asJSON, err := json.Marshal([]any{s, &s, in})
+	if err != nil {
+		t.Fatal(err)
+	}
+	out.Write(asJSON)
+	if text := out.String(); strings.Contains(text, hidden) || strings.Contains(text, fmt.Sprintf("%x", hidden)) {
+		t.Errorf("a secret shows: %s", text)
+	}
+	if s.Reveal() != hidden {
+		t.Errorf("Reveal() = %q, want %q", s.Reveal(), hidden)
+	}
+}
+
+// A whole Config with every secret set prints none of them.
+func TestConfigNeverPrintsSecrets(t *testing.T) {
+	c, err := load([]string{
+		"SESSION_SECRET=hunter2,hunter2", "ADMIN_TOKEN=hunter2", "DATABASE_URL=postgres://u@db/x", "DATABASE_PASSWORD=hunter2",
+		"REDIS_URL=redis://:hunter2@c", "ALERT_WEBHOOK_URL=https://hunter2",
+	}, fourCores(t))
+	if err != nil {
+		t.Fatal(err)
+	}
+	var log bytes.Buffer
+	slog.New(slog.NewJSONHandler(&log, nil)).Info("start", "config", c, "settings", c.Settings())
+	if text := fmt.Sprintf("%v %+v %#v %v", c, c, c, c.Settings()) + log.String(); strings.Contains(text, "hunter2") {
+		t.Errorf("a secret shows: %s", text)
+	}
+}
+
+func TestSessionSecret(t *testing.T) {
+	dir := filepath.Join(t.TempDir(), "new", "data")
+	var all sync.Map
+	var group sync.WaitGroup
+	for range 8 { // all at once, as several processes might
+		group.Go(func() {
+			s, err := SessionSecret(dir)
+			if err != nil {
+				t.Error(err)
+			}
+			all.Store(s, true)
+		})
+	}
+	group.Wait()
+	var made []Secret
+	all.Range(func(s, _ any) bool { made = append(made, s.(Secret)); return true })
+	if len(made) != 1 || !strong(made[0].Reveal()) {
+		t.Fatalf("SessionSecret() made %d secrets of %d characters, want one that is strong", len(made), len(made[0]))
+	}
+	entries, err := os.ReadDir(dir)
+	if err != nil || len(entries) != 1 {
+		t.Errorf("the directory has %v, %v; want the secret alone", entries, err)
+	}
+
+	name := filepath.Join(dir, "session-secret")
+	checkMode(t, dir, 0o700)
+	checkMode(t, name, 0o600)
+	if err := os.Chmod(name, 0o644); err != nil {
+		t.Fatal(err)
+	}
+	if s, err := SessionSecret(dir); err != nil || s != made[0] {
+		t.Errorf("SessionSecret() again: the same %v, %v", s == made[0], err)
+	}
+	checkMode(t, name, 0o600)
+
+	if err := os.WriteFile(name, []byte("half of"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := SessionSecret(dir); err == nil || !strings.Contains(err.Error(), "damaged") {
+		t.Errorf("SessionSecret() of a damaged file = %v", err)
+	}
+	if _, err := SessionSecret(name); err == nil {
+		t.Error("SessionSecret() in what is no directory: no error")
+	}
+}
+
+// Two directories don't get the same secret.
+func TestSessionSecretsDiffer(t *testing.T) {
+	a, errA := SessionSecret(t.TempDir())
+	b, errB := SessionSecret(t.TempDir())
+	if errA != nil || errB != nil || a == b {
+		t.Errorf("SessionSecret() twice: equal %v, %v, %v", a == b, errA, errB)
+	}
+}
+
+func checkMode(t *testing.T, name string, want os.FileMode) {
+	t.Helper()
+	info, err := os.Stat(name)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got := info.Mode().Perm(); got != want {
+		t.Errorf("%s has mode %v, want %v", name, got, want)
+	}
+}

@@ -1,0 +1,275 @@
+package config
+
+import (
+	"math"
+	"slices"
+	"strings"
+	"time"
+)
+
+// A setting is one row of the table that everything about settings comes from: what is read and refused, what is
+// printed as in force, the templates in env/ and docs/CONFIGURATION.md.
+type setting struct {
+	name       string
+	initial    string // read when the variable is not set
+	production string // read instead in production, where that differs
+	derived    string // in words: the default that other settings or the machine decide
+	kind              // nothing is read when it is empty: the variable is for compose alone
+	secret     bool   // never shown, and to be had from the file that NAME_FILE names
+	required   bool   // in production
+	sample     string // what env/production.env holds where there is no default to show
+	command    string // makes a good value
+	meaning    string
+}
+
+// secretCommand is what makes a secret.
+const secretCommand = "openssl rand -hex 32"
+
+// placeholderSecret stands in env/production.env, and is refused.
+const placeholderSecret = "change-me-with-openssl-rand-hex-32"
+
+// table returns the settings, reading into d, in the order in which they are documented.
+func (d *draft) table() []setting {
+	const (
+		second = time.Second
+		day    = 24 * time.Hour
+		many   = 1_000_000
+	)
+	return []setting{{
+		name: "APP_ENV", initial: "development",
+		kind:    oneOf(func(s string) { d.Env = s }, "development", "production"),
+		meaning: "production refuses secrets that are weak and settings that must be chosen but are not",
+	}, {
+		name:    "NODE_ENV",
+		kind:    oneOf(func(s string) { d.Env = s; d.settle("APP_ENV", s, derived) }, "development", "production"),
+		meaning: "another name for APP_ENV; set both and they must agree",
+	}, {
+		name: "BACKEND_PORT", initial: "3001",
+		kind:    whole(&d.Port, 0, math.MaxUint16),
+		meaning: "port to listen on; 0 takes any that is free",
+	}, {
+		name: "HOST", initial: "127.0.0.1", production: "all",
+		kind:    host(&d.Host),
+		meaning: "address to listen on",
+	}, {
+		name: "DATA_DIR", initial: "data",
+		kind:    kind{"a directory", func(s string) bool { d.DataDir = s; return true }},
+		meaning: "directory for what is kept in files: the SQLite database, the session secret of development",
+	}, {
+		name: "DATABASE_URL", derived: "notes.db in DATA_DIR", secret: true,
+		kind:    database(&d.DatabaseURL),
+		meaning: "the database: PostgreSQL, or SQLite in a file",
+	}, {
+		name: "DATABASE_PASSWORD", secret: true,
+		kind:    secret(&d.databasePassword),
+		meaning: "password of the PostgreSQL user in DATABASE_URL, any characters; instead of one in the URL",
+	}, {
+		name: "DATABASE_MAX_CONNS", derived: "workers and 2",
+		kind:    whole(&d.maxConns, reserve+1, 10_000),
+		meaning: "database connections at most, on SQLite those that read; a worker has one each",
+	}, {
+		name: "REDIS_URL", secret: true,
+		kind:    redis(&d.RedisURL, &d.Production),
+		meaning: "Redis for sessions and limits; without it the database and the process hold them",
+	}, {
+		name: "SESSION_SECRET", derived: "made once and kept in DATA_DIR", secret: true, required: true,
+		kind: secrets(&d.SessionSecrets, &d.Production), sample: placeholderSecret, command: secretCommand,
+		meaning: "key for session tokens and cursors; of a comma list the first signs, all verify",
+	}, {
+		name: "ADMIN_TOKEN", secret: true, required: true,
+		kind: token(&d.AdminToken, &d.Production), sample: placeholderSecret, command: secretCommand,
+		meaning: "bearer token for metrics and /api/runtime; without it loopback alone may ask",
+	}, {
+		name: "REGISTRATION", initial: "open",
+		kind:    oneOf(func(s string) { d.RegistrationOpen = s == "open" }, "open", "closed"),
+		meaning: "who may make an account: open, anybody; closed, only `notesd user add`",
+	}, {
+		name: "CORS_ORIGIN", initial: "http://localhost:3000", required: true,
+		kind: origins(&d.CORSOrigins), sample: "https://localhost",
+		meaning: "origins of the front ends that may call with a session, comma-separated",
+	}, {
+		name:    "TRUSTED_PROXIES",
+		kind:    proxies(&d.TrustedProxies),
+		meaning: "networks of the proxies whose X-Forwarded-For and X-Forwarded-Proto are believed",
+	}, {
+		name: "RATE_LIMIT_MAX_REQUESTS", initial: "1000",
+		kind:    whole(&d.RateLimitMax, 0, 1_000_000_000),
+		meaning: "requests in RATE_LIMIT_WINDOW_MS for a person, or an address that is not signed in; 0: any",
+	}, {
+		name: "RATE_LIMIT_WINDOW_MS", initial: "60000",
+		kind:    times(&d.RateLimitWindow, time.Millisecond, 1, int(7*day/time.Millisecond)),
+		meaning: "the time for RATE_LIMIT_MAX_REQUESTS, in milliseconds",
+	}, {
+		name: "BODY_PARSER_LIMIT", initial: "10mb",
+		kind:    bodyLimit(&d.BodyLimit),
+		meaning: "size of a request's body at most",
+	}, {
+		name: "TRASH_RETENTION_DAYS", initial: "30",
+		kind:    times(&d.TrashRetention, day, 1, 36_500),
+		meaning: "days after which a note in the trash is deleted for good",
+	}, {
+		name: "CLUSTER_MODE", initial: "true",
+		kind:    boolean(&d.cluster),
+		meaning: "use the cores: MAX_WORKERS shards; false: one shard on one core",
+	}, {
+		name: "MAX_WORKERS", derived: "the cores in use",
+		kind:    whole(&d.maxWorkers, 1, math.MaxInt32),
+		meaning: "shards of the pool, at most the cores in use; when set, GOMAXPROCS follows it",
+	}, {
+		name: "WORKERS_PER_SHARD", derived: "8 on PostgreSQL, 4 on SQLite, at most 64 in all",
+		kind:    whole(&d.workers, 1, 10_000),
+		meaning: "requests that one shard handles at once",
+	}, {
+		name: "QUEUE_LENGTH", derived: "16 a worker",
+		kind:    whole(&d.queueLength, 0, many),
+		meaning: "requests that may wait for a worker; 0: none",
+	}, {
+		name: "QUEUE_TIMEOUT", initial: "1s",
+		kind:    duration(&d.QueueTimeout, time.Millisecond, time.Minute),
+		meaning: "time a request waits for a worker at most",
+	}, {
+		name: "REQUEST_TIMEOUT", initial: "30s",
+		kind:    duration(&d.RequestTimeout, time.Millisecond, time.Hour),
+		meaning: "time a request's work may take, database included",
+	}, {
+		name: "GOMAXPROCS", derived: "chosen by Go, which follows the CPU quota",
+		kind:    whole(&d.procs, 1, 1024),
+		meaning: "threads that run Go code at once",
+	}, {
+		name: "GOMEMLIMIT", derived: "90 % of the container's limit, else off",
+		kind:    memLimit(&d.goMemLimit),
+		meaning: "soft limit of the memory that Go manages",
+	}, {
+		name:    "MAX_OLD_SPACE_SIZE",
+		kind:    whole(&d.heapMB, leastMemory>>20, 16<<20),
+		meaning: "the same as GOMEMLIMIT, which wins, in MB as the old server had it",
+	}, {
+		name: "ENABLE_MEMORY_MONITORING", initial: "true",
+		kind:    boolean(&d.MemoryMonitoring),
+		meaning: "log memory every MEMORY_MONITOR_INTERVAL and watch MEMORY_THRESHOLD_MB",
+	}, {
+		name: "MEMORY_MONITOR_INTERVAL", initial: "60s",
+		kind:    durationOrMillis(&d.MemoryMonitorInterval, 10*time.Millisecond, day),
+		meaning: "time between two looks at memory",
+	}, {
+		name: "MEMORY_THRESHOLD_MB", derived: "512",
+		kind:    whole(&d.thresholdMB, 1, 16<<20),
+		meaning: "resident memory that raises an alert, in MB; at most 85 % of the memory limit",
+	}, {
+		name: "ALERT_WEBHOOK_URL", secret: true,
+		kind:    webhook(&d.AlertWebhookURL),
+		meaning: "where alerts are sent as JSON",
+	}, {
+		name: "SHUTDOWN_DELAY", initial: "0s", production: "5s",
+		kind:    duration(&d.ShutdownDelay, 0, 10*time.Minute),
+		meaning: "time between turning unready and closing, for load balancers to notice",
+	}, {
+		name: "SHUTDOWN_TIMEOUT", initial: "10s",
+		kind:    duration(&d.ShutdownTimeout, time.Millisecond, time.Hour),
+		meaning: "time that running requests get to finish; stop_grace_period must be longer than both together",
+	}, {
+		name: "RESTART_THRESHOLD", initial: "5",
+		kind:    whole(&d.RestartThreshold, 1, many),
+		meaning: "panics of one route in RESTART_WINDOW before it is quarantined",
+	}, {
+		name: "RESTART_WINDOW", initial: "60s",
+		kind:    duration(&d.RestartWindow, second, day),
+		meaning: "the time for RESTART_THRESHOLD",
+	}, {
+		name: "LOG_LEVEL", initial: "info",
+		kind:    oneOf(func(s string) { _ = d.LogLevel.UnmarshalText([]byte(s)) }, "debug", "info", "warn", "error"),
+		meaning: "least level that is logged",
+	}, {
+		name: "LOG_FORMAT", initial: "text", production: "json",
+		kind:    oneOf(func(s string) { d.LogFormat = s }, "json", "text"),
+		meaning: "form of a log line",
+	}, {
+		name: "ENABLE_PERFORMANCE_LOGGING", initial: "false",
+		kind:    boolean(&d.PerformanceLogging),
+		meaning: "log how long every request took; those over 1 s are logged all the same",
+	}, {
+		name: "ENABLE_METRICS_COLLECTION", initial: "true",
+		kind:    boolean(&d.MetricsCollection),
+		meaning: "count requests for /api/metrics and /metrics",
+	}, {
+		name: "ENABLE_WEB_VITALS_LOGGING", initial: "false",
+		kind:    boolean(&d.WebVitalsLogging),
+		meaning: "log the web vitals that front ends report",
+	}, {
+		name: "POSTGRES_PASSWORD", sample: placeholderSecret, command: secretCommand,
+		meaning: "for compose.prod.yaml: password of its PostgreSQL",
+	}, {
+		name: "REDIS_PASSWORD", sample: placeholderSecret, command: secretCommand,
+		meaning: "for compose.prod.yaml: password of its Redis, letters and digits",
+	}, {
+		name: "SITE_ADDRESS", sample: "localhost",
+		meaning: "for compose.prod.yaml: name that people reach the server under; Caddy gets the certificate for it",
+	}, {
+		name: "NOTESD_CPUS", initial: "2",
+		meaning: "for both compose files: cores that the container may use",
+	}, {
+		name: "NOTESD_MEMORY", initial: "512M",
+		meaning: "for both compose files: memory that the container may use",
+	}}
+}
+
+// initialIn returns what is read when nothing is set.
+func (s setting) initialIn(production bool) string {
+	switch {
+	case production && s.required:
+		return ""
+	case production && s.production != "":
+		return s.production
+	}
+	return s.initial
+}
+
+// hint says how to come by a good value.
+func (s setting) hint() string {
+	if s.command == "" {
+		return ""
+	}
+	return "; make one: " + s.command
+}
+
+// A Setting is a setting in force. A secret's value is REDACTED; what is not set and has no default is "none".
+type Setting struct {
+	Name, Value string
+	Source      string // default, environment, .env, file (by NAME_FILE), cgroup, or derived from other settings
+}
+
+// misspelt returns the setting that name is probably meant to be: one that is nearly the same. Short names are left
+// alone, as HOST is not far from HOME.
+func misspelt(name string, known []string) (meant string, likely bool) {
+	const short = 8
+	name = strings.TrimSuffix(name, "_FILE")
+	if len(name) < short || slices.Contains(known, name) {
+		return "", false
+	}
+	i := slices.IndexFunc(known, func(k string) bool { return len(k) >= short && distance(name, k) <= 2 })
+	if i < 0 {
+		return "", false
+	}
+	return known[i], true
+}
+
+// distance counts the letters to insert, delete or replace to turn a into b (Levenshtein).
+func distance(a, b string) int {
+	row := make([]int, len(b)+1)
+	for j := range row {
+		row[j] = j
+	}
+	for i := range len(a) {
+		diagonal := row[0]
+		row[0]++
+		for j := range len(b) {
+			replace := diagonal
+			if a[i] != b[j] {
+				replace++
+			}
+			diagonal = row[j+1]
+			row[j+1] = min(replace, row[j]+1, row[j+1]+1)
+		}
+	}
+	return row[len(b)]
+}
