@@ -59,7 +59,7 @@ func (p program) serve(ctx context.Context, args []string) (err error) {
 	workers := newPool(cfg, log)
 	alerts := newAlerts(cfg, log)
 	memory := newMonitor(cfg, workers, alerts, log)
-	s, err := server.New(serverConfig(cfg, ln, secrets), server.Parts{
+	s, err := server.New(serverConfig(cfg, secrets), server.Parts{
 		Store: db, Redis: redis, Pool: workers, Memory: memory, Alerts: alerts, Log: log})
 	if err != nil {
 		return err
@@ -154,7 +154,11 @@ func newMonitor(cfg config.Config, workers *pool.Pool, alerts *server.Alerts, lo
 	})
 }
 
-func serverConfig(cfg config.Config, ln net.Listener, secrets []string) server.Config {
+func serverConfig(cfg config.Config, secrets []string) server.Config {
+	settings := map[string]string{}
+	for _, s := range cfg.Settings() {
+		settings[s.Name] = s.Value
+	}
 	return server.Config{
 		Version:            buildVersion(),
 		Production:         cfg.Production,
@@ -173,7 +177,7 @@ func serverConfig(cfg config.Config, ln net.Listener, secrets []string) server.C
 		WebVitalsLogging:   cfg.WebVitalsLogging,
 		PerformanceLogging: cfg.PerformanceLogging,
 		Machine:            server.Machine{Cores: cfg.Runtime.Cores, MemoryLimit: cfg.Runtime.CgroupMemory},
-		Settings:           cfg.Settings(),
+		Settings:           settings,
 	}
 }
 

@@ -2,9 +2,12 @@ package server
 
 import (
 	"context"
+	"errors"
 	"net/http"
 	"sync"
 	"time"
+
+	"notesd/store"
 )
 
 const (
@@ -114,17 +117,19 @@ func (s *Server) watch(ctx context.Context) {
 
 func (s *Server) look(ctx context.Context) {
 	before := s.readiness.get()
-	rows := []dependency{s.ping(ctx, "database", s.store.Ready)}
-	if s.redis != nil {
-		rows = append(rows, s.ping(ctx, "redis", s.redis.Ping))
+	database := s.ping(ctx, "database", s.store.Ready)
+	schema := dependency{Name: "schema", Status: database.Status, Decides: true}
+	if errors.Is(database.err, store.ErrSchema) { // it answers, but not to this binary
+		schema.Detail, database.Status, database.Detail = "does not fit this binary", "up", ""
 	}
+	sessions := dependency{Name: "sessions", Status: database.Status, Decides: true, Detail: "kept in the database"}
+	if s.redis != nil {
+		sessions = s.ping(ctx, "sessions", s.redis.Ping)
+	}
+	rows := []dependency{database, schema, sessions}
 	s.readiness.set(rows)
 	for i, row := range rows {
-		was := "up"
-		if before != nil {
-			was = before[i].Status
-		}
-		if row.Status != was {
+		if was := before == nil || before[i].Status == "up"; was != (row.Status == "up") {
 			s.tellOf(row)
 		}
 	}

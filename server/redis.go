@@ -111,8 +111,10 @@ func (r *Redis) Close() error {
 
 // RedisStats is what the connections did and do.
 type RedisStats struct {
-	Open, Idle, InUse int
-	Failures          uint64 // operations that Redis could not be reached for, or didn't answer in time
+	Open     int    `json:"open"`
+	Idle     int    `json:"idle"`
+	InUse    int    `json:"inUse"`
+	Failures uint64 `json:"failures"` // operations that Redis could not be reached for, or didn't answer in time
 }
 
 // Stats returns the figures of the moment.

@@ -1,6 +1,7 @@
 package server
 
 import (
+	"database/sql"
 	"net/http"
 	"runtime"
 	"time"
@@ -94,35 +95,54 @@ func summaryOutput(s pool.Summary) summaryJSON {
 		milliseconds(s.Max)}
 }
 
+// connsJSON is one set of connections.
+type connsJSON struct {
+	Most      int     `json:"most"`
+	Open      int     `json:"open"`
+	InUse     int     `json:"inUse"`
+	Idle      int     `json:"idle"`
+	WaitCount int64   `json:"waitCount"` // times that a query found none free: the pool is there to keep it at 0
+	WaitMs    float64 `json:"waitMs"`
+}
+
+func connsOutput(stats map[string]sql.DBStats) map[string]connsJSON {
+	out := make(map[string]connsJSON, len(stats))
+	for name, db := range stats {
+		out[name] = connsJSON{db.MaxOpenConnections, db.OpenConnections, db.InUse, db.Idle, db.WaitCount,
+			milliseconds(db.WaitDuration)}
+	}
+	return out
+}
+
 // limits is what bounds the process.
 type limits struct {
-	GOMAXPROCS      int   `json:"gomaxprocs"`
-	GOMEMLIMIT      any   `json:"gomemlimit"` // bytes; null: none
-	Cores           int   `json:"cores"`
-	ContainerMemory int64 `json:"containerMemory"` // bytes; 0: no limit
-	Settings        any   `json:"settings"`
+	GOMAXPROCS      int               `json:"gomaxprocs"`
+	GOMEMLIMIT      any               `json:"gomemlimit"` // bytes; null: none
+	Cores           int               `json:"cores"`
+	ContainerMemory int64             `json:"containerMemory"` // bytes; 0: no limit
+	Settings        map[string]string `json:"settings"`
 }
 
 // runtimeState answers GET /api/runtime.
 func runtimeState(s *Server, x *exchange) error {
 	state := struct {
-		Version   string      `json:"version"`
-		Started   stamp       `json:"started"`
-		Pool      poolJSON    `json:"pool"`
-		Memory    pool.Memory `json:"memory"`
-		Monitor   any         `json:"memoryMonitor,omitempty"`
-		Database  any         `json:"database"`
-		Redis     any         `json:"redis,omitempty"`
-		Limits    limits      `json:"limits"`
-		Timestamp stamp       `json:"timestamp"`
+		Version   string             `json:"version"`
+		Started   stamp              `json:"started"`
+		Pool      poolJSON           `json:"pool"`
+		Memory    pool.Memory        `json:"memory"`
+		Monitor   *pool.MonitorStats `json:"memoryMonitor,omitempty"`
+		Database  any                `json:"database"`
+		Redis     *RedisStats        `json:"redis,omitempty"`
+		Limits    limits             `json:"limits"`
+		Timestamp stamp              `json:"timestamp"`
 	}{Version: s.cfg.Version, Started: stamp(s.started), Pool: poolOutput(s.pool.Stats()), Memory: pool.ReadMemory(),
-		Database: s.store.Stats(), Timestamp: stamp(time.Now()),
+		Database: connsOutput(s.store.Stats()), Timestamp: stamp(time.Now()),
 		Limits: limits{runtime.GOMAXPROCS(0), memoryLimit(), s.cfg.Machine.Cores, s.cfg.Machine.MemoryLimit, s.cfg.Settings}}
 	if s.memory != nil {
-		state.Monitor = s.memory.Stats()
+		state.Monitor = new(s.memory.Stats())
 	}
 	if s.redis != nil {
-		state.Redis = s.redis.Stats()
+		state.Redis = new(s.redis.Stats())
 	}
 	return x.reply(http.StatusOK, state)
 }

@@ -52,7 +52,7 @@ type Config struct {
 	// PerformanceLogging adds waiting time, shard and sizes to each request's log line.
 	PerformanceLogging bool
 	Machine            Machine
-	Settings           any // in force, without secrets; shown on /api/runtime
+	Settings           map[string]string // in force, without secrets; shown on /api/runtime
 }
 
 // Server answers HTTP. Make it with New.
