@@ -50,9 +50,6 @@ type NewNote struct {
 	BodyHash       []byte
 }
 
-// idempotencyLife is how long a key answers with the note it made.
-const idempotencyLife = 24 * time.Hour
-
 // CreateNote makes a note of owner's. The idempotency key is stored with the
 // note or not at all; used again within a day with the same hash it returns
 // the note as it is by then (ErrNotFound once it was deleted), with another
@@ -96,8 +93,8 @@ func claimKey(tx *gorm.DB, row noteRow, in NewNote) error {
 		ON CONFLICT (user_id, key) DO UPDATE
 		SET body_hash = excluded.body_hash, note_id = excluded.note_id, created_at = excluded.created_at
 		WHERE idempotency_keys.created_at <= ?`,
-		row.UserID, in.IdempotencyKey, in.BodyHash, row.ID, row.CreatedAt,
-		row.CreatedAt-idempotencyLife.Milliseconds())
+		row.UserID, in.IdempotencyKey, append([]byte{}, in.BodyHash...), row.ID, row.CreatedAt, // never NULL
+		row.CreatedAt-keepIdempotencyKeys.Milliseconds())
 	if claim.Error == nil && claim.RowsAffected == 0 {
 		return errKeyTaken
 	}
@@ -236,17 +233,12 @@ func (s *Store) deleteNote(ctx context.Context, owner, id, condition string) err
 			return err
 		}
 		var gone noteRow
-		err := tx.Raw(`DELETE FROM notes WHERE id = ? AND user_id = ?`+condition+` RETURNING bytes`, id, owner).
+		err := tx.Raw(`DELETE FROM notes WHERE id = ? AND user_id = ?`+condition+` RETURNING id, bytes`, id, owner).
 			Take(&gone).Error
 		if err != nil {
 			return err
 		}
-		counters, err := count(tx, owner, -1, -gone.Bytes)
-		if err != nil {
-			return err
-		}
-		return tx.Exec(`INSERT INTO tombstones (user_id, change_seq, note_id, deleted_at) VALUES (?, ?, ?, ?)`,
-			owner, counters.ChangeSeq, id, s.now()).Error
+		return bury(tx, owner, gone, s.now())
 	})
 	if err != nil {
 		return fmt.Errorf("delete note %s: %w", id, err)
