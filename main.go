@@ -100,5 +100,5 @@ func buildVersion() string {
 			return "commit " + s.Value[:min(12, len(s.Value))]
 		}
 	}
-	return "development"
+	return "unreleased"
 }
