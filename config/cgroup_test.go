@@ -46,7 +46,7 @@ func TestReadLimits(t *testing.T) {
 		"proc/self/mountinfo": `33 31 0:28 / /sys/fs/c\040group rw shared:9 master:1 - cgroup2 cgroup2 rw`,
 	}
 	hybrid := files{ // memory in version 1, cpu in version 2
-		"proc/self/cgroup": "4:memory:/box\n0::/box",
+		"proc/self/cgroup": "0::/box\n4:memory:/box",
 		"proc/self/mountinfo": "32 31 0:29 / /sys/fs/cgroup/memory rw - cgroup cgroup rw,memory\n" +
 			"33 31 0:28 / /sys/fs/cgroup/unified rw - cgroup2 cgroup2 rw",
 	}
@@ -61,6 +61,7 @@ func TestReadLimits(t *testing.T) {
 		"version 2, nonsense":    {v2(files{"cpu.max": "x y", "memory.max": "-5"}), limits{}},
 		"version 2, zero":        {v2(files{"cpu.max": "0 100000", "memory.max": "0"}), limits{}},
 		"version 2, zero period": {v2(files{"cpu.max": "100000 0"}), limits{}},
+		"version 2, no period":   {v2(files{"cpu.max": "100000 -1"}), limits{}},
 		"version 2, cut short":   {v2(files{"cpu.max": "100000"}), limits{}},
 		"version 1": {v1(files{
 			"cpu,cpuacct/cpu.cfs_quota_us": "50000", "cpu,cpuacct/cpu.cfs_period_us": "100000",
@@ -87,7 +88,7 @@ func TestReadLimits(t *testing.T) {
 		"moved out of its namespace": {tree("sys/fs/cgroup", files{
 			"proc/self/cgroup":    "0::/../other",
 			"proc/self/mountinfo": "33 31 0:28 / /sys/fs/cgroup rw - cgroup2 cgroup2 rw",
-			"memory.max":          "1000000",
+			"memory.max":          "1000000", "sys/fs/other/memory.max": "1000000",
 		}), limits{}},
 		"mount of another group": {tree("sys/fs/cgroup", files{
 			"proc/self/cgroup":    "0::/boxes",

@@ -439,6 +439,7 @@ func TestContradictions(t *testing.T) {
 	for _, environ := range [][]string{
 		inProduction("NODE_ENV=production"),
 		{"DATABASE_URL=postgres://u:x@db/notes", "DATABASE_PASSWORD=x"},
+		{"DATABASE_URL=postgres://u:changeme@db/notes"}, // for development it will do
 	} {
 		if _, err := load(environ, fourCores(t)); err != nil {
 			t.Errorf("Load(%q) = %v, want no mistake", environ, err)
@@ -543,6 +544,10 @@ func TestSecretFiles(t *testing.T) {
 		t.Errorf("setting %v, want %v", got, want)
 	}
 
+	longest := []string{"ADMIN_TOKEN_FILE=" + file("longest", strings.Repeat("x", 64<<10))}
+	if _, err := load(longest, m); err != nil {
+		t.Errorf("Load(%q) = %v", longest, err)
+	}
 	for text, want := range map[string]string{
 		file("empty", "\n"):                         "empty",
 		file("long", strings.Repeat("x", 64<<10+1)): "longer than 65536 bytes",
@@ -564,7 +569,7 @@ func TestMisspeltNames(t *testing.T) {
 	m := fourCores(t)
 	c, err := load([]string{
 		"MAX_WORKER=2", "KUBERNETES_SERVICE_HOST=10.0.0.1", "SESSION_SECRETS_FILE=x", "DATABASE_URI=y", // near a setting
-		"HOME=/root", "HOSTS=z", "PORT=80", "PATH=/bin", // not near, or too short to tell
+		"HOME=/root", "HOSTS=z", "PORT=80", "LOG_LEVELING=x", "PATH=/bin", // not near, or too short to tell
 		"POSTGRES_PASSWORD=p", "LOG_LEVEL=info", "ADMIN_TOKEN_FILE=", // known
 	}, m)
 	want := []string{

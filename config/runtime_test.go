@@ -92,6 +92,8 @@ func TestRuntime(t *testing.T) {
 		"limits that differ": {environ: []string{"MAX_OLD_SPACE_SIZE=512", "GOMEMLIMIT=1GiB"},
 			want:     Runtime{8, 0, 8, 4, 34, 8, 0, 1024 * mib, 0},
 			warnings: []string{"MAX_OLD_SPACE_SIZE=512 has no effect: GOMEMLIMIT=1024MiB wins"}},
+		"limit just the container's": {cgroup: files{"memory.max": "536870912"}, environ: []string{"GOMEMLIMIT=512MiB"},
+			want: Runtime{8, 0, 8, 4, 34, 6, 0, 512 * mib, 512 * mib}},
 		"limit above the container's": {cgroup: files{"memory.max": "536870912"}, environ: []string{"MAX_OLD_SPACE_SIZE=513"},
 			want:     Runtime{8, 0, 8, 4, 34, 6, 0, 513 * mib, 512 * mib},
 			warnings: []string{"the memory limit of 513MiB is above the 512MiB that the container has"}},
