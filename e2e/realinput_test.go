@@ -1,0 +1,241 @@
+package e2e
+
+import (
+	"bytes"
+	"compress/gzip"
+	"fmt"
+	"io"
+	"io/fs"
+	"math/rand/v2"
+	"net/http"
+	"net/url"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+	"unicode/utf8"
+
+	"notesd/store/storetest"
+)
+
+const (
+	people      = 20
+	connections = 64
+	leastFiles  = 5000
+	mostFiles   = 5500
+	mostBytes   = 1 << 20 // of a file
+	titleLength = 255     // characters
+)
+
+// The main job on real input: thousands of text files become notes of twenty
+// people, the process is killed halfway and started again, and at the end
+// every acknowledged note is there, once, byte for byte.
+func TestRealInput(t *testing.T) {
+	files := textFiles(t)
+	t.Logf("%d files", len(files))
+	t.Run("SQLite", func(t *testing.T) {
+		storeFiles(t, newProcess(t), files)
+	})
+	t.Run("PostgreSQL and Redis", func(t *testing.T) {
+		storeFiles(t, newProcess(t, "DATABASE_URL="+storetest.Postgres(t), "REDIS_URL="+storetest.Redis(t), secret), files)
+	})
+}
+
+// textFile is a file as a note.
+type textFile struct {
+	note
+	owner int
+}
+
+func storeFiles(t *testing.T, p *process, files []textFile) {
+	p.start()
+	p.awaitReady()
+	owners := make([]*client, people)
+	for i := range owners {
+		owners[i] = p.member(fmt.Sprintf("person%d@example.com", i))
+	}
+	began := time.Now()
+	ids := sendFiles(t, p, owners, files)
+	t.Logf("stored in %v", time.Since(began).Round(time.Millisecond))
+	if t.Failed() {
+		return
+	}
+	var readers sync.WaitGroup
+	for i, owner := range owners {
+		readers.Go(func() { compareFiles(t, owner, i, files, ids) })
+	}
+	readers.Wait()
+	t.Logf("read back after %v", time.Since(began).Round(time.Millisecond))
+	p.stop()
+}
+
+// sendFiles stores all files over 64 connections, with a kill halfway, and
+// returns the ids of their notes.
+func sendFiles(t *testing.T, p *process, owners []*client, files []textFile) []string {
+	ids := make([]string, len(files))
+	var next, stored, retries atomic.Int64
+	half := make(chan struct{})
+	var senders sync.WaitGroup
+	for range connections {
+		senders.Go(func() {
+			for !t.Failed() {
+				i := int(next.Add(1)) - 1
+				if i >= len(files) {
+					return
+				}
+				f := files[i]
+				ids[i] = keepSending(t, owners[f.owner], f.note, fmt.Sprintf("file-%d", i), &retries)
+				if stored.Add(1) == int64(len(files)/2) {
+					close(half)
+				}
+			}
+		})
+	}
+	<-half
+	before := retries.Load()
+	p.kill()
+	p.start()
+	senders.Wait()
+	if retries.Load() == before {
+		t.Error("the kill disturbed nobody: nothing was proved")
+	}
+	t.Logf("%d tries had no answer or were told to try again", retries.Load())
+	return ids
+}
+
+// keepSending sends a note until it is acknowledged, under one key, so that an
+// answer that was lost on the way makes no second note.
+func keepSending(t *testing.T, owner *client, n note, key string, retries *atomic.Int64) (id string) {
+	for deadline := time.Now().Add(patience); time.Now().Before(deadline); {
+		r, err := owner.try(http.MethodPost, "/api/notes", n, "Idempotency-Key", key)
+		switch {
+		case err == nil && r.status == http.StatusCreated:
+			return r.note().ID
+		case err == nil && r.status != http.StatusServiceUnavailable:
+			t.Errorf("create %s = %d %.300s, want 201 or 503", n.Title, r.status, r.text)
+			return ""
+		}
+		retries.Add(1)
+		time.Sleep(20*time.Millisecond + rand.N(30*time.Millisecond))
+	}
+	t.Errorf("%s: not acknowledged within %v", n.Title, patience)
+	return ""
+}
+
+// compareFiles reads a person's notes, by the list and one by one, and
+// compares them with the files they were made of.
+func compareFiles(t *testing.T, owner *client, person int, files []textFile, ids []string) {
+	all, err := owner.try(http.MethodGet, "/api/notes", nil)
+	if err != nil || all.status != http.StatusOK {
+		t.Errorf("list of person %d = %d %.300s, %v", person, all.status, all.text, err)
+		return
+	}
+	listed := map[string]note{}
+	notes := all.notes()
+	for _, n := range notes {
+		listed[n.ID] = n
+	}
+	want := 0
+	for i, f := range files {
+		if f.owner != person {
+			continue
+		}
+		want++
+		got, err := owner.try(http.MethodGet, "/api/notes/"+url.PathEscape(ids[i]), nil)
+		if err != nil || got.status != http.StatusOK {
+			t.Errorf("%s = %d %.300s, %v", f.Title, got.status, got.text, err)
+			return
+		}
+		for _, n := range []note{listed[ids[i]], got.note()} {
+			if n.Title != f.Title || n.Content != f.Content || !slices.Equal(n.Tags, f.Tags) {
+				t.Errorf("%s: %d bytes read back as %q of %d bytes, tags %v", f.Title, len(f.Content), n.Title, len(n.Content), n.Tags)
+			}
+		}
+	}
+	if len(notes) != want || len(listed) != want {
+		t.Errorf("person %d has %d notes, %d different, want %d", person, len(notes), len(listed), want)
+	}
+}
+
+// textFiles collects real text files of this machine.
+func textFiles(t *testing.T) (files []textFile) {
+	t.Helper()
+	goroot, err := exec.Command("go", "env", "GOROOT").Output()
+	if err != nil {
+		t.Fatal(err)
+	}
+	root := strings.TrimSpace(string(goroot))
+	for _, place := range []struct {
+		dir  string
+		tags []string
+		most int // so that the small ones are not crowded out
+	}{
+		{"/usr/share/common-licenses", []string{"licence"}, 100},
+		{"/usr/share/doc", []string{"doc", "Debian"}, 1000},
+		{"/usr/share/man", []string{"man page"}, 1000},
+		{filepath.Join(root, "doc"), []string{"doc", "Go"}, 100},
+		{filepath.Join(root, "src"), []string{"source", "Go"}, mostFiles},
+	} {
+		found := filesUnder(place.dir, min(place.most, mostFiles-len(files)))
+		for i := range found {
+			found[i].Tags = place.tags
+		}
+		files = append(files, found...)
+	}
+	if len(files) < leastFiles {
+		t.Fatalf("this machine has %d text files where they are looked for, want %d at least", len(files), leastFiles)
+	}
+	for i := range files {
+		files[i].owner = i % people
+	}
+	rand.Shuffle(len(files), func(i, j int) { files[i], files[j] = files[j], files[i] })
+	return files
+}
+
+// filesUnder reads at most so many text files of a directory, which may not be there.
+func filesUnder(dir string, most int) (files []textFile) {
+	_ = filepath.WalkDir(dir, func(path string, d fs.DirEntry, err error) error {
+		if err != nil || d.IsDir() {
+			return nil // not readable: others are
+		}
+		if len(files) == most {
+			return filepath.SkipAll
+		}
+		if content, ok := readText(path); ok {
+			title := []rune(path)
+			files = append(files, textFile{note: note{Title: string(title[max(0, len(title)-titleLength):]), Content: content}})
+		}
+		return nil
+	})
+	return files
+}
+
+// readText reads a regular file, or what a link leads to, unpacked. ok is
+// false if that is not text that a note can hold.
+func readText(path string) (text string, ok bool) {
+	info, err := os.Stat(path)
+	if err != nil || !info.Mode().IsRegular() || info.Size() > mostBytes {
+		return "", false
+	}
+	content, err := os.ReadFile(path)
+	if err == nil && strings.HasSuffix(path, ".gz") {
+		content, err = unpack(content)
+	}
+	if err != nil || len(content) > mostBytes || !utf8.Valid(content) || bytes.IndexByte(content, 0) >= 0 {
+		return "", false
+	}
+	return string(content), true
+}
+
+func unpack(packed []byte) ([]byte, error) {
+	r, err := gzip.NewReader(bytes.NewReader(packed))
+	if err != nil {
+		return nil, err
+	}
+	return io.ReadAll(io.LimitReader(r, mostBytes+1))
+}
