@@ -75,7 +75,9 @@ func newModel(t *testing.T, s *store.Store) *model {
 
 // Words whose folded forms meet, or that mean something to SQL or JSON.
 var (
-	words = rapid.SampledFrom([]string{"a", "A", "ä", "Ä", "A\u0308", "z", "ß", "SS", "%", "_", `\`, `"`, "日本", "🎉", " "})
+	words = rapid.SampledFrom([]string{
+		"a", "A", "ä", "Ä", "A\u0308", "z", "ß", "SS", "%", "_", `\`, `"`, "日本", "🎉", " ",
+	})
 	text  = rapid.Map(rapid.SliceOfN(words, 0, 4), func(words []string) string { return strings.Join(words, "") })
 	title = rapid.Map(rapid.SliceOfN(words, 1, 3), func(words []string) string { return strings.Join(words, "") })
 	tags  = rapid.Map(rapid.SliceOfN(rapid.SampledFrom([]string{"x", "X", "y", "a,b", "ä", "'"}), 0, 3),

@@ -57,7 +57,16 @@ type NewNote struct {
 // ErrQuota; ErrOwnerGone: there is no such owner any more.
 func (s *Store) CreateNote(ctx context.Context, owner string, in NewNote) (Note, error) {
 	row := newRow(owner, in, s.now())
-	folded := Fold(in.Content)
+	in.BodyHash = append([]byte{}, in.BodyHash...) // nil would be NULL
+	if s.postgres {
+		err := s.writeOne(ctx, func(db *gorm.DB) error { return insertAtOnce(db, &row, in) })
+		switch {
+		case err == nil:
+			return row.note(), nil
+		case !errors.Is(err, ErrNotFound) && !errors.Is(err, ErrDuplicate):
+			return Note{}, fmt.Errorf("create note: %w", err)
+		} // else something is in the way, and the long way tells what
+	}
 	err := s.write(ctx, func(tx *gorm.DB) error {
 		counters, err := count(tx, owner, 1, row.Bytes)
 		if err != nil {
@@ -70,7 +79,7 @@ func (s *Store) CreateNote(ctx context.Context, owner string, in NewNote) (Note,
 			return err
 		}
 		row.ChangeSeq = counters.ChangeSeq
-		return insertNote(tx, &row, folded)
+		return insertNote(tx, &row)
 	})
 	switch {
 	case errors.Is(err, errKeyTaken):
@@ -93,7 +102,7 @@ func claimKey(tx *gorm.DB, row noteRow, in NewNote) error {
 		ON CONFLICT (user_id, key) DO UPDATE
 		SET body_hash = excluded.body_hash, note_id = excluded.note_id, created_at = excluded.created_at
 		WHERE idempotency_keys.created_at <= ?`,
-		row.UserID, in.IdempotencyKey, append([]byte{}, in.BodyHash...), row.ID, row.CreatedAt, // never NULL
+		row.UserID, in.IdempotencyKey, in.BodyHash, row.ID, row.CreatedAt,
 		row.CreatedAt-keepIdempotencyKeys.Milliseconds())
 	if claim.Error == nil && claim.RowsAffected == 0 {
 		return errKeyTaken
@@ -159,12 +168,14 @@ func (s *Store) PatchNote(ctx context.Context, owner, id string, p Patch) (Note,
 		if err != nil {
 			return err
 		}
-		if row = old; len(p.IfRevision) > 0 && !slices.Contains(p.IfRevision, old.Revision) {
+		row = old
+		if len(p.IfRevision) > 0 && !slices.Contains(p.IfRevision, old.Revision) {
 			return ErrChanged
 		}
 		when := max(s.now(), old.UpdatedAt+1)
 		p.apply(&row, when)
-		return updateNote(tx, old, &row, when, folded)
+		row.ContentFolded = folded
+		return updateNote(tx, old, &row, when)
 	})
 	switch {
 	case errors.Is(err, ErrChanged):
@@ -244,244 +255,4 @@ func (s *Store) deleteNote(ctx context.Context, owner, id, condition string) err
 		return fmt.Errorf("delete note %s: %w", id, err)
 	}
 	return nil
-}
-
-// noteRow is a note as its table holds it.
-type noteRow struct {
-	Key         int64 `gorm:"primaryKey"`
-	ID          string
-	UserID      string
-	IsPinned    bool
-	IsFavorite  bool
-	IsArchived  bool
-	IsMarkdown  bool
-	IsTrashed   bool
-	TrashedAt   *int64
-	CreatedAt   int64 `gorm:"autoCreateTime:false"`
-	UpdatedAt   int64 `gorm:"autoUpdateTime:false"`
-	Revision    int64
-	ChangeSeq   int64
-	Bytes       int64
-	Color       *string
-	Title       string
-	TitleFolded string
-	Content     string
-	Tags        []string `gorm:"->;serializer:json"` // of note_tags, as noteColumns reads them
-}
-
-func (noteRow) TableName() string { return "notes" }
-
-// noteColumns is what a noteRow is read from: everything but what is folded,
-// and the tags, which makes a note one query.
-func (s *Store) noteColumns() string {
-	tags := "json_group_array(tag ORDER BY position)"
-	if s.postgres {
-		tags = "json_agg(tag ORDER BY position)"
-	}
-	return `key, id, user_id, is_pinned, is_favorite, is_archived, is_markdown, is_trashed, trashed_at,
-		created_at, updated_at, revision, change_seq, bytes, color, title, content,
-		(SELECT ` + tags + ` FROM note_tags WHERE note_key = notes.key) AS tags`
-}
-
-// takeNote reads owner's note.
-func (s *Store) takeNote(db *gorm.DB, owner, id string) (noteRow, error) {
-	var row noteRow
-	err := db.Raw(`SELECT `+s.noteColumns()+` FROM notes WHERE id = ? AND user_id = ?`, id, owner).Take(&row).Error
-	return row, err
-}
-
-// newRow is the row of a note that is made now. Its change number and key are
-// yet to come.
-func newRow(owner string, in NewNote, now int64) noteRow {
-	row := noteRow{
-		ID:          newID(),
-		UserID:      owner,
-		IsPinned:    in.Pinned,
-		IsFavorite:  in.Favorite,
-		IsArchived:  in.Archived,
-		IsMarkdown:  in.Markdown,
-		CreatedAt:   now,
-		UpdatedAt:   now,
-		Revision:    1,
-		Color:       in.Color,
-		Title:       in.Title,
-		TitleFolded: Fold(in.Title),
-		Content:     in.Content,
-		Tags:        in.Tags,
-	}
-	row.Bytes = row.size()
-	return row
-}
-
-// insertNote stores a new note and fills in its key.
-func insertNote(tx *gorm.DB, row *noteRow, contentFolded string) error {
-	if err := tx.Create(row).Error; err != nil {
-		return err
-	}
-	err := tx.Exec(`INSERT INTO note_search (note_key, content_folded) VALUES (?, ?)`, row.Key, contentFolded).Error
-	if err != nil {
-		return err
-	}
-	return insertTags(tx, row)
-}
-
-// noteTag is one tag of a note.
-type noteTag struct {
-	NoteKey  int64
-	Position int
-	Tag      string
-}
-
-func insertTags(tx *gorm.DB, row *noteRow) error {
-	if len(row.Tags) == 0 {
-		return nil
-	}
-	tags := make([]noteTag, len(row.Tags))
-	for i, tag := range row.Tags {
-		tags[i] = noteTag{row.Key, i, tag}
-	}
-	return tx.Create(&tags).Error
-}
-
-// apply sets what p asks for, dated when if it needs a date.
-func (p Patch) apply(row *noteRow, when int64) {
-	assign(&row.Title, p.Title)
-	assign(&row.Content, p.Content)
-	assign(&row.IsPinned, p.Pinned)
-	assign(&row.IsFavorite, p.Favorite)
-	assign(&row.IsArchived, p.Archived)
-	assign(&row.IsMarkdown, p.Markdown)
-	if p.Tags != nil {
-		row.Tags = *p.Tags
-	}
-	if p.SetColor {
-		row.Color = p.Color
-	}
-	if p.Trashed != nil && *p.Trashed != row.IsTrashed {
-		row.IsTrashed, row.TrashedAt = *p.Trashed, nil
-		if row.IsTrashed {
-			row.TrashedAt = &when
-		}
-	}
-}
-
-func assign[T any](field, value *T) {
-	if value != nil {
-		*field = *value
-	}
-}
-
-// updateNote stores row, an altered copy of old, as the owner's next change. If
-// nothing differs it does nothing. The caller holds the owner's counters.
-func updateNote(tx *gorm.DB, old noteRow, row *noteRow, when int64, contentFolded string) error {
-	columns := row.differences(old)
-	retagged := !slices.Equal(row.Tags, old.Tags)
-	if len(columns) == 0 && !retagged {
-		return nil
-	}
-	row.Bytes = row.size()
-	counters, err := count(tx, row.UserID, 0, row.Bytes-old.Bytes)
-	if err != nil {
-		return err
-	}
-	if err := counters.checkQuota(0, row.Bytes-old.Bytes); err != nil {
-		return err
-	}
-	row.Revision, row.UpdatedAt, row.ChangeSeq = old.Revision+1, when, counters.ChangeSeq
-	columns["revision"], columns["updated_at"], columns["change_seq"] = row.Revision, row.UpdatedAt, row.ChangeSeq
-	columns["bytes"] = row.Bytes
-	if err := tx.Model(row).UpdateColumns(columns).Error; err != nil {
-		return err
-	}
-	if row.Content != old.Content {
-		if err := updateSearch(tx, row.Key, contentFolded); err != nil {
-			return err
-		}
-	}
-	if retagged {
-		return replaceTags(tx, row)
-	}
-	return nil
-}
-
-func updateSearch(tx *gorm.DB, key int64, contentFolded string) error {
-	return tx.Exec(`UPDATE note_search SET content_folded = ? WHERE note_key = ?`, contentFolded, key).Error
-}
-
-func replaceTags(tx *gorm.DB, row *noteRow) error {
-	if err := tx.Exec(`DELETE FROM note_tags WHERE note_key = ?`, row.Key).Error; err != nil {
-		return err
-	}
-	return insertTags(tx, row)
-}
-
-// differences returns the columns of what people can change, where row's
-// values are not old's.
-func (row *noteRow) differences(old noteRow) map[string]any {
-	columns := map[string]any{}
-	if row.Title != old.Title {
-		columns["title"], columns["title_folded"] = row.Title, Fold(row.Title)
-	}
-	if row.Content != old.Content {
-		columns["content"] = row.Content
-	}
-	if !equal(row.Color, old.Color) {
-		columns["color"] = row.Color
-	}
-	if row.IsTrashed != old.IsTrashed {
-		columns["is_trashed"], columns["trashed_at"] = row.IsTrashed, row.TrashedAt
-	}
-	for column, flag := range map[string][2]bool{
-		"is_pinned":   {row.IsPinned, old.IsPinned},
-		"is_favorite": {row.IsFavorite, old.IsFavorite},
-		"is_archived": {row.IsArchived, old.IsArchived},
-		"is_markdown": {row.IsMarkdown, old.IsMarkdown},
-	} {
-		if flag[0] != flag[1] {
-			columns[column] = flag[0]
-		}
-	}
-	return columns
-}
-
-// equal reports whether a and b are both nil or hold the same.
-func equal(a, b *string) bool {
-	return a == b || a != nil && b != nil && *a == *b
-}
-
-// size is what a note counts for in its owner's bytes.
-func (row *noteRow) size() int64 {
-	size := len(row.Title) + len(row.Content)
-	for _, tag := range row.Tags {
-		size += len(tag)
-	}
-	return int64(size)
-}
-
-func (row *noteRow) note() Note {
-	note := Note{
-		Key:       row.Key,
-		ID:        row.ID,
-		UserID:    row.UserID,
-		Title:     row.Title,
-		Content:   row.Content,
-		Tags:      slices.Clone(row.Tags),
-		Color:     row.Color,
-		Pinned:    row.IsPinned,
-		Favorite:  row.IsFavorite,
-		Archived:  row.IsArchived,
-		Markdown:  row.IsMarkdown,
-		Trashed:   row.IsTrashed,
-		CreatedAt: fromMillis(row.CreatedAt),
-		UpdatedAt: fromMillis(row.UpdatedAt),
-		Revision:  row.Revision,
-		ChangeSeq: row.ChangeSeq,
-	}
-	if note.Tags == nil {
-		note.Tags = []string{}
-	}
-	if row.TrashedAt != nil {
-		note.TrashedAt = new(fromMillis(*row.TrashedAt))
-	}
-	return note
 }

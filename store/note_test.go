@@ -60,11 +60,12 @@ func TestStrangersNote(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
+		ctx := t.Context()
 		for _, id := range []string{note.ID, "none", "", "'; DROP TABLE notes; --"} {
 			for name, call := range map[string]func(owner string) error{
 				"Note":              func(o string) error { _, err := s.Note(t.Context(), o, id); return err },
-				"PatchNote":         func(o string) error { _, err := s.PatchNote(t.Context(), o, id, store.Patch{}); return err },
-				"FlipNote":          func(o string) error { _, err := s.FlipNote(t.Context(), o, id, store.FlagPinned); return err },
+				"PatchNote":         func(o string) error { _, err := s.PatchNote(ctx, o, id, store.Patch{}); return err },
+				"FlipNote":          func(o string) error { _, err := s.FlipNote(ctx, o, id, store.FlagPinned); return err },
 				"TrashNote":         func(o string) error { _, err := s.TrashNote(t.Context(), o, id); return err },
 				"RestoreNote":       func(o string) error { _, err := s.RestoreNote(t.Context(), o, id); return err },
 				"DeleteNote":        func(o string) error { return s.DeleteNote(t.Context(), o, id) },
@@ -158,35 +159,33 @@ func TestBytes(t *testing.T) {
 // TestLargeNote: ten megabytes are a note like others.
 func TestLargeNote(t *testing.T) {
 	const size = 10 << 20
+	line := "Schöne Grüße aus 日本 🎉, and a stretch of ASCII that is longer than the rest of the line\n"
 	storetest.Each(t, func(t *testing.T, s *store.Store) {
 		owner := newOwner(t, s)
-		for _, line := range []string{"The quick brown fox.\n", "Schöne Grüße aus 日本 🎉\n"} {
-			content := strings.Repeat(line, size/len(line)) + "NEEDLE"
-			note := newNote(t, s, owner, store.NewNote{Title: "large", Content: content})
-			got, err := s.Note(t.Context(), owner, note.ID)
-			expect(t, "Note", got, err, note, nil)
-			if got.Content != content {
-				t.Error("the content differs")
-			}
-			flipped, err := s.FlipNote(t.Context(), owner, note.ID, store.FlagPinned)
-			if err != nil || flipped.Content != content {
-				t.Errorf("FlipNote() = %v, and the content is the same: %t", err, flipped.Content == content)
-			}
-			content = "begins anew\n" + content
-			patched, err := s.PatchNote(t.Context(), owner, note.ID, store.Patch{Content: &content})
-			if err != nil || patched.Content != content {
-				t.Errorf("PatchNote() = %v, and the content is the new one: %t", err, patched.Content == content)
-			}
-			refs, err := s.NoteRefs(t.Context(), owner, store.ListQuery{Search: "needle"})
-			if err != nil || len(refs) != 1 || refs[0].Bytes != int64(len("large")+len(content)) {
-				t.Errorf("NoteRefs() = %v, %v, want the note of %d bytes", refs, err, len("large")+len(content))
-			}
-			if err := s.DeleteNote(t.Context(), owner, note.ID); err != nil {
-				t.Error(err)
-			}
+		content := strings.Repeat(line, size/len(line)) + "NEEDLE"
+		note := newNote(t, s, owner, store.NewNote{Title: "large", Content: content})
+		got, err := s.Note(t.Context(), owner, note.ID)
+		if err != nil || got.Content != content {
+			t.Errorf("Note() = %v, and the content is the same: %t", err, got.Content == content)
+		}
+		flipped, err := s.FlipNote(t.Context(), owner, note.ID, store.FlagPinned)
+		if err != nil || flipped.Content != content {
+			t.Errorf("FlipNote() = %v, and the content is the same: %t", err, flipped.Content == content)
+		}
+		content = "begins anew\n" + content
+		patched, err := s.PatchNote(t.Context(), owner, note.ID, store.Patch{Content: &content})
+		if err != nil || patched.Content != content {
+			t.Errorf("PatchNote() = %v, and the content is the new one: %t", err, patched.Content == content)
+		}
+		refs, err := s.NoteRefs(t.Context(), owner, store.ListQuery{Search: "needle"})
+		if err != nil || len(refs) != 1 || refs[0].Bytes != int64(len("large")+len(content)) {
+			t.Errorf("NoteRefs() = %v, %v, want the note of %d bytes", refs, err, len("large")+len(content))
+		}
+		if err := s.DeleteNote(t.Context(), owner, note.ID); err != nil {
+			t.Error(err)
 		}
 		counters, err := s.Counters(t.Context(), owner)
-		if want := (store.Counters{ChangeSeq: 8}); counters != want || err != nil {
+		if want := (store.Counters{ChangeSeq: 4}); counters != want || err != nil {
 			t.Errorf("Counters() = %+v, %v, want %+v", counters, err, want)
 		}
 	})
@@ -613,8 +612,8 @@ func TestCancelled(t *testing.T) {
 	})
 }
 
-// TestStatements holds how many statements a call costs, beside the BEGIN and
-// COMMIT of those that write.
+// TestStatements holds how many statements a call costs. Those of a write are
+// between BEGIN and COMMIT if they are more than one.
 func TestStatements(t *testing.T) {
 	storetest.Each(t, func(t *testing.T, s *store.Store) {
 		owner := newOwner(t, s)
@@ -623,20 +622,30 @@ func TestStatements(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
+		byEngine := func(sqlite, postgres int) int {
+			if s.Engine() == "SQLite" {
+				return sqlite
+			}
+			return postgres
+		}
 		tape := store.Record(s)
 		for _, test := range []struct {
 			name string
 			want int
 			call func() (store.Note, error)
 		}{
-			{"create", 3, func() (store.Note, error) { return s.CreateNote(t.Context(), owner, store.NewNote{Title: "t"}) }},
-			{"create with tags and key", 5, func() (store.Note, error) {
+			{"create", byEngine(3, 1), func() (store.Note, error) {
+				return s.CreateNote(t.Context(), owner, store.NewNote{Title: "t"})
+			}},
+			{"create with tags and key", byEngine(5, 1), func() (store.Note, error) {
 				in := store.NewNote{Title: "t", Tags: []string{"x", "y"}, IdempotencyKey: "k", BodyHash: []byte{1}}
 				return s.CreateNote(t.Context(), owner, in)
 			}},
 			{"get", 1, func() (store.Note, error) { return s.Note(t.Context(), owner, note.ID) }},
 			{"flip", 2, func() (store.Note, error) { return s.FlipNote(t.Context(), owner, note.ID, store.FlagPinned) }},
-			{"patch of nothing", 2, func() (store.Note, error) { return s.PatchNote(t.Context(), owner, note.ID, store.Patch{}) }},
+			{"patch of nothing", 2, func() (store.Note, error) {
+				return s.PatchNote(t.Context(), owner, note.ID, store.Patch{})
+			}},
 			{"patch of the content", 5, func() (store.Note, error) {
 				return s.PatchNote(t.Context(), owner, note.ID, store.Patch{Content: new("new")})
 			}},

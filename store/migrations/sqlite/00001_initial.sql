@@ -31,7 +31,7 @@ CREATE TABLE user_counters (
 ) STRICT, WITHOUT ROWID;
 
 CREATE TABLE notes (
-	key          INTEGER PRIMARY KEY,
+	key          INTEGER PRIMARY KEY AUTOINCREMENT, -- never that of a note that was deleted
 	id           TEXT NOT NULL UNIQUE,
 	user_id      TEXT NOT NULL REFERENCES users ON DELETE CASCADE,
 	is_pinned    INTEGER NOT NULL CHECK (is_pinned IN (0, 1)),
@@ -53,7 +53,8 @@ CREATE TABLE notes (
 ) STRICT;
 -- The two hold all that a list of keys asks for, so that it does not read the rows, which are long.
 CREATE INDEX notes_list ON notes
-	(user_id, is_archived, is_favorite DESC, is_pinned DESC, updated_at DESC, id DESC, bytes, is_trashed) WHERE NOT is_trashed;
+	(user_id, is_archived, is_favorite DESC, is_pinned DESC, updated_at DESC, id DESC, bytes, is_trashed)
+	WHERE NOT is_trashed;
 CREATE INDEX notes_trash ON notes (user_id, updated_at DESC, id DESC, bytes, is_trashed) WHERE is_trashed;
 CREATE INDEX notes_changes ON notes (user_id, change_seq);
 CREATE INDEX notes_trashed_at ON notes (trashed_at) WHERE is_trashed;
