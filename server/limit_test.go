@@ -1,0 +1,419 @@
+package server
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"maps"
+	"net/http"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/gomodule/redigo/redis"
+	"github.com/google/go-cmp/cmp"
+	"pgregory.net/rapid"
+
+	"notesd/store/storetest"
+)
+
+const testSecret = "a secret of at least thirty-two bytes"
+
+// eachLimiter runs a test in memory and in Redis. Keys need a name of their own.
+func eachLimiter(t *testing.T, test func(t *testing.T, l *limiter)) {
+	t.Run("memory", func(t *testing.T) { test(t, newLimiter(nil, testSecret)) })
+	t.Run("Redis", func(t *testing.T) {
+		l := newLimiter(openRedis(t, storetest.Redis(t)), testSecret)
+		test(t, l)
+		if got := l.fallbacks.Load(); got != 0 {
+			t.Errorf("%d decisions fell back to memory, want 0", got)
+		}
+	})
+}
+
+func take(t *testing.T, l *limiter, key string, limit int, window time.Duration) decision {
+	t.Helper()
+	d, err := l.Take(t.Context(), key, limit, window)
+	if err != nil {
+		t.Fatalf("Take(%q) = %v", key, err)
+	}
+	return d
+}
+
+// A fresh client may use its whole limit at once, then has to wait; another
+// client isn't touched by it.
+func TestLimit(t *testing.T) {
+	eachLimiter(t, func(t *testing.T, l *limiter) {
+		for i := range 5 {
+			if d := take(t, l, "ip:a", 5, time.Hour); !d.Allowed || d.Remaining != 4-i || d.Limit != 5 || d.RetryAfter != 0 {
+				t.Fatalf("request %d: %+v, want allowed, %d remaining", i+1, d, 4-i)
+			}
+		}
+		d := take(t, l, "ip:a", 5, time.Hour)
+		if d.Allowed || d.Remaining != 0 {
+			t.Errorf("request 6: %+v, want refused", d)
+		}
+		if d.RetryAfter <= 11*time.Minute || d.RetryAfter > 12*time.Minute {
+			t.Errorf("request 6: RetryAfter = %v, want a fifth of an hour, less the time since", d.RetryAfter)
+		}
+		if d.Reset <= 59*time.Minute || d.Reset > time.Hour {
+			t.Errorf("request 6: Reset = %v, want an hour, less the time since", d.Reset)
+		}
+		if d := take(t, l, "ip:b", 5, time.Hour); !d.Allowed || d.Remaining != 4 {
+			t.Errorf("another's request: %+v, want allowed, 4 remaining", d)
+		}
+	})
+}
+
+// Requests at the same time get no more than the limit.
+func TestLimitInParallel(t *testing.T) {
+	eachLimiter(t, func(t *testing.T, l *limiter) {
+		var allowed atomic.Int64
+		var wg sync.WaitGroup
+		for range 20 {
+			wg.Go(func() {
+				for range 20 {
+					d, err := l.Take(t.Context(), "user:parallel", 100, time.Hour)
+					if err != nil {
+						t.Error(err)
+					}
+					if d.Allowed {
+						allowed.Add(1)
+					}
+				}
+			})
+		}
+		wg.Wait()
+		if got := allowed.Load(); got != 100 {
+			t.Errorf("%d of 400 requests allowed, want 100", got)
+		}
+	})
+}
+
+// A refused client that comes back when it was told to is let in, one that
+// comes a moment earlier is not, and after Reset it has the whole limit again.
+func TestLimitTellsTheTime(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		l := newLimiter(nil, testSecret)
+		for range 10 {
+			take(t, l, "k", 10, time.Minute)
+		}
+		d := take(t, l, "k", 10, time.Minute)
+		if want := (decision{Limit: 10, Reset: time.Minute, RetryAfter: 6 * time.Second}); d != want {
+			t.Fatalf("Take() beyond the limit = %+v, want %+v", d, want)
+		}
+		time.Sleep(d.RetryAfter - time.Microsecond)
+		if d := take(t, l, "k", 10, time.Minute); d.Allowed || d.RetryAfter != time.Microsecond {
+			t.Errorf("Take() a moment early = %+v, want a refusal for 1µs", d)
+		}
+		time.Sleep(time.Microsecond)
+		d = take(t, l, "k", 10, time.Minute)
+		if !d.Allowed || d.Remaining != 0 {
+			t.Errorf("Take() in time = %+v, want allowed, 0 remaining", d)
+		}
+		time.Sleep(d.Reset)
+		if d := take(t, l, "k", 10, time.Minute); d.Remaining != 9 {
+			t.Errorf("Take() after Reset = %+v, want 9 remaining", d)
+		}
+	})
+}
+
+// Whatever the limit, the window and the moments of the requests: no window
+// sees more than the limit and what it refills, Remaining are allowed at once
+// and not one more, and a request at RetryAfter is allowed.
+func TestPace(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		limit := rapid.IntRange(1, 2000).Draw(t, "limit")
+		window := time.Duration(rapid.Int64Range(1, int64(time.Hour)).Draw(t, "window"))
+		p := paceOf(limit, window)
+		var now, due, began, allowed int64
+		for range rapid.IntRange(1, 100).Draw(t, "requests") {
+			now += rapid.Int64Range(0, 3*p.interval).Draw(t, "pause")
+			after, ok := p.advance(due, now)
+			d := p.decide(ok, after-now)
+			if ok {
+				allowed++
+			} else if _, ok := p.advance(after, now+d.RetryAfter.Microseconds()-1); ok {
+				t.Fatalf("allowed before RetryAfter of %+v", d)
+			} else if _, ok := p.advance(after, now+d.RetryAfter.Microseconds()); !ok {
+				t.Fatalf("refused at RetryAfter of %+v", d)
+			}
+			if most := int64(limit) + (now-began)/p.interval; allowed > most {
+				t.Fatalf("%d allowed after %dµs, want at most %d", allowed, now-began, most)
+			}
+			due = after
+			checkRemaining(t, p, due, now, d)
+		}
+	})
+}
+
+func checkRemaining(t *rapid.T, p pace, due, now int64, d decision) {
+	for i := range d.Remaining {
+		var ok bool
+		if due, ok = p.advance(due, now); !ok {
+			t.Fatalf("%+v, but only %d more were allowed", d, i)
+		}
+	}
+	if _, ok := p.advance(due, now); ok {
+		t.Fatalf("%+v, but one more was allowed", d)
+	}
+}
+
+// A limit that was lowered, or a clock that was set back, costs a client one
+// window, not the time until the old count is paid.
+func TestPaceForgetsWhatIsTooFarAhead(t *testing.T) {
+	p := paceOf(10, time.Minute)
+	after, ok := p.advance(int64(24*time.Hour/time.Microsecond), 0)
+	if d := p.decide(ok, after); ok || d.RetryAfter != 6*time.Second || d.Reset != time.Minute {
+		t.Errorf("a day ahead: %+v, want refused for 6s", d)
+	}
+}
+
+// Keys in Redis tell nothing of addresses and people, and expire.
+func TestLimitKeysInRedis(t *testing.T) {
+	l := newLimiter(openRedis(t, storetest.Redis(t)), testSecret)
+	for _, key := range []string{"ip:203.0.113.77", "user:nobody@example.org"} {
+		take(t, l, key, 10, time.Minute)
+	}
+	var rates int
+	for key, value := range everythingIn(t, l.redis) {
+		for _, secret := range []string{"203.0.113.77", "nobody", "example.org"} {
+			if strings.Contains(key+value, secret) {
+				t.Errorf("Redis holds %q = %q: shows %q", key, value, secret)
+			}
+		}
+		if strings.HasPrefix(key, "notesd:rate:") {
+			rates++
+			if ttl, err := redis.Int64(l.redis.command(t.Context(), "PTTL", key)); err != nil || ttl < 0 || ttl > 3_600_000 {
+				t.Errorf("PTTL %s = %d, %v, want at most the window", key, ttl, err)
+			}
+		}
+	}
+	if rates < 2 {
+		t.Errorf("Redis holds %d counts, want those of this test", rates)
+	}
+}
+
+// everythingIn returns all that Redis holds, each value as text.
+func everythingIn(t *testing.T, r *Redis) map[string]string {
+	t.Helper()
+	all := map[string]string{}
+	keys, err := redis.Strings(r.command(t.Context(), "KEYS", "*"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, key := range keys {
+		kind, err := redis.String(r.command(t.Context(), "TYPE", key))
+		if err != nil {
+			t.Fatal(err)
+		}
+		read := map[string][]any{"string": {"GET", key}, "zset": {"ZRANGE", key, 0, -1}}[kind]
+		if read == nil {
+			continue // gone since
+		}
+		value, err := r.command(t.Context(), read[0].(string), read[1:]...)
+		if err != nil && !errors.Is(err, redis.ErrNil) {
+			t.Fatal(err)
+		}
+		all[key] = fmt.Sprintf("%s", value)
+	}
+	return all
+}
+
+// One decision is one EVALSHA.
+func TestLimitRoundTrips(t *testing.T) {
+	l := newLimiter(openRedis(t, storetest.Redis(t)), testSecret)
+	take(t, l, "ip:round-trips", 1000, time.Minute) // Redis learns the script
+	commandCalls(t, l.redis)
+	for range 10 {
+		take(t, l, "ip:round-trips", 1000, time.Minute)
+	}
+	got := commandCalls(t, l.redis)
+	maps.DeleteFunc(got, func(name, _ string) bool { return name == "time" || name == "get" || name == "set" }) // inside the script
+	if diff := cmp.Diff(map[string]string{"evalsha": "10"}, got); diff != "" {
+		t.Errorf("commands of 10 decisions (-want +got):\n%s", diff)
+	}
+}
+
+// Without Redis each process counts on its own, and says how often it had to.
+func TestLimitWithoutRedis(t *testing.T) {
+	d := newDoorway(t, storetest.Redis(t))
+	l := newLimiter(openRedis(t, d.URL()), testSecret)
+	take(t, l, "ip:away", 3, time.Hour)
+	d.shut()
+	for i := range 3 {
+		if d := take(t, l, "ip:away", 3, time.Hour); !d.Allowed {
+			t.Errorf("request %d without Redis: %+v, want allowed", i+1, d)
+		}
+	}
+	if d := take(t, l, "ip:away", 3, time.Hour); d.Allowed {
+		t.Errorf("request 4 without Redis: %+v, want refused", d)
+	}
+	if got := l.fallbacks.Load(); got != 4 {
+		t.Errorf("%d fallbacks counted, want 4", got)
+	}
+	d.reopen(t)
+	time.Sleep(redisRest)
+	if d := take(t, l, "ip:away", 3, time.Hour); !d.Allowed || d.Remaining != 1 {
+		t.Errorf("with Redis back: %+v, want allowed, 1 remaining, as Redis counts", d)
+	}
+}
+
+func TestLimitOfClientThatLeft(t *testing.T) {
+	r := openRedis(t, storetest.Redis(t))
+	l := newLimiter(r, testSecret)
+	defer occupy(t, r)()
+	gone := errors.New("client gone")
+	ctx, leave := context.WithCancelCause(t.Context())
+	leave(gone)
+	if _, err := l.Take(ctx, "ip:left", 3, time.Hour); !errors.Is(err, gone) {
+		t.Errorf("Take() for a client that left = %v, want %v", err, gone)
+	}
+}
+
+// However many clients come, memory is bounded, and one that has used up its
+// limit isn't forgotten for it.
+func TestBucketsAreBounded(t *testing.T) {
+	l := newLimiter(nil, testSecret)
+	for range 10 {
+		take(t, l, "ip:greedy", 10, time.Hour)
+	}
+	for i := range 2 * bucketShards * bucketsPerShard {
+		take(t, l, fmt.Sprint("ip:", i), 10, time.Hour)
+	}
+	if n := bucketCount(l.memory); n > bucketShards*bucketsPerShard {
+		t.Errorf("%d keys remembered, want at most %d", n, bucketShards*bucketsPerShard)
+	}
+	if d := take(t, l, "ip:greedy", 10, time.Hour); d.Allowed {
+		t.Errorf("the greedy client = %+v, want refused", d)
+	}
+}
+
+// Clients that came once are forgotten as others come.
+func TestBucketsForget(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		l := newLimiter(nil, testSecret)
+		for i := range 10_000 {
+			take(t, l, fmt.Sprint("ip:", i), 10, time.Second)
+		}
+		time.Sleep(time.Second)
+		for i := range 10_000 {
+			take(t, l, fmt.Sprint("ip:later:", i), 10, time.Second)
+		}
+		if n := bucketCount(l.memory); n > 11_000 {
+			t.Errorf("%d keys remembered, want the 10000 that count and few of the others", n)
+		}
+	})
+}
+
+func bucketCount(m *bucketMap) (n int) {
+	for i := range m.shards {
+		n += len(m.shards[i].due)
+	}
+	return n
+}
+
+func TestDecisionHeaders(t *testing.T) {
+	for _, test := range []struct {
+		name string
+		d    decision
+		want http.Header
+	}{
+		{"allowed", decision{Allowed: true, Limit: 1000, Remaining: 999, Reset: 60 * time.Millisecond},
+			http.Header{"Ratelimit-Limit": {"1000"}, "Ratelimit-Remaining": {"999"}, "Ratelimit-Reset": {"1"}}},
+		{"refused", decision{Limit: 10, Reset: time.Minute, RetryAfter: 5001 * time.Millisecond},
+			http.Header{"Ratelimit-Limit": {"10"}, "Ratelimit-Remaining": {"0"}, "Ratelimit-Reset": {"60"}, "Retry-After": {"6"}}},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			got := http.Header{}
+			test.d.writeHeaders(got)
+			if diff := cmp.Diff(test.want, got); diff != "" {
+				t.Errorf("writeHeaders() (-want +got):\n%s", diff)
+			}
+		})
+	}
+}
+
+func TestNetworkOf(t *testing.T) {
+	for _, test := range []struct{ address, want string }{
+		{"203.0.113.7", "203.0.113.7"},
+		{"::ffff:203.0.113.7", "203.0.113.7"},
+		{"2001:db8:1:2:3:4:5:6", "2001:db8:1:2::/64"},
+		{"2001:db8:1:2::", "2001:db8:1:2::/64"},
+		{"2001:db8:1:3::", "2001:db8:1:3::/64"},
+		{"fe80::1%eth0", "fe80::/64"},
+		{"::1", "::/64"},
+		{"", ""},
+		{"@", "@"},
+	} {
+		if got := networkOf(test.address); got != test.want {
+			t.Errorf("networkOf(%q) = %q, want %q", test.address, got, test.want)
+		}
+	}
+}
+
+func TestSeal(t *testing.T) {
+	one := seal([]byte("secret"), "session", "text")
+	for name, other := range map[string]string{
+		"secret":  seal([]byte("secret 2"), "session", "text"),
+		"purpose": seal([]byte("secret"), "rate", "text"),
+		"text":    seal([]byte("secret"), "session", "text 2"),
+		"border":  seal([]byte("secret"), "sessiont", "ext"),
+	} {
+		if other == one {
+			t.Errorf("another %s, the same seal %s", name, one)
+		}
+	}
+	if again := seal([]byte("secret"), "session", "text"); again != one || len(one) != 64 {
+		t.Errorf("seal() = %s and %s, want twice the same 64 hex digits", one, again)
+	}
+}
+
+func BenchmarkLimitMemory(b *testing.B) {
+	const clients = 10_000
+	keys := make([]string, clients)
+	for i := range keys {
+		keys[i] = fmt.Sprintf("user:%036d", i)
+	}
+	l := newLimiter(nil, testSecret)
+	b.Run("known", func(b *testing.B) {
+		b.ReportAllocs()
+		for i := 0; b.Loop(); i++ {
+			l.Take(b.Context(), keys[i%clients], 1000, time.Minute)
+		}
+	})
+	b.Run("parallel", func(b *testing.B) {
+		b.ReportAllocs()
+		b.RunParallel(func(pb *testing.PB) {
+			for i := 0; pb.Next(); i++ {
+				l.Take(b.Context(), keys[i%clients], 1000, time.Minute)
+			}
+		})
+	})
+	b.Run("new", func(b *testing.B) {
+		b.ReportAllocs()
+		for i := 0; b.Loop(); i++ {
+			l.Take(b.Context(), fmt.Sprint("ip:", i), 1000, time.Minute)
+		}
+	})
+}
+
+func BenchmarkLimitRedis(b *testing.B) {
+	r := openRedis(b, storetest.Redis(b))
+	l := newLimiter(r, testSecret)
+	b.Run("take", func(b *testing.B) {
+		b.ReportAllocs()
+		for b.Loop() {
+			l.Take(b.Context(), "user:bench", 1_000_000, time.Minute)
+		}
+	})
+	b.Run("ping", func(b *testing.B) { // what any round trip costs
+		b.ReportAllocs()
+		for b.Loop() {
+			r.Ping(b.Context())
+		}
+	})
+}

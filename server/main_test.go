@@ -1,0 +1,9 @@
+package server
+
+import (
+	"testing"
+
+	"notesd/store/storetest"
+)
+
+func TestMain(m *testing.M) { storetest.Main(m) }

@@ -1,0 +1,207 @@
+package server
+
+import (
+	"fmt"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/alexedwards/argon2id"
+	"golang.org/x/crypto/bcrypt"
+)
+
+func TestPassword(t *testing.T) {
+	for _, password := range []string{"", "пароль\x00", "\xff\xfe not UTF-8", strings.Repeat("long", 256)} {
+		hash, err := hashPassword(password)
+		if err != nil {
+			t.Fatalf("hashPassword(%q) = %v", password, err)
+		}
+		if !strings.HasPrefix(hash, "$argon2id$v=19$m=19456,t=2,p=1$") {
+			t.Errorf("hashPassword(%q) = %q, want argon2id of 19 MiB, 2 passes, 1 lane", password, hash)
+		}
+		if !verifyPassword(hash, password) {
+			t.Errorf("verifyPassword(%q, %q) = false, want true", hash, password)
+		}
+		if wrong := password + "\x00"; verifyPassword(hash, wrong) {
+			t.Errorf("verifyPassword(%q, %q) = true, want false", hash, wrong)
+		}
+		if needsRehash(hash) {
+			t.Errorf("needsRehash(%q) = true, want false", hash)
+		}
+	}
+}
+
+func TestPasswordSalt(t *testing.T) {
+	one, _ := hashPassword("same")
+	two, _ := hashPassword("same")
+	if one == two {
+		t.Errorf("hashPassword() gave %q twice", one)
+	}
+}
+
+// Hashes that the old server made (Node's bcrypt writes $2b$), and those of
+// other libraries, verify and are to be made anew.
+func TestPasswordBcrypt(t *testing.T) {
+	made, err := bcrypt.GenerateFromPassword([]byte("correct horse"), bcrypt.MinCost)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, name := range []string{"$2a$", "$2b$", "$2y$"} {
+		hash := name + string(made[4:])
+		if !verifyPassword(hash, "correct horse") {
+			t.Errorf("verifyPassword(%q) of the right password = false, want true", hash)
+		}
+		if verifyPassword(hash, "correct horsf") {
+			t.Errorf("verifyPassword(%q) of a wrong password = true, want false", hash)
+		}
+		if !needsRehash(hash) {
+			t.Errorf("needsRehash(%q) = false, want true", hash)
+		}
+	}
+	long := strings.Repeat("x", 72)
+	if made, err = bcrypt.GenerateFromPassword([]byte(long), bcrypt.MinCost); err != nil {
+		t.Fatal(err)
+	}
+	if !verifyPassword(string(made), long+" and what Node's bcrypt never read") {
+		t.Error("verifyPassword() of a password beyond 72 bytes = false, want true: bcrypt reads no more")
+	}
+}
+
+// A stored hash can't make the server spend what it doesn't have, nor panic,
+// nor let everyone in.
+func TestPasswordHostileHash(t *testing.T) {
+	good, err := hashPassword("x")
+	if err != nil {
+		t.Fatal(err)
+	}
+	fields := strings.Split(good, "$")
+	salt, key := fields[4], fields[5]
+	argon := func(params, salt, key string) string { return "$argon2id$v=19$" + params + "$" + salt + "$" + key }
+	for name, hash := range map[string]string{
+		"empty":              "",
+		"text":               "x",
+		"dollars":            "$$$$$",
+		"too much memory":    argon("m=65537,t=1,p=1", salt, key),
+		"absurd memory":      argon("m=4294967295,t=1,p=1", salt, key),
+		"too many passes":    argon("m=64,t=11,p=1", salt, key),
+		"no passes":          argon("m=64,t=0,p=1", salt, key),
+		"too many lanes":     argon("m=64,t=1,p=17", salt, key),
+		"no lanes":           argon("m=64,t=1,p=0", salt, key),
+		"negative":           argon("m=-1,t=-1,p=-1", salt, key),
+		"no salt":            argon("m=64,t=1,p=1", "", key),
+		"short salt":         argon("m=64,t=1,p=1", "YWFhYWFhYQ", key),
+		"no key":             argon("m=64,t=1,p=1", salt, ""), // would fit every password
+		"short key":          argon("m=64,t=1,p=1", salt, "YWFhYWFhYWFhYWFhYWFh"),
+		"long key":           argon("m=64,t=1,p=1", salt, strings.Repeat("YWFh", 22)),
+		"no base64":          argon("m=64,t=1,p=1", "!!!!!!!!!!!", key),
+		"another version":    strings.Replace(good, "v=19", "v=16", 1),
+		"another variant":    strings.Replace(good, "argon2id", "argon2i", 1),
+		"bcrypt prefix":      "$2b$",
+		"bcrypt cut":         "$2b$04$abcdefghijklmnopqrstuv",
+		"bcrypt dear":        "$2b$31$" + strings.Repeat("a", 53),
+		"bcrypt dear by one": "$2b$15$" + strings.Repeat("a", 53),
+		"bcrypt long":        "$2b$04$" + strings.Repeat("a", 54),
+		"bcrypt no base64":   "$2b$04$" + strings.Repeat("!", 53),
+		"bcrypt of old":      "$2x$04$" + strings.Repeat("a", 53),
+	} {
+		t.Run(name, func(t *testing.T) {
+			began := time.Now()
+			if verifyPassword(hash, "x") {
+				t.Errorf("verifyPassword(%q) = true, want false", hash)
+			}
+			if params, err := decodeHash(hash); err == nil && bearable(params) {
+				t.Errorf("bearable(%+v) = true, want false", params)
+			}
+			if took := time.Since(began); took > time.Second {
+				t.Errorf("verifyPassword(%q) took %v", hash, took)
+			}
+		})
+	}
+}
+
+// The most that a stored hash may ask for still verifies.
+func TestPasswordOtherParameters(t *testing.T) {
+	for _, params := range []argon2id.Params{
+		{Memory: maxHashMemory, Iterations: 1, Parallelism: maxHashThreads, SaltLength: minHashSalt, KeyLength: maxHashKey},
+		{Memory: 64, Iterations: maxHashTime, Parallelism: 1, SaltLength: 16, KeyLength: minHashKey},
+	} {
+		hash, err := argon2id.CreateHash("x", &params)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if !verifyPassword(hash, "x") || !needsRehash(hash) {
+			t.Errorf("%s: want it to fit its password, and to be made anew", hash)
+		}
+	}
+}
+
+// A sign-in to no account computes a hash with the parameters of all others,
+// and the first one too.
+func TestPasswordOfNobody(t *testing.T) {
+	params, err := decodeHash(nobodysHash())
+	if err != nil || params != passwordParams {
+		t.Fatalf("nobodysHash() = %q, %v, want one with today's parameters", nobodysHash(), err)
+	}
+	somebodys, err := hashPassword("x")
+	if err != nil {
+		t.Fatal(err)
+	}
+	somebody, nobody := time.Hour, time.Hour
+	for range 3 { // the least of a few: what the machine does besides can only add
+		somebody = min(somebody, timed(func() { verifyPassword(somebodys, "wrong") }))
+		nobody = min(nobody, timed(func() { verifyNobody("wrong") }))
+	}
+	if ratio := float64(nobody) / float64(somebody); ratio < 0.5 || ratio > 2 {
+		t.Errorf("nobody's password took %v, somebody's %v: they can be told apart", nobody, somebody)
+	}
+}
+
+func timed(fn func()) time.Duration {
+	began := time.Now()
+	fn()
+	return time.Since(began)
+}
+
+func FuzzVerifyPassword(f *testing.F) {
+	f.Add("$argon2id$v=19$m=64,t=1,p=1$YWFhYWFhYWE$YWFhYWFhYWFhYWFhYWFhYWFh")
+	f.Add("$2b$04$abcdefghijklmnopqrstuuabcdefghijklmnopqrstuvwxyzabcde")
+	f.Fuzz(func(t *testing.T, hash string) {
+		if params, err := decodeHash(hash); err == nil && bearable(params) && params.Memory > 1024 {
+			t.Skip("slow, and nothing new")
+		}
+		if isBcrypt(hash) {
+			if cost, err := bcrypt.Cost([]byte(hash)); err == nil && cost > bcrypt.MinCost {
+				t.Skip("slow, and nothing new")
+			}
+		}
+		one, two := verifyPassword(hash, "one"), verifyPassword(hash, "two")
+		if one && two {
+			t.Errorf("%q fits two passwords", hash)
+		}
+		needsRehash(hash)
+	})
+}
+
+func BenchmarkPassword(b *testing.B) {
+	hash, err := hashPassword("x")
+	if err != nil {
+		b.Fatal(err)
+	}
+	b.Run("argon2id", func(b *testing.B) {
+		b.ReportAllocs()
+		for b.Loop() {
+			verifyPassword(hash, "y")
+		}
+	})
+	for _, cost := range []int{10, 12} { // the old server's
+		made, err := bcrypt.GenerateFromPassword([]byte("x"), cost)
+		if err != nil {
+			b.Fatal(err)
+		}
+		b.Run(fmt.Sprint("bcrypt ", cost), func(b *testing.B) {
+			for b.Loop() {
+				verifyPassword(string(made), "y")
+			}
+		})
+	}
+}
