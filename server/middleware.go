@@ -12,6 +12,7 @@ import (
 	"net/http"
 	"net/netip"
 	"net/url"
+	"slices"
 	"strings"
 	"time"
 
@@ -174,7 +175,8 @@ func (s *Server) securityHeaders(next echo.HandlerFunc) echo.HandlerFunc {
 
 func (s *Server) cors() echo.MiddlewareFunc {
 	return middleware.CORSWithConfig(middleware.CORSConfig{
-		AllowOrigins:     s.cfg.CORSOrigins,
+		// Not AllowOrigins: where that is empty, echo lets everybody in.
+		AllowOriginFunc:  func(origin string) (bool, error) { return slices.Contains(s.cfg.CORSOrigins, origin), nil },
 		AllowMethods:     []string{"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE"},
 		AllowCredentials: true,
 		ExposeHeaders: []string{"ETag", "Link", "Location", "Retry-After", "X-Request-Id",
@@ -240,17 +242,25 @@ func (s *Server) overTLS(r *http.Request) bool {
 func (s *Server) secure(r *http.Request) bool { return s.cfg.Production || s.overTLS(r) }
 
 // isAdmin tells whether an administrator asks: by the bearer token, or, when
-// none is set, from this machine: a loopback peer that names a loopback host
-// (a page in a browser that was led here by DNS would not) and was not
-// forwarded by a proxy.
+// none is set and this is not production, from this machine: a loopback peer
+// that names a loopback host (a page in a browser that was led here by DNS
+// would not) and was not forwarded by a proxy.
 func (s *Server) isAdmin(r *http.Request) bool {
-	if s.cfg.AdminToken != "" {
-		token, ok := strings.CutPrefix(r.Header.Get("Authorization"), "Bearer ")
-		got, want := sha256.Sum256([]byte(token)), sha256.Sum256([]byte(s.cfg.AdminToken))
-		return ok && subtle.ConstantTimeCompare(got[:], want[:]) == 1
+	switch {
+	case s.cfg.AdminToken != "":
+		return bears(r.Header, s.cfg.AdminToken)
+	case s.cfg.Production:
+		return false
 	}
 	peer, err := netip.ParseAddrPort(r.RemoteAddr)
 	return err == nil && peer.Addr().Unmap().IsLoopback() && isLoopbackHost(r.Host) && !forwarded(r.Header)
+}
+
+// bears tells whether h brings token, in a time that says nothing about it.
+func bears(h http.Header, token string) bool {
+	scheme, given, _ := strings.Cut(h.Get("Authorization"), " ")
+	got, want := sha256.Sum256([]byte(given)), sha256.Sum256([]byte(token))
+	return strings.EqualFold(scheme, "Bearer") && subtle.ConstantTimeCompare(got[:], want[:]) == 1
 }
 
 func isLoopbackHost(host string) bool {

@@ -243,7 +243,10 @@ func noteID(x *exchange) (string, error) {
 		}
 		id = plain
 	}
-	if !isText(id) {
+	switch {
+	case id == "": // as in /api/notes//pin
+		return "", errUnknownRoute
+	case !isText(id):
 		return "", store.ErrNotFound
 	}
 	return id, nil
