@@ -3,12 +3,17 @@ package server
 import (
 	"bytes"
 	"context"
+	"crypto/rand"
 	"encoding/json"
 	"io"
 	"log/slog"
+	"maps"
 	"net"
 	"net/http"
 	"net/http/cookiejar"
+	"net/http/httptest"
+	"slices"
+	"strconv"
 	"strings"
 	"sync"
 	"testing"
@@ -36,6 +41,15 @@ type options func(*Config, *Parts)
 // newSite serves db until the test ends. Without a Redis in the options, sessions and limits are in db.
 func newSite(t testing.TB, db *store.Store, edits ...options) *site {
 	t.Helper()
+	s := makeSite(t, db, edits...)
+	s.serve()
+	s.awaitReady()
+	return s
+}
+
+// makeSite makes a site that does not serve yet, for tests that change its server first.
+func makeSite(t testing.TB, db *store.Store, edits ...options) *site {
+	t.Helper()
 	log := &logBuffer{}
 	cfg := Config{Version: "test", RequestTimeout: 10 * time.Second, ShutdownTimeout: 5 * time.Second, BodyLimit: 10 << 20,
 		CORSOrigins: []string{"http://localhost:3000"}, RateLimitMax: 100_000, RateLimitWindow: time.Minute,
@@ -53,40 +67,45 @@ func newSite(t testing.TB, db *store.Store, edits ...options) *site {
 	if err != nil {
 		t.Fatal(err)
 	}
+	return &site{t: t, server: s, pool: parts.Pool, store: db, log: log}
+}
+
+// serve serves until the test ends, or calls stop.
+func (s *site) serve() {
+	s.t.Helper()
 	ln, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
-		t.Fatal(err)
+		s.t.Fatal(err)
 	}
 	ctx, cancel := context.WithCancel(context.Background())
 	done := make(chan error, 1)
-	go func() { done <- s.Serve(ctx, ln.(*net.TCPListener)) }()
-	site := &site{t: t, url: "http://" + ln.Addr().String(), server: s, pool: parts.Pool, store: db, log: log}
-	site.stop = sync.OnceFunc(func() {
+	go func() { done <- s.server.Serve(ctx, ln.(*net.TCPListener)) }()
+	s.url = "http://" + ln.Addr().String()
+	s.stop = sync.OnceFunc(func() {
 		cancel()
 		if err := <-done; err != nil {
-			t.Errorf("Serve() = %v, want nil", err)
+			s.t.Errorf("Serve() = %v, want nil", err)
 		}
 	})
-	t.Cleanup(site.stop)
-	site.awaitReady()
-	return site
+	s.t.Cleanup(s.stop)
 }
 
 func (s *site) awaitReady() {
 	s.t.Helper()
-	for range 200 {
-		if s.visitor().get("/readyz").status == http.StatusOK {
-			return
-		}
-		time.Sleep(10 * time.Millisecond)
-	}
-	s.t.Fatal("not ready after 2 s")
+	probe := s.visitor()
+	eventually(s.t, "readiness", func() bool { return probe.get("/readyz").status == http.StatusOK })
 }
 
 // eachSite runs test on a site for each engine.
 func eachSite(t *testing.T, test func(t *testing.T, s *site), edits ...options) {
 	t.Helper()
 	storetest.Each(t, func(t *testing.T, db *store.Store) { test(t, newSite(t, db, edits...)) })
+}
+
+// onSQLite is a site for tests that don't depend on the engine.
+func onSQLite(t *testing.T, edits ...options) *site {
+	t.Helper()
+	return newSite(t, storetest.Open(t, storetest.SQLite(t)), edits...)
 }
 
 // client is one browser: a cookie jar of its own.
@@ -113,6 +132,36 @@ func (s *site) member(email string) *client {
 	c := s.visitor()
 	c.post("/api/auth/register", map[string]any{"email": email, "password": "correct horse"}).want(http.StatusCreated)
 	return c
+}
+
+// someone is a client that is signed in to a new account. Unlike a member it
+// has no password: hashing one costs more than most tests.
+func (s *site) someone() *client {
+	s.t.Helper()
+	u, err := s.store.CreateUser(s.t.Context(), rand.Text()+"@example.com", "someone", "no hash fits")
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	return s.as(u.ID)
+}
+
+// as is a client that is signed in as userID.
+func (s *site) as(userID string) *client {
+	s.t.Helper()
+	w, r := httptest.NewRecorder(), httptest.NewRequest(http.MethodPost, s.url, nil)
+	if err := s.server.sessions.signIn(s.t.Context(), w, r, arrival{userID: userID}); err != nil {
+		s.t.Fatal(err)
+	}
+	c := s.visitor()
+	c.http.Jar.SetCookies(r.URL, w.Result().Cookies())
+	return c
+}
+
+// in is the same client, whose failures are t's.
+func (c *client) in(t testing.TB) *client {
+	same := *c
+	same.t = t
+	return &same
 }
 
 // reply is what came back.
@@ -213,11 +262,22 @@ func (r reply) fails(status int, text string) reply {
 	return r
 }
 
+// number is a header's whole number.
+func (r reply) number(header string) (int, error) { return strconv.Atoi(r.header.Get(header)) }
+
 func (r reply) decode(v any) {
 	r.t.Helper()
 	if err := json.Unmarshal([]byte(r.text), v); err != nil {
 		r.t.Fatalf("%s: %v in %s", r.call, err, r.text)
 	}
+}
+
+// keys are the names of the answer's members.
+func (r reply) keys() string {
+	r.t.Helper()
+	var members map[string]any
+	r.decode(&members)
+	return strings.Join(slices.Sorted(maps.Keys(members)), ",")
 }
 
 func (r reply) note() noteJSON {
@@ -251,6 +311,43 @@ func (b *logBuffer) Write(p []byte) (int, error) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	return b.text.Write(p)
+}
+
+// lines are the log's lines so far.
+func (b *logBuffer) lines() []map[string]any {
+	var lines []map[string]any
+	for text := range strings.Lines(b.String()) {
+		var line map[string]any
+		if json.Unmarshal([]byte(text), &line) == nil { // the last may be half written
+			lines = append(lines, line)
+		}
+	}
+	return lines
+}
+
+// line is the log line of r's request. It is written when the answer has been sent.
+func (s *site) line(r reply) map[string]any {
+	r.t.Helper()
+	var found map[string]any
+	eventually(r.t, "a log line of "+r.call, func() bool {
+		for _, line := range s.log.lines() {
+			if line["msg"] == "request" && line["request_id"] == r.header.Get("X-Request-Id") {
+				found = line
+			}
+		}
+		return found != nil
+	})
+	return found
+}
+
+// eventually waits until what is there.
+func eventually(t testing.TB, what string, there func() bool) {
+	t.Helper()
+	for limit := time.Now().Add(10 * time.Second); !there(); time.Sleep(5 * time.Millisecond) {
+		if time.Now().After(limit) {
+			t.Fatalf("no %s within 10 s", what)
+		}
+	}
 }
 
 func (b *logBuffer) String() string {
