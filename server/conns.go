@@ -8,6 +8,7 @@ import (
 	"os"
 	"sync"
 	"sync/atomic"
+	"syscall"
 	"time"
 )
 
@@ -76,27 +77,44 @@ func (c *connections) closeFresh() {
 	}
 }
 
-// backlogTime is how long a closing listener goes on accepting.
-const backlogTime = 10 * time.Millisecond
-
-// listener closes in two steps: the kernel has completed connections that
-// nobody has accepted yet, and would reset them.
+// listener closes only when its backlog is empty: the kernel has completed
+// connections there that nobody has accepted yet, and would reset them.
 type listener struct {
 	*net.TCPListener
 	leaving atomic.Bool
 }
 
-// leave lets Accept take what is in the backlog, and closes then.
+// leave has Accept take what is in the backlog, and close then.
 func (l *listener) leave() {
 	l.leaving.Store(true)
-	_ = l.SetDeadline(time.Now().Add(backlogTime))
+	_ = l.SetDeadline(time.Now()) // for the Accept that waits
 }
 
 func (l *listener) Accept() (net.Conn, error) {
 	conn, err := l.TCPListener.Accept()
 	if err != nil && l.leaving.Load() && errors.Is(err, os.ErrDeadlineExceeded) {
+		return l.acceptLast()
+	}
+	return conn, err
+}
+
+// acceptLast accepts a connection of the backlog, or closes the listener when
+// there is none. It asks the kernel itself: Accept's deadline would come first.
+func (l *listener) acceptLast() (net.Conn, error) {
+	raw, err := l.SyscallConn()
+	if err != nil {
+		return nil, err
+	}
+	var fd int
+	controlErr := raw.Control(func(ln uintptr) {
+		_ = syscall.Listen(int(ln), 0) // new clients are put off by the kernel, and refused when they try again
+		fd, _, err = syscall.Accept4(int(ln), syscall.SOCK_NONBLOCK|syscall.SOCK_CLOEXEC)
+	})
+	if err := errors.Join(controlErr, err); err != nil {
 		_ = l.Close()
 		return nil, net.ErrClosed
 	}
-	return conn, err
+	f := os.NewFile(uintptr(fd), "")
+	defer f.Close() // FileConn has one of its own
+	return net.FileConn(f)
 }
