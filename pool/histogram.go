@@ -16,8 +16,8 @@ import (
 // histogram takes 30 KB, whatever it is fed.
 type Histogram struct {
 	sum     atomic.Int64
-	max     atomic.Int64
-	lack    atomic.Int64 // math.MaxInt64 − min: grows, and 0 is "nothing yet", like max
+	max     atomic.Uint64
+	notMin  atomic.Uint64 // ^min: grows like max, and 0 is "nothing yet"
 	buckets [numBuckets]atomic.Uint64
 }
 
@@ -46,13 +46,13 @@ func (h *Histogram) Record(d time.Duration) { h.record(d, 1) }
 func (h *Histogram) record(d time.Duration, n uint64) {
 	v := max(int64(d), 0)
 	h.sum.Add(v * int64(n))
-	raise(&h.max, v)
-	raise(&h.lack, math.MaxInt64-v)
+	raise(&h.max, uint64(v))
+	raise(&h.notMin, ^uint64(v))
 	h.buckets[bucketOf(v)].Add(n)
 }
 
 // raise makes a at least v.
-func raise(a *atomic.Int64, v int64) {
+func raise(a *atomic.Uint64, v uint64) {
 	for old := a.Load(); old < v && !a.CompareAndSwap(old, v); old = a.Load() {
 	}
 }
@@ -61,7 +61,7 @@ func raise(a *atomic.Int64, v int64) {
 func (h *Histogram) Merge(other *Histogram) {
 	h.sum.Add(other.sum.Load())
 	raise(&h.max, other.max.Load())
-	raise(&h.lack, other.lack.Load())
+	raise(&h.notMin, other.notMin.Load())
 	for i := range other.buckets {
 		if n := other.buckets[i].Load(); n > 0 {
 			h.buckets[i].Add(n)
@@ -74,7 +74,7 @@ func (h *Histogram) Merge(other *Histogram) {
 func (h *Histogram) Reset() {
 	h.sum.Store(0)
 	h.max.Store(0)
-	h.lack.Store(0)
+	h.notMin.Store(0)
 	for i := range h.buckets {
 		h.buckets[i].Store(0)
 	}
@@ -94,8 +94,8 @@ func (h *Histogram) Sum() time.Duration { return time.Duration(h.sum.Load()) }
 
 // Min is the shortest, 0 when there is none.
 func (h *Histogram) Min() time.Duration {
-	if lack := h.lack.Load(); lack > 0 {
-		return time.Duration(math.MaxInt64 - lack)
+	if notMin := h.notMin.Load(); notMin > 0 {
+		return time.Duration(^notMin)
 	}
 	return 0
 }

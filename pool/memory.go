@@ -33,8 +33,8 @@ type Memory struct {
 	gcSeconds, cpuSeconds float64 // since the start
 }
 
-// ReadMemory reads what there is to read. It stops nothing and takes some
-// 50 µs, most of it for files of the kernel's.
+// ReadMemory reads what there is to read. It stops nothing and takes a tenth of
+// a millisecond, most of it for files of the kernel's.
 func ReadMemory() Memory { return readMemory(os.DirFS("/")) }
 
 func readMemory(root fs.FS) Memory {

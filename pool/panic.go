@@ -71,19 +71,15 @@ const maxText = 4 << 10
 // a string, or what the value says of itself, but of a struct or a map only
 // the type. They may hold a secret, a note, or themselves.
 func text(v any) string {
-	var s string
 	switch v.(type) {
 	case nil:
 		return "runtime.Goexit"
-	case error, fmt.Stringer:
-		s = fmt.Sprint(v) // survives a method that panics
+	case error, fmt.Stringer: // fmt survives a method that panics
 	default:
-		switch reflect.TypeOf(v).Kind() {
-		case reflect.Array, reflect.Slice, reflect.Struct, reflect.Map, reflect.Pointer,
-			reflect.Interface, reflect.Func, reflect.Chan, reflect.UnsafePointer:
+		if k := reflect.TypeOf(v).Kind(); k > reflect.Complex128 && k != reflect.String {
 			return fmt.Sprintf("(%T)", v)
 		}
-		s = fmt.Sprint(v)
 	}
+	s := fmt.Sprint(v)
 	return s[:min(len(s), maxText)]
 }

@@ -80,7 +80,7 @@ func (q *queue) init() {
 // A waiter is one request in the order.
 type waiter struct {
 	place
-	number  uint64       // ties are broken by who joined first
+	number  uint64 // ties are broken by who joined first
 	listed  bool
 	decided verdict
 	verdict chan verdict // gets decided, once, from whoever took the waiter off its list
@@ -304,7 +304,6 @@ func (p *Pool) leave(w *waiter, why Reason) verdict {
 	p.queue.mu.Lock()
 	if w.listed {
 		p.queue.decide(w, verdict{reason: why})
-		p.settle() // w may have been the last that Drain waited for
 	}
 	p.queue.unlock()
 	return <-w.verdict

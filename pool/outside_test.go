@@ -1,0 +1,217 @@
+package pool_test
+
+import (
+	"context"
+	"errors"
+	"runtime"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"notesd/pool"
+)
+
+// outside runs a request that is Outside for some time, and returns a channel
+// with what Outside returned.
+func outside(t *testing.T, ctx context.Context, p *pool.Pool, d time.Duration) <-chan error {
+	t.Helper()
+	result := make(chan error, 1)
+	go func() {
+		turn := acquire(t, p, read)
+		defer turn.Release()
+		result <- turn.Outside(ctx, func() error { time.Sleep(d); return nil })
+		time.Sleep(100 * time.Millisecond)
+	}()
+	synctest.Wait()
+	return result
+}
+
+// Others use the worker of a request that is Outside.
+func TestOutsideHoldsNothing(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		p := pool.New(small())
+		result := outside(t, t.Context(), p, time.Second)
+		wantState(t, p, state{Outside: 1})
+		hold(t, p, read, time.Second+50*time.Millisecond)
+		wantState(t, p, state{Busy: 1, Outside: 1})
+		if err := <-result; err != nil {
+			t.Errorf("Outside() = %v, want nil", err)
+		}
+		time.Sleep(time.Second)
+		wantState(t, p, state{})
+		s := p.Stats()
+		if s.Done != 2 {
+			t.Errorf("Done = %d, want 2", s.Done)
+		}
+		// Three got the worker, one of them after 50 ms.
+		if w := s.Shards[0].Wait; w.Count != 3 || w.Sum != 50*time.Millisecond {
+			t.Errorf("Wait = %+v, want 3 with a sum of 50ms", w)
+		}
+	})
+}
+
+// Who comes back is served before all who came later, be they queued long.
+func TestOutsideKeepsItsPlace(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		p := pool.New(small())
+		result := outside(t, t.Context(), p, 500*time.Millisecond)
+		hold(t, p, read, 600*time.Millisecond)
+		for range 5 {
+			hold(t, p, read, 10*time.Millisecond) // wait from now on
+		}
+		began := time.Now()
+		if err := <-result; err != nil || time.Since(began) != 600*time.Millisecond {
+			t.Errorf("Outside() = %v after %v, want nil after 600ms", err, time.Since(began))
+		}
+		wantState(t, p, state{Busy: 1, Queued: 5})
+		time.Sleep(time.Second)
+	})
+}
+
+// Those that come back keep the order they once came in, whoever is back first.
+func TestOutsideKeepsTheOrder(t *testing.T) {
+	for _, away := range [][2]time.Duration{
+		{300 * time.Millisecond, 400 * time.Millisecond}, {400 * time.Millisecond, 300 * time.Millisecond},
+	} {
+		synctest.Test(t, func(t *testing.T) {
+			p := pool.New(small())
+			began := time.Now()
+			first := outside(t, t.Context(), p, away[0])
+			time.Sleep(time.Microsecond)
+			second := outside(t, t.Context(), p, away[1])
+			hold(t, p, read, 500*time.Millisecond)
+			hold(t, p, read, 100*time.Millisecond) // waits, and is last
+			if err := <-first; err != nil || time.Since(began) != 500*time.Millisecond+time.Microsecond {
+				t.Errorf("the first is back after %v: %v, want 500ms and a bit", time.Since(began), err)
+			}
+			if err := <-second; err != nil || time.Since(began) != 600*time.Millisecond+time.Microsecond {
+				t.Errorf("the second is back after %v: %v, want 600ms and a bit", time.Since(began), err)
+			}
+			wantState(t, p, state{Busy: 1, Queued: 1})
+			time.Sleep(time.Second)
+		})
+	}
+}
+
+// The way back is bounded by QueueTimeout, and ends with ctx.
+func TestOutsideIsBounded(t *testing.T) {
+	gone := errors.New("client is gone")
+	for _, c := range []struct {
+		name   string
+		cancel time.Duration
+		want   error
+		after  time.Duration
+	}{
+		{"timeout", time.Hour, pool.ErrTimeout, 1500 * time.Millisecond},
+		{"client gone", 700 * time.Millisecond, gone, 700 * time.Millisecond},
+		{"client gone while Outside", 100 * time.Millisecond, gone, 500 * time.Millisecond},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				p := pool.New(small())
+				ctx, cancel := context.WithCancelCause(t.Context())
+				defer time.AfterFunc(c.cancel, func() { cancel(gone) }).Stop()
+				began := time.Now()
+				result := outside(t, ctx, p, 500*time.Millisecond)
+				hold(t, p, read, time.Minute)
+				if err := <-result; !errors.Is(err, c.want) || time.Since(began) != c.after {
+					t.Errorf("Outside() = %v after %v, want %v after %v", err, time.Since(began), c.want, c.after)
+				}
+				wantState(t, p, state{Busy: 1})
+				time.Sleep(time.Minute)
+				s := p.Stats()
+				if ended := s.Done + s.Abandoned + s.Refused[pool.ErrTimeout]; s.Done != 1 || ended != 2 {
+					t.Errorf("Stats() = %+v, want 1 done and 2 ended", s)
+				}
+			})
+		})
+	}
+}
+
+// In a full queue the youngest makes room for who comes back.
+func TestOutsideIntoFullQueue(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		cfg := small()
+		cfg.QueueLength = 2
+		p := pool.New(cfg)
+		result := outside(t, t.Context(), p, 500*time.Millisecond)
+		hold(t, p, read, 600*time.Millisecond)
+		hold(t, p, read, 0) // waits
+		young := make(chan error, 1)
+		go func() {
+			time.Sleep(100 * time.Millisecond)
+			_, err := p.Acquire(t.Context(), read)
+			young <- err
+		}()
+		refusal(t, <-young, pool.ErrFull, 400*time.Millisecond)
+		wantState(t, p, state{Busy: 1, Queued: 2, Outside: 1})
+		if err := <-result; err != nil {
+			t.Errorf("Outside() = %v, want nil", err)
+		}
+		time.Sleep(time.Second)
+		wantState(t, p, state{})
+	})
+}
+
+// However fn ends, nothing is left behind: an error, a panic and a Goexit leave
+// the turn without a worker, and it counts as done.
+func TestOutsideFnFails(t *testing.T) {
+	broken := errors.New("broken pipe")
+	for _, c := range []struct {
+		name            string
+		fn              func() error
+		want            error
+		panics, goexits uint64
+	}{
+		{"error", func() error { return broken }, broken, 0, 0},
+		{"panic", func() error { panic(broken) }, broken, 1, 0},
+		{"Goexit", func() error { runtime.Goexit(); return nil }, nil, 0, 1},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				cfg := small()
+				cfg.Log = discard
+				p := pool.New(cfg)
+				var err error
+				go func() {
+					err = p.Do(t.Context(), read, func(ctx context.Context, turn *pool.Turn) error {
+						err := turn.Outside(ctx, c.fn)
+						wantState(t, p, state{})
+						return err
+					})
+				}()
+				synctest.Wait()
+				if !errors.Is(err, c.want) {
+					t.Errorf("Do() = %v, want %v", err, c.want)
+				}
+				wantState(t, p, state{})
+				s := p.Stats()
+				if s.Done != 1 || s.Panics != c.panics || s.Goexits != c.goexits || s.Restarts != 0 {
+					t.Errorf("Stats() = %+v, want 1 done, %d panics, %d goexits, no restart", s, c.panics, c.goexits)
+				}
+			})
+		})
+	}
+}
+
+// Without a worker to give back Outside is just fn: after Release, and inside
+// Outside.
+func TestOutsideWithoutWorker(t *testing.T) {
+	p := pool.New(small())
+	turn := acquire(t, p, read)
+	calls := 0
+	fn := func() error { calls++; return nil }
+	err := turn.Outside(t.Context(), func() error {
+		wantState(t, p, state{Outside: 1})
+		return turn.Outside(t.Context(), fn)
+	})
+	if err != nil {
+		t.Errorf("Outside() = %v, want nil", err)
+	}
+	wantState(t, p, state{Busy: 1})
+	turn.Release()
+	if err := turn.Outside(t.Context(), fn); err != nil || calls != 2 {
+		t.Errorf("Outside() after Release = %v, %d calls; want nil, 2", err, calls)
+	}
+	wantState(t, p, state{})
+}
