@@ -84,7 +84,9 @@ func (s *Store) NotesByRef(ctx context.Context, owner string, refs []Ref) ([]Not
 		keys[i] = ref.Key
 	}
 	var rows []noteRow
-	err := s.reader(ctx).Raw(`SELECT `+s.noteColumns()+` FROM notes WHERE key `+s.oneOf("bigint")+` AND user_id = ?`,
+	// An expression instead of user_id: else SQLite, or PostgreSQL before its
+	// first ANALYZE, may go through all of a person's notes instead of the keys.
+	err := s.reader(ctx).Raw(`SELECT `+s.noteColumns()+` FROM notes WHERE key `+s.oneOf("bigint")+` AND user_id || '' = ?`,
 		toJSON(keys), owner).Scan(&rows).Error
 	if err != nil {
 		return nil, fmt.Errorf("read %d notes: %w", len(refs), translate(err))

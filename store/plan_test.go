@@ -95,10 +95,15 @@ func planTests(t *testing.T, s *store.Store) []planTest {
 		t.Fatal(err)
 	}
 	first, id := refs, refs[0].Position.ID
+	if err := list(trash)(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	trashed := refs[0].Position.ID
 	byPlace, byDate := "(is_favorite,is_pinned,updated_at,id)<", "(updated_at,id)<"
 	get := func(ctx context.Context) error { _, err := s.Note(ctx, owner, id); return err }
 	read := func(ctx context.Context) error { _, err := s.NotesByRef(ctx, owner, first); return err }
 	flip := func(ctx context.Context) error { _, err := s.FlipNote(ctx, owner, id, store.FlagPinned); return err }
+	remove := func(ctx context.Context) error { return s.DeleteTrashedNote(ctx, owner, trashed) }
 	return []planTest{
 		{"get", "id", "", get},
 		{"list, first page", "notes_list", "", list(page)},
@@ -108,8 +113,11 @@ func planTests(t *testing.T, s *store.Store) []planTest {
 		{"trash, first page", "notes_trash", "", list(trash)},
 		{"trash, deep page", "notes_trash", byDate, list(deepTrash)},
 		{"trash, all", "notes_trash", "", list(store.ListQuery{Trashed: true})},
+		{"search", "notes_list", "", list(store.ListQuery{Search: "title 10", Limit: 51})},
+		{"tags", "notes_list", "", list(store.ListQuery{Tags: []string{"tag 6", "tag 26"}, Limit: 51})},
 		{"notes of a page", "key", "", read},
 		{"flip", "id", "", flip},
+		{"delete from the trash", "id", "", remove},
 	}
 }
 
