@@ -128,6 +128,7 @@ func login(s *Server, x *exchange) error {
 		return err
 	}
 	if wait > 0 {
+		decision{Limit: signInsPerPair, Reset: wait, RetryAfter: wait}.writeHeaders(x.out.Header())
 		return &limited{"sign_in_limit", "Too many authentication attempts, please try again later.", wait}
 	}
 	if !known || !verifyPassword(u.PasswordHash, in.password) {

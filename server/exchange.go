@@ -90,7 +90,7 @@ func (s *Server) limit(x *exchange) error {
 	if s.cfg.RateLimitMax <= 0 {
 		return nil
 	}
-	key := "ip:" + x.addr
+	key := "ip:" + networkOf(x.addr)
 	if x.user != "" {
 		key = "user:" + x.user
 	}

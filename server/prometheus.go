@@ -48,6 +48,7 @@ var (
 	descConns      = desc("database_connections", "Connections to the database.", "pool", "state")
 	descConnWaits  = desc("database_connection_waits_total", "Waits for a connection; the pool is there to keep it at 0.", "pool")
 	descDependency = desc("dependency_up", "1 if the last look found it up.", "name")
+	descFallbacks  = desc("rate_limit_fallbacks_total", "Decisions taken in memory because Redis was away.")
 	descVitals     = desc("web_vitals_total", "Web vitals that browsers reported.", "name", "rating")
 	descDraining   = desc("draining", "1 from SIGTERM on.")
 )
@@ -131,6 +132,7 @@ func (c *collector) dependencies(e emitter) {
 		e.gauge(descConns, float64(db.Idle), name, "idle")
 		e.counter(descConnWaits, float64(db.WaitCount), name)
 	}
+	e.counter(descFallbacks, float64(c.s.general.fallbacks.Load()))
 	for _, row := range c.s.readiness.get() {
 		up := 0.0
 		if row.Status == "up" {

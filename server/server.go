@@ -107,6 +107,10 @@ func New(cfg Config, parts Parts) (*Server, error) {
 	s.sessions = newSessions(backendFor(parts.Store, parts.Redis), cfg.SessionSecrets)
 	s.general = newLimiter(parts.Redis, cfg.SessionSecrets[0])
 	s.signInLimit = newSignInLimit(parts.Redis, parts.Store, cfg.SessionSecrets[0])
+	nobodysHash() // so that the first sign-in to no account takes no longer than the next
+	if parts.Redis == nil && cfg.RateLimitMax > 0 {
+		s.log.Info("the general rate limit is counted by this process alone: REDIS_URL is not set")
+	}
 	s.prometheus = s.newPrometheus()
 	handler, err := s.handler()
 	if err != nil {
