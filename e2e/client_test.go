@@ -232,18 +232,27 @@ func (c *client) wire() *wire {
 
 // do sends one request; an empty body is none.
 func (w *wire) do(method, path, body string) (reply, error) {
-	if w.conn == nil {
-		conn, err := net.Dial("tcp", w.addr)
-		if err != nil {
-			return reply{}, err
-		}
-		w.conn, w.in = conn, bufio.NewReader(conn)
+	if err := w.dial(); err != nil {
+		return reply{}, err
 	}
 	r, err := w.exchange(method, path, body)
 	if err != nil || r.closes {
 		w.close()
 	}
 	return r, err
+}
+
+// dial opens the connection unless it is open.
+func (w *wire) dial() error {
+	if w.conn != nil {
+		return nil
+	}
+	conn, err := net.DialTimeout("tcp", w.addr, patience)
+	if err != nil {
+		return err
+	}
+	w.conn, w.in = conn, bufio.NewReader(conn)
+	return nil
 }
 
 func (w *wire) exchange(method, path, body string) (reply, error) {
