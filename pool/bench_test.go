@@ -2,7 +2,6 @@ package pool_test
 
 import (
 	"context"
-	"fmt"
 	"testing"
 	"time"
 
@@ -37,6 +36,45 @@ func BenchmarkParallel(b *testing.B) {
 func BenchmarkContended(b *testing.B) {
 	for _, way := range ways(2) {
 		b.Run(way.name, func(b *testing.B) { hammer(b, way, 16) })
+	}
+}
+
+// What it costs to turn a request away: from a full queue, and while draining.
+func BenchmarkRefusal(b *testing.B) {
+	r := pool.Request{Class: pool.Read}
+	full := pool.New(pool.Config{Shards: 2, WorkersPerShard: 1})
+	for range 2 {
+		turn, err := full.Acquire(b.Context(), r)
+		if err != nil {
+			b.Fatal(err)
+		}
+		defer turn.Release()
+	}
+	draining := pool.New(pool.Config{Shards: 2, WorkersPerShard: 1})
+	draining.Refuse()
+	for _, c := range []struct {
+		name string
+		pool *pool.Pool
+	}{{"full", full}, {"draining", draining}} {
+		b.Run(c.name, func(b *testing.B) {
+			ctx := requestContext(b)
+			b.ReportAllocs()
+			for b.Loop() {
+				if _, err := c.pool.Acquire(ctx, r); err == nil {
+					b.Fatal("not refused")
+				}
+			}
+		})
+	}
+}
+
+// What a sample costs, for the middlewares that record one a request.
+func BenchmarkHistogramRecord(b *testing.B) {
+	var h pool.Histogram
+	d := time.Duration(0)
+	for b.Loop() {
+		d += time.Microsecond
+		h.Record(d % time.Second)
 	}
 }
 
@@ -101,7 +139,7 @@ func ways(workers int) []way {
 		{"pool Do", func(ctx context.Context) {
 			err := p.Do(ctx, r, func(context.Context, *pool.Turn) error { work(); return nil })
 			if err != nil {
-				panic(fmt.Sprint(err))
+				panic(err)
 			}
 		}},
 	}

@@ -24,10 +24,10 @@ func (e *PanicError) Unwrap() error {
 	return err
 }
 
-// fell deals with a function that did not return: v is what it panicked with,
+// caught deals with a function that did not return: v is what it panicked with,
 // nil for runtime.Goexit. What it does comes before what it says, so that a
 // logger that blocks blocks no worker.
-func (p *Pool) fell(t *Turn, v any) error {
+func (p *Pool) caught(t *Turn, v any) error {
 	if err, ok := v.(error); ok && p.cfg.Passthrough != nil && errors.Is(err, p.cfg.Passthrough) {
 		panic(v) // t is released on the way
 	}
@@ -39,10 +39,10 @@ func (p *Pool) fell(t *Turn, v any) error {
 		shard.panics.Add(1)
 	}
 	var old, fresh uint64
-	if t.holds() {
+	if t.end() {
 		old, fresh = t.id, t.worker.retire()
+		t.finish()
 	}
-	t.Release()
 	p.report(shard.id, t.request, v, stack, old, fresh)
 	return &PanicError{Value: v, Stack: stack, Worker: old}
 }

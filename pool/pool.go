@@ -207,7 +207,7 @@ func (p *Pool) run(ctx context.Context, t *Turn, fn func(context.Context, *Turn)
 	returned := false
 	defer func() {
 		if !returned {
-			err = p.fell(t, recover())
+			err = p.caught(t, recover())
 		}
 	}()
 	err = fn(ctx, t)

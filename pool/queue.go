@@ -121,7 +121,9 @@ func (q *queue) insert(w *waiter) {
 	root := &q.lists[w.class]
 	next := root
 	if w.resumes {
-		for next = root.next; next != root && next.before(w); next = next.next {
+		next = root.next
+		for next != root && next.before(w) {
+			next = next.next
 		}
 	} else {
 		for next.prev != root && w.before(next.prev) {
@@ -151,8 +153,9 @@ func (q *queue) unlock() {
 	q.decided = nil
 	q.mu.Unlock()
 	for w != nil {
-		next := w.next // w is another's once it is told
-		w.verdict <- w.decided
+		next := w.next
+		w.next = nil
+		w.verdict <- w.decided // from here on w is another's
 		w = next
 	}
 }

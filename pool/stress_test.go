@@ -85,7 +85,7 @@ func (w *watch) request(t *testing.T, p *pool.Pool) {
 	p.Do(ctx, pool.Request{Class: c, Route: "/stress"}, func(ctx context.Context, turn *pool.Turn) error {
 		copied := *turn
 		w.work(t, turn, c)
-		switch rand.IntN(12) {
+		switch rand.IntN(13) {
 		case 0:
 			panic("boom")
 		case 1:
@@ -94,6 +94,9 @@ func (w *watch) request(t *testing.T, p *pool.Pool) {
 			turn.Release()
 			go copied.Release()
 			panic("after release")
+		case 8:
+			go copied.Release()
+			panic("while it is released")
 		case 3, 4, 5:
 			if err := turn.Outside(ctx, func() error { time.Sleep(rand.N(time.Millisecond)); return nil }); err != nil {
 				return err

@@ -21,9 +21,14 @@ type Turn struct {
 // or on a copy.
 func (t *Turn) Release() {
 	if t.end() {
-		t.worker.shard.done.Add(1)
-		t.worker.shard.pool.giveBack(t.worker, t.request.Class)
+		t.finish()
 	}
+}
+
+// finish gives the worker of a turn that was ended back for good.
+func (t *Turn) finish() {
+	t.worker.shard.done.Add(1)
+	t.worker.shard.pool.giveBack(t.worker, t.request.Class)
 }
 
 // timedTurns is how many turns of a worker there are to one whose length is
