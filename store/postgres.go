@@ -103,8 +103,12 @@ func (s *Store) connect(ctx context.Context) {
 			s.state.settle(nil)
 			return
 		}
-		if ctx.Err() != nil || errors.Is(err, ErrSchema) {
-			s.state.settle(cmp.Or(ctx.Err(), err))
+		if errors.Is(err, ErrSchema) {
+			s.state.settle(err)
+			return
+		}
+		if ctx.Err() != nil {
+			s.state.settle(unavailable(ctx.Err()))
 			return
 		}
 		s.state.set(unavailable(err))

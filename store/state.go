@@ -6,12 +6,14 @@ import (
 	"sync"
 )
 
-// state is whether the store may be used yet, and if not, why.
+// state is whether the store may be used, and if not, why.
 type state struct {
-	mu      sync.RWMutex
-	why     error         // nil: ready
 	settled chan struct{} // closed once the store is ready or never will be
-	final   bool
+	once    sync.Once     // closes it
+
+	mu     sync.RWMutex
+	why    error // nil: ready
+	closed bool  // and why is the last word
 }
 
 // begin makes a state that is not ready.
@@ -27,23 +29,28 @@ func (s *state) err() error {
 	return s.why
 }
 
-// set notes why the store is not ready, for as long as that may change.
+// set notes why the store is not ready, while that may still change.
 func (s *state) set(why error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.why = why
+	if !s.closed {
+		s.why = why
+	}
 }
 
 // settle ends the start: with nil the store is ready, with an error it never
 // will be.
 func (s *state) settle(why error) {
+	s.set(why)
+	s.once.Do(func() { close(s.settled) })
+}
+
+// close ends the store's use for good.
+func (s *state) close() {
+	s.settle(fmt.Errorf("%w: closed", ErrUnavailable))
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.why = why
-	if !s.final {
-		s.final = true
-		close(s.settled)
-	}
+	s.closed = true
 }
 
 // wait returns once the start has ended, or with the reason why it has not

@@ -13,7 +13,6 @@ import (
 	"context"
 	"database/sql"
 	"errors"
-	"fmt"
 	"log/slog"
 	"slices"
 	"time"
@@ -99,7 +98,7 @@ func (s *Store) WaitReady(ctx context.Context) error { return s.state.wait(ctx) 
 // Close ends the connections once their statements have ended, and releases
 // the data directory. Methods called later return ErrUnavailable.
 func (s *Store) Close() error {
-	s.state.settle(fmt.Errorf("%w: closed", ErrUnavailable))
+	s.state.close()
 	if s.turn != nil { // the last write ends first
 		s.turn <- struct{}{}
 		defer func() { <-s.turn }()

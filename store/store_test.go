@@ -2,19 +2,28 @@ package store_test
 
 import (
 	"testing"
+	"testing/synctest"
 
 	"notesd/store"
+	"notesd/store/storetest"
 )
 
-func TestOpen(t *testing.T) {
-	s, err := store.Open(t.Context(), store.Config{URL: t.TempDir() + "/data/notes.db"})
+func TestMain(m *testing.M) { storetest.Main(m) }
+
+// eachInTime is storetest.Each in fake time: a Sleep takes none.
+func eachInTime(t *testing.T, test func(t *testing.T, s *store.Store)) {
+	t.Helper()
+	storetest.Engines(t, func(t *testing.T, url string) {
+		synctest.Test(t, func(t *testing.T) { test(t, storetest.Open(t, url)) })
+	})
+}
+
+// mustUser makes an account.
+func mustUser(t *testing.T, s *store.Store, email string) store.User {
+	t.Helper()
+	u, err := s.CreateUser(t.Context(), email, "somebody", "hash of "+email)
 	if err != nil {
-		t.Fatal(err)
+		t.Fatalf("CreateUser(%q) = %v", email, err)
 	}
-	if err := s.Ready(t.Context()); err != nil {
-		t.Fatal(err)
-	}
-	if err := s.Close(); err != nil {
-		t.Fatal(err)
-	}
+	return u
 }

@@ -1,0 +1,187 @@
+package store_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+	"github.com/jackc/pgx/v5"
+
+	"notesd/store"
+	"notesd/store/storetest"
+)
+
+// Several replicas that start at once on an empty database migrate it once.
+func TestMigrateTogether(t *testing.T) {
+	url := storetest.EmptyPostgres(t)
+	began := time.Now()
+	var wg sync.WaitGroup
+	for range 5 {
+		s := openPostgres(t, url)
+		wg.Go(func() {
+			if err := s.WaitReady(t.Context()); err != nil {
+				t.Errorf("WaitReady of one of five replicas = %v", err)
+			}
+		})
+	}
+	wg.Wait()
+	t.Logf("five replicas were ready after %v", time.Since(began))
+	var rows int
+	mustQuery(t, url, "SELECT count(*) FROM schema_info", &rows)
+	if rows != 1 {
+		t.Errorf("the first migration ran %d times", rows)
+	}
+}
+
+// A start without a rival is quick, both with the schema to make and without.
+func TestMigrateAlone(t *testing.T) {
+	url := storetest.EmptyPostgres(t)
+	for _, state := range []string{"empty", "up to date"} {
+		began := time.Now()
+		s := storetest.Open(t, url)
+		if took := time.Since(began); took > 5*time.Second { // 0.1 s, and a machine that is busy
+			t.Errorf("start on a database that is %s took %v", state, took)
+		}
+		if version, err := s.SchemaVersion(t.Context()); version != 1 || err != nil {
+			t.Errorf("SchemaVersion = %d, %v, want 1", version, err)
+		}
+		if err := s.Migrate(t.Context()); err != nil {
+			t.Errorf("Migrate of a database that is up to date = %v", err)
+		}
+	}
+}
+
+// A process that was killed while it migrated stands in the way until its lease
+// has run out, and no longer.
+func TestMigrateAfterKill(t *testing.T) {
+	url := storetest.EmptyPostgres(t)
+	mustExec(t, url, `CREATE TABLE goose_lock (lock_id bigint PRIMARY KEY, locked boolean NOT NULL DEFAULT false,
+		locked_at timestamptz, locked_by text, lease_expires_at timestamptz, updated_at timestamptz)`)
+	mustExec(t, url, `INSERT INTO goose_lock VALUES (4097083626, true, now(), 'killed', now() + interval '2 s', now())`)
+	began := time.Now()
+	storetest.Open(t, url)
+	if took := time.Since(began); took < time.Second {
+		t.Errorf("ready after %v, which another's lease of 2 s did not allow", took)
+	}
+}
+
+// A schema says which binaries it serves. This one goes on beside a newer one
+// until the schema has moved too far.
+func TestNewerSchema(t *testing.T) {
+	storetest.Engines(t, func(t *testing.T, url string) {
+		s := storetest.Open(t, url)
+		newer := func(minBinary int) {
+			t.Helper()
+			for _, change := range []string{
+				"INSERT INTO goose_db_version (version_id, is_applied) VALUES (2, true)",
+				fmt.Sprintf("UPDATE schema_info SET min_binary = %d", minBinary),
+			} {
+				if err := s.WriterDB().Exec(change).Error; err != nil {
+					t.Fatal(err)
+				}
+			}
+		}
+		reopen := func() error {
+			if s.Engine() == "SQLite" {
+				if err := s.Close(); err != nil {
+					t.Fatal(err)
+				}
+			}
+			other, err := store.Open(t.Context(), store.Config{URL: url, Log: storetest.Log(t)})
+			if err != nil {
+				return err
+			}
+			defer other.Close()
+			if err := other.WaitReady(t.Context()); err != nil {
+				return err
+			}
+			return other.Ready(t.Context())
+		}
+		newer(1)
+		if version, err := s.SchemaVersion(t.Context()); version != 2 || err != nil {
+			t.Errorf("SchemaVersion = %d, %v, want 2", version, err)
+		}
+		if err := s.Ready(t.Context()); err != nil {
+			t.Errorf("Ready on a newer schema that serves us = %v", err)
+		}
+		if err := reopen(); err != nil {
+			t.Errorf("Open on a newer schema that serves us = %v", err)
+		}
+		if s.Engine() == "SQLite" {
+			s = storetest.Open(t, url)
+		}
+		newer(2)
+		if err := s.Ready(t.Context()); !errors.Is(err, store.ErrSchema) {
+			t.Errorf("Ready on a schema too new = %v, want ErrSchema", err)
+		}
+		if err := reopen(); !errors.Is(err, store.ErrSchema) || !strings.Contains(err.Error(), "newer notesd") {
+			t.Errorf("Open on a schema too new = %v, want ErrSchema with the way out", err)
+		}
+	})
+}
+
+// Both engines end in the same schema: the same columns, which may be missing,
+// and the same indexes.
+func TestEqualSchemas(t *testing.T) {
+	schemas := map[string][]string{}
+	storetest.Each(t, func(t *testing.T, s *store.Store) {
+		queries := map[string][2]string{
+			"SQLite": {
+				`SELECT m.name || '.' || c.name || CASE WHEN c."notnull" OR c.pk THEN '' ELSE ' null' END
+				 FROM sqlite_schema m, pragma_table_info(m.name) c WHERE m.type = 'table' AND m.name NOT LIKE 'sqlite%'`,
+				`SELECT tbl_name || ' ' || name FROM sqlite_schema WHERE type = 'index' AND sql IS NOT NULL`,
+			},
+			"PostgreSQL": {
+				`SELECT table_name || '.' || column_name || CASE WHEN is_nullable = 'NO' THEN '' ELSE ' null' END
+				 FROM information_schema.columns WHERE table_schema = 'public'`,
+				`SELECT tablename || ' ' || indexname FROM pg_indexes
+				 WHERE schemaname = 'public' AND indexname NOT LIKE '%key' AND indexname NOT LIKE '%_pkey'`,
+			},
+		}
+		for _, query := range queries[s.Engine()] {
+			var found []string
+			if err := s.DB().Raw(query).Scan(&found).Error; err != nil {
+				t.Fatal(err)
+			}
+			found = slices.DeleteFunc(found, func(name string) bool { return strings.HasPrefix(name, "goose_") })
+			schemas[s.Engine()] = append(schemas[s.Engine()], found...)
+		}
+		slices.Sort(schemas[s.Engine()])
+	})
+	if diff := cmp.Diff(schemas["SQLite"], schemas["PostgreSQL"]); diff != "" || len(schemas["SQLite"]) < 60 {
+		t.Errorf("schemas differ (-SQLite +PostgreSQL):\n%s", diff)
+	}
+}
+
+func mustExec(t *testing.T, url, statement string) {
+	t.Helper()
+	conn := connect(t, url)
+	defer conn.Close(context.Background())
+	if _, err := conn.Exec(t.Context(), statement); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func mustQuery(t *testing.T, url, query string, into ...any) {
+	t.Helper()
+	conn := connect(t, url)
+	defer conn.Close(context.Background())
+	if err := conn.QueryRow(t.Context(), query).Scan(into...); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func connect(t *testing.T, url string) *pgx.Conn {
+	t.Helper()
+	conn, err := pgx.Connect(t.Context(), url)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return conn
+}

@@ -1,0 +1,200 @@
+package store_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/url"
+	"strings"
+	"testing"
+	"time"
+
+	"notesd/store"
+	"notesd/store/storetest"
+)
+
+// openPostgres opens a store whose server may be away.
+func openPostgres(t *testing.T, url string) *store.Store {
+	t.Helper()
+	s, err := store.Open(t.Context(), store.Config{URL: url, MaxConns: 3, Log: storetest.Log(t)})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := s.Close(); err != nil {
+			t.Errorf("Close = %v", err)
+		}
+	})
+	return s
+}
+
+// A server that is away at the start, goes, crashes and comes back: the store
+// says at once that it can't serve, and is back by itself.
+func TestPostgresAway(t *testing.T) {
+	server := storetest.NewPostgres(t)
+	server.Stop(t)
+	s := openPostgres(t, strings.Replace(server.URL(), "@", ":secret@", 1))
+	ctx := t.Context()
+
+	away := func(when string) {
+		t.Helper()
+		for name, call := range map[string]func() error{
+			"reading": func() error { _, err := s.User(ctx, "id"); return err },
+			"writing": func() error { return s.DeleteUser(ctx, "id") },
+			"Ready":   func() error { return s.Ready(ctx) },
+		} {
+			for range 4 { // more than there are connections
+				began := time.Now()
+				err := call()
+				if !errors.Is(err, store.ErrUnavailable) || strings.Contains(err.Error(), "secret") {
+					t.Errorf("%s %s = %v, want ErrUnavailable and no secret", name, when, err)
+				}
+				if took := time.Since(began); took > 2*time.Second {
+					t.Errorf("%s %s says so after %v", name, when, took)
+				}
+			}
+		}
+	}
+	back := func(when string) {
+		t.Helper()
+		began := time.Now()
+		for s.Ready(ctx) != nil && time.Since(began) < 20*time.Second {
+			time.Sleep(10 * time.Millisecond)
+		}
+		if took := time.Since(began); took > 5*time.Second { // 2 s, and a machine that is busy
+			t.Errorf("back %v after the server, %s", took, when)
+		}
+		for range 4 {
+			if _, err := s.User(ctx, "id"); !errors.Is(err, store.ErrNotFound) {
+				t.Errorf("User %s = %v, want ErrNotFound", when, err)
+			}
+		}
+	}
+	away("before the server has ever been there")
+	waiting, cancel := context.WithTimeout(ctx, 100*time.Millisecond)
+	defer cancel()
+	err := s.WaitReady(waiting)
+	if !errors.Is(err, context.DeadlineExceeded) || !strings.Contains(err.Error(), "connection refused") {
+		t.Errorf("WaitReady while the server is away = %v, want the deadline and the reason", err)
+	}
+	server.Start(t)
+	back("once it has come")
+	if err := s.WaitReady(ctx); err != nil {
+		t.Errorf("WaitReady = %v", err)
+	}
+	user := mustUser(t, s, "somebody@example.org")
+	server.Stop(t)
+	away("while it is stopped")
+	server.Start(t)
+	back("once it is started again")
+	server.Kill(t)
+	away("after it has crashed")
+	server.Start(t)
+	back("once it has recovered")
+	if _, err := s.User(ctx, user.ID); err != nil {
+		t.Errorf("an acknowledged user after the crash: %v", err)
+	}
+}
+
+// What a wrong address or password leads to is said without the password.
+func TestPostgresRefuses(t *testing.T) {
+	right := storetest.Postgres(t)
+	with := func(user *url.Userinfo, path string) string {
+		u, err := url.Parse(right)
+		if err != nil {
+			t.Fatal(err)
+		}
+		u.User = user
+		if path != "" {
+			u.Path = path
+		}
+		return u.String()
+	}
+	for _, c := range []struct{ name, url, want string }{
+		{"a wrong password", with(url.UserPassword(storetest.Locked, "secret"), ""), "password authentication failed"},
+		{"an unknown database", with(url.UserPassword("notes", "secret"), "/missing"), `database "missing" does not exist`},
+		{"an unknown user", with(url.UserPassword("stranger", "secret"), ""), `role "stranger" does not exist`},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			s := openPostgres(t, c.url)
+			deadline := time.Now().Add(30 * time.Second)
+			var err error
+			for time.Now().Before(deadline) {
+				if err = s.Ready(t.Context()); strings.Contains(err.Error(), c.want) {
+					break
+				}
+				time.Sleep(10 * time.Millisecond)
+			}
+			if !errors.Is(err, store.ErrUnavailable) || !strings.Contains(err.Error(), c.want) || strings.Contains(err.Error(), "secret") {
+				t.Errorf("Ready = %v, want ErrUnavailable that says %q and no secret", err, c.want)
+			}
+		})
+	}
+	storetest.Open(t, with(url.UserPassword(storetest.Locked, storetest.LockedPassword), ""))
+}
+
+// A URL that can't be used is refused at once, and what may be its password is
+// not repeated.
+func TestPostgresURL(t *testing.T) {
+	for _, bad := range []string{
+		"postgres://me:se/cret@host/notes",
+		"postgres://me:sec#ret@host/notes",
+		"postgres://me:secret@host:port/notes",
+		"postgres://me:se%cret@host/notes",
+		"postgres://me:secret@host/notes?sslmode=secret",
+		"postgres://me:secret@host/notes?sslmode=verify-full&sslrootcert=/no/secret/file",
+		"postgres://me@host/notes?password=secret&sslmode=wrong",
+		"postgresql://me:secret@[::1/notes",
+	} {
+		s, err := store.Open(t.Context(), store.Config{URL: bad, Log: storetest.Log(t)})
+		if err == nil {
+			s.Close()
+			if !strings.Contains(bad, "#") { // to a URL it is a fragment
+				t.Errorf("Open(%q) succeeds, want an error", bad)
+			}
+			continue
+		}
+		for _, part := range []string{"secret", "cret", "sec"} {
+			if strings.Contains(err.Error(), part) {
+				t.Errorf("Open(%q) = %q, which repeats %q", bad, err, part)
+			}
+		}
+	}
+}
+
+// The name in pg_stat_activity is ours unless the URL gives another.
+func TestPostgresApplicationName(t *testing.T) {
+	base := storetest.Postgres(t)
+	for extra, want := range map[string]string{"": "notesd", "&application_name=replica-2": "replica-2"} {
+		var got string
+		err := storetest.Open(t, base+extra).DB().Raw("SHOW application_name").Scan(&got).Error
+		if err != nil || got != want {
+			t.Errorf("application_name = %q, %v, want %q", got, err, want)
+		}
+	}
+}
+
+// Nobody waits in sql.DB's queue while there are as many callers as connections.
+func TestPostgresConnections(t *testing.T) {
+	s := storetest.Open(t, storetest.Postgres(t))
+	done := make(chan error)
+	const callers = 4 // as many as there are connections
+	for caller := range callers {
+		go func() {
+			var err error
+			for i := range 50 {
+				_, e := s.CreateUser(t.Context(), fmt.Sprintf("%d.%d@example.org", caller, i), "", "")
+				err = errors.Join(err, e)
+			}
+			done <- err
+		}()
+	}
+	for range callers {
+		if err := <-done; err != nil {
+			t.Error(err)
+		}
+	}
+	if got := s.Stats()["database"]; got.WaitCount != 0 || got.MaxOpenConnections != callers {
+		t.Errorf("%d waited for one of %d connections, want 0 for %d", got.WaitCount, got.MaxOpenConnections, callers)
+	}
+}

@@ -1,0 +1,283 @@
+package store_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+
+	"notesd/store"
+	"notesd/store/storetest"
+)
+
+func TestCreateUser(t *testing.T) {
+	eachInTime(t, func(t *testing.T, s *store.Store) {
+		began := time.Now().UTC()
+		u, err := s.CreateUser(t.Context(), "Jörg@Example.org", "Jörg", "hash")
+		if err != nil {
+			t.Fatal(err)
+		}
+		want := store.User{
+			ID: u.ID, Email: "Jörg@Example.org", Name: "Jörg", PasswordHash: "hash", CreatedAt: began, UpdatedAt: began,
+		}
+		if diff := cmp.Diff(want, u); diff != "" || len(u.ID) != 36 {
+			t.Errorf("CreateUser (-want +got):\n%s", diff)
+		}
+		for _, email := range []string{"Jörg@Example.org", "JÖRG@example.ORG", "jo\u0308rg@example.org"} {
+			got, err := s.UserByEmail(t.Context(), email)
+			if diff := cmp.Diff(u, got); err != nil || diff != "" {
+				t.Errorf("UserByEmail(%q) = %v (-want +got):\n%s", email, err, diff)
+			}
+			if _, err := s.CreateUser(t.Context(), email, "again", "hash"); !errors.Is(err, store.ErrDuplicate) {
+				t.Errorf("CreateUser(%q) a second time = %v, want ErrDuplicate", email, err)
+			}
+		}
+		got, err := s.User(t.Context(), u.ID)
+		if diff := cmp.Diff(u, got); err != nil || diff != "" {
+			t.Errorf("User = %v (-want +got):\n%s", err, diff)
+		}
+		counters, err := s.Counters(t.Context(), u.ID)
+		if diff := cmp.Diff(store.Counters{}, counters); err != nil || diff != "" {
+			t.Errorf("Counters of a new user = %v (-want +got):\n%s", err, diff)
+		}
+	})
+}
+
+func TestNoSuchUser(t *testing.T) {
+	storetest.Each(t, func(t *testing.T, s *store.Store) {
+		ctx := t.Context()
+		for name, call := range map[string]func() error{
+			"User":              func() error { _, err := s.User(ctx, "none"); return err },
+			"UserByEmail":       func() error { _, err := s.UserByEmail(ctx, "none@example.org"); return err },
+			"DeleteUser":        func() error { return s.DeleteUser(ctx, "none") },
+			"SetPassword":       func() error { return s.SetPassword(ctx, "none", "hash") },
+			"CountSignIn":       func() error { return s.CountSignIn(ctx, "none") },
+			"CountFailedSignIn": func() error { _, err := s.CountFailedSignIn(ctx, "none"); return err },
+		} {
+			if err := call(); !errors.Is(err, store.ErrNotFound) {
+				t.Errorf("%s of nobody = %v, want ErrNotFound", name, err)
+			}
+		}
+	})
+}
+
+// A thousand people are more than one page of the list.
+func TestUsers(t *testing.T) {
+	storetest.Each(t, func(t *testing.T, s *store.Store) {
+		for range s.Users(t.Context()) {
+			t.Error("Users of an empty store has a user")
+		}
+		const people = 1001
+		for i := range people {
+			mustUser(t, s, fmt.Sprintf("%04d@example.org", (i*8)%people)) // not in order
+		}
+		n := 0
+		for u, err := range s.Users(t.Context()) {
+			if want := fmt.Sprintf("%04d@example.org", n); err != nil || u.Email != want {
+				t.Fatalf("user %d = %q, %v, want %q", n, u.Email, err, want)
+			}
+			n++
+		}
+		if n != people {
+			t.Errorf("Users has %d users, want %d", n, people)
+		}
+		for range s.Users(t.Context()) {
+			break // must not read on, nor hold a connection
+		}
+		ctx, cancel := context.WithCancel(t.Context())
+		cancel()
+		for _, err := range s.Users(ctx) {
+			if !errors.Is(err, context.Canceled) {
+				t.Errorf("Users with a cancelled context = %v, want context.Canceled", err)
+			}
+		}
+	})
+}
+
+func TestDeleteUser(t *testing.T) {
+	storetest.Each(t, func(t *testing.T, s *store.Store) {
+		ctx := t.Context()
+		gone, stays := mustUser(t, s, "gone@example.org"), mustUser(t, s, "stays@example.org")
+		notes := map[string]store.Note{}
+		for _, u := range []store.User{gone, stays} {
+			n, err := s.CreateNote(ctx, u.ID, store.NewNote{Title: "t", Content: "c", Tags: []string{"a"}, IdempotencyKey: "k",
+				BodyHash: []byte("h")})
+			if err != nil {
+				t.Fatal(err)
+			}
+			notes[u.ID] = n
+			mustSession(t, s, store.Session{Key: "of " + u.ID, UserID: u.ID, ExpiresAt: time.Now().Add(time.Hour)})
+		}
+		if err := s.DeleteUser(ctx, gone.ID); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := s.User(ctx, gone.ID); !errors.Is(err, store.ErrNotFound) {
+			t.Errorf("User after DeleteUser = %v, want ErrNotFound", err)
+		}
+		if _, err := s.FindSession(ctx, "of "+gone.ID); !errors.Is(err, store.ErrNotFound) {
+			t.Errorf("FindSession after DeleteUser = %v, want ErrNotFound", err)
+		}
+		for _, table := range []string{"user_counters", "notes", "note_search", "note_tags", "idempotency_keys", "sessions"} {
+			var rows int64
+			if err := s.DB().Table(table).Count(&rows).Error; err != nil || rows != 1 {
+				t.Errorf("%s has %d rows, %v, want the other user's one", table, rows, err)
+			}
+		}
+		if _, err := s.Note(ctx, stays.ID, notes[stays.ID].ID); err != nil {
+			t.Errorf("another user's note after DeleteUser: %v", err)
+		}
+		err := s.SaveSession(ctx, store.Session{Key: "late", UserID: gone.ID, ExpiresAt: time.Now().Add(time.Hour)})
+		if !errors.Is(err, store.ErrOwnerGone) {
+			t.Errorf("SaveSession of a deleted user = %v, want ErrOwnerGone", err)
+		}
+		mustUser(t, s, "gone@example.org") // the address is free again
+	})
+}
+
+// Whoever deletes an account and whoever writes into it do not wait for each
+// other for ever.
+func TestDeleteUserWhileWriting(t *testing.T) {
+	storetest.Each(t, func(t *testing.T, s *store.Store) {
+		for i := range 10 {
+			u := mustUser(t, s, fmt.Sprintf("%d@example.org", i))
+			var wg sync.WaitGroup
+			for range 3 {
+				wg.Go(func() {
+					for {
+						_, err := s.CreateNote(t.Context(), u.ID, store.NewNote{Title: "t"})
+						if errors.Is(err, store.ErrOwnerGone) {
+							return
+						}
+						if err != nil {
+							t.Errorf("CreateNote while its owner is deleted = %v, want nil or ErrOwnerGone", err)
+							return
+						}
+					}
+				})
+			}
+			if err := s.DeleteUser(t.Context(), u.ID); err != nil {
+				t.Errorf("DeleteUser while notes are written = %v", err)
+			}
+			wg.Wait()
+		}
+	})
+}
+
+func TestLockout(t *testing.T) {
+	eachInTime(t, func(t *testing.T, s *store.Store) {
+		ctx := t.Context()
+		u := mustUser(t, s, "somebody@example.org")
+		fail := func(wantLocked bool) time.Time {
+			t.Helper()
+			until, err := s.CountFailedSignIn(ctx, u.ID)
+			if err != nil || until.IsZero() == wantLocked {
+				t.Fatalf("CountFailedSignIn = %v, %v, want locked: %t", until, err, wantLocked)
+			}
+			return until
+		}
+		signIn := func(want error) {
+			t.Helper()
+			if err := s.CountSignIn(ctx, u.ID); !errors.Is(err, want) {
+				t.Fatalf("CountSignIn = %v, want %v", err, want)
+			}
+		}
+		for range 4 {
+			fail(false)
+		}
+		signIn(nil) // the count starts over
+		for range 4 {
+			fail(false)
+		}
+		until := fail(true)
+		if want := time.Now().Add(15 * time.Minute); !until.Equal(want) {
+			t.Errorf("the fifth failure locks until %v, want %v", until, want)
+		}
+		time.Sleep(15*time.Minute - time.Millisecond)
+		if again := fail(true); !again.Equal(until) {
+			t.Errorf("a failure while locked moves the lock from %v to %v", until, again)
+		}
+		signIn(store.ErrLocked)
+		if got, _ := s.User(ctx, u.ID); !got.LockedUntil.Equal(until) || got.FailedLogins != 5 {
+			t.Errorf("user while locked: %d failures, locked until %v, want 5, %v", got.FailedLogins, got.LockedUntil, until)
+		}
+		time.Sleep(time.Millisecond) // the lock has run out
+		for range 4 {
+			fail(false)
+		}
+		fail(true)
+		time.Sleep(15 * time.Minute)
+		signIn(nil)
+		got, err := s.User(ctx, u.ID)
+		if err != nil || got.FailedLogins != 0 || !got.LockedUntil.IsZero() || !got.LastLoginAt.Equal(time.Now()) {
+			t.Errorf("user after signing in: %+v, %v, want no failures, no lock, signed in now", got, err)
+		}
+	})
+}
+
+// Of fifty guesses at once the first five count, and all the others are told
+// of the lock.
+func TestLockoutParallel(t *testing.T) {
+	storetest.Each(t, func(t *testing.T, s *store.Store) {
+		u := mustUser(t, s, "somebody@example.org")
+		var mu sync.Mutex
+		told := map[bool]int{}
+		var wg sync.WaitGroup
+		for range 50 {
+			wg.Go(func() {
+				until, err := s.CountFailedSignIn(t.Context(), u.ID)
+				if err != nil {
+					t.Error(err)
+				}
+				mu.Lock()
+				defer mu.Unlock()
+				told[!until.IsZero()]++
+			})
+		}
+		wg.Wait()
+		got, err := s.User(t.Context(), u.ID)
+		if told[false] != 4 || told[true] != 46 || got.FailedLogins != 5 || err != nil {
+			t.Errorf("50 failures at once: %d not locked, %d locked, %d counted, %v; want 4, 46, 5",
+				told[false], told[true], got.FailedLogins, err)
+		}
+	})
+}
+
+func TestPasswords(t *testing.T) {
+	eachInTime(t, func(t *testing.T, s *store.Store) {
+		ctx := t.Context()
+		u := mustUser(t, s, "somebody@example.org")
+		hash := func(want string) store.User {
+			t.Helper()
+			got, err := s.User(ctx, u.ID)
+			if err != nil || got.PasswordHash != want {
+				t.Errorf("password hash = %q, %v, want %q", got.PasswordHash, err, want)
+			}
+			return got
+		}
+		if err := s.ReplaceHash(ctx, u.ID, u.PasswordHash, "rehashed"); err != nil {
+			t.Error(err)
+		}
+		hash("rehashed")
+		for range 5 {
+			if _, err := s.CountFailedSignIn(ctx, u.ID); err != nil {
+				t.Error(err)
+			}
+		}
+		time.Sleep(time.Second)
+		if err := s.SetPassword(ctx, u.ID, "changed"); err != nil {
+			t.Error(err)
+		}
+		got := hash("changed")
+		if !got.LockedUntil.IsZero() || got.FailedLogins != 0 || !got.UpdatedAt.Equal(time.Now()) {
+			t.Errorf("user after SetPassword: %+v, want no lock, no failures, updated now", got)
+		}
+		if err := s.ReplaceHash(ctx, u.ID, "rehashed", "rehashed too late"); err != nil {
+			t.Errorf("ReplaceHash of a password changed meanwhile = %v, want nil", err)
+		}
+		hash("changed")
+	})
+}

@@ -1,0 +1,18 @@
+package store
+
+import (
+	"context"
+
+	"gorm.io/gorm"
+)
+
+// Write is write.
+func (s *Store) Write(ctx context.Context, fn func(tx *gorm.DB) error) error { return s.write(ctx, fn) }
+
+// WriteOne is writeOne.
+func (s *Store) WriteOne(ctx context.Context, fn func(db *gorm.DB) error) error {
+	return s.writeOne(ctx, fn)
+}
+
+// Reader is reader.
+func (s *Store) Reader(ctx context.Context) *gorm.DB { return s.reader(ctx) }
