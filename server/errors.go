@@ -157,6 +157,9 @@ func (s *Server) fail(x *exchange, err error) {
 	f := failureFor(err)
 	f.RequestID = x.id
 	x.reason = f.Reason
+	if errors.Is(err, store.ErrUnavailable) {
+		x.cause = err // a full disk, say: readiness would not show it
+	}
 	if f.status == http.StatusInternalServerError {
 		s.logFault(x, err)
 	}

@@ -29,6 +29,7 @@ type exchange struct {
 	body   []byte        // the request's, once read
 	user   string        // who is signed in; empty: nobody
 	reason string        // why it was refused, for the log
+	cause  error         // what a dependency said to make it so, for the log
 }
 
 // handler answers one exchange. Its errors are turned into answers by fail.

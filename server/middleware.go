@@ -143,6 +143,9 @@ func (s *Server) record(x *exchange) {
 	if x.reason != "" {
 		attrs = append(attrs, slog.String("reason", x.reason))
 	}
+	if x.cause != nil {
+		attrs = append(attrs, slog.Any("error", x.cause))
+	}
 	if s.cfg.PerformanceLogging || took > slowRequest {
 		attrs = append(attrs, slog.Float64("waited_ms", milliseconds(x.waited)), slog.Int("shard", x.shard),
 			slog.Int("bytes_in", len(x.body)), slog.Int64("bytes_out", x.out.sent))
