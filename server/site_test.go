@@ -12,6 +12,7 @@ import (
 	"net/http"
 	"net/http/cookiejar"
 	"net/http/httptest"
+	"net/url"
 	"slices"
 	"strconv"
 	"strings"
@@ -155,6 +156,22 @@ func (s *site) as(userID string) *client {
 	c := s.visitor()
 	c.http.Jar.SetCookies(r.URL, w.Result().Cookies())
 	return c
+}
+
+// token is the client's session cookie.
+func (c *client) token() string {
+	c.t.Helper()
+	at, err := url.Parse(c.url)
+	if err != nil {
+		c.t.Fatal(err)
+	}
+	for _, cookie := range c.http.Jar.Cookies(at) {
+		if cookie.Name == "sessionId" {
+			return cookie.Value
+		}
+	}
+	c.t.Fatal("no session cookie")
+	return ""
 }
 
 // in is the same client, whose failures are t's.
