@@ -1,0 +1,138 @@
+package main
+
+import (
+	"context"
+	"go/parser"
+	"go/token"
+	"io/fs"
+	"net/http"
+	"path/filepath"
+	"regexp"
+	"slices"
+	"strconv"
+	"strings"
+	"testing"
+	"time"
+)
+
+// The whole program, run with an environment of its own, serves until its
+// context ends and then returns.
+func TestRun(t *testing.T) {
+	t.Chdir(t.TempDir())
+	ctx, stop := context.WithCancel(t.Context())
+	defer stop()
+	said := make(announcement)
+	ended := make(chan error, 1)
+	go func() { ended <- run(ctx, program{environ: []string{"BACKEND_PORT=0", "LOG_LEVEL=warn"}, out: said}) }()
+
+	url := ""
+	for url == "" {
+		select {
+		case line := <-said:
+			if m := regexp.MustCompile(`Listening on (\S+)`).FindStringSubmatch(line); m != nil {
+				url = m[1]
+			}
+		case err := <-ended:
+			t.Fatalf("run() = %v before it listened", err)
+		}
+	}
+	go func() {
+		for range said { // what it says later
+		}
+	}()
+	answer, err := http.Get(url + "/api/health")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := answer.Body.Close(); err != nil || answer.StatusCode != http.StatusOK {
+		t.Errorf("health = %d, %v, want 200", answer.StatusCode, err)
+	}
+	http.DefaultClient.CloseIdleConnections()
+	stop()
+	select {
+	case err := <-ended:
+		if err != nil {
+			t.Errorf("run() = %v, want nil", err)
+		}
+	case <-time.After(10 * time.Second):
+		t.Fatal("run() goes on when its context has ended")
+	}
+	close(said)
+}
+
+// announcement is a writer that hands over what is written.
+type announcement chan string
+
+func (a announcement) Write(p []byte) (int, error) {
+	a <- string(p)
+	return len(p), nil
+}
+
+// Who may import whom. A package that is not here imports nothing of ours.
+var mayImport = map[string][]string{
+	".":               {"notesd/config", "notesd/pool", "notesd/server", "notesd/store"},
+	"server":          {"notesd/pool", "notesd/store"},
+	"store/storetest": {"notesd/store"},
+}
+
+// What packages must not know of, by the beginnings of import paths.
+var mustNotKnow = map[string][]string{
+	"pool":   {"net/http", "github.com/labstack/", "database/sql", "gorm.io/", "notesd/"},
+	"store":  {"net/http", "github.com/labstack/", "notesd/"},
+	"config": {"net/http", "github.com/labstack/", "database/sql", "gorm.io/", "notesd/"},
+	"server": {"gorm.io/", "github.com/jackc/"},
+}
+
+// The arrows between packages point the way that TREE.md draws them.
+func TestImports(t *testing.T) {
+	seen := map[string]bool{}
+	err := filepath.WalkDir(".", func(path string, d fs.DirEntry, err error) error {
+		if err != nil {
+			return err
+		}
+		if d.IsDir() && path != "." && (strings.HasPrefix(d.Name(), ".") || d.Name() == "testdata") {
+			return filepath.SkipDir
+		}
+		if !strings.HasSuffix(path, ".go") || strings.HasSuffix(path, "_test.go") {
+			return nil
+		}
+		dir := filepath.Dir(path)
+		seen[dir] = true
+		for _, imported := range imports(t, path) {
+			if strings.HasPrefix(imported, "notesd/") && !slices.Contains(mayImport[dir], imported) {
+				t.Errorf("%s imports %s, which %s may not", path, imported, dir)
+			}
+			for _, forbidden := range mustNotKnow[dir] {
+				if strings.HasPrefix(imported, forbidden) {
+					t.Errorf("%s imports %s, of which %s must know nothing", path, imported, dir)
+				}
+			}
+		}
+		return nil
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, dir := range []string{".", "config", "pool", "server", "store"} {
+		if !seen[dir] {
+			t.Errorf("found no package in %s", dir)
+		}
+	}
+}
+
+// imports are the packages that a file imports.
+func imports(t *testing.T, path string) (paths []string) {
+	t.Helper()
+	file, err := parser.ParseFile(token.NewFileSet(), path, nil, parser.ImportsOnly)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, spec := range file.Imports {
+		p, err := strconv.Unquote(spec.Path.Value)
+		if err != nil {
+			t.Fatal(err)
+		}
+		paths = append(paths, p)
+	}
+	return paths
+}
