@@ -107,8 +107,10 @@ func (p program) user(ctx context.Context, args []string) error {
 	flags := flag.NewFlagSet("user "+args[0], flag.ContinueOnError)
 	flags.SetOutput(p.out)
 	fromInput := flags.Bool("password-stdin", false, "read the password from the first line of standard input (add, reset)")
-	if err := flags.Parse(args[1:]); err != nil {
+	if err := flags.Parse(args[1:]); errors.Is(err, flag.ErrHelp) {
 		return err
+	} else if err != nil {
+		return errUsage // what is wrong was printed
 	}
 	commands := map[string]userCommand{"add": addUser, "reset": resetUser, "delete": deleteUser}
 	if args[0] == "list" {
