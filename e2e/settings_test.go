@@ -1,0 +1,169 @@
+package e2e
+
+import (
+	"fmt"
+	"os/exec"
+	"strings"
+	"testing"
+
+	"notesd/store/storetest"
+)
+
+// Wrong settings: nothing starts, every mistake is named at once with what is
+// allowed, and no secret is printed.
+func TestWrongSettings(t *testing.T) {
+	t.Parallel()
+	for _, row := range []struct {
+		name     string
+		settings []string
+		says     []string // each of a mistake of its own
+		hides    []string
+	}{{
+		"development",
+		[]string{"BACKEND_PORT=70000", "CLUSTER_MODE=yes", "MAX_WORKERS=0", "QUEUE_TIMEOUT=soon", "LOG_LEVEL=loud",
+			"BODY_PARSER_LIMIT=large", "CORS_ORIGIN=localhost:3000", "TRUSTED_PROXIES=10.0.0.0/33", "REGISTRATION=perhaps",
+			"DATABASE_URL=mysql://notes:hunter2hunter2@db/notes", "REDIS_URL=http://:swordfish99@cache"},
+		[]string{`BACKEND_PORT="70000"`, `CLUSTER_MODE="yes"`, `MAX_WORKERS="0"`, `QUEUE_TIMEOUT="soon"`, `LOG_LEVEL="loud"`,
+			`BODY_PARSER_LIMIT="large"`, `CORS_ORIGIN="localhost:3000"`, `TRUSTED_PROXIES="10.0.0.0/33"`,
+			`REGISTRATION="perhaps"`, "DATABASE_URL=REDACTED", "REDIS_URL=REDACTED"},
+		[]string{"hunter2hunter2", "swordfish99"},
+	}, {
+		"production",
+		[]string{"APP_ENV=production", "SESSION_SECRET=tooshort1", "DATABASE_URL=postgres://notes:s3cr3t@db/notes",
+			"DATABASE_PASSWORD=0ther", "ADMIN_TOKEN_FILE=/nowhere/token"},
+		[]string{"SESSION_SECRET=REDACTED", "CORS_ORIGIN is not set", "DATABASE_PASSWORD=REDACTED", "/nowhere/token"},
+		[]string{"tooshort1", "s3cr3t", "0ther"},
+	}, {
+		"workers and connections",
+		[]string{"WORKERS_PER_SHARD=50", "DATABASE_MAX_CONNS=10"},
+		[]string{"DATABASE_MAX_CONNS=10 is too few for WORKERS_PER_SHARD=50"},
+		nil,
+	}} {
+		t.Run(row.name, func(t *testing.T) {
+			t.Parallel()
+			p := bareProcess(t, freePort(t))
+			p.settings = append(p.settings, row.settings...)
+			said := p.fails()
+			for _, want := range row.says {
+				if lines := linesWith(said, want); lines != 1 {
+					t.Errorf("%d lines say %s, want 1", lines, want)
+				}
+			}
+			for _, hidden := range row.hides {
+				if strings.Contains(said, hidden) {
+					t.Errorf("it prints the secret %s", hidden)
+				}
+			}
+			if got := len(strings.Split(strings.TrimSpace(said), "\n")); got != len(row.says) || t.Failed() {
+				t.Errorf("it says %d lines, want %d:\n%s", got, len(row.says), said)
+			}
+		})
+	}
+}
+
+// linesWith counts the lines of text that have want in them.
+func linesWith(text, want string) (n int) {
+	for line := range strings.Lines(text) {
+		if strings.Contains(line, want) {
+			n++
+		}
+	}
+	return n
+}
+
+// What is set is what is in force, as /api/runtime shows it.
+func TestRuntimeSettings(t *testing.T) {
+	t.Parallel()
+	plain := start(t).runtime()
+	cores := plain.Limits.Cores
+	if got := len(plain.Pool.Shards); got != cores || plain.Limits.GOMAXPROCS < cores {
+		t.Errorf("by default %d shards and GOMAXPROCS %d, want one a core of %d", got, plain.Limits.GOMAXPROCS, cores)
+	}
+	for _, row := range []struct {
+		settings     []string
+		wrap         []string
+		shards, proc int
+		workers      int // a shard; 0: any
+		conns        int // readers; 0: two more than workers
+		memory       int64
+		warns        string
+	}{
+		{settings: []string{"CLUSTER_MODE=false"}, shards: 1, proc: 1},
+		{settings: []string{"CLUSTER_MODE=0", "MAX_WORKERS=4"}, shards: 1, proc: 1, warns: "MAX_WORKERS=4 has no effect"},
+		{settings: []string{"MAX_WORKERS=1"}, shards: 1, proc: 1},
+		{settings: []string{"MAX_WORKERS=4096"}, shards: cores, proc: cores,
+			warns: fmt.Sprintf("MAX_WORKERS=4096 is above the %d core", cores)},
+		{settings: []string{"GOMAXPROCS=1"}, shards: 1, proc: 1},
+		{settings: []string{"MAX_WORKERS=1", "WORKERS_PER_SHARD=3"}, shards: 1, proc: 1, workers: 3, conns: 5},
+		{settings: []string{"MAX_WORKERS=1", "DATABASE_MAX_CONNS=12"}, shards: 1, proc: 1, workers: 10, conns: 12},
+		{settings: []string{"MAX_WORKERS=1", "DATABASE_MAX_CONNS=12", "WORKERS_PER_SHARD=4"}, shards: 1, proc: 1, workers: 4,
+			conns: 12},
+		{settings: []string{"MAX_WORKERS=1", "GOMEMLIMIT=96MiB"}, shards: 1, proc: 1, memory: 96 << 20},
+		{settings: []string{"MAX_WORKERS=1", "MAX_OLD_SPACE_SIZE=128"}, shards: 1, proc: 1, memory: 128 << 20},
+		{wrap: []string{"taskset", "-c", "0"}, shards: 1, proc: 1},
+	} {
+		t.Run(strings.Join(append(row.wrap, row.settings...), " "), func(t *testing.T) {
+			if len(row.wrap) > 0 {
+				if _, err := exec.LookPath(row.wrap[0]); err != nil {
+					t.Skip(err)
+				}
+			}
+			p := newProcess(t, row.settings...)
+			p.wrap = row.wrap
+			p.start()
+			p.awaitReady()
+			got := p.runtime()
+			workers := len(got.Pool.Shards[0].Workers)
+			if len(got.Pool.Shards) != row.shards || got.Limits.GOMAXPROCS != row.proc {
+				t.Errorf("%d shards and GOMAXPROCS %d, want %d and %d", len(got.Pool.Shards), got.Limits.GOMAXPROCS, row.shards, row.proc)
+			}
+			if row.workers != 0 && workers != row.workers {
+				t.Errorf("%d workers a shard, want %d", workers, row.workers)
+			}
+			if want := max(row.conns, got.Pool.Workers+2); got.Database["reader"].Most != want {
+				t.Errorf("%d connections for %d workers, want %d", got.Database["reader"].Most, got.Pool.Workers, want)
+			}
+			if row.memory != 0 && got.Limits.GOMEMLIMIT != row.memory {
+				t.Errorf("GOMEMLIMIT %d, want %d", got.Limits.GOMEMLIMIT, row.memory)
+			}
+			if warned := p.log.String(); !strings.Contains(warned, row.warns) || row.warns == "" && len(p.log.warnings()) > 0 {
+				t.Errorf("warnings %v, want %q", p.log.warnings(), row.warns)
+			}
+		})
+	}
+}
+
+// warnings are the log's lines of that level.
+func (b *logBuffer) warnings() (found []entry) {
+	for _, e := range b.entries() {
+		if e.text("level") == "WARN" {
+			found = append(found, e)
+		}
+	}
+	return found
+}
+
+// Every worker of a shard can have a connection to PostgreSQL: nobody waits inside database/sql.
+func TestConnectionsForWorkers(t *testing.T) {
+	t.Parallel()
+	p := start(t, "DATABASE_URL="+storetest.Postgres(t), secret)
+	got := p.runtime()
+	if most := got.Database["database"].Most; most < got.Pool.Workers+2 {
+		t.Errorf("%d connections for %d workers, want 2 more at least", most, got.Pool.Workers)
+	}
+}
+
+// What is for administrators is theirs alone, and a token is asked for even on this machine once it is set.
+func TestAdministrators(t *testing.T) {
+	t.Parallel()
+	p := start(t, "ADMIN_TOKEN=0123456789abcdef0123456789abcdef")
+	c := p.visitor()
+	for _, path := range []string{"/api/runtime", "/api/metrics", "/api/metrics/system", "/metrics"} {
+		c.get(path).want(401)
+		c.call("GET", path, nil, "Authorization", "Bearer wrong").want(401)
+		c.call("GET", path, nil, "Authorization", "Bearer 0123456789abcdef0123456789abcdef").want(200)
+	}
+	if strings.Contains(p.log.String(), "0123456789abcdef") {
+		t.Error("the log has the token")
+	}
+}
