@@ -221,16 +221,23 @@ func (c *client) request(method, path string, body any, headers ...string) reply
 			r.Host = headers[i+1]
 		}
 	}
+	return c.do(r)
+}
+
+// do sends r and reads the whole answer.
+func (c *client) do(r *http.Request) reply {
+	c.t.Helper()
+	call := r.Method + " " + r.URL.RequestURI()
 	answer, err := c.http.Do(r)
 	if err != nil {
-		c.t.Fatalf("%s %s: %v", method, path, err)
+		c.t.Fatalf("%s: %v", call, err)
 	}
 	defer answer.Body.Close()
 	text, err := io.ReadAll(answer.Body)
 	if err != nil {
-		c.t.Fatalf("%s %s: %v", method, path, err)
+		c.t.Fatalf("%s: %v", call, err)
 	}
-	return reply{c.t, method + " " + path, answer.StatusCode, answer.Header, string(text), answer.Cookies()}
+	return reply{c.t, call, answer.StatusCode, answer.Header, string(text), answer.Cookies()}
 }
 
 func (c *client) get(path string, headers ...string) reply {
