@@ -120,7 +120,7 @@ func (s *Server) sendPart(x *exchange) error {
 // listQuery reads the query of GET /api/notes, as leniently as the old server
 // but for what is ours: limit and cursor.
 func (s *Server) listQuery(x *exchange) (store.ListQuery, error) {
-	values := x.Request().URL.Query()
+	values := parseQuery(x.Request().URL.RawQuery)
 	q := store.ListQuery{
 		Search:    values.Get("search"),
 		Tags:      tagList(values["tags"]),
@@ -152,6 +152,25 @@ func (s *Server) listQuery(x *exchange) (store.ListQuery, error) {
 
 var sorts = map[string]store.Sort{"updatedAt": store.ByUpdated, "createdAt": store.ByCreated, "title": store.ByTitle}
 
+// parseQuery reads a query as the old server did: what is no escape stands for
+// itself. url.ParseQuery drops the whole parameter then, and a search for "100%"
+// or "a;b", sent as typed, would find everything.
+func parseQuery(query string) url.Values {
+	values := url.Values{}
+	for pair := range strings.SplitSeq(query, "&") {
+		name, value, _ := strings.Cut(pair, "=")
+		values.Add(unescape(name), unescape(value))
+	}
+	return values
+}
+
+func unescape(text string) string {
+	if plain, err := url.QueryUnescape(text); err == nil {
+		return plain
+	}
+	return strings.ReplaceAll(text, "+", " ")
+}
+
 // tagList is the comma list of tags, trimmed, empties dropped.
 func tagList(values []string) []string {
 	var tags []string
@@ -167,7 +186,7 @@ func tagList(values []string) []string {
 
 // nextLink is the Link header of the page after this one (RFC 8288).
 func nextLink(u *url.URL, cursor string) string {
-	values := u.Query()
+	values := parseQuery(u.RawQuery)
 	values.Set("cursor", cursor)
 	return "<" + (&url.URL{Path: "/api/notes", RawQuery: values.Encode()}).String() + `>; rel="next"`
 }
