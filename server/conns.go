@@ -108,12 +108,14 @@ func (l *listener) acceptLast() (net.Conn, error) {
 	var fd int
 	controlErr := raw.Control(func(ln uintptr) {
 		_ = syscall.Listen(int(ln), 0) // new clients are put off by the kernel, and refused when they try again
-		fd, _, err = syscall.Accept4(int(ln), syscall.SOCK_NONBLOCK|syscall.SOCK_CLOEXEC)
+		fd, _, err = syscall.Accept(int(ln))
 	})
 	if err := errors.Join(controlErr, err); err != nil {
 		_ = l.Close()
 		return nil, net.ErrClosed
 	}
+	syscall.CloseOnExec(fd)
+	_ = syscall.SetNonblock(fd, true)
 	f := os.NewFile(uintptr(fd), "")
 	defer f.Close() // FileConn has one of its own
 	return net.FileConn(f)
