@@ -36,25 +36,30 @@ func titles(t *testing.T, s *store.Store, owner string, q store.ListQuery) []str
 func TestListOrder(t *testing.T) {
 	storetest.Each(t, func(t *testing.T, s *store.Store) {
 		owner := newOwner(t, s)
-		stranger := newNote(t, s, newOwner(t, s), store.NewNote{Title: "another's"})
-		// In the order of their creation; then the first two are changed, last "b" before "a".
-		ids := map[string]string{"another's": stranger.ID}
-		for _, in := range []store.NewNote{
-			{Title: "a"}, {Title: "B"}, {Title: "ä"}, {Title: "pinned", Pinned: true}, {Title: "Favourite", Favorite: true},
-			{Title: "both", Favorite: true, Pinned: true}, {Title: "archived", Archived: true, Pinned: true}, {Title: "Zoë"},
-			{Title: "trashed favourite", Favorite: true}, {Title: "thrown away"}, {Title: "archived trash", Archived: true},
+		newNote(t, s, newOwner(t, s), store.NewNote{Title: "another's"})
+		for created, in := range []struct {
+			store.NewNote
+			updated int64
+		}{
+			{store.NewNote{Title: "a"}, 30},
+			{store.NewNote{Title: "B"}, 31},
+			{store.NewNote{Title: "ä"}, 21},
+			{store.NewNote{Title: "pinned", Pinned: true}, 20},
+			{store.NewNote{Title: "Favourite", Favorite: true}, 20},
+			{store.NewNote{Title: "both", Favorite: true, Pinned: true}, 20},
+			{store.NewNote{Title: "archived", Archived: true, Pinned: true}, 20},
+			{store.NewNote{Title: "Zoë"}, 22},
+			{store.NewNote{Title: "trash: favourite", Favorite: true}, 51},
+			{store.NewNote{Title: "trash: first"}, 50},
+			{store.NewNote{Title: "trash: archived", Archived: true}, 52},
 		} {
-			ids[in.Title] = newNote(t, s, owner, in).ID
-		}
-		for _, title := range []string{"thrown away", "trashed favourite", "archived trash"} {
-			if _, err := s.TrashNote(t.Context(), owner, ids[title]); err != nil {
-				t.Fatal(err)
+			note := newNote(t, s, owner, in.NewNote)
+			if strings.HasPrefix(note.Title, "trash") {
+				if _, err := s.TrashNote(t.Context(), owner, note.ID); err != nil {
+					t.Fatal(err)
+				}
 			}
-		}
-		for _, title := range []string{"a", "B"} {
-			if _, err := s.PatchNote(t.Context(), owner, ids[title], store.Patch{Markdown: new(true)}); err != nil {
-				t.Fatal(err)
-			}
+			exec(t, s, `UPDATE notes SET created_at = ?, updated_at = ? WHERE id = ?`, created, in.updated, note.ID)
 		}
 		first := []string{"both", "Favourite", "pinned"}
 		for _, test := range []struct {
@@ -71,12 +76,12 @@ func TestListOrder(t *testing.T) {
 			{"first title first", store.ListQuery{Sort: store.ByTitle, Ascending: true},
 				append(first[:3:3], "a", "B", "Zoë", "ä")},
 			{"archive", store.ListQuery{Archived: true}, []string{"archived"}},
-			{"trash", store.ListQuery{Trashed: true}, []string{"archived trash", "trashed favourite", "thrown away"}},
+			{"trash", store.ListQuery{Trashed: true}, []string{"trash: archived", "trash: favourite", "trash: first"}},
 			{"trash by creation", store.ListQuery{Trashed: true, Archived: true, Sort: store.ByCreated, Ascending: true},
-				[]string{"trashed favourite", "thrown away", "archived trash"}},
+				[]string{"trash: favourite", "trash: first", "trash: archived"}},
 			{"limit", store.ListQuery{Limit: 2}, first[:2]},
 			{"limit of all", store.ListQuery{Trashed: true, Limit: 3},
-				[]string{"archived trash", "trashed favourite", "thrown away"}},
+				[]string{"trash: archived", "trash: favourite", "trash: first"}},
 		} {
 			if diff := cmp.Diff(test.want, titles(t, s, owner, test.q)); diff != "" {
 				t.Errorf("%s (%+v) differs (-want +got):\n%s", test.name, test.q, diff)
