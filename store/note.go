@@ -197,32 +197,38 @@ func (s *Store) RestoreNote(ctx context.Context, owner, id string) (Note, error)
 	return s.PatchNote(ctx, owner, id, Patch{Trashed: new(false)})
 }
 
-// A Flag is one that FlipNote flips: the name of its column.
-type Flag string
+// A Flag is one that FlipNote turns over.
+type Flag uint8
 
 const (
-	FlagPinned   Flag = "is_pinned"
-	FlagFavorite Flag = "is_favorite"
-	FlagArchived Flag = "is_archived"
+	FlagPinned Flag = iota
+	FlagFavorite
+	FlagArchived
 )
+
+// column is where a Flag is stored.
+func (f Flag) column() string {
+	return [...]string{FlagPinned: "is_pinned", FlagFavorite: "is_favorite", FlagArchived: "is_archived"}[f]
+}
 
 // FlipNote turns a flag of owner's note over, in the statement that reads it:
 // two flips at once are two flips. Errors: ErrNotFound, ErrOwnerGone.
 func (s *Store) FlipNote(ctx context.Context, owner, id string, flag Flag) (Note, error) {
 	var row noteRow
+	column := flag.column()
 	err := s.write(ctx, func(tx *gorm.DB) error {
 		counters, err := count(tx, owner, 0, 0)
 		if err != nil {
 			return err
 		}
-		column, now := string(flag), s.now()
+		now := s.now()
 		return tx.Raw(`UPDATE notes SET `+column+` = NOT `+column+`, revision = revision + 1, change_seq = ?,
 			updated_at = CASE WHEN updated_at < ? THEN ? ELSE updated_at + 1 END
 			WHERE id = ? AND user_id = ? RETURNING `+s.noteColumns(),
 			counters.ChangeSeq, now, now, id, owner).Take(&row).Error
 	})
 	if err != nil {
-		return Note{}, fmt.Errorf("flip %s of note %s: %w", flag, id, err)
+		return Note{}, fmt.Errorf("flip %s of note %s: %w", column, id, err)
 	}
 	return row.note(), nil
 }
