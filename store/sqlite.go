@@ -12,6 +12,7 @@ import (
 
 	"github.com/pressly/goose/v3"
 	"gorm.io/gorm"
+	"modernc.org/sqlite"
 )
 
 // openSQLite opens the file at cfg.URL, made if need be, for this process
@@ -112,10 +113,11 @@ func hideFromOthers(path string) error {
 func (s *Store) openSQLitePool(path string, conns int, pragmas ...string) (*gorm.DB, error) {
 	params := url.Values{"_txlock": {"immediate"}, "_dqs": {"0"}, "_error_rc": {"1"}, "_pragma": append([]string{"busy_timeout(5000)"}, pragmas...)}
 	dsn := url.URL{Scheme: "file", Path: path, RawQuery: params.Encode()}
-	db, err := sql.Open("sqlite", dsn.String())
+	connector, err := sqlite.NewConnector(dsn.String())
 	if err != nil {
 		return nil, err
 	}
+	db := sql.OpenDB(statementKeeper{connector})
 	s.onClose(db.Close)
 	db.SetMaxOpenConns(conns)
 	db.SetMaxIdleConns(conns)

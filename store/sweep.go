@@ -29,9 +29,9 @@ type SweepResult struct {
 
 // Sweep removes what nobody needs any more: sessions and sign-in windows whose
 // time is over, idempotency keys of yesterday, old tombstones, and trash beyond
-// its retention, as if its owner had deleted it. It works in small steps, others write in
-// between, and several processes may sweep at once. After an error the result
-// says what was removed until then.
+// its retention, as if its owner had deleted it. It works in small steps, others
+// write in between, and several processes may sweep at once. After an error the
+// result says what was removed until then.
 func (s *Store) Sweep(ctx context.Context, cfg SweepConfig) (SweepResult, error) {
 	var swept SweepResult
 	now := s.now()
