@@ -197,9 +197,9 @@ var settingTests = []settingTest{{
 	allowed:  "a whole number from 1 to 2147483647",
 }, {
 	name: "WORKERS_PER_SHARD", get: func(c Config) any { return c.Runtime.WorkersPerShard }, initial: 4,
-	accepted: []reading{{"1", 1}, {"10000", 10000}},
-	refused:  []string{"0", "10001", "x"},
-	allowed:  "a whole number from 1 to 10000",
+	accepted: []reading{{"1", 1}, {"64", 64}},
+	refused:  []string{"0", "65", "x"},
+	allowed:  "a whole number from 1 to 64",
 }, {
 	name: "DATABASE_MAX_CONNS", get: func(c Config) any { return c.Runtime.DatabaseMaxConns }, initial: 18,
 	accepted: []reading{{"6", 6}, {"10000", 10000}},

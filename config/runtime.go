@@ -57,6 +57,9 @@ const (
 	// mostWorkers is where the whole pool stops growing by itself: PostgreSQL comes with room for 100 connections.
 	mostWorkers = 64
 
+	// mostWorkersPerShard is the pool's own bound: a shard's free workers are the bits of one word.
+	mostWorkersPerShard = 64
+
 	// waitingPerWorker makes the queue long enough that its bound in time comes first while a request takes more than
 	// 60 ms (1 s ÷ 16), and short enough that a burst of quick ones is not kept waiting in vain.
 	waitingPerWorker = 16
@@ -122,7 +125,7 @@ func (d *draft) chooseWorkers() {
 				"make %d", d.maxConns, d.workers, count(r.Shards, "shard"), reserve, d.workers*r.Shards+reserve)
 		}
 	case d.maxConns > 0:
-		r.WorkersPerShard = (d.maxConns - reserve) / r.Shards
+		r.WorkersPerShard = min((d.maxConns-reserve)/r.Shards, mostWorkersPerShard)
 		if r.WorkersPerShard == 0 {
 			d.mistake("DATABASE_MAX_CONNS", "DATABASE_MAX_CONNS=%d is too few: with a worker for each of %s and %d in reserve "+
 				"the least is %d (or set a lower MAX_WORKERS)", d.maxConns, count(r.Shards, "shard"), reserve, r.Shards+reserve)

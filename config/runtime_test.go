@@ -235,3 +235,11 @@ func TestPercent(t *testing.T) {
 		}
 	}
 }
+
+// The pool takes no more workers a shard than the setting does.
+func TestMostWorkersPerShard(t *testing.T) {
+	cfg, err := load([]string{"MAX_WORKERS=1", "DATABASE_MAX_CONNS=1000"}, fourCores(t))
+	if err != nil || cfg.Runtime.WorkersPerShard != 64 {
+		t.Errorf("WorkersPerShard = %d (%v), want 64 of 1000 connections", cfg.Runtime.WorkersPerShard, err)
+	}
+}

@@ -117,7 +117,7 @@ func (d *draft) table() []setting {
 		meaning: "shards of the pool, at most the cores in use; when set, GOMAXPROCS follows it",
 	}, {
 		name: "WORKERS_PER_SHARD", derived: "8 on PostgreSQL, 4 on SQLite, at most 64 in all",
-		kind:    whole(&d.workers, 1, 10_000),
+		kind:    whole(&d.workers, 1, mostWorkersPerShard),
 		meaning: "requests that one shard handles at once",
 	}, {
 		name: "QUEUE_LENGTH", derived: "16 a worker",
