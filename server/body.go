@@ -14,7 +14,7 @@ import (
 )
 
 const (
-	discardBytes = 16 << 20 // of a body that is too large, so that the client gets to read the 413
+	discardBytes = 16 << 20 // of a body that nobody reads, so that the client gets to read the answer
 	discardTime  = 2 * time.Second
 )
 
@@ -56,6 +56,7 @@ func (s *Server) receive(x *exchange, r *http.Request) ([]byte, error) {
 	case n > s.cfg.BodyLimit:
 		return nil, errBodyTooLarge
 	case err == nil:
+		x.received = true
 		return buf.Bytes(), nil
 	case isTimeout(err):
 		return nil, errSlowBody
@@ -74,17 +75,16 @@ func isTimeout(err error) bool {
 	return ok && t.Timeout()
 }
 
-// discard reads on for a while after a 413: a client that is still sending
-// would otherwise meet a reset before it reads the answer. One that waits for
-// "100 Continue" has sent nothing and is not asked to.
+// discard reads on for a while what was not read before the answer: a client
+// that is still sending would otherwise meet a reset before it reads that. One
+// that waits for "100 Continue" has sent nothing and is not asked to. deliver
+// has set the time.
 func (x *exchange) discard() {
-	r := x.Request()
-	if r.Header.Get("Expect") != "" {
+	if x.Request().Header.Get("Expect") != "" {
 		return
 	}
 	_ = x.out.ctrl.Flush()
-	_ = x.out.ctrl.SetReadDeadline(time.Now().Add(discardTime))
-	_, _ = io.CopyN(io.Discard, r.Body, discardBytes)
+	_, _ = io.CopyN(io.Discard, x.Request().Body, discardBytes)
 }
 
 // object is a JSON object: its members as they were sent, under the exact

@@ -20,16 +20,17 @@ type exchange struct {
 	route *route    // nil for an unknown route
 	addr  string    // the client's address, forwarded only by trusted proxies
 
-	ctx    context.Context // bounds the work: REQUEST_TIMEOUT, and the client still there
-	client context.Context // only the client still there: what a stream may outlive ctx by
-	turn   *pool.Turn      // the worker, in a pooled route
-	shard  int
-	waited time.Duration // for a worker
-	held   int64         // bytes in flight on account of this exchange
-	body   []byte        // the request's, once read
-	user   string        // who is signed in; empty: nobody
-	reason string        // why it was refused, for the log
-	cause  error         // what a dependency said to make it so, for the log
+	ctx      context.Context // bounds the work: REQUEST_TIMEOUT, and the client still there
+	client   context.Context // only the client still there: what a stream may outlive ctx by
+	turn     *pool.Turn      // the worker, in a pooled route
+	shard    int
+	waited   time.Duration // for a worker
+	held     int64         // bytes in flight on account of this exchange
+	body     []byte        // the request's, once read
+	received bool          // all of the body
+	user     string        // who is signed in; empty: nobody
+	reason   string        // why it was refused, for the log
+	cause    error         // what a dependency said to make it so, for the log
 }
 
 // handler answers one exchange. Its errors are turned into answers by fail.

@@ -61,10 +61,7 @@ func (s *Server) observe(next echo.HandlerFunc) echo.HandlerFunc {
 		if err != nil {
 			s.fail(x, err)
 		}
-		cut := err != nil && x.out.begun
-		if !cut {
-			err = s.deliver(x, err)
-		}
+		cut := err != nil && x.out.begun || !s.deliver(x)
 		s.record(x)
 		if cut {
 			panic(http.ErrAbortHandler) // the client must not take half an answer for a whole one
@@ -89,20 +86,25 @@ func (s *Server) end(x *exchange) {
 	s.running.Add(-1)
 }
 
-// deliver sends the answer; err is what went wrong before it.
-func (s *Server) deliver(x *exchange, err error) error {
+// deliver sends the answer, unless the client has gone. It reports whether it
+// could: where not, net/http must not answer in its place.
+func (s *Server) deliver(x *exchange) bool {
 	if x.Request().Context().Err() != nil {
 		x.out.status = statusClientGone
-		return nil
+		return false
 	}
-	if sendErr := x.out.send(); sendErr != nil {
+	unread := !x.received && x.Request().Body != http.NoBody
+	if unread { // net/http waits for the rest, at least of a short one, and sets no bound to that
+		_ = x.out.ctrl.SetReadDeadline(time.Now().Add(discardTime))
+	}
+	if x.out.send() != nil {
 		x.reason = "client too slow or gone"
-		return sendErr
+		return false
 	}
-	if errors.Is(err, errBodyTooLarge) {
+	if unread {
 		x.discard()
 	}
-	return nil
+	return true
 }
 
 // requestID is 16 random hexadecimal digits: enough to find a request in a log.

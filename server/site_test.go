@@ -1,10 +1,13 @@
 package server
 
 import (
+	"bufio"
 	"bytes"
 	"context"
 	"crypto/rand"
 	"encoding/json"
+	"errors"
+	"fmt"
 	"io"
 	"log/slog"
 	"maps"
@@ -13,6 +16,7 @@ import (
 	"net/http/cookiejar"
 	"net/http/httptest"
 	"net/url"
+	"os"
 	"slices"
 	"strconv"
 	"strings"
@@ -378,4 +382,64 @@ func (b *logBuffer) String() string {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	return b.text.String()
+}
+
+// wire is a connection on which a test says byte for byte what it sends.
+type wire struct {
+	t testing.TB
+	net.Conn
+	in *bufio.Reader
+}
+
+func (s *site) dial(t testing.TB) *wire {
+	t.Helper()
+	conn, err := net.Dial("tcp", strings.TrimPrefix(s.url, "http://"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = conn.Close() })
+	_ = conn.SetDeadline(time.Now().Add(30 * time.Second))
+	return &wire{t, conn, bufio.NewReader(conn)}
+}
+
+func (w *wire) send(format string, args ...any) {
+	w.t.Helper()
+	if _, err := fmt.Fprintf(w, format, args...); err != nil {
+		w.t.Fatal(err)
+	}
+}
+
+// header sends a request's header. Its body is up to the test.
+func (w *wire) header(method, path string, c *client, lines ...string) {
+	w.t.Helper()
+	if c != nil {
+		lines = append(lines, "Cookie: sessionId="+c.token())
+	}
+	w.send("%s %s HTTP/1.1\r\nHost: localhost\r\n%s\r\n\r\n", method, path, strings.Join(lines, "\r\n"))
+}
+
+// reply reads an answer.
+func (w *wire) reply() reply {
+	w.t.Helper()
+	answer, err := http.ReadResponse(w.in, nil)
+	if err != nil {
+		w.t.Fatalf("read the answer: %v", err)
+	}
+	defer answer.Body.Close()
+	text, err := io.ReadAll(answer.Body)
+	if err != nil {
+		w.t.Fatalf("read the answer: %v", err)
+	}
+	if answer.Close { // which takes the header with it
+		answer.Header.Set("Connection", "close")
+	}
+	return reply{w.t, "request by wire", answer.StatusCode, answer.Header, string(text), answer.Cookies()}
+}
+
+// closed waits until the server has closed the connection, with nothing more said.
+func (w *wire) closed() {
+	w.t.Helper()
+	if rest, err := io.ReadAll(w.in); len(rest) > 0 || errors.Is(err, os.ErrDeadlineExceeded) {
+		w.t.Errorf("the connection goes on with %q, %v, want it closed", rest, err)
+	}
 }
