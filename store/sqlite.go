@@ -34,21 +34,29 @@ func openSQLite(ctx context.Context, cfg Config) (_ *Store, err error) {
 		return nil, err
 	}
 	s.onClose(lock.release)
-	s.writes, err = s.openSQLitePool(path, 1, "journal_mode(WAL)", "synchronous(FULL)", "foreign_keys(1)")
-	if err != nil {
-		return nil, fmt.Errorf("open SQLite file %s: %w", path, err)
-	}
-	s.migrator = migrator{dialect: goose.DialectSQLite3, dir: "migrations/sqlite", log: cfg.Log,
-		open: func() (*sql.DB, func() error) { return pool(s.writes), func() error { return nil } }}
-	if err := s.Migrate(ctx); err != nil {
-		return nil, fmt.Errorf("open SQLite file %s: %w", path, err)
-	}
-	s.reads, err = s.openSQLitePool(path, cfg.MaxConns, "query_only(1)")
-	if err != nil {
+	if err := s.openSQLitePools(ctx, path, cfg.MaxConns); err != nil {
 		return nil, fmt.Errorf("open SQLite file %s: %w", path, err)
 	}
 	s.state.settle(nil)
 	return s, nil
+}
+
+// openSQLitePools opens the writer, migrates with it, and opens the readers.
+func (s *Store) openSQLitePools(ctx context.Context, path string, readers int) (err error) {
+	s.writes, err = s.openSQLitePool(path, 1, "journal_mode(WAL)", "synchronous(FULL)", "foreign_keys(1)")
+	if err != nil {
+		return err
+	}
+	s.migrator = migrator{dialect: goose.DialectSQLite3, dir: "migrations/sqlite", log: s.log,
+		open: func() (*sql.DB, func() error) {
+			s.turn <- struct{}{}
+			return pool(s.writes), func() error { <-s.turn; return nil }
+		}}
+	if err := s.Migrate(ctx); err != nil {
+		return err
+	}
+	s.reads, err = s.openSQLitePool(path, readers, "query_only(1)")
+	return err
 }
 
 // sqlitePath reads the path out of what may be a path or a URL.

@@ -18,7 +18,7 @@ import (
 )
 
 // startTimeout is how long a server may take to start and a store to be ready.
-const startTimeout = 30 * time.Second
+const startTimeout = time.Minute
 
 // Each runs test on a fresh store of each engine.
 func Each(t *testing.T, test func(t *testing.T, s *store.Store)) {
