@@ -32,7 +32,7 @@ func (s *Server) readBody(x *exchange) ([]byte, error) {
 		return nil, nil
 	}
 	var body []byte
-	err := x.outside(func() (err error) {
+	err := s.outside(x, func() (err error) {
 		body, err = s.receive(x, r)
 		return err
 	})

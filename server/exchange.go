@@ -21,7 +21,8 @@ type exchange struct {
 	addr  string    // the client's address, forwarded only by trusted proxies
 
 	ctx      context.Context // bounds the work: REQUEST_TIMEOUT, and the client still there
-	client   context.Context // only the client still there: what a stream may outlive ctx by
+	stop     func()          // ends ctx
+	client   context.Context // only the client still there
 	turn     *pool.Turn      // the worker, in a pooled route
 	shard    int
 	waited   time.Duration // for a worker
@@ -53,13 +54,18 @@ func (s *Server) pooled(rt *route) echo.HandlerFunc {
 			return errBodyTooLarge
 		}
 		x.client = x.Request().Context()
-		ctx, cancel := context.WithTimeoutCause(x.client, s.cfg.RequestTimeout, errTimeout)
-		defer cancel()
-		return s.pool.Do(ctx, request, func(ctx context.Context, turn *pool.Turn) error {
-			x.ctx, x.turn, x.shard, x.waited = ctx, turn, turn.Shard(), turn.Waited()
+		s.beginWork(x)
+		defer func() { x.stop() }()
+		return s.pool.Do(x.ctx, request, func(_ context.Context, turn *pool.Turn) error {
+			x.turn, x.shard, x.waited = turn, turn.Shard(), turn.Waited()
 			return s.inTurn(x, rt)
 		})
 	}
+}
+
+// beginWork bounds what is done for x from now on by REQUEST_TIMEOUT.
+func (s *Server) beginWork(x *exchange) {
+	x.ctx, x.stop = context.WithTimeoutCause(x.client, s.cfg.RequestTimeout, errTimeout)
 }
 
 // inTurn says who asks, counts it against that person's limit and answers.
@@ -108,9 +114,13 @@ func (s *Server) limit(x *exchange) error {
 }
 
 // outside gives the worker back while fn waits for the client, so that a slow
-// one holds nothing, and takes it again at the request's old place.
-func (x *exchange) outside(fn func() error) error {
-	return x.turn.Outside(x.ctx, fn)
+// one holds nothing, and takes it again at the request's old place. The time is
+// the client's, not the work's: REQUEST_TIMEOUT begins anew.
+func (s *Server) outside(x *exchange, fn func() error) error {
+	x.stop()
+	err := x.turn.Outside(x.client, fn)
+	s.beginWork(x)
+	return err
 }
 
 // reply answers with status and v as JSON.

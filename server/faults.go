@@ -50,9 +50,9 @@ func faultStall(_ *Server, x *exchange) error {
 }
 
 // faultMidway panics after a part of its answer has left.
-func faultMidway(_ *Server, x *exchange) error {
+func faultMidway(s *Server, x *exchange) error {
 	_, _ = x.out.Write([]byte(`{"success":true,"data":[`))
-	if err := x.outside(x.out.flush); err != nil {
+	if err := s.outside(x, x.out.flush); err != nil {
 		return err
 	}
 	panic("fault route: panic midway")

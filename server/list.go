@@ -1,7 +1,6 @@
 package server
 
 import (
-	"context"
 	"errors"
 	"net/url"
 	"strconv"
@@ -86,12 +85,9 @@ func partLength(refs []store.Ref) int {
 	return len(refs)
 }
 
-// writePart reads one part's notes and buffers them. REQUEST_TIMEOUT bounds
-// each part's work, not the time that the client takes to receive the whole.
+// writePart reads one part's notes and buffers them.
 func (s *Server) writePart(x *exchange, part []store.Ref, follows bool) (written int, err error) {
-	ctx, cancel := context.WithTimeoutCause(x.client, s.cfg.RequestTimeout, errTimeout)
-	defer cancel()
-	notes, err := s.store.NotesByRef(ctx, x.user, part)
+	notes, err := s.store.NotesByRef(x.ctx, x.user, part)
 	if err != nil {
 		return 0, err
 	}
@@ -111,7 +107,7 @@ func (s *Server) writePart(x *exchange, part []store.Ref, follows bool) (written
 
 // sendPart sends what is buffered while the worker serves others, and takes a turn again.
 func (s *Server) sendPart(x *exchange) error {
-	err := x.turn.Outside(x.client, x.out.flush)
+	err := s.outside(x, x.out.flush)
 	s.pool.Hold(x.shard, -x.held)
 	x.held = 0
 	return err

@@ -1,0 +1,188 @@
+package server
+
+import (
+	"context"
+	"net/http"
+	"strconv"
+	"testing"
+	"time"
+
+	"notesd/pool"
+)
+
+// workers is a pool of n workers in one shard.
+func workers(n int, edits ...func(*pool.Config)) options {
+	return func(_ *Config, parts *Parts) {
+		c := pool.Config{Shards: 1, WorkersPerShard: n, QueueLength: 64, QueueTimeout: time.Second,
+			Passthrough: http.ErrAbortHandler, Log: parts.Log}
+		for _, edit := range edits {
+			edit(&c)
+		}
+		parts.Pool = pool.New(c)
+	}
+}
+
+// slowBody is a request whose body has begun and is not finished.
+type slowBody struct {
+	*wire
+	rest string
+}
+
+func (s *site) slowBody(t *testing.T, c *client, path, body string) slowBody {
+	t.Helper()
+	w := s.dial(t)
+	w.header("POST", path, c, "Content-Type: application/json", "Content-Length: "+strconv.Itoa(len(body)))
+	w.send("%s", body[:len(body)/2])
+	return slowBody{w, body[len(body)/2:]}
+}
+
+func (b slowBody) finish() reply {
+	b.t.Helper()
+	b.send("%s", b.rest)
+	return b.reply()
+}
+
+// Who sends slowly holds no worker: fifty of them leave a pool of eight free,
+// and are served when they are done.
+func TestSlowBodies(t *testing.T) {
+	t.Parallel()
+	const many = 50
+	s := onSQLite(t, workers(8, func(c *pool.Config) { c.Limits[pool.Password] = 1 }))
+	c := s.someone()
+	tests := []struct {
+		name, path, body string
+		client           *client
+		status           int
+	}{
+		{"notes", "/api/notes", `{"title":"slow","content":"body"}`, c, 201},
+		{"sign-ins, of which one runs at a time", "/api/auth/login", `{"email":"nobody@example.com"}`, nil, 400},
+		{"vitals", "/api/metrics/vitals", `{"name":"CLS","value":0.1,"rating":"good"}`, nil, 201},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			var slow []slowBody
+			for range many {
+				slow = append(slow, s.slowBody(t, tt.client, tt.path, tt.body))
+			}
+			eventually(t, "fifty bodies on their way", func() bool { return s.pool.Stats().Outside == many })
+			if stats := s.pool.Stats(); stats.Busy > 0 || stats.Queued > 0 {
+				t.Errorf("%d workers busy and %d requests queued, want none", stats.Busy, stats.Queued)
+			}
+			began := time.Now()
+			c.in(t).get("/api/notes").want(http.StatusOK)
+			if took := time.Since(began); took > time.Second {
+				t.Errorf("a request beside them took %v, want it at once", took)
+			}
+			for _, b := range slow {
+				b.finish().want(tt.status)
+			}
+			eventually(t, "rest", func() bool { p := s.pool.Stats(); return p.Outside == 0 && p.Shards[0].BytesInFlight == 0 })
+		})
+	}
+}
+
+// REQUEST_TIMEOUT bounds the work, not the time a body takes to arrive.
+func TestSlowBodyOutlastsTimeout(t *testing.T) {
+	t.Parallel()
+	eachSite(t, func(t *testing.T, s *site) {
+		b := s.slowBody(t, s.someone(), "/api/notes", `{"title":"slow","content":"body"}`)
+		member := s.slowBody(t, nil, "/api/auth/register", `{"email":"slow@example.com","password":"12345678"}`)
+		time.Sleep(time.Second)
+		b.finish().want(http.StatusCreated)
+		member.finish().want(http.StatusCreated)
+	}, func(cfg *Config, _ *Parts) { cfg.RequestTimeout = 700 * time.Millisecond })
+}
+
+// A client that leaves in the middle of its body leaves nothing behind.
+func TestLeftInTheBody(t *testing.T) {
+	t.Parallel()
+	s := onSQLite(t)
+	c := s.someone()
+	b := s.slowBody(t, c, "/api/notes", `{"title":"slow","content":"body"}`)
+	eventually(t, "the body on its way", func() bool { return s.pool.Stats().Outside == 1 })
+	_ = b.Close()
+	eventually(t, "rest", func() bool { return s.pool.Stats().Outside == 0 && s.server.running.Load() == 0 })
+	if notes := c.get("/api/notes").notes(); len(notes) != 0 {
+		t.Errorf("half a body made %d notes", len(notes))
+	}
+}
+
+// A client that leaves the queue is not served.
+func TestLeftInTheQueue(t *testing.T) {
+	t.Parallel()
+	s := onSQLite(t, workers(1, func(c *pool.Config) { c.QueueTimeout = 20 * time.Second }))
+	c := s.someone()
+	id := c.create(map[string]any{"title": "a", "content": ""}).ID
+	release := s.occupy(t, 1)
+	w := s.dial(t)
+	w.header("PATCH", "/api/notes/"+id+"/pin", c)
+	eventually(t, "the request in the queue", func() bool { return s.pool.Stats().Queued == 1 })
+	_ = w.Close()
+	eventually(t, "an empty queue", func() bool { return s.pool.Stats().Queued == 0 })
+	release()
+	if note := c.get("/api/notes/" + id).note(); note.IsPinned {
+		t.Error("who left the queue flipped a flag")
+	}
+	if n := s.pool.Stats().Abandoned; n != 1 {
+		t.Errorf("%d abandoned, want 1", n)
+	}
+}
+
+// occupy takes n workers until it is called off or the test ends.
+func (s *site) occupy(t *testing.T, n int) (release func()) {
+	t.Helper()
+	var turns []*pool.Turn
+	for range n {
+		turn, err := s.pool.Acquire(context.Background(), pool.Request{Class: pool.Read, Route: "test"})
+		if err != nil {
+			t.Fatal(err)
+		}
+		turns = append(turns, &turn)
+	}
+	release = func() {
+		for _, turn := range turns {
+			turn.Release()
+		}
+	}
+	t.Cleanup(release)
+	return release
+}
+
+// A full pool turns away what finds no room in the queue or waits too long,
+// and says so; probes and administrators are answered.
+func TestFullPool(t *testing.T) {
+	t.Parallel()
+	tests := []struct {
+		name   string
+		queue  int
+		wait   time.Duration
+		reason string
+		least  int64 // milliseconds waited
+	}{
+		{"nobody waits", 0, time.Second, "queue_full", 0},
+		{"nobody waits any time", 5, 0, "queue_timeout", 0},
+		{"waited in vain", 5, 200 * time.Millisecond, "queue_timeout", 200},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			s := onSQLite(t, workers(2, func(c *pool.Config) { c.QueueLength, c.QueueTimeout = tt.queue, tt.wait }))
+			c := s.someone()
+			release := s.occupy(t, 2)
+			r := c.in(t).get("/api/notes").fails(http.StatusServiceUnavailable, "Server is busy, please try again")
+			wantRefusal(t, r, tt.reason)
+			var f failure
+			r.decode(&f)
+			if f.WaitedMs == nil || *f.WaitedMs < tt.least || *f.WaitedMs > tt.least+5000 {
+				t.Errorf("%s = %s, want some %d ms waited", r.call, r.text, tt.least)
+			}
+			if line := s.line(r); line["reason"] != tt.reason || line["status"] != 503.0 {
+				t.Errorf("log line %v, want reason %s", line, tt.reason)
+			}
+			for _, path := range []string{"/api/health", "/healthz", "/readyz", "/api/runtime", "/metrics", "/api/metrics"} {
+				c.in(t).get(path).want(http.StatusOK)
+			}
+			release()
+			c.in(t).get("/api/notes").want(http.StatusOK)
+		})
+	}
+}
