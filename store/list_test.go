@@ -186,21 +186,28 @@ func TestTagFilter(t *testing.T) {
 // are each on one page.
 func TestPagesOfEquals(t *testing.T) {
 	storetest.Each(t, func(t *testing.T, s *store.Store) {
-		owner := newOwner(t, s)
+		owner, thrower := newOwner(t, s), newOwner(t, s)
 		const notes = 10
 		for i := range notes {
 			newNote(t, s, owner, store.NewNote{Title: "same", Pinned: i%2 == 0})
+			newNote(t, s, thrower, store.NewNote{Title: "same", Pinned: i%2 == 0})
 		}
 		exec(t, s, `UPDATE notes SET created_at = 7, updated_at = 7`)
+		exec(t, s, `UPDATE notes SET is_trashed = NOT is_trashed, trashed_at = 7 WHERE user_id = ?`, thrower)
 		for _, q := range []store.ListQuery{
 			{}, {Ascending: true}, {Sort: store.ByCreated}, {Sort: store.ByTitle}, {Sort: store.ByTitle, Ascending: true},
+			{Trashed: true}, {Trashed: true, Ascending: true}, {Trashed: true, Sort: store.ByTitle},
 		} {
+			owner := owner
+			if q.Trashed {
+				owner = thrower
+			}
 			var whole, paged []int64
 			for _, ref := range refs(t, s, owner, q) {
 				whole = append(whole, ref.Key)
 			}
 			q.Limit = 3
-			for page := refs(t, s, owner, q); len(page) > 0; page = refs(t, s, owner, q) {
+			for page := refs(t, s, owner, q); len(page) > 0 && len(paged) < 2*notes; page = refs(t, s, owner, q) {
 				for _, ref := range page {
 					paged = append(paged, ref.Key)
 				}
