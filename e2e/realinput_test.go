@@ -26,10 +26,13 @@ import (
 const (
 	people      = 20
 	connections = 64
+	atOnce      = 4 // who read everything back: fewer than there are workers
 	leastFiles  = 5000
-	mostFiles   = 5500
+	mostFiles   = 5200
 	mostBytes   = 1 << 20 // of a file
-	titleLength = 255     // characters
+	largeBytes  = 64 << 10
+	mostLarge   = 25
+	titleLength = 255 // characters
 )
 
 // The main job on real input: thousands of text files become notes of twenty
@@ -66,8 +69,12 @@ func storeFiles(t *testing.T, p *process, files []textFile) {
 		return
 	}
 	var readers sync.WaitGroup
-	for i, owner := range owners {
-		readers.Go(func() { compareFiles(t, owner, i, files, ids) })
+	for first := range atOnce {
+		readers.Go(func() {
+			for i := first; i < people; i += atOnce {
+				compareFiles(t, owners[i], i, files, ids)
+			}
+		})
 	}
 	readers.Wait()
 	t.Logf("read back after %v", time.Since(began).Round(time.Millisecond))
@@ -146,7 +153,7 @@ func compareFiles(t *testing.T, owner *client, person int, files []textFile, ids
 			continue
 		}
 		want++
-		got, err := owner.try(http.MethodGet, "/api/notes/"+url.PathEscape(ids[i]), nil)
+		got, err := owner.try(http.MethodGet, "/api/notes/"+url.PathEscape(ids[i]), nil, "Accept-Encoding", "identity")
 		if err != nil || got.status != http.StatusOK {
 			t.Errorf("%s = %d %.300s, %v", f.Title, got.status, got.text, err)
 			return
@@ -163,13 +170,14 @@ func compareFiles(t *testing.T, owner *client, person int, files []textFile, ids
 }
 
 // textFiles collects real text files of this machine.
-func textFiles(t *testing.T) (files []textFile) {
+func textFiles(t *testing.T) []textFile {
 	t.Helper()
 	goroot, err := exec.Command("go", "env", "GOROOT").Output()
 	if err != nil {
 		t.Fatal(err)
 	}
 	root := strings.TrimSpace(string(goroot))
+	var c collection
 	for _, place := range []struct {
 		dir  string
 		tags []string
@@ -181,38 +189,45 @@ func textFiles(t *testing.T) (files []textFile) {
 		{filepath.Join(root, "doc"), []string{"doc", "Go"}, 100},
 		{filepath.Join(root, "src"), []string{"source", "Go"}, mostFiles},
 	} {
-		found := filesUnder(place.dir, min(place.most, mostFiles-len(files)))
-		for i := range found {
-			found[i].Tags = place.tags
-		}
-		files = append(files, found...)
+		c.add(place.dir, place.tags, min(len(c.files)+place.most, mostFiles))
 	}
-	if len(files) < leastFiles {
-		t.Fatalf("this machine has %d text files where they are looked for, want %d at least", len(files), leastFiles)
+	if len(c.files) < leastFiles {
+		t.Fatalf("this machine has %d text files where they are looked for, want %d at least", len(c.files), leastFiles)
 	}
-	for i := range files {
-		files[i].owner = i % people
+	for i := range c.files {
+		c.files[i].owner = i % people
 	}
-	rand.Shuffle(len(files), func(i, j int) { files[i], files[j] = files[j], files[i] })
-	return files
+	rand.Shuffle(len(c.files), func(i, j int) { c.files[i], c.files[j] = c.files[j], c.files[i] })
+	return c.files
 }
 
-// filesUnder reads at most so many text files of a directory, which may not be there.
-func filesUnder(dir string, most int) (files []textFile) {
+// collection is text files, few of them large: those would be most of the work and show no more.
+type collection struct {
+	files []textFile
+	large int
+}
+
+// add takes text files of a directory, which may not be there, until there are so many in all.
+func (c *collection) add(dir string, tags []string, most int) {
 	_ = filepath.WalkDir(dir, func(path string, d fs.DirEntry, err error) error {
 		if err != nil || d.IsDir() {
-			return nil // not readable: others are
+			return nil // what can't be read is not missed
 		}
-		if len(files) == most {
+		if len(c.files) >= most {
 			return filepath.SkipAll
 		}
-		if content, ok := readText(path); ok {
-			title := []rune(path)
-			files = append(files, textFile{note: note{Title: string(title[max(0, len(title)-titleLength):]), Content: content}})
+		content, ok := readText(path)
+		if !ok || len(content) > largeBytes && c.large == mostLarge {
+			return nil
 		}
+		if len(content) > largeBytes {
+			c.large++
+		}
+		title := []rune(path)
+		c.files = append(c.files, textFile{note: note{
+			Title: string(title[max(0, len(title)-titleLength):]), Content: content, Tags: tags}})
 		return nil
 	})
-	return files
 }
 
 // readText reads a regular file, or what a link leads to, unpacked. ok is
