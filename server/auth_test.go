@@ -1,7 +1,6 @@
 package server
 
 import (
-	"database/sql"
 	"fmt"
 	"net/http"
 	"strings"
@@ -10,8 +9,6 @@ import (
 	"time"
 
 	"golang.org/x/crypto/bcrypt"
-
-	"notesd/store/storetest"
 )
 
 const password = "correct horse"
@@ -352,8 +349,7 @@ func TestNotAuthenticated(t *testing.T) {
 func TestLockout(t *testing.T) {
 	t.Parallel()
 	const wrong, locks = "Invalid credentials", "Account locked due to too many failed login attempts. Try again in 15 minutes."
-	storetest.Engines(t, func(t *testing.T, url string) {
-		s := newSite(t, storetest.Open(t, url), behind())
+	eachSite(t, func(t *testing.T, s *site) {
 		signedIn := s.member("ada@example.com")
 		from := func(i int) string { return fmt.Sprintf("203.0.113.%d", i) }
 		c := s.visitor()
@@ -380,35 +376,24 @@ func TestLockout(t *testing.T) {
 			{5 * time.Second, "Account locked. Try again in 1 minute."},
 		}
 		for _, tt := range tests {
-			setLock(t, url, time.Now().Add(tt.left))
+			s.setLock(t, time.Now().Add(tt.left))
 			c.login(from(9), "ada@example.com", password).fails(http.StatusLocked, tt.text)
 		}
 
-		setLock(t, url, time.Now().Add(-time.Second)) // run out: the count begins anew
+		s.setLock(t, time.Now().Add(-time.Second)) // run out: the count begins anew
 		for i := range 4 {
 			c.login(from(10+i), "ada@example.com", "wrong").fails(http.StatusUnauthorized, wrong)
 		}
 		c.login(from(15), "ada@example.com", "wrong").fails(http.StatusLocked, locks)
-		setLock(t, url, time.Now().Add(-time.Second))
+		s.setLock(t, time.Now().Add(-time.Second))
 		c.login(from(16), "ada@example.com", password).want(http.StatusOK)
-	})
+	}, behind())
 }
 
 // setLock lets every lock end at until.
-func setLock(t *testing.T, url string, until time.Time) {
+func (s *site) setLock(t *testing.T, until time.Time) {
 	t.Helper()
-	driver := "sqlite"
-	if strings.HasPrefix(url, "postgres") {
-		driver = "pgx"
-	}
-	db, err := sql.Open(driver, url)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer db.Close()
-	if _, err := db.Exec(fmt.Sprintf("UPDATE users SET locked_until = %d", until.UnixMilli())); err != nil {
-		t.Fatal(err)
-	}
+	s.execute(t, fmt.Sprintf("UPDATE users SET locked_until = %d", until.UnixMilli()))
 }
 
 // Guesses in parallel are no more than guesses in turn, and the right one among them does not get in late.

@@ -5,6 +5,7 @@ import (
 	"bytes"
 	"context"
 	"crypto/rand"
+	"database/sql"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -31,13 +32,14 @@ import (
 
 // site is a whole server on a free port, on a real store.
 type site struct {
-	t      testing.TB
-	url    string
-	server *Server
-	pool   *pool.Pool
-	store  *store.Store
-	log    *logBuffer
-	stop   func() // SIGTERM; returns when the server has left
+	t        testing.TB
+	url      string
+	server   *Server
+	pool     *pool.Pool
+	store    *store.Store
+	database string // its URL
+	log      *logBuffer
+	stop     func() // SIGTERM; returns when the server has left
 }
 
 // options changes what a site is made with.
@@ -104,13 +106,37 @@ func (s *site) awaitReady() {
 // eachSite runs test on a site for each engine.
 func eachSite(t *testing.T, test func(t *testing.T, s *site), edits ...options) {
 	t.Helper()
-	storetest.Each(t, func(t *testing.T, db *store.Store) { test(t, newSite(t, db, edits...)) })
+	storetest.Engines(t, func(t *testing.T, url string) { test(t, onDatabase(t, url, edits...)) })
 }
 
 // onSQLite is a site for tests that don't depend on the engine.
 func onSQLite(t *testing.T, edits ...options) *site {
 	t.Helper()
-	return newSite(t, storetest.Open(t, storetest.SQLite(t)), edits...)
+	return onDatabase(t, storetest.SQLite(t), edits...)
+}
+
+func onDatabase(t *testing.T, url string, edits ...options) *site {
+	t.Helper()
+	s := newSite(t, storetest.Open(t, url), edits...)
+	s.database = url
+	return s
+}
+
+// execute changes the database behind the server's back.
+func (s *site) execute(t *testing.T, statement string, args ...any) {
+	t.Helper()
+	driver := "sqlite"
+	if strings.HasPrefix(s.database, "postgres") {
+		driver = "pgx"
+	}
+	db, err := sql.Open(driver, s.database)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer db.Close()
+	if _, err := db.ExecContext(t.Context(), statement, args...); err != nil {
+		t.Fatal(err)
+	}
 }
 
 // client is one browser: a cookie jar of its own.
