@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
-# What the tests need beside Go: PostgreSQL's and Redis's servers, a C compiler for the race detector, make. What is
-# missing is installed on Debian and its like, as root or with sudo; elsewhere it is named. No service needs to run:
-# the tests start their own.
+# What the tests need beside Go: PostgreSQL's and Redis's servers, a C compiler for the race detector, make, and curl
+# for README's examples. What is missing is installed on Debian and its like, as root or with sudo; elsewhere it is
+# named. No service needs to run: the tests start their own.
 set -euo pipefail
 
 has_postgres() { command -v initdb >/dev/null || compgen -G '/usr/lib/postgresql/*/bin/initdb' >/dev/null; }
@@ -12,7 +12,7 @@ missing() { # the Debian packages for what is not there
 	has_postgres || echo postgresql
 	has_redis || echo redis-server
 	has_c || printf '%s\n' gcc libc6-dev
-	command -v make >/dev/null || echo make
+	for tool in make curl; do command -v "$tool" >/dev/null || echo "$tool"; done
 }
 
 fail() {
