@@ -137,6 +137,11 @@ func TestWriteDeadlock(t *testing.T) {
 func TestCancelStorm(t *testing.T) {
 	storetest.Each(t, func(t *testing.T, s *store.Store) {
 		numbered(t, s, 4)
+		if s.Engine() == "SQLite" {
+			if err := s.WriterDB().Exec("CREATE TEMP TABLE mark (n)").Error; err != nil { // is this connection's
+				t.Fatal(err)
+			}
+		}
 		read := func(ctx context.Context) error {
 			var n int
 			return s.Reader(ctx).Raw(`WITH RECURSIVE c(x) AS (SELECT 1 UNION ALL SELECT x + 1 FROM c WHERE x < 3000)
@@ -174,6 +179,14 @@ func TestCancelStorm(t *testing.T) {
 		for kind := range 3 {
 			if _, ok := cut.Load(kind); !ok {
 				t.Errorf("no call of kind %d was cut: the storm was none", kind)
+			}
+		}
+		if s.Engine() == "SQLite" { // the one writer stays: it has not been interrupted
+			if err := s.WriterDB().Exec("INSERT INTO mark VALUES (1)").Error; err != nil {
+				t.Errorf("the storm took the writer: %v", err)
+			}
+			if waited := s.Stats()["writer"].WaitCount; waited != 0 {
+				t.Errorf("%d writers waited for a connection that was still being given up", waited)
 			}
 		}
 		for range 20 { // more than there are connections
