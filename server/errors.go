@@ -81,6 +81,9 @@ var meanings = []struct {
 
 // failureFor says what err means to a client. Unknown means our fault: 500.
 func failureFor(err error) failure {
+	if _, ok := errors.AsType[*pool.PanicError](err); ok { // whatever it panicked with
+		return failure{status: http.StatusInternalServerError, Error: "Internal server error"}
+	}
 	for _, m := range meanings {
 		if errors.Is(err, m.err) {
 			return failure{status: m.status, Error: m.text}
@@ -180,9 +183,10 @@ func (s *Server) fail(x *exchange, err error) {
 	_ = x.reply(f.status, f) // into the buffer: can't fail
 }
 
-// logFault logs what a client only sees as a 500. A panic is in the log already, with its stack.
+// logFault logs what a client only sees as a 500. A panic is in the log
+// already, with its stack; work given up because the client left is no fault.
 func (s *Server) logFault(x *exchange, err error) {
-	if _, ok := errors.AsType[*pool.PanicError](err); ok {
+	if _, ok := errors.AsType[*pool.PanicError](err); ok || errors.Is(err, context.Canceled) && x.Request().Context().Err() != nil {
 		return
 	}
 	s.log.LogAttrs(context.Background(), slog.LevelError, "unexpected error",

@@ -1,7 +1,10 @@
 package server
 
 import (
+	"context"
+	"log/slog"
 	"net/http"
+	"runtime/debug"
 
 	"github.com/labstack/echo/v4"
 
@@ -103,6 +106,20 @@ func (s *Server) entry(rt *route) echo.HandlerFunc {
 		if rt.admin && !s.isAdmin(x.Request()) {
 			return errNotAdmin
 		}
-		return rt.handle(s, x)
+		return s.unpooled(x)
 	}
+}
+
+// unpooled runs a handler that takes no turn. What the pool does about the
+// panics of all others is done here: one request fails, and the log says why.
+func (s *Server) unpooled(x *exchange) (err error) {
+	defer func() {
+		if v := recover(); v != nil {
+			stack := debug.Stack()
+			err = &pool.PanicError{Value: v, Stack: stack}
+			s.log.LogAttrs(context.Background(), slog.LevelError, "panic without a worker", slog.String("request_id", x.id),
+				slog.String("route", x.pattern()), slog.Any("error", err), slog.String("stack", string(stack)))
+		}
+	}()
+	return x.route.handle(s, x)
 }

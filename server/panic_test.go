@@ -1,0 +1,257 @@
+package server
+
+import (
+	"bufio"
+	"context"
+	"errors"
+	"io"
+	"net/http"
+	"runtime"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"notesd/pool"
+	"notesd/store/storetest"
+)
+
+// withRoutes is a site, on SQLite, that has more routes than the contract.
+func withRoutes(t *testing.T, routes []*route, edits ...options) *site {
+	t.Helper()
+	s := makeSite(t, storetest.Open(t, storetest.SQLite(t)), edits...)
+	for _, rt := range routes {
+		rt.index = len(s.server.routes)
+		s.server.routes = append(s.server.routes, rt)
+	}
+	s.server.tally = newTally(len(s.pool.Stats().Shards), s.server.routes)
+	handler, err := s.server.handler()
+	if err != nil {
+		t.Fatal(err)
+	}
+	s.server.http.Handler = handler
+	s.serve()
+	s.awaitReady()
+	return s
+}
+
+// get is a route of class Read.
+func get(pattern string, handle handler) *route {
+	return &route{method: http.MethodGet, pattern: pattern, handle: handle, class: pool.Read}
+}
+
+// midway sends a part of an answer before it does what else it does.
+func midway(then func() error) handler {
+	return func(s *Server, x *exchange) error {
+		_, _ = x.out.Write([]byte(strings.Repeat(" ", 2000) + `{"success":true,"data":[`))
+		if err := s.outside(x, x.out.flush); err != nil {
+			return err
+		}
+		_, _ = x.out.Write([]byte(`"half of the rest",`))
+		return then()
+	}
+}
+
+func faultyRoutes() []*route {
+	secret := errors.New("secret detail")
+	return []*route{
+		get("/panic/text", func(*Server, *exchange) error { panic("secret detail") }),
+		get("/panic/error", func(*Server, *exchange) error { panic(secret) }),
+		get("/panic/known", func(*Server, *exchange) error { panic(errMalformed) }),
+		get("/panic/nil", func(*Server, *exchange) error { var x *exchange; x.id = ""; return nil }),
+		get("/panic/written", func(_ *Server, x *exchange) error { _, _ = x.out.Write([]byte("half")); panic("secret detail") }),
+		get("/panic/status", func(_ *Server, x *exchange) error {
+			x.out.Header().Set("Etag", `"x"`)
+			x.out.WriteHeader(http.StatusCreated)
+			panic("secret detail")
+		}),
+		get("/error", func(*Server, *exchange) error { return secret }),
+		get("/abort", func(*Server, *exchange) error { panic(http.ErrAbortHandler) }),
+		get("/exit", func(*Server, *exchange) error { runtime.Goexit(); return nil }),
+		get("/midway/panic", midway(func() error { panic("secret detail") })),
+		get("/midway/error", midway(func() error { return secret })),
+		get("/midway/exit", midway(func() error { runtime.Goexit(); return nil })),
+		{method: http.MethodGet, pattern: "/free/panic", free: true, handle: func(*Server, *exchange) error { panic("secret detail") }},
+		{method: http.MethodGet, pattern: "/admin/panic", admin: true, handle: func(*Server, *exchange) error { panic("secret detail") }},
+	}
+}
+
+// A panic costs the request that it is in, and no other: a 500 with an id, one
+// entry in the log with the stack, a new worker.
+func TestPanic(t *testing.T) {
+	t.Parallel()
+	tests := []struct {
+		path   string
+		panics uint64
+	}{
+		{"/panic/text", 1},
+		{"/panic/error", 1},
+		{"/panic/known", 1},
+		{"/panic/nil", 1},
+		{"/panic/written", 1},
+		{"/panic/status", 1},
+		{"/error", 0},
+		{"/free/panic", 0},
+		{"/admin/panic", 0},
+	}
+	for _, tt := range tests {
+		t.Run(tt.path, func(t *testing.T) {
+			s := withRoutes(t, faultyRoutes(), workers(2))
+			c := s.someone().in(t)
+			before := s.workerIDs()
+			r := c.get(tt.path).fails(http.StatusInternalServerError, "Internal server error")
+			var f failure
+			r.decode(&f)
+			if f.RequestID == "" || f.RequestID != r.header.Get("X-Request-Id") || r.keys() != "error,requestId,success" {
+				t.Errorf("%s = %s, want it with the request's id and no more", r.call, r.text)
+			}
+			wantHeader(t, r, "Etag", "")
+			if line := s.line(r); line["status"] != 500.0 || line["route"] != tt.path {
+				t.Errorf("log line %v, want status 500", line)
+			}
+			if tt.panics > 0 || strings.HasSuffix(tt.path, "panic") {
+				if n := strings.Count(s.log.String(), "panic_test.go"); n == 0 {
+					t.Errorf("the log has no stack: %s", s.log)
+				}
+			}
+			if n := strings.Count(s.log.String(), `"level":"ERROR"`); n != 1 {
+				t.Errorf("%d errors in the log, want one:\n%s", n, s.log)
+			}
+			stats := s.pool.Stats()
+			if stats.Panics != tt.panics || stats.Restarts != tt.panics || stats.Busy > 0 {
+				t.Errorf("%d panics, %d restarts, %d busy, want %d, %d and none", stats.Panics, stats.Restarts, stats.Busy, tt.panics, tt.panics)
+			}
+			fresh := 0
+			for id := range s.workerIDs() {
+				if !before[id] {
+					fresh++
+				}
+			}
+			if fresh != int(tt.panics) || len(s.workerIDs()) != 2 {
+				t.Errorf("workers %v before, %v after, want %d new", before, s.workerIDs(), tt.panics)
+			}
+			c.get("/api/notes").want(http.StatusOK)
+		})
+	}
+}
+
+func (s *site) workerIDs() map[uint64]bool {
+	ids := map[uint64]bool{}
+	for _, shard := range s.pool.Stats().Shards {
+		for _, w := range shard.Workers {
+			ids[w.ID] = true
+		}
+	}
+	return ids
+}
+
+// Where a part of the answer has left, or the handler wants it so, the connection is cut.
+func TestCut(t *testing.T) {
+	t.Parallel()
+	tests := []struct {
+		path             string
+		part             bool // of the answer is there
+		panics, restarts uint64
+	}{
+		{"/abort", false, 0, 0},
+		{"/exit", false, 0, 1},
+		{"/midway/panic", true, 1, 1},
+		{"/midway/error", true, 0, 0},
+		{"/midway/exit", true, 0, 1},
+	}
+	for _, tt := range tests {
+		for _, coding := range []string{"identity", "gzip"} {
+			t.Run(tt.path+" "+coding, func(t *testing.T) {
+				s := withRoutes(t, faultyRoutes(), workers(2))
+				w := s.dial(t)
+				w.header("GET", tt.path, nil, "Accept-Encoding: "+coding)
+				w.in = bufio.NewReaderSize(w.Conn, 16)
+				text, err := w.finish()
+				if !errors.Is(err, io.ErrUnexpectedEOF) || tt.part != (text != "") {
+					t.Errorf("read %q, %v, want the connection cut, with a part before %v", text, err, tt.part)
+				}
+				eventually(t, "rest", func() bool {
+					p := s.pool.Stats()
+					return p.Busy == 0 && p.Outside == 0 && p.Shards[0].BytesInFlight == 0 && s.server.running.Load() == 0
+				})
+				if p := s.pool.Stats(); p.Panics != tt.panics || p.Restarts != tt.restarts || len(s.workerIDs()) != 2 {
+					t.Errorf("%d panics, %d restarts, workers %v, want %d, %d and two workers", p.Panics, p.Restarts, s.workerIDs(),
+						tt.panics, tt.restarts)
+				}
+				s.visitor().in(t).get("/api/auth/me").want(http.StatusUnauthorized)
+			})
+		}
+	}
+}
+
+// Beside panics everybody else is served, and in the end every worker is idle.
+func TestPanicsBesideOthers(t *testing.T) {
+	t.Parallel()
+	s := withRoutes(t, faultyRoutes(), workers(2))
+	c := s.someone()
+	var wg sync.WaitGroup
+	for i := range 8 {
+		visitor := s.visitor()
+		wg.Go(func() {
+			for range 20 {
+				if i%2 == 0 {
+					if r := visitor.get("/panic/text"); r.status != http.StatusInternalServerError {
+						t.Errorf("%s = %d %s, want 500", r.call, r.status, r.text)
+					}
+				} else if r := c.get("/api/notes"); r.status != http.StatusOK {
+					t.Errorf("%s = %d %s, want 200", r.call, r.status, r.text)
+				}
+			}
+		})
+	}
+	wg.Wait()
+	if p := s.pool.Stats(); p.Panics != 80 || p.Restarts != 80 || p.Busy > 0 || p.Workers != 2 {
+		t.Errorf("%d panics, %d restarts, %d of %d busy, want 80, 80, 0 of 2", p.Panics, p.Restarts, p.Busy, p.Workers)
+	}
+}
+
+// REQUEST_TIMEOUT ends work that takes longer, and says so.
+func TestRequestTimeout(t *testing.T) {
+	t.Parallel()
+	s := withRoutes(t, []*route{get("/wait", func(_ *Server, x *exchange) error {
+		<-x.ctx.Done()
+		return x.ctx.Err()
+	}), get("/wait/cause", func(_ *Server, x *exchange) error {
+		<-x.ctx.Done()
+		return context.Cause(x.ctx)
+	})}, func(cfg *Config, _ *Parts) { cfg.RequestTimeout = 100 * time.Millisecond })
+	for _, path := range []string{"/wait", "/wait/cause"} {
+		r := s.visitor().get(path).fails(http.StatusServiceUnavailable, "The request took too long")
+		wantRefusal(t, r, "timeout")
+	}
+}
+
+// A handler whose client has left is told so; nobody is answered.
+func TestClientLeaves(t *testing.T) {
+	t.Parallel()
+	began, told := make(chan bool), make(chan error, 1)
+	s := withRoutes(t, []*route{get("/wait", func(_ *Server, x *exchange) error {
+		began <- true
+		<-x.ctx.Done()
+		told <- x.ctx.Err()
+		return x.ctx.Err()
+	})})
+	w := s.dial(t)
+	w.header("GET", "/wait", nil)
+	<-began
+	_ = w.Close()
+	if err := <-told; !errors.Is(err, context.Canceled) {
+		t.Errorf("the handler is told %v, want %v", err, context.Canceled)
+	}
+	eventually(t, "its log line", func() bool {
+		for _, line := range s.log.lines() {
+			if line["route"] == "/wait" && line["status"] == 499.0 {
+				return true
+			}
+		}
+		return false
+	})
+	if strings.Contains(s.log.String(), `"level":"ERROR"`) {
+		t.Errorf("a client that left is an error in the log:\n%s", s.log)
+	}
+}
