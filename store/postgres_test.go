@@ -125,7 +125,8 @@ func TestPostgresRefuses(t *testing.T) {
 				}
 				time.Sleep(10 * time.Millisecond)
 			}
-			if !errors.Is(err, store.ErrUnavailable) || !strings.Contains(err.Error(), c.want) || strings.Contains(err.Error(), "secret") {
+			if !errors.Is(err, store.ErrUnavailable) || !strings.Contains(err.Error(), c.want) ||
+				strings.Contains(err.Error(), "secret") {
 				t.Errorf("Ready = %v, want ErrUnavailable that says %q and no secret", err, c.want)
 			}
 		})

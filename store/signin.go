@@ -13,7 +13,9 @@ import (
 // is fixed, so more failures do not make it longer. However many come at once,
 // each sees another count: count before verifying, and parallel guesses can't
 // slip through.
-func (s *Store) AddSignInFailure(ctx context.Context, key string, window time.Duration) (count int, ends time.Time, err error) {
+func (s *Store) AddSignInFailure(
+	ctx context.Context, key string, window time.Duration,
+) (count int, ends time.Time, err error) {
 	now := s.now()
 	var row signInRow
 	err = s.writeOne(ctx, func(db *gorm.DB) error {

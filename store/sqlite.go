@@ -119,7 +119,12 @@ func hideFromOthers(path string) error {
 // openSQLitePool opens up to conns connections, each with the pragmas: those of
 // an Exec would reach one connection only.
 func (s *Store) openSQLitePool(path string, conns int, pragmas ...string) (*gorm.DB, error) {
-	params := url.Values{"_txlock": {"immediate"}, "_dqs": {"0"}, "_error_rc": {"1"}, "_pragma": append([]string{"busy_timeout(5000)"}, pragmas...)}
+	params := url.Values{
+		"_txlock":   {"immediate"}, // or a transaction that reads first can't wait for its right to write
+		"_dqs":      {"0"},         // a column that is not there is an error, not a text
+		"_error_rc": {"1"},         // no older error's text beside this one's code
+		"_pragma":   append([]string{"busy_timeout(5000)"}, pragmas...),
+	}
 	dsn := url.URL{Scheme: "file", Path: path, RawQuery: params.Encode()}
 	connector, err := sqlite.NewConnector(dsn.String())
 	if err != nil {

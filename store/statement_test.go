@@ -21,7 +21,9 @@ func openKept(t testing.TB, wrap func(driver.Connector) driver.Connector) *sql.D
 	db := sql.OpenDB(wrap(connector))
 	t.Cleanup(func() { db.Close() })
 	db.SetMaxOpenConns(1)
-	if _, err := db.Exec("CREATE TABLE t (id INTEGER PRIMARY KEY, n INTEGER UNIQUE); INSERT INTO t VALUES (1, 1), (2, 2), (3, 3)"); err != nil {
+	_, err = db.Exec(`CREATE TABLE t (id INTEGER PRIMARY KEY, n INTEGER UNIQUE);
+		INSERT INTO t VALUES (1, 1), (2, 2), (3, 3)`)
+	if err != nil {
 		t.Fatal(err)
 	}
 	return db

@@ -135,7 +135,8 @@ func TestSweepTogether(t *testing.T) {
 
 func mustNote(t *testing.T, s *store.Store, owner store.User, title string) store.Note {
 	t.Helper()
-	n, err := s.CreateNote(t.Context(), owner.ID, store.NewNote{Title: title, IdempotencyKey: title, BodyHash: []byte("hash")})
+	in := store.NewNote{Title: title, IdempotencyKey: title, BodyHash: []byte("hash")}
+	n, err := s.CreateNote(t.Context(), owner.ID, in)
 	if err != nil {
 		t.Fatalf("CreateNote(%q) = %v", title, err)
 	}

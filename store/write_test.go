@@ -214,7 +214,8 @@ func TestDeadline(t *testing.T) {
 		err := s.Reader(ctx).Raw(`WITH RECURSIVE c(x) AS (SELECT 1 UNION ALL SELECT x + 1 FROM c WHERE x < 1000000000)
 			SELECT count(*) FROM c`).Scan(&n).Error
 		if !errors.Is(err, context.DeadlineExceeded) || time.Since(began) > 10*time.Second {
-			t.Errorf("a statement of minutes under a deadline of 50 ms = %v after %v, want DeadlineExceeded", err, time.Since(began))
+			t.Errorf("a statement of minutes under a deadline of 50 ms = %v after %v, want DeadlineExceeded",
+				err, time.Since(began))
 		}
 	})
 }
