@@ -12,6 +12,8 @@ import (
 	"os/signal"
 	"runtime/debug"
 	"syscall"
+
+	"notesd/bench"
 )
 
 // version is set by the build: -ldflags "-X main.version=…".
@@ -23,7 +25,7 @@ func main() {
 	err := run(ctx, program{args: os.Args[1:], environ: os.Environ(), in: os.Stdin, out: os.Stdout})
 	switch {
 	case errors.Is(err, flag.ErrHelp):
-	case errors.Is(err, errUsage):
+	case errors.Is(err, errUsage), errors.Is(err, bench.ErrUsage):
 		fmt.Fprintln(os.Stderr, "notesd:", err)
 		os.Exit(2)
 	case err != nil:
@@ -50,6 +52,7 @@ const usage = `notesd: a notes server in one binary
   notesd user reset EMAIL        give it a new password and end its sessions
   notesd user list               every account
   notesd user delete EMAIL       delete it with all of its notes
+  notesd bench [SCENARIO] [flags] put load on notesd and measure it; -h lists what there is
   notesd version                 which build this is
 `
 
@@ -68,6 +71,8 @@ func run(ctx context.Context, p program) error {
 		return p.migrate(ctx, args)
 	case "user":
 		return p.user(ctx, args)
+	case "bench":
+		return p.bench(ctx, args)
 	case "version":
 		fmt.Fprintln(p.out, "notesd", buildVersion())
 		return nil

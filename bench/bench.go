@@ -1,0 +1,108 @@
+// Package bench puts load on notesd and measures what becomes of it.
+//
+// Two shapes of load: an open loop sends at a rate that does not wait for the
+// answers, and its latencies count from the time at which a request was meant
+// to be sent, so that a server which stalls can't hide it by stalling its
+// clients too; a closed loop is clients that wait. The generator watches
+// itself: a run in which it sent late is void.
+//
+// What is compared takes turns, on servers started afresh from the same state,
+// in rounds of which the medians count. The generator shares the machine with
+// the server, so every report says what it used, and promises are held to
+// ratios inside one run.
+package bench
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"strings"
+	"time"
+)
+
+// ErrVoid is returned when the generator was late, and the figures mean nothing.
+var ErrVoid = errors.New("the generator was late: see the void runs in the report (-allow-late exits with 0)")
+
+// A Program is what a load is put on and told about.
+type Program struct {
+	Executable string   // notesd, started for every run
+	Version    string   // of it
+	Arguments  []string // of the command line, for the report
+	Out        io.Writer
+	Progress   io.Writer
+	Terminal   bool // Progress is one
+}
+
+// Run measures what the options ask for and prints the report to p.Out.
+func Run(ctx context.Context, o Options, p Program) error {
+	stage, err := newStage(ctx, o, p.Executable)
+	if err != nil {
+		return err
+	}
+	progress := &progress{out: p.Progress, terminal: p.Terminal}
+	reports, err := runAll(ctx, o, p, stage, progress)
+	progress.end()
+	if err == nil && o.JSON != "" {
+		err = writeJSON(o.JSON, reports)
+	}
+	if closeErr := stage.close(ctx); closeErr != nil {
+		err = errors.Join(err, fmt.Errorf("clean up: %w", closeErr))
+	}
+	if err != nil {
+		return err
+	}
+	for _, r := range reports {
+		if len(r.Void) > 0 && !o.AllowLate {
+			return ErrVoid
+		}
+	}
+	return nil
+}
+
+// runAll runs the scenario with one kind of work after the other, and reports each.
+func runAll(ctx context.Context, o Options, p Program, stage *stage, progress *progress) (reports []*Report, err error) {
+	for _, work := range o.Works {
+		s := &session{Options: o, Report: newReport(o, p, work), work: work, stage: stage, progress: progress}
+		s.Report.Arms = s.theArms()
+		err := o.scenario.run(ctx, s)
+		progress.end()
+		if err != nil {
+			return nil, fmt.Errorf("%s: %w", s.title(), err)
+		}
+		reports = append(reports, s.Report)
+		if err := s.Report.publish(o, p.Out); err != nil {
+			return nil, err
+		}
+	}
+	return reports, nil
+}
+
+func newReport(o Options, p Program, work Work) *Report {
+	r := &Report{Scenario: o.scenario.name, Work: work, Version: p.Version, Date: time.Now(), Machine: thisMachine()}
+	words := []string{"notesd", "bench"}
+	for _, argument := range p.Arguments {
+		words = append(words, withoutSecrets(argument))
+	}
+	r.Command = strings.Join(words, " ")
+	for _, set := range o.Settings {
+		r.Settings = append(r.Settings, withoutSecrets(set))
+	}
+	return r
+}
+
+// publish prints the report, and writes it where it is wanted besides.
+func (r *Report) publish(o Options, out io.Writer) error {
+	if _, err := io.WriteString(out, r.Markdown(o.SVG)); err != nil {
+		return err
+	}
+	if o.SVG != "" {
+		if err := r.writePlots(o.SVG); err != nil {
+			return err
+		}
+	}
+	if o.Markdown != "" {
+		return r.update(o.Markdown, o.SVG)
+	}
+	return nil
+}

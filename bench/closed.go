@@ -1,0 +1,72 @@
+package bench
+
+import (
+	"context"
+	"sync"
+	"sync/atomic"
+	"time"
+)
+
+// errorPause keeps a client whose connection fails from trying as fast as it can.
+const errorPause = 10 * time.Millisecond
+
+// A closedLoop is clients that send their next request when the last is answered.
+type closedLoop struct {
+	load
+	tally *tally
+	left  atomic.Int64 // requests
+}
+
+// closedLoop runs the clients until ctx ends.
+func (l load) closedLoop(ctx context.Context, c clients, t *tally) outcome {
+	loop := &closedLoop{load: l, tally: t}
+	loop.left.Store(int64(l.most))
+	var running sync.WaitGroup
+	for n := range l.connections {
+		running.Go(func() { loop.client(ctx, n, c) })
+	}
+	running.Wait()
+	return outcome{capped: loop.left.Load() < 0}
+}
+
+// client is the n-th client.
+func (l *closedLoop) client(ctx context.Context, n int, c clients) {
+	send, hangUp := c.connect(n)
+	defer hangUp()
+	random := newRandom()
+	for ctx.Err() == nil {
+		r := l.plan.next(random)
+		wanted := time.Now() // a person who is turned away waits from here
+		for again := true; again && ctx.Err() == nil; {
+			if l.left.Add(-1) < 0 {
+				return
+			}
+			a := attempt{row: r.row, intended: wanted}
+			a.answer, a.err = send(r.raw)
+			a.done = time.Now()
+			l.tally.count(n, a)
+			again = l.again(ctx, a)
+		}
+	}
+}
+
+// again tells whether to send the same request again, and waits until then.
+func (l *closedLoop) again(ctx context.Context, a attempt) bool {
+	switch {
+	case a.err != nil:
+		pause(ctx, errorPause)
+		return false
+	case !a.answer.refused() || l.retry == RetryNone:
+		return false
+	case l.retry == RetryAfter:
+		pause(ctx, max(a.answer.retryAfter, errorPause))
+	}
+	return true
+}
+
+func pause(ctx context.Context, d time.Duration) {
+	select {
+	case <-time.After(d):
+	case <-ctx.Done():
+	}
+}

@@ -1,0 +1,66 @@
+package bench
+
+import (
+	"context"
+	"fmt"
+)
+
+const (
+	otherPeople = "others"
+	greedyOne   = "greedy"
+	othersLoad  = 0.5 // of the capacity, all together
+	greed       = 10  // times a person's share: the capacity, shared by all
+)
+
+// fairness measures what people feel of one among them who asks for too much.
+func fairness(ctx context.Context, s *session) error {
+	arms := s.theArms()
+	capacities, err := s.capacities(ctx, arms)
+	if err != nil {
+		return err
+	}
+	var turns []turn
+	for _, arm := range arms {
+		c := capacities[arm.Name]
+		greedy := greed * c / float64(s.People)
+		turns = append(turns,
+			turn{arm: arm, label: "alone", load: s.peopleLoad(othersLoad*c, 0)},
+			turn{arm: arm, label: "with the greedy one", load: s.peopleLoad(othersLoad*c, greedy)})
+	}
+	medians, err := s.inTurns(ctx, turns)
+	if err != nil {
+		return err
+	}
+	s.loadTable(medians, capacities)
+	s.classTable(medians)
+	for i := 0; i < len(medians); i += 2 {
+		s.fairnessGoals(medians[i].Classes[0], medians[i+1].Classes[0], medians[i].Arm)
+	}
+	s.Notes = append(s.Notes, fmt.Sprintf("%d people ask for %v C together; one more for %d times a person's share (C/%d).",
+		s.People-1, othersLoad, greed, s.People))
+	return nil
+}
+
+// peopleLoad is the open loop of all people but the last at one rate together, and of the last at another.
+func (s *session) peopleLoad(others, greedy float64) load {
+	l := s.openLoad(others + greedy)
+	last := len(s.stage.people) - 1
+	l.plan = &plan{}
+	l.plan.addWork(s.stage.host, s.stage.people[:last], s.work, others, func(string) string { return otherPeople })
+	if greedy > 0 {
+		l.plan.addWork(s.stage.host, s.stage.people[last:], s.work, greedy, func(string) string { return greedyOne })
+	}
+	return l
+}
+
+func (s *session) fairnessGoals(alone, beside Figures, arm string) {
+	const most = 1.2
+	p99 := Goal{What: arm + ": the others' p99", Goal: "up by ≤ 20 %"}
+	if alone.P99Ms > 0 {
+		p99.measured(fmt.Sprintf("%s (%s, %s)", change(alone.P99Ms, beside.P99Ms), millis(alone.P99Ms), millis(beside.P99Ms)),
+			beside.P99Ms <= most*alone.P99Ms)
+	}
+	refused := Goal{What: arm + ": the others' refusals", Goal: "0"}
+	refused.measured(fmt.Sprintf("%d of %d", beside.Refused, beside.Sent), beside.Refused == 0 && beside.Sent > 0)
+	s.Goals = append(s.Goals, p99, refused)
+}

@@ -1,0 +1,195 @@
+package bench
+
+import (
+	"fmt"
+	"maps"
+	"slices"
+	"time"
+
+	"github.com/HdrHistogram/hdrhistogram-go"
+)
+
+// Figures are what became of one class of requests, or of all of them.
+type Figures struct {
+	Class       string         `json:"class"`
+	Sent        int            `json:"sent"`
+	Good        int            `json:"good"`
+	Refused     int            `json:"refused"`     // 429 and 503
+	Unexplained int            `json:"unexplained"` // of the refused: without a reason or Retry-After
+	Failed      int            `json:"failed"`      // any other failure
+	Errors      int            `json:"errors"`      // no whole answer
+	Goodput     float64        `json:"goodput"`     // good answers a second
+	MeanMs      float64        `json:"meanMs"`      // of the good, from the intended time of sending
+	P50Ms       float64        `json:"p50Ms"`
+	P95Ms       float64        `json:"p95Ms"`
+	P99Ms       float64        `json:"p99Ms"`
+	MaxMs       float64        `json:"maxMs"`
+	RefusedMs   float64        `json:"refusedP99Ms"`
+	Reasons     map[string]int `json:"reasons,omitempty"`
+	Statuses    map[int]int    `json:"statuses,omitempty"` // of the failed
+	ErrorKinds  map[string]int `json:"errorKinds,omitempty"`
+}
+
+// figures turns a row into what is shown of it.
+func (r *row) figures(class string, measured time.Duration) Figures {
+	f := Figures{Class: class, Sent: r.sent, Good: r.good, Refused: r.refused, Unexplained: r.unexplained, Failed: r.failed,
+		MeanMs: r.latency.Mean() / 1e6, P50Ms: quantile(r.latency, 50), P95Ms: quantile(r.latency, 95),
+		P99Ms: quantile(r.latency, 99), MaxMs: ms(r.latency.Max()), RefusedMs: quantile(r.turnedAway, 99),
+		Reasons: r.reasons, Statuses: r.statuses, ErrorKinds: r.errors}
+	for _, n := range r.errors {
+		f.Errors += n
+	}
+	if measured > 0 {
+		f.Goodput = float64(r.done) / measured.Seconds()
+	}
+	return f
+}
+
+func quantile(h *hdrhistogram.Histogram, percent float64) float64 {
+	return ms(h.ValueAtQuantile(percent))
+}
+
+func ms(ns int64) float64 { return float64(ns) / 1e6 }
+
+// A Measurement is one load on one arm, or the medians of several.
+type Measurement struct {
+	Arm         string    `json:"arm"`
+	Label       string    `json:"label,omitempty"` // which load it was
+	Load        float64   `json:"load,omitempty"`  // multiple of the capacity
+	Rate        float64   `json:"rate,omitempty"`  // offered a second, in an open loop
+	Connections int       `json:"connections"`
+	Round       int       `json:"round"` // 0: the medians of all rounds
+	Seconds     float64   `json:"seconds"`
+	All         Figures   `json:"all"` // but what was injected
+	Classes     []Figures `json:"classes"`
+
+	ServerCores    float64 `json:"serverCores"`  // CPU seconds a second; 0: not known
+	AnswerMicros   float64 `json:"answerMicros"` // CPU microseconds of the server for an answer of any kind
+	PeakRSS        int64   `json:"peakRSS"`      // bytes; 0: not known
+	GeneratorCores float64 `json:"generatorCores"`
+
+	LateP99Ms float64 `json:"lateP99Ms"`         // by which the generator missed its times
+	LateShare float64 `json:"lateShare"`         // of requests, later than the bound
+	HeldBack  int     `json:"heldBack"`          // sent late because every connection was waiting for an answer
+	Unsent    int     `json:"unsent"`            // of those, not sent at all
+	ProbeMs   float64 `json:"probeMs,omitempty"` // the slowest health probe
+	Probes    int     `json:"probes,omitempty"`
+	ProbeFail int     `json:"probesFailed,omitempty"`
+	Capped    bool    `json:"capped,omitempty"` // the bound of requests ended it early
+	Void      string  `json:"void,omitempty"`   // why the figures mean nothing
+}
+
+// usage is what the processes have used, between the beginning and the end of the measured time.
+type usage struct {
+	server, generator time.Duration // of CPU time
+	peakRSS           int64
+}
+
+// newMeasurement is what an outcome means.
+func newMeasurement(l load, o outcome, u usage, injected string) Measurement {
+	r := Measurement{Rate: l.rate, Connections: l.connections, Seconds: o.measured.Seconds(), PeakRSS: u.peakRSS,
+		HeldBack: o.heldBack, Unsent: o.unsent, Capped: o.capped}
+	all, answered := newRow(), 0
+	for i, row := range o.rows {
+		r.Classes = append(r.Classes, row.figures(l.plan.rows[i], o.measured))
+		answered += row.answered
+		if l.plan.rows[i] != injected {
+			all.merge(row)
+		}
+	}
+	r.All = all.figures("all", o.measured)
+	if r.Seconds > 0 {
+		r.ServerCores, r.GeneratorCores = u.server.Seconds()/r.Seconds, u.generator.Seconds()/r.Seconds
+	}
+	if answered > 0 {
+		r.AnswerMicros = float64(u.server.Microseconds()) / float64(answered)
+	}
+	r.LateP99Ms = quantile(o.lateness, 99)
+	r.LateShare = float64(o.late) / float64(max(1, o.lateness.TotalCount()))
+	r.judge()
+	return r
+}
+
+// judge voids the run if the generator was late, or did nothing.
+func (r *Measurement) judge() {
+	switch {
+	case r.All.Sent == 0:
+		r.Void = "nothing was sent in the measured time"
+	case r.LateShare > lateShare:
+		r.Void = fmt.Sprintf("the generator sent %.1f %% of the requests more than %v late", 100*r.LateShare, lateBound)
+	}
+}
+
+// median is the medians of the sound runs among runs, of all if none is, and
+// the sums of what was counted. The latencies of a class are medians as well.
+func median(runs []Measurement) Measurement {
+	sound := slices.DeleteFunc(slices.Clone(runs), func(r Measurement) bool { return r.Void != "" })
+	if len(sound) == 0 {
+		sound = runs
+	}
+	m := sound[0]
+	m.Round = 0
+	for _, field := range []func(*Measurement) *float64{
+		func(r *Measurement) *float64 { return &r.Seconds }, func(r *Measurement) *float64 { return &r.ServerCores },
+		func(r *Measurement) *float64 { return &r.AnswerMicros }, func(r *Measurement) *float64 { return &r.GeneratorCores },
+		func(r *Measurement) *float64 { return &r.LateP99Ms }, func(r *Measurement) *float64 { return &r.LateShare },
+	} {
+		*field(&m) = middle(sound, field)
+	}
+	m.PeakRSS, m.HeldBack, m.Unsent, m.Probes, m.ProbeFail = 0, 0, 0, 0, 0
+	for _, r := range sound {
+		m.PeakRSS = max(m.PeakRSS, r.PeakRSS)
+		m.ProbeMs = max(m.ProbeMs, r.ProbeMs)
+		m.HeldBack += r.HeldBack
+		m.Unsent += r.Unsent
+		m.Probes += r.Probes
+		m.ProbeFail += r.ProbeFail
+		m.Capped = m.Capped || r.Capped
+	}
+	m.All = medianFigures(sound, func(r *Measurement) *Figures { return &r.All })
+	m.Classes = slices.Clone(m.Classes)
+	for i := range m.Classes {
+		m.Classes[i] = medianFigures(sound, func(r *Measurement) *Figures { return &r.Classes[i] })
+	}
+	return m
+}
+
+func medianFigures(runs []Measurement, of func(*Measurement) *Figures) Figures {
+	m := *of(&runs[0])
+	for _, field := range []func(*Figures) *float64{
+		func(f *Figures) *float64 { return &f.Goodput }, func(f *Figures) *float64 { return &f.MeanMs },
+		func(f *Figures) *float64 { return &f.P50Ms }, func(f *Figures) *float64 { return &f.P95Ms },
+		func(f *Figures) *float64 { return &f.P99Ms }, func(f *Figures) *float64 { return &f.MaxMs },
+		func(f *Figures) *float64 { return &f.RefusedMs },
+	} {
+		*field(&m) = middle(runs, func(r *Measurement) *float64 { return field(of(r)) })
+	}
+	m.Reasons, m.Statuses, m.ErrorKinds = maps.Clone(m.Reasons), maps.Clone(m.Statuses), maps.Clone(m.ErrorKinds)
+	for i := range runs[1:] {
+		f := of(&runs[1+i])
+		m.Sent += f.Sent
+		m.Good += f.Good
+		m.Refused += f.Refused
+		m.Unexplained += f.Unexplained
+		m.Failed += f.Failed
+		m.Errors += f.Errors
+		addCounts(m.Reasons, f.Reasons)
+		addCounts(m.Statuses, f.Statuses)
+		addCounts(m.ErrorKinds, f.ErrorKinds)
+	}
+	return m
+}
+
+// middle is the median of a field of runs.
+func middle(runs []Measurement, field func(*Measurement) *float64) float64 {
+	values := make([]float64, len(runs))
+	for i := range runs {
+		values[i] = *field(&runs[i])
+	}
+	slices.Sort(values)
+	half := len(values) / 2
+	if len(values)%2 == 1 {
+		return values[half]
+	}
+	return (values[half-1] + values[half]) / 2
+}

@@ -1,0 +1,149 @@
+package bench
+
+import (
+	"context"
+	"math/rand/v2"
+	"sync"
+	"time"
+)
+
+// An openLoop sends each request at its intended time on a connection that is
+// free, the one used last, opening another when none is. When all are busy
+// requests wait their turn, held back as people are whose browser has no
+// connection left; their latency counts from the intended time all the same.
+type openLoop struct {
+	load
+	clients
+	tally    *tally
+	arrivals arrivals
+	random   *rand.Rand
+
+	running  sync.WaitGroup
+	mu       sync.Mutex // guards what follows
+	open     int        // connections, free or not
+	free     []chan due
+	waiting  []due
+	heldBack int // in the measured time
+	over     bool
+}
+
+// due is a request on its way to a connection.
+type due struct {
+	request
+	intended time.Time
+	free     time.Time // when it got a connection, if it was held back
+}
+
+func newOpenLoop(l load, c clients, t *tally) *openLoop {
+	o := &openLoop{load: l, clients: c, tally: t, arrivals: arrivals{rate: l.rate}, random: newRandom()}
+	if !l.fixed {
+		o.arrivals.poisson = newRandom()
+	}
+	return o
+}
+
+// run sends until ctx ends, and waits for the answers.
+func (o *openLoop) run(ctx context.Context, start time.Time) outcome {
+	capped := true
+	for range o.most {
+		intended := start.Add(o.arrivals.next())
+		if !o.waitUntil(ctx, intended) {
+			capped = false
+			break
+		}
+		o.hand(due{request: o.plan.next(o.random), intended: intended})
+	}
+	unsent := o.finish()
+	o.running.Wait()
+	return outcome{heldBack: o.heldBack, unsent: unsent, capped: capped}
+}
+
+// waitUntil returns at t, or before: false, when the load is over by then.
+func (o *openLoop) waitUntil(ctx context.Context, t time.Time) bool {
+	const portion = 50 * time.Millisecond // to see that ctx has ended
+	for t.Before(o.tally.window.end) && ctx.Err() == nil {
+		d := time.Until(t)
+		if d <= 0 {
+			return true
+		}
+		o.nap(min(d, portion))
+	}
+	return false
+}
+
+// hand gives d to a connection.
+func (o *openLoop) hand(d due) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	if last := len(o.free) - 1; last >= 0 {
+		o.free[last] <- d // it has room: its client is waiting
+		o.free = o.free[:last]
+		return
+	}
+	if o.open == o.connections {
+		o.waiting = append(o.waiting, d)
+		if o.tally.window.holds(d.intended) {
+			o.heldBack++
+		}
+		return
+	}
+	inbox := make(chan due, 1)
+	inbox <- d
+	n := o.open
+	o.open++
+	o.running.Go(func() { o.serve(n, inbox) })
+}
+
+// serve is the life of the n-th connection.
+func (o *openLoop) serve(n int, inbox chan due) {
+	send, hangUp := o.connect(n)
+	defer hangUp()
+	for d := range inbox {
+		for held := true; held; d, held = o.next(inbox) {
+			sent := time.Now()
+			a := attempt{row: d.row, intended: d.intended, late: sent.Sub(d.intended)}
+			if !d.free.IsZero() {
+				a.late = sent.Sub(d.free)
+			}
+			a.answer, a.err = send(d.raw)
+			a.done = time.Now()
+			o.tally.count(n, a)
+		}
+	}
+}
+
+// next is the request that has waited longest. When none waits, the connection is free.
+func (o *openLoop) next(inbox chan due) (d due, held bool) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	switch {
+	case len(o.waiting) > 0:
+		d, o.waiting = o.waiting[0], o.waiting[1:]
+		d.free = time.Now()
+		return d, true
+	case o.over:
+		close(inbox)
+	default:
+		o.free = append(o.free, inbox)
+	}
+	return due{}, false
+}
+
+// finish lets the connections end when they have their last answer, and
+// returns how many requests of the measured time nobody will send.
+func (o *openLoop) finish() (unsent int) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	o.over = true
+	for _, d := range o.waiting {
+		if o.tally.window.holds(d.intended) {
+			unsent++
+		}
+	}
+	o.waiting = nil
+	for _, inbox := range o.free {
+		close(inbox)
+	}
+	o.free = nil
+	return unsent
+}

@@ -1,0 +1,267 @@
+package bench
+
+import (
+	"errors"
+	"flag"
+	"fmt"
+	"io"
+	"math"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+)
+
+// ErrUsage marks errors in the arguments.
+var ErrUsage = errors.New("see notesd bench -h")
+
+const (
+	leastTime       = 100 * time.Millisecond // of a measured run
+	mostTime        = time.Hour
+	mostRate        = 1_000_000
+	mostConnections = 10_000
+	mostRounds      = 100
+	mostPeople      = 1000
+	mostNotes       = 10_000
+	mostRequests    = 1_000_000_000
+)
+
+// Options are what the command line asks for.
+type Options struct {
+	scenario scenario
+
+	URL         string // of a server that runs already; empty: servers are started
+	AllowRemote bool
+	Connections int
+	Duration    time.Duration // of every measured run
+	Rate        float64       // of the open loop, a second
+	Fixed       bool          // arrivals evenly spaced
+	Works       []Work
+	Injection   *Injection
+	People      int
+	NotesEach   int // of each of them
+	Rounds      int
+	Arms        []Arm
+	Loads       []float64 // multiples of the capacity
+	Capacity    float64   // requests a second; 0: found by steps
+	Retry       Retry
+	Requests    int      // of one run, at most
+	Settings    []string // of every server that is started
+	Dir         string   // for their data; empty: the system's for temporary files
+	JSON        string   // files to write; empty: none
+	SVG         string
+	Markdown    string
+	AllowLate   bool
+}
+
+// Parse reads the arguments of `notesd bench`: flags before and after the name
+// of a scenario. Help goes to out, with flag.ErrHelp as the error; every other
+// error is an ErrUsage.
+func Parse(args []string, out io.Writer) (Options, error) {
+	var o Options
+	flags := o.flags(out)
+	err := flags.Parse(args)
+	name := defaultScenario
+	if err == nil && flags.NArg() > 0 {
+		name = flags.Arg(0)
+		err = flags.Parse(flags.Args()[1:])
+	}
+	if errors.Is(err, flag.ErrHelp) {
+		return Options{}, err
+	}
+	if err == nil && flags.NArg() > 0 {
+		err = fmt.Errorf("%q: one scenario, and flags", flags.Args())
+	}
+	if err == nil {
+		o.scenario, err = scenarioNamed(name)
+	}
+	if err == nil {
+		o.fill()
+		err = o.check()
+	}
+	if err != nil {
+		return Options{}, fmt.Errorf("%w: %w", err, ErrUsage)
+	}
+	return o, nil
+}
+
+// flags are the flags, reading into o. Values of its own a scenario has only for what is not set.
+func (o *Options) flags(out io.Writer) *flag.FlagSet {
+	f := flag.NewFlagSet("bench", flag.ContinueOnError)
+	f.SetOutput(io.Discard) // errors are returned, and help is ours
+	f.Usage = func() { o.help(f, out) }
+	f.StringVar(&o.URL, "url", "", "`URL` of a server that runs already, instead of starting one for every run")
+	f.BoolVar(&o.AllowRemote, "allow-remote", false, "the server at -url may be on another machine, and you may put load on it")
+	f.IntVar(&o.Connections, "c", unset, "connections `N`: of a closed loop, or the most that an open one may use")
+	f.Func("d", "measured time of every run, like 30s or 30", func(s string) error { return parseSeconds(s, &o.Duration) })
+	f.Float64Var(&o.Rate, "rate", 0, "requests a second of the scenario open, `N`")
+	f.BoolVar(&o.Fixed, "fixed", false, "an open loop sends evenly spaced; otherwise at random, as a Poisson process")
+	f.Func("work", "`WORK`, may be repeated: "+workHelp, o.addWork)
+	f.Func("inject", "send a share of the requests to another path, `PATH=SHARE`", func(s string) (err error) {
+		o.Injection, err = parseInjection(s)
+		return err
+	})
+	f.IntVar(&o.People, "people", unset, "people `N` who are signed up for it")
+	f.IntVar(&o.NotesEach, "notes", 60, "notes `N` of a kilobyte that each of them begins with")
+	f.IntVar(&o.Rounds, "rounds", unset, "rounds `N`, in which arms and loads take turns: figures are medians")
+	f.Func("arms", "how the server is run, comma-separated `ARMS`: "+armNames(), o.addArms)
+	f.Func("loads", "`LOADS` as multiples of the capacity, comma-separated", o.addLoads)
+	f.Float64Var(&o.Capacity, "capacity", 0, "capacity, `N` requests a second, where it is known; otherwise found by steps")
+	f.Func("retry", "what a client does that is turned away: none, now or after (as Retry-After says)", o.setRetry)
+	f.IntVar(&o.Requests, "requests", 10_000_000, "requests of one run at most, `N`")
+	f.Func("set", "a setting of every server that is started, `NAME=VALUE`; may be repeated", o.addSetting)
+	f.StringVar(&o.Dir, "dir", "", "directory `DIR` for the servers' data")
+	f.StringVar(&o.JSON, "json", "", "write everything that was measured to `FILE`")
+	f.StringVar(&o.SVG, "svg", "", "write plots to `DIR`")
+	f.StringVar(&o.Markdown, "markdown", "", "write the report into `FILE` too, in the place of the last one of its kind")
+	f.BoolVar(&o.AllowLate, "allow-late", false, "exit with 0 although the generator was late")
+	return f
+}
+
+// unset is the value of a number that nobody has set.
+const unset = math.MinInt
+
+// help is the usage text.
+func (o *Options) help(f *flag.FlagSet, out io.Writer) {
+	fmt.Fprint(out, "notesd bench [flags] [scenario]: put load on notesd and measure it\n\nScenarios:\n")
+	for _, s := range scenarios() {
+		fmt.Fprintf(out, "  %-9s %s\n", s.name, s.about)
+	}
+	fmt.Fprint(out, "\nFlags:\n")
+	f.SetOutput(out)
+	f.VisitAll(func(each *flag.Flag) {
+		value, about := flag.UnquoteUsage(each)
+		fmt.Fprintf(out, "  %-22s %s\n", strings.TrimSpace("-"+each.Name+" "+value), about)
+	})
+	fmt.Fprint(out, "\nThe report is Markdown on standard output. Without -url every run starts a server of its own in an empty\n"+
+		"directory, on SQLite, or as -set DATABASE_URL=… and -set REDIS_URL=… say.\n")
+}
+
+func armNames() string {
+	var names []string
+	for _, a := range arms() {
+		names = append(names, a.Name)
+	}
+	return strings.Join(names, ", ")
+}
+
+// parseSeconds reads a duration; a bare number is seconds.
+func parseSeconds(text string, d *time.Duration) (err error) {
+	if _, bare := strconv.ParseFloat(text, 64); bare == nil {
+		text += "s"
+	}
+	if *d, err = time.ParseDuration(text); err != nil {
+		return errors.New("not a duration like 30s")
+	}
+	if *d < leastTime || *d > mostTime {
+		return fmt.Errorf("a run takes from %v to %v", leastTime, mostTime)
+	}
+	return nil
+}
+
+func (o *Options) addWork(text string) error {
+	w, err := parseWork(text)
+	o.Works = append(o.Works, w)
+	return err
+}
+
+func (o *Options) addArms(text string) error {
+	for name := range strings.SplitSeq(text, ",") {
+		a, err := armNamed(name)
+		if err != nil {
+			return err
+		}
+		if slices.ContainsFunc(o.Arms, func(b Arm) bool { return a.Name == b.Name }) {
+			return fmt.Errorf("%s twice", name)
+		}
+		o.Arms = append(o.Arms, a)
+	}
+	return nil
+}
+
+func (o *Options) addLoads(text string) error {
+	for part := range strings.SplitSeq(text, ",") {
+		n, err := strconv.ParseFloat(part, 64)
+		if err != nil || !(n > 0 && n <= 100) {
+			return fmt.Errorf("%q is not a multiple above 0, 100 at most", part)
+		}
+		o.Loads = append(o.Loads, n)
+	}
+	slices.Sort(o.Loads)
+	o.Loads = slices.Compact(o.Loads)
+	return nil
+}
+
+func (o *Options) setRetry(text string) error {
+	o.Retry = Retry(text)
+	if !slices.Contains([]Retry{RetryNone, RetryNow, RetryAfter}, o.Retry) {
+		return errors.New("none, now or after")
+	}
+	return nil
+}
+
+func (o *Options) addSetting(text string) error {
+	if name, _, ok := strings.Cut(text, "="); !ok || name == "" {
+		return errors.New("not NAME=VALUE")
+	}
+	o.Settings = append(o.Settings, text)
+	return nil
+}
+
+// fill gives what is not set the scenario's value.
+func (o *Options) fill() {
+	s := o.scenario
+	for _, number := range []struct {
+		set   *int
+		value int
+	}{{&o.Connections, s.connections}, {&o.People, s.people}, {&o.Rounds, s.rounds}} {
+		if *number.set == unset {
+			*number.set = number.value
+		}
+	}
+	if o.Duration == 0 {
+		o.Duration = s.duration
+	}
+	if o.Retry == "" {
+		o.Retry = s.retry
+	}
+	if o.Loads == nil {
+		o.Loads = []float64{0.5, 0.7, 1, 2, 4, 10}
+	}
+	if o.Works == nil {
+		for _, name := range s.works {
+			_ = o.addWork(name) // ours: it can't fail
+		}
+	}
+	if o.Arms == nil && o.URL == "" && s.arms != "" {
+		_ = o.addArms(s.arms) // so are these
+	}
+}
+
+// check refuses what makes no sense.
+func (o *Options) check() error {
+	for _, number := range []struct {
+		flag              string
+		value, from, upTo int
+	}{
+		{"-c", o.Connections, 1, mostConnections}, {"-people", o.People, o.scenario.leastPeople, mostPeople},
+		{"-notes", o.NotesEach, 1, mostNotes}, {"-rounds", o.Rounds, 1, mostRounds}, {"-requests", o.Requests, 1, mostRequests},
+	} {
+		if number.value < number.from || number.value > number.upTo {
+			return fmt.Errorf("%s %d: from %d to %d", number.flag, number.value, number.from, number.upTo)
+		}
+	}
+	switch s := o.scenario; {
+	case s.rated && !(o.Rate > 0 && o.Rate <= mostRate):
+		return fmt.Errorf("-rate %v: the scenario %s sends at a rate above 0, %d a second at most", o.Rate, s.name, mostRate)
+	case !s.rated && o.Rate != 0:
+		return fmt.Errorf("-rate is for the scenario open, not for %s", s.name)
+	case !(o.Capacity >= 0 && o.Capacity <= mostRate):
+		return fmt.Errorf("-capacity %v: above 0, %d a second at most", o.Capacity, mostRate)
+	case s.starts && o.URL != "":
+		return fmt.Errorf("-url: the scenario %s starts the servers that it compares", s.name)
+	case o.URL != "" && (o.Arms != nil || o.Settings != nil):
+		return errors.New("-arms and -set are for servers that are started, not for one that runs already at -url")
+	}
+	return nil
+}

@@ -1,0 +1,320 @@
+package bench
+
+import (
+	"context"
+	"fmt"
+	"math"
+	"slices"
+)
+
+// open measures one rate on every arm.
+func open(ctx context.Context, s *session) error {
+	var turns []turn
+	for _, arm := range s.theArms() {
+		turns = append(turns, turn{arm: arm, label: whole(s.Rate) + "/s", load: s.openLoad(s.Rate)})
+	}
+	medians, err := s.inTurns(ctx, turns)
+	if err != nil {
+		return err
+	}
+	s.loadTable(medians, nil)
+	s.classTable(medians)
+	return nil
+}
+
+// loadTable shows loads of an open loop.
+func (s *session) loadTable(medians []Measurement, capacities map[string]float64) {
+	t := Table{Title: fmt.Sprintf("%s, open loop, %s arrivals, %v", s.work.Name, s.arrivalNames(), s.Duration),
+		Head: []string{"load", "", "offered/s", "good/s", "of C", "refused/s", "failed", "p50", "p99", "max", "CPU", "CPU an answer",
+			"memory", "held back", "unsent", "late p99", "generator"}}
+	for _, m := range medians {
+		ofC := ""
+		if c := capacities[m.Arm]; c > 0 {
+			ofC = percent(m.All.Goodput / c)
+		}
+		t.Rows = append(t.Rows, []string{m.Label, m.Arm, whole(m.Rate), whole(m.All.Goodput), ofC, whole(s.perSecond(m)),
+			number(m.All.Failed + m.All.Errors), millis(m.All.P50Ms), millis(m.All.P99Ms), millis(m.All.MaxMs),
+			cores(m.ServerCores), micros(m.AnswerMicros), megabytes(m.PeakRSS), number(m.HeldBack), number(m.Unsent),
+			millis(m.LateP99Ms), cores(m.GeneratorCores)})
+	}
+	s.Tables = append(s.Tables, t)
+	if slices.ContainsFunc(medians, func(m Measurement) bool { return m.HeldBack > 0 }) {
+		s.Notes = append(s.Notes, fmt.Sprintf("Held back: all %d connections waited for answers, as all browsers of so many people "+
+			"would. Latency counts from the intended time; what was never sent has none, and would raise it.", s.Connections))
+	}
+}
+
+func (s *session) arrivalNames() string {
+	if s.Fixed {
+		return "evenly spaced"
+	}
+	return "Poisson"
+}
+
+// perSecond is the refusals a second behind a median.
+func (s *session) perSecond(m Measurement) float64 {
+	var rates []Measurement
+	for _, r := range s.Runs {
+		if r.Arm == m.Arm && r.Label == m.Label && r.Seconds > 0 {
+			rates = append(rates, r)
+		}
+	}
+	for i := range rates {
+		rates[i].Rate = float64(rates[i].All.Refused) / rates[i].Seconds
+	}
+	return middle(rates, func(r *Measurement) *float64 { return &r.Rate })
+}
+
+// capacity finds every arm's capacity.
+func capacity(ctx context.Context, s *session) error {
+	_, err := s.capacities(ctx, s.theArms())
+	return err
+}
+
+const (
+	probeConnections = 64   // of the closed loop that guesses the capacity
+	growth           = 1.02 // a step that does not raise goodput by so much is the last
+	explosion        = 10   // so is one whose p99 is so many times the first step's,
+	explodedMs       = 100  // and this at least
+)
+
+// steps are the loads tried, as parts of the guess.
+var steps = []float64{0.4, 0.6, 0.7, 0.8, 0.9, 1, 1.1, 1.2, 1.35, 1.5, 1.75, 2, 2.5, 3}
+
+var capacityRule = fmt.Sprintf("Capacity C: a closed loop of %d connections guesses it; an open loop then goes up in steps, from %v "+
+	"times the guess, until goodput grows by less than %.0f %% or p99 explodes (%d times the first step's, and %d ms at least). "+
+	"C is the highest goodput of a step in which the generator kept its times.",
+	probeConnections, steps[0], 100*(growth-1), explosion, explodedMs)
+
+// capacities finds the capacity of each arm. The arm without admission gets
+// the sharded one's, so that the same load is put on both.
+func (s *session) capacities(ctx context.Context, arms []Arm) (map[string]float64, error) {
+	found := map[string]float64{}
+	s.Notes = append(s.Notes, capacityRule)
+	t := Table{Title: "Capacity of " + s.work.Name, Head: []string{"", "offered/s", "good/s", "refused", "failed", "p50", "p99", "CPU",
+		"late p99", "generator"}}
+	for _, arm := range arms {
+		if sharded, ok := found["sharded"]; ok && arm.Name == "unbounded" {
+			found[arm.Name] = sharded
+			continue
+		}
+		c, runs, err := s.findCapacity(ctx, arm)
+		if err != nil {
+			return nil, err
+		}
+		for _, r := range runs {
+			t.Rows = append(t.Rows, []string{arm.Name, whole(r.Rate), whole(r.All.Goodput), number(r.All.Refused),
+				number(r.All.Failed + r.All.Errors), millis(r.All.P50Ms), millis(r.All.P99Ms), cores(r.ServerCores),
+				millis(r.LateP99Ms), cores(r.GeneratorCores)})
+		}
+		found[arm.Name] = c
+		s.Findings = append(s.Findings, fmt.Sprintf("Capacity of %s: C = %s requests/s.", arm.Name, whole(c)))
+		s.progress.say(s.Findings[len(s.Findings)-1])
+	}
+	if len(t.Rows) > 0 {
+		s.Tables = append(s.Tables, t)
+	}
+	s.Capacities = found
+	return found, nil
+}
+
+// findCapacity goes up in steps on one server.
+func (s *session) findCapacity(ctx context.Context, arm Arm) (c float64, runs []Measurement, err error) {
+	if s.Capacity > 0 {
+		return s.Capacity, nil, nil
+	}
+	on, err := s.stage.open(ctx, arm)
+	if err != nil {
+		return 0, nil, err
+	}
+	defer func() {
+		if closeErr := on.close(); err == nil {
+			err = closeErr
+		}
+	}()
+	s.progress.step(arm.Name + ", a guess at the capacity")
+	guess, err := s.measure(ctx, on, turn{arm: arm, label: "guess", load: s.closedLoad(min(probeConnections, s.Connections))}, 1)
+	if err != nil {
+		return 0, nil, err
+	}
+	if guess.All.Goodput == 0 {
+		return 0, nil, fmt.Errorf("%s answered nothing well: %s", arm.Name, guess.All.wrong())
+	}
+	best := 0.0
+	for _, part := range steps {
+		rate := part * guess.All.Goodput
+		s.progress.step(fmt.Sprintf("%s, capacity at %s/s", arm.Name, whole(rate)))
+		r, err := s.measure(ctx, on, turn{arm: arm, label: "step " + whole(rate) + "/s", load: s.openLoad(rate)}, 1)
+		if err != nil {
+			return 0, nil, err
+		}
+		runs = append(runs, r)
+		if isLast(r, runs[0], best) {
+			if r.Void == "" {
+				best = max(best, r.All.Goodput)
+			}
+			break
+		}
+		best = r.All.Goodput
+	}
+	if best == 0 {
+		return 0, nil, fmt.Errorf("%s: no capacity: %s", arm.Name, runs[0].Void)
+	}
+	return best, runs, nil
+}
+
+// isLast tells whether a step is the last one.
+func isLast(r, first Measurement, best float64) bool {
+	return r.Void != "" || r.All.Goodput < growth*best ||
+		r.All.P99Ms > explodedMs && r.All.P99Ms > explosion*first.All.P99Ms
+}
+
+// overload puts multiples of the capacity on every arm.
+func overload(ctx context.Context, s *session) error {
+	arms := s.theArms()
+	capacities, err := s.capacities(ctx, arms)
+	if err != nil {
+		return err
+	}
+	var turns []turn
+	for _, multiple := range s.Loads {
+		for _, arm := range arms {
+			turns = append(turns, turn{arm: arm, label: fmt.Sprintf("%v C", multiple), multiple: multiple,
+				load: s.openLoad(multiple * capacities[arm.Name])})
+		}
+	}
+	medians, err := s.inTurns(ctx, turns)
+	if err != nil {
+		return err
+	}
+	s.loadTable(medians, capacities)
+	s.overloadPlots(arms, medians)
+	for _, arm := range arms {
+		if arm.Name != "unbounded" {
+			s.overloadGoals(arm.Name, capacities[arm.Name], medians)
+		} else if n := refusals(medians, arm.Name); n > 0 {
+			s.Notes = append(s.Notes, fmt.Sprintf("%s refused %d requests all the same: the settings can't turn admission off.", arm.Name, n))
+		}
+	}
+	return nil
+}
+
+func refusals(runs []Measurement, arm string) (n int) {
+	for _, r := range runs {
+		if r.Arm == arm {
+			n += r.All.Refused
+		}
+	}
+	return n
+}
+
+// overloadGoals holds an arm to what RUNTIME promises under overload.
+func (s *session) overloadGoals(arm string, c float64, medians []Measurement) {
+	at := func(multiple float64) *Measurement {
+		i := slices.IndexFunc(medians, func(r Measurement) bool { return r.Arm == arm && r.Load == multiple })
+		if i < 0 {
+			return nil
+		}
+		return &medians[i]
+	}
+	goodput := func(multiple, least float64) {
+		g := Goal{What: fmt.Sprintf("%s: goodput at %v C", arm, multiple), Goal: "≥ " + percent(least) + " of C"}
+		if r := at(multiple); r != nil {
+			g.measured(percent(r.All.Goodput/c)+" of C", r.All.Goodput >= least*c)
+		}
+		s.Goals = append(s.Goals, g)
+	}
+	goodput(4, 0.95)
+	goodput(10, 0.80)
+	calm := at(0.7)
+	for _, multiple := range []float64{4, 10} {
+		g := Goal{What: fmt.Sprintf("%s: p99 of the admitted at %v C", arm, multiple), Goal: "≤ 3 × p99 at 0.7 C"}
+		if r := at(multiple); r != nil && calm != nil && calm.All.P99Ms > 0 {
+			g.measured(fmt.Sprintf("%.1f × (%s, %s)", r.All.P99Ms/calm.All.P99Ms, millis(r.All.P99Ms), millis(calm.All.P99Ms)),
+				r.All.P99Ms <= 3*calm.All.P99Ms)
+		}
+		s.Goals = append(s.Goals, g)
+	}
+	g := Goal{What: arm + ": CPU of a refusal", Goal: "≤ 5 % of the request it refuses"}
+	if cost, ok := refusalCost(s.Runs, arm); ok {
+		g.measured(percent(cost), cost <= 0.05)
+	}
+	s.Goals = append(s.Goals, g, explainedGoal(arm, medians), errorGoal(arm, medians))
+}
+
+// refusalCost is the CPU time of a refusal, as a part of that of a request
+// that is done: in the arm's runs, each with its own numbers of both, the CPU
+// time is fitted (least squares) as a·done + b·refused; the answer is b/a.
+func refusalCost(runs []Measurement, arm string) (cost float64, ok bool) {
+	var gg, gr, rr, gc, rc float64
+	for _, r := range runs {
+		if r.Arm != arm || r.Load == 0 || r.Void != "" || r.Seconds == 0 || r.ServerCores == 0 {
+			continue
+		}
+		good, refused := r.All.Goodput, float64(r.All.Refused)/r.Seconds
+		gg += good * good
+		gr += good * refused
+		rr += refused * refused
+		gc += good * r.ServerCores
+		rc += refused * r.ServerCores
+	}
+	det := gg*rr - gr*gr
+	if rr == 0 || det < 1e-6*gg*rr { // nothing refused, or always the same share
+		return 0, false
+	}
+	a, b := (gc*rr-rc*gr)/det, (rc*gg-gc*gr)/det
+	return b / a, a > 0 && !math.IsNaN(b/a)
+}
+
+// explainedGoal is that every refusal says why and when to come back.
+func explainedGoal(arm string, runs []Measurement) Goal {
+	g := Goal{What: arm + ": refusals without reason or Retry-After", Goal: "0"}
+	refused, unexplained := 0, 0
+	for _, r := range runs {
+		if r.Arm == arm {
+			refused += r.All.Refused
+			unexplained += r.All.Unexplained
+		}
+	}
+	g.measured(fmt.Sprintf("%d of %d", unexplained, refused), unexplained == 0)
+	return g
+}
+
+// errorGoal is that no connection fails.
+func errorGoal(arm string, runs []Measurement) Goal {
+	g := Goal{What: arm + ": connection errors and failures but refusals", Goal: "0"}
+	all := Figures{Statuses: map[int]int{}, ErrorKinds: map[string]int{}}
+	for _, r := range runs {
+		if r.Arm == arm {
+			all.Failed += r.All.Failed
+			all.Errors += r.All.Errors
+			addCounts(all.Statuses, r.All.Statuses)
+			addCounts(all.ErrorKinds, r.All.ErrorKinds)
+		}
+	}
+	text := number(all.Failed + all.Errors)
+	if wrong := all.wrong(); wrong != "" {
+		text += " (" + wrong + ")"
+	}
+	g.measured(text, all.Failed+all.Errors == 0)
+	return g
+}
+
+// overloadPlots are latency and goodput against load.
+func (s *session) overloadPlots(arms []Arm, medians []Measurement) {
+	latency := Plot{Name: "latency", Title: "Latency against load: p99 of the answered, from the intended time", X: "offered requests/s",
+		Y: "p99, ms", LogX: true, LogY: true}
+	goodput := Plot{Name: "goodput", Title: "Goodput against load", X: "offered requests/s", Y: "good answers/s", LogX: true}
+	for _, arm := range arms {
+		line, good := Series{Name: arm.Name}, Series{Name: arm.Name}
+		for _, m := range medians {
+			if m.Arm == arm.Name && m.Void == "" {
+				line.Points = append(line.Points, Point{m.Rate, m.All.P99Ms})
+				good.Points = append(good.Points, Point{m.Rate, m.All.Goodput})
+			}
+		}
+		latency.Series = append(latency.Series, line)
+		goodput.Series = append(goodput.Series, good)
+	}
+	s.Plots = append(s.Plots, latency, goodput)
+}

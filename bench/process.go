@@ -1,0 +1,179 @@
+package bench
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"net/http"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"runtime"
+	"strings"
+	"syscall"
+	"time"
+)
+
+const (
+	startTime = 30 * time.Second // for a server to be ready
+	stopTime  = 20 * time.Second // to leave, before it is killed
+	logBytes  = 16 << 20         // of its log that are kept
+)
+
+// A process is a notesd that was started to be measured. It ends with this one, whatever happens.
+type process struct {
+	cmd   *exec.Cmd
+	log   *os.File
+	ended chan struct{}
+	url   string
+}
+
+// startProcess starts executable with settings in dir and returns when it is ready.
+func startProcess(ctx context.Context, executable, dir string, settings []string) (*process, error) {
+	log, err := openLog(dir)
+	if err != nil {
+		return nil, err
+	}
+	cmd := exec.Command(executable, "serve")
+	cmd.Dir, cmd.Stdout, cmd.Stderr = dir, log, log
+	cmd.Env = append([]string{"PATH=" + os.Getenv("PATH"), "HOME=" + dir, "HOST=127.0.0.1", "BACKEND_PORT=0",
+		"DATA_DIR=" + dir, "LOG_FORMAT=json", "RATE_LIMIT_MAX_REQUESTS=0"}, settings...)
+	// Its own group: Ctrl-C is for us, and we tell it.
+	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL, Setpgid: true}
+	p := &process{cmd: cmd, log: log, ended: make(chan struct{})}
+	if err := p.start(); err != nil {
+		return nil, errors.Join(err, p.closeLog())
+	}
+	if err := p.awaitReady(ctx); err != nil {
+		return nil, errors.Join(err, p.stop())
+	}
+	return p, nil
+}
+
+// openLog makes the file that a server logs to: in memory where there is such
+// a place, so that the log does not compete with the database for the disk.
+func openLog(dir string) (*os.File, error) {
+	const memory = "/dev/shm"
+	if name, err := os.MkdirTemp(memory, "notesd-bench"); err == nil {
+		dir = name
+	}
+	return os.OpenFile(filepath.Join(dir, "log"), os.O_RDWR|os.O_CREATE|os.O_EXCL|os.O_APPEND, 0o600)
+}
+
+// closeLog removes the log.
+func (p *process) closeLog() error {
+	err := errors.Join(p.log.Close(), os.Remove(p.log.Name()))
+	_ = os.Remove(filepath.Dir(p.log.Name())) // the directory in memory; any other is not empty
+	return err
+}
+
+// start starts the process on a thread that lives as long: Pdeathsig means the thread's death.
+func (p *process) start() error {
+	started := make(chan error)
+	go func() {
+		defer close(p.ended)
+		runtime.LockOSThread()
+		err := p.cmd.Start()
+		started <- err
+		if err == nil {
+			_ = p.cmd.Wait() // how it ended, ProcessState says
+		}
+	}()
+	return <-started
+}
+
+// awaitReady returns once the process says that it is ready.
+func (p *process) awaitReady(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(ctx, startTime)
+	defer cancel()
+	client := &http.Client{Transport: &http.Transport{}, Timeout: time.Second}
+	defer client.CloseIdleConnections()
+	tick := time.NewTicker(10 * time.Millisecond)
+	defer tick.Stop()
+	for {
+		select {
+		case <-p.ended:
+			return fmt.Errorf("the server ended: %v; its last words:\n%s", p.cmd.ProcessState, p.lastWords())
+		case <-ctx.Done():
+			return fmt.Errorf("the server is not ready: %w; its last words:\n%s", context.Cause(ctx), p.lastWords())
+		case <-tick.C:
+		}
+		if p.url == "" {
+			p.url = p.listening()
+		}
+		if p.url != "" && isReady(client, p.url) {
+			return nil
+		}
+	}
+}
+
+func isReady(client *http.Client, url string) bool {
+	answer, err := client.Get(url + "/readyz")
+	if err != nil {
+		return false
+	}
+	_ = answer.Body.Close() // not read
+	return answer.StatusCode == http.StatusOK
+}
+
+// listening is the address that the log says the process listens on.
+func (p *process) listening() string {
+	for line := range bytes.Lines(p.readLog()) {
+		var entry struct{ Msg, URL string }
+		if json.Unmarshal(line, &entry) == nil && entry.Msg == "listening" {
+			return entry.URL
+		}
+	}
+	return ""
+}
+
+// readLog is the beginning of the log.
+func (p *process) readLog() []byte {
+	text := make([]byte, 64<<10)
+	n, _ := p.log.ReadAt(text, 0) // as much as there is
+	return text[:n]
+}
+
+// lastWords are the end of the log.
+func (p *process) lastWords() string {
+	const lines = 10
+	info, err := p.log.Stat()
+	if err != nil {
+		return err.Error()
+	}
+	text := make([]byte, 8<<10)
+	n, _ := p.log.ReadAt(text, max(0, info.Size()-int64(len(text)))) // as much as there is
+	all := strings.Split(strings.TrimSpace(string(text[:n])), "\n")
+	return strings.Join(all[max(0, len(all)-lines):], "\n")
+}
+
+// boundLog empties the log when it has grown too long.
+func (p *process) boundLog() {
+	if info, err := p.log.Stat(); err == nil && info.Size() > logBytes {
+		_ = p.log.Truncate(0) // else it grows on
+	}
+}
+
+// hasEnded tells whether the process is gone.
+func (p *process) hasEnded() bool {
+	select {
+	case <-p.ended:
+		return true
+	default:
+		return false
+	}
+}
+
+// stop ends the process in good order, else by force.
+func (p *process) stop() error {
+	_ = p.cmd.Process.Signal(syscall.SIGTERM) // it may have ended
+	select {
+	case <-p.ended:
+	case <-time.After(stopTime):
+		_ = p.cmd.Process.Kill()
+		<-p.ended
+	}
+	return p.closeLog()
+}

@@ -1,0 +1,87 @@
+package bench
+
+import (
+	"fmt"
+	"io"
+	"strings"
+	"sync"
+	"time"
+)
+
+// progress tells people how far it is: a bar on a terminal, elsewhere a line
+// for every run.
+type progress struct {
+	out      io.Writer
+	terminal bool
+
+	mu          sync.Mutex // guards what follows
+	done, total int        // of the runs that are known to come
+	label       string
+	began       time.Time
+}
+
+// expect announces so many runs.
+func (p *progress) expect(runs int) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.total, p.done, p.began = runs, 0, time.Now()
+}
+
+// step tells of the run that begins.
+func (p *progress) step(label string) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.done++
+	p.label = label
+	if p.terminal {
+		p.draw()
+	} else {
+		fmt.Fprintln(p.out, p.place()+p.label)
+	}
+}
+
+// place is which run of how many it is, once that is known.
+func (p *progress) place() string {
+	if p.total == 0 {
+		return ""
+	}
+	return fmt.Sprintf("%d/%d ", p.done, p.total)
+}
+
+// say prints a line, above the bar.
+func (p *progress) say(line string) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.terminal {
+		fmt.Fprint(p.out, clearLine)
+	}
+	fmt.Fprintln(p.out, line)
+}
+
+const clearLine = "\r\x1b[K"
+
+// draw draws the bar: the runs before this one, and what is left if the others take as long.
+func (p *progress) draw() {
+	const width = 24
+	bar, left := "", ""
+	if p.total > 0 {
+		before := p.done - 1
+		full := width * before / p.total
+		bar = "[" + strings.Repeat("#", full) + strings.Repeat("-", width-full) + "] "
+		if before > 0 {
+			each := time.Since(p.began) / time.Duration(before)
+			left = fmt.Sprintf(", %v left", (each * time.Duration(p.total-before)).Round(time.Second))
+		}
+	}
+	fmt.Fprint(p.out, clearLine, bar, p.place(), p.label, left)
+}
+
+// end removes the bar; what comes next begins anew.
+func (p *progress) end() {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.terminal {
+		fmt.Fprint(p.out, clearLine)
+	}
+	p.total = 0
+}

@@ -1,0 +1,230 @@
+package bench
+
+import (
+	"bytes"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+	"time"
+)
+
+// A Report is what one scenario found out about one kind of work. All that is
+// written anywhere is made from it.
+type Report struct {
+	Scenario   string             `json:"scenario"`
+	Work       Work               `json:"work"`
+	Command    string             `json:"command"`
+	Version    string             `json:"version"`
+	Date       time.Time          `json:"date"`
+	Machine    Machine            `json:"machine"`
+	Arms       []Arm              `json:"arms"`
+	Settings   []string           `json:"settings,omitempty"` // of every server
+	Capacities map[string]float64 `json:"capacities,omitempty"`
+	Findings   []string           `json:"findings,omitempty"`
+	Goals      []Goal             `json:"goals,omitempty"`
+	Tables     []Table            `json:"tables"`
+	Plots      []Plot             `json:"plots,omitempty"`
+	Laws       []USL              `json:"laws,omitempty"`
+	Notes      []string           `json:"notes,omitempty"`
+	Void       []string           `json:"void,omitempty"` // runs whose figures mean nothing
+	Medians    []Measurement      `json:"medians"`
+	Runs       []Measurement      `json:"runs"`
+}
+
+// A Table is a table as it is printed.
+type Table struct {
+	Title string     `json:"title"`
+	Head  []string   `json:"head"`
+	Rows  [][]string `json:"rows"`
+}
+
+// A Goal is a promise and what was measured of it.
+type Goal struct {
+	What     string `json:"what"`
+	Goal     string `json:"goal"`
+	Measured string `json:"measured"`
+	Verdict  string `json:"verdict"` // met, missed; empty: not measured
+}
+
+func (g *Goal) measured(text string, met bool) {
+	g.Measured, g.Verdict = text, "missed"
+	if met {
+		g.Verdict = "met"
+	}
+}
+
+// title is what the report is about; it is the name of its place in a file, too.
+func (r *Report) title() string { return r.Scenario + ": " + r.Work.Name }
+
+// Markdown is the report for people. Its plots are linked where they are: in plots, unless that is empty.
+func (r *Report) Markdown(plots string) string {
+	var b strings.Builder
+	fmt.Fprintf(&b, "## %s\n\n", r.title())
+	fmt.Fprintf(&b, "`%s`  \nnotesd %s, %s, %s\n\n", r.Command, r.Version, r.Date.UTC().Format("2006-01-02 15:04 UTC"), r.Machine)
+	if len(r.Void) > 0 {
+		fmt.Fprintf(&b, "**Void: the generator did not do what was asked for in %s.** They are left out of the medians, unless "+
+			"there are no others.\n\n", count(len(r.Void), "run"))
+		writeList(&b, r.Void)
+	}
+	writeList(&b, r.Findings)
+	if len(r.Goals) > 0 {
+		r.goalTable().write(&b)
+	}
+	for _, t := range r.Tables {
+		t.write(&b)
+	}
+	if plots != "" {
+		for _, p := range r.Plots {
+			fmt.Fprintf(&b, "![%s](%s)\n\n", p.Title, filepath.ToSlash(filepath.Join(plots, r.plotFile(p))))
+		}
+	}
+	writeList(&b, r.notes())
+	return b.String()
+}
+
+// goalTable sets what was measured beside what was promised.
+func (r *Report) goalTable() Table {
+	t := Table{Title: "Goals", Head: []string{"what", "goal", "measured", ""}}
+	for _, g := range r.Goals {
+		measured, verdict := g.Measured, "**"+g.Verdict+"**"
+		switch g.Verdict {
+		case "met":
+			verdict = "met"
+		case "":
+			measured, verdict = "–", "not measured"
+		}
+		t.Rows = append(t.Rows, []string{g.What, g.Goal, measured, verdict})
+	}
+	return t
+}
+
+// notes are the report's own, and what a reader has to know of any.
+func (r *Report) notes() []string {
+	notes := []string{fmt.Sprintf("The generator and the server share the machine's %s: what one uses the other lacks. Ratios inside "+
+		"one run say more than the figures themselves.", count(r.Machine.Cores, "core"))}
+	for _, a := range r.Arms {
+		notes = append(notes, fmt.Sprintf("%s: %s.", a.Name, a.About))
+	}
+	if len(r.Settings) > 0 {
+		notes = append(notes, "Every server: "+strings.Join(r.Settings, " "))
+	}
+	if len(r.Work.Shares) > 1 {
+		var parts []string
+		for _, s := range r.Work.Shares {
+			parts = append(parts, fmt.Sprintf("%v %s", s.Weight, s.Work))
+		}
+		notes = append(notes, fmt.Sprintf("%s: %s.", r.Work.Name, strings.Join(parts, ", ")))
+	}
+	notes = append(notes, "Memory is the peak of the resident set in the measured time, CPU the server's in it; latencies are those "+
+		"of requests that were answered well.")
+	return append(notes, r.Notes...)
+}
+
+func writeList(b *strings.Builder, lines []string) {
+	for _, line := range lines {
+		fmt.Fprintf(b, "- %s\n", line)
+	}
+	if len(lines) > 0 {
+		b.WriteByte('\n')
+	}
+}
+
+// write writes the table as Markdown. A bar in a cell does not end it.
+func (t Table) write(b *strings.Builder) {
+	cell := strings.NewReplacer("|", `\|`, "\n", " ")
+	line := func(cells []string) {
+		b.WriteByte('|')
+		for _, c := range cells {
+			fmt.Fprintf(b, " %s |", cell.Replace(c))
+		}
+		b.WriteByte('\n')
+	}
+	fmt.Fprintf(b, "### %s\n\n", t.Title)
+	line(t.Head)
+	b.WriteString("|" + strings.Repeat("---|", len(t.Head)) + "\n")
+	for _, row := range t.Rows {
+		line(row)
+	}
+	b.WriteByte('\n')
+}
+
+// plotFile is the name of a plot's file.
+func (r *Report) plotFile(p Plot) string {
+	name := r.Scenario + "-" + r.Work.Name + "-" + p.Name
+	return strings.Map(func(c rune) rune {
+		if c >= 'a' && c <= 'z' || c >= '0' && c <= '9' || c == '-' {
+			return c
+		}
+		return '_'
+	}, strings.ToLower(name)) + ".svg"
+}
+
+// writePlots writes the plots to dir.
+func (r *Report) writePlots(dir string) error {
+	if err := os.MkdirAll(dir, 0o755); err != nil {
+		return err
+	}
+	var errs []error
+	for _, p := range r.Plots {
+		errs = append(errs, os.WriteFile(filepath.Join(dir, r.plotFile(p)), p.svg(), 0o644))
+	}
+	return errors.Join(errs...)
+}
+
+// writeJSON writes reports with every single run.
+func writeJSON(file string, reports []*Report) error {
+	text, err := json.MarshalIndent(reports, "", "\t")
+	if err != nil {
+		return err
+	}
+	return os.WriteFile(file, append(text, '\n'), 0o644)
+}
+
+const reportHead = `# Benchmarks
+
+Written by ` + "`notesd bench -markdown`" + `, never by hand: every section says which command made it, on which machine.
+
+`
+
+// update puts the report into a file of reports: in the place of the last one
+// of its title, else at the end. plots is where its plots are; empty: nowhere.
+func (r *Report) update(file, plots string) error {
+	old, err := os.ReadFile(file)
+	if errors.Is(err, os.ErrNotExist) {
+		old, err = []byte(reportHead), nil
+	}
+	if err != nil {
+		return err
+	}
+	if plots != "" {
+		if plots, err = relative(filepath.Dir(file), plots); err != nil {
+			return err
+		}
+	}
+	begin, end := []byte("<!-- "+r.title()+" -->\n"), []byte("<!-- end -->\n")
+	section := bytes.Join([][]byte{begin, []byte(r.Markdown(plots)), end}, nil)
+	before, rest, found := bytes.Cut(old, begin)
+	if !found {
+		return os.WriteFile(file, append(old, section...), 0o644)
+	}
+	_, after, ended := bytes.Cut(rest, end)
+	if !ended {
+		return fmt.Errorf("%s: %q has no end", file, bytes.TrimSpace(begin))
+	}
+	return os.WriteFile(file, bytes.Join([][]byte{before, section, after}, nil), 0o644)
+}
+
+// relative is the way from dir to file, both as the user gave them.
+func relative(dir, file string) (string, error) {
+	dir, err := filepath.Abs(dir)
+	if err != nil {
+		return "", err
+	}
+	if file, err = filepath.Abs(file); err != nil {
+		return "", err
+	}
+	return filepath.Rel(dir, file)
+}

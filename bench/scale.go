@@ -1,0 +1,73 @@
+package bench
+
+import (
+	"context"
+	"fmt"
+	"runtime"
+)
+
+// scale measures throughput against cores and fits the universal scalability law to it.
+func scale(ctx context.Context, s *session) error {
+	var turns []turn
+	s.Report.Arms = nil
+	for _, n := range coreCounts(runtime.NumCPU()) {
+		arm := onCores(n)
+		s.Report.Arms = append(s.Report.Arms, arm)
+		turns = append(turns, turn{arm: arm, label: count(s.Connections, "connection"), multiple: float64(n),
+			load: s.closedLoad(s.Connections)})
+	}
+	medians, err := s.inTurns(ctx, turns)
+	if err != nil {
+		return err
+	}
+	t := Table{Title: fmt.Sprintf("%s, %s, closed loop, %v", s.work.Name, count(s.Connections, "connection"), s.Duration),
+		Head: []string{"", "requests/s", "p50", "p99", "CPU", "CPU a request", "requests/s if all its cores were the server's", "memory",
+			"generator"}}
+	var measured, alone []Point
+	for _, m := range medians {
+		if m.All.Goodput == 0 || m.ServerCores == 0 {
+			return fmt.Errorf("%s answered nothing well: %s", m.Arm, m.All.wrong())
+		}
+		measured = append(measured, Point{m.Load, m.All.Goodput})
+		alone = append(alone, Point{m.Load, m.Load * m.All.Goodput / m.ServerCores})
+		t.Rows = append(t.Rows, []string{m.Arm, whole(m.All.Goodput), millis(m.All.P50Ms), millis(m.All.P99Ms), cores(m.ServerCores),
+			micros(m.AnswerMicros), whole(alone[len(alone)-1].Y), megabytes(m.PeakRSS), cores(m.GeneratorCores)})
+	}
+	s.Tables = append(s.Tables, t)
+	s.scalePlot(measured, alone)
+	s.Notes = append(s.Notes, "The last figure divides by the CPU time that the server used and multiplies by its cores: what it would do "+
+		"if it never waited for a core that the generator has. Waiting for locks and disks is not in it.")
+	return nil
+}
+
+// coreCounts are the numbers of cores to measure: all of them up to eight, then every doubling, and the last.
+func coreCounts(cores int) (counts []int) {
+	for n := 1; n < cores; n++ {
+		if n <= 8 || n&(n-1) == 0 {
+			counts = append(counts, n)
+		}
+	}
+	return append(counts, cores)
+}
+
+// scalePlot shows throughput against cores with the fitted laws, and says what they predict.
+func (s *session) scalePlot(measured, alone []Point) {
+	p := Plot{Name: "cores", Title: "Throughput against cores", X: "cores", Y: "requests/s"}
+	for _, series := range []struct {
+		name   string
+		points []Point
+	}{{"measured, the generator beside it", measured}, {"if all cores were the server's", alone}} {
+		p.Series = append(p.Series, Series{Name: series.name, Points: series.points, Dots: true})
+		law, ok := fitUSL(series.points)
+		if !ok {
+			continue
+		}
+		s.Laws = append(s.Laws, law)
+		s.Findings = append(s.Findings, fmt.Sprintf("Universal scalability law, %s: %s", series.name, law))
+		p.Series = append(p.Series, law.curve("law: "+series.name, 4*measured[len(measured)-1].X))
+	}
+	if len(s.Laws) == 0 {
+		s.Findings = append(s.Findings, "One core shows nothing of how throughput grows with cores.")
+	}
+	s.Plots = append(s.Plots, p)
+}

@@ -1,0 +1,169 @@
+package bench
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"time"
+)
+
+// A scenario is one thing to measure, with the values of flags that suit it.
+type scenario struct {
+	name, about string
+	run         func(context.Context, *session) error
+	starts      bool // it starts its servers, and can't measure one that runs already
+	rated       bool // it needs -rate
+
+	connections, people, rounds, leastPeople int
+	duration                                 time.Duration
+	works                                    []string
+	arms                                     string
+	retry                                    Retry
+}
+
+const defaultScenario = "compare"
+
+// scenarios is every scenario, in the order of the help.
+func scenarios() []scenario {
+	return []scenario{
+		{name: "compare", about: "one shard against all cores, closed loop: the table of the scaling checklist", run: compare,
+			starts: true, connections: 100, people: 5, rounds: 3, leastPeople: 1, duration: 10 * time.Second,
+			works: []string{"health", "mix"}, arms: "single,sharded", retry: RetryNone},
+		{name: "closed", about: "closed loop: each of -c clients sends its next request when the last is answered", run: closed,
+			connections: 100, people: 5, rounds: 1, leastPeople: 1, duration: 30 * time.Second,
+			works: []string{"health"}, arms: "sharded", retry: RetryNone},
+		{name: "open", about: "open loop: -rate requests a second, whatever the answers", run: open, rated: true,
+			connections: 2000, people: 5, rounds: 1, leastPeople: 1, duration: 10 * time.Second,
+			works: []string{"mix"}, arms: "sharded", retry: RetryNone},
+		{name: "capacity", about: "the most requests a second that are answered well, found by steps", run: capacity,
+			connections: 2000, people: 5, rounds: 1, leastPeople: 1, duration: 4 * time.Second,
+			works: []string{"mix"}, arms: "sharded", retry: RetryNone},
+		{name: "overload", about: "loads from half to ten times the capacity, with admission and without", run: overload,
+			connections: 2000, people: 5, rounds: 3, leastPeople: 1, duration: 5 * time.Second,
+			works: []string{"mix"}, arms: "sharded,single,unbounded", retry: RetryNone},
+		{name: "storm", about: "-c clients that try again at once when they are turned away", run: storm,
+			connections: 2000, people: 5, rounds: 3, leastPeople: 1, duration: 10 * time.Second,
+			works: []string{"mix"}, arms: "sharded", retry: RetryNow},
+		{name: "fairness", about: "people at half the capacity, and one more at ten times a person's share", run: fairness,
+			connections: 2000, people: 21, rounds: 3, leastPeople: 2, duration: 10 * time.Second,
+			works: []string{"mix"}, arms: "sharded", retry: RetryNone},
+		{name: "scale", about: "throughput against cores, and what the universal scalability law makes of it", run: scale,
+			starts: true, connections: 100, people: 5, rounds: 3, leastPeople: 1, duration: 5 * time.Second,
+			works: []string{"mix"}, retry: RetryNone},
+	}
+}
+
+func scenarioNamed(name string) (scenario, error) {
+	var names []string
+	for _, s := range scenarios() {
+		if s.name == name {
+			return s, nil
+		}
+		names = append(names, s.name)
+	}
+	return scenario{}, fmt.Errorf("no scenario %q: %q", name, names)
+}
+
+// A session is one scenario with one kind of work.
+type session struct {
+	Options
+	*Report
+	work     Work
+	stage    *stage
+	progress *progress
+}
+
+// A turn is one load on one arm; what is compared takes turns.
+type turn struct {
+	arm      Arm
+	label    string  // of the load
+	multiple float64 // of the capacity
+	load     load
+}
+
+// inTurns measures every turn in every round, each on a server just started,
+// and returns their medians in the order of turns. Every other round goes
+// backwards, so that a machine that slows down favours nobody.
+func (s *session) inTurns(ctx context.Context, turns []turn) ([]Measurement, error) {
+	s.progress.expect(s.Rounds * len(turns))
+	runs := make([][]Measurement, len(turns))
+	for round := range s.Rounds {
+		order := make([]int, len(turns))
+		for i := range order {
+			order[i] = i
+		}
+		if round%2 == 1 {
+			slices.Reverse(order)
+		}
+		for _, i := range order {
+			r, err := s.take(ctx, turns[i], round+1)
+			if err != nil {
+				return nil, err
+			}
+			runs[i] = append(runs[i], r)
+		}
+	}
+	medians := make([]Measurement, len(turns))
+	for i := range turns {
+		medians[i] = median(runs[i])
+	}
+	s.Medians = append(s.Medians, medians...)
+	return medians, nil
+}
+
+// take measures one turn.
+func (s *session) take(ctx context.Context, t turn, round int) (r Measurement, err error) {
+	s.progress.step(fmt.Sprintf("%s, %s, round %d", t.arm.Name, t.label, round))
+	on, err := s.stage.open(ctx, t.arm)
+	if err != nil {
+		return Measurement{}, err
+	}
+	r, err = s.measure(ctx, on, t, round)
+	if closeErr := on.close(); err == nil {
+		err = closeErr
+	}
+	return r, err
+}
+
+// measure does one turn to a server that is open, and keeps what it measured.
+func (s *session) measure(ctx context.Context, on *target, t turn, round int) (Measurement, error) {
+	injected := ""
+	if s.Injection != nil {
+		injected = s.Injection.Path
+	}
+	r, err := on.measure(ctx, t.load, injected)
+	if err != nil {
+		return Measurement{}, err
+	}
+	r.Arm, r.Label, r.Load, r.Round = t.arm.Name, t.label, t.multiple, round
+	s.Runs = append(s.Runs, r)
+	if r.Void != "" {
+		s.Void = append(s.Void, fmt.Sprintf("%s, %s, round %d: %s", r.Arm, r.Label, round, r.Void))
+		s.progress.say("void: " + s.Void[len(s.Void)-1])
+	}
+	return r, nil
+}
+
+// theArms are the arms to measure: the server that runs already is one.
+func (s *session) theArms() []Arm {
+	if s.URL != "" {
+		return []Arm{given(s.URL)}
+	}
+	return s.Options.Arms
+}
+
+// closedLoad is the closed loop of some clients who do the session's work.
+func (s *session) closedLoad(connections int) load {
+	l := s.openLoad(0)
+	l.connections, l.retry = connections, s.Retry
+	return l
+}
+
+// openLoad is the session's work at a rate.
+func (s *session) openLoad(rate float64) load {
+	return load{plan: planFor(s.stage.host, s.stage.people, s.work, s.Injection), connections: s.Connections, rate: rate,
+		fixed: s.Fixed, warm: warmUp(s.Duration), measured: s.Duration, most: s.Requests}
+}
+
+// warmUp is how long a load runs before it is measured.
+func warmUp(measured time.Duration) time.Duration { return min(measured/4, 2*time.Second) }

@@ -1,0 +1,52 @@
+package bench
+
+import (
+	"context"
+	"fmt"
+)
+
+// calmConnections is the load that the storm's goodput is compared with.
+const calmConnections = 64
+
+// storm sets many clients that retry at once against a few.
+func storm(ctx context.Context, s *session) error {
+	var turns []turn
+	for _, arm := range s.theArms() {
+		for _, connections := range []int{calmConnections, s.Connections} {
+			l := s.closedLoad(connections)
+			l.probed = true
+			turns = append(turns, turn{arm: arm, label: count(connections, "connection"), load: l})
+		}
+	}
+	medians, err := s.inTurns(ctx, turns)
+	if err != nil {
+		return err
+	}
+	t := Table{Title: fmt.Sprintf("%s, closed loop, retry %s, %v", s.work.Name, s.Retry, s.Duration), Head: []string{"", "clients", "good/s",
+		"refused/s", "failed", "p50", "p99", "max", "slowest probe", "probes failed", "CPU", "memory", "generator"}}
+	for i, m := range medians {
+		t.Rows = append(t.Rows, []string{m.Arm, number(m.Connections), whole(m.All.Goodput), whole(s.perSecond(m)),
+			number(m.All.Failed + m.All.Errors), millis(m.All.P50Ms), millis(m.All.P99Ms), millis(m.All.MaxMs), millis(m.ProbeMs),
+			fmt.Sprintf("%d of %d", m.ProbeFail, m.Probes), cores(m.ServerCores), megabytes(m.PeakRSS), cores(m.GeneratorCores)})
+		if i%2 == 1 {
+			s.stormGoals(medians[i-1], m)
+		}
+	}
+	s.Tables = append(s.Tables, t)
+	s.classTable(medians)
+	return nil
+}
+
+func (s *session) stormGoals(calm, stormy Measurement) {
+	const least, slowest = 0.9, 250 // of goodput; milliseconds
+	goodput := Goal{What: fmt.Sprintf("%s: goodput of %s", stormy.Arm, stormy.Label),
+		Goal: fmt.Sprintf("≥ %s of that of %d", percent(least), calm.Connections)}
+	if calm.All.Goodput > 0 {
+		goodput.measured(percent(stormy.All.Goodput/calm.All.Goodput), stormy.All.Goodput >= least*calm.All.Goodput)
+	}
+	probes := Goal{What: stormy.Arm + ": health probes throughout", Goal: fmt.Sprintf("≤ %d ms, none failed", slowest)}
+	probes.measured(fmt.Sprintf("slowest %s, %d of %d failed", millis(stormy.ProbeMs), stormy.ProbeFail, stormy.Probes),
+		stormy.ProbeMs <= slowest && stormy.ProbeFail == 0 && stormy.Probes > 0)
+	runs := []Measurement{stormy}
+	s.Goals = append(s.Goals, goodput, probes, explainedGoal(stormy.Arm, runs), errorGoal(stormy.Arm, runs))
+}

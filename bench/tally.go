@@ -1,0 +1,183 @@
+package bench
+
+import (
+	"errors"
+	"io"
+	"net"
+	"os"
+	"sync"
+	"syscall"
+	"time"
+
+	"github.com/HdrHistogram/hdrhistogram-go"
+)
+
+// newHistogram is for latencies from a microsecond to two minutes, at most 0.1 % wrong.
+func newHistogram() *hdrhistogram.Histogram {
+	return hdrhistogram.New(int64(time.Microsecond), int64(2*time.Minute), 3)
+}
+
+// record counts d; what is longer than the histogram holds counts as its longest.
+func record(h *hdrhistogram.Histogram, d time.Duration) {
+	_ = h.RecordValue(min(max(int64(d), 0), h.HighestTrackableValue())) // in range now
+}
+
+// A row of a tally counts the requests of one class, over the measured time.
+type row struct {
+	sent        int                     // intended for the measured time, and sent
+	good        int                     // of those, done
+	refused     int                     // turned away
+	unexplained int                     // of the refused: without a reason or Retry-After
+	failed      int                     // answered with any other failure
+	done        int                     // answered well within the measured time, whenever they were sent: the goodput
+	answered    int                     // the same, well or not
+	latency     *hdrhistogram.Histogram // of the good
+	turnedAway  *hdrhistogram.Histogram // of the refused
+	reasons     map[string]int          // of refusals
+	statuses    map[int]int             // of failures
+	errors      map[string]int          // no whole answer
+}
+
+func newRow() *row {
+	return &row{latency: newHistogram(), turnedAway: newHistogram(), reasons: map[string]int{}, statuses: map[int]int{},
+		errors: map[string]int{}}
+}
+
+// A window is the measured part of a load.
+type window struct{ begin, end time.Time }
+
+func (w window) holds(t time.Time) bool { return !t.Before(w.begin) && t.Before(w.end) }
+
+// An attempt is one request and what became of it.
+type attempt struct {
+	row      int
+	intended time.Time     // when it was to be sent: the clock of its latency
+	late     time.Duration // by which the generator missed that
+	done     time.Time
+	answer   answer
+	err      error
+}
+
+// A tally counts attempts. Several goroutines may count at once; each has a
+// stripe, so that they rarely meet.
+type tally struct {
+	window  window
+	stripes []*stripe
+}
+
+type stripe struct {
+	mu       sync.Mutex // guards what follows
+	rows     []*row
+	lateness *hdrhistogram.Histogram
+	late     int // requests, beyond the bound
+}
+
+const stripes = 4
+
+func newTally(w window, rows int) *tally {
+	t := &tally{window: w}
+	for range stripes {
+		s := &stripe{lateness: newHistogram()}
+		for range rows {
+			s.rows = append(s.rows, newRow())
+		}
+		t.stripes = append(t.stripes, s)
+	}
+	return t
+}
+
+// count counts an attempt of the n-th client.
+func (t *tally) count(n int, a attempt) {
+	s := t.stripes[n%len(t.stripes)]
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	r := s.rows[a.row]
+	if a.err == nil && t.window.holds(a.done) {
+		r.answered++
+		if a.answer.good() {
+			r.done++
+		}
+	}
+	if t.window.holds(a.intended) {
+		record(s.lateness, a.late)
+		if a.late > lateBound {
+			s.late++
+		}
+		r.count(a)
+	}
+}
+
+func (r *row) count(a attempt) {
+	r.sent++
+	took := a.done.Sub(a.intended)
+	switch {
+	case a.err != nil:
+		r.errors[errorKind(a.err)]++
+	case a.answer.good():
+		r.good++
+		record(r.latency, took)
+	case a.answer.refused():
+		r.refused++
+		record(r.turnedAway, took)
+		r.reasons[a.answer.reason]++
+		if !a.answer.explained() {
+			r.unexplained++
+		}
+	default:
+		r.failed++
+		r.statuses[a.answer.status]++
+	}
+}
+
+// errorKind is what went wrong with a connection, in few words: errors are counted by it.
+func errorKind(err error) string {
+	timeout, ok := errors.AsType[net.Error](err)
+	switch {
+	case errors.Is(err, syscall.ECONNREFUSED):
+		return "connection refused"
+	case errors.Is(err, syscall.ECONNRESET), errors.Is(err, syscall.EPIPE):
+		return "connection reset"
+	case errors.Is(err, io.EOF), errors.Is(err, io.ErrUnexpectedEOF):
+		return "connection closed"
+	case errors.Is(err, os.ErrDeadlineExceeded), ok && timeout.Timeout():
+		return "no answer in " + patience.String()
+	case errors.Is(err, errNotHTTP):
+		return errNotHTTP.Error()
+	}
+	return err.Error()
+}
+
+// merged is what all stripes counted, when nobody counts any more.
+func (t *tally) merged() *stripe {
+	first := t.stripes[0]
+	for _, s := range t.stripes[1:] {
+		first.lateness.Merge(s.lateness)
+		first.late += s.late
+		for i, r := range s.rows {
+			first.rows[i].merge(r)
+		}
+	}
+	t.stripes = t.stripes[:1]
+	return first
+}
+
+func (r *row) merge(other *row) {
+	r.sent += other.sent
+	r.good += other.good
+	r.refused += other.refused
+	r.unexplained += other.unexplained
+	r.failed += other.failed
+	r.done += other.done
+	r.answered += other.answered
+	r.latency.Merge(other.latency)
+	r.turnedAway.Merge(other.turnedAway)
+	addCounts(r.reasons, other.reasons)
+	addCounts(r.statuses, other.statuses)
+	addCounts(r.errors, other.errors)
+}
+
+func addCounts[K comparable](to, from map[K]int) {
+	for k, n := range from {
+		to[k] += n
+	}
+}

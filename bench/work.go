@@ -1,0 +1,197 @@
+package bench
+
+import (
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"slices"
+	"strconv"
+	"strings"
+)
+
+// A Share is how much of the load one kind of work is.
+type Share struct {
+	Work   string  `json:"work"`
+	Weight float64 `json:"weight"`
+}
+
+// A Work is what the load consists of, under the name it was asked for.
+type Work struct {
+	Name   string  `json:"name"`
+	Shares []Share `json:"shares"`
+}
+
+// kinds are the kinds of work, and the requests of one person that do it.
+var kinds = map[string]func(host string, p person) []request{
+	"health":  func(host string, _ person) []request { return []request{get(host, "/api/health", "")} },
+	"sign-in": func(host string, p person) []request { return []request{signIn(host, p)} },
+	"read":    readNotes,
+	"list":    func(host string, p person) []request { return []request{get(host, "/api/notes?limit=50", p.cookie)} },
+	"write":   func(host string, p person) []request { return []request{writeNote(host, p)} },
+	"search":  searchNotes,
+}
+
+// everyday is what people do all day.
+const everyday = "read=70,list=20,write=10"
+
+const workHelp = "health, sign-in, read, list, write, search, mix (" + everyday + ") or shares of your own like read=90,search=10"
+
+// parseWork reads what -work says.
+func parseWork(text string) (Work, error) {
+	shares := text
+	if text == "mix" {
+		shares = everyday
+	}
+	w := Work{Name: text}
+	if !strings.Contains(shares, "=") {
+		shares += "=1"
+	}
+	for part := range strings.SplitSeq(shares, ",") {
+		name, weight, _ := strings.Cut(part, "=")
+		if kinds[name] == nil {
+			return Work{}, fmt.Errorf("no work %q: %s", name, workHelp)
+		}
+		n, err := parseShare(weight)
+		if err != nil {
+			return Work{}, fmt.Errorf("%s=%s: %w", name, weight, err)
+		}
+		w.Shares = append(w.Shares, Share{name, n})
+	}
+	return w, nil
+}
+
+func parseShare(text string) (float64, error) {
+	n, err := strconv.ParseFloat(text, 64)
+	if err != nil || !(n > 0 && n <= 1e6) {
+		return 0, errors.New("a share is a number above 0")
+	}
+	return n, nil
+}
+
+// An Injection is a path that a share of all requests goes to, beside the work.
+type Injection struct {
+	Path  string  `json:"path"`
+	Share float64 `json:"share"` // of all requests, above 0 and below 1
+}
+
+// parseInjection reads what -inject says.
+func parseInjection(text string) (*Injection, error) {
+	path, share, ok := strings.Cut(text, "=")
+	n, err := strconv.ParseFloat(share, 64)
+	if !ok || err != nil || !(n > 0 && n < 1) || !strings.HasPrefix(path, "/") || strings.ContainsAny(path, " \r\n") {
+		return nil, fmt.Errorf("%q is not PATH=SHARE, like /api/fault/panic=0.1", text)
+	}
+	return &Injection{path, n}, nil
+}
+
+// A request is ready to be sent.
+type request struct {
+	raw []byte
+	row int // of the tally that it is counted in
+}
+
+// A plan is what a load chooses its requests from.
+type plan struct {
+	rows    []string // the rows of the tally, by name
+	choices []choice
+	total   float64
+}
+
+type choice struct {
+	upTo     float64 // the weights so far
+	requests []request
+}
+
+// add gives requests a share of the load, counted in the row of that name.
+func (p *plan) add(row string, weight float64, requests []request) {
+	i := slices.Index(p.rows, row)
+	if i < 0 {
+		i = len(p.rows)
+		p.rows = append(p.rows, row)
+	}
+	counted := make([]request, len(requests))
+	for n, r := range requests {
+		counted[n] = request{r.raw, i}
+	}
+	p.total += weight
+	p.choices = append(p.choices, choice{p.total, counted})
+}
+
+// next chooses a request.
+func (p *plan) next(random *rand.Rand) request {
+	at := random.Float64() * p.total
+	for _, c := range p.choices {
+		if at < c.upTo {
+			return c.requests[random.IntN(len(c.requests))]
+		}
+	}
+	last := p.choices[len(p.choices)-1].requests
+	return last[random.IntN(len(last))]
+}
+
+// planFor is the plan of people who do work, all of them the same, counted by kind.
+func planFor(host string, people []person, work Work, injected *Injection) *plan {
+	p := &plan{}
+	p.addWork(host, people, work, 1, func(kind string) string { return kind })
+	if injected != nil {
+		weight := p.total * injected.Share / (1 - injected.Share)
+		p.add(injected.Path, weight, []request{get(host, injected.Path, people[0].cookie)})
+	}
+	return p
+}
+
+// addWork gives people's work a share of the load; row says what each kind is counted in.
+func (p *plan) addWork(host string, people []person, work Work, weight float64, row func(kind string) string) {
+	whole := 0.0
+	for _, s := range work.Shares {
+		whole += s.Weight
+	}
+	for _, s := range work.Shares {
+		var requests []request
+		for _, who := range people {
+			requests = append(requests, kinds[s.Work](host, who)...)
+		}
+		p.add(row(s.Work), weight*s.Weight/whole, requests)
+	}
+}
+
+func get(host, path, cookie string) request {
+	return request{raw: rawRequest("GET", host, path, cookie, "")}
+}
+
+func readNotes(host string, p person) (all []request) {
+	for _, id := range p.notes {
+		all = append(all, get(host, "/api/notes/"+id, p.cookie))
+	}
+	return all
+}
+
+func searchNotes(host string, p person) (all []request) {
+	for _, word := range vocabulary {
+		all = append(all, get(host, "/api/notes?limit=50&search="+word, p.cookie))
+	}
+	return all
+}
+
+func writeNote(host string, p person) request {
+	return request{raw: rawRequest("POST", host, "/api/notes", p.cookie, noteJSON("Under load", 0))}
+}
+
+func signIn(host string, p person) request {
+	return request{raw: rawRequest("POST", host, "/api/auth/login", "", credentialsJSON(p.email))}
+}
+
+// rawRequest is a request as it goes over the wire.
+func rawRequest(method, host, path, cookie, body string) []byte {
+	var b strings.Builder
+	fmt.Fprintf(&b, "%s %s HTTP/1.1\r\nHost: %s\r\nUser-Agent: notesd-bench\r\n", method, path, host)
+	if cookie != "" {
+		fmt.Fprintf(&b, "Cookie: %s\r\n", cookie)
+	}
+	if body != "" {
+		fmt.Fprintf(&b, "Content-Type: application/json\r\nContent-Length: %d\r\n", len(body))
+	}
+	b.WriteString("\r\n")
+	b.WriteString(body)
+	return []byte(b.String())
+}
