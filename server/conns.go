@@ -68,13 +68,22 @@ func (c *connections) forget(conn net.Conn) {
 	}
 }
 
-// closeFresh closes the connections that have asked for nothing yet.
-func (c *connections) closeFresh() {
+// closeFresh closes the connections that have asked for nothing by the end of patience.
+func (c *connections) closeFresh(patience time.Duration) {
+	for deadline := time.Now().Add(patience); c.anyFresh() && time.Now().Before(deadline); {
+		time.Sleep(5 * time.Millisecond)
+	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	for conn := range c.fresh {
 		_ = conn.Close()
 	}
+}
+
+func (c *connections) anyFresh() bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return len(c.fresh) > 0
 }
 
 // listener closes only when its backlog is empty: the kernel has completed

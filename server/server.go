@@ -30,6 +30,10 @@ const (
 	// lastRequests is how long requests are still taken in once the listener
 	// has closed: what had been read by then reaches the pool within it.
 	lastRequests = 100 * time.Millisecond
+
+	// lastHeaders is how long a connection that has asked for nothing yet is
+	// waited for then: on a busy machine its request may be there unread.
+	lastHeaders = time.Second
 )
 
 // Config is what the server is told. The zero value of a duration or number is no default.
@@ -174,8 +178,9 @@ func (s *Server) leave(ln *listener) error {
 
 	ctx, cancel := context.WithTimeout(context.Background(), s.cfg.ShutdownTimeout)
 	defer cancel()
-	s.conns.closeFresh()
-	err := errors.Join(s.pool.Drain(ctx), s.http.Shutdown(ctx))
+	err := s.pool.Drain(ctx)
+	s.conns.closeFresh(lastHeaders)
+	err = errors.Join(err, s.http.Shutdown(ctx))
 	cut := int64(0)
 	if err != nil {
 		cut = s.running.Load()
