@@ -1,0 +1,202 @@
+package server
+
+import (
+	"net/http"
+	"strings"
+	"testing"
+	"time"
+
+	"notesd/store"
+	"notesd/store/storetest"
+)
+
+// TestHealth: the process is alive, and says when.
+func TestHealth(t *testing.T) {
+	t.Parallel()
+	s := onSQLite(t)
+	for _, path := range []string{"/api/health", "/healthz"} {
+		r := s.visitor().get(path).want(http.StatusOK)
+		var in struct {
+			Success            bool
+			Message, Timestamp string
+		}
+		r.decode(&in)
+		at, err := time.Parse(time.RFC3339, in.Timestamp)
+		if !in.Success || in.Message != "API is healthy" || err != nil || !apiTime.MatchString(in.Timestamp) ||
+			time.Since(at) > time.Minute || r.keys() != "message,success,timestamp" {
+			t.Errorf("%s = %s", r.call, r.text)
+		}
+	}
+}
+
+// checks are the rows of a readiness answer, by name.
+func (r reply) checks() map[string]dependency {
+	r.t.Helper()
+	var in struct{ Checks []dependency }
+	r.decode(&in)
+	rows := map[string]dependency{}
+	for _, row := range in.Checks {
+		rows[row.Name] = row
+	}
+	return rows
+}
+
+// Ready names every dependency with its latency. Database, schema, sessions
+// and draining decide; pool and memory inform.
+func TestReady(t *testing.T) {
+	t.Parallel()
+	test := func(t *testing.T, s *site) {
+		release := s.occupy(t, 2)
+		defer release()
+		for _, path := range []string{"/api/health/ready", "/readyz"} {
+			r := s.visitor().get(path).want(http.StatusOK)
+			rows := r.checks()
+			for name, decides := range map[string]bool{"process": true, "database": true, "schema": true, "sessions": true, "pool": false} {
+				row, ok := rows[name]
+				if !ok || row.Decides != decides || row.Status != "up" && decides {
+					t.Errorf("%s = %s, want a row for %s, decides %v", r.call, r.text, name, decides)
+				}
+			}
+			if rows["database"].LatencyMs == nil || *rows["database"].LatencyMs < 0 {
+				t.Errorf("%s = %s, want the database's latency", r.call, r.text)
+			}
+			if rows["pool"].Status != "full" { // it is, and decides nothing
+				t.Errorf("%s = %s, want the pool full", r.call, r.text)
+			}
+		}
+	}
+	eachSite(t, test, workers(2))
+	t.Run("Redis", func(t *testing.T) {
+		s := onSQLite(t, workers(2), onRedis(t, storetest.Redis(t)))
+		test(t, s)
+		if row := s.visitor().get("/readyz").checks()["sessions"]; row.LatencyMs == nil {
+			t.Errorf("the sessions' row is %+v, want Redis's latency", row)
+		}
+	})
+}
+
+func onRedis(t *testing.T, url string) options {
+	return func(_ *Config, parts *Parts) { parts.Redis = openRedis(t, url) }
+}
+
+// A site whose database is away answers 503 with a reason, soon, and never
+// 500; once the database is there it is well again by itself.
+func TestDatabaseAway(t *testing.T) {
+	t.Parallel()
+	db := storetest.NewPostgres(t)
+	s := onDatabase(t, db.URL())
+	c := s.someone()
+	note := c.create(map[string]any{"title": "a", "content": "b"})
+	db.Stop(t)
+	tests := []struct {
+		method, path string
+		body         any
+	}{
+		{"GET", "/api/auth/me", nil},
+		{"GET", "/api/notes", nil},
+		{"GET", "/api/notes?limit=1", nil},
+		{"GET", "/api/notes/" + note.ID, nil},
+		{"POST", "/api/notes", map[string]any{"title": "a", "content": "b"}},
+		{"PATCH", "/api/notes/" + note.ID, map[string]any{"title": "b"}},
+		{"PATCH", "/api/notes/" + note.ID + "/pin", nil},
+		{"PATCH", "/api/notes/" + note.ID + "/trash", nil},
+		{"DELETE", "/api/notes/" + note.ID, nil},
+		{"POST", "/api/auth/login", credentialsOf("a@b.example", "12345678")},
+		{"POST", "/api/auth/register", credentialsOf("a@b.example", "12345678")},
+		{"POST", "/api/auth/logout", nil},
+	}
+	for _, tt := range tests {
+		t.Run(tt.method+" "+tt.path, func(t *testing.T) {
+			began := time.Now()
+			r := c.in(t).request(tt.method, tt.path, tt.body).want(http.StatusServiceUnavailable)
+			if took := time.Since(began); took > 2*time.Second {
+				t.Errorf("%s took %v, want at most 1 s", r.call, took)
+			}
+			wantRefusal(t, r, "dependency_down")
+			if strings.Contains(r.text, "postgres") || strings.Contains(r.text, "sql") {
+				t.Errorf("%s = %s, want no word of what is behind", r.call, r.text)
+			}
+			if len(r.cookies) > 0 {
+				t.Errorf("%s sets %v while nobody knows who is signed in", r.call, r.cookies)
+			}
+		})
+	}
+	c.get("/api/health").want(http.StatusOK)                                            // alive all the same
+	s.visitor().get("/api/auth/me").fails(http.StatusUnauthorized, "Not authenticated") // which asks no store
+	var down reply
+	eventually(t, "readiness red", func() bool {
+		down = c.get("/readyz")
+		return down.status == http.StatusServiceUnavailable
+	})
+	rows := down.checks()
+	if rows["database"].Status != "down" || rows["process"].Status != "up" || strings.Contains(down.text, "refused") {
+		t.Errorf("%s = %s, want the database down, and why only in the log", down.call, down.text)
+	}
+	c.get("/api/runtime").want(http.StatusOK)
+	c.get("/metrics").want(http.StatusOK)
+
+	db.Start(t)
+	began := time.Now()
+	eventually(t, "readiness green", func() bool { return c.get("/readyz").status == http.StatusOK })
+	c.get("/api/notes/" + note.ID).want(http.StatusOK)
+	if took := time.Since(began); took > 4*time.Second {
+		t.Errorf("back after %v, want at most 2 s", took)
+	}
+	log := s.log.String()
+	for _, line := range []string{"dependency is down", "dependency is back"} {
+		if n := strings.Count(log, line); n < 1 || n > 3 {
+			t.Errorf("%q is in the log %d times, want once for each dependency", line, n)
+		}
+	}
+	if strings.Contains(log, "unexpected error") {
+		t.Error("a database that is away is logged as an unexpected error")
+	}
+}
+
+// With its Redis away nobody signs in or out, and those who are signed in wait;
+// the general limit goes on in memory.
+func TestRedisGone(t *testing.T) {
+	t.Parallel()
+	server := storetest.NewRedis(t)
+	s := onSQLite(t, onRedis(t, server.URL()))
+	c := s.member("ada@example.com")
+	server.Stop(t)
+	for _, path := range []string{"/api/auth/me", "/api/notes"} {
+		wantRefusal(t, c.get(path).want(http.StatusServiceUnavailable), "dependency_down")
+	}
+	wantRefusal(t, s.visitor().login("", "ada@example.com", password).want(http.StatusServiceUnavailable), "dependency_down")
+	wantRefusal(t, c.post("/api/auth/logout", nil).want(http.StatusServiceUnavailable), "dependency_down")
+	r := s.visitor().get("/api/notes").fails(http.StatusUnauthorized, "Authentication required")
+	if _, err := r.number("RateLimit-Remaining"); err != nil {
+		t.Errorf("%s has no RateLimit-Remaining: %v", r.call, err)
+	}
+	c.get("/api/health").want(http.StatusOK)
+	eventually(t, "readiness red", func() bool {
+		r := c.get("/readyz")
+		return r.status == http.StatusServiceUnavailable && r.checks()["sessions"].Status == "down" && r.checks()["database"].Status == "up"
+	})
+	server.Start(t)
+	eventually(t, "readiness green", func() bool { return c.get("/readyz").status == http.StatusOK })
+	c.get("/api/auth/me").want(http.StatusOK) // the session has outlived it
+}
+
+// A database that was never there: unready, and every route that needs it says so.
+func TestDatabaseNeverThere(t *testing.T) {
+	t.Parallel()
+	db, err := store.Open(t.Context(), store.Config{URL: "postgres://nobody@127.0.0.1:1/none", Log: storetest.Log(t)})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = db.Close() })
+	s := makeSite(t, db)
+	s.serve()
+	c := s.visitor()
+	eventually(t, "a first look", func() bool { return c.get("/readyz").checks()["database"].LatencyMs != nil })
+	r := c.get("/readyz").want(http.StatusServiceUnavailable)
+	if row := r.checks()["database"]; row.Status != "down" {
+		t.Errorf("%s = %s, want the database down", r.call, r.text)
+	}
+	c.get("/healthz").want(http.StatusOK)
+	wantRefusal(t, c.login("", "ada@example.com", password).want(http.StatusServiceUnavailable), "dependency_down")
+	wantRefusal(t, c.get("/api/notes", "Cookie", "sessionId="+newToken()).want(http.StatusServiceUnavailable), "dependency_down")
+}
