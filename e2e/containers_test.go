@@ -1,0 +1,344 @@
+package e2e
+
+import (
+	"bytes"
+	"context"
+	"crypto/tls"
+	"encoding/json"
+	"fmt"
+	"net/http"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"strings"
+	"sync"
+	"syscall"
+	"testing"
+	"time"
+)
+
+const (
+	image      = "notesd"
+	mostImage  = 30 << 20 // bytes
+	buildTime  = 15 * time.Minute
+	adminToken = "a token for the administrators of this test"
+)
+
+// needEngine skips the test where there is no Docker engine.
+func needEngine(t *testing.T) {
+	t.Helper()
+	if err := engine(); err != nil {
+		t.Skipf("no Docker engine with compose: %v", err)
+	}
+	if err := builtImage(); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// engine starts one where the workplace has a way to.
+var engine = sync.OnceValue(func() error {
+	ask := func() error { return exec.Command("sh", "-c", "docker info && docker compose version").Run() }
+	if ask() == nil {
+		return nil
+	}
+	up := "../../shared/docker/engine-up"
+	if _, err := os.Stat(up); err != nil {
+		return fmt.Errorf("docker info does not answer")
+	}
+	if out, err := exec.Command(up).CombinedOutput(); err != nil {
+		return fmt.Errorf("%s: %w\n%s", up, err, out)
+	}
+	return ask()
+})
+
+// builtImage makes the image as people do.
+var builtImage = sync.OnceValue(func() error {
+	ctx, cancel := context.WithTimeout(context.Background(), buildTime)
+	defer cancel()
+	cmd := exec.CommandContext(ctx, "make", "docker-build")
+	cmd.Dir = ".."
+	if out, err := cmd.CombinedOutput(); err != nil {
+		return fmt.Errorf("make docker-build: %w\n%s", err, out)
+	}
+	return nil
+})
+
+// tool runs a program in the project's directory and returns what it printed.
+func tool(t testing.TB, environ []string, name string, args ...string) string {
+	t.Helper()
+	cmd := exec.Command(name, args...)
+	cmd.Dir = ".."
+	cmd.Env = append(os.Environ(), environ...)
+	var out, errs bytes.Buffer
+	cmd.Stdout, cmd.Stderr = &out, &errs
+	if err := cmd.Run(); err != nil {
+		t.Fatalf("%s %s: %v\n%s%s", name, strings.Join(args, " "), err, out.String(), errs.String())
+	}
+	return strings.TrimSpace(out.String())
+}
+
+// inspected is what docker inspect says of a container that we ask about.
+type inspected struct {
+	Name       string
+	Config     struct{ User string }
+	HostConfig struct {
+		NanoCpus       int64
+		Memory         int64
+		ReadonlyRootfs bool
+		PortBindings   map[string][]struct{ HostIP, HostPort string }
+		RestartPolicy  struct{ Name string }
+		LogConfig      struct{ Config map[string]string }
+	}
+	State struct {
+		OOMKilled bool
+		Health    struct{ Status string }
+	}
+}
+
+func inspect(t *testing.T, containers ...string) (all []inspected) {
+	t.Helper()
+	text := tool(t, nil, "docker", append([]string{"inspect"}, containers...)...)
+	if err := json.Unmarshal([]byte(text), &all); err != nil {
+		t.Fatal(err)
+	}
+	return all
+}
+
+func TestImage(t *testing.T) {
+	needEngine(t)
+	var found []struct {
+		Size   int64
+		Config struct {
+			User, StopSignal string
+			Healthcheck      struct{ Test []string }
+		}
+	}
+	if err := json.Unmarshal([]byte(tool(t, nil, "docker", "image", "inspect", image)), &found); err != nil {
+		t.Fatal(err)
+	}
+	it := found[0]
+	t.Logf("the image has %.1f MB", float64(it.Size)/1e6)
+	if it.Size > mostImage {
+		t.Errorf("image has %d bytes, want at most %d", it.Size, mostImage)
+	}
+	if it.Config.User == "" || strings.HasPrefix(it.Config.User, "0") || it.Config.User == "root" {
+		t.Errorf("image runs as %q, want no root", it.Config.User)
+	}
+	if want := []string{"CMD", "/notesd", "healthcheck"}; !slices.Equal(it.Config.Healthcheck.Test, want) {
+		t.Errorf("health check %q, want %q", it.Config.Healthcheck.Test, want)
+	}
+}
+
+// The settings follow the container's limits, as /api/runtime shows them from inside.
+func TestContainerLimits(t *testing.T) {
+	needEngine(t)
+	const mib = 1 << 20
+	tests := []struct {
+		name       string
+		flags      []string
+		shards     int
+		gomaxprocs int   // of a machine with two cores or more
+		gomemlimit int64 // 0: none
+	}{
+		{"one core of quota", []string{"--cpus", "1"}, 1, 2, 0}, // Go keeps two for itself below a quota of two
+		{"one core of affinity", []string{"--cpuset-cpus", "0"}, 1, 1, 0},
+		{"half a core, 64 MiB", []string{"--cpus", "0.5", "--memory", "64m"}, 1, 2, 64 * mib * 9 / 10},
+		{"two cores, 256 MiB", []string{"--cpus", "2", "--memory", "256m"}, 2, 2, 256 * mib * 9 / 10},
+		{"workers given", []string{"--cpus", "2", "-e", "MAX_WORKERS=1"}, 1, 1, 0},
+		{"single", []string{"--cpus", "2", "-e", "CLUSTER_MODE=false"}, 1, 1, 0},
+		{"workers capped", []string{"--cpus", "1", "-e", "MAX_WORKERS=8"}, 1, 1, 0},
+		{"heap given", []string{"--memory", "256m", "-e", "MAX_OLD_SPACE_SIZE=100"}, 2, 2, 100 * mib},
+		{"heap off", []string{"--memory", "256m", "-e", "GOMEMLIMIT=off"}, 2, 2, 0},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			c := runContainer(t, tt.flags...)
+			var got struct {
+				Pool   struct{ Shards []any }
+				Limits struct {
+					GOMAXPROCS int
+					GOMEMLIMIT int64
+				}
+			}
+			c.as("Authorization", "Bearer "+adminToken).call(http.MethodGet, "/api/runtime", nil).want(http.StatusOK).decode(&got)
+			if len(got.Pool.Shards) != tt.shards || got.Limits.GOMAXPROCS != tt.gomaxprocs {
+				t.Errorf("%d shards, GOMAXPROCS %d, want %d and %d", len(got.Pool.Shards), got.Limits.GOMAXPROCS, tt.shards, tt.gomaxprocs)
+			}
+			if off := got.Limits.GOMEMLIMIT - tt.gomemlimit; off < -4096 || off > 4096 { // the kernel counts in pages
+				t.Errorf("GOMEMLIMIT %d, want %d", got.Limits.GOMEMLIMIT, tt.gomemlimit)
+			}
+		})
+	}
+}
+
+// runContainer starts the image read-only with a data volume, and waits until it is ready.
+func runContainer(t *testing.T, flags ...string) *client {
+	t.Helper()
+	port := freePort(t)
+	args := append([]string{"run", "--detach", "--rm", "--read-only", "--tmpfs", "/tmp", "--volume", "/data",
+		"--publish", fmt.Sprintf("127.0.0.1:%d:3001", port), "-e", "APP_ENV=development", "-e", "HOST=0.0.0.0",
+		"-e", "ADMIN_TOKEN=" + adminToken}, flags...)
+	id := tool(t, nil, "docker", append(args, image)...)
+	t.Cleanup(func() { tool(t, nil, "docker", "rm", "--force", "--volumes", id) })
+	p := &process{t: t, url: fmt.Sprintf("http://127.0.0.1:%d", port), port: port, log: &logBuffer{}}
+	p.await("a container that answers", func() bool { return p.probe("/readyz") == http.StatusOK })
+	return p.visitor()
+}
+
+// as returns a client that sends the header with every request.
+func (c *client) as(name, value string) *client {
+	next := c.http.Transport
+	own := *c.http
+	own.Transport = roundTripper(func(r *http.Request) (*http.Response, error) {
+		r.Header.Set(name, value)
+		return next.RoundTrip(r)
+	})
+	return &client{c.t, c.url, &own}
+}
+
+type roundTripper func(*http.Request) (*http.Response, error)
+
+func (f roundTripper) RoundTrip(r *http.Request) (*http.Response, error) { return f(r) }
+
+// stack is one of the compose stacks, brought up by the command that people use.
+type stack struct {
+	t       *testing.T
+	environ []string
+	compose []string // docker's arguments for it
+	client  *client
+}
+
+func (s *stack) docker(args ...string) string {
+	s.t.Helper()
+	return tool(s.t, s.environ, "docker", append(slices.Clone(s.compose), args...)...)
+}
+
+// The development stack, by make.
+func TestComposeDevelopment(t *testing.T) {
+	needEngine(t)
+	port := freePort(t)
+	s := &stack{t: t, environ: []string{"COMPOSE_PROJECT_NAME=notesd-e2e-development", fmt.Sprintf("BACKEND_PORT=%d", port)},
+		compose: []string{"compose"}}
+	t.Cleanup(func() { s.docker("down", "--volumes", "--timeout", "20") })
+	tool(t, s.environ, "make", "docker-up")
+	p := &process{t: t, url: fmt.Sprintf("http://127.0.0.1:%d", port), log: &logBuffer{}}
+	s.client = p.visitor()
+
+	s.survivesRestart()
+	s.isConfined(1)
+	s.followsLogs("docker-logs")
+	tool(t, s.environ, "make", "docker-down")
+}
+
+// The production stack, by quick-start.sh: it makes the settings too. It needs the ports 80 and 443.
+func TestComposeProduction(t *testing.T) {
+	needEngine(t)
+	for _, port := range []int{80, 443} {
+		if !isFree(port) {
+			t.Skipf("port %d, which the proxy publishes, is taken", port)
+		}
+	}
+	env := filepath.Join(t.TempDir(), "production.env")
+	s := &stack{t: t, environ: []string{"COMPOSE_PROJECT_NAME=notesd-e2e-production", "ENV_FILE=" + env},
+		compose: []string{"compose", "--env-file", env, "-f", "compose.prod.yaml"}}
+	t.Cleanup(func() { s.docker("down", "--volumes", "--timeout", "20") })
+	tool(t, s.environ, "./quick-start.sh", "docker-production")
+	p := &process{t: t, url: "https://localhost", log: &logBuffer{}}
+	s.client = p.visitor()
+	s.client.http.Transport.(*http.Transport).TLSClientConfig = &tls.Config{InsecureSkipVerify: true} // Caddy's own authority
+
+	answer := s.client.get("/api/health").want(http.StatusOK)
+	if answer.header.Get("Strict-Transport-Security") == "" || answer.header.Get("Server") != "" {
+		t.Errorf("headers %v, want HSTS and no server's name", answer.header)
+	}
+	if got := s.client.get("/api/runtime"); got.status != http.StatusUnauthorized {
+		t.Errorf("GET /api/runtime by a stranger = %d, want 401", got.status)
+	}
+	s.survivesRestart()
+	s.isConfined(4)
+	s.followsLogs("docker-prod-logs")
+	tool(t, s.environ, "make", "docker-prod-down")
+}
+
+// survivesRestart keeps a note and a session over a restart of everything.
+func (s *stack) survivesRestart() {
+	s.t.Helper()
+	s.client.post("/api/auth/register", credentials("ada@example.com", password)).want(http.StatusCreated)
+	id := s.client.create("kept", "over a restart")
+	s.docker("restart", "--timeout", "20")
+	(&process{t: s.t, log: &logBuffer{}}).await("a stack that answers again", func() bool {
+		answer, err := s.client.try(http.MethodGet, "/api/notes/"+id, nil)
+		return err == nil && answer.status == http.StatusOK
+	})
+	s.client.get("/api/auth/me").want(http.StatusOK)
+}
+
+// isConfined holds the containers to what the compose file says, by docker inspect.
+func (s *stack) isConfined(most int) {
+	s.t.Helper()
+	all := inspect(s.t, strings.Fields(s.docker("ps", "--quiet"))...)
+	if len(all) < 3 {
+		s.t.Fatalf("%d containers, want notesd and what it needs", len(all))
+	}
+	production := most > 1
+	for _, c := range all {
+		isNotesd, isProxy := strings.Contains(c.Name, "-notesd-"), strings.Contains(c.Name, "-caddy-")
+		if c.HostConfig.NanoCpus == 0 || c.HostConfig.Memory == 0 || c.State.OOMKilled || c.State.Health.Status != "healthy" {
+			s.t.Errorf("%s: %+v, want limits and health", c.Name, c)
+		}
+		if (isNotesd || production) && !c.HostConfig.ReadonlyRootfs {
+			s.t.Errorf("%s: its root is not read-only", c.Name)
+		}
+		if isNotesd && (c.Config.User == "" || strings.HasPrefix(c.Config.User, "0:")) {
+			s.t.Errorf("%s runs as %q, want no root", c.Name, c.Config.User)
+		}
+		if production && (c.HostConfig.RestartPolicy.Name != "unless-stopped" || c.HostConfig.LogConfig.Config["max-size"] == "") {
+			s.t.Errorf("%s: %+v, want a restart policy and log rotation", c.Name, c.HostConfig)
+		}
+		if production && !isProxy && len(c.HostConfig.PortBindings) > 0 {
+			s.t.Errorf("%s publishes %v, want only the proxy to", c.Name, c.HostConfig.PortBindings)
+		}
+	}
+}
+
+// followsLogs runs a target that never ends, and sees notesd's lines in it.
+func (s *stack) followsLogs(target string) {
+	s.t.Helper()
+	runUntil(s.t, s.environ, "listening", "make", target)
+}
+
+// runUntil runs a program until it has printed text, case aside, and ends it.
+func runUntil(t *testing.T, environ []string, text, name string, args ...string) {
+	t.Helper()
+	cmd := exec.Command(name, args...)
+	cmd.Dir, cmd.Env = "..", append(os.Environ(), environ...)
+	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true} // what it starts ends with it
+	out := &logBuffer{}
+	cmd.Stdout, cmd.Stderr = out, out
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	ended := make(chan error, 1)
+	go func() { ended <- cmd.Wait() }()
+	defer func() {
+		_ = syscall.Kill(-cmd.Process.Pid, syscall.SIGTERM)
+		select {
+		case <-ended:
+		case <-time.After(30 * time.Second):
+			_ = syscall.Kill(-cmd.Process.Pid, syscall.SIGKILL)
+			t.Errorf("%s %v did not end", name, args)
+		}
+	}()
+	for deadline := time.Now().Add(5 * time.Minute); !strings.Contains(strings.ToLower(out.String()), text); {
+		if time.Now().After(deadline) {
+			t.Fatalf("%s %v never printed %q:\n%s", name, args, text, out.tail(40))
+		}
+		select {
+		case err := <-ended:
+			ended <- err
+			t.Fatalf("%s %v ended: %v\n%s", name, args, err, out.tail(40))
+		case <-time.After(50 * time.Millisecond):
+		}
+	}
+}
