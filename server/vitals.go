@@ -4,7 +4,6 @@ import (
 	"encoding/json"
 	"errors"
 	"log/slog"
-	"math"
 	"net/http"
 	"slices"
 	"sync/atomic"
@@ -20,6 +19,12 @@ var (
 // vitalCounts counts what browsers report, by name and rating.
 type vitalCounts [6][3]atomic.Uint64
 
+// vital is one report of a browser.
+type vital struct {
+	name, rating int // in vitalNames and vitalRatings
+	value        float64
+}
+
 // webVitals answers POST /api/metrics/vitals. Anybody may call it, so what it
 // takes is a closed list, and nothing else of the body goes anywhere.
 func webVitals(s *Server, x *exchange) error {
@@ -27,17 +32,31 @@ func webVitals(s *Server, x *exchange) error {
 	if err != nil {
 		return err
 	}
-	name, okName := o.text("name")
-	rating, okRating := o.text("rating")
-	at, as := slices.Index(vitalNames, name), slices.Index(vitalRatings, rating)
-	var value float64
-	if !okName || !okRating || at < 0 || as < 0 || json.Unmarshal(o["value"], &value) != nil ||
-		value < 0 || math.IsInf(value, 0) || string(o["value"]) == "null" {
+	v, ok := readVital(o)
+	if !ok {
 		return errVitals
 	}
-	s.vitals[at][as].Add(1)
+	s.vitals[v.name][v.rating].Add(1)
 	if s.cfg.WebVitalsLogging {
-		s.log.Info("web vital", slog.String("name", name), slog.Float64("value", value), slog.String("rating", rating))
+		s.log.Info("web vital", slog.String("name", vitalNames[v.name]), slog.Float64("value", v.value),
+			slog.String("rating", vitalRatings[v.rating]))
 	}
 	return x.reply(http.StatusCreated, map[string]bool{"received": true})
+}
+
+// readVital reads a report: id and navigationType may be missing.
+func readVital(o object) (v vital, ok bool) {
+	name, _ := o.text("name")
+	rating, _ := o.text("rating")
+	v.name, v.rating = slices.Index(vitalNames, name), slices.Index(vitalRatings, rating)
+	for _, text := range []string{"id", "navigationType"} {
+		if _, there := o[text]; there {
+			if _, ok := o.text(text); !ok {
+				return v, false
+			}
+		}
+	}
+	value := o["value"]
+	ok = string(value) != "null" && json.Unmarshal(value, &v.value) == nil // which leaves no infinity
+	return v, ok && v.name >= 0 && v.rating >= 0 && v.value >= 0
 }

@@ -1,0 +1,359 @@
+package server
+
+import (
+	"encoding/json"
+	"math"
+	"net/http"
+	"net/http/httptest"
+	"os"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+	"github.com/prometheus/common/expfmt"
+	"github.com/prometheus/common/model"
+
+	"notesd/pool"
+	"notesd/store/storetest"
+)
+
+type metrics struct {
+	TotalRequests                         uint64
+	AvgDuration, MaxDuration, MinDuration float64
+	Percentiles                           struct{ P50, P95, P99 float64 }
+	StatusCodes, Paths                    map[string]int
+	Timestamp                             stamp
+}
+
+func (c *client) metrics() (m metrics) {
+	c.t.Helper()
+	r := c.get("/api/metrics").want(http.StatusOK)
+	const keys = "avgDuration,maxDuration,minDuration,paths,percentiles,statusCodes,timestamp,totalRequests"
+	if r.keys() != keys {
+		c.t.Errorf("%s has members %s, want %s", r.call, r.keys(), keys)
+	}
+	r.decode(&m)
+	return m
+}
+
+// since is what was counted after before.
+func (m metrics) since(before metrics) (codes, paths map[string]int) {
+	codes, paths = map[string]int{}, map[string]int{}
+	for code, n := range m.StatusCodes {
+		if d := n - before.StatusCodes[code]; d > 0 {
+			codes[code] = d
+		}
+	}
+	for path, n := range m.Paths {
+		if d := n - before.Paths[path]; d > 0 {
+			paths[path] = d
+		}
+	}
+	return codes, paths
+}
+
+// Every answer is counted, by its status and the pattern of its route. One
+// client asks on one connection: an answer is counted before the next request is read.
+func TestRequestMetrics(t *testing.T) {
+	t.Parallel()
+	s := onSQLite(t)
+	c := s.someone()
+	if r := c.post("/api/metrics/reset", nil).want(http.StatusOK); strings.TrimSpace(r.text) != `{"message":"Metrics reset successfully"}` {
+		t.Errorf("%s = %s", r.call, r.text)
+	}
+	before := c.metrics()
+	if before.TotalRequests > 5 {
+		t.Errorf("%d requests right after the reset", before.TotalRequests)
+	}
+	id := c.create(map[string]any{"title": "a", "content": ""}).ID
+	for range 3 {
+		c.get("/api/notes?search=secret").want(http.StatusOK)
+	}
+	c.request(http.MethodHead, "/API/notes/", nil).want(http.StatusOK)
+	c.patch("/api/notes/"+id+"/pin", nil).want(http.StatusOK)
+	c.get("/api/notes/"+id, "If-None-Match", "*").want(http.StatusNotModified)
+	c.get("/api/notes/none").want(http.StatusNotFound)
+	c.get("/api/secret/path").want(http.StatusNotFound)
+	c.post("/api/notes", "{").want(http.StatusBadRequest)
+	c.get("/healthz").want(http.StatusOK)
+	after := c.metrics()
+	codes, paths := after.since(before)
+	if diff := cmp.Diff(map[string]int{"200": 7, "201": 1, "304": 1, "400": 1, "404": 2}, codes); diff != "" {
+		t.Errorf("status codes (-want +got):\n%s", diff)
+	}
+	want := map[string]int{"/api/notes": 6, "/api/notes/:id": 2, "/api/notes/:id/pin": 1, "/healthz": 1, "/api/metrics": 1, "unknown": 1}
+	if diff := cmp.Diff(want, paths); diff != "" {
+		t.Errorf("paths (-want +got):\n%s", diff)
+	}
+	if n := after.TotalRequests - before.TotalRequests; n != 12 {
+		t.Errorf("%d requests counted, want 12", n)
+	}
+	p := after.Percentiles
+	if !(0 < after.MinDuration && after.MinDuration <= p.P50*1.01 && p.P50 <= p.P95 && p.P95 <= p.P99 && p.P99 <= after.MaxDuration*1.01 &&
+		after.MinDuration <= after.AvgDuration && after.AvgDuration <= after.MaxDuration) {
+		t.Errorf("durations out of order: %+v", after)
+	}
+	if r := c.get("/api/metrics"); strings.Contains(r.text, id) || strings.Contains(r.text, "secret") {
+		t.Errorf("%s = %s, want route patterns only", r.call, r.text)
+	}
+}
+
+// Counts, extremes and average are exact over all shards, percentiles within 1 %.
+func TestTally(t *testing.T) {
+	routes := allRoutes()
+	count := newTally(3, routes)
+	var sum time.Duration
+	for i := 1; i <= 10_000; i++ {
+		took := time.Duration(i) * 37 * time.Microsecond
+		sum += took
+		count.add(i%3, routes[i%len(routes)], []int{200, 404, 503}[i%3], took)
+	}
+	count.add(0, nil, http.StatusTeapot, 0)
+	var m metrics
+	tallied(t, count, &m)
+	if m.TotalRequests != 10_001 || m.MinDuration != 0 || m.MaxDuration != 370 || m.StatusCodes["200"] != 3333 || m.Paths["unknown"] != 1 {
+		t.Errorf("counted %+v", m)
+	}
+	if want := milliseconds(sum / 10_001); math.Abs(m.AvgDuration-want) > 0.001 {
+		t.Errorf("average %v ms, want %v", m.AvgDuration, want)
+	}
+	for _, p := range []struct{ got, want float64 }{{m.Percentiles.P50, 185}, {m.Percentiles.P95, 351.5}, {m.Percentiles.P99, 366.3}} {
+		if math.Abs(p.got-p.want) > p.want/100 {
+			t.Errorf("percentile %v ms, want %v within 1 %%", p.got, p.want)
+		}
+	}
+	count.reset()
+	m = metrics{}
+	tallied(t, count, &m)
+	if m.TotalRequests != 0 || m.MinDuration != 0 || m.MaxDuration != 0 || m.AvgDuration != 0 || len(m.StatusCodes)+len(m.Paths) != 0 {
+		t.Errorf("after a reset %+v, want nothing", m)
+	}
+}
+
+// tallied is what GET /api/metrics says of count.
+func tallied(t *testing.T, count *tally, m *metrics) {
+	t.Helper()
+	w := httptest.NewRecorder()
+	x := &exchange{out: newAnswer(w)}
+	if err := requestMetrics(&Server{tally: count}, x); err != nil {
+		t.Fatal(err)
+	}
+	if err := json.Unmarshal(x.out.body, m); err != nil {
+		t.Fatalf("%v in %s", err, x.out.body)
+	}
+}
+
+func TestMetricsOff(t *testing.T) {
+	t.Parallel()
+	s := onSQLite(t, func(cfg *Config, _ *Parts) { cfg.MetricsCollection = false })
+	if m := s.visitor().metrics(); m.TotalRequests != 0 {
+		t.Errorf("%d requests counted without ENABLE_METRICS_COLLECTION", m.TotalRequests)
+	}
+}
+
+// The system's numbers are integers of MB, as seen from inside the container.
+func TestSystemMetrics(t *testing.T) {
+	t.Parallel()
+	const limit = 512
+	machine := onSQLite(t)
+	container := onSQLite(t, func(cfg *Config, _ *Parts) { cfg.Machine = Machine{Cores: 3, MemoryLimit: limit << 20} })
+	for _, s := range []*site{machine, container} {
+		r := s.visitor().get("/api/metrics/system").want(http.StatusOK)
+		var in struct {
+			Memory struct{ Total, Used, Free, Percentage int64 }
+			CPU    struct {
+				Count       int
+				Model       string
+				LoadAverage map[string]float64
+			}
+			Process struct {
+				PID         int
+				Uptime      float64
+				MemoryUsage struct{ RSS, HeapUsed, HeapTotal, External int64 }
+			}
+			Goroutines, Gomaxprocs int
+			GC                     map[string]any
+			Timestamp              int64
+		}
+		r.decode(&in) // fails for a fraction where an integer is asked for
+		m, p := in.Memory, in.Process
+		if m.Total <= 0 || m.Used < 0 || m.Free < 0 || m.Used+m.Free > m.Total+1 || m.Percentage < 0 || m.Percentage > 100 {
+			t.Errorf("memory %+v", m)
+		}
+		if s == container && (m.Total != limit || in.CPU.Count != 3) {
+			t.Errorf("%d MB and %d cores, want the container's %d and 3", m.Total, in.CPU.Count, limit)
+		}
+		if p.PID != os.Getpid() || p.Uptime < 0 || p.Uptime > 600 || p.MemoryUsage.RSS <= 0 || p.MemoryUsage.HeapUsed <= 0 ||
+			p.MemoryUsage.HeapTotal < p.MemoryUsage.HeapUsed || p.MemoryUsage.External < 0 {
+			t.Errorf("process %+v", p)
+		}
+		for _, name := range []string{"1min", "5min", "15min"} {
+			load, ok := in.CPU.LoadAverage[name]
+			if !ok || math.Abs(load*100-math.Round(load*100)) > 1e-6 {
+				t.Errorf("load %s %v, want two decimals", name, load)
+			}
+		}
+		if in.CPU.Model == "" || in.Goroutines < 1 || in.Gomaxprocs < 1 || in.GC == nil {
+			t.Errorf("%s = %s", r.call, r.text)
+		}
+		if at := time.UnixMilli(in.Timestamp); time.Since(at).Abs() > time.Minute {
+			t.Errorf("timestamp %d, want now in ms", in.Timestamp)
+		}
+		if want := "cpu,gc,gomaxprocs,gomemlimit,goroutines,memory,process,timestamp"; r.keys() != want {
+			t.Errorf("%s has members %s, want %s", r.call, r.keys(), want)
+		}
+	}
+}
+
+// What Prometheus reads parses, and agrees with what was counted.
+func TestPrometheus(t *testing.T) {
+	t.Parallel()
+	monitor := func(_ *Config, parts *Parts) {
+		parts.Memory = pool.NewMonitor(pool.MonitorConfig{Interval: time.Hour, Threshold: 1 << 40, Log: storetest.Log(t)})
+	}
+	s := onSQLite(t, workers(3), monitor, onRedis(t, storetest.Redis(t)))
+	c := s.someone()
+	for range 3 {
+		c.get("/api/notes/none").want(http.StatusNotFound)
+	}
+	c.post("/api/metrics/vitals", `{"name":"LCP","value":2000,"rating":"good"}`).want(http.StatusCreated)
+	s.occupy(t, 2)
+	r := c.get("/metrics").want(http.StatusOK)
+	if kind := r.header.Get("Content-Type"); !strings.HasPrefix(kind, "text/plain") {
+		t.Errorf("%s has Content-Type %s", r.call, kind)
+	}
+	parser := expfmt.NewTextParser(model.LegacyValidation)
+	families, err := parser.TextToMetricFamilies(strings.NewReader(r.text))
+	if err != nil {
+		t.Fatalf("%v in %s", err, r.text)
+	}
+	value := func(name string, labels map[string]string) float64 {
+		t.Helper()
+		sum, found := 0.0, false
+		for _, m := range families[name].GetMetric() {
+			matches := true
+			for _, l := range m.GetLabel() {
+				if want, ok := labels[l.GetName()]; ok && want != l.GetValue() {
+					matches = false
+				}
+			}
+			if matches {
+				found = true
+				sum += m.GetCounter().GetValue() + m.GetGauge().GetValue() + float64(m.GetSummary().GetSampleCount())
+			}
+		}
+		if !found {
+			t.Errorf("no %s with %v", name, labels)
+		}
+		return sum
+	}
+	tests := []struct {
+		name   string
+		labels map[string]string
+		want   float64
+	}{
+		{"notesd_http_requests_total", map[string]string{"route": "/api/notes/:id", "method": "GET", "status": "404"}, 3},
+		{"notesd_http_request_duration_seconds", nil, float64(s.server.tally.times().Count() - 1)}, // but for its own
+		{"notesd_pool_workers", map[string]string{"shard": "0"}, 3},
+		{"notesd_pool_busy_workers", map[string]string{"shard": "0"}, 2},
+		{"notesd_pool_queued", nil, 0},
+		{"notesd_pool_panics_total", nil, 0},
+		{"notesd_pool_worker_restarts_total", nil, 0},
+		{"notesd_dependency_up", map[string]string{"name": "database"}, 1},
+		{"notesd_dependency_up", map[string]string{"name": "sessions"}, 1},
+		{"notesd_web_vitals_total", map[string]string{"name": "LCP", "rating": "good"}, 1},
+		{"notesd_memory_threshold_crossings_total", nil, 0},
+		{"notesd_database_connection_waits_total", nil, 0},
+		{"notesd_draining", nil, 0},
+	}
+	for _, tt := range tests {
+		if got := value(tt.name, tt.labels); got != tt.want {
+			t.Errorf("%s%v = %v, want %v", tt.name, tt.labels, got, tt.want)
+		}
+	}
+	for _, name := range []string{"go_goroutines", "process_resident_memory_bytes", "notesd_memory_bytes", "notesd_database_connections"} {
+		if value(name, nil) <= 0 {
+			t.Errorf("%s is nothing", name)
+		}
+	}
+}
+
+// The state of the pool, down to who holds each worker, and the limits in force.
+func TestRuntimeState(t *testing.T) {
+	t.Parallel()
+	began, finish := make(chan bool), make(chan bool)
+	hold := get("/hold", func(_ *Server, x *exchange) error {
+		began <- true
+		<-finish
+		return x.message("done")
+	})
+	monitor := func(cfg *Config, parts *Parts) {
+		cfg.Settings = map[string]string{"RATE_LIMIT_MAX_REQUESTS": "7"}
+		parts.Memory = pool.NewMonitor(pool.MonitorConfig{Interval: time.Hour, Threshold: 1 << 40, Log: storetest.Log(t)})
+	}
+	s := withRoutes(t, []*route{hold}, workers(3, func(c *pool.Config) { c.Limits[pool.Password] = 1 }), monitor)
+	done := make(chan reply)
+	go func() { done <- s.visitor().get("/hold") }()
+	<-began
+	r := s.visitor().get("/api/runtime").want(http.StatusOK)
+	close(finish)
+	(<-done).want(http.StatusOK)
+
+	var in struct {
+		Version, Started, Timestamp string
+		Pool                        poolJSON
+		Memory                      map[string]float64
+		MemoryMonitor               map[string]any
+		Database                    map[string]connsJSON
+		Limits                      struct {
+			Gomaxprocs, Cores int
+			Settings          map[string]string
+		}
+	}
+	r.decode(&in)
+	p := in.Pool
+	if in.Version != "test" || !apiTime.MatchString(in.Started) || !apiTime.MatchString(in.Timestamp) || in.MemoryMonitor == nil {
+		t.Errorf("%s = %s", r.call, r.text)
+	}
+	if p.Workers != 3 || p.Busy != 1 || p.QueueLength != 64 || p.QueueTimeoutMs != 1000 || p.Draining || len(p.Shards) != 1 ||
+		len(p.Shards[0].Workers) != 3 || len(p.Classes) != pool.NumClasses {
+		t.Errorf("pool %+v", p)
+	}
+	states := map[string]int{}
+	for _, w := range p.Shards[0].Workers {
+		states[w.State+w.Route]++
+		if busy := w.State == "busy"; busy != (w.Since != nil) || w.ID == 0 {
+			t.Errorf("worker %+v", w)
+		}
+	}
+	if diff := cmp.Diff(map[string]int{"idle": 2, "busy/hold": 1}, states); diff != "" {
+		t.Errorf("workers (-want +got):\n%s", diff)
+	}
+	for _, class := range p.Classes {
+		if want := map[string]int{"password": 1}[class.Class]; class.Limit != want {
+			t.Errorf("class %+v, want limit %d", class, want)
+		}
+	}
+	if in.Memory["rss"] <= 0 || len(in.Database) == 0 || in.Limits.Cores != 2 || in.Limits.Settings["RATE_LIMIT_MAX_REQUESTS"] != "7" {
+		t.Errorf("%s = %s", r.call, r.text)
+	}
+}
+
+// Refusals are counted by their reason.
+func TestRefusalsCounted(t *testing.T) {
+	t.Parallel()
+	s := onSQLite(t, workers(1, func(c *pool.Config) { c.QueueLength = 0 }))
+	s.occupy(t, 1)
+	for range 3 {
+		s.visitor().get("/api/notes").want(http.StatusServiceUnavailable)
+	}
+	var in struct{ Pool poolJSON }
+	s.visitor().get("/api/runtime").want(http.StatusOK).decode(&in)
+	if n := in.Pool.Refused[pool.ErrFull]; n != 3 {
+		t.Errorf("%d refused for a full queue, want 3: %+v", n, in.Pool.Refused)
+	}
+	if text := s.visitor().get("/metrics").text; !strings.Contains(text, `notesd_pool_refused_total{reason="queue_full"} 3`) {
+		t.Error("/metrics does not count them")
+	}
+}
