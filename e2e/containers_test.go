@@ -22,7 +22,7 @@ const (
 	image      = "notesd"
 	mostImage  = 30 << 20 // bytes
 	buildTime  = 15 * time.Minute
-	adminToken = "a token for the administrators of this test"
+	adminToken = "a-token-for-the-administrators-of-this-test"
 )
 
 // needEngine skips the test where there is no Docker engine.
@@ -176,14 +176,35 @@ func TestContainerLimits(t *testing.T) {
 func runContainer(t *testing.T, flags ...string) *client {
 	t.Helper()
 	port := freePort(t)
-	args := append([]string{"run", "--detach", "--rm", "--read-only", "--tmpfs", "/tmp", "--volume", "/data",
+	args := append([]string{"run", "--detach", "--read-only", "--tmpfs", "/tmp", "--volume", "/data",
 		"--publish", fmt.Sprintf("127.0.0.1:%d:3001", port), "-e", "APP_ENV=development", "-e", "HOST=0.0.0.0",
 		"-e", "ADMIN_TOKEN=" + adminToken}, flags...)
 	id := tool(t, nil, "docker", append(args, image)...)
-	t.Cleanup(func() { tool(t, nil, "docker", "rm", "--force", "--volumes", id) })
-	p := &process{t: t, url: fmt.Sprintf("http://127.0.0.1:%d", port), port: port, log: &logBuffer{}}
-	p.await("a container that answers", func() bool { return p.probe("/readyz") == http.StatusOK })
-	return p.visitor()
+	t.Cleanup(func() {
+		if t.Failed() {
+			t.Log(tool(t, nil, "sh", "-c", "docker logs "+id+" 2>&1"))
+		}
+		tool(t, nil, "docker", "rm", "--force", "--volumes", id)
+	})
+	c := outside(t, fmt.Sprintf("http://127.0.0.1:%d", port)).visitor()
+	c.awaitAnswer("/readyz")
+	return c
+}
+
+// outside is a server that runs in containers, as a client sees it.
+func outside(t *testing.T, url string) *process {
+	return &process{t: t, url: url, log: &logBuffer{}}
+}
+
+// awaitAnswer returns once GET path says 200. The engine takes connections
+// before the container does, and may never answer those: each gets a second.
+func (c *client) awaitAnswer(path string) {
+	c.t.Helper()
+	quick := &client{c.t, c.url, &http.Client{Jar: c.http.Jar, Transport: c.http.Transport, Timeout: time.Second}}
+	outside(c.t.(*testing.T), c.url).await("answer from the container", func() bool {
+		answer, err := quick.try(http.MethodGet, path, nil)
+		return err == nil && answer.status == http.StatusOK
+	})
 }
 
 // as returns a client that sends the header with every request.
@@ -222,8 +243,7 @@ func TestComposeDevelopment(t *testing.T) {
 		compose: []string{"compose"}}
 	t.Cleanup(func() { s.docker("down", "--volumes", "--timeout", "20") })
 	tool(t, s.environ, "make", "docker-up")
-	p := &process{t: t, url: fmt.Sprintf("http://127.0.0.1:%d", port), log: &logBuffer{}}
-	s.client = p.visitor()
+	s.client = outside(t, fmt.Sprintf("http://127.0.0.1:%d", port)).visitor()
 
 	s.survivesRestart()
 	s.isConfined(1)
@@ -244,8 +264,7 @@ func TestComposeProduction(t *testing.T) {
 		compose: []string{"compose", "--env-file", env, "-f", "compose.prod.yaml"}}
 	t.Cleanup(func() { s.docker("down", "--volumes", "--timeout", "20") })
 	tool(t, s.environ, "./quick-start.sh", "docker-production")
-	p := &process{t: t, url: "https://localhost", log: &logBuffer{}}
-	s.client = p.visitor()
+	s.client = outside(t, "https://localhost").visitor()
 	s.client.http.Transport.(*http.Transport).TLSClientConfig = &tls.Config{InsecureSkipVerify: true} // Caddy's own authority
 
 	answer := s.client.get("/api/health").want(http.StatusOK)
@@ -267,10 +286,7 @@ func (s *stack) survivesRestart() {
 	s.client.post("/api/auth/register", credentials("ada@example.com", password)).want(http.StatusCreated)
 	id := s.client.create("kept", "over a restart")
 	s.docker("restart", "--timeout", "20")
-	(&process{t: s.t, log: &logBuffer{}}).await("a stack that answers again", func() bool {
-		answer, err := s.client.try(http.MethodGet, "/api/notes/"+id, nil)
-		return err == nil && answer.status == http.StatusOK
-	})
+	s.client.awaitAnswer("/api/notes/" + id)
 	s.client.get("/api/auth/me").want(http.StatusOK)
 }
 
