@@ -66,7 +66,24 @@ func (p program) serve(ctx context.Context, args []string) (err error) {
 	}
 	defer inBackground(alerts.Run, memoryLoop(memory), sweepLoop(db, cfg, log))()
 	p.announce(cfg, db, ln, log)
-	return s.Serve(ctx, ln)
+	return serveWhileFitting(ctx, s, db, ln)
+}
+
+// serveWhileFitting serves until ctx ends, or until the database turns out to
+// have a schema that this binary can't serve: waiting would not mend that.
+func serveWhileFitting(ctx context.Context, s *server.Server, db *store.Store, ln *net.TCPListener) error {
+	ctx, stop := context.WithCancelCause(ctx)
+	defer stop(nil)
+	go func() {
+		if err := db.WaitReady(ctx); errors.Is(err, store.ErrSchema) {
+			stop(err)
+		}
+	}()
+	err := s.Serve(ctx, ln)
+	if cause := context.Cause(ctx); errors.Is(cause, store.ErrSchema) {
+		return errors.Join(cause, err)
+	}
+	return err
 }
 
 // newLog writes JSON, or in development lines for people.
@@ -229,7 +246,8 @@ func sweepLoop(db *store.Store, cfg config.Config, log *slog.Logger) func(contex
 
 // announce says where the server listens, with which settings, and what to try.
 func (p program) announce(cfg config.Config, db *store.Store, ln net.Listener, log *slog.Logger) {
-	url := "http://" + ln.Addr().String()
+	port := ln.Addr().(*net.TCPAddr).Port // BACKEND_PORT=0 takes any
+	url := "http://" + net.JoinHostPort(reachable(cfg.Host), strconv.Itoa(port))
 	if cfg.LogFormat == "json" {
 		attrs := []any{"url", url, "version", buildVersion(), "engine", db.Engine()}
 		for _, s := range cfg.Settings() {
