@@ -286,6 +286,7 @@ func (s *stack) survivesRestart() {
 	s.client.post("/api/auth/register", credentials("ada@example.com", password)).want(http.StatusCreated)
 	id := s.client.create("kept", "over a restart")
 	s.docker("restart", "--timeout", "20")
+	s.docker("up", "--detach", "--no-build", "--wait") // starts nothing again, but waits for health
 	s.client.awaitAnswer("/api/notes/" + id)
 	s.client.get("/api/auth/me").want(http.StatusOK)
 }
