@@ -6,6 +6,8 @@ import (
 	"go/token"
 	"io/fs"
 	"net/http"
+	"os"
+	"os/exec"
 	"path/filepath"
 	"regexp"
 	"slices"
@@ -135,4 +137,23 @@ func imports(t *testing.T, path string) (paths []string) {
 		paths = append(paths, p)
 	}
 	return paths
+}
+
+// modernc.org/sqlite works with exactly the modernc.org/libc that its go.mod
+// names; a newer one, which any other dependency may bring, corrupts it silently.
+func TestLibcIsSQLites(t *testing.T) {
+	list := func(module, field string) string {
+		out, err := exec.Command("go", "list", "-m", "-f", "{{."+field+"}}", module).Output()
+		if err != nil {
+			t.Fatalf("go list -m %s: %v", module, err)
+		}
+		return strings.TrimSpace(string(out))
+	}
+	text, err := os.ReadFile(list("modernc.org/sqlite", "GoMod"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if have := "modernc.org/libc " + list("modernc.org/libc", "Version"); !strings.Contains(string(text), have) {
+		t.Errorf("go.mod has %s, which is not what modernc.org/sqlite's names", have)
+	}
 }
