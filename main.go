@@ -52,7 +52,7 @@ const usage = `notesd: a notes server in one binary
   notesd user reset EMAIL        give it a new password and end its sessions
   notesd user list               every account
   notesd user delete EMAIL       delete it with all of its notes
-  notesd bench [SCENARIO] [flags] put load on notesd and measure it; -h lists what there is
+  notesd bench [SCENARIO]        put load on notesd and measure it; notesd bench -h says how
   notesd version                 which build this is
 `
 

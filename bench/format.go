@@ -68,7 +68,13 @@ func megabytes(n int64) string {
 	return fmt.Sprintf("%d MB", n>>20)
 }
 
-func percent(f float64) string { return fmt.Sprintf("%.0f %%", 100*f) }
+// percent writes a part of one: to a tenth below ten percent.
+func percent(f float64) string {
+	if math.Abs(f) < 0.1 && f != 0 {
+		return fmt.Sprintf("%.1f %%", 100*f)
+	}
+	return fmt.Sprintf("%.0f %%", 100*f)
+}
 
 // change writes by how much a figure has changed.
 func change(from, to float64) string {

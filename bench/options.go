@@ -90,31 +90,32 @@ func (o *Options) flags(out io.Writer) *flag.FlagSet {
 	f := flag.NewFlagSet("bench", flag.ContinueOnError)
 	f.SetOutput(io.Discard) // errors are returned, and help is ours
 	f.Usage = func() { o.help(f, out) }
-	f.StringVar(&o.URL, "url", "", "`URL` of a server that runs already, instead of starting one for every run")
-	f.BoolVar(&o.AllowRemote, "allow-remote", false, "the server at -url may be on another machine, and you may put load on it")
-	f.IntVar(&o.Connections, "c", unset, "connections `N`: of a closed loop, or the most that an open one may use")
-	f.Func("d", "measured time of every run, like 30s or 30", func(s string) error { return parseSeconds(s, &o.Duration) })
-	f.Float64Var(&o.Rate, "rate", 0, "requests a second of the scenario open, `N`")
-	f.BoolVar(&o.Fixed, "fixed", false, "an open loop sends evenly spaced; otherwise at random, as a Poisson process")
-	f.Func("work", "`WORK`, may be repeated: "+workHelp, o.addWork)
-	f.Func("inject", "send a share of the requests to another path, `PATH=SHARE`", func(s string) (err error) {
+	// A usage begins with the name of the flag's value.
+	f.StringVar(&o.URL, "url", "", "URL|of a server that runs already; otherwise one is started for every run")
+	f.BoolVar(&o.AllowRemote, "allow-remote", false, "|the server at -url may be on another machine, and you may put load on it")
+	f.IntVar(&o.Connections, "c", unset, "N|connections: of a closed loop, or the most that an open one may use")
+	f.Func("d", "TIME|measured in every run, like 30s or 30", func(s string) error { return parseSeconds(s, &o.Duration) })
+	f.Float64Var(&o.Rate, "rate", 0, "N|requests a second of the scenario open")
+	f.BoolVar(&o.Fixed, "fixed", false, "|an open loop sends evenly spaced; otherwise at random, as a Poisson process")
+	f.Func("work", "WORK|may be repeated: "+workHelp, o.addWork)
+	f.Func("inject", "PATH=SHARE|send a share of all requests to another path, like /api/fault/panic=0.1", func(s string) (err error) {
 		o.Injection, err = parseInjection(s)
 		return err
 	})
-	f.IntVar(&o.People, "people", unset, "people `N` who are signed up for it")
-	f.IntVar(&o.NotesEach, "notes", 60, "notes `N` of a kilobyte that each of them begins with")
-	f.IntVar(&o.Rounds, "rounds", unset, "rounds `N`, in which arms and loads take turns: figures are medians")
-	f.Func("arms", "how the server is run, comma-separated `ARMS`: "+armNames(), o.addArms)
-	f.Func("loads", "`LOADS` as multiples of the capacity, comma-separated", o.addLoads)
-	f.Float64Var(&o.Capacity, "capacity", 0, "capacity, `N` requests a second, where it is known; otherwise found by steps")
-	f.Func("retry", "what a client does that is turned away: none, now or after (as Retry-After says)", o.setRetry)
-	f.IntVar(&o.Requests, "requests", 10_000_000, "requests of one run at most, `N`")
-	f.Func("set", "a setting of every server that is started, `NAME=VALUE`; may be repeated", o.addSetting)
-	f.StringVar(&o.Dir, "dir", "", "directory `DIR` for the servers' data")
-	f.StringVar(&o.JSON, "json", "", "write everything that was measured to `FILE`")
-	f.StringVar(&o.SVG, "svg", "", "write plots to `DIR`")
-	f.StringVar(&o.Markdown, "markdown", "", "write the report into `FILE` too, in the place of the last one of its kind")
-	f.BoolVar(&o.AllowLate, "allow-late", false, "exit with 0 although the generator was late")
+	f.IntVar(&o.People, "people", unset, "N|people who are signed up for it")
+	f.IntVar(&o.NotesEach, "notes", 60, "N|notes of a kilobyte that each of them begins with")
+	f.IntVar(&o.Rounds, "rounds", unset, "N|rounds in which arms and loads take turns: figures are medians")
+	f.Func("arms", "ARMS|ways to run the server, comma-separated: "+armNames(), o.addArms)
+	f.Func("loads", "LOADS|of overload, multiples of the capacity, comma-separated", o.addLoads)
+	f.Float64Var(&o.Capacity, "capacity", 0, "N|capacity in requests a second, where it is known; otherwise found by steps")
+	f.Func("retry", "WHEN|a client that is turned away tries again: none, now or after (as Retry-After says)", o.setRetry)
+	f.IntVar(&o.Requests, "requests", 10_000_000, "N|requests of one run at most")
+	f.Func("set", "NAME=VALUE|a setting of every server that is started; may be repeated", o.addSetting)
+	f.StringVar(&o.Dir, "dir", "", "DIR|for the servers' data")
+	f.StringVar(&o.JSON, "json", "", "FILE|for everything that was measured")
+	f.StringVar(&o.SVG, "svg", "", "DIR|for plots")
+	f.StringVar(&o.Markdown, "markdown", "", "FILE|of reports to put this one into, in the place of the last one of its kind")
+	f.BoolVar(&o.AllowLate, "allow-late", false, "|count runs in which the generator was late, on a machine too busy for others")
 	return f
 }
 
@@ -125,13 +126,12 @@ const unset = math.MinInt
 func (o *Options) help(f *flag.FlagSet, out io.Writer) {
 	fmt.Fprint(out, "notesd bench [flags] [scenario]: put load on notesd and measure it\n\nScenarios:\n")
 	for _, s := range scenarios() {
-		fmt.Fprintf(out, "  %-9s %s\n", s.name, s.about)
+		fmt.Fprintf(out, "  %-10s%s\n%12s%s\n", s.name, s.about, "", s.defaults())
 	}
 	fmt.Fprint(out, "\nFlags:\n")
-	f.SetOutput(out)
 	f.VisitAll(func(each *flag.Flag) {
-		value, about := flag.UnquoteUsage(each)
-		fmt.Fprintf(out, "  %-22s %s\n", strings.TrimSpace("-"+each.Name+" "+value), about)
+		value, about, _ := strings.Cut(each.Usage, "|")
+		fmt.Fprintf(out, "  %-18s %s\n", strings.TrimSpace("-"+each.Name+" "+value), about)
 	})
 	fmt.Fprint(out, "\nThe report is Markdown on standard output. Without -url every run starts a server of its own in an empty\n"+
 		"directory, on SQLite, or as -set DATABASE_URL=… and -set REDIS_URL=… say.\n")

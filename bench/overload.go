@@ -3,7 +3,6 @@ package bench
 import (
 	"context"
 	"fmt"
-	"math"
 	"slices"
 )
 
@@ -263,7 +262,7 @@ func refusalCost(runs []Measurement, arm string) (cost float64, ok bool) {
 		return 0, false
 	}
 	a, b := (gc*rr-rc*gr)/det, (rc*gg-gc*gr)/det
-	return b / a, a > 0 && !math.IsNaN(b/a)
+	return b / a, a > 0 && b >= 0 // below 0 is noise
 }
 
 // explainedGoal is that every refusal says why and when to come back.

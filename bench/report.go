@@ -30,6 +30,7 @@ type Report struct {
 	Laws       []USL              `json:"laws,omitempty"`
 	Notes      []string           `json:"notes,omitempty"`
 	Void       []string           `json:"void,omitempty"` // runs whose figures mean nothing
+	Late       []string           `json:"late,omitempty"` // runs that would be void, but are allowed
 	Medians    []Measurement      `json:"medians"`
 	Runs       []Measurement      `json:"runs"`
 }
@@ -64,10 +65,17 @@ func (r *Report) Markdown(plots string) string {
 	var b strings.Builder
 	fmt.Fprintf(&b, "## %s\n\n", r.title())
 	fmt.Fprintf(&b, "`%s`  \nnotesd %s, %s, %s\n\n", r.Command, r.Version, r.Date.UTC().Format("2006-01-02 15:04 UTC"), r.Machine)
-	if len(r.Void) > 0 {
-		fmt.Fprintf(&b, "**Void: the generator did not do what was asked for in %s.** They are left out of the medians, unless "+
-			"there are no others.\n\n", count(len(r.Void), "run"))
-		writeList(&b, r.Void)
+	for _, bad := range []struct {
+		what  string
+		lines []string
+	}{
+		{"Void: left out of the medians, unless there are no other runs of their kind", r.Void},
+		{"The generator was late, and it was allowed: these figures are better than none, no more", r.Late},
+	} {
+		if len(bad.lines) > 0 {
+			fmt.Fprintf(&b, "**%s.**\n\n", bad.what)
+			writeList(&b, bad.lines)
+		}
 	}
 	writeList(&b, r.Findings)
 	if len(r.Goals) > 0 {

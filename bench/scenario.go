@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"slices"
+	"strings"
 	"time"
 )
 
@@ -51,6 +52,19 @@ func scenarios() []scenario {
 			starts: true, connections: 100, people: 5, rounds: 3, leastPeople: 1, duration: 5 * time.Second,
 			works: []string{"mix"}, retry: RetryNone},
 	}
+}
+
+// defaults are the scenario's values of flags, as one would type them.
+func (s scenario) defaults() string {
+	text := fmt.Sprintf("-c %d -d %v -rounds %d -people %d -work %s", s.connections, s.duration, s.rounds, s.people,
+		strings.Join(s.works, " -work "))
+	if s.arms != "" {
+		text += " -arms " + s.arms
+	}
+	if s.retry != RetryNone {
+		text += " -retry " + string(s.retry)
+	}
+	return text
 }
 
 func scenarioNamed(name string) (scenario, error) {
@@ -136,11 +150,17 @@ func (s *session) measure(ctx context.Context, on *target, t turn, round int) (M
 		return Measurement{}, err
 	}
 	r.Arm, r.Label, r.Load, r.Round = t.arm.Name, t.label, t.multiple, round
-	s.Runs = append(s.Runs, r)
-	if r.Void != "" {
-		s.Void = append(s.Void, fmt.Sprintf("%s, %s, round %d: %s", r.Arm, r.Label, round, r.Void))
-		s.progress.say("void: " + s.Void[len(s.Void)-1])
+	what := fmt.Sprintf("%s, %s, round %d: %s", r.Arm, r.Label, round, r.Void)
+	switch {
+	case r.Void == "":
+	case s.AllowLate && r.All.Sent > 0:
+		r.Void = ""
+		s.Late = append(s.Late, what)
+	default:
+		s.Void = append(s.Void, what)
+		s.progress.say("void: " + what)
 	}
+	s.Runs = append(s.Runs, r)
 	return r, nil
 }
 
