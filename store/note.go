@@ -13,9 +13,10 @@ import (
 
 // A Note is one person's text with what they said about it.
 //
-// Title, Content and Tags come back byte for byte as they were stored. They are
-// valid UTF-8 without NUL: PostgreSQL stores nothing else, so a caller checks
-// what it takes in from outside.
+// Title, Content and Tags come back byte for byte as they were stored. They, and
+// every other text that the methods take (ids, keys, what to search for), are
+// valid UTF-8 without NUL: PostgreSQL takes nothing else, so a caller checks what
+// comes from outside.
 type Note struct {
 	Key       int64 // the note's row, for a Ref; never shown to anybody
 	ID        string
