@@ -75,9 +75,7 @@ func TestCreate(t *testing.T) {
 				}
 				want := map[string]any{"isTrashed": false, "trashedAt": nil, "revision": 1.0,
 					"id": id, "userId": c.me(), "createdAt": got["createdAt"], "updatedAt": got["createdAt"]}
-				for name, value := range tt.want {
-					want[name] = value
-				}
+				maps.Copy(want, tt.want)
 				if diff := cmp.Diff(want, got); diff != "" {
 					t.Errorf("%s (-want +got):\n%s", r.call, diff)
 				}
@@ -158,13 +156,13 @@ func TestInvalidNote(t *testing.T) {
 		{"before the lookup", "PATCH", "/api/notes/none", `{"title":""}`, "title"},
 	}
 	for _, m := range invalidMembers {
-		others := ""
+		var others strings.Builder
 		for _, name := range []string{"title", "content"} {
 			if !strings.Contains(m.members, `"`+name+`"`) {
-				others += `"` + name + `":"fine",`
+				others.WriteString(`"` + name + `":"fine",`)
 			}
 		}
-		tests = append(tests, row{m.name, "POST", "/api/notes", "{" + others + m.members + "}", m.fields},
+		tests = append(tests, row{m.name, "POST", "/api/notes", "{" + others.String() + m.members + "}", m.fields},
 			row{m.name + ", patched", "PATCH", "/api/notes/" + note.ID, "{" + m.members + "}", m.fields})
 	}
 	for _, tt := range tests {
@@ -435,9 +433,7 @@ func TestPatch(t *testing.T) {
 				path := before.header.Get("Location")
 				r := c.patch(path, tt.body).want(http.StatusOK)
 				got, want := r.data(), before.data()
-				for name, value := range tt.want {
-					want[name] = value
-				}
+				maps.Copy(want, tt.want)
 				if tt.want["isTrashed"] == true && got["trashedAt"] != nil {
 					want["trashedAt"] = got["trashedAt"]
 				}
