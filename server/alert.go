@@ -21,7 +21,7 @@ const (
 
 // Event is something that the people who run the server want to know of.
 type Event struct {
-	Kind    string         `json:"event"`   // memory_high, memory_normal, dependency_down, dependency_up
+	Kind    string         `json:"event"`   // memory_high and _normal, dependency_down and _up, route_quarantined and _released
 	Subject string         `json:"subject"` // what it is about
 	Detail  map[string]any `json:"detail,omitempty"`
 	Time    time.Time      `json:"time"`
@@ -77,16 +77,17 @@ func (a *Alerts) Run(ctx context.Context) {
 }
 
 func (a *Alerts) deliver(ctx context.Context, e Event) {
-	var err error
-	for try := range alertTries {
-		if err = a.post(ctx, e); err == nil || ctx.Err() != nil {
-			return
-		}
+	err := a.post(ctx, e)
+	for try := 1; err != nil && try < alertTries; try++ {
 		select {
-		case <-time.After(time.Second << try):
+		case <-time.After(time.Second << (try - 1)):
+			err = a.post(ctx, e)
 		case <-ctx.Done():
 			return
 		}
+	}
+	if err == nil || ctx.Err() != nil {
+		return
 	}
 	a.log.Warn("alert not delivered", "event", e.Kind, "subject", e.Subject, "error", err)
 }
