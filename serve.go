@@ -56,8 +56,8 @@ func (p program) serve(ctx context.Context, args []string) (err error) {
 	if err != nil {
 		return err
 	}
-	workers := newPool(cfg, log)
 	alerts := newAlerts(cfg, log)
+	workers := newPool(cfg, alerts, log)
 	memory := newMonitor(cfg, workers, alerts, log)
 	s, err := server.New(serverConfig(cfg, secrets), server.Parts{
 		Store: db, Redis: redis, Pool: workers, Memory: memory, Alerts: alerts, Log: log})
@@ -128,14 +128,23 @@ func sessionSecrets(cfg config.Config) ([]string, error) {
 	return plain, nil
 }
 
-func newPool(cfg config.Config, log *slog.Logger) *pool.Pool {
+func newPool(cfg config.Config, alerts *server.Alerts, log *slog.Logger) *pool.Pool {
 	c := pool.Config{
-		Shards:          cfg.Runtime.Shards,
-		WorkersPerShard: cfg.Runtime.WorkersPerShard,
-		QueueLength:     cfg.QueueLength,
-		QueueTimeout:    cfg.QueueTimeout,
-		Passthrough:     http.ErrAbortHandler,
-		Log:             log,
+		Shards:           cfg.Runtime.Shards,
+		WorkersPerShard:  cfg.Runtime.WorkersPerShard,
+		QueueLength:      cfg.QueueLength,
+		QueueTimeout:     cfg.QueueTimeout,
+		Passthrough:      http.ErrAbortHandler,
+		RestartThreshold: cfg.RestartThreshold,
+		RestartWindow:    cfg.RestartWindow,
+		OnQuarantine: func(e pool.QuarantineEvent) {
+			kind := "route_quarantined"
+			if e.Released {
+				kind = "route_released"
+			}
+			alerts.Send(server.Event{Kind: kind, Subject: e.Route, Detail: map[string]any{"panics": e.Panics}})
+		},
+		Log: log,
 	}
 	c.Limits[pool.Password] = cfg.Runtime.PasswordWorkers
 	return pool.New(c)

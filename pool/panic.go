@@ -44,6 +44,7 @@ func (p *Pool) caught(t *Turn, v any) error {
 		t.finish()
 	}
 	p.report(shard.id, t.request, v, stack, old, fresh)
+	p.quarantine.fell(t.request.Route, p.now())
 	return &PanicError{Value: v, Stack: stack, Worker: old}
 }
 

@@ -84,6 +84,14 @@ type Config struct {
 	// for a server): Do gives the worker back and panics with it again.
 	Passthrough error
 
+	// RestartThreshold panics of one route within RestartWindow quarantine it:
+	// its requests are refused (ErrQuarantined) but for a trial now and then,
+	// and the first that ends well releases it. 0: never. OnQuarantine is told;
+	// it must not block.
+	RestartThreshold int
+	RestartWindow    time.Duration
+	OnQuarantine     func(QuarantineEvent)
+
 	Log *slog.Logger // nil: slog.Default()
 }
 
@@ -125,6 +133,8 @@ type Pool struct {
 	queue    queue
 	waiters  sync.Pool     // of *waiter; per pool, for their timers belong to its clock
 	abandons atomic.Uint64 // requests whose context ended before they had a worker
+
+	quarantine quarantine
 }
 
 // New returns a pool at rest. It starts no goroutine and needs no closing. It
@@ -146,6 +156,7 @@ func New(cfg Config) *Pool {
 		p.shards[i].init(p, i)
 	}
 	p.queue.init()
+	p.quarantine.pool, p.quarantine.routes = p, map[string]*troubledRoute{}
 	p.waiters.New = func() any { return newWaiter() }
 	return p
 }
@@ -190,9 +201,19 @@ func (p *Pool) Do(ctx context.Context, r Request, fn func(context.Context, *Turn
 	if t, ok := ctx.Value(turnKey{p}).(*Turn); ok && t.holds() {
 		return fn(ctx, t)
 	}
-	t, err := p.Acquire(ctx, r)
+	trial, err := p.quarantine.enter(r)
 	if err != nil {
 		return err
+	}
+	t, err := p.Acquire(ctx, r)
+	if err != nil {
+		if trial {
+			p.quarantine.missed(r.Route)
+		}
+		return err
+	}
+	if trial {
+		defer p.quarantine.passed(r.Route) // unless it panics
 	}
 	return p.run(context.WithValue(ctx, turnKey{p}, &t), &t, fn)
 }

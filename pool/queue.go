@@ -16,14 +16,17 @@ const (
 	ErrFull     Reason = "queue_full"
 	ErrTimeout  Reason = "queue_timeout"
 	ErrDraining Reason = "draining"
+
+	ErrQuarantined Reason = "route_quarantined"
 )
 
 func (r Reason) Error() string { return "pool: " + string(r) }
 
 // A Refusal is the error of a request that got no worker.
 type Refusal struct {
-	Reason Reason
-	Waited time.Duration
+	Reason     Reason
+	Waited     time.Duration
+	RetryAfter time.Duration // when it is known; else 0
 }
 
 func (r *Refusal) Error() string { return r.Reason.Error() + " after " + r.Waited.String() }
@@ -377,6 +380,14 @@ func (p *Pool) refused(c Class, why Reason, waited time.Duration) error {
 	defer p.queue.unlock()
 	p.queue.refused[c][why]++
 	return &Refusal{Reason: why, Waited: waited}
+}
+
+// refusedUntil counts and returns a refusal whose end is known.
+func (p *Pool) refusedUntil(c Class, why Reason, wait time.Duration) error {
+	p.queue.mu.Lock()
+	defer p.queue.mu.Unlock()
+	p.queue.refused[c][why]++
+	return &Refusal{Reason: why, RetryAfter: wait}
 }
 
 // abandoned counts a request whose client went away, and returns why.

@@ -26,6 +26,8 @@ type Stats struct {
 	Goexits  uint64
 	Restarts uint64 // workers retired for one or the other
 	Draining bool
+
+	Quarantine []QuarantineStats // the routes that panicked and were not well since
 }
 
 // ShardStats is one shard. A request that was Outside counts twice in Wait and
@@ -70,6 +72,7 @@ func (p *Pool) Stats() Stats {
 		Refused:      make(map[Reason]uint64),
 		Abandoned:    p.abandons.Load(),
 	}
+	s.Quarantine = p.quarantine.stats()
 	p.queueStats(&s)
 	for i := range p.shards {
 		shard := p.shardStats(i, s.Classes)

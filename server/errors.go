@@ -110,7 +110,11 @@ func detailedFailure(err error) (failure, bool) {
 		return failure{status: http.StatusTooManyRequests, Error: e.text, Reason: e.reason, RetryAfter: seconds(e.after)}, true
 	}
 	if e, ok := errors.AsType[*pool.Refusal](err); ok {
-		return unavailable(string(e.Reason), refusalTexts[e.Reason], e.Waited), true
+		f := unavailable(string(e.Reason), refusalTexts[e.Reason], e.Waited)
+		if e.RetryAfter > 0 {
+			f.RetryAfter = seconds(e.RetryAfter)
+		}
+		return f, true
 	}
 	if errors.Is(err, store.ErrUnavailable) {
 		return unavailable("dependency_down", "Storage is not available, please try again", 0), true
@@ -125,6 +129,8 @@ var refusalTexts = map[pool.Reason]string{
 	pool.ErrFull:     "Server is busy, please try again",
 	pool.ErrTimeout:  "Server is busy, please try again",
 	pool.ErrDraining: "Server is shutting down, please try again",
+
+	pool.ErrQuarantined: "This part of the server keeps failing and is not used for a while",
 }
 
 // unavailable is a 503. Clients are told to come back after one to three

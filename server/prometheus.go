@@ -43,6 +43,7 @@ var (
 	descRefused    = desc("pool_refused_total", "Requests turned away.", "reason")
 	descPanics     = desc("pool_panics_total", "Requests that panicked.", "shard")
 	descRestarts   = desc("pool_worker_restarts_total", "Workers retired and replaced.", "shard")
+	descQuarantine = desc("route_quarantined", "1 while the route's requests are refused because it keeps panicking.", "route")
 	descMemory     = desc("memory_bytes", "Memory of the process.", "kind")
 	descCrossings  = desc("memory_threshold_crossings_total", "Times that memory rose above MEMORY_THRESHOLD_MB.")
 	descConns      = desc("database_connections", "Connections to the database.", "pool", "state")
@@ -105,6 +106,11 @@ func (c *collector) pool(e emitter) {
 	e.gauge(descQueued, float64(p.Queued))
 	for reason, n := range p.Refused {
 		e.counter(descRefused, float64(n), string(reason))
+	}
+	for _, q := range p.Quarantine {
+		if q.Quarantined {
+			e.gauge(descQuarantine, 1, q.Route)
+		}
 	}
 	for _, shard := range p.Shards {
 		id := strconv.Itoa(shard.ID)

@@ -24,8 +24,17 @@ type poolJSON struct {
 	Goexits        uint64                 `json:"goexits"`
 	Restarts       uint64                 `json:"restarts"`
 	Draining       bool                   `json:"draining"`
+	Quarantine     []quarantineJSON       `json:"quarantine"`
 	Classes        []classJSON            `json:"classes"`
 	Shards         []shardJSON            `json:"shards"`
+}
+
+// quarantineJSON is a route that panicked and was not well since.
+type quarantineJSON struct {
+	Route       string `json:"route"`
+	Panics      int    `json:"panics"`
+	Quarantined bool   `json:"quarantined"`
+	Next        *stamp `json:"nextTrial,omitempty"`
 }
 
 type classJSON struct {
@@ -68,6 +77,10 @@ func poolOutput(p pool.Stats) poolJSON {
 	out := poolJSON{Workers: p.Workers, Busy: p.Busy, Queued: p.Queued, Outside: p.Outside, QueueLength: p.QueueLength,
 		QueueTimeoutMs: milliseconds(p.QueueTimeout), Done: p.Done, Refused: p.Refused, Abandoned: p.Abandoned,
 		Panics: p.Panics, Goexits: p.Goexits, Restarts: p.Restarts, Draining: p.Draining}
+	out.Quarantine = make([]quarantineJSON, len(p.Quarantine))
+	for i, q := range p.Quarantine {
+		out.Quarantine[i] = quarantineJSON{Route: q.Route, Panics: q.Panics, Quarantined: q.Quarantined, Next: stampOrNil(q.Next)}
+	}
 	for _, c := range p.Classes {
 		out.Classes = append(out.Classes, classJSON(c))
 	}
@@ -81,13 +94,17 @@ func shardOutput(shard pool.ShardStats) shardJSON {
 	out := shardJSON{ID: shard.ID, Busy: shard.Busy, Done: shard.Done, Panics: shard.Panics, Restarts: shard.Restarts,
 		BytesInFlight: shard.BytesInFlight, Wait: summaryOutput(shard.Wait), Service: summaryOutput(shard.Service)}
 	for _, w := range shard.Workers {
-		row := workerJSON{ID: w.ID, State: w.State, Route: w.Route}
-		if !w.Since.IsZero() {
-			row.Since = new(stamp(w.Since))
-		}
-		out.Workers = append(out.Workers, row)
+		out.Workers = append(out.Workers, workerJSON{ID: w.ID, State: w.State, Route: w.Route, Since: stampOrNil(w.Since)})
 	}
 	return out
+}
+
+// stampOrNil is nil for a time that is none.
+func stampOrNil(t time.Time) *stamp {
+	if t.IsZero() {
+		return nil
+	}
+	return new(stamp(t))
 }
 
 func summaryOutput(s pool.Summary) summaryJSON {
