@@ -58,7 +58,7 @@ func newSite(t testing.TB, db *store.Store, edits ...options) *site {
 func makeSite(t testing.TB, db *store.Store, edits ...options) *site {
 	t.Helper()
 	log := &logBuffer{}
-	cfg := Config{Version: "test", RequestTimeout: 10 * time.Second, ShutdownTimeout: 5 * time.Second, BodyLimit: 10 << 20,
+	cfg := Config{Version: "test", RequestTimeout: 2 * time.Minute, ShutdownTimeout: 5 * time.Second, BodyLimit: 10 << 20,
 		CORSOrigins: []string{"http://localhost:3000"}, RateLimitMax: 100_000, RateLimitWindow: time.Minute,
 		RegistrationOpen: true, SessionSecrets: []string{"a secret of at least thirty-two characters"},
 		MetricsCollection: true, Machine: Machine{Cores: 2}}
@@ -67,7 +67,7 @@ func makeSite(t testing.TB, db *store.Store, edits ...options) *site {
 		edit(&cfg, &parts)
 	}
 	if parts.Pool == nil {
-		parts.Pool = pool.New(pool.Config{Shards: 2, WorkersPerShard: 4, QueueLength: 64, QueueTimeout: time.Second,
+		parts.Pool = pool.New(pool.Config{Shards: 2, WorkersPerShard: 4, QueueLength: 64, QueueTimeout: time.Minute,
 			Passthrough: http.ErrAbortHandler, Log: parts.Log})
 	}
 	s, err := New(cfg, parts)
@@ -397,9 +397,9 @@ func (s *site) line(r reply) map[string]any {
 // eventually waits until what is there.
 func eventually(t testing.TB, what string, there func() bool) {
 	t.Helper()
-	for limit := time.Now().Add(10 * time.Second); !there(); time.Sleep(5 * time.Millisecond) {
+	for limit := time.Now().Add(30 * time.Second); !there(); time.Sleep(5 * time.Millisecond) {
 		if time.Now().After(limit) {
-			t.Fatalf("no %s within 10 s", what)
+			t.Fatalf("no %s within 30 s", what)
 		}
 	}
 }

@@ -172,7 +172,7 @@ func systemMetrics(s *Server, x *exchange) error {
 // machineMemory is total and used bytes: the container's when it has a limit, else the machine's.
 func (s *Server) machineMemory(m pool.Memory) (total, used int64) {
 	if s.cfg.Machine.MemoryLimit > 0 {
-		return s.cfg.Machine.MemoryLimit, m.CgroupUsed
+		return s.cfg.Machine.MemoryLimit, min(m.CgroupUsed, s.cfg.Machine.MemoryLimit)
 	}
 	info := procFields("/proc/meminfo")
 	total = info["MemTotal"]
