@@ -57,11 +57,16 @@ func (c *client) signIn(email, password string) reply {
 	return c.post("/api/auth/login", credentials(email, password))
 }
 
-// try sends a request; body is marshalled unless nil.
+// try sends a request; body is JSON already, or is made so, or nil for none.
+// An empty header is not sent.
 func (c *client) try(method, path string, body any, headers ...string) (reply, error) {
 	var in io.Reader
-	if body != nil {
-		text, err := json.Marshal(body)
+	switch b := body.(type) {
+	case nil:
+	case []byte:
+		in = bytes.NewReader(b)
+	default:
+		text, err := json.Marshal(b)
 		if err != nil {
 			return reply{}, err
 		}
@@ -75,7 +80,9 @@ func (c *client) try(method, path string, body any, headers ...string) (reply, e
 		r.Header.Set("Content-Type", "application/json")
 	}
 	for i := 0; i < len(headers); i += 2 {
-		r.Header.Set(headers[i], headers[i+1])
+		if headers[i+1] != "" {
+			r.Header.Set(headers[i], headers[i+1])
+		}
 	}
 	answer, err := c.http.Do(r)
 	if err != nil {

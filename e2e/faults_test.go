@@ -130,7 +130,7 @@ func checkRestarts(t *testing.T, p *process, state runtimeState, culprit string)
 // runtime.Goexit cuts the connection and nothing else.
 func TestGoexit(t *testing.T) {
 	t.Parallel()
-	p := start(t)
+	p := start(t, "RESTART_THRESHOLD=1000000")
 	others := startOthers(p)
 	for range faults {
 		time.Sleep(pause)
