@@ -334,10 +334,10 @@ func TestPages(t *testing.T) {
 	t.Parallel()
 	eachSite(t, func(t *testing.T, s *site) {
 		c := s.someone()
-		for i := range 23 {
+		for i := range 13 {
 			id := c.create(map[string]any{"title": fmt.Sprint("note", i%7), "content": "x & y?", "isPinned": i%3 == 0,
-				"isFavorite": i%4 == 0, "isArchived": i > 20, "tags": []string{fmt.Sprint("tag", i%2), "a&b c"}}).ID
-			if i%6 == 5 {
+				"isFavorite": i%4 == 0, "isArchived": i > 10, "tags": []string{fmt.Sprint("tag", i%2), "a&b c"}}).ID
+			if i%4 == 3 {
 				c.patch("/api/notes/"+id+"/trash", nil).want(http.StatusOK)
 			}
 		}
@@ -352,7 +352,7 @@ func TestPages(t *testing.T) {
 			if len(want) == 0 {
 				t.Fatalf("%s finds nothing: no test", all.call)
 			}
-			for _, limit := range []int{1, 2, len(want) - 1, len(want), len(want) + 1, 500} {
+			for _, limit := range []int{1, len(want) - 1, len(want), 500} {
 				if limit < 1 {
 					continue
 				}
@@ -373,42 +373,47 @@ func TestPages(t *testing.T) {
 // earlier one showed in its place, and what stays where it is is shown once.
 func TestPagesWhileNotesChange(t *testing.T) {
 	t.Parallel()
-	for _, tt := range []struct{ name, query string }{
-		{"by creation", "sortBy=createdAt"}, {"by creation upwards", "sortBy=createdAt&order=asc"},
-		{"by title", "sortBy=title&order=asc"}, {"by change", ""},
-	} {
-		eachSite(t, func(t *testing.T, s *site) {
-			c := s.someone()
-			var ids []string
-			for i := range 30 {
-				ids = append(ids, c.create(map[string]any{"title": fmt.Sprintf("steady%02d", i), "content": ""}).ID)
-			}
-			turn := 0
-			got := c.pages("/api/notes?limit=4&"+tt.query, func(int) {
-				turn++
-				c.create(map[string]any{"title": fmt.Sprintf("new%02d", turn), "content": ""})
-				moved := ids[(turn*7)%len(ids)]
-				if tt.query == "" { // by change: one that is changed goes to the front, where no later page is
-					moved = ids[len(ids)-1]
-				}
-				c.patch("/api/notes/"+moved, map[string]any{"content": fmt.Sprint(turn)}).want(http.StatusOK)
-			})
-			seen := map[string]int{}
-			for _, title := range got {
-				seen[title]++
-			}
-			for title, n := range seen {
-				if n > 1 {
-					t.Errorf("%s: %s is shown %d times in %q", tt.name, title, n, got)
-				}
-			}
-			for i := range 30 {
-				if title := fmt.Sprintf("steady%02d", i); seen[title] != 1 {
-					t.Errorf("%s: %s is shown %d times, want once", tt.name, title, seen[title])
-				}
-			}
-		})
+	tests := []struct{ name, query string }{
+		{"by creation", "sortBy=createdAt"},
+		{"by creation upwards", "sortBy=createdAt&order=asc"},
+		{"by title", "sortBy=title&order=asc"},
+		{"by change", ""},
 	}
+	eachSite(t, func(t *testing.T, s *site) {
+		for _, tt := range tests {
+			t.Run(tt.name, func(t *testing.T) {
+				c := s.someone().in(t)
+				var ids []string
+				for i := range 15 {
+					ids = append(ids, c.create(map[string]any{"title": fmt.Sprintf("steady%02d", i), "content": ""}).ID)
+				}
+				turn := 0
+				got := c.pages("/api/notes?limit=4&"+tt.query, func(int) {
+					turn++
+					c.create(map[string]any{"title": fmt.Sprintf("new%02d", turn), "content": ""})
+					moved := ids[(turn*7)%len(ids)]
+					if tt.query == "" { // by change: one that is changed goes to the front, where no later page is
+						moved = ids[len(ids)-1]
+					}
+					c.patch("/api/notes/"+moved, map[string]any{"content": fmt.Sprint(turn)}).want(http.StatusOK)
+				})
+				seen := map[string]int{}
+				for _, title := range got {
+					seen[title]++
+				}
+				for title, n := range seen {
+					if n > 1 {
+						t.Errorf("%s is shown %d times in %q", title, n, got)
+					}
+				}
+				for i := range ids {
+					if title := fmt.Sprintf("steady%02d", i); seen[title] != 1 {
+						t.Errorf("%s is shown %d times, want once", title, seen[title])
+					}
+				}
+			})
+		}
+	})
 }
 
 // The place where a page ended holds even when the note that was there is gone.

@@ -170,10 +170,7 @@ func TestCut(t *testing.T) {
 				if !errors.Is(err, io.ErrUnexpectedEOF) || tt.part != (text != "") {
 					t.Errorf("read %q, %v, want the connection cut, with a part before %v", text, err, tt.part)
 				}
-				eventually(t, "rest", func() bool {
-					p := s.pool.Stats()
-					return p.Busy == 0 && p.Outside == 0 && p.Shards[0].BytesInFlight == 0 && s.server.running.Load() == 0
-				})
+				eventually(t, "rest", s.atRest)
 				if p := s.pool.Stats(); p.Panics != tt.panics || p.Restarts != tt.restarts || len(s.workerIDs()) != 2 {
 					t.Errorf("%d panics, %d restarts, workers %v, want %d, %d and two workers", p.Panics, p.Restarts, s.workerIDs(),
 						tt.panics, tt.restarts)

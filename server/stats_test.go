@@ -155,7 +155,7 @@ func TestMetricsOff(t *testing.T) {
 // The system's numbers are integers of MB, as seen from inside the container.
 func TestSystemMetrics(t *testing.T) {
 	t.Parallel()
-	const limit = 512
+	const limit = 1 << 20 // MB: more than what is used here
 	machine := onSQLite(t)
 	container := onSQLite(t, func(cfg *Config, _ *Parts) { cfg.Machine = Machine{Cores: 3, MemoryLimit: limit << 20} })
 	for _, s := range []*site{machine, container} {
