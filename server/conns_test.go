@@ -1,0 +1,176 @@
+package server
+
+import (
+	"bufio"
+	"io"
+	"net"
+	"net/http"
+	"net/http/httptest"
+	"strings"
+	"testing"
+	"testing/synctest"
+	"time"
+)
+
+// connect opens a connection from a loopback address of the test's choice.
+func (s *site) connect(t *testing.T, from string) net.Conn {
+	t.Helper()
+	dialer := net.Dialer{LocalAddr: &net.TCPAddr{IP: net.ParseIP(from)}}
+	conn, err := dialer.Dial("tcp", strings.TrimPrefix(s.url, "http://"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = conn.Close() })
+	_ = conn.SetDeadline(time.Now().Add(30 * time.Second))
+	return conn
+}
+
+// served tells whether a request on conn is answered.
+func served(conn net.Conn) bool {
+	if _, err := io.WriteString(conn, "GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n"); err != nil {
+		return false
+	}
+	answer, err := http.ReadResponse(bufio.NewReader(conn), nil)
+	if err != nil {
+		return false
+	}
+	_, _ = io.Copy(io.Discard, answer.Body)
+	_ = answer.Body.Close()
+	return answer.StatusCode == http.StatusOK
+}
+
+func (s *site) fresh() int {
+	s.server.conns.mu.Lock()
+	defer s.server.conns.mu.Unlock()
+	return len(s.server.conns.fresh)
+}
+
+// One address has 256 connections without a complete header, and the next is
+// closed; other addresses have theirs, and what asks at last makes room.
+func TestFreshConnections(t *testing.T) {
+	t.Parallel()
+	s := onSQLite(t)
+	const greedy, other = "127.0.0.2", "127.0.0.3"
+	var conns []net.Conn
+	for i := range mostFresh {
+		conn := s.connect(t, greedy)
+		if i%2 == 0 {
+			_, _ = io.WriteString(conn, "GET /healthz HTTP/1.1\r\nHost: lo") // a header begun counts as none
+		}
+		conns = append(conns, conn)
+	}
+	eventually(t, "256 fresh connections", func() bool { return s.fresh() == mostFresh })
+	if served(s.connect(t, greedy)) {
+		t.Error("connection 257 of one address is served")
+	}
+	if !served(s.connect(t, other)) {
+		t.Error("a connection of another address is not served")
+	}
+	if !served(conns[1]) {
+		t.Error("connection 2 of 256 is not served")
+	}
+	if !served(s.connect(t, greedy)) {
+		t.Error("a connection is refused though one of 256 has asked")
+	}
+	for _, conn := range conns[2:12] {
+		_ = conn.Close()
+	}
+	eventually(t, "room", func() bool { return s.fresh() <= mostFresh-10 })
+	if !served(s.connect(t, greedy)) {
+		t.Error("a connection is refused though ten of 256 have gone")
+	}
+	for _, conn := range conns {
+		_ = conn.Close()
+	}
+	eventually(t, "no fresh connections", func() bool { return s.fresh() == 0 })
+	if n := len(s.server.conns.counts); n != 0 {
+		t.Errorf("%d addresses are counted when all connections have gone", n)
+	}
+}
+
+// A trusted proxy brings everybody's connections.
+func TestFreshConnectionsOfProxy(t *testing.T) {
+	t.Parallel()
+	s := onSQLite(t, behind())
+	for range mostFresh + 10 {
+		s.connect(t, "127.0.0.2")
+	}
+	eventually(t, "fresh connections", func() bool { return s.fresh() == mostFresh+10 })
+	if !served(s.connect(t, "127.0.0.2")) {
+		t.Error("a trusted proxy is held to the bound of an address")
+	}
+}
+
+// A header that does not come is waited for ten seconds, no longer, with no worker held.
+func TestSlowHeader(t *testing.T) {
+	t.Parallel()
+	s := onSQLite(t, workers(1))
+	w := s.dial(t)
+	began := time.Now()
+	w.send("GET /api/notes HTTP/1.1\r\nHost: localhost\r\nX-Slow: ")
+	if s.pool.Stats().Busy > 0 {
+		t.Error("a header that has not come holds a worker")
+	}
+	s.visitor().get("/api/auth/me").want(http.StatusUnauthorized)
+	w.closed()
+	if took := time.Since(began); took < headerTimeout-time.Second || took > headerTimeout+5*time.Second {
+		t.Errorf("closed after %v, want %v", took, headerTimeout)
+	}
+}
+
+// What is no HTTP, or too much of it, is refused by its own status, never a 500.
+func TestBrokenHeader(t *testing.T) {
+	t.Parallel()
+	s := onSQLite(t)
+	tests := []struct {
+		name, text string
+		status     int
+	}{
+		{"no HTTP", "hello\r\n\r\n", 400},
+		{"no host", "GET /healthz HTTP/1.1\r\n\r\n", 400},
+		{"two hosts", "GET /healthz HTTP/1.1\r\nHost: a\r\nHost: b\r\n\r\n", 400},
+		{"bad escape in the path", "GET /api/notes/%zz HTTP/1.1\r\nHost: a\r\n\r\n", 400},
+		{"bad length", "POST /api/notes HTTP/1.1\r\nHost: a\r\nContent-Length: -1\r\n\r\n", 400},
+		{"two lengths", "POST /api/notes HTTP/1.1\r\nHost: a\r\nContent-Length: 1\r\nContent-Length: 2\r\n\r\n", 400},
+		{"unknown coding", "POST /api/notes HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: gzip\r\n\r\n", 501},
+		{"unknown version", "GET /healthz HTTP/9.9\r\nHost: a\r\n\r\n", 505},
+		{"header of 1 MB", "GET /healthz HTTP/1.1\r\nHost: a\r\nX: " + strings.Repeat("x", 1<<20) + "\r\n\r\n", 431},
+		{"HTTP/1.0", "GET /healthz HTTP/1.0\r\n\r\n", 200},
+		{"whole address", "GET http://notes.example/healthz HTTP/1.1\r\nHost: notes.example\r\n\r\n", 200},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			w := s.dial(t)
+			go func() { _, _ = io.WriteString(w.Conn, tt.text) }() // refused before it is through
+			w.reply().want(tt.status)
+		})
+	}
+}
+
+// deadlines is a ResponseWriter that keeps the deadlines it is given.
+type deadlines struct {
+	*httptest.ResponseRecorder
+	write time.Time
+}
+
+func (d *deadlines) SetWriteDeadline(at time.Time) error { d.write = at; return nil }
+
+// A reader has 30 s for every send and a second more for each 16 KiB of it.
+func TestLeastRate(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		for _, tt := range []struct {
+			bytes int
+			want  time.Duration
+		}{{0, 30 * time.Second}, {leastRate - 1, 30 * time.Second}, {leastRate, 31 * time.Second}, {1 << 20, 94 * time.Second}} {
+			w := &deadlines{ResponseRecorder: httptest.NewRecorder()}
+			a := newAnswer(w)
+			_, _ = a.Write(make([]byte, tt.bytes))
+			if err := a.send(); err != nil {
+				t.Fatal(err)
+			}
+			if got := time.Until(w.write); got != tt.want {
+				t.Errorf("%d bytes may take %v, want %v", tt.bytes, got, tt.want)
+			}
+		}
+	})
+}
