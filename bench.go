@@ -18,7 +18,8 @@ func (p program) bench(ctx context.Context, args []string) error {
 	if err != nil {
 		return err
 	}
-	return bench.Run(ctx, options, bench.Program{Executable: executable, Version: buildVersion(), Arguments: args, Out: p.out,
+	return bench.Run(ctx, options, bench.Program{Executable: executable, Version: buildVersion(), Arguments: args,
+		Out:      p.out,
 		Progress: os.Stderr, Terminal: isTerminal(os.Stderr)})
 }
 

@@ -67,6 +67,9 @@ func withoutSecrets(text string) string {
 	if !ok {
 		return text
 	}
+	if strings.HasPrefix(name, "-") { // -set=NAME=VALUE, and -url
+		return name + "=" + withoutSecrets(value)
+	}
 	for _, word := range []string{"SECRET", "PASSWORD", "TOKEN", "WEBHOOK"} {
 		if strings.Contains(strings.ToUpper(text), word) {
 			return name + "=REDACTED"

@@ -13,25 +13,30 @@ const errorPause = 10 * time.Millisecond
 // A closedLoop is clients that send their next request when the last is answered.
 type closedLoop struct {
 	load
+	clients
 	tally *tally
 	left  atomic.Int64 // requests
 }
 
-// closedLoop runs the clients until ctx ends.
-func (l load) closedLoop(ctx context.Context, c clients, t *tally) outcome {
-	loop := &closedLoop{load: l, tally: t}
+func newClosedLoop(l load, c clients, t *tally) *closedLoop {
+	loop := &closedLoop{load: l, clients: c, tally: t}
 	loop.left.Store(int64(l.most))
+	return loop
+}
+
+// run runs the clients until ctx ends, and waits for their answers.
+func (l *closedLoop) run(ctx context.Context) outcome {
 	var running sync.WaitGroup
 	for n := range l.connections {
-		running.Go(func() { loop.client(ctx, n, c) })
+		running.Go(func() { l.client(ctx, n) })
 	}
 	running.Wait()
-	return outcome{capped: loop.left.Load() < 0}
+	return outcome{capped: l.left.Load() < 0}
 }
 
 // client is the n-th client.
-func (l *closedLoop) client(ctx context.Context, n int, c clients) {
-	send, hangUp := c.connect(n)
+func (l *closedLoop) client(ctx context.Context, n int) {
+	send, hangUp := l.connect(n)
 	defer hangUp()
 	random := newRandom()
 	for ctx.Err() == nil {

@@ -18,19 +18,28 @@ func compare(ctx context.Context, s *session) error {
 	if err != nil {
 		return err
 	}
-	first := slices.IndexFunc(medians, func(r Measurement) bool { return r.Arm == "single" })
-	second := slices.IndexFunc(medians, func(r Measurement) bool { return r.Arm == "sharded" })
-	if first < 0 || second < 0 {
+	single, sharded, both := theTwo(medians)
+	if !both {
 		return nil
 	}
-	single, sharded := medians[first], medians[second]
-	t := &s.Tables[len(s.Tables)-1]
+	t := &s.Tables[0]
 	t.Rows = append(t.Rows, []string{"improvement", change(single.All.Goodput, sharded.All.Goodput),
 		change(single.All.MeanMs, sharded.All.MeanMs), change(single.All.P95Ms, sharded.All.P95Ms),
 		change(single.All.P99Ms, sharded.All.P99Ms), change(single.ServerCores, sharded.ServerCores),
-		change(single.AnswerMicros, sharded.AnswerMicros), change(float64(single.PeakRSS), float64(sharded.PeakRSS)), "", "", ""})
+		change(single.AnswerMicros, sharded.AnswerMicros), change(float64(single.PeakRSS), float64(sharded.PeakRSS)),
+		"", "", ""})
 	s.Findings = append(s.Findings, s.verdict(single, sharded))
 	return nil
+}
+
+// theTwo are the arms that the checklist compares, if both were measured.
+func theTwo(medians []Measurement) (single, sharded Measurement, both bool) {
+	first := slices.IndexFunc(medians, func(r Measurement) bool { return r.Arm == "single" })
+	second := slices.IndexFunc(medians, func(r Measurement) bool { return r.Arm == "sharded" })
+	if first < 0 || second < 0 {
+		return Measurement{}, Measurement{}, false
+	}
+	return medians[first], medians[second], true
 }
 
 // closedTable measures a closed loop on every arm and shows it as the old checklist did.
@@ -44,27 +53,26 @@ func (s *session) closedTable(ctx context.Context) ([]Measurement, error) {
 	if err != nil {
 		return nil, err
 	}
-	t := Table{Title: fmt.Sprintf("%s, %s, closed loop, %v", s.work.Name, count(s.Connections, "connection"), s.Duration),
-		Head: []string{"", "requests/s", "average", "p95", "p99", "CPU", "CPU a request", "memory", "refused", "failed",
-			"generator"}}
-	for _, m := range medians {
-		t.Rows = append(t.Rows, []string{m.Arm, whole(m.All.Goodput), millis(m.All.MeanMs), millis(m.All.P95Ms),
-			millis(m.All.P99Ms), cores(m.ServerCores), micros(m.AnswerMicros), megabytes(m.PeakRSS), number(m.All.Refused),
-			number(m.All.Failed + m.All.Errors), cores(m.GeneratorCores)})
-	}
-	s.Tables = append(s.Tables, t)
+	s.Tables = append(s.Tables, tableOf(s.closedTitle(), medians, "", "requests/s", "average", "p95", "p99", "CPU",
+		"CPU a request", "memory", "refused/s", "failed", "generator"))
 	s.classTable(medians)
 	return medians, nil
+}
+
+func (s *session) closedTitle() string {
+	return fmt.Sprintf("%s, %s, closed loop, %v", s.work.Name, count(s.Connections, "connection"), s.Duration)
 }
 
 // classTable shows the classes of a load that has more than one, and what went wrong in them.
 func (s *session) classTable(medians []Measurement) {
 	t := Table{Title: "By class",
-		Head: []string{"", "class", "good/s", "average", "p50", "p95", "p99", "max", "refused", "failed", "what went wrong"}}
+		Head: []string{"", "class", "good/s", "average", "p50", "p95", "p99", "max", "refused", "failed",
+			"what went wrong"}}
 	for _, m := range medians {
 		for _, f := range m.Classes {
 			t.Rows = append(t.Rows, []string{m.Arm, f.Class, whole(f.Goodput), millis(f.MeanMs), millis(f.P50Ms),
-				millis(f.P95Ms), millis(f.P99Ms), millis(f.MaxMs), number(f.Refused), number(f.Failed + f.Errors), f.wrong()})
+				millis(f.P95Ms), millis(f.P99Ms), millis(f.MaxMs), number(f.Refused), number(f.Failed + f.Errors),
+				f.wrong()})
 		}
 	}
 	s.Tables = append(s.Tables, t)
@@ -83,10 +91,11 @@ func (s *session) verdict(single, sharded Measurement) string {
 	case gain < -noise:
 		text = fmt.Sprintf("Sharding loses %.0f %% of throughput here.", -100*gain)
 	case gain < noise:
-		text = fmt.Sprintf("Sharding gains nothing here: %+.1f %% is within what rounds differ by (%.0f %%).", 100*gain, 100*noise)
+		text = fmt.Sprintf("Sharding gains nothing here: %+.1f %% is within what rounds differ by (%.0f %%).",
+			100*gain, 100*noise)
 	}
-	return text + fmt.Sprintf(" A request costs the server %s of CPU on one shard and %s sharded (%+.0f %%), while the generator "+
-		"took %s and %s: with a generator on a machine of its own the server would have these too.",
+	return text + fmt.Sprintf(" A request costs the server %s of CPU on one shard and %s sharded (%+.0f %%), while "+
+		"the generator took %s and %s: with a generator on a machine of its own the server would have these too.",
 		micros(single.AnswerMicros), micros(sharded.AnswerMicros), -100*each, cores(single.GeneratorCores),
 		cores(sharded.GeneratorCores))
 }

@@ -31,7 +31,7 @@ func fairness(ctx context.Context, s *session) error {
 	if err != nil {
 		return err
 	}
-	s.loadTable(medians, capacities)
+	s.loadTable(medians)
 	s.classTable(medians)
 	for i := 0; i < len(medians); i += 2 {
 		s.fairnessGoals(medians[i].Classes[0], medians[i+1].Classes[0], medians[i].Arm)
@@ -57,7 +57,8 @@ func (s *session) fairnessGoals(alone, beside Figures, arm string) {
 	const most = 1.2
 	p99 := Goal{What: arm + ": the others' p99", Goal: "up by ≤ 20 %"}
 	if alone.P99Ms > 0 {
-		p99.measured(fmt.Sprintf("%s (%s, %s)", change(alone.P99Ms, beside.P99Ms), millis(alone.P99Ms), millis(beside.P99Ms)),
+		p99.measured(fmt.Sprintf("%s (%s, %s)", change(alone.P99Ms, beside.P99Ms), millis(alone.P99Ms),
+			millis(beside.P99Ms)),
 			beside.P99Ms <= most*alone.P99Ms)
 	}
 	refused := Goal{What: arm + ": the others' refusals", Goal: "0"}

@@ -25,6 +25,7 @@ type Figures struct {
 	P99Ms       float64        `json:"p99Ms"`
 	MaxMs       float64        `json:"maxMs"`
 	RefusedMs   float64        `json:"refusedP99Ms"`
+	RefusedRate float64        `json:"refusedRate"` // a second
 	Reasons     map[string]int `json:"reasons,omitempty"`
 	Statuses    map[int]int    `json:"statuses,omitempty"` // of the failed
 	ErrorKinds  map[string]int `json:"errorKinds,omitempty"`
@@ -34,13 +35,14 @@ type Figures struct {
 func (r *row) figures(class string, measured time.Duration) Figures {
 	f := Figures{Class: class, Sent: r.sent, Good: r.good, Refused: r.refused, Unexplained: r.unexplained, Failed: r.failed,
 		MeanMs: r.latency.Mean() / 1e6, P50Ms: quantile(r.latency, 50), P95Ms: quantile(r.latency, 95),
-		P99Ms: quantile(r.latency, 99), MaxMs: ms(r.latency.Max()), RefusedMs: quantile(r.turnedAway, 99),
+		P99Ms: quantile(r.latency, 99), MaxMs: quantile(r.latency, 100), RefusedMs: quantile(r.turnedAway, 99),
 		Reasons: r.reasons, Statuses: r.statuses, ErrorKinds: r.errors}
 	for _, n := range r.errors {
 		f.Errors += n
 	}
 	if measured > 0 {
 		f.Goodput = float64(r.done) / measured.Seconds()
+		f.RefusedRate = float64(r.refused) / measured.Seconds()
 	}
 	return f
 }
@@ -54,9 +56,10 @@ func ms(ns int64) float64 { return float64(ns) / 1e6 }
 // A Measurement is one load on one arm, or the medians of several.
 type Measurement struct {
 	Arm         string    `json:"arm"`
-	Label       string    `json:"label,omitempty"` // which load it was
-	Load        float64   `json:"load,omitempty"`  // multiple of the capacity
-	Rate        float64   `json:"rate,omitempty"`  // offered a second, in an open loop
+	Label       string    `json:"label,omitempty"`      // which load it was
+	Load        float64   `json:"load,omitempty"`       // multiple of the capacity, or cores
+	OfCapacity  float64   `json:"ofCapacity,omitempty"` // its goodput
+	Rate        float64   `json:"rate,omitempty"`       // offered a second, in an open loop
 	Connections int       `json:"connections"`
 	Round       int       `json:"round"` // 0: the medians of all rounds
 	Seconds     float64   `json:"seconds"`
@@ -113,7 +116,7 @@ func newMeasurement(l load, o outcome, u usage, injected string) Measurement {
 // judge voids the run if the generator was late, or did nothing.
 func (r *Measurement) judge() {
 	switch {
-	case r.All.Sent == 0:
+	case r.All.Sent+r.Unsent == 0:
 		r.Void = "nothing was sent in the measured time"
 	case r.LateShare > lateShare:
 		r.Void = fmt.Sprintf("the generator sent %.1f %% of the requests more than %v late", 100*r.LateShare, lateBound)
@@ -131,8 +134,9 @@ func median(runs []Measurement) Measurement {
 	m.Round = 0
 	for _, field := range []func(*Measurement) *float64{
 		func(r *Measurement) *float64 { return &r.Seconds }, func(r *Measurement) *float64 { return &r.ServerCores },
-		func(r *Measurement) *float64 { return &r.AnswerMicros }, func(r *Measurement) *float64 { return &r.GeneratorCores },
-		func(r *Measurement) *float64 { return &r.LateP99Ms }, func(r *Measurement) *float64 { return &r.LateShare },
+		func(r *Measurement) *float64 { return &r.AnswerMicros },
+		func(r *Measurement) *float64 { return &r.GeneratorCores },
+		func(r *Measurement) *float64 { return &r.OfCapacity }, func(r *Measurement) *float64 { return &r.LateP99Ms }, func(r *Measurement) *float64 { return &r.LateShare },
 	} {
 		*field(&m) = middle(sound, field)
 	}
@@ -160,7 +164,7 @@ func medianFigures(runs []Measurement, of func(*Measurement) *Figures) Figures {
 		func(f *Figures) *float64 { return &f.Goodput }, func(f *Figures) *float64 { return &f.MeanMs },
 		func(f *Figures) *float64 { return &f.P50Ms }, func(f *Figures) *float64 { return &f.P95Ms },
 		func(f *Figures) *float64 { return &f.P99Ms }, func(f *Figures) *float64 { return &f.MaxMs },
-		func(f *Figures) *float64 { return &f.RefusedMs },
+		func(f *Figures) *float64 { return &f.RefusedMs }, func(f *Figures) *float64 { return &f.RefusedRate },
 	} {
 		*field(&m) = middle(runs, func(r *Measurement) *float64 { return field(of(r)) })
 	}

@@ -25,7 +25,7 @@ func number(n int) string {
 
 // whole writes a rate: to a tenth below ten, else as a whole number.
 func whole(f float64) string {
-	if math.Abs(f) < 10 && f != math.Trunc(f) {
+	if math.Abs(f) < 9.95 && f != math.Trunc(f) {
 		return fmt.Sprintf("%.1f", f)
 	}
 	return number(int(math.Round(f)))

@@ -80,7 +80,7 @@ func (l load) run(ctx context.Context, c clients, begun, over func()) outcome {
 	if l.rate > 0 {
 		o = newOpenLoop(l, c, t).run(ctx, start)
 	} else {
-		o = l.closedLoop(ctx, c, t)
+		o = newClosedLoop(l, c, t).run(ctx)
 	}
 	o.measured = min(max(time.Since(w.begin), 0), l.measured)
 	cancel()

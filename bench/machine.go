@@ -37,5 +37,6 @@ func fieldOf(file, name string) string {
 }
 
 func (m Machine) String() string {
-	return fmt.Sprintf("%s of %s, %d GB, Linux %s, %s", count(m.Cores, "core"), m.Model, (m.Memory+1<<29)>>30, m.Kernel, m.Go)
+	return fmt.Sprintf("%s of %s, %d GB, Linux %s, %s", count(m.Cores, "core"), m.Model, (m.Memory+1<<29)>>30, m.Kernel,
+		m.Go)
 }

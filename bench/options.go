@@ -59,7 +59,7 @@ type Options struct {
 // error is an ErrUsage.
 func Parse(args []string, out io.Writer) (Options, error) {
 	var o Options
-	flags := o.flags(out)
+	flags := o.flags()
 	err := flags.Parse(args)
 	name := defaultScenario
 	if err == nil && flags.NArg() > 0 {
@@ -67,6 +67,7 @@ func Parse(args []string, out io.Writer) (Options, error) {
 		err = flags.Parse(flags.Args()[1:])
 	}
 	if errors.Is(err, flag.ErrHelp) {
+		help(flags, out)
 		return Options{}, err
 	}
 	if err == nil && flags.NArg() > 0 {
@@ -86,22 +87,23 @@ func Parse(args []string, out io.Writer) (Options, error) {
 }
 
 // flags are the flags, reading into o. Values of its own a scenario has only for what is not set.
-func (o *Options) flags(out io.Writer) *flag.FlagSet {
+func (o *Options) flags() *flag.FlagSet {
 	f := flag.NewFlagSet("bench", flag.ContinueOnError)
 	f.SetOutput(io.Discard) // errors are returned, and help is ours
-	f.Usage = func() { o.help(f, out) }
+	f.Usage = func() {}
 	// A usage begins with the name of the flag's value.
 	f.StringVar(&o.URL, "url", "", "URL|of a server that runs already; otherwise one is started for every run")
-	f.BoolVar(&o.AllowRemote, "allow-remote", false, "|the server at -url may be on another machine, and you may put load on it")
+	f.BoolVar(&o.AllowRemote, "allow-remote", false, "|the server at -url may be elsewhere, and you may put load on it")
 	f.IntVar(&o.Connections, "c", unset, "N|connections: of a closed loop, or the most that an open one may use")
 	f.Func("d", "TIME|measured in every run, like 30s or 30", func(s string) error { return parseSeconds(s, &o.Duration) })
 	f.Float64Var(&o.Rate, "rate", 0, "N|requests a second of the scenario open")
 	f.BoolVar(&o.Fixed, "fixed", false, "|an open loop sends evenly spaced; otherwise at random, as a Poisson process")
 	f.Func("work", "WORK|may be repeated: "+workHelp, o.addWork)
-	f.Func("inject", "PATH=SHARE|send a share of all requests to another path, like /api/fault/panic=0.1", func(s string) (err error) {
-		o.Injection, err = parseInjection(s)
-		return err
-	})
+	f.Func("inject", "PATH=SHARE|send a share of all requests to another path, like /api/fault/panic=0.1",
+		func(s string) (err error) {
+			o.Injection, err = parseInjection(s)
+			return err
+		})
 	f.IntVar(&o.People, "people", unset, "N|people who are signed up for it")
 	f.IntVar(&o.NotesEach, "notes", 60, "N|notes of a kilobyte that each of them begins with")
 	f.IntVar(&o.Rounds, "rounds", unset, "N|rounds in which arms and loads take turns: figures are medians")
@@ -114,8 +116,8 @@ func (o *Options) flags(out io.Writer) *flag.FlagSet {
 	f.StringVar(&o.Dir, "dir", "", "DIR|for the servers' data")
 	f.StringVar(&o.JSON, "json", "", "FILE|for everything that was measured")
 	f.StringVar(&o.SVG, "svg", "", "DIR|for plots")
-	f.StringVar(&o.Markdown, "markdown", "", "FILE|of reports to put this one into, in the place of the last one of its kind")
-	f.BoolVar(&o.AllowLate, "allow-late", false, "|count runs in which the generator was late, on a machine too busy for others")
+	f.StringVar(&o.Markdown, "markdown", "", "FILE|of reports to put this one into, in place of the last of its kind")
+	f.BoolVar(&o.AllowLate, "allow-late", false, "|count runs in which the generator was late")
 	return f
 }
 
@@ -123,7 +125,7 @@ func (o *Options) flags(out io.Writer) *flag.FlagSet {
 const unset = math.MinInt
 
 // help is the usage text.
-func (o *Options) help(f *flag.FlagSet, out io.Writer) {
+func help(f *flag.FlagSet, out io.Writer) {
 	fmt.Fprint(out, "notesd bench [flags] [scenario]: put load on notesd and measure it\n\nScenarios:\n")
 	for _, s := range scenarios() {
 		fmt.Fprintf(out, "  %-10s%s\n%12s%s\n", s.name, s.about, "", s.defaults())
@@ -133,8 +135,8 @@ func (o *Options) help(f *flag.FlagSet, out io.Writer) {
 		value, about, _ := strings.Cut(each.Usage, "|")
 		fmt.Fprintf(out, "  %-18s %s\n", strings.TrimSpace("-"+each.Name+" "+value), about)
 	})
-	fmt.Fprint(out, "\nThe report is Markdown on standard output. Without -url every run starts a server of its own in an empty\n"+
-		"directory, on SQLite, or as -set DATABASE_URL=… and -set REDIS_URL=… say.\n")
+	fmt.Fprint(out, "\nThe report is Markdown on standard output. Without -url every run starts a server of its own,\n"+
+		"in an empty directory on SQLite, or as -set DATABASE_URL=… and -set REDIS_URL=… say.\n")
 }
 
 func armNames() string {
@@ -245,7 +247,8 @@ func (o *Options) check() error {
 		value, from, upTo int
 	}{
 		{"-c", o.Connections, 1, mostConnections}, {"-people", o.People, o.scenario.leastPeople, mostPeople},
-		{"-notes", o.NotesEach, 1, mostNotes}, {"-rounds", o.Rounds, 1, mostRounds}, {"-requests", o.Requests, 1, mostRequests},
+		{"-notes", o.NotesEach, 1, mostNotes}, {"-rounds", o.Rounds, 1, mostRounds},
+		{"-requests", o.Requests, 1, mostRequests},
 	} {
 		if number.value < number.from || number.value > number.upTo {
 			return fmt.Errorf("%s %d: from %d to %d", number.flag, number.value, number.from, number.upTo)
@@ -253,7 +256,8 @@ func (o *Options) check() error {
 	}
 	switch s := o.scenario; {
 	case s.rated && !(o.Rate > 0 && o.Rate <= mostRate):
-		return fmt.Errorf("-rate %v: the scenario %s sends at a rate above 0, %d a second at most", o.Rate, s.name, mostRate)
+		return fmt.Errorf("-rate %v: the scenario %s sends at a rate above 0, %d a second at most", o.Rate, s.name,
+			mostRate)
 	case !s.rated && o.Rate != 0:
 		return fmt.Errorf("-rate is for the scenario open, not for %s", s.name)
 	case !(o.Capacity >= 0 && o.Capacity <= mostRate):

@@ -16,30 +16,24 @@ func open(ctx context.Context, s *session) error {
 	if err != nil {
 		return err
 	}
-	s.loadTable(medians, nil)
+	s.loadTable(medians)
 	s.classTable(medians)
 	return nil
 }
 
-// loadTable shows loads of an open loop.
-func (s *session) loadTable(medians []Measurement, capacities map[string]float64) {
-	t := Table{Title: fmt.Sprintf("%s, open loop, %s arrivals, %v", s.work.Name, s.arrivalNames(), s.Duration),
-		Head: []string{"load", "", "offered/s", "good/s", "of C", "refused/s", "failed", "p50", "p99", "max", "CPU", "CPU an answer",
-			"memory", "held back", "unsent", "late p99", "generator"}}
-	for _, m := range medians {
-		ofC := ""
-		if c := capacities[m.Arm]; c > 0 {
-			ofC = percent(m.All.Goodput / c)
-		}
-		t.Rows = append(t.Rows, []string{m.Label, m.Arm, whole(m.Rate), whole(m.All.Goodput), ofC, whole(s.perSecond(m)),
-			number(m.All.Failed + m.All.Errors), millis(m.All.P50Ms), millis(m.All.P99Ms), millis(m.All.MaxMs),
-			cores(m.ServerCores), micros(m.AnswerMicros), megabytes(m.PeakRSS), number(m.HeldBack), number(m.Unsent),
-			millis(m.LateP99Ms), cores(m.GeneratorCores)})
+// loadTable shows loads of an open loop, beside the capacities where these are known.
+func (s *session) loadTable(medians []Measurement) {
+	title := fmt.Sprintf("%s, open loop, %s arrivals, %v", s.work.Name, s.arrivalNames(), s.Duration)
+	heads := []string{"load", "", "offered/s", "good/s", "of C", "refused/s", "failed", "p50", "p99", "max", "CPU",
+		"CPU an answer", "memory", "held back", "unsent", "late p99", "generator"}
+	if s.Capacities == nil {
+		heads = slices.DeleteFunc(heads, func(head string) bool { return head == "of C" })
 	}
-	s.Tables = append(s.Tables, t)
+	s.Tables = append(s.Tables, tableOf(title, medians, heads...))
 	if slices.ContainsFunc(medians, func(m Measurement) bool { return m.HeldBack > 0 }) {
-		s.Notes = append(s.Notes, fmt.Sprintf("Held back: all %d connections waited for answers, as all browsers of so many people "+
-			"would. Latency counts from the intended time; what was never sent has none, and would raise it.", s.Connections))
+		s.Notes = append(s.Notes, fmt.Sprintf("Held back: all %d connections waited for answers, as the browsers of so "+
+			"many people would. Latency counts from the intended time; what was never sent has none, and would raise it.",
+			s.Connections))
 	}
 }
 
@@ -48,20 +42,6 @@ func (s *session) arrivalNames() string {
 		return "evenly spaced"
 	}
 	return "Poisson"
-}
-
-// perSecond is the refusals a second behind a median.
-func (s *session) perSecond(m Measurement) float64 {
-	var rates []Measurement
-	for _, r := range s.Runs {
-		if r.Arm == m.Arm && r.Label == m.Label && r.Seconds > 0 {
-			rates = append(rates, r)
-		}
-	}
-	for i := range rates {
-		rates[i].Rate = float64(rates[i].All.Refused) / rates[i].Seconds
-	}
-	return middle(rates, func(r *Measurement) *float64 { return &r.Rate })
 }
 
 // capacity finds every arm's capacity.
@@ -80,8 +60,9 @@ const (
 // steps are the loads tried, as parts of the guess.
 var steps = []float64{0.4, 0.6, 0.7, 0.8, 0.9, 1, 1.1, 1.2, 1.35, 1.5, 1.75, 2, 2.5, 3}
 
-var capacityRule = fmt.Sprintf("Capacity C: a closed loop of %d connections guesses it; an open loop then goes up in steps, from %v "+
-	"times the guess, until goodput grows by less than %.0f %% or p99 explodes (%d times the first step's, and %d ms at least). "+
+var capacityRule = fmt.Sprintf("Capacity C: a closed loop of %d connections guesses it; an open loop then goes up in "+
+	"steps, from %v times the guess, until goodput grows by less than %.0f %% or p99 explodes (%d times the first "+
+	"step's, and %d ms at least). "+
 	"C is the highest goodput of a step in which the generator kept its times.",
 	probeConnections, steps[0], 100*(growth-1), explosion, explodedMs)
 
@@ -90,8 +71,7 @@ var capacityRule = fmt.Sprintf("Capacity C: a closed loop of %d connections gues
 func (s *session) capacities(ctx context.Context, arms []Arm) (map[string]float64, error) {
 	found := map[string]float64{}
 	s.Notes = append(s.Notes, capacityRule)
-	t := Table{Title: "Capacity of " + s.work.Name, Head: []string{"", "offered/s", "good/s", "refused", "failed", "p50", "p99", "CPU",
-		"late p99", "generator"}}
+	var steps []Measurement
 	for _, arm := range arms {
 		if sharded, ok := found["sharded"]; ok && arm.Name == "unbounded" {
 			found[arm.Name] = sharded
@@ -101,17 +81,14 @@ func (s *session) capacities(ctx context.Context, arms []Arm) (map[string]float6
 		if err != nil {
 			return nil, err
 		}
-		for _, r := range runs {
-			t.Rows = append(t.Rows, []string{arm.Name, whole(r.Rate), whole(r.All.Goodput), number(r.All.Refused),
-				number(r.All.Failed + r.All.Errors), millis(r.All.P50Ms), millis(r.All.P99Ms), cores(r.ServerCores),
-				millis(r.LateP99Ms), cores(r.GeneratorCores)})
-		}
+		steps = append(steps, runs...)
 		found[arm.Name] = c
 		s.Findings = append(s.Findings, fmt.Sprintf("Capacity of %s: C = %s requests/s.", arm.Name, whole(c)))
 		s.progress.say(s.Findings[len(s.Findings)-1])
 	}
-	if len(t.Rows) > 0 {
-		s.Tables = append(s.Tables, t)
+	if len(steps) > 0 {
+		s.Tables = append(s.Tables, tableOf("Capacity of "+s.work.Name, steps, "", "offered/s", "good/s", "refused/s", "failed",
+			"p50", "p99", "CPU", "late p99", "generator"))
 	}
 	s.Capacities = found
 	return found, nil
@@ -132,7 +109,8 @@ func (s *session) findCapacity(ctx context.Context, arm Arm) (c float64, runs []
 		}
 	}()
 	s.progress.step(arm.Name + ", a guess at the capacity")
-	guess, err := s.measure(ctx, on, turn{arm: arm, label: "guess", load: s.closedLoad(min(probeConnections, s.Connections))}, 1)
+	probe := s.closedLoad(min(probeConnections, s.Connections))
+	guess, err := s.measure(ctx, on, turn{arm: arm, label: "guess", load: probe}, 1)
 	if err != nil {
 		return 0, nil, err
 	}
@@ -186,13 +164,14 @@ func overload(ctx context.Context, s *session) error {
 	if err != nil {
 		return err
 	}
-	s.loadTable(medians, capacities)
+	s.loadTable(medians)
 	s.overloadPlots(arms, medians)
 	for _, arm := range arms {
 		if arm.Name != "unbounded" {
 			s.overloadGoals(arm.Name, capacities[arm.Name], medians)
 		} else if n := refusals(medians, arm.Name); n > 0 {
-			s.Notes = append(s.Notes, fmt.Sprintf("%s refused %d requests all the same: the settings can't turn admission off.", arm.Name, n))
+			s.Notes = append(s.Notes,
+				fmt.Sprintf("%s refused %d requests all the same: the settings can't turn admission off.", arm.Name, n))
 		}
 	}
 	return nil
@@ -229,7 +208,8 @@ func (s *session) overloadGoals(arm string, c float64, medians []Measurement) {
 	for _, multiple := range []float64{4, 10} {
 		g := Goal{What: fmt.Sprintf("%s: p99 of the admitted at %v C", arm, multiple), Goal: "≤ 3 × p99 at 0.7 C"}
 		if r := at(multiple); r != nil && calm != nil && calm.All.P99Ms > 0 {
-			g.measured(fmt.Sprintf("%.1f × (%s, %s)", r.All.P99Ms/calm.All.P99Ms, millis(r.All.P99Ms), millis(calm.All.P99Ms)),
+			g.measured(fmt.Sprintf("%.1f × (%s, %s)", r.All.P99Ms/calm.All.P99Ms, millis(r.All.P99Ms),
+				millis(calm.All.P99Ms)),
 				r.All.P99Ms <= 3*calm.All.P99Ms)
 		}
 		s.Goals = append(s.Goals, g)
@@ -247,10 +227,10 @@ func (s *session) overloadGoals(arm string, c float64, medians []Measurement) {
 func refusalCost(runs []Measurement, arm string) (cost float64, ok bool) {
 	var gg, gr, rr, gc, rc float64
 	for _, r := range runs {
-		if r.Arm != arm || r.Load == 0 || r.Void != "" || r.Seconds == 0 || r.ServerCores == 0 {
+		if r.Arm != arm || r.Load == 0 || r.Void != "" || r.ServerCores == 0 {
 			continue
 		}
-		good, refused := r.All.Goodput, float64(r.All.Refused)/r.Seconds
+		good, refused := r.All.Goodput, r.All.RefusedRate
 		gg += good * good
 		gr += good * refused
 		rr += refused * refused
@@ -301,9 +281,11 @@ func errorGoal(arm string, runs []Measurement) Goal {
 
 // overloadPlots are latency and goodput against load.
 func (s *session) overloadPlots(arms []Arm, medians []Measurement) {
-	latency := Plot{Name: "latency", Title: "Latency against load: p99 of the answered, from the intended time", X: "offered requests/s",
+	latency := Plot{Name: "latency", Title: "Latency against load: p99 of the answered, from the intended time",
+		X: "offered requests/s",
 		Y: "p99, ms", LogX: true, LogY: true}
-	goodput := Plot{Name: "goodput", Title: "Goodput against load", X: "offered requests/s", Y: "good answers/s", LogX: true}
+	goodput := Plot{Name: "goodput", Title: "Goodput against load", X: "offered requests/s", Y: "good answers/s",
+		LogX: true}
 	for _, arm := range arms {
 		line, good := Series{Name: arm.Name}, Series{Name: arm.Name}
 		for _, m := range medians {

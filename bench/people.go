@@ -30,8 +30,8 @@ type person struct {
 }
 
 // vocabulary is what notes are written in, and searched for.
-var vocabulary = strings.Fields("harbour lantern meadow orchard pebble quarry ribbon saddle timber umbrella valley willow " +
-	"anchor bramble candle dapple ember fathom garnet hollow ivory juniper kettle linen marble nectar otter pewter")
+var vocabulary = strings.Fields("harbour lantern meadow orchard pebble quarry ribbon saddle timber umbrella valley " +
+	"willow anchor bramble candle dapple ember fathom garnet hollow ivory juniper kettle linen marble nectar otter pewter")
 
 // noteText is the content of note i: a kilobyte of words.
 func noteText(i int) string {

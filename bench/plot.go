@@ -157,7 +157,7 @@ func (a axis) shows(v float64) bool {
 func (a axis) place(v, from, to float64) float64 {
 	part := (v - a.low) / (a.high - a.low)
 	if a.log {
-		part = math.Log(v/a.low) / math.Log(a.high/a.low)
+		part = (math.Log(v) - math.Log(a.low)) / (math.Log(a.high) - math.Log(a.low))
 	}
 	return from + part*(to-from)
 }
@@ -170,8 +170,13 @@ func (a axis) ticks() (all []float64) {
 		}
 		return all
 	}
-	for power := a.low; power <= a.high*1.0001; power *= 10 {
-		for _, part := range []float64{1, 2, 5} {
+	decades := math.Log10(a.high) - math.Log10(a.low)
+	parts, stride := []float64{1, 2, 5}, math.Ceil(decades/10)
+	if decades > 3.5 { // there is no room for more
+		parts = parts[:1]
+	}
+	for power := a.low; power <= a.high*1.0001; power *= math.Pow(10, stride) {
+		for _, part := range parts {
 			if power*part <= a.high*1.0001 {
 				all = append(all, power*part)
 			}

@@ -64,7 +64,8 @@ func (r *Report) title() string { return r.Scenario + ": " + r.Work.Name }
 func (r *Report) Markdown(plots string) string {
 	var b strings.Builder
 	fmt.Fprintf(&b, "## %s\n\n", r.title())
-	fmt.Fprintf(&b, "`%s`  \nnotesd %s, %s, %s\n\n", r.Command, r.Version, r.Date.UTC().Format("2006-01-02 15:04 UTC"), r.Machine)
+	fmt.Fprintf(&b, "`%s`  \nnotesd %s, %s, %s\n\n", r.Command, r.Version, r.Date.UTC().Format("2006-01-02 15:04 UTC"),
+		r.Machine)
 	for _, bad := range []struct {
 		what  string
 		lines []string
@@ -111,8 +112,8 @@ func (r *Report) goalTable() Table {
 
 // notes are the report's own, and what a reader has to know of any.
 func (r *Report) notes() []string {
-	notes := []string{fmt.Sprintf("The generator and the server share the machine's %s: what one uses the other lacks. Ratios inside "+
-		"one run say more than the figures themselves.", count(r.Machine.Cores, "core"))}
+	notes := []string{fmt.Sprintf("The generator and the server share the machine's %s: what one uses the other "+
+		"lacks. Ratios inside one run say more than the figures themselves.", count(r.Machine.Cores, "core"))}
 	for _, a := range r.Arms {
 		notes = append(notes, fmt.Sprintf("%s: %s.", a.Name, a.About))
 	}
@@ -126,8 +127,8 @@ func (r *Report) notes() []string {
 		}
 		notes = append(notes, fmt.Sprintf("%s: %s.", r.Work.Name, strings.Join(parts, ", ")))
 	}
-	notes = append(notes, "Memory is the peak of the resident set in the measured time, CPU the server's in it; latencies are those "+
-		"of requests that were answered well.")
+	notes = append(notes, "Memory is the peak of the resident set in the measured time, CPU the server's in it; "+
+		"latencies are those of requests that were answered well.")
 	return append(notes, r.Notes...)
 }
 

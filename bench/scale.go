@@ -20,25 +20,26 @@ func scale(ctx context.Context, s *session) error {
 	if err != nil {
 		return err
 	}
-	t := Table{Title: fmt.Sprintf("%s, %s, closed loop, %v", s.work.Name, count(s.Connections, "connection"), s.Duration),
-		Head: []string{"", "requests/s", "p50", "p99", "CPU", "CPU a request", "requests/s if all its cores were the server's", "memory",
-			"generator"}}
 	var measured, alone []Point
 	for _, m := range medians {
 		if m.All.Goodput == 0 || m.ServerCores == 0 {
 			return fmt.Errorf("%s answered nothing well: %s", m.Arm, m.All.wrong())
 		}
 		measured = append(measured, Point{m.Load, m.All.Goodput})
-		alone = append(alone, Point{m.Load, m.Load * m.All.Goodput / m.ServerCores})
-		t.Rows = append(t.Rows, []string{m.Arm, whole(m.All.Goodput), millis(m.All.P50Ms), millis(m.All.P99Ms), cores(m.ServerCores),
-			micros(m.AnswerMicros), whole(alone[len(alone)-1].Y), megabytes(m.PeakRSS), cores(m.GeneratorCores)})
+		alone = append(alone, Point{m.Load, m.alone()})
 	}
-	s.Tables = append(s.Tables, t)
+	s.Tables = append(s.Tables, tableOf(s.closedTitle(), medians, "", "requests/s", "p50", "p99", "CPU", "CPU a request",
+		"requests/s if all its cores were the server's", "memory", "generator"))
 	s.scalePlot(measured, alone)
-	s.Notes = append(s.Notes, "The last figure divides by the CPU time that the server used and multiplies by its cores: what it would do "+
-		"if it never waited for a core that the generator has. Waiting for locks and disks is not in it.")
+	s.Notes = append(s.Notes, "If all its cores were the server's: what it did, divided by the CPU time that it used and "+
+		"multiplied by its cores, as if it never waited for a core that the generator has. Waiting for locks and disks is "+
+		"not in it.")
 	return nil
 }
+
+// alone is the throughput of a server on as many cores as the measurement's
+// load says, if it used all of their time.
+func (m Measurement) alone() float64 { return m.Load * m.All.Goodput / m.ServerCores }
 
 // coreCounts are the numbers of cores to measure: all of them up to eight, then every doubling, and the last.
 func coreCounts(cores int) (counts []int) {

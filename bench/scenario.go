@@ -27,11 +27,11 @@ const defaultScenario = "compare"
 // scenarios is every scenario, in the order of the help.
 func scenarios() []scenario {
 	return []scenario{
-		{name: "compare", about: "one shard against all cores, closed loop: the table of the scaling checklist", run: compare,
-			starts: true, connections: 100, people: 5, rounds: 3, leastPeople: 1, duration: 10 * time.Second,
+		{name: "compare", about: "one shard against all cores, closed loop: the table of the scaling checklist",
+			run: compare, starts: true, connections: 100, people: 5, rounds: 3, leastPeople: 1, duration: 10 * time.Second,
 			works: []string{"health", "mix"}, arms: "single,sharded", retry: RetryNone},
-		{name: "closed", about: "closed loop: each of -c clients sends its next request when the last is answered", run: closed,
-			connections: 100, people: 5, rounds: 1, leastPeople: 1, duration: 30 * time.Second,
+		{name: "closed", about: "closed loop: each of -c clients sends its next request when the last is answered",
+			run: closed, connections: 100, people: 5, rounds: 1, leastPeople: 1, duration: 30 * time.Second,
 			works: []string{"health"}, arms: "sharded", retry: RetryNone},
 		{name: "open", about: "open loop: -rate requests a second, whatever the answers", run: open, rated: true,
 			connections: 2000, people: 5, rounds: 1, leastPeople: 1, duration: 10 * time.Second,
@@ -150,6 +150,9 @@ func (s *session) measure(ctx context.Context, on *target, t turn, round int) (M
 		return Measurement{}, err
 	}
 	r.Arm, r.Label, r.Load, r.Round = t.arm.Name, t.label, t.multiple, round
+	if c := s.Capacities[r.Arm]; c > 0 {
+		r.OfCapacity = r.All.Goodput / c
+	}
 	what := fmt.Sprintf("%s, %s, round %d: %s", r.Arm, r.Label, round, r.Void)
 	switch {
 	case r.Void == "":
@@ -159,6 +162,10 @@ func (s *session) measure(ctx context.Context, on *target, t turn, round int) (M
 	default:
 		s.Void = append(s.Void, what)
 		s.progress.say("void: " + what)
+	}
+	if r.Capped {
+		s.Notes = append(s.Notes, fmt.Sprintf("%s, %s, round %d ended after %.1f s, with request %s (-requests).",
+			r.Arm, r.Label, round, r.Seconds, number(s.Requests)))
 	}
 	s.Runs = append(s.Runs, r)
 	return r, nil

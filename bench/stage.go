@@ -187,7 +187,8 @@ func (t *target) measure(ctx context.Context, l load, injected string) (Measurem
 		return Measurement{}, fmt.Errorf("the server ended under load: %v; its last words:\n%s", t.process.cmd.ProcessState,
 			t.process.lastWords())
 	}
-	r := newMeasurement(l, o, usage{after.server - before.server, after.generator - before.generator, after.peakRSS}, injected)
+	r := newMeasurement(l, o, usage{after.server - before.server, after.generator - before.generator, after.peakRSS},
+		injected)
 	r.ProbeMs, r.Probes, r.ProbeFail = ms(int64(probes.slowest)), probes.sent, probes.failed
 	return r, context.Cause(ctx)
 }

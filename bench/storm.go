@@ -22,17 +22,12 @@ func storm(ctx context.Context, s *session) error {
 	if err != nil {
 		return err
 	}
-	t := Table{Title: fmt.Sprintf("%s, closed loop, retry %s, %v", s.work.Name, s.Retry, s.Duration), Head: []string{"", "clients", "good/s",
-		"refused/s", "failed", "p50", "p99", "max", "slowest probe", "probes failed", "CPU", "memory", "generator"}}
-	for i, m := range medians {
-		t.Rows = append(t.Rows, []string{m.Arm, number(m.Connections), whole(m.All.Goodput), whole(s.perSecond(m)),
-			number(m.All.Failed + m.All.Errors), millis(m.All.P50Ms), millis(m.All.P99Ms), millis(m.All.MaxMs), millis(m.ProbeMs),
-			fmt.Sprintf("%d of %d", m.ProbeFail, m.Probes), cores(m.ServerCores), megabytes(m.PeakRSS), cores(m.GeneratorCores)})
-		if i%2 == 1 {
-			s.stormGoals(medians[i-1], m)
-		}
+	title := fmt.Sprintf("%s, closed loop, retry %s, %v", s.work.Name, s.Retry, s.Duration)
+	s.Tables = append(s.Tables, tableOf(title, medians, "", "clients", "good/s", "refused/s", "failed", "p50", "p99", "max",
+		"slowest probe", "probes failed", "CPU", "memory", "generator"))
+	for i := 0; i < len(medians); i += 2 {
+		s.stormGoals(medians[i], medians[i+1])
 	}
-	s.Tables = append(s.Tables, t)
 	s.classTable(medians)
 	return nil
 }

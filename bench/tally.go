@@ -144,6 +144,9 @@ func errorKind(err error) string {
 	case errors.Is(err, errNotHTTP):
 		return errNotHTTP.Error()
 	}
+	if op, ok := errors.AsType[*net.OpError](err); ok { // without the addresses, of which each client has its own
+		return op.Op + ": " + op.Err.Error()
+	}
 	return err.Error()
 }
 

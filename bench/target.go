@@ -36,16 +36,18 @@ func checkTarget(ctx context.Context, text string, remote bool) (site, error) {
 		return site{}, fmt.Errorf("-url %s: %w", text, err)
 	}
 	if !s.addr.Addr().IsLoopback() && !remote {
-		return site{}, fmt.Errorf("-url %s is not on this machine, and a load test of somebody else's server is an attack: "+
-			"-allow-remote says that you may", text)
+		return site{}, fmt.Errorf("-url %s is not on this machine, and a load test of somebody else's server is an "+
+			"attack: -allow-remote says that you may", text)
 	}
 	return s, s.look(ctx)
 }
 
 func parseTarget(text string) (site, error) {
 	u, err := url.Parse(text)
-	if err != nil || u.Scheme != "http" || u.Hostname() == "" || u.User != nil || strings.Trim(u.Path, "/") != "" || u.RawQuery != "" {
-		return site{}, fmt.Errorf("-url %s is not like http://127.0.0.1:3001 (https and paths are not for load tests)", text)
+	if err != nil || u.Scheme != "http" || u.Hostname() == "" || u.User != nil || strings.Trim(u.Path, "/") != "" ||
+		u.RawQuery != "" {
+		return site{}, fmt.Errorf("-url %s is not like http://127.0.0.1:3001 (https and paths are not for load tests)",
+			text)
 	}
 	return site{url: "http://" + u.Host, host: u.Host}, nil
 }

@@ -73,7 +73,8 @@ func solveUSL(points []Point, terms []term) (USL, bool) {
 	if all[single] <= 0 || all[contention] < 0 || all[coherency] < 0 {
 		return USL{}, false
 	}
-	law := USL{Lambda: 1 / all[single], Sigma: all[contention] / all[single], Kappa: all[coherency] / all[single], Points: len(points)}
+	law := USL{Lambda: 1 / all[single], Sigma: all[contention] / all[single], Kappa: all[coherency] / all[single],
+		Points: len(points)}
 	if law.Kappa > 0 && law.Sigma < 1 {
 		law.PeakCores = math.Sqrt((1 - law.Sigma) / law.Kappa)
 	}
@@ -129,7 +130,8 @@ func (u USL) String() string {
 	text := fmt.Sprintf("one core does %s/s, contention σ = %.3f, coherency κ = %.5f. ", whole(u.Lambda), u.Sigma, u.Kappa)
 	switch {
 	case u.PeakCores >= 1:
-		text += fmt.Sprintf("It predicts the most, %s/s, on %.0f cores; more would cost.", whole(u.At(math.Floor(u.PeakCores))), math.Floor(u.PeakCores))
+		text += fmt.Sprintf("It predicts the most, %s/s, on %.0f cores; more would cost.",
+			whole(u.At(math.Floor(u.PeakCores))), math.Floor(u.PeakCores))
 	case u.Kappa > 0 || u.Sigma >= 1:
 		text += "It predicts that more than one core gains nothing."
 	case u.Sigma > 0:
@@ -139,7 +141,8 @@ func (u USL) String() string {
 		text += "It predicts that throughput grows with the cores."
 	}
 	if u.Points < 3 {
-		text += " Two points can't tell contention from coherency, so κ is taken as 0: whether there is a peak takes three cores or more to see."
+		text += " Two points can't tell contention from coherency, so κ is taken as 0: whether there is a peak takes " +
+			"three cores or more to see."
 	}
 	return text
 }

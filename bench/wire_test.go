@@ -50,12 +50,14 @@ func TestWireReads(t *testing.T) {
 		wantErr error
 		keep    bool
 	}{
-		"length":       {"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok", answer{200, -1, ""}, nil, true},
-		"any case":     {"HTTP/1.1 200 OK\r\ncontent-LENGTH:2\r\n\r\nok", answer{200, -1, ""}, nil, true},
-		"closes":       {"HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Length: 2\r\n\r\nok", answer{200, -1, ""}, nil, false},
+		"length":   {"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok", answer{200, -1, ""}, nil, true},
+		"any case": {"HTTP/1.1 200 OK\r\ncontent-LENGTH:2\r\n\r\nok", answer{200, -1, ""}, nil, true},
+		"closes": {"HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Length: 2\r\n\r\nok", answer{200, -1, ""},
+			nil, false},
 		"until closed": {"HTTP/1.1 200 OK\r\n\r\nok and more", answer{200, -1, ""}, nil, false},
-		"chunked":      {"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nok\r\n0\r\n\r\n", answer{200, -1, ""}, nil, true},
-		"no body":      {"HTTP/1.1 304 Not Modified\r\n\r\n", answer{304, -1, ""}, nil, true},
+		"chunked": {"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nok\r\n0\r\n\r\n", answer{200, -1,
+			""}, nil, true},
+		"no body": {"HTTP/1.1 304 Not Modified\r\n\r\n", answer{304, -1, ""}, nil, true},
 		"continues": {"HTTP/1.1 103 Early Hints\r\nLink: x\r\n\r\nHTTP/1.1 204 No Content\r\n\r\n",
 			answer{204, -1, ""}, nil, true},
 		"refusal": {fmt.Sprintf("HTTP/1.1 503 X\r\nRetry-After: 2\r\nContent-Length: %d\r\n\r\n%s", len(refusal), refusal),
@@ -63,20 +65,22 @@ func TestWireReads(t *testing.T) {
 		"chunked refusal": {"HTTP/1.1 429 X\r\nRetry-After: 1\r\nTransfer-Encoding: chunked\r\n\r\n" + chunked,
 			answer{429, time.Second, "queue_full"}, nil, true},
 		"without a word": {"HTTP/1.1 503 X\r\nContent-Length: 0\r\n\r\n", answer{503, -1, ""}, nil, true},
-		"Retry-After is a date": {"HTTP/1.1 503 X\r\nRetry-After: Fri, 31 Dec 1999 23:59:59 GMT\r\nContent-Length: 0\r\n\r\n",
+		"Retry-After is a date": {"HTTP/1.1 503 X\r\nRetry-After: Fri, 31 Dec 1999 23:59:59 GMT\r\nContent-Length: " +
+			"0\r\n\r\n",
 			answer{503, -1, ""}, nil, true},
 		"long": {fmt.Sprintf("HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n%s", 1<<20, strings.Repeat("x", 1<<20)),
 			answer{200, -1, ""}, nil, true},
 		"long failure": {fmt.Sprintf("HTTP/1.1 500 X\r\nContent-Length: %d\r\n\r\n%s", 1<<17, strings.Repeat("x", 1<<17)),
 			answer{500, -1, ""}, nil, true},
-		"cut":          {"HTTP/1.1 200 OK\r\nContent-Length: 3\r\n\r\nok", answer{200, -1, ""}, io.EOF, false},
-		"cut, long":    {"HTTP/1.1 200 OK\r\nContent-Length: 99999\r\n\r\nok", answer{200, -1, ""}, io.EOF, false},
-		"cut, chunked": {"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n9\r\nok", answer{200, -1, ""}, io.ErrUnexpectedEOF, false},
-		"nothing":      {"", answer{}, io.EOF, false},
-		"not HTTP":     {"SSH-2.0-OpenSSH_9.2p1\r\n", answer{}, errNotHTTP, false},
-		"no status":    {"HTTP/1.1 abc OK\r\n\r\n", answer{}, errNotHTTP, false},
-		"no colon":     {"HTTP/1.1 200 OK\r\nContent-Length\r\n\r\n", answer{}, errNotHTTP, false},
-		"bad length":   {"HTTP/1.1 200 OK\r\nContent-Length: -1\r\n\r\n", answer{}, errNotHTTP, false},
+		"cut":       {"HTTP/1.1 200 OK\r\nContent-Length: 3\r\n\r\nok", answer{200, -1, ""}, io.EOF, false},
+		"cut, long": {"HTTP/1.1 200 OK\r\nContent-Length: 99999\r\n\r\nok", answer{200, -1, ""}, io.EOF, false},
+		"cut, chunked": {"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n9\r\nok", answer{200, -1, ""},
+			io.ErrUnexpectedEOF, false},
+		"nothing":    {"", answer{}, io.EOF, false},
+		"not HTTP":   {"SSH-2.0-OpenSSH_9.2p1\r\n", answer{}, errNotHTTP, false},
+		"no status":  {"HTTP/1.1 abc OK\r\n\r\n", answer{}, errNotHTTP, false},
+		"no colon":   {"HTTP/1.1 200 OK\r\nContent-Length\r\n\r\n", answer{}, errNotHTTP, false},
+		"bad length": {"HTTP/1.1 200 OK\r\nContent-Length: -1\r\n\r\n", answer{}, errNotHTTP, false},
 	} {
 		t.Run(name, func(t *testing.T) {
 			w := &wire{addr: rawServer(t, test.text)}
@@ -186,8 +190,10 @@ func FuzzReadHead(f *testing.F) {
 // BenchmarkClients compares what a request costs the generator: the wire, net/http's reader on a connection of ours,
 // and net/http's client. The server is the same, in another goroutine, and answers from memory.
 func BenchmarkClients(b *testing.B) {
-	const response = "HTTP/1.1 200 OK\r\nContent-Type: application/json; charset=utf-8\r\nX-Request-Id: 0123456789abcdef\r\n" +
-		"Content-Security-Policy: default-src 'self'\r\nX-Content-Type-Options: nosniff\r\nReferrer-Policy: no-referrer\r\n" +
+	const response = "HTTP/1.1 200 OK\r\nContent-Type: application/json; charset=utf-8\r\nX-Request-Id: " +
+		"0123456789abcdef\r\n" +
+		"Content-Security-Policy: default-src 'self'\r\nX-Content-Type-Options: nosniff\r\nReferrer-Policy: " +
+		"no-referrer\r\n" +
 		"Cache-Control: private, no-cache\r\nDate: Mon, 23 Nov 2026 19:00:00 GMT\r\nContent-Length: 2\r\n\r\nok"
 	ln, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {

@@ -34,7 +34,8 @@ var kinds = map[string]func(host string, p person) []request{
 // everyday is what people do all day.
 const everyday = "read=70,list=20,write=10"
 
-const workHelp = "health, sign-in, read, list, write, search, mix (" + everyday + ") or shares of your own like read=90,search=10"
+const workHelp = "health, sign-in, read, list, write, search, mix (" + everyday +
+	") or shares of your own like read=90,search=10"
 
 // parseWork reads what -work says.
 func parseWork(text string) (Work, error) {

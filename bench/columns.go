@@ -1,0 +1,46 @@
+package bench
+
+import "fmt"
+
+// columns are what tables show of a measurement, by their heads.
+var columns = map[string]func(m Measurement) string{
+	"":              func(m Measurement) string { return m.Arm },
+	"load":          func(m Measurement) string { return m.Label },
+	"clients":       func(m Measurement) string { return number(m.Connections) },
+	"offered/s":     func(m Measurement) string { return whole(m.Rate) },
+	"good/s":        func(m Measurement) string { return whole(m.All.Goodput) },
+	"requests/s":    func(m Measurement) string { return whole(m.All.Goodput) },
+	"of C":          func(m Measurement) string { return percent(m.OfCapacity) },
+	"refused/s":     func(m Measurement) string { return whole(m.All.RefusedRate) },
+	"failed":        func(m Measurement) string { return number(m.All.Failed + m.All.Errors) },
+	"average":       func(m Measurement) string { return millis(m.All.MeanMs) },
+	"p50":           func(m Measurement) string { return millis(m.All.P50Ms) },
+	"p95":           func(m Measurement) string { return millis(m.All.P95Ms) },
+	"p99":           func(m Measurement) string { return millis(m.All.P99Ms) },
+	"max":           func(m Measurement) string { return millis(m.All.MaxMs) },
+	"CPU":           func(m Measurement) string { return cores(m.ServerCores) },
+	"CPU a request": func(m Measurement) string { return micros(m.AnswerMicros) },
+	"CPU an answer": func(m Measurement) string { return micros(m.AnswerMicros) },
+	"memory":        func(m Measurement) string { return megabytes(m.PeakRSS) },
+	"held back":     func(m Measurement) string { return number(m.HeldBack) },
+	"unsent":        func(m Measurement) string { return number(m.Unsent) },
+	"late p99":      func(m Measurement) string { return millis(m.LateP99Ms) },
+	"generator":     func(m Measurement) string { return cores(m.GeneratorCores) },
+	"slowest probe": func(m Measurement) string { return millis(m.ProbeMs) },
+	"probes failed": func(m Measurement) string { return fmt.Sprintf("%d of %d", m.ProbeFail, m.Probes) },
+
+	"requests/s if all its cores were the server's": func(m Measurement) string { return whole(m.alone()) },
+}
+
+// tableOf shows measurements, a line each, under the heads of columns.
+func tableOf(title string, rows []Measurement, heads ...string) Table {
+	t := Table{Title: title, Head: heads}
+	for _, m := range rows {
+		var line []string
+		for _, head := range heads {
+			line = append(line, columns[head](m))
+		}
+		t.Rows = append(t.Rows, line)
+	}
+	return t
+}

@@ -1,0 +1,24 @@
+package main
+
+import (
+	"bytes"
+	"errors"
+	"flag"
+	"strings"
+	"testing"
+
+	"notesd/bench"
+)
+
+func TestBenchArguments(t *testing.T) {
+	var out bytes.Buffer
+	if err := run(t.Context(), program{args: []string{"bench", "-h"}, out: &out}); !errors.Is(err, flag.ErrHelp) {
+		t.Errorf("bench -h = %v, want flag.ErrHelp: it is no failure", err)
+	}
+	if !strings.Contains(out.String(), "Scenarios:") {
+		t.Errorf("bench -h says %q", out.String())
+	}
+	if err := run(t.Context(), program{args: []string{"bench", "open"}}); !errors.Is(err, bench.ErrUsage) {
+		t.Errorf("bench open, without a rate = %v, want an ErrUsage", err)
+	}
+}
