@@ -273,16 +273,6 @@ type entry map[string]any
 func (e entry) text(name string) string    { s, _ := e[name].(string); return s }
 func (e entry) number(name string) float64 { n, _ := e[name].(float64); return n }
 
-// time is when the line was written.
-func (e entry) time(t *testing.T) time.Time {
-	t.Helper()
-	at, err := time.Parse(time.RFC3339Nano, e.text("time"))
-	if err != nil {
-		t.Fatal(err)
-	}
-	return at
-}
-
 // entries are the lines that are JSON.
 func (b *logBuffer) entries() (all []entry) {
 	for line := range strings.Lines(b.String()) {
