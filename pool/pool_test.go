@@ -258,18 +258,20 @@ func TestHangUp(t *testing.T) {
 			p := pool.New(small())
 			turn := acquire(t, p, read)
 			ctx, cancel := context.WithCancelCause(t.Context())
-			result := make(chan error)
-			go func() { result <- p.Do(ctx, read, never) }()
+			result, ran := make(chan error), false
+			go func() {
+				result <- p.Do(ctx, read, func(context.Context, *pool.Turn) error { ran = true; return nil })
+			}()
 			synctest.Wait()
 			turn.Release() // hands the worker over
-			cancel(gone)   // before the one that waited has run
-			if err := <-result; err != gone {
-				t.Errorf("Do() = %v, want %v", err, gone)
+			cancel(gone)   // as a rule before the one that waited has run, on two cores not always
+			err := <-result
+			left := err == gone && !ran && p.Stats().Abandoned == 1
+			served := err == nil && ran && p.Stats().Abandoned == 0
+			if left == served {
+				t.Errorf("Do() = %v, ran %v, %d abandoned: neither left nor served", err, ran, p.Stats().Abandoned)
 			}
 			wantState(t, p, state{})
-			if s := p.Stats(); s.Abandoned != 1 {
-				t.Errorf("Abandoned = %d, want 1", s.Abandoned)
-			}
 		})
 	})
 }
