@@ -12,7 +12,6 @@ import (
 
 // Drain returns when the last that was accepted is done, and not before.
 func TestDrainWaits(t *testing.T) {
-	ms := time.Millisecond
 	for _, c := range []struct {
 		name  string
 		start func(*testing.T, *pool.Pool)

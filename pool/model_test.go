@@ -43,7 +43,7 @@ type scene struct {
 // unit is the grain of time in a scene. What is below a unit makes the instant
 // of each event unique, for two at one instant may come in either order: bit i
 // of a nanosecond stands for something that only one visit adds to its times.
-const unit = 80 * time.Millisecond
+const unit = 1 << 44
 
 func scenes(t *rapid.T) scene {
 	upTo := func(label string, least, most int) time.Duration {
@@ -51,31 +51,31 @@ func scenes(t *rapid.T) scene {
 	}
 	s := scene{cfg: pool.Config{
 		Shards:          rapid.IntRange(1, 3).Draw(t, "shards"),
-		WorkersPerShard: rapid.IntRange(1, 2).Draw(t, "workers"),
-		QueueLength:     rapid.IntRange(0, 4).Draw(t, "queue"),
+		WorkersPerShard: rapid.SampledFrom([]int{1, 2, 6}).Draw(t, "workers"),
+		QueueLength:     rapid.SampledFrom([]int{0, 1, 2, 3, 4, 5, 23}).Draw(t, "queue"),
 		QueueTimeout:    upTo("timeout", 1, 6) * unit,
 	}}
 	s.cfg.Limits[pool.Bulk] = rapid.IntRange(0, 3).Draw(t, "bulk limit")
 	s.cfg.Limits[pool.Password] = 1
-	for i := range rapid.IntRange(1, 10).Draw(t, "visits") {
+	for i := range rapid.IntRange(1, 18).Draw(t, "visits") {
 		v := visit{
-			class:   rapid.SampledFrom([]pool.Class{pool.Read, pool.Bulk, pool.Password}).Draw(t, "class"),
+			class:   rapid.SampledFrom([]pool.Class{pool.Write, pool.Read, pool.Bulk, pool.Password}).Draw(t, "class"),
 			arrives: upTo("arrives", 0, 10)*unit + time.Duration(i),
-			works:   upTo("works", 0, 8)*unit + 1<<(4+2*i),
+			works:   upTo("works", 0, 8)*unit + 1<<(5+2*i),
 		}
 		switch rapid.IntRange(0, 3).Draw(t, "patience") {
 		case 0:
 			v.deadline = upTo("deadline", 1, 8) * 4 * unit
 		case 1:
-			v.hangsUp = upTo("hangs up", 0, 4)*unit + 1<<24
+			v.hangsUp = upTo("hangs up", 0, 4)*unit + 1<<42
 		}
 		if rapid.Bool().Draw(t, "goes outside") {
 			v.outside = upTo("outside", 1, 6) * unit
-			v.finishes = upTo("finishes", 0, 4)*unit + 1<<(5+2*i)
+			v.finishes = upTo("finishes", 0, 4)*unit + 1<<(6+2*i)
 		}
 		s.visits = append(s.visits, v)
 	}
-	s.drain = upTo("drain", 0, 20)*unit + 1<<25
+	s.drain = upTo("drain", 0, 20)*unit + 1<<43
 	return s
 }
 
@@ -177,12 +177,14 @@ type model struct {
 	now              time.Duration
 	events           []event
 	free             int
-	held             [pool.NumClasses]int
 	waiting          []int // visits, in the order of arrival
 	outside          int
 	draining, isIdle bool
 	idleAt           time.Duration
 	fates            []fate
+
+	granted map[int]time.Duration // visits with a worker that they waited for, or would have
+	classes [pool.NumClasses]struct{ spent, service float64 }
 }
 
 type event struct {
@@ -191,7 +193,8 @@ type event struct {
 }
 
 func predict(s scene) ([]fate, time.Duration) {
-	m := &model{scene: s, free: s.cfg.Shards * s.cfg.WorkersPerShard, fates: make([]fate, len(s.visits))}
+	m := &model{scene: s, free: s.cfg.Shards * s.cfg.WorkersPerShard, fates: make([]fate, len(s.visits)),
+		granted: map[int]time.Duration{}}
 	for i, v := range s.visits {
 		m.at(v.arrives, func() { m.arrive(i) })
 	}
@@ -217,8 +220,17 @@ func predict(s scene) ([]fate, time.Duration) {
 func (m *model) at(when time.Duration, do func()) { m.events = append(m.events, event{when, do}) }
 
 func (m *model) end(i int, reason any) {
-	m.waiting = slices.DeleteFunc(m.waiting, func(w int) bool { return w == i })
+	m.unqueue(i)
 	m.fates[i].ended, m.fates[i].reason = m.now, fmt.Sprint(reason)
+}
+
+func (m *model) unqueue(i int) {
+	m.waiting = slices.DeleteFunc(m.waiting, func(w int) bool { return w == i })
+	if len(m.waiting) == 0 {
+		for c := range m.classes {
+			m.classes[c].spent = 0
+		}
+	}
 }
 
 func (m *model) arrive(i int) {
@@ -244,32 +256,106 @@ func (m *model) leave(i, begun int, reason string) {
 }
 
 func (m *model) join(i int, bound time.Duration) {
-	begun := len(m.fates[i].begun)
+	begun, c := len(m.fates[i].begun), m.visits[i].class
+	if m.free > 0 && len(m.waiting) == 0 && m.cfg.Limits[c] == 0 && !m.draining {
+		m.free--
+		m.begin(i)
+		return
+	}
 	m.at(m.now+bound, func() { m.leave(i, begun, "queue_timeout") })
+	if m.queued(c) == 0 {
+		m.catchUp(c)
+	}
 	m.waiting = append(m.waiting, i)
 	slices.SortFunc(m.waiting, func(a, b int) int { return int(m.visits[a].arrives - m.visits[b].arrives) })
 	m.serve()
 	if len(m.waiting) > m.cfg.QueueLength {
-		m.end(m.waiting[len(m.waiting)-1], "queue_full")
+		m.end(m.least(), "queue_full")
 	}
 }
 
-// serve gives free workers to the first that may have one.
+var weights = [pool.NumClasses]int{8, 8, 4, 1, 2}
+
+func share(n int, c pool.Class) int { return n * weights[c] / 23 }
+
+func (m *model) queued(c pool.Class) (n int) {
+	for _, i := range m.waiting {
+		if m.visits[i].class == c {
+			n++
+		}
+	}
+	return n
+}
+
+func (m *model) held(c pool.Class) (n int) {
+	for i := range m.granted {
+		if m.visits[i].class == c {
+			n++
+		}
+	}
+	return n
+}
+
+// catchUp brings a class that begins to wait level with the others.
+func (m *model) catchUp(c pool.Class) {
+	var others []float64
+	for _, i := range m.waiting {
+		others = append(others, m.classes[m.visits[i].class].spent)
+	}
+	if len(others) > 0 {
+		m.classes[c].spent = max(m.classes[c].spent, slices.Min(others))
+	}
+}
+
+// least is who makes room: the youngest of the last class above its share.
+func (m *model) least() int {
+	for c := pool.Class(pool.NumClasses - 1); ; c-- {
+		if m.queued(c) <= share(m.cfg.QueueLength, c) {
+			continue
+		}
+		for _, i := range slices.Backward(m.waiting) {
+			if m.visits[i].class == c {
+				return i
+			}
+		}
+	}
+}
+
+// serve gives free workers to the first of the class whose turn it is.
 func (m *model) serve() {
 	for m.free > 0 {
-		next := slices.IndexFunc(m.waiting, func(i int) bool {
+		var next []int // the first of each class
+		for _, i := range m.waiting {
 			c := m.visits[i].class
-			return m.cfg.Limits[c] == 0 || m.held[c] < m.cfg.Limits[c]
-		})
-		if next < 0 {
+			isC := func(i int) bool { return m.visits[i].class == c }
+			if !slices.ContainsFunc(next, isC) && (m.cfg.Limits[c] == 0 || m.held(c) < m.cfg.Limits[c]) {
+				next = append(next, i)
+			}
+		}
+		if len(next) == 0 {
 			return
 		}
-		i := m.waiting[next]
-		m.waiting = slices.Delete(m.waiting, next, next+1)
+		i := slices.MinFunc(next, func(a, b int) int {
+			return slices.Compare(m.urgency(m.visits[a].class), m.urgency(m.visits[b].class))
+		})
+		m.unqueue(i)
 		m.free--
-		m.held[m.visits[i].class]++
+		m.granted[i] = m.now
 		m.begin(i)
 	}
+}
+
+// urgency is what classes are served by, the smallest first.
+func (m *model) urgency(c pool.Class) []float64 {
+	held, s := float64(m.held(c)), m.classes[c]
+	guaranteed := share(m.cfg.Shards*m.cfg.WorkersPerShard, c)
+	if limit := m.cfg.Limits[c]; limit > 0 {
+		guaranteed = min(guaranteed, limit)
+	}
+	if int(held) < guaranteed {
+		return []float64{0, held / float64(guaranteed), float64(c)}
+	}
+	return []float64{1, s.spent + held*s.service/float64(weights[c]), float64(c)}
 }
 
 func (m *model) begin(i int) {
@@ -294,6 +380,16 @@ func (m *model) begin(i int) {
 
 func (m *model) release(i int) {
 	m.free++
-	m.held[m.visits[i].class]--
+	c := &m.classes[m.visits[i].class]
+	granted, waited := m.granted[i]
+	delete(m.granted, i)
+	if took := m.now - granted; waited && len(m.waiting) > 0 {
+		c.spent += float64(took) / float64(weights[m.visits[i].class])
+		if c.service == 0 {
+			c.service = float64(took)
+		} else {
+			c.service += float64((took - time.Duration(c.service)) / 8)
+		}
+	}
 	m.serve()
 }

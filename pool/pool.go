@@ -13,10 +13,14 @@
 //   - At most Shards × WorkersPerShard requests run and at most QueueLength
 //     wait. Nothing waits longer than QueueTimeout, or than a quarter of the
 //     time its context has left, whichever is less.
-//   - There is one order for all, by arrival. A worker that becomes free on
-//     any shard goes to the first of that order; a class that holds as many
+//   - There is one order for all shards: a worker that becomes free on any
+//     goes to the first of that order. Each class has a guaranteed share of the
+//     workers, and of what is left time by its weight; one that holds as many
 //     workers as its limit allows is passed over and holds up nobody else.
-//     A newcomer never overtakes those who wait.
+//     Inside a class it is first come first served.
+//   - A full queue sheds the least worth first: the newest of the least worthy
+//     class that holds more than its share of the queue. No class can fill it
+//     so that another finds no place.
 //   - Whoever hangs up leaves the order at once, and its handler never starts.
 //   - Who holds a worker gives it back, whatever its handler does: return,
 //     panic or runtime.Goexit. The last two retire the worker: another with a
@@ -38,30 +42,6 @@ import (
 	"sync/atomic"
 	"time"
 )
-
-// A Class says what kind of work a request is. Classes may be limited apart
-// from each other. Health probes have none: they never enter the pool.
-type Class uint8
-
-// The classes, in order of worth.
-const (
-	Write    Class = iota // interactive: a person waits for it
-	Read                  // interactive, too
-	Search                // walks through a person's notes
-	Bulk                  // export, import, long lists
-	Password              // hashing: much CPU and memory
-
-	NumClasses = int(iota)
-)
-
-var classNames = [NumClasses]string{"write", "read", "search", "bulk", "password"}
-
-func (c Class) String() string {
-	if int(c) < NumClasses {
-		return classNames[c]
-	}
-	return fmt.Sprintf("class %d", uint8(c))
-}
 
 // MaxWorkersPerShard is the most workers a shard can have: its free ones are
 // the bits of one word.
@@ -155,7 +135,7 @@ func New(cfg Config) *Pool {
 	for i := range p.shards {
 		p.shards[i].init(p, i)
 	}
-	p.queue.init()
+	p.queue.init(&p.cfg)
 	p.quarantine.pool, p.quarantine.routes = p, map[string]*troubledRoute{}
 	p.waiters.New = func() any { return newWaiter() }
 	return p
@@ -242,7 +222,7 @@ func (p *Pool) Refuse() {
 	p.queue.mu.Lock()
 	defer p.queue.unlock()
 	p.queue.draining.Store(true)
-	p.settle()
+	p.settle(p.now())
 }
 
 // Drain refuses newcomers and returns nil once nothing runs, waits or is

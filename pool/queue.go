@@ -41,8 +41,8 @@ type place struct {
 	resumes bool // comes back from Outside: was accepted long ago
 }
 
-// The queue is the one order of those that wait for a worker, kept as a list
-// for each class so that a class at its limit is passed over in one step.
+// The queue is the one order of those that wait for a worker, kept as a line
+// for each class.
 //
 // No wake-up is lost, because each side publishes before it checks. Who will
 // wait raises waiting and then looks for a free worker, under the lock. Who
@@ -53,31 +53,37 @@ type place struct {
 // the lock, and whoever lowers it hands out afterwards. Draining works alike:
 // see grab and settle.
 //
-// Nobody who waits is overtaken: grab lets a newcomer by only while waiting is
-// 0, that is, when it came before anyone who waits now.
+// Whom the order prefers is decided under the lock alone. What is handed out
+// without it, while nobody waits, is not counted: so held may be less than a
+// class without a limit holds, by turns that began before anyone had to wait.
+//
+// Nobody who waits is overtaken by grab, which lets a newcomer by only while
+// waiting is 0, that is, when it came before anyone who waits now.
 type queue struct {
 	_        cacheLine
 	waiting  atomic.Int64 // how many are in the lists; written under mu
 	draining atomic.Bool  // written under mu
 	_        cacheLine    // so far what every request reads
 
-	mu      sync.Mutex         // guards what follows; never held while waiting
-	decided *waiter            // those to wake, chained by next
-	lists   [NumClasses]waiter // rings in the order of before; these are their roots
-	held    [NumClasses]int    // workers held by limited classes
-	joined  uint64             // how many ever joined
-	outside int                // turns that are Outside
-	idle    chan struct{}      // closed when draining is done
-	refused [NumClasses]map[Reason]uint64
+	mu      sync.Mutex // guards what follows; never held while waiting
+	decided *waiter    // those to wake, chained by next
+	lines   [NumClasses]line
+	joined  uint64        // how many ever joined
+	outside int           // turns that are Outside
+	idle    chan struct{} // closed when draining is done
+
+	workerShares, queueShares [NumClasses]int // guaranteed; never written
 }
 
-func (q *queue) init() {
-	for c := range q.lists {
-		root := &q.lists[c]
+func (q *queue) init(cfg *Config) {
+	for c := range q.lines {
+		root := &q.lines[c].waiters
 		root.next, root.prev = root, root
-		q.refused[c] = make(map[Reason]uint64)
+		q.lines[c].refused = make(map[Reason]uint64)
 	}
 	q.idle = make(chan struct{})
+	q.workerShares = sharesOf(cfg.Shards*cfg.WorkersPerShard, cfg.Limits)
+	q.queueShares = sharesOf(cfg.QueueLength, [NumClasses]int{})
 }
 
 // A waiter is one request in the order.
@@ -121,7 +127,11 @@ func (w *waiter) before(v *waiter) bool {
 func (q *queue) insert(w *waiter) {
 	q.joined++
 	w.number = q.joined
-	root := &q.lists[w.class]
+	l := &q.lines[w.class]
+	if l.waiting == 0 {
+		q.catchUp(w.class)
+	}
+	root := &l.waiters
 	next := root
 	if w.resumes {
 		next = root.next
@@ -136,6 +146,7 @@ func (q *queue) insert(w *waiter) {
 	w.prev, w.next = next.prev, next
 	w.prev.next, w.next.prev = w, w
 	w.listed = true
+	l.waiting++
 	q.waiting.Add(1)
 }
 
@@ -143,7 +154,10 @@ func (q *queue) insert(w *waiter) {
 func (q *queue) decide(w *waiter, v verdict) {
 	w.prev.next, w.next.prev = w.next, w.prev
 	w.listed = false
-	q.waiting.Add(-1)
+	q.lines[w.class].waiting--
+	if q.waiting.Add(-1) == 0 {
+		q.forget()
+	}
 	w.decided = v
 	w.prev, w.next = nil, q.decided
 	q.decided = w
@@ -161,42 +175,6 @@ func (q *queue) unlock() {
 		w.verdict <- w.decided // from here on w is another's
 		w = next
 	}
-}
-
-// first is the waiter whose turn it is, of the classes below their limit, or
-// nil.
-func (q *queue) first(limits *[NumClasses]int) *waiter {
-	var first *waiter
-	for c := range q.lists {
-		w := q.lists[c].next
-		if w == &q.lists[c] || limits[c] > 0 && q.held[c] >= limits[c] {
-			continue
-		}
-		if first == nil || w.before(first) {
-			first = w
-		}
-	}
-	return first
-}
-
-// last is the youngest waiter of all, or nil.
-func (q *queue) last() *waiter {
-	var last *waiter
-	for c := range q.lists {
-		if w := q.lists[c].prev; w != &q.lists[c] && (last == nil || last.before(w)) {
-			last = w
-		}
-	}
-	return last
-}
-
-// queued is how many of a class wait.
-func (q *queue) queued(c Class) int {
-	n := 0
-	for w := q.lists[c].next; w != &q.lists[c]; w = w.next {
-		n++
-	}
-	return n
 }
 
 // find returns a worker for the request whose place is at, and when it got it.
@@ -234,7 +212,7 @@ func (p *Pool) wait(ctx context.Context, at place, now time.Duration) (*worker, 
 	w.place = at
 
 	bound := p.bound(ctx, now)
-	p.join(w, bound > 0)
+	p.join(w, now, bound > 0)
 	v, err := p.await(ctx, w, bound)
 	if err != nil {
 		return nil, 0, err
@@ -257,8 +235,8 @@ func (p *Pool) bound(ctx context.Context, now time.Duration) time.Duration {
 }
 
 // join puts w into the order and serves whose turn it is, which may be w. In a
-// full queue the youngest makes room: w, or who came while w was Outside.
-func (p *Pool) join(w *waiter, patient bool) {
+// full queue the least worth makes room, which may be w, too.
+func (p *Pool) join(w *waiter, now time.Duration, patient bool) {
 	q := &p.queue
 	q.mu.Lock()
 	defer q.unlock()
@@ -267,9 +245,9 @@ func (p *Pool) join(w *waiter, patient bool) {
 		return
 	}
 	q.insert(w) // raises waiting, before serve looks for free workers
-	p.serve()
+	p.serve(now)
 	if int(q.waiting.Load()) > p.cfg.QueueLength {
-		q.decide(q.last(), verdict{reason: ErrFull})
+		q.decide(q.lines[q.excess()].waiters.prev, verdict{reason: ErrFull})
 	}
 	if w.listed && !patient {
 		q.decide(w, verdict{reason: ErrTimeout})
@@ -318,17 +296,25 @@ func (p *Pool) leave(w *waiter, why Reason) verdict {
 // giveBack makes w free and serves those that wait.
 func (p *Pool) giveBack(w *worker, c Class) {
 	q := &p.queue
-	w.shard.free.Or(w.bit)
-	limited := p.cfg.Limits[c] > 0
-	if !limited && q.waiting.Load() == 0 && !q.draining.Load() {
+	counted, granted := w.counted, w.granted
+	w.counted = false
+	w.shard.free.Or(w.bit) // from here on w is another's
+	if !counted && q.waiting.Load() == 0 && !q.draining.Load() {
 		return
 	}
 	q.mu.Lock()
 	defer q.unlock()
-	if limited {
-		q.held[c]--
+	var now time.Duration
+	if q.waiting.Load() > 0 {
+		now = p.now()
 	}
-	p.settle()
+	if l := &q.lines[c]; counted {
+		l.held--
+		if q.waiting.Load() > 0 {
+			l.charge(c, now-granted)
+		}
+	}
+	p.settle(now)
 }
 
 // addOutside counts a turn that leaves to be Outside, or comes back.
@@ -336,13 +322,13 @@ func (p *Pool) addOutside(n int) {
 	p.queue.mu.Lock()
 	defer p.queue.unlock()
 	p.queue.outside += n
-	p.settle()
+	p.settle(p.now())
 }
 
 // settle does what a change asks for: it serves those that wait, and tells
 // Drain when there is nothing left. The caller holds the lock.
-func (p *Pool) settle() {
-	p.serve()
+func (p *Pool) settle(now time.Duration) {
+	p.serve(now)
 	q := &p.queue
 	if !q.draining.Load() || q.waiting.Load() > 0 || q.outside > 0 || !p.allFree() {
 		return
@@ -354,23 +340,22 @@ func (p *Pool) settle() {
 	}
 }
 
-// serve gives free workers to those that wait, first come first served. The
-// caller holds the lock.
-func (p *Pool) serve() {
+// serve gives free workers to those that wait, in their order. The caller
+// holds the lock.
+func (p *Pool) serve(now time.Duration) {
 	q := &p.queue
 	for q.waiting.Load() > 0 {
-		next := q.first(&p.cfg.Limits)
-		if next == nil {
+		c, ok := q.turn(&p.cfg.Limits)
+		if !ok {
 			return
 		}
-		w := p.takeFree(next.arrived)
-		if w == nil {
+		worker := p.takeFree(now)
+		if worker == nil {
 			return
 		}
-		if p.cfg.Limits[next.class] > 0 {
-			q.held[next.class]++
-		}
-		q.decide(next, verdict{worker: w})
+		worker.counted, worker.granted = true, now
+		q.lines[c].held++
+		q.decide(q.lines[c].waiters.next, verdict{worker: worker})
 	}
 }
 
@@ -378,7 +363,7 @@ func (p *Pool) serve() {
 func (p *Pool) refused(c Class, why Reason, waited time.Duration) error {
 	p.queue.mu.Lock()
 	defer p.queue.unlock()
-	p.queue.refused[c][why]++
+	p.queue.lines[c].refused[why]++
 	return &Refusal{Reason: why, Waited: waited}
 }
 
@@ -386,7 +371,7 @@ func (p *Pool) refused(c Class, why Reason, waited time.Duration) error {
 func (p *Pool) refusedUntil(c Class, why Reason, wait time.Duration) error {
 	p.queue.mu.Lock()
 	defer p.queue.mu.Unlock()
-	p.queue.refused[c][why]++
+	p.queue.lines[c].refused[why]++
 	return &Refusal{Reason: why, RetryAfter: wait}
 }
 

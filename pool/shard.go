@@ -64,6 +64,9 @@ type worker struct {
 	id    atomic.Uint64 // unique in the process; a fresh one after a panic
 	turns atomic.Uint64 // counts begins and ends: odd while a turn lasts
 
+	counted bool          // in its line's held: handed out under the lock
+	granted time.Duration // when, if so
+
 	mu      sync.Mutex // guards what Stats reads; only the holder writes
 	request Request
 	since   time.Duration

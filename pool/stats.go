@@ -56,6 +56,7 @@ type WorkerStats struct {
 type ClassStats struct {
 	Class   string
 	Limit   int // 0: none
+	Share   int // workers guaranteed to it
 	Busy    int
 	Queued  int
 	Refused map[Reason]uint64
@@ -96,10 +97,11 @@ func (p *Pool) queueStats(s *Stats) {
 		s.Classes[c] = ClassStats{
 			Class:   Class(c).String(),
 			Limit:   p.cfg.Limits[c],
-			Queued:  q.queued(Class(c)),
-			Refused: maps.Clone(q.refused[c]),
+			Share:   q.workerShares[c],
+			Queued:  q.lines[c].waiting,
+			Refused: maps.Clone(q.lines[c].refused),
 		}
-		for why, n := range q.refused[c] {
+		for why, n := range q.lines[c].refused {
 			s.Refused[why] += n
 		}
 	}

@@ -40,6 +40,7 @@ type quarantineJSON struct {
 type classJSON struct {
 	Class   string                 `json:"class"`
 	Limit   int                    `json:"limit"` // 0: none
+	Share   int                    `json:"share"` // workers guaranteed to it
 	Busy    int                    `json:"busy"`
 	Queued  int                    `json:"queued"`
 	Refused map[pool.Reason]uint64 `json:"refused"`
