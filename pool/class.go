@@ -50,17 +50,6 @@ func sharesOf(n int, limits [NumClasses]int) (shares [NumClasses]int) {
 	return shares
 }
 
-// A line is those of one class that wait, and what the class has had.
-type line struct {
-	waiters waiter // root of their ring, in the order of before
-	waiting int
-	held    int // workers that were handed out under the lock
-
-	service time.Duration // a moving average of a turn's length, under contention
-	spent   float64       // workers' time by weight: see line.claim
-	refused map[Reason]uint64
-}
-
 // averaged is how many turns the moving average of their length looks back.
 const averaged = 8
 

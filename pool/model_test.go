@@ -18,6 +18,7 @@ import (
 // A visit is what one request does. All times are exact: see visits.
 type visit struct {
 	class    pool.Class
+	person   string
 	arrives  time.Duration // after the start
 	deadline time.Duration // from then; 0: none
 	hangsUp  time.Duration // from then, if it still waits; 0: never
@@ -60,6 +61,7 @@ func scenes(t *rapid.T) scene {
 	for i := range rapid.IntRange(1, 18).Draw(t, "visits") {
 		v := visit{
 			class:   rapid.SampledFrom([]pool.Class{pool.Write, pool.Read, pool.Bulk, pool.Password}).Draw(t, "class"),
+			person:  rapid.SampledFrom([]string{"ada", "bob", "cyd"}).Draw(t, "person"),
 			arrives: upTo("arrives", 0, 10)*unit + time.Duration(i),
 			works:   upTo("works", 0, 8)*unit + 1<<(5+2*i),
 		}
@@ -128,7 +130,7 @@ func (v visit) play(ctx context.Context, p *pool.Pool, start time.Time) (f fate)
 		wait, cancel = context.WithCancel(ctx)
 		defer time.AfterFunc(v.hangsUp, cancel).Stop()
 	}
-	turn, err := p.Acquire(wait, pool.Request{Class: v.class})
+	turn, err := p.Acquire(wait, pool.Request{Class: v.class, Person: v.person})
 	if err == nil {
 		defer turn.Release()
 		f.begun = append(f.begun, time.Since(start))
@@ -178,14 +180,22 @@ type model struct {
 	events           []event
 	free             int
 	waiting          []int // visits, in the order of arrival
-	outside          int
+	outside, joined  int
 	draining, isIdle bool
 	idleAt           time.Duration
 	fates            []fate
 
 	granted map[int]time.Duration // visits with a worker that they waited for, or would have
-	classes [pool.NumClasses]struct{ spent, service float64 }
+	classes [pool.NumClasses]modelClass
 }
+
+type modelClass struct {
+	spent, service float64
+	virtual        int
+	persons        map[string]modelPerson // who wait, or had a turn since somebody began to
+}
+
+type modelPerson struct{ tag, since int }
 
 type event struct {
 	at time.Duration
@@ -231,6 +241,35 @@ func (m *model) unqueue(i int) {
 			m.classes[c].spent = 0
 		}
 	}
+	if c := m.visits[i].class; len(m.line(c)) == 0 {
+		m.classes[c].persons = nil
+	}
+}
+
+// line is those of a class who wait for the first time, in the order of arrival.
+func (m *model) line(c pool.Class) (line []int) {
+	for _, i := range m.waiting {
+		if m.visits[i].class == c && !m.returns(i) {
+			line = append(line, i)
+		}
+	}
+	return line
+}
+
+func (m *model) returns(i int) bool { return len(m.fates[i].begun) > 0 }
+
+func (m *model) person(i int) modelPerson {
+	return m.classes[m.visits[i].class].persons[m.visits[i].person]
+}
+
+// by is those of a line that are one person's.
+func (m *model) by(line []int, person string) (by []int) {
+	for _, i := range line {
+		if m.visits[i].person == person {
+			by = append(by, i)
+		}
+	}
+	return by
 }
 
 func (m *model) arrive(i int) {
@@ -266,11 +305,19 @@ func (m *model) join(i int, bound time.Duration) {
 	if m.queued(c) == 0 {
 		m.catchUp(c)
 	}
+	if line := m.line(c); !m.returns(i) && len(m.by(line, m.visits[i].person)) == 0 {
+		class := &m.classes[c]
+		if class.persons == nil {
+			class.persons = map[string]modelPerson{}
+		}
+		m.joined++
+		class.persons[m.visits[i].person] = modelPerson{max(m.person(i).tag, class.virtual), m.joined}
+	}
 	m.waiting = append(m.waiting, i)
 	slices.SortFunc(m.waiting, func(a, b int) int { return int(m.visits[a].arrives - m.visits[b].arrives) })
 	m.serve()
 	if len(m.waiting) > m.cfg.QueueLength {
-		m.end(m.least(), "queue_full")
+		m.end(m.least())
 	}
 }
 
@@ -278,14 +325,16 @@ var weights = [pool.NumClasses]int{8, 8, 4, 1, 2}
 
 func share(n int, c pool.Class) int { return n * weights[c] / 23 }
 
-func (m *model) queued(c pool.Class) (n int) {
+func (m *model) waitingOf(c pool.Class) (all []int) {
 	for _, i := range m.waiting {
 		if m.visits[i].class == c {
-			n++
+			all = append(all, i)
 		}
 	}
-	return n
+	return all
 }
+
+func (m *model) queued(c pool.Class) int { return len(m.waitingOf(c)) }
 
 func (m *model) held(c pool.Class) (n int) {
 	for i := range m.granted {
@@ -307,42 +356,70 @@ func (m *model) catchUp(c pool.Class) {
 	}
 }
 
-// least is who makes room: the youngest of the last class above its share.
-func (m *model) least() int {
-	for c := pool.Class(pool.NumClasses - 1); ; c-- {
-		if m.queued(c) <= share(m.cfg.QueueLength, c) {
-			continue
-		}
-		for _, i := range slices.Backward(m.waiting) {
-			if m.visits[i].class == c {
-				return i
-			}
+// least is who makes room, and why: of the last class above its share the
+// youngest of the person with the most waiting.
+func (m *model) least() (victim int, why string) {
+	c := pool.Class(pool.NumClasses - 1)
+	for m.queued(c) <= share(m.cfg.QueueLength, c) {
+		c--
+	}
+	line, persons := m.line(c), map[string]bool{}
+	if len(line) == 0 {
+		return m.waitingOf(c)[m.queued(c)-1], "queue_full"
+	}
+	most := 0
+	for _, i := range line {
+		persons[m.visits[i].person] = true
+		if n := len(m.by(line, m.visits[i].person)); n >= most {
+			most, victim = n, i
 		}
 	}
+	if most*len(persons) > len(line) {
+		return victim, "user_share"
+	}
+	return victim, "queue_full"
 }
 
 // serve gives free workers to the first of the class whose turn it is.
 func (m *model) serve() {
 	for m.free > 0 {
-		var next []int // the first of each class
-		for _, i := range m.waiting {
-			c := m.visits[i].class
-			isC := func(i int) bool { return m.visits[i].class == c }
-			if !slices.ContainsFunc(next, isC) && (m.cfg.Limits[c] == 0 || m.held(c) < m.cfg.Limits[c]) {
-				next = append(next, i)
+		var open []pool.Class
+		for c := range pool.Class(pool.NumClasses) {
+			if m.queued(c) > 0 && (m.cfg.Limits[c] == 0 || m.held(c) < m.cfg.Limits[c]) {
+				open = append(open, c)
 			}
 		}
-		if len(next) == 0 {
+		if len(open) == 0 {
 			return
 		}
-		i := slices.MinFunc(next, func(a, b int) int {
-			return slices.Compare(m.urgency(m.visits[a].class), m.urgency(m.visits[b].class))
-		})
+		i := m.first(slices.MinFunc(open, func(a, b pool.Class) int { return slices.Compare(m.urgency(a), m.urgency(b)) }))
 		m.unqueue(i)
 		m.free--
 		m.granted[i] = m.now
 		m.begin(i)
 	}
+}
+
+// first is whose turn it is in a class: those who return, then the person least
+// served, for whom that counts as a turn.
+func (m *model) first(c pool.Class) int {
+	for _, i := range m.waiting {
+		if m.visits[i].class == c && m.returns(i) {
+			return i
+		}
+	}
+	line, persons := m.line(c), map[string]bool{}
+	for _, i := range line {
+		persons[m.visits[i].person] = true
+	}
+	i := slices.MinFunc(line, func(a, b int) int {
+		return slices.Compare([]int{m.person(a).tag, m.person(a).since, a}, []int{m.person(b).tag, m.person(b).since, b})
+	})
+	i = m.by(line, m.visits[i].person)[0]
+	class, p := &m.classes[c], m.person(i)
+	class.virtual = max(class.virtual+1<<20/len(persons), p.tag)
+	class.persons[m.visits[i].person] = modelPerson{p.tag + 1<<20, p.since}
+	return i
 }
 
 // urgency is what classes are served by, the smallest first.

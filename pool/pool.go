@@ -17,10 +17,12 @@
 //     goes to the first of that order. Each class has a guaranteed share of the
 //     workers, and of what is left time by its weight; one that holds as many
 //     workers as its limit allows is passed over and holds up nobody else.
-//     Inside a class it is first come first served.
-//   - A full queue sheds the least worth first: the newest of the least worthy
-//     class that holds more than its share of the queue. No class can fill it
-//     so that another finds no place.
+//     Inside a class the person least served goes first, and inside a person
+//     it is first come first served.
+//   - A full queue sheds the least worth first: the newest of the person with
+//     the most of them in the least worthy class that holds more than its share
+//     of the queue. No class and no person can fill it so that another finds no
+//     place.
 //   - Whoever hangs up leaves the order at once, and its handler never starts.
 //   - Who holds a worker gives it back, whatever its handler does: return,
 //     panic or runtime.Goexit. The last two retire the worker: another with a
@@ -99,8 +101,9 @@ func (cfg Config) check() error {
 
 // A Request is what the pool is told about one.
 type Request struct {
-	Class Class
-	Route string // the pattern, not the path: it is shown while the request runs
+	Class  Class
+	Person string // who it is fair to: a user, or an address; empty: nobody in particular
+	Route  string // the pattern, not the path: it is shown while the request runs
 }
 
 // A Pool admits requests to its workers. Make one with New.
@@ -152,7 +155,7 @@ func (p *Pool) now() time.Duration { return time.Since(p.epoch) }
 // of a request which has a worker already: Do does.
 func (p *Pool) Acquire(ctx context.Context, r Request) (Turn, error) {
 	now := p.now()
-	w, began, err := p.find(ctx, place{class: r.Class, arrived: now}, now)
+	w, began, err := p.find(ctx, place{class: r.Class, person: r.Person, arrived: now}, now)
 	if err != nil {
 		return Turn{}, err
 	}

@@ -14,6 +14,7 @@ type Reason string
 // The reasons, in the words that clients read.
 const (
 	ErrFull     Reason = "queue_full"
+	ErrShare    Reason = "user_share" // full, and of the queue this person had more than a fair share
 	ErrTimeout  Reason = "queue_timeout"
 	ErrDraining Reason = "draining"
 
@@ -37,6 +38,7 @@ func (r *Refusal) Unwrap() error { return r.Reason }
 // A place is where a request stands in the order.
 type place struct {
 	class   Class
+	person  string
 	arrived time.Duration
 	resumes bool // comes back from Outside: was accepted long ago
 }
@@ -61,7 +63,7 @@ type place struct {
 // waiting is 0, that is, when it came before anyone who waits now.
 type queue struct {
 	_        cacheLine
-	waiting  atomic.Int64 // how many are in the lists; written under mu
+	waiting  atomic.Int64 // how many are in the lines; written under mu
 	draining atomic.Bool  // written under mu
 	_        cacheLine    // so far what every request reads
 
@@ -77,9 +79,7 @@ type queue struct {
 
 func (q *queue) init(cfg *Config) {
 	for c := range q.lines {
-		root := &q.lines[c].waiters
-		root.next, root.prev = root, root
-		q.lines[c].refused = make(map[Reason]uint64)
+		q.lines[c].init()
 	}
 	q.idle = make(chan struct{})
 	q.workerShares = sharesOf(cfg.Shards*cfg.WorkersPerShard, cfg.Limits)
@@ -89,13 +89,15 @@ func (q *queue) init(cfg *Config) {
 // A waiter is one request in the order.
 type waiter struct {
 	place
-	number  uint64 // ties are broken by who joined first
+	number  uint64  // ties are broken by who joined first
+	who     *person // nil: back from Outside
 	listed  bool
 	decided verdict
-	verdict chan verdict // gets decided, once, from whoever took the waiter off its list
+	verdict chan verdict // gets decided, once, from whoever took the waiter off its line
 	timer   *time.Timer
 
-	next, prev *waiter
+	next, prev     *waiter // of the same person, or of those back from Outside
+	older, younger *waiter // of the same class
 }
 
 // A verdict ends a wait: a worker, or else a reason.
@@ -110,20 +112,25 @@ func newWaiter() *waiter {
 	return &waiter{verdict: make(chan verdict, 1), timer: timer}
 }
 
-// before reports whether w is served before v: by arrival, and of those that
-// arrived at the same time whoever has held a worker already.
+// before reports whether w came before v.
 func (w *waiter) before(v *waiter) bool {
 	if w.arrived != v.arrived {
 		return w.arrived < v.arrived
 	}
-	if w.resumes != v.resumes {
-		return w.resumes
-	}
 	return w.number < v.number
 }
 
-// insert puts w into its class's list. A newcomer's place is the last or close
-// to it; that of a request back from Outside is close to the first.
+// link puts w into the ring that next is in, before it.
+func (w *waiter) link(next *waiter) {
+	w.prev, w.next = next.prev, next
+	w.prev.next, w.next.prev = w, w
+}
+
+func (w *waiter) unlink() {
+	w.prev.next, w.next.prev = w.next, w.prev
+}
+
+// insert puts w into its class's line.
 func (q *queue) insert(w *waiter) {
 	q.joined++
 	w.number = q.joined
@@ -131,30 +138,15 @@ func (q *queue) insert(w *waiter) {
 	if l.waiting == 0 {
 		q.catchUp(w.class)
 	}
-	root := &l.waiters
-	next := root
-	if w.resumes {
-		next = root.next
-		for next != root && next.before(w) {
-			next = next.next
-		}
-	} else {
-		for next.prev != root && w.before(next.prev) {
-			next = next.prev
-		}
-	}
-	w.prev, w.next = next.prev, next
-	w.prev.next, w.next.prev = w, w
+	l.add(w)
 	w.listed = true
-	l.waiting++
 	q.waiting.Add(1)
 }
 
-// decide takes w off its list. The verdict is delivered by unlock.
+// decide takes w out of its line. The verdict is delivered by unlock.
 func (q *queue) decide(w *waiter, v verdict) {
-	w.prev.next, w.next.prev = w.next, w.prev
+	q.lines[w.class].remove(w)
 	w.listed = false
-	q.lines[w.class].waiting--
 	if q.waiting.Add(-1) == 0 {
 		q.forget()
 	}
@@ -247,7 +239,8 @@ func (p *Pool) join(w *waiter, now time.Duration, patient bool) {
 	q.insert(w) // raises waiting, before serve looks for free workers
 	p.serve(now)
 	if int(q.waiting.Load()) > p.cfg.QueueLength {
-		q.decide(q.lines[q.excess()].waiters.prev, verdict{reason: ErrFull})
+		least, why := q.lines[q.excess()].victim()
+		q.decide(least, verdict{reason: why})
 	}
 	if w.listed && !patient {
 		q.decide(w, verdict{reason: ErrTimeout})
@@ -282,7 +275,7 @@ func (p *Pool) await(ctx context.Context, w *waiter, bound time.Duration) (verdi
 	return verdict{}, p.abandoned(ctx)
 }
 
-// leave takes w off its list, unless that was done meanwhile, and returns the
+// leave takes w off its line, unless that was done meanwhile, and returns the
 // verdict on it.
 func (p *Pool) leave(w *waiter, why Reason) verdict {
 	p.queue.mu.Lock()
@@ -354,8 +347,11 @@ func (p *Pool) serve(now time.Duration) {
 			return
 		}
 		worker.counted, worker.granted = true, now
-		q.lines[c].held++
-		q.decide(q.lines[c].waiters.next, verdict{worker: worker})
+		l := &q.lines[c]
+		l.held++
+		w := l.next()
+		l.served(w)
+		q.decide(w, verdict{worker: worker})
 	}
 }
 

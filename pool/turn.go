@@ -90,7 +90,7 @@ func (t *Turn) Outside(ctx context.Context, fn func() error) error {
 // resume takes a worker again, at the old place.
 func (t *Turn) resume(ctx context.Context, p *Pool) error {
 	now := p.now()
-	w, began, err := p.find(ctx, place{class: t.request.Class, arrived: t.arrived, resumes: true}, now)
+	w, began, err := p.find(ctx, place{class: t.request.Class, person: t.request.Person, arrived: t.arrived, resumes: true}, now)
 	if err != nil {
 		return err
 	}

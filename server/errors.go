@@ -110,11 +110,7 @@ func detailedFailure(err error) (failure, bool) {
 		return failure{status: http.StatusTooManyRequests, Error: e.text, Reason: e.reason, RetryAfter: seconds(e.after)}, true
 	}
 	if e, ok := errors.AsType[*pool.Refusal](err); ok {
-		f := unavailable(string(e.Reason), refusalTexts[e.Reason], e.Waited)
-		if e.RetryAfter > 0 {
-			f.RetryAfter = seconds(e.RetryAfter)
-		}
-		return f, true
+		return refused(e), true
 	}
 	if errors.Is(err, store.ErrUnavailable) {
 		return unavailable("dependency_down", "Storage is not available, please try again", 0), true
@@ -126,11 +122,24 @@ func detailedFailure(err error) (failure, bool) {
 }
 
 var refusalTexts = map[pool.Reason]string{
+	pool.ErrShare:    "Too many requests at once, please try again later.",
 	pool.ErrFull:     "Server is busy, please try again",
 	pool.ErrTimeout:  "Server is busy, please try again",
 	pool.ErrDraining: "Server is shutting down, please try again",
 
 	pool.ErrQuarantined: "This part of the server keeps failing and is not used for a while",
+}
+
+// refused is a 503, but for a person who asks for more than a fair share a 429.
+func refused(e *pool.Refusal) failure {
+	f := unavailable(string(e.Reason), refusalTexts[e.Reason], e.Waited)
+	if e.Reason == pool.ErrShare {
+		f.status = http.StatusTooManyRequests
+	}
+	if e.RetryAfter > 0 {
+		f.RetryAfter = seconds(e.RetryAfter)
+	}
+	return f
 }
 
 // unavailable is a 503. Clients are told to come back after one to three

@@ -29,6 +29,7 @@ type exchange struct {
 	held     int64         // bytes in flight on account of this exchange
 	body     []byte        // the request's, once read
 	received bool          // all of the body
+	token    string        // of the session cookie; empty: none
 	user     string        // who is signed in; empty: nobody
 	reason   string        // why it was refused, for the log
 	cause    error         // what a dependency said to make it so, for the log
@@ -47,7 +48,6 @@ func (s *Server) hold(x *exchange, n int) {
 // body are handled inside: before admission nothing leaves the process. The
 // answer is only buffered here; it is sent when the worker is free again.
 func (s *Server) pooled(rt *route) echo.HandlerFunc {
-	request := pool.Request{Class: rt.class, Route: rt.pattern}
 	return func(c echo.Context) error {
 		x := c.(*exchange)
 		if x.Request().ContentLength > s.cfg.BodyLimit {
@@ -56,7 +56,7 @@ func (s *Server) pooled(rt *route) echo.HandlerFunc {
 		x.client = x.Request().Context()
 		s.beginWork(x)
 		defer func() { x.stop() }()
-		return s.pool.Do(x.ctx, request, func(_ context.Context, turn *pool.Turn) error {
+		return s.pool.Do(x.ctx, s.request(x, rt), func(_ context.Context, turn *pool.Turn) error {
 			x.turn, x.shard, x.waited = turn, turn.Shard(), turn.Waited()
 			return s.inTurn(x, rt)
 		})
@@ -89,6 +89,9 @@ func (s *Server) identify(x *exchange) error {
 		return err
 	}
 	x.ctx, x.user = ctx, user
+	if user != "" {
+		s.persons.learn(x.token, user)
+	}
 	return nil
 }
 

@@ -17,6 +17,7 @@ type route struct {
 	method, pattern string
 	class           pool.Class // of the turn it takes; meaningless when it is free
 	handle          handler
+	searches        bool // with ?search= it is of the class Search
 	signedIn        bool // 401 for everybody else
 	free            bool // takes no turn: answers while the pool is full, and is never limited
 	admin           bool // for administrators; always free
@@ -55,7 +56,7 @@ func allRoutes() []*route {
 		{method: post, pattern: "/api/auth/logout", handle: logout, class: pool.Write},
 		{method: get, pattern: "/api/auth/me", handle: me, class: pool.Read},
 
-		{method: get, pattern: "/api/notes", handle: listNotes, class: pool.Read, signedIn: true},
+		{method: get, pattern: "/api/notes", handle: listNotes, class: pool.Read, searches: true, signedIn: true},
 		{method: post, pattern: "/api/notes", handle: createNote, class: pool.Write, signedIn: true},
 		{method: get, pattern: "/api/notes/:id", handle: getNote, class: pool.Read, signedIn: true},
 		{method: patch, pattern: "/api/notes/:id", handle: patchNote, class: pool.Write, signedIn: true},

@@ -70,6 +70,7 @@ type Server struct {
 	alerts      *Alerts
 	routes      []*route
 	sessions    *sessions
+	persons     *persons
 	general     *limiter
 	signInLimit *signInLimit
 	cursors     cursors
@@ -105,7 +106,7 @@ func New(cfg Config, parts Parts) (*Server, error) {
 	}
 	s := &Server{cfg: cfg, log: parts.Log, store: parts.Store, redis: parts.Redis, pool: parts.Pool,
 		memory: parts.Memory, alerts: parts.Alerts, routes: allRoutes(), protection: protection,
-		cursors: newCursors(cfg.SessionSecrets), started: time.Now()}
+		cursors: newCursors(cfg.SessionSecrets), persons: newPersons(), started: time.Now()}
 	s.conns = newConnections(s.isProxy)
 	s.tally = newTally(len(parts.Pool.Stats().Shards), s.routes)
 	s.sessions = newSessions(backendFor(parts.Store, parts.Redis), cfg.SessionSecrets)

@@ -1,0 +1,210 @@
+package pool
+
+import (
+	"container/heap"
+	"time"
+)
+
+// A line is those of one class that wait, and what the class has had. Those
+// that come back from Outside are served first, by arrival, for they were
+// chosen before. The others are served by person: the one least served goes
+// first, and first come first served inside a person.
+type line struct {
+	waiting  int    // all
+	returned waiter // root of the ring of those back from Outside, in the order of before
+	ages     waiter // root of the ring of all others, by when they came, linked by older and younger
+
+	persons byTag              // those who wait
+	known   map[string]*person // those, and those who are in debt
+	debtors, lastDebtor,
+	spare *person // chained by next: in debt, by when they were served last; and records to use again
+	virtual uint64 // the line's virtual time
+
+	held    int           // workers that were handed out under the lock
+	service time.Duration // a moving average of a turn's length, under contention
+	spent   float64       // workers' time by weight: see claim
+	refused map[Reason]uint64
+}
+
+func (l *line) init() {
+	l.returned.next, l.returned.prev = &l.returned, &l.returned
+	l.ages.older, l.ages.younger = &l.ages, &l.ages
+	l.known = make(map[string]*person)
+	l.refused = make(map[Reason]uint64)
+}
+
+// A person is whoever requests of a line are counted for.
+//
+// The order of persons is start-time fair queueing (Goyal, Vin and Cheng,
+// SIGCOMM 1996) with a turn for the unit: a turn's tag is the virtual time at
+// which it may begin, the person's next has a tag one higher, and the lowest
+// tag is served. Who comes new, or after a pause, starts at the line's virtual
+// time: behind nobody, and ahead only of those who had a turn since. That time
+// goes on by one turn over those who wait, as an ideal server's would
+// (Demers, Keshav and Shenker, SIGCOMM 1989), so that newcomers without end
+// can't keep back who had a turn already.
+type person struct {
+	name    string
+	tag     uint64 // of the next turn
+	number  uint64 // ties: by who began to wait first
+	waiters waiter // root of the ring, in the order they came
+	waiting int
+	index   int // in persons; -1: doesn't wait
+	owes    bool
+	next    *person
+}
+
+// oneTurn is a turn in virtual time.
+const oneTurn = 1 << 20
+
+// add puts w into the line.
+func (l *line) add(w *waiter) {
+	l.waiting++
+	if w.resumes {
+		next := l.returned.next
+		for next != &l.returned && next.before(w) {
+			next = next.next
+		}
+		w.link(next)
+		return
+	}
+	w.older, w.younger = l.ages.older, &l.ages
+	w.older.younger, w.younger.older = w, w
+	p := l.person(w)
+	w.who = p
+	w.link(&p.waiters)
+	p.waiting++
+}
+
+// person is the record of w's person, who waits from now on.
+func (l *line) person(w *waiter) *person {
+	p := l.known[w.person]
+	if p == nil {
+		p = l.spare
+		if p == nil {
+			p = new(person)
+		} else {
+			l.spare = p.next
+		}
+		*p = person{name: w.person, index: -1}
+		p.waiters.next, p.waiters.prev = &p.waiters, &p.waiters
+		l.known[p.name] = p
+	}
+	if p.index < 0 {
+		p.tag, p.number = max(p.tag, l.virtual), w.number
+		heap.Push(&l.persons, p)
+	}
+	return p
+}
+
+// remove takes w out of the line.
+func (l *line) remove(w *waiter) {
+	l.waiting--
+	w.unlink()
+	p := w.who
+	if p == nil {
+		return
+	}
+	w.who = nil
+	w.older.younger, w.younger.older = w.younger, w.older
+	p.waiting--
+	if p.waiting == 0 {
+		heap.Remove(&l.persons, p.index)
+		l.remember(p)
+	}
+}
+
+// next is the waiter whose turn it is. There is one.
+func (l *line) next() *waiter {
+	if w := l.returned.next; w != &l.returned {
+		return w
+	}
+	return l.persons[0].waiters.next
+}
+
+// served counts a turn for w's person, who is still in the line.
+func (l *line) served(w *waiter) {
+	p := w.who
+	if p == nil {
+		return // it was counted before w went Outside
+	}
+	l.virtual = max(l.virtual+oneTurn/uint64(len(l.persons)), p.tag)
+	p.tag += oneTurn
+	heap.Fix(&l.persons, p.index)
+}
+
+// remember keeps the record of one who no longer waits until virtual time has
+// caught up with the turns that person had. Once nobody waits all is forgotten.
+func (l *line) remember(p *person) {
+	if !p.owes {
+		p.owes, p.next = true, nil
+		if l.debtors == nil {
+			l.debtors = p
+		} else {
+			l.lastDebtor.next = p
+		}
+		l.lastDebtor = p
+	}
+	for l.debtors != nil && (len(l.persons) == 0 || l.debtors.tag <= l.virtual || l.debtors.index >= 0) {
+		p := l.debtors
+		l.debtors, p.owes = p.next, false
+		if p.index < 0 {
+			delete(l.known, p.name)
+			p.name, p.next, l.spare = "", l.spare, p
+		}
+	}
+}
+
+// victim is who makes room in a full queue: the newest of the person with the
+// most waiters, or, when nobody else waits, of those back from Outside.
+func (l *line) victim() (w *waiter, why Reason) {
+	if len(l.persons) == 0 {
+		return l.returned.prev, ErrFull
+	}
+	all := 0
+	most := l.persons[0]
+	for _, p := range l.persons {
+		all += p.waiting
+		if p.waiting > most.waiting || p.waiting == most.waiting && p.waiters.prev.number > most.waiters.prev.number {
+			most = p
+		}
+	}
+	if most.waiting*len(l.persons) > all {
+		return most.waiters.prev, ErrShare
+	}
+	return most.waiters.prev, ErrFull
+}
+
+// byTag is a heap of persons, the least served first.
+type byTag []*person
+
+func (h byTag) Len() int { return len(h) }
+
+func (h byTag) Less(i, j int) bool {
+	if h[i].tag != h[j].tag {
+		return h[i].tag < h[j].tag
+	}
+	return h[i].number < h[j].number
+}
+
+func (h byTag) Swap(i, j int) {
+	h[i], h[j] = h[j], h[i]
+	h[i].index, h[j].index = i, j
+}
+
+// Push implements heap.Interface.
+func (h *byTag) Push(x any) {
+	p := x.(*person)
+	p.index = len(*h)
+	*h = append(*h, p)
+}
+
+// Pop implements heap.Interface.
+func (h *byTag) Pop() any {
+	last := len(*h) - 1
+	p := (*h)[last]
+	(*h)[last] = nil
+	*h = (*h)[:last]
+	p.index = -1
+	return p
+}

@@ -1,0 +1,92 @@
+package server
+
+import (
+	"fmt"
+	"net/http"
+	"testing"
+	"time"
+
+	"notesd/pool"
+)
+
+// onePlace is a pool with one worker and room for two to wait.
+func onePlace(_ *Config, parts *Parts) {
+	parts.Pool = pool.New(pool.Config{Shards: 1, WorkersPerShard: 1, QueueLength: 2, QueueTimeout: time.Minute, Log: parts.Log})
+}
+
+// awaitQueued waits until so many requests of a class wait.
+func (s *site) awaitQueued(class pool.Class, n int) {
+	s.t.Helper()
+	eventually(s.t, fmt.Sprint(n, " of ", class, " to wait"), func() bool { return s.pool.Stats().Classes[class].Queued == n })
+}
+
+// Two people behind one address have a queue each, since their sessions are
+// known from before: who fills it makes room for the other, and is told why.
+func TestQueueIsByPerson(t *testing.T) {
+	t.Parallel()
+	s := onSQLite(t, onePlace)
+	ada, bob := s.member("ada@example.com"), s.member("bob@example.com")
+	ada.get("/api/notes").want(http.StatusOK)
+	bob.get("/api/notes").want(http.StatusOK)
+	turn, err := s.pool.Acquire(t.Context(), pool.Request{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	get := func(c *client) chan reply {
+		r := make(chan reply, 1)
+		go func() { r <- c.get("/api/notes") }()
+		return r
+	}
+	first := get(ada)
+	s.awaitQueued(pool.Read, 1)
+	second := get(ada)
+	s.awaitQueued(pool.Read, 2)
+	third := get(bob)
+	wantRefusal(t, (<-second).fails(http.StatusTooManyRequests, "Too many requests at once, please try again later."), "user_share")
+	turn.Release()
+	(<-first).want(http.StatusOK)
+	(<-third).want(http.StatusOK)
+}
+
+// A list that is searched is another class than one that is not.
+func TestSearchIsAClass(t *testing.T) {
+	t.Parallel()
+	s := onSQLite(t, onePlace)
+	ada := s.member("ada@example.com")
+	for query, class := range map[string]pool.Class{
+		"": pool.Read, "?search=": pool.Read, "?archived=true": pool.Read, "?search=a": pool.Search, "?%73earch=a": pool.Search,
+	} {
+		turn, err := s.pool.Acquire(t.Context(), pool.Request{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		done := make(chan struct{})
+		go func() {
+			defer close(done)
+			ada.get("/api/notes" + query).want(http.StatusOK)
+		}()
+		s.awaitQueued(class, 1)
+		turn.Release()
+		<-done
+	}
+}
+
+// Tokens that are asked for stay known, others are forgotten once there are
+// too many.
+func TestPersonsAreBounded(t *testing.T) {
+	p := newPersons()
+	p.learn("kept", "ada")
+	p.learn("not asked for", "bob")
+	for i := range 3 * mostPersons {
+		p.learn(fmt.Sprint(i), "cyd")
+		if i%1000 == 0 && p.of("kept") != "ada" {
+			t.Fatalf("after %d others the token is forgotten", i)
+		}
+	}
+	if n := len(p.young) + len(p.old); n > 2*mostPersons {
+		t.Errorf("%d tokens are known, want at most %d", n, 2*mostPersons)
+	}
+	if got := p.of("not asked for"); got != "" {
+		t.Errorf("of() = %q, want that it is forgotten", got)
+	}
+}
