@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"net/http"
 	"strconv"
+	"sync/atomic"
 	"time"
 )
 
@@ -24,10 +25,12 @@ type answer struct {
 	body   []byte
 	sent   int64
 	begun  bool // something has left
+
+	leaving *atomic.Bool // the server is: let no client hold a connection that is about to go
 }
 
-func newAnswer(w http.ResponseWriter) *answer {
-	return &answer{w: w, ctrl: http.NewResponseController(w)}
+func newAnswer(w http.ResponseWriter, leaving *atomic.Bool) *answer {
+	return &answer{w: w, ctrl: http.NewResponseController(w), leaving: leaving}
 }
 
 func (a *answer) Header() http.Header         { return a.w.Header() }
@@ -75,6 +78,9 @@ func (a *answer) write() error {
 	_ = a.ctrl.SetWriteDeadline(time.Now().Add(limit)) // not supported by a recorder: no deadline then
 	if !a.begun {
 		a.begun = true
+		if a.leaving.Load() {
+			a.Header().Set("Connection", "close")
+		}
 		a.w.WriteHeader(a.status)
 	}
 	n, err := a.w.Write(a.body)

@@ -7,6 +7,7 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -163,7 +164,7 @@ func TestLeastRate(t *testing.T) {
 			want  time.Duration
 		}{{0, 30 * time.Second}, {leastRate - 1, 30 * time.Second}, {leastRate, 31 * time.Second}, {1 << 20, 94 * time.Second}} {
 			w := &deadlines{ResponseRecorder: httptest.NewRecorder()}
-			a := newAnswer(w)
+			a := newAnswer(w, new(atomic.Bool))
 			_, _ = a.Write(make([]byte, tt.bytes))
 			if err := a.send(); err != nil {
 				t.Fatal(err)

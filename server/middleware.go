@@ -71,12 +71,9 @@ func (s *Server) observe(next echo.HandlerFunc) echo.HandlerFunc {
 }
 
 func (s *Server) begin(c echo.Context) *exchange {
-	x := &exchange{Context: c, out: newAnswer(c.Response().Writer), id: requestID(), began: time.Now(), addr: c.RealIP()}
+	x := &exchange{Context: c, out: newAnswer(c.Response().Writer, &s.leaving), id: requestID(), began: time.Now(), addr: c.RealIP()}
 	c.Response().Writer = x.out
 	x.out.Header().Set("X-Request-Id", x.id)
-	if s.leaving.Load() {
-		x.out.Header().Set("Connection", "close") // let no client hold a connection that is about to go
-	}
 	s.running.Add(1)
 	return x
 }

@@ -20,6 +20,15 @@ import (
 func withRoutes(t *testing.T, routes []*route, edits ...options) *site {
 	t.Helper()
 	s := makeSite(t, storetest.Open(t, storetest.SQLite(t)), edits...)
+	s.extend(t, routes...)
+	s.serve()
+	s.awaitReady()
+	return s
+}
+
+// extend gives a site that does not serve yet more routes.
+func (s *site) extend(t *testing.T, routes ...*route) {
+	t.Helper()
 	for _, rt := range routes {
 		rt.index = len(s.server.routes)
 		s.server.routes = append(s.server.routes, rt)
@@ -30,9 +39,6 @@ func withRoutes(t *testing.T, routes []*route, edits ...options) *site {
 		t.Fatal(err)
 	}
 	s.server.http.Handler = handler
-	s.serve()
-	s.awaitReady()
-	return s
 }
 
 // get is a route of class Read.

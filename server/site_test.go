@@ -441,7 +441,8 @@ func (w *wire) header(method, path string, c *client, lines ...string) {
 	if c != nil {
 		lines = append(lines, "Cookie: sessionId="+c.token())
 	}
-	w.send("%s %s HTTP/1.1\r\nHost: localhost\r\n%s\r\n\r\n", method, path, strings.Join(lines, "\r\n"))
+	lines = append([]string{method + " " + path + " HTTP/1.1", "Host: localhost"}, lines...)
+	w.send("%s\r\n\r\n", strings.Join(lines, "\r\n"))
 }
 
 // reply reads an answer.

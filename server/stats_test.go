@@ -7,6 +7,7 @@ import (
 	"net/http/httptest"
 	"os"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -135,7 +136,7 @@ func TestTally(t *testing.T) {
 func tallied(t *testing.T, count *tally, m *metrics) {
 	t.Helper()
 	w := httptest.NewRecorder()
-	x := &exchange{out: newAnswer(w)}
+	x := &exchange{out: newAnswer(w, new(atomic.Bool))}
 	if err := requestMetrics(&Server{tally: count}, x); err != nil {
 		t.Fatal(err)
 	}

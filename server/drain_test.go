@@ -1,0 +1,263 @@
+package server
+
+import (
+	"context"
+	"net"
+	"net/http"
+	"strings"
+	"testing"
+	"time"
+
+	"notesd/pool"
+	"notesd/store/storetest"
+)
+
+// holding is a route that waits, and what it waits for.
+type holding struct {
+	began  chan bool
+	finish chan bool
+}
+
+func newHolding() holding { return holding{make(chan bool, 100), make(chan bool)} }
+
+func (h holding) routes() []*route {
+	return []*route{get("/hold", func(_ *Server, x *exchange) error {
+		h.began <- true
+		select {
+		case <-h.finish:
+			return x.message("held")
+		case <-x.ctx.Done():
+			return x.ctx.Err()
+		}
+	})}
+}
+
+// await waits until a request is held.
+func (h holding) await(t *testing.T) {
+	t.Helper()
+	select {
+	case <-h.began:
+	case <-time.After(10 * time.Second):
+		t.Fatal("no request is held within 10 s")
+	}
+}
+
+// ask sends a request, on a connection that has been used before, without waiting for the answer.
+func (s *site) ask(t *testing.T, path string, c *client) *wire {
+	t.Helper()
+	w := s.dial(t)
+	w.header("GET", "/healthz", nil)
+	w.reply().want(http.StatusOK)
+	w.header("GET", path, c)
+	return w
+}
+
+// stopping stops the site. The channel is closed when it has.
+func (s *site) stopping() chan bool {
+	done := make(chan bool)
+	go func() { s.stop(); close(done) }()
+	return done
+}
+
+// lastLine is the log line of a site that has stopped.
+func (s *site) lastLine(t *testing.T) map[string]any {
+	t.Helper()
+	lines := s.log.lines()
+	last := lines[len(lines)-1]
+	if last["msg"] != "shutdown: done" {
+		t.Fatalf("the last line of the log is %v, want shutdown: done", last)
+	}
+	return last
+}
+
+func refused(s *site) bool {
+	conn, err := net.Dial("tcp", strings.TrimPrefix(s.url, "http://"))
+	if err == nil {
+		_ = conn.Close()
+	}
+	return err != nil
+}
+
+// TestLeave goes the whole way out: unready at once, everything still served
+// for the delay, then the listener closed, newcomers refused with a reason,
+// what runs finished, and one line that counts it all.
+func TestLeave(t *testing.T) {
+	t.Parallel()
+	const delay = time.Second
+	h := newHolding()
+	s := withRoutes(t, h.routes(), workers(2), func(cfg *Config, _ *Parts) { cfg.ShutdownDelay = delay })
+	c := s.someone()
+	id := c.create(map[string]any{"title": "a", "content": "b"}).ID
+	held := s.ask(t, "/hold", nil)
+	h.await(t)
+	kept := []*wire{s.dial(t), s.dial(t), s.dial(t)} // connections in use, and idle when it begins
+	for _, w := range kept {
+		w.header("GET", "/api/notes", c)
+		r := w.reply().want(http.StatusOK)
+		wantHeader(t, r, "Connection", "")
+	}
+	probe := s.visitor()
+	probe.get("/readyz").want(http.StatusOK)
+
+	done, began := s.stopping(), time.Now()
+	var red reply
+	eventually(t, "readiness red", func() bool { red = probe.get("/readyz"); return red.status == http.StatusServiceUnavailable })
+	if took := time.Since(began); took > 500*time.Millisecond {
+		t.Errorf("unready after %v, want 50 ms", took)
+	}
+	if row := red.checks()["process"]; row.Status != "draining" {
+		t.Errorf("%s = %s, want the process draining", red.call, red.text)
+	}
+	served := 0
+	for time.Since(began) < delay-300*time.Millisecond { // everything is still served, and each answer closes its connection
+		for _, path := range []string{"/api/notes/" + id, "/api/health", "/api/auth/me"} {
+			w := s.dial(t)
+			w.header("GET", path, c)
+			r := w.reply().want(http.StatusOK)
+			wantHeader(t, r, "Connection", "close")
+			w.closed()
+			served++
+		}
+		time.Sleep(50 * time.Millisecond)
+	}
+	kept[0].header("GET", "/api/notes", c)
+	wantHeader(t, kept[0].reply().want(http.StatusOK), "Connection", "close")
+	served++
+
+	eventually(t, "closed listener", func() bool { return refused(s) })
+	if took := time.Since(began); took < delay {
+		t.Errorf("the listener closed after %v, want %v", took, delay)
+	}
+	eventually(t, "refusals", func() bool { return s.pool.Stats().Draining })
+	kept[1].header("GET", "/api/notes", c)
+	r := kept[1].reply().fails(http.StatusServiceUnavailable, "Server is shutting down, please try again")
+	wantRefusal(t, r, "draining")
+	wantHeader(t, r, "Connection", "close")
+	kept[2].header("GET", "/api/health", nil)
+	wantHeader(t, kept[2].reply().want(http.StatusOK), "Connection", "close") // alive to the end
+
+	select {
+	case <-done:
+		t.Fatal("gone while a request runs")
+	default:
+	}
+	close(h.finish)
+	r = held.reply().want(http.StatusOK)
+	wantHeader(t, r, "Connection", "close") // though it began before
+	<-done
+	last := s.lastLine(t)
+	if last["shed"] != 1.0 || last["cut"] != 0.0 {
+		t.Errorf("%v, want 1 shed and none cut", last)
+	}
+	if answered, ok := last["answered"].(float64); !ok || answered < float64(served+3) { // and the probes
+		t.Errorf("%v, want at least %d answered", last, served+3)
+	}
+	answered, after := 0.0, false
+	for _, line := range s.log.lines() {
+		after = after || strings.HasPrefix(line["msg"].(string), "shutdown: unready")
+		if after && line["msg"] == "request" && line["reason"] != "draining" {
+			answered++
+		}
+	}
+	if last["answered"] != answered {
+		t.Errorf("%v, but %v requests have a line in the log", last, answered)
+	}
+}
+
+// What waits in the queue or sends its body when the listener closes is served.
+func TestLeaveServesWhatWaits(t *testing.T) {
+	t.Parallel()
+	h := newHolding()
+	s := withRoutes(t, h.routes(), workers(1, func(c *pool.Config) { c.QueueTimeout = time.Minute }))
+	c := s.someone()
+	body := s.slowBody(t, c, "/api/notes", `{"title":"slow","content":"body"}`)
+	eventually(t, "the body on its way", func() bool { return s.pool.Stats().Outside == 1 })
+	held := s.ask(t, "/hold", nil)
+	h.await(t)
+	queued := s.ask(t, "/api/notes", c)
+	eventually(t, "a request in the queue", func() bool { return s.pool.Stats().Queued == 1 })
+	done := s.stopping()
+	eventually(t, "refusals", func() bool { return s.pool.Stats().Draining })
+	close(h.finish)
+	held.reply().want(http.StatusOK)
+	queued.reply().want(http.StatusOK)
+	body.finish().want(http.StatusCreated)
+	<-done
+	if last := s.lastLine(t); last["cut"] != 0.0 || last["shed"] != 0.0 {
+		t.Errorf("%v, want none cut nor shed", last)
+	}
+}
+
+// A list on its way is sent to its end.
+func TestLeaveFinishesStreams(t *testing.T) {
+	t.Parallel()
+	const notes, bytes = 400, 20 << 10
+	s := onSQLite(t, func(cfg *Config, _ *Parts) { cfg.ShutdownTimeout = 30 * time.Second })
+	c := s.someone()
+	s.fill(t, c, notes, bytes)
+	w := s.slowList(t, c)
+	eventually(t, "the list on its way", func() bool { return s.pool.Stats().Outside == 1 })
+	done := s.stopping()
+	eventually(t, "refusals", func() bool { return s.pool.Stats().Draining })
+	text, err := w.finish()
+	if err != nil {
+		t.Fatal(err)
+	}
+	checkAll(t, text, notes, bytes)
+	<-done
+}
+
+// Nobody who only holds a connection open holds the server up.
+func TestLeaveWaitsForNoIdler(t *testing.T) {
+	t.Parallel()
+	s := onSQLite(t, func(cfg *Config, _ *Parts) { cfg.ShutdownTimeout = 20 * time.Second })
+	silent, half, idle, noBody := s.dial(t), s.dial(t), s.dial(t), s.dial(t)
+	half.send("GET /api/notes HTTP/1.1\r\nHost: lo")
+	idle.header("GET", "/healthz", nil)
+	idle.reply().want(http.StatusOK)
+	noBody.header("POST", "/api/auth/logout", nil, "Content-Length: 10")
+	eventually(t, "two fresh connections", func() bool { return s.fresh() == 2 })
+	began := time.Now()
+	<-s.stopping()
+	if took := time.Since(began); took > 6*time.Second {
+		t.Errorf("left after %v, want some 2 s", took)
+	}
+	for _, w := range []*wire{silent, half, idle} {
+		w.closed()
+	}
+	noBody.reply().want(http.StatusOK)
+}
+
+// What does not end within SHUTDOWN_TIMEOUT is cut, counted and an error.
+func TestLeaveCuts(t *testing.T) {
+	t.Parallel()
+	h := newHolding()
+	s := makeSite(t, storetest.Open(t, storetest.SQLite(t)), func(cfg *Config, _ *Parts) { cfg.ShutdownTimeout = 200 * time.Millisecond })
+	s.extend(t, h.routes()...)
+	ln, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	s.url = "http://" + ln.Addr().String()
+	ctx, stop := context.WithCancel(t.Context())
+	failed := make(chan error)
+	go func() { failed <- s.server.Serve(ctx, ln.(*net.TCPListener)) }()
+	held := []*wire{s.dial(t), s.dial(t)}
+	for _, w := range held {
+		w.header("GET", "/hold", nil)
+		h.await(t)
+	}
+	stop()
+	if err := <-failed; err == nil || !strings.Contains(err.Error(), "2 requests cut after 200ms") {
+		t.Errorf("Serve() = %v, want 2 requests cut", err)
+	}
+	for _, w := range held {
+		if _, err := http.ReadResponse(w.in, nil); err == nil {
+			t.Error("a request that was cut is answered")
+		}
+	}
+	if last := s.lastLine(t); last["cut"] != 2.0 {
+		t.Errorf("%v, want 2 cut", last)
+	}
+	eventually(t, "rest", s.atRest)
+}
