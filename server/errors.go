@@ -110,7 +110,7 @@ func detailedFailure(err error) (failure, bool) {
 		return failure{status: http.StatusTooManyRequests, Error: e.text, Reason: e.reason, RetryAfter: seconds(e.after)}, true
 	}
 	if e, ok := errors.AsType[*pool.Refusal](err); ok {
-		return refused(e), true
+		return turnedAway(e), true
 	}
 	if errors.Is(err, store.ErrUnavailable) {
 		return unavailable("dependency_down", "Storage is not available, please try again", 0), true
@@ -130,8 +130,8 @@ var refusalTexts = map[pool.Reason]string{
 	pool.ErrQuarantined: "This part of the server keeps failing and is not used for a while",
 }
 
-// refused is a 503, but for a person who asks for more than a fair share a 429.
-func refused(e *pool.Refusal) failure {
+// turnedAway is a 503, but for a person who asks for more than a fair share a 429.
+func turnedAway(e *pool.Refusal) failure {
 	f := unavailable(string(e.Reason), refusalTexts[e.Reason], e.Waited)
 	if e.Reason == pool.ErrShare {
 		f.status = http.StatusTooManyRequests
