@@ -67,6 +67,11 @@ func register(s *Server, x *exchange) error {
 	if !s.cfg.RegistrationOpen {
 		return errClosed
 	}
+	if s.redis != nil { // or the account would be there without its first session, and a second try refused
+		if err := s.redis.Ping(x.ctx); err != nil {
+			return err
+		}
+	}
 	hash, err := hashPassword(in.password)
 	if err != nil {
 		return err
