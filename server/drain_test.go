@@ -70,7 +70,7 @@ func (s *site) lastLine(t *testing.T) map[string]any {
 	return last
 }
 
-func refused(s *site) bool {
+func unreachable(s *site) bool {
 	conn, err := net.Dial("tcp", strings.TrimPrefix(s.url, "http://"))
 	if err == nil {
 		_ = conn.Close()
@@ -124,7 +124,7 @@ func TestLeave(t *testing.T) {
 	wantHeader(t, kept[0].reply().want(http.StatusOK), "Connection", "close")
 	served++
 
-	eventually(t, "closed listener", func() bool { return refused(s) })
+	eventually(t, "closed listener", func() bool { return unreachable(s) })
 	if took := time.Since(began); took < delay {
 		t.Errorf("the listener closed after %v, want %v", took, delay)
 	}
