@@ -39,11 +39,7 @@ func given(target string) Arm { return Arm{Name: "target", About: "the server at
 
 // onCores is the server on n of the machine's cores.
 func onCores(n int) Arm {
-	unit := "cores"
-	if n == 1 {
-		unit = "core"
-	}
-	return Arm{fmt.Sprintf("%d %s", n, unit), fmt.Sprintf("a pool of %d shards with GOMAXPROCS=%[1]d", n),
+	return Arm{count(n, "core"), fmt.Sprintf("a pool of %s with GOMAXPROCS=%d", count(n, "shard"), n),
 		[]string{"CLUSTER_MODE=true", fmt.Sprintf("MAX_WORKERS=%d", n)}}
 }
 

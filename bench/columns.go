@@ -29,6 +29,7 @@ var columns = map[string]func(m Measurement) string{
 	"slowest probe": func(m Measurement) string { return millis(m.ProbeMs) },
 	"probes failed": func(m Measurement) string { return fmt.Sprintf("%d of %d", m.ProbeFail, m.Probes) },
 
+	"what went wrong": func(m Measurement) string { return m.All.wrong() },
 	"requests/s if all its cores were the server's": func(m Measurement) string { return whole(m.alone()) },
 }
 

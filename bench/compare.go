@@ -66,11 +66,11 @@ func (s *session) closedTitle() string {
 // classTable shows the classes of a load that has more than one, and what went wrong in them.
 func (s *session) classTable(medians []Measurement) {
 	t := Table{Title: "By class",
-		Head: []string{"", "class", "good/s", "average", "p50", "p95", "p99", "max", "refused", "failed",
+		Head: []string{"", "load", "class", "good/s", "average", "p50", "p95", "p99", "max", "refused", "failed",
 			"what went wrong"}}
 	for _, m := range medians {
 		for _, f := range m.Classes {
-			t.Rows = append(t.Rows, []string{m.Arm, f.Class, whole(f.Goodput), millis(f.MeanMs), millis(f.P50Ms),
+			t.Rows = append(t.Rows, []string{m.Arm, m.Label, f.Class, whole(f.Goodput), millis(f.MeanMs), millis(f.P50Ms),
 				millis(f.P95Ms), millis(f.P99Ms), millis(f.MaxMs), number(f.Refused), number(f.Failed + f.Errors),
 				f.wrong()})
 		}

@@ -42,7 +42,7 @@ func (r *row) figures(class string, measured time.Duration) Figures {
 	}
 	if measured > 0 {
 		f.Goodput = float64(r.done) / measured.Seconds()
-		f.RefusedRate = float64(r.refused) / measured.Seconds()
+		f.RefusedRate = float64(r.shed) / measured.Seconds()
 	}
 	return f
 }
@@ -72,7 +72,6 @@ type Measurement struct {
 	GeneratorCores float64 `json:"generatorCores"`
 
 	LateP99Ms float64 `json:"lateP99Ms"`         // by which the generator missed its times
-	LateShare float64 `json:"lateShare"`         // of requests, later than the bound
 	HeldBack  int     `json:"heldBack"`          // sent late because every connection was waiting for an answer
 	Unsent    int     `json:"unsent"`            // of those, not sent at all
 	ProbeMs   float64 `json:"probeMs,omitempty"` // the slowest health probe
@@ -108,7 +107,6 @@ func newMeasurement(l load, o outcome, u usage, injected string) Measurement {
 		r.AnswerMicros = float64(u.server.Microseconds()) / float64(answered)
 	}
 	r.LateP99Ms = quantile(o.lateness, 99)
-	r.LateShare = float64(o.late) / float64(max(1, o.lateness.TotalCount()))
 	r.judge()
 	return r
 }
@@ -118,8 +116,8 @@ func (r *Measurement) judge() {
 	switch {
 	case r.All.Sent+r.Unsent == 0:
 		r.Void = "nothing was sent in the measured time"
-	case r.LateShare > lateShare:
-		r.Void = fmt.Sprintf("the generator sent %.1f %% of the requests more than %v late", 100*r.LateShare, lateBound)
+	case r.LateP99Ms > max(lateBoundMs, latePart*r.All.P99Ms):
+		r.Void = fmt.Sprintf("the generator sent one request in a hundred more than %s late", millis(r.LateP99Ms))
 	}
 }
 
@@ -136,7 +134,8 @@ func median(runs []Measurement) Measurement {
 		func(r *Measurement) *float64 { return &r.Seconds }, func(r *Measurement) *float64 { return &r.ServerCores },
 		func(r *Measurement) *float64 { return &r.AnswerMicros },
 		func(r *Measurement) *float64 { return &r.GeneratorCores },
-		func(r *Measurement) *float64 { return &r.OfCapacity }, func(r *Measurement) *float64 { return &r.LateP99Ms }, func(r *Measurement) *float64 { return &r.LateShare },
+		func(r *Measurement) *float64 { return &r.OfCapacity },
+		func(r *Measurement) *float64 { return &r.LateP99Ms },
 	} {
 		*field(&m) = middle(sound, field)
 	}

@@ -76,7 +76,7 @@ func TestTally(t *testing.T) {
 		{row: 1, intended: at(1.1), done: at(1.2), answer: answer{500, -1, ""}},
 		{row: 1, intended: at(1.1), done: at(1.2), answer: answer{404, -1, ""}},
 		{row: 1, intended: at(1.1), done: at(1.2), err: io.EOF},
-		{row: 1, intended: at(1.1), done: at(1.2), late: lateBound + 1, err: syscall.ECONNRESET},
+		{row: 1, intended: at(1.1), done: at(1.2), late: time.Second, err: syscall.ECONNRESET},
 	} {
 		tl.count(n, a)
 	}
@@ -91,6 +91,9 @@ func TestTally(t *testing.T) {
 	if read.Sent != 1 || read.Good != 1 || read.Goodput != 2 {
 		t.Errorf("read: %+v, want 1 sent, 1 good, 2 a second", read)
 	}
+	if write.RefusedRate != 3 {
+		t.Errorf("write: %v refused a second, want 3", write.RefusedRate)
+	}
 	if write.Sent != 9 || write.Good != 2 || write.Goodput != 1 || write.Refused != 3 || write.Unexplained != 2 ||
 		write.Failed != 2 || write.Errors != 2 {
 		t.Errorf("write: %+v", write)
@@ -102,8 +105,8 @@ func TestTally(t *testing.T) {
 		"1 × refused: without a reason; 1 × status 404; 1 × status 500"; m.All.wrong() != want {
 		t.Errorf("wrong() = %s, want %s", m.All.wrong(), want)
 	}
-	if m.LateShare != 0.1 || m.Void == "" {
-		t.Errorf("late %v, void %q, want 1 of 10, and void", m.LateShare, m.Void)
+	if !near(m.LateP99Ms, time.Second) || m.Void == "" {
+		t.Errorf("late %v ms, void %q, want 1000, and void", m.LateP99Ms, m.Void)
 	}
 	if m.AnswerMicros != 125_000 { // 8 were answered in the second, well or not
 		t.Errorf("an answer costs %v µs, want 125 000", m.AnswerMicros)

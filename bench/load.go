@@ -8,11 +8,12 @@ import (
 	"time"
 )
 
-// lateBound is how late a request may leave through the generator's own fault.
-// A run in which more than lateShare of them are later is void.
+// A run is void when one request in a hundred left later than lateBoundMs
+// through the generator's own fault, and later than latePart of the p99 that
+// it measured: then that is not the server's.
 const (
-	lateBound = 5 * time.Millisecond
-	lateShare = 0.01
+	lateBoundMs = 5
+	latePart    = 0.1
 )
 
 // Retry is what a client of a closed loop does when it is turned away.

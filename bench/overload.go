@@ -25,7 +25,7 @@ func open(ctx context.Context, s *session) error {
 func (s *session) loadTable(medians []Measurement) {
 	title := fmt.Sprintf("%s, open loop, %s arrivals, %v", s.work.Name, s.arrivalNames(), s.Duration)
 	heads := []string{"load", "", "offered/s", "good/s", "of C", "refused/s", "failed", "p50", "p99", "max", "CPU",
-		"CPU an answer", "memory", "held back", "unsent", "late p99", "generator"}
+		"CPU an answer", "memory", "held back", "unsent", "late p99", "generator", "what went wrong"}
 	if s.Capacities == nil {
 		heads = slices.DeleteFunc(heads, func(head string) bool { return head == "of C" })
 	}
@@ -170,8 +170,8 @@ func overload(ctx context.Context, s *session) error {
 		if arm.Name != "unbounded" {
 			s.overloadGoals(arm.Name, capacities[arm.Name], medians)
 		} else if n := refusals(medians, arm.Name); n > 0 {
-			s.Notes = append(s.Notes,
-				fmt.Sprintf("%s refused %d requests all the same: the settings can't turn admission off.", arm.Name, n))
+			s.Notes = append(s.Notes, fmt.Sprintf("%s turned %d requests away all the same: the settings can't turn "+
+				"admission off.", arm.Name, n))
 		}
 	}
 	return nil

@@ -31,6 +31,7 @@ type row struct {
 	failed      int                     // answered with any other failure
 	done        int                     // answered well within the measured time, whenever they were sent: the goodput
 	answered    int                     // the same, well or not
+	shed        int                     // the same, turned away
 	latency     *hdrhistogram.Histogram // of the good
 	turnedAway  *hdrhistogram.Histogram // of the refused
 	reasons     map[string]int          // of refusals
@@ -69,7 +70,6 @@ type stripe struct {
 	mu       sync.Mutex // guards what follows
 	rows     []*row
 	lateness *hdrhistogram.Histogram
-	late     int // requests, beyond the bound
 }
 
 const stripes = 4
@@ -94,15 +94,15 @@ func (t *tally) count(n int, a attempt) {
 	r := s.rows[a.row]
 	if a.err == nil && t.window.holds(a.done) {
 		r.answered++
-		if a.answer.good() {
+		switch {
+		case a.answer.good():
 			r.done++
+		case a.answer.refused():
+			r.shed++
 		}
 	}
 	if t.window.holds(a.intended) {
 		record(s.lateness, a.late)
-		if a.late > lateBound {
-			s.late++
-		}
 		r.count(a)
 	}
 }
@@ -155,7 +155,6 @@ func (t *tally) merged() *stripe {
 	first := t.stripes[0]
 	for _, s := range t.stripes[1:] {
 		first.lateness.Merge(s.lateness)
-		first.late += s.late
 		for i, r := range s.rows {
 			first.rows[i].merge(r)
 		}
@@ -172,6 +171,7 @@ func (r *row) merge(other *row) {
 	r.failed += other.failed
 	r.done += other.done
 	r.answered += other.answered
+	r.shed += other.shed
 	r.latency.Merge(other.latency)
 	r.turnedAway.Merge(other.turnedAway)
 	addCounts(r.reasons, other.reasons)
