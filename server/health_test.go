@@ -84,7 +84,9 @@ func onRedis(t *testing.T, url string) options {
 func TestDatabaseAway(t *testing.T) {
 	t.Parallel()
 	db := storetest.NewPostgres(t)
-	s := onDatabase(t, db.URL())
+	webhook := newReceiver(t, "", http.StatusOK)
+	alerts, _ := alerting(t, webhook.URL, "")
+	s := onDatabase(t, db.URL(), func(_ *Config, parts *Parts) { parts.Alerts = alerts })
 	c := s.someone()
 	note := c.create(map[string]any{"title": "a", "content": "b"})
 	db.Stop(t)
@@ -150,6 +152,11 @@ func TestDatabaseAway(t *testing.T) {
 	}
 	if strings.Contains(log, "unexpected error") {
 		t.Error("a database that is away is logged as an unexpected error")
+	}
+	for _, kind := range []string{"dependency_down", "dependency_up"} {
+		for e := webhook.next(t); e.Kind != kind || e.Subject != "database"; {
+			e = webhook.next(t) // fails when there is none; those of what is kept in the database come between
+		}
 	}
 }
 

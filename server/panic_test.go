@@ -213,6 +213,29 @@ func TestPanicsBesideOthers(t *testing.T) {
 	}
 }
 
+// A route that keeps panicking is refused for a while; the others are not.
+func TestQuarantinedRoute(t *testing.T) {
+	t.Parallel()
+	s := withRoutes(t, faultyRoutes(), workers(2, func(c *pool.Config) { c.RestartThreshold, c.RestartWindow = 3, time.Minute }))
+	c := s.someone()
+	for range 3 {
+		c.get("/panic/text").fails(http.StatusInternalServerError, "Internal server error")
+	}
+	r := c.get("/panic/text").want(http.StatusServiceUnavailable)
+	wantRefusal(t, r, "route_quarantined")
+	c.get("/api/notes").want(http.StatusOK)
+	c.get("/panic/error").fails(http.StatusInternalServerError, "Internal server error")
+	var in struct{ Pool poolJSON }
+	c.get("/api/runtime").want(http.StatusOK).decode(&in)
+	quarantined := map[string]bool{}
+	for _, row := range in.Pool.Quarantine {
+		quarantined[row.Route] = row.Quarantined
+	}
+	if !quarantined["/panic/text"] || quarantined["/panic/error"] {
+		t.Errorf("/api/runtime has %+v, want /panic/text alone quarantined", in.Pool.Quarantine)
+	}
+}
+
 // REQUEST_TIMEOUT ends work that takes longer, and says so.
 func TestRequestTimeout(t *testing.T) {
 	t.Parallel()

@@ -159,7 +159,8 @@ func TestSystemMetrics(t *testing.T) {
 	const limit = 1 << 20 // MB: more than what is used here
 	machine := onSQLite(t)
 	container := onSQLite(t, func(cfg *Config, _ *Parts) { cfg.Machine = Machine{Cores: 3, MemoryLimit: limit << 20} })
-	for _, s := range []*site{machine, container} {
+	tight := onSQLite(t, func(cfg *Config, _ *Parts) { cfg.Machine = Machine{Cores: 1, MemoryLimit: 8 << 20} }) // less than is used
+	for _, s := range []*site{machine, container, tight} {
 		r := s.visitor().get("/api/metrics/system").want(http.StatusOK)
 		var in struct {
 			Memory struct{ Total, Used, Free, Percentage int64 }
