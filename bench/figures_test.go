@@ -163,7 +163,7 @@ func TestNumbers(t *testing.T) {
 	for want, got := range map[string]string{
 		"0": number(0), "999": number(999), "1\u202f000": number(1000), "12\u202f345\u202f678": number(12_345_678),
 		"9.5": whole(9.5), "10": whole(9.96), "1\u202f235": whole(1234.6), "7": whole(7), "0.12 ms": millis(0.123),
-		"12.3 ms": millis(12.34), "123 ms": millis(123.4), "–": millis(0), "5.0 %": percent(0.05), "95 %": percent(0.951),
+		"12.3 ms": millis(12.34), "123 ms": millis(123.4), "–": millis(0), "5 %": percent(0.05), "95.1 %": percent(0.951),
 		"+20.0 %": change(10, 12), "1 run": count(1, "run"), "2 runs": count(2, "run"), "34 MB": megabytes(34 << 20),
 	} {
 		if got != want {

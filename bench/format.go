@@ -68,12 +68,9 @@ func megabytes(n int64) string {
 	return fmt.Sprintf("%d MB", n>>20)
 }
 
-// percent writes a part of one: to a tenth below ten percent.
+// percent writes a part of one, to a tenth of a percent where that is not 0.
 func percent(f float64) string {
-	if math.Abs(f) < 0.1 && f != 0 {
-		return fmt.Sprintf("%.1f %%", 100*f)
-	}
-	return fmt.Sprintf("%.0f %%", 100*f)
+	return strings.TrimSuffix(fmt.Sprintf("%.1f", 100*f), ".0") + " %"
 }
 
 // change writes by how much a figure has changed.

@@ -24,7 +24,9 @@ type scenario struct {
 
 const defaultScenario = "compare"
 
-// scenarios is every scenario, in the order of the help.
+// scenarios is every scenario, in the order of the help. Loads beyond the
+// capacity are put on by many people: a few would each have more than a
+// person's share, and be turned away for that.
 func scenarios() []scenario {
 	return []scenario{
 		{name: "compare", about: "one shard against all cores, closed loop: the table of the scaling checklist",
@@ -37,13 +39,13 @@ func scenarios() []scenario {
 			connections: 2000, people: 5, rounds: 1, leastPeople: 1, duration: 10 * time.Second,
 			works: []string{"mix"}, arms: "sharded", retry: RetryNone},
 		{name: "capacity", about: "the most requests a second that are answered well, found by steps", run: capacity,
-			connections: 2000, people: 5, rounds: 1, leastPeople: 1, duration: 4 * time.Second,
+			connections: 2000, people: 50, rounds: 1, leastPeople: 1, duration: 4 * time.Second,
 			works: []string{"mix"}, arms: "sharded", retry: RetryNone},
 		{name: "overload", about: "loads from half to ten times the capacity, with admission and without", run: overload,
-			connections: 2000, people: 5, rounds: 3, leastPeople: 1, duration: 5 * time.Second,
+			connections: 2000, people: 50, rounds: 3, leastPeople: 1, duration: 5 * time.Second,
 			works: []string{"mix"}, arms: "sharded,single,unbounded", retry: RetryNone},
 		{name: "storm", about: "-c clients that try again at once when they are turned away", run: storm,
-			connections: 2000, people: 5, rounds: 3, leastPeople: 1, duration: 10 * time.Second,
+			connections: 2000, people: 50, rounds: 3, leastPeople: 1, duration: 10 * time.Second,
 			works: []string{"mix"}, arms: "sharded", retry: RetryNow},
 		{name: "fairness", about: "people at half the capacity, and one more at ten times a person's share", run: fairness,
 			connections: 2000, people: 21, rounds: 3, leastPeople: 2, duration: 10 * time.Second,
