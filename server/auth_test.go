@@ -43,7 +43,7 @@ func (c *client) login(from, email, password string) reply {
 // TestAccount goes the way of a person: sign up, out, in, and out again.
 func TestAccount(t *testing.T) {
 	t.Parallel()
-	eachSite(t, func(t *testing.T, s *site) {
+	eachVaultSite(t, func(t *testing.T, s *site) {
 		c := s.visitor()
 		signedUp := c.post("/api/auth/register", credentialsOf("Ada.L@Example.com", password)).want(http.StatusCreated)
 		made := signedUp.account()
@@ -528,18 +528,18 @@ func TestOldPassword(t *testing.T) {
 // Resetting a password from the command line ends the person's sessions and the lock.
 func TestResetPassword(t *testing.T) {
 	t.Parallel()
-	eachSite(t, func(t *testing.T, s *site) {
+	eachVaultSite(t, func(t *testing.T, s *site) {
 		c := s.member("ada@example.com")
 		u, err := s.store.UserByEmail(t.Context(), "ada@example.com")
 		if err != nil {
 			t.Fatal(err)
 		}
 		s.setLock(t, time.Now().Add(time.Hour))
-		if err := ResetPassword(t.Context(), s.store, nil, u.ID, "short"); err == nil {
+		if err := ResetPassword(t.Context(), s.store, s.server.redis, u.ID, "short"); err == nil {
 			t.Error("ResetPassword() took a short password")
 		}
 		c.get("/api/auth/me").want(http.StatusOK)
-		if err := ResetPassword(t.Context(), s.store, nil, u.ID, "battery staple"); err != nil {
+		if err := ResetPassword(t.Context(), s.store, s.server.redis, u.ID, "battery staple"); err != nil {
 			t.Fatal(err)
 		}
 		c.get("/api/auth/me").want(http.StatusUnauthorized)

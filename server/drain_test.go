@@ -159,7 +159,7 @@ func TestLeave(t *testing.T) {
 			answered++
 		}
 	}
-	if last["answered"] != answered {
+	if more := last["answered"].(float64) - answered; more != 0 && more != 1 { // a probe just before the line that begins it
 		t.Errorf("%v, but %v requests have a line in the log", last, answered)
 	}
 }

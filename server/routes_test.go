@@ -224,10 +224,10 @@ func TestNoSuchNote(t *testing.T) {
 // The person who is signed in but was deleted meanwhile is signed out, or has nothing.
 func TestDeletedAccount(t *testing.T) {
 	t.Parallel()
-	eachSite(t, func(t *testing.T, s *site) {
+	eachVaultSite(t, func(t *testing.T, s *site) {
 		c := s.someone()
 		note := c.create(map[string]any{"title": "a", "content": ""})
-		if err := DeleteAccount(t.Context(), s.store, nil, note.UserID); err != nil {
+		if err := DeleteAccount(t.Context(), s.store, s.server.redis, note.UserID); err != nil {
 			t.Fatal(err)
 		}
 		c.get("/api/auth/me").fails(http.StatusUnauthorized, "Not authenticated")

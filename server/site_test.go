@@ -109,6 +109,13 @@ func eachSite(t *testing.T, test func(t *testing.T, s *site), edits ...options) 
 	storetest.Engines(t, func(t *testing.T, url string) { test(t, onDatabase(t, url, edits...)) })
 }
 
+// eachVaultSite runs test on a site for each place that sessions and limits are kept in.
+func eachVaultSite(t *testing.T, test func(t *testing.T, s *site), edits ...options) {
+	t.Helper()
+	eachSite(t, test, edits...)
+	t.Run("Redis", func(t *testing.T) { test(t, onSQLite(t, append(edits, onRedis(t, storetest.Redis(t)))...)) })
+}
+
 // onSQLite is a site for tests that don't depend on the engine.
 func onSQLite(t *testing.T, edits ...options) *site {
 	t.Helper()
