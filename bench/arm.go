@@ -27,7 +27,7 @@ func arms() []Arm {
 // is bounded by the database's connections alone, as behind plain net/http
 // with a connection pool, and everything else is taken in and waits.
 func unbounded() Arm {
-	const connections = 90 // together: PostgreSQL comes with room for 100
+	const connections = 90                                                                                                        // together: PostgreSQL comes with room for 100
 	settings := []string{"CLUSTER_MODE=true", fmt.Sprintf("WORKERS_PER_SHARD=%d", min(64, max(1, connections/runtime.NumCPU()))), // 64: the most a shard takes
 		"QUEUE_LENGTH=1000000", "QUEUE_TIMEOUT=1m", "REQUEST_TIMEOUT=1h"}
 	return Arm{"unbounded", "no admission, as near as the settings come: every request is taken in and waits up to a " +
