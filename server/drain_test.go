@@ -4,6 +4,7 @@ import (
 	"context"
 	"net"
 	"net/http"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -63,11 +64,16 @@ func (s *site) stopping() chan bool {
 func (s *site) lastLine(t *testing.T) map[string]any {
 	t.Helper()
 	lines := s.log.lines()
-	last := lines[len(lines)-1]
-	if last["msg"] != "shutdown: done" {
-		t.Fatalf("the last line of the log is %v, want shutdown: done", last)
+	at := slices.IndexFunc(lines, func(line map[string]any) bool { return line["msg"] == "shutdown: done" })
+	if at < 0 {
+		t.Fatalf("the log ends with %v, want shutdown: done", lines[len(lines)-1])
 	}
-	return last
+	for _, later := range lines[at+1:] { // of a request that was cut: its handler still has to notice
+		if later["msg"] != "request" || later["status"] != float64(statusClientGone) {
+			t.Errorf("%v after shutdown: done", later)
+		}
+	}
+	return lines[at]
 }
 
 func unreachable(s *site) bool {
