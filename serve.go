@@ -19,7 +19,10 @@ import (
 	"notesd/store"
 )
 
-const sweepEvery = 10 * time.Minute
+const (
+	sweepEvery  = 10 * time.Minute
+	delayTarget = 5 * time.Millisecond // CoDel's (RFC 8289)
+)
 
 // serve is the server from its settings to its last log line. What opens first closes last.
 func (p program) serve(ctx context.Context, args []string) (err error) {
@@ -134,6 +137,7 @@ func newPool(cfg config.Config, alerts *server.Alerts, log *slog.Logger) *pool.P
 		WorkersPerShard:  cfg.Runtime.WorkersPerShard,
 		QueueLength:      cfg.QueueLength,
 		QueueTimeout:     cfg.QueueTimeout,
+		DelayTarget:      delayTarget,
 		Passthrough:      http.ErrAbortHandler,
 		RestartThreshold: cfg.RestartThreshold,
 		RestartWindow:    cfg.RestartWindow,

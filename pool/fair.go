@@ -8,7 +8,7 @@ import (
 // A line is those of one class that wait, and what the class has had. Those
 // that come back from Outside are served first, by arrival, for they were
 // chosen before. The others are served by person: the one least served goes
-// first, and first come first served inside a person.
+// first, and inside a person first come first served, under overload the newest.
 type line struct {
 	waiting  int    // all
 	returned waiter // root of the ring of those back from Outside, in the order of before
@@ -23,14 +23,13 @@ type line struct {
 	held    int           // workers that were handed out under the lock
 	service time.Duration // a moving average of a turn's length, under contention
 	spent   float64       // workers' time by weight: see claim
-	refused map[Reason]uint64
+	codel   codel
 }
 
 func (l *line) init() {
 	l.returned.next, l.returned.prev = &l.returned, &l.returned
 	l.ages.older, l.ages.younger = &l.ages, &l.ages
 	l.known = make(map[string]*person)
-	l.refused = make(map[Reason]uint64)
 }
 
 // A person is whoever requests of a line are counted for.
@@ -119,6 +118,9 @@ func (l *line) next() *waiter {
 	if w := l.returned.next; w != &l.returned {
 		return w
 	}
+	if l.codel.overloaded {
+		return l.persons[0].waiters.prev
+	}
 	return l.persons[0].waiters.next
 }
 
@@ -155,24 +157,33 @@ func (l *line) remember(p *person) {
 	}
 }
 
-// victim is who makes room in a full queue: the newest of the person with the
-// most waiters, or, when nobody else waits, of those back from Outside.
+// victim is who makes room in a full queue: of the person with the most
+// waiters the one who would be served last, or, when nobody else waits, the
+// newest of those back from Outside.
 func (l *line) victim() (w *waiter, why Reason) {
 	if len(l.persons) == 0 {
 		return l.returned.prev, ErrFull
 	}
-	all := 0
 	most := l.persons[0]
 	for _, p := range l.persons {
-		all += p.waiting
 		if p.waiting > most.waiting || p.waiting == most.waiting && p.waiters.prev.number > most.waiters.prev.number {
 			most = p
 		}
 	}
-	if most.waiting*len(l.persons) > all {
-		return most.waiters.prev, ErrShare
+	if l.codel.overloaded {
+		return most.waiters.next, l.shareOr(most, ErrFull)
 	}
-	return most.waiters.prev, ErrFull
+	return most.waiters.prev, l.shareOr(most, ErrFull)
+}
+
+// shareOr is ErrShare for a person with more than twice as many waiters as the
+// others have on average, else why.
+func (l *line) shareOr(p *person, why Reason) Reason {
+	others := len(l.persons) - 1
+	if others > 0 && p.waiting*others > 2*(l.waiting-p.waiting) {
+		return ErrShare
+	}
+	return why
 }
 
 // byTag is a heap of persons, the least served first.

@@ -131,11 +131,11 @@ func TestUserShare(t *testing.T) {
 		c.send(t, p, "script", by("script"), time.Second) // alone: the queue is full, of nobody else's
 		c.send(t, p, "ada", by("ada"), time.Second)       // makes the script's newest go
 		c.send(t, p, "bob", by("bob"), time.Second)       // another
-		c.send(t, p, "script", by("script"), time.Second) // has 2 of 4 with two others
-		c.send(t, p, "cyd", by("cyd"), time.Second)
-		c.send(t, p, "dot", by("dot"), time.Second) // four have one each
+		c.send(t, p, "script", by("script"), time.Second) // has 3 with two others
+		c.send(t, p, "cyd", by("cyd"), time.Second)       // the script has 2: not more than twice what others have
+		c.send(t, p, "dot", by("dot"), time.Second)       // four have one each
 		want := map[string][]pool.Reason{
-			"script": {pool.ErrFull, pool.ErrShare, pool.ErrShare, pool.ErrShare, pool.ErrShare},
+			"script": {pool.ErrFull, pool.ErrShare, pool.ErrShare, pool.ErrShare, pool.ErrFull},
 			"dot":    {pool.ErrFull},
 		}
 		if diff := cmp.Diff(want, c.refused); diff != "" {

@@ -19,6 +19,9 @@
 //     workers as its limit allows is passed over and holds up nobody else.
 //     Inside a class the person least served goes first, and inside a person
 //     it is first come first served.
+//   - A class whose queue stands, longer than DelayTarget and for 20 of them,
+//     and can't hold what comes, is overloaded until it was empty: the newest of
+//     a person goes first, and who has waited for two DelayTargets is shed.
 //   - A full queue sheds the least worth first: the newest of the person with
 //     the most of them in the least worthy class that holds more than its share
 //     of the queue. No class and no person can fill it so that another finds no
@@ -56,6 +59,7 @@ type Config struct {
 
 	QueueLength  int           // waiting requests at most; 0: nobody waits
 	QueueTimeout time.Duration // longest wait for a worker; 0: nobody waits
+	DelayTarget  time.Duration // the wait that a queue may have for good; 0: any (see codel)
 
 	// Limits holds the most workers that a class may hold at once; 0: all.
 	// Requests of a limited class take the lock even when there is no
@@ -88,6 +92,9 @@ func (cfg Config) check() error {
 	if cfg.QueueLength < 0 {
 		errs = append(errs, fmt.Errorf("queue length %d, want 0 or more", cfg.QueueLength))
 	}
+	if cfg.DelayTarget < 0 {
+		errs = append(errs, fmt.Errorf("delay target %v, want 0 or more", cfg.DelayTarget))
+	}
 	if cfg.QueueTimeout < 0 {
 		errs = append(errs, fmt.Errorf("queue timeout %v, want 0 or more", cfg.QueueTimeout))
 	}
@@ -118,6 +125,7 @@ type Pool struct {
 	abandons atomic.Uint64 // requests whose context ended before they had a worker
 
 	quarantine quarantine
+	ledger     ledger
 }
 
 // New returns a pool at rest. It starts no goroutine and needs no closing. It
@@ -139,6 +147,7 @@ func New(cfg Config) *Pool {
 		p.shards[i].init(p, i)
 	}
 	p.queue.init(&p.cfg)
+	p.ledger.init()
 	p.quarantine.pool, p.quarantine.routes = p, map[string]*troubledRoute{}
 	p.waiters.New = func() any { return newWaiter() }
 	return p

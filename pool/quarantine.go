@@ -73,7 +73,9 @@ func (q *quarantine) enter(r Request) (trial bool, err error) {
 	}
 	wait := max(route.until-now, firstBackOff)
 	q.mu.Unlock()
-	return false, q.pool.refusedUntil(r.Class, ErrQuarantined, wait)
+	refusal := q.pool.refused(r, ErrQuarantined, 0)
+	refusal.RetryAfter = wait
+	return false, refusal
 }
 
 // missed takes back a trial that never began.

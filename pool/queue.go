@@ -14,8 +14,9 @@ type Reason string
 // The reasons, in the words that clients read.
 const (
 	ErrFull     Reason = "queue_full"
-	ErrShare    Reason = "user_share" // full, and of the queue this person had more than a fair share
+	ErrShare    Reason = "user_share" // turned away, and waited for more than twice as much as others do
 	ErrTimeout  Reason = "queue_timeout"
+	ErrOverload Reason = "overload" // the queue stands, and this one had waited for too long
 	ErrDraining Reason = "draining"
 
 	ErrQuarantined Reason = "route_quarantined"
@@ -27,7 +28,7 @@ func (r Reason) Error() string { return "pool: " + string(r) }
 type Refusal struct {
 	Reason     Reason
 	Waited     time.Duration
-	RetryAfter time.Duration // when it is known; else 0
+	RetryAfter time.Duration // by what was served and what was not of late, unless more is known
 }
 
 func (r *Refusal) Error() string { return r.Reason.Error() + " after " + r.Waited.String() }
@@ -75,6 +76,7 @@ type queue struct {
 	idle    chan struct{} // closed when draining is done
 
 	workerShares, queueShares [NumClasses]int // guaranteed; never written
+	delayTarget               time.Duration   // never written
 }
 
 func (q *queue) init(cfg *Config) {
@@ -84,13 +86,15 @@ func (q *queue) init(cfg *Config) {
 	q.idle = make(chan struct{})
 	q.workerShares = sharesOf(cfg.Shards*cfg.WorkersPerShard, cfg.Limits)
 	q.queueShares = sharesOf(cfg.QueueLength, [NumClasses]int{})
+	q.delayTarget = cfg.DelayTarget
 }
 
 // A waiter is one request in the order.
 type waiter struct {
 	place
-	number  uint64  // ties are broken by who joined first
-	who     *person // nil: back from Outside
+	number  uint64        // ties are broken by who joined first
+	joined  time.Duration // when it began to wait
+	who     *person       // nil: back from Outside
 	listed  bool
 	decided verdict
 	verdict chan verdict // gets decided, once, from whoever took the waiter off its line
@@ -131,10 +135,11 @@ func (w *waiter) unlink() {
 }
 
 // insert puts w into its class's line.
-func (q *queue) insert(w *waiter) {
+func (q *queue) insert(w *waiter, now time.Duration) {
 	q.joined++
-	w.number = q.joined
+	w.number, w.joined = q.joined, now
 	l := &q.lines[w.class]
+	q.roll(l, now)
 	if l.waiting == 0 {
 		q.catchUp(w.class)
 	}
@@ -145,7 +150,11 @@ func (q *queue) insert(w *waiter) {
 
 // decide takes w out of its line. The verdict is delivered by unlock.
 func (q *queue) decide(w *waiter, v verdict) {
-	q.lines[w.class].remove(w)
+	l := &q.lines[w.class]
+	l.remove(w)
+	if l.waiting == 0 {
+		l.codel.calm = true
+	}
 	w.listed = false
 	if q.waiting.Add(-1) == 0 {
 		q.forget()
@@ -211,7 +220,7 @@ func (p *Pool) wait(ctx context.Context, at place, now time.Duration) (*worker, 
 	}
 	began := p.now()
 	if v.worker == nil {
-		return nil, 0, p.refused(at.class, v.reason, began-now)
+		return nil, 0, p.refused(Request{Class: at.class, Person: at.person}, v.reason, began-now)
 	}
 	v.worker.shard.wait.Record(began - now)
 	return v.worker, began, nil
@@ -236,10 +245,12 @@ func (p *Pool) join(w *waiter, now time.Duration, patient bool) {
 		w.verdict <- verdict{reason: ErrDraining}
 		return
 	}
-	q.insert(w) // raises waiting, before serve looks for free workers
+	q.insert(w, now) // raises waiting, before serve looks for free workers
 	p.serve(now)
 	if int(q.waiting.Load()) > p.cfg.QueueLength {
-		least, why := q.lines[q.excess()].victim()
+		l := &q.lines[q.excess()]
+		l.codel.excess = true
+		least, why := l.victim()
 		q.decide(least, verdict{reason: why})
 	}
 	if w.listed && !patient {
@@ -349,26 +360,17 @@ func (p *Pool) serve(now time.Duration) {
 		worker.counted, worker.granted = true, now
 		l := &q.lines[c]
 		l.held++
+		q.roll(l, now)
 		w := l.next()
 		l.served(w)
+		if !w.resumes {
+			q.sawWait(l, now-w.joined)
+		}
 		q.decide(w, verdict{worker: worker})
+		if l.codel.overloaded {
+			q.shedStale(l, now)
+		}
 	}
-}
-
-// refused counts and returns a refusal.
-func (p *Pool) refused(c Class, why Reason, waited time.Duration) error {
-	p.queue.mu.Lock()
-	defer p.queue.unlock()
-	p.queue.lines[c].refused[why]++
-	return &Refusal{Reason: why, Waited: waited}
-}
-
-// refusedUntil counts and returns a refusal whose end is known.
-func (p *Pool) refusedUntil(c Class, why Reason, wait time.Duration) error {
-	p.queue.mu.Lock()
-	defer p.queue.mu.Unlock()
-	p.queue.lines[c].refused[why]++
-	return &Refusal{Reason: why, RetryAfter: wait}
 }
 
 // abandoned counts a request whose client went away, and returns why.

@@ -54,12 +54,13 @@ type WorkerStats struct {
 
 // ClassStats is one class.
 type ClassStats struct {
-	Class   string
-	Limit   int // 0: none
-	Share   int // workers guaranteed to it
-	Busy    int
-	Queued  int
-	Refused map[Reason]uint64
+	Class      string
+	Limit      int // 0: none
+	Share      int // workers guaranteed to it
+	Busy       int
+	Queued     int
+	Overloaded bool // its queue stands: the newest goes first, and who waits for long is shed
+	Refused    map[Reason]uint64
 }
 
 // Stats returns the pool as it is.
@@ -75,6 +76,7 @@ func (p *Pool) Stats() Stats {
 	}
 	s.Quarantine = p.quarantine.stats()
 	p.queueStats(&s)
+	p.refusals(&s)
 	for i := range p.shards {
 		shard := p.shardStats(i, s.Classes)
 		s.Busy += shard.Busy
@@ -95,13 +97,23 @@ func (p *Pool) queueStats(s *Stats) {
 	s.Queued, s.Outside, s.Draining = int(q.waiting.Load()), q.outside, q.draining.Load()
 	for c := range s.Classes {
 		s.Classes[c] = ClassStats{
-			Class:   Class(c).String(),
-			Limit:   p.cfg.Limits[c],
-			Share:   q.workerShares[c],
-			Queued:  q.lines[c].waiting,
-			Refused: maps.Clone(q.lines[c].refused),
+			Class:      Class(c).String(),
+			Limit:      p.cfg.Limits[c],
+			Share:      q.workerShares[c],
+			Queued:     q.lines[c].waiting,
+			Overloaded: q.lines[c].codel.overloaded,
 		}
-		for why, n := range q.lines[c].refused {
+	}
+}
+
+// refusals fills in how many the pool refused.
+func (p *Pool) refusals(s *Stats) {
+	l := &p.ledger
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	for c := range s.Classes {
+		s.Classes[c].Refused = maps.Clone(l.refused[c])
+		for why, n := range l.refused[c] {
 			s.Refused[why] += n
 		}
 	}

@@ -125,6 +125,7 @@ var refusalTexts = map[pool.Reason]string{
 	pool.ErrShare:    "Too many requests at once, please try again later.",
 	pool.ErrFull:     "Server is busy, please try again",
 	pool.ErrTimeout:  "Server is busy, please try again",
+	pool.ErrOverload: "Server is busy, please try again",
 	pool.ErrDraining: "Server is shutting down, please try again",
 
 	pool.ErrQuarantined: "This part of the server keeps failing and is not used for a while",
@@ -136,7 +137,7 @@ func turnedAway(e *pool.Refusal) failure {
 	if e.Reason == pool.ErrShare {
 		f.status = http.StatusTooManyRequests
 	}
-	if e.RetryAfter > 0 {
+	if e.Reason != pool.ErrDraining { // another server is there at once, or this one again in a moment
 		f.RetryAfter = seconds(e.RetryAfter)
 	}
 	return f
@@ -181,6 +182,7 @@ func (s *Server) fail(x *exchange, err error) {
 	if f.status == http.StatusInternalServerError {
 		s.logFault(x, err)
 	}
+	s.shed(x, f, err)
 	x.out.reset()
 	if e, ok := errors.AsType[*changed](err); ok {
 		f.Data = e.current

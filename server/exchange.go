@@ -23,6 +23,7 @@ type exchange struct {
 	ctx      context.Context // bounds the work: REQUEST_TIMEOUT, and the client still there
 	stop     func()          // ends ctx
 	client   context.Context // only the client still there
+	asked    pool.Request    // what the pool was told
 	turn     *pool.Turn      // the worker, in a pooled route
 	shard    int
 	waited   time.Duration // for a worker
@@ -32,6 +33,7 @@ type exchange struct {
 	token    string        // of the session cookie; empty: none
 	user     string        // who is signed in; empty: nobody
 	reason   string        // why it was refused, for the log
+	refused  bool          // with a 429 or 503: it is counted, and has no log line of its own
 	cause    error         // what a dependency said to make it so, for the log
 }
 
@@ -56,10 +58,11 @@ func (s *Server) pooled(rt *route) echo.HandlerFunc {
 		x.client = x.Request().Context()
 		s.beginWork(x)
 		defer func() { x.stop() }()
-		return s.pool.Do(x.ctx, s.request(x, rt), func(_ context.Context, turn *pool.Turn) error {
+		x.asked = s.request(x, rt)
+		return s.paced(x, s.pool.Do(x.ctx, x.asked, func(_ context.Context, turn *pool.Turn) error {
 			x.turn, x.shard, x.waited = turn, turn.Shard(), turn.Waited()
 			return s.inTurn(x, rt)
-		})
+		}))
 	}
 }
 

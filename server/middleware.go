@@ -123,6 +123,8 @@ func (s *Server) record(x *exchange) {
 	s.answered.Add(1)
 	level := slog.LevelInfo
 	switch {
+	case x.refused: // there may be very many: logSheds counts them
+		level = slog.LevelDebug
 	case took > slowRequest:
 		level = slog.LevelWarn
 	case x.route != nil && x.route.quiet:

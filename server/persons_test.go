@@ -9,9 +9,9 @@ import (
 	"notesd/pool"
 )
 
-// onePlace is a pool with one worker and room for two to wait.
+// onePlace is a pool with one worker and room for three to wait.
 func onePlace(_ *Config, parts *Parts) {
-	parts.Pool = pool.New(pool.Config{Shards: 1, WorkersPerShard: 1, QueueLength: 2, QueueTimeout: time.Minute, Log: parts.Log})
+	parts.Pool = pool.New(pool.Config{Shards: 1, WorkersPerShard: 1, QueueLength: 3, QueueTimeout: time.Minute, Log: parts.Log})
 }
 
 // awaitQueued waits until so many requests of a class wait.
@@ -41,11 +41,14 @@ func TestQueueIsByPerson(t *testing.T) {
 	s.awaitQueued(pool.Read, 1)
 	second := get(ada)
 	s.awaitQueued(pool.Read, 2)
-	third := get(bob)
-	wantRefusal(t, (<-second).fails(http.StatusTooManyRequests, "Too many requests at once, please try again later."), "user_share")
+	third := get(ada)
+	s.awaitQueued(pool.Read, 3)
+	fourth := get(bob)
+	wantRefusal(t, (<-third).fails(http.StatusTooManyRequests, "Too many requests at once, please try again later."), "user_share")
 	turn.Release()
 	(<-first).want(http.StatusOK)
-	(<-third).want(http.StatusOK)
+	(<-second).want(http.StatusOK)
+	(<-fourth).want(http.StatusOK)
 }
 
 // A list that is searched is another class than one that is not.

@@ -40,7 +40,10 @@ var (
 	descBusy       = desc("pool_busy_workers", "Workers that hold a request.", "shard")
 	descInFlight   = desc("pool_bytes_in_flight", "Bodies and answers held in memory.", "shard")
 	descQueued     = desc("pool_queued", "Requests waiting for a worker.")
-	descRefused    = desc("pool_refused_total", "Requests turned away.", "reason")
+	descRefused    = desc("pool_refused_total", "Requests turned away by the pool.", "reason")
+	descShed       = desc("turned_away_total", "Requests turned away, by the pool, a limit or for want of a dependency.", "reason")
+	descHeld       = desc("refusals_held", "Refusals that wait to leave.")
+	descOverloaded = desc("pool_class_overloaded", "1 while the class's queue stands and sheds.", "class")
 	descPanics     = desc("pool_panics_total", "Requests that panicked.", "shard")
 	descRestarts   = desc("pool_worker_restarts_total", "Workers retired and replaced.", "shard")
 	descQuarantine = desc("route_quarantined", "1 while the route's requests are refused because it keeps panicking.", "route")
@@ -106,6 +109,17 @@ func (c *collector) pool(e emitter) {
 	e.gauge(descQueued, float64(p.Queued))
 	for reason, n := range p.Refused {
 		e.counter(descRefused, float64(n), string(reason))
+	}
+	for reason, n := range c.s.pool.ShedTotals() {
+		e.counter(descShed, float64(n), string(reason))
+	}
+	e.gauge(descHeld, float64(c.s.pacer.held.Load()))
+	for _, class := range p.Classes {
+		overloaded := 0.0
+		if class.Overloaded {
+			overloaded = 1
+		}
+		e.gauge(descOverloaded, overloaded, class.Class)
 	}
 	for _, q := range p.Quarantine {
 		if q.Quarantined {

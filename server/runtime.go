@@ -24,6 +24,8 @@ type poolJSON struct {
 	Goexits        uint64                 `json:"goexits"`
 	Restarts       uint64                 `json:"restarts"`
 	Draining       bool                   `json:"draining"`
+	Held           int64                  `json:"held"` // refusals that wait to leave
+	Sheds          shedsJSON              `json:"sheds"`
 	Quarantine     []quarantineJSON       `json:"quarantine"`
 	Classes        []classJSON            `json:"classes"`
 	Shards         []shardJSON            `json:"shards"`
@@ -38,12 +40,45 @@ type quarantineJSON struct {
 }
 
 type classJSON struct {
-	Class   string                 `json:"class"`
-	Limit   int                    `json:"limit"` // 0: none
-	Share   int                    `json:"share"` // workers guaranteed to it
-	Busy    int                    `json:"busy"`
-	Queued  int                    `json:"queued"`
-	Refused map[pool.Reason]uint64 `json:"refused"`
+	Class      string                 `json:"class"`
+	Limit      int                    `json:"limit"` // 0: none
+	Share      int                    `json:"share"` // workers guaranteed to it
+	Busy       int                    `json:"busy"`
+	Queued     int                    `json:"queued"`
+	Overloaded bool                   `json:"overloaded"` // the newest goes first, who waits for long is turned away
+	Refused    map[pool.Reason]uint64 `json:"refused"`
+}
+
+// shedsJSON is who was turned away since the start, and in the last quarter of
+// an hour: with the pool's refusals those by limits and for lost dependencies.
+type shedsJSON struct {
+	Total   map[pool.Reason]uint64 `json:"total"`
+	Minutes []shedMinuteJSON       `json:"minutes"`
+	People  []shedPersonJSON       `json:"people"`
+}
+
+type shedMinuteJSON struct {
+	Begins stamp                  `json:"begins"`
+	Shed   map[pool.Reason]uint64 `json:"shed"`
+}
+
+type shedPersonJSON struct {
+	Person string      `json:"person"` // user:ID, or ip:ADDRESS of one who is not known to be signed in
+	Reason pool.Reason `json:"reason"`
+	Count  uint64      `json:"count"`
+}
+
+func shedsOutput(p *pool.Pool) shedsJSON {
+	sheds := p.Sheds()
+	out := shedsJSON{Total: p.ShedTotals(), Minutes: make([]shedMinuteJSON, len(sheds.Minutes)),
+		People: make([]shedPersonJSON, len(sheds.People))}
+	for i, m := range sheds.Minutes {
+		out.Minutes[i] = shedMinuteJSON{stamp(m.Begins), m.Shed}
+	}
+	for i, person := range sheds.People {
+		out.People[i] = shedPersonJSON(person)
+	}
+	return out
 }
 
 type shardJSON struct {
@@ -156,6 +191,7 @@ func runtimeState(s *Server, x *exchange) error {
 	}{Version: s.cfg.Version, Started: stamp(s.started), Pool: poolOutput(s.pool.Stats()), Memory: pool.ReadMemory(),
 		Database: connsOutput(s.store.Stats()), Timestamp: stamp(time.Now()),
 		Limits: limits{runtime.GOMAXPROCS(0), memoryLimit(), s.cfg.Machine.Cores, s.cfg.Machine.MemoryLimit, s.cfg.Settings}}
+	state.Pool.Held, state.Pool.Sheds = s.pacer.held.Load(), shedsOutput(s.pool)
 	if s.memory != nil {
 		state.Monitor = new(s.memory.Stats())
 	}

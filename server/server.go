@@ -83,6 +83,9 @@ type Server struct {
 	readiness   readiness
 	started     time.Time
 
+	pacer *pacer
+	sheds shedLog
+
 	leaving  atomic.Bool  // SIGTERM came
 	running  atomic.Int64 // exchanges begun and not ended
 	answered atomic.Int64
@@ -108,7 +111,9 @@ func New(cfg Config, parts Parts) (*Server, error) {
 		memory: parts.Memory, alerts: parts.Alerts, routes: allRoutes(), protection: protection,
 		cursors: newCursors(cfg.SessionSecrets), persons: newPersons(), started: time.Now()}
 	s.conns = newConnections(s.isProxy)
-	s.tally = newTally(len(parts.Pool.Stats().Shards), s.routes)
+	admission := parts.Pool.Stats()
+	s.tally = newTally(len(admission.Shards), s.routes)
+	s.pacer = newPacer(admission.QueueTimeout)
 	s.sessions = newSessions(backendFor(parts.Store, parts.Redis), cfg.SessionSecrets)
 	s.general = newLimiter(parts.Redis, cfg.SessionSecrets[0])
 	s.signInLimit = newSignInLimit(parts.Redis, parts.Store, cfg.SessionSecrets[0])
@@ -149,6 +154,7 @@ func (s *Server) Serve(ctx context.Context, tcp *net.TCPListener) error {
 	work, stop := context.WithCancel(context.WithoutCancel(ctx))
 	var background sync.WaitGroup
 	background.Go(func() { s.watch(work) })
+	background.Go(func() { s.logSheds(work) })
 	defer background.Wait()
 	defer stop()
 
@@ -187,6 +193,7 @@ func (s *Server) leave(ln *listener) error {
 		cut = s.running.Load()
 		err = errors.Join(fmt.Errorf("%d requests cut after %v", cut, s.cfg.ShutdownTimeout), s.http.Close())
 	}
+	s.logShed()
 	after := s.tallyLeaving()
 	s.log.Info("shutdown: done", "answered", after.answered-before.answered-(after.shed-before.shed),
 		"shed", after.shed-before.shed, "cut", cut)
