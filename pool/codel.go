@@ -69,7 +69,7 @@ func (q *queue) shedStale(l *line, now time.Duration) {
 			return
 		}
 		next := w.younger
-		if 2*w.who.waiting*len(l.persons) >= l.waiting {
+		if 2*w.who.waiting*len(l.persons) >= l.aged {
 			q.decide(w, verdict{reason: l.shareOr(w.who, ErrOverload)})
 		}
 		w = next

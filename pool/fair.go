@@ -8,9 +8,11 @@ import (
 // A line is those of one class that wait, and what the class has had. Those
 // that come back from Outside are served first, by arrival, for they were
 // chosen before. The others are served by person: the one least served goes
-// first, and inside a person first come first served, under overload the newest.
+// first, and inside a person first come first served; under overload the newest
+// goes first, in both.
 type line struct {
 	waiting  int    // all
+	aged     int    // of them those in ages
 	returned waiter // root of the ring of those back from Outside, in the order of before
 	ages     waiter // root of the ring of all others, by when they came, linked by older and younger
 
@@ -45,7 +47,7 @@ func (l *line) init() {
 type person struct {
 	name    string
 	tag     uint64 // of the next turn
-	number  uint64 // ties: by who began to wait first
+	number  int64  // ties: the lowest first
 	waiters waiter // root of the ring, in the order they came
 	waiting int
 	index   int // in persons; -1: doesn't wait
@@ -67,6 +69,7 @@ func (l *line) add(w *waiter) {
 		w.link(next)
 		return
 	}
+	l.aged++
 	w.older, w.younger = l.ages.older, &l.ages
 	w.older.younger, w.younger.older = w, w
 	p := l.person(w)
@@ -90,10 +93,20 @@ func (l *line) person(w *waiter) *person {
 		l.known[p.name] = p
 	}
 	if p.index < 0 {
-		p.tag, p.number = max(p.tag, l.virtual), w.number
-		heap.Push(&l.persons, p)
+		l.enqueue(p, int64(w.number))
 	}
 	return p
+}
+
+// enqueue puts one who begins to wait among the persons: of equals who came
+// first goes first, but under overload the newest of all who are in no debt.
+func (l *line) enqueue(p *person, number int64) {
+	behind := l.virtual
+	if l.codel.overloaded && len(l.persons) > 0 {
+		behind, number = min(behind, l.persons[0].tag), -number
+	}
+	p.tag, p.number = max(p.tag, behind), number
+	heap.Push(&l.persons, p)
 }
 
 // remove takes w out of the line.
@@ -105,6 +118,7 @@ func (l *line) remove(w *waiter) {
 		return
 	}
 	w.who = nil
+	l.aged--
 	w.older.younger, w.younger.older = w.younger, w.older
 	p.waiting--
 	if p.waiting == 0 {
@@ -180,7 +194,7 @@ func (l *line) victim() (w *waiter, why Reason) {
 // others have on average, else why.
 func (l *line) shareOr(p *person, why Reason) Reason {
 	others := len(l.persons) - 1
-	if others > 0 && p.waiting*others > 2*(l.waiting-p.waiting) {
+	if others > 0 && p.waiting*others > 2*(l.aged-p.waiting) {
 		return ErrShare
 	}
 	return why

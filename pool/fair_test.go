@@ -78,7 +78,7 @@ func TestNewcomersDoNotStarve(t *testing.T) {
 func TestRunawayScript(t *testing.T) {
 	worst := func(script bool) (wait time.Duration, refused int) {
 		synctest.Test(t, func(t *testing.T) {
-			p := pool.New(pool.Config{Shards: 2, WorkersPerShard: 2, QueueLength: 64, QueueTimeout: time.Second})
+			p := pool.New(pool.Config{Shards: 2, WorkersPerShard: 2, QueueLength: 64, QueueTimeout: time.Second, DelayTarget: 5 * ms})
 			c := newCrowd()
 			if script {
 				c.loop(t, p, "script", by("script"), 100, 5*ms, 10*time.Second)

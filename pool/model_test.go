@@ -374,7 +374,7 @@ func (m *model) least() (victim int, why string) {
 			most, victim = n, i
 		}
 	}
-	if most*len(persons) > len(line) {
+	if others := len(persons) - 1; others > 0 && most*others > 2*(len(line)-most) {
 		return victim, "user_share"
 	}
 	return victim, "queue_full"

@@ -95,7 +95,9 @@ func (p *Pool) queueStats(s *Stats) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	s.Queued, s.Outside, s.Draining = int(q.waiting.Load()), q.outside, q.draining.Load()
+	now := p.now()
 	for c := range s.Classes {
+		q.roll(&q.lines[c], now) // nothing may have happened since the last overload
 		s.Classes[c] = ClassStats{
 			Class:      Class(c).String(),
 			Limit:      p.cfg.Limits[c],

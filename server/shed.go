@@ -17,7 +17,8 @@ import (
 const (
 	// A refusal takes some 30 µs of CPU time: so many a second for each core are 2 % of it.
 	refusalsPerCore = 500
-	mostHeld        = time.Second // a refusal, and QUEUE_TIMEOUT at most
+	refusalBurst    = 100 * time.Millisecond // worth of them leaves at once
+	mostHeld        = time.Second            // a refusal, and QUEUE_TIMEOUT at most
 )
 
 // A pacer has refusals leave at a bounded pace. The first of a burst leave at
@@ -33,17 +34,17 @@ type pacer struct {
 }
 
 func newPacer(most time.Duration) *pacer {
-	return &pacer{began: time.Now(), most: min(most, mostHeld),
+	p := &pacer{began: time.Now(), most: min(most, mostHeld),
 		interval: time.Second / time.Duration(refusalsPerCore*runtime.GOMAXPROCS(0))}
+	p.due.Store(-int64(refusalBurst))
+	return p
 }
 
-// delay is how long the next refusal has to wait. A tenth of a second's worth
-// leaves at once.
+// delay is how long the next refusal has to wait.
 func (p *pacer) delay() time.Duration {
-	const burst = 100 * time.Millisecond
 	for {
 		due, now := p.due.Load(), int64(time.Since(p.began))
-		next := max(due, now-int64(burst)) + int64(p.interval)
+		next := max(due, now-int64(refusalBurst)) + int64(p.interval)
 		next = min(next, now+int64(p.most))
 		if p.due.CompareAndSwap(due, next) {
 			return max(0, time.Duration(next-now))
