@@ -151,6 +151,7 @@ func newPool(cfg config.Config, alerts *server.Alerts, log *slog.Logger) *pool.P
 		Log: log,
 	}
 	c.Limits[pool.Password] = cfg.Runtime.PasswordWorkers
+	c.PersonLimit = max(2, c.Shards*c.WorkersPerShard/4)
 	return pool.New(c)
 }
 

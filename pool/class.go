@@ -75,10 +75,10 @@ func (l *line) claim(c Class) float64 {
 // turn is the class whose turn it is, of those that wait and are below their
 // limit. One below its guaranteed share of the workers goes first, and of
 // these whoever has least of it; then whoever has the least claim.
-func (q *queue) turn(limits *[NumClasses]int) (turn Class, ok bool) {
+func (q *queue) turn(limits *[NumClasses]int, now time.Duration) (turn Class, ok bool) {
 	for c := range Class(NumClasses) {
 		l := &q.lines[c]
-		if l.waiting == 0 || limits[c] > 0 && l.held >= limits[c] {
+		if !l.ready(now) || limits[c] > 0 && l.held >= limits[c] {
 			continue
 		}
 		if !ok || q.precedes(c, turn) {

@@ -22,13 +22,17 @@ type line struct {
 	spare *person // chained by next: in debt, by when they were served last; and records to use again
 	virtual uint64 // the line's virtual time
 
+	personLimit int           // workers that a person may hold while others are about; 0: any
+	others      time.Duration // when one who asks for one thing at a time had a worker last
+
 	held    int           // workers that were handed out under the lock
 	service time.Duration // a moving average of a turn's length, under contention
 	spent   float64       // workers' time by weight: see claim
 	codel   codel
 }
 
-func (l *line) init() {
+func (l *line) init(personLimit int) {
+	l.personLimit, l.others = personLimit, -othersAbout
 	l.returned.next, l.returned.prev = &l.returned, &l.returned
 	l.ages.older, l.ages.younger = &l.ages, &l.ages
 	l.known = make(map[string]*person)
@@ -44,13 +48,19 @@ func (l *line) init() {
 // goes on by one turn over those who wait, as an ideal server's would
 // (Demers, Keshav and Shenker, SIGCOMM 1989), so that newcomers without end
 // can't keep back who had a turn already.
+//
+// Fair turns are not all: whoever has as many requests under way as there are
+// workers slows down every turn, others' too. So nobody is given more than
+// personLimit workers while somebody is about who asks for one thing at a time.
 type person struct {
 	name    string
 	tag     uint64 // of the next turn
 	number  int64  // ties: the lowest first
 	waiters waiter // root of the ring, in the order they came
 	waiting int
-	index   int // in persons; -1: doesn't wait
+	held    int  // workers that were handed out under the lock
+	full    bool // these are as many as are allowed while others are about
+	index   int  // in persons; -1: doesn't wait
 	owes    bool
 	next    *person
 }
@@ -72,30 +82,39 @@ func (l *line) add(w *waiter) {
 	l.aged++
 	w.older, w.younger = l.ages.older, &l.ages
 	w.older.younger, w.younger.older = w, w
-	p := l.person(w)
+	p := l.person(w.person)
+	if p.index < 0 {
+		l.enqueue(p, int64(w.number))
+	}
 	w.who = p
 	w.link(&p.waiters)
 	p.waiting++
 }
 
-// person is the record of w's person, who waits from now on.
-func (l *line) person(w *waiter) *person {
-	p := l.known[w.person]
+// person is the record of whoever has that name.
+func (l *line) person(name string) *person {
+	p := l.known[name]
+	if p != nil {
+		return p
+	}
+	p = l.spare
 	if p == nil {
-		p = l.spare
-		if p == nil {
-			p = new(person)
-		} else {
-			l.spare = p.next
-		}
-		*p = person{name: w.person, index: -1}
-		p.waiters.next, p.waiters.prev = &p.waiters, &p.waiters
-		l.known[p.name] = p
+		p = new(person)
+	} else {
+		l.spare = p.next
 	}
-	if p.index < 0 {
-		l.enqueue(p, int64(w.number))
-	}
+	*p = person{name: name, index: -1}
+	p.waiters.next, p.waiters.prev = &p.waiters, &p.waiters
+	l.known[name] = p
 	return p
+}
+
+// forget puts p's record by, for another to use, if nothing is to be known of p.
+func (l *line) forget(p *person) {
+	if p.index < 0 && !p.owes && p.held == 0 {
+		delete(l.known, p.name)
+		p.name, p.next, l.spare = "", l.spare, p
+	}
 }
 
 // enqueue puts one who begins to wait among the persons: of equals who came
@@ -138,15 +157,51 @@ func (l *line) next() *waiter {
 	return l.persons[0].waiters.next
 }
 
-// served counts a turn for w's person, who is still in the line.
-func (l *line) served(w *waiter) {
+// ready reports whether somebody may be served.
+func (l *line) ready(now time.Duration) bool {
+	switch {
+	case l.returned.next != &l.returned:
+		return true
+	case len(l.persons) == 0:
+		return false
+	}
+	return !l.persons[0].full || now-l.others > othersAbout
+}
+
+// othersAbout is how long one who has had a worker is taken to be about.
+const othersAbout = 100 * time.Millisecond
+
+// served counts a turn for w's person, who is still in the line, and returns
+// that person.
+func (l *line) served(w *waiter, now time.Duration) *person {
 	p := w.who
-	if p == nil {
-		return // it was counted before w went Outside
+	if p == nil { // the turn was counted before w went Outside
+		p = l.person(w.person)
+		l.hold(p, 1)
+		return p
 	}
 	l.virtual = max(l.virtual+oneTurn/uint64(len(l.persons)), p.tag)
 	p.tag += oneTurn
-	heap.Fix(&l.persons, p.index)
+	if p.waiting == 1 && p.held == 0 {
+		l.others = now
+	}
+	l.hold(p, 1)
+	return p
+}
+
+// hold counts n workers more for p.
+func (l *line) hold(p *person, n int) {
+	p.held += n
+	p.full = l.personLimit > 0 && p.held >= l.personLimit
+	if p.index >= 0 {
+		heap.Fix(&l.persons, p.index)
+	}
+}
+
+// released counts a worker less for p.
+func (l *line) released(p *person) {
+	l.hold(p, -1)
+	l.forget(p)
 }
 
 // remember keeps the record of one who no longer waits until virtual time has
@@ -164,10 +219,10 @@ func (l *line) remember(p *person) {
 	for l.debtors != nil && (len(l.persons) == 0 || l.debtors.tag <= l.virtual || l.debtors.index >= 0) {
 		p := l.debtors
 		l.debtors, p.owes = p.next, false
-		if p.index < 0 {
-			delete(l.known, p.name)
-			p.name, p.next, l.spare = "", l.spare, p
+		if len(l.persons) == 0 {
+			p.tag = 0
 		}
+		l.forget(p)
 	}
 }
 
@@ -200,13 +255,16 @@ func (l *line) shareOr(p *person, why Reason) Reason {
 	return why
 }
 
-// byTag is a heap of persons, the least served first.
+// byTag is a heap of persons: the least served first, those who are full last.
 type byTag []*person
 
 func (h byTag) Len() int { return len(h) }
 
 func (h byTag) Less(i, j int) bool {
-	if h[i].tag != h[j].tag {
+	switch {
+	case h[i].full != h[j].full:
+		return h[j].full
+	case h[i].tag != h[j].tag:
 		return h[i].tag < h[j].tag
 	}
 	return h[i].number < h[j].number

@@ -160,3 +160,65 @@ func TestReturnIsNotCounted(t *testing.T) {
 		time.Sleep(time.Second)
 	})
 }
+
+// While people who ask for one thing at a time are about, nobody has more
+// workers than PersonLimit, going Outside included; from a tenth of a second
+// after the last of them, no worker idles.
+func TestPersonLimit(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		p := pool.New(pool.Config{Shards: 2, WorkersPerShard: 4, QueueLength: 100, QueueTimeout: time.Second, PersonLimit: 2})
+		c := newCrowd()
+		began := time.Now()
+		c.loop(t, p, "script", by("script"), 50, 5*ms, time.Second)
+		wantState(t, p, state{Busy: 8, Queued: 42})
+		go func() { // ada comes at 200 ms, and every 10 ms until 600
+			time.Sleep(200 * ms)
+			for range 40 {
+				c.request(t, p, "ada", by("ada"), ms)
+				time.Sleep(9 * ms)
+			}
+		}()
+		var most, least int
+		sample := func(from, to time.Duration) {
+			time.Sleep(time.Until(began.Add(from)))
+			most, least = 0, 100
+			for time.Since(began) < to {
+				time.Sleep(ms / 2)
+				synctest.Wait()
+				n := p.Stats().Busy
+				most, least = max(most, n), min(least, n)
+			}
+		}
+		sample(10*ms, 190*ms)
+		if least != 8 {
+			t.Errorf("alone the script has from %d to %d workers, want all 8", least, most)
+		}
+		sample(220*ms, 590*ms)
+		if most > 3 || least < 2 {
+			t.Errorf("beside ada from %d to %d workers are busy, want the script's 2 and hers", least, most)
+		}
+		sample(750*ms, 950*ms)
+		if least != 8 {
+			t.Errorf("after ada has gone from %d to %d workers are busy, want all 8", least, most)
+		}
+		time.Sleep(time.Minute)
+		checkRest(t, p, int(p.Stats().Done))
+	})
+}
+
+// Two who ask for much have all workers between them.
+func TestPersonLimitWastesNothing(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		p := pool.New(pool.Config{Shards: 2, WorkersPerShard: 4, QueueLength: 100, QueueTimeout: time.Second, PersonLimit: 2})
+		c := newCrowd()
+		c.loop(t, p, "ada", by("ada"), 20, 5*ms, time.Second)
+		c.loop(t, p, "bob", by("bob"), 20, 5*ms, time.Second)
+		time.Sleep(time.Second)
+		for name, busy := range c.times() {
+			if busy < 3900*ms {
+				t.Errorf("%s had %v of 8 workers' second, want half", name, busy)
+			}
+		}
+		time.Sleep(time.Minute)
+	})
+}

@@ -66,6 +66,10 @@ type Config struct {
 	// contention.
 	Limits [NumClasses]int
 
+	// PersonLimit is the most workers that a person may be given at once of a
+	// class while others are about who ask for one thing at a time; 0: all.
+	PersonLimit int
+
 	// Passthrough is the panic value that is no accident (http.ErrAbortHandler
 	// for a server): Do gives the worker back and panics with it again.
 	Passthrough error
@@ -97,6 +101,9 @@ func (cfg Config) check() error {
 	}
 	if cfg.QueueTimeout < 0 {
 		errs = append(errs, fmt.Errorf("queue timeout %v, want 0 or more", cfg.QueueTimeout))
+	}
+	if cfg.PersonLimit < 0 {
+		errs = append(errs, fmt.Errorf("person limit %d, want 0 or more", cfg.PersonLimit))
 	}
 	for c, limit := range cfg.Limits {
 		if limit < 0 {

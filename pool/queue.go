@@ -81,7 +81,7 @@ type queue struct {
 
 func (q *queue) init(cfg *Config) {
 	for c := range q.lines {
-		q.lines[c].init()
+		q.lines[c].init(cfg.PersonLimit)
 	}
 	q.idle = make(chan struct{})
 	q.workerShares = sharesOf(cfg.Shards*cfg.WorkersPerShard, cfg.Limits)
@@ -300,8 +300,8 @@ func (p *Pool) leave(w *waiter, why Reason) verdict {
 // giveBack makes w free and serves those that wait.
 func (p *Pool) giveBack(w *worker, c Class) {
 	q := &p.queue
-	counted, granted := w.counted, w.granted
-	w.counted = false
+	counted, granted, who := w.counted, w.granted, w.who
+	w.counted, w.who = false, nil
 	w.shard.free.Or(w.bit) // from here on w is another's
 	if !counted && q.waiting.Load() == 0 && !q.draining.Load() {
 		return
@@ -314,6 +314,7 @@ func (p *Pool) giveBack(w *worker, c Class) {
 	}
 	if l := &q.lines[c]; counted {
 		l.held--
+		l.released(who)
 		if q.waiting.Load() > 0 {
 			l.charge(c, now-granted)
 		}
@@ -349,7 +350,7 @@ func (p *Pool) settle(now time.Duration) {
 func (p *Pool) serve(now time.Duration) {
 	q := &p.queue
 	for q.waiting.Load() > 0 {
-		c, ok := q.turn(&p.cfg.Limits)
+		c, ok := q.turn(&p.cfg.Limits, now)
 		if !ok {
 			return
 		}
@@ -362,7 +363,7 @@ func (p *Pool) serve(now time.Duration) {
 		l.held++
 		q.roll(l, now)
 		w := l.next()
-		l.served(w)
+		worker.who = l.served(w, now)
 		if !w.resumes {
 			q.sawWait(l, now-w.joined)
 		}

@@ -66,6 +66,7 @@ type worker struct {
 
 	counted bool          // in its line's held: handed out under the lock
 	granted time.Duration // when, if so
+	who     *person       // to whom, if so
 
 	mu      sync.Mutex // guards what Stats reads; only the holder writes
 	request Request

@@ -3,6 +3,7 @@ package pool_test
 import (
 	"context"
 	"errors"
+	"fmt"
 	"math/rand/v2"
 	"runtime"
 	"sync"
@@ -18,7 +19,8 @@ import (
 // holders, and at the end everything is idle and every request accounted for.
 func TestStress(t *testing.T) {
 	const requests = 20000
-	cfg := pool.Config{Shards: 3, WorkersPerShard: 3, QueueLength: 40, QueueTimeout: 5 * time.Millisecond, Log: discard}
+	cfg := pool.Config{Shards: 3, WorkersPerShard: 3, QueueLength: 40, QueueTimeout: 5 * time.Millisecond,
+		DelayTarget: 100 * time.Microsecond, PersonLimit: 2, Log: discard}
 	cfg.Limits[pool.Bulk], cfg.Limits[pool.Password] = 3, 1
 	p := pool.New(cfg)
 	w := watch{limits: cfg.Limits}
@@ -82,7 +84,7 @@ func (w *watch) request(t *testing.T, p *pool.Pool) {
 		ctx, cancel = context.WithTimeout(ctx, rand.N(2*time.Millisecond))
 		defer cancel()
 	}
-	p.Do(ctx, pool.Request{Class: c, Route: "/stress"}, func(ctx context.Context, turn *pool.Turn) error {
+	p.Do(ctx, pool.Request{Class: c, Route: "/stress", Person: fmt.Sprint(rand.IntN(4))}, func(ctx context.Context, turn *pool.Turn) error {
 		copied := *turn
 		w.work(t, turn, c)
 		switch rand.IntN(13) {
