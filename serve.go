@@ -151,7 +151,7 @@ func newPool(cfg config.Config, alerts *server.Alerts, log *slog.Logger) *pool.P
 		Log: log,
 	}
 	c.Limits[pool.Password] = cfg.Runtime.PasswordWorkers
-	c.PersonLimit = max(2, c.Shards*c.WorkersPerShard/4)
+	c.PersonLimit = max(1, c.Shards*c.WorkersPerShard/8)
 	return pool.New(c)
 }
 
