@@ -84,6 +84,70 @@ func TestServer(t *testing.T) {
 	}
 }
 
+// A proxy passes on what it may, and fails as it is told to.
+func TestProxy(t *testing.T) {
+	proxy := storetest.NewProxy(t, storetest.Redis(t))
+	const short = 100 * time.Millisecond
+	dial := func() redis.Conn {
+		t.Helper()
+		conn, err := redis.DialURL(proxy.URL(), redis.DialReadTimeout(10*time.Second))
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() { conn.Close() })
+		return conn
+	}
+	answers := func(conn redis.Conn, want bool) {
+		t.Helper()
+		if _, err := redis.DoWithTimeout(conn, 5*short, "PING"); (err == nil) != want {
+			t.Errorf("PING = %v, want an answer: %v", err, want)
+		}
+	}
+	conn := dial()
+	answers(conn, true)
+
+	proxy.Delay(short)
+	began := time.Now()
+	answers(conn, true)
+	if took := time.Since(began); took < 2*short {
+		t.Errorf("PING took %v with a delay of %v each way", took, short)
+	}
+	proxy.Delay(0)
+
+	proxy.Set(storetest.Stall)
+	time.AfterFunc(short, func() { proxy.Set(storetest.Pass) })
+	answers(conn, true) // held, and passed in the end
+
+	proxy.CutAnswer("PONG", 3)
+	answers(conn, false)
+	conn = dial()
+	proxy.LoseAnswer("PONG")
+	answers(conn, false)
+	answers(dial(), true)
+	if n := proxy.Losses(); n != 2 {
+		t.Errorf("Losses() = %d, want 2", n)
+	}
+
+	conn = dial()
+	proxy.Set(storetest.HalfOpen)
+	proxy.Set(storetest.Pass)
+	answers(conn, false)
+	conn = dial()
+	proxy.Cut()
+	answers(conn, false)
+	conn = dial()
+	proxy.Set(storetest.Refuse)
+	answers(conn, false)
+	if _, err := redis.DialURL(proxy.URL()); err == nil {
+		t.Error("a proxy that refuses lets somebody in")
+	}
+	proxy.Set(storetest.Pass)
+	answers(dial(), true)
+	if n := proxy.Accepted(); n != 7 {
+		t.Errorf("Accepted() = %d, want 7", n)
+	}
+}
+
 // A test binary that is killed takes its servers and their files with it.
 func TestKilled(t *testing.T) {
 	if dir := os.Getenv("STORETEST_VICTIM"); dir != "" {
