@@ -177,7 +177,7 @@ func (s *Server) fail(x *exchange, err error) {
 	f.RequestID = x.id
 	x.reason = f.Reason
 	if errors.Is(err, store.ErrUnavailable) {
-		x.cause = err // a full disk, say: readiness would not show it
+		x.cause = err // a full disk, say: what clients and readiness are told has no details
 	}
 	if f.status == http.StatusInternalServerError {
 		s.logFault(x, err)

@@ -50,8 +50,9 @@ type Store struct {
 
 	watchdog *watchdog // of the server; nil on SQLite
 
-	state  state
-	closer []func() error // what Close does, last first
+	state    state
+	writable writability
+	closer   []func() error // what Close does, last first
 }
 
 // Open opens the database that cfg names.
@@ -92,6 +93,11 @@ func (s *Store) Ready(ctx context.Context) error {
 	_, err := s.SchemaVersion(ctx)
 	return err
 }
+
+// Writable returns why the database, though it may answer, has lately had no
+// place for a write (its disk is full, fails or is read-only), or nil. It asks
+// nothing: writes tell.
+func (s *Store) Writable() error { return s.writable.err() }
 
 // WaitReady returns nil once the store can be used, ErrSchema if it never will
 // be, and when ctx ends first ctx's error with the reason.
@@ -165,6 +171,7 @@ func (s *Store) attempt(ctx context.Context, fn func(db *gorm.DB) error) error {
 			break
 		}
 	}
+	s.writable.note(err)
 	if err != nil && ctx.Err() != nil {
 		return ctx.Err() // whatever the driver called it
 	}
