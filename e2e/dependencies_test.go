@@ -99,16 +99,13 @@ func outages(name string, of func(d dependencies) (*storetest.Server, *storetest
 	fault := func(f storetest.Fault) func(*testing.T, dependencies) {
 		return func(_ *testing.T, d dependencies) { _, p := of(d); p.Set(f) }
 	}
-	delay := func(by time.Duration) func(*testing.T, dependencies) {
-		return func(_ *testing.T, d dependencies) { _, p := of(d); p.Delay(by) }
-	}
 	return []outage{
 		{name + " stopped", stop, start},
 		{name + " crashed", kill, start},
 		{name + " out of reach", fault(storetest.Refuse), fault(storetest.Pass)},
 		{name + " stalled", fault(storetest.Stall), fault(storetest.Pass)},
 		{name + " vanished", fault(storetest.HalfOpen), fault(storetest.Pass)},
-		{name + " too slow", delay(2 * time.Second), delay(0)},
+		{name + " too slow", fault(storetest.Slow), fault(storetest.Pass)},
 	}
 }
 

@@ -144,7 +144,8 @@ func turnedAway(e *pool.Refusal) failure {
 }
 
 // unavailable is a 503. Clients are told to come back after one to three
-// seconds, not all in the same one.
+// seconds, not all in the same one: of a lost dependency more is known by then,
+// for it is asked several times a second.
 func unavailable(reason, text string, waited time.Duration) failure {
 	ms := waited.Milliseconds()
 	return failure{status: http.StatusServiceUnavailable, Error: text, Reason: reason, WaitedMs: &ms,

@@ -85,27 +85,16 @@ func TestRedisWrongPassword(t *testing.T) {
 	}
 }
 
-// redisFaults are the ways in which the way to Redis fails.
-var redisFaults = []struct {
-	name  string
-	begin func(p *storetest.Proxy)
-}{
-	{"refuses", func(p *storetest.Proxy) { p.Set(storetest.Refuse) }},
-	{"stalls", func(p *storetest.Proxy) { p.Set(storetest.Stall) }},
-	{"is half-open", func(p *storetest.Proxy) { p.Set(storetest.HalfOpen) }},
-	{"is too slow", func(p *storetest.Proxy) { p.Delay(2 * time.Second) }},
-}
-
 // Whatever becomes of the way to Redis, callers are told within a second, more
 // of them than there are connections, and it is over within two of its end.
 func TestRedisFaults(t *testing.T) {
-	for _, fault := range redisFaults {
-		t.Run(fault.name, func(t *testing.T) {
+	for _, fault := range storetest.Faults {
+		t.Run(fault.String(), func(t *testing.T) {
 			t.Parallel()
 			p := storetest.NewProxy(t, storetest.Redis(t))
 			r := openRedis(t, p.URL())
 			occupy(t, r)()
-			fault.begin(p)
+			p.Set(fault)
 			until := time.Now().Add(2 * time.Second)
 			var longest atomic.Int64
 			var callers sync.WaitGroup
@@ -131,7 +120,6 @@ func TestRedisFaults(t *testing.T) {
 			if got := r.Stats().Failures; got == 0 {
 				t.Errorf("Stats().Failures = %d, want some", got)
 			}
-			p.Delay(0)
 			p.Set(storetest.Pass)
 			ended := time.Now()
 			for r.Ping(t.Context()) != nil && time.Since(ended) < 10*time.Second {

@@ -51,32 +51,20 @@ func ready(t *testing.T, s *store.Store) {
 	}
 }
 
-// faults are the ways in which the network fails, and heals.
-var faults = []struct {
-	name  string
-	begin func(p *storetest.Proxy)
-}{
-	{"refuses", func(p *storetest.Proxy) { p.Set(storetest.Refuse) }},
-	{"stalls", func(p *storetest.Proxy) { p.Set(storetest.Stall) }},
-	{"is half-open", func(p *storetest.Proxy) { p.Set(storetest.HalfOpen) }},
-	{"is too slow", func(p *storetest.Proxy) { p.Delay(2 * time.Second) }},
-}
-
 // Whatever becomes of the way to the server, callers are told within a second,
 // more of them than there are connections, and it is all over within two of its
 // end. What was acknowledged is there, and there once.
 func TestPostgresFaults(t *testing.T) {
-	for _, fault := range faults {
-		t.Run(fault.name, func(t *testing.T) {
+	for _, fault := range storetest.Faults {
+		t.Run(fault.String(), func(t *testing.T) {
 			t.Parallel()
 			s, proxy := behindProxy(t)
 			owner := mustUser(t, s, "ada@example.org").ID
 			l := writing(t, s, owner, 8)
 			time.Sleep(300 * time.Millisecond)
 			began := time.Now()
-			fault.begin(proxy)
+			proxy.Set(fault)
 			time.Sleep(2 * time.Second)
-			proxy.Delay(0)
 			proxy.Set(storetest.Pass)
 			ended := time.Now()
 			time.Sleep(back + time.Second)
@@ -377,19 +365,18 @@ func TestPostgresCutBeforeCommit(t *testing.T) {
 
 // A network that does not work at the start is waited for.
 func TestPostgresFaultAtStart(t *testing.T) {
-	for _, fault := range faults {
-		t.Run(fault.name, func(t *testing.T) {
+	for _, fault := range storetest.Faults {
+		t.Run(fault.String(), func(t *testing.T) {
 			t.Parallel()
 			url, _, _ := strings.Cut(storetest.Postgres(t), "&connect_timeout=")
 			proxy := storetest.NewProxy(t, url)
-			fault.begin(proxy)
+			proxy.Set(fault)
 			s := openPostgres(t, proxy.URL())
 			time.Sleep(1200 * time.Millisecond) // the first attempt fails
 			began := time.Now()
 			if err := s.Ready(t.Context()); !errors.Is(err, store.ErrUnavailable) || time.Since(began) > told {
 				t.Errorf("Ready = %v after %v, want ErrUnavailable", err, time.Since(began))
 			}
-			proxy.Delay(0)
 			proxy.Set(storetest.Pass)
 			began = time.Now()
 			ready(t, s)

@@ -17,7 +17,18 @@ const (
 	Refuse         // nobody listens any more, and all connections are reset
 	Stall          // connections are taken and nothing passes, until the fault ends: then what was held does
 	HalfOpen       // the same, but connections that there are or come meanwhile never pass anything again
+	Slow           // everything takes slowness, each way
 )
+
+// slowness is more than anybody is to wait for.
+const slowness = 2 * time.Second
+
+// Faults are all that are any.
+var Faults = []Fault{Refuse, Stall, HalfOpen, Slow}
+
+func (f Fault) String() string {
+	return [...]string{Pass: "pass", Refuse: "refuse", Stall: "stall", HalfOpen: "half-open", Slow: "slow"}[f]
+}
 
 // A Proxy stands between clients and a server, and is the bad network that
 // they may have between them. It may be told so while connections live.
@@ -32,7 +43,6 @@ type Proxy struct {
 	pairs    map[*pair]struct{}
 	fault    Fault
 	changed  chan struct{} // closed when fault is another
-	delay    time.Duration
 	accepted int
 	mark     []byte                                        // of the answer that is to be lost; nil: none
 	loss     func(c *pair, answer []byte) (passing []byte) // with mu held
@@ -107,13 +117,6 @@ func (p *Proxy) Cut() {
 	for c := range p.pairs {
 		c.reset()
 	}
-}
-
-// Delay holds everything up for d, each way.
-func (p *Proxy) Delay(d time.Duration) {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	p.delay = d
 }
 
 // CutAnswer resets the connection whose next answer has mark in it, after so
@@ -230,13 +233,15 @@ func (p *Proxy) pump(c *pair, to, from net.Conn, answers bool) {
 func (p *Proxy) wait(c *pair) bool {
 	for {
 		p.mu.Lock()
-		dead, stalled, changed, delay := c.dead, p.fault == Stall, p.changed, p.delay
+		dead, fault, changed := c.dead, p.fault, p.changed
 		p.mu.Unlock()
-		if dead {
+		switch {
+		case dead:
 			return false
-		}
-		if !stalled {
-			time.Sleep(delay)
+		case fault == Slow:
+			time.Sleep(slowness)
+			return true
+		case fault != Stall:
 			return true
 		}
 		<-changed
