@@ -102,8 +102,12 @@ func (s *Server) informing() []dependency {
 	return rows
 }
 
-// watch looks at the dependencies once a second until ctx ends, and tells of each that comes or goes.
+// watch looks at the dependencies once a second until ctx ends, and tells of
+// each that comes or goes. A database that is just being connected to is not away.
 func (s *Server) watch(ctx context.Context) {
+	starting, cancel := context.WithTimeout(ctx, watchEvery)
+	_ = s.store.WaitReady(starting) // the look says why not
+	cancel()
 	for {
 		next := watchEvery
 		if !s.look(ctx) {
