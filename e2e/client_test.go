@@ -121,10 +121,20 @@ func (c *client) create(title, content string) string {
 func (c *client) titles() map[string]bool {
 	c.t.Helper()
 	titles := map[string]bool{}
-	for _, n := range c.get("/api/notes").want(http.StatusOK).notes() {
-		titles[n.Title] = true
+	for title := range c.titleCounts() {
+		titles[title] = true
 	}
 	return titles
+}
+
+// titleCounts says how many notes of each title there are, by the list.
+func (c *client) titleCounts() map[string]int {
+	c.t.Helper()
+	counts := map[string]int{}
+	for _, n := range c.get("/api/notes").want(http.StatusOK).notes() {
+		counts[n.Title]++
+	}
+	return counts
 }
 
 // cookie is the Cookie header that the client sends.
@@ -142,10 +152,11 @@ func (c *client) cookie() string {
 
 // note is what the tests send and read of one.
 type note struct {
-	ID      string   `json:"id,omitempty"`
-	Title   string   `json:"title"`
-	Content string   `json:"content"`
-	Tags    []string `json:"tags,omitempty"`
+	ID       string   `json:"id,omitempty"`
+	Title    string   `json:"title"`
+	Content  string   `json:"content"`
+	Tags     []string `json:"tags,omitempty"`
+	Revision int64    `json:"revision,omitempty"`
 }
 
 // reply is what came back.
@@ -238,11 +249,11 @@ func (c *client) wire() *wire {
 }
 
 // do sends one request; an empty body is none.
-func (w *wire) do(method, path, body string) (reply, error) {
+func (w *wire) do(method, path, body string, headers ...string) (reply, error) {
 	if err := w.dial(); err != nil {
 		return reply{}, err
 	}
-	r, err := w.exchange(method, path, body)
+	r, err := w.exchange(method, path, body, headers)
 	if err != nil || r.closes {
 		w.close()
 	}
@@ -262,7 +273,7 @@ func (w *wire) dial() error {
 	return nil
 }
 
-func (w *wire) exchange(method, path, body string) (reply, error) {
+func (w *wire) exchange(method, path, body string, headers []string) (reply, error) {
 	var in io.Reader
 	if body != "" {
 		in = strings.NewReader(body)
@@ -274,6 +285,9 @@ func (w *wire) exchange(method, path, body string) (reply, error) {
 	r.Header.Set("Content-Type", "application/json")
 	if w.cookie != "" {
 		r.Header.Set("Cookie", w.cookie)
+	}
+	for i := 0; i < len(headers); i += 2 {
+		r.Header.Set(headers[i], headers[i+1])
 	}
 	if err := w.conn.SetDeadline(time.Now().Add(patience)); err != nil {
 		return reply{}, err

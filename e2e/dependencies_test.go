@@ -3,6 +3,7 @@ package e2e
 import (
 	"fmt"
 	"net/http"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -14,7 +15,8 @@ const (
 	// noAnswerAfter is how long a client may wait for its 503 while a
 	// dependency is away: a second, and what a busy machine adds.
 	noAnswerAfter = 1500 * time.Millisecond
-	// backAfter is how long it may take after the dependency is back.
+	// backAfter is how long it may take after the dependency is back: two, and
+	// the same.
 	backAfter = 3 * time.Second
 )
 
@@ -77,96 +79,284 @@ func (c *client) signUp(email string) reply {
 	return c.post("/api/auth/register", credentials(email, password))
 }
 
+// dependencies are a PostgreSQL and a Redis, and the ways to them.
+type dependencies struct {
+	postgres, redis     *storetest.Server
+	toPostgres, toRedis *storetest.Proxy
+}
+
+// An outage is a way in which dependencies go away and come back.
+type outage struct {
+	name       string
+	begin, end func(t *testing.T, d dependencies)
+}
+
+// outages are all that can become of the PostgreSQL or the Redis that of returns.
+func outages(name string, of func(d dependencies) (*storetest.Server, *storetest.Proxy)) []outage {
+	stop := func(t *testing.T, d dependencies) { s, _ := of(d); s.Stop(t) }
+	kill := func(t *testing.T, d dependencies) { s, _ := of(d); s.Kill(t) }
+	start := func(t *testing.T, d dependencies) { s, _ := of(d); s.Start(t) }
+	fault := func(f storetest.Fault) func(*testing.T, dependencies) {
+		return func(_ *testing.T, d dependencies) { _, p := of(d); p.Set(f) }
+	}
+	return []outage{
+		{name + " stopped", stop, start},
+		{name + " crashed", kill, start},
+		{name + " out of reach", fault(storetest.Refuse), fault(storetest.Pass)},
+		{name + " stalled", fault(storetest.Stall), fault(storetest.Pass)},
+		{name + " vanished", fault(storetest.HalfOpen), fault(storetest.Pass)},
+		{name + " too slow", fault(storetest.Slow), fault(storetest.Pass)},
+	}
+}
+
+func thePostgres(d dependencies) (*storetest.Server, *storetest.Proxy) {
+	return d.postgres, d.toPostgres
+}
+
+func theRedis(d dependencies) (*storetest.Server, *storetest.Proxy) { return d.redis, d.toRedis }
+
 // A dependency that goes away later costs its time and nothing else: 503 with
-// the reason, soon, and never a 500; back by itself; what was acknowledged is there.
+// the reason, soon, and never a 500; back by itself; what was acknowledged is
+// there, and there once.
 func TestAwayLater(t *testing.T) {
-	for _, row := range []struct {
-		name string
-		end  func(t *testing.T, postgres, redis *storetest.Server) (back *storetest.Server)
-	}{
-		{"PostgreSQL stopped", func(t *testing.T, s, _ *storetest.Server) *storetest.Server { s.Stop(t); return s }},
-		{"PostgreSQL crashed", func(t *testing.T, s, _ *storetest.Server) *storetest.Server { s.Kill(t); return s }},
-		{"Redis stopped", func(t *testing.T, _, s *storetest.Server) *storetest.Server { s.Stop(t); return s }},
-		{"Redis crashed", func(t *testing.T, _, s *storetest.Server) *storetest.Server { s.Kill(t); return s }},
-	} {
-		t.Run(row.name, func(t *testing.T) {
+	for _, o := range slices.Concat(outages("PostgreSQL", thePostgres), outages("Redis", theRedis)) {
+		t.Run(o.name, func(t *testing.T) {
 			t.Parallel() // with the other rows alone
-			postgres, redis, settings := newDependencies(t)
-			p := start(t, settings...)
-			ada := p.member("ada@example.com")
-			people := startLoad(ada, 4, everyday(ada.create("first", "of many")))
-			time.Sleep(300 * time.Millisecond)
-
-			ending := time.Now()
-			away := row.end(t, postgres, redis)
-			gone := time.Now()
-			p.await("red readiness", func() bool { return p.probe("/readyz") == http.StatusServiceUnavailable })
-			time.Sleep(500 * time.Millisecond)
-			starting := time.Now()
-			away.Start(t)
-			back := time.Now()
-			time.Sleep(backAfter + 300*time.Millisecond)
-			attempts := people.stop()
-
-			checkOutage(t, attempts, ending, gone, starting, back)
-			checkAcknowledged(t, ada, attempts)
-			if status := p.probe("/readyz"); status != http.StatusOK {
-				t.Errorf("readiness in the end = %d, want 200", status)
-			}
+			postgres, redis := storetest.NewPostgres(t), storetest.NewRedis(t)
+			d := dependencies{postgres, redis, storetest.NewProxy(t, postgres.URL()), storetest.NewProxy(t, redis.URL())}
+			p := start(t, "DATABASE_URL="+d.toPostgres.URL(), "REDIS_URL="+d.toRedis.URL(), secret)
+			crowd := gather(p, 1)
+			defer crowd.check(t)
+			crowd.endure(t, o, d, 1500*time.Millisecond)
 		})
 	}
 }
 
-// checkOutage goes through what a load met: trouble begins at ending, nothing
-// can succeed from gone to starting, and everything does soon after back.
-func checkOutage(t *testing.T, attempts []attempt, ending, gone, starting, back time.Time) {
-	t.Helper()
-	refused := 0
-	var recovered time.Duration
-	for _, a := range attempts {
-		switch {
-		case a.succeeded():
-			if a.sent.After(gone) && a.answered.Before(starting) {
-				t.Errorf("%s = %d while the dependency was away", a.reply.call, a.reply.status)
-			}
-		case a.answered.Before(ending) || a.sent.After(back.Add(backAfter)):
-			t.Errorf("%s, sent %v after the dependency was back = %d %.200s, %v", a.reply.call, a.sent.Sub(back), a.reply.status,
-				a.reply.text, a.err)
-		case a.err != nil:
-			t.Errorf("a request met %v, want an answer", a.err)
-		default:
-			refused++
-			recovered = max(recovered, a.answered.Sub(back))
-			if wrong := a.reply.unavailable("dependency_down"); wrong != "" || a.took() > noAnswerAfter {
-				t.Errorf("after %v: %s", a.took(), wrong)
-			}
-		}
-		if t.Failed() {
-			return
-		}
+// PostgreSQL is stopped for ten seconds under the load of several people, then
+// Redis, then both. It prints what that came to.
+func TestTenSecondsAway(t *testing.T) {
+	postgres, redis, settings := newDependencies(t)
+	d := dependencies{postgres: postgres, redis: redis}
+	crowd := gather(start(t, settings...), 3)
+	both := outage{"PostgreSQL and Redis stopped",
+		func(t *testing.T, d dependencies) { d.postgres.Stop(t); d.redis.Stop(t) },
+		func(t *testing.T, d dependencies) { d.redis.Start(t); d.postgres.Start(t) }}
+	for _, o := range []outage{outages("PostgreSQL", thePostgres)[0], outages("Redis", theRedis)[0], both} {
+		crowd.endure(t, o, d, 10*time.Second)
 	}
-	t.Logf("%d of %d refused, the last %v after it was back", refused, len(attempts), recovered)
-	if refused < 20 {
-		t.Errorf("only %d requests were refused: nothing was proved", refused)
+	crowd.check(t)
+}
+
+// A crowd is several members with a load each, of clients that repeat and of
+// clients that don't.
+type crowd struct {
+	process *process
+	members []*member
+}
+
+type member struct {
+	*client
+	loads []*load
+	flips []string // the paths at which their clients flip a flag, each its own
+}
+
+func gather(p *process, members int) *crowd {
+	all := &crowd{process: p}
+	for n := range members {
+		m := &member{client: p.member(fmt.Sprintf("member%d@example.com", n))}
+		for i, start := range []func(*client, int, func(int, int) request) *load{startLoad, startRepeatingLoad} {
+			var ids []string
+			for client := range 2 {
+				ids = append(ids, m.create(fmt.Sprintf("flag %d of load %d", client, i), ""))
+				m.flips = append(m.flips, "/api/notes/"+ids[client]+"/pin")
+			}
+			m.loads = append(m.loads, start(m.client, len(ids), busy(fmt.Sprintf("load %d", i), ids)))
+		}
+		all.members = append(all.members, m)
+	}
+	time.Sleep(500 * time.Millisecond) // until all is warm
+	return all
+}
+
+// busy is what people do: write, change, read, look.
+func busy(name string, ids []string) func(client, i int) request {
+	return func(client, i int) request {
+		switch i % 4 {
+		case 0:
+			return request{http.MethodPost, "/api/notes", fmt.Sprintf("note %d of client %d in %s", i, client, name)}
+		case 1:
+			return request{http.MethodPatch, "/api/notes/" + ids[client] + "/pin", ""}
+		case 2:
+			return request{http.MethodGet, "/api/notes/" + ids[client], ""}
+		}
+		return request{http.MethodGet, "/api/notes?limit=20", ""}
 	}
 }
 
-// checkAcknowledged compares the person's notes with those that a load created.
-func checkAcknowledged(t *testing.T, person *client, attempts []attempt) {
+// attempts are all that were made since a time.
+func (c *crowd) attempts(since time.Time) (all []attempt) {
+	for _, m := range c.members {
+		for _, l := range m.loads {
+			l.mu.Lock()
+			for _, a := range l.attempts {
+				if a.sent.After(since) {
+					all = append(all, a)
+				}
+			}
+			l.mu.Unlock()
+		}
+	}
+	return all
+}
+
+// endure has an outage last, and checks and prints what the people met.
+func (c *crowd) endure(t *testing.T, o outage, d dependencies, last time.Duration) {
 	t.Helper()
-	there, acknowledged := person.titles(), 0
+	ending := time.Now()
+	o.begin(t, d)
+	gone := time.Now()
+	c.process.await("red readiness", func() bool { return c.process.probe("/readyz") == http.StatusServiceUnavailable })
+	red := time.Since(gone)
+	time.Sleep(time.Until(gone.Add(last)))
+	starting := time.Now()
+	o.end(t, d)
+	back := time.Now()
+	c.process.await("green readiness", func() bool { return c.process.probe("/readyz") == http.StatusOK })
+	green := time.Since(back)
+	time.Sleep(time.Until(back.Add(backAfter + 300*time.Millisecond)))
+	m := c.metBetween(t, ending, gone, starting, back)
+	t.Logf(`%s for %v:
+	first 503 %v after the stop, the longest wait for one %v (goal: 1s); readiness red after %v
+	first success %v after the return, last 503 %v after it (goal: 2s); readiness green after %v
+	%d requests refused, each with 503 dependency_down and Retry-After; %d succeeded; other failures: 0`,
+		o.name, last, ms(m.first), ms(m.longest), ms(red), ms(m.success), ms(m.last), ms(green), m.refused, m.succeeded)
+	if m.refused < 20 {
+		t.Errorf("only %d requests were refused: nothing was proved", m.refused)
+	}
+	if green > backAfter {
+		t.Errorf("readiness green %v after the return, want %v at most", green, backAfter)
+	}
+}
+
+func ms(d time.Duration) time.Duration { return d.Round(time.Millisecond) }
+
+// met is what people met in an outage.
+type met struct {
+	refused, succeeded int
+	first              time.Duration // refusal, since the dependency was gone
+	longest            time.Duration // wait for a refusal
+	success            time.Duration // the first, since the dependency was back
+	last               time.Duration // refusal, since then
+}
+
+// metBetween goes through what people met: trouble begins at ending, nothing
+// can succeed from gone to starting, and everything does soon after back.
+func (c *crowd) metBetween(t *testing.T, ending, gone, starting, back time.Time) met {
+	t.Helper()
+	m := met{first: time.Hour, success: time.Hour}
+	for _, a := range c.attempts(ending.Add(-time.Second)) {
+		switch {
+		case a.succeeded():
+			m.succeeded++
+			if a.sent.After(gone) && a.answered.Before(starting) {
+				t.Fatalf("%s = %d while the dependency was away", a.reply.call, a.reply.status)
+			}
+			if a.sent.After(gone) {
+				m.success = min(m.success, max(0, a.answered.Sub(back)))
+			}
+		case a.err != nil:
+			t.Fatalf("a request met %v, want an answer", a.err)
+		case a.answered.Before(ending) || a.sent.After(back.Add(backAfter)):
+			t.Fatalf("%s, sent %v after the dependency was back = %d %.200s", a.reply.call, a.sent.Sub(back), a.reply.status,
+				a.reply.text)
+		default:
+			m.refused++
+			m.first = min(m.first, max(0, a.answered.Sub(gone)))
+			m.longest = max(m.longest, a.took())
+			m.last = max(m.last, a.answered.Sub(back))
+			if wrong := a.reply.unavailable("dependency_down"); wrong != "" || a.took() > noAnswerAfter {
+				t.Fatalf("after %v: %s", a.took(), wrong)
+			}
+		}
+	}
+	return m
+}
+
+// check ends the loads, compares what there is with what was acknowledged, and prints it.
+func (c *crowd) check(t *testing.T) {
+	t.Helper()
+	var sum ledger
+	for _, m := range c.members {
+		var attempts []attempt
+		for _, l := range m.loads {
+			attempts = append(attempts, l.stop()...)
+		}
+		sum.addNotes(attempts, m.titleCounts())
+		for _, path := range m.flips {
+			flagged := m.get(strings.TrimSuffix(path, "/pin")).want(http.StatusOK).note()
+			sum.addFlips(attempts, path, int(flagged.Revision)-1)
+		}
+	}
+	t.Logf(`the ledger in the end:
+	notes: %d acknowledged, %d missing, %d there twice; %d never acknowledged, of which %d are there
+	flips: %d acknowledged, %d missing, %d done twice; %d not acknowledged, of which %d were done`,
+		sum.acknowledged, sum.missing, sum.double, sum.unsure, sum.unsureThere,
+		sum.flips, sum.flipsMissing, sum.flipsTwice, sum.flipsUnsure, sum.flipsUnsureDone)
+	if sum.missing+sum.double+sum.flipsMissing+sum.flipsTwice > 0 {
+		t.Error("what was acknowledged is missing, or something was done twice")
+	}
+	if sum.acknowledged < 20 || sum.flips < 20 {
+		t.Errorf("only %d notes and %d flips were acknowledged: nothing was proved", sum.acknowledged, sum.flips)
+	}
+}
+
+// A ledger counts what clients were told beside what is there.
+type ledger struct {
+	acknowledged, missing, double, unsure, unsureThere            int
+	flips, flipsMissing, flipsTwice, flipsUnsure, flipsUnsureDone int
+}
+
+// addNotes compares the notes that there are with those that were to be created.
+func (l *ledger) addNotes(attempts []attempt, there map[string]int) {
+	acknowledged := map[string]bool{} // by title
 	for _, a := range attempts {
-		if a.title == "" || !a.succeeded() {
-			continue
-		}
-		acknowledged++
-		if !there[a.title] {
-			t.Errorf("%s was acknowledged and is not there", a.title)
+		if a.title != "" {
+			acknowledged[a.title] = acknowledged[a.title] || a.succeeded()
 		}
 	}
-	if acknowledged < 20 {
-		t.Errorf("only %d notes were acknowledged: nothing was proved", acknowledged)
+	for title, ok := range acknowledged {
+		switch n := there[title]; {
+		case n > 1:
+			l.double++
+		case ok && n == 0:
+			l.missing++
+		case !ok:
+			l.unsure++
+			l.unsureThere += n
+		}
+		if ok {
+			l.acknowledged++
+		}
 	}
+}
+
+// addFlips compares how often a flag was flipped with how often it was to be.
+func (l *ledger) addFlips(attempts []attempt, path string, done int) {
+	acknowledged, unsure := 0, 0
+	for _, a := range attempts {
+		switch {
+		case a.path != path:
+		case a.succeeded():
+			acknowledged++
+		default:
+			unsure++
+		}
+	}
+	l.flips += acknowledged
+	l.flipsUnsure += unsure
+	l.flipsMissing += max(0, acknowledged-done)
+	l.flipsTwice += max(0, done-acknowledged-unsure)
+	l.flipsUnsureDone += min(max(0, done-acknowledged), unsure)
 }
 
 // A password that PostgreSQL refuses is nothing to give up for, and nothing to print.

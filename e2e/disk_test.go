@@ -3,6 +3,7 @@ package e2e
 import (
 	"errors"
 	"fmt"
+	"math/rand/v2"
 	"net/http"
 	"os"
 	"path/filepath"
@@ -10,6 +11,8 @@ import (
 	"syscall"
 	"testing"
 	"time"
+
+	"notesd/store/storetest"
 )
 
 // smallDisk mounts an empty file system of so many KiB on p's data directory.
@@ -19,21 +22,27 @@ func smallDisk(t *testing.T, p *process, kib int) {
 	if err := os.Mkdir(dir, 0o700); err != nil {
 		t.Fatal(err)
 	}
+	mount(t, dir, kib)
+	t.Cleanup(p.kill)
+}
+
+// mount makes dir an empty file system of so many KiB until the test ends.
+func mount(t *testing.T, dir string, kib int) {
+	t.Helper()
 	if err := syscall.Mount("tmpfs", dir, "tmpfs", 0, fmt.Sprintf("size=%dk", kib)); err != nil {
 		t.Skipf("needs the right to mount a file system: %v", err)
 	}
 	t.Cleanup(func() {
-		p.kill()
 		if err := syscall.Unmount(dir, 0); err != nil {
 			t.Error(err)
 		}
 	})
 }
 
-// fill writes a file until the disk is full; the function it returns removes it.
-func fill(t *testing.T, p *process) (free func()) {
+// fill writes a file until dir's disk is full; the function it returns removes it.
+func fill(t *testing.T, dir string) (free func()) {
 	t.Helper()
-	name := p.data("filler")
+	name := filepath.Join(dir, "filler")
 	f, err := os.Create(name)
 	if err != nil {
 		t.Fatal(err)
@@ -55,51 +64,128 @@ func fill(t *testing.T, p *process) (free func()) {
 	}
 }
 
-// A disk that fills up: writes are turned away with a reason, reads go on,
-// nothing is half-written, and writes go on when there is space again.
+// A disk that fills up: writes are turned away with a reason, soon, reads go
+// on, readiness tells, nothing acknowledged is lost or half-written, and writes
+// go on by themselves when there is space again.
 func TestDiskFull(t *testing.T) {
-	t.Parallel()
-	p := newProcess(t)
-	smallDisk(t, p, 16<<10)
+	for _, row := range []struct {
+		name string
+		make func(t *testing.T) (p *process, disk string)
+	}{
+		{"SQLite", func(t *testing.T) (*process, string) {
+			p := newProcess(t)
+			smallDisk(t, p, 16<<10)
+			return p, p.data("")
+		}},
+		{"PostgreSQL", func(t *testing.T) (*process, string) {
+			url, disk := smallPostgres(t, 40<<10)
+			return newProcess(t, "DATABASE_URL="+url, secret), disk
+		}},
+	} {
+		t.Run(row.name, func(t *testing.T) {
+			t.Parallel()
+			p, disk := row.make(t)
+			testDiskFull(t, p, disk)
+		})
+	}
+}
+
+func testDiskFull(t *testing.T, p *process, disk string) {
 	p.start()
 	p.awaitReady()
 	ada := p.member("ada@example.com")
-	content := strings.Repeat("words ", 8<<10) // more than a page that happens to be there already
+	content := longText(64 << 10) // more than a page that happens to be there already
 	kept := map[string]bool{}
 	for i := range 5 {
 		title := fmt.Sprintf("before %d", i)
 		ada.create(title, content)
 		kept[title] = true
 	}
+	writes := func() string { return p.readiness()["writes"] }
+	if got := writes(); got != "up" {
+		t.Errorf("readiness says that writes are %q at first, want up", got)
+	}
 
-	free := fill(t, p)
-	for i := range 20 {
+	free := fill(t, disk)
+	refused := 0
+	var longest time.Duration
+	for i := range 200 {
 		title := fmt.Sprintf("full %d", i)
+		began := time.Now()
 		r := ada.post("/api/notes", note{Title: title, Content: content})
-		if r.status == http.StatusCreated && i < 10 { // the log had room left
+		longest = max(longest, time.Since(began))
+		if r.status == http.StatusCreated && refused == 0 { // there was room left in files that the engine has
 			kept[title] = true
 			continue
 		}
 		if wrong := r.unavailable("dependency_down"); wrong != "" {
 			t.Fatalf("on a full disk: %s", wrong)
 		}
+		if refused++; refused == 20 {
+			break
+		}
 	}
-	if wrong := p.visitor().signUp("late@example.com").unavailable("dependency_down"); wrong != "" {
-		t.Errorf("sign-up on a full disk: %s", wrong)
+	if refused < 20 || longest > noAnswerAfter {
+		t.Errorf("on a full disk %d of 20 writes were refused, within %v; want all, in a second", refused, longest)
 	}
 	compareTitles(t, "on a full disk", ada.titles(), kept)
-	if !strings.Contains(p.log.String(), "full") {
-		t.Error("the log does not say that the disk is full")
+	p.await("log of a full disk", func() bool { return containsAny(p.log.String(), "disk full|No space left") })
+	p.await("a readiness that tells of writes", func() bool { return writes() == "down" })
+	if status := p.probe("/readyz"); status != http.StatusOK {
+		t.Errorf("readiness on a full disk = %d, want 200: reads go on", status)
 	}
 
 	free()
 	ada.create("after", content)
 	kept["after"] = true
 	compareTitles(t, "with space again", ada.titles(), kept)
+	p.await("a readiness that tells of writes again", func() bool { return writes() == "up" })
+	for _, message := range []string{"dependency is down", "dependency is back"} {
+		if n := len(p.log.with(message)); n != 1 {
+			t.Errorf("%q is in the log %d times, want once", message, n)
+		}
+	}
 	p.kill()
 	p.start()
 	p.awaitReady()
 	compareTitles(t, "after kill -9", ada.titles(), kept)
+}
+
+// longText is a text of so many bytes that can't be compressed much: PostgreSQL would.
+func longText(size int) string {
+	random := rand.New(rand.NewPCG(1, 2))
+	text := make([]byte, size)
+	for i := range text {
+		text[i] = byte('a' + random.IntN(26))
+	}
+	return string(text)
+}
+
+// smallPostgres returns the URL of a database whose tables are on a disk of so
+// many KiB. The server's log of writes is elsewhere: without room for that the
+// server ends, and is away like any other that is.
+func smallPostgres(t *testing.T, kib int) (url, disk string) {
+	t.Helper()
+	disk = t.TempDir()
+	if err := os.Chmod(filepath.Dir(disk), 0o711); err != nil { // the server is another user
+		t.Fatal(err)
+	}
+	mount(t, disk, kib)
+	return storetest.NewPostgres(t).DatabaseIn(t, disk), disk
+}
+
+// readiness is the status of each row of the readiness answer.
+func (p *process) readiness() map[string]string {
+	p.t.Helper()
+	var in struct {
+		Checks []struct{ Name, Status string }
+	}
+	p.visitor().get("/readyz").decode(&in)
+	rows := map[string]string{}
+	for _, row := range in.Checks {
+		rows[row.Name] = row.Status
+	}
+	return rows
 }
 
 func compareTitles(t *testing.T, when string, got, want map[string]bool) {
@@ -121,7 +207,7 @@ func TestNoStart(t *testing.T) {
 		prepare func(t *testing.T, p *process)
 		says    []string
 	}{
-		{"disk full", func(t *testing.T, p *process) { smallDisk(t, p, 64); fill(t, p) },
+		{"disk full", func(t *testing.T, p *process) { smallDisk(t, p, 64); fill(t, p.data("")) },
 			[]string{"data", "no space left|disk full|disk is full"}},
 		{"disk almost full", func(t *testing.T, p *process) { smallDisk(t, p, 48) },
 			[]string{"data/notes.db", "disk full|disk is full"}},

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"net/http"
 	"slices"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -12,8 +13,8 @@ import (
 
 // An attempt is one request of a load and what became of it.
 type attempt struct {
+	request
 	sent, answered time.Time
-	title          string // of the note it was to create, if that
 	reply          reply
 	err            error // no answer, or half of one
 }
@@ -24,6 +25,10 @@ func (a attempt) took() time.Duration { return a.answered.Sub(a.sent) }
 // A load is clients that send one request after the other, each on its own
 // connection, until they are told to stop.
 type load struct {
+	// repeats: a note is created under a key of its own, and again until that is
+	// acknowledged.
+	repeats bool
+
 	stopped atomic.Bool
 	clients sync.WaitGroup
 
@@ -31,24 +36,40 @@ type load struct {
 	attempts []attempt
 }
 
-// pause is between the requests of a client: a load is to be felt, not to fill the machine.
-const pause = 3 * time.Millisecond
+// Between the requests of a client: a load is to be felt, not to fill the machine.
+const (
+	pause        = 3 * time.Millisecond
+	pauseRefused = 20 * time.Millisecond
+)
 
 // startLoad starts clients of person's. The i-th request of the n-th client is next's to choose.
 func startLoad(person *client, clients int, next func(client, i int) request) *load {
 	l := &load{}
+	l.start(person, clients, next)
+	return l
+}
+
+// startRepeatingLoad is startLoad for clients that repeat.
+func startRepeatingLoad(person *client, clients int, next func(client, i int) request) *load {
+	l := &load{repeats: true}
+	l.start(person, clients, next)
+	return l
+}
+
+func (l *load) start(person *client, clients int, next func(client, i int) request) {
 	person.t.Cleanup(func() { l.stop() })
 	for n := range clients {
 		w := person.wire()
 		l.clients.Go(func() {
 			defer w.close()
 			for i := 0; !l.stopped.Load(); i++ {
-				l.send(w, next(n, i))
-				time.Sleep(pause)
+				r := next(n, i)
+				for !l.send(w, r) && l.repeats && r.title != "" && !l.stopped.Load() {
+					continue
+				}
 			}
 		})
 	}
-	return l
 }
 
 // request is what a client of a load sends.
@@ -57,17 +78,27 @@ type request struct {
 	title        string // of the note to create, if that
 }
 
-func (l *load) send(w *wire, r request) {
-	body := ""
+// send sends r, pauses, and reports whether it succeeded.
+func (l *load) send(w *wire, r request) bool {
+	body, key := "", []string(nil)
 	if r.title != "" {
 		body = fmt.Sprintf(`{"title":%q,"content":"under load"}`, r.title)
 	}
-	a := attempt{sent: time.Now(), title: r.title}
-	a.reply, a.err = w.do(r.method, r.path, body)
+	if r.title != "" && l.repeats {
+		key = []string{"Idempotency-Key", strings.ReplaceAll(r.title, " ", "-")}
+	}
+	a := attempt{request: r, sent: time.Now()}
+	a.reply, a.err = w.do(r.method, r.path, body, key...)
 	a.answered = time.Now()
 	l.mu.Lock()
-	defer l.mu.Unlock()
 	l.attempts = append(l.attempts, a)
+	l.mu.Unlock()
+	if !a.succeeded() {
+		time.Sleep(pauseRefused)
+		return false
+	}
+	time.Sleep(pause)
+	return true
 }
 
 // stop lets the clients read their last answers, and returns all attempts in

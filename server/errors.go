@@ -144,7 +144,8 @@ func turnedAway(e *pool.Refusal) failure {
 }
 
 // unavailable is a 503. Clients are told to come back after one to three
-// seconds, not all in the same one.
+// seconds, not all in the same one: of a lost dependency more is known by then,
+// for it is asked several times a second.
 func unavailable(reason, text string, waited time.Duration) failure {
 	ms := waited.Milliseconds()
 	return failure{status: http.StatusServiceUnavailable, Error: text, Reason: reason, WaitedMs: &ms,
@@ -177,7 +178,7 @@ func (s *Server) fail(x *exchange, err error) {
 	f.RequestID = x.id
 	x.reason = f.Reason
 	if errors.Is(err, store.ErrUnavailable) {
-		x.cause = err // a full disk, say: readiness would not show it
+		x.cause = err // a full disk, say: what clients and readiness are told has no details
 	}
 	if f.status == http.StatusInternalServerError {
 		s.logFault(x, err)

@@ -12,6 +12,7 @@ import (
 
 const (
 	watchEvery = time.Second
+	watchLost  = 250 * time.Millisecond // while something is away: it is back in use as soon
 	pingTime   = time.Second
 )
 
@@ -31,7 +32,7 @@ type dependency struct {
 	Decides   bool     `json:"decides"`
 	LatencyMs *float64 `json:"latencyMs,omitempty"`
 	Detail    string   `json:"detail,omitempty"`
-	err       error    // for the log: it may name hosts
+	err       error    // its own trouble, for the log: it may name hosts
 }
 
 // readiness is what the last look at the dependencies saw. Probes read it, so
@@ -54,7 +55,7 @@ func (r *readiness) get() []dependency {
 }
 
 // ready answers GET /api/health/ready. Database, sessions, schema and leaving
-// decide; pool and memory inform: else all replicas would leave together.
+// decide; writes, pool and memory inform: else all replicas would leave together.
 func ready(s *Server, x *exchange) error {
 	rows := append(s.readinessRows(), s.informing()...)
 	status, text := http.StatusOK, "ready"
@@ -101,38 +102,59 @@ func (s *Server) informing() []dependency {
 	return rows
 }
 
-// watch looks at the dependencies once a second until ctx ends, and tells of each that comes or goes.
+// watch looks at the dependencies once a second until ctx ends, and tells of
+// each that comes or goes. A database that is just being connected to is not away.
 func (s *Server) watch(ctx context.Context) {
-	tick := time.NewTicker(watchEvery)
-	defer tick.Stop()
+	starting, cancel := context.WithTimeout(ctx, watchEvery)
+	_ = s.store.WaitReady(starting) // the look says why not
+	cancel()
 	for {
-		s.look(ctx)
+		next := watchEvery
+		if !s.look(ctx) {
+			next = watchLost
+		}
 		select {
-		case <-tick.C:
+		case <-time.After(next):
 		case <-ctx.Done():
 			return
 		}
 	}
 }
 
-func (s *Server) look(ctx context.Context) {
+// look reports whether all is there that decides. It tells once of what is
+// lost: not of the schema and the sessions, too, when it is the database.
+func (s *Server) look(ctx context.Context) (well bool) {
 	before := s.readiness.get()
 	database := s.ping(ctx, "database", s.store.Ready)
 	schema := dependency{Name: "schema", Status: database.Status, Decides: true}
 	if errors.Is(database.err, store.ErrSchema) { // it answers, but not to this binary
-		schema.Detail, database.Status, database.Detail = "does not fit this binary", "up", ""
+		schema.Detail, schema.err = "does not fit this binary", database.err
+		database.Status, database.Detail, database.err = "up", "", nil
 	}
 	sessions := dependency{Name: "sessions", Status: database.Status, Decides: true, Detail: "kept in the database"}
 	if s.redis != nil {
 		sessions = s.ping(ctx, "sessions", s.redis.Ping)
 	}
-	rows := []dependency{database, schema, sessions}
+	rows := []dependency{database, schema, sessions, s.writes()}
 	s.readiness.set(rows)
+	well = true
 	for i, row := range rows {
-		if was := before == nil || before[i].Status == "up"; was != (row.Status == "up") {
+		well = well && (row.Status == "up" || !row.Decides)
+		if was := before == nil || before[i].err == nil; was != (row.err == nil) {
 			s.tellOf(row)
 		}
 	}
+	return well
+}
+
+// writes informs that the disk is full, say. It decides nothing: reads go on,
+// and all replicas would leave together.
+func (s *Server) writes() dependency {
+	row := dependency{Name: "writes", Status: "up"}
+	if err := s.store.Writable(); err != nil {
+		row.Status, row.Detail, row.err = "down", "the database has no place for them; the log says why", err
+	}
+	return row
 }
 
 func (s *Server) ping(ctx context.Context, name string, ask func(context.Context) error) dependency {
@@ -148,7 +170,7 @@ func (s *Server) ping(ctx context.Context, name string, ask func(context.Context
 }
 
 func (s *Server) tellOf(row dependency) {
-	if row.Status == "up" {
+	if row.err == nil {
 		s.log.Info("dependency is back", "name", row.Name)
 		s.alerts.Send(Event{Kind: "dependency_up", Subject: row.Name})
 		return

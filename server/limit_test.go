@@ -240,10 +240,10 @@ func TestLimitRoundTrips(t *testing.T) {
 
 // Without Redis each process counts on its own, and says how often it had to.
 func TestLimitWithoutRedis(t *testing.T) {
-	d := newDoorway(t, storetest.Redis(t))
-	l := newLimiter(openRedis(t, d.URL()), testSecret)
+	p := storetest.NewProxy(t, storetest.Redis(t))
+	l := newLimiter(openRedis(t, p.URL()), testSecret)
 	take(t, l, "ip:away", 3, time.Hour)
-	d.shut()
+	p.Set(storetest.Refuse)
 	for i := range 3 {
 		if d := take(t, l, "ip:away", 3, time.Hour); !d.Allowed {
 			t.Errorf("request %d without Redis: %+v, want allowed", i+1, d)
@@ -255,7 +255,7 @@ func TestLimitWithoutRedis(t *testing.T) {
 	if got := l.fallbacks.Load(); got != 4 {
 		t.Errorf("%d fallbacks counted, want 4", got)
 	}
-	d.reopen(t)
+	p.Set(storetest.Pass)
 	time.Sleep(redisRest)
 	if d := take(t, l, "ip:away", 3, time.Hour); !d.Allowed || d.Remaining != 1 {
 		t.Errorf("with Redis back: %+v, want allowed, 1 remaining, as Redis counts", d)

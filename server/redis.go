@@ -4,7 +4,9 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net"
 	"net/url"
+	"os"
 	"strconv"
 	"strings"
 	"sync/atomic"
@@ -15,8 +17,8 @@ import (
 	"notesd/store"
 )
 
-// These three bound an operation. A second try, after a connection that was
-// found dead, begins within redisWait too: two seconds in all, as a rule far less.
+// These three bound an operation: a second in all, as a rule far less, since
+// connections are seldom all in use while one has to be made.
 const (
 	redisConnections = 64
 	redisWait        = 250 * time.Millisecond // for a connection, when all are in use
@@ -29,15 +31,17 @@ const (
 )
 
 var (
+	errRedisAway = errors.New("no connection")
 	errRedisBusy = errors.New("all connections are in use")
 	errRedisLost = errors.New("lost a moment ago")
 )
 
 // Redis is a bounded set of connections to one Redis server, made when they
-// are needed. It promises that no operation outlasts two seconds, that what
-// Redis could not do is an error that wraps store.ErrUnavailable, and that
-// after a loss it is asked by one caller at a time until it answers again; the
-// others are refused at once.
+// are needed. It promises that an operation is sent once and as a rule ends
+// within a second, that what Redis could not do, or perhaps did without our
+// hearing of it, is an error that wraps store.ErrUnavailable, and that after a
+// loss it is asked by one caller at a time until it answers again; the others are
+// refused at once.
 type Redis struct {
 	pool *redis.Pool
 	// slots has room for one token a connection. Whoever put one in finds the
@@ -89,13 +93,30 @@ func checkRedisURL(rawURL string) error {
 	return nil
 }
 
+// redisConn is a connection whose network connection can be looked at.
+type redisConn struct {
+	redis.Conn
+	network net.Conn
+}
+
 func dialRedis(ctx context.Context, rawURL string) (redis.Conn, error) {
 	ctx, cancel := context.WithTimeout(ctx, redisDial)
 	defer cancel()
-	return redis.DialURLContext(ctx, rawURL,
+	var network net.Conn
+	conn, err := redis.DialURLContext(ctx, rawURL,
+		redis.DialContextFunc(func(ctx context.Context, kind, address string) (net.Conn, error) {
+			var dialer net.Dialer
+			c, err := dialer.DialContext(ctx, kind, address)
+			network = c
+			return c, err
+		}),
 		redis.DialTLSHandshakeTimeout(redisDial),
 		redis.DialReadTimeout(redisReply), // redigo has none by default
 		redis.DialWriteTimeout(redisReply))
+	if err != nil {
+		return nil, fmt.Errorf("%w: %w", errRedisAway, err)
+	}
+	return redisConn{conn, network}, nil
 }
 
 // Ping asks Redis for a sign of life.
@@ -179,23 +200,13 @@ func firstRefusal(replies []any, err error) error {
 }
 
 // do runs fn, which may take one connection from the pool, waits for its
-// answer and closes it. A connection that had died while it lay idle is no
-// reason to fail: fn is then run a second time on a fresh one, so fn must bear
-// being run twice.
+// answer and closes it.
 func (r *Redis) do(ctx context.Context, fn func() error) error {
 	if err := r.enter(ctx); err != nil {
 		return err
 	}
 	defer func() { <-r.slots }()
-	began := time.Now()
-	err := fn()
-	if lost(err) {
-		r.lost.Store(r.since())
-		if time.Since(began) < redisWait { // a dead connection shows at once, a dead server doesn't
-			err = fn()
-		}
-	}
-	return r.judge(err)
+	return r.judge(fn())
 }
 
 // enter waits for a connection to be free, unless Redis is lost.
@@ -235,7 +246,10 @@ func (r *Redis) mayAsk() bool {
 func (r *Redis) judge(err error) error {
 	if lost(err) {
 		r.failures.Add(1)
-		r.resting.Store(r.since() + int64(redisRest))
+		r.lost.Store(r.since())
+		if away(err) || r.resting.Load() != 0 { // else one connection broke, and the next tells whether Redis is gone
+			r.resting.Store(r.since() + int64(redisRest))
+		}
 		return unavailableRedis(err)
 	}
 	if r.resting.Load() != 0 {
@@ -247,10 +261,11 @@ func (r *Redis) judge(err error) error {
 	return err
 }
 
-// trusted turns connections away that lay idle when another one broke:
-// after a restart of the server they are all dead.
-func (r *Redis) trusted(_ redis.Conn, lastUsed time.Time) error {
-	if int64(lastUsed.Sub(r.began)) < r.lost.Load() {
+// trusted turns idle connections away that the server has closed, as all are
+// after its restart, and those that lay idle when another one broke: the network
+// may have forgotten them.
+func (r *Redis) trusted(conn redis.Conn, lastUsed time.Time) error {
+	if int64(lastUsed.Sub(r.began)) < r.lost.Load() || !store.StillOpen(conn.(redisConn).network) {
 		return errRedisLost
 	}
 	return nil
@@ -268,6 +283,11 @@ func lost(err error) bool {
 	}
 	_, answered := errors.AsType[redis.Error](err)
 	return !answered
+}
+
+// away reports whether err means that Redis itself can't be reached or is silent.
+func away(err error) bool {
+	return errors.Is(err, errRedisAway) || errors.Is(err, os.ErrDeadlineExceeded)
 }
 
 func unavailableRedis(err error) error {

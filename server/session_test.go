@@ -681,11 +681,11 @@ func TestSessionRoundTrips(t *testing.T) {
 // While Redis is away nobody is taken for signed out, no cookie is set or
 // cleared, and who has none is served. Then all is as before.
 func TestSessionsWithoutRedis(t *testing.T) {
-	d := newDoorway(t, storetest.Redis(t))
-	s := newSessionSite(t, newRedisSessions(openRedis(t, d.URL())), testSecret)
+	p := storetest.NewProxy(t, storetest.Redis(t))
+	s := newSessionSite(t, newRedisSessions(openRedis(t, p.URL())), testSecret)
 	b := s.browser(t)
 	b.signIn("u")
-	d.shut()
+	p.Set(storetest.Refuse)
 	for _, path := range []string{"/me", "/out", "/in?user=u"} {
 		began := time.Now()
 		body, response := b.get(path)
@@ -704,7 +704,7 @@ func TestSessionsWithoutRedis(t *testing.T) {
 	if _, response := stranger.get("/in?user=u"); response.StatusCode != http.StatusServiceUnavailable || len(response.Cookies()) != 0 {
 		t.Errorf("/in = %d, Set-Cookie %v, want 503 and none", response.StatusCode, response.Cookies())
 	}
-	d.reopen(t)
+	p.Set(storetest.Pass)
 	time.Sleep(redisRest)
 	b.wantSignedIn("u", "with Redis back")
 }

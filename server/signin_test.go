@@ -183,10 +183,10 @@ func TestSignInKeysInRedis(t *testing.T) {
 
 // Nobody tries passwords while nobody counts.
 func TestSignInWithoutRedis(t *testing.T) {
-	d := newDoorway(t, storetest.Redis(t))
-	l := newSignInLimit(openRedis(t, d.URL()), nil, testSecret)
+	p := storetest.NewProxy(t, storetest.Redis(t))
+	l := newSignInLimit(openRedis(t, p.URL()), nil, testSecret)
 	wantReserved(t, l, "203.0.113.7", "ann", 1)
-	d.shut()
+	p.Set(storetest.Refuse)
 	if refund, wait, err := l.reserve(t.Context(), "203.0.113.7", "ann"); refund != nil || wait != 0 || !errors.Is(err, store.ErrUnavailable) {
 		t.Errorf("reserve() without Redis = %v, %v, want store.ErrUnavailable", wait, err)
 	}

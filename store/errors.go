@@ -68,6 +68,7 @@ func translatePostgres(e *pgconn.PgError) error {
 	case "23503": // foreign_key_violation
 		return ErrOwnerGone
 	case "25006", // read_only_sql_transaction: a standby, or default_transaction_read_only
+		"25P03",          // idle_in_transaction_session_timeout: we were away for too long
 		"3D000",          // invalid_catalog_name: no such database
 		"40001", "40P01": // serialization_failure, deadlock_detected: tried again already
 		return unavailable(e)

@@ -56,7 +56,7 @@ func (s *Store) Migrate(ctx context.Context) error {
 
 // SchemaVersion returns the number of the newest migration that the database has.
 func (s *Store) SchemaVersion(ctx context.Context) (int64, error) {
-	if err := s.state.err(); err != nil {
+	if err := s.usable(); err != nil {
 		return 0, err
 	}
 	found, err := readSchema(ctx, pool(s.reads))

@@ -4,10 +4,12 @@ import (
 	"cmp"
 	"context"
 	"database/sql"
+	"database/sql/driver"
 	"errors"
 	"fmt"
 	"net/url"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/jackc/pgx/v5"
@@ -18,9 +20,7 @@ import (
 )
 
 const (
-	connectTimeout = time.Second // of one attempt, unless the URL has its own
-	firstRetry     = 100 * time.Millisecond
-	lastRetry      = 2 * time.Second
+	connectTimeout = time.Second     // of one attempt, unless the URL has its own
 	sayAgain       = 5 * time.Second // how often an unchanged reason is logged
 )
 
@@ -35,13 +35,18 @@ func openPostgres(ctx context.Context, cfg Config) (*Store, error) {
 	if err != nil {
 		return nil, err
 	}
-	s := &Store{log: cfg.Log, postgres: true}
+	s := &Store{log: cfg.Log, postgres: true, watchdog: newWatchdog(server, cfg.Log)}
 	s.state.begin()
-	db := stdlib.OpenDB(*server)
+	server.DialFunc = s.watchdog.dial
+	db := stdlib.OpenDB(*server, stdlib.OptionAfterConnect(greet), stdlib.OptionResetSession(stillOpen))
 	s.onClose(db.Close)
 	db.SetMaxOpenConns(cfg.MaxConns)
 	db.SetMaxIdleConns(cfg.MaxConns)
 	db.SetConnMaxLifetime(connLifetime)
+	s.watchdog.dropIdle = func() {
+		db.SetMaxIdleConns(0)
+		db.SetMaxIdleConns(cfg.MaxConns)
+	}
 	s.reads, err = gorm.Open(postgres.New(postgres.Config{Conn: db}), gormConfig())
 	if err != nil {
 		return nil, errors.Join(err, s.Close())
@@ -52,14 +57,38 @@ func openPostgres(ctx context.Context, cfg Config) (*Store, error) {
 			own := stdlib.OpenDB(*server)
 			return own, own.Close
 		}}
-	ctx, stop := context.WithCancel(ctx)
-	starting := make(chan struct{})
-	go func() {
-		defer close(starting)
-		s.connect(ctx)
-	}()
-	s.onClose(func() error { stop(); <-starting; return nil })
+	s.inBackground(ctx, s.connect)
+	s.inBackground(context.WithoutCancel(ctx), s.watchdog.run) // what still runs when ctx ends is to be watched
 	return s, nil
+}
+
+// inBackground runs fn until ctx or the store's use ends. Close waits for it.
+func (s *Store) inBackground(ctx context.Context, fn func(context.Context)) {
+	ctx, stop := context.WithCancel(ctx)
+	var running sync.WaitGroup
+	running.Go(func() { fn(ctx) })
+	s.onClose(func() error { stop(); running.Wait(); return nil })
+}
+
+// greet prepares a new connection. Should we vanish without a word, our locks
+// are not to outlast us by more than two seconds (no transaction of ours idles
+// for as many milliseconds), nor our connections by ten: the server would run
+// out of them. A server too old to know one of these does without.
+func greet(ctx context.Context, conn *pgx.Conn) error {
+	wireUnder(conn).pid.Store(conn.PgConn().PID())
+	_, err := conn.Exec(ctx, `SELECT set_config(name, value, false)
+		FROM (VALUES ('idle_in_transaction_session_timeout', '2s'), ('tcp_user_timeout', '10s'),
+			('tcp_keepalives_idle', '5'), ('tcp_keepalives_interval', '1'), ('tcp_keepalives_count', '5')
+		) AS wanted (name, value) WHERE current_setting(name, true) IS NOT NULL`)
+	return err
+}
+
+// stillOpen has an idle connection that died discarded before it is used.
+func stillOpen(_ context.Context, conn *pgx.Conn) error {
+	if !StillOpen(wireUnder(conn).Conn) {
+		return driver.ErrBadConn
+	}
+	return nil
 }
 
 // parsePostgresURL reads a postgres:// URL. Its error has nothing of the URL's
@@ -93,7 +122,6 @@ func parsePostgresURL(name string) (*pgx.ConnConfig, error) {
 // connect migrates the database as soon as it can be reached, and so makes the
 // store ready. It gives up when ctx ends or the schema is too new for us.
 func (s *Store) connect(ctx context.Context) {
-	retry := firstRetry
 	var said string
 	var saidAt time.Time
 	for {
@@ -116,10 +144,6 @@ func (s *Store) connect(ctx context.Context) {
 			said, saidAt = err.Error(), time.Now()
 			s.log.Warn("database can't be used yet, trying again", "error", said)
 		}
-		select {
-		case <-time.After(retry):
-		case <-ctx.Done():
-		}
-		retry = min(2*retry, lastRetry)
+		_ = pause(ctx, retry)
 	}
 }

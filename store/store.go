@@ -48,17 +48,20 @@ type Store struct {
 	// a second one. Nil on PostgreSQL.
 	turn chan struct{}
 
-	state  state
-	closer []func() error // what Close does, last first
+	watchdog *watchdog // of the server; nil on SQLite
+
+	state    state
+	writable writability
+	closer   []func() error // what Close does, last first
 }
 
 // Open opens the database that cfg names.
 //
 // A SQLite file is created, locked and migrated before Open returns, and what
 // stands in the way is an error. For PostgreSQL Open only reads the URL: the
-// server may come later. Until it has been reached and its schema fits, every
-// method returns ErrUnavailable at once and Ready says why; the attempts end
-// with Close or ctx.
+// server may come later. Until it has been reached and its schema fits, and
+// whenever it has gone since (see watchdog), every method returns ErrUnavailable
+// at once and Ready says why; the first attempts end with Close or ctx.
 func Open(ctx context.Context, cfg Config) (*Store, error) {
 	cfg.MaxConns = cmp.Or(cfg.MaxConns, defaultMaxConns)
 	cfg.Log = cmp.Or(cfg.Log, slog.Default())
@@ -91,6 +94,11 @@ func (s *Store) Ready(ctx context.Context) error {
 	return err
 }
 
+// Writable returns why the database, though it may answer, has lately had no
+// place for a write (its disk is full, fails or is read-only), or nil. It asks
+// nothing: writes tell.
+func (s *Store) Writable() error { return s.writable.err() }
+
 // WaitReady returns nil once the store can be used, ErrSchema if it never will
 // be, and when ctx ends first ctx's error with the reason.
 func (s *Store) WaitReady(ctx context.Context) error { return s.state.wait(ctx) }
@@ -113,12 +121,20 @@ func (s *Store) Close() error {
 
 func (s *Store) onClose(undo func() error) { s.closer = append(s.closer, undo) }
 
+// usable returns nil when statements may be sent, else why not.
+func (s *Store) usable() error {
+	if err := s.state.err(); err != nil || s.watchdog == nil {
+		return err
+	}
+	return s.watchdog.err()
+}
+
 // reader is a session of reading queries that end with ctx. Before the store
 // is ready its Error is set and no query runs; Row then returns nil, so read
 // with Scan, Take, Find or Rows.
 func (s *Store) reader(ctx context.Context) *gorm.DB {
 	db := s.reads.WithContext(ctx)
-	if err := s.state.err(); err != nil {
+	if err := s.usable(); err != nil {
 		_ = db.AddError(err)
 	}
 	return db
@@ -140,7 +156,7 @@ func (s *Store) writeOne(ctx context.Context, fn func(db *gorm.DB) error) error 
 
 // attempt runs fn with the right to write, again if PostgreSQL broke it up.
 func (s *Store) attempt(ctx context.Context, fn func(db *gorm.DB) error) error {
-	if err := s.state.err(); err != nil {
+	if err := s.usable(); err != nil {
 		return err
 	}
 	const attempts = 3
@@ -155,6 +171,7 @@ func (s *Store) attempt(ctx context.Context, fn func(db *gorm.DB) error) error {
 			break
 		}
 	}
+	s.writable.note(err)
 	if err != nil && ctx.Err() != nil {
 		return ctx.Err() // whatever the driver called it
 	}

@@ -52,6 +52,23 @@ func NewPostgres(t testing.TB) *Server {
 	return s
 }
 
+// DatabaseIn makes a database whose tables are in dir, which it gives to the
+// server, and returns its URL. The server's other files stay where they are.
+func (s *Server) DatabaseIn(t testing.TB, dir string) string {
+	t.Helper()
+	if owner := s.attr.Credential; owner != nil {
+		if err := os.Chown(dir, int(owner.Uid), int(owner.Gid)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for _, statement := range []string{"CREATE TABLESPACE elsewhere LOCATION '" + dir + "'", "CREATE DATABASE elsewhere TABLESPACE elsewhere"} {
+		if err := execute(t.Context(), s.url, statement); err != nil {
+			t.Fatal(err)
+		}
+	}
+	return databaseURL(s.url, "elsewhere")
+}
+
 const (
 	template = "migrated" // the database that Postgres copies
 	role     = "notes"

@@ -84,6 +84,68 @@ func TestServer(t *testing.T) {
 	}
 }
 
+// A proxy passes on what it may, and fails as it is told to.
+func TestProxy(t *testing.T) {
+	proxy := storetest.NewProxy(t, storetest.Redis(t))
+	const short = 100 * time.Millisecond
+	dial := func() redis.Conn {
+		t.Helper()
+		conn, err := redis.DialURL(proxy.URL(), redis.DialReadTimeout(10*time.Second))
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() { conn.Close() })
+		return conn
+	}
+	answers := func(conn redis.Conn, want bool) {
+		t.Helper()
+		if _, err := redis.DoWithTimeout(conn, 5*short, "PING"); (err == nil) != want {
+			t.Errorf("PING = %v, want an answer: %v", err, want)
+		}
+	}
+	conn := dial()
+	answers(conn, true)
+
+	proxy.Set(storetest.Slow)
+	answers(conn, false)
+	proxy.Set(storetest.Pass)
+	conn = dial()
+	answers(conn, true)
+
+	proxy.Set(storetest.Stall)
+	time.AfterFunc(short, func() { proxy.Set(storetest.Pass) })
+	answers(conn, true) // held, and passed in the end
+
+	proxy.CutAnswer("PONG", 3)
+	answers(conn, false)
+	conn = dial()
+	proxy.LoseAnswer("PONG")
+	answers(conn, false)
+	answers(dial(), true)
+	if n := proxy.Losses(); n != 2 {
+		t.Errorf("Losses() = %d, want 2", n)
+	}
+
+	conn = dial()
+	proxy.Set(storetest.HalfOpen)
+	proxy.Set(storetest.Pass)
+	answers(conn, false)
+	conn = dial()
+	proxy.Cut()
+	answers(conn, false)
+	conn = dial()
+	proxy.Set(storetest.Refuse)
+	answers(conn, false)
+	if _, err := redis.DialURL(proxy.URL()); err == nil {
+		t.Error("a proxy that refuses lets somebody in")
+	}
+	proxy.Set(storetest.Pass)
+	answers(dial(), true)
+	if n := proxy.Accepted(); n != 8 {
+		t.Errorf("Accepted() = %d, want 8", n)
+	}
+}
+
 // A test binary that is killed takes its servers and their files with it.
 func TestKilled(t *testing.T) {
 	if dir := os.Getenv("STORETEST_VICTIM"); dir != "" {

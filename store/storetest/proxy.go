@@ -1,0 +1,278 @@
+package storetest
+
+import (
+	"bytes"
+	"net"
+	"net/url"
+	"sync"
+	"testing"
+	"time"
+)
+
+// A Fault is what a Proxy does to what passes through it.
+type Fault uint8
+
+const (
+	Pass     Fault = iota
+	Refuse         // nobody listens any more, and all connections are reset
+	Stall          // connections are taken and nothing passes, until the fault ends: then what was held does
+	HalfOpen       // the same, but connections that there are or come meanwhile never pass anything again
+	Slow           // everything takes slowness, each way
+)
+
+// slowness is more than anybody is to wait for.
+const slowness = 2 * time.Second
+
+// Faults are all that are any.
+var Faults = []Fault{Refuse, Stall, HalfOpen, Slow}
+
+func (f Fault) String() string {
+	return [...]string{Pass: "pass", Refuse: "refuse", Stall: "stall", HalfOpen: "half-open", Slow: "slow"}[f]
+}
+
+// A Proxy stands between clients and a server, and is the bad network that
+// they may have between them. It may be told so while connections live.
+type Proxy struct {
+	t        testing.TB
+	url      url.URL
+	upstream string // the server's address
+	running  sync.WaitGroup
+
+	mu       sync.Mutex // guards what follows
+	listener net.Listener
+	pairs    map[*pair]struct{}
+	fault    Fault
+	changed  chan struct{} // closed when fault is another
+	accepted int
+	mark     []byte                                        // of the answer that is to be lost; nil: none
+	loss     func(c *pair, answer []byte) (passing []byte) // with mu held
+	losses   int
+}
+
+// A pair is one connection through the proxy.
+type pair struct {
+	client, server net.Conn // server is nil until dialled
+	dead           bool     // passes nothing any more
+}
+
+// NewProxy stands before the server at rawURL. It ends with the test.
+func NewProxy(t testing.TB, rawURL string) *Proxy {
+	t.Helper()
+	u, err := url.Parse(rawURL)
+	if err != nil {
+		t.Fatal(err)
+	}
+	p := &Proxy{t: t, url: *u, upstream: u.Host, pairs: map[*pair]struct{}{}, changed: make(chan struct{})}
+	p.listen("127.0.0.1:0")
+	p.url.Host = p.listener.Addr().String()
+	t.Cleanup(func() {
+		p.Set(Refuse)
+		p.running.Wait()
+	})
+	return p
+}
+
+// URL leads through the proxy.
+func (p *Proxy) URL() string { return p.url.String() }
+
+// Accepted is how many connections were made so far.
+func (p *Proxy) Accepted() int {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.accepted
+}
+
+// Losses is how often CutAnswer and LoseAnswer came true.
+func (p *Proxy) Losses() int {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.losses
+}
+
+// Set begins a fault, or with Pass ends it.
+func (p *Proxy) Set(fault Fault) {
+	p.t.Helper()
+	p.mu.Lock()
+	was := p.fault
+	p.fault = fault
+	close(p.changed)
+	p.changed = make(chan struct{})
+	for c := range p.pairs {
+		c.dead = c.dead || fault == HalfOpen
+	}
+	p.mu.Unlock()
+	switch {
+	case fault == Refuse:
+		_ = p.listener.Close() // it may be closed
+		p.Cut()
+	case was == Refuse:
+		p.listen(p.url.Host)
+	}
+}
+
+// Cut resets all connections. New ones are let in.
+func (p *Proxy) Cut() {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	for c := range p.pairs {
+		c.reset()
+	}
+}
+
+// CutAnswer resets the connection whose next answer has mark in it, after so
+// many bytes of that answer.
+func (p *Proxy) CutAnswer(mark string, after int) {
+	p.spoil(mark, func(c *pair, answer []byte) []byte {
+		_, _ = c.client.Write(answer[:min(after, len(answer))]) // what follows is as good as an error
+		c.reset()
+		return nil
+	})
+}
+
+// LoseAnswer makes the connection half-open whose next answer has mark in it:
+// that answer and all that follows are lost, and neither end hears of it.
+func (p *Proxy) LoseAnswer(mark string) {
+	p.spoil(mark, func(c *pair, _ []byte) []byte {
+		c.dead = true
+		return nil
+	})
+}
+
+func (p *Proxy) spoil(mark string, loss func(*pair, []byte) []byte) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.mark, p.loss = []byte(mark), loss
+}
+
+func (p *Proxy) listen(address string) {
+	p.t.Helper()
+	listener, err := net.Listen("tcp", address)
+	if err != nil {
+		p.t.Fatal(err)
+	}
+	p.listener = listener
+	p.running.Go(func() {
+		for {
+			conn, err := listener.Accept()
+			if err != nil {
+				return
+			}
+			p.running.Go(func() { p.serve(conn) })
+		}
+	})
+}
+
+// serve passes on what one connection brings, until either end has closed it.
+func (p *Proxy) serve(conn net.Conn) {
+	c := p.begin(conn)
+	defer p.end(c)
+	if !p.wait(c) {
+		return
+	}
+	server, err := net.Dial("tcp", p.upstream)
+	if err != nil {
+		return
+	}
+	if !p.connected(c, server) {
+		return
+	}
+	p.running.Go(func() { p.pump(c, conn, server, true) })
+	p.pump(c, server, conn, false)
+}
+
+func (p *Proxy) begin(conn net.Conn) *pair {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	c := &pair{client: conn, dead: p.fault == HalfOpen}
+	p.pairs[c] = struct{}{}
+	p.accepted++
+	if p.fault == Refuse {
+		c.reset()
+	}
+	return c
+}
+
+func (p *Proxy) connected(c *pair, server net.Conn) bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	c.server = server
+	if p.fault == Refuse {
+		c.reset()
+	}
+	return p.fault != Refuse
+}
+
+func (p *Proxy) end(c *pair) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if !c.dead { // of a dead one the other end is to hear nothing
+		delete(p.pairs, c)
+		c.close()
+	}
+}
+
+// pump passes bytes on until there are no more.
+func (p *Proxy) pump(c *pair, to, from net.Conn, answers bool) {
+	defer p.end(c)
+	buffer := make([]byte, 32<<10)
+	for {
+		n, err := from.Read(buffer)
+		if err != nil {
+			return
+		}
+		if !p.wait(c) {
+			continue
+		}
+		if _, err := to.Write(p.left(c, buffer[:n], answers)); err != nil {
+			return
+		}
+	}
+}
+
+// wait holds up what passes through c, and reports whether it may.
+func (p *Proxy) wait(c *pair) bool {
+	for {
+		p.mu.Lock()
+		dead, fault, changed := c.dead, p.fault, p.changed
+		p.mu.Unlock()
+		switch {
+		case dead:
+			return false
+		case fault == Slow:
+			time.Sleep(slowness)
+			return true
+		case fault != Stall:
+			return true
+		}
+		<-changed
+	}
+}
+
+// left is what is left of bytes that pass, when an answer has been lost.
+func (p *Proxy) left(c *pair, passing []byte, answers bool) []byte {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if !answers || p.mark == nil || !bytes.Contains(passing, p.mark) {
+		return passing
+	}
+	p.mark = nil
+	p.losses++
+	return p.loss(c, passing)
+}
+
+// reset ends the connection rudely at both ends.
+func (c *pair) reset() {
+	for _, conn := range []net.Conn{c.client, c.server} {
+		if tcp, ok := conn.(*net.TCPConn); ok {
+			_ = tcp.SetLinger(0) // it may be closed
+		}
+	}
+	c.close()
+}
+
+func (c *pair) close() {
+	_ = c.client.Close() // either may be closed
+	if c.server != nil {
+		_ = c.server.Close()
+	}
+}

@@ -1,0 +1,119 @@
+package store
+
+import (
+	"crypto/tls"
+	"errors"
+	"net"
+	"sync/atomic"
+	"syscall"
+
+	"github.com/jackc/pgx/v5"
+)
+
+// A wire is one network connection to PostgreSQL, or one in the making, under
+// the eyes of a watchdog. Times are the watchdog's: nanoseconds since it began.
+type wire struct {
+	net.Conn // nil while it is being made; guarded by the watchdog's mu until then
+	dog      *watchdog
+	giveUp   func() // ends the making
+
+	pid     atomic.Uint32 // of the server's process at the other end; 0: not known
+	waiting atomic.Int64  // since when the server is waited for; 0: it is not
+	heard   atomic.Int64  // when bytes last came
+	writing atomic.Bool   // bytes are on their way out
+	wrote   atomic.Int64  // when they last were
+	severed atomic.Bool   // by the watchdog
+
+	// Of its watchdog's loop alone: how often in a row the server knew nothing of
+	// what is waited for, and since when that is.
+	doubts int
+	doubt  int64
+}
+
+func (w *wire) Read(b []byte) (int, error) {
+	w.wait()
+	n, err := w.Conn.Read(b)
+	w.waiting.Store(0)
+	if n > 0 {
+		w.heard.Store(w.dog.now())
+	}
+	return n, w.why(err)
+}
+
+func (w *wire) Write(b []byte) (int, error) {
+	w.writing.Store(true)
+	n, err := w.Conn.Write(b)
+	w.wrote.Store(w.dog.now())
+	w.writing.Store(false)
+	return n, w.why(err)
+}
+
+// wait says that somebody waits for the server from now on.
+func (w *wire) wait() {
+	w.waiting.Store(w.dog.now())
+	w.dog.wake()
+}
+
+// why is err, or the reason for it where the watchdog caused it.
+func (w *wire) why(err error) error {
+	if err != nil && w.severed.Load() {
+		return errGivenUp
+	}
+	return err
+}
+
+func (w *wire) Close() error {
+	w.dog.remove(w)
+	return w.Conn.Close()
+}
+
+// late reports whether, at now, the wire has been waited for longer than patience.
+func (w *wire) late(now int64) bool {
+	since := w.waiting.Load()
+	return since != 0 && now-since >= int64(patience)
+}
+
+// stuck reports whether, at now, the wire's own server process has had a
+// whole request for patience and said nothing.
+func (w *wire) stuck(now int64) bool {
+	return w.pid.Load() != 0 && w.late(now) && !w.writing.Load() && now-w.wrote.Load() >= int64(patience)
+}
+
+// doubted notes whether the server knows what the wire is waited for, and
+// returns how often in a row it did not.
+func (w *wire) doubted(known bool) int {
+	since := w.waiting.Load()
+	if known || since != w.doubt {
+		w.doubts, w.doubt = 0, since
+	}
+	if !known {
+		w.doubts++
+	}
+	return w.doubts
+}
+
+// wireUnder is the wire that conn's bytes go over.
+func wireUnder(conn *pgx.Conn) *wire {
+	under := conn.PgConn().Conn()
+	if secured, ok := under.(*tls.Conn); ok {
+		under = secured.NetConn()
+	}
+	return under.(*wire)
+}
+
+// StillOpen reports whether conn, which lies idle, may be used again: the other
+// side has neither closed it nor said anything unasked, which would be its
+// goodbye. It waits for nothing, and takes no byte away.
+func StillOpen(conn net.Conn) bool {
+	raw, err := conn.(syscall.Conn).SyscallConn()
+	if err != nil {
+		return false
+	}
+	var peeked error
+	err = raw.Read(func(fd uintptr) bool {
+		var one [1]byte
+		_, _, peeked = syscall.Recvfrom(int(fd), one[:], syscall.MSG_PEEK|syscall.MSG_DONTWAIT)
+		return true
+	})
+	return err == nil && errors.Is(peeked, syscall.EAGAIN)
+}

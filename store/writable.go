@@ -1,0 +1,59 @@
+package store
+
+import (
+	"errors"
+	"sync/atomic"
+	"time"
+
+	"github.com/jackc/pgx/v5/pgconn"
+	"modernc.org/sqlite"
+	sqlite3 "modernc.org/sqlite/lib"
+)
+
+// calm is how long no write may have been refused for want of space before the
+// store counts as writable: a full disk takes small writes and refuses large
+// ones for a while, and that is one story, not many.
+const calm = 10 * time.Second
+
+// writability remembers that the database, which answers, can't take writes.
+type writability struct {
+	last atomic.Pointer[refusal] // nil: there has been none
+}
+
+// A refusal is a write that the database had no place for.
+type refusal struct {
+	why    error
+	at     time.Time
+	mended atomic.Bool // a write has succeeded since
+}
+
+// note draws the conclusion from what a write came to.
+func (w *writability) note(err error) {
+	if hasNoPlace(err) {
+		w.last.Store(&refusal{why: translate(err), at: time.Now()})
+	} else if r := w.last.Load(); r != nil && err == nil {
+		r.mended.Store(true)
+	}
+}
+
+func (w *writability) err() error {
+	r := w.last.Load()
+	if r == nil || r.mended.Load() && time.Since(r.at) >= calm {
+		return nil
+	}
+	return r.why
+}
+
+// hasNoPlace reports whether err says that the disk is full, fails or is read-only.
+func hasNoPlace(err error) bool {
+	if e, ok := errors.AsType[*pgconn.PgError](err); ok {
+		const diskFull, readOnly, ioError = "53100", "25006", "58030"
+		return e.Code == diskFull || e.Code == readOnly || e.Code == ioError
+	}
+	e, ok := errors.AsType[*sqlite.Error](err)
+	if !ok {
+		return false
+	}
+	code := e.Code() & 0xff
+	return code == sqlite3.SQLITE_FULL || code == sqlite3.SQLITE_READONLY || code == sqlite3.SQLITE_IOERR
+}
