@@ -12,9 +12,7 @@ const (
 
 	shedShare   = 10 // one in so many is shed
 	leastShed   = 20
-	shedSeconds = 5 // of the window, in which some were: a queue that stands, not a burst
-
-	nearShedShare = 100 // at which the trace begins
+	shedSeconds = 8 // of the window, in which some were: a queue that stands, not a burst
 )
 
 // The reasons that judge gives.
@@ -25,12 +23,14 @@ const (
 
 // verdict is what the last samples say.
 type verdict struct {
-	near           bool   // trouble may come: trace
+	near           bool   // trouble may come: trace, to see what led to it
 	reason, detail string // why a file is due; empty: it is not
 }
 
 // judge looks at the last samples, of which there is at least one. Slow
-// requests are those that took longer than slow.
+// requests are those that took longer than slow. Sheds are no sign to trace by:
+// a trace takes from a server that has too little, and overload that stands can
+// be seen as well when its file is due.
 func judge(last []Sample, slow time.Duration) (v verdict) {
 	var all Sample
 	seconds := 0
@@ -47,7 +47,7 @@ func judge(last []Sample, slow time.Duration) (v verdict) {
 	now := last[len(last)-1]
 	came := all.Done + all.Shed
 	highMemory := now.MemoryAlert > 0 && now.RSS >= now.MemoryAlert/10*9
-	v.near = all.Slow > 0 || all.Panics > 0 || highMemory || all.Shed > 0 && all.Shed*nearShedShare >= came
+	v.near = all.Slow > 0 || all.Panics > 0 || highMemory
 	switch {
 	case all.Shed >= leastShed && all.Shed*shedShare >= came && seconds >= shedSeconds:
 		v.reason = reasonOverload

@@ -11,7 +11,7 @@ import (
 const (
 	tapeAge   = 10 * time.Second // what the trace holds at least, unless it is
 	tapeBytes = 8 << 20          // larger: at full load two seconds on two cores
-	tapeTime  = time.Minute      // at most, without a file
+	tapeTime  = 15 * time.Second // at most, without a file
 	tapeRest  = 10 * time.Minute // from one beginning to the next
 )
 
