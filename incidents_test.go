@@ -3,11 +3,15 @@ package main
 import (
 	"context"
 	"errors"
+	"io"
 	"log/slog"
 	"net/http"
 	"os"
 	"path/filepath"
+	"runtime/debug"
+	"runtime/trace"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
@@ -110,6 +114,48 @@ func BenchmarkSample(b *testing.B) {
 	for b.Loop() {
 		sampler.sample()
 	}
+}
+
+// What the flight recorder costs a request, client included: why it runs only
+// when there is trouble. The collector is out of it but for a memory limit, for
+// what the recorder holds would make it run less often.
+func BenchmarkTracing(b *testing.B) {
+	defer debug.SetGCPercent(debug.SetGCPercent(-1))
+	defer debug.SetMemoryLimit(debug.SetMemoryLimit(400 << 20))
+	_, url := sampled(b)
+	for i := range 8 { // in turns
+		b.Run([]string{"off", "on"}[i%2], func(b *testing.B) {
+			if i%2 == 1 {
+				recorder := trace.NewFlightRecorder(trace.FlightRecorderConfig{MaxBytes: 8 << 20})
+				if err := recorder.Start(); err != nil {
+					b.Fatal(err)
+				}
+				defer recorder.Stop()
+			}
+			before := cpuTime(b)
+			for b.Loop() {
+				answer, err := http.Get(url + "/api/auth/me")
+				if err != nil {
+					b.Fatal(err)
+				}
+				if _, err := io.Copy(io.Discard, answer.Body); err != nil {
+					b.Fatal(err)
+				}
+				_ = answer.Body.Close()
+			}
+			b.ReportMetric(float64((cpuTime(b)-before).Nanoseconds())/float64(b.N), "cpu-ns/op")
+		})
+	}
+}
+
+// cpuTime is what the process has used.
+func cpuTime(b *testing.B) time.Duration {
+	b.Helper()
+	var u syscall.Rusage
+	if err := syscall.Getrusage(syscall.RUSAGE_SELF, &u); err != nil {
+		b.Fatal(err)
+	}
+	return time.Duration(u.Utime.Nano() + u.Stime.Nano())
 }
 
 // Events that mean trouble leave a file, of which the webhook is told; good news leave none.
