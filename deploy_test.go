@@ -114,6 +114,16 @@ func TestProductionServices(t *testing.T) {
 	}
 }
 
+// The root is read-only: what is kept in files needs a volume where the image says DATA_DIR is.
+func TestDataVolume(t *testing.T) {
+	dirs := submatches(`DATA_DIR=(\S+)`, readText(t, "Dockerfile"))
+	for _, file := range []string{"compose.yaml", "compose.prod.yaml"} {
+		if text := services(t, file)["notesd"]; len(dirs) != 1 || !strings.Contains(text, "volumes: [notesd-data:"+dirs[0]+"]") {
+			t.Errorf("%s: notesd has no volume on %v", file, dirs)
+		}
+	}
+}
+
 // Docker's patience must outlast the drain, or it is cut short by SIGKILL.
 func TestGracePeriod(t *testing.T) {
 	text := services(t, "compose.prod.yaml")["notesd"]

@@ -60,14 +60,15 @@ func (p program) serve(ctx context.Context, args []string) (err error) {
 		return err
 	}
 	alerts := newAlerts(cfg, log)
+	incidents := newIncidents(cfg, alerts, log)
 	workers := newPool(cfg, alerts, log)
 	memory := newMonitor(cfg, workers, alerts, log)
 	s, err := server.New(serverConfig(cfg, secrets), server.Parts{
-		Store: db, Redis: redis, Pool: workers, Memory: memory, Alerts: alerts, Log: log})
+		Store: db, Redis: redis, Pool: workers, Memory: memory, Alerts: alerts, Incidents: incidents, Log: log})
 	if err != nil {
 		return err
 	}
-	defer inBackground(alerts.Run, memoryLoop(memory), sweepLoop(db, cfg, log))()
+	defer inBackground(alerts.Run, memoryLoop(memory), sweepLoop(db, cfg, log), incidentLoop(incidents, newSampler(cfg, s, workers)))()
 	p.announce(cfg, db, ln, log)
 	return serveWhileFitting(ctx, s, db, ln)
 }
@@ -155,12 +156,9 @@ func newPool(cfg config.Config, alerts *server.Alerts, log *slog.Logger) *pool.P
 	return pool.New(c)
 }
 
-// newAlerts returns nil when no webhook is set. Deliveries are signed with the
+// newAlerts posts to the webhook, if one is set. Deliveries are signed with the
 // administrators' token, which the receiver's people have.
 func newAlerts(cfg config.Config, log *slog.Logger) *server.Alerts {
-	if cfg.AlertWebhookURL.Reveal() == "" {
-		return nil
-	}
 	return server.NewAlerts(cfg.AlertWebhookURL.Reveal(), cfg.AdminToken.Reveal(), log)
 }
 

@@ -54,7 +54,7 @@ func (d *draft) table() []setting {
 	}, {
 		name: "DATA_DIR", initial: "data",
 		kind:    kind{"a directory", func(s string) bool { d.DataDir = s; return true }},
-		meaning: "directory for what is kept in files: the SQLite database, the session secret of development",
+		meaning: "directory for what is kept in files: the SQLite database, the session secret of development, incident files",
 	}, {
 		name: "DATABASE_URL", derived: "notes.db in DATA_DIR", secret: true,
 		kind:    database(&d.DatabaseURL),

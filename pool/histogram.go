@@ -69,6 +69,18 @@ func (h *Histogram) Merge(other *Histogram) {
 	}
 }
 
+// Since is what was recorded since h was as before, which is a copy of it. Its
+// sum and extremes are those of the buckets: within 0.8 %.
+func (h *Histogram) Since(before *Histogram) *Histogram {
+	since := new(Histogram)
+	for i := range h.buckets {
+		if now, then := h.buckets[i].Load(), before.buckets[i].Load(); now > then {
+			since.record(time.Duration(bucketMiddle(i)), now-then)
+		}
+	}
+	return since
+}
+
 // Reset empties the histogram. What is recorded meanwhile may be counted in
 // part.
 func (h *Histogram) Reset() {
@@ -84,6 +96,16 @@ func (h *Histogram) Reset() {
 func (h *Histogram) Count() uint64 {
 	var n uint64
 	for i := range h.buckets {
+		n += h.buckets[i].Load()
+	}
+	return n
+}
+
+// Over is how many of them were longer than d; those in the same bucket are not
+// counted.
+func (h *Histogram) Over(d time.Duration) uint64 {
+	var n uint64
+	for i := bucketOf(int64(d)) + 1; i < numBuckets; i++ {
 		n += h.buckets[i].Load()
 	}
 	return n

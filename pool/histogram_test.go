@@ -81,6 +81,49 @@ func TestHistogramMerge(t *testing.T) {
 	})
 }
 
+// Since is what was recorded meanwhile: as much, and like it to within a bucket.
+func TestHistogramSince(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		early, late := durations(t, "early"), durations(t, "late")
+		before, now, want := record(early), record(append(early, late...)), record(late)
+		since := now.Since(before)
+		if since.Count() != want.Count() {
+			t.Fatalf("Since() has %d, want %d", since.Count(), want.Count())
+		}
+		for _, q := range []float64{0, 0.5, 0.99, 1} {
+			if got, want := since.Quantile(q), want.Quantile(q); math.Abs(float64(got-want)) > 0.016*float64(want) {
+				t.Errorf("Since().Quantile(%v) = %v, want %v ± 1.6 %%", q, got, want)
+			}
+		}
+		if n := now.Since(now).Count(); n != 0 {
+			t.Errorf("%d recorded since a moment ago", n)
+		}
+		if n := before.Since(now).Count(); n != 0 { // it was reset meanwhile
+			t.Errorf("%d recorded backwards", n)
+		}
+	})
+}
+
+// Over counts what is longer, but for what can't be told from d.
+func TestHistogramOver(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		all := durations(t, "samples")
+		d := rapid.SampledFrom(all).Draw(t, "d")
+		var longer, surely uint64
+		for _, other := range all {
+			if other > d {
+				longer++
+			}
+			if float64(other) > 1.016*float64(d)+1 {
+				surely++
+			}
+		}
+		if got := record(all).Over(d); got > longer || got < surely {
+			t.Errorf("Over(%v) = %d, want %d to %d", d, got, surely, longer)
+		}
+	})
+}
+
 // Alone in a histogram, every duration is told exactly: the extremes are.
 func TestHistogramEdges(t *testing.T) {
 	for _, c := range []struct{ in, want time.Duration }{

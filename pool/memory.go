@@ -95,6 +95,9 @@ func readMetrics(integers map[string]*int64, floats map[string]*float64) {
 	}
 }
 
+// GCShareSince is the share of CPU time that collecting took since before.
+func (m Memory) GCShareSince(before Memory) float64 { return gcShare(m, before) }
+
 // gcShare is the share of CPU time that collecting took between two readings.
 func gcShare(now, before Memory) float64 {
 	if cpu := now.cpuSeconds - before.cpuSeconds; cpu > 0 {

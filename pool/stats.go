@@ -131,7 +131,7 @@ func (p *Pool) shardStats(i int, classes []ClassStats) ShardStats {
 		Goexits:       shard.goexits.Load(),
 		Restarts:      shard.restarts.Load(),
 		BytesInFlight: shard.bytesInFlight.Load(),
-		Wait:          shard.waits(),
+		Wait:          shard.waits().Summary(),
 		Service:       shard.service.Summary(),
 		Workers:       make([]WorkerStats, len(shard.workers)),
 	}
@@ -153,16 +153,25 @@ func (p *Pool) shardStats(i int, classes []ClassStats) ShardStats {
 	return s
 }
 
-// waits sums up what all that had a worker waited for it, nothing included.
-func (s *shard) waits() Summary {
+// Waits is what all that had a worker waited for it, nothing included.
+func (p *Pool) Waits() *Histogram {
+	all := new(Histogram)
+	for i := range p.shards {
+		all.Merge(p.shards[i].waits())
+	}
+	return all
+}
+
+// waits is that of a shard.
+func (s *shard) waits() *Histogram {
 	var begun uint64
 	for i := range s.workers {
 		begun += (s.workers[i].turns.Load() + 1) / 2
 	}
-	var all Histogram
+	all := new(Histogram)
 	all.Merge(&s.wait)
 	if queued := all.Count(); begun > queued {
 		all.record(0, begun-queued)
 	}
-	return all.Summary()
+	return all
 }

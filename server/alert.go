@@ -21,7 +21,7 @@ const (
 
 // Event is something that the people who run the server want to know of.
 type Event struct {
-	Kind    string         `json:"event"`   // memory_high and _normal, dependency_down and _up, route_quarantined and _released
+	Kind    string         `json:"event"`   // memory_high and _normal, dependency_down and _up, route_quarantined and _released, incident
 	Subject string         `json:"subject"` // what it is about
 	Detail  map[string]any `json:"detail,omitempty"`
 	Time    time.Time      `json:"time"`
@@ -30,12 +30,16 @@ type Event struct {
 
 // Alerts posts events to ALERT_WEBHOOK_URL, in order and one at a time. It
 // never makes anybody wait: when its queue is full, the event is dropped and
-// logged. A nil *Alerts drops everything silently: no webhook is set.
+// logged. Without a url it posts nothing; a nil *Alerts drops everything silently.
 //
 // Each delivery carries X-Notesd-Timestamp (Unix seconds) and, when key is
 // set, X-Notesd-Signature: "sha256=" and the hexadecimal HMAC-SHA256 under key
 // of the timestamp, a full stop and the body.
 type Alerts struct {
+	// OnEvent is told of each event as well, by whoever sends it. It must not
+	// block; nil is allowed. It is set before the first.
+	OnEvent func(Event)
+
 	url, key string
 	log      *slog.Logger
 	client   *http.Client
@@ -54,6 +58,12 @@ func (a *Alerts) Send(e Event) {
 	}
 	e.Time = time.Now().UTC()
 	e.Host, _ = os.Hostname()
+	if a.OnEvent != nil {
+		a.OnEvent(e)
+	}
+	if a.url == "" {
+		return
+	}
 	select {
 	case a.queue <- e:
 	default:

@@ -176,6 +176,21 @@ func TestAlertsFail(t *testing.T) {
 	}
 }
 
+// Who listens is told of every event at once, webhook or none.
+func TestAlertsListener(t *testing.T) {
+	t.Parallel()
+	var told []string
+	a := NewAlerts("", "", slog.New(slog.DiscardHandler))
+	a.OnEvent = func(e Event) { told = append(told, e.Kind+" on "+e.Host) }
+	host, _ := os.Hostname()
+	for range alertQueue + 1 { // nothing is queued that nobody would deliver
+		a.Send(Event{Kind: "memory_high"})
+	}
+	if len(told) != alertQueue+1 || told[0] != "memory_high on "+host || len(a.queue) != 0 {
+		t.Errorf("told of %d events, first %v, and %d wait for delivery", len(told), told[:1], len(a.queue))
+	}
+}
+
 // Without a webhook nothing happens.
 func TestNoAlerts(t *testing.T) {
 	var a *Alerts

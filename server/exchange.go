@@ -27,6 +27,7 @@ type exchange struct {
 	turn     *pool.Turn      // the worker, in a pooled route
 	shard    int
 	waited   time.Duration // for a worker
+	outside  time.Duration // without one, waiting for the client
 	held     int64         // bytes in flight on account of this exchange
 	body     []byte        // the request's, once read
 	received bool          // all of the body
@@ -61,9 +62,25 @@ func (s *Server) pooled(rt *route) echo.HandlerFunc {
 		x.asked = s.request(x, rt)
 		return s.paced(x, s.pool.Do(x.ctx, x.asked, func(_ context.Context, turn *pool.Turn) error {
 			x.turn, x.shard, x.waited = turn, turn.Shard(), turn.Waited()
+			defer s.recordTook(x)
 			return s.inTurn(x, rt)
 		}))
 	}
+}
+
+// recordTook records what x took, without the time that its client took.
+func (s *Server) recordTook(x *exchange) {
+	s.took[x.shard].Record(time.Since(x.began) - x.outside)
+}
+
+// Took is how long requests that had a worker were in the server's hands: from
+// the header read to the answer ready, without the time outside their turns.
+func (s *Server) Took() *pool.Histogram {
+	all := new(pool.Histogram)
+	for i := range s.took {
+		all.Merge(&s.took[i])
+	}
+	return all
 }
 
 // beginWork bounds what is done for x from now on by REQUEST_TIMEOUT.
@@ -124,7 +141,11 @@ func (s *Server) limit(x *exchange) error {
 // the client's, not the work's: REQUEST_TIMEOUT begins anew.
 func (s *Server) outside(x *exchange, fn func() error) error {
 	x.stop()
-	err := x.turn.Outside(x.client, fn)
+	err := x.turn.Outside(x.client, func() error {
+		began := time.Now()
+		defer func() { x.outside += time.Since(began) }()
+		return fn()
+	})
 	s.beginWork(x)
 	return err
 }

@@ -6,6 +6,7 @@ import (
 	"runtime"
 	"time"
 
+	"notesd/incident"
 	"notesd/pool"
 )
 
@@ -176,8 +177,33 @@ type limits struct {
 	Settings        map[string]string `json:"settings"`
 }
 
+// incidentsJSON is what was written when there was trouble: see docs/INCIDENTS.md.
+type incidentsJSON struct {
+	Tracing    bool           `json:"tracing"`    // there are signs of trouble now
+	Suppressed uint64         `json:"suppressed"` // triggers that brought no file: another was too recent
+	Files      []incidentJSON `json:"files"`      // in DATA_DIR/incidents, the newest first
+}
+
+type incidentJSON struct {
+	File   string `json:"file"`
+	Reason string `json:"reason"`
+	Time   stamp  `json:"time"`
+	Bytes  int64  `json:"bytes"`
+}
+
+func incidentsOutput(i incident.Stats) incidentsJSON {
+	out := incidentsJSON{i.Tracing, i.Suppressed, make([]incidentJSON, len(i.Files))}
+	for j, f := range i.Files {
+		out.Files[j] = incidentJSON{f.Name, f.Reason, stamp(f.Time), f.Bytes}
+	}
+	return out
+}
+
 // runtimeState answers GET /api/runtime.
-func runtimeState(s *Server, x *exchange) error {
+func runtimeState(s *Server, x *exchange) error { return x.reply(http.StatusOK, s.State()) }
+
+// State is the process as /api/runtime shows it, for encoding as JSON.
+func (s *Server) State() any {
 	state := struct {
 		Version   string             `json:"version"`
 		Started   stamp              `json:"started"`
@@ -186,6 +212,7 @@ func runtimeState(s *Server, x *exchange) error {
 		Monitor   *pool.MonitorStats `json:"memoryMonitor,omitempty"`
 		Database  any                `json:"database"`
 		Redis     *RedisStats        `json:"redis,omitempty"`
+		Incidents *incidentsJSON     `json:"incidents,omitempty"`
 		Limits    limits             `json:"limits"`
 		Timestamp stamp              `json:"timestamp"`
 	}{Version: s.cfg.Version, Started: stamp(s.started), Pool: poolOutput(s.pool.Stats()), Memory: pool.ReadMemory(),
@@ -198,5 +225,8 @@ func runtimeState(s *Server, x *exchange) error {
 	if s.redis != nil {
 		state.Redis = new(s.redis.Stats())
 	}
-	return x.reply(http.StatusOK, state)
+	if s.incidents != nil {
+		state.Incidents = new(incidentsOutput(s.incidents.Stats()))
+	}
+	return state
 }

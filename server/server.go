@@ -17,6 +17,7 @@ import (
 
 	"github.com/klauspost/compress/gzhttp"
 
+	"notesd/incident"
 	"notesd/pool"
 	"notesd/store"
 )
@@ -68,6 +69,7 @@ type Server struct {
 	pool        *pool.Pool
 	memory      *pool.Monitor // nil: not monitored
 	alerts      *Alerts
+	incidents   *incident.Recorder // nil: none are recorded
 	routes      []*route
 	sessions    *sessions
 	persons     *persons
@@ -78,6 +80,7 @@ type Server struct {
 	conns       *connections
 	http        *http.Server
 	tally       *tally
+	took        []pool.Histogram // by shard: see Took
 	vitals      vitalCounts
 	prometheus  http.Handler
 	readiness   readiness
@@ -91,14 +94,15 @@ type Server struct {
 	answered atomic.Int64
 }
 
-// Parts are what a Server works with; Redis, Memory and Alerts may be nil.
+// Parts are what a Server works with; Redis, Memory, Alerts and Incidents may be nil.
 type Parts struct {
-	Store  *store.Store
-	Redis  *Redis
-	Pool   *pool.Pool
-	Memory *pool.Monitor
-	Alerts *Alerts
-	Log    *slog.Logger
+	Store     *store.Store
+	Redis     *Redis
+	Pool      *pool.Pool
+	Memory    *pool.Monitor
+	Alerts    *Alerts
+	Incidents *incident.Recorder
+	Log       *slog.Logger
 }
 
 // New makes a server that is ready to Run. It fails on settings that contradict themselves.
@@ -108,11 +112,11 @@ func New(cfg Config, parts Parts) (*Server, error) {
 		return nil, fmt.Errorf("CORS_ORIGIN: %w", err)
 	}
 	s := &Server{cfg: cfg, log: parts.Log, store: parts.Store, redis: parts.Redis, pool: parts.Pool,
-		memory: parts.Memory, alerts: parts.Alerts, routes: allRoutes(), protection: protection,
+		memory: parts.Memory, alerts: parts.Alerts, incidents: parts.Incidents, routes: allRoutes(), protection: protection,
 		cursors: newCursors(cfg.SessionSecrets), persons: newPersons(), started: time.Now()}
 	s.conns = newConnections(s.isProxy)
 	admission := parts.Pool.Stats()
-	s.tally = newTally(len(admission.Shards), s.routes)
+	s.tally, s.took = newTally(len(admission.Shards), s.routes), make([]pool.Histogram, len(admission.Shards))
 	s.pacer = newPacer(admission.QueueTimeout)
 	s.sessions = newSessions(backendFor(parts.Store, parts.Redis), cfg.SessionSecrets)
 	s.general = newLimiter(parts.Redis, cfg.SessionSecrets[0])

@@ -1,11 +1,13 @@
 package server
 
 import (
+	"context"
 	"encoding/json"
 	"math"
 	"net/http"
 	"net/http/httptest"
 	"os"
+	"path/filepath"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -15,6 +17,7 @@ import (
 	"github.com/prometheus/common/expfmt"
 	"github.com/prometheus/common/model"
 
+	"notesd/incident"
 	"notesd/pool"
 	"notesd/store/storetest"
 )
@@ -339,6 +342,41 @@ func TestRuntimeState(t *testing.T) {
 	}
 	if in.Memory["rss"] <= 0 || len(in.Database) == 0 || in.Limits.Cores != 2 || in.Limits.Settings["RATE_LIMIT_MAX_REQUESTS"] != "7" {
 		t.Errorf("%s = %s", r.call, r.text)
+	}
+}
+
+// The incident files are on /api/runtime, where there is a place for them.
+func TestRuntimeIncidents(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	r, err := incident.New(incident.Config{Dir: dir, Log: storetest.Log(t)})
+	if err != nil {
+		t.Fatal(err)
+	}
+	s := onSQLite(t, func(_ *Config, parts *Parts) { parts.Incidents = r })
+	var in struct{ Incidents *incidentsJSON }
+	s.visitor().get("/api/runtime").want(http.StatusOK).decode(&in)
+	if diff := cmp.Diff(&incidentsJSON{Files: []incidentJSON{}}, in.Incidents); diff != "" {
+		t.Errorf("incidents before the first (-want +got):\n%s", diff)
+	}
+	r.Trigger("slow", "")
+	r.Trigger("slow", "")
+	ended, stop := context.WithCancel(t.Context())
+	stop()
+	r.Run(ended, func() incident.Sample { return incident.Sample{} }, s.server.State)
+	s.visitor().get("/api/runtime").want(http.StatusOK).decode(&in)
+	if got := in.Incidents; len(got.Files) != 1 || got.Files[0].Reason != "slow" || got.Files[0].Bytes == 0 ||
+		time.Since(time.Time(got.Files[0].Time)).Abs() > time.Minute || got.Suppressed != 1 || got.Tracing {
+		t.Fatalf("incidents %+v, want one", got)
+	}
+	if _, err := os.Stat(filepath.Join(dir, in.Incidents.Files[0].File)); err != nil {
+		t.Error(err)
+	}
+
+	var without struct{ Incidents *incidentsJSON }
+	onSQLite(t).visitor().get("/api/runtime").want(http.StatusOK).decode(&without)
+	if without.Incidents != nil {
+		t.Errorf("incidents %+v, want none where none are kept", without.Incidents)
 	}
 }
 

@@ -1,0 +1,111 @@
+package incident
+
+import (
+	"errors"
+	"io"
+	"runtime/trace"
+	"sync"
+	"time"
+)
+
+const (
+	tapeAge   = 10 * time.Second // what the trace holds at least, unless it is
+	tapeBytes = 8 << 20          // larger: at full load two seconds on two cores
+	tapeTime  = 15 * time.Second // at most, without a file
+	tapeRest  = 10 * time.Minute // from one beginning to the next
+)
+
+var errNoTape = errors.New("nothing was traced: it takes more memory than there was to spare")
+
+// tape is the trace of the last seconds, while there is trouble.
+type tape struct {
+	mu       sync.Mutex            // guards what follows
+	recorder *trace.FlightRecorder // nil: not running
+	failure  error                 // why it could not be started
+	began    time.Time
+	armed    time.Time // when it last began on a sign of trouble
+	held     bool      // a file is being written
+}
+
+// tend begins and ends the trace as the signs of trouble come and go.
+func (t *tape) tend(now time.Time, near, room bool) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	switch running := t.recorder != nil; {
+	case t.held:
+	case running && (!near || !room || now.Sub(t.began) >= tapeTime):
+		t.end()
+	case !running && near && room && (t.armed.IsZero() || now.Sub(t.armed) >= tapeRest):
+		t.begin(now)
+		t.armed = now
+	}
+}
+
+// hold makes sure that the trace runs, until letGo.
+func (t *tape) hold(now time.Time) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.held = true
+	if t.recorder == nil {
+		t.begin(now)
+	}
+}
+
+// letGo leaves the trace to tend again.
+func (t *tape) letGo() {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.held = false
+}
+
+func (t *tape) stop() {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.end()
+}
+
+// begin starts the trace. It fails when somebody else traces. t.mu is held.
+func (t *tape) begin(now time.Time) {
+	recorder := trace.NewFlightRecorder(trace.FlightRecorderConfig{MinAge: tapeAge, MaxBytes: tapeBytes})
+	if t.failure = recorder.Start(); t.failure == nil {
+		t.recorder, t.began = recorder, now
+	}
+}
+
+// end stops the trace and drops it. t.mu is held.
+func (t *tape) end() {
+	if t.recorder != nil {
+		t.recorder.Stop()
+		t.recorder = nil
+	}
+}
+
+func (t *tape) runs() bool {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return t.recorder != nil
+}
+
+// length is for how long the trace has run.
+func (t *tape) length() time.Duration {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if t.recorder == nil {
+		return 0
+	}
+	return time.Since(t.began)
+}
+
+// writeTo writes the trace, as `go tool trace` reads it.
+func (t *tape) writeTo(w io.Writer) error {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	switch {
+	case t.recorder != nil:
+		_, err := t.recorder.WriteTo(w)
+		return err
+	case t.failure != nil:
+		return t.failure
+	}
+	return errNoTape
+}

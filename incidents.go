@@ -1,0 +1,127 @@
+package main
+
+import (
+	"context"
+	"log/slog"
+	"path/filepath"
+	"time"
+
+	"notesd/config"
+	"notesd/incident"
+	"notesd/pool"
+	"notesd/server"
+)
+
+// evidenceOf are the events that leave an incident file: what is written here
+// is asked for the moment it is told of. What comes slowly (latency, load) the
+// recorder finds out itself.
+var evidenceOf = map[string]bool{
+	"route_quarantined": true,
+	"memory_high":       true,
+	"dependency_down":   true,
+}
+
+// newIncidents returns nil, and says so, where no file can be written: on
+// PostgreSQL a read-only DATA_DIR is allowed.
+func newIncidents(cfg config.Config, alerts *server.Alerts, log *slog.Logger) *incident.Recorder {
+	r, err := incident.New(incident.Config{
+		Dir:  filepath.Join(cfg.DataDir, "incidents"),
+		Slow: slowAfter(cfg),
+		Log:  log,
+		OnWritten: func(f incident.File) {
+			alerts.Send(server.Event{Kind: "incident", Subject: f.Reason, Detail: map[string]any{"file": f.Name, "bytes": f.Bytes}})
+		},
+	})
+	if err != nil {
+		log.Warn("no evidence of incidents is kept: DATA_DIR can't be written", "error", err)
+		return nil
+	}
+	alerts.OnEvent = func(e server.Event) {
+		if evidenceOf[e.Kind] {
+			r.Trigger(e.Kind, e.Subject)
+		}
+	}
+	return r
+}
+
+// slowAfter is when a request counts as slow: with the requests that are logged
+// for it, unless REQUEST_TIMEOUT lets none come that far.
+func slowAfter(cfg config.Config) time.Duration { return min(time.Second, cfg.RequestTimeout/2) }
+
+func incidentLoop(r *incident.Recorder, s *sampler) func(context.Context) {
+	return func(ctx context.Context) { r.Run(ctx, s.sample, s.server.State) }
+}
+
+// A sampler makes a sample of each second: of counters that only grow, what
+// they grew by.
+type sampler struct {
+	server      *server.Server
+	pool        *pool.Pool
+	slow        time.Duration
+	memoryAlert int64 // bytes
+
+	stats       pool.Stats // and what follows: as they were a second ago
+	refused     map[pool.Reason]uint64
+	took, waits *pool.Histogram
+	memory      pool.Memory
+}
+
+func newSampler(cfg config.Config, s *server.Server, p *pool.Pool) *sampler {
+	memoryAlert := cfg.MemoryThreshold
+	if !cfg.MemoryMonitoring {
+		memoryAlert = 0
+	}
+	return &sampler{server: s, pool: p, slow: slowAfter(cfg), memoryAlert: memoryAlert,
+		stats: p.Stats(), refused: p.ShedTotals(), took: s.Took(), waits: p.Waits(), memory: pool.ReadMemory()}
+}
+
+// noRoom are the reasons of those that are turned away because there are too many.
+var noRoom = []pool.Reason{pool.ErrFull, pool.ErrTimeout, pool.ErrOverload}
+
+func (s *sampler) sample() incident.Sample {
+	stats, refused, took, waits, memory := s.pool.Stats(), s.pool.ShedTotals(), s.server.Took(), s.pool.Waits(), pool.ReadMemory()
+	timed, waited := took.Since(s.took), waits.Since(s.waits)
+	now := incident.Sample{
+		Time: time.Now(),
+
+		Workers: stats.Workers,
+		Busy:    stats.Busy,
+		Queued:  stats.Queued,
+		Outside: stats.Outside,
+
+		Done:      stats.Done - s.stats.Done,
+		Timed:     timed.Count(),
+		Slow:      timed.Over(s.slow),
+		P50:       milliseconds(timed.Quantile(0.50)),
+		P99:       milliseconds(timed.Quantile(0.99)),
+		WaitP50:   milliseconds(waited.Quantile(0.50)),
+		WaitP99:   milliseconds(waited.Quantile(0.99)),
+		Refused:   map[string]uint64{},
+		Abandoned: stats.Abandoned - s.stats.Abandoned,
+		Panics:    stats.Panics - s.stats.Panics,
+
+		RSS:         memory.RSS,
+		HeapLive:    memory.HeapLive,
+		HeapUsed:    memory.HeapUsed,
+		MemoryLimit: memory.Limit,
+		MemoryAlert: s.memoryAlert,
+		GCShare:     memory.GCShareSince(s.memory),
+		Goroutines:  memory.Goroutines,
+	}
+	for why, n := range refused {
+		if n -= s.refused[why]; n > 0 {
+			now.Refused[string(why)] = n
+		}
+	}
+	for _, why := range noRoom {
+		now.Shed += now.Refused[string(why)]
+	}
+	for _, shard := range stats.Shards {
+		now.BytesInFlight += shard.BytesInFlight
+	}
+	now.InUse = memory.HeapLive + memory.Stacks + memory.OffHeap + now.BytesInFlight
+	s.stats, s.refused, s.took, s.waits, s.memory = stats, refused, took, waits, memory
+	return now
+}
+
+func milliseconds(d time.Duration) float64 { return float64(d.Microseconds()) / 1000 }
