@@ -6,9 +6,11 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"log/slog"
 	"runtime"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -24,11 +26,30 @@ type logged struct {
 	Shard                                  int
 }
 
-// logTo returns a logger and a function that decodes what it wrote.
+// logBuffer is what was logged and not taken yet.
+type logBuffer struct {
+	mu   sync.Mutex // guards text
+	text bytes.Buffer
+}
+
+func (b *logBuffer) Write(p []byte) (int, error) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.text.Write(p)
+}
+
+func (b *logBuffer) take() io.Reader {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	defer b.text.Reset()
+	return strings.NewReader(b.text.String())
+}
+
+// logTo returns a logger and a function that decodes what it wrote since the last call.
 func logTo(t *testing.T) (*slog.Logger, func() []logged) {
-	var out bytes.Buffer
-	return slog.New(slog.NewJSONHandler(&out, nil)), func() (lines []logged) {
-		for d := json.NewDecoder(&out); d.More(); {
+	out := &logBuffer{}
+	return slog.New(slog.NewJSONHandler(out, nil)), func() (lines []logged) {
+		for d := json.NewDecoder(out.take()); d.More(); {
 			var line logged
 			if err := d.Decode(&line); err != nil {
 				t.Fatalf("log line: %v", err)
