@@ -21,9 +21,9 @@ var discard = slog.New(slog.DiscardHandler)
 
 // logged is what one log line of a restart says.
 type logged struct {
-	Level, Msg, Route, Class, Panic, Stack string
-	Worker, Replacement                    uint64
-	Shard                                  int
+	Level, Msg, Route, Class, Panic, Fingerprint, Stack string
+	Worker, Replacement, Count                          uint64
+	Shard                                               int
 }
 
 // logBuffer is what was logged and not taken yet.
@@ -85,7 +85,7 @@ func TestPanic(t *testing.T) {
 		t.Errorf("Stats() = %+v, want 1 done, 1 panic, 1 restart, another id than %d", s, old)
 	}
 	want := logged{Level: "ERROR", Msg: "worker restarted", Route: "/read", Class: "read", Panic: "boom",
-		Stack: string(e.Stack), Worker: old, Replacement: fresh}
+		Fingerprint: e.Fingerprint, Count: 1, Stack: string(e.Stack), Worker: old, Replacement: fresh}
 	if got := lines(); len(got) != 1 || got[0] != want {
 		t.Errorf("logged %+v, want once %+v", got, want)
 	}

@@ -142,9 +142,10 @@ type Pool struct {
 	waiters  sync.Pool     // of *waiter; per pool, for their timers belong to its clock
 	abandons atomic.Uint64 // requests whose context ended before they had a worker
 
-	quarantine quarantine
-	ledger     ledger
-	stuck      stuck
+	quarantine   quarantine
+	ledger       ledger
+	stuck        stuck
+	fingerprints fingerprints
 }
 
 // New returns a pool at rest. It starts no goroutine and needs no closing. It
@@ -168,6 +169,7 @@ func New(cfg Config) *Pool {
 	p.queue.init(&p.cfg)
 	p.ledger.init()
 	p.stuck.init(p)
+	p.fingerprints.seen = map[string]*seenPanic{}
 	p.quarantine.pool, p.quarantine.routes = p, map[string]*troubledRoute{}
 	p.waiters.New = func() any { return newWaiter() }
 	return p

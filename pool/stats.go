@@ -28,8 +28,12 @@ type Stats struct {
 	Restarts uint64 // workers retired for one or the other
 	Draining bool
 
-	Quarantine []QuarantineStats // the routes that panicked and were not well since
-	Stuck      StuckStats
+	PanicKinds []PanicStats // panics and Goexits by fingerprint, the latest first; bounded in number
+
+	Quarantine            []QuarantineStats // the routes that panicked and were not well since
+	Quarantined, Released uint64            // routes that were, since the start
+
+	Stuck StuckStats
 }
 
 // ShardStats is one shard. A request that was Outside counts twice in Wait and
@@ -76,7 +80,8 @@ func (p *Pool) Stats() Stats {
 		Refused:      make(map[Reason]uint64),
 		Abandoned:    p.abandons.Load(),
 	}
-	s.Quarantine = p.quarantine.stats()
+	s.PanicKinds = p.fingerprints.stats()
+	p.quarantine.stats(&s)
 	s.Stuck = p.stuck.stats()
 	p.queueStats(&s)
 	p.refusals(&s)
