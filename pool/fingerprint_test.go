@@ -61,6 +61,8 @@ func TestFingerprint(t *testing.T) {
 	cfg := small()
 	cfg.Log = discard
 	p := pool.New(cfg)
+	first := false
+	alternately := func() { first = !first; either(first) }
 	kinds := []struct {
 		name, route, frame string
 		fns                []func() // all of them alike
@@ -69,8 +71,8 @@ func TestFingerprint(t *testing.T) {
 		{"of another route", "/b", "pool_test.said.func1 (fingerprint_test.go:", []func(){said("a secret")}},
 		{"out of range", "/a", "pool_test.outOfRange (fingerprint_test.go:", []func(){outOfRange, outOfRange}},
 		{"nil pointer", "/a", "pool_test.noPointer (fingerprint_test.go:", []func(){noPointer}},
-		{"one line", "/a", "pool_test.either (fingerprint_test.go:", []func(){func() { either(true) }}},
-		{"another line", "/a", "pool_test.either (fingerprint_test.go:", []func(){func() { either(false) }}},
+		{"one line", "/a", "pool_test.either (fingerprint_test.go:", []func(){alternately}},
+		{"another line", "/a", "pool_test.either (fingerprint_test.go:", []func(){alternately}},
 		{"deep", "/a", "pool_test.deep (fingerprint_test.go:", []func(){func() { deep(100) }, func() { deep(200) }}},
 		{"shallow", "/a", "pool_test.deep (fingerprint_test.go:", []func(){func() { deep(3) }}},
 		{"Goexit", "/a", "", []func(){runtime.Goexit}},
