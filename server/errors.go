@@ -115,7 +115,7 @@ func detailedFailure(err error) (failure, bool) {
 	if errors.Is(err, store.ErrUnavailable) {
 		return unavailable("dependency_down", "Storage is not available, please try again", 0), true
 	}
-	if errors.Is(err, errTimeout) || errors.Is(err, context.DeadlineExceeded) {
+	if errors.Is(err, errTimeout) || errors.Is(err, context.DeadlineExceeded) || errors.Is(err, pool.ErrStuck) {
 		return unavailable("timeout", "The request took too long", 0), true
 	}
 	return failure{}, false

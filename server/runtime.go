@@ -13,6 +13,7 @@ import (
 type poolJSON struct {
 	Workers        int                    `json:"workers"`
 	Busy           int                    `json:"busy"`
+	Idle           int                    `json:"idle"` // counted apart from busy: at rest it is workers, or one was lost
 	Queued         int                    `json:"queued"`
 	Outside        int                    `json:"outside"` // gave their worker back to wait for their client
 	QueueLength    int                    `json:"queueLength"`
@@ -26,7 +27,11 @@ type poolJSON struct {
 	Draining       bool                   `json:"draining"`
 	Held           int64                  `json:"held"` // refusals that wait to leave
 	Sheds          shedsJSON              `json:"sheds"`
+	PanicKinds     []panicKindJSON        `json:"panicKinds"`
 	Quarantine     []quarantineJSON       `json:"quarantine"`
+	Quarantined    uint64                 `json:"quarantined"` // routes that were, since the start
+	Released       uint64                 `json:"released"`
+	Stuck          stuckJSON              `json:"stuck"`
 	Classes        []classJSON            `json:"classes"`
 	Shards         []shardJSON            `json:"shards"`
 }
@@ -37,6 +42,33 @@ type quarantineJSON struct {
 	Panics      int    `json:"panics"`
 	Quarantined bool   `json:"quarantined"`
 	Next        *stamp `json:"nextTrial,omitempty"`
+}
+
+// panicKindJSON is the panics of one fingerprint.
+type panicKindJSON struct {
+	Fingerprint string `json:"fingerprint"`
+	Route       string `json:"route"`
+	Frame       string `json:"frame"` // where it happened
+	Count       uint64 `json:"count"`
+	First       stamp  `json:"first"`
+	Last        stamp  `json:"last"`
+}
+
+// stuckJSON is the requests that were found stuck.
+type stuckJSON struct {
+	Found     uint64          `json:"found"`
+	Recovered uint64          `json:"recovered"` // have ended after all
+	Replaced  int             `json:"replaced"`  // of the others, whose slot another worker has
+	Bound     int             `json:"bound"`     // the most that may be
+	Turns     []stuckTurnJSON `json:"turns"`
+}
+
+type stuckTurnJSON struct {
+	Worker      uint64 `json:"worker"`
+	Replacement uint64 `json:"replacement,omitempty"`
+	Route       string `json:"route"`
+	Class       string `json:"class"`
+	Since       stamp  `json:"since"`
 }
 
 type classJSON struct {
@@ -110,9 +142,14 @@ type workerJSON struct {
 }
 
 func poolOutput(p pool.Stats) poolJSON {
-	out := poolJSON{Workers: p.Workers, Busy: p.Busy, Queued: p.Queued, Outside: p.Outside, QueueLength: p.QueueLength,
+	out := poolJSON{Workers: p.Workers, Busy: p.Busy, Idle: p.Idle, Queued: p.Queued, Outside: p.Outside, QueueLength: p.QueueLength,
 		QueueTimeoutMs: milliseconds(p.QueueTimeout), Done: p.Done, Refused: p.Refused, Abandoned: p.Abandoned,
-		Panics: p.Panics, Goexits: p.Goexits, Restarts: p.Restarts, Draining: p.Draining}
+		Panics: p.Panics, Goexits: p.Goexits, Restarts: p.Restarts, Draining: p.Draining, Quarantined: p.Quarantined, Released: p.Released, Stuck: stuckOutput(p.Stuck)}
+	out.PanicKinds = make([]panicKindJSON, len(p.PanicKinds))
+	for i, kind := range p.PanicKinds {
+		out.PanicKinds[i] = panicKindJSON{Fingerprint: kind.Fingerprint, Route: kind.Route, Frame: kind.Frame, Count: kind.Count,
+			First: stamp(kind.First), Last: stamp(kind.Last)}
+	}
 	out.Quarantine = make([]quarantineJSON, len(p.Quarantine))
 	for i, q := range p.Quarantine {
 		out.Quarantine[i] = quarantineJSON{Route: q.Route, Panics: q.Panics, Quarantined: q.Quarantined, Next: stampOrNil(q.Next)}
@@ -122,6 +159,14 @@ func poolOutput(p pool.Stats) poolJSON {
 	}
 	for _, shard := range p.Shards {
 		out.Shards = append(out.Shards, shardOutput(shard))
+	}
+	return out
+}
+
+func stuckOutput(s pool.StuckStats) stuckJSON {
+	out := stuckJSON{Found: s.Found, Recovered: s.Recovered, Replaced: s.Replaced, Bound: s.Bound, Turns: make([]stuckTurnJSON, len(s.Turns))}
+	for i, t := range s.Turns {
+		out.Turns[i] = stuckTurnJSON{Worker: t.Worker, Replacement: t.Replacement, Route: t.Route, Class: t.Class, Since: stamp(t.Since)}
 	}
 	return out
 }
