@@ -31,6 +31,8 @@ type exchange struct {
 	held     int64         // bytes in flight on account of this exchange
 	body     []byte        // the request's, once read
 	received bool          // all of the body
+	late     bool          // the body, so that reading it was given up
+	whole    bool          // the answer has left, all of it
 	token    string        // of the session cookie; empty: none
 	user     string        // who is signed in; empty: nobody
 	reason   string        // why it was refused, for the log

@@ -98,6 +98,7 @@ func (e emitter) summary(d *prometheus.Desc, h *pool.Histogram, labels ...string
 }
 
 func (c *collector) requests(e emitter) {
+	c.s.clients.each(func(what string, n uint64) { e.counter(descClients, float64(n), what) })
 	c.s.tally.each(func(method, pattern string, status int, n uint64) {
 		e.counter(descRequests, float64(n), method, pattern, strconv.Itoa(status))
 	})

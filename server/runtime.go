@@ -227,13 +227,14 @@ func runtimeState(s *Server, x *exchange) error {
 		Version   string             `json:"version"`
 		Started   stamp              `json:"started"`
 		Pool      poolJSON           `json:"pool"`
+		Clients   clientsJSON        `json:"clients"`
 		Memory    pool.Memory        `json:"memory"`
 		Monitor   *pool.MonitorStats `json:"memoryMonitor,omitempty"`
 		Database  any                `json:"database"`
 		Redis     *RedisStats        `json:"redis,omitempty"`
 		Limits    limits             `json:"limits"`
 		Timestamp stamp              `json:"timestamp"`
-	}{Version: s.cfg.Version, Started: stamp(s.started), Pool: poolOutput(s.pool.Stats()), Memory: pool.ReadMemory(),
+	}{Version: s.cfg.Version, Started: stamp(s.started), Pool: poolOutput(s.pool.Stats()), Clients: s.clients.output(), Memory: pool.ReadMemory(),
 		Database: connsOutput(s.store.Stats()), Timestamp: stamp(time.Now()),
 		Limits: limits{runtime.GOMAXPROCS(0), memoryLimit(), s.cfg.Machine.Cores, s.cfg.Machine.MemoryLimit, s.cfg.Settings}}
 	state.Pool.Held, state.Pool.Sheds = s.pacer.held.Load(), shedsOutput(s.pool)

@@ -79,6 +79,7 @@ type Server struct {
 	http        *http.Server
 	tally       *tally
 	vitals      vitalCounts
+	clients     clientCounts
 	prometheus  http.Handler
 	readiness   readiness
 	started     time.Time
@@ -110,7 +111,7 @@ func New(cfg Config, parts Parts) (*Server, error) {
 	s := &Server{cfg: cfg, log: parts.Log, store: parts.Store, redis: parts.Redis, pool: parts.Pool,
 		memory: parts.Memory, alerts: parts.Alerts, routes: allRoutes(), protection: protection,
 		cursors: newCursors(cfg.SessionSecrets), persons: newPersons(), started: time.Now()}
-	s.conns = newConnections(s.isProxy)
+	s.conns = newConnections(s.isProxy, &s.clients)
 	admission := parts.Pool.Stats()
 	s.tally = newTally(len(admission.Shards), s.routes)
 	s.pacer = newPacer(admission.QueueTimeout)
