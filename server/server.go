@@ -24,8 +24,8 @@ import (
 const (
 	headerTimeout = 10 * time.Second
 	idleTimeout   = 75 * time.Second // longer than a proxy keeps a connection, so that it is the one to close
-	headerBytes   = 64 << 10
-	compressFrom  = 1 << 10 // bytes; below, compressing costs more than it saves
+	headerBytes   = 64 << 10         // above, net/http itself answers, as to all that is no HTTP: in plain text, uncounted
+	compressFrom  = 1 << 10          // bytes; below, compressing costs more than it saves
 
 	// lastRequests is how long requests are still taken in once the listener
 	// has closed: what had been read by then reaches the pool within it.
