@@ -68,7 +68,8 @@ func (p program) serve(ctx context.Context, args []string) (err error) {
 	if err != nil {
 		return err
 	}
-	defer inBackground(alerts.Run, memoryLoop(memory), sweepLoop(db, cfg, log), incidentLoop(incidents, newSampler(cfg, s, workers)))()
+	defer inBackground(alerts.Run, workers.Watch, memoryLoop(memory), sweepLoop(db, cfg, log),
+		incidentLoop(incidents, newSampler(cfg, s, workers)))()
 	p.announce(cfg, db, ln, log)
 	return serveWhileFitting(ctx, s, db, ln)
 }
@@ -147,7 +148,17 @@ func newPool(cfg config.Config, alerts *server.Alerts, log *slog.Logger) *pool.P
 			if e.Released {
 				kind = "route_released"
 			}
-			alerts.Send(server.Event{Kind: kind, Subject: e.Route, Detail: map[string]any{"panics": e.Panics}})
+			alerts.Send(server.Event{Kind: kind, Subject: e.Route,
+				Detail: map[string]any{"panics": e.Panics, "fingerprint": e.Fingerprint}})
+		},
+		StuckAfter: 2 * cfg.RequestTimeout,
+		OnStuck: func(e pool.StuckEvent) {
+			kind := "worker_stuck"
+			if e.Recovered {
+				kind = "worker_recovered"
+			}
+			alerts.Send(server.Event{Kind: kind, Subject: e.Route,
+				Detail: map[string]any{"worker": e.Worker, "replacement": e.Replacement, "heldMs": e.Held.Milliseconds()}})
 		},
 		Log: log,
 	}

@@ -13,9 +13,18 @@ import (
 // runtimeState is what the tests read of /api/runtime.
 type runtimeState struct {
 	Pool struct {
-		Workers, Busy, Queued, Outside int
-		Panics, Goexits, Restarts      uint64
-		Shards                         []struct {
+		Workers, Busy, Idle, Queued, Outside int
+		Panics, Goexits, Restarts            uint64
+		PanicKinds                           []struct {
+			Route, Frame, Fingerprint string
+			Count                     uint64
+		}
+		Stuck struct {
+			Found, Recovered uint64
+			Replaced, Bound  int
+			Turns            []struct{ Worker, Replacement uint64 }
+		}
+		Shards []struct {
 			BytesInFlight int64
 			Workers       []struct{ ID uint64 }
 		}
@@ -45,12 +54,12 @@ func (s runtimeState) workers() (ids []uint64) {
 	return ids
 }
 
-// atRest fails the test unless every worker is idle and nothing is held.
+// atRest fails the test unless every worker is there, idle, and nothing is held.
 func (s runtimeState) atRest(t *testing.T) {
 	t.Helper()
 	p := s.Pool
-	if p.Busy != 0 || p.Queued != 0 || p.Outside != 0 {
-		t.Errorf("at the end %d busy, %d queued, %d outside, want none", p.Busy, p.Queued, p.Outside)
+	if p.Idle != p.Workers || p.Busy != 0 || p.Queued != 0 || p.Outside != 0 {
+		t.Errorf("at the end %d of %d idle, %d busy, %d queued, %d outside, want all idle", p.Idle, p.Workers, p.Busy, p.Queued, p.Outside)
 	}
 	for i, shard := range p.Shards {
 		if shard.BytesInFlight != 0 {
@@ -108,7 +117,9 @@ func (l *load) allServed(t *testing.T) {
 	}
 }
 
-// checkRestarts compares the log's restarts with the workers there are now.
+// checkRestarts compares the log's restarts with the workers there are now, and
+// with what is known of the panics: all of one kind, whose stack the log has
+// once a minute.
 func checkRestarts(t *testing.T, p *process, state runtimeState, culprit string) {
 	t.Helper()
 	restarts := p.log.with("worker restarted")
@@ -121,9 +132,17 @@ func checkRestarts(t *testing.T, p *process, state runtimeState, culprit string)
 		if old == 0 || fresh <= old || slices.Contains(now, old) {
 			t.Fatalf("worker %d was replaced by %d, and the workers are now %v", old, fresh, now)
 		}
-		if !strings.Contains(e.text("stack"), culprit) || !strings.HasPrefix(e.text("route"), "/api/fault/") {
-			t.Fatalf("restart without its culprit %s: %v", culprit, e)
+		if !strings.HasPrefix(e.text("route"), "/api/fault/") || e.text("fingerprint") != restarts[0].text("fingerprint") {
+			t.Fatalf("restart %v, want it of the same kind as %v", e, restarts[0])
 		}
+	}
+	kinds := state.Pool.PanicKinds
+	if len(kinds) != 1 || kinds[0].Count != faults || !strings.Contains(kinds[0].Frame, culprit) || kinds[0].Fingerprint != restarts[0].text("fingerprint") {
+		t.Errorf("kinds of panics %+v, want one, %d times, by %s", kinds, faults, culprit)
+	}
+	stacks := slices.DeleteFunc(restarts, func(e entry) bool { return !strings.Contains(e.text("stack"), culprit) })
+	if len(stacks) < 1 || len(stacks) > 3 {
+		t.Errorf("the log has %d stacks, want one a minute", len(stacks))
 	}
 }
 

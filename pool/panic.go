@@ -7,13 +7,15 @@ import (
 	"log/slog"
 	"reflect"
 	"runtime/debug"
+	"time"
 )
 
-// A PanicError is a panic that Do caught. It was counted and logged.
+// A PanicError is a panic that was caught. It was counted and logged.
 type PanicError struct {
-	Value  any
-	Stack  []byte // of the goroutine, where it panicked
-	Worker uint64 // the worker that was retired for it; 0 when none was held
+	Value       any
+	Fingerprint string // the same for panics of one kind; PanicStats says more
+	Stack       []byte // of the goroutine, where it panicked; nil when that of its like was logged within a minute
+	Worker      uint64 // the worker that was retired for it; 0 when none was held
 }
 
 func (e *PanicError) Error() string { return "panic: " + text(e.Value) }
@@ -28,41 +30,72 @@ func (e *PanicError) Unwrap() error {
 // nil for runtime.Goexit. What it does comes before what it says, so that a
 // logger that blocks blocks no worker.
 func (p *Pool) caught(t *Turn, v any) error {
-	if err, ok := v.(error); ok && p.cfg.Passthrough != nil && errors.Is(err, p.cfg.Passthrough) {
-		panic(v) // t is released on the way
-	}
-	stack := debug.Stack()
+	p.passThrough(v) // t is released on the way
+	like, err := p.note(t.request.Route, v)
 	shard := t.worker.shard
 	if v == nil {
 		shard.goexits.Add(1)
 	} else {
 		shard.panics.Add(1)
 	}
-	var old, fresh uint64
+	var fresh uint64
 	if t.end() {
-		old, fresh = t.id, t.worker.retire()
+		err.Worker, fresh = t.id, t.worker.retire()
 		t.finish()
 	}
-	p.report(shard.id, t.request, v, stack, old, fresh)
-	p.quarantine.fell(t.request.Route, p.now())
-	return &PanicError{Value: v, Stack: stack, Worker: old}
+	p.report(err, like,
+		slog.Uint64("worker", err.Worker),
+		slog.Uint64("replacement", fresh),
+		slog.Int("shard", shard.id),
+		slog.String("class", t.request.Class.String()))
+	p.quarantine.fell(t.request.Route, err.Fingerprint, p.now())
+	return err
 }
 
-// report writes the one log line of a panic or a Goexit.
-func (p *Pool) report(shard int, r Request, v any, stack []byte, old, fresh uint64) {
-	message := "worker restarted"
-	if old == 0 {
-		message = "panic without a worker" // while Outside, or after an early Release
+// Caught is for a deferred function of a request that Do does not run, because
+// it needs no worker. It counts by its fingerprint, logs and returns as an error
+// what the function recovered. It panics again with what errors.Is the
+// Passthrough.
+func (p *Pool) Caught(route string, v any, attrs ...slog.Attr) *PanicError {
+	p.passThrough(v)
+	like, err := p.note(route, v)
+	p.report(err, like, attrs...)
+	return err
+}
+
+// passThrough panics with v when that is no accident.
+func (p *Pool) passThrough(v any) {
+	if err, ok := v.(error); ok && p.cfg.Passthrough != nil && errors.Is(err, p.cfg.Passthrough) {
+		panic(v)
 	}
-	p.log.LogAttrs(context.Background(), slog.LevelError, message,
-		slog.Uint64("worker", old),
-		slog.Uint64("replacement", fresh),
-		slog.Int("shard", shard),
-		slog.String("route", r.Route),
-		slog.String("class", r.Class.String()),
-		slog.String("panic", text(v)),
-		slog.String("stack", string(stack)),
-	)
+}
+
+// note counts a panic by its fingerprint.
+func (p *Pool) note(route string, v any) (PanicStats, *PanicError) {
+	like, logStack := p.fingerprints.note(route, panicFrames(), time.Now())
+	err := &PanicError{Value: v, Fingerprint: like.Fingerprint}
+	if logStack {
+		err.Stack = debug.Stack()
+	}
+	return like, err
+}
+
+// report writes the one log line of a panic or a Goexit: with the stack, unless
+// that of its like is in the log already, less than a minute ago.
+func (p *Pool) report(e *PanicError, like PanicStats, attrs ...slog.Attr) {
+	message := "worker restarted"
+	if e.Worker == 0 { // while Outside, after an early Release, or where none was needed
+		message = "panic without a worker"
+	}
+	attrs = append(attrs,
+		slog.String("route", like.Route),
+		slog.String("panic", text(e.Value)),
+		slog.String("fingerprint", like.Fingerprint),
+		slog.Uint64("count", like.Count))
+	if e.Stack != nil {
+		attrs = append(attrs, slog.String("stack", string(e.Stack)))
+	}
+	p.log.LogAttrs(context.Background(), slog.LevelError, message, attrs...)
 }
 
 // maxText bounds what is logged of a panic's value, in bytes.

@@ -6,9 +6,11 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"log/slog"
 	"runtime"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -19,16 +21,35 @@ var discard = slog.New(slog.DiscardHandler)
 
 // logged is what one log line of a restart says.
 type logged struct {
-	Level, Msg, Route, Class, Panic, Stack string
-	Worker, Replacement                    uint64
-	Shard                                  int
+	Level, Msg, Route, Class, Panic, Fingerprint, Stack string
+	Worker, Replacement, Count                          uint64
+	Shard                                               int
 }
 
-// logTo returns a logger and a function that decodes what it wrote.
+// logBuffer is what was logged and not taken yet.
+type logBuffer struct {
+	mu   sync.Mutex // guards text
+	text bytes.Buffer
+}
+
+func (b *logBuffer) Write(p []byte) (int, error) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.text.Write(p)
+}
+
+func (b *logBuffer) take() io.Reader {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	defer b.text.Reset()
+	return strings.NewReader(b.text.String())
+}
+
+// logTo returns a logger and a function that decodes what it wrote since the last call.
 func logTo(t *testing.T) (*slog.Logger, func() []logged) {
-	var out bytes.Buffer
-	return slog.New(slog.NewJSONHandler(&out, nil)), func() (lines []logged) {
-		for d := json.NewDecoder(&out); d.More(); {
+	out := &logBuffer{}
+	return slog.New(slog.NewJSONHandler(out, nil)), func() (lines []logged) {
+		for d := json.NewDecoder(out.take()); d.More(); {
 			var line logged
 			if err := d.Decode(&line); err != nil {
 				t.Fatalf("log line: %v", err)
@@ -64,7 +85,7 @@ func TestPanic(t *testing.T) {
 		t.Errorf("Stats() = %+v, want 1 done, 1 panic, 1 restart, another id than %d", s, old)
 	}
 	want := logged{Level: "ERROR", Msg: "worker restarted", Route: "/read", Class: "read", Panic: "boom",
-		Stack: string(e.Stack), Worker: old, Replacement: fresh}
+		Fingerprint: e.Fingerprint, Count: 1, Stack: string(e.Stack), Worker: old, Replacement: fresh}
 	if got := lines(); len(got) != 1 || got[0] != want {
 		t.Errorf("logged %+v, want once %+v", got, want)
 	}

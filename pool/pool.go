@@ -30,6 +30,8 @@
 //   - Who holds a worker gives it back, whatever its handler does: return,
 //     panic or runtime.Goexit. The last two retire the worker: another with a
 //     fresh id takes the slot, so the pool never gets smaller.
+//   - A request that holds its worker for far too long is found, and some of
+//     these are replaced: see Watch.
 //   - A pool that drains refuses newcomers and finishes all it has accepted.
 //
 // The way in without contention is a handful of atomic operations and one
@@ -82,6 +84,11 @@ type Config struct {
 	RestartWindow    time.Duration
 	OnQuarantine     func(QuarantineEvent)
 
+	// A request that has held a worker for StuckAfter is stuck: see Watch. 0:
+	// none ever is. OnStuck is told; it must not block.
+	StuckAfter time.Duration
+	OnStuck    func(StuckEvent)
+
 	Log *slog.Logger // nil: slog.Default()
 }
 
@@ -118,6 +125,10 @@ type Request struct {
 	Class  Class
 	Person string // who it is fair to: a user, or an address; empty: nobody in particular
 	Route  string // the pattern, not the path: it is shown while the request runs
+
+	// Cancel ends the context of the request, with ErrStuck as the cause, when
+	// it turns out to be stuck. nil: nobody can.
+	Cancel context.CancelCauseFunc
 }
 
 // A Pool admits requests to its workers. Make one with New.
@@ -131,8 +142,10 @@ type Pool struct {
 	waiters  sync.Pool     // of *waiter; per pool, for their timers belong to its clock
 	abandons atomic.Uint64 // requests whose context ended before they had a worker
 
-	quarantine quarantine
-	ledger     ledger
+	quarantine   quarantine
+	ledger       ledger
+	stuck        stuck
+	fingerprints fingerprints
 }
 
 // New returns a pool at rest. It starts no goroutine and needs no closing. It
@@ -155,6 +168,8 @@ func New(cfg Config) *Pool {
 	}
 	p.queue.init(&p.cfg)
 	p.ledger.init()
+	p.stuck.init(p)
+	p.fingerprints.seen = map[string]*seenPanic{}
 	p.quarantine.pool, p.quarantine.routes = p, map[string]*troubledRoute{}
 	p.waiters.New = func() any { return newWaiter() }
 	return p
@@ -223,6 +238,9 @@ type turnKey struct{ pool *Pool }
 // run calls fn, gives t's worker back however fn ends, and hands a panic back
 // as an error.
 func (p *Pool) run(ctx context.Context, t *Turn, fn func(context.Context, *Turn) error) (err error) {
+	t.unlabelled = ctx
+	t.label()
+	defer t.unlabel()
 	defer t.Release() // last of all, even if what is done about a panic panics
 	returned := false
 	defer func() {
@@ -245,7 +263,8 @@ func (p *Pool) Refuse() {
 }
 
 // Drain refuses newcomers and returns nil once nothing runs, waits or is
-// Outside, or context.Cause(ctx) when ctx ends before.
+// Outside, or context.Cause(ctx) when ctx ends before. It does not wait for
+// stuck requests that were replaced: Stats has those that still run.
 func (p *Pool) Drain(ctx context.Context) error {
 	p.Refuse()
 	select {

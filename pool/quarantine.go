@@ -19,10 +19,11 @@ const (
 
 // A QuarantineEvent tells that a route was quarantined, or released.
 type QuarantineEvent struct {
-	Route    string
-	Released bool
-	Panics   int           // since it last was well
-	Next     time.Duration // until it is tried again
+	Route       string
+	Released    bool
+	Panics      int           // since it last was well
+	Fingerprint string        // of the last of them
+	Next        time.Duration // until it is tried again
 }
 
 // QuarantineStats is a route that has panicked lately.
@@ -40,14 +41,16 @@ type quarantine struct {
 	pool     *Pool
 	troubled atomic.Bool // a route has panicked: until then all is one load of this
 
-	mu     sync.Mutex // guards what follows
-	routes map[string]*troubledRoute
+	mu                    sync.Mutex // guards what follows
+	routes                map[string]*troubledRoute
+	quarantined, released uint64 // routes, since the start; a trial that fails counts as neither
 }
 
 // A troubledRoute has panicked and not been well since.
 type troubledRoute struct {
 	recent  []time.Duration // when it panicked, within the window
 	panics  int
+	last    string        // the fingerprint of the last
 	until   time.Duration // when it is tried again; 0: not quarantined
 	backOff time.Duration
 	trying  bool
@@ -96,13 +99,14 @@ func (q *quarantine) passed(name string) {
 		return
 	}
 	delete(q.routes, name)
+	q.released++
 	q.troubled.Store(len(q.routes) > 0)
 	q.mu.Unlock()
-	q.tell(QuarantineEvent{Route: name, Released: true, Panics: route.panics})
+	q.tell(QuarantineEvent{Route: name, Released: true, Panics: route.panics, Fingerprint: route.last})
 }
 
 // fell counts a panic of the route.
-func (q *quarantine) fell(name string, now time.Duration) {
+func (q *quarantine) fell(name, fingerprint string, now time.Duration) {
 	cfg := &q.pool.cfg
 	if cfg.RestartThreshold == 0 {
 		return
@@ -115,9 +119,14 @@ func (q *quarantine) fell(name string, now time.Duration) {
 		q.routes[name] = route
 	}
 	route.panics++
+	route.last = fingerprint
+	first := route.until == 0
 	route.recent = slices.DeleteFunc(append(route.recent, now), func(at time.Duration) bool { return now-at > cfg.RestartWindow })
 	quarantined := route.judge(now, cfg.RestartThreshold)
-	event := QuarantineEvent{Route: name, Panics: route.panics, Next: route.backOff}
+	if quarantined && first {
+		q.quarantined++
+	}
+	event := QuarantineEvent{Route: name, Panics: route.panics, Fingerprint: fingerprint, Next: route.backOff}
 	q.mu.Unlock()
 	if quarantined {
 		q.tell(event)
@@ -145,24 +154,26 @@ func (q *quarantine) tell(e QuarantineEvent) {
 		level, message = slog.LevelInfo, "route released"
 	}
 	q.pool.log.LogAttrs(context.Background(), level, message,
-		slog.String("route", e.Route), slog.Int("panics", e.Panics), slog.String("next_trial", e.Next.String()))
+		slog.String("route", e.Route), slog.Int("panics", e.Panics), slog.String("fingerprint", e.Fingerprint),
+		slog.String("next_trial", e.Next.String()))
 	if q.pool.cfg.OnQuarantine != nil {
 		q.pool.cfg.OnQuarantine(e)
 	}
 }
 
-// stats is the routes in trouble, by name.
-func (q *quarantine) stats() []QuarantineStats {
+// stats fills in the routes in trouble, by name, and how many ever were.
+func (q *quarantine) stats(s *Stats) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
+	s.Quarantined, s.Released = q.quarantined, q.released
 	all := make([]QuarantineStats, 0, len(q.routes))
 	for _, name := range slices.Sorted(maps.Keys(q.routes)) {
 		route := q.routes[name]
-		s := QuarantineStats{Route: name, Panics: route.panics, Quarantined: route.until > 0}
-		if s.Quarantined {
-			s.Next = q.pool.epoch.Add(route.until)
+		row := QuarantineStats{Route: name, Panics: route.panics, Quarantined: route.until > 0}
+		if row.Quarantined {
+			row.Next = q.pool.epoch.Add(route.until)
 		}
-		all = append(all, s)
+		all = append(all, row)
 	}
-	return all
+	s.Quarantine = all
 }

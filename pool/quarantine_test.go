@@ -71,16 +71,18 @@ func TestQuarantine(t *testing.T) {
 				t.Errorf("Do() after the release = %v, want nil", err)
 			}
 		}
+		s := p.Stats()
+		kind := s.PanicKinds[0].Fingerprint
 		want := []pool.QuarantineEvent{
-			{Route: "/broken", Panics: 3, Next: time.Second},
-			{Route: "/broken", Panics: 4, Next: 2 * time.Second},
-			{Route: "/broken", Panics: 4, Released: true},
+			{Route: "/broken", Panics: 3, Fingerprint: kind, Next: time.Second},
+			{Route: "/broken", Panics: 4, Fingerprint: kind, Next: 2 * time.Second},
+			{Route: "/broken", Panics: 4, Fingerprint: kind, Released: true},
 		}
 		if got := told(); len(got) != 3 || got[0] != want[0] || got[1] != want[1] || got[2] != want[2] {
 			t.Errorf("told %+v, want %+v", got, want)
 		}
-		if s := p.Stats(); len(s.Quarantine) != 0 || s.Refused[pool.ErrQuarantined] != 1 || s.Busy != 0 {
-			t.Errorf("Stats() = %+v, want one refusal and nothing left", s)
+		if len(s.Quarantine) != 0 || s.Quarantined != 1 || s.Released != 1 || s.Refused[pool.ErrQuarantined] != 1 || s.Busy != 0 {
+			t.Errorf("Stats() = %+v, want one refusal, one route quarantined and released, and nothing left", s)
 		}
 	})
 }

@@ -1,6 +1,7 @@
 package pool
 
 import (
+	"context"
 	"math/bits"
 	"sync"
 	"sync/atomic"
@@ -33,7 +34,7 @@ func (s *shard) init(p *Pool, id int) {
 	for i := range s.workers {
 		w := &s.workers[i]
 		w.shard, w.bit = s, 1<<i
-		w.id.Store(workerIDs.Add(1))
+		w.renew()
 	}
 	s.free.Store(s.all())
 }
@@ -42,6 +43,9 @@ func (s *shard) init(p *Pool, id int) {
 func (s *shard) all() uint64 {
 	return 1<<len(s.workers) - 1 // 64 workers: 1<<64 is 0
 }
+
+// idle is how many workers are free.
+func (s *shard) idle() int { return bits.OnesCount64(s.free.Load()) }
 
 // take takes a free worker, or returns nil when there is none.
 func (s *shard) take() *worker {
@@ -64,6 +68,8 @@ type worker struct {
 	id    atomic.Uint64 // unique in the process; a fresh one after a panic
 	turns atomic.Uint64 // counts begins and ends: odd while a turn lasts
 
+	labels atomic.Pointer[context.Context] // for the goroutine that holds it
+
 	counted bool          // in its line's held: handed out under the lock
 	granted time.Duration // when, if so
 	who     *person       // to whom, if so
@@ -71,6 +77,7 @@ type worker struct {
 	mu      sync.Mutex // guards what Stats reads; only the holder writes
 	request Request
 	since   time.Duration
+	stuck   bool // held by a turn that was seized: it has ended, but not for its request
 
 	_ cacheLine
 }
@@ -90,16 +97,22 @@ func (w *worker) begin(r Request, now time.Duration) uint64 {
 func (w *worker) holder() (r Request, since time.Duration, busy bool) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	return w.request, w.since, w.turns.Load()%2 == 1
+	return w.request, w.since, w.turns.Load()%2 == 1 || w.stuck
 }
 
-// retire puts a worker with a fresh id into the slot and returns that id. The
+// renew puts a worker with a fresh id into the slot and returns that id. The
 // caller holds the slot.
-func (w *worker) retire() uint64 {
+func (w *worker) renew() uint64 {
 	id := workerIDs.Add(1)
 	w.id.Store(id)
-	w.shard.restarts.Add(1)
+	w.labels.Store(workerLabels(id))
 	return id
+}
+
+// retire is renew after a panic or a Goexit.
+func (w *worker) retire() uint64 {
+	w.shard.restarts.Add(1)
+	return w.renew()
 }
 
 // takeFree takes a free worker of any shard, or returns nil. Where it begins

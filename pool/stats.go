@@ -12,13 +12,14 @@ type Stats struct {
 	Classes      []ClassStats
 	Workers      int // all there are
 	Busy         int // those that are held
+	Idle         int // those that are free: counted apart, so that at rest it proves that none was lost
 	Queued       int
 	Outside      int // turns that gave their worker back for a while
 	QueueLength  int // the bounds, as configured
 	QueueTimeout time.Duration
 
 	// Every request that came is counted in one of these, once it has ended.
-	Done      uint64            // had a worker, and gave it back or lost it by a panic
+	Done      uint64            // had a worker, and gave it back or lost it: by a panic, or for being stuck
 	Refused   map[Reason]uint64 // got no worker, or none again after Outside
 	Abandoned uint64            // left before it had one
 
@@ -27,7 +28,12 @@ type Stats struct {
 	Restarts uint64 // workers retired for one or the other
 	Draining bool
 
-	Quarantine []QuarantineStats // the routes that panicked and were not well since
+	PanicKinds []PanicStats // panics and Goexits by fingerprint, the latest first; bounded in number
+
+	Quarantine            []QuarantineStats // the routes that panicked and were not well since
+	Quarantined, Released uint64            // routes that were, since the start
+
+	Stuck StuckStats
 }
 
 // ShardStats is one shard. A request that was Outside counts twice in Wait and
@@ -74,12 +80,15 @@ func (p *Pool) Stats() Stats {
 		Refused:      make(map[Reason]uint64),
 		Abandoned:    p.abandons.Load(),
 	}
-	s.Quarantine = p.quarantine.stats()
+	s.PanicKinds = p.fingerprints.stats()
+	p.quarantine.stats(&s)
+	s.Stuck = p.stuck.stats()
 	p.queueStats(&s)
 	p.refusals(&s)
 	for i := range p.shards {
 		shard := p.shardStats(i, s.Classes)
 		s.Busy += shard.Busy
+		s.Idle += p.shards[i].idle()
 		s.Done += shard.Done
 		s.Panics += shard.Panics
 		s.Goexits += shard.Goexits

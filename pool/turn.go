@@ -15,6 +15,8 @@ type Turn struct {
 	request Request
 	arrived time.Duration // when the request came: its place in the order
 	waited  time.Duration
+
+	unlabelled context.Context // has the labels that the goroutine came with; nil: it was not labelled
 }
 
 // Release gives the worker back. Only the first call does, be it on this Turn
@@ -22,6 +24,10 @@ type Turn struct {
 func (t *Turn) Release() {
 	if t.end() {
 		t.finish()
+		return
+	}
+	if t.worker != nil {
+		t.worker.shard.pool.stuck.ended(t)
 	}
 }
 
@@ -64,12 +70,17 @@ func (t *Turn) holds() bool {
 // way in, with the same errors, except that a draining pool lets it in and
 // that in a full queue the youngest makes room, which is seldom this one.
 //
-// Without a worker to give back, Outside is just fn.
+// Without a worker to give back, Outside is just fn; but from a request that
+// was found stuck it was taken, and Outside is ErrStuck and does nothing.
 func (t *Turn) Outside(ctx context.Context, fn func() error) error {
 	if !t.end() {
+		if t.worker != nil && t.worker.shard.pool.stuck.seized(t) {
+			return ErrStuck
+		}
 		return fn()
 	}
 	p := t.worker.shard.pool
+	t.unlabel()
 	p.addOutside(1) // before the worker is free, so that Drain misses neither
 	defer p.addOutside(-1)
 	p.giveBack(t.worker, t.request.Class)
@@ -96,6 +107,7 @@ func (t *Turn) resume(ctx context.Context, p *Pool) error {
 	}
 	t.worker, t.number, t.id = w, w.begin(t.request, began), w.id.Load()
 	t.waited += began - now
+	t.label()
 	return nil
 }
 

@@ -24,7 +24,8 @@ type answer struct {
 	status int // 0 until a handler says
 	body   []byte
 	sent   int64
-	begun  bool // something has left
+	begun  bool  // something has left
+	failed error // of the write that was the last
 
 	leaving *atomic.Bool // the server is: let no client hold a connection that is about to go
 }
@@ -58,10 +59,10 @@ func (a *answer) reset() {
 
 // flush sends what is buffered as a part of a longer answer.
 func (a *answer) flush() error {
-	if err := a.write(); err != nil {
-		return err
+	if a.write() == nil {
+		a.failed = a.ctrl.Flush()
 	}
-	return a.ctrl.Flush()
+	return a.failed
 }
 
 // send sends the rest. An answer that was never flushed leaves whole, with its length.
@@ -86,6 +87,7 @@ func (a *answer) write() error {
 	n, err := a.w.Write(a.body)
 	a.sent += int64(n)
 	a.body = a.body[:0]
+	a.failed = err
 	return err
 }
 

@@ -59,6 +59,7 @@ func (s *Server) receive(x *exchange, r *http.Request) ([]byte, error) {
 		x.received = true
 		return buf.Bytes(), nil
 	case isTimeout(err):
+		x.late = true
 		return nil, errSlowBody
 	case r.Context().Err() != nil:
 		return nil, r.Context().Err()

@@ -18,17 +18,25 @@ const mostFresh = 256
 
 // connections knows the connections whose first request has not been read: a
 // client that opens them and sends nothing is held to mostFresh, and when the
-// server leaves they are closed rather than waited for.
+// server leaves they are closed rather than waited for. One that has been used
+// is bounded by time alone: by headerTimeout once a header has begun, as the
+// first, and by idleTimeout before.
 type connections struct {
 	exempt func(netip.Addr) bool
+	seen   *clientCounts
 
 	mu     sync.Mutex // guards what follows
-	fresh  map[net.Conn]netip.Addr
+	fresh  map[net.Conn]freshConn
 	counts map[netip.Addr]int // of fresh, by address
 }
 
-func newConnections(exempt func(netip.Addr) bool) *connections {
-	return &connections{exempt: exempt, fresh: map[net.Conn]netip.Addr{}, counts: map[netip.Addr]int{}}
+type freshConn struct {
+	addr  netip.Addr
+	since time.Time
+}
+
+func newConnections(exempt func(netip.Addr) bool, seen *clientCounts) *connections {
+	return &connections{exempt: exempt, seen: seen, fresh: map[net.Conn]freshConn{}, counts: map[netip.Addr]int{}}
 }
 
 // track is the http.Server's ConnState hook. A connection leaves StateNew when
@@ -40,6 +48,7 @@ func (c *connections) track(conn net.Conn, state http.ConnState) {
 	}
 	peer, err := netip.ParseAddrPort(conn.RemoteAddr().String())
 	if err == nil && !c.admit(conn, peer.Addr().Unmap()) {
+		c.seen.refused.Add(1)
 		_ = conn.Close()
 	}
 }
@@ -50,7 +59,7 @@ func (c *connections) admit(conn net.Conn, addr netip.Addr) bool {
 	if c.counts[addr] >= mostFresh && !c.exempt(addr) {
 		return false
 	}
-	c.fresh[conn] = addr
+	c.fresh[conn] = freshConn{addr, time.Now()}
 	c.counts[addr]++
 	return true
 }
@@ -58,13 +67,16 @@ func (c *connections) admit(conn net.Conn, addr netip.Addr) bool {
 func (c *connections) forget(conn net.Conn) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	addr, ok := c.fresh[conn]
+	was, ok := c.fresh[conn]
 	if !ok {
 		return
 	}
 	delete(c.fresh, conn)
-	if c.counts[addr]--; c.counts[addr] == 0 {
-		delete(c.counts, addr)
+	if c.counts[was.addr]--; c.counts[was.addr] == 0 {
+		delete(c.counts, was.addr)
+	}
+	if time.Since(was.since) >= headerTimeout { // net/http gives up then, and says no more of it
+		c.seen.headers.Add(1)
 	}
 }
 

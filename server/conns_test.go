@@ -64,6 +64,9 @@ func TestFreshConnections(t *testing.T) {
 	if served(s.connect(t, greedy)) {
 		t.Error("connection 257 of one address is served")
 	}
+	if n := s.server.clients.refused.Load(); n != 1 {
+		t.Errorf("%d connections counted as refused, want 1", n)
+	}
 	if !served(s.connect(t, other)) {
 		t.Error("a connection of another address is not served")
 	}
@@ -136,6 +139,8 @@ func TestBrokenHeader(t *testing.T) {
 		{"unknown coding", "POST /api/notes HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: gzip\r\n\r\n", 501},
 		{"unknown version", "GET /healthz HTTP/9.9\r\nHost: a\r\n\r\n", 505},
 		{"header of 1 MB", "GET /healthz HTTP/1.1\r\nHost: a\r\nX: " + strings.Repeat("x", 1<<20) + "\r\n\r\n", 431},
+		{"10 000 headers", "GET /healthz HTTP/1.1\r\nHost: a\r\n" + strings.Repeat("X-Number: 1\r\n", 10_000) + "\r\n", 431},
+		{"10 000 that fit", "GET /healthz HTTP/1.1\r\nHost: a\r\n" + strings.Repeat("a:\r\n", 10_000) + "\r\n", 200},
 		{"HTTP/1.0", "GET /healthz HTTP/1.0\r\n\r\n", 200},
 		{"whole address", "GET http://notes.example/healthz HTTP/1.1\r\nHost: notes.example\r\n\r\n", 200},
 	}

@@ -115,7 +115,7 @@ func detailedFailure(err error) (failure, bool) {
 	if errors.Is(err, store.ErrUnavailable) {
 		return unavailable("dependency_down", "Storage is not available, please try again", 0), true
 	}
-	if errors.Is(err, errTimeout) || errors.Is(err, context.DeadlineExceeded) {
+	if errors.Is(err, errTimeout) || errors.Is(err, context.DeadlineExceeded) || errors.Is(err, pool.ErrStuck) {
 		return unavailable("timeout", "The request took too long", 0), true
 	}
 	return failure{}, false
@@ -195,10 +195,22 @@ func (s *Server) fail(x *exchange, err error) {
 	if errors.Is(err, errNotAdmin) {
 		x.out.Header().Set("WWW-Authenticate", `Bearer realm="notesd"`)
 	}
-	if f.status == http.StatusRequestEntityTooLarge || errors.Is(err, errSlowBody) {
-		x.out.Header().Set("Connection", "close")
-	}
+	s.givenUp(x, err)
 	_ = x.reply(f.status, f) // into the buffer: can't fail
+}
+
+// givenUp counts a body that was not read to its end, and closes the connection
+// that the rest of it would still come on.
+func (s *Server) givenUp(x *exchange, err error) {
+	switch {
+	case errors.Is(err, errBodyTooLarge):
+		s.clients.oversize.Add(1)
+	case errors.Is(err, errSlowBody):
+		s.clients.bodies.Add(1)
+	default:
+		return
+	}
+	x.out.Header().Set("Connection", "close")
 }
 
 // logFault logs what a client only sees as a 500. A panic is in the log

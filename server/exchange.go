@@ -2,6 +2,7 @@ package server
 
 import (
 	"context"
+	"fmt"
 	"net/http"
 	"time"
 
@@ -22,7 +23,7 @@ type exchange struct {
 
 	ctx      context.Context // bounds the work: REQUEST_TIMEOUT, and the client still there
 	stop     func()          // ends ctx
-	client   context.Context // only the client still there
+	client   context.Context // only the client still there, and the request not stuck
 	asked    pool.Request    // what the pool was told
 	turn     *pool.Turn      // the worker, in a pooled route
 	shard    int
@@ -31,6 +32,8 @@ type exchange struct {
 	held     int64         // bytes in flight on account of this exchange
 	body     []byte        // the request's, once read
 	received bool          // all of the body
+	late     bool          // the body, so that reading it was given up
+	whole    bool          // the answer has left, all of it
 	token    string        // of the session cookie; empty: none
 	user     string        // who is signed in; empty: nobody
 	reason   string        // why it was refused, for the log
@@ -56,15 +59,22 @@ func (s *Server) pooled(rt *route) echo.HandlerFunc {
 		if x.Request().ContentLength > s.cfg.BodyLimit {
 			return errBodyTooLarge
 		}
-		x.client = x.Request().Context()
+		client, cancel := context.WithCancelCause(x.Request().Context())
+		defer cancel(nil)
+		x.client = client
 		s.beginWork(x)
 		defer func() { x.stop() }()
 		x.asked = s.request(x, rt)
-		return s.paced(x, s.pool.Do(x.ctx, x.asked, func(_ context.Context, turn *pool.Turn) error {
+		x.asked.Cancel = cancel
+		err := s.pool.Do(x.ctx, x.asked, func(_ context.Context, turn *pool.Turn) error {
 			x.turn, x.shard, x.waited = turn, turn.Shard(), turn.Waited()
 			defer s.recordTook(x)
 			return s.inTurn(x, rt)
-		}))
+		})
+		if err != nil && context.Cause(client) == pool.ErrStuck { // which err itself calls cancelled
+			err = fmt.Errorf("%w: %w", pool.ErrStuck, err)
+		}
+		return s.paced(x, err)
 	}
 }
 

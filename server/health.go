@@ -55,7 +55,9 @@ func (r *readiness) get() []dependency {
 }
 
 // ready answers GET /api/health/ready. Database, sessions, schema and leaving
-// decide; writes, pool and memory inform: else all replicas would leave together.
+// decide; writes, pool and memory inform: else all replicas would leave together. But a
+// pool that stuck requests have made smaller decides: it will not get well by
+// itself.
 func ready(s *Server, x *exchange) error {
 	rows := append(s.readinessRows(), s.informing()...)
 	status, text := http.StatusOK, "ready"
@@ -84,11 +86,14 @@ func (s *Server) readinessRows() []dependency {
 	return append(rows, dependency{Name: "database", Status: "down", Decides: true, Detail: "not checked yet"})
 }
 
-// informing are the rows that decide nothing.
+// informing are the rows that decide nothing, or seldom.
 func (s *Server) informing() []dependency {
 	p := s.pool.Stats()
 	row := dependency{Name: "pool", Status: "up"}
-	if p.Busy == p.Workers {
+	switch {
+	case p.Stuck.Above():
+		row.Status, row.Detail, row.Decides = "stuck", "more workers are stuck than may be replaced", true
+	case p.Busy == p.Workers:
 		row.Status, row.Detail = "full", "every worker is busy"
 	}
 	rows := []dependency{row}

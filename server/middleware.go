@@ -81,12 +81,21 @@ func (s *Server) begin(c echo.Context) *exchange {
 func (s *Server) end(x *exchange) {
 	s.pool.Hold(x.shard, -x.held)
 	s.running.Add(-1)
+	if !x.whole { // before it closes the connection, net/http reads on in the body: not for ever
+		_ = x.out.ctrl.SetReadDeadline(time.Now())
+	}
+	switch {
+	case isTimeout(x.out.failed):
+		s.clients.readers.Add(1)
+	case x.out.failed != nil || x.out.status == statusClientGone:
+		s.clients.gone.Add(1)
+	}
 }
 
 // deliver sends the answer, unless the client has gone. It reports whether it
 // could: where not, net/http must not answer in its place.
 func (s *Server) deliver(x *exchange) bool {
-	if x.Request().Context().Err() != nil {
+	if x.Request().Context().Err() != nil && !x.late { // to net/http a late body is a client that left, too
 		x.out.status = statusClientGone
 		return false
 	}
@@ -98,6 +107,7 @@ func (s *Server) deliver(x *exchange) bool {
 		x.reason = "client too slow or gone"
 		return false
 	}
+	x.whole = true
 	if unread {
 		x.discard()
 	}

@@ -12,6 +12,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/google/go-cmp/cmp"
+
 	"notesd/pool"
 	"notesd/store/storetest"
 )
@@ -78,6 +80,7 @@ func faultyRoutes() []*route {
 		get("/midway/error", midway(func() error { return secret })),
 		get("/midway/exit", midway(func() error { runtime.Goexit(); return nil })),
 		{method: http.MethodGet, pattern: "/free/panic", free: true, handle: func(*Server, *exchange) error { panic("secret detail") }},
+		{method: http.MethodGet, pattern: "/free/abort", free: true, handle: func(*Server, *exchange) error { panic(http.ErrAbortHandler) }},
 		{method: http.MethodGet, pattern: "/admin/panic", admin: true, handle: func(*Server, *exchange) error { panic("secret detail") }},
 	}
 }
@@ -160,6 +163,7 @@ func TestCut(t *testing.T) {
 		panics, restarts uint64
 	}{
 		{"/abort", false, 0, 0},
+		{"/free/abort", false, 0, 0},
 		{"/exit", false, 0, 1},
 		{"/midway/panic", true, 1, 1},
 		{"/midway/error", true, 0, 0},
@@ -231,8 +235,41 @@ func TestQuarantinedRoute(t *testing.T) {
 	for _, row := range in.Pool.Quarantine {
 		quarantined[row.Route] = row.Quarantined
 	}
-	if !quarantined["/panic/text"] || quarantined["/panic/error"] {
-		t.Errorf("/api/runtime has %+v, want /panic/text alone quarantined", in.Pool.Quarantine)
+	if !quarantined["/panic/text"] || quarantined["/panic/error"] || in.Pool.Quarantined != 1 || in.Pool.Released != 0 {
+		t.Errorf("/api/runtime has %+v, %d ever, want /panic/text alone quarantined", in.Pool.Quarantine, in.Pool.Quarantined)
+	}
+}
+
+// Panics that are alike are one row on /api/runtime and one stack in the log,
+// with a worker or without; and nowhere but in the log is what they said.
+func TestPanicKinds(t *testing.T) {
+	t.Parallel()
+	s := withRoutes(t, faultyRoutes(), workers(2))
+	c := s.someone()
+	want := map[string]uint64{"/panic/text": 5, "/panic/error": 3, "/free/panic": 4, "/admin/panic": 2}
+	for path, n := range want {
+		for range n {
+			c.get(path).fails(http.StatusInternalServerError, "Internal server error")
+		}
+	}
+	r := c.get("/api/runtime").want(http.StatusOK)
+	var in struct{ Pool poolJSON }
+	r.decode(&in)
+	got := map[string]uint64{}
+	for _, kind := range in.Pool.PanicKinds {
+		got[kind.Route] = kind.Count
+		if len(kind.Fingerprint) != 16 || !strings.Contains(kind.Frame, "faultyRoutes") || time.Time(kind.First).After(time.Time(kind.Last)) {
+			t.Errorf("/api/runtime has %+v, want where it was and when", kind)
+		}
+	}
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Errorf("kinds of panics (-want +got):\n%s", diff)
+	}
+	if strings.Contains(r.text, "secret detail") {
+		t.Errorf("%s shows what a panic said", r.call)
+	}
+	if n := strings.Count(s.log.String(), `"stack":`); n != len(want) {
+		t.Errorf("%d stacks in the log, want %d", n, len(want))
 	}
 }
 

@@ -47,6 +47,13 @@ var (
 	descPanics     = desc("pool_panics_total", "Requests that panicked.", "shard")
 	descRestarts   = desc("pool_worker_restarts_total", "Workers retired and replaced.", "shard")
 	descQuarantine = desc("route_quarantined", "1 while the route's requests are refused because it keeps panicking.", "route")
+	descOpened     = desc("route_quarantines_total", "Times that a route was quarantined.")
+	descReleased   = desc("route_releases_total", "Times that a route was well again.")
+	descIdle       = desc("pool_idle_workers", "Workers that are free.")
+	descStuck      = desc("pool_stuck_workers", "Requests that were found stuck and have not ended.", "replaced")
+	descFound      = desc("pool_stuck_workers_total", "Requests that were found stuck.")
+	descRecovered  = desc("pool_stuck_workers_recovered_total", "Of those, have ended after all.")
+	descClients    = desc("clients_given_up_total", "Connections, bodies and answers that were given up on, by what the client did.", "what")
 	descMemory     = desc("memory_bytes", "Memory of the process.", "kind")
 	descCrossings  = desc("memory_threshold_crossings_total", "Times that memory rose above MEMORY_THRESHOLD_MB.")
 	descConns      = desc("database_connections", "Connections to the database.", "pool", "state")
@@ -91,6 +98,7 @@ func (e emitter) summary(d *prometheus.Desc, h *pool.Histogram, labels ...string
 }
 
 func (c *collector) requests(e emitter) {
+	c.s.clients.each(func(what string, n uint64) { e.counter(descClients, float64(n), what) })
 	c.s.tally.each(func(method, pattern string, status int, n uint64) {
 		e.counter(descRequests, float64(n), method, pattern, strconv.Itoa(status))
 	})
@@ -126,6 +134,13 @@ func (c *collector) pool(e emitter) {
 			e.gauge(descQuarantine, 1, q.Route)
 		}
 	}
+	e.counter(descOpened, float64(p.Quarantined))
+	e.counter(descReleased, float64(p.Released))
+	e.gauge(descIdle, float64(p.Idle))
+	e.gauge(descStuck, float64(p.Stuck.Replaced), "true")
+	e.gauge(descStuck, float64(len(p.Stuck.Turns)-p.Stuck.Replaced), "false")
+	e.counter(descFound, float64(p.Stuck.Found))
+	e.counter(descRecovered, float64(p.Stuck.Recovered))
 	for _, shard := range p.Shards {
 		id := strconv.Itoa(shard.ID)
 		e.gauge(descWorkers, float64(len(shard.Workers)), id)

@@ -1,10 +1,8 @@
 package server
 
 import (
-	"context"
 	"log/slog"
 	"net/http"
-	"runtime/debug"
 
 	"github.com/labstack/echo/v4"
 
@@ -116,10 +114,7 @@ func (s *Server) entry(rt *route) echo.HandlerFunc {
 func (s *Server) unpooled(x *exchange) (err error) {
 	defer func() {
 		if v := recover(); v != nil {
-			stack := debug.Stack()
-			err = &pool.PanicError{Value: v, Stack: stack}
-			s.log.LogAttrs(context.Background(), slog.LevelError, "panic without a worker", slog.String("request_id", x.id),
-				slog.String("route", x.pattern()), slog.Any("error", err), slog.String("stack", string(stack)))
+			err = s.pool.Caught(x.pattern(), v, slog.String("request_id", x.id))
 		}
 	}()
 	return x.route.handle(s, x)

@@ -14,6 +14,7 @@ import (
 type poolJSON struct {
 	Workers        int                    `json:"workers"`
 	Busy           int                    `json:"busy"`
+	Idle           int                    `json:"idle"` // counted apart from busy: at rest it is workers, or one was lost
 	Queued         int                    `json:"queued"`
 	Outside        int                    `json:"outside"` // gave their worker back to wait for their client
 	QueueLength    int                    `json:"queueLength"`
@@ -27,7 +28,11 @@ type poolJSON struct {
 	Draining       bool                   `json:"draining"`
 	Held           int64                  `json:"held"` // refusals that wait to leave
 	Sheds          shedsJSON              `json:"sheds"`
+	PanicKinds     []panicKindJSON        `json:"panicKinds"`
 	Quarantine     []quarantineJSON       `json:"quarantine"`
+	Quarantined    uint64                 `json:"quarantined"` // routes that were, since the start
+	Released       uint64                 `json:"released"`
+	Stuck          stuckJSON              `json:"stuck"`
 	Classes        []classJSON            `json:"classes"`
 	Shards         []shardJSON            `json:"shards"`
 }
@@ -38,6 +43,33 @@ type quarantineJSON struct {
 	Panics      int    `json:"panics"`
 	Quarantined bool   `json:"quarantined"`
 	Next        *stamp `json:"nextTrial,omitempty"`
+}
+
+// panicKindJSON is the panics of one fingerprint.
+type panicKindJSON struct {
+	Fingerprint string `json:"fingerprint"`
+	Route       string `json:"route"`
+	Frame       string `json:"frame"` // where it happened
+	Count       uint64 `json:"count"`
+	First       stamp  `json:"first"`
+	Last        stamp  `json:"last"`
+}
+
+// stuckJSON is the requests that were found stuck.
+type stuckJSON struct {
+	Found     uint64          `json:"found"`
+	Recovered uint64          `json:"recovered"` // have ended after all
+	Replaced  int             `json:"replaced"`  // of the others, whose slot another worker has
+	Bound     int             `json:"bound"`     // the most that may be
+	Turns     []stuckTurnJSON `json:"turns"`
+}
+
+type stuckTurnJSON struct {
+	Worker      uint64 `json:"worker"`
+	Replacement uint64 `json:"replacement,omitempty"`
+	Route       string `json:"route"`
+	Class       string `json:"class"`
+	Since       stamp  `json:"since"`
 }
 
 type classJSON struct {
@@ -111,9 +143,14 @@ type workerJSON struct {
 }
 
 func poolOutput(p pool.Stats) poolJSON {
-	out := poolJSON{Workers: p.Workers, Busy: p.Busy, Queued: p.Queued, Outside: p.Outside, QueueLength: p.QueueLength,
+	out := poolJSON{Workers: p.Workers, Busy: p.Busy, Idle: p.Idle, Queued: p.Queued, Outside: p.Outside, QueueLength: p.QueueLength,
 		QueueTimeoutMs: milliseconds(p.QueueTimeout), Done: p.Done, Refused: p.Refused, Abandoned: p.Abandoned,
-		Panics: p.Panics, Goexits: p.Goexits, Restarts: p.Restarts, Draining: p.Draining}
+		Panics: p.Panics, Goexits: p.Goexits, Restarts: p.Restarts, Draining: p.Draining, Quarantined: p.Quarantined, Released: p.Released, Stuck: stuckOutput(p.Stuck)}
+	out.PanicKinds = make([]panicKindJSON, len(p.PanicKinds))
+	for i, kind := range p.PanicKinds {
+		out.PanicKinds[i] = panicKindJSON{Fingerprint: kind.Fingerprint, Route: kind.Route, Frame: kind.Frame, Count: kind.Count,
+			First: stamp(kind.First), Last: stamp(kind.Last)}
+	}
 	out.Quarantine = make([]quarantineJSON, len(p.Quarantine))
 	for i, q := range p.Quarantine {
 		out.Quarantine[i] = quarantineJSON{Route: q.Route, Panics: q.Panics, Quarantined: q.Quarantined, Next: stampOrNil(q.Next)}
@@ -123,6 +160,14 @@ func poolOutput(p pool.Stats) poolJSON {
 	}
 	for _, shard := range p.Shards {
 		out.Shards = append(out.Shards, shardOutput(shard))
+	}
+	return out
+}
+
+func stuckOutput(s pool.StuckStats) stuckJSON {
+	out := stuckJSON{Found: s.Found, Recovered: s.Recovered, Replaced: s.Replaced, Bound: s.Bound, Turns: make([]stuckTurnJSON, len(s.Turns))}
+	for i, t := range s.Turns {
+		out.Turns[i] = stuckTurnJSON{Worker: t.Worker, Replacement: t.Replacement, Route: t.Route, Class: t.Class, Since: stamp(t.Since)}
 	}
 	return out
 }
@@ -208,6 +253,7 @@ func (s *Server) State() any {
 		Version   string             `json:"version"`
 		Started   stamp              `json:"started"`
 		Pool      poolJSON           `json:"pool"`
+		Clients   clientsJSON        `json:"clients"`
 		Memory    pool.Memory        `json:"memory"`
 		Monitor   *pool.MonitorStats `json:"memoryMonitor,omitempty"`
 		Database  any                `json:"database"`
@@ -215,7 +261,7 @@ func (s *Server) State() any {
 		Incidents *incidentsJSON     `json:"incidents,omitempty"`
 		Limits    limits             `json:"limits"`
 		Timestamp stamp              `json:"timestamp"`
-	}{Version: s.cfg.Version, Started: stamp(s.started), Pool: poolOutput(s.pool.Stats()), Memory: pool.ReadMemory(),
+	}{Version: s.cfg.Version, Started: stamp(s.started), Pool: poolOutput(s.pool.Stats()), Clients: s.clients.output(), Memory: pool.ReadMemory(),
 		Database: connsOutput(s.store.Stats()), Timestamp: stamp(time.Now()),
 		Limits: limits{runtime.GOMAXPROCS(0), memoryLimit(), s.cfg.Machine.Cores, s.cfg.Machine.MemoryLimit, s.cfg.Settings}}
 	state.Pool.Held, state.Pool.Sheds = s.pacer.held.Load(), shedsOutput(s.pool)

@@ -25,8 +25,8 @@ import (
 const (
 	headerTimeout = 10 * time.Second
 	idleTimeout   = 75 * time.Second // longer than a proxy keeps a connection, so that it is the one to close
-	headerBytes   = 64 << 10
-	compressFrom  = 1 << 10 // bytes; below, compressing costs more than it saves
+	headerBytes   = 64 << 10         // above, net/http itself answers, as to all that is no HTTP: in plain text, uncounted
+	compressFrom  = 1 << 10          // bytes; below, compressing costs more than it saves
 
 	// lastRequests is how long requests are still taken in once the listener
 	// has closed: what had been read by then reaches the pool within it.
@@ -82,6 +82,7 @@ type Server struct {
 	tally       *tally
 	took        []pool.Histogram // by shard: see Took
 	vitals      vitalCounts
+	clients     clientCounts
 	prometheus  http.Handler
 	readiness   readiness
 	started     time.Time
@@ -114,7 +115,7 @@ func New(cfg Config, parts Parts) (*Server, error) {
 	s := &Server{cfg: cfg, log: parts.Log, store: parts.Store, redis: parts.Redis, pool: parts.Pool,
 		memory: parts.Memory, alerts: parts.Alerts, incidents: parts.Incidents, routes: allRoutes(), protection: protection,
 		cursors: newCursors(cfg.SessionSecrets), persons: newPersons(), started: time.Now()}
-	s.conns = newConnections(s.isProxy)
+	s.conns = newConnections(s.isProxy, &s.clients)
 	admission := parts.Pool.Stats()
 	s.tally, s.took = newTally(len(admission.Shards), s.routes), make([]pool.Histogram, len(admission.Shards))
 	s.pacer = newPacer(admission.QueueTimeout)

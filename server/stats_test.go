@@ -262,6 +262,14 @@ func TestPrometheus(t *testing.T) {
 		{"notesd_http_request_duration_seconds", nil, float64(s.server.tally.times().Count() - 1)}, // but for its own
 		{"notesd_pool_workers", map[string]string{"shard": "0"}, 3},
 		{"notesd_pool_busy_workers", map[string]string{"shard": "0"}, 2},
+		{"notesd_pool_idle_workers", nil, 1},
+		{"notesd_pool_stuck_workers", map[string]string{"replaced": "true"}, 0},
+		{"notesd_pool_stuck_workers", map[string]string{"replaced": "false"}, 0},
+		{"notesd_pool_stuck_workers_total", nil, 0},
+		{"notesd_pool_stuck_workers_recovered_total", nil, 0},
+		{"notesd_route_quarantines_total", nil, 0},
+		{"notesd_route_releases_total", nil, 0},
+		{"notesd_clients_given_up_total", nil, 0},
 		{"notesd_pool_queued", nil, 0},
 		{"notesd_pool_panics_total", nil, 0},
 		{"notesd_pool_worker_restarts_total", nil, 0},
@@ -321,7 +329,7 @@ func TestRuntimeState(t *testing.T) {
 	if in.Version != "test" || !apiTime.MatchString(in.Started) || !apiTime.MatchString(in.Timestamp) || in.MemoryMonitor == nil {
 		t.Errorf("%s = %s", r.call, r.text)
 	}
-	if p.Workers != 3 || p.Busy != 1 || p.QueueLength != 64 || p.QueueTimeoutMs != 1000 || p.Draining || len(p.Shards) != 1 ||
+	if p.Workers != 3 || p.Busy != 1 || p.Idle != 2 || p.QueueLength != 64 || p.QueueTimeoutMs != 1000 || p.Draining || len(p.Shards) != 1 ||
 		len(p.Shards[0].Workers) != 3 || len(p.Classes) != pool.NumClasses {
 		t.Errorf("pool %+v", p)
 	}

@@ -1,0 +1,139 @@
+package e2e
+
+import (
+	"encoding/json"
+	"net/http"
+	"net/http/httptest"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+)
+
+// alert is what the tests read of an event.
+type alert struct {
+	Event, Subject string
+	Detail         struct{ Worker, Replacement, HeldMs uint64 }
+}
+
+// receive is a webhook and what it is sent.
+func receive(t *testing.T) (url string, alerts chan alert) {
+	alerts = make(chan alert, 100)
+	in := httptest.NewServer(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
+		var a alert
+		if err := json.NewDecoder(r.Body).Decode(&a); err != nil {
+			t.Error(err)
+		}
+		alerts <- a
+	}))
+	t.Cleanup(in.Close)
+	return in.URL, alerts
+}
+
+// stall has n requests mind nothing for d, and returns a function that waits for their answers.
+func (p *process) stall(n int, d time.Duration) (wait func()) {
+	answers := make(chan error, n)
+	for range n {
+		go func() {
+			w := &wire{addr: p.addr()}
+			defer w.close()
+			_, err := w.do(http.MethodGet, "/api/fault/stall?for="+d.String(), "")
+			answers <- err
+		}()
+	}
+	return func() {
+		p.t.Helper()
+		for range n {
+			if err := <-answers; err != nil {
+				p.t.Errorf("a request that was stuck: %v, want an answer", err)
+			}
+		}
+	}
+}
+
+const (
+	requestTimeout = 500 * time.Millisecond
+	stuckAfter     = 2 * requestTimeout
+)
+
+// Handlers that mind nothing are found, reported with their stacks, and replaced
+// within bounds; above these the process is unready. Everyone else is served all
+// the time, and when they end nothing is missing.
+func TestStuck(t *testing.T) {
+	t.Parallel()
+	url, alerts := receive(t)
+	p := start(t, "REQUEST_TIMEOUT="+requestTimeout.String(), "MAX_WORKERS=1", "WORKERS_PER_SHARD=8", "ALERT_WEBHOOK_URL="+url)
+	others := startOthers(p)
+	const stuck, bound = 3, 2 // a quarter of eight
+	const lasts = 5 * time.Second
+	wait := p.stall(stuck, lasts)
+	began := time.Now()
+
+	p.await("readiness red", func() bool { return p.probe("/readyz") == http.StatusServiceUnavailable })
+	if red := time.Since(began); red < stuckAfter || red > lasts {
+		t.Errorf("unready after %v, want some %v", red, stuckAfter)
+	}
+	state := p.runtime().Pool
+	if s := state.Stuck; s.Found != stuck || s.Replaced != bound || s.Bound != bound || len(s.Turns) != stuck {
+		t.Errorf("/api/runtime has %+v, want %d stuck, %d replaced", s, stuck, bound)
+	}
+	lines := p.log.with("worker stuck")
+	replaced := 0
+	for _, e := range lines {
+		if e.number("replacement") > 0 {
+			replaced++
+		}
+		if stack := e.text("stack"); !strings.Contains(stack, "faultStall") || strings.Contains(stack, "goroutine profile") ||
+			strings.Contains(stack, "Watch") {
+			t.Errorf("a stuck request's stack is\n%s\nwant its own alone", stack)
+		}
+	}
+	if len(lines) != stuck || replaced != bound {
+		t.Errorf("the log has %d stuck requests, %d replaced, want %d and %d", len(lines), replaced, stuck, bound)
+	}
+
+	wait()
+	p.awaitReady()
+	others.allServed(t)
+	p.await("rest", func() bool { return p.runtime().Pool.Stuck.Recovered == stuck })
+	state = p.runtime().Pool
+	if state.Workers != 8 || state.Idle != 8 || state.Restarts != 0 || len(state.Stuck.Turns) != 0 {
+		t.Errorf("at the end %+v, want eight workers, all idle", state)
+	}
+	if got := len(p.log.with("stuck worker recovered")); got != stuck {
+		t.Errorf("the log has %d recovered, want %d", got, stuck)
+	}
+	told := map[string]int{}
+	for range 2 * stuck {
+		select {
+		case a := <-alerts:
+			told[a.Event]++
+			if a.Subject != "/api/fault/stall" || a.Detail.Worker == 0 || a.Detail.HeldMs < uint64(stuckAfter.Milliseconds()) {
+				t.Errorf("told %+v", a)
+			}
+		case <-time.After(patience):
+			t.Fatalf("told %v, want %d of each", told, stuck)
+		}
+	}
+	if told["worker_stuck"] != stuck || told["worker_recovered"] != stuck {
+		t.Errorf("told %v, want %d of each", told, stuck)
+	}
+}
+
+// A process with stuck handlers leaves when SHUTDOWN_TIMEOUT is over, and says
+// how many it cut.
+func TestStuckDrain(t *testing.T) {
+	t.Parallel()
+	p := start(t, "REQUEST_TIMEOUT="+requestTimeout.String(), "MAX_WORKERS=1", "WORKERS_PER_SHARD=4", "SHUTDOWN_TIMEOUT=2s")
+	p.stall(2, time.Hour) // one is replaced, one is not
+	p.await("stuck requests", func() bool { return len(p.runtime().Pool.Stuck.Turns) == 2 })
+	began := time.Now()
+	p.signal(syscall.SIGTERM)
+	state := p.wait(patience)
+	if took := time.Since(began); state.ExitCode() != 1 || took < 2*time.Second || took > 8*time.Second {
+		t.Errorf("%v after %v, want exit status 1 after 2 s", state, took)
+	}
+	if e := p.log.with("shutdown: done"); len(e) != 1 || e[0].number("cut") != 2 {
+		t.Errorf("the log ends with %v, want two requests cut", e)
+	}
+}

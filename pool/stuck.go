@@ -1,0 +1,375 @@
+package pool
+
+import (
+	"bytes"
+	"cmp"
+	"context"
+	"errors"
+	"log/slog"
+	"regexp"
+	"runtime/pprof"
+	"slices"
+	"strconv"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"time"
+)
+
+// ErrStuck is what Request.Cancel is called with when a request has held its
+// worker for StuckAfter, and what its Outside returns from then on.
+var ErrStuck = errors.New("pool: stuck")
+
+// A StuckEvent tells that a request was found stuck, or has ended after all.
+type StuckEvent struct {
+	Worker      uint64 // the one it was found with
+	Replacement uint64 // 0: none, there are as many as there may be
+	Route       string
+	Held        time.Duration // since it had the worker
+	Recovered   bool
+}
+
+// StuckStats is about the requests that were found stuck.
+type StuckStats struct {
+	Found     uint64      // since the start
+	Recovered uint64      // of these, have ended
+	Replaced  int         // of the others, whose slot has another worker
+	Bound     int         // the most that may be replaced at once
+	Turns     []StuckTurn // those that have not ended, the oldest first
+}
+
+// StuckTurn is a request that was found stuck and has not ended.
+type StuckTurn struct {
+	Worker      uint64 // the one it was found with
+	Replacement uint64 // the one that has the slot now; 0: none
+	Route       string
+	Class       string
+	Since       time.Time // when it had the worker
+}
+
+// Above reports whether more requests are stuck than are replaced: the pool has
+// become smaller.
+func (s StuckStats) Above() bool { return len(s.Turns) > s.Replaced }
+
+// Watch looks for stuck requests until ctx ends: those that have held a worker
+// for StuckAfter without a break. It finds each at that very moment: between
+// two looks it sleeps until the first that runs by then could be one.
+//
+// The context of a stuck request is cancelled and its stack is logged. Its turn
+// ends there: the slot gets a worker with a fresh id, and what the request goes
+// on doing is not the pool's any more. That is bounded: a quarter of the
+// workers, at least one, may be replaced at once. The slot of one more stays
+// its own until it ends, or until one of the others has.
+//
+// A stuck request that ends after all is counted and told of. Drain does not
+// wait for those that were replaced: nothing says that they ever end.
+func (p *Pool) Watch(ctx context.Context) {
+	if p.cfg.StuckAfter <= 0 {
+		return
+	}
+	timer := time.NewTimer(0)
+	defer timer.Stop()
+	for {
+		select {
+		case <-timer.C:
+			timer.Reset(p.stuck.look())
+		case <-ctx.Done():
+			return
+		}
+	}
+}
+
+// The stuck holds the turns that were taken from requests because they lasted
+// too long. The compare-and-swap that ends a turn decides: either the request
+// still ends it itself, or it was seized and the request's Release comes here.
+type stuck struct {
+	pool *Pool
+	out  atomic.Int64 // how many there are; raised before a turn is seized, so that its Release looks here
+
+	mu               sync.Mutex // guards what follows; never held while waiting
+	turns            map[heldTurn]*stuckTurn
+	replaced         int // of turns
+	found, recovered uint64
+}
+
+// A heldTurn says which turn of which worker.
+type heldTurn struct {
+	worker *worker
+	number uint64
+}
+
+// A stuckTurn has lasted for StuckAfter.
+type stuckTurn struct {
+	Turn
+	since       time.Duration
+	replacement uint64 // the worker that has the slot now; 0: the turn has it still
+}
+
+func (s *stuck) init(p *Pool) {
+	s.pool, s.turns = p, map[heldTurn]*stuckTurn{}
+}
+
+// bound is how many turns may be replaced at once.
+func (s *stuck) bound() int {
+	return max(1, len(s.pool.shards)*s.pool.cfg.WorkersPerShard/4)
+}
+
+// look seizes what is stuck and returns the time until anything else could be.
+func (s *stuck) look() time.Duration {
+	late, next := s.late()
+	if len(late) == 0 {
+		return next
+	}
+	stacks := workerStacks() // before anything changes for those that are looked at
+	for _, t := range late {
+		if e, ok := s.seize(t); ok {
+			s.tell(e, stacks[t.id])
+		}
+	}
+	return next
+}
+
+// late is the turns that have lasted for StuckAfter, and the time until the
+// next could have.
+func (s *stuck) late() (late []*stuckTurn, next time.Duration) {
+	now, next := s.pool.now(), s.pool.cfg.StuckAfter
+	for i := range s.pool.shards {
+		workers := s.pool.shards[i].workers
+		for j := range workers {
+			t := workers[j].turn()
+			if t == nil {
+				continue
+			}
+			if left := t.since + s.pool.cfg.StuckAfter - now; left > 0 {
+				next = min(next, left)
+			} else {
+				late = append(late, t)
+			}
+		}
+	}
+	return late, next
+}
+
+// seize ends t, which lasts too long, unless its request has done so meanwhile.
+func (s *stuck) seize(t *stuckTurn) (e StuckEvent, ok bool) {
+	s.out.Add(1)
+	s.mu.Lock()
+	if !t.worker.turns.CompareAndSwap(t.number, t.number+1) {
+		s.mu.Unlock()
+		s.out.Add(-1)
+		return StuckEvent{}, false
+	}
+	s.found++
+	s.turns[heldTurn{t.worker, t.number}] = t
+	replaced := s.replaced < s.bound()
+	if replaced {
+		s.replace(t)
+	} else {
+		t.worker.setStuck(true)
+	}
+	e = s.event(t)
+	s.mu.Unlock()
+
+	if t.request.Cancel != nil {
+		t.request.Cancel(ErrStuck)
+	}
+	if replaced {
+		t.finish()
+	}
+	return e, true
+}
+
+// replace puts a fresh worker into t's slot. The caller holds the lock, and
+// gives the slot back when it has let go of it.
+func (s *stuck) replace(t *stuckTurn) {
+	s.replaced++
+	t.replacement = t.worker.renew()
+	t.worker.setStuck(false)
+}
+
+// ended is what the Release of a seized turn does: it gives back what is left
+// to it, which may be nothing.
+func (s *stuck) ended(t *Turn) {
+	if s.out.Load() == 0 {
+		return
+	}
+	s.mu.Lock()
+	key := heldTurn{t.worker, t.number}
+	was := s.turns[key]
+	if was == nil {
+		s.mu.Unlock()
+		return
+	}
+	delete(s.turns, key)
+	s.out.Add(-1)
+	s.recovered++
+	free := was // the slot that is free now
+	if was.replacement > 0 {
+		s.replaced--
+		if free = s.oldest(); free != nil {
+			s.replace(free)
+		}
+	}
+	e := s.event(was)
+	was.worker.setStuck(false)
+	s.mu.Unlock()
+
+	if free != nil {
+		free.finish()
+	}
+	e.Recovered = true
+	s.tell(e, "")
+}
+
+// oldest is the turn that has waited longest for its slot to be replaced, or
+// nil. The caller holds the lock.
+func (s *stuck) oldest() (oldest *stuckTurn) {
+	for _, t := range s.turns {
+		if t.replacement == 0 && (oldest == nil || t.since < oldest.since) {
+			oldest = t
+		}
+	}
+	return oldest
+}
+
+// seized reports whether the turn was taken from its request.
+func (s *stuck) seized(t *Turn) bool {
+	if s.out.Load() == 0 {
+		return false
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.turns[heldTurn{t.worker, t.number}] != nil
+}
+
+// event describes t. The caller holds the lock.
+func (s *stuck) event(t *stuckTurn) StuckEvent {
+	return StuckEvent{Worker: t.id, Replacement: t.replacement, Route: t.request.Route, Held: s.pool.now() - t.since}
+}
+
+// tell logs e and hands it on.
+func (s *stuck) tell(e StuckEvent, stack string) {
+	level, message := slog.LevelError, "worker stuck"
+	if e.Recovered {
+		level, message = slog.LevelInfo, "stuck worker recovered"
+	}
+	attrs := []slog.Attr{
+		slog.Uint64("worker", e.Worker),
+		slog.Uint64("replacement", e.Replacement),
+		slog.String("route", e.Route),
+		slog.String("held", e.Held.String()),
+	}
+	if stack != "" {
+		attrs = append(attrs, slog.String("stack", stack))
+	}
+	s.pool.log.LogAttrs(context.Background(), level, message, attrs...)
+	if s.pool.cfg.OnStuck != nil {
+		s.pool.cfg.OnStuck(e)
+	}
+}
+
+// stats is what there is to say of stuck requests.
+func (s *stuck) stats() StuckStats {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	out := StuckStats{Found: s.found, Recovered: s.recovered, Replaced: s.replaced, Bound: s.bound()}
+	for _, t := range s.turns {
+		out.Turns = append(out.Turns, StuckTurn{
+			Worker:      t.id,
+			Replacement: t.replacement,
+			Route:       t.request.Route,
+			Class:       t.request.Class.String(),
+			Since:       s.pool.epoch.Add(t.since),
+		})
+	}
+	slices.SortFunc(out.Turns, func(a, b StuckTurn) int {
+		return cmp.Or(a.Since.Compare(b.Since), cmp.Compare(a.Worker, b.Worker))
+	})
+	return out
+}
+
+// turn is the turn that lasts, or nil.
+func (w *worker) turn() *stuckTurn {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	number := w.turns.Load()
+	if number%2 == 0 {
+		return nil
+	}
+	return &stuckTurn{Turn: Turn{worker: w, number: number, id: w.id.Load(), request: w.request}, since: w.since}
+}
+
+// setStuck says whether the slot is held by a turn that was seized.
+func (w *worker) setStuck(stuck bool) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.stuck = stuck
+}
+
+// A goroutine bears its worker's id as a label while Do has it hold the worker,
+// so that its stack can be told from those of all others. The labels of a
+// worker are made once: to set them takes nanoseconds, while making them anew
+// for each request, as pprof.Do would, takes four allocations.
+const workerLabel = "worker"
+
+// workerLabels is a context with the label of a worker.
+func workerLabels(id uint64) *context.Context {
+	return new(pprof.WithLabels(context.Background(), pprof.Labels(workerLabel, strconv.FormatUint(id, 10))))
+}
+
+// label labels the goroutine for the worker that the turn holds.
+func (t *Turn) label() {
+	if t.unlabelled != nil {
+		pprof.SetGoroutineLabels(*t.worker.labels.Load())
+	}
+}
+
+// unlabel gives the goroutine back the labels it came with.
+func (t *Turn) unlabel() {
+	if t.unlabelled != nil {
+		pprof.SetGoroutineLabels(t.unlabelled)
+	}
+}
+
+// labelled is a goroutine of a profile that bears a worker's label.
+var labelled = regexp.MustCompile(`(?m)^# labels: \{.*"` + workerLabel + `":"(\d+)"`)
+
+// maxStack bounds what is logged of a stack, in bytes.
+const maxStack = 16 << 10
+
+// workerStacks is the stacks of the goroutines that hold workers, by the
+// workers' ids. The profile it reads does not stop the world while it is
+// taken, unlike runtime.Stack, which with thousands of goroutines would stop
+// all requests for long. What a handler has started bears its label too and is
+// told from it by the pool's own frame.
+func workerStacks() map[uint64]string {
+	var profile bytes.Buffer
+	if err := pprof.Lookup("goroutine").WriteTo(&profile, 1); err != nil {
+		return nil // never: it writes to memory
+	}
+	stacks := map[uint64]string{}
+	for record := range strings.SplitSeq(profile.String(), "\n\n") {
+		label := labelled.FindStringSubmatch(record)
+		if label == nil || !strings.Contains(record, runFrame+"+") {
+			continue
+		}
+		id, _ := strconv.ParseUint(label[1], 10, 64)
+		stack := readable(record)
+		stacks[id] = stack[:min(len(stack), maxStack)]
+	}
+	return stacks
+}
+
+// readable is a record's frames as a panic shows them, without addresses.
+func readable(record string) string {
+	var b strings.Builder
+	for line := range strings.Lines(record) {
+		frame := strings.FieldsFunc(line, func(r rune) bool { return r == '\t' || r == '\n' })
+		if len(frame) != 4 || frame[0] != "#" { // "#", address, function+offset, file:line
+			continue
+		}
+		function, _, _ := strings.Cut(frame[2], "+0x")
+		b.WriteString(function + "\n\t" + frame[3] + "\n")
+	}
+	return b.String()
+}

@@ -1,0 +1,405 @@
+package server
+
+import (
+	"bufio"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"runtime"
+	"strings"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"notesd/pool"
+	"notesd/store/storetest"
+)
+
+// A bubble is a site in fake time: its connections are in memory, so that a
+// second of a slow client takes none.
+type bubble struct {
+	*site
+	conns   chan net.Conn
+	clients sync.WaitGroup // that send in the background
+}
+
+// inBubble runs test on a site in fake time, which must be at rest when the
+// test ends.
+func inBubble(t *testing.T, test func(t *testing.T, b *bubble), routes ...*route) {
+	synctest.Test(t, func(t *testing.T) {
+		b := &bubble{site: makeSite(t, storetest.Open(t, storetest.SQLite(t))), conns: make(chan net.Conn)}
+		b.extend(t, routes...)
+		served := make(chan error)
+		go func() { served <- b.server.http.Serve(b) }()
+		test(t, b)
+		synctest.Wait()
+		if !b.atRest() {
+			t.Errorf("at the end %+v", b.pool.Stats())
+		}
+		b.clients.Wait()
+		if err := errors.Join(b.server.http.Close(), ignore(<-served, http.ErrServerClosed)); err != nil {
+			t.Error(err)
+		}
+	})
+}
+
+func ignore(err, target error) error {
+	if errors.Is(err, target) {
+		return nil
+	}
+	return err
+}
+
+// Accept implements net.Listener.
+func (b *bubble) Accept() (net.Conn, error) {
+	conn, ok := <-b.conns
+	if !ok {
+		return nil, net.ErrClosed
+	}
+	return conn, nil
+}
+
+func (b *bubble) Close() error   { close(b.conns); return nil }
+func (b *bubble) Addr() net.Addr { return &net.TCPAddr{IP: net.IPv4(127, 0, 0, 1)} }
+
+// peer is the server's end of a connection that has an address.
+type peer struct{ net.Conn }
+
+func (peer) RemoteAddr() net.Addr { return &net.TCPAddr{IP: net.IPv4(127, 0, 0, 1), Port: 1} }
+
+// dial hides the site's, which needs a network.
+func (b *bubble) dial(t *testing.T) *wire {
+	client, server := net.Pipe()
+	b.conns <- peer{server}
+	t.Cleanup(func() { _ = client.Close() })
+	return &wire{t, client, bufio.NewReader(client)}
+}
+
+// trickle sends text in the background, a byte after each pause, until it is
+// through or the server has closed the connection.
+func (b *bubble) trickle(w *wire, text string, pause time.Duration) {
+	b.clients.Go(func() {
+		for i := range len(text) {
+			time.Sleep(pause)
+			if _, err := io.WriteString(w.Conn, text[i:i+1]); err != nil {
+				return
+			}
+		}
+	})
+}
+
+// within fails the test unless so long has passed since began.
+func within(t *testing.T, began time.Time, want time.Duration) {
+	t.Helper()
+	if got := time.Since(began); got != want {
+		t.Errorf("after %v, want %v", got, want)
+	}
+}
+
+func (s *site) wantClients(t *testing.T, want clientsJSON) {
+	t.Helper()
+	synctest.Wait()
+	if got := s.server.clients.output(); got != want {
+		t.Errorf("counted %+v, want %+v", got, want)
+	}
+}
+
+// A header has ten seconds, however often a byte of it comes: the first of a
+// connection from its beginning, a later one from its own.
+func TestTricklingHeader(t *testing.T) {
+	t.Parallel()
+	const beginning = "GET /healthz HTTP/1.1\r\nHost: localhost\r\nX-Slow: "
+	t.Run("first", func(t *testing.T) {
+		inBubble(t, func(t *testing.T, b *bubble) {
+			w := b.dial(t)
+			began := time.Now()
+			w.send(beginning)
+			b.trickle(w, "never ending", time.Second-1)
+			w.closed()
+			within(t, began, headerTimeout)
+			b.wantClients(t, clientsJSON{SlowHeaders: 1})
+		})
+	})
+	t.Run("never begun", func(t *testing.T) {
+		inBubble(t, func(t *testing.T, b *bubble) {
+			w := b.dial(t)
+			began := time.Now()
+			w.closed()
+			within(t, began, headerTimeout)
+			b.wantClients(t, clientsJSON{SlowHeaders: 1})
+		})
+	})
+	t.Run("later", func(t *testing.T) {
+		inBubble(t, func(t *testing.T, b *bubble) {
+			w := b.dial(t)
+			w.header("GET", "/healthz", nil)
+			w.reply().want(http.StatusOK)
+			time.Sleep(30 * time.Second)
+			began := time.Now()
+			w.send(beginning)
+			b.trickle(w, "never ending", time.Second-1)
+			w.closed()
+			within(t, began, headerTimeout)
+		})
+	})
+	t.Run("idle", func(t *testing.T) {
+		inBubble(t, func(t *testing.T, b *bubble) {
+			w := b.dial(t)
+			w.header("GET", "/healthz", nil)
+			w.reply().want(http.StatusOK)
+			began := time.Now()
+			w.closed()
+			within(t, began, idleTimeout)
+			b.wantClients(t, clientsJSON{})
+		})
+	})
+	t.Run("just in time", func(t *testing.T) {
+		inBubble(t, func(t *testing.T, b *bubble) {
+			w := b.dial(t)
+			time.Sleep(headerTimeout - 1)
+			w.header("GET", "/healthz", nil)
+			w.reply().want(http.StatusOK)
+			b.wantClients(t, clientsJSON{})
+		})
+	})
+}
+
+// A body has 30 s and a second more for each 16 KiB that it claims, however
+// often a byte of it comes. Then it is 408, and no worker was held for it.
+func TestTricklingBody(t *testing.T) {
+	t.Parallel()
+	const text = `{"name":"CLS","value":1,"rating":"good"}`
+	tests := []struct {
+		name, line string
+		allowed    time.Duration
+	}{
+		{"with a length", "Content-Length: 100", 30 * time.Second},
+		{"in chunks", "Transfer-Encoding: chunked", 30 * time.Second},
+		{"1 MiB", "Content-Length: 1048576", 94 * time.Second},
+		{"asks before sending", "Content-Length: 100\r\nExpect: 100-continue", 30 * time.Second},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			inBubble(t, func(t *testing.T, b *bubble) {
+				w := b.dial(t)
+				began := time.Now()
+				w.header("POST", "/api/metrics/vitals", nil, tt.line, "Content-Type: application/json")
+				if strings.Contains(tt.line, "Expect") {
+					_, _ = w.in.ReadString('\n')
+					_, _ = w.in.ReadString('\n')
+				}
+				part := text[:10]
+				if strings.Contains(tt.line, "chunked") {
+					part = "ff\r\n" + part
+				}
+				b.trickle(w, part+strings.Repeat(" ", 200), time.Second)
+				time.Sleep(tt.allowed - 1)
+				synctest.Wait()
+				if s := b.pool.Stats(); s.Busy != 0 || s.Outside != 1 {
+					t.Errorf("%d workers busy, %d outside, want 0 and 1", s.Busy, s.Outside)
+				}
+				r := w.reply().fails(http.StatusRequestTimeout, "Request body came too slowly")
+				within(t, began, tt.allowed)
+				wantHeader(t, r, "Connection", "close")
+				w.closed()
+				b.wantClients(t, clientsJSON{SlowBodies: 1})
+			})
+		})
+	}
+}
+
+// A body that comes at the least rate, byte by byte, is taken.
+func TestPatientBody(t *testing.T) {
+	t.Parallel()
+	const text = `{"name":"CLS","value":1,"rating":"good"}`
+	inBubble(t, func(t *testing.T, b *bubble) {
+		w := b.dial(t)
+		w.header("POST", "/api/metrics/vitals", nil, fmt.Sprintf("Content-Length: %d", len(text)), "Content-Type: application/json")
+		b.trickle(w, text, 30*time.Second/time.Duration(len(text))-1)
+		w.reply().want(http.StatusCreated)
+		b.wantClients(t, clientsJSON{})
+	})
+}
+
+// take reads an answer, n bytes after each pause, until it has ended or is cut.
+// It returns how many there were.
+func (w *wire) take(n int64, pause time.Duration) (total int64) {
+	answer, err := http.ReadResponse(w.in, nil)
+	for err == nil {
+		time.Sleep(pause)
+		var got int64
+		got, err = io.CopyN(io.Discard, answer.Body, n)
+		total += got
+	}
+	return total
+}
+
+// An answer has 30 s and a second more for each 16 KiB. A reader that takes
+// none of it, or a byte now and then, is cut; one at the least rate gets it
+// all. No worker is held for any.
+func TestTricklingReader(t *testing.T) {
+	t.Parallel()
+	const bytes = 160 << 10
+	const allowed = sendGrace + 10*time.Second
+	whole := func(_ *Server, x *exchange) error {
+		x.out.Header().Set("Content-Type", "application/octet-stream")
+		_, err := x.out.Write(make([]byte, bytes))
+		return err
+	}
+	inParts := func(s *Server, x *exchange) error {
+		if err := whole(s, x); err != nil {
+			return err
+		}
+		return s.outside(x, x.out.flush)
+	}
+	tests := []struct {
+		name  string
+		read  int64 // bytes
+		pause time.Duration
+		cut   bool
+	}{
+		{"none for an hour", 1, time.Hour, true},
+		{"a byte a second", 1, time.Second, true},
+		{"too slowly", 3 << 10, time.Second, true},
+		{"at the least rate", 5 << 10, time.Second, false},
+	}
+	for _, tt := range tests {
+		for _, rt := range []*route{get("/whole", whole), get("/parts", inParts)} {
+			t.Run(tt.name+rt.pattern, func(t *testing.T) {
+				inBubble(t, func(t *testing.T, b *bubble) {
+					w := b.dial(t)
+					w.header("GET", rt.pattern, nil)
+					got := make(chan int64)
+					go func() { got <- w.take(tt.read, tt.pause) }()
+					time.Sleep(allowed - 1)
+					synctest.Wait()
+					if b.pool.Stats().Busy > 0 {
+						t.Error("a slow reader holds a worker")
+					}
+					if running := b.server.running.Load() > 0; running != tt.cut {
+						t.Errorf("just before %v it is being sent: %v, want %v", allowed, running, tt.cut)
+					}
+					time.Sleep(1)
+					synctest.Wait()
+					if b.server.running.Load() > 0 {
+						t.Errorf("after %v it is still being sent", allowed)
+					}
+					want := clientsJSON{}
+					if tt.cut {
+						want.SlowReaders = 1
+					}
+					b.wantClients(t, want)
+					if n := <-got; n < bytes != tt.cut {
+						t.Errorf("got %d bytes, want %d unless it was cut", n, bytes)
+					}
+				}, rt)
+			})
+		}
+	}
+}
+
+// A connection that is cut is closed at once, whatever of the body is missing:
+// net/http would read on in that, for ever.
+func TestCutBeforeBody(t *testing.T) {
+	t.Parallel()
+	ends := map[string]func(){"/abort": func() { panic(http.ErrAbortHandler) }, "/exit": runtime.Goexit}
+	for _, line := range []string{"Content-Length: 100", "Transfer-Encoding: chunked", "Content-Length: 10000000"} {
+		for pattern, end := range ends {
+			t.Run(pattern+" "+line, func(t *testing.T) {
+				inBubble(t, func(t *testing.T, b *bubble) {
+					w := b.dial(t)
+					began := time.Now()
+					w.header("POST", pattern, nil, line)
+					b.trickle(w, strings.Repeat("1", 100), time.Second)
+					w.closed()
+					within(t, began, 0)
+				}, &route{method: http.MethodPost, pattern: pattern, class: pool.Write, handle: func(*Server, *exchange) error { end(); return nil }})
+			})
+		}
+	}
+}
+
+// Who hangs up, in the queue or while the request runs, leaves nothing behind
+// and is counted.
+func TestHangUp(t *testing.T) {
+	t.Parallel()
+	inBubble(t, func(t *testing.T, b *bubble) {
+		var all []*wire
+		workers := b.pool.Stats().Workers
+		for range workers + 3 {
+			w := b.dial(t)
+			w.header("GET", "/wait", nil)
+			all = append(all, w)
+		}
+		synctest.Wait()
+		if s := b.pool.Stats(); s.Busy != workers || s.Queued != 3 {
+			t.Errorf("%d busy, %d queued, want %d and 3", s.Busy, s.Queued, workers)
+		}
+		for _, w := range all {
+			_ = w.Close()
+		}
+		b.wantClients(t, clientsJSON{HungUp: uint64(len(all))})
+	}, get("/wait", func(_ *Server, x *exchange) error { <-x.ctx.Done(); return x.ctx.Err() }))
+}
+
+// Requests that come at once on one connection are answered in their order, one
+// after the other.
+func TestPipelined(t *testing.T) {
+	t.Parallel()
+	running := 0
+	inBubble(t, func(t *testing.T, b *bubble) {
+		w := b.dial(t)
+		const many = 50
+		b.clients.Go(func() {
+			for i := range many {
+				w.send("GET /slow?%d HTTP/1.1\r\nHost: localhost\r\n\r\n", i)
+			}
+		})
+		for i := range many {
+			if r := w.reply().want(http.StatusOK); r.text != fmt.Sprintf("%q\n", fmt.Sprint(i)) {
+				t.Errorf("answer %d is %q", i, r.text)
+			}
+		}
+		if s := b.pool.Stats(); s.Done != many {
+			t.Errorf("%d requests done, want %d", s.Done, many)
+		}
+	}, get("/slow", func(_ *Server, x *exchange) error {
+		if running++; running > 1 {
+			t.Errorf("%d requests of one connection run at once", running)
+		}
+		time.Sleep(time.Second)
+		running--
+		return x.reply(http.StatusOK, x.Request().URL.RawQuery)
+	}))
+}
+
+// What follows a body that was refused is no request: the connection ends there.
+func TestPipelinedBehindRefusal(t *testing.T) {
+	t.Parallel()
+	s := onSQLite(t, bodyLimit(1000))
+	for _, line := range []string{"Content-Length: 1001", "Transfer-Encoding: chunked"} {
+		w := s.dial(t)
+		w.header("POST", "/api/metrics/vitals", nil, line, "Content-Type: application/json")
+		body := strings.Repeat("x", 1001)
+		if strings.Contains(line, "chunked") {
+			body = fmt.Sprintf("%x\r\n%s\r\n0\r\n\r\n", len(body), body)
+		}
+		w.send("%sGET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n", body)
+		w.reply().fails(http.StatusRequestEntityTooLarge, "Request body too large")
+		w.closed()
+	}
+	if n := s.server.clients.oversize.Load(); n != 2 {
+		t.Errorf("%d bodies counted as too large, want 2", n)
+	}
+	for path, want := range map[string]string{
+		"/api/runtime": `"oversizeBodies":2`,
+		"/metrics":     `notesd_clients_given_up_total{what="oversize_body"} 2`,
+	} {
+		if r := s.visitor().get(path).want(http.StatusOK); !strings.Contains(r.text, want) {
+			t.Errorf("%s does not say %s", r.call, want)
+		}
+	}
+}
