@@ -58,6 +58,10 @@ func (s *Server) pooled(rt *route) echo.HandlerFunc {
 		x.client = x.Request().Context()
 		s.beginWork(x)
 		defer func() { x.stop() }()
+		if admissionOff { // only ever in a binary built with -tags faults
+			x.turn = &pool.Turn{}
+			return s.inTurn(x, rt)
+		}
 		x.asked = s.request(x, rt)
 		return s.paced(x, s.pool.Do(x.ctx, x.asked, func(_ context.Context, turn *pool.Turn) error {
 			x.turn, x.shard, x.waited = turn, turn.Shard(), turn.Waited()
