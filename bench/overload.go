@@ -24,7 +24,7 @@ func open(ctx context.Context, s *session) error {
 // loadTable shows loads of an open loop, beside the capacities where these are known.
 func (s *session) loadTable(medians []Measurement) {
 	title := fmt.Sprintf("%s, open loop, %s arrivals, %v", s.work.Name, s.arrivalNames(), s.Duration)
-	heads := []string{"load", "", "offered/s", "good/s", "of C", "refused/s", "failed", "p50", "p99", "max", "CPU",
+	heads := []string{"load", "", "offered/s", "good/s", "of C", "in time/s", "refused/s", "failed", "p50", "p99", "max", "CPU",
 		"CPU an answer", "memory", "held back", "unsent", "late p99", "generator", "what went wrong"}
 	if s.Capacities == nil {
 		heads = slices.DeleteFunc(heads, func(head string) bool { return head == "of C" })
@@ -169,21 +169,9 @@ func overload(ctx context.Context, s *session) error {
 	for _, arm := range arms {
 		if arm.Name != "unbounded" {
 			s.overloadGoals(arm.Name, capacities[arm.Name], medians)
-		} else if n := refusals(medians, arm.Name); n > 0 {
-			s.Notes = append(s.Notes, fmt.Sprintf("%s turned %d requests away all the same: the settings can't turn "+
-				"admission off.", arm.Name, n))
 		}
 	}
 	return nil
-}
-
-func refusals(runs []Measurement, arm string) (n int) {
-	for _, r := range runs {
-		if r.Arm == arm {
-			n += r.All.Refused
-		}
-	}
-	return n
 }
 
 // overloadGoals holds an arm to what RUNTIME promises under overload.
@@ -207,10 +195,8 @@ func (s *session) overloadGoals(arm string, c float64, medians []Measurement) {
 	calm := at(0.7)
 	for _, multiple := range []float64{4, 10} {
 		g := Goal{What: fmt.Sprintf("%s: p99 of the admitted at %v C", arm, multiple), Goal: "≤ 3 × p99 at 0.7 C"}
-		if r := at(multiple); r != nil && calm != nil && calm.All.P99Ms > 0 {
-			g.measured(fmt.Sprintf("%.1f × (%s, %s)", r.All.P99Ms/calm.All.P99Ms, millis(r.All.P99Ms),
-				millis(calm.All.P99Ms)),
-				r.All.P99Ms <= 3*calm.All.P99Ms)
+		if r := at(multiple); r != nil && calm != nil {
+			g.slower(r.All, calm.All, 3)
 		}
 		s.Goals = append(s.Goals, g)
 	}
@@ -219,6 +205,18 @@ func (s *session) overloadGoals(arm string, c float64, medians []Measurement) {
 		g.measured(percent(cost), cost <= 0.05)
 	}
 	s.Goals = append(s.Goals, g, explainedGoal(arm, medians), errorGoal(arm, medians))
+}
+
+// slower holds the p99 of a load to a multiple of what it is in a calm one.
+func (g *Goal) slower(loaded, calm Figures, most float64) {
+	switch {
+	case calm.Good == 0: // nothing to compare with
+	case loaded.Good == 0:
+		g.measured("nothing asked for in the measured time was answered well", false)
+	default:
+		g.measured(fmt.Sprintf("%.2f × (%s, %s)", loaded.P99Ms/calm.P99Ms, millis(loaded.P99Ms), millis(calm.P99Ms)),
+			loaded.P99Ms <= most*calm.P99Ms)
+	}
 }
 
 // refusalCost is the CPU time of a refusal, as a part of that of a request
@@ -284,14 +282,15 @@ func (s *session) overloadPlots(arms []Arm, medians []Measurement) {
 	latency := Plot{Name: "latency", Title: "Latency against load: p99 of the answered, from the intended time",
 		X: "offered requests/s",
 		Y: "p99, ms", LogX: true, LogY: true}
-	goodput := Plot{Name: "goodput", Title: "Goodput against load", X: "offered requests/s", Y: "good answers/s",
+	goodput := Plot{Name: "goodput", Title: "Goodput against load: good answers within a second of the intended time",
+		X: "offered requests/s", Y: "good answers/s",
 		LogX: true}
 	for _, arm := range arms {
 		line, good := Series{Name: arm.Name}, Series{Name: arm.Name}
 		for _, m := range medians {
 			if m.Arm == arm.Name && m.Void == "" {
 				line.Points = append(line.Points, Point{m.Rate, m.All.P99Ms})
-				good.Points = append(good.Points, Point{m.Rate, m.All.Goodput})
+				good.Points = append(good.Points, Point{m.Rate, m.All.InTime})
 			}
 		}
 		latency.Series = append(latency.Series, line)

@@ -26,6 +26,7 @@ func record(h *hdrhistogram.Histogram, d time.Duration) {
 type row struct {
 	sent        int                     // intended for the measured time, and sent
 	good        int                     // of those, done
+	inTime      int                     // of those, within a second
 	refused     int                     // turned away
 	unexplained int                     // of the refused: without a reason or Retry-After
 	failed      int                     // answered with any other failure
@@ -107,6 +108,9 @@ func (t *tally) count(n int, a attempt) {
 	}
 }
 
+// inTime is how long people wait before they give up or try again.
+const inTime = time.Second
+
 func (r *row) count(a attempt) {
 	r.sent++
 	took := a.done.Sub(a.intended)
@@ -115,6 +119,9 @@ func (r *row) count(a attempt) {
 		r.errors[errorKind(a.err)]++
 	case a.answer.good():
 		r.good++
+		if took <= inTime {
+			r.inTime++
+		}
 		record(r.latency, took)
 	case a.answer.refused():
 		r.refused++
@@ -166,6 +173,7 @@ func (t *tally) merged() *stripe {
 func (r *row) merge(other *row) {
 	r.sent += other.sent
 	r.good += other.good
+	r.inTime += other.inTime
 	r.refused += other.refused
 	r.unexplained += other.unexplained
 	r.failed += other.failed
