@@ -25,7 +25,7 @@ import (
 var (
 	// ErrVoid is returned when the generator was late, and the figures mean nothing.
 	ErrVoid = errors.New("the generator was late: see the void runs in the report (-allow-late exits with 0)")
-	// ErrMissed is returned with -strict when a goal was missed.
+	// ErrMissed is returned when this is asked for and a goal was missed.
 	ErrMissed = errors.New("goals were missed")
 )
 
@@ -60,23 +60,14 @@ func Run(ctx context.Context, o Options, p Program) error {
 	if err != nil {
 		return err
 	}
-	return judge(reports, o)
-}
-
-// judge is the error of reports that can't stand, or, if that was asked for,
-// that miss a goal.
-func judge(reports []*Report, o Options) error {
-	var missed []string
+	var errs []error
 	for _, r := range reports {
 		if len(r.Void) > 0 && !o.AllowLate {
 			return ErrVoid
 		}
-		missed = append(missed, r.missedGoals()...)
+		errs = append(errs, r.Judge(o.Strict))
 	}
-	if o.Strict && len(missed) > 0 {
-		return fmt.Errorf("%w: %s", ErrMissed, strings.Join(missed, "; "))
-	}
-	return nil
+	return errors.Join(errs...)
 }
 
 // runAll runs the scenario with one kind of work after the other, and reports each.

@@ -375,7 +375,7 @@ func TestProcessFigures(t *testing.T) {
 		t.Fatal(err)
 	}
 	ballast := make([]byte, 64<<20)
-	for began := ownCPUTime(); ownCPUTime()-began < 100*time.Millisecond; {
+	for began := CPUTime(); CPUTime()-began < 100*time.Millisecond; {
 		for i := 0; i < len(ballast); i += 4096 {
 			ballast[i]++
 		}

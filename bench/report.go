@@ -73,14 +73,19 @@ func (r *Report) Promise(what, goal, measured string, met bool) {
 	r.Goals = append(r.Goals, g)
 }
 
-// missedGoals are those that were not met.
-func (r *Report) missedGoals() (what []string) {
+// Judge is an ErrMissed that names the goals that were missed, if strict. A
+// miss is else printed and no error: the report says what is, not what should be.
+func (r *Report) Judge(strict bool) error {
+	var missing []string
 	for _, g := range r.Goals {
 		if g.Verdict == missed {
-			what = append(what, g.What)
+			missing = append(missing, g.What)
 		}
 	}
-	return what
+	if !strict || len(missing) == 0 {
+		return nil
+	}
+	return fmt.Errorf("%s: %w: %s", r.title(), ErrMissed, strings.Join(missing, "; "))
 }
 
 // title is what the report is about; it is the name of its place in a file, too.

@@ -222,7 +222,7 @@ func (t *target) runtime(ctx context.Context) (state runtimeState, err error) {
 
 // usage is what the processes have used so far.
 func (t *target) usage() usage {
-	u := usage{generator: ownCPUTime()}
+	u := usage{generator: CPUTime()}
 	if t.process != nil {
 		pid := t.process.cmd.Process.Pid
 		u.server, _ = cpuTime(pid) // 0 when it has ended, and the run fails
