@@ -26,12 +26,12 @@ func record(h *hdrhistogram.Histogram, d time.Duration) {
 type row struct {
 	sent        int                     // intended for the measured time, and sent
 	good        int                     // of those, done
-	inTime      int                     // of those, within a second
 	refused     int                     // turned away
 	unexplained int                     // of the refused: without a reason or Retry-After
 	failed      int                     // answered with any other failure
 	done        int                     // answered well within the measured time, whenever they were sent: the goodput
-	answered    int                     // the same, well or not
+	inTime      int                     // of those, within a second of the intended time
+	answered    int                     // the same as done, well or not
 	shed        int                     // the same, turned away
 	latency     *hdrhistogram.Histogram // of the good
 	turnedAway  *hdrhistogram.Histogram // of the refused
@@ -75,6 +75,9 @@ type stripe struct {
 
 const stripes = 4
 
+// inTime is how long people wait before they give up or try again.
+const inTime = time.Second
+
 func newTally(w window, rows int) *tally {
 	t := &tally{window: w}
 	for range stripes {
@@ -98,6 +101,9 @@ func (t *tally) count(n int, a attempt) {
 		switch {
 		case a.answer.good():
 			r.done++
+			if a.done.Sub(a.intended) <= inTime {
+				r.inTime++
+			}
 		case a.answer.refused():
 			r.shed++
 		}
@@ -108,9 +114,6 @@ func (t *tally) count(n int, a attempt) {
 	}
 }
 
-// inTime is how long people wait before they give up or try again.
-const inTime = time.Second
-
 func (r *row) count(a attempt) {
 	r.sent++
 	took := a.done.Sub(a.intended)
@@ -119,9 +122,6 @@ func (r *row) count(a attempt) {
 		r.errors[errorKind(a.err)]++
 	case a.answer.good():
 		r.good++
-		if took <= inTime {
-			r.inTime++
-		}
 		record(r.latency, took)
 	case a.answer.refused():
 		r.refused++
@@ -173,11 +173,11 @@ func (t *tally) merged() *stripe {
 func (r *row) merge(other *row) {
 	r.sent += other.sent
 	r.good += other.good
-	r.inTime += other.inTime
 	r.refused += other.refused
 	r.unexplained += other.unexplained
 	r.failed += other.failed
 	r.done += other.done
+	r.inTime += other.inTime
 	r.answered += other.answered
 	r.shed += other.shed
 	r.latency.Merge(other.latency)
