@@ -34,7 +34,7 @@ func run(args []string) error {
 	markdown := flags.String("markdown", "", "file of reports to put this one into, in place of the last")
 	strict := flags.Bool("strict", false, "exit with an error when a goal is missed")
 	rounds := flags.Int("rounds", 5, "rounds in which the packages take turns: figures are medians")
-	each := flags.String("d", "0.5s", "time for each benchmark")
+	each := flags.String("d", "0.3s", "time for each benchmark")
 	if err := flags.Parse(args); err != nil {
 		return err
 	}
@@ -137,9 +137,10 @@ func (r results) fill(report *bench.Report, rounds int) {
 		report.Promise("acquire and release, uncontended"+at, "≤ 100 ns", fmt.Sprintf("%.0f ns", took), ok && took <= 100)
 		allocs, ok := r.median(uncontended, "pool", cpus, allocations)
 		report.Promise("allocations of that"+at, "0", fmt.Sprintf("%.0f", allocs), ok && allocs == 0)
-		took, ok = r.median(contended, "pool", cpus, cpu)
-		report.Promise("acquire and release, contended, CPU time of all cores"+at, "≤ 1 µs", fmt.Sprintf("%.2f µs", took/1000),
-			ok && took <= 1000)
+		for _, by := range []struct{ unit, name string }{{wall, "contended"}, {cpu, "contended, CPU time of all cores"}} {
+			took, ok = r.median(contended, "pool", cpus, by.unit)
+			report.Promise("acquire and release, "+by.name+at, "≤ 1 µs", fmt.Sprintf("%.2f µs", took/1000), ok && took <= 1000)
+		}
 	}
 	columns := []struct {
 		head, name, unit string
