@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"slices"
+	"time"
 )
 
 // open measures one rate on every arm.
@@ -55,16 +56,19 @@ const (
 	growth           = 1.02 // a step that does not raise goodput by so much is the last
 	explosion        = 10   // so is one whose p99 is so many times the first step's,
 	explodedMs       = 100  // and this at least
+	lastSteps        = 2    // so many of these in a row end the search: one may be the machine's
+
+	stepTime = 4 * time.Second // for a step, unless all runs are shorter
 )
 
 // steps are the loads tried, as parts of the guess.
 var steps = []float64{0.4, 0.6, 0.7, 0.8, 0.9, 1, 1.1, 1.2, 1.35, 1.5, 1.75, 2, 2.5, 3}
 
 var capacityRule = fmt.Sprintf("Capacity C: a closed loop of %d connections guesses it; an open loop then goes up in "+
-	"steps, from %v times the guess, until goodput grows by less than %.0f %% or p99 explodes (%d times the first "+
-	"step's, and %d ms at least). "+
+	"steps, from %v times the guess, until in %d of them goodput grows by less than %.0f %% or p99 explodes (%d times "+
+	"the first step's, and %d ms at least). "+
 	"C is the highest goodput of a step in which the generator kept its times.",
-	probeConnections, steps[0], 100*(growth-1), explosion, explodedMs)
+	probeConnections, steps[0], lastSteps, 100*(growth-1), explosion, explodedMs)
 
 // capacities finds the capacity of each arm. The arm without admission gets
 // the sharded one's, so that the same load is put on both.
@@ -109,7 +113,7 @@ func (s *session) findCapacity(ctx context.Context, arm Arm) (c float64, runs []
 		}
 	}()
 	s.progress.step(arm.Name + ", a guess at the capacity")
-	probe := s.closedLoad(min(probeConnections, s.Connections))
+	probe := s.shortened(s.closedLoad(min(probeConnections, s.Connections)))
 	guess, err := s.measure(ctx, on, turn{arm: arm, label: "guess", load: probe}, 1)
 	if err != nil {
 		return 0, nil, err
@@ -117,22 +121,24 @@ func (s *session) findCapacity(ctx context.Context, arm Arm) (c float64, runs []
 	if guess.All.Goodput == 0 {
 		return 0, nil, fmt.Errorf("%s answered nothing well: %s", arm.Name, guess.All.wrong())
 	}
-	best := 0.0
+	best, last := 0.0, 0
 	for _, part := range steps {
 		rate := part * guess.All.Goodput
 		s.progress.step(fmt.Sprintf("%s, capacity at %s/s", arm.Name, whole(rate)))
-		r, err := s.measure(ctx, on, turn{arm: arm, label: "step " + whole(rate) + "/s", load: s.openLoad(rate)}, 1)
+		r, err := s.measure(ctx, on, turn{arm: arm, label: "step " + whole(rate) + "/s", load: s.shortened(s.openLoad(rate))}, 1)
 		if err != nil {
 			return 0, nil, err
 		}
 		runs = append(runs, r)
-		if isLast(r, runs[0], best) {
-			if r.Void == "" {
-				best = max(best, r.All.Goodput)
-			}
+		if last++; !isLast(r, runs[0], best) {
+			last = 0
+		}
+		if r.Void == "" {
+			best = max(best, r.All.Goodput)
+		}
+		if last == lastSteps {
 			break
 		}
-		best = r.All.Goodput
 	}
 	if best == 0 {
 		return 0, nil, fmt.Errorf("%s: no capacity: %s", arm.Name, runs[0].Void)
@@ -140,7 +146,14 @@ func (s *session) findCapacity(ctx context.Context, arm Arm) (c float64, runs []
 	return best, runs, nil
 }
 
-// isLast tells whether a step is the last one.
+// shortened is a load that lasts no longer than a step.
+func (s *session) shortened(l load) load {
+	l.measured = min(l.measured, stepTime)
+	l.warm = warmUp(l.measured)
+	return l
+}
+
+// isLast tells whether a step shows that there is no more to be had.
 func isLast(r, first Measurement, best float64) bool {
 	return r.Void != "" || r.All.Goodput < growth*best ||
 		r.All.P99Ms > explodedMs && r.All.P99Ms > explosion*first.All.P99Ms
