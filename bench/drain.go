@@ -129,7 +129,9 @@ func (s *session) drainGoals(all []drained) {
 	s.Promise("drains", "≥ 50", number(len(all)), len(all) >= 50)
 	s.Promise("resets and other connection errors", "0", fmt.Sprintf("%s of %s requests", number(resets), number(m.All.Sent)),
 		resets == 0 && m.All.Sent > 0)
-	s.othersServed("failed or refused", m.All)
+	s.Promise("failed", "0", number(m.All.Failed), m.All.Failed == 0)
+	s.Promise("refused, when each answer has cost its client a connection", "0", fmt.Sprintf("%s of %s", number(m.All.Refused),
+		number(m.All.Sent)), m.All.Refused == 0)
 	slices.Sort(unready)
 	slices.Sort(gone)
 	s.Promise("red readiness after SIGTERM", "≤ 50 ms", fmt.Sprintf("median %s, slowest %s", millis(ms(int64(unready[len(unready)/2]))),
