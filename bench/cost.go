@@ -7,7 +7,7 @@ import (
 )
 
 const (
-	costLoad = 0.5  // of the capacity: nothing is refused, and little waits
+	costLoad = 0.4  // of the capacity: nothing is refused, and little waits
 	mostCost = 1.02 // times the CPU time of a request without the pool
 )
 

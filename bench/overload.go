@@ -190,7 +190,7 @@ func overload(ctx context.Context, s *session) error {
 // overloadGoals holds an arm to what RUNTIME promises under overload.
 func (s *session) overloadGoals(arm string, c float64, medians []Measurement) {
 	at := func(multiple float64) *Measurement {
-		i := slices.IndexFunc(medians, func(r Measurement) bool { return r.Arm == arm && r.Load == multiple })
+		i := slices.IndexFunc(medians, func(r Measurement) bool { return r.Arm == arm && r.Load == multiple && r.Void == "" })
 		if i < 0 {
 			return nil
 		}
