@@ -58,6 +58,69 @@ docker-prod-down: $(ENV_FILE) ## stop and remove them; their data stays
 docker-prod-logs: $(ENV_FILE) ## follow their logs
 	$(compose-prod) logs --follow --tail 100
 
+##@ Proofs (docs/RUNTIME.md)
+# The files that figures go to, with plots beside, and what notesd bench is told besides. For a quick look:
+# make prove-storm PROOFS=/tmp/look.md BENCH="-d 1s -rounds 1 -allow-late"
+PROOFS ?= docs/RUNTIME.md
+BENCHMARKS ?= docs/BENCHMARKS.md
+STRICT ?=
+BENCH ?=
+
+proofs := pool cost overload storm fairness panics drain memory outage kill compare scale
+proof := dist/notesd-faults bench
+into = -markdown $(1) -svg $(dir $(1))plots $(STRICT) $(BENCH)
+from-pools := $(if $(filter /%,$(PROOFS)),,../../)$(PROOFS)
+
+.PHONY: prove prove-binary $(proofs:%=prove-%)
+prove: ## all of them, about 40 minutes on 2 otherwise idle cores; STRICT=-strict makes a miss an error
+	@$(MAKE) --keep-going --jobs=1 --no-print-directory $(proofs:%=prove-%)
+
+prove-binary: # the server that is put to the proof, with routes that fail on purpose
+	CGO_ENABLED=0 go build -trimpath -tags faults -ldflags "-s -w -X main.version=$(VERSION)" -o dist/notesd-faults .
+
+prove-pool: ## a turn of the pool beside semaphores and goroutine pools
+	go -C bench/pools run . -markdown $(from-pools) $(STRICT)
+
+prove-cost: prove-binary ## CPU of whole requests, with the pool and without
+	$(proof) cost $(call into,$(PROOFS))
+
+prove-overload: prove-binary ## half to ten times the capacity, with admission and without
+	$(proof) overload -arms sharded,single,unbounded $(call into,$(PROOFS))
+
+prove-storm: prove-binary ## 2000 clients that retry at once
+	$(proof) storm $(call into,$(PROOFS))
+
+prove-fairness: prove-binary ## one who asks for ten times a person's share
+	$(proof) fairness $(call into,$(PROOFS))
+
+prove-panics: prove-binary ## 10 000 panics beside other people's work; a quarantine
+	$(proof) panics $(call into,$(PROOFS))
+
+prove-drain: prove-binary ## SIGTERM under load, 50 times
+	$(proof) drain $(call into,$(PROOFS))
+
+prove-memory: ## ten times capacity in a container of 64 MiB
+	$(call prove-e2e,TestMemoryContainer)
+
+prove-outage: ## PostgreSQL and Redis stopped under load
+	$(call prove-e2e,TestOutage)
+
+prove-kill: export KILLS ?= 100
+prove-kill: ## kill -9 under write load, KILLS=100 times on each engine
+	$(call prove-e2e,TestKills)
+
+prove-compare: prove-binary ## one shard against all cores, into docs/BENCHMARKS.md
+	$(proof) compare $(call into,$(BENCHMARKS))
+
+prove-scale: prove-binary ## throughput against cores, into docs/BENCHMARKS.md
+	$(proof) scale $(call into,$(BENCHMARKS))
+
+define prove-e2e
+	@.ci/setup.sh
+	@go test ./e2e -list '^$(1)$$' | grep -q '^$(1)$$' || { echo "there is no $(1) in e2e" >&2; exit 1; }
+	PROOFS=$(abspath $(PROOFS)) go test ./e2e -run '^$(1)$$' -count=1 -v -timeout 30m
+endef
+
 ##@ Quality
 .PHONY: test check bench
 test: ## every test, with the race detector, on PostgreSQL, SQLite and Redis of its own

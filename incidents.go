@@ -19,6 +19,7 @@ var evidenceOf = map[string]bool{
 	"route_quarantined": true,
 	"memory_high":       true,
 	"dependency_down":   true,
+	"worker_stuck":      true,
 }
 
 // newIncidents returns nil, and says so, where no file can be written: on

@@ -1,9 +1,11 @@
 package bench
 
 import (
+	"debug/buildinfo"
 	"fmt"
 	"net/url"
-	"runtime"
+	"runtime/debug"
+	"slices"
 	"strings"
 )
 
@@ -17,21 +19,38 @@ type Arm struct {
 // arms are the ways to run the server.
 func arms() []Arm {
 	return []Arm{
-		{"sharded", "the server as it comes: a shard a core", []string{"CLUSTER_MODE=true"}},
-		{"single", "one shard on one core", []string{"CLUSTER_MODE=false"}},
-		unbounded(),
+		{Name: "sharded", About: "the server as it comes: a shard a core", Settings: []string{"CLUSTER_MODE=true"}},
+		{Name: "single", About: "one shard on one core", Settings: []string{"CLUSTER_MODE=false"}},
+		{Name: "unbounded", About: "no admission: every handler begins at once, as behind plain net/http, and waits for the " +
+			"database's connections", Settings: []string{"CLUSTER_MODE=true", "FAULT_ADMISSION=off"}},
 	}
 }
 
-// unbounded is as near to no admission as the settings come: what runs at once
-// is bounded by the database's connections alone, as behind plain net/http
-// with a connection pool, and everything else is taken in and waits.
-func unbounded() Arm {
-	const connections = 90                                                                                                        // together: PostgreSQL comes with room for 100
-	settings := []string{"CLUSTER_MODE=true", fmt.Sprintf("WORKERS_PER_SHARD=%d", min(64, max(1, connections/runtime.NumCPU()))), // 64: the most a shard takes
-		"QUEUE_LENGTH=1000000", "QUEUE_TIMEOUT=1m", "REQUEST_TIMEOUT=1h"}
-	return Arm{"unbounded", "no admission, as near as the settings come: every request is taken in and waits up to a " +
-		"minute, and as many run at once as the database has connections (" + strings.Join(settings, " ") + ")", settings}
+// checkFaults refuses what needs the faults of a build for proofs, if the
+// executable is another.
+func checkFaults(o Options, executable string) error {
+	needed := ""
+	if o.scenario.faults {
+		needed = "the scenario " + o.scenario.name
+	}
+	for _, a := range o.Arms {
+		if slices.ContainsFunc(a.Settings, func(set string) bool { return strings.HasPrefix(set, "FAULT_") }) {
+			needed = "the arm " + a.Name
+		}
+	}
+	if needed == "" || hasFaults(executable) {
+		return nil
+	}
+	return fmt.Errorf("%s needs a notesd built with -tags faults (make prove-%s makes one): %w", needed, o.scenario.name,
+		ErrUsage)
+}
+
+// hasFaults tells whether an executable was built with -tags faults.
+func hasFaults(executable string) bool {
+	info, err := buildinfo.ReadFile(executable)
+	return err == nil && slices.ContainsFunc(info.Settings, func(s debug.BuildSetting) bool {
+		return s.Key == "-tags" && slices.Contains(strings.Split(s.Value, ","), "faults")
+	})
 }
 
 // given is the arm of a server that runs already.
@@ -39,8 +58,8 @@ func given(target string) Arm { return Arm{Name: "target", About: "the server at
 
 // onCores is the server on n of the machine's cores.
 func onCores(n int) Arm {
-	return Arm{count(n, "core"), fmt.Sprintf("a pool of %s with GOMAXPROCS=%d", count(n, "shard"), n),
-		[]string{"CLUSTER_MODE=true", fmt.Sprintf("MAX_WORKERS=%d", n)}}
+	return Arm{Name: count(n, "core"), About: fmt.Sprintf("a pool of %s with GOMAXPROCS=%d", count(n, "shard"), n),
+		Settings: []string{"CLUSTER_MODE=true", fmt.Sprintf("MAX_WORKERS=%d", n)}}
 }
 
 // armNamed finds an arm.

@@ -17,12 +17,18 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"path/filepath"
+	"slices"
 	"strings"
 	"time"
 )
 
-// ErrVoid is returned when the generator was late, and the figures mean nothing.
-var ErrVoid = errors.New("the generator was late: see the void runs in the report (-allow-late exits with 0)")
+var (
+	// ErrVoid is returned when the generator was late in all runs of a kind, so that its figures mean nothing.
+	ErrVoid = errors.New("the generator was late in all runs of a kind: see those in the report (-allow-late exits with 0)")
+	// ErrMissed is returned when this is asked for and a goal was missed.
+	ErrMissed = errors.New("goals were missed")
+)
 
 // A Program is what a load is put on and told about.
 type Program struct {
@@ -36,6 +42,9 @@ type Program struct {
 
 // Run measures what the options ask for and prints the report to p.Out.
 func Run(ctx context.Context, o Options, p Program) error {
+	if err := checkFaults(o, p.Executable); err != nil {
+		return err
+	}
 	stage, err := newStage(ctx, o, p.Executable)
 	if err != nil {
 		return err
@@ -52,12 +61,20 @@ func Run(ctx context.Context, o Options, p Program) error {
 	if err != nil {
 		return err
 	}
+	return judgeAll(reports, o.Strict)
+}
+
+// judgeAll is an ErrVoid if there is nothing but void runs of a kind, and an
+// ErrMissed if goals were missed and strict asks for that.
+func judgeAll(reports []*Report, strict bool) error {
+	var errs []error
 	for _, r := range reports {
-		if len(r.Void) > 0 && !o.AllowLate {
+		if slices.ContainsFunc(r.Medians, func(m Measurement) bool { return m.Void != "" }) {
 			return ErrVoid
 		}
+		errs = append(errs, r.Judge(strict))
 	}
-	return nil
+	return errors.Join(errs...)
 }
 
 // runAll runs the scenario with one kind of work after the other, and reports each.
@@ -71,7 +88,7 @@ func runAll(ctx context.Context, o Options, p Program, stage *stage, progress *p
 			return nil, fmt.Errorf("%s: %w", s.title(), err)
 		}
 		reports = append(reports, s.Report)
-		if err := s.Report.publish(o, p.Out); err != nil {
+		if err := s.Report.Publish(p.Out, o.Markdown, o.SVG); err != nil {
 			return nil, err
 		}
 	}
@@ -80,7 +97,7 @@ func runAll(ctx context.Context, o Options, p Program, stage *stage, progress *p
 
 func newReport(o Options, p Program, work Work) *Report {
 	r := &Report{Scenario: o.scenario.name, Work: work, Version: p.Version, Date: time.Now(), Machine: thisMachine()}
-	words := []string{"notesd", "bench"}
+	words := []string{filepath.Base(p.Executable), "bench"}
 	for _, argument := range p.Arguments {
 		words = append(words, withoutSecrets(argument))
 	}
@@ -89,20 +106,4 @@ func newReport(o Options, p Program, work Work) *Report {
 		r.Settings = append(r.Settings, withoutSecrets(set))
 	}
 	return r
-}
-
-// publish prints the report, and writes it where it is wanted besides.
-func (r *Report) publish(o Options, out io.Writer) error {
-	if _, err := io.WriteString(out, r.Markdown(o.SVG)); err != nil {
-		return err
-	}
-	if o.SVG != "" {
-		if err := r.writePlots(o.SVG); err != nil {
-			return err
-		}
-	}
-	if o.Markdown != "" {
-		return r.update(o.Markdown, o.SVG)
-	}
-	return nil
 }

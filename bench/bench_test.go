@@ -275,17 +275,55 @@ func TestServers(t *testing.T) {
 	}{
 		"compare":  {"compare -d 200ms -c 8 -rounds 1 -people 1 -notes 3 -work mix", 2},
 		"overload": {"overload -d 200ms -rounds 1 -people 1 -notes 3 -capacity 100 -loads 4 -arms sharded,unbounded", 2},
+		"cost":     {"cost -d 200ms -rounds 2 -people 1 -notes 3 -capacity 100", 4},
+		"panics":   {"panics -d 1100ms -rounds 1 -panics 5 -people 1 -notes 3 -capacity 100", 3},
+		"drain":    {"drain -d 1200ms -rounds 2 -people 1 -notes 3 -capacity 100", 2},
 		"scale":    {"scale -d 300ms -c 8 -rounds 1 -people 1 -notes 3 -work health", len(coreCounts(thisMachine().Cores))},
 	} {
 		t.Run(name, func(t *testing.T) {
 			r := runBench(t, t.Context(), strings.Fields(test.args)...)
 			r.sound(t, test.runs)
+			for _, g := range r.reports[0].Goals {
+				if g.Measured == "" && name != "overload" || name == "panics" && g.Verdict == missed && !strings.Contains(g.What, "p99") {
+					t.Errorf("goal %+v", g)
+				}
+			}
 			for _, m := range r.reports[0].Runs {
 				if m.PeakRSS < 5<<20 || m.GeneratorCores == 0 {
 					t.Errorf("%s: peak of memory %d, generator %v cores", m.Arm, m.PeakRSS, m.GeneratorCores)
 				}
 			}
 		})
+	}
+}
+
+// With -strict a goal that is missed is an error; without, it is only printed.
+func TestStrict(t *testing.T) {
+	args := strings.Fields("drain -d 1100ms -rounds 1 -people 1 -notes 3 -capacity 50") // which are not 50 drains
+	if r := runBench(t, t.Context(), args...); r.err != nil || !strings.Contains(r.text, "**missed**") {
+		t.Errorf("Run() = %v, want a miss and no error:\n%s", r.err, r.text)
+	}
+	if r := runBench(t, t.Context(), append(args, "-strict")...); !errors.Is(r.err, ErrMissed) ||
+		!strings.Contains(r.err.Error(), "drains") {
+		t.Errorf("Run() with -strict = %v, want ErrMissed and which", r.err)
+	}
+}
+
+// What needs faults is refused by a binary that has none, with the way out.
+func TestNoFaults(t *testing.T) {
+	plain, err := os.Executable() // this test: built without
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, args := range []string{"panics", "cost", "overload -arms sharded,unbounded"} {
+		o, err := Parse(strings.Fields(args), io.Discard)
+		if err != nil {
+			t.Fatal(err)
+		}
+		err = Run(t.Context(), o, Program{Executable: plain, Out: io.Discard, Progress: io.Discard})
+		if !errors.Is(err, ErrUsage) || !strings.Contains(err.Error(), "make prove-"+o.scenario.name) {
+			t.Errorf("bench %s = %v, want an ErrUsage that names the make target", args, err)
+		}
 	}
 }
 
@@ -337,7 +375,7 @@ func TestProcessFigures(t *testing.T) {
 		t.Fatal(err)
 	}
 	ballast := make([]byte, 64<<20)
-	for began := ownCPUTime(); ownCPUTime()-began < 100*time.Millisecond; {
+	for began := CPUTime(); CPUTime()-began < 100*time.Millisecond; {
 		for i := 0; i < len(ballast); i += 4096 {
 			ballast[i]++
 		}

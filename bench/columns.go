@@ -9,6 +9,7 @@ var columns = map[string]func(m Measurement) string{
 	"clients":       func(m Measurement) string { return number(m.Connections) },
 	"offered/s":     func(m Measurement) string { return whole(m.Rate) },
 	"good/s":        func(m Measurement) string { return whole(m.All.Goodput) },
+	"in time/s":     func(m Measurement) string { return whole(m.All.InTime) },
 	"requests/s":    func(m Measurement) string { return whole(m.All.Goodput) },
 	"of C":          func(m Measurement) string { return percent(m.OfCapacity) },
 	"refused/s":     func(m Measurement) string { return whole(m.All.RefusedRate) },

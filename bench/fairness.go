@@ -55,12 +55,8 @@ func (s *session) peopleLoad(others, greedy float64) load {
 
 func (s *session) fairnessGoals(alone, beside Figures, arm string) {
 	const most = 1.2
-	p99 := Goal{What: arm + ": the others' p99", Goal: "up by ≤ 20 %"}
-	if alone.P99Ms > 0 {
-		p99.measured(fmt.Sprintf("%s (%s, %s)", change(alone.P99Ms, beside.P99Ms), millis(alone.P99Ms),
-			millis(beside.P99Ms)),
-			beside.P99Ms <= most*alone.P99Ms)
-	}
+	p99 := Goal{What: arm + ": the others' p99", Goal: fmt.Sprintf("≤ %v × that without the greedy one", most)}
+	p99.slower(beside, alone, most)
 	refused := Goal{What: arm + ": the others' refusals", Goal: "0"}
 	refused.measured(fmt.Sprintf("%d of %d", beside.Refused, beside.Sent), beside.Refused == 0 && beside.Sent > 0)
 	s.Goals = append(s.Goals, p99, refused)

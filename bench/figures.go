@@ -19,6 +19,7 @@ type Figures struct {
 	Failed      int            `json:"failed"`      // any other failure
 	Errors      int            `json:"errors"`      // no whole answer
 	Goodput     float64        `json:"goodput"`     // good answers a second
+	InTime      float64        `json:"inTime"`      // those of them that came within a second of when they were asked for
 	MeanMs      float64        `json:"meanMs"`      // of the good, from the intended time of sending
 	P50Ms       float64        `json:"p50Ms"`
 	P95Ms       float64        `json:"p95Ms"`
@@ -42,6 +43,7 @@ func (r *row) figures(class string, measured time.Duration) Figures {
 	}
 	if measured > 0 {
 		f.Goodput = float64(r.done) / measured.Seconds()
+		f.InTime = float64(r.inTime) / measured.Seconds()
 		f.RefusedRate = float64(r.shed) / measured.Seconds()
 	}
 	return f
@@ -163,7 +165,7 @@ func medianFigures(runs []Measurement, of func(*Measurement) *Figures) Figures {
 		func(f *Figures) *float64 { return &f.Goodput }, func(f *Figures) *float64 { return &f.MeanMs },
 		func(f *Figures) *float64 { return &f.P50Ms }, func(f *Figures) *float64 { return &f.P95Ms },
 		func(f *Figures) *float64 { return &f.P99Ms }, func(f *Figures) *float64 { return &f.MaxMs },
-		func(f *Figures) *float64 { return &f.RefusedMs }, func(f *Figures) *float64 { return &f.RefusedRate },
+		func(f *Figures) *float64 { return &f.RefusedMs }, func(f *Figures) *float64 { return &f.InTime }, func(f *Figures) *float64 { return &f.RefusedRate },
 	} {
 		*field(&m) = middle(runs, func(r *Measurement) *float64 { return field(of(r)) })
 	}

@@ -67,6 +67,8 @@ func TestTally(t *testing.T) {
 		{row: 0, intended: at(0.5), done: at(0.9), answer: answer{200, -1, ""}},           // before
 		{row: 0, intended: at(0.9), done: at(1.1), answer: answer{200, -1, ""}},           // answered within, meant for before
 		{row: 0, intended: at(1), done: at(1.2), answer: answer{201, -1, ""}},             // the first that counts
+		{row: 0, intended: at(0.4), done: at(1.4), answer: answer{200, -1, ""}},           // in time, just
+		{row: 0, intended: at(0.4), done: at(1.401), answer: answer{200, -1, ""}},         // too late
 		{row: 1, intended: at(1.5), done: at(1.6), answer: answer{304, -1, ""}},           // another row
 		{row: 1, intended: at(1.9), done: at(2), answer: answer{200, -1, ""}},             // meant for it, answered after
 		{row: 1, intended: at(2), done: at(2.1), answer: answer{200, -1, ""}},             // after
@@ -88,8 +90,8 @@ func TestTally(t *testing.T) {
 	l := load{plan: &plan{rows: []string{"read", "write"}}}
 	m := newMeasurement(l, outcome{stripe: s, measured: time.Second}, usage{server: time.Second}, "")
 	read, write := m.Classes[0], m.Classes[1]
-	if read.Sent != 1 || read.Good != 1 || read.Goodput != 2 {
-		t.Errorf("read: %+v, want 1 sent, 1 good, 2 a second", read)
+	if read.Sent != 1 || read.Good != 1 || read.Goodput != 4 || read.InTime != 3 {
+		t.Errorf("read: %+v, want 1 sent, 1 good, 4 a second, 3 of them in time", read)
 	}
 	if write.RefusedRate != 3 {
 		t.Errorf("write: %v refused a second, want 3", write.RefusedRate)
@@ -98,7 +100,7 @@ func TestTally(t *testing.T) {
 		write.Failed != 2 || write.Errors != 2 {
 		t.Errorf("write: %+v", write)
 	}
-	if m.All.Sent != 10 || m.All.Good != 3 || m.All.Goodput != 3 {
+	if m.All.Sent != 10 || m.All.Good != 3 || m.All.Goodput != 5 || m.All.InTime != 4 {
 		t.Errorf("all: %+v", m.All)
 	}
 	if want := "1 × connection closed; 1 × connection reset; 1 × refused: queue_full; 1 × refused: rate_limit; " +
@@ -108,8 +110,8 @@ func TestTally(t *testing.T) {
 	if !near(m.LateP99Ms, time.Second) || m.Void == "" {
 		t.Errorf("late %v ms, void %q, want 1000, and void", m.LateP99Ms, m.Void)
 	}
-	if m.AnswerMicros != 125_000 { // 8 were answered in the second, well or not
-		t.Errorf("an answer costs %v µs, want 125 000", m.AnswerMicros)
+	if m.AnswerMicros != 100_000 { // 8 were answered in the second, well or not
+		t.Errorf("an answer costs %v µs, want 100 000", m.AnswerMicros)
 	}
 
 	m = newMeasurement(l, outcome{stripe: s, measured: time.Second}, usage{}, "write")

@@ -9,6 +9,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"syscall"
 	"time"
 )
 
@@ -19,11 +20,12 @@ const (
 	leastTime       = 100 * time.Millisecond // of a measured run
 	mostTime        = time.Hour
 	mostRate        = 1_000_000
-	mostConnections = 10_000
+	mostConnections = 50_000
 	mostRounds      = 100
 	mostPeople      = 1000
 	mostNotes       = 10_000
 	mostRequests    = 1_000_000_000
+	mostPanics      = 1_000_000
 )
 
 // Options are what the command line asks for.
@@ -44,6 +46,7 @@ type Options struct {
 	Arms        []Arm
 	Loads       []float64 // multiples of the capacity
 	Capacity    float64   // requests a second; 0: found by steps
+	Panics      int       // of the scenario panics, at least
 	Retry       Retry
 	Requests    int      // of one run, at most
 	Settings    []string // of every server that is started
@@ -52,6 +55,7 @@ type Options struct {
 	SVG         string
 	Markdown    string
 	AllowLate   bool
+	Strict      bool // a goal that is missed is an error
 }
 
 // Parse reads the arguments of `notesd bench`: flags before and after the name
@@ -110,6 +114,7 @@ func (o *Options) flags() *flag.FlagSet {
 	f.Func("arms", "ARMS|ways to run the server, comma-separated: "+armNames(), o.addArms)
 	f.Func("loads", "LOADS|of overload, multiples of the capacity, comma-separated", o.addLoads)
 	f.Float64Var(&o.Capacity, "capacity", 0, "N|capacity in requests a second, where it is known; otherwise found by steps")
+	f.IntVar(&o.Panics, "panics", 10_000, "N|panics that the scenario of that name takes, at least")
 	f.Func("retry", "WHEN|a client that is turned away tries again: none, now or after (as Retry-After says)", o.setRetry)
 	f.IntVar(&o.Requests, "requests", 10_000_000, "N|requests of one run at most")
 	f.Func("set", "NAME=VALUE|a setting of every server that is started; may be repeated", o.addSetting)
@@ -118,6 +123,7 @@ func (o *Options) flags() *flag.FlagSet {
 	f.StringVar(&o.SVG, "svg", "", "DIR|for plots")
 	f.StringVar(&o.Markdown, "markdown", "", "FILE|of reports to put this one into, in place of the last of its kind")
 	f.BoolVar(&o.AllowLate, "allow-late", false, "|count runs in which the generator was late")
+	f.BoolVar(&o.Strict, "strict", false, "|exit with an error when a goal is missed; otherwise a miss is only printed")
 	return f
 }
 
@@ -216,7 +222,7 @@ func (o *Options) fill() {
 	for _, number := range []struct {
 		set   *int
 		value int
-	}{{&o.Connections, s.connections}, {&o.People, s.people}, {&o.Rounds, s.rounds}} {
+	}{{&o.Connections, min(s.connections, fileLimit())}, {&o.People, s.people}, {&o.Rounds, s.rounds}} {
 		if *number.set == unset {
 			*number.set = number.value
 		}
@@ -240,6 +246,17 @@ func (o *Options) fill() {
 	}
 }
 
+// fileLimit is how many connections this process may have open, and a server
+// that it starts, too: each is a file, and there are others.
+func fileLimit() int {
+	const others = 200
+	var most syscall.Rlimit
+	if err := syscall.Getrlimit(syscall.RLIMIT_NOFILE, &most); err != nil {
+		return mostConnections
+	}
+	return max(1, int(min(most.Cur, mostConnections+others))-others)
+}
+
 // check refuses what makes no sense.
 func (o *Options) check() error {
 	for _, number := range []struct {
@@ -248,13 +265,15 @@ func (o *Options) check() error {
 	}{
 		{"-c", o.Connections, 1, mostConnections}, {"-people", o.People, o.scenario.leastPeople, mostPeople},
 		{"-notes", o.NotesEach, 1, mostNotes}, {"-rounds", o.Rounds, 1, mostRounds},
-		{"-requests", o.Requests, 1, mostRequests},
+		{"-requests", o.Requests, 1, mostRequests}, {"-panics", o.Panics, 1, mostPanics},
 	} {
 		if number.value < number.from || number.value > number.upTo {
 			return fmt.Errorf("%s %d: from %d to %d", number.flag, number.value, number.from, number.upTo)
 		}
 	}
 	switch s := o.scenario; {
+	case o.Connections > fileLimit():
+		return fmt.Errorf("-c %d: this process may have %d open (ulimit -n says how many files)", o.Connections, fileLimit())
 	case s.rated && !(o.Rate > 0 && o.Rate <= mostRate):
 		return fmt.Errorf("-rate %v: the scenario %s sends at a rate above 0, %d a second at most", o.Rate, s.name,
 			mostRate)

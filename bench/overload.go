@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"slices"
+	"time"
 )
 
 // open measures one rate on every arm.
@@ -24,7 +25,7 @@ func open(ctx context.Context, s *session) error {
 // loadTable shows loads of an open loop, beside the capacities where these are known.
 func (s *session) loadTable(medians []Measurement) {
 	title := fmt.Sprintf("%s, open loop, %s arrivals, %v", s.work.Name, s.arrivalNames(), s.Duration)
-	heads := []string{"load", "", "offered/s", "good/s", "of C", "refused/s", "failed", "p50", "p99", "max", "CPU",
+	heads := []string{"load", "", "offered/s", "good/s", "of C", "in time/s", "refused/s", "failed", "p50", "p99", "max", "CPU",
 		"CPU an answer", "memory", "held back", "unsent", "late p99", "generator", "what went wrong"}
 	if s.Capacities == nil {
 		heads = slices.DeleteFunc(heads, func(head string) bool { return head == "of C" })
@@ -55,16 +56,19 @@ const (
 	growth           = 1.02 // a step that does not raise goodput by so much is the last
 	explosion        = 10   // so is one whose p99 is so many times the first step's,
 	explodedMs       = 100  // and this at least
+	lastSteps        = 2    // so many of these in a row end the search: one may be the machine's
+
+	stepTime = 4 * time.Second // for a step, unless all runs are shorter
 )
 
 // steps are the loads tried, as parts of the guess.
 var steps = []float64{0.4, 0.6, 0.7, 0.8, 0.9, 1, 1.1, 1.2, 1.35, 1.5, 1.75, 2, 2.5, 3}
 
 var capacityRule = fmt.Sprintf("Capacity C: a closed loop of %d connections guesses it; an open loop then goes up in "+
-	"steps, from %v times the guess, until goodput grows by less than %.0f %% or p99 explodes (%d times the first "+
-	"step's, and %d ms at least). "+
+	"steps, from %v times the guess, until in %d of them goodput grows by less than %.0f %% or p99 explodes (%d times "+
+	"the first step's, and %d ms at least). "+
 	"C is the highest goodput of a step in which the generator kept its times.",
-	probeConnections, steps[0], 100*(growth-1), explosion, explodedMs)
+	probeConnections, steps[0], lastSteps, 100*(growth-1), explosion, explodedMs)
 
 // capacities finds the capacity of each arm. The arm without admission gets
 // the sharded one's, so that the same load is put on both.
@@ -109,7 +113,7 @@ func (s *session) findCapacity(ctx context.Context, arm Arm) (c float64, runs []
 		}
 	}()
 	s.progress.step(arm.Name + ", a guess at the capacity")
-	probe := s.closedLoad(min(probeConnections, s.Connections))
+	probe := s.shortened(s.closedLoad(min(probeConnections, s.Connections)))
 	guess, err := s.measure(ctx, on, turn{arm: arm, label: "guess", load: probe}, 1)
 	if err != nil {
 		return 0, nil, err
@@ -117,22 +121,24 @@ func (s *session) findCapacity(ctx context.Context, arm Arm) (c float64, runs []
 	if guess.All.Goodput == 0 {
 		return 0, nil, fmt.Errorf("%s answered nothing well: %s", arm.Name, guess.All.wrong())
 	}
-	best := 0.0
+	best, last := 0.0, 0
 	for _, part := range steps {
 		rate := part * guess.All.Goodput
 		s.progress.step(fmt.Sprintf("%s, capacity at %s/s", arm.Name, whole(rate)))
-		r, err := s.measure(ctx, on, turn{arm: arm, label: "step " + whole(rate) + "/s", load: s.openLoad(rate)}, 1)
+		r, err := s.measure(ctx, on, turn{arm: arm, label: "step " + whole(rate) + "/s", load: s.shortened(s.openLoad(rate))}, 1)
 		if err != nil {
 			return 0, nil, err
 		}
 		runs = append(runs, r)
-		if isLast(r, runs[0], best) {
-			if r.Void == "" {
-				best = max(best, r.All.Goodput)
-			}
+		if last++; !isLast(r, runs[0], best) {
+			last = 0
+		}
+		if r.Void == "" {
+			best = max(best, r.All.Goodput)
+		}
+		if last == lastSteps {
 			break
 		}
-		best = r.All.Goodput
 	}
 	if best == 0 {
 		return 0, nil, fmt.Errorf("%s: no capacity: %s", arm.Name, runs[0].Void)
@@ -140,7 +146,14 @@ func (s *session) findCapacity(ctx context.Context, arm Arm) (c float64, runs []
 	return best, runs, nil
 }
 
-// isLast tells whether a step is the last one.
+// shortened is a load that lasts no longer than a step.
+func (s *session) shortened(l load) load {
+	l.measured = min(l.measured, stepTime)
+	l.warm = warmUp(l.measured)
+	return l
+}
+
+// isLast tells whether a step shows that there is no more to be had.
 func isLast(r, first Measurement, best float64) bool {
 	return r.Void != "" || r.All.Goodput < growth*best ||
 		r.All.P99Ms > explodedMs && r.All.P99Ms > explosion*first.All.P99Ms
@@ -169,27 +182,15 @@ func overload(ctx context.Context, s *session) error {
 	for _, arm := range arms {
 		if arm.Name != "unbounded" {
 			s.overloadGoals(arm.Name, capacities[arm.Name], medians)
-		} else if n := refusals(medians, arm.Name); n > 0 {
-			s.Notes = append(s.Notes, fmt.Sprintf("%s turned %d requests away all the same: the settings can't turn "+
-				"admission off.", arm.Name, n))
 		}
 	}
 	return nil
 }
 
-func refusals(runs []Measurement, arm string) (n int) {
-	for _, r := range runs {
-		if r.Arm == arm {
-			n += r.All.Refused
-		}
-	}
-	return n
-}
-
 // overloadGoals holds an arm to what RUNTIME promises under overload.
 func (s *session) overloadGoals(arm string, c float64, medians []Measurement) {
 	at := func(multiple float64) *Measurement {
-		i := slices.IndexFunc(medians, func(r Measurement) bool { return r.Arm == arm && r.Load == multiple })
+		i := slices.IndexFunc(medians, func(r Measurement) bool { return r.Arm == arm && r.Load == multiple && r.Void == "" })
 		if i < 0 {
 			return nil
 		}
@@ -207,10 +208,8 @@ func (s *session) overloadGoals(arm string, c float64, medians []Measurement) {
 	calm := at(0.7)
 	for _, multiple := range []float64{4, 10} {
 		g := Goal{What: fmt.Sprintf("%s: p99 of the admitted at %v C", arm, multiple), Goal: "≤ 3 × p99 at 0.7 C"}
-		if r := at(multiple); r != nil && calm != nil && calm.All.P99Ms > 0 {
-			g.measured(fmt.Sprintf("%.1f × (%s, %s)", r.All.P99Ms/calm.All.P99Ms, millis(r.All.P99Ms),
-				millis(calm.All.P99Ms)),
-				r.All.P99Ms <= 3*calm.All.P99Ms)
+		if r := at(multiple); r != nil && calm != nil {
+			g.slower(r.All, calm.All, 3)
 		}
 		s.Goals = append(s.Goals, g)
 	}
@@ -219,6 +218,18 @@ func (s *session) overloadGoals(arm string, c float64, medians []Measurement) {
 		g.measured(percent(cost), cost <= 0.05)
 	}
 	s.Goals = append(s.Goals, g, explainedGoal(arm, medians), errorGoal(arm, medians))
+}
+
+// slower holds the p99 of a load to a multiple of what it is in a calm one.
+func (g *Goal) slower(loaded, calm Figures, most float64) {
+	switch {
+	case calm.Good == 0: // nothing to compare with
+	case loaded.Good == 0:
+		g.measured("nothing asked for in the measured time was answered well", false)
+	default:
+		g.measured(fmt.Sprintf("%.2f × (%s, %s)", loaded.P99Ms/calm.P99Ms, millis(loaded.P99Ms), millis(calm.P99Ms)),
+			loaded.P99Ms <= most*calm.P99Ms)
+	}
 }
 
 // refusalCost is the CPU time of a refusal, as a part of that of a request
@@ -284,14 +295,15 @@ func (s *session) overloadPlots(arms []Arm, medians []Measurement) {
 	latency := Plot{Name: "latency", Title: "Latency against load: p99 of the answered, from the intended time",
 		X: "offered requests/s",
 		Y: "p99, ms", LogX: true, LogY: true}
-	goodput := Plot{Name: "goodput", Title: "Goodput against load", X: "offered requests/s", Y: "good answers/s",
+	goodput := Plot{Name: "goodput", Title: "Goodput against load: good answers within a second of the intended time",
+		X: "offered requests/s", Y: "good answers/s",
 		LogX: true}
 	for _, arm := range arms {
 		line, good := Series{Name: arm.Name}, Series{Name: arm.Name}
 		for _, m := range medians {
 			if m.Arm == arm.Name && m.Void == "" {
 				line.Points = append(line.Points, Point{m.Rate, m.All.P99Ms})
-				good.Points = append(good.Points, Point{m.Rate, m.All.Goodput})
+				good.Points = append(good.Points, Point{m.Rate, m.All.InTime})
 			}
 		}
 		latency.Series = append(latency.Series, line)

@@ -35,7 +35,7 @@ type Point struct {
 
 // The frame, in SVG's units.
 const (
-	plotWidth, plotHeight    = 720, 420
+	plotWidth, plotHeight    = 740, 420
 	frameLeft, frameRight    = 80, 700
 	frameTop, frameBottom    = 40, 330
 	legendTop, legendSpacing = 388, 18
@@ -43,6 +43,17 @@ const (
 
 // colours are told apart by people who see few of them, too (Okabe and Ito).
 var colours = []string{"#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#000000"}
+
+// onDark is what changes where people read light on dark. A viewer that knows
+// nothing of it shows dark on light.
+const onDark = `<style>
+@media (prefers-color-scheme: dark) {
+rect[fill="#fff"] { fill: #0d1117 } text { fill: #e6edf3 } line { stroke: #30363d } rect[stroke] { stroke: #8b949e }
+[fill="#0072b2"] { fill: #4aa8e0 } [stroke="#0072b2"] { stroke: #4aa8e0 }
+[fill="#000000"] { fill: #e6edf3 } [stroke="#000000"] { stroke: #e6edf3 }
+}
+</style>
+`
 
 // svg draws the plot.
 func (p Plot) svg() []byte {
@@ -52,6 +63,7 @@ func (p Plot) svg() []byte {
 	d := drawing{}
 	fmt.Fprintf(&d.b, `<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 %d %d" width="%[1]d" height="%[2]d" `+
 		`font-family="sans-serif" font-size="12">`+"\n", plotWidth, height)
+	d.b.WriteString(onDark)
 	fmt.Fprintf(&d.b, `<rect width="%d" height="%d" fill="#fff"/>`+"\n", plotWidth, height)
 	d.text(plotWidth/2, 22, "middle", 15, p.Title)
 	for _, tick := range x.ticks() {

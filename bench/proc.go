@@ -32,8 +32,8 @@ func cpuTime(pid int) (time.Duration, error) {
 	return time.Duration(user+system) * clockTick, nil
 }
 
-// ownCPUTime is the CPU time that this process has used.
-func ownCPUTime() time.Duration {
+// CPUTime is the CPU time that this process has used so far.
+func CPUTime() time.Duration {
 	var u syscall.Rusage
 	_ = syscall.Getrusage(syscall.RUSAGE_SELF, &u) // can't fail with these arguments
 	return time.Duration(u.Utime.Nano() + u.Stime.Nano())

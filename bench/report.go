@@ -5,22 +5,23 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"os"
 	"path/filepath"
 	"strings"
 	"time"
 )
 
-// A Report is what one scenario found out about one kind of work. All that is
-// written anywhere is made from it.
+// A Report is what one scenario found out about one kind of work, or a proof of
+// another kind. All that is written anywhere is made from it.
 type Report struct {
 	Scenario   string             `json:"scenario"`
 	Work       Work               `json:"work"`
-	Command    string             `json:"command"`
+	Command    string             `json:"command"` // that made it
 	Version    string             `json:"version"`
 	Date       time.Time          `json:"date"`
 	Machine    Machine            `json:"machine"`
-	Arms       []Arm              `json:"arms"`
+	Arms       []Arm              `json:"arms,omitempty"`
 	Settings   []string           `json:"settings,omitempty"` // of every server
 	Capacities map[string]float64 `json:"capacities,omitempty"`
 	Findings   []string           `json:"findings,omitempty"`
@@ -31,8 +32,14 @@ type Report struct {
 	Notes      []string           `json:"notes,omitempty"`
 	Void       []string           `json:"void,omitempty"` // runs whose figures mean nothing
 	Late       []string           `json:"late,omitempty"` // runs that would be void, but are allowed
-	Medians    []Measurement      `json:"medians"`
-	Runs       []Measurement      `json:"runs"`
+	Medians    []Measurement      `json:"medians,omitempty"`
+	Runs       []Measurement      `json:"runs,omitempty"`
+}
+
+// NewReport begins the report of a proof that is no scenario. The command is
+// the one that makes it, as people would type it.
+func NewReport(title, command, version string) *Report {
+	return &Report{Scenario: title, Command: command, Version: version, Date: time.Now(), Machine: thisMachine()}
 }
 
 // A Table is a table as it is printed.
@@ -50,15 +57,44 @@ type Goal struct {
 	Verdict  string `json:"verdict"` // met, missed; empty: not measured
 }
 
+const missed = "missed"
+
 func (g *Goal) measured(text string, met bool) {
-	g.Measured, g.Verdict = text, "missed"
+	g.Measured, g.Verdict = text, missed
 	if met {
 		g.Verdict = "met"
 	}
 }
 
+// Promise adds a goal and what was measured of it.
+func (r *Report) Promise(what, goal, measured string, met bool) {
+	g := Goal{What: what, Goal: goal}
+	g.measured(measured, met)
+	r.Goals = append(r.Goals, g)
+}
+
+// Judge is an ErrMissed that names the goals that were missed, if strict. A
+// miss is else printed and no error: the report says what is, not what should be.
+func (r *Report) Judge(strict bool) error {
+	var missing []string
+	for _, g := range r.Goals {
+		if g.Verdict == missed {
+			missing = append(missing, g.What)
+		}
+	}
+	if !strict || len(missing) == 0 {
+		return nil
+	}
+	return fmt.Errorf("%s: %w: %s", r.title(), ErrMissed, strings.Join(missing, "; "))
+}
+
 // title is what the report is about; it is the name of its place in a file, too.
-func (r *Report) title() string { return r.Scenario + ": " + r.Work.Name }
+func (r *Report) title() string {
+	if r.Work.Name == "" {
+		return r.Scenario
+	}
+	return r.Scenario + ": " + r.Work.Name
+}
 
 // Markdown is the report for people. Its plots are linked where they are: in plots, unless that is empty.
 func (r *Report) Markdown(plots string) string {
@@ -110,8 +146,11 @@ func (r *Report) goalTable() Table {
 	return t
 }
 
-// notes are the report's own, and what a reader has to know of any.
+// notes are the report's own, and what a reader has to know of any load.
 func (r *Report) notes() []string {
+	if r.Arms == nil {
+		return r.Notes
+	}
 	notes := []string{fmt.Sprintf("The generator and the server share the machine's %s: what one uses the other "+
 		"lacks. Ratios inside one run say more than the figures themselves.", count(r.Machine.Cores, "core"))}
 	for _, a := range r.Arms {
@@ -197,6 +236,23 @@ const reportHead = `# Benchmarks
 Written by ` + "`notesd bench -markdown`" + `, never by hand: every section says which command made it, on which machine.
 
 `
+
+// Publish prints the report, and writes it where it is wanted besides: into the
+// file of reports markdown, and its plots into the directory svg. Empty is nowhere.
+func (r *Report) Publish(out io.Writer, markdown, svg string) error {
+	if _, err := io.WriteString(out, r.Markdown(svg)); err != nil {
+		return err
+	}
+	if svg != "" {
+		if err := r.writePlots(svg); err != nil {
+			return err
+		}
+	}
+	if markdown != "" {
+		return r.update(markdown, svg)
+	}
+	return nil
+}
 
 // update puts the report into a file of reports: in the place of the last one
 // of its title, else at the end. plots is where its plots are; empty: nowhere.

@@ -3,6 +3,7 @@ package bench
 import (
 	"bytes"
 	"encoding/json"
+	"errors"
 	"os"
 	"path/filepath"
 	"strings"
@@ -42,6 +43,31 @@ func TestMarkdown(t *testing.T) {
 	}
 	if strings.Contains(aReport("compare", "mix").Markdown(""), "![") {
 		t.Error("a plot is linked that is nowhere")
+	}
+}
+
+// Void runs among others are told and no error; nothing but void runs is one,
+// and a miss is one if that was asked for.
+func TestJudgeAll(t *testing.T) {
+	sound, void := aReport("compare", "mix"), aReport("compare", "mix") // both with a void run and a missed goal
+	void.Medians = append(void.Medians, Measurement{Void: "late"})
+	met := aReport("compare", "mix")
+	met.Goals = met.Goals[:1]
+	for name, test := range map[string]struct {
+		reports []*Report
+		strict  bool
+		want    error
+	}{
+		"as it is":         {[]*Report{sound, met}, false, nil},
+		"strict":           {[]*Report{met, sound}, true, ErrMissed},
+		"strict, all met":  {[]*Report{met}, true, nil},
+		"only void":        {[]*Report{sound, void}, false, ErrVoid},
+		"only void, too":   {[]*Report{void}, true, ErrVoid},
+		"nothing measured": {nil, true, nil},
+	} {
+		if got := judgeAll(test.reports, test.strict); !errors.Is(got, test.want) {
+			t.Errorf("%s: judgeAll() = %v, want %v", name, got, test.want)
+		}
 	}
 }
 

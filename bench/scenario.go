@@ -6,6 +6,8 @@ import (
 	"slices"
 	"strings"
 	"time"
+
+	"golang.org/x/sync/errgroup"
 )
 
 // A scenario is one thing to measure, with the values of flags that suit it.
@@ -14,6 +16,7 @@ type scenario struct {
 	run         func(context.Context, *session) error
 	starts      bool // it starts its servers, and can't measure one that runs already
 	rated       bool // it needs -rate
+	faults      bool // it needs a binary built with -tags faults
 
 	connections, people, rounds, leastPeople int
 	duration                                 time.Duration
@@ -41,15 +44,24 @@ func scenarios() []scenario {
 		{name: "capacity", about: "the most requests a second that are answered well, found by steps", run: capacity,
 			connections: 2000, people: 50, rounds: 1, leastPeople: 1, duration: 4 * time.Second,
 			works: []string{"mix"}, arms: "sharded", retry: RetryNone},
-		{name: "overload", about: "loads from half to ten times the capacity, with admission and without", run: overload,
-			connections: 2000, people: 50, rounds: 3, leastPeople: 1, duration: 5 * time.Second,
-			works: []string{"mix"}, arms: "sharded,single,unbounded", retry: RetryNone},
+		{name: "overload", about: "loads from half to ten times the capacity", run: overload,
+			connections: 15_000, people: 50, rounds: 3, leastPeople: 1, duration: 5 * time.Second,
+			works: []string{"mix"}, arms: "sharded,single", retry: RetryNone},
 		{name: "storm", about: "-c clients that try again at once when they are turned away", run: storm,
 			connections: 2000, people: 50, rounds: 3, leastPeople: 1, duration: 10 * time.Second,
 			works: []string{"mix"}, arms: "sharded", retry: RetryNow},
 		{name: "fairness", about: "people at half the capacity, and one more at ten times a person's share", run: fairness,
 			connections: 2000, people: 21, rounds: 3, leastPeople: 2, duration: 10 * time.Second,
 			works: []string{"mix"}, arms: "sharded", retry: RetryNone},
+		{name: "cost", about: "the CPU time of whole requests, with the pool and without", run: cost, starts: true, faults: true,
+			connections: 2000, people: 50, rounds: 12, leastPeople: 1, duration: 4 * time.Second,
+			works: []string{"mix"}, retry: RetryNone},
+		{name: "panics", about: "one request in ten panics, -panics of them in all; then one route is quarantined and released",
+			run: panics, starts: true, faults: true, connections: 2000, people: 50, rounds: 3, leastPeople: 1,
+			duration: 10 * time.Second, works: []string{"mix"}, retry: RetryNone},
+		{name: "drain", about: "SIGTERM under load, -rounds times", run: drain, starts: true,
+			connections: 2000, people: 50, rounds: 50, leastPeople: 1, duration: 1800 * time.Millisecond,
+			works: []string{"mix"}, retry: RetryNone},
 		{name: "scale", about: "throughput against cores, and what the universal scalability law makes of it", run: scale,
 			starts: true, connections: 100, people: 5, rounds: 3, leastPeople: 1, duration: 5 * time.Second,
 			works: []string{"mix"}, retry: RetryNone},
@@ -95,6 +107,8 @@ type turn struct {
 	label    string  // of the load
 	multiple float64 // of the capacity
 	load     load
+	beside   func(context.Context, *target) error // runs while the load does; nil: nothing
+	after    func(context.Context, *target) error // looks at the server when the load has ended; nil: nothing
 }
 
 // inTurns measures every turn in every round, each on a server just started,
@@ -135,6 +149,9 @@ func (s *session) take(ctx context.Context, t turn, round int) (r Measurement, e
 		return Measurement{}, err
 	}
 	r, err = s.measure(ctx, on, t, round)
+	if err == nil && t.after != nil {
+		err = t.after(ctx, on)
+	}
 	if closeErr := on.close(); err == nil {
 		err = closeErr
 	}
@@ -147,8 +164,16 @@ func (s *session) measure(ctx context.Context, on *target, t turn, round int) (M
 	if s.Injection != nil {
 		injected = s.Injection.Path
 	}
-	r, err := on.measure(ctx, t.load, injected)
-	if err != nil {
+	var r Measurement
+	group, together := errgroup.WithContext(ctx)
+	group.Go(func() (err error) {
+		r, err = on.measure(together, t.load, injected)
+		return err
+	})
+	if t.beside != nil {
+		group.Go(func() error { return t.beside(together, on) })
+	}
+	if err := group.Wait(); err != nil {
 		return Measurement{}, err
 	}
 	r.Arm, r.Label, r.Load, r.Round = t.arm.Name, t.label, t.multiple, round

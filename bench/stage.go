@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net/http"
 	"net/netip"
 	"net/url"
 	"os"
@@ -193,9 +194,35 @@ func (t *target) measure(ctx context.Context, l load, injected string) (Measurem
 	return r, context.Cause(ctx)
 }
 
+// runtimeState is what the proofs read of /api/runtime.
+type runtimeState struct {
+	Pool struct {
+		Workers, Busy, Queued, Outside int
+		Panics, Restarts               uint64
+		Shards                         []struct {
+			Workers []struct {
+				ID    uint64
+				State string
+			}
+		}
+		Quarantine []struct {
+			Route       string
+			Quarantined bool
+		}
+	}
+}
+
+// runtime is the state of a server of ours, which lets this machine's people see it.
+func (t *target) runtime(ctx context.Context) (state runtimeState, err error) {
+	asker := newSettlers(t.process.url)
+	defer asker.close()
+	_, err = asker.call(ctx, http.MethodGet, "/api/runtime", "", "", &state)
+	return state, err
+}
+
 // usage is what the processes have used so far.
 func (t *target) usage() usage {
-	u := usage{generator: ownCPUTime()}
+	u := usage{generator: CPUTime()}
 	if t.process != nil {
 		pid := t.process.cmd.Process.Pid
 		u.server, _ = cpuTime(pid) // 0 when it has ended, and the run fails

@@ -30,7 +30,8 @@ type row struct {
 	unexplained int                     // of the refused: without a reason or Retry-After
 	failed      int                     // answered with any other failure
 	done        int                     // answered well within the measured time, whenever they were sent: the goodput
-	answered    int                     // the same, well or not
+	inTime      int                     // of those, within a second of the intended time
+	answered    int                     // the same as done, well or not
 	shed        int                     // the same, turned away
 	latency     *hdrhistogram.Histogram // of the good
 	turnedAway  *hdrhistogram.Histogram // of the refused
@@ -74,6 +75,9 @@ type stripe struct {
 
 const stripes = 4
 
+// inTime is how long people wait before they give up or try again.
+const inTime = time.Second
+
 func newTally(w window, rows int) *tally {
 	t := &tally{window: w}
 	for range stripes {
@@ -97,6 +101,9 @@ func (t *tally) count(n int, a attempt) {
 		switch {
 		case a.answer.good():
 			r.done++
+			if a.done.Sub(a.intended) <= inTime {
+				r.inTime++
+			}
 		case a.answer.refused():
 			r.shed++
 		}
@@ -170,6 +177,7 @@ func (r *row) merge(other *row) {
 	r.unexplained += other.unexplained
 	r.failed += other.failed
 	r.done += other.done
+	r.inTime += other.inTime
 	r.answered += other.answered
 	r.shed += other.shed
 	r.latency.Merge(other.latency)

@@ -189,8 +189,8 @@ func FuzzReadHead(f *testing.F) {
 
 // cpuEach reports the CPU time of an operation, which other processes hardly change.
 func cpuEach(b *testing.B) (end func()) {
-	began := ownCPUTime()
-	return func() { b.ReportMetric(float64(ownCPUTime()-began)/float64(b.N), "cpu-ns/op") }
+	began := CPUTime()
+	return func() { b.ReportMetric(float64(CPUTime()-began)/float64(b.N), "cpu-ns/op") }
 }
 
 // BenchmarkClients compares what a request costs the generator: the wire, net/http's reader on a connection of ours,

@@ -4,11 +4,16 @@ package server
 
 import (
 	"net/http"
+	"os"
 	"runtime"
 	"time"
 
 	"notesd/pool"
 )
+
+// admissionOff has every handler begin at once, as behind plain net/http:
+// what the pool gains and costs is measured against it.
+var admissionOff = os.Getenv("FAULT_ADMISSION") == "off"
 
 // faultRoutes are routes that fail on purpose.
 func faultRoutes() []*route {
@@ -21,7 +26,13 @@ func faultRoutes() []*route {
 	}
 }
 
-func faultPanic(*Server, *exchange) error { panic("fault route: panic") }
+// faultPanic panics, unless ?well=true.
+func faultPanic(_ *Server, x *exchange) error {
+	if x.QueryParam("well") == "true" {
+		return x.message("done")
+	}
+	panic("fault route: panic")
+}
 
 func faultExit(*Server, *exchange) error { runtime.Goexit(); return nil }
 

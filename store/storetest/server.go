@@ -10,6 +10,9 @@ import (
 	"os/exec"
 	"path/filepath"
 	"runtime"
+	"slices"
+	"strconv"
+	"strings"
 	"sync"
 	"syscall"
 	"testing"
@@ -58,6 +61,47 @@ func (s *Server) Kill(t testing.TB) {
 	if err := s.end(s.kill); err != nil {
 		t.Fatal(err)
 	}
+}
+
+// Crash ends the server and the processes that it has started at once, with
+// SIGKILL: none of them can tidy up, as when the machine's memory has run out.
+func (s *Server) Crash(t testing.TB) {
+	t.Helper()
+	children := s.children()
+	if err := s.end(syscall.SIGKILL); err != nil {
+		t.Fatal(err)
+	}
+	for _, pid := range children {
+		_ = syscall.Kill(pid, syscall.SIGKILL) // it may have ended with its parent
+	}
+	for deadline := time.Now().Add(startTimeout); slices.ContainsFunc(children, runs); time.Sleep(time.Millisecond) {
+		if time.Now().After(deadline) {
+			t.Fatalf("processes of %s do not end", s.path)
+		}
+	}
+}
+
+// children are the processes that the server has started.
+func (s *Server) children() (pids []int) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.cmd == nil {
+		return nil
+	}
+	text, _ := os.ReadFile(fmt.Sprintf("/proc/%[1]d/task/%[1]d/children", s.cmd.Process.Pid)) // without it, it has none that we know
+	for pid := range strings.FieldsSeq(string(text)) {
+		if n, err := strconv.Atoi(pid); err == nil {
+			pids = append(pids, n)
+		}
+	}
+	return pids
+}
+
+// runs tells whether a process has not ended, whether or not its end was seen.
+func runs(pid int) bool {
+	text, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
+	_, after, _ := strings.Cut(string(text), ") ")
+	return err == nil && !strings.HasPrefix(after, "Z")
 }
 
 func (s *Server) start() error {

@@ -56,7 +56,7 @@ func TestServer(t *testing.T) {
 	for _, end := range []struct {
 		name string
 		end  func(*storetest.Server, testing.TB)
-	}{{"stop", (*storetest.Server).Stop}, {"kill", (*storetest.Server).Kill}} {
+	}{{"stop", (*storetest.Server).Stop}, {"kill", (*storetest.Server).Kill}, {"crash", (*storetest.Server).Crash}} {
 		t.Run("PostgreSQL "+end.name, func(t *testing.T) {
 			s := storetest.NewPostgres(t)
 			mustExec(t, s.URL(), "CREATE TABLE kept ()")

@@ -1,0 +1,85 @@
+package bench
+
+import (
+	"context"
+	"fmt"
+	"slices"
+)
+
+const (
+	costLoad = 0.4  // of the capacity: nothing is refused, and little waits
+	mostCost = 1.02 // times the CPU time of a request without the pool
+)
+
+// cost sets the server against itself without the pool, at a load that both
+// serve whole.
+func cost(ctx context.Context, s *session) error {
+	var arms []Arm
+	for _, name := range []string{"sharded", "unbounded"} {
+		arm, err := armNamed(name)
+		if err != nil {
+			return err
+		}
+		arms = append(arms, arm)
+	}
+	s.Report.Arms = arms
+	capacities, err := s.capacities(ctx, arms)
+	if err != nil {
+		return err
+	}
+	var turns []turn
+	for _, arm := range arms {
+		turns = append(turns, turn{arm: arm, label: fmt.Sprintf("%v C", costLoad),
+			load: s.openLoad(costLoad * capacities["sharded"])})
+	}
+	medians, err := s.inTurns(ctx, turns)
+	if err != nil {
+		return err
+	}
+	s.loadTable(medians)
+	s.costGoal(medians[0], medians[1])
+	s.Notes = append(s.Notes, fmt.Sprintf("CPU of a request: that of the whole server process, user and system, in the "+
+		"measured time, divided by its answers. The arms take turns, on %d servers each, started afresh.", s.Rounds))
+	return nil
+}
+
+// costGoal holds the medians to the promise, and says how far the rounds are apart.
+func (s *session) costGoal(with, without Measurement) {
+	ratio := 0.0
+	if without.AnswerMicros > 0 {
+		ratio = with.AnswerMicros / without.AnswerMicros
+	}
+	text := fmt.Sprintf("%.3f × (%.1f µs, %.1f µs)", ratio, with.AnswerMicros, without.AnswerMicros)
+	if each := s.ratios(with.Arm, without.Arm); len(each) > 1 {
+		slices.Sort(each)
+		text += fmt.Sprintf("; of the %d rounds half are from %.3f to %.3f ×, all from %.3f to %.3f ×", len(each),
+			each[len(each)/4], each[len(each)*3/4], each[0], each[len(each)-1])
+	}
+	s.Promise("CPU of a whole request", fmt.Sprintf("≤ %v × that without the pool", mostCost), text,
+		ratio > 0 && ratio <= mostCost)
+	for _, m := range []Measurement{with, without} {
+		bad := m.All.Refused + m.All.Failed + m.All.Errors
+		s.Promise(m.Arm+": refused or failed, which would be cheaper", "0", fmt.Sprintf("%s of %s", number(bad),
+			number(m.All.Sent)), bad == 0 && m.All.Sent > 0)
+	}
+}
+
+// ratios are those of one arm's CPU time to the other's, of each sound round.
+func (s *session) ratios(arm, other string) (each []float64) {
+	of := func(name string) map[int]float64 {
+		rounds := map[int]float64{}
+		for _, r := range s.Runs {
+			if r.Arm == name && r.Label == fmt.Sprintf("%v C", costLoad) && r.Void == "" {
+				rounds[r.Round] = r.AnswerMicros
+			}
+		}
+		return rounds
+	}
+	with, without := of(arm), of(other)
+	for round, micros := range with {
+		if without[round] > 0 {
+			each = append(each, micros/without[round])
+		}
+	}
+	return each
+}

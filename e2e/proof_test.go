@@ -1,0 +1,29 @@
+package e2e
+
+import (
+	"cmp"
+	"os"
+	"strings"
+	"testing"
+
+	"notesd/bench"
+)
+
+// newProof begins the report of what t proves, when it is run with settings
+// like KILLS=100.
+func newProof(t *testing.T, title string, settings ...string) *bench.Report {
+	command := "go test ./e2e -run '^" + t.Name() + "$' -count=1 -v"
+	return bench.NewReport(title, strings.Join(append(settings, command), " "), cmp.Or(os.Getenv("VERSION"), "of this tree"))
+}
+
+// publish prints the report, and puts it into the file of reports that PROOFS
+// names, if it does. A goal that was missed fails the test.
+func publish(t *testing.T, r *bench.Report) {
+	t.Helper()
+	if err := r.Publish(t.Output(), os.Getenv("PROOFS"), ""); err != nil {
+		t.Error(err)
+	}
+	if err := r.Judge(true); err != nil {
+		t.Error(err)
+	}
+}
