@@ -75,7 +75,7 @@ from-pools := $(if $(filter /%,$(PROOFS)),,../../)$(PROOFS)
 prove: ## all of them, about 40 minutes on 2 otherwise idle cores; STRICT=-strict makes a miss an error
 	@$(MAKE) --keep-going --jobs=1 --no-print-directory $(proofs:%=prove-%)
 
-prove-binary: # the server that is put to the proof, with routes that fail on purpose
+prove-binary: ## the server that is put to the proof, with routes that fail on purpose
 	CGO_ENABLED=0 go build -trimpath -tags faults -ldflags "-s -w -X main.version=$(VERSION)" -o dist/notesd-faults .
 
 prove-pool: ## a turn of the pool beside semaphores and goroutine pools
@@ -103,7 +103,7 @@ prove-memory: ## ten times capacity in a container of 64 MiB
 	$(call prove-e2e,TestMemoryContainer)
 
 prove-outage: ## PostgreSQL and Redis stopped under load
-	$(call prove-e2e,TestOutage)
+	$(call prove-e2e,TestTenSecondsAway)
 
 prove-kill: export KILLS ?= 100
 prove-kill: ## kill -9 under write load, KILLS=100 times on each engine
