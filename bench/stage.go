@@ -140,25 +140,12 @@ func (t *target) close() error {
 	return errors.Join(t.process.stop(), os.RemoveAll(t.dir))
 }
 
-// copyFiles makes the directory to with the files of from.
+// copyFiles makes the directory to with what is in from.
 func copyFiles(to, from string) error {
 	if err := os.Mkdir(to, 0o700); err != nil {
 		return err
 	}
-	entries, err := os.ReadDir(from)
-	if err != nil {
-		return err
-	}
-	for _, e := range entries {
-		text, err := os.ReadFile(filepath.Join(from, e.Name()))
-		if err != nil {
-			return err
-		}
-		if err := os.WriteFile(filepath.Join(to, e.Name()), text, 0o600); err != nil {
-			return err
-		}
-	}
-	return nil
+	return os.CopyFS(to, os.DirFS(from))
 }
 
 // measure does a load to an open target.
