@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"os"
 	"regexp"
 	"runtime"
 	"slices"
@@ -31,7 +32,7 @@ func fail(t *testing.T, p *pool.Pool, route string, fn func()) *pool.PanicError 
 	return <-done // nil after a Goexit
 }
 
-func outOfRange() { _ = make([]int, 3)[len(fmt.Sprint("four"))] }
+func outOfRange() { _ = make([]int, 3)[len(os.Args)+3] }
 func noPointer()  { var p *note; _ = p.Text }
 
 //go:noinline
@@ -167,13 +168,13 @@ func TestCaught(t *testing.T) {
 	log, lines := logTo(t)
 	cfg.Log, cfg.Passthrough = log, abort
 	p := pool.New(cfg)
-	catch := func(v any) (err error, through any) {
+	catch := func(v any) (through any, err error) {
 		defer func() { through = recover() }()
 		defer func() { err = p.Caught("/free", recover()) }()
 		panic(v)
 	}
 	for i, stack := range []bool{true, false} {
-		err, through := catch("boom")
+		through, err := catch("boom")
 		e, ok := errors.AsType[*pool.PanicError](err)
 		if !ok || through != nil || e.Error() != "panic: boom" || e.Worker != 0 || e.Stack != nil != stack {
 			t.Errorf("Caught() = %#v and panics with %v, want a PanicError with a stack: %v", err, through, stack)
@@ -183,7 +184,7 @@ func TestCaught(t *testing.T) {
 			t.Errorf("logged %+v, want one line with a stack: %v", line, stack)
 		}
 	}
-	if _, through := catch(abort); through != abort || len(lines()) != 0 {
+	if through, _ := catch(abort); through != abort || len(lines()) != 0 {
 		t.Errorf("Caught() panics with %v, want %v, and not a word", through, abort)
 	}
 	if s := p.Stats(); len(s.PanicKinds) != 1 || s.PanicKinds[0].Count != 2 || s.Panics != 0 || s.Restarts != 0 {

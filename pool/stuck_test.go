@@ -108,7 +108,7 @@ func TestStuck(t *testing.T) {
 		w.wantStuck(t, 0, 0, 0, 0)
 		wantState(t, w.Pool, state{Busy: 1})
 
-		time.Sleep(1)
+		time.Sleep(time.Nanosecond)
 		w.wantStuck(t, 1, 1, 1, 0)
 		wantState(t, w.Pool, state{})
 		if cause := context.Cause(ctx); cause != pool.ErrStuck || cancelled != patience {
@@ -234,7 +234,7 @@ func TestStuckAfterOutside(t *testing.T) {
 		})
 		time.Sleep(12*patience - 2)
 		w.wantStuck(t, 0, 0, 0, 0)
-		time.Sleep(1)
+		time.Sleep(time.Nanosecond)
 		w.wantStuck(t, 1, 1, 1, 0)
 		if lines := w.lines(); len(lines) != 1 || !strings.Contains(lines[0].Stack, "TestStuckAfterOutside") {
 			t.Errorf("logged %+v, want one line with the stack", lines)
@@ -318,7 +318,7 @@ func TestStuckAcquire(t *testing.T) {
 		if lines := w.lines(); len(lines) != 1 || lines[0].Msg != "worker stuck" || lines[0].Stack != "" {
 			t.Errorf("logged %+v, want one line without a stack", lines)
 		}
-		time.Sleep(1)
+		time.Sleep(time.Nanosecond)
 		w.wantStuck(t, 0, 0, 1, 1)
 	})
 }
@@ -359,7 +359,7 @@ func TestStuckStack(t *testing.T) {
 		if s := lines[0].Stack; !strings.Contains(s, "TestStuckStack") || strings.Contains(s, "descendant") || strings.Contains(s, "earlier") {
 			t.Errorf("the stack is\n%s\nwant the handler's", s)
 		}
-		time.Sleep(1)
+		time.Sleep(time.Nanosecond)
 	})
 }
 

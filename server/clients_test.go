@@ -282,7 +282,7 @@ func TestTricklingReader(t *testing.T) {
 					if running := b.server.running.Load() > 0; running != tt.cut {
 						t.Errorf("just before %v it is being sent: %v, want %v", allowed, running, tt.cut)
 					}
-					time.Sleep(1)
+					time.Sleep(time.Nanosecond)
 					synctest.Wait()
 					if b.server.running.Load() > 0 {
 						t.Errorf("after %v it is still being sent", allowed)
