@@ -49,11 +49,8 @@ func drain(ctx context.Context, s *session) error {
 			return err
 		}
 		d.Arm, d.Label, d.Load, d.Round = arm.Name, fmt.Sprintf("%v C", drainLoad), drainLoad, round+1
+		s.keep(&d.Measurement)
 		all = append(all, d)
-		s.Runs = append(s.Runs, d.Measurement)
-		if d.Void != "" {
-			s.Void = append(s.Void, fmt.Sprintf("drain %d: %s", round+1, d.Void))
-		}
 	}
 	s.drainGoals(all)
 	return nil

@@ -180,7 +180,17 @@ func (s *session) measure(ctx context.Context, on *target, t turn, round int) (M
 	if c := s.Capacities[r.Arm]; c > 0 {
 		r.OfCapacity = r.All.Goodput / c
 	}
-	what := fmt.Sprintf("%s, %s, round %d: %s", r.Arm, r.Label, round, r.Void)
+	s.keep(&r)
+	if r.Capped {
+		s.Notes = append(s.Notes, fmt.Sprintf("%s, %s, round %d ended after %.1f s, with request %s (-requests).",
+			r.Arm, r.Label, round, r.Seconds, number(s.Requests)))
+	}
+	return r, nil
+}
+
+// keep keeps a run, and tells of one that is void; one that was late is not, if that is allowed.
+func (s *session) keep(r *Measurement) {
+	what := fmt.Sprintf("%s, %s, round %d: %s", r.Arm, r.Label, r.Round, r.Void)
 	switch {
 	case r.Void == "":
 	case s.AllowLate && r.All.Sent > 0:
@@ -190,12 +200,7 @@ func (s *session) measure(ctx context.Context, on *target, t turn, round int) (M
 		s.Void = append(s.Void, what)
 		s.progress.say("void: " + what)
 	}
-	if r.Capped {
-		s.Notes = append(s.Notes, fmt.Sprintf("%s, %s, round %d ended after %.1f s, with request %s (-requests).",
-			r.Arm, r.Label, round, r.Seconds, number(s.Requests)))
-	}
-	s.Runs = append(s.Runs, r)
-	return r, nil
+	s.Runs = append(s.Runs, *r)
 }
 
 // theArms are the arms to measure: the server that runs already is one.
