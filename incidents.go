@@ -18,6 +18,7 @@ import (
 var evidenceOf = map[string]bool{
 	"route_quarantined": true,
 	"memory_high":       true,
+	"memory_stage_up":   true,
 	"dependency_down":   true,
 	"worker_stuck":      true,
 }

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -62,13 +63,13 @@ func (p program) serve(ctx context.Context, args []string) (err error) {
 	alerts := newAlerts(cfg, log)
 	incidents := newIncidents(cfg, alerts, log)
 	workers := newPool(cfg, alerts, log)
-	memory := newMonitor(cfg, workers, alerts, log)
+	memory, stages := newMonitor(cfg, workers, alerts, log), newStages(cfg, workers, alerts, log)
 	s, err := server.New(serverConfig(cfg, secrets), server.Parts{
-		Store: db, Redis: redis, Pool: workers, Memory: memory, Alerts: alerts, Incidents: incidents, Log: log})
+		Store: db, Redis: redis, Pool: workers, Memory: memory, Stages: stages, Alerts: alerts, Incidents: incidents, Log: log})
 	if err != nil {
 		return err
 	}
-	defer inBackground(alerts.Run, workers.Watch, memoryLoop(memory), sweepLoop(db, cfg, log),
+	defer inBackground(alerts.Run, workers.Watch, stages.Run, memoryLoop(memory), sweepLoop(db, cfg, log),
 		incidentLoop(incidents, newSampler(cfg, s, workers)))()
 	p.announce(cfg, db, ln, log)
 	return serveWhileFitting(ctx, s, db, ln)
@@ -171,6 +172,22 @@ func newPool(cfg config.Config, alerts *server.Alerts, log *slog.Logger) *pool.P
 // administrators' token, which the receiver's people have.
 func newAlerts(cfg config.Config, log *slog.Logger) *server.Alerts {
 	return server.NewAlerts(cfg.AlertWebhookURL.Reveal(), cfg.AdminToken.Reveal(), log)
+}
+
+// newStages watches the container's limit, or without one GOMEMLIMIT.
+func newStages(cfg config.Config, workers *pool.Pool, alerts *server.Alerts, log *slog.Logger) *pool.Stages {
+	return pool.NewStages(pool.StagesConfig{
+		Limit: cmp.Or(cfg.Runtime.CgroupMemory, cfg.Runtime.MemoryLimit),
+		Pool:  workers,
+		Log:   log,
+		OnStage: func(before, now pool.Stage, needed int64) {
+			kind := "memory_stage_down"
+			if now > before {
+				kind = "memory_stage_up"
+			}
+			alerts.Send(server.Event{Kind: kind, Subject: now.String(), Detail: map[string]any{"before": before.String(), "needed": needed}})
+		},
+	})
 }
 
 // newMonitor returns nil when memory is not to be monitored.

@@ -45,6 +45,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"math"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -142,6 +143,10 @@ type Pool struct {
 	waiters  sync.Pool     // of *waiter; per pool, for their timers belong to its clock
 	abandons atomic.Uint64 // requests whose context ended before they had a worker
 
+	stage    atomic.Int32 // a Stage: how short memory is
+	room     atomic.Int64 // bytes that may be reserved, by the last look
+	reserved atomic.Int64
+
 	quarantine   quarantine
 	ledger       ledger
 	stuck        stuck
@@ -171,6 +176,7 @@ func New(cfg Config) *Pool {
 	p.stuck.init(p)
 	p.fingerprints.seen = map[string]*seenPanic{}
 	p.quarantine.pool, p.quarantine.routes = p, map[string]*troubledRoute{}
+	p.room.Store(math.MaxInt64)
 	p.waiters.New = func() any { return newWaiter() }
 	return p
 }
@@ -214,6 +220,9 @@ func (p *Pool) Acquire(ctx context.Context, r Request) (Turn, error) {
 func (p *Pool) Do(ctx context.Context, r Request, fn func(context.Context, *Turn) error) error {
 	if t, ok := ctx.Value(turnKey{p}).(*Turn); ok && t.holds() {
 		return fn(ctx, t)
+	}
+	if err := p.spare(r); err != nil {
+		return err
 	}
 	trial, err := p.quarantine.enter(r)
 	if err != nil {

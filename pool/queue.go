@@ -17,6 +17,7 @@ const (
 	ErrShare    Reason = "user_share" // turned away, and waited for more than twice as much as others do
 	ErrTimeout  Reason = "queue_timeout"
 	ErrOverload Reason = "overload" // the queue stands, and this one had waited for too long
+	ErrMemory   Reason = "memory"   // which is too short for this one
 	ErrDraining Reason = "draining"
 
 	ErrQuarantined Reason = "route_quarantined"

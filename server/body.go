@@ -14,6 +14,8 @@ import (
 )
 
 const (
+	largeBody    = 64 << 10 // above it, memory for a body is reserved before it is read:
+	bodyCopies   = 10       // so many times its size, for what is made of it until it is answered
 	discardBytes = 16 << 20 // of a body that nobody reads, so that the client gets to read the answer
 	discardTime  = 2 * time.Second
 )
@@ -31,12 +33,31 @@ func (s *Server) readBody(x *exchange) ([]byte, error) {
 	if r.Body == nil || r.Body == http.NoBody {
 		return nil, nil
 	}
+	if err := s.reserve(x, r.ContentLength); err != nil {
+		return nil, err
+	}
 	var body []byte
 	err := s.outside(x, func() (err error) {
 		body, err = s.receive(x, r)
 		return err
 	})
 	return body, err
+}
+
+// reserve sets memory aside, until the exchange ends, for a large body or one
+// of unknown length.
+func (s *Server) reserve(x *exchange, length int64) error {
+	if length < 0 {
+		length = s.cfg.BodyLimit
+	}
+	if length <= largeBody || x.reserved > 0 {
+		return nil
+	}
+	if err := s.pool.Reserve(x.asked, length*bodyCopies); err != nil {
+		return err
+	}
+	x.reserved = length * bodyCopies
+	return nil
 }
 
 // receive reads at most BODY_PARSER_LIMIT bytes. Memory grows with what has

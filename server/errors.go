@@ -126,6 +126,7 @@ var refusalTexts = map[pool.Reason]string{
 	pool.ErrFull:     "Server is busy, please try again",
 	pool.ErrTimeout:  "Server is busy, please try again",
 	pool.ErrOverload: "Server is busy, please try again",
+	pool.ErrMemory:   "Server is short of memory, please try again",
 	pool.ErrDraining: "Server is shutting down, please try again",
 
 	pool.ErrQuarantined: "This part of the server keeps failing and is not used for a while",

@@ -29,6 +29,7 @@ type exchange struct {
 	shard    int
 	waited   time.Duration // for a worker
 	outside  time.Duration // without one, waiting for the client
+	reserved int64         // bytes of memory, for a large body
 	held     int64         // bytes in flight on account of this exchange
 	body     []byte        // the request's, once read
 	received bool          // all of the body

@@ -80,6 +80,7 @@ func (s *Server) begin(c echo.Context) *exchange {
 
 func (s *Server) end(x *exchange) {
 	s.pool.Hold(x.shard, -x.held)
+	s.pool.Unreserve(x.reserved)
 	s.running.Add(-1)
 	if !x.whole { // before it closes the connection, net/http reads on in the body: not for ever
 		_ = x.out.ctrl.SetReadDeadline(time.Now())

@@ -55,6 +55,7 @@ var (
 	descRecovered  = desc("pool_stuck_workers_recovered_total", "Of those, have ended after all.")
 	descClients    = desc("clients_given_up_total", "Connections, bodies and answers that were given up on, by what the client did.", "what")
 	descMemory     = desc("memory_bytes", "Memory of the process.", "kind")
+	descStage      = desc("memory_stage", "0 calm, 1 bulk work is refused, 2 caches go, 3 all but reads is refused.")
 	descCrossings  = desc("memory_threshold_crossings_total", "Times that memory rose above MEMORY_THRESHOLD_MB.")
 	descConns      = desc("database_connections", "Connections to the database.", "pool", "state")
 	descConnWaits  = desc("database_connection_waits_total", "Waits for a connection; the pool is there to keep it at 0.", "pool")
@@ -155,6 +156,9 @@ func (c *collector) memory(e emitter) {
 	m := pool.ReadMemory()
 	for kind, n := range map[string]int64{"rss": m.RSS, "heap": m.HeapUsed, "limit": m.Limit, "container": m.CgroupUsed} {
 		e.gauge(descMemory, float64(n), kind)
+	}
+	if c.s.stages != nil {
+		e.gauge(descStage, float64(c.s.stages.Stats().Stage))
 	}
 	if c.s.memory != nil {
 		e.counter(descCrossings, float64(c.s.memory.Stats().Crossings))

@@ -213,6 +213,19 @@ func connsOutput(stats map[string]sql.DBStats) map[string]connsJSON {
 	return out
 }
 
+// stagesJSON is how short memory is.
+type stagesJSON struct {
+	Stage  string `json:"stage"`            // calm, tight, high or critical; calm too when there is no limit
+	Needed int64  `json:"needed"`           // bytes that no collection would give back
+	Limit  int64  `json:"limit"`            // 0: none, and no stages
+	Choked bool   `json:"collectorAtLimit"` // it takes half of the CPU time and lets memory grow rather than more
+	Raised uint64 `json:"raised"`           // times that a worse stage began
+}
+
+func stagesOutput(s pool.StagesStats) stagesJSON {
+	return stagesJSON{s.Stage.String(), s.Needed, s.Limit, s.Choked, s.Raised}
+}
+
 // limits is what bounds the process.
 type limits struct {
 	GOMAXPROCS      int               `json:"gomaxprocs"`
@@ -256,6 +269,7 @@ func (s *Server) State() any {
 		Clients   clientsJSON        `json:"clients"`
 		Memory    pool.Memory        `json:"memory"`
 		Monitor   *pool.MonitorStats `json:"memoryMonitor,omitempty"`
+		Stages    *stagesJSON        `json:"memoryStages,omitempty"`
 		Database  any                `json:"database"`
 		Redis     *RedisStats        `json:"redis,omitempty"`
 		Incidents *incidentsJSON     `json:"incidents,omitempty"`
@@ -267,6 +281,9 @@ func (s *Server) State() any {
 	state.Pool.Held, state.Pool.Sheds = s.pacer.held.Load(), shedsOutput(s.pool)
 	if s.memory != nil {
 		state.Monitor = new(s.memory.Stats())
+	}
+	if s.stages != nil {
+		state.Stages = new(stagesOutput(s.stages.Stats()))
 	}
 	if s.redis != nil {
 		state.Redis = new(s.redis.Stats())

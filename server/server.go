@@ -68,6 +68,7 @@ type Server struct {
 	redis       *Redis // nil: sessions and limits are in the store and the process
 	pool        *pool.Pool
 	memory      *pool.Monitor // nil: not monitored
+	stages      *pool.Stages  // nil: not watched
 	alerts      *Alerts
 	incidents   *incident.Recorder // nil: none are recorded
 	routes      []*route
@@ -101,6 +102,7 @@ type Parts struct {
 	Redis     *Redis
 	Pool      *pool.Pool
 	Memory    *pool.Monitor
+	Stages    *pool.Stages
 	Alerts    *Alerts
 	Incidents *incident.Recorder
 	Log       *slog.Logger
@@ -113,7 +115,7 @@ func New(cfg Config, parts Parts) (*Server, error) {
 		return nil, fmt.Errorf("CORS_ORIGIN: %w", err)
 	}
 	s := &Server{cfg: cfg, log: parts.Log, store: parts.Store, redis: parts.Redis, pool: parts.Pool,
-		memory: parts.Memory, alerts: parts.Alerts, incidents: parts.Incidents, routes: allRoutes(), protection: protection,
+		memory: parts.Memory, stages: parts.Stages, alerts: parts.Alerts, incidents: parts.Incidents, routes: allRoutes(), protection: protection,
 		cursors: newCursors(cfg.SessionSecrets), persons: newPersons(), started: time.Now()}
 	s.conns = newConnections(s.isProxy, &s.clients)
 	admission := parts.Pool.Stats()

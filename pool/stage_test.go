@@ -1,0 +1,177 @@
+package pool
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"runtime"
+	"runtime/debug"
+	"sync/atomic"
+	"testing"
+	"testing/fstest"
+	"testing/synctest"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+)
+
+// Up at once and by leaps, down step by step and clearly below where each began.
+func TestNextStage(t *testing.T) {
+	const limit = 100_000
+	for _, c := range []struct {
+		from   Stage
+		bytes  int64
+		choked bool
+		want   Stage
+	}{
+		{StageCalm, 84_999, false, StageCalm},
+		{StageCalm, 85_000, false, StageTight},
+		{StageCalm, 91_999, false, StageTight},
+		{StageCalm, 92_000, false, StageHigh},
+		{StageCalm, 95_000, false, StageCritical},
+		{StageCalm, 0, true, StageHigh},
+		{StageTight, 85_000, true, StageHigh},
+		{StageHigh, 1000, true, StageHigh},
+		{StageCritical, 1000, true, StageHigh},
+		{StageCritical, 92_000, false, StageCritical},
+		{StageCritical, 91_999, false, StageHigh},
+		{StageCritical, 0, false, StageHigh},
+		{StageHigh, 89_000, false, StageHigh},
+		{StageHigh, 88_999, false, StageTight},
+		{StageTight, 82_000, false, StageTight},
+		{StageTight, 81_999, false, StageCalm},
+	} {
+		if got := next(c.from, need{c.bytes, c.choked}, limit); got != c.want {
+			t.Errorf("next(%v, %d of %d, choked %v) = %v, want %v", c.from, c.bytes, limit, c.choked, got, c.want)
+		}
+	}
+}
+
+// What each stage turns away, with the reason; reads are served in all.
+func TestStagesRefuse(t *testing.T) {
+	p := New(Config{Shards: 1, WorkersPerShard: 1})
+	want := map[Stage][]Class{
+		StageCalm:     nil,
+		StageTight:    {Bulk},
+		StageHigh:     {Bulk},
+		StageCritical: {Write, Search, Bulk, Password},
+	}
+	for stage := StageCalm; stage <= StageCritical; stage++ {
+		p.stage.Store(int32(stage))
+		var refused []Class
+		for c := range Class(NumClasses) {
+			err := p.Do(t.Context(), Request{Class: c}, func(context.Context, *Turn) error { return nil })
+			if errors.Is(err, ErrMemory) {
+				refused = append(refused, c)
+			} else if err != nil {
+				t.Errorf("Do() = %v", err)
+			}
+		}
+		if diff := cmp.Diff(want[stage], refused); diff != "" {
+			t.Errorf("refused when memory is %v (-want +got):\n%s", stage, diff)
+		}
+	}
+}
+
+// The pool follows within a look, each change is told once, and at rest looks
+// are rare.
+func TestStagesRun(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		p := New(Config{Shards: 1, WorkersPerShard: 1})
+		var told []Stage
+		s := NewStages(StagesConfig{Limit: 100_000, Pool: p, Log: slog.New(slog.DiscardHandler),
+			OnStage: func(_, now Stage, _ int64) { told = append(told, now) }})
+		var looks, bytes atomic.Int64
+		s.need = func() need { looks.Add(1); return need{bytes: bytes.Load()} }
+		ctx, stop := context.WithCancel(t.Context())
+		go s.Run(ctx)
+		time.Sleep(time.Second + 1)
+		if n := looks.Load(); n != 5 {
+			t.Errorf("%d looks in a second at rest, want 5", n)
+		}
+		turn, err := p.Acquire(t.Context(), Request{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		time.Sleep(250 * time.Millisecond)
+		bytes.Store(96_000)
+		time.Sleep(10 * time.Millisecond)
+		if p.Stage() != StageCritical {
+			t.Errorf("Stage() = %v a look after memory ran short, want critical", p.Stage())
+		}
+		bytes.Store(0)
+		time.Sleep(40 * time.Millisecond)
+		if p.Stage() != StageCalm {
+			t.Errorf("Stage() = %v after four looks, want calm", p.Stage())
+		}
+		turn.Release()
+		stop()
+		synctest.Wait()
+		if diff := cmp.Diff([]Stage{StageCritical, StageHigh, StageTight, StageCalm}, told); diff != "" {
+			t.Errorf("told (-want +got):\n%s", diff)
+		}
+		if got := s.Stats(); got.Raised != 1 {
+			t.Errorf("Stats() = %+v, want raised once", got)
+		}
+	})
+}
+
+// Garbage does not count, what is alive and what is in flight does.
+func TestStagesMeasure(t *testing.T) {
+	p := New(Config{Shards: 1, WorkersPerShard: 1})
+	s := NewStages(StagesConfig{Limit: 1 << 40, Pool: p})
+	if readAnonymous(s.root) < 1<<20 {
+		t.Error("the kernel's count of anonymous memory is not read")
+	}
+	s.root = fstest.MapFS{} // the race detector's own memory is anonymous, too
+	debug.FreeOSMemory()
+	before := s.measure().bytes
+	const much = 64 << 20
+	alive := make([]byte, much)
+	for i := 0; i < much; i += 4096 {
+		alive[i] = 1
+	}
+	runtime.GC()
+	if got := s.measure().bytes - before; got < much*9/10 || got > much*3/2 {
+		t.Errorf("%d more with %d alive", got, much)
+	}
+	p.Hold(0, 1<<20)
+	if got := s.measure().bytes - before; got < much+1<<20-much/10 {
+		t.Errorf("%d more with %d alive and a MiB in flight", got, much)
+	}
+	p.Hold(0, -1<<20)
+	runtime.KeepAlive(alive)
+	alive = nil
+	debug.FreeOSMemory()
+	if got := s.measure().bytes - before; got > much/4 {
+		t.Errorf("%d more when it is garbage", got)
+	}
+}
+
+// What is reserved fits below the first stage together with what is needed,
+// and without a limit anything does.
+func TestReserve(t *testing.T) {
+	p := New(Config{Shards: 1, WorkersPerShard: 1})
+	if err := p.Reserve(Request{}, 1<<50); err != nil {
+		t.Errorf("Reserve() = %v without a limit", err)
+	}
+	p.Unreserve(1 << 50)
+	s := NewStages(StagesConfig{Limit: 100_000, Pool: p, Log: slog.New(slog.DiscardHandler)})
+	s.need = func() need { return need{bytes: 25_000} }
+	s.look()
+	for _, c := range []struct {
+		bytes int64
+		fits  bool
+	}{{60_001, false}, {60_000, true}, {1, false}} {
+		if err := p.Reserve(Request{}, c.bytes); errors.Is(err, ErrMemory) == c.fits {
+			t.Errorf("Reserve(%d) = %v, want that it fits: %v", c.bytes, err, c.fits)
+		}
+	}
+	p.Unreserve(60_000)
+	if err := p.Reserve(Request{}, 60_000); err != nil {
+		t.Errorf("Reserve() = %v after all was given back", err)
+	}
+	if n := p.ShedTotals()[ErrMemory]; n != 2 {
+		t.Errorf("%d counted as shed, want 2", n)
+	}
+}
