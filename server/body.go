@@ -44,8 +44,8 @@ func (s *Server) readBody(x *exchange) ([]byte, error) {
 	return body, err
 }
 
-// reserve sets memory aside, until the exchange ends, for a large body or one
-// of unknown length.
+// reserve sets memory aside, until the exchange ends, for a large body, one of
+// unknown length, or a large part of a list.
 func (s *Server) reserve(x *exchange, length int64) error {
 	if length < 0 {
 		length = s.cfg.BodyLimit

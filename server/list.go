@@ -51,6 +51,9 @@ func listNotes(s *Server, x *exchange) error {
 func (s *Server) writeList(x *exchange, refs []store.Ref, next string) error {
 	x.out.Header().Set("Content-Type", "application/json; charset=utf-8")
 	_, _ = x.out.Write([]byte(`{"success":true,"data":[`))
+	if err := s.reserve(x, largestPart(refs)); err != nil {
+		return err
+	}
 	written := 0
 	for len(refs) > 0 {
 		part := refs[:partLength(refs)]
@@ -83,6 +86,18 @@ func partLength(refs []store.Ref) int {
 		}
 	}
 	return len(refs)
+}
+
+// largestPart is the size of the largest part that refs make, in bytes.
+func largestPart(refs []store.Ref) (largest int64) {
+	for len(refs) > 0 {
+		n, bytes := partLength(refs), int64(0)
+		for _, ref := range refs[:n] {
+			bytes += ref.Bytes
+		}
+		largest, refs = max(largest, bytes), refs[n:]
+	}
+	return largest
 }
 
 // writePart reads one part's notes and buffers them.
