@@ -284,7 +284,8 @@ func TestServers(t *testing.T) {
 			r := runBench(t, t.Context(), strings.Fields(test.args)...)
 			r.sound(t, test.runs)
 			for _, g := range r.reports[0].Goals {
-				if g.Measured == "" && name != "overload" || name == "panics" && g.Verdict == missed && !strings.Contains(g.What, "p99") {
+				exact := strings.HasPrefix(g.What, "slots") || strings.HasPrefix(g.What, "panics ") // whatever else the machine does
+				if g.Measured == "" && name != "overload" || exact && g.Verdict == missed {
 					t.Errorf("goal %+v", g)
 				}
 			}
