@@ -18,8 +18,9 @@ const (
 // A queue stands when for a whole interval it was never empty and nobody in it
 // waited for less than the target. That alone is no overload: clients that each
 // wait for their answer before they ask again make a queue that stands and does
-// not grow, and to shed them would only make them ask again. It is one when
-// within that interval somebody was turned away, or had waited for all of it.
+// not grow, and to shed them would only make them ask again, however slow the
+// disk is. It is one when within that interval somebody was turned away: the
+// queue was full, or the wait too long.
 //
 // As long as it lasts the newest goes first, and who has waited for two
 // targets is shed: most would have given up by the time it was their turn
@@ -28,7 +29,7 @@ const (
 type codel struct {
 	overloaded bool
 	calm       bool          // in this interval it was empty, or a wait was short enough
-	excess     bool          // in this interval somebody was turned away, or had waited for too long
+	excess     bool          // in this interval somebody was turned away
 	ends       time.Duration // when this interval does
 }
 
@@ -54,8 +55,6 @@ func (q *queue) sawWait(l *line, waited time.Duration) {
 	case c.overloaded: // the newest tell nothing of the others
 	case waited < target:
 		c.calm = true
-	case waited >= intervalTargets*target:
-		c.excess = true
 	}
 }
 

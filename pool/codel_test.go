@@ -13,7 +13,7 @@ import (
 
 // delayed is a pool of four workers with CoDel's target, and room for many.
 func delayed() pool.Config {
-	return pool.Config{Shards: 2, WorkersPerShard: 2, QueueLength: 1000, QueueTimeout: time.Second, DelayTarget: 5 * ms}
+	return pool.Config{Shards: 2, WorkersPerShard: 2, QueueLength: 300, QueueTimeout: time.Second, DelayTarget: 5 * ms}
 }
 
 // stream is requests that come whatever becomes of the earlier ones.

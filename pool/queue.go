@@ -292,6 +292,9 @@ func (p *Pool) await(ctx context.Context, w *waiter, bound time.Duration) (verdi
 func (p *Pool) leave(w *waiter, why Reason) verdict {
 	p.queue.mu.Lock()
 	if w.listed {
+		if why == ErrTimeout {
+			p.queue.lines[w.class].codel.excess = true
+		}
 		p.queue.decide(w, verdict{reason: why})
 	}
 	p.queue.unlock()
