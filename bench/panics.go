@@ -60,7 +60,7 @@ func panics(ctx context.Context, s *session) error {
 
 // roundsFor is how many runs it takes to have so many panics, and some to spare.
 func roundsFor(panics int, rate float64, measured time.Duration) int {
-	each := 0.9 * panicShare * rate * (measured + warmUp(measured)).Seconds()
+	each := 0.75 * panicShare * rate * (measured + warmUp(measured)).Seconds()
 	return min(mostRounds, int(math.Ceil(float64(panics)/each)))
 }
 

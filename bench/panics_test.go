@@ -36,8 +36,8 @@ func TestWrongSlots(t *testing.T) {
 }
 
 func TestRoundsFor(t *testing.T) {
-	// 90 of the 100 that come in 8 s and 2 s of warming up are counted on.
-	if got := roundsFor(900, 100, 8*time.Second); got != 10 {
+	// 75 of the 100 that come in 8 s and 2 s of warming up are counted on.
+	if got := roundsFor(750, 100, 8*time.Second); got != 10 {
 		t.Errorf("roundsFor() = %d, want 10", got)
 	}
 	if got := roundsFor(mostPanics, 1, time.Second); got != mostRounds {

@@ -8,6 +8,7 @@ import (
 	"testing"
 	"time"
 
+	"notesd/bench"
 	"notesd/store/storetest"
 )
 
@@ -133,7 +134,7 @@ func TestAwayLater(t *testing.T) {
 }
 
 // PostgreSQL is stopped for ten seconds under the load of several people, then
-// Redis, then both. It prints what that came to.
+// Redis, then both. It publishes what that came to.
 func TestTenSecondsAway(t *testing.T) {
 	postgres, redis, settings := newDependencies(t)
 	d := dependencies{postgres: postgres, redis: redis}
@@ -141,10 +142,25 @@ func TestTenSecondsAway(t *testing.T) {
 	both := outage{"PostgreSQL and Redis stopped",
 		func(t *testing.T, d dependencies) { d.postgres.Stop(t); d.redis.Stop(t) },
 		func(t *testing.T, d dependencies) { d.redis.Start(t); d.postgres.Start(t) }}
+	proof := newProof(t, "outage")
+	table := bench.Table{Title: "Ten seconds each", Head: []string{"", "first 503 after the stop", "longest wait for a 503",
+		"readiness red after", "first success after the return", "last 503 after it", "readiness green after", "refused",
+		"succeeded"}}
 	for _, o := range []outage{outages("PostgreSQL", thePostgres)[0], outages("Redis", theRedis)[0], both} {
-		crowd.endure(t, o, d, 10*time.Second)
+		m := crowd.endure(t, o, d, 10*time.Second)
+		proof.Promise(o.name+": 503 with the reason and Retry-After, never a 500, within", "≤ 1s", ms(m.longest).String(),
+			m.longest <= time.Second)
+		proof.Promise(o.name+": everybody served again after the return within", "≤ 2s", ms(m.last).String(), m.last <= 2*time.Second)
+		table.Rows = append(table.Rows, []string{o.name, ms(m.first).String(), ms(m.longest).String(), ms(m.red).String(),
+			ms(m.success).String(), ms(m.last).String(), ms(m.green).String(), fmt.Sprint(m.refused), fmt.Sprint(m.succeeded)})
 	}
-	crowd.check(t)
+	l := crowd.check(t)
+	proof.Promise("acknowledged notes that are missing or there twice", "0", fmt.Sprintf("%d of %d", l.missing+l.double,
+		l.acknowledged), l.missing+l.double == 0 && l.acknowledged > 0)
+	proof.Promise("acknowledged changes that are missing or were done twice", "0", fmt.Sprintf("%d of %d",
+		l.flipsMissing+l.flipsTwice, l.flips), l.flipsMissing+l.flipsTwice == 0 && l.flips > 0)
+	proof.Tables = append(proof.Tables, table)
+	publish(t, proof)
 }
 
 // A crowd is several members with a load each, of clients that repeat and of
@@ -210,7 +226,7 @@ func (c *crowd) attempts(since time.Time) (all []attempt) {
 }
 
 // endure has an outage last, and checks and prints what the people met.
-func (c *crowd) endure(t *testing.T, o outage, d dependencies, last time.Duration) {
+func (c *crowd) endure(t *testing.T, o outage, d dependencies, last time.Duration) met {
 	t.Helper()
 	ending := time.Now()
 	o.begin(t, d)
@@ -225,6 +241,7 @@ func (c *crowd) endure(t *testing.T, o outage, d dependencies, last time.Duratio
 	green := time.Since(back)
 	time.Sleep(time.Until(back.Add(backAfter + 300*time.Millisecond)))
 	m := c.metBetween(t, ending, gone, starting, back)
+	m.red, m.green = red, green
 	t.Logf(`%s for %v:
 	first 503 %v after the stop, the longest wait for one %v (goal: 1s); readiness red after %v
 	first success %v after the return, last 503 %v after it (goal: 2s); readiness green after %v
@@ -236,6 +253,7 @@ func (c *crowd) endure(t *testing.T, o outage, d dependencies, last time.Duratio
 	if green > backAfter {
 		t.Errorf("readiness green %v after the return, want %v at most", green, backAfter)
 	}
+	return m
 }
 
 func ms(d time.Duration) time.Duration { return d.Round(time.Millisecond) }
@@ -247,6 +265,7 @@ type met struct {
 	longest            time.Duration // wait for a refusal
 	success            time.Duration // the first, since the dependency was back
 	last               time.Duration // refusal, since then
+	red, green         time.Duration // readiness, since it was gone, and since it was back
 }
 
 // metBetween goes through what people met: trouble begins at ending, nothing
@@ -283,9 +302,8 @@ func (c *crowd) metBetween(t *testing.T, ending, gone, starting, back time.Time)
 }
 
 // check ends the loads, compares what there is with what was acknowledged, and prints it.
-func (c *crowd) check(t *testing.T) {
+func (c *crowd) check(t *testing.T) (sum ledger) {
 	t.Helper()
-	var sum ledger
 	for _, m := range c.members {
 		var attempts []attempt
 		for _, l := range m.loads {
@@ -308,6 +326,7 @@ func (c *crowd) check(t *testing.T) {
 	if sum.acknowledged < 20 || sum.flips < 20 {
 		t.Errorf("only %d notes and %d flips were acknowledged: nothing was proved", sum.acknowledged, sum.flips)
 	}
+	return sum
 }
 
 // A ledger counts what clients were told beside what is there.

@@ -61,6 +61,9 @@ func TestKills(t *testing.T) {
 		writersAtOnce), "What kill -9 can't show is a power cut: what the kernel has and the disk has not is lost only then. "+
 		"SQLite runs with synchronous=FULL, PostgreSQL with its own defaults, which wait for the disk as well.")
 	publish(t, proof)
+	if err := proof.Judge(true); err != nil {
+		t.Error(err)
+	}
 }
 
 // promise holds what was found to what was acknowledged.

@@ -17,13 +17,11 @@ func newProof(t *testing.T, title string, settings ...string) *bench.Report {
 }
 
 // publish prints the report, and puts it into the file of reports that PROOFS
-// names, if it does. A goal that was missed fails the test.
+// names, if it does. A goal that was missed is printed so; what fails the test
+// the test says itself.
 func publish(t *testing.T, r *bench.Report) {
 	t.Helper()
 	if err := r.Publish(t.Output(), os.Getenv("PROOFS"), ""); err != nil {
-		t.Error(err)
-	}
-	if err := r.Judge(true); err != nil {
 		t.Error(err)
 	}
 }
