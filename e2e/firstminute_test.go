@@ -51,10 +51,11 @@ func TestFirstMinute(t *testing.T) {
 // tryLine is the command that the server prints for people to try.
 func tryLine(t *testing.T, p *process) string {
 	t.Helper()
-	m := regexp.MustCompile(`(?m)^Try: +(.+)$`).FindStringSubmatch(p.log.String())
-	if m == nil {
-		t.Fatal("it prints no line to try")
-	}
+	var m []string
+	p.await("line to try", func() bool {
+		m = regexp.MustCompile(`(?m)^Try: +(.+)\n`).FindStringSubmatch(p.log.String())
+		return m != nil
+	})
 	return m[1]
 }
 
