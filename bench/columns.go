@@ -23,7 +23,6 @@ var columns = map[string]func(m Measurement) string{
 	"CPU a request": func(m Measurement) string { return micros(m.AnswerMicros) },
 	"CPU an answer": func(m Measurement) string { return micros(m.AnswerMicros) },
 	"memory":        func(m Measurement) string { return megabytes(m.PeakRSS) },
-	"held back":     func(m Measurement) string { return number(m.HeldBack) },
 	"unsent":        func(m Measurement) string { return number(m.Unsent) },
 	"late p99":      func(m Measurement) string { return millis(m.LateP99Ms) },
 	"generator":     func(m Measurement) string { return cores(m.GeneratorCores) },

@@ -74,8 +74,7 @@ type Measurement struct {
 	GeneratorCores float64 `json:"generatorCores"`
 
 	LateP99Ms float64 `json:"lateP99Ms"`         // by which the generator missed its times
-	HeldBack  int     `json:"heldBack"`          // sent late because every connection was waiting for an answer
-	Unsent    int     `json:"unsent"`            // of those, not sent at all
+	Unsent    int     `json:"unsent"`            // because every connection was waiting for an answer
 	ProbeMs   float64 `json:"probeMs,omitempty"` // the slowest health probe
 	Probes    int     `json:"probes,omitempty"`
 	ProbeFail int     `json:"probesFailed,omitempty"`
@@ -92,7 +91,7 @@ type usage struct {
 // newMeasurement is what an outcome means.
 func newMeasurement(l load, o outcome, u usage, injected string) Measurement {
 	r := Measurement{Rate: l.rate, Connections: l.connections, Seconds: o.measured.Seconds(), PeakRSS: u.peakRSS,
-		HeldBack: o.heldBack, Unsent: o.unsent, Capped: o.capped}
+		Unsent: o.unsent, Capped: o.capped}
 	all, answered := newRow(), 0
 	for i, row := range o.rows {
 		r.Classes = append(r.Classes, row.figures(l.plan.rows[i], o.measured))
@@ -141,11 +140,10 @@ func median(runs []Measurement) Measurement {
 	} {
 		*field(&m) = middle(sound, field)
 	}
-	m.PeakRSS, m.HeldBack, m.Unsent, m.Probes, m.ProbeFail = 0, 0, 0, 0, 0
+	m.PeakRSS, m.Unsent, m.Probes, m.ProbeFail = 0, 0, 0, 0
 	for _, r := range sound {
 		m.PeakRSS = max(m.PeakRSS, r.PeakRSS)
 		m.ProbeMs = max(m.ProbeMs, r.ProbeMs)
-		m.HeldBack += r.HeldBack
 		m.Unsent += r.Unsent
 		m.Probes += r.Probes
 		m.ProbeFail += r.ProbeFail

@@ -61,8 +61,7 @@ func wires(ctx context.Context, addr netip.AddrPort) clients {
 type outcome struct {
 	*stripe                // what was counted
 	measured time.Duration // less than asked for when the load ended early
-	heldBack int           // sent late because every connection was waiting for an answer
-	unsent   int           // of those, not sent at all
+	unsent   int           // because every connection was waiting for an answer
 	capped   bool          // the bound of requests ended it
 }
 

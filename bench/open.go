@@ -8,9 +8,11 @@ import (
 )
 
 // An openLoop sends each request at its intended time on a connection that is
-// free, the one used last, opening another when none is. When all are busy
-// requests wait their turn, held back as people are whose browser has no
-// connection left; their latency counts from the intended time all the same.
+// free, the one used last, opening another when none is. When all of them wait
+// for answers the request is not sent, and counted as that: there are so many
+// people and no more, and each waits for an answer (the dropped iterations of
+// k6's arrival-rate executors). To have it wait for a connection would measure
+// the queue of the generator.
 type openLoop struct {
 	load
 	clients
@@ -18,20 +20,18 @@ type openLoop struct {
 	arrivals arrivals
 	random   *rand.Rand
 
-	running  sync.WaitGroup
-	mu       sync.Mutex // guards what follows
-	open     int        // connections, free or not
-	free     []chan due
-	waiting  []due
-	heldBack int // in the measured time
-	over     bool
+	running sync.WaitGroup
+	mu      sync.Mutex // guards what follows
+	open    int        // connections, free or not
+	free    []chan due
+	unsent  int // of the measured time
+	over    bool
 }
 
 // due is a request on its way to a connection.
 type due struct {
 	request
 	intended time.Time
-	free     time.Time // when it got a connection, if it was held back
 }
 
 func newOpenLoop(l load, c clients, t *tally) *openLoop {
@@ -53,9 +53,9 @@ func (o *openLoop) run(ctx context.Context, start time.Time) outcome {
 		}
 		o.hand(due{request: o.plan.next(o.random), intended: intended})
 	}
-	unsent := o.finish()
+	o.finish()
 	o.running.Wait()
-	return outcome{heldBack: o.heldBack, unsent: unsent, capped: capped}
+	return outcome{unsent: o.unsent, capped: capped}
 }
 
 // waitUntil returns at t, or before: false, when the load is over by then.
@@ -81,9 +81,8 @@ func (o *openLoop) hand(d due) {
 		return
 	}
 	if o.open == o.connections {
-		o.waiting = append(o.waiting, d)
 		if o.tally.window.holds(d.intended) {
-			o.heldBack++
+			o.unsent++
 		}
 		return
 	}
@@ -99,51 +98,33 @@ func (o *openLoop) serve(n int, inbox chan due) {
 	send, hangUp := o.connect(n)
 	defer hangUp()
 	for d := range inbox {
-		for held := true; held; d, held = o.next(inbox) {
-			sent := time.Now()
-			a := attempt{row: d.row, intended: d.intended, late: sent.Sub(d.intended)}
-			if !d.free.IsZero() {
-				a.late = sent.Sub(d.free)
-			}
-			a.answer, a.err = send(d.raw)
-			a.done = time.Now()
-			o.tally.count(n, a)
-		}
+		sent := time.Now()
+		a := attempt{row: d.row, intended: d.intended, late: sent.Sub(d.intended)}
+		a.answer, a.err = send(d.raw)
+		a.done = time.Now()
+		o.tally.count(n, a)
+		o.release(inbox)
 	}
 }
 
-// next is the request that has waited longest. When none waits, the connection is free.
-func (o *openLoop) next(inbox chan due) (d due, held bool) {
+// release makes a connection free, or ends it when the load is over.
+func (o *openLoop) release(inbox chan due) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
-	switch {
-	case len(o.waiting) > 0:
-		d, o.waiting = o.waiting[0], o.waiting[1:]
-		d.free = time.Now()
-		return d, true
-	case o.over:
+	if o.over {
 		close(inbox)
-	default:
-		o.free = append(o.free, inbox)
+		return
 	}
-	return due{}, false
+	o.free = append(o.free, inbox)
 }
 
-// finish lets the connections end when they have their last answer, and
-// returns how many requests of the measured time nobody will send.
-func (o *openLoop) finish() (unsent int) {
+// finish lets the connections end when they have their last answer.
+func (o *openLoop) finish() {
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	o.over = true
-	for _, d := range o.waiting {
-		if o.tally.window.holds(d.intended) {
-			unsent++
-		}
-	}
-	o.waiting = nil
 	for _, inbox := range o.free {
 		close(inbox)
 	}
 	o.free = nil
-	return unsent
 }

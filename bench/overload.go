@@ -26,14 +26,14 @@ func open(ctx context.Context, s *session) error {
 func (s *session) loadTable(medians []Measurement) {
 	title := fmt.Sprintf("%s, open loop, %s arrivals, %v", s.work.Name, s.arrivalNames(), s.Duration)
 	heads := []string{"load", "", "offered/s", "good/s", "of C", "in time/s", "refused/s", "failed", "p50", "p99", "max", "CPU",
-		"CPU an answer", "memory", "held back", "unsent", "late p99", "generator", "what went wrong"}
+		"CPU an answer", "memory", "unsent", "late p99", "generator", "what went wrong"}
 	if s.Capacities == nil {
 		heads = slices.DeleteFunc(heads, func(head string) bool { return head == "of C" })
 	}
 	s.Tables = append(s.Tables, tableOf(title, medians, heads...))
-	if slices.ContainsFunc(medians, func(m Measurement) bool { return m.HeldBack > 0 }) {
-		s.Notes = append(s.Notes, fmt.Sprintf("Held back: all %d connections waited for answers, as the browsers of so "+
-			"many people would. Latency counts from the intended time; what was never sent has none, and would raise it.",
+	if slices.ContainsFunc(medians, func(m Measurement) bool { return m.Unsent > 0 }) {
+		s.Notes = append(s.Notes, fmt.Sprintf("Unsent: all %d connections were waiting for answers, as so many people do; "+
+			"there was nobody left to ask. Latency counts from the intended time of what was sent.",
 			s.Connections))
 	}
 }
