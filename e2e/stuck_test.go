@@ -52,7 +52,7 @@ func (p *process) stall(n int, d time.Duration) (wait func()) {
 }
 
 const (
-	requestTimeout = 500 * time.Millisecond
+	requestTimeout = 2 * time.Second // of everyone: a busy machine needs some
 	stuckAfter     = 2 * requestTimeout
 )
 
@@ -65,7 +65,7 @@ func TestStuck(t *testing.T) {
 	p := start(t, "REQUEST_TIMEOUT="+requestTimeout.String(), "MAX_WORKERS=1", "WORKERS_PER_SHARD=8", "ALERT_WEBHOOK_URL="+url)
 	others := startOthers(p)
 	const stuck, bound = 3, 2 // a quarter of eight
-	const lasts = 5 * time.Second
+	const lasts = 3 * stuckAfter
 	wait := p.stall(stuck, lasts)
 	began := time.Now()
 
