@@ -69,7 +69,7 @@ func (p program) serve(ctx context.Context, args []string) (err error) {
 	if err != nil {
 		return err
 	}
-	defer inBackground(alerts.Run, workers.Watch, stages.Run, memoryLoop(memory), sweepLoop(db, cfg, log),
+	defer inBackground(alerts.Run, workers.Watch, workers.Sample, stages.Run, memoryLoop(memory), sweepLoop(db, cfg, log),
 		incidentLoop(incidents, newSampler(cfg, s, workers)))()
 	p.announce(cfg, db, ln, log)
 	return serveWhileFitting(ctx, s, db, ln)

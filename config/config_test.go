@@ -206,7 +206,7 @@ var settingTests = []settingTest{{
 	refused:  []string{"0", "2", "10001", "x"},
 	allowed:  "a whole number from 3 to 10000",
 }, {
-	name: "QUEUE_LENGTH", get: func(c Config) any { return c.QueueLength }, initial: 4 * 4 * 16,
+	name: "QUEUE_LENGTH", get: func(c Config) any { return c.QueueLength }, initial: 4 * 4 * 32,
 	accepted: []reading{{"0", 0}, {"1000000", 1000000}},
 	refused:  []string{"-1", "1000001", "long"},
 	allowed:  "a whole number from 0 to 1000000",

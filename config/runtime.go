@@ -61,8 +61,9 @@ const (
 	mostWorkersPerShard = 64
 
 	// waitingPerWorker makes the queue long enough that its bound in time comes first while a request takes more than
-	// 60 ms (1 s ÷ 16), and short enough that a burst of quick ones is not kept waiting in vain.
-	waitingPerWorker = 16
+	// 30 ms (1 s ÷ 32), and that a hundred clients find room on one core; and short enough that a burst of quick
+	// requests is not kept waiting in vain.
+	waitingPerWorker = 32
 
 	leastMemory = 16 << 20 // bytes that a memory limit must have
 	hashMemory  = 19 << 20 // bytes that argon2id takes for one password

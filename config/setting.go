@@ -120,7 +120,7 @@ func (d *draft) table() []setting {
 		kind:    whole(&d.workers, 1, mostWorkersPerShard),
 		meaning: "requests that one shard handles at once",
 	}, {
-		name: "QUEUE_LENGTH", derived: "16 a worker",
+		name: "QUEUE_LENGTH", derived: "32 a worker",
 		kind:    whole(&d.queueLength, 0, many),
 		meaning: "requests that may wait for a worker; 0: none",
 	}, {

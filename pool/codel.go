@@ -25,7 +25,8 @@ const (
 // As long as it lasts the newest goes first, and who has waited for two
 // targets is shed: most would have given up by the time it was their turn
 // (Maurer, "Fail at Scale", 2015). The newest is served at once then whatever
-// the queue, so only an empty queue ends the overload.
+// the queue, so only an interval in which it was empty, and nobody was turned
+// away, ends the overload.
 type codel struct {
 	overloaded bool
 	calm       bool          // in this interval it was empty, or a wait was short enough
@@ -43,9 +44,47 @@ func (q *queue) roll(l *line, now time.Duration) {
 	if now < c.ends {
 		return
 	}
-	c.overloaded = q.delayTarget > 0 && !c.calm && (c.overloaded || c.excess)
+	interval := intervalTargets * q.target(l)
+	if l.waiting == 0 && now-c.ends >= interval { // the last one has passed, and nothing happened in it
+		c.calm, c.excess = true, false
+	}
+	switch {
+	case !c.overloaded && !c.calm && c.excess && q.delayTarget > 0:
+		c.overloaded = true
+		q.overloaded.Add(1)
+	case c.overloaded && c.calm && !c.excess:
+		c.overloaded = false
+		q.overloaded.Add(-1)
+	}
 	c.calm, c.excess = l.waiting == 0, false
-	c.ends = now + intervalTargets*q.target(l)
+	c.ends = now + interval
+}
+
+// rollAll is for when nothing happens that would roll a line that is overloaded.
+func (q *queue) rollAll(now time.Duration) {
+	if q.overloaded.Load() == 0 {
+		return
+	}
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	for c := range q.lines {
+		q.roll(&q.lines[c], now)
+	}
+}
+
+// endOverload ends that of every line.
+func (q *queue) endOverload() {
+	if q.overloaded.Load() == 0 {
+		return
+	}
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	for c := range q.lines {
+		if l := &q.lines[c]; l.codel.overloaded {
+			l.codel.overloaded, l.codel.excess = false, false
+			q.overloaded.Add(-1)
+		}
+	}
 }
 
 // sawWait tells that somebody who waited for so long has a worker now.
@@ -69,6 +108,7 @@ func (q *queue) shedStale(l *line, now time.Duration) {
 		}
 		next := w.younger
 		if 2*w.who.waiting*len(l.persons) >= l.aged {
+			l.codel.excess = true
 			q.decide(w, verdict{reason: l.shareOr(w.who, ErrOverload)})
 		}
 		w = next

@@ -143,6 +143,10 @@ type Pool struct {
 	waiters  sync.Pool     // of *waiter; per pool, for their timers belong to its clock
 	abandons atomic.Uint64 // requests whose context ended before they had a worker
 
+	held      atomic.Int64 // whose refusals are
+	crowded   atomic.Bool  // too many goroutines are ready to run: see Sample
+	crowdShed atomic.Bool  // somebody was refused for that since the last look
+
 	stage    atomic.Int32 // a Stage: how short memory is
 	room     atomic.Int64 // bytes that may be reserved, by the last look
 	reserved atomic.Int64

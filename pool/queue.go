@@ -64,10 +64,11 @@ type place struct {
 // Nobody who waits is overtaken by grab, which lets a newcomer by only while
 // waiting is 0, that is, when it came before anyone who waits now.
 type queue struct {
-	_        cacheLine
-	waiting  atomic.Int64 // how many are in the lines; written under mu
-	draining atomic.Bool  // written under mu
-	_        cacheLine    // so far what every request reads
+	_          cacheLine
+	waiting    atomic.Int64 // how many are in the lines; written under mu
+	draining   atomic.Bool  // written under mu
+	overloaded atomic.Int32 // lines that are; written under mu
+	_          cacheLine    // so far what every request reads
 
 	mu      sync.Mutex // guards what follows; never held while waiting
 	decided *waiter    // those to wake, chained by next
@@ -183,6 +184,9 @@ func (q *queue) unlock() {
 func (p *Pool) find(ctx context.Context, at place, now time.Duration) (*worker, time.Duration, error) {
 	if ctx.Err() != nil {
 		return nil, 0, p.abandoned(ctx)
+	}
+	if !at.resumes && p.inCrowd(at.class) {
+		return nil, 0, p.refusedInCrowd(at)
 	}
 	if w := p.grab(at.class, now); w != nil {
 		return w, now, nil

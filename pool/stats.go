@@ -14,8 +14,10 @@ type Stats struct {
 	Busy         int // those that are held
 	Idle         int // those that are free: counted apart, so that at rest it proves that none was lost
 	Queued       int
-	Outside      int // turns that gave their worker back for a while
-	QueueLength  int // the bounds, as configured
+	Held         int  // of those that were refused: they have not been told yet
+	Crowded      bool // more are ready to run than may wait: newcomers are refused (see Sample)
+	Outside      int  // turns that gave their worker back for a while
+	QueueLength  int  // the bounds, as configured
 	QueueTimeout time.Duration
 
 	// Every request that came is counted in one of these, once it has ended.
@@ -79,6 +81,8 @@ func (p *Pool) Stats() Stats {
 		QueueTimeout: p.cfg.QueueTimeout,
 		Refused:      make(map[Reason]uint64),
 		Abandoned:    p.abandons.Load(),
+		Held:         int(p.held.Load()),
+		Crowded:      p.crowded.Load(),
 	}
 	s.PanicKinds = p.fingerprints.stats()
 	p.quarantine.stats(&s)

@@ -122,7 +122,7 @@ func (c *collector) pool(e emitter) {
 	for reason, n := range c.s.pool.ShedTotals() {
 		e.counter(descShed, float64(n), string(reason))
 	}
-	e.gauge(descHeld, float64(c.s.pacer.held.Load()))
+	e.gauge(descHeld, float64(p.Held))
 	for _, class := range p.Classes {
 		overloaded := 0.0
 		if class.Overloaded {

@@ -26,7 +26,8 @@ type poolJSON struct {
 	Goexits        uint64                 `json:"goexits"`
 	Restarts       uint64                 `json:"restarts"`
 	Draining       bool                   `json:"draining"`
-	Held           int64                  `json:"held"` // refusals that wait to leave
+	Held           int                    `json:"held"`    // refusals that wait to leave
+	Crowded        bool                   `json:"crowded"` // more requests are ready to run than may wait: newcomers are refused
 	Sheds          shedsJSON              `json:"sheds"`
 	PanicKinds     []panicKindJSON        `json:"panicKinds"`
 	Quarantine     []quarantineJSON       `json:"quarantine"`
@@ -145,7 +146,7 @@ type workerJSON struct {
 func poolOutput(p pool.Stats) poolJSON {
 	out := poolJSON{Workers: p.Workers, Busy: p.Busy, Idle: p.Idle, Queued: p.Queued, Outside: p.Outside, QueueLength: p.QueueLength,
 		QueueTimeoutMs: milliseconds(p.QueueTimeout), Done: p.Done, Refused: p.Refused, Abandoned: p.Abandoned,
-		Panics: p.Panics, Goexits: p.Goexits, Restarts: p.Restarts, Draining: p.Draining, Quarantined: p.Quarantined, Released: p.Released, Stuck: stuckOutput(p.Stuck)}
+		Panics: p.Panics, Goexits: p.Goexits, Restarts: p.Restarts, Draining: p.Draining, Held: p.Held, Crowded: p.Crowded, Quarantined: p.Quarantined, Released: p.Released, Stuck: stuckOutput(p.Stuck)}
 	out.PanicKinds = make([]panicKindJSON, len(p.PanicKinds))
 	for i, kind := range p.PanicKinds {
 		out.PanicKinds[i] = panicKindJSON{Fingerprint: kind.Fingerprint, Route: kind.Route, Frame: kind.Frame, Count: kind.Count,
@@ -278,7 +279,7 @@ func (s *Server) State() any {
 	}{Version: s.cfg.Version, Started: stamp(s.started), Pool: poolOutput(s.pool.Stats()), Clients: s.clients.output(), Memory: pool.ReadMemory(),
 		Database: connsOutput(s.store.Stats()), Timestamp: stamp(time.Now()),
 		Limits: limits{runtime.GOMAXPROCS(0), memoryLimit(), s.cfg.Machine.Cores, s.cfg.Machine.MemoryLimit, s.cfg.Settings}}
-	state.Pool.Held, state.Pool.Sheds = s.pacer.held.Load(), shedsOutput(s.pool)
+	state.Pool.Sheds = shedsOutput(s.pool)
 	if s.memory != nil {
 		state.Monitor = new(s.memory.Stats())
 	}

@@ -30,7 +30,6 @@ type pacer struct {
 	interval time.Duration // between two refusals, in the long run
 	most     time.Duration // that one is held
 	due      atomic.Int64  // since began, when the next may leave (GCRA)
-	held     atomic.Int64  // are now
 }
 
 func newPacer(most time.Duration) *pacer {
@@ -58,8 +57,6 @@ func (p *pacer) hold(ctx context.Context) {
 	if d == 0 {
 		return
 	}
-	p.held.Add(1)
-	defer p.held.Add(-1)
 	timer := time.NewTimer(d)
 	defer timer.Stop()
 	select {
@@ -76,6 +73,8 @@ func (s *Server) paced(x *exchange, err error) error {
 		return err
 	}
 	began := time.Now()
+	s.pool.Held(1)
+	defer s.pool.Held(-1)
 	s.pacer.hold(x.client)
 	refusal.Waited += time.Since(began)
 	return err
