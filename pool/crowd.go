@@ -118,8 +118,10 @@ func runnable() int {
 // refusedInCrowd refuses a newcomer for the crowd.
 func (p *Pool) refusedInCrowd(at place) error {
 	p.crowdShed.Store(true)
+	l := &p.queue.lines[at.class]
 	p.queue.mu.Lock()
-	p.queue.lines[at.class].codel.excess = true
+	p.queue.roll(l, p.now()) // Sample may be late: its goroutine waits in the crowd, too
+	l.codel.excess = true
 	p.queue.mu.Unlock()
 	return p.refused(Request{Class: at.class, Person: at.person}, ErrOverload, 0)
 }
