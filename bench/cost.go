@@ -58,7 +58,7 @@ func (s *session) costGoal(with, without Measurement) {
 	s.Promise("CPU of a whole request", fmt.Sprintf("≤ %v × that without the pool", mostCost), text,
 		ratio > 0 && ratio <= mostCost)
 	for _, m := range []Measurement{with, without} {
-		bad := m.All.Refused + m.All.Failed + m.All.Errors
+		bad := m.All.unserved()
 		s.Promise(m.Arm+": refused or failed, which would be cheaper", "0", fmt.Sprintf("%s of %s", number(bad),
 			number(m.All.Sent)), bad == 0 && m.All.Sent > 0)
 	}

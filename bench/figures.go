@@ -49,6 +49,9 @@ func (r *row) figures(class string, measured time.Duration) Figures {
 	return f
 }
 
+// unserved is how many requests were not done, for whatever reason.
+func (f Figures) unserved() int { return f.Refused + f.Failed + f.Errors }
+
 func quantile(h *hdrhistogram.Histogram, percent float64) float64 {
 	return ms(h.ValueAtQuantile(percent))
 }

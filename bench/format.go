@@ -81,6 +81,14 @@ func change(from, to float64) string {
 	return fmt.Sprintf("%+.1f %%", 100*(to/from-1))
 }
 
+// times writes by how much a figure is another.
+func times(figure, other float64) string {
+	if figure == 0 || other == 0 {
+		return "–"
+	}
+	return fmt.Sprintf("%.2f ×", figure/other)
+}
+
 // count writes "1 connection", "2 connections".
 func count(n int, noun string) string {
 	if n != 1 {

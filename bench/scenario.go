@@ -1,6 +1,7 @@
 package bench
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"slices"
@@ -104,6 +105,7 @@ type session struct {
 // A turn is one load on one arm; what is compared takes turns.
 type turn struct {
 	arm      Arm
+	stage    *stage  // nil: the session's
 	label    string  // of the load
 	multiple float64 // of the capacity
 	load     load
@@ -144,7 +146,7 @@ func (s *session) inTurns(ctx context.Context, turns []turn) ([]Measurement, err
 // take measures one turn.
 func (s *session) take(ctx context.Context, t turn, round int) (r Measurement, err error) {
 	s.progress.step(fmt.Sprintf("%s, %s, round %d", t.arm.Name, t.label, round))
-	on, err := s.stage.open(ctx, t.arm)
+	on, err := cmp.Or(t.stage, s.stage).open(ctx, t.arm)
 	if err != nil {
 		return Measurement{}, err
 	}
