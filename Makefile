@@ -115,6 +115,14 @@ prove-compare: prove-binary ## one shard against all cores, into docs/BENCHMARKS
 prove-scale: prove-binary ## throughput against cores, into docs/BENCHMARKS.md
 	$(proof) scale $(call into,$(BENCHMARKS))
 
+##@ Beside plain Go (docs/PERFORMANCE.md)
+.PHONY: bench-plain
+bench-plain: export ROUNDS ?= 5
+bench-plain: export MEASURED ?= 3s
+bench-plain: PROOFS = docs/PERFORMANCE.md
+bench-plain: ## notesd and bench/plain in turns on the same work, ROUNDS=5 times MEASURED=3s each
+	$(call prove-e2e,TestPlain)
+
 define prove-e2e
 	@.ci/setup.sh
 	@go test ./e2e -list '^$(1)$$' | grep -q '^$(1)$$' || { echo "there is no $(1) in e2e" >&2; exit 1; }

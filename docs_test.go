@@ -36,6 +36,7 @@ func TestProofs(t *testing.T) {
 	}
 	checkSections(t, "docs/RUNTIME.md")
 	checkSections(t, "docs/BENCHMARKS.md")
+	checkSections(t, "docs/PERFORMANCE.md")
 }
 
 // checkSections goes through what commands have written to a page, if there is one.

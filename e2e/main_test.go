@@ -36,7 +36,12 @@ func build(dir string) error {
 		return err
 	}
 	binary = filepath.Join(dir, "notesd")
-	cmd := exec.Command("go", "build", "-tags", "faults", "-o", binary, ".")
+	return goBuild("-tags", "faults", "-o", binary, ".")
+}
+
+// goBuild is go build in the module's root.
+func goBuild(args ...string) error {
+	cmd := exec.Command("go", append([]string{"build"}, args...)...)
 	cmd.Dir = ".."
 	if out, err := cmd.CombinedOutput(); err != nil {
 		return fmt.Errorf("%v: %w\n%s", cmd, err, out)

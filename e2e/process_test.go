@@ -2,6 +2,7 @@ package e2e
 
 import (
 	"bytes"
+	"cmp"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -35,6 +36,7 @@ type process struct {
 	url      string
 	settings []string
 	wrap     []string            // a command that runs the one given to it: taskset -c 0
+	program  string              // empty: notesd
 	user     *syscall.Credential // nil: ours
 	log      *logBuffer          // of every start
 
@@ -97,9 +99,9 @@ func (p *process) start() {
 	p.cmd, p.ended = cmd, ended
 }
 
-// command is notesd with arguments, in the process's directory and with its settings.
+// command is the program with arguments, in the process's directory and with its settings.
 func (p *process) command(args ...string) *exec.Cmd {
-	args = append(append(p.wrap, binary), args...)
+	args = append(append(p.wrap, cmp.Or(p.program, binary)), args...)
 	cmd := exec.Command(args[0], args[1:]...)
 	cmd.Dir = p.dir
 	cmd.Env = append([]string{"PATH=" + os.Getenv("PATH"), "HOME=" + p.dir}, p.settings...)
