@@ -41,7 +41,7 @@ func TestNextStage(t *testing.T) {
 		{StageTight, 82_000, false, StageTight},
 		{StageTight, 81_999, false, StageCalm},
 	} {
-		if got := next(c.from, need{c.bytes, c.choked}, limit); got != c.want {
+		if got := next(c.from, need{bytes: c.bytes, choked: c.choked}, limit); got != c.want {
 			t.Errorf("next(%v, %d of %d, choked %v) = %v, want %v", c.from, c.bytes, limit, c.choked, got, c.want)
 		}
 	}
