@@ -237,6 +237,7 @@ func serverConfig(cfg config.Config, secrets []string) server.Config {
 		ShutdownDelay:      cfg.ShutdownDelay,
 		ShutdownTimeout:    cfg.ShutdownTimeout,
 		BodyLimit:          cfg.BodyLimit,
+		MemoryBound:        memoryBound(cfg),
 		CORSOrigins:        cfg.CORSOrigins,
 		TrustedProxies:     cfg.TrustedProxies,
 		RateLimitMax:       cfg.RateLimitMax,
