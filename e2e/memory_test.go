@@ -20,7 +20,7 @@ import (
 
 const (
 	memoryLimit = 64 << 20
-	tenfold       = 10   // clients that post, and as many that list: ten times what is served at once
+	tenfold     = 10   // clients that post, and as many that list: ten times what is served at once
 	lightOnes   = 4    // clients with everyday requests, beside them
 	idleConns   = 3000 // connections that are left open
 	smallNotes  = 1500 // of 800 bytes: a list of more than a part

@@ -71,7 +71,8 @@ func (p *Pool) spare(r Request) error {
 }
 
 // Reserve sets bytes aside that r is about to take, until Unreserve, or refuses
-// r when with them the process would need more than the first stage begins at.
+// r when with them the process would need more than StageHigh begins at, or for
+// bulk work StageTight.
 // They are all that r will allocate, garbage too: to Go GOMEMLIMIT is a wish,
 // and what is large is given before a collection has ended. So where there is
 // garbage in the place of what is reserved, Reserve collects it first.
@@ -81,10 +82,14 @@ func (p *Pool) Reserve(r Request, bytes int64) error {
 		return nil
 	}
 	reserved := p.reserved.Add(bytes)
-	if reserved > p.room.Load() {
+	less := int64(0)
+	if r.Class == Bulk {
+		less = stages.cfg.Limit / 100 * (begins[StageHigh] - begins[StageTight])
+	}
+	if reserved > p.room.Load()-less {
 		stages.renew()
 	}
-	if reserved > p.room.Load() {
+	if reserved > p.room.Load()-less {
 		p.reserved.Add(-bytes)
 		p.Shed(r, ErrMemory)
 		return &Refusal{Reason: ErrMemory, RetryAfter: leastRetry}
@@ -213,7 +218,7 @@ func (s *Stages) lookLocked() {
 		s.cycle, s.since = n.cycle, time.Now()
 	}
 	s.makeRoom(n)
-	s.cfg.Pool.room.Store(s.cfg.Limit/100*begins[StageTight] - n.bytes)
+	s.cfg.Pool.room.Store(s.cfg.Limit/100*begins[StageHigh] - n.bytes)
 	before := s.Stats()
 	now := before
 	now.Stage, now.Needed, now.Choked = next(before.Stage, n, s.cfg.Limit), n.bytes, n.choked

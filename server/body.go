@@ -14,8 +14,13 @@ import (
 )
 
 const (
-	largeBody    = 64 << 10 // above it, memory for a body is reserved before it is read:
-	bodyCopies   = 10       // so many times its size, for what is made of it until it is answered
+	largeBody = 64 << 10 // above it, memory is reserved before a body, note or part of a list is read:
+
+	// so many times its size, for all that is allocated until the answer is
+	// there, garbage too, by Go (see TestCopies) and by SQLite (one to four).
+	bodyCopies = 10
+	readCopies = 8
+
 	discardBytes = 16 << 20 // of a body that nobody reads, so that the client gets to read the answer
 	discardTime  = 2 * time.Second
 )
@@ -33,7 +38,11 @@ func (s *Server) readBody(x *exchange) ([]byte, error) {
 	if r.Body == nil || r.Body == http.NoBody {
 		return nil, nil
 	}
-	if err := s.reserve(x, r.ContentLength); err != nil {
+	length := r.ContentLength
+	if length < 0 {
+		length = s.cfg.BodyLimit
+	}
+	if err := s.reserve(x, length, bodyCopies); err != nil {
 		return nil, err
 	}
 	var body []byte
@@ -44,16 +53,13 @@ func (s *Server) readBody(x *exchange) ([]byte, error) {
 	return body, err
 }
 
-// reserve sets memory aside, until the exchange ends, for a large body, one of
-// unknown length, or a large part of a list.
-func (s *Server) reserve(x *exchange, length int64) error {
-	if length < 0 {
-		length = s.cfg.BodyLimit
-	}
+// reserve sets memory aside, until the exchange ends, for what is made of length
+// bytes, if that is much.
+func (s *Server) reserve(x *exchange, length, copies int64) error {
 	if length <= largeBody {
 		return nil
 	}
-	return s.reserveBytes(x, length*bodyCopies)
+	return s.reserveBytes(x, length*copies)
 }
 
 // reserveBytes sets bytes aside until the exchange ends, with those that are.

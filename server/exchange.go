@@ -86,7 +86,7 @@ func (s *Server) pooled(rt *route) echo.HandlerFunc {
 
 // room sets memory aside for a large note that the store is about to read.
 func (x *exchange) room(s *Server) func(bytes int64) error {
-	return func(bytes int64) error { return s.reserve(x, bytes) }
+	return func(bytes int64) error { return s.reserve(x, bytes, readCopies) }
 }
 
 // recordTook records what x took, without the time that its client took.

@@ -57,7 +57,7 @@ func (s *Server) writeList(x *exchange, refs []store.Ref, next string) error {
 			return err
 		}
 	}
-	if err := s.reserve(x, largestPart(refs)); err != nil {
+	if err := s.reserve(x, largestPart(refs), readCopies); err != nil {
 		return err
 	}
 	written := 0
