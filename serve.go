@@ -23,6 +23,7 @@ import (
 const (
 	sweepEvery  = 10 * time.Minute
 	delayTarget = 5 * time.Millisecond // CoDel's (RFC 8289)
+	cachePart   = 32                   // one byte of memory in so many is for SQLite's page caches
 )
 
 // serve is the server from its settings to its last log line. What opens first closes last.
@@ -44,7 +45,8 @@ func (p program) serve(ctx context.Context, args []string) (err error) {
 		return err
 	}
 	defer func() { _ = ln.Close() }() // closed already when the server ran
-	db, err := store.Open(ctx, store.Config{URL: cfg.DatabaseURL.Reveal(), MaxConns: cfg.Runtime.DatabaseMaxConns, Log: log})
+	db, err := store.Open(ctx, store.Config{URL: cfg.DatabaseURL.Reveal(), MaxConns: cfg.Runtime.DatabaseMaxConns,
+		CacheBytes: memoryBound(cfg) / cachePart, Log: log})
 	if err != nil {
 		return err
 	}
@@ -174,12 +176,24 @@ func newAlerts(cfg config.Config, log *slog.Logger) *server.Alerts {
 	return server.NewAlerts(cfg.AlertWebhookURL.Reveal(), cfg.AdminToken.Reveal(), log)
 }
 
-// newStages watches the container's limit, or without one GOMEMLIMIT.
+// memoryBound is what the process may use: the container's limit, or without
+// one GOMEMLIMIT; 0: no limit.
+func memoryBound(cfg config.Config) int64 {
+	return cmp.Or(cfg.Runtime.CgroupMemory, cfg.Runtime.MemoryLimit)
+}
+
+// newStages watches memoryBound. In a container GOMEMLIMIT, unless it is off,
+// makes room for what is not Go's; elsewhere it says what Go may have and no more.
 func newStages(cfg config.Config, workers *pool.Pool, alerts *server.Alerts, log *slog.Logger) *pool.Stages {
+	goLimit := int64(0)
+	if cfg.Runtime.CgroupMemory > 0 {
+		goLimit = cfg.Runtime.MemoryLimit
+	}
 	return pool.NewStages(pool.StagesConfig{
-		Limit: cmp.Or(cfg.Runtime.CgroupMemory, cfg.Runtime.MemoryLimit),
-		Pool:  workers,
-		Log:   log,
+		Limit:   memoryBound(cfg),
+		GoLimit: goLimit,
+		Pool:    workers,
+		Log:     log,
 		OnStage: func(before, now pool.Stage, needed int64) {
 			kind := "memory_stage_down"
 			if now > before {
@@ -223,6 +237,7 @@ func serverConfig(cfg config.Config, secrets []string) server.Config {
 		ShutdownDelay:      cfg.ShutdownDelay,
 		ShutdownTimeout:    cfg.ShutdownTimeout,
 		BodyLimit:          cfg.BodyLimit,
+		MemoryBound:        memoryBound(cfg),
 		CORSOrigins:        cfg.CORSOrigins,
 		TrustedProxies:     cfg.TrustedProxies,
 		RateLimitMax:       cfg.RateLimitMax,

@@ -269,9 +269,12 @@ func (w *wire) dial() error {
 	if err != nil {
 		return err
 	}
-	w.conn, w.in = conn, bufio.NewReader(conn)
+	w.use(conn)
 	return nil
 }
+
+// use has the wire send on conn.
+func (w *wire) use(conn net.Conn) { w.conn, w.in = conn, bufio.NewReader(conn) }
 
 func (w *wire) exchange(method, path, body string, headers []string) (reply, error) {
 	var in io.Reader

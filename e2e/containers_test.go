@@ -91,6 +91,7 @@ type inspected struct {
 		LogConfig      struct{ Config map[string]string }
 	}
 	State struct {
+		Running   bool
 		OOMKilled bool
 		Health    struct{ Status string }
 	}
@@ -175,20 +176,27 @@ func TestContainerLimits(t *testing.T) {
 // runContainer starts the image read-only with a data volume, and waits until it is ready.
 func runContainer(t *testing.T, flags ...string) *client {
 	t.Helper()
+	c, _ := startContainer(t, flags...)
+	return c
+}
+
+// startContainer is runContainer for those who want to know the container's id, too.
+func startContainer(t *testing.T, flags ...string) (c *client, id string) {
+	t.Helper()
 	port := freePort(t)
 	args := append([]string{"run", "--detach", "--read-only", "--tmpfs", "/tmp", "--volume", "/data",
 		"--publish", fmt.Sprintf("127.0.0.1:%d:3001", port), "-e", "APP_ENV=development", "-e", "HOST=0.0.0.0",
 		"-e", "ADMIN_TOKEN=" + adminToken}, flags...)
-	id := tool(t, nil, "docker", append(args, image)...)
+	id = tool(t, nil, "docker", append(args, image)...)
 	t.Cleanup(func() {
 		if t.Failed() {
 			t.Log(tool(t, nil, "sh", "-c", "docker logs "+id+" 2>&1"))
 		}
 		tool(t, nil, "docker", "rm", "--force", "--volumes", id)
 	})
-	c := outside(t, fmt.Sprintf("http://127.0.0.1:%d", port)).visitor()
+	c = outside(t, fmt.Sprintf("http://127.0.0.1:%d", port)).visitor()
 	c.awaitAnswer("/readyz")
-	return c
+	return c, id
 }
 
 // outside is a server that runs in containers, as a client sees it.

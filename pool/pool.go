@@ -150,6 +150,7 @@ type Pool struct {
 	stage    atomic.Int32 // a Stage: how short memory is
 	room     atomic.Int64 // bytes that may be reserved, by the last look
 	reserved atomic.Int64
+	stages   atomic.Pointer[Stages] // nil: there is no limit
 
 	quarantine   quarantine
 	ledger       ledger

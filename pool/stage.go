@@ -5,7 +5,10 @@ import (
 	"io/fs"
 	"log/slog"
 	"os"
+	"runtime"
+	"runtime/debug"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"time"
 )
@@ -34,6 +37,15 @@ const (
 
 	lookBusy = 10 * time.Millisecond // between two looks while a request runs or waits
 	lookIdle = 250 * time.Millisecond
+
+	// All of the limit that Go and what is beside it may take, in percent, and
+	// the least that is left to Go. The rest is the kernel's: page tables,
+	// sockets, the cache of the files in use.
+	usable, leastGo = 90, 25
+
+	limitStep   = 1 << 20                // GOMEMLIMIT moves by no less: it stops the world for some microseconds
+	reservedOff = 2                      // one byte in so many of what is reserved may come before a collection, or be the database's
+	staleAfter  = 100 * time.Millisecond // what was alive at a collection, while room is wanted
 )
 
 // refuses reports whether requests of the class are turned away.
@@ -59,24 +71,48 @@ func (p *Pool) spare(r Request) error {
 }
 
 // Reserve sets bytes aside that r is about to take, until Unreserve, or refuses
-// r when with them the process would need more than the first stage begins at.
+// r when with them the process would need more than StageHigh begins at, or for
+// bulk work StageTight.
+// They are all that r will allocate, garbage too: to Go GOMEMLIMIT is a wish,
+// and what is large is given before a collection has ended. So where there is
+// garbage in the place of what is reserved, Reserve collects it first.
 func (p *Pool) Reserve(r Request, bytes int64) error {
-	if p.reserved.Add(bytes) <= p.room.Load() {
+	stages := p.stages.Load()
+	if stages == nil {
 		return nil
 	}
-	p.reserved.Add(-bytes)
-	p.Shed(r, ErrMemory)
-	return &Refusal{Reason: ErrMemory, RetryAfter: leastRetry}
+	reserved := p.reserved.Add(bytes)
+	less := int64(0)
+	if r.Class == Bulk {
+		less = stages.cfg.Limit / 100 * (begins[StageHigh] - begins[StageTight])
+	}
+	if reserved > p.room.Load()-less {
+		stages.renew()
+	}
+	if reserved > p.room.Load()-less {
+		p.reserved.Add(-bytes)
+		p.Shed(r, ErrMemory)
+		return &Refusal{Reason: ErrMemory, RetryAfter: leastRetry}
+	}
+	stages.clear()
+	return nil
 }
 
 // Unreserve gives back what Reserve has set aside.
-func (p *Pool) Unreserve(bytes int64) { p.reserved.Add(-bytes) }
+func (p *Pool) Unreserve(bytes int64) {
+	if p.stages.Load() != nil {
+		p.reserved.Add(-bytes)
+	}
+}
 
 // StagesConfig is what Stages need to know.
 type StagesConfig struct {
 	Limit int64 // bytes that the process may use; 0: no stages
-	Pool  *Pool
-	Log   *slog.Logger // nil: slog.Default()
+	// GoLimit is the soft limit of what Go manages, when that may be lowered to
+	// make room for memory that is not Go's; 0: it stays as it is.
+	GoLimit int64
+	Pool    *Pool
+	Log     *slog.Logger // nil: slog.Default()
 
 	// OnStage is told of each change. It must not block; nil is allowed.
 	OnStage func(before, now Stage, needed int64)
@@ -91,17 +127,32 @@ type StagesConfig struct {
 // Go fills up with garbage what GOMEMLIMIT allows. When the collector has come
 // to its own limit, half of the CPU time, and lets memory grow instead
 // (golang/go#58106), that is a high stage too, whatever is counted.
+//
+// Since garbage fills what Go is allowed, that must leave room for what is not
+// Go's: Stages lowers GOMEMLIMIT by as much as there is of it, and as much as
+// is about to be. And what was alive at the last collection may be long dead
+// when nothing has been allocated since: before anything is refused for it,
+// Stages has another.
 type Stages struct {
 	cfg   StagesConfig
 	root  fs.FS
 	need  func() need
 	state atomic.Pointer[StagesStats]
+
+	beside atomic.Int64 // what was not Go's at the last look
+
+	mu      sync.Mutex // guards what follows, and has one look or collect at a time
+	goLimit int64      // in force
+	cycle   int64      // the last collection,
+	since   time.Time  // and when it was first seen
 }
 
 // need is one look.
 type need struct {
 	bytes  int64
-	choked bool // the collector is at its limit
+	choked bool  // the collector is at its limit
+	beside int64 // of bytes, what is not Go's
+	cycle  int64 // the last collection
 }
 
 // StagesStats is what the last look saw.
@@ -118,8 +169,11 @@ func NewStages(cfg StagesConfig) *Stages {
 	if cfg.Log == nil {
 		cfg.Log = slog.Default()
 	}
-	s := &Stages{cfg: cfg, root: os.DirFS("/")}
+	s := &Stages{cfg: cfg, root: os.DirFS("/"), goLimit: cfg.GoLimit}
 	s.need = s.measure
+	if cfg.Limit > 0 {
+		cfg.Pool.stages.Store(s)
+	}
 	s.state.Store(&StagesStats{Limit: cfg.Limit})
 	return s
 }
@@ -152,8 +206,19 @@ func (s *Stages) Run(ctx context.Context) {
 
 // look takes one look and tells of a change.
 func (s *Stages) look() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.lookLocked()
+}
+
+func (s *Stages) lookLocked() {
 	n := s.need()
-	s.cfg.Pool.room.Store(s.cfg.Limit/100*begins[StageTight] - n.bytes)
+	s.beside.Store(n.beside)
+	if n.cycle != s.cycle {
+		s.cycle, s.since = n.cycle, time.Now()
+	}
+	s.makeRoom(n)
+	s.cfg.Pool.room.Store(s.cfg.Limit/100*begins[StageHigh] - n.bytes)
 	before := s.Stats()
 	now := before
 	now.Stage, now.Needed, now.Choked = next(before.Stage, n, s.cfg.Limit), n.bytes, n.choked
@@ -175,6 +240,53 @@ func (s *Stages) look() {
 	if s.cfg.OnStage != nil {
 		s.cfg.OnStage(before.Stage, now.Stage, n.bytes)
 	}
+}
+
+// makeRoom fits GOMEMLIMIT to what is beside Go.
+func (s *Stages) makeRoom(n need) {
+	if s.cfg.GoLimit == 0 {
+		return
+	}
+	beside := n.beside + s.cfg.Pool.reserved.Load()/reservedOff
+	limit := min(s.cfg.GoLimit, max(s.cfg.Limit/100*leastGo, s.cfg.Limit/100*usable-beside))
+	if limit <= s.goLimit-limitStep || limit >= s.goLimit+limitStep || limit == s.cfg.GoLimit && limit != s.goLimit {
+		s.goLimit = limit
+		debug.SetMemoryLimit(limit)
+	}
+}
+
+// renew takes a look after a collection, unless the last one is recent.
+func (s *Stages) renew() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if time.Since(s.since) >= staleAfter {
+		runtime.GC()
+		s.lookLocked()
+	}
+}
+
+// clear collects garbage unless all that is reserved fits beside it.
+func (s *Stages) clear() {
+	if s.fits() {
+		return
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if !s.fits() { // another did not do it meanwhile
+		runtime.GC()
+	}
+}
+
+// fits tells whether what is reserved fits into what may be used, together
+// with what Go uses, garbage too, and what is beside it.
+func (s *Stages) fits() bool {
+	var total, released, free int64
+	readMetrics(map[string]*int64{
+		"/memory/classes/total:bytes":         &total,
+		"/memory/classes/heap/released:bytes": &released,
+		"/memory/classes/heap/free:bytes":     &free,
+	}, nil)
+	return total-released-free+s.beside.Load()+s.cfg.Pool.reserved.Load() <= s.cfg.Limit/100*usable
 }
 
 // next is the stage after one look. Upwards it may leap; downwards it goes step
@@ -211,7 +323,8 @@ func (s *Stages) measure() need {
 		"/gc/limiter/last-enabled:gc-cycle":   &limited,
 	}, nil)
 	n := need{bytes: live + heapStacks + osStacks, choked: limited > 0 && limited >= cycle}
-	n.bytes += max(0, readAnonymous(s.root)-(total-released))
+	n.beside, n.cycle = max(0, readAnonymous(s.root)-(total-released)), cycle
+	n.bytes += n.beside
 	for _, b := range s.cfg.Pool.bytesInFlight() {
 		n.bytes += b
 	}

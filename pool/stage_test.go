@@ -41,7 +41,7 @@ func TestNextStage(t *testing.T) {
 		{StageTight, 82_000, false, StageTight},
 		{StageTight, 81_999, false, StageCalm},
 	} {
-		if got := next(c.from, need{c.bytes, c.choked}, limit); got != c.want {
+		if got := next(c.from, need{bytes: c.bytes, choked: c.choked}, limit); got != c.want {
 			t.Errorf("next(%v, %d of %d, choked %v) = %v, want %v", c.from, c.bytes, limit, c.choked, got, c.want)
 		}
 	}
@@ -160,18 +160,90 @@ func TestReserve(t *testing.T) {
 	s.need = func() need { return need{bytes: 25_000} }
 	s.look()
 	for _, c := range []struct {
+		class Class
 		bytes int64
 		fits  bool
-	}{{60_001, false}, {60_000, true}, {1, false}} {
-		if err := p.Reserve(Request{}, c.bytes); errors.Is(err, ErrMemory) == c.fits {
-			t.Errorf("Reserve(%d) = %v, want that it fits: %v", c.bytes, err, c.fits)
+	}{{Bulk, 60_001, false}, {Bulk, 60_000, true}, {Bulk, 1, false}, {Password, 7001, false}, {Write, 7000, true}, {Read, 1, false}} {
+		if err := p.Reserve(Request{Class: c.class}, c.bytes); errors.Is(err, ErrMemory) == c.fits {
+			t.Errorf("Reserve(%v, %d) = %v, want that it fits: %v", c.class, c.bytes, err, c.fits)
 		}
 	}
-	p.Unreserve(60_000)
-	if err := p.Reserve(Request{}, 60_000); err != nil {
+	p.Unreserve(67_000)
+	if err := p.Reserve(Request{}, 67_000); err != nil {
 		t.Errorf("Reserve() = %v after all was given back", err)
 	}
-	if n := p.ShedTotals()[ErrMemory]; n != 2 {
-		t.Errorf("%d counted as shed, want 2", n)
+	if n := p.ShedTotals()[ErrMemory]; n != 4 {
+		t.Errorf("%d counted as shed, want 4", n)
+	}
+}
+
+// Garbage in the place of what is reserved is collected first, and what was
+// alive at an old collection is looked at again before anything is refused.
+func TestReserveCollects(t *testing.T) {
+	p := New(Config{Shards: 1, WorkersPerShard: 1})
+	const much = 64 << 20
+	s := NewStages(StagesConfig{Limit: 1 << 40, Pool: p, Log: slog.New(slog.DiscardHandler)})
+	s.root = fstest.MapFS{}
+	cycles := func() uint64 {
+		var m runtime.MemStats
+		runtime.ReadMemStats(&m)
+		return uint64(m.NumGC)
+	}
+	s.look()
+	before := cycles()
+	if err := p.Reserve(Request{}, much); err != nil || cycles() != before {
+		t.Errorf("Reserve() = %v after %d collections, want none where all fits", err, cycles()-before)
+	}
+	p.Unreserve(much)
+
+	alive := make([]byte, much)
+	runtime.GC()
+	s.cfg.Limit = 4 * much
+	s.look()
+	runtime.KeepAlive(alive)
+	alive = nil
+	time.Sleep(staleAfter)
+	if err := p.Reserve(Request{}, 3*much); err != nil {
+		t.Errorf("Reserve() = %v where only what is dead is in the way", err)
+	}
+	p.Unreserve(3 * much)
+
+	garbage := make([]byte, 2*much)
+	runtime.KeepAlive(garbage)
+	garbage = nil
+	s.look()
+	before = cycles()
+	if err := p.Reserve(Request{}, 2*much); err != nil || cycles() == before {
+		t.Errorf("Reserve() = %v after %d collections, want one that makes place for it", err, cycles()-before)
+	}
+	p.Unreserve(2 * much)
+}
+
+// GOMEMLIMIT is lowered by what is beside Go and half of what is reserved,
+// never below a quarter, by steps of a MiB; with GoLimit 0 it is left alone.
+func TestGoLimitMakesRoom(t *testing.T) {
+	was := debug.SetMemoryLimit(-1)
+	defer debug.SetMemoryLimit(was)
+	const mib, limit = 1 << 20, 1000 << 20
+	p := New(Config{Shards: 1, WorkersPerShard: 1})
+	var now need
+	s := NewStages(StagesConfig{Limit: limit, GoLimit: 900 * mib, Pool: p, Log: slog.New(slog.DiscardHandler)})
+	s.need = func() need { return now }
+	debug.SetMemoryLimit(900 * mib)
+	for _, c := range []struct{ beside, reserved, want int64 }{
+		{0, 0, 900}, {100, 0, 800}, {100, 100, 750}, {100, 101, 750}, {800, 0, 250}, {0, 0, 900},
+	} {
+		now.beside = c.beside * mib
+		p.reserved.Store(c.reserved * mib)
+		s.look()
+		if got := debug.SetMemoryLimit(-1) / mib; got < c.want-1 || got > c.want {
+			t.Errorf("GOMEMLIMIT %d MiB with %d beside and %d reserved, want %d", got, c.beside, c.reserved, c.want)
+		}
+	}
+	p.reserved.Store(0)
+	s.cfg.GoLimit, now.beside = 0, 800*mib
+	s.look()
+	if got := debug.SetMemoryLimit(-1); got != 900*mib {
+		t.Errorf("GOMEMLIMIT %d, want that it is left alone", got)
 	}
 }

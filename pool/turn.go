@@ -98,6 +98,23 @@ func (t *Turn) Outside(ctx context.Context, fn func() error) error {
 	return t.resume(ctx, p)
 }
 
+// Become makes the request one of class c from now on: it gives its worker back
+// and takes one as that, at its old place, with the errors of the way in. It is
+// for what turns out to be more work than it looked like. A turn that holds no
+// worker only changes its name. Refused, it may hold its worker still.
+func (t *Turn) Become(ctx context.Context, c Class) error {
+	as := t.request
+	if as.Class = c; as.Class == t.request.Class {
+		return nil
+	}
+	if t.worker != nil {
+		if err := t.worker.shard.pool.spare(as); err != nil {
+			return err
+		}
+	}
+	return t.Outside(ctx, func() error { t.request = as; return nil })
+}
+
 // resume takes a worker again, at the old place.
 func (t *Turn) resume(ctx context.Context, p *Pool) error {
 	now := p.now()

@@ -72,6 +72,9 @@ func register(s *Server, x *exchange) error {
 			return err
 		}
 	}
+	if err := s.reserveBytes(x, hashBytes); err != nil {
+		return err
+	}
 	hash, err := hashPassword(in.password)
 	if err != nil {
 		return err
@@ -127,6 +130,9 @@ func login(s *Server, x *exchange) error {
 	}
 	if wait := time.Until(u.LockedUntil); known && wait > 0 {
 		return lockedFor(wait)
+	}
+	if err := s.reserveBytes(x, hashBytes); err != nil { // before it counts as an attempt
+		return err
 	}
 	refund, wait, err := s.signInLimit.reserve(x.ctx, x.addr, store.Fold(in.email))
 	if err != nil {

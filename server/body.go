@@ -14,8 +14,13 @@ import (
 )
 
 const (
-	largeBody    = 64 << 10 // above it, memory for a body is reserved before it is read:
-	bodyCopies   = 10       // so many times its size, for what is made of it until it is answered
+	largeBody = 64 << 10 // above it, memory is reserved before a body, note or part of a list is read:
+
+	// so many times its size, for all that is allocated until the answer is
+	// there, garbage too, by Go (see TestCopies) and by SQLite (one to four).
+	bodyCopies = 10
+	readCopies = 8
+
 	discardBytes = 16 << 20 // of a body that nobody reads, so that the client gets to read the answer
 	discardTime  = 2 * time.Second
 )
@@ -33,7 +38,11 @@ func (s *Server) readBody(x *exchange) ([]byte, error) {
 	if r.Body == nil || r.Body == http.NoBody {
 		return nil, nil
 	}
-	if err := s.reserve(x, r.ContentLength); err != nil {
+	length := r.ContentLength
+	if length < 0 {
+		length = s.cfg.BodyLimit
+	}
+	if err := s.reserve(x, length, bodyCopies); err != nil {
 		return nil, err
 	}
 	var body []byte
@@ -44,19 +53,25 @@ func (s *Server) readBody(x *exchange) ([]byte, error) {
 	return body, err
 }
 
-// reserve sets memory aside, until the exchange ends, for a large body, one of
-// unknown length, or a large part of a list.
-func (s *Server) reserve(x *exchange, length int64) error {
-	if length < 0 {
-		length = s.cfg.BodyLimit
-	}
-	if length <= largeBody || x.reserved > 0 {
+// reserve sets memory aside, until the exchange ends, for what is made of length
+// bytes, if that is much.
+func (s *Server) reserve(x *exchange, length, copies int64) error {
+	if length <= largeBody {
 		return nil
 	}
-	if err := s.pool.Reserve(x.asked, length*bodyCopies); err != nil {
+	return s.reserveBytes(x, length*copies)
+}
+
+// reserveBytes sets bytes aside until the exchange ends, with those that are.
+func (s *Server) reserveBytes(x *exchange, bytes int64) error {
+	more := bytes - x.reserved
+	if more <= 0 {
+		return nil
+	}
+	if err := s.pool.Reserve(x.asked, more); err != nil {
 		return err
 	}
-	x.reserved = length * bodyCopies
+	x.reserved += more
 	return nil
 }
 
@@ -67,18 +82,14 @@ func (s *Server) receive(x *exchange, r *http.Request) ([]byte, error) {
 	_ = x.out.ctrl.SetReadDeadline(time.Now().Add(allowed))
 	defer func() { _ = x.out.ctrl.SetReadDeadline(time.Time{}) }()
 
-	var buf bytes.Buffer
-	if r.ContentLength > 0 {
-		buf.Grow(int(min(r.ContentLength, 64<<10)) + bytes.MinRead)
-	}
-	n, err := buf.ReadFrom(io.LimitReader(r.Body, s.cfg.BodyLimit+1))
-	s.hold(x, int(n))
+	body, err := readAll(io.LimitReader(r.Body, s.cfg.BodyLimit+1), r.ContentLength)
+	s.hold(x, len(body))
 	switch {
-	case n > s.cfg.BodyLimit:
+	case int64(len(body)) > s.cfg.BodyLimit:
 		return nil, errBodyTooLarge
 	case err == nil:
 		x.received = true
-		return buf.Bytes(), nil
+		return body, nil
 	case isTimeout(err):
 		x.late = true
 		return nil, errSlowBody
@@ -86,6 +97,35 @@ func (s *Server) receive(x *exchange, r *http.Request) ([]byte, error) {
 		return nil, r.Context().Err()
 	default: // a length that does not hold, a bad chunk
 		return nil, fmt.Errorf("%w: %w", errMalformed, err)
+	}
+}
+
+// readAll is io.ReadAll for a length that was promised, or -1: it ends in a
+// buffer of that length, without ever having made one of more than four times
+// what had come.
+func readAll(r io.Reader, promised int64) ([]byte, error) {
+	const first = 64 << 10
+	size := int64(first)
+	if promised >= 0 {
+		size = min(promised, first)
+	}
+	body := make([]byte, 0, size+1) // a byte more, to see the end
+	for {
+		n, err := r.Read(body[len(body):cap(body)])
+		body = body[:len(body)+n]
+		switch {
+		case err == io.EOF:
+			return body, nil
+		case err != nil:
+			return body, err
+		case len(body) < cap(body):
+			continue
+		}
+		size = 2 * int64(len(body))
+		if int64(len(body)) < promised && promised <= 2*size {
+			size = promised
+		}
+		body = append(make([]byte, 0, size+1), body...)
 	}
 }
 
@@ -112,7 +152,17 @@ func (x *exchange) discard() {
 // object is a JSON object: its members as they were sent, under the exact
 // names. encoding/json would match names in any case and replace what is not
 // Unicode; both are refused here.
-type object map[string]json.RawMessage
+type object map[string]member
+
+// A member's JSON text. It is a part of the body, not a copy: of what is large,
+// each is one too many, and nobody writes to a body that was read.
+type member []byte
+
+// UnmarshalJSON implements json.Unmarshaler.
+func (m *member) UnmarshalJSON(text []byte) error {
+	*m = text
+	return nil
+}
 
 // readObject reads the body as a JSON object. A body of another kind, or
 // anything but JSON in it, is an empty object, as the old server had it.
@@ -226,7 +276,7 @@ func (o object) flag(name string) (value, ok bool) {
 }
 
 // stringList reads a JSON array of strings; null in place of one is none.
-func stringList(raw json.RawMessage) ([]string, bool) {
+func stringList(raw member) ([]string, bool) {
 	if len(raw) == 0 || raw[0] != '[' {
 		return nil, false
 	}

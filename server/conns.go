@@ -1,6 +1,7 @@
 package server
 
 import (
+	"container/list"
 	"errors"
 	"net"
 	"net/http"
@@ -16,18 +17,49 @@ import (
 // request header. Trusted proxies have no such bound.
 const mostFresh = 256
 
+const (
+	connBytes = 24 << 10    // what an idle connection takes, the kernel's part too; 17 KiB were measured without that
+	connShare = 4           // one byte of memory in so many is for connections
+	grace     = time.Second // in which a new connection is not closed for another
+)
+
 // connections knows the connections whose first request has not been read: a
 // client that opens them and sends nothing is held to mostFresh, and when the
 // server leaves they are closed rather than waited for. One that has been used
 // is bounded by time alone: by headerTimeout once a header has begun, as the
 // first, and by idleTimeout before.
+//
+// Where memory has a limit, so have all connections together: most. From seven
+// eighths of it on, each new one has the one closed that has been idle longest,
+// and at most, if none is idle, the oldest without a request. So a probe gets
+// in whatever others leave open, unless all of them are at work: then it is the
+// new one that is closed.
 type connections struct {
 	exempt func(netip.Addr) bool
 	seen   *clientCounts
+	most   int // 0: no bound
 
 	mu     sync.Mutex // guards what follows
 	fresh  map[net.Conn]freshConn
 	counts map[netip.Addr]int // of fresh, by address
+	open   map[net.Conn]*openConn
+	idle   list.List // of the net.Conns that are, the longest first
+	asking list.List // of those that have not asked yet, likewise
+}
+
+// openConn is a connection's place in idle or asking, while it is in one.
+type openConn struct {
+	line  *list.List
+	place *list.Element
+	since time.Time // when it was opened
+}
+
+// mostConnections fit into their share of memory bytes; 0, for no limit, is no bound.
+func mostConnections(memory int64) int {
+	if memory <= 0 {
+		return 0
+	}
+	return max(mostFresh, int(memory/connShare/connBytes))
 }
 
 type freshConn struct {
@@ -35,13 +67,19 @@ type freshConn struct {
 	since time.Time
 }
 
-func newConnections(exempt func(netip.Addr) bool, seen *clientCounts) *connections {
-	return &connections{exempt: exempt, seen: seen, fresh: map[net.Conn]freshConn{}, counts: map[netip.Addr]int{}}
+func newConnections(exempt func(netip.Addr) bool, seen *clientCounts, most int) *connections {
+	return &connections{exempt: exempt, seen: seen, most: most, fresh: map[net.Conn]freshConn{}, counts: map[netip.Addr]int{},
+		open: map[net.Conn]*openConn{}}
 }
 
 // track is the http.Server's ConnState hook. A connection leaves StateNew when
 // its header has been read.
 func (c *connections) track(conn net.Conn, state http.ConnState) {
+	if c.most > 0 && !c.place(conn, state) {
+		c.seen.crowded.Add(1)
+		_ = conn.Close()
+		return
+	}
 	if state != http.StateNew {
 		c.forget(conn)
 		return
@@ -51,6 +89,66 @@ func (c *connections) track(conn net.Conn, state http.ConnState) {
 		c.seen.refused.Add(1)
 		_ = conn.Close()
 	}
+}
+
+// place puts a connection where one of its state belongs, and reports whether
+// there is room for it.
+func (c *connections) place(conn net.Conn, state http.ConnState) bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	it := c.open[conn]
+	if it == nil {
+		if state != http.StateNew {
+			return true // closed for another, and not told yet
+		}
+		if !c.makeRoom() {
+			return false
+		}
+		it = &openConn{since: time.Now()}
+		c.open[conn] = it
+	}
+	if it.line != nil {
+		it.line.Remove(it.place)
+		it.line = nil
+	}
+	switch state {
+	case http.StateNew:
+		it.line = &c.asking
+	case http.StateIdle:
+		it.line = &c.idle
+	case http.StateClosed, http.StateHijacked:
+		delete(c.open, conn)
+	}
+	if it.line != nil {
+		it.place = it.line.PushBack(conn)
+	}
+	return true
+}
+
+// makeRoom closes a connection for a new one where that is due, and reports
+// whether there is room. The caller holds mu.
+func (c *connections) makeRoom() bool {
+	if len(c.open) < c.most-c.most/8 || c.closeFirst(&c.idle, 0) {
+		return true
+	}
+	return len(c.open) < c.most || c.closeFirst(&c.asking, grace)
+}
+
+// closeFirst closes the first in line, if it was opened longer than age ago.
+func (c *connections) closeFirst(line *list.List, age time.Duration) bool {
+	first := line.Front()
+	if first == nil {
+		return false
+	}
+	conn := first.Value.(net.Conn)
+	if time.Since(c.open[conn].since) < age {
+		return false
+	}
+	line.Remove(first)
+	delete(c.open, conn)
+	c.seen.evicted.Add(1)
+	_ = conn.Close()
+	return true
 }
 
 func (c *connections) admit(conn net.Conn, addr netip.Addr) bool {

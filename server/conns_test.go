@@ -6,6 +6,7 @@ import (
 	"net"
 	"net/http"
 	"net/http/httptest"
+	"net/netip"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -179,4 +180,85 @@ func TestLeastRate(t *testing.T) {
 			}
 		}
 	})
+}
+
+// From seven eighths of the bound on a new connection has the one closed that
+// has been idle longest; at the bound, the oldest that has asked for nothing for
+// a second; and if there is none, it is closed itself.
+func TestMostConnections(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		const most = 16
+		var seen clientCounts
+		c := newConnections(func(netip.Addr) bool { return false }, &seen, most)
+		open := func() *closing {
+			conn := &closing{}
+			c.track(conn, http.StateNew)
+			return conn
+		}
+		counted := func(evicted, crowded uint64) {
+			t.Helper()
+			if seen.evicted.Load() != evicted || seen.crowded.Load() != crowded {
+				t.Errorf("%d evicted, %d crowded, want %d and %d", seen.evicted.Load(), seen.crowded.Load(), evicted, crowded)
+			}
+		}
+		var all []*closing
+		for range most - 2 {
+			conn := open()
+			c.track(conn, http.StateActive)
+			all = append(all, conn)
+		}
+		for _, i := range []int{5, 3, 4} {
+			c.track(all[i], http.StateIdle)
+		}
+		c.track(all[5], http.StateActive)
+		c.track(all[5], http.StateIdle) // and so not the longest any more
+		counted(0, 0)
+
+		fifteenth := open()
+		counted(1, 0)
+		if !all[3].closed {
+			t.Error("a connection was closed, but not the one that was idle longest")
+		}
+		c.track(all[3], http.StateClosed) // net/http says so later
+		open()
+		open()
+		counted(3, 0)
+		for range 2 { // nobody is idle now
+			open()
+		}
+		counted(3, 0)
+		if last := open(); !last.closed {
+			t.Error("a connection above the bound is open")
+		}
+		counted(3, 1)
+		time.Sleep(grace)
+		if late := open(); late.closed || !fifteenth.closed {
+			t.Error("a connection that asks for nothing does not make room after a second")
+		}
+		counted(4, 1)
+		for conn := range c.open {
+			c.track(conn, http.StateClosed)
+		}
+		if n := len(c.open) + c.idle.Len() + c.asking.Len() + len(c.fresh); n > 1 {
+			t.Errorf("%d connections are known when all are closed", n)
+		}
+	})
+}
+
+// closing is a connection that remembers that it was closed.
+type closing struct {
+	net.Conn
+	closed bool
+}
+
+func (c *closing) Close() error       { c.closed = true; return nil }
+func (*closing) RemoteAddr() net.Addr { return &net.TCPAddr{IP: net.IPv4(127, 0, 0, 1), Port: 1} }
+
+func TestConnectionsFollowMemory(t *testing.T) {
+	t.Parallel()
+	for memory, want := range map[int64]int{0: 0, 1 << 20: mostFresh, 64 << 20: 682, 1 << 30: 10_922} {
+		if got := mostConnections(memory); got != want {
+			t.Errorf("mostConnections(%d) = %d, want %d", memory, got, want)
+		}
+	}
 }

@@ -9,6 +9,7 @@ import (
 	"github.com/labstack/echo/v4"
 
 	"notesd/pool"
+	"notesd/store"
 )
 
 // exchange is one request and its answer on their way through the server. It
@@ -60,7 +61,7 @@ func (s *Server) pooled(rt *route) echo.HandlerFunc {
 		if x.Request().ContentLength > s.cfg.BodyLimit {
 			return errBodyTooLarge
 		}
-		client, cancel := context.WithCancelCause(x.Request().Context())
+		client, cancel := context.WithCancelCause(store.WithRoom(x.Request().Context(), x.room(s)))
 		defer cancel(nil)
 		x.client = client
 		s.beginWork(x)
@@ -81,6 +82,11 @@ func (s *Server) pooled(rt *route) echo.HandlerFunc {
 		}
 		return s.paced(x, err)
 	}
+}
+
+// room sets memory aside for a large note that the store is about to read.
+func (x *exchange) room(s *Server) func(bytes int64) error {
+	return func(bytes int64) error { return s.reserve(x, bytes, readCopies) }
 }
 
 // recordTook records what x took, without the time that its client took.
@@ -163,6 +169,12 @@ func (s *Server) outside(x *exchange, fn func() error) error {
 	})
 	s.beginWork(x)
 	return err
+}
+
+// become makes the request one of another class, as Turn.Become does.
+func (s *Server) become(x *exchange, c pool.Class) error {
+	x.asked.Class = c
+	return x.turn.Become(x.ctx, c)
 }
 
 // reply answers with status and v as JSON.

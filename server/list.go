@@ -6,6 +6,7 @@ import (
 	"strconv"
 	"strings"
 
+	"notesd/pool"
 	"notesd/store"
 )
 
@@ -24,7 +25,7 @@ var (
 // query; then the notes, at most partBytes at a time. A list that fits into
 // one part is buffered like any answer, a longer one streamed: between its
 // parts neither a worker nor a connection to the database is held, and memory
-// does not grow with the list.
+// does not grow with the list; and from the first on, the list is bulk work.
 func listNotes(s *Server, x *exchange) error {
 	q, err := s.listQuery(x)
 	if err != nil {
@@ -51,7 +52,12 @@ func listNotes(s *Server, x *exchange) error {
 func (s *Server) writeList(x *exchange, refs []store.Ref, next string) error {
 	x.out.Header().Set("Content-Type", "application/json; charset=utf-8")
 	_, _ = x.out.Write([]byte(`{"success":true,"data":[`))
-	if err := s.reserve(x, largestPart(refs)); err != nil {
+	if partLength(refs) < len(refs) { // nobody waits for a long list as for the main screen
+		if err := s.become(x, pool.Bulk); err != nil {
+			return err
+		}
+	}
+	if err := s.reserve(x, largestPart(refs), readCopies); err != nil {
 		return err
 	}
 	written := 0

@@ -28,6 +28,10 @@ const (
 	bcryptHashBytes = 60
 )
 
+// hashBytes is what a request takes that hashes one password, or verifies it
+// and hashes it anew.
+const hashBytes = 21 << 20
+
 // hashPassword returns the hash to store, as a PHC string.
 func hashPassword(password string) (string, error) {
 	return argon2id.CreateHash(password, &passwordParams)

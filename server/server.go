@@ -45,6 +45,7 @@ type Config struct {
 	ShutdownDelay     time.Duration // unready before closing
 	ShutdownTimeout   time.Duration // for running requests
 	BodyLimit         int64         // bytes
+	MemoryBound       int64         // bytes that the process may use; 0: no limit
 	CORSOrigins       []string
 	TrustedProxies    []netip.Prefix
 	RateLimitMax      int // requests of a person in RateLimitWindow; 0: no limit
@@ -117,7 +118,7 @@ func New(cfg Config, parts Parts) (*Server, error) {
 	s := &Server{cfg: cfg, log: parts.Log, store: parts.Store, redis: parts.Redis, pool: parts.Pool,
 		memory: parts.Memory, stages: parts.Stages, alerts: parts.Alerts, incidents: parts.Incidents, routes: allRoutes(), protection: protection,
 		cursors: newCursors(cfg.SessionSecrets), persons: newPersons(), started: time.Now()}
-	s.conns = newConnections(s.isProxy, &s.clients)
+	s.conns = newConnections(s.isProxy, &s.clients, mostConnections(cfg.MemoryBound))
 	admission := parts.Pool.Stats()
 	s.tally, s.took = newTally(len(admission.Shards), s.routes), make([]pool.Histogram, len(admission.Shards))
 	s.pacer = newPacer(admission.QueueTimeout)

@@ -20,6 +20,35 @@ func Fold(s string) string {
 	if isASCII(s) {
 		return strings.ToLower(s)
 	}
+	if len(s) <= foldPiece {
+		return foldText(s)
+	}
+	var folded strings.Builder
+	folded.Grow(len(s))
+	for len(s) > 0 {
+		n := pieceLength(s)
+		folded.WriteString(foldText(s[:n]))
+		s = s[n:]
+	}
+	return folded.String()
+}
+
+// foldPiece is how much of a long text is folded at once, in bytes: each step
+// makes copies, and of ten megabytes those would be a hundred.
+const foldPiece = 64 << 10
+
+// pieceLength is the length of a first piece of s that can be folded by itself:
+// an ASCII character, which never joins what is before it, follows.
+func pieceLength(s string) int {
+	for i := foldPiece; i < len(s); i++ {
+		if s[i] < utf8.RuneSelf {
+			return i
+		}
+	}
+	return len(s)
+}
+
+func foldText(s string) string {
 	// Unicode's definition begins with NFD. It matters to the iota below only,
 	// whose folding is a letter that marks don't move across. For all other
 	// text NFC does as well, and nearly all text is in NFC: a pass that copies nothing.

@@ -223,10 +223,14 @@ func (s *Store) FlipNote(ctx context.Context, owner, id string, flag Flag) (Note
 			return err
 		}
 		now := s.now()
-		return tx.Raw(`UPDATE notes SET `+column+` = NOT `+column+`, revision = revision + 1, change_seq = ?,
+		err = tx.Raw(`UPDATE notes SET `+column+` = NOT `+column+`, revision = revision + 1, change_seq = ?,
 			updated_at = CASE WHEN updated_at < ? THEN ? ELSE updated_at + 1 END
-			WHERE id = ? AND user_id = ? RETURNING `+s.noteColumns(),
+			WHERE id = ? AND user_id = ? RETURNING `+s.smallColumns(),
 			counters.ChangeSeq, now, now, id, owner).Take(&row).Error
+		if err == nil && row.Bytes > largeNote {
+			row, err = s.takeLarge(tx, row)
+		}
+		return err
 	})
 	if err != nil {
 		return Note{}, fmt.Errorf("flip %s of note %s: %w", column, id, err)

@@ -1,8 +1,10 @@
 package store
 
 import (
+	"context"
 	"database/sql"
 	"slices"
+	"strconv"
 
 	"gorm.io/gorm"
 )
@@ -34,22 +36,60 @@ type noteRow struct {
 
 func (noteRow) TableName() string { return "notes" }
 
+// largeNote is the size, in bytes, above which a note is read only when there is room for it.
+const largeNote = 64 << 10
+
+type roomKey struct{}
+
+// WithRoom returns a context for requests that must ask before they read a
+// large note: room is told its size, and its error is the request's, which has
+// then changed nothing.
+func WithRoom(ctx context.Context, room func(bytes int64) error) context.Context {
+	return context.WithValue(ctx, roomKey{}, room)
+}
+
 // noteColumns is what a noteRow is read from: everything but what is folded,
 // and the tags, which makes a note one query.
-func (s *Store) noteColumns() string {
+func (s *Store) noteColumns() string { return s.columnsWith("content") }
+
+// smallColumns are noteColumns without the content of a large note.
+func (s *Store) smallColumns() string {
+	return s.columnsWith("CASE WHEN bytes <= " + strconv.Itoa(largeNote) + " THEN content ELSE '' END AS content")
+}
+
+func (s *Store) columnsWith(content string) string {
 	tags := "json_group_array(tag ORDER BY position)"
 	if s.postgres {
 		tags = "json_agg(tag ORDER BY position)"
 	}
 	return `key, id, user_id, is_pinned, is_favorite, is_archived, is_markdown, is_trashed, trashed_at,
-		created_at, updated_at, revision, change_seq, bytes, color, title, content,
+		created_at, updated_at, revision, change_seq, bytes, color, title, ` + content + `,
 		(SELECT ` + tags + ` FROM note_tags WHERE note_key = notes.key) AS tags`
 }
 
 // takeNote reads owner's note.
 func (s *Store) takeNote(db *gorm.DB, owner, id string) (noteRow, error) {
-	var row noteRow
-	err := db.Raw(`SELECT `+s.noteColumns()+` FROM notes WHERE id = ? AND user_id = ?`, id, owner).Take(&row).Error
+	row, err := s.readNote(db, s.smallColumns(), owner, id)
+	if err != nil || row.Bytes <= largeNote {
+		return row, err
+	}
+	return s.takeLarge(db, row)
+}
+
+// takeLarge reads all of a note of which smallColumns were read, if there is
+// room for it. Outside a transaction it may have changed meanwhile, and grown
+// by what is taken for granted then.
+func (s *Store) takeLarge(db *gorm.DB, row noteRow) (noteRow, error) {
+	if room, ok := db.Statement.Context.Value(roomKey{}).(func(int64) error); ok {
+		if err := room(row.Bytes); err != nil {
+			return noteRow{}, err
+		}
+	}
+	return s.readNote(db, s.noteColumns(), row.UserID, row.ID)
+}
+
+func (s *Store) readNote(db *gorm.DB, columns, owner, id string) (row noteRow, err error) {
+	err = db.Raw(`SELECT `+columns+` FROM notes WHERE id = ? AND user_id = ?`, id, owner).Take(&row).Error
 	return row, err
 }
 

@@ -34,7 +34,7 @@ func openSQLite(ctx context.Context, cfg Config) (_ *Store, err error) {
 		return nil, err
 	}
 	s.onClose(lock.release)
-	if err := s.openSQLitePools(ctx, path, cfg.MaxConns); err != nil {
+	if err := s.openSQLitePools(ctx, path, cfg); err != nil {
 		return nil, fmt.Errorf("open SQLite file %s: %w", path, err)
 	}
 	s.state.settle(nil)
@@ -42,8 +42,9 @@ func openSQLite(ctx context.Context, cfg Config) (_ *Store, err error) {
 }
 
 // openSQLitePools opens the writer, migrates with it, and opens the readers.
-func (s *Store) openSQLitePools(ctx context.Context, path string, readers int) (err error) {
-	s.writes, err = s.openSQLitePool(path, 1, "journal_mode(WAL)", "synchronous(FULL)", "foreign_keys(1)")
+func (s *Store) openSQLitePools(ctx context.Context, path string, cfg Config) (err error) {
+	cache := cachePragma(cfg)
+	s.writes, err = s.openSQLitePool(path, 1, cache, "journal_mode(WAL)", "synchronous(FULL)", "foreign_keys(1)")
 	if err != nil {
 		return err
 	}
@@ -55,8 +56,20 @@ func (s *Store) openSQLitePools(ctx context.Context, path string, readers int) (
 	if err := s.Migrate(ctx); err != nil {
 		return err
 	}
-	s.reads, err = s.openSQLitePool(path, readers, "query_only(1)")
+	s.reads, err = s.openSQLitePool(path, cfg.MaxConns, cache, "query_only(1)")
 	return err
+}
+
+// cachePragma sizes the page cache of each connection, in KiB, at SQLite's own
+// size or less: all of them never more than cfg allows, while there is a little
+// for each. What they don't hold the kernel has in its cache, which can go.
+func cachePragma(cfg Config) string {
+	const most, least = 2000, 128
+	size := int64(most)
+	if cfg.CacheBytes > 0 {
+		size = min(most, max(least, cfg.CacheBytes>>10/int64(cfg.MaxConns+1)))
+	}
+	return fmt.Sprintf("cache_size(-%d)", size)
 }
 
 // sqlitePath reads the path out of what may be a path or a URL.

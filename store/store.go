@@ -24,9 +24,10 @@ import (
 
 // Config says which database to open and how much of it to use.
 type Config struct {
-	URL      string       // postgres://…, or a SQLite file's path (sqlite: or file: before it is allowed)
-	MaxConns int          // connections at most; on SQLite those that read. 0: 4
-	Log      *slog.Logger // nil: slog.Default()
+	URL        string       // postgres://…, or a SQLite file's path (sqlite: or file: before it is allowed)
+	MaxConns   int          // connections at most; on SQLite those that read. 0: 4
+	CacheBytes int64        // that SQLite's page caches may take in all; 0: what it takes itself, 2 MB a connection
+	Log        *slog.Logger // nil: slog.Default()
 }
 
 const defaultMaxConns = 4

@@ -1,0 +1,194 @@
+package server
+
+import (
+	"context"
+	"io"
+	"net/http"
+	"net/http/httptest"
+	"runtime"
+	"strings"
+	"sync"
+	"testing"
+
+	"notesd/pool"
+)
+
+// What is reserved for a large body, note or part of a list is enough for all
+// that Go allocates for it, wherever that is large itself: what is folded by the
+// piece is left out.
+func TestCopies(t *testing.T) {
+	s := onSQLite(t)
+	ada := s.member("ada@example.com")
+	const size = 4 << 20 // with what is around it just above a power of two: the worst for buffers that double
+	for name, text := range map[string]string{
+		"plain":   strings.Repeat("eight by", size/8),
+		"capital": strings.Repeat("Eight by", size/8),
+		"escaped": strings.Repeat(`eight \n`, size/8),
+	} {
+		t.Run(name, func(t *testing.T) {
+			body := `{"title":"large","content":"` + text + `"}`
+			path := ""
+			for _, c := range []struct {
+				method, below, body string
+				most                float64
+			}{
+				{"POST", "", body, bodyCopies},
+				{"GET", "", "", readCopies},
+				{"PATCH", "", body, bodyCopies + readCopies},
+				{"PATCH", "", `{"title":"other"}`, readCopies},
+				{"PATCH", "/pin", "", readCopies},
+			} {
+				var location string
+				copies := float64(allocated(func() { location = ada.sendLarge(t, c.method, "/api/notes"+path+c.below, c.body) })) / size
+				t.Logf("%s %s allocates %.1f times its size", c.method, path+c.below, copies)
+				if copies > c.most {
+					t.Errorf("%s %s allocates %.1f times its size, want at most %.0f", c.method, path+c.below, copies, c.most)
+				}
+				if location != "" {
+					path = strings.TrimPrefix(location, "/api/notes")
+				}
+			}
+		})
+	}
+	if copies := float64(allocated(func() { ada.sendLarge(t, "GET", "/api/notes", "") })) / size; copies > 3*readCopies {
+		t.Errorf("a list of three allocates %.1f times the size of one, want at most %d", copies, 3*readCopies)
+	}
+}
+
+// allocated is how many bytes do has the heap give out.
+func allocated(do func()) uint64 {
+	var before, after runtime.MemStats
+	runtime.GC()
+	runtime.ReadMemStats(&before)
+	do()
+	runtime.ReadMemStats(&after)
+	return after.TotalAlloc - before.TotalAlloc
+}
+
+// sendLarge sends a request without making a copy of it or of its answer, and
+// returns where the note is that it made.
+func (c *client) sendLarge(t *testing.T, method, path, body string) (location string) {
+	t.Helper()
+	r := httptest.NewRequest(method, c.url+path, strings.NewReader(body))
+	r.RequestURI = ""
+	r.Header.Set("Content-Type", "application/json")
+	answer, err := c.http.Do(r)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer answer.Body.Close()
+	if _, err := io.Copy(io.Discard, answer.Body); err != nil || answer.StatusCode >= http.StatusBadRequest {
+		t.Fatalf("%s %s = %d, %v", method, path, answer.StatusCode, err)
+	}
+	return answer.Header.Get("Location")
+}
+
+// With no room left, what is large is refused, read or written, and says why;
+// what is small is served; and all is as before when there is room again.
+func TestNoRoom(t *testing.T) {
+	t.Parallel()
+	s := onSQLite(t)
+	ada := s.member("ada@example.com")
+	large := ada.create(map[string]any{"title": "large", "content": strings.Repeat("large ", 20_000)})
+	small := ada.create(map[string]any{"title": "small", "content": "small"})
+	m := s.limitMemory(t)
+
+	path := "/api/notes/" + large.ID
+	m.take(80)
+	free := m.reserveAll()
+	for what, r := range map[string]reply{
+		"a large note":        ada.get(path),
+		"a change to it":      ada.patch(path, map[string]any{"title": "changed"}),
+		"a flip of it":        ada.patch(path+"/pin", nil),
+		"a list with it":      ada.get("/api/notes"),
+		"another large note":  ada.post("/api/notes", map[string]any{"title": "x", "content": strings.Repeat("large ", 20_000)}),
+		"a sign-up":           s.visitor().post("/api/auth/register", map[string]any{"email": "b@example.com", "password": "12345678"}),
+		"a sign-in":           s.visitor().post("/api/auth/login", map[string]any{"email": "ada@example.com", "password": "12345678"}),
+		"a sign-in of nobody": s.visitor().post("/api/auth/login", map[string]any{"email": "c@example.com", "password": "12345678"}),
+	} {
+		var f failure
+		r.decode(&f)
+		if r.status != http.StatusServiceUnavailable || f.Reason != "memory" || r.header.Get("Retry-After") == "" {
+			t.Errorf("%s without room: %d %q, Retry-After %q, want 503 memory with it", what, r.status, f.Reason, r.header.Get("Retry-After"))
+		}
+	}
+	ada.get("/api/notes/" + small.ID).want(http.StatusOK)
+	ada.patch("/api/notes/"+small.ID+"/pin", nil).want(http.StatusOK)
+
+	free()
+	m.take(0)
+	var after struct{ Data noteJSON }
+	ada.get(path).want(http.StatusOK).decode(&after)
+	if after.Data.Title != "large" || after.Data.IsPinned || after.Data.Revision != large.Revision || len(after.Data.Content) != 120_000 {
+		t.Errorf("the note was changed by what was refused: revision %d, was %d", after.Data.Revision, large.Revision)
+	}
+	ada.patch(path, map[string]any{"title": "changed"}).want(http.StatusOK)
+	ada.get("/api/notes").want(http.StatusOK)
+	eventually(t, "rest", s.atRest)
+}
+
+// A long list is bulk work, refused when memory is tight; a short one is a read, as ever.
+func TestLongListsAreBulk(t *testing.T) {
+	t.Parallel()
+	s := onSQLite(t)
+	ada := s.member("ada@example.com")
+	m := s.limitMemory(t)
+	half := map[string]any{"title": "x", "content": strings.Repeat("x", partBytes/2-1)}
+	ada.create(half)
+	ada.create(half)
+	m.take(86)
+	ada.get("/api/notes").want(http.StatusOK)
+	ada.create(map[string]any{"title": "one more", "content": ""})
+	ada.get("/api/notes").fails(http.StatusServiceUnavailable, "Server is short of memory, please try again")
+	ada.get("/api/notes?limit=2").want(http.StatusOK)
+	m.take(0)
+	ada.get("/api/notes").want(http.StatusOK)
+	eventually(t, "rest", s.atRest)
+}
+
+// scarcity makes memory short on a site that has a limit of a TB.
+type scarcity struct {
+	t      *testing.T
+	pool   *pool.Pool
+	stages *pool.Stages
+	taken  int64
+}
+
+func (s *site) limitMemory(t *testing.T) *scarcity {
+	t.Helper()
+	m := &scarcity{t: t, pool: s.pool, stages: pool.NewStages(pool.StagesConfig{Limit: 1 << 40, Pool: s.pool, Log: s.server.log})}
+	ctx, stop := context.WithCancel(context.Background())
+	var running sync.WaitGroup
+	running.Go(func() { m.stages.Run(ctx) })
+	t.Cleanup(func() { stop(); running.Wait() })
+	return m
+}
+
+// take has so many percent of the limit in use, and waits until that is seen.
+func (m *scarcity) take(percent int64) {
+	m.t.Helper()
+	bytes := int64(1<<40) / 100 * percent
+	m.pool.Hold(0, bytes-m.taken)
+	m.taken = bytes
+	calm := percent < 80
+	eventually(m.t, "a look at memory", func() bool {
+		it := m.stages.Stats()
+		return it.Needed >= bytes && it.Needed < bytes+1<<34 && (!calm || it.Stage == pool.StageCalm)
+	})
+}
+
+// reserveAll leaves no room, and would not if a GB became free.
+func (m *scarcity) reserveAll() (free func()) {
+	var taken int64
+	for bytes := int64(1 << 39); bytes >= 1<<20; bytes /= 2 {
+		for m.pool.Reserve(pool.Request{}, bytes) == nil {
+			taken += bytes
+		}
+	}
+	m.pool.Hold(0, 1<<30)
+	eventually(m.t, "a look at memory", func() bool { return m.stages.Stats().Needed >= m.taken+1<<30 })
+	return func() {
+		m.pool.Unreserve(taken)
+		m.pool.Hold(0, -1<<30)
+	}
+}
