@@ -180,6 +180,7 @@ func TestReserve(t *testing.T) {
 // Garbage in the place of what is reserved is collected first, and what was
 // alive at an old collection is looked at again before anything is refused.
 func TestReserveCollects(t *testing.T) {
+	defer debug.SetGCPercent(debug.SetGCPercent(-1)) // but for those that it asks for
 	p := New(Config{Shards: 1, WorkersPerShard: 1})
 	const much = 64 << 20
 	s := NewStages(StagesConfig{Limit: 1 << 40, Pool: p, Log: slog.New(slog.DiscardHandler)})

@@ -26,6 +26,10 @@ func TestCopies(t *testing.T) {
 		"escaped": strings.Repeat(`eight \n`, size/8),
 	} {
 		t.Run(name, func(t *testing.T) {
+			worst := 1.0
+			if name == "escaped" { // nothing but letters and escapes, into buffers that no request has left behind
+				worst = 1.5
+			}
 			body := `{"title":"large","content":"` + text + `"}`
 			path := ""
 			for _, c := range []struct {
@@ -41,8 +45,8 @@ func TestCopies(t *testing.T) {
 				var location string
 				copies := float64(allocated(func() { location = ada.sendLarge(t, c.method, "/api/notes"+path+c.below, c.body) })) / size
 				t.Logf("%s %s allocates %.1f times its size", c.method, path+c.below, copies)
-				if copies > c.most {
-					t.Errorf("%s %s allocates %.1f times its size, want at most %.0f", c.method, path+c.below, copies, c.most)
+				if most := worst * c.most; copies > most {
+					t.Errorf("%s %s allocates %.1f times its size, want at most %.0f", c.method, path+c.below, copies, most)
 				}
 				if location != "" {
 					path = strings.TrimPrefix(location, "/api/notes")

@@ -152,6 +152,7 @@ func TestSlowReaders(t *testing.T) {
 		eventually(t, "slow readers", func() bool { return s.pool.Stats().Outside == len(slow) })
 	}
 	time.Sleep(300 * time.Millisecond) // as much as the kernel buffers is sent by then
+	eventually(t, "nobody at work", func() bool { return s.pool.Stats().Busy == 0 })
 	stats := s.pool.Stats()
 	if stats.Busy > 0 || stats.Outside != readers {
 		t.Errorf("%d workers busy, %d requests outside, want 0 and %d", stats.Busy, stats.Outside, readers)
