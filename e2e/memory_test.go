@@ -3,7 +3,9 @@ package e2e
 import (
 	"cmp"
 	"context"
+	"errors"
 	"fmt"
+	"io"
 	"maps"
 	"net"
 	"net/http"
@@ -177,6 +179,8 @@ func (s *squeeze) run(proof *bench.Report, st storm) {
 	promise("killed for want of memory", "no", map[bool]string{true: "no", false: "yes"}[alive], alive)
 	promise("probes without an answer", "0", fmt.Sprintf("%d of %d", over.probes-over.answered, over.probes), over.answered == over.probes)
 	promise("refusals that don't say why, and other failures", "0", fmt.Sprint(over.bad, over.examples), over.bad == 0)
+	cut := over.answers["listed"]["cut"]
+	proof.Promise(st.name+": lists cut midway", "0", fmt.Sprint(cut), cut == 0)
 	proof.Promise(st.name+": light requests done afterwards, of those before", "≥ 80 %",
 		percent(after.rate("light"), calm.rate("light")), after.rate("light") >= 0.8*calm.rate("light"))
 	if after.rate("light") < calm.rate("light")/10 { // what is less may be others' doing
@@ -294,6 +298,9 @@ func (o *outcome) everyday(ctx context.Context, c *client) {
 func (o *outcome) note(kind string, w *wire, method, path, body string) {
 	r, err := w.do(method, path, body, "Accept-Encoding", "gzip")
 	what, explained := "no answer", false
+	if errors.Is(err, io.ErrUnexpectedEOF) {
+		what, explained = "cut", kind == "listed" // a part of it found no turn: all that can be said then is that it is not whole
+	}
 	if err == nil {
 		what, explained = fmt.Sprint(r.status), r.status < http.StatusBadRequest
 	}
