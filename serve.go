@@ -142,6 +142,7 @@ func newPool(cfg config.Config, alerts *server.Alerts, log *slog.Logger) *pool.P
 		WorkersPerShard:  cfg.Runtime.WorkersPerShard,
 		QueueLength:      cfg.QueueLength,
 		QueueTimeout:     cfg.QueueTimeout,
+		ReturnTimeout:    max(cfg.QueueTimeout, cfg.RequestTimeout/4),
 		DelayTarget:      delayTarget,
 		Passthrough:      http.ErrAbortHandler,
 		RestartThreshold: cfg.RestartThreshold,

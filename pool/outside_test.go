@@ -93,22 +93,26 @@ func TestOutsideKeepsTheOrder(t *testing.T) {
 	}
 }
 
-// The way back is bounded by QueueTimeout, and ends with ctx.
+// The way back is bounded by ReturnTimeout, or else QueueTimeout, and ends with ctx.
 func TestOutsideIsBounded(t *testing.T) {
 	gone := errors.New("client is gone")
 	for _, c := range []struct {
 		name   string
 		cancel time.Duration
+		limit  time.Duration
 		want   error
 		after  time.Duration
 	}{
-		{"timeout", time.Hour, pool.ErrTimeout, 1500 * time.Millisecond},
-		{"client gone", 700 * time.Millisecond, gone, 700 * time.Millisecond},
-		{"client gone while Outside", 100 * time.Millisecond, gone, 500 * time.Millisecond},
+		{"timeout", time.Hour, 0, pool.ErrTimeout, 1500 * time.Millisecond},
+		{"timeout of its own", time.Hour, 3 * time.Second, pool.ErrTimeout, 3500 * time.Millisecond},
+		{"client gone", 700 * time.Millisecond, time.Second, gone, 700 * time.Millisecond},
+		{"client gone while Outside", 100 * time.Millisecond, time.Second, gone, 500 * time.Millisecond},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
-				p := pool.New(small())
+				cfg := small()
+				cfg.ReturnTimeout = c.limit
+				p := pool.New(cfg)
 				ctx, cancel := context.WithCancelCause(t.Context())
 				defer time.AfterFunc(c.cancel, func() { cancel(gone) }).Stop()
 				began := time.Now()

@@ -12,7 +12,8 @@
 //
 //   - At most Shards × WorkersPerShard requests run and at most QueueLength
 //     wait. Nothing waits longer than QueueTimeout, or than a quarter of the
-//     time its context has left, whichever is less.
+//     time its context has left, whichever is less; for who comes back
+//     from Outside ReturnTimeout stands in place of QueueTimeout.
 //   - There is one order for all shards: a worker that becomes free on any
 //     goes to the first of that order. Each class has a guaranteed share of the
 //     workers, and of what is left time by its weight; one that holds as many
@@ -62,7 +63,11 @@ type Config struct {
 
 	QueueLength  int           // waiting requests at most; 0: nobody waits
 	QueueTimeout time.Duration // longest wait for a worker; 0: nobody waits
-	DelayTarget  time.Duration // the wait that a queue may have for good; 0: any (see codel)
+	// ReturnTimeout is the longest wait of one who comes back from Outside; 0:
+	// QueueTimeout. To refuse that one throws away what was done for it, and may
+	// cut an answer that is half sent.
+	ReturnTimeout time.Duration
+	DelayTarget   time.Duration // the wait that a queue may have for good; 0: any (see codel)
 
 	// Limits holds the most workers that a class may hold at once; 0: all.
 	// Requests of a limited class take the lock even when there is no

@@ -217,7 +217,7 @@ func (p *Pool) wait(ctx context.Context, at place, now time.Duration) (*worker, 
 	defer p.waiters.Put(w)
 	w.place = at
 
-	bound := p.bound(ctx, now)
+	bound := p.bound(ctx, at, now)
 	p.join(w, now, bound > 0)
 	v, err := p.await(ctx, w, bound)
 	if err != nil {
@@ -232,12 +232,15 @@ func (p *Pool) wait(ctx context.Context, at place, now time.Duration) (*worker, 
 }
 
 // bound is how long a request may wait.
-func (p *Pool) bound(ctx context.Context, now time.Duration) time.Duration {
-	if deadline, ok := ctx.Deadline(); ok {
-		left := deadline.Sub(p.epoch) - now
-		return min(left/4, p.cfg.QueueTimeout)
+func (p *Pool) bound(ctx context.Context, at place, now time.Duration) time.Duration {
+	most := p.cfg.QueueTimeout
+	if at.resumes && p.cfg.ReturnTimeout > 0 {
+		most = p.cfg.ReturnTimeout
 	}
-	return p.cfg.QueueTimeout
+	if deadline, ok := ctx.Deadline(); ok {
+		return min((deadline.Sub(p.epoch)-now)/4, most)
+	}
+	return most
 }
 
 // join puts w into the order and serves whose turn it is, which may be w. In a

@@ -67,8 +67,8 @@ func (t *Turn) holds() bool {
 //
 // Otherwise it holds none: an error of fn is returned without taking a worker,
 // since all that is left is to answer; and the way back is bounded like the
-// way in, with the same errors, except that a draining pool lets it in and
-// that in a full queue the youngest makes room, which is seldom this one.
+// way in, by ReturnTimeout, with the same errors, except that a draining pool
+// lets it in and that in a full queue the youngest makes room, which is seldom this one.
 //
 // Without a worker to give back, Outside is just fn; but from a request that
 // was found stuck it was taken, and Outside is ErrStuck and does nothing.
