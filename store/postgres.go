@@ -35,7 +35,7 @@ func openPostgres(ctx context.Context, cfg Config) (*Store, error) {
 	if err != nil {
 		return nil, err
 	}
-	s := &Store{log: cfg.Log, postgres: true, watchdog: newWatchdog(server, cfg.Log)}
+	s := &Store{log: cfg.Log, witness: cfg.Witness, postgres: true, watchdog: newWatchdog(server, cfg.Log)}
 	s.state.begin()
 	server.DialFunc = s.watchdog.dial
 	db := stdlib.OpenDB(*server, stdlib.OptionAfterConnect(greet), stdlib.OptionResetSession(stillOpen))

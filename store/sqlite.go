@@ -22,7 +22,7 @@ func openSQLite(ctx context.Context, cfg Config) (_ *Store, err error) {
 	if err != nil {
 		return nil, err
 	}
-	s := &Store{log: cfg.Log, turn: make(chan struct{}, 1)}
+	s := &Store{log: cfg.Log, witness: cfg.Witness, turn: make(chan struct{}, 1)}
 	s.state.begin()
 	defer func() {
 		if err != nil {

@@ -27,6 +27,7 @@ type Config struct {
 	URL        string       // postgres://…, or a SQLite file's path (sqlite: or file: before it is allowed)
 	MaxConns   int          // connections at most; on SQLite those that read. 0: 4
 	CacheBytes int64        // that SQLite's page caches may take in all; 0: what it takes itself, 2 MB a connection
+	Witness    Witness      // of changes; nil: nobody
 	Log        *slog.Logger // nil: slog.Default()
 }
 
@@ -39,6 +40,7 @@ const connLifetime = 30 * time.Minute
 // A Store is one open database. Its methods are safe for concurrent use.
 type Store struct {
 	log      *slog.Logger
+	witness  Witness
 	postgres bool // the engine, where the SQL must differ
 	reads    *gorm.DB
 	writes   *gorm.DB // the same pool as reads on PostgreSQL, the one writer on SQLite
@@ -66,6 +68,9 @@ type Store struct {
 func Open(ctx context.Context, cfg Config) (*Store, error) {
 	cfg.MaxConns = cmp.Or(cfg.MaxConns, defaultMaxConns)
 	cfg.Log = cmp.Or(cfg.Log, slog.Default())
+	if cfg.Witness == nil {
+		cfg.Witness = nobody{}
+	}
 	if isPostgres(cfg.URL) {
 		return openPostgres(ctx, cfg)
 	}
