@@ -45,8 +45,9 @@ func (p program) serve(ctx context.Context, args []string) (err error) {
 		return err
 	}
 	defer func() { _ = ln.Close() }() // closed already when the server ran
+	copies := server.NewCopies(64<<20, cfg.Runtime.Cores)
 	db, err := store.Open(ctx, store.Config{URL: cfg.DatabaseURL.Reveal(), MaxConns: cfg.Runtime.DatabaseMaxConns,
-		CacheBytes: memoryBound(cfg) / cachePart, Log: log})
+		CacheBytes: memoryBound(cfg) / cachePart, Witness: copies, Log: log})
 	if err != nil {
 		return err
 	}
@@ -62,12 +63,13 @@ func (p program) serve(ctx context.Context, args []string) (err error) {
 	if err != nil {
 		return err
 	}
+	copies.TrustForever()
 	alerts := newAlerts(cfg, log)
 	incidents := newIncidents(cfg, alerts, log)
 	workers := newPool(cfg, alerts, log)
 	memory, stages := newMonitor(cfg, workers, alerts, log), newStages(cfg, workers, alerts, log)
 	s, err := server.New(serverConfig(cfg, secrets), server.Parts{
-		Store: db, Redis: redis, Pool: workers, Memory: memory, Stages: stages, Alerts: alerts, Incidents: incidents, Log: log})
+		Store: db, Copies: copies, Redis: redis, Pool: workers, Memory: memory, Stages: stages, Alerts: alerts, Incidents: incidents, Log: log})
 	if err != nil {
 		return err
 	}

@@ -155,7 +155,7 @@ func (c *Cache) now() time.Duration { return time.Since(c.began) }
 // Get returns what is kept under key, if it can be used.
 func (c *Cache) Get(key Key) (value any, ok bool) {
 	n := &c.counts[key.Kind]
-	if value, ok = c.get(key); ok {
+	if value, ok = c.Look(key); ok {
 		n.hits.Add(1)
 	} else {
 		n.misses.Add(1)
@@ -163,7 +163,8 @@ func (c *Cache) Get(key Key) (value any, ok bool) {
 	return value, ok
 }
 
-func (c *Cache) get(key Key) (any, bool) {
+// Look is Get without being counted as a question.
+func (c *Cache) Look(key Key) (any, bool) {
 	now := c.now()
 	if int64(now) >= c.trusted.Load() {
 		return nil, false

@@ -17,11 +17,15 @@ type flights struct {
 	running map[Key]*flight
 }
 
-// Share calls read, which reads what key names, or waits for what another's
-// read of it finds. It waits only for a read of which its view of the scope
+// Share returns what is kept under key by now, or calls read, which reads it, or waits for what
+// another's read of it finds. It waits only for a read of which its view of the scope
 // shows that nothing has been changed since it began; else the answer could be older
 // than the question. What fails is not shared: the reason may be the other's own.
 func (c *Cache) Share(ctx context.Context, key Key, scope Scope, read func(View) (any, error)) (any, error) {
+	if value, ok := c.Look(key); ok {
+		c.counts[key.Kind].shared.Add(1)
+		return value, nil
+	}
 	view := c.View(scope)
 	mine, theirs := c.flights.join(key, view)
 	if theirs != nil {

@@ -2,6 +2,7 @@ package server
 
 import (
 	"encoding/json"
+	"io"
 	"net/http"
 	"strconv"
 	"sync/atomic"
@@ -23,6 +24,7 @@ type answer struct {
 	ctrl   *http.ResponseController
 	status int // 0 until a handler says
 	body   []byte
+	lent   []byte // all of the body in the place of body: others send it, too, and nobody changes it
 	sent   int64
 	begun  bool  // something has left
 	failed error // of the write that was the last
@@ -49,9 +51,17 @@ func (a *answer) Write(p []byte) (int, error) {
 	return len(p), nil
 }
 
+// lend makes body, which nobody may change any more, the answer.
+func (a *answer) lend(status int, body []byte) {
+	a.status, a.lent = status, body
+}
+
+// length is that of the body so far.
+func (a *answer) length() int { return len(a.body) + len(a.lent) }
+
 // reset forgets what was buffered. Headers that describe it go too.
 func (a *answer) reset() {
-	a.status, a.body = 0, a.body[:0]
+	a.status, a.body, a.lent = 0, a.body[:0], nil
 	for _, name := range []string{"Content-Type", "Content-Length", "Etag", "Location", "Link"} {
 		a.Header().Del(name)
 	}
@@ -68,14 +78,18 @@ func (a *answer) flush() error {
 // send sends the rest. An answer that was never flushed leaves whole, with its length.
 func (a *answer) send() error {
 	if !a.begun && bodyAllowed(a.status) {
-		a.Header().Set("Content-Length", strconv.Itoa(len(a.body)))
+		a.Header().Set("Content-Length", strconv.Itoa(a.length()))
 	}
 	return a.write()
 }
 
 // write hands the buffer to the connection, which must take it at the least rate.
 func (a *answer) write() error {
-	limit := sendGrace + time.Duration(len(a.body)/leastRate)*time.Second
+	body := a.body
+	if a.lent != nil {
+		body = a.lent
+	}
+	limit := sendGrace + time.Duration(len(body)/leastRate)*time.Second
 	_ = a.ctrl.SetWriteDeadline(time.Now().Add(limit)) // not supported by a recorder: no deadline then
 	if !a.begun {
 		a.begun = true
@@ -84,9 +98,9 @@ func (a *answer) write() error {
 		}
 		a.w.WriteHeader(a.status)
 	}
-	n, err := a.w.Write(a.body)
+	n, err := a.w.Write(body)
 	a.sent += int64(n)
-	a.body = a.body[:0]
+	a.body, a.lent = a.body[:0], nil
 	a.failed = err
 	return err
 }
@@ -95,9 +109,9 @@ func bodyAllowed(status int) bool {
 	return status >= 200 && status != http.StatusNoContent && status != http.StatusNotModified
 }
 
-// encodeJSON appends v to the answer. The answer is JSON, never HTML: `<` stays `<`.
-func encodeJSON(a *answer, v any) error {
-	enc := json.NewEncoder(a)
+// encodeJSON writes v and a newline. The answer is JSON, never HTML: `<` stays `<`.
+func encodeJSON(w io.Writer, v any) error {
+	enc := json.NewEncoder(w)
 	enc.SetEscapeHTML(false)
 	return enc.Encode(v)
 }

@@ -61,6 +61,11 @@ func (s *Server) pooled(rt *route) echo.HandlerFunc {
 		if x.Request().ContentLength > s.cfg.BodyLimit {
 			return errBodyTooLarge
 		}
+		if rt.recall != nil {
+			if done, err := s.recall(x, rt); done {
+				return err
+			}
+		}
 		client, cancel := context.WithCancelCause(store.WithRoom(x.Request().Context(), x.room(s)))
 		defer cancel(nil)
 		x.client = client
@@ -82,6 +87,24 @@ func (s *Server) pooled(rt *route) echo.HandlerFunc {
 		}
 		return s.paced(x, err)
 	}
+}
+
+// recall answers x from memory, if it can: then nothing but the limits of a
+// person leaves the process, and nothing needs a bound in time.
+func (s *Server) recall(x *exchange, rt *route) (done bool, err error) {
+	x.token = tokenOf(x.Request())
+	user, ok := s.copies.session(x.token, x.began)
+	if !ok || !rt.recall(s, x, user) {
+		return false, nil
+	}
+	x.user, x.client, x.ctx = user, x.Request().Context(), x.Request().Context()
+	x.asked = s.request(x, rt)
+	err = s.pool.Do(x.ctx, x.asked, func(_ context.Context, turn *pool.Turn) error {
+		x.shard, x.waited = turn.Shard(), turn.Waited()
+		defer s.recordTook(x)
+		return s.limit(x)
+	})
+	return true, s.paced(x, err)
 }
 
 // room sets memory aside for a large note that the store is about to read.
@@ -125,11 +148,11 @@ func (s *Server) inTurn(x *exchange, rt *route) error {
 
 // identify reads the session cookie into x.user. A request without one asks no store.
 func (s *Server) identify(x *exchange) error {
-	ctx, user, err := s.sessions.load(x.ctx, x.Request())
+	user, err := s.sessions.load(x.ctx, x.Request())
 	if err != nil {
 		return err
 	}
-	x.ctx, x.user = ctx, user
+	x.user = user
 	if user != "" {
 		s.persons.learn(x.token, user)
 	}
@@ -177,9 +200,12 @@ func (s *Server) become(x *exchange, c pool.Class) error {
 	return x.turn.Become(x.ctx, c)
 }
 
+// jsonType is the value of Content-Type for everything that is JSON. It is not changed.
+var jsonType = []string{"application/json; charset=utf-8"}
+
 // reply answers with status and v as JSON.
 func (x *exchange) reply(status int, v any) error {
-	x.out.Header().Set(echo.HeaderContentType, "application/json; charset=utf-8")
+	x.out.Header()["Content-Type"] = jsonType
 	x.out.WriteHeader(status)
 	return encodeJSON(x.out, v)
 }

@@ -22,65 +22,151 @@ var (
 )
 
 // listNotes answers GET /api/notes. The order is read first, in one narrow
-// query; then the notes, at most partBytes at a time. A list that fits into
-// one part is buffered like any answer, a longer one streamed: between its
+// query; then the notes that are not in memory, at most partBytes at a time. A list that fits into
+// one part is buffered like any answer, and kept; a longer one is streamed: between its
 // parts neither a worker nor a connection to the database is held, and memory
 // does not grow with the list; and from the first on, the list is bulk work.
 func listNotes(s *Server, x *exchange) error {
-	q, err := s.listQuery(x)
+	var long *listPage
+	query := x.Request().URL.RawQuery
+	c, err := s.copies.readList(x.ctx, x.user, query, func() (c *listCopy, err error) {
+		p, err := s.readPage(x)
+		switch {
+		case err != nil:
+			return nil, err
+		case partLength(p.refs) < len(p.refs):
+			long = &p
+			return nil, errUnshared
+		}
+		return s.wholeList(x, p)
+	})
+	if long != nil {
+		return s.streamList(x, *long)
+	}
 	if err != nil {
 		return err
+	}
+	x.found(c.tag, c.link, c.body)
+	return nil
+}
+
+// recallList is listNotes from memory; false: it is not there.
+func recallList(s *Server, x *exchange, user string) bool {
+	c, ok := s.copies.list(user, x.Request().URL.RawQuery)
+	if ok {
+		x.found(c.tag, c.link, c.body)
+	}
+	return ok
+}
+
+// A listPage is what a list consists of.
+type listPage struct {
+	refs       []store.Ref
+	next, link string // of the page after this one; empty: there is none
+}
+
+func (s *Server) readPage(x *exchange) (p listPage, err error) {
+	q, err := s.listQuery(x)
+	if err != nil {
+		return p, err
 	}
 	limit := q.Limit
 	if limit > 0 {
 		q.Limit++ // one more tells whether there is a next page
 	}
-	refs, err := s.store.NoteRefs(x.ctx, x.user, q)
-	if err != nil {
-		return err
+	if p.refs, err = s.store.NoteRefs(x.ctx, x.user, q); err != nil {
+		return p, err
 	}
-	var next string
-	if limit > 0 && len(refs) > limit {
-		refs = refs[:limit]
-		next = s.cursors.seal(x.user, q, refs[limit-1].Position)
-		x.out.Header().Set("Link", nextLink(x.Request().URL, next))
+	if limit > 0 && len(p.refs) > limit {
+		p.refs = p.refs[:limit]
+		p.next = s.cursors.seal(x.user, q, p.refs[limit-1].Position)
+		p.link = nextLink(x.Request().URL, p.next)
 	}
-	return s.writeList(x, refs, next)
+	return p, nil
 }
 
-// writeList writes the envelope of a list, its notes part by part.
-func (s *Server) writeList(x *exchange, refs []store.Ref, next string) error {
-	x.out.Header().Set("Content-Type", "application/json; charset=utf-8")
-	_, _ = x.out.Write([]byte(`{"success":true,"data":[`))
-	if partLength(refs) < len(refs) { // nobody waits for a long list as for the main screen
-		if err := s.become(x, pool.Bulk); err != nil {
-			return err
-		}
+// wholeList makes the answer of a list that is one part.
+func (s *Server) wholeList(x *exchange, p listPage) (*listCopy, error) {
+	size := int64(512)
+	for _, ref := range p.refs {
+		size += ref.Bytes + 512
 	}
-	if err := s.reserve(x, largestPart(refs), readCopies); err != nil {
+	if err := s.reserve(x, size, readCopies); err != nil {
+		return nil, err
+	}
+	body, err := s.appendPart(x, append(make([]byte, 0, size), listHead...), p.refs, true)
+	if err != nil {
+		return nil, err
+	}
+	body = p.appendEnd(body)
+	s.hold(x, len(body))
+	return newListCopy(body, p.link), nil
+}
+
+// appendEnd ends the envelope of a list.
+func (p listPage) appendEnd(body []byte) []byte {
+	body = append(body, ']')
+	if p.next != "" {
+		body = append(body, `,"nextCursor":"`+p.next+`"`...) // base64url: nothing to escape
+	}
+	return append(body, noteTail...)
+}
+
+// streamList writes the envelope of a long list, its notes part by part.
+func (s *Server) streamList(x *exchange, p listPage) error {
+	x.out.Header().Set("Content-Type", "application/json; charset=utf-8")
+	if p.link != "" {
+		x.out.Header().Set("Link", p.link)
+	}
+	_, _ = x.out.Write([]byte(listHead))
+	if err := s.become(x, pool.Bulk); err != nil { // nobody waits for a long list as for the main screen
 		return err
 	}
-	written := 0
-	for len(refs) > 0 {
+	if err := s.reserve(x, largestPart(p.refs), readCopies); err != nil {
+		return err
+	}
+	first := true
+	for refs := p.refs; len(refs) > 0; {
 		part := refs[:partLength(refs)]
 		refs = refs[len(part):]
-		n, err := s.writePart(x, part, written > 0)
+		before := x.out.length()
+		body, err := s.appendPart(x, x.out.body, part, first)
 		if err != nil {
 			return err
 		}
-		written += n
+		x.out.body = body
+		first = first && x.out.length() == before
+		s.hold(x, x.out.length()-before)
 		if len(refs) > 0 {
 			if err := s.sendPart(x); err != nil {
 				return err
 			}
 		}
 	}
-	_, _ = x.out.Write([]byte("]"))
-	if next != "" {
-		_, _ = x.out.Write([]byte(`,"nextCursor":"` + next + `"`)) // base64url: nothing to escape
+	x.out.body = p.appendEnd(x.out.body)
+	return nil
+}
+
+// appendPart appends the notes of a part, those not in memory read in one go. They are kept if
+// the part is all of a list, or else a long list would push out what is in use.
+func (s *Server) appendPart(x *exchange, body []byte, part []store.Ref, first bool) ([]byte, error) {
+	copies, missing, reading := s.copies.take(x.user, part)
+	if len(missing) > 0 {
+		if err := s.readMissing(x, copies, part, missing, reading); err != nil {
+			return nil, err
+		}
 	}
-	_, err := x.out.Write([]byte("}\n"))
-	return err
+	for _, c := range copies {
+		if c == nil { // deleted since
+			continue
+		}
+		if !first {
+			body = append(body, ',')
+		}
+		first = false
+		body = append(append(body, c.inList()...), '\n')
+	}
+	return body, nil
 }
 
 // partLength is how many of refs make up a part: one at least.
@@ -106,24 +192,23 @@ func largestPart(refs []store.Ref) (largest int64) {
 	return largest
 }
 
-// writePart reads one part's notes and buffers them.
-func (s *Server) writePart(x *exchange, part []store.Ref, follows bool) (written int, err error) {
-	notes, err := s.store.NotesByRef(x.ctx, x.user, part)
+// readMissing fills the gaps in copies, which are those of part.
+func (s *Server) readMissing(x *exchange, copies []*noteCopy, part, missing []store.Ref, r reading) error {
+	notes, err := s.store.NotesByRef(x.ctx, x.user, missing)
 	if err != nil {
-		return 0, err
+		return err
 	}
-	before := len(x.out.body)
-	for _, n := range notes {
-		if follows {
-			_, _ = x.out.Write([]byte(","))
+	for i, ref := range part {
+		if copies[i] != nil || len(notes) == 0 || notes[0].Key != ref.Key {
+			continue
 		}
-		follows = true
-		if err := encodeJSON(x.out, noteOutput(n)); err != nil {
-			return 0, err
+		if copies[i], err = newNoteCopy(notes[0]); err != nil {
+			return err
 		}
+		s.copies.keep(r, ref.ID, copies[i])
+		notes = notes[1:]
 	}
-	s.hold(x, len(x.out.body)-before)
-	return len(notes), nil
+	return nil
 }
 
 // sendPart sends what is buffered while the worker serves others, and takes a turn again.

@@ -68,23 +68,57 @@ func getNote(s *Server, x *exchange) error {
 	if err != nil {
 		return err
 	}
-	n, err := s.store.Note(x.ctx, x.user, id)
+	c, err := s.copies.readNote(x.ctx, x.user, id, func() (store.Note, error) { return s.store.Note(x.ctx, x.user, id) })
 	if err != nil {
 		return err
 	}
-	tag := etag(n)
-	if seen, ok := matchingTag(x.Request().Header.Values("If-None-Match"), tag); ok {
-		x.out.Header().Set("Etag", seen)
-		x.out.WriteHeader(http.StatusNotModified)
-		return nil
-	}
-	return x.note(http.StatusOK, n)
+	x.found(c.tag, "", c.body)
+	return nil
 }
 
-// note answers with n and its ETag.
-func (x *exchange) note(status int, n store.Note) error {
-	x.out.Header().Set("Etag", etag(n))
-	return x.data(status, noteOutput(n))
+// recallNote is getNote from memory; false: it is not there.
+func recallNote(s *Server, x *exchange, user string) bool {
+	id, err := noteID(x)
+	if err != nil {
+		return false
+	}
+	c, ok := s.copies.note(user, id)
+	if ok {
+		x.found(c.tag, "", c.body)
+	}
+	return ok
+}
+
+// found answers with a body that is not changed any more, or with 304 where the client has it.
+func (x *exchange) found(tag, link string, body []byte) {
+	h := x.out.Header()
+	if seen, ok := matchingTag(x.Request().Header.Values("If-None-Match"), tag); ok {
+		h.Set("Etag", seen)
+		x.out.WriteHeader(http.StatusNotModified)
+		return
+	}
+	h.Set("Etag", tag)
+	if link != "" {
+		h.Set("Link", link)
+	}
+	x.lend(http.StatusOK, body)
+}
+
+// lend answers with JSON that is not changed any more.
+func (x *exchange) lend(status int, body []byte) {
+	x.out.Header()["Content-Type"] = jsonType
+	x.out.lend(status, body)
+}
+
+// note answers with n, as it is after a write, and its ETag.
+func (s *Server) note(x *exchange, status int, n store.Note) error {
+	c, err := s.copies.after(n)
+	if err != nil {
+		return err
+	}
+	x.out.Header().Set("Etag", c.tag)
+	x.lend(status, c.body)
+	return nil
 }
 
 // createNote answers POST /api/notes.
@@ -109,7 +143,7 @@ func createNote(s *Server, x *exchange) error {
 		return err
 	}
 	x.out.Header().Set("Location", "/api/notes/"+n.ID)
-	return x.note(http.StatusCreated, n)
+	return s.note(x, http.StatusCreated, n)
 }
 
 // patchNote answers PATCH /api/notes/:id. The input is judged before the note is looked for.
@@ -130,13 +164,14 @@ func patchNote(s *Server, x *exchange) error {
 		return err
 	}
 	n, err := s.store.PatchNote(x.ctx, x.user, id, patch)
+	s.copies.saw(x.user, id) // a patch that changes nothing, or finds another revision, shows what others do
 	if errors.Is(err, store.ErrChanged) {
 		return &changed{current: noteOutput(n), tag: etag(n)}
 	}
 	if err != nil {
 		return err
 	}
-	return x.note(http.StatusOK, n)
+	return s.note(x, http.StatusOK, n)
 }
 
 // ifMatch reads the revisions that If-Match allows into patch. Tags of other
@@ -158,6 +193,7 @@ func (s *Server) ifMatch(x *exchange, id string, patch *store.Patch) error {
 	}
 	if len(patch.IfRevision) == 0 {
 		n, err := s.store.Note(x.ctx, x.user, id)
+		s.copies.saw(x.user, id)
 		if err != nil {
 			return err
 		}
@@ -183,10 +219,11 @@ func change(do func(s *Server, x *exchange, id string) (store.Note, error)) hand
 			return err
 		}
 		n, err := do(s, x, id)
+		s.copies.saw(x.user, id)
 		if err != nil {
 			return err
 		}
-		return x.note(http.StatusOK, n)
+		return s.note(x, http.StatusOK, n)
 	}
 }
 
@@ -212,7 +249,9 @@ func deleteNote(s *Server, x *exchange) error {
 	if err != nil {
 		return err
 	}
-	if err := s.store.DeleteNote(x.ctx, x.user, id); err != nil {
+	err = s.store.DeleteNote(x.ctx, x.user, id)
+	s.copies.saw(x.user, id)
+	if err != nil {
 		return err
 	}
 	return x.message("Note deleted successfully")
@@ -223,6 +262,7 @@ func deleteTrashedNote(s *Server, x *exchange) error {
 	id, err := noteID(x)
 	if err == nil {
 		err = s.store.DeleteTrashedNote(x.ctx, x.user, id)
+		s.copies.saw(x.user, id)
 	}
 	if errors.Is(err, store.ErrNotFound) {
 		return errNotInTrash

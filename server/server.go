@@ -4,6 +4,7 @@
 package server
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -73,6 +74,7 @@ type Server struct {
 	alerts      *Alerts
 	incidents   *incident.Recorder // nil: none are recorded
 	routes      []*route
+	copies      *Copies
 	sessions    *sessions
 	persons     *persons
 	general     *limiter
@@ -97,9 +99,11 @@ type Server struct {
 	answered atomic.Int64
 }
 
-// Parts are what a Server works with; Redis, Memory, Alerts and Incidents may be nil.
+// Parts are what a Server works with; Redis, Memory, Alerts and Incidents may be
+// nil. Copies, if there are any, are the store's Witness.
 type Parts struct {
 	Store     *store.Store
+	Copies    *Copies
 	Redis     *Redis
 	Pool      *pool.Pool
 	Memory    *pool.Monitor
@@ -122,7 +126,8 @@ func New(cfg Config, parts Parts) (*Server, error) {
 	admission := parts.Pool.Stats()
 	s.tally, s.took = newTally(len(admission.Shards), s.routes), make([]pool.Histogram, len(admission.Shards))
 	s.pacer = newPacer(admission.QueueTimeout)
-	s.sessions = newSessions(backendFor(parts.Store, parts.Redis), cfg.SessionSecrets)
+	s.copies = cmp.Or(parts.Copies, NewCopies(0, 1))
+	s.sessions = newSessions(endingSessions{backendFor(parts.Store, parts.Redis), s.copies}, cfg.SessionSecrets, s.copies)
 	s.general = newLimiter(parts.Redis, cfg.SessionSecrets[0])
 	s.signInLimit = newSignInLimit(parts.Redis, parts.Store, cfg.SessionSecrets[0])
 	nobodysHash() // so that the first sign-in to no account takes no longer than the next

@@ -43,11 +43,12 @@ type sessions struct {
 	secure  *scs.SessionManager // the same sessions, with cookies for TLS alone
 	tokens  *tokenStore
 	backend sessionBackend
+	copies  *Copies
 }
 
 // newSessions keeps sessions in backend. Tokens are hidden there under the
 // first secret, and found under any.
-func newSessions(backend sessionBackend, secrets []string) *sessions {
+func newSessions(backend sessionBackend, secrets []string, copies *Copies) *sessions {
 	tokens := &tokenStore{backend: backend}
 	for _, secret := range secrets {
 		tokens.secrets = append(tokens.secrets, []byte(secret))
@@ -63,26 +64,35 @@ func newSessions(backend sessionBackend, secrets []string) *sessions {
 	}
 	secure := plain
 	secure.Cookie.Secure = true
-	return &sessions{scs: &plain, secure: &secure, tokens: tokens, backend: backend}
+	return &sessions{scs: &plain, secure: &secure, tokens: tokens, backend: backend, copies: copies}
 }
 
-// load returns who is signed in, and a context that signIn and signOut know
-// the session by. Nobody is when the cookie is missing or garbage, which asks
+// load returns who is signed in. Nobody is when the cookie is missing or garbage, which asks
 // no store, or forged, stale or signed out. An error means that the sessions
 // can't be reached.
-func (s *sessions) load(ctx context.Context, r *http.Request) (context.Context, string, error) {
+func (s *sessions) load(ctx context.Context, r *http.Request) (user string, err error) {
 	token := tokenOf(r)
 	if token == "" {
-		return ctx, "", nil
+		return "", nil
 	}
-	loaded, err := s.scs.Load(ctx, token)
+	if user, ok := s.copies.session(token, time.Now()); ok {
+		return user, nil
+	}
+	view := s.copies.cache.View(s.copies.cache.AnySession())
+	key, found, err := s.tokens.find(ctx, token)
+	if errors.Is(err, store.ErrNotFound) {
+		return "", nil
+	}
 	if err != nil {
-		return ctx, "", fmt.Errorf("load session: %w", err)
+		return "", fmt.Errorf("load session: %w", err)
 	}
-	if time.Until(s.scs.Deadline(loaded)) <= 0 { // a store whose clock is behind
-		return loaded, "", nil
+	record := readRecord(found.Data)
+	expires := time.UnixMilli(record.Expires)
+	if record.UserID == "" || time.Until(expires) <= 0 { // a store whose clock is behind
+		return "", nil
 	}
-	return loaded, recordOf(s.scs, loaded).UserID, nil
+	s.copies.keepSession(token, key, &sessionCopy{record.UserID, expires}, view)
+	return record.UserID, nil
 }
 
 // arrival is who signs in, and how.
@@ -96,7 +106,7 @@ type arrival struct {
 // signIn begins a session and sets its cookie. The token is new; one that the
 // request brought is dead afterwards, whoever planted it.
 func (s *sessions) signIn(ctx context.Context, w http.ResponseWriter, r *http.Request, a arrival) error {
-	ctx, err := s.scs.Load(ctx, tokenOf(r)) // a no-op for a context that load made
+	ctx, err := s.scs.Load(ctx, tokenOf(r))
 	if err != nil {
 		return fmt.Errorf("sign in: %w", err)
 	}

@@ -95,7 +95,7 @@ type sessionSite struct {
 }
 
 func newSessionSite(t *testing.T, backend sessionBackend, secrets ...string) *sessionSite {
-	s := &sessionSite{sessions: newSessions(backend, secrets), begun: make(chan struct{}), finish: make(chan struct{})}
+	s := &sessionSite{sessions: newSessions(backend, secrets, NewCopies(0, 1)), begun: make(chan struct{}), finish: make(chan struct{})}
 	mux := http.NewServeMux()
 	mux.HandleFunc("/me", s.handle(func(w http.ResponseWriter, r *http.Request, user string) error {
 		_, err := io.WriteString(w, user)

@@ -47,6 +47,7 @@ type Position struct {
 // A Ref points to a note in a list.
 type Ref struct {
 	Key      int64
+	ID       string
 	Bytes    int64    // of title, content and tags: what fetching it will cost
 	Position Position // in lists with a limit
 }
@@ -65,6 +66,7 @@ func (s *Store) NoteRefs(ctx context.Context, owner string, q ListQuery) ([]Ref,
 		if err := rows.Scan(ref.fields(q)...); err != nil {
 			return nil, fmt.Errorf("list notes: %w", translate(err))
 		}
+		ref.Position.ID = ref.ID
 		refs = append(refs, ref)
 	}
 	if err := rows.Err(); err != nil {
@@ -106,9 +108,9 @@ func (s *Store) NotesByRef(ctx context.Context, owner string, refs []Ref) ([]Not
 
 // listSQL is the query for q's refs, with what Ref.fields reads.
 func (s *Store) listSQL(owner string, q ListQuery) (string, []any) {
-	columns := "key, bytes"
+	columns := "key, bytes, id"
 	if q.Limit > 0 {
-		columns += ", id, " + q.Sort.column()
+		columns += ", " + q.Sort.column()
 		if !q.Trashed {
 			columns += ", is_favorite, is_pinned"
 		}
@@ -124,15 +126,15 @@ func (s *Store) listSQL(owner string, q ListQuery) (string, []any) {
 
 // fields are the places for the columns of listSQL.
 func (r *Ref) fields(q ListQuery) []any {
-	fields := []any{&r.Key, &r.Bytes}
+	fields := []any{&r.Key, &r.Bytes, &r.ID}
 	if q.Limit == 0 {
 		return fields
 	}
 	place := &r.Position
 	if q.Sort == ByTitle {
-		fields = append(fields, &place.ID, &place.Title)
+		fields = append(fields, &place.Title)
 	} else {
-		fields = append(fields, &place.ID, &place.Time)
+		fields = append(fields, &place.Time)
 	}
 	if !q.Trashed {
 		fields = append(fields, &place.Favorite, &place.Pinned)
