@@ -36,7 +36,8 @@ func (p program) serve(ctx context.Context, args []string) (err error) {
 		return err
 	}
 	cfg.Runtime.Apply() // memory limit from the cgroup; cores only when asked, Go reads the quota itself
-	log := newLog(cfg, p.out)
+	log, flush := newLog(cfg, p.out)
+	defer func() { err = errors.Join(err, flush()) }()
 	for _, w := range cfg.Warnings {
 		log.Warn(w)
 	}
@@ -75,6 +76,9 @@ func (p program) serve(ctx context.Context, args []string) (err error) {
 	}
 	defer inBackground(alerts.Run, workers.Watch, workers.Sample, stages.Run, memoryLoop(memory), sweepLoop(db, cfg, log),
 		incidentLoop(incidents, newSampler(cfg, s, workers)))()
+	if err := flush(); err != nil { // what was said on the way comes first
+		return err
+	}
 	p.announce(cfg, db, ln, log)
 	return serveWhileFitting(ctx, s, db, ln)
 }
@@ -96,13 +100,14 @@ func serveWhileFitting(ctx context.Context, s *server.Server, db *store.Store, l
 	return err
 }
 
-// newLog writes JSON, or in development lines for people.
-func newLog(cfg config.Config, out io.Writer) *slog.Logger {
+// newLog writes JSON, or in development lines for people; flush writes what waits to be written.
+func newLog(cfg config.Config, out io.Writer) (log *slog.Logger, flush func() error) {
 	options := &slog.HandlerOptions{Level: cfg.LogLevel}
+	lines := &lines{out: out}
 	if cfg.LogFormat == "json" {
-		return slog.New(slog.NewJSONHandler(out, options))
+		return slog.New(promptly{slog.NewJSONHandler(lines, options), lines}), lines.flush
 	}
-	return slog.New(slog.NewTextHandler(out, options))
+	return slog.New(promptly{slog.NewTextHandler(lines, options), lines}), lines.flush
 }
 
 func listen(cfg config.Config) (*net.TCPListener, error) {

@@ -1,8 +1,10 @@
 package server
 
 import (
+	"context"
 	"encoding/json"
 	"io"
+	"net"
 	"net/http"
 	"strconv"
 	"sync/atomic"
@@ -12,6 +14,9 @@ import (
 const (
 	sendGrace = 30 * time.Second // every send may take this long,
 	leastRate = 16 << 10         // and a second more for each so many bytes: slower clients are cut
+
+	// sendSlack is how much longer a send may take: the deadline of the one before serves again within it.
+	sendSlack = time.Second
 )
 
 // answer buffers what a handler writes, so that the worker is free before the
@@ -29,11 +34,23 @@ type answer struct {
 	begun  bool  // something has left
 	failed error // of the write that was the last
 
-	leaving *atomic.Bool // the server is: let no client hold a connection that is about to go
+	deadline *time.Time   // of writing to the connection, when it was set last
+	leaving  *atomic.Bool // the server is: let no client hold a connection that is about to go
 }
 
-func newAnswer(w http.ResponseWriter, leaving *atomic.Bool) *answer {
-	return &answer{w: w, ctrl: http.NewResponseController(w), leaving: leaving}
+func newAnswer(w http.ResponseWriter, r *http.Request, leaving *atomic.Bool) *answer {
+	deadline, ok := r.Context().Value(deadlineKey{}).(*time.Time)
+	if !ok {
+		deadline = new(time.Time)
+	}
+	return &answer{w: w, ctrl: http.NewResponseController(w), deadline: deadline, leaving: leaving}
+}
+
+type deadlineKey struct{}
+
+// withDeadline is the http.Server's ConnContext hook: answers on one connection know what deadline it has.
+func withDeadline(ctx context.Context, _ net.Conn) context.Context {
+	return context.WithValue(ctx, deadlineKey{}, new(time.Time))
 }
 
 func (a *answer) Header() http.Header         { return a.w.Header() }
@@ -62,7 +79,7 @@ func (a *answer) length() int { return len(a.body) + len(a.lent) }
 // reset forgets what was buffered. Headers that describe it go too.
 func (a *answer) reset() {
 	a.status, a.body, a.lent = 0, a.body[:0], nil
-	for _, name := range []string{"Content-Type", "Content-Length", "Etag", "Location", "Link"} {
+	for _, name := range []string{"Content-Type", "Content-Length", "Content-Encoding", "Etag", "Location", "Link"} {
 		a.Header().Del(name)
 	}
 }
@@ -89,8 +106,7 @@ func (a *answer) write() error {
 	if a.lent != nil {
 		body = a.lent
 	}
-	limit := sendGrace + time.Duration(len(body)/leastRate)*time.Second
-	_ = a.ctrl.SetWriteDeadline(time.Now().Add(limit)) // not supported by a recorder: no deadline then
+	a.limit(len(body))
 	if !a.begun {
 		a.begun = true
 		if a.leaving.Load() {
@@ -103,6 +119,17 @@ func (a *answer) write() error {
 	a.body, a.lent = a.body[:0], nil
 	a.failed = err
 	return err
+}
+
+// limit bounds the time that sending bytes may take. To set a deadline costs a
+// twentieth of a small answer, so one that is near enough serves.
+func (a *answer) limit(bytes int) {
+	least := time.Now().Add(sendGrace + time.Duration(bytes/leastRate)*time.Second)
+	if slack := a.deadline.Sub(least); slack >= 0 && slack <= sendSlack {
+		return
+	}
+	*a.deadline = least.Add(sendSlack)
+	_ = a.ctrl.SetWriteDeadline(*a.deadline) // not supported by a recorder: no deadline then
 }
 
 func bodyAllowed(status int) bool {

@@ -243,7 +243,7 @@ func (w *wire) take(n int64, pause time.Duration) (total int64) {
 func TestTricklingReader(t *testing.T) {
 	t.Parallel()
 	const bytes = 160 << 10
-	const allowed = sendGrace + 10*time.Second
+	const allowed = sendGrace + 10*time.Second + sendSlack
 	whole := func(_ *Server, x *exchange) error {
 		x.out.Header().Set("Content-Type", "application/octet-stream")
 		_, err := x.out.Write(make([]byte, bytes))

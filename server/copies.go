@@ -6,6 +6,7 @@ import (
 	"crypto/sha256"
 	"encoding/base64"
 	"errors"
+	"sync/atomic"
 	"time"
 
 	"notesd/cache"
@@ -49,37 +50,40 @@ func (k *Copies) SetStage(stage pool.Stage) {
 	}
 }
 
-// A noteCopy is a note's answer. It is not changed.
-type noteCopy struct {
-	tag  string
-	body []byte
+// A copy is an answer as it is sent. It is not changed.
+type answerCopy struct {
+	tag, link string // link: to the page after a list's
+	body      []byte
+	packed    atomic.Pointer[packedCopy] // the last that was asked for
 }
 
-func newNoteCopy(n store.Note) (*noteCopy, error) {
+// packedCopy is a copy for clients that accept certain codings.
+type packedCopy struct {
+	accepts     string // their Accept-Encoding
+	coding, tag string
+	body        []byte
+}
+
+// size is what a copy takes, or will when it is asked for packed, too.
+func (c *answerCopy) size() int { return len(c.body)*3/2 + len(c.tag) + len(c.link) }
+
+func newNoteCopy(n store.Note) (*answerCopy, error) {
 	body, err := appendJSON(make([]byte, 0, len(n.Title)+len(n.Content)+512), envelope{Success: true, Data: noteOutput(n)})
 	if err != nil {
 		return nil, err
 	}
-	return &noteCopy{tag: etag(n), body: body}, nil
+	return &answerCopy{tag: etag(n), body: body}, nil
 }
 
-// inList is the note as a list has it.
-func (c *noteCopy) inList() []byte {
+// inList is a note as a list has it.
+func (c *answerCopy) inList() []byte {
 	return c.body[len(noteHead) : len(c.body)-len(noteTail)]
 }
 
-// A listCopy is a list's answer, of a length that is buffered. It is not changed.
-type listCopy struct {
-	tag, link string
-	body      []byte
-}
-
-func newListCopy(body []byte, link string) *listCopy {
+func newListCopy(body []byte, link string) *answerCopy {
 	sum := sha256.Sum256(body)
-	return &listCopy{tag: `"` + base64.RawURLEncoding.EncodeToString(sum[:16]) + `"`, link: link, body: body}
+	return &answerCopy{tag: `"` + base64.RawURLEncoding.EncodeToString(sum[:16]) + `"`, link: link, body: body}
 }
-
-func (c *listCopy) size() int { return len(c.body) + len(c.tag) + len(c.link) }
 
 func noteKey(owner, id string) cache.Key { return cache.Key{Kind: cache.Note, Owner: owner, ID: id} }
 func listKey(owner, query string) cache.Key {
@@ -87,26 +91,17 @@ func listKey(owner, query string) cache.Key {
 }
 func sessionKeyOf(token string) cache.Key { return cache.Key{Kind: cache.Session, ID: token} }
 
-// note is owner's note if it is here.
-func (k *Copies) note(owner, id string) (*noteCopy, bool) {
-	v, ok := k.cache.Get(noteKey(owner, id))
+// get is the copy under key, if it is here.
+func (k *Copies) get(key cache.Key) (*answerCopy, bool) {
+	v, ok := k.cache.Get(key)
 	if !ok {
 		return nil, false
 	}
-	return v.(*noteCopy), true
-}
-
-// list is the answer to owner's query if it is here.
-func (k *Copies) list(owner, query string) (*listCopy, bool) {
-	v, ok := k.cache.Get(listKey(owner, query))
-	if !ok {
-		return nil, false
-	}
-	return v.(*listCopy), true
+	return v.(*answerCopy), true
 }
 
 // readNote has owner's note read unless it is here by now or another reads it already.
-func (k *Copies) readNote(ctx context.Context, owner, id string, read func() (store.Note, error)) (*noteCopy, error) {
+func (k *Copies) readNote(ctx context.Context, owner, id string, read func() (store.Note, error)) (*answerCopy, error) {
 	scope := k.cache.NoteScope(owner, id)
 	v, err := k.cache.Share(ctx, noteKey(owner, id), scope, func(view cache.View) (any, error) {
 		n, err := read()
@@ -123,12 +118,12 @@ func (k *Copies) readNote(ctx context.Context, owner, id string, read func() (st
 	if err != nil {
 		return nil, err
 	}
-	return v.(*noteCopy), nil
+	return v.(*answerCopy), nil
 }
 
-func (k *Copies) keepNote(owner, id string, c *noteCopy, view cache.View) {
+func (k *Copies) keepNote(owner, id string, c *answerCopy, view cache.View) {
 	if len(c.body) <= largeBody {
-		k.cache.PutNote(noteKey(owner, id), c, len(c.body)+len(c.tag), view)
+		k.cache.PutNote(noteKey(owner, id), c, c.size(), view)
 	}
 }
 
@@ -138,7 +133,7 @@ var errUnshared = errors.New("long list")
 // readList has the answer to owner's query made by read, unless it is here by
 // now or another makes it. The function that read gets is to be called before anything that
 // was read is shown; what it is given is kept.
-func (k *Copies) readList(ctx context.Context, owner, query string, read func() (*listCopy, error)) (*listCopy, error) {
+func (k *Copies) readList(ctx context.Context, owner, query string, read func() (*answerCopy, error)) (*answerCopy, error) {
 	scope := k.cache.ListScope(owner)
 	v, err := k.cache.Share(ctx, listKey(owner, query), scope, func(view cache.View) (any, error) {
 		c, err := read()
@@ -152,7 +147,7 @@ func (k *Copies) readList(ctx context.Context, owner, query string, read func() 
 	if err != nil {
 		return nil, err
 	}
-	return v.(*listCopy), nil
+	return v.(*answerCopy), nil
 }
 
 // A reading of notes is for those of a list that are not here.
@@ -163,12 +158,12 @@ type reading struct {
 
 // take returns the copies of the notes that refs point to, nil for those that
 // are not here, and these.
-func (k *Copies) take(owner string, refs []store.Ref) (copies []*noteCopy, missing []store.Ref, r reading) {
-	copies = make([]*noteCopy, len(refs))
+func (k *Copies) take(owner string, refs []store.Ref) (copies []*answerCopy, missing []store.Ref, r reading) {
+	copies = make([]*answerCopy, len(refs))
 	r = reading{owner: owner}
 	for i, ref := range refs {
 		var ok bool
-		if copies[i], ok = k.note(owner, ref.ID); ok {
+		if copies[i], ok = k.get(noteKey(owner, ref.ID)); ok {
 			continue
 		}
 		if r.views == nil {
@@ -181,7 +176,7 @@ func (k *Copies) take(owner string, refs []store.Ref) (copies []*noteCopy, missi
 }
 
 // keep keeps what has been read of a reading.
-func (k *Copies) keep(r reading, id string, c *noteCopy) {
+func (k *Copies) keep(r reading, id string, c *answerCopy) {
 	k.keepNote(r.owner, id, c, r.views[id])
 }
 
@@ -230,7 +225,7 @@ func (k *Copies) written(w *cache.Write, change store.Change, now []store.Note) 
 			continue
 		}
 		if c, err := newNoteCopy(*n); err == nil {
-			w.Done(noteKey(change.Owner, change.Note), c, len(c.body)+len(c.tag))
+			w.Done(noteKey(change.Owner, change.Note), c, c.size())
 			return
 		}
 	}
@@ -258,9 +253,9 @@ func (k *Copies) TrustForever() { k.cache.TrustForever() }
 func (k *Copies) Forget() { k.cache.Forget() }
 
 // after returns n's answer. As a rule it was made when n was written.
-func (k *Copies) after(n store.Note) (*noteCopy, error) {
-	if v, ok := k.cache.Look(noteKey(n.UserID, n.ID)); ok && v.(*noteCopy).tag == etag(n) {
-		return v.(*noteCopy), nil
+func (k *Copies) after(n store.Note) (*answerCopy, error) {
+	if v, ok := k.cache.Look(noteKey(n.UserID, n.ID)); ok && v.(*answerCopy).tag == etag(n) {
+		return v.(*answerCopy), nil
 	}
 	return newNoteCopy(n)
 }

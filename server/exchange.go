@@ -15,12 +15,13 @@ import (
 // exchange is one request and its answer on their way through the server. It
 // is the echo.Context that every middleware and handler of ours is given.
 type exchange struct {
-	echo.Context
-	out   *answer
-	id    string    // the request's id, in the answer's X-Request-Id and in the log
-	began time.Time // when the header had been read
-	route *route    // nil for an unknown route
-	addr  string    // the client's address, forwarded only by trusted proxies
+	echo.Context // nil in the express lane
+	r            *http.Request
+	out          *answer
+	id           string    // the request's id, in the answer's X-Request-Id and in the log
+	began        time.Time // when the header had been read
+	route        *route    // nil for an unknown route
+	addr         string    // the client's address, forwarded only by trusted proxies
 
 	ctx      context.Context // bounds the work: REQUEST_TIMEOUT, and the client still there
 	stop     func()          // ends ctx
@@ -43,6 +44,9 @@ type exchange struct {
 	cause    error         // what a dependency said to make it so, for the log
 }
 
+// Request is the exchange's, with or without an echo.Context.
+func (x *exchange) Request() *http.Request { return x.r }
+
 // handler answers one exchange. Its errors are turned into answers by fail.
 type handler func(s *Server, x *exchange) error
 
@@ -61,9 +65,9 @@ func (s *Server) pooled(rt *route) echo.HandlerFunc {
 		if x.Request().ContentLength > s.cfg.BodyLimit {
 			return errBodyTooLarge
 		}
-		if rt.recall != nil {
-			if done, err := s.recall(x, rt); done {
-				return err
+		if rt.copied != nil {
+			if c, user := s.recall(x.Request(), rt, x.Param("id")); c != nil {
+				return s.answerCopy(x, c, user)
 			}
 		}
 		client, cancel := context.WithCancelCause(store.WithRoom(x.Request().Context(), x.room(s)))
@@ -87,24 +91,6 @@ func (s *Server) pooled(rt *route) echo.HandlerFunc {
 		}
 		return s.paced(x, err)
 	}
-}
-
-// recall answers x from memory, if it can: then nothing but the limits of a
-// person leaves the process, and nothing needs a bound in time.
-func (s *Server) recall(x *exchange, rt *route) (done bool, err error) {
-	x.token = tokenOf(x.Request())
-	user, ok := s.copies.session(x.token, x.began)
-	if !ok || !rt.recall(s, x, user) {
-		return false, nil
-	}
-	x.user, x.client, x.ctx = user, x.Request().Context(), x.Request().Context()
-	x.asked = s.request(x, rt)
-	err = s.pool.Do(x.ctx, x.asked, func(_ context.Context, turn *pool.Turn) error {
-		x.shard, x.waited = turn.Shard(), turn.Waited()
-		defer s.recordTook(x)
-		return s.limit(x)
-	})
-	return true, s.paced(x, err)
 }
 
 // room sets memory aside for a large note that the store is about to read.

@@ -29,7 +29,7 @@ var (
 func listNotes(s *Server, x *exchange) error {
 	var long *listPage
 	query := x.Request().URL.RawQuery
-	c, err := s.copies.readList(x.ctx, x.user, query, func() (c *listCopy, err error) {
+	c, err := s.copies.readList(x.ctx, x.user, query, func() (c *answerCopy, err error) {
 		p, err := s.readPage(x)
 		switch {
 		case err != nil:
@@ -46,17 +46,8 @@ func listNotes(s *Server, x *exchange) error {
 	if err != nil {
 		return err
 	}
-	x.found(c.tag, c.link, c.body)
+	x.found(c)
 	return nil
-}
-
-// recallList is listNotes from memory; false: it is not there.
-func recallList(s *Server, x *exchange, user string) bool {
-	c, ok := s.copies.list(user, x.Request().URL.RawQuery)
-	if ok {
-		x.found(c.tag, c.link, c.body)
-	}
-	return ok
 }
 
 // A listPage is what a list consists of.
@@ -86,7 +77,7 @@ func (s *Server) readPage(x *exchange) (p listPage, err error) {
 }
 
 // wholeList makes the answer of a list that is one part.
-func (s *Server) wholeList(x *exchange, p listPage) (*listCopy, error) {
+func (s *Server) wholeList(x *exchange, p listPage) (*answerCopy, error) {
 	size := int64(512)
 	for _, ref := range p.refs {
 		size += ref.Bytes + 512
@@ -193,7 +184,7 @@ func largestPart(refs []store.Ref) (largest int64) {
 }
 
 // readMissing fills the gaps in copies, which are those of part.
-func (s *Server) readMissing(x *exchange, copies []*noteCopy, part, missing []store.Ref, r reading) error {
+func (s *Server) readMissing(x *exchange, copies []*answerCopy, part, missing []store.Ref, r reading) error {
 	notes, err := s.store.NotesByRef(x.ctx, x.user, missing)
 	if err != nil {
 		return err

@@ -7,6 +7,7 @@ import (
 	"encoding/hex"
 	"errors"
 	"log/slog"
+	"maps"
 	"math/rand/v2"
 	"net"
 	"net/http"
@@ -55,27 +56,31 @@ func canonicalPath(path string) string {
 // in the metrics how it went.
 func (s *Server) observe(next echo.HandlerFunc) echo.HandlerFunc {
 	return func(c echo.Context) error {
-		x := s.begin(c)
+		x := s.begin(c.Response().Writer, c.Request())
+		x.Context, c.Response().Writer = c, x.out
 		defer s.end(x) // also when a panic or a Goexit cuts the exchange
-		err := next(x)
-		if err != nil {
-			s.fail(x, err)
-		}
-		cut := err != nil && x.out.begun || !s.deliver(x)
-		s.record(x)
-		if cut {
-			panic(http.ErrAbortHandler) // the client must not take half an answer for a whole one
-		}
+		s.conclude(x, next(x))
 		return nil
 	}
 }
 
-func (s *Server) begin(c echo.Context) *exchange {
-	x := &exchange{Context: c, out: newAnswer(c.Response().Writer, &s.leaving), id: requestID(), began: time.Now(), addr: c.RealIP()}
-	c.Response().Writer = x.out
-	x.out.Header().Set("X-Request-Id", x.id)
+func (s *Server) begin(w http.ResponseWriter, r *http.Request) *exchange {
+	x := &exchange{r: r, out: newAnswer(w, r, &s.leaving), id: requestID(), began: time.Now(), addr: s.address(r)}
+	x.out.Header()["X-Request-Id"] = []string{x.id}
 	s.running.Add(1)
 	return x
+}
+
+// conclude sends the answer, or what err means, and records it.
+func (s *Server) conclude(x *exchange, err error) {
+	if err != nil {
+		s.fail(x, err)
+	}
+	cut := err != nil && x.out.begun || !s.deliver(x)
+	s.record(x)
+	if cut {
+		panic(http.ErrAbortHandler) // the client must not take half an answer for a whole one
+	}
 }
 
 func (s *Server) end(x *exchange) {
@@ -171,20 +176,29 @@ func milliseconds(d time.Duration) float64 { return float64(d.Microseconds()) / 
 const contentPolicy = "default-src 'self'; script-src 'self'; object-src 'none'; base-uri 'self'; form-action 'self'; " +
 	"frame-ancestors 'self'"
 
+// securityValues are on every answer. They are not changed.
+var securityValues = map[string][]string{
+	"Content-Security-Policy":      {contentPolicy},
+	"X-Content-Type-Options":       {"nosniff"},
+	"X-Frame-Options":              {"SAMEORIGIN"},
+	"Referrer-Policy":              {"no-referrer"},
+	"Cross-Origin-Opener-Policy":   {"same-origin"},
+	"Cross-Origin-Resource-Policy": {"same-origin"},
+	"Cache-Control":                {"private, no-cache"}, // keep, but ask: the ETag answers
+}
+
 func (s *Server) securityHeaders(next echo.HandlerFunc) echo.HandlerFunc {
 	return func(c echo.Context) error {
-		h := c.(*exchange).out.Header()
-		h.Set("Content-Security-Policy", contentPolicy)
-		h.Set("X-Content-Type-Options", "nosniff")
-		h.Set("X-Frame-Options", "SAMEORIGIN")
-		h.Set("Referrer-Policy", "no-referrer")
-		h.Set("Cross-Origin-Opener-Policy", "same-origin")
-		h.Set("Cross-Origin-Resource-Policy", "same-origin")
-		h.Set("Cache-Control", "private, no-cache") // keep, but ask: the ETag answers
-		if s.overTLS(c.Request()) {
-			h.Set("Strict-Transport-Security", "max-age=31536000; includeSubDomains")
-		}
+		s.secureAnswer(c.(*exchange))
 		return next(c)
+	}
+}
+
+func (s *Server) secureAnswer(x *exchange) {
+	h := x.out.Header()
+	maps.Copy(h, securityValues)
+	if s.overTLS(x.Request()) {
+		h.Set("Strict-Transport-Security", "max-age=31536000; includeSubDomains")
 	}
 }
 

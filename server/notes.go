@@ -58,8 +58,11 @@ func noteOutput(n store.Note) noteJSON {
 // stamp is a time as the API writes it: ISO 8601 in UTC with milliseconds.
 type stamp time.Time
 
-func (t stamp) MarshalJSON() ([]byte, error) {
-	return time.Time(t).UTC().AppendFormat(nil, `"2006-01-02T15:04:05.000Z"`), nil
+func (t stamp) MarshalJSON() ([]byte, error) { return t.append(nil), nil }
+
+// append appends t as JSON.
+func (t stamp) append(dst []byte) []byte {
+	return time.Time(t).UTC().AppendFormat(dst, `"2006-01-02T15:04:05.000Z"`)
 }
 
 // getNote answers GET /api/notes/:id.
@@ -72,36 +75,25 @@ func getNote(s *Server, x *exchange) error {
 	if err != nil {
 		return err
 	}
-	x.found(c.tag, "", c.body)
+	x.found(c)
 	return nil
 }
 
-// recallNote is getNote from memory; false: it is not there.
-func recallNote(s *Server, x *exchange, user string) bool {
-	id, err := noteID(x)
-	if err != nil {
-		return false
-	}
-	c, ok := s.copies.note(user, id)
-	if ok {
-		x.found(c.tag, "", c.body)
-	}
-	return ok
-}
-
-// found answers with a body that is not changed any more, or with 304 where the client has it.
-func (x *exchange) found(tag, link string, body []byte) {
+// found answers with c, or with 304 where the client has it.
+func (x *exchange) found(c *answerCopy) {
 	h := x.out.Header()
-	if seen, ok := matchingTag(x.Request().Header.Values("If-None-Match"), tag); ok {
-		h.Set("Etag", seen)
-		x.out.WriteHeader(http.StatusNotModified)
-		return
+	if asked := x.Request().Header["If-None-Match"]; asked != nil {
+		if seen, ok := matchingTag(asked, c.tag); ok {
+			h.Set("Etag", seen)
+			x.out.WriteHeader(http.StatusNotModified)
+			return
+		}
 	}
-	h.Set("Etag", tag)
-	if link != "" {
-		h.Set("Link", link)
+	h["Etag"] = []string{c.tag}
+	if c.link != "" {
+		h["Link"] = []string{c.link}
 	}
-	x.lend(http.StatusOK, body)
+	x.lend(http.StatusOK, c.body)
 }
 
 // lend answers with JSON that is not changed any more.

@@ -6,6 +6,7 @@ import (
 
 	"github.com/labstack/echo/v4"
 
+	"notesd/cache"
 	"notesd/pool"
 	"notesd/store"
 )
@@ -15,13 +16,13 @@ type route struct {
 	method, pattern string
 	class           pool.Class // of the turn it takes; meaningless when it is free
 	handle          handler
-	recall          func(s *Server, x *exchange, user string) bool // answers from memory, if it can
-	searches        bool                                           // with ?search= it is of the class Search
-	signedIn        bool                                           // 401 for everybody else
-	free            bool                                           // takes no turn: answers while the pool is full, and is never limited
-	admin           bool                                           // for administrators; always free
-	quiet           bool                                           // asked all the time by machines: its log lines are debug lines
-	index           int                                            // in the statistics
+	copied          func(user, id, query string) cache.Key // where a copy of the answer may be
+	searches        bool                                   // with ?search= it is of the class Search
+	signedIn        bool                                   // 401 for everybody else
+	free            bool                                   // takes no turn: answers while the pool is full, and is never limited
+	admin           bool                                   // for administrators; always free
+	quiet           bool                                   // asked all the time by machines: its log lines are debug lines
+	index           int                                    // in the statistics
 }
 
 func (r *route) pooled() bool { return !r.free && !r.admin }
@@ -55,9 +56,9 @@ func allRoutes() []*route {
 		{method: post, pattern: "/api/auth/logout", handle: logout, class: pool.Write},
 		{method: get, pattern: "/api/auth/me", handle: me, class: pool.Read},
 
-		{method: get, pattern: "/api/notes", handle: listNotes, recall: recallList, class: pool.Read, searches: true, signedIn: true},
+		{method: get, pattern: "/api/notes", handle: listNotes, copied: copiedList, class: pool.Read, searches: true, signedIn: true},
 		{method: post, pattern: "/api/notes", handle: createNote, class: pool.Write, signedIn: true},
-		{method: get, pattern: "/api/notes/:id", handle: getNote, recall: recallNote, class: pool.Read, signedIn: true},
+		{method: get, pattern: "/api/notes/:id", handle: getNote, copied: copiedNote, class: pool.Read, signedIn: true},
 		{method: patch, pattern: "/api/notes/:id", handle: patchNote, class: pool.Write, signedIn: true},
 		{method: del, pattern: "/api/notes/:id", handle: deleteNote, class: pool.Write, signedIn: true},
 		{method: patch, pattern: "/api/notes/:id/pin", handle: flip(store.FlagPinned), class: pool.Write, signedIn: true},

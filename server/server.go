@@ -17,6 +17,7 @@ import (
 	"time"
 
 	"github.com/klauspost/compress/gzhttp"
+	"github.com/labstack/echo/v4"
 
 	"notesd/incident"
 	"notesd/pool"
@@ -81,6 +82,8 @@ type Server struct {
 	signInLimit *signInLimit
 	cursors     cursors
 	protection  *http.CrossOriginProtection
+	address     echo.IPExtractor
+	compress    func(http.Handler) http.HandlerFunc
 	conns       *connections
 	http        *http.Server
 	tally       *tally
@@ -127,7 +130,7 @@ func New(cfg Config, parts Parts) (*Server, error) {
 	s.tally, s.took = newTally(len(admission.Shards), s.routes), make([]pool.Histogram, len(admission.Shards))
 	s.pacer = newPacer(admission.QueueTimeout)
 	s.copies = cmp.Or(parts.Copies, NewCopies(0, 1))
-	s.sessions = newSessions(endingSessions{backendFor(parts.Store, parts.Redis), s.copies}, cfg.SessionSecrets, s.copies)
+	s.sessions = newSessions(backendFor(parts.Store, parts.Redis), cfg.SessionSecrets, s.copies)
 	s.general = newLimiter(parts.Redis, cfg.SessionSecrets[0])
 	s.signInLimit = newSignInLimit(parts.Redis, parts.Store, cfg.SessionSecrets[0])
 	nobodysHash() // so that the first sign-in to no account takes no longer than the next
@@ -145,6 +148,7 @@ func New(cfg Config, parts Parts) (*Server, error) {
 		IdleTimeout:       idleTimeout,
 		MaxHeaderBytes:    headerBytes,
 		ConnState:         s.conns.track,
+		ConnContext:       withDeadline,
 		ErrorLog:          slog.NewLogLogger(parts.Log.Handler(), slog.LevelDebug), // clients' mistakes
 	}
 	return s, nil
@@ -157,7 +161,9 @@ func (s *Server) handler() (http.Handler, error) {
 	if err != nil {
 		return nil, fmt.Errorf("compression: %w", err)
 	}
-	return compress(s.newEcho()), nil
+	e := s.newEcho()
+	s.address, s.compress = e.IPExtractor, compress
+	return s.express(compress(e)), nil
 }
 
 // Serve serves on tcp, which it closes, until ctx ends; then it leaves: see

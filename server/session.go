@@ -49,6 +49,7 @@ type sessions struct {
 // newSessions keeps sessions in backend. Tokens are hidden there under the
 // first secret, and found under any.
 func newSessions(backend sessionBackend, secrets []string, copies *Copies) *sessions {
+	backend = endingSessions{backend, copies}
 	tokens := &tokenStore{backend: backend}
 	for _, secret := range secrets {
 		tokens.secrets = append(tokens.secrets, []byte(secret))

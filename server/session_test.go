@@ -94,8 +94,15 @@ type sessionSite struct {
 	finish   chan struct{} // lets it go on
 }
 
+// trustedCopies are those of a process that is alone.
+func trustedCopies() *Copies {
+	k := NewCopies(1<<20, 1)
+	k.TrustForever()
+	return k
+}
+
 func newSessionSite(t *testing.T, backend sessionBackend, secrets ...string) *sessionSite {
-	s := &sessionSite{sessions: newSessions(backend, secrets, NewCopies(0, 1)), begun: make(chan struct{}), finish: make(chan struct{})}
+	s := &sessionSite{sessions: newSessions(backend, secrets, trustedCopies()), begun: make(chan struct{}), finish: make(chan struct{})}
 	mux := http.NewServeMux()
 	mux.HandleFunc("/me", s.handle(func(w http.ResponseWriter, r *http.Request, user string) error {
 		_, err := io.WriteString(w, user)
@@ -133,9 +140,9 @@ func (s *sessionSite) in(w http.ResponseWriter, r *http.Request, _ string) error
 
 func (s *sessionSite) handle(fn func(w http.ResponseWriter, r *http.Request, user string) error) http.HandlerFunc {
 	return func(w http.ResponseWriter, r *http.Request) {
-		ctx, user, err := s.sessions.load(r.Context(), r)
+		user, err := s.sessions.load(r.Context(), r)
 		if err == nil {
-			err = fn(w, r.WithContext(ctx), user)
+			err = fn(w, r, user)
 		}
 		if errors.Is(err, store.ErrUnavailable) {
 			http.Error(w, err.Error(), http.StatusServiceUnavailable)
@@ -357,7 +364,7 @@ func TestSignInAgain(t *testing.T) {
 func TestRevoke(t *testing.T) {
 	eachVault(t, func(t *testing.T, v vault) {
 		s, before := newSessionSite(t, v, testSecret), newSessionSite(t, v, "an older secret of thirty-two bytes")
-		s.sessions = newSessions(v, []string{testSecret, "an older secret of thirty-two bytes"})
+		s.sessions = newSessions(v, []string{testSecret, "an older secret of thirty-two bytes"}, trustedCopies())
 		person, another := v.person(), v.person()
 		var theirs []string
 		for range 3 {
@@ -400,7 +407,7 @@ func TestRevoke(t *testing.T) {
 // the next time revoking gets them all.
 func TestRevokeWhileSigningIn(t *testing.T) {
 	eachVault(t, func(t *testing.T, v vault) {
-		s := newSessions(v, []string{testSecret})
+		s := newSessions(v, []string{testSecret}, trustedCopies())
 		person := v.person()
 		var mu sync.Mutex
 		var tokens []string
@@ -431,7 +438,7 @@ func TestRevokeWhileSigningIn(t *testing.T) {
 			t.Fatalf("revoke() = %v", err)
 		}
 		for _, token := range tokens {
-			if _, user, err := s.load(t.Context(), bearing(token)); err != nil || user != "" {
+			if user, err := s.load(t.Context(), bearing(token)); err != nil || user != "" {
 				t.Fatalf("load() of a revoked session = %q, %v, want nobody", user, err)
 			}
 		}
@@ -515,15 +522,15 @@ func TestGarbageCookies(t *testing.T) {
 	} {
 		r := httptest.NewRequest(http.MethodGet, "/", nil)
 		r.Header.Set("Cookie", "theme=dark; "+sessionCookie+"="+value)
-		_, user, err := newSessions(nil, []string{testSecret}).load(t.Context(), r) // a store would panic
+		user, err := newSessions(nil, []string{testSecret}, trustedCopies()).load(t.Context(), r) // a store would panic
 		if user != "" || err != nil {
 			t.Errorf("%s: load() = %q, %v, want nobody", name, user, err)
 		}
 	}
 	eachVault(t, func(t *testing.T, v vault) {
-		s, person := newSessions(v, []string{testSecret}), v.person()
+		s, person := newSessions(v, []string{testSecret}, trustedCopies()), v.person()
 		forged := strings.Repeat("A", sessionTokenBytes)
-		if _, user, err := s.load(t.Context(), bearing(forged)); user != "" || err != nil {
+		if user, err := s.load(t.Context(), bearing(forged)); user != "" || err != nil {
 			t.Errorf("forged: load() = %q, %v, want nobody", user, err)
 		}
 		w := httptest.NewRecorder()
@@ -535,7 +542,7 @@ func TestGarbageCookies(t *testing.T) {
 		real := newSessionSite(t, v, testSecret).browser(t).signIn(person)
 		r := httptest.NewRequest(http.MethodGet, "/", nil)
 		r.Header.Set("Cookie", sessionCookie+"=garbage; "+sessionCookie+"="+real)
-		if _, user, err := s.load(t.Context(), r); user != person || err != nil {
+		if user, err := s.load(t.Context(), r); user != person || err != nil {
 			t.Errorf("beside garbage: load() = %q, %v, want %q", user, err, person)
 		}
 	})
@@ -572,7 +579,7 @@ func newToken() string {
 
 func TestSessionList(t *testing.T) {
 	eachVault(t, func(t *testing.T, v vault) {
-		s, person := newSessions(v, []string{testSecret}), v.person()
+		s, person := newSessions(v, []string{testSecret}, trustedCopies()), v.person()
 		r := httptest.NewRequest(http.MethodPost, "/", nil)
 		r.Header.Set("User-Agent", "Mozilla \xff "+strings.Repeat("x", 1000))
 		began := time.Now().Truncate(time.Millisecond)
@@ -635,7 +642,7 @@ func TestSessionsExpireInRedis(t *testing.T) {
 // What a session costs Redis: a look is one GET, and nothing ever walks the keys.
 func TestSessionRoundTrips(t *testing.T) {
 	r := openRedis(t, storetest.Redis(t))
-	s := newSessions(newRedisSessions(r), []string{testSecret})
+	s := newSessions(newRedisSessions(r), []string{testSecret}, trustedCopies())
 	if err := s.revoke(t.Context(), "somebody", ""); err != nil { // Redis learns the script
 		t.Fatal(err)
 	}
@@ -649,14 +656,14 @@ func TestSessionRoundTrips(t *testing.T) {
 			return s.signIn(t.Context(), w, httptest.NewRequest(http.MethodPost, "/", nil), arrival{userID: "u"})
 		}, map[string]string{"multi": "1", "set": "1", "zadd": "1", "zremrangebyscore": "1", "pexpireat": "1", "exec": "1"}},
 		{"load", func() error {
-			_, user, err := s.load(t.Context(), bearing(w.Result().Cookies()[0].Value))
+			user, err := s.load(t.Context(), bearing(w.Result().Cookies()[0].Value))
 			if user != "u" {
 				t.Errorf("load() = %q, want u", user)
 			}
 			return err
 		}, map[string]string{"get": "1"}},
 		{"load without a cookie", func() error {
-			_, _, err := s.load(t.Context(), httptest.NewRequest(http.MethodGet, "/", nil))
+			_, err := s.load(t.Context(), httptest.NewRequest(http.MethodGet, "/", nil))
 			return err
 		}, map[string]string{}},
 		{"list", func() error {
@@ -769,7 +776,7 @@ func FuzzReadRecord(f *testing.F) {
 }
 
 func BenchmarkSessionLoad(b *testing.B) {
-	s := newSessions(newRedisSessions(openRedis(b, storetest.Redis(b))), []string{testSecret})
+	s := newSessions(newRedisSessions(openRedis(b, storetest.Redis(b))), []string{testSecret}, trustedCopies())
 	w := httptest.NewRecorder()
 	r := httptest.NewRequest(http.MethodPost, "/", nil)
 	r.Header.Set("User-Agent", "Mozilla/5.0 (X11; Linux x86_64; rv:128.0) Gecko/20100101 Firefox/128.0")
@@ -780,7 +787,7 @@ func BenchmarkSessionLoad(b *testing.B) {
 	b.Run("Redis", func(b *testing.B) {
 		b.ReportAllocs()
 		for b.Loop() {
-			if _, user, err := s.load(b.Context(), signedIn); user == "" || err != nil {
+			if user, err := s.load(b.Context(), signedIn); user == "" || err != nil {
 				b.Fatal(user, err)
 			}
 		}

@@ -139,7 +139,7 @@ func TestTally(t *testing.T) {
 func tallied(t *testing.T, count *tally, m *metrics) {
 	t.Helper()
 	w := httptest.NewRecorder()
-	x := &exchange{out: newAnswer(w, new(atomic.Bool))}
+	x := &exchange{out: newAnswer(w, httptest.NewRequest("GET", "/", nil), new(atomic.Bool))}
 	if err := requestMetrics(&Server{tally: count}, x); err != nil {
 		t.Fatal(err)
 	}
@@ -252,6 +252,9 @@ func TestPrometheus(t *testing.T) {
 			t.Errorf("no %s with %v", name, labels)
 		}
 		return sum
+	}
+	for s.server.running.Load() > 0 { // the last request is recorded after its answer has been read
+		time.Sleep(time.Millisecond)
 	}
 	tests := []struct {
 		name   string

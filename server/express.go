@@ -1,0 +1,154 @@
+package server
+
+import (
+	"context"
+	"net/http"
+	"strings"
+	"time"
+
+	"notesd/cache"
+	"notesd/pool"
+)
+
+// express answers, in front of compression and echo, the most frequent questions, which need neither: health
+// probes, and what is in memory. All else, and whatever is unusual about a request, is for next.
+func (s *Server) express(next http.Handler) http.Handler {
+	routes := map[string]*route{}
+	for _, rt := range s.routes {
+		if rt.method == http.MethodGet {
+			routes[rt.pattern] = rt
+		}
+	}
+	alive, aliveToo, list, note := routes["/api/health"], routes["/healthz"], routes["/api/notes"], routes["/api/notes/:id"]
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if isPlain(r) {
+			id, isNote := strings.CutPrefix(r.URL.Path, "/api/notes/")
+			switch {
+			case isNote && s.sendCopy(w, r, note, id),
+				r.URL.Path == list.pattern && s.sendCopy(w, r, list, ""):
+				return
+			case r.URL.Path == alive.pattern:
+				s.sendHealth(w, r, alive)
+				return
+			case r.URL.Path == aliveToo.pattern:
+				s.sendHealth(w, r, aliveToo)
+				return
+			}
+		}
+		next.ServeHTTP(w, r)
+	})
+}
+
+// isPlain tells whether r is a GET, from a page of this server or from no page at all, that brings nothing with it.
+func isPlain(r *http.Request) bool {
+	return r.Method == http.MethodGet && r.ContentLength == 0 && r.URL.RawPath == "" && r.Header["Origin"] == nil
+}
+
+// varies are the headers that an answer depends on. They are not changed.
+var varies = []string{"Accept-Encoding", "Origin"}
+
+// inExpress begins an exchange of the express lane.
+func (s *Server) inExpress(w http.ResponseWriter, r *http.Request, rt *route) *exchange {
+	x := s.begin(w, r)
+	x.route = rt
+	x.out.Header()["Vary"] = varies
+	s.secureAnswer(x)
+	return x
+}
+
+func (s *Server) sendHealth(w http.ResponseWriter, r *http.Request, rt *route) {
+	x := s.inExpress(w, r, rt)
+	defer s.end(x)
+	s.conclude(x, health(s, x))
+}
+
+// sendCopy answers r from memory, and reports whether it did.
+func (s *Server) sendCopy(w http.ResponseWriter, r *http.Request, rt *route, id string) bool {
+	c, user := s.recall(r, rt, id)
+	if c == nil {
+		return false
+	}
+	x := s.inExpress(w, r, rt)
+	defer s.end(x)
+	s.conclude(x, s.answerCopy(x, c, user))
+	return true
+}
+
+// recall looks for a copy of the answer, and returns it with who may have it.
+func (s *Server) recall(r *http.Request, rt *route, id string) (c *answerCopy, user string) {
+	user, ok := s.copies.session(tokenOf(r), time.Now())
+	if !ok {
+		return nil, ""
+	}
+	c, _ = s.copies.get(rt.copied(user, id, r.URL.RawQuery))
+	return c, user
+}
+
+func copiedNote(user, id, _ string) cache.Key    { return noteKey(user, id) }
+func copiedList(user, _, query string) cache.Key { return listKey(user, query) }
+
+// answerCopy answers with c in a turn, like all others: it is short, but who asks too often, or comes when
+// there is no room, is turned away.
+func (s *Server) answerCopy(x *exchange, c *answerCopy, user string) error {
+	x.user, x.client, x.ctx = user, x.r.Context(), x.r.Context()
+	x.asked = s.request(x, x.route)
+	err := s.pool.Do(x.ctx, x.asked, func(_ context.Context, turn *pool.Turn) error {
+		x.shard, x.waited = turn.Shard(), turn.Waited()
+		defer s.recordTook(x)
+		if err := s.limit(x); err != nil {
+			return err
+		}
+		x.found(c)
+		s.pack(x, c)
+		return nil
+	})
+	return s.paced(x, err)
+}
+
+// pack makes the answer c in the coding that the client prefers of those it accepts. compress leaves it alone then.
+func (s *Server) pack(x *exchange, c *answerCopy) {
+	accepts := x.r.Header.Get("Accept-Encoding")
+	if accepts == "" || x.out.lent == nil || len(c.body) < compressFrom || x.r.Method != http.MethodGet {
+		return
+	}
+	p := c.packed.Load()
+	if p == nil || p.accepts != accepts {
+		p = packedFor(accepts, c, s.compress)
+		c.packed.Store(p)
+	}
+	if p.coding != "" {
+		h := x.out.Header()
+		h["Content-Encoding"], h["Etag"] = []string{p.coding}, []string{p.tag}
+		x.out.lend(http.StatusOK, p.body)
+	}
+}
+
+// packedFor has compress, which knows about codings, answer with c's body.
+func packedFor(accepts string, c *answerCopy, compress func(http.Handler) http.HandlerFunc) *packedCopy {
+	var into packing
+	compress(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		w.Header()["Content-Type"], w.Header()["Etag"] = jsonType, []string{c.tag}
+		_, _ = w.Write(c.body)
+	}))(&into, &http.Request{Method: http.MethodGet, Header: http.Header{"Accept-Encoding": {accepts}}})
+	return &packedCopy{accepts: accepts, coding: into.Header().Get("Content-Encoding"), tag: into.Header().Get("Etag"), body: into.body}
+}
+
+// packing is the http.ResponseWriter that packedFor reads from.
+type packing struct {
+	header http.Header
+	body   []byte
+}
+
+func (p *packing) Header() http.Header {
+	if p.header == nil {
+		p.header = http.Header{}
+	}
+	return p.header
+}
+
+func (p *packing) WriteHeader(int) {}
+
+func (p *packing) Write(b []byte) (int, error) {
+	p.body = append(p.body, b...)
+	return len(b), nil
+}
