@@ -7,7 +7,6 @@ import (
 	"encoding/hex"
 	"errors"
 	"log/slog"
-	"maps"
 	"math/rand/v2"
 	"net"
 	"net/http"
@@ -177,14 +176,17 @@ const contentPolicy = "default-src 'self'; script-src 'self'; object-src 'none';
 	"frame-ancestors 'self'"
 
 // securityValues are on every answer. They are not changed.
-var securityValues = map[string][]string{
-	"Content-Security-Policy":      {contentPolicy},
-	"X-Content-Type-Options":       {"nosniff"},
-	"X-Frame-Options":              {"SAMEORIGIN"},
-	"Referrer-Policy":              {"no-referrer"},
-	"Cross-Origin-Opener-Policy":   {"same-origin"},
-	"Cross-Origin-Resource-Policy": {"same-origin"},
-	"Cache-Control":                {"private, no-cache"}, // keep, but ask: the ETag answers
+var securityValues = []struct {
+	name   string
+	values []string
+}{
+	{"Content-Security-Policy", []string{contentPolicy}},
+	{"X-Content-Type-Options", []string{"nosniff"}},
+	{"X-Frame-Options", []string{"SAMEORIGIN"}},
+	{"Referrer-Policy", []string{"no-referrer"}},
+	{"Cross-Origin-Opener-Policy", []string{"same-origin"}},
+	{"Cross-Origin-Resource-Policy", []string{"same-origin"}},
+	{"Cache-Control", []string{"private, no-cache"}}, // keep, but ask: the ETag answers
 }
 
 func (s *Server) securityHeaders(next echo.HandlerFunc) echo.HandlerFunc {
@@ -196,7 +198,9 @@ func (s *Server) securityHeaders(next echo.HandlerFunc) echo.HandlerFunc {
 
 func (s *Server) secureAnswer(x *exchange) {
 	h := x.out.Header()
-	maps.Copy(h, securityValues)
+	for _, header := range securityValues {
+		h[header.name] = header.values
+	}
 	if s.overTLS(x.Request()) {
 		h.Set("Strict-Transport-Security", "max-age=31536000; includeSubDomains")
 	}
@@ -249,6 +253,9 @@ func clientAddress(proxies []netip.Prefix) echo.IPExtractor {
 
 // fromProxy tells whether a trusted proxy made the connection.
 func (s *Server) fromProxy(r *http.Request) bool {
+	if len(s.cfg.TrustedProxies) == 0 {
+		return false
+	}
 	peer, err := netip.ParseAddrPort(r.RemoteAddr)
 	return err == nil && s.isProxy(peer.Addr().Unmap())
 }

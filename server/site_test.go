@@ -117,12 +117,12 @@ func eachVaultSite(t *testing.T, test func(t *testing.T, s *site), edits ...opti
 }
 
 // onSQLite is a site for tests that don't depend on the engine.
-func onSQLite(t *testing.T, edits ...options) *site {
+func onSQLite(t testing.TB, edits ...options) *site {
 	t.Helper()
 	return onDatabase(t, storetest.SQLite(t), edits...)
 }
 
-func onDatabase(t *testing.T, url string, edits ...options) *site {
+func onDatabase(t testing.TB, url string, edits ...options) *site {
 	t.Helper()
 	s := newSite(t, storetest.Open(t, url), edits...)
 	s.database = url

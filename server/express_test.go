@@ -1,0 +1,87 @@
+package server
+
+import (
+	"io"
+	"log/slog"
+	"net/http"
+	"net/http/httptest"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+)
+
+// copied makes the server keep copies, of a store that nobody else writes to, and count nobody's requests.
+func copied(cfg *Config, parts *Parts) {
+	parts.Copies = trustedCopies()
+	cfg.RateLimitMax = 0
+}
+
+// What the express lane answers is what all other requests get, to the letter: those that bring a slash too many
+// take the long way.
+func TestExpress(t *testing.T) {
+	t.Parallel()
+	s := onSQLite(t, copied)
+	c := s.someone()
+	id := c.create(map[string]any{"title": "title", "content": strings.Repeat("content ", 1000)}).ID
+	for _, path := range []string{"/api/health", "/healthz", "/api/notes", "/api/notes/" + id} {
+		for name, header := range map[string][]string{
+			"plain":         {"Accept-Encoding", "identity"},
+			"gzip":          {"Accept-Encoding", "gzip"},
+			"zstd":          {"Accept-Encoding", "gzip, deflate, br, zstd"},
+			"of no version": {"Accept-Encoding", "identity", "If-None-Match", `"none"`},
+			"of any":        {"Accept-Encoding", "identity", "If-None-Match", `*`},
+		} {
+			c.get(path, header...) // to have it copied
+			short, long := c.get(path, header...), c.get(path+"/", header...)
+			for _, r := range []reply{short, long} {
+				r.header.Del("X-Request-Id")
+				r.header.Del("Date")
+			}
+			if diff := cmp.Diff(long.header, short.header); diff != "" || long.status != short.status {
+				t.Errorf("%s %s: %d, by the long way %d; headers (- long, + express):\n%s", path, name, short.status, long.status, diff)
+			}
+			if !strings.Contains(path, "health") && short.text != long.text {
+				t.Errorf("%s %s: %q, by the long way %q", path, name, short.text, long.text)
+			}
+		}
+	}
+	kinds := s.server.copies.cache.Stats().Kinds
+	if kinds["note"].Hits == 0 || kinds["list"].Hits == 0 || kinds["session"].Hits == 0 {
+		t.Errorf("found in memory: %+v, want some of each", kinds)
+	}
+}
+
+// nowhere is a connection that takes everything.
+type nowhere struct{ header http.Header }
+
+func (w *nowhere) Header() http.Header               { return w.header }
+func (w *nowhere) Write(p []byte) (int, error)       { return len(p), nil }
+func (w *nowhere) WriteHeader(int)                   {}
+func (w *nowhere) SetWriteDeadline(time.Time) error  { return nil }
+func (w *nowhere) SetReadDeadline(_ time.Time) error { return nil }
+
+// What the server itself adds to the cost of answers from memory, log line included.
+func BenchmarkExpress(b *testing.B) {
+	s := onSQLite(b, copied, func(_ *Config, parts *Parts) {
+		parts.Log = slog.New(slog.NewJSONHandler(io.Discard, nil))
+	})
+	c := s.someone()
+	id := ""
+	for range 50 {
+		id = c.create(map[string]any{"title": "title", "content": strings.Repeat("content ", 125)}).ID
+	}
+	for name, path := range map[string]string{"health": "/api/health", "get": "/api/notes/" + id, "list": "/api/notes?limit=50"} {
+		c.get(path)
+		r := httptest.NewRequest("GET", path, nil)
+		r.Header.Set("Cookie", sessionCookie+"="+c.token())
+		r = r.WithContext(withDeadline(r.Context(), nil))
+		b.Run(name, func(b *testing.B) {
+			b.ReportAllocs()
+			for b.Loop() {
+				s.server.http.Handler.ServeHTTP(&nowhere{header: make(http.Header)}, r)
+			}
+		})
+	}
+}
