@@ -1,10 +1,8 @@
 package server
 
 import (
-	"context"
 	"encoding/json"
 	"io"
-	"net"
 	"net/http"
 	"strconv"
 	"sync/atomic"
@@ -34,23 +32,15 @@ type answer struct {
 	begun  bool  // something has left
 	failed error // of the write that was the last
 
-	deadline *time.Time   // of writing to the connection, when it was set last
-	leaving  *atomic.Bool // the server is: let no client hold a connection that is about to go
+	conn    *conn
+	id      string       // of the request
+	head    bool         // its method is HEAD
+	early   bool         // it is to be with the client before the exchange ends
+	leaving *atomic.Bool // the server is: let no client hold a connection that is about to go
 }
 
-func newAnswer(w http.ResponseWriter, r *http.Request, leaving *atomic.Bool) *answer {
-	deadline, ok := r.Context().Value(deadlineKey{}).(*time.Time)
-	if !ok {
-		deadline = new(time.Time)
-	}
-	return &answer{w: w, ctrl: http.NewResponseController(w), deadline: deadline, leaving: leaving}
-}
-
-type deadlineKey struct{}
-
-// withDeadline is the http.Server's ConnContext hook: answers on one connection know what deadline it has.
-func withDeadline(ctx context.Context, _ net.Conn) context.Context {
-	return context.WithValue(ctx, deadlineKey{}, new(time.Time))
+func newAnswer(w http.ResponseWriter, r *http.Request, id string, leaving *atomic.Bool) *answer {
+	return &answer{w: w, ctrl: http.NewResponseController(w), conn: connOf(r), id: id, head: r.Method == http.MethodHead, leaving: leaving}
 }
 
 func (a *answer) Header() http.Header         { return a.w.Header() }
@@ -92,9 +82,12 @@ func (a *answer) flush() error {
 	return a.failed
 }
 
+// ownLength is the body, in bytes, up to which net/http gives the length by itself, for less than a header costs.
+const ownLength = 2 << 10
+
 // send sends the rest. An answer that was never flushed leaves whole, with its length.
 func (a *answer) send() error {
-	if !a.begun && bodyAllowed(a.status) {
+	if !a.begun && bodyAllowed(a.status) && (a.head || a.early || a.length() == 0 || a.length() > ownLength) {
 		a.Header().Set("Content-Length", strconv.Itoa(a.length()))
 	}
 	return a.write()
@@ -109,6 +102,7 @@ func (a *answer) write() error {
 	a.limit(len(body))
 	if !a.begun {
 		a.begun = true
+		a.conn.begin(a.id, a.Header())
 		if a.leaving.Load() {
 			a.Header().Set("Connection", "close")
 		}
@@ -125,11 +119,11 @@ func (a *answer) write() error {
 // twentieth of a small answer, so one that is near enough serves.
 func (a *answer) limit(bytes int) {
 	least := time.Now().Add(sendGrace + time.Duration(bytes/leastRate)*time.Second)
-	if slack := a.deadline.Sub(least); slack >= 0 && slack <= sendSlack {
+	if slack := a.conn.deadline.Sub(least); slack >= 0 && slack <= sendSlack {
 		return
 	}
-	*a.deadline = least.Add(sendSlack)
-	_ = a.ctrl.SetWriteDeadline(*a.deadline) // not supported by a recorder: no deadline then
+	a.conn.deadline = least.Add(sendSlack)
+	_ = a.ctrl.SetWriteDeadline(a.conn.deadline) // not supported by a recorder: no deadline then
 }
 
 func bodyAllowed(status int) bool {

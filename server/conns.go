@@ -210,11 +210,14 @@ func (l *listener) leave() {
 }
 
 func (l *listener) Accept() (net.Conn, error) {
-	conn, err := l.TCPListener.Accept()
+	c, err := l.TCPListener.Accept()
 	if err != nil && l.leaving.Load() && errors.Is(err, os.ErrDeadlineExceeded) {
-		return l.acceptLast()
+		c, err = l.acceptLast()
 	}
-	return conn, err
+	if err != nil {
+		return nil, err
+	}
+	return &conn{Conn: c}, nil
 }
 
 // acceptLast accepts a connection of the backlog, or closes the listener when

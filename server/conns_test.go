@@ -175,7 +175,7 @@ func TestLeastRate(t *testing.T) {
 			want  time.Duration
 		}{{0, 30 * time.Second}, {leastRate - 1, 30 * time.Second}, {leastRate, 31 * time.Second}, {1 << 20, 94 * time.Second}} {
 			w := &deadlines{ResponseRecorder: httptest.NewRecorder()}
-			a := newAnswer(w, httptest.NewRequest("GET", "/", nil), new(atomic.Bool))
+			a := newAnswer(w, httptest.NewRequest("GET", "/", nil), "id", new(atomic.Bool))
 			_, _ = a.Write(make([]byte, tt.bytes))
 			if err := a.send(); err != nil {
 				t.Fatal(err)
@@ -193,7 +193,7 @@ func TestDeadlineServesAgain(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := &deadlines{ResponseRecorder: httptest.NewRecorder()}
 		r := httptest.NewRequest("GET", "/", nil)
-		r = r.WithContext(withDeadline(r.Context(), nil))
+		r = r.WithContext(withConn(r.Context(), nil))
 		for i, tt := range []struct {
 			pause time.Duration
 			bytes int
@@ -209,7 +209,7 @@ func TestDeadlineServesAgain(t *testing.T) {
 		} {
 			time.Sleep(tt.pause)
 			before := w.sets
-			a := newAnswer(w, r, new(atomic.Bool))
+			a := newAnswer(w, r, "id", new(atomic.Bool))
 			_, _ = a.Write(make([]byte, tt.bytes))
 			if err := a.send(); err != nil {
 				t.Fatal(err)

@@ -52,7 +52,6 @@ func (s *Server) inExpress(w http.ResponseWriter, r *http.Request, rt *route) *e
 	x := s.begin(w, r)
 	x.route = rt
 	x.out.Header()["Vary"] = varies
-	s.secureAnswer(x)
 	return x
 }
 

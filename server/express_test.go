@@ -76,7 +76,7 @@ func BenchmarkExpress(b *testing.B) {
 		c.get(path)
 		r := httptest.NewRequest("GET", path, nil)
 		r.Header.Set("Cookie", sessionCookie+"="+c.token())
-		r = r.WithContext(withDeadline(r.Context(), nil))
+		r = r.WithContext(withConn(r.Context(), nil))
 		b.Run(name, func(b *testing.B) {
 			b.ReportAllocs()
 			for b.Loop() {

@@ -64,8 +64,11 @@ func (s *Server) observe(next echo.HandlerFunc) echo.HandlerFunc {
 }
 
 func (s *Server) begin(w http.ResponseWriter, r *http.Request) *exchange {
-	x := &exchange{r: r, out: newAnswer(w, r, &s.leaving), id: requestID(), began: time.Now(), addr: s.address(r)}
-	x.out.Header()["X-Request-Id"] = []string{x.id}
+	id := requestID()
+	x := &exchange{r: r, out: newAnswer(w, r, id, &s.leaving), id: id, began: time.Now(), addr: s.address(r)}
+	if s.overTLS(r) {
+		x.out.Header().Set("Strict-Transport-Security", "max-age=31536000; includeSubDomains")
+	}
 	s.running.Add(1)
 	return x
 }
@@ -107,6 +110,7 @@ func (s *Server) deliver(x *exchange) bool {
 	unread := !x.received && x.Request().Body != http.NoBody
 	if unread { // net/http waits for the rest, at least of a short one, and sets no bound to that
 		_ = x.out.ctrl.SetReadDeadline(time.Now().Add(discardTime))
+		x.out.early = true
 	}
 	if x.out.send() != nil {
 		x.reason = "client too slow or gone"
@@ -170,41 +174,6 @@ func (s *Server) record(x *exchange) {
 }
 
 func milliseconds(d time.Duration) float64 { return float64(d.Microseconds()) / 1000 }
-
-// contentPolicy lets a page of ours use what this server serves and nothing else.
-const contentPolicy = "default-src 'self'; script-src 'self'; object-src 'none'; base-uri 'self'; form-action 'self'; " +
-	"frame-ancestors 'self'"
-
-// securityValues are on every answer. They are not changed.
-var securityValues = []struct {
-	name   string
-	values []string
-}{
-	{"Content-Security-Policy", []string{contentPolicy}},
-	{"X-Content-Type-Options", []string{"nosniff"}},
-	{"X-Frame-Options", []string{"SAMEORIGIN"}},
-	{"Referrer-Policy", []string{"no-referrer"}},
-	{"Cross-Origin-Opener-Policy", []string{"same-origin"}},
-	{"Cross-Origin-Resource-Policy", []string{"same-origin"}},
-	{"Cache-Control", []string{"private, no-cache"}}, // keep, but ask: the ETag answers
-}
-
-func (s *Server) securityHeaders(next echo.HandlerFunc) echo.HandlerFunc {
-	return func(c echo.Context) error {
-		s.secureAnswer(c.(*exchange))
-		return next(c)
-	}
-}
-
-func (s *Server) secureAnswer(x *exchange) {
-	h := x.out.Header()
-	for _, header := range securityValues {
-		h[header.name] = header.values
-	}
-	if s.overTLS(x.Request()) {
-		h.Set("Strict-Transport-Security", "max-age=31536000; includeSubDomains")
-	}
-}
 
 func (s *Server) cors() echo.MiddlewareFunc {
 	return middleware.CORSWithConfig(middleware.CORSConfig{

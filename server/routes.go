@@ -82,7 +82,6 @@ func (s *Server) newEcho() *echo.Echo {
 	e.IPExtractor = clientAddress(s.cfg.TrustedProxies)
 	e.Pre(normalizePath)       // before routing: any case, one trailing slash
 	e.Use(s.observe)           // first: its log line and metrics see whatever the rest does, and it sends the answer
-	e.Use(s.securityHeaders)   // on every answer, refusals too
 	e.Use(s.cors())            // answers preflights, before anything counts or refuses them
 	e.Use(s.refuseCrossOrigin) // before a handler can act for a page that is not ours
 	for _, rt := range s.routes {

@@ -148,7 +148,7 @@ func New(cfg Config, parts Parts) (*Server, error) {
 		IdleTimeout:       idleTimeout,
 		MaxHeaderBytes:    headerBytes,
 		ConnState:         s.conns.track,
-		ConnContext:       withDeadline,
+		ConnContext:       withConn,
 		ErrorLog:          slog.NewLogLogger(parts.Log.Handler(), slog.LevelDebug), // clients' mistakes
 	}
 	return s, nil

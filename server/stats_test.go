@@ -139,7 +139,7 @@ func TestTally(t *testing.T) {
 func tallied(t *testing.T, count *tally, m *metrics) {
 	t.Helper()
 	w := httptest.NewRecorder()
-	x := &exchange{out: newAnswer(w, httptest.NewRequest("GET", "/", nil), new(atomic.Bool))}
+	x := &exchange{out: newAnswer(w, httptest.NewRequest("GET", "/", nil), "id", new(atomic.Bool))}
 	if err := requestMetrics(&Server{tally: count}, x); err != nil {
 		t.Fatal(err)
 	}
