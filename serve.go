@@ -46,7 +46,7 @@ func (p program) serve(ctx context.Context, args []string) (err error) {
 		return err
 	}
 	defer func() { _ = ln.Close() }() // closed already when the server ran
-	copies := server.NewCopies(64<<20, cfg.Runtime.Cores)
+	copies := server.NewCopies(cfg.CacheSize, cfg.Runtime.Cores)
 	db, err := store.Open(ctx, store.Config{URL: cfg.DatabaseURL.Reveal(), MaxConns: cfg.Runtime.DatabaseMaxConns,
 		CacheBytes: memoryBound(cfg) / cachePart, Witness: copies, Log: log})
 	if err != nil {
@@ -68,7 +68,7 @@ func (p program) serve(ctx context.Context, args []string) (err error) {
 	alerts := newAlerts(cfg, log)
 	incidents := newIncidents(cfg, alerts, log)
 	workers := newPool(cfg, alerts, log)
-	memory, stages := newMonitor(cfg, workers, alerts, log), newStages(cfg, workers, alerts, log)
+	memory, stages := newMonitor(cfg, workers, alerts, log), newStages(cfg, workers, copies, alerts, log)
 	s, err := server.New(serverConfig(cfg, secrets), server.Parts{
 		Store: db, Copies: copies, Redis: redis, Pool: workers, Memory: memory, Stages: stages, Alerts: alerts, Incidents: incidents, Log: log})
 	if err != nil {
@@ -192,7 +192,7 @@ func memoryBound(cfg config.Config) int64 {
 
 // newStages watches memoryBound. In a container GOMEMLIMIT, unless it is off,
 // makes room for what is not Go's; elsewhere it says what Go may have and no more.
-func newStages(cfg config.Config, workers *pool.Pool, alerts *server.Alerts, log *slog.Logger) *pool.Stages {
+func newStages(cfg config.Config, workers *pool.Pool, copies *server.Copies, alerts *server.Alerts, log *slog.Logger) *pool.Stages {
 	goLimit := int64(0)
 	if cfg.Runtime.CgroupMemory > 0 {
 		goLimit = cfg.Runtime.MemoryLimit
@@ -203,6 +203,7 @@ func newStages(cfg config.Config, workers *pool.Pool, alerts *server.Alerts, log
 		Pool:    workers,
 		Log:     log,
 		OnStage: func(before, now pool.Stage, needed int64) {
+			copies.SetStage(now)
 			kind := "memory_stage_down"
 			if now > before {
 				kind = "memory_stage_up"

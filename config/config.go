@@ -41,6 +41,7 @@ type Config struct {
 	MemoryMonitoring      bool
 	MemoryMonitorInterval time.Duration
 	MemoryThreshold       int64  // bytes of resident memory
+	CacheSize             int64  // bytes; 0: nothing is cached
 	AlertWebhookURL       Secret // "": no alerts
 
 	DataDir        string
@@ -116,7 +117,7 @@ type draft struct {
 	cluster          bool
 	// As asked for; 0 when not.
 	maxWorkers, workers, maxConns, procs, queueLength int
-	heapMB, thresholdMB                               int
+	heapMB, thresholdMB, cacheMB                               int
 	goMemLimit                                        int64 // noLimit when off
 }
 

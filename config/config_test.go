@@ -278,6 +278,11 @@ var settingTests = []settingTest{{
 	refused:  []string{"0", "16777217", "512MB"},
 	allowed:  "a whole number from 1 to 16777216",
 }, {
+	name: "CACHE_SIZE_MB", get: func(c Config) any { return c.CacheSize }, initial: int64(64 << 20),
+	accepted: []reading{{"0", int64(0)}, {"16777216", int64(16 << 40)}},
+	refused:  []string{"-1", "16777217", "64MB"},
+	allowed:  "a whole number from 0 to 16777216",
+}, {
 	name: "ALERT_WEBHOOK_URL", get: func(c Config) any { return c.AlertWebhookURL.Reveal() }, initial: "",
 	accepted: []reading{
 		{"https://hooks.example/T0/B0", "https://hooks.example/T0/B0"},
@@ -629,6 +634,7 @@ func TestSettings(t *testing.T) {
 		{"ENABLE_MEMORY_MONITORING", "true", "default"},
 		{"MEMORY_MONITOR_INTERVAL", "60s", "default"},
 		{"MEMORY_THRESHOLD_MB", "48", "derived"},
+		{"CACHE_SIZE_MB", "3", "derived"},
 		{"ALERT_WEBHOOK_URL", "none", "default"},
 		{"SHUTDOWN_DELAY", "0s", "default"},
 		{"SHUTDOWN_TIMEOUT", "10s", "default"},

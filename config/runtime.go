@@ -169,6 +169,15 @@ func (d *draft) chooseMemory() {
 	}
 	d.settle("MEMORY_THRESHOLD_MB", d.MemoryThreshold>>20, derived)
 
+	d.CacheSize = int64(d.cacheMB) << 20
+	if d.shown["CACHE_SIZE_MB"].Source == fromDefault {
+		d.CacheSize = 64 << 20
+		if bound > 0 {
+			d.CacheSize = min(d.CacheSize, bound/16)
+		}
+	}
+	d.settle("CACHE_SIZE_MB", d.CacheSize>>20, derived)
+
 	r.PasswordWorkers = r.Shards
 	if bound > 0 { // hashes may take a quarter of it
 		r.PasswordWorkers = max(1, int(min(int64(r.Shards), bound/4/hashMemory)))

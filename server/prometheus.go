@@ -57,6 +57,11 @@ var (
 	descMemory     = desc("memory_bytes", "Memory of the process.", "kind")
 	descStage      = desc("memory_stage", "0 calm, 1 bulk work is refused, 2 caches go, 3 all but reads is refused.")
 	descCrossings  = desc("memory_threshold_crossings_total", "Times that memory rose above MEMORY_THRESHOLD_MB.")
+	descCache      = desc("cache_bytes", "What copies of sessions, notes and lists take.")
+	descEntries    = desc("cache_entries", "Copies of sessions, notes and lists.")
+	descTrusted    = desc("cache_trusted", "1 while copies may be used: what other processes change is heard of in time.")
+	descEvicted    = desc("cache_evicted_total", "Copies that made room for others.")
+	descLookups    = desc("cache_lookups_total", "Questions for copies. Shared are those misses which another's read of the database answered.", "kind", "result")
 	descConns      = desc("database_connections", "Connections to the database.", "pool", "state")
 	descConnWaits  = desc("database_connection_waits_total", "Waits for a connection; the pool is there to keep it at 0.", "pool")
 	descDependency = desc("dependency_up", "1 if the last look found it up.", "name")
@@ -124,11 +129,7 @@ func (c *collector) pool(e emitter) {
 	}
 	e.gauge(descHeld, float64(p.Held))
 	for _, class := range p.Classes {
-		overloaded := 0.0
-		if class.Overloaded {
-			overloaded = 1
-		}
-		e.gauge(descOverloaded, overloaded, class.Class)
+		e.gauge(descOverloaded, oneIf(class.Overloaded), class.Class)
 	}
 	for _, q := range p.Quarantine {
 		if q.Quarantined {
@@ -157,12 +158,33 @@ func (c *collector) memory(e emitter) {
 	for kind, n := range map[string]int64{"rss": m.RSS, "heap": m.HeapUsed, "limit": m.Limit, "container": m.CgroupUsed} {
 		e.gauge(descMemory, float64(n), kind)
 	}
+	c.cache(e)
 	if c.s.stages != nil {
 		e.gauge(descStage, float64(c.s.stages.Stats().Stage))
 	}
 	if c.s.memory != nil {
 		e.counter(descCrossings, float64(c.s.memory.Stats().Crossings))
 	}
+}
+
+func (c *collector) cache(e emitter) {
+	st := c.s.copies.cache.Stats()
+	e.gauge(descCache, float64(st.Bytes))
+	e.gauge(descEntries, float64(st.Entries))
+	e.gauge(descTrusted, oneIf(st.Trusted))
+	e.counter(descEvicted, float64(st.Evicted))
+	for kind, n := range st.Kinds {
+		e.counter(descLookups, float64(n.Hits), kind, "hit")
+		e.counter(descLookups, float64(n.Misses), kind, "miss")
+		e.counter(descLookups, float64(n.Shared), kind, "shared")
+	}
+}
+
+func oneIf(yes bool) float64 {
+	if yes {
+		return 1
+	}
+	return 0
 }
 
 func (c *collector) dependencies(e emitter) {
@@ -173,15 +195,7 @@ func (c *collector) dependencies(e emitter) {
 	}
 	e.counter(descFallbacks, float64(c.s.general.fallbacks.Load()))
 	for _, row := range c.s.readiness.get() {
-		up := 0.0
-		if row.Status == "up" {
-			up = 1
-		}
-		e.gauge(descDependency, up, row.Name)
+		e.gauge(descDependency, oneIf(row.Status == "up"), row.Name)
 	}
-	leaving := 0.0
-	if c.s.leaving.Load() {
-		leaving = 1
-	}
-	e.gauge(descDraining, leaving)
+	e.gauge(descDraining, oneIf(c.s.leaving.Load()))
 }

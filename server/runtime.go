@@ -6,6 +6,7 @@ import (
 	"runtime"
 	"time"
 
+	"notesd/cache"
 	"notesd/incident"
 	"notesd/pool"
 )
@@ -227,6 +228,31 @@ func stagesOutput(s pool.StagesStats) stagesJSON {
 	return stagesJSON{s.Stage.String(), s.Needed, s.Limit, s.Choked, s.Raised}
 }
 
+// cacheJSON is what is kept in memory of sessions, notes and lists.
+type cacheJSON struct {
+	Bytes   int64                    `json:"bytes"`
+	Limit   int64                    `json:"limit"` // half when memory is tight, 0 when it is short, too
+	Entries int                      `json:"entries"`
+	Evicted uint64                   `json:"evicted"` // to make room
+	Trusted bool                     `json:"trusted"` // what other processes change is heard of in time
+	Kinds   map[string]cacheKindJSON `json:"kinds"`
+}
+
+// cacheKindJSON counts the questions for one kind.
+type cacheKindJSON struct {
+	Hits   uint64 `json:"hits"`
+	Misses uint64 `json:"misses"`
+	Shared uint64 `json:"shared"` // of the misses, were answered by what another was reading
+}
+
+func cacheOutput(st cache.Stats) cacheJSON {
+	out := cacheJSON{st.Bytes, st.Limit, st.Entries, st.Evicted, st.Trusted, map[string]cacheKindJSON{}}
+	for kind, n := range st.Kinds {
+		out.Kinds[kind] = cacheKindJSON(n)
+	}
+	return out
+}
+
 // limits is what bounds the process.
 type limits struct {
 	GOMAXPROCS      int               `json:"gomaxprocs"`
@@ -272,12 +298,13 @@ func (s *Server) State() any {
 		Monitor   *pool.MonitorStats `json:"memoryMonitor,omitempty"`
 		Stages    *stagesJSON        `json:"memoryStages,omitempty"`
 		Database  any                `json:"database"`
+		Cache     cacheJSON          `json:"cache"`
 		Redis     *RedisStats        `json:"redis,omitempty"`
 		Incidents *incidentsJSON     `json:"incidents,omitempty"`
 		Limits    limits             `json:"limits"`
 		Timestamp stamp              `json:"timestamp"`
 	}{Version: s.cfg.Version, Started: stamp(s.started), Pool: poolOutput(s.pool.Stats()), Clients: s.clients.output(), Memory: pool.ReadMemory(),
-		Database: connsOutput(s.store.Stats()), Timestamp: stamp(time.Now()),
+		Database: connsOutput(s.store.Stats()), Cache: cacheOutput(s.copies.cache.Stats()), Timestamp: stamp(time.Now()),
 		Limits: limits{runtime.GOMAXPROCS(0), memoryLimit(), s.cfg.Machine.Cores, s.cfg.Machine.MemoryLimit, s.cfg.Settings}}
 	state.Pool.Sheds = shedsOutput(s.pool)
 	if s.memory != nil {
