@@ -353,8 +353,9 @@ func (c *Cache) begin(scope Scope, step uint64) uint64 {
 	return s.version.Add(step)
 }
 
-// Done says that the change can be seen by everybody, or has failed. With a value, that is what the
-// strict scope's key is from now on, which is kept unless something else has happened to it.
+// Done says that the change can be seen by everybody, or has failed. With a
+// value, that is what the strict scope's key is from now on, which is kept unless
+// another change was under way meanwhile: nobody knows which of them was the last.
 func (w *Write) Done(key Key, value any, size int) {
 	w.c.end(w.loose.scope, 1) // first: who finds the new value must not find an older list
 	c, s := w.c, &w.c.stripes[w.strict.scope]
@@ -362,6 +363,8 @@ func (w *Write) Done(key Key, value any, size int) {
 	defer s.mu.Unlock()
 	if value != nil && s.writing == 1 && s.version.Load() == w.strict.version {
 		c.put(key, value, size, w.epoch, w.strict)
+	} else {
+		s.version.Add(1) // for the others that are under way, to whom it has happened
 	}
 	s.writing--
 }

@@ -77,6 +77,16 @@ func (db *database) read(person string) state {
 	return db.of[person]
 }
 
+// begin lets a session begin, if it has not.
+func (db *database) begin(person string, session int) change {
+	db.mu.Lock()
+	defer db.mu.Unlock()
+	now := db.of[person]
+	now[session] = 1
+	db.of[person] = now
+	return change{session: 1}
+}
+
 // commit gives each of the notes a new revision, or removes them.
 func (db *database) commit(person string, remove bool, notes ...int) change {
 	db.mu.Lock()
@@ -175,21 +185,17 @@ type client struct {
 
 func (c *client) wait() { c.nap(c.Rand) }
 
-func (c *client) either(one, other string) string {
-	if c.IntN(2) == 0 {
-		return one
-	}
-	return other
-}
+// person is one of two people, and more often the one, so that much happens to her at once.
+func (c *client) person() string { return []string{"ada", "ada", "ada", "bob"}[c.IntN(4)] }
 
 // notes does something to somebody's notes.
 func (c *client) notes() {
-	person, note := c.either("ada", "bob"), c.IntN(len(state{}))
+	person, note := c.person(), c.IntN(len(state{}))
 	switch c.IntN(12) {
 	case 0, 1, 2:
 		c.get(person, note)
 	case 3, 4, 5, 6:
-		c.list(person, c.either("newest", "oldest"))
+		c.list(person, []string{"newest", "oldest"}[c.IntN(2)])
 	case 7, 8:
 		c.write(person, false, note)
 	case 9:
@@ -294,9 +300,11 @@ func (c *client) write(person string, remove bool, notes ...int) {
 		writes := c.writing(person, notes...)
 		c.wait()
 		a.changes = c.db.commit(person, remove, notes...)
-		c.wait()
+		for range 5 { // for others to see what is not done
+			c.wait()
+		}
 		if c.mistake == lateDone {
-			defer c.done(person, writes, notes, a.changes)
+			defer func() { c.wait(); c.done(person, writes, notes, a.changes) }()
 		} else {
 			c.done(person, writes, notes, a.changes)
 		}
@@ -319,7 +327,9 @@ func (c *client) lose(person string, note int) {
 		if later.IntN(2) == 0 {
 			a.changes = c.db.commit(person, false, note)
 		}
-		later.wait()
+		for range 5 {
+			later.wait()
+		}
 		if c.mistake != unknownIsFailed {
 			later.done(person, writes, []int{note}, nil)
 		}
@@ -329,12 +339,11 @@ func (c *client) lose(person string, note int) {
 
 // sessions does something to somebody's sessions.
 func (c *client) sessions() {
-	person, one := c.either("ada", "bob"), c.IntN(len(state{}))
+	person, one := c.person(), c.IntN(len(state{}))
 	switch c.IntN(8) {
 	case 0:
 		began := c.began()
-		changes := c.db.commit(person, false, one)
-		c.happened(c.n, began, action{person: person, kind: "begin", changes: changes}, nil)
+		c.happened(c.n, began, action{person: person, kind: "begin", changes: c.db.begin(person, one)}, nil)
 	case 1:
 		c.end(person, sessionKey(person, one).ID, one)
 	case 2:
@@ -354,7 +363,7 @@ func (c *client) end(person, key string, which ...int) {
 	if c.mistake == lateEnding {
 		a.changes = c.db.commit(person, true, which...)
 		c.wait()
-		c.cache.Ending(key, person)()
+		defer func() { c.wait(); c.cache.Ending(key, person)() }()
 	} else {
 		done := c.cache.Ending(key, person)
 		c.wait()
@@ -397,7 +406,7 @@ var does = map[string]func(*client){"notes": (*client).notes, "sessions": (*clie
 func inBubble(t *testing.T, seed uint64, stripes int, m mistake, kind string) (w *world) {
 	synctest.Test(t, func(*testing.T) {
 		w = newWorld(stripes, m, func(r *rand.Rand) { time.Sleep(time.Duration(r.IntN(1000))) })
-		w.play(seed, 4, 6, does[kind])
+		w.play(seed, 4, 8, does[kind])
 	})
 	return w
 }
@@ -432,7 +441,7 @@ func TestLinearizableInParallel(t *testing.T) {
 			t.Run(fmt.Sprintf("%s in %d stripes", kind, stripes), func(t *testing.T) {
 				for seed := range uint64(histories) {
 					w := newWorld(stripes, none, nap)
-					w.play(seed, 4, 6, does[kind])
+					w.play(seed, 4, 8, does[kind])
 					if ok, history := w.linearizable(); !ok {
 						t.Fatalf("this is nothing that a database could have answered:\n%s", history)
 					}
