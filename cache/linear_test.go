@@ -300,9 +300,7 @@ func (c *client) write(person string, remove bool, notes ...int) {
 		writes := c.writing(person, notes...)
 		c.wait()
 		a.changes = c.db.commit(person, remove, notes...)
-		for range 5 { // for others to see what is not done
-			c.wait()
-		}
+		c.wait()
 		if c.mistake == lateDone {
 			defer func() { c.wait(); c.done(person, writes, notes, a.changes) }()
 		} else {
@@ -327,9 +325,7 @@ func (c *client) lose(person string, note int) {
 		if later.IntN(2) == 0 {
 			a.changes = c.db.commit(person, false, note)
 		}
-		for range 5 {
-			later.wait()
-		}
+		later.wait()
 		if c.mistake != unknownIsFailed {
 			later.done(person, writes, []int{note}, nil)
 		}
@@ -402,10 +398,11 @@ func (c *client) find(person string, one int) {
 // The kinds of histories: of notes and of sessions.
 var does = map[string]func(*client){"notes": (*client).notes, "sessions": (*client).sessions}
 
-// inBubble plays a history in which only the naps decide what comes before what.
+// inBubble plays a history in which only the naps decide what comes before what: most are short, a few so
+// long that everything else happens meanwhile.
 func inBubble(t *testing.T, seed uint64, stripes int, m mistake, kind string) (w *world) {
 	synctest.Test(t, func(*testing.T) {
-		w = newWorld(stripes, m, func(r *rand.Rand) { time.Sleep(time.Duration(r.IntN(1000))) })
+		w = newWorld(stripes, m, func(r *rand.Rand) { time.Sleep(time.Duration(r.IntN(1 << r.IntN(16)))) })
 		w.play(seed, 4, 8, does[kind])
 	})
 	return w
