@@ -6,7 +6,7 @@ import (
 )
 
 const (
-	overhead   = 256 // bytes that an entry costs besides its key and value: measured by TestOverhead
+	overhead   = 320 // bytes that an entry costs besides its key and value: measured by TestOverhead
 	smallShare = 10  // one byte in so many is for what was asked for once
 	mostUses   = 3   // counted of an entry
 	mostOfAll  = 4   // an entry takes at most one byte in so many
