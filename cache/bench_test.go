@@ -26,6 +26,7 @@ func BenchmarkGet(b *testing.B) {
 		b.Run(name, func(b *testing.B) {
 			c, keys := benchmarked(notes)
 			b.ReportAllocs()
+			b.ResetTimer()
 			b.RunParallel(func(pb *testing.PB) {
 				for n := rand.IntN(notes); pb.Next(); n++ {
 					if _, ok := c.Get(keys[n%notes]); !ok {
@@ -43,6 +44,7 @@ func BenchmarkPutNote(b *testing.B) {
 	c, keys := benchmarked(1 << 16)
 	c.SetLimit(c.Stats().Bytes / 2)
 	b.ReportAllocs()
+	b.ResetTimer()
 	b.RunParallel(func(pb *testing.PB) {
 		for n := rand.IntN(len(keys)); pb.Next(); n++ {
 			keepSized(c, keys[n%len(keys)], true, 100)
@@ -54,6 +56,7 @@ func BenchmarkPutNote(b *testing.B) {
 func BenchmarkWriting(b *testing.B) {
 	c, keys := benchmarked(1 << 16)
 	b.ReportAllocs()
+	b.ResetTimer()
 	b.RunParallel(func(pb *testing.PB) {
 		for n := rand.IntN(len(keys)); pb.Next(); n++ {
 			key := keys[n%len(keys)]
