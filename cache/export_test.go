@@ -34,3 +34,9 @@ func (c *Cache) Audit() (bytes int64, entries int, ok bool) {
 	}
 	return bytes, entries, sound && entries == all
 }
+
+// Lock holds up everything that changes a scope.
+func (c *Cache) Lock(scope Scope) (unlock func()) {
+	c.stripes[scope].mu.Lock()
+	return c.stripes[scope].mu.Unlock
+}

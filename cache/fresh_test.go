@@ -1,7 +1,7 @@
 package cache_test
 
 import (
-	"sync"
+	"runtime"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -202,6 +202,11 @@ func TestSeen(t *testing.T) {
 		{"another note", true, func(c *cache.Cache) { c.Saw(c.NoteScope("ada", "2"), listScope(c)) }, true},
 		{"a list, nothing written", false, func(c *cache.Cache) { c.Settle(c.View(listScope(c))) }, true},
 		{"a list, something being written", true, func(c *cache.Cache) { c.Settle(c.View(listScope(c))) }, false},
+		{"a list, since whose reading began something is written", false, func(c *cache.Cache) {
+			v := c.View(listScope(c))
+			writing(c)
+			c.Settle(v)
+		}, false},
 		{"another's list", true, func(c *cache.Cache) { c.Settle(c.View(c.ListScope("bob"))) }, true},
 	} {
 		c := newCache()
@@ -216,28 +221,54 @@ func TestSeen(t *testing.T) {
 	}
 }
 
-// Who finds the new value of a note finds no list from before it.
-func TestDoneNoteAndList(t *testing.T) {
+// Who finds the new value of a note finds no list from before it: Done does not keep the value as long as it
+// cannot make the list stale.
+func TestDoneListFirst(t *testing.T) {
 	c := newCache()
-	var wg sync.WaitGroup
-	wg.Go(func() {
-		for revision := range 20_000 {
-			keepList(c, revision) // the state after the last change
-			w := writing(c)
-			w.Done(key, revision+1, 10)
+	w := writing(c)
+	unlock := c.Lock(listScope(c))
+	done := make(chan struct{})
+	go func() { w.Done(key, "new", 10); close(done) }()
+	for end := time.Now().Add(10 * time.Millisecond); time.Now().Before(end); runtime.Gosched() {
+		if _, ok := c.Get(key); ok {
+			t.Error("the note is found before the list is stale")
+			break
 		}
-	})
-	wg.Go(func() {
-		for range 200_000 {
-			note, ok := c.Get(key)
-			list, found := c.Get(listKey)
-			if ok && found && list.(int) < note.(int) {
-				t.Errorf("the note's revision is %d, and then the list's %d", note, list)
-				return
-			}
+	}
+	unlock()
+	<-done
+	want(t, c, key, "new")
+}
+
+// What was read of any session before one ends is not to be put with its scope as it is afterwards: Ending
+// does not move that on as long as it cannot make the reading stale.
+func TestEndingAnySessionFirst(t *testing.T) {
+	c := newCache()
+	session := cache.Key{Kind: cache.Session, ID: "cookie"}
+	c.PutSession(session, "session", 10, "hash", "ada", c.View(c.AnySession()))
+	unlock := c.Lock(c.AnySession())
+	begun := make(chan struct{})
+	go func() { c.Ending("hash", "ada"); close(begun) }()
+	for end := time.Now().Add(10 * time.Millisecond); time.Now().Before(end); runtime.Gosched() {
+		if _, ok := c.Get(session); !ok {
+			t.Error("the session's scope has moved on before that of any session")
+			break
 		}
-	})
-	wg.Wait()
+	}
+	unlock()
+	<-begun
+	want(t, c, session, nil)
+}
+
+// A list that is known to be old does not take the place of a newer one.
+func TestOldListNotPut(t *testing.T) {
+	c := newCache()
+	v := c.View(listScope(c))
+	w := writing(c)
+	w.Done(key, "new", 10)
+	keepList(c, "newer")
+	c.PutList(listKey, "older", 10, v)
+	want(t, c, listKey, "newer")
 }
 
 // Forget and Drop make stale what is kept.

@@ -132,6 +132,49 @@ func TestGhost(t *testing.T) {
 	wantNumbered(t, c, 0, true)
 }
 
+// full returns a cache in whose main queue is room for no more than the entries 0 to inUse-1, which are there; the
+// rest is the small queue's.
+func full(inUse, newcomers int) *cache.Cache {
+	c := sized(int64(inUse+newcomers) * entrySize(100))
+	for n := range inUse {
+		keepSized(c, numbered(n), n, 100)
+		c.Get(numbered(n))
+	}
+	for n := range newcomers + 1 { // pushes them into the main queue
+		keepSized(c, numbered(-1-n), n, 100)
+	}
+	return c
+}
+
+// Who comes stays until as many others have come as a tenth of the limit holds.
+func TestSmallQueue(t *testing.T) {
+	const newcomers = 100
+	for others, stays := range map[int]bool{newcomers - 1: true, newcomers: false} {
+		c := full(9*newcomers, newcomers)
+		keepSized(c, numbered(10_000), "newcomer", 100)
+		for n := range others {
+			keepSized(c, numbered(20_000+n), n, 100)
+		}
+		wantNumbered(t, c, 10_000, stays)
+	}
+}
+
+// In the main queue who is asked for there outlives who was asked for only before, however often.
+func TestMainQueue(t *testing.T) {
+	const inUse, newcomers = 900, 100
+	c := full(inUse, newcomers)
+	for n := range inUse / 2 {
+		c.Get(numbered(n))
+	}
+	for n := range inUse { // more that go to the main queue
+		keepSized(c, numbered(10_000+n), n, 100)
+		c.Get(numbered(10_000 + n))
+	}
+	for n := range inUse {
+		wantNumbered(t, c, n, n < inUse/2)
+	}
+}
+
 func wantNumbered(t *testing.T, c *cache.Cache, n int, want bool) {
 	t.Helper()
 	if _, ok := c.Get(numbered(n)); ok != want {
