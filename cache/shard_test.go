@@ -138,7 +138,9 @@ func full(inUse, newcomers int) *cache.Cache {
 	c := sized(int64(inUse+newcomers) * entrySize(100))
 	for n := range inUse {
 		keepSized(c, numbered(n), n, 100)
-		c.Get(numbered(n))
+		for range 3 {
+			c.Get(numbered(n))
+		}
 	}
 	for n := range newcomers + 1 { // pushes them into the main queue
 		keepSized(c, numbered(-1-n), n, 100)
@@ -159,19 +161,27 @@ func TestSmallQueue(t *testing.T) {
 	}
 }
 
-// In the main queue who is asked for there outlives who was asked for only before, however often.
+// In the main queue who is asked for there outlives who was asked for only before, and leaves in its turn when it is
+// asked for no more.
 func TestMainQueue(t *testing.T) {
 	const inUse, newcomers = 900, 100
 	c := full(inUse, newcomers)
+	come := func(from, entries int) {
+		for n := range entries {
+			keepSized(c, numbered(from+n), n, 100)
+			c.Get(numbered(from + n))
+		}
+	}
 	for n := range inUse / 2 {
 		c.Get(numbered(n))
 	}
-	for n := range inUse { // more that go to the main queue
-		keepSized(c, numbered(10_000+n), n, 100)
-		c.Get(numbered(10_000 + n))
-	}
+	come(10_000, inUse/2+newcomers)
 	for n := range inUse {
-		wantNumbered(t, c, n, n < inUse/2)
+		wantNumbered(t, c, n, n < inUse/2) // and they are asked for again
+	}
+	come(20_000, 2*inUse)
+	for n := range inUse {
+		wantNumbered(t, c, n, false)
 	}
 }
 
