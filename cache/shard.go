@@ -1,6 +1,7 @@
 package cache
 
 import (
+	"maps"
 	"sync"
 	"time"
 )
@@ -106,8 +107,15 @@ func (s *shard) queueOf(e *entry) *queue {
 func (s *shard) setLimit(bytes int64) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	less := bytes < s.limit
 	s.limit = bytes
 	s.shrink()
+	if less { // for memory is short, and maps keep what they have grown to
+		entries := make(map[Key]*entry, len(s.entries))
+		maps.Copy(entries, s.entries)
+		s.entries = entries
+		s.ghosts = ghosts{known: make(map[uint64]uint64)}
+	}
 }
 
 func (s *shard) clear() {

@@ -243,36 +243,46 @@ func TestSetLimit(t *testing.T) {
 	wantNumbered(t, c, 0, true)
 }
 
-// An entry in a full cache costs overhead bytes of heap besides its key and value, with the ghost of one that
-// has left.
+// An entry in a full cache costs overhead bytes of heap besides its key and value, with the ghost of one that has
+// left. The maps that hold them grow in steps: it is 349 bytes just after one, 284 just before, and here between.
 func TestOverhead(t *testing.T) {
-	sizes := []int{100_000, 150_000} // when the maps have just grown, and when they are about to
-	keys := make([]cache.Key, 3*sizes[len(sizes)-1])
+	const entries = 125_000
+	keys := make([]cache.Key, 3*entries) // they are there already, and the values take no heap
 	for n := range keys {
 		keys[n] = numbered(n)
 	}
-	var sum float64
-	for _, entries := range sizes {
-		each := heapPerEntry(keys[:3*entries], entries)
-		t.Logf("%d entries: %.0f bytes each", entries, each)
-		sum += each
-	}
-	mean := sum / float64(len(sizes))
-	if mean > 1.05*cache.Overhead || mean < 0.9*cache.Overhead {
-		t.Errorf("an entry costs %.0f bytes besides key and value, want about %d", mean, cache.Overhead)
-	}
-}
-
-// heapPerEntry puts under the keys, which are there already, values that take no heap, in a cache for so
-// many entries.
-func heapPerEntry(keys []cache.Key, entries int) float64 {
 	before := heap()
-	c := sized(int64(entries) * entrySize(0))
+	c := sized(entries * entrySize(0))
 	for _, key := range keys {
 		keepSized(c, key, true, 0)
 	}
-	used := heap() - before
-	return float64(used) / float64(c.Stats().Entries)
+	each := float64(heap()-before) / float64(c.Stats().Entries)
+	t.Logf("an entry costs %.0f bytes besides key and value", each)
+	if each > 1.05*cache.Overhead || each < 0.9*cache.Overhead {
+		t.Errorf("an entry costs %.0f bytes besides key and value, want about %d", each, cache.Overhead)
+	}
+	runtime.KeepAlive(keys)
+}
+
+// What is given up is given back: a lower limit frees also most of the maps that held it.
+func TestSetLimitFrees(t *testing.T) {
+	const entries = 50_000
+	keys := make([]cache.Key, 2*entries)
+	for n := range keys {
+		keys[n] = numbered(n)
+	}
+	before := heap()
+	c := sized(entries * entrySize(0))
+	for _, key := range keys {
+		keepSized(c, key, true, 0)
+	}
+	full := heap() - before
+	c.SetLimit(entries / 10 * entrySize(0))
+	if left := heap() - before; left > full/5 {
+		t.Errorf("with a tenth of the limit %d of %d bytes are in use, want at most a fifth", left, full)
+	}
+	runtime.KeepAlive(keys)
+	runtime.KeepAlive(c)
 }
 
 func heap() int64 {
