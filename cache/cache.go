@@ -58,7 +58,7 @@ type Config struct {
 	Shards int           // of the lock; a power of two
 }
 
-const stripes = 1 << 12
+const stripes = 1 << 12 // of all scopes
 
 // A Cache keeps entries. Make one with New.
 type Cache struct {
@@ -67,7 +67,7 @@ type Cache struct {
 	began  time.Time
 
 	shards  []shard
-	stripes [stripes]stripe
+	stripes []stripe
 
 	epoch   atomic.Uint64 // of Forget: entries and readings of an older one are nothing
 	trusted atomic.Int64  // until when, since began
@@ -89,8 +89,16 @@ type stripe struct {
 }
 
 // New makes an empty cache, which Trust has to say is to be used.
-func New(cfg Config) *Cache {
-	c := &Cache{maxAge: cfg.MaxAge, seed: maphash.MakeSeed(), began: time.Now(), shards: make([]shard, max(1, cfg.Shards))}
+func New(cfg Config) *Cache { return newCache(cfg, stripes) }
+
+func newCache(cfg Config, stripes int) *Cache {
+	c := &Cache{
+		maxAge:  cfg.MaxAge,
+		seed:    maphash.MakeSeed(),
+		began:   time.Now(),
+		shards:  make([]shard, max(1, cfg.Shards)),
+		stripes: make([]stripe, stripes),
+	}
 	for i := range c.shards {
 		c.shards[i].init()
 	}
@@ -146,7 +154,7 @@ func (c *Cache) scope(kind byte, a, b string) Scope {
 	if b != "" {
 		h = h*31 + maphash.String(c.seed, b)
 	}
-	return Scope((h ^ h>>32 ^ h>>16) % stripes)
+	return Scope((h ^ h>>32 ^ h>>16) % uint64(len(c.stripes)))
 }
 
 // now is the time that entries are dated by.
@@ -345,8 +353,9 @@ func (c *Cache) begin(scope Scope, step uint64) uint64 {
 	return s.version.Add(step)
 }
 
-// Done says that the change can be seen by everybody, or has failed. With a value, that is what the
-// strict scope's key is from now on, which is kept unless something else has happened to it.
+// Done says that the change can be seen by everybody, or has failed. With a
+// value, that is what the strict scope's key is from now on, which is kept unless
+// another change was under way meanwhile: nobody knows which of them was the last.
 func (w *Write) Done(key Key, value any, size int) {
 	w.c.end(w.loose.scope, 1) // first: who finds the new value must not find an older list
 	c, s := w.c, &w.c.stripes[w.strict.scope]
@@ -354,6 +363,8 @@ func (w *Write) Done(key Key, value any, size int) {
 	defer s.mu.Unlock()
 	if value != nil && s.writing == 1 && s.version.Load() == w.strict.version {
 		c.put(key, value, size, w.epoch, w.strict)
+	} else {
+		s.version.Add(1) // for the others that are under way, to whom it has happened
 	}
 	s.writing--
 }

@@ -1,12 +1,13 @@
 package cache
 
 import (
+	"maps"
 	"sync"
 	"time"
 )
 
 const (
-	overhead   = 256 // bytes that an entry costs besides its key and value: measured by TestOverhead
+	overhead   = 320 // bytes that an entry costs besides its key and value: measured by TestOverhead
 	smallShare = 10  // one byte in so many is for what was asked for once
 	mostUses   = 3   // counted of an entry
 	mostOfAll  = 4   // an entry takes at most one byte in so many
@@ -106,8 +107,15 @@ func (s *shard) queueOf(e *entry) *queue {
 func (s *shard) setLimit(bytes int64) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	less := bytes < s.limit
 	s.limit = bytes
 	s.shrink()
+	if less { // for memory is short, and maps keep what they have grown to
+		entries := make(map[Key]*entry, len(s.entries))
+		maps.Copy(entries, s.entries)
+		s.entries = entries
+		s.ghosts = ghosts{known: make(map[uint64]uint64)}
+	}
 }
 
 func (s *shard) clear() {
