@@ -117,7 +117,7 @@ type draft struct {
 	cluster          bool
 	// As asked for; 0 when not.
 	maxWorkers, workers, maxConns, procs, queueLength int
-	heapMB, thresholdMB, cacheMB                               int
+	heapMB, thresholdMB, cacheMB                      int
 	goMemLimit                                        int64 // noLimit when off
 }
 

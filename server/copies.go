@@ -130,18 +130,20 @@ func (k *Copies) keepNote(owner, id string, c *answerCopy, view cache.View) {
 // errUnshared says that a list is too long to be shared or kept.
 var errUnshared = errors.New("long list")
 
-// readList has the answer to owner's query made by read, unless it is here by
-// now or another makes it. The function that read gets is to be called before anything that
-// was read is shown; what it is given is kept.
-func (k *Copies) readList(ctx context.Context, owner, query string, read func() (*answerCopy, error)) (*answerCopy, error) {
+// readList has the answer to owner's query made by read, unless it is here by now or another makes it.
+// It is kept if read says so.
+func (k *Copies) readList(ctx context.Context, owner, query string,
+	read func() (c *answerCopy, keep bool, err error)) (*answerCopy, error) {
 	scope := k.cache.ListScope(owner)
 	v, err := k.cache.Share(ctx, listKey(owner, query), scope, func(view cache.View) (any, error) {
-		c, err := read()
+		c, keep, err := read()
 		view = k.cache.Settle(view)
 		if err != nil {
 			return nil, err
 		}
-		k.cache.PutList(listKey(owner, query), c, c.size(), view)
+		if keep {
+			k.cache.PutList(listKey(owner, query), c, c.size(), view)
+		}
 		return c, nil
 	})
 	if err != nil {

@@ -90,7 +90,7 @@ func copiedList(user, _, query string) cache.Key { return listKey(user, query) }
 // there is no room, is turned away.
 func (s *Server) answerCopy(x *exchange, c *answerCopy, user string) error {
 	x.user, x.client, x.ctx = user, x.r.Context(), x.r.Context()
-	x.asked = s.request(x, x.route)
+	x.asked = pool.Request{Class: x.route.class, Route: x.route.pattern, Person: personOf(user)}
 	err := s.pool.Do(x.ctx, x.asked, func(_ context.Context, turn *pool.Turn) error {
 		x.shard, x.waited = turn.Shard(), turn.Waited()
 		defer s.recordTook(x)

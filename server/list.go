@@ -29,16 +29,17 @@ var (
 func listNotes(s *Server, x *exchange) error {
 	var long *listPage
 	query := x.Request().URL.RawQuery
-	c, err := s.copies.readList(x.ctx, x.user, query, func() (c *answerCopy, err error) {
+	c, err := s.copies.readList(x.ctx, x.user, query, func() (c *answerCopy, keep bool, err error) {
 		p, err := s.readPage(x)
 		switch {
 		case err != nil:
-			return nil, err
+			return nil, false, err
 		case partLength(p.refs) < len(p.refs):
 			long = &p
-			return nil, errUnshared
+			return nil, false, errUnshared
 		}
-		return s.wholeList(x, p)
+		c, err = s.wholeList(x, p)
+		return c, !p.search, err // hardly anybody searches for the same again
 	})
 	if long != nil {
 		return s.streamList(x, *long)
@@ -54,6 +55,7 @@ func listNotes(s *Server, x *exchange) error {
 type listPage struct {
 	refs       []store.Ref
 	next, link string // of the page after this one; empty: there is none
+	search     bool
 }
 
 func (s *Server) readPage(x *exchange) (p listPage, err error) {
@@ -61,6 +63,7 @@ func (s *Server) readPage(x *exchange) (p listPage, err error) {
 	if err != nil {
 		return p, err
 	}
+	p.search = q.Search != ""
 	limit := q.Limit
 	if limit > 0 {
 		q.Limit++ // one more tells whether there is a next page

@@ -66,12 +66,15 @@ func (s *Server) request(x *exchange, rt *route) pool.Request {
 	return r
 }
 
+// personOf is the person that a user is to the pool.
+func personOf(user string) string { return "user:" + user }
+
 // person is who the pool is fair to: the user, when the cookie is known, else
 // the address.
 func (s *Server) person(x *exchange) string {
 	if x.token = tokenOf(x.Request()); x.token != "" {
 		if user := s.persons.of(x.token); user != "" {
-			return "user:" + user
+			return personOf(user)
 		}
 	}
 	return "ip:" + networkOf(x.addr)
