@@ -103,5 +103,5 @@ func (c *conn) Write(p []byte) (int, error) {
 	added := len(whole) - line
 	c.begins = ""
 	n, err := c.Conn.Write(append(whole, p[line:]...))
-	return min(len(p), max(0, n-added)), err
+	return max(min(n, line), n-added), err
 }

@@ -1,0 +1,191 @@
+package server
+
+import (
+	"bufio"
+	"context"
+	"errors"
+	"net"
+	"net/http"
+	"strings"
+	"testing"
+)
+
+// onLoopback serves h, on a listener of ours or on a plain one, until the test ends, and returns a connection to it.
+func onLoopback(t testing.TB, h http.Handler, ours bool) (net.Conn, *bufio.Reader) {
+	t.Helper()
+	tcp, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	var ln net.Listener = tcp
+	if ours {
+		ln = &listener{TCPListener: tcp.(*net.TCPListener)}
+	}
+	s := &http.Server{Handler: h, ConnContext: withConn}
+	ended := make(chan error, 1)
+	go func() { ended <- s.Serve(ln) }()
+	c, err := net.Dial("tcp", tcp.Addr().String())
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		_ = c.Close()
+		_ = s.Close()
+		if err := <-ended; !errors.Is(err, http.ErrServerClosed) {
+			t.Error(err)
+		}
+	})
+	return c, bufio.NewReader(c)
+}
+
+// Each answer on a connection has the standing headers and its request's id once, whatever it is: short, of many
+// writes, with a 100 Continue before it, to an older client. They are no part of any body.
+func TestStanding(t *testing.T) {
+	for _, ours := range []bool{true, false} {
+		handler := func(w http.ResponseWriter, r *http.Request) {
+			switch r.URL.Path {
+			case "/continue":
+				_, _ = r.Body.Read(make([]byte, 1))
+			case "/early":
+				w.WriteHeader(http.StatusEarlyHints)
+			}
+			connOf(r).begin("id of "+r.URL.Path, w.Header())
+			switch r.URL.Path {
+			case "/none":
+				w.WriteHeader(http.StatusNoContent)
+			case "/parts":
+				for range 3 {
+					_, _ = w.Write([]byte("HTTP/1.1 200 OK\r\n"))
+					_ = http.NewResponseController(w).Flush()
+				}
+			case "/long":
+				_, _ = w.Write([]byte(strings.Repeat("HTTP/1.1 200 OK\r\n", 10_000)))
+			default:
+				_, _ = w.Write([]byte("HTTP/1.1 200 OK\r\n"))
+			}
+		}
+		c, in := onLoopback(t, http.HandlerFunc(handler), ours)
+		for _, tt := range []struct {
+			request string
+			status  int
+			lines   int
+		}{
+			{"GET /short HTTP/1.1\r\nHost: x\r\n\r\n", 200, 1},
+			{"GET /none HTTP/1.1\r\nHost: x\r\n\r\n", 204, 0},
+			{"GET /parts HTTP/1.1\r\nHost: x\r\n\r\n", 200, 3},
+			{"GET /long HTTP/1.1\r\nHost: x\r\n\r\n", 200, 10_000},
+			{"GET /early HTTP/1.1\r\nHost: x\r\n\r\n", 200, 1},
+			{"POST /continue HTTP/1.1\r\nHost: x\r\nExpect: 100-continue\r\nContent-Length: 1\r\n\r\nx", 200, 1},
+			{"HEAD /short HTTP/1.1\r\nHost: x\r\n\r\n", 200, 0},
+			{"GET /first HTTP/1.1\r\nHost: x\r\n\r\nGET /second HTTP/1.1\r\nHost: x\r\n\r\n", 200, 1},
+			{"", 200, 1}, // the second of these
+			{"GET /old HTTP/1.0\r\nHost: x\r\n\r\n", 200, 1},
+		} {
+			if _, err := c.Write([]byte(tt.request)); err != nil {
+				t.Fatal(err)
+			}
+			method, _, _ := strings.Cut(tt.request, " ")
+			r, body := readAnswer(t, in, method)
+			if r.StatusCode != tt.status || strings.Count(body, "HTTP/1.1 200 OK\r\n") != tt.lines || len(body) != 17*tt.lines {
+				t.Errorf("ours %v, %q: %d with %d bytes, want %d with %d lines", ours, tt.request, r.StatusCode, len(body), tt.status, tt.lines)
+			}
+			for _, h := range standing {
+				if got := r.Header.Values(h.name); len(got) != 1 || got[0] != h.value {
+					t.Errorf("ours %v, %q: %s %q, want it once", ours, tt.request, h.name, got)
+				}
+			}
+			if got := r.Header.Values(requestIDHeader); len(got) != 1 || tt.request != "" && !strings.Contains(tt.request, strings.TrimPrefix(got[0], "id of ")) {
+				t.Errorf("ours %v, %q: id %q, want the request's own", ours, tt.request, got)
+			}
+		}
+	}
+}
+
+// readAnswer reads an answer, and what informs before it.
+func readAnswer(t *testing.T, in *bufio.Reader, method string) (*http.Response, string) {
+	t.Helper()
+	for {
+		r, err := http.ReadResponse(in, &http.Request{Method: method})
+		if err != nil {
+			t.Fatal(err)
+		}
+		var body strings.Builder
+		if _, err := bufio.NewReader(r.Body).WriteTo(&body); err != nil {
+			t.Fatal(err)
+		}
+		if r.StatusCode >= 200 {
+			return r, body.String()
+		}
+		for _, h := range append(standing, struct{ name, value string }{name: requestIDHeader}) {
+			if r.Header.Get(h.name) != "" {
+				t.Errorf("%d has a %s", r.StatusCode, h.name)
+			}
+		}
+	}
+}
+
+// A write that fails midway says how much of what it was given has left.
+func TestStandingCutShort(t *testing.T) {
+	const answer = "HTTP/1.1 200 OK\r\n\r\nbody"
+	added := len(standingLines) + len(requestIDHeader+": id\r\n")
+	for _, tt := range []struct{ left, want int }{
+		{0, 0}, {17, 17}, {17 + added - 1, 17}, {17 + added + 2, 19}, {len(answer) + added, len(answer)},
+	} {
+		c := &conn{Conn: shortConn{left: tt.left}}
+		c.begin("id", nil)
+		if n, err := c.Write([]byte(answer)); n != tt.want || (err == nil) != (tt.left >= len(answer)+added) {
+			t.Errorf("of which %d bytes left: Write() = %d, %v, want %d", tt.left, n, err, tt.want)
+		}
+	}
+}
+
+// shortConn takes so many bytes, and no more.
+type shortConn struct {
+	net.Conn
+	left int
+}
+
+func (c shortConn) Write(p []byte) (int, error) {
+	if len(p) > c.left {
+		return c.left, errors.New("no more")
+	}
+	return len(p), nil
+}
+
+// The standing headers, written by the connection and by net/http.
+func BenchmarkStanding(b *testing.B) {
+	for _, ours := range []bool{true, false} {
+		name := map[bool]string{true: "by the connection", false: "by net/http"}[ours]
+		b.Run(name, func(b *testing.B) {
+			c, in := onLoopback(b, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+				connOf(r).begin("0123456789abcdef", w.Header())
+				_, _ = w.Write([]byte("ok"))
+			}), ours)
+			request := []byte("GET / HTTP/1.1\r\nHost: x\r\n\r\n")
+			for b.Loop() {
+				if _, err := c.Write(request); err != nil {
+					b.Fatal(err)
+				}
+				for line := ""; line != "\r\n"; {
+					var err error
+					if line, err = in.ReadString('\n'); err != nil {
+						b.Fatal(err)
+					}
+				}
+				if _, err := in.Discard(2); err != nil {
+					b.Fatal(err)
+				}
+			}
+		})
+	}
+}
+
+// What did not come over a connection of ours gets the standing headers, too.
+func TestStandingElsewhere(t *testing.T) {
+	r := (&http.Request{}).WithContext(context.Background())
+	h := http.Header{}
+	connOf(r).begin("id", h)
+	if len(h) != len(standing)+1 || h.Get(requestIDHeader) != "id" {
+		t.Errorf("headers %v, want the standing ones and the id", h)
+	}
+}
