@@ -10,6 +10,7 @@ import (
 	"net"
 	"net/http"
 	"path/filepath"
+	"runtime/debug"
 	"strconv"
 	"sync"
 	"time"
@@ -74,6 +75,7 @@ func (p program) serve(ctx context.Context, args []string) (err error) {
 	if err != nil {
 		return err
 	}
+	debug.FreeOSMemory() // what the start has taken, a password's hash above all
 	defer inBackground(alerts.Run, workers.Watch, workers.Sample, stages.Run, memoryLoop(memory), sweepLoop(db, cfg, log),
 		incidentLoop(incidents, newSampler(cfg, s, workers)))()
 	if err := flush(); err != nil { // what was said on the way comes first

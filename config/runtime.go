@@ -171,9 +171,9 @@ func (d *draft) chooseMemory() {
 
 	d.CacheSize = int64(d.cacheMB) << 20
 	if d.shown["CACHE_SIZE_MB"].Source == fromDefault {
-		d.CacheSize = 64 << 20
+		d.CacheSize = 16 << 20
 		if bound > 0 {
-			d.CacheSize = min(d.CacheSize, bound/16)
+			d.CacheSize = bound / 16
 		}
 	}
 	d.settle("CACHE_SIZE_MB", d.CacheSize>>20, derived)
