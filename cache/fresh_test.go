@@ -400,15 +400,21 @@ func TestOneStripe(t *testing.T) {
 	want(t, c, key, "new")
 }
 
-// Stats counts what is found and what is not, by kind.
+// Stats counts what Get finds and what it does not, by kind; Look is not counted.
 func TestStats(t *testing.T) {
 	c := newCache()
 	keep(c, key, "note")
 	c.Get(key)
 	c.Get(key)
 	c.Get(listKey)
+	if value, ok := c.Look(key); value != "note" || !ok {
+		t.Errorf("Look = %v, %v, want what Get finds", value, ok)
+	}
 	c.Drop(noteScope(c))
 	c.Get(key)
+	if value, ok := c.Look(key); ok {
+		t.Errorf("Look = %v, want nothing as Get", value)
+	}
 	got := c.Stats()
 	want := cache.Stats{Limit: config.Bytes, Trusted: true, Kinds: map[string]cache.KindStats{
 		"note": {Hits: 2, Misses: 1}, "list": {Misses: 1}, "session": {},
