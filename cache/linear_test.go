@@ -471,7 +471,7 @@ func TestLinearizable(t *testing.T) {
 	}
 }
 
-const histories = 400 // of each kind
+const histories = 200 // of each kind
 
 // The same on all cores at once, where everything may happen between any two instructions.
 func TestLinearizableInParallel(t *testing.T) {
@@ -512,13 +512,13 @@ func TestMistakesAreFound(t *testing.T) {
 		{lateEnding, "sessions"},
 	} {
 		t.Run(fmt.Sprint(c.kind, ": ", c.mistake), func(t *testing.T) {
-			for seed := range uint64(20 * histories) {
+			for seed := range uint64(10 * histories) {
 				if ok, history := inBubble(t, seed, 1<<12, c.mistake, c.kind).linearizable(); !ok {
 					t.Logf("found in history %d:\n%s", seed, history)
 					return
 				}
 			}
-			t.Errorf("%d histories and none shows it", 20*histories)
+			t.Errorf("%d histories and none shows it", 10*histories)
 		})
 	}
 }
