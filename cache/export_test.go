@@ -6,7 +6,7 @@ const Overhead = overhead
 // NewNarrow is New with so few stripes that scopes share them all the time.
 func NewNarrow(cfg Config, stripes int) *Cache { return newCache(cfg, stripes) }
 
-// Ghosts returns how many hashes are remembered, and how many places of the slice that orders them are taken up.
+// Ghosts returns how many hashes are remembered, and the room that their order takes.
 func (c *Cache) Ghosts() (known, room int) {
 	for i := range c.shards {
 		s := &c.shards[i]

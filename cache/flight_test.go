@@ -61,6 +61,19 @@ func TestShare(t *testing.T) {
 	})
 }
 
+// Who has looked before it was put, and asks afterwards, reads nothing.
+func TestShareFindsWhatIsKept(t *testing.T) {
+	c := newCache()
+	keep(c, key, "kept")
+	var r reader
+	if value, err := share(t, c, &r); value != "kept" || err != nil || r.reads.Load() != 0 {
+		t.Errorf("Share = %v, %v after %d reads, want what is kept after none", value, err, r.reads.Load())
+	}
+	if shared := c.Stats().Kinds["note"].Shared; shared != 1 {
+		t.Errorf("%d are counted as shared, want 1", shared)
+	}
+}
+
 // Who asks for something else reads it.
 func TestShareIsByKey(t *testing.T) {
 	bubble(t, func(t *testing.T, c *cache.Cache) {

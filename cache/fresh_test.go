@@ -66,22 +66,27 @@ func keepList(c *cache.Cache, value any) {
 // What was read of a note is kept unless it was being written at any moment since the view was taken.
 func TestPutNote(t *testing.T) {
 	var w cache.Write
+	begin := func(c *cache.Cache) { w = writing(c) }
+	done := func(*cache.Cache) { w.Done(key, nil, 0) }
+	write := func(c *cache.Cache) { begin(c); done(c) }
+	drop := func(c *cache.Cache) { c.Drop(noteScope(c)) }
+	writeAnother := func(c *cache.Cache) { c.Writing(c.NoteScope("bob", "1"), c.ListScope("bob")) }
 	for _, when := range []struct {
 		name                string
 		before, between     func(*cache.Cache)
 		kept, holds, reread bool // reread: the next reading is kept
 	}{
 		{"nothing happens", nothing, nothing, true, true, true},
-		{"written before", func(c *cache.Cache) { w = writing(c); w.Done(key, nil, 0) }, nothing, true, true, true},
-		{"being written", func(c *cache.Cache) { w = writing(c) }, nothing, false, false, false},
-		{"begun meanwhile", nothing, func(c *cache.Cache) { w = writing(c) }, false, false, false},
-		{"done meanwhile", func(c *cache.Cache) { w = writing(c) }, func(*cache.Cache) { w.Done(key, nil, 0) }, false, false, true},
-		{"begun and done meanwhile", nothing, func(c *cache.Cache) { w = writing(c); w.Done(key, nil, 0) }, false, false, true},
-		{"dropped before", func(c *cache.Cache) { c.Drop(noteScope(c)) }, nothing, true, true, true},
-		{"dropped meanwhile", nothing, func(c *cache.Cache) { c.Drop(noteScope(c)) }, false, false, true},
+		{"written before", write, nothing, true, true, true},
+		{"being written", begin, nothing, false, false, false},
+		{"begun meanwhile", nothing, begin, false, false, false},
+		{"done meanwhile", begin, done, false, false, true},
+		{"begun and done meanwhile", nothing, write, false, false, true},
+		{"dropped before", drop, nothing, true, true, true},
+		{"dropped meanwhile", nothing, drop, false, false, true},
 		{"all forgotten before", (*cache.Cache).Forget, nothing, true, true, true},
 		{"all forgotten meanwhile", nothing, (*cache.Cache).Forget, false, false, true},
-		{"another note is written", func(c *cache.Cache) { c.Writing(c.NoteScope("bob", "1"), c.ListScope("bob")) }, nothing, true, true, true},
+		{"another note is written", writeAnother, nothing, true, true, true},
 	} {
 		c := newCache()
 		when.before(c)
@@ -297,7 +302,7 @@ func TestMaxAge(t *testing.T) {
 		keep(c, key, "first")
 		time.Sleep(config.MaxAge - 1)
 		want(t, c, key, "first")
-		time.Sleep(1)
+		time.Sleep(time.Nanosecond)
 		want(t, c, key, nil)
 		if st := c.Stats(); st.Entries != 0 {
 			t.Errorf("%d entries are left that were found too old", st.Entries)
@@ -308,7 +313,7 @@ func TestMaxAge(t *testing.T) {
 		keep(c, key, "third")
 		time.Sleep(config.MaxAge - 1)
 		want(t, c, key, "third")
-		time.Sleep(1)
+		time.Sleep(time.Nanosecond)
 		want(t, c, key, nil)
 	})
 }
@@ -331,7 +336,7 @@ func TestTrust(t *testing.T) {
 		time.Sleep(time.Second - 1)
 		want(t, c, key, "kept")
 		trusted(true)
-		time.Sleep(1)
+		time.Sleep(time.Nanosecond)
 		want(t, c, key, nil)
 		trusted(false)
 		c.Trust(time.Now().Add(time.Second))
@@ -351,6 +356,7 @@ func TestPutSession(t *testing.T) {
 		return func(c *cache.Cache) { end = c.Ending(key, user) }
 	}
 	ended := func(*cache.Cache) { end() }
+	endedElsewhere := func(c *cache.Cache) { c.Ending("hash", "ada")() }
 	for _, when := range []struct {
 		name                          string
 		before, meanwhile, afterwards func(*cache.Cache)
@@ -366,8 +372,8 @@ func TestPutSession(t *testing.T) {
 		{"another ends afterwards", nothing, nothing, ending("other", "ada"), true},
 		{"all of another's end afterwards", nothing, nothing, ending("", "bob"), true},
 		{"another has ended", func(c *cache.Cache) { c.Ending("other", "bob")() }, nothing, nothing, true},
-		{"it ended before", func(c *cache.Cache) { c.Ending("hash", "ada")() }, nothing, nothing, true}, // and is there, so it began anew
-		{"another process ended it meanwhile", nothing, func(c *cache.Cache) { c.Ending("hash", "ada")() }, nothing, false},
+		{"it ended before and began anew", endedElsewhere, nothing, nothing, true},
+		{"another process ended it meanwhile", nothing, endedElsewhere, nothing, false},
 		{"all forgotten meanwhile", nothing, (*cache.Cache).Forget, nothing, false},
 		{"all forgotten afterwards", nothing, nothing, (*cache.Cache).Forget, false},
 	} {
@@ -400,15 +406,21 @@ func TestOneStripe(t *testing.T) {
 	want(t, c, key, "new")
 }
 
-// Stats counts what is found and what is not, by kind.
+// Stats counts what Get finds and what it does not, by kind; Look is not counted.
 func TestStats(t *testing.T) {
 	c := newCache()
 	keep(c, key, "note")
 	c.Get(key)
 	c.Get(key)
 	c.Get(listKey)
+	if value, ok := c.Look(key); value != "note" || !ok {
+		t.Errorf("Look = %v, %v, want what Get finds", value, ok)
+	}
 	c.Drop(noteScope(c))
 	c.Get(key)
+	if value, ok := c.Look(key); ok {
+		t.Errorf("Look = %v, want nothing as Get", value)
+	}
 	got := c.Stats()
 	want := cache.Stats{Limit: config.Bytes, Trusted: true, Kinds: map[string]cache.KindStats{
 		"note": {Hits: 2, Misses: 1}, "list": {Misses: 1}, "session": {},

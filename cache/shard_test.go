@@ -32,7 +32,8 @@ func keepSized(c *cache.Cache, key cache.Key, value any, size int) {
 }
 
 // Whatever is asked of it: a cache holds no more than its limit, counts what it holds, and finds under a
-// key only what was put there last. What would not fit in a fourth of it is not kept, nor what was there before it.
+// key only what was put there last. What would not fit in a fourth of it is not kept, nor what was there
+// before it.
 func TestModel(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		shards := rapid.IntRange(1, 3).Draw(t, "shards")
@@ -78,7 +79,8 @@ func TestModel(t *testing.T) {
 				st := c.Stats()
 				bytes, entries, ok := c.Audit()
 				if !ok || bytes != st.Bytes || entries != st.Entries {
-					t.Errorf("it says %d entries of %d bytes, and holds %d of %d, in order: %v", st.Entries, st.Bytes, entries, bytes, ok)
+					t.Errorf("it says %d entries of %d bytes, and holds %d of %d, in order: %v",
+						st.Entries, st.Bytes, entries, bytes, ok)
 				}
 				if st.Bytes > limit || st.Limit > limit {
 					t.Errorf("%d bytes are kept within %d, want at most %d", st.Bytes, st.Limit, limit)
@@ -132,8 +134,8 @@ func TestGhost(t *testing.T) {
 	wantNumbered(t, c, 0, true)
 }
 
-// full returns a cache in whose main queue is room for no more than the entries 0 to inUse-1, which are there; the
-// rest is the small queue's.
+// full returns a cache in whose main queue is room for the entries 0 to inUse-1, which are there; the rest is
+// the small queue's.
 func full(inUse, newcomers int) *cache.Cache {
 	c := sized(int64(inUse+newcomers) * entrySize(100))
 	for n := range inUse {
@@ -161,8 +163,8 @@ func TestSmallQueue(t *testing.T) {
 	}
 }
 
-// In the main queue who is asked for there outlives who was asked for only before, and leaves in its turn when it is
-// asked for no more.
+// In the main queue who is asked for there outlives who was asked for only before, and leaves in its turn when
+// it is asked for no more.
 func TestMainQueue(t *testing.T) {
 	const inUse, newcomers = 900, 100
 	c := full(inUse, newcomers)
@@ -243,8 +245,9 @@ func TestSetLimit(t *testing.T) {
 	wantNumbered(t, c, 0, true)
 }
 
-// An entry in a full cache costs overhead bytes of heap besides its key and value, with the ghost of one that has
-// left. The maps that hold them grow in steps: it is 349 bytes just after one, 284 just before, and here between.
+// An entry in a full cache costs overhead bytes of heap besides its key and value, with the ghost of one that
+// has left. The maps that hold them grow in steps, and this is between two of them: from just before a step
+// until just after it the cost grows from about 285 to 350.
 func TestOverhead(t *testing.T) {
 	const entries = 125_000
 	keys := make([]cache.Key, 3*entries) // they are there already, and the values take no heap
