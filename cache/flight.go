@@ -19,12 +19,15 @@ type flights struct {
 
 // Share returns what is kept under key by now, or calls read, which reads it, or waits for what
 // another's read of it finds. It waits only for a read of which its view of the scope
-// shows that nothing has been changed since it began; else the answer could be older
+// shows that nothing has been changed since it began, and while others are heard; else the answer could be older
 // than the question. What fails is not shared: the reason may be the other's own.
 func (c *Cache) Share(ctx context.Context, key Key, scope Scope, read func(View) (any, error)) (any, error) {
 	if value, ok := c.Look(key); ok {
 		c.counts[key.Kind].shared.Add(1)
 		return value, nil
+	}
+	if int64(c.now()) >= c.trusted.Load() { // of what others change meanwhile nothing may be heard
+		return read(c.View(scope))
 	}
 	view := c.View(scope)
 	mine, theirs := c.flights.join(key, view)

@@ -225,3 +225,23 @@ func TestShareTheNewest(t *testing.T) {
 		wg.Wait()
 	})
 }
+
+// Without trust everybody reads: what others have changed since a read began may not have been heard of.
+func TestShareWithoutTrust(t *testing.T) {
+	bubble(t, func(t *testing.T, c *cache.Cache) {
+		c.Trust(time.Now())
+		var r reader
+		var wg sync.WaitGroup
+		for range 3 {
+			wg.Go(func() {
+				if _, err := share(t, c, &r); err != nil {
+					t.Error(err)
+				}
+			})
+		}
+		wg.Wait()
+		if r.reads.Load() != 3 {
+			t.Errorf("%d have read, want all 3", r.reads.Load())
+		}
+	})
+}

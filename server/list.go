@@ -192,6 +192,9 @@ func (s *Server) readMissing(x *exchange, copies []*answerCopy, part, missing []
 	if err != nil {
 		return err
 	}
+	for _, ref := range missing { // of a long list parts are shown as they are read, and what is not there is shown, too
+		s.copies.saw(x.user, ref.ID)
+	}
 	for i, ref := range part {
 		if copies[i] != nil || len(notes) == 0 || notes[0].Key != ref.Key {
 			continue

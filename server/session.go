@@ -216,11 +216,6 @@ type sessionRecord struct {
 	Address    string `json:"address,omitempty"`
 }
 
-func recordOf(manager *scs.SessionManager, ctx context.Context) sessionRecord {
-	record, _ := manager.Get(ctx, recordKey).(sessionRecord)
-	return record
-}
-
 // readRecord makes nobody of data that isn't ours.
 func readRecord(data []byte) sessionRecord {
 	var record sessionRecord
