@@ -53,6 +53,7 @@ type countersRow struct {
 	NoteBytes  int64
 	QuotaNotes *int64
 	QuotaBytes *int64
+	changed    bool // by add
 }
 
 func (countersRow) TableName() string { return "user_counters" }
@@ -67,24 +68,16 @@ func lockCounters(tx *gorm.DB, owner string) error {
 	return found.Error
 }
 
-// count adds one change to owner's counters, and notes and bytes to what there
-// is, and returns them as they are then. It locks them if lockCounters didn't.
-func count(tx *gorm.DB, owner string, notes, bytes int64) (countersRow, error) {
-	var row countersRow
-	counted := tx.Raw(`UPDATE user_counters
-		SET change_seq = change_seq + 1, note_count = note_count + ?, note_bytes = note_bytes + ?
-		WHERE user_id = ? RETURNING change_seq, note_count, note_bytes, quota_notes, quota_bytes`, notes, bytes, owner).Scan(&row)
-	if counted.Error == nil && counted.RowsAffected == 0 {
-		return row, ErrOwnerGone
-	}
-	return row, counted.Error
-}
-
-// checkQuota returns ErrQuota if the notes and bytes just added were too many.
-func (row countersRow) checkQuota(notes, bytes int64) error {
-	if exceeds(notes, row.NoteCount, row.QuotaNotes) || exceeds(bytes, row.NoteBytes, row.QuotaBytes) {
+// add counts one more change, which adds so many notes and bytes, in row alone.
+// Above the quota it is ErrQuota and counts nothing.
+func (row *countersRow) add(notes, bytes int64) error {
+	if exceeds(notes, row.NoteCount+notes, row.QuotaNotes) || exceeds(bytes, row.NoteBytes+bytes, row.QuotaBytes) {
 		return ErrQuota
 	}
+	row.ChangeSeq++
+	row.NoteCount += notes
+	row.NoteBytes += bytes
+	row.changed = true
 	return nil
 }
 

@@ -33,13 +33,22 @@ func Record(s *Store) *Tape {
 			}
 		}
 	}
+	s.statements = func(sql string, args []any) {
+		if sql != "begin" && sql != "commit" {
+			tape.note(Query{sql, args})
+		}
+	}
 	return tape
 }
 
 func (t *Tape) add(db *gorm.DB) {
+	t.note(Query{db.Statement.SQL.String(), slices.Clone(db.Statement.Vars)})
+}
+
+func (t *Tape) note(query Query) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	t.queries = append(t.queries, Query{db.Statement.SQL.String(), slices.Clone(db.Statement.Vars)})
+	t.queries = append(t.queries, query)
 }
 
 // Rewind returns what was recorded and begins anew.

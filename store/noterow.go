@@ -2,7 +2,6 @@ package store
 
 import (
 	"context"
-	"database/sql"
 	"slices"
 	"strconv"
 
@@ -48,6 +47,15 @@ func WithRoom(ctx context.Context, room func(bytes int64) error) context.Context
 	return context.WithValue(ctx, roomKey{}, room)
 }
 
+// askRoom returns why there is no room for a large note, or nil.
+func askRoom(ctx context.Context, bytes int64) error {
+	room, ok := ctx.Value(roomKey{}).(func(int64) error)
+	if !ok {
+		return nil
+	}
+	return room(bytes)
+}
+
 // noteColumns is what a noteRow is read from: everything but what is folded,
 // and the tags, which makes a note one query.
 func (s *Store) noteColumns() string { return s.columnsWith("content") }
@@ -67,6 +75,13 @@ func (s *Store) columnsWith(content string) string {
 		(SELECT ` + tags + ` FROM note_tags WHERE note_key = notes.key) AS tags`
 }
 
+// fields are the places for noteColumns or smallColumns, in their order.
+func (row *noteRow) fields(tags any) []any {
+	return []any{&row.Key, &row.ID, &row.UserID, &row.IsPinned, &row.IsFavorite, &row.IsArchived, &row.IsMarkdown,
+		&row.IsTrashed, &row.TrashedAt, &row.CreatedAt, &row.UpdatedAt, &row.Revision, &row.ChangeSeq, &row.Bytes,
+		&row.Color, &row.Title, &row.Content, tags}
+}
+
 // takeNote reads owner's note.
 func (s *Store) takeNote(db *gorm.DB, owner, id string) (noteRow, error) {
 	row, err := s.readNote(db, s.smallColumns(), owner, id)
@@ -80,10 +95,8 @@ func (s *Store) takeNote(db *gorm.DB, owner, id string) (noteRow, error) {
 // room for it. Outside a transaction it may have changed meanwhile, and grown
 // by what is taken for granted then.
 func (s *Store) takeLarge(db *gorm.DB, row noteRow) (noteRow, error) {
-	if room, ok := db.Statement.Context.Value(roomKey{}).(func(int64) error); ok {
-		if err := room(row.Bytes); err != nil {
-			return noteRow{}, err
-		}
+	if err := askRoom(db.Statement.Context, row.Bytes); err != nil {
+		return noteRow{}, err
 	}
 	return s.readNote(db, s.noteColumns(), row.UserID, row.ID)
 }
@@ -117,67 +130,6 @@ func newRow(owner string, in NewNote, now int64) noteRow {
 	return row
 }
 
-// insertAtOnce is a whole create as one statement, which takes PostgreSQL a third
-// of the time that its steps take. ErrNotFound (the owner is gone, or the note
-// is above the quota) and ErrDuplicate (the idempotency key was used before)
-// say that it has done nothing. It begins with the counters, like every write.
-func insertAtOnce(db *gorm.DB, row *noteRow, in NewNote) error {
-	return db.Raw(`WITH counted AS (
-			UPDATE user_counters
-			SET change_seq = change_seq + 1, note_count = note_count + 1, note_bytes = note_bytes + @Bytes
-			WHERE user_id = @UserID AND (quota_notes IS NULL OR note_count < quota_notes)
-				AND (quota_bytes IS NULL OR note_bytes + @Bytes <= quota_bytes)
-			RETURNING change_seq
-		), claimed AS (
-			INSERT INTO idempotency_keys (user_id, key, body_hash, note_id, created_at)
-			SELECT @UserID, @IdempotencyKey, @BodyHash, @ID, @CreatedAt FROM counted WHERE @IdempotencyKey <> ''
-		), note AS (
-			INSERT INTO notes (id, user_id, is_pinned, is_favorite, is_archived, is_markdown, is_trashed,
-				created_at, updated_at, revision, change_seq, bytes, color, title, title_folded, content)
-			SELECT @ID, @UserID, @IsPinned, @IsFavorite, @IsArchived, @IsMarkdown, @IsTrashed,
-				@CreatedAt, @UpdatedAt, @Revision, change_seq, @Bytes, @Color, @Title, @TitleFolded, @Content
-			FROM counted
-			RETURNING key, change_seq
-		), search AS (
-			INSERT INTO note_search (note_key, content_folded) SELECT key, @ContentFolded FROM note
-		), tags AS (
-			INSERT INTO note_tags (note_key, position, tag)
-			SELECT key, position - 1, tag
-			FROM note, json_array_elements_text(CAST(@TagList AS json)) WITH ORDINALITY AS list (tag, position)
-		)
-		SELECT key, change_seq FROM note`, in, *row, sql.Named("TagList", toJSON(row.Tags))).Take(row).Error
-}
-
-// insertNote stores a new note and fills in its key.
-func insertNote(tx *gorm.DB, row *noteRow) error {
-	if err := tx.Create(row).Error; err != nil {
-		return err
-	}
-	err := tx.Exec(`INSERT INTO note_search (note_key, content_folded) VALUES (?, ?)`, row.Key, row.ContentFolded).Error
-	if err != nil {
-		return err
-	}
-	return insertTags(tx, row)
-}
-
-// noteTag is one tag of a note.
-type noteTag struct {
-	NoteKey  int64
-	Position int
-	Tag      string
-}
-
-func insertTags(tx *gorm.DB, row *noteRow) error {
-	if len(row.Tags) == 0 {
-		return nil
-	}
-	tags := make([]noteTag, len(row.Tags))
-	for i, tag := range row.Tags {
-		tags[i] = noteTag{row.Key, i, tag}
-	}
-	return tx.Create(&tags).Error
-}
-
 // apply sets what p asks for, dated when if it needs a date.
 func (p Patch) apply(row *noteRow, when int64) {
 	assign(&row.Title, p.Title)
@@ -206,74 +158,13 @@ func assign[T any](field, value *T) {
 	}
 }
 
-// updateNote stores row, an altered copy of old, as the owner's next change. If
-// nothing differs it does nothing. The caller holds the owner's counters.
-func updateNote(tx *gorm.DB, old noteRow, row *noteRow, when int64) error {
-	columns := row.differences(old)
-	retagged := !slices.Equal(row.Tags, old.Tags)
-	if len(columns) == 0 && !retagged {
-		return nil
+// sameAs reports whether nothing that people can change differs.
+func (row *noteRow) sameAs(old *noteRow) bool {
+	flags := func(r *noteRow) [5]bool {
+		return [...]bool{r.IsPinned, r.IsFavorite, r.IsArchived, r.IsMarkdown, r.IsTrashed}
 	}
-	row.Bytes = row.size()
-	counters, err := count(tx, row.UserID, 0, row.Bytes-old.Bytes)
-	if err != nil {
-		return err
-	}
-	if err := counters.checkQuota(0, row.Bytes-old.Bytes); err != nil {
-		return err
-	}
-	row.Revision, row.UpdatedAt, row.ChangeSeq = old.Revision+1, when, counters.ChangeSeq
-	columns["revision"], columns["updated_at"], columns["change_seq"] = row.Revision, row.UpdatedAt, row.ChangeSeq
-	columns["bytes"] = row.Bytes
-	if err := tx.Model(row).UpdateColumns(columns).Error; err != nil {
-		return err
-	}
-	if row.Content != old.Content {
-		err := tx.Exec(`UPDATE note_search SET content_folded = ? WHERE note_key = ?`, row.ContentFolded, row.Key).Error
-		if err != nil {
-			return err
-		}
-	}
-	if retagged {
-		return replaceTags(tx, row)
-	}
-	return nil
-}
-
-func replaceTags(tx *gorm.DB, row *noteRow) error {
-	if err := tx.Exec(`DELETE FROM note_tags WHERE note_key = ?`, row.Key).Error; err != nil {
-		return err
-	}
-	return insertTags(tx, row)
-}
-
-// differences returns the columns of what people can change, where row's
-// values are not old's.
-func (row *noteRow) differences(old noteRow) map[string]any {
-	columns := map[string]any{}
-	if row.Title != old.Title {
-		columns["title"], columns["title_folded"] = row.Title, Fold(row.Title)
-	}
-	if row.Content != old.Content {
-		columns["content"] = row.Content
-	}
-	if !equal(row.Color, old.Color) {
-		columns["color"] = row.Color
-	}
-	if row.IsTrashed != old.IsTrashed {
-		columns["is_trashed"], columns["trashed_at"] = row.IsTrashed, row.TrashedAt
-	}
-	for column, flag := range map[string][2]bool{
-		"is_pinned":   {row.IsPinned, old.IsPinned},
-		"is_favorite": {row.IsFavorite, old.IsFavorite},
-		"is_archived": {row.IsArchived, old.IsArchived},
-		"is_markdown": {row.IsMarkdown, old.IsMarkdown},
-	} {
-		if flag[0] != flag[1] {
-			columns[column] = flag[0]
-		}
-	}
-	return columns
+	return flags(row) == flags(old) && row.Title == old.Title && row.Content == old.Content &&
+		equal(row.Color, old.Color) && slices.Equal(row.Tags, old.Tags)
 }
 
 // equal reports whether a and b are both nil or hold the same.

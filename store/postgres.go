@@ -36,6 +36,7 @@ func openPostgres(ctx context.Context, cfg Config) (*Store, error) {
 		return nil, err
 	}
 	s := &Store{log: cfg.Log, witness: cfg.Witness, postgres: true, watchdog: newWatchdog(server, cfg.Log)}
+	s.committer.begin(s)
 	s.state.begin()
 	server.DialFunc = s.watchdog.dial
 	db := stdlib.OpenDB(*server, stdlib.OptionAfterConnect(greet), stdlib.OptionResetSession(stillOpen))

@@ -23,6 +23,7 @@ func openSQLite(ctx context.Context, cfg Config) (_ *Store, err error) {
 		return nil, err
 	}
 	s := &Store{log: cfg.Log, witness: cfg.Witness, turn: make(chan struct{}, 1)}
+	s.committer.begin(s)
 	s.state.begin()
 	defer func() {
 		if err != nil {

@@ -53,6 +53,10 @@ type Store struct {
 
 	watchdog *watchdog // of the server; nil on SQLite
 
+	committer     committer // of notes
+	uncertainties uncertainties
+	statements    func(sql string, args []any) // hears of those that gorm doesn't know; nil: nobody
+
 	state    state
 	writable writability
 	closer   []func() error // what Close does, last first
@@ -113,6 +117,8 @@ func (s *Store) WaitReady(ctx context.Context) error { return s.state.wait(ctx) 
 // the data directory. Methods called later return ErrUnavailable.
 func (s *Store) Close() error {
 	s.state.close()
+	s.committer.close()
+	defer s.uncertainties.endAll()
 	if s.turn != nil { // the last write ends first
 		s.turn <- struct{}{}
 		defer func() { <-s.turn }()
@@ -219,6 +225,13 @@ func transaction(ctx context.Context, db *gorm.DB, fn func(tx *gorm.DB) error) e
 	}
 	over = true
 	return tx.Commit().Error
+}
+
+// overhear tells who listens of a statement that doesn't go through gorm.
+func (s *Store) overhear(sql string, args []any) {
+	if s.statements != nil {
+		s.statements(sql, args)
+	}
 }
 
 // now is the time that the tables hold: Unix milliseconds.

@@ -2,6 +2,7 @@ package store
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"time"
 
@@ -15,6 +16,9 @@ const (
 	// sweepBatch bounds how long one statement of the sweep keeps others from
 	// writing.
 	sweepBatch = 200
+
+	// sweptNotes is sweepBatch for notes, which take longer.
+	sweptNotes = 50
 )
 
 // SweepConfig says how long what may be wanted again is kept.
@@ -77,56 +81,42 @@ func (s *Store) sweepRows(ctx context.Context, table, key, column string, before
 	return n, err
 }
 
-// sweepTrash deletes the notes that were trashed at before or earlier, one
-// person after another.
+// sweepTrash deletes the notes that were trashed at before or earlier.
 func (s *Store) sweepTrash(ctx context.Context, before int64) (total int64, err error) {
 	for {
-		var oldest noteRow
-		err := s.reader(ctx).Select("user_id").Where("is_trashed AND trashed_at <= ?", before).
-			Order("trashed_at").Limit(1).Find(&oldest).Error
-		if err != nil || oldest.UserID == "" {
+		var oldest []noteRow
+		err := s.reader(ctx).Select("user_id", "id").Where("is_trashed AND trashed_at <= ?", before).
+			Order("trashed_at").Limit(sweptNotes).Find(&oldest).Error
+		if err != nil || len(oldest) == 0 {
 			return total, translate(err)
 		}
-		n, err := s.emptyTrash(ctx, oldest.UserID, before)
+		n, err := s.emptyTrash(ctx, oldest, before)
+		total += n
 		if err != nil {
 			return total, err
 		}
-		total += n
 	}
 }
 
-// emptyTrash deletes up to sweepBatch notes that owner trashed at before or
-// earlier, each with a tombstone and a change number of its own.
-func (s *Store) emptyTrash(ctx context.Context, owner string, before int64) (n int64, err error) {
-	err = s.write(ctx, func(tx *gorm.DB) error {
-		if err := lockCounters(tx, owner); err != nil {
-			return err
-		}
-		var gone []noteRow
-		err := tx.Raw(`DELETE FROM notes WHERE key IN (
-				SELECT key FROM notes WHERE user_id = ? AND is_trashed AND trashed_at <= ? ORDER BY trashed_at LIMIT ?
-			) RETURNING id, bytes`, owner, before, sweepBatch).Scan(&gone).Error
-		if err != nil {
-			return err
-		}
-		now := s.now()
-		for _, note := range gone {
-			if err := bury(tx, owner, note, now); err != nil {
-				return err
-			}
-		}
-		n = int64(len(gone))
-		return nil
-	})
-	return n, err
-}
-
-// bury counts a deleted note out of its owner's counters and leaves a tombstone.
-func bury(tx *gorm.DB, owner string, gone noteRow, now int64) error {
-	counters, err := count(tx, owner, -1, -gone.Bytes)
-	if err != nil {
-		return err
+// emptyTrash deletes, of the notes, those that were trashed at before or earlier
+// and that nobody else has deleted or restored meanwhile.
+func (s *Store) emptyTrash(ctx context.Context, notes []noteRow, before int64) (deleted int64, err error) {
+	edits := make([]*edit, len(notes))
+	for i, note := range notes {
+		edits[i] = s.deleteEdit(ctx, note.UserID, note.ID, func(row *noteRow) bool {
+			return row.IsTrashed && *row.TrashedAt <= before
+		})
 	}
-	return tx.Exec(`INSERT INTO tombstones (user_id, change_seq, note_id, deleted_at) VALUES (?, ?, ?, ?)`,
-		owner, counters.ChangeSeq, gone.ID, now).Error
+	for _, e := range edits {
+		s.committer.add(e)
+	}
+	for _, e := range edits {
+		switch failed := e.outcome(); {
+		case failed == nil:
+			deleted++
+		case !errors.Is(failed, ErrNotFound) && !errors.Is(failed, ErrOwnerGone):
+			err = failed
+		}
+	}
+	return deleted, err
 }

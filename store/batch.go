@@ -1,0 +1,395 @@
+package store
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"slices"
+	"sync/atomic"
+)
+
+// A batch is the edits of one transaction, and what they are about: read and
+// locked first, altered in memory by one edit after another, and then written.
+// So an edit that can't be done fails alone and leaves nothing to take back.
+type batch struct {
+	s     *Store
+	edits []*edit
+	waits bool // for the counters of people that others write for; else these edits are passed over
+
+	counters map[string]*countersRow // by owner; locked
+	notes    map[noteRef]*noteState
+	keys     map[keyRef]usedKey
+	newKeys  []int64 // for notes that are to be made
+
+	// readContent reads what a noteState is still lacking.
+	readContent func(key int64) (string, error)
+
+	deciding   *edit
+	touched    []*noteState // in the order of their first edit
+	tombstones []tombstoneRow
+	claimed    []usedKey // for the first time, or anew
+
+	uncertain bool // nobody knows whether the batch was committed
+}
+
+type noteRef struct{ owner, id string }
+
+type keyRef struct{ owner, key string }
+
+// usedKey is an idempotency key with what it has made.
+type usedKey struct {
+	keyRef
+	hash      []byte
+	note      string
+	createdAt int64
+}
+
+type tombstoneRow struct {
+	userID    string
+	changeSeq int64
+	noteID    string
+	deletedAt int64
+}
+
+// noteState is a note as it was stored and as it is by now.
+type noteState struct {
+	old     *noteRow // nil: it was not there
+	row     *noteRow // nil: it is not there any more
+	partial bool     // the content has not been read
+	touched bool     // there is an edit of it
+}
+
+func newBatch(s *Store, edits []*edit, waits bool) *batch {
+	return &batch{s: s, edits: edits, waits: waits}
+}
+
+// begin forgets what an earlier attempt came to.
+func (b *batch) begin() {
+	b.counters = make(map[string]*countersRow)
+	b.notes = make(map[noteRef]*noteState)
+	b.keys = make(map[keyRef]usedKey)
+	b.newKeys, b.deciding, b.touched, b.tombstones, b.claimed = nil, nil, nil, nil, nil
+}
+
+// owners are those whose counters are wanted, in the order in which everybody
+// locks them.
+func (b *batch) owners() []string {
+	owners := make([]string, len(b.edits))
+	for i, e := range b.edits {
+		owners[i] = e.owner
+	}
+	slices.Sort(owners)
+	return slices.Compact(owners)
+}
+
+// wanted are the notes that there are edits of.
+func (b *batch) wanted() (owners, ids []string) {
+	asked := make(map[noteRef]bool, len(b.edits))
+	for _, e := range b.edits {
+		if ref := (noteRef{e.owner, e.id}); e.fresh == nil && !asked[ref] {
+			asked[ref] = true
+			owners, ids = append(owners, e.owner), append(ids, e.id)
+		}
+	}
+	return owners, ids
+}
+
+// wantedKeys are the idempotency keys that creates bring.
+func (b *batch) wantedKeys() (owners, keys []string) {
+	asked := make(map[keyRef]bool, len(b.edits))
+	for _, e := range b.edits {
+		if ref := (keyRef{e.owner, e.key}); e.key != "" && !asked[ref] {
+			asked[ref] = true
+			owners, keys = append(owners, e.owner), append(keys, e.key)
+		}
+	}
+	return owners, keys
+}
+
+// creates is how many edits make a note.
+func (b *batch) creates() (n int) {
+	for _, e := range b.edits {
+		if e.fresh != nil {
+			n++
+		}
+	}
+	return n
+}
+
+// found puts a note that was read, with smallColumns, in its place.
+func (b *batch) found(row noteRow) {
+	now := row
+	b.notes[noteRef{row.UserID, row.ID}] = &noteState{old: &row, row: &now, partial: row.Bytes > largeNote}
+}
+
+// decide has the edits alter what was read, one after another.
+func (b *batch) decide() error {
+	for _, e := range b.edits {
+		b.deciding = e
+		e.note, e.replayed, e.err, e.again = noteRow{}, "", nil, false
+		if err := e.ctx.Err(); err != nil {
+			e.err = err
+			continue
+		}
+		counters, found := b.counters[e.owner]
+		switch {
+		case found:
+			e.note, e.err = e.change(b, counters)
+		case b.waits:
+			e.err = ErrOwnerGone
+		default:
+			e.again = true // somebody else has them locked, or they are gone
+		}
+		if failed, ok := errors.AsType[readError](e.err); ok {
+			return failed.error // the transaction is none any more
+		}
+		if errors.Is(e.err, errLarge) {
+			e.again, e.alone = true, true
+		}
+	}
+	b.deciding = nil
+	return nil
+}
+
+var errLarge = errors.New("the note is large")
+
+// readError is an error of the database in the middle of a decision.
+type readError struct{ error }
+
+// find returns the note that e is about, with its content if e needs that.
+func (b *batch) find(e *edit) (*noteState, error) {
+	state, found := b.notes[noteRef{e.owner, e.id}]
+	if !found || state.row == nil {
+		return nil, ErrNotFound
+	}
+	if state.partial && e.content {
+		if !e.alone {
+			return nil, errLarge
+		}
+		if err := b.complete(e, state); err != nil {
+			return nil, err
+		}
+	}
+	return b.touch(state), nil
+}
+
+// complete reads the content of a large note, if there is room for it.
+func (b *batch) complete(e *edit, state *noteState) error {
+	if err := askRoom(e.ctx, state.row.Bytes); err != nil {
+		return err
+	}
+	content, err := b.readContent(state.row.Key)
+	if err != nil {
+		return readError{err}
+	}
+	state.old.Content, state.row.Content, state.partial = content, content, false
+	return nil
+}
+
+// touch notes that there is an edit of the note.
+func (b *batch) touch(state *noteState) *noteState {
+	if !state.touched {
+		state.touched = true
+		b.touched = append(b.touched, state)
+	}
+	return state
+}
+
+func (b *batch) nextKey() int64 {
+	key := b.newKeys[0]
+	b.newKeys = b.newKeys[1:]
+	return key
+}
+
+// become makes the note what row is, as its owner's next change at when. If that
+// is what it is already it does nothing.
+func (state *noteState) become(row noteRow, when int64, counters *countersRow) (noteRow, error) {
+	if row.sameAs(state.row) {
+		return *state.row, nil
+	}
+	row.Bytes = row.size()
+	if err := counters.add(0, row.Bytes-state.row.Bytes); err != nil {
+		return noteRow{}, err
+	}
+	row.Revision, row.UpdatedAt, row.ChangeSeq = row.Revision+1, when, counters.ChangeSeq
+	state.row = &row
+	return row, nil
+}
+
+func (state *noteState) key() int64 { return cmp.Or(state.old, state.row).Key }
+
+// retagged reports whether a note that was stored has other tags now.
+func (state *noteState) retagged() bool { return !slices.Equal(state.old.Tags, state.row.Tags) }
+
+// rewritten reports whether a note that was stored has another content now.
+func (state *noteState) rewritten() bool { return state.old.Content != state.row.Content }
+
+// newContent is the content that is to be stored, or nil if it stays.
+func (state *noteState) newContent() *string {
+	if !state.rewritten() {
+		return nil
+	}
+	return &state.row.Content
+}
+
+// newTitle is the title that is to be stored, or nil if it stays.
+func (state *noteState) newTitle() *string {
+	if state.old.Title == state.row.Title {
+		return nil
+	}
+	return &state.row.Title
+}
+
+// newTitleFolded is newTitle, folded.
+func (state *noteState) newTitleFolded() *string {
+	if state.newTitle() == nil {
+		return nil
+	}
+	return &state.row.TitleFolded
+}
+
+func rowsOf(states []*noteState) []*noteRow {
+	rows := make([]*noteRow, len(states))
+	for i, state := range states {
+		rows[i] = state.row
+	}
+	return rows
+}
+
+func filter(states []*noteState, is func(*noteState) bool) (found []*noteState) {
+	for _, state := range states {
+		if is(state) {
+			found = append(found, state)
+		}
+	}
+	return found
+}
+
+// changed reports whether the note is another than was stored.
+func (state *noteState) changed() bool {
+	return state.old == nil && state.row != nil || state.old != nil && state.row == nil ||
+		state.old != nil && state.old.Revision != state.row.Revision
+}
+
+// writes are what the batch is to store.
+type writes struct {
+	made, updated []*noteState
+	deleted       []*noteState
+	counters      []*countersRow
+	keys          []usedKey
+	tombstones    []tombstoneRow
+	changes       []Change
+}
+
+// writes sums up what the edits came to. Without changes there is nothing to store.
+func (b *batch) writes() writes {
+	w := writes{keys: b.claimed, tombstones: b.tombstones}
+	for _, state := range b.touched {
+		if !state.changed() {
+			continue
+		}
+		is := state.row
+		switch {
+		case state.old == nil:
+			w.made = append(w.made, state)
+		case state.row == nil:
+			w.deleted = append(w.deleted, state)
+			is = state.old
+		default:
+			w.updated = append(w.updated, state)
+		}
+		w.changes = append(w.changes, Change{is.UserID, is.ID})
+	}
+	for _, owner := range b.owners() {
+		if counters := b.counters[owner]; counters != nil && counters.changed {
+			w.counters = append(w.counters, counters)
+		}
+	}
+	return w
+}
+
+// notes are the notes that the batch leaves, of those it changes.
+func (w writes) notes() []Note {
+	notes := make([]Note, 0, len(w.made)+len(w.updated))
+	for _, states := range [][]*noteState{w.made, w.updated} {
+		for _, state := range states {
+			notes = append(notes, state.row.note())
+		}
+	}
+	return notes
+}
+
+// commit runs the batch's transaction. With an error nothing was stored, or, if
+// b.uncertain, nobody knows.
+func (b *batch) commit() error {
+	ctx, cancel := b.context()
+	defer cancel()
+	if b.s.postgres {
+		return b.s.attempt(ctx, b.commitPostgres)
+	}
+	return b.s.attempt(ctx, b.commitSQLite)
+}
+
+// context ends when those of all the batch's callers have ended: nobody waits
+// for it any more.
+func (b *batch) context() (context.Context, context.CancelFunc) {
+	if len(b.edits) == 1 {
+		return context.WithCancel(b.edits[0].ctx)
+	}
+	ctx, cancel := context.WithCancel(context.Background())
+	var left atomic.Int64
+	left.Store(int64(len(b.edits)))
+	stops := make([]func() bool, len(b.edits))
+	for i, e := range b.edits {
+		stops[i] = context.AfterFunc(e.ctx, func() {
+			if left.Add(-1) == 0 {
+				cancel()
+			}
+		})
+	}
+	return ctx, func() {
+		for _, stop := range stops {
+			stop()
+		}
+		cancel()
+	}
+}
+
+// settle tells the callers what came of a batch that ended with err, and returns
+// those edits that are to be tried anew: one that can't be stored must not
+// take others with it.
+func (b *batch) settle(err error, caught *panicked) (anew []*edit) {
+	for _, e := range b.edits {
+		switch {
+		case caught != nil && (b.deciding == nil || b.deciding == e):
+			e.panicked = caught
+		case caught != nil || err != nil && b.mayDivide(err):
+			e.alone = true
+			anew = append(anew, e)
+			continue
+		case err != nil:
+			e.err = err
+		case e.again:
+			anew = append(anew, e)
+			continue
+		}
+		close(e.done)
+	}
+	return anew
+}
+
+// mayDivide reports whether err may be the fault of one edit among others, and
+// has certainly kept all from being stored.
+func (b *batch) mayDivide(err error) bool {
+	if len(b.edits) == 1 || b.uncertain {
+		return false
+	}
+	return brokenUp(err) || !errors.Is(err, ErrUnavailable) &&
+		!errors.Is(err, context.Canceled) && !errors.Is(err, context.DeadlineExceeded)
+}
+
+// announcement is a statement, if there is one, that tells other processes of
+// changes once they are committed. It goes into the transaction of the changes.
+func (s *Store) announcement(changes []Change) (sql string, args []any, ok bool) {
+	return "", nil, false
+}

@@ -1,0 +1,297 @@
+package store
+
+import (
+	"cmp"
+	"context"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/stdlib"
+	"gorm.io/gorm"
+)
+
+// commitPostgres is a batch in two round trips: what it is about is locked and
+// read in the first and written in the second.
+func (b *batch) commitPostgres(db *gorm.DB) error {
+	ctx := db.Statement.Context
+	conn, err := pool(db).Conn(ctx)
+	if err != nil {
+		return err
+	}
+	defer conn.Close()
+	var outcome error
+	err = conn.Raw(func(driverConn any) error {
+		wire := driverConn.(*stdlib.Conn).Conn()
+		defer leaveIdle(wire)
+		outcome = b.commitOn(ctx, wire)
+		return nil
+	})
+	return cmp.Or(outcome, err)
+}
+
+// leaveIdle takes back the transaction that conn is in, if it is in one.
+func leaveIdle(conn *pgx.Conn) {
+	const idle = 'I'
+	if conn.IsClosed() || conn.PgConn().TxStatus() == idle {
+		return
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), time.Second)
+	defer cancel()
+	if _, err := conn.Exec(ctx, "rollback"); err != nil {
+		_ = conn.Close(ctx) // which the server takes for a rollback
+	}
+}
+
+func (b *batch) commitOn(ctx context.Context, conn *pgx.Conn) error {
+	b.begin()
+	if err := b.readPostgres(ctx, conn); err != nil {
+		return err
+	}
+	b.readContent = func(key int64) (content string, err error) {
+		err = conn.QueryRow(ctx, `SELECT content FROM notes WHERE key = $1`, key).Scan(&content)
+		return content, err
+	}
+	if err := b.decide(); err != nil {
+		return err
+	}
+	w := b.writes()
+	if len(w.changes) == 0 {
+		return nil // leaveIdle ends the transaction
+	}
+	return b.s.witnessed(w.changes, w.notes, func() error {
+		err := b.send(ctx, conn, b.writePostgres(w))
+		b.uncertain = b.s.uncertain(err)
+		return err
+	})
+}
+
+// send sends a pipeline and reads what it comes to.
+func (b *batch) send(ctx context.Context, conn *pgx.Conn, statements *pgx.Batch) error {
+	for _, statement := range statements.QueuedQueries {
+		b.s.overhear(statement.SQL, statement.Arguments)
+	}
+	return conn.SendBatch(ctx, statements).Close()
+}
+
+// readPostgres locks the counters and reads what the edits are about. Each
+// statement sees what was committed when it began, and of a person whose
+// counters are locked nobody else changes anything: what is read stays true.
+func (b *batch) readPostgres(ctx context.Context, conn *pgx.Conn) error {
+	statements := &pgx.Batch{}
+	statements.Queue("begin")
+	lock := `SELECT user_id, change_seq, note_count, note_bytes, quota_notes, quota_bytes
+		FROM user_counters WHERE user_id = ANY ($1::text[]) ORDER BY user_id FOR UPDATE`
+	if !b.waits {
+		lock += ` SKIP LOCKED`
+	}
+	statements.Queue(lock, b.owners()).Query(func(rows pgx.Rows) error {
+		for rows.Next() {
+			var row countersRow
+			err := rows.Scan(&row.UserID, &row.ChangeSeq, &row.NoteCount, &row.NoteBytes, &row.QuotaNotes, &row.QuotaBytes)
+			if err != nil {
+				return err
+			}
+			b.counters[row.UserID] = &row
+		}
+		return rows.Err()
+	})
+	// OFFSET 0 keeps the planner, which may know the tables only as they were
+	// when they were small, from going through all of one.
+	if owners, ids := b.wanted(); len(ids) > 0 {
+		statements.Queue(`SELECT note.* FROM unnest($1::text[], $2::text[]) AS wanted (user_id, id) CROSS JOIN LATERAL (
+				SELECT `+b.s.smallColumns()+` FROM notes WHERE id = wanted.id AND user_id = wanted.user_id OFFSET 0
+			) AS note`, owners, ids).Query(func(rows pgx.Rows) error {
+			for rows.Next() {
+				var row noteRow
+				if err := rows.Scan(row.fields(&row.Tags)...); err != nil {
+					return err
+				}
+				b.found(row)
+			}
+			return rows.Err()
+		})
+	}
+	if owners, keys := b.wantedKeys(); len(keys) > 0 {
+		statements.Queue(`SELECT used.* FROM unnest($1::text[], $2::text[]) AS wanted (user_id, key) CROSS JOIN LATERAL (
+				SELECT user_id, key, body_hash, note_id, created_at FROM idempotency_keys
+				WHERE user_id = wanted.user_id AND key = wanted.key OFFSET 0
+			) AS used`, owners, keys).Query(func(rows pgx.Rows) error {
+			for rows.Next() {
+				var used usedKey
+				if err := rows.Scan(&used.owner, &used.key, &used.hash, &used.note, &used.createdAt); err != nil {
+					return err
+				}
+				b.keys[used.keyRef] = used
+			}
+			return rows.Err()
+		})
+	}
+	if n := b.creates(); n > 0 {
+		statements.Queue(`SELECT nextval('notes_key_seq') FROM generate_series(1, $1::int)`, n).Query(func(rows pgx.Rows) (err error) {
+			b.newKeys, err = pgx.CollectRows(rows, pgx.RowTo[int64])
+			return err
+		})
+	}
+	return b.send(ctx, conn, statements)
+}
+
+// writePostgres are the statements that store w, and the COMMIT.
+//
+// The LIMITs, which are no limits, have the planner expect few rows and so look
+// each up by its key.
+func (b *batch) writePostgres(w writes) *pgx.Batch {
+	statements := &pgx.Batch{}
+	retagged := w.insertNotes(statements)
+	retagged = append(retagged, w.updateNotes(statements)...)
+	insertTags(statements, retagged)
+	if len(w.deleted) > 0 {
+		statements.Queue(`DELETE FROM notes USING (SELECT key FROM unnest($1::bigint[]) AS gone (key) LIMIT $2) AS gone
+			WHERE notes.key = gone.key`, column(w.deleted, (*noteState).key), len(w.deleted))
+	}
+	if len(w.tombstones) > 0 {
+		statements.Queue(`INSERT INTO tombstones (user_id, change_seq, note_id, deleted_at)
+			SELECT * FROM unnest($1::text[], $2::bigint[], $3::text[], $4::bigint[])`,
+			column(w.tombstones, func(t tombstoneRow) string { return t.userID }),
+			column(w.tombstones, func(t tombstoneRow) int64 { return t.changeSeq }),
+			column(w.tombstones, func(t tombstoneRow) string { return t.noteID }),
+			column(w.tombstones, func(t tombstoneRow) int64 { return t.deletedAt }))
+	}
+	if len(w.keys) > 0 {
+		statements.Queue(`INSERT INTO idempotency_keys (user_id, key, body_hash, note_id, created_at)
+			SELECT * FROM unnest($1::text[], $2::text[], $3::bytea[], $4::text[], $5::bigint[])
+			ON CONFLICT (user_id, key) DO UPDATE
+			SET body_hash = excluded.body_hash, note_id = excluded.note_id, created_at = excluded.created_at`,
+			column(w.keys, func(k usedKey) string { return k.owner }),
+			column(w.keys, func(k usedKey) string { return k.key }),
+			column(w.keys, func(k usedKey) []byte { return k.hash }),
+			column(w.keys, func(k usedKey) string { return k.note }),
+			column(w.keys, func(k usedKey) int64 { return k.createdAt }))
+	}
+	statements.Queue(`UPDATE user_counters AS c
+		SET change_seq = counted.change_seq, note_count = counted.note_count, note_bytes = counted.note_bytes
+		FROM (SELECT * FROM unnest($1::text[], $2::bigint[], $3::bigint[], $4::bigint[])
+			AS counted (user_id, change_seq, note_count, note_bytes) LIMIT $5) AS counted
+		WHERE c.user_id = counted.user_id`,
+		column(w.counters, func(c *countersRow) string { return c.UserID }),
+		column(w.counters, func(c *countersRow) int64 { return c.ChangeSeq }),
+		column(w.counters, func(c *countersRow) int64 { return c.NoteCount }),
+		column(w.counters, func(c *countersRow) int64 { return c.NoteBytes }), len(w.counters))
+	if sql, args, ok := b.s.announcement(w.changes); ok {
+		statements.Queue(sql, args...)
+	}
+	statements.Queue("commit")
+	return statements
+}
+
+// insertNotes stores new notes and returns them, for their tags.
+func (w writes) insertNotes(statements *pgx.Batch) []*noteState {
+	if len(w.made) == 0 {
+		return nil
+	}
+	rows := rowsOf(w.made)
+	statements.Queue(`INSERT INTO notes (key, id, user_id, is_pinned, is_favorite, is_archived, is_markdown, is_trashed,
+			created_at, updated_at, revision, change_seq, bytes, color, title, title_folded, content)
+		SELECT key, id, user_id, is_pinned, is_favorite, is_archived, is_markdown, false,
+			created_at, updated_at, revision, change_seq, bytes, color, title, title_folded, content
+		FROM unnest($1::bigint[], $2::text[], $3::text[], $4::boolean[], $5::boolean[], $6::boolean[], $7::boolean[],
+			$8::bigint[], $9::bigint[], $10::bigint[], $11::bigint[], $12::bigint[],
+			$13::text[], $14::text[], $15::text[], $16::text[])
+		AS made (key, id, user_id, is_pinned, is_favorite, is_archived, is_markdown,
+			created_at, updated_at, revision, change_seq, bytes, color, title, title_folded, content)`,
+		column(rows, func(r *noteRow) int64 { return r.Key }),
+		column(rows, func(r *noteRow) string { return r.ID }),
+		column(rows, func(r *noteRow) string { return r.UserID }),
+		column(rows, func(r *noteRow) bool { return r.IsPinned }),
+		column(rows, func(r *noteRow) bool { return r.IsFavorite }),
+		column(rows, func(r *noteRow) bool { return r.IsArchived }),
+		column(rows, func(r *noteRow) bool { return r.IsMarkdown }),
+		column(rows, func(r *noteRow) int64 { return r.CreatedAt }),
+		column(rows, func(r *noteRow) int64 { return r.UpdatedAt }),
+		column(rows, func(r *noteRow) int64 { return r.Revision }),
+		column(rows, func(r *noteRow) int64 { return r.ChangeSeq }),
+		column(rows, func(r *noteRow) int64 { return r.Bytes }),
+		column(rows, func(r *noteRow) *string { return r.Color }),
+		column(rows, func(r *noteRow) string { return r.Title }),
+		column(rows, func(r *noteRow) string { return r.TitleFolded }),
+		column(rows, func(r *noteRow) string { return r.Content }))
+	statements.Queue(`INSERT INTO note_search (note_key, content_folded) SELECT * FROM unnest($1::bigint[], $2::text[])`,
+		column(rows, func(r *noteRow) int64 { return r.Key }),
+		column(rows, func(r *noteRow) string { return r.ContentFolded }))
+	return w.made
+}
+
+// updateNotes stores notes that have changed, of the texts only those that have,
+// and takes the tags of the notes that it returns, for those they have now.
+func (w writes) updateNotes(statements *pgx.Batch) (retagged []*noteState) {
+	if len(w.updated) == 0 {
+		return nil
+	}
+	rows := rowsOf(w.updated)
+	statements.Queue(`UPDATE notes SET
+			is_pinned = becomes.is_pinned, is_favorite = becomes.is_favorite, is_archived = becomes.is_archived,
+			is_markdown = becomes.is_markdown, is_trashed = becomes.is_trashed, trashed_at = becomes.trashed_at,
+			updated_at = becomes.updated_at, revision = becomes.revision, change_seq = becomes.change_seq,
+			bytes = becomes.bytes, color = becomes.color, title = coalesce(becomes.title, notes.title),
+			title_folded = coalesce(becomes.title_folded, notes.title_folded),
+			content = coalesce(becomes.content, notes.content)
+		FROM (SELECT * FROM unnest($1::bigint[], $2::boolean[], $3::boolean[], $4::boolean[], $5::boolean[], $6::boolean[],
+				$7::bigint[], $8::bigint[], $9::bigint[], $10::bigint[], $11::bigint[],
+				$12::text[], $13::text[], $14::text[], $15::text[])
+			AS row (key, is_pinned, is_favorite, is_archived, is_markdown, is_trashed,
+				trashed_at, updated_at, revision, change_seq, bytes, color, title, title_folded, content)
+			LIMIT $16) AS becomes
+		WHERE notes.key = becomes.key`,
+		column(rows, func(r *noteRow) int64 { return r.Key }),
+		column(rows, func(r *noteRow) bool { return r.IsPinned }),
+		column(rows, func(r *noteRow) bool { return r.IsFavorite }),
+		column(rows, func(r *noteRow) bool { return r.IsArchived }),
+		column(rows, func(r *noteRow) bool { return r.IsMarkdown }),
+		column(rows, func(r *noteRow) bool { return r.IsTrashed }),
+		column(rows, func(r *noteRow) *int64 { return r.TrashedAt }),
+		column(rows, func(r *noteRow) int64 { return r.UpdatedAt }),
+		column(rows, func(r *noteRow) int64 { return r.Revision }),
+		column(rows, func(r *noteRow) int64 { return r.ChangeSeq }),
+		column(rows, func(r *noteRow) int64 { return r.Bytes }),
+		column(rows, func(r *noteRow) *string { return r.Color }),
+		column(w.updated, (*noteState).newTitle),
+		column(w.updated, (*noteState).newTitleFolded),
+		column(w.updated, (*noteState).newContent), len(rows))
+	if rewritten := rowsOf(filter(w.updated, (*noteState).rewritten)); len(rewritten) > 0 {
+		statements.Queue(`UPDATE note_search SET content_folded = becomes.content_folded
+			FROM (SELECT * FROM unnest($1::bigint[], $2::text[]) AS row (key, content_folded) LIMIT $3) AS becomes
+			WHERE note_key = becomes.key`,
+			column(rewritten, func(r *noteRow) int64 { return r.Key }),
+			column(rewritten, func(r *noteRow) string { return r.ContentFolded }), len(rewritten))
+	}
+	retagged = filter(w.updated, (*noteState).retagged)
+	if len(retagged) > 0 {
+		statements.Queue(`DELETE FROM note_tags USING (SELECT key FROM unnest($1::bigint[]) AS row (key) LIMIT $2) AS retagged
+			WHERE note_key = retagged.key`, column(retagged, (*noteState).key), len(retagged))
+	}
+	return retagged
+}
+
+// insertTags stores the tags of notes that have none.
+func insertTags(statements *pgx.Batch, states []*noteState) {
+	var keys []int64
+	var positions []int32
+	var tags []string
+	for _, state := range states {
+		for i, tag := range state.row.Tags {
+			keys, positions, tags = append(keys, state.row.Key), append(positions, int32(i)), append(tags, tag)
+		}
+	}
+	if len(tags) > 0 {
+		statements.Queue(`INSERT INTO note_tags (note_key, position, tag)
+			SELECT * FROM unnest($1::bigint[], $2::integer[], $3::text[])`, keys, positions, tags)
+	}
+}
+
+// column is one value of each row, for unnest.
+func column[R, T any](rows []R, value func(R) T) []T {
+	values := make([]T, len(rows))
+	for i, row := range rows {
+		values[i] = value(row)
+	}
+	return values
+}

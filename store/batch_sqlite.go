@@ -1,0 +1,223 @@
+package store
+
+import (
+	"context"
+	"database/sql"
+	"encoding/json"
+	"errors"
+
+	"gorm.io/gorm"
+)
+
+// commitSQLite is a batch as one transaction of the one writer, whose turn it is.
+// Its statements stay prepared (see statementKeeper).
+func (b *batch) commitSQLite(db *gorm.DB) error {
+	ctx := db.Statement.Context
+	sqlTx, err := pool(db).BeginTx(ctx, nil)
+	if err != nil {
+		return err
+	}
+	over := false
+	defer func() {
+		if !over {
+			_ = sqlTx.Rollback() // what went wrong before says more
+		}
+	}()
+	tx := sqliteTx{ctx, sqlTx, b.s}
+	b.begin()
+	if err := b.readSQLite(tx); err != nil {
+		return err
+	}
+	b.readContent = func(key int64) (content string, err error) {
+		_, err = tx.take(`SELECT content FROM notes WHERE key = ?`, []any{key}, &content)
+		return content, err
+	}
+	if err := b.decide(); err != nil {
+		return err
+	}
+	w := b.writes()
+	if len(w.changes) == 0 {
+		return nil
+	}
+	if err := w.writeSQLite(tx); err != nil {
+		return err
+	}
+	return b.s.witnessed(w.changes, w.notes, func() error {
+		over = true
+		return sqlTx.Commit()
+	})
+}
+
+// sqliteTx is a transaction with the two things that a batch does in it.
+type sqliteTx struct {
+	ctx context.Context
+	tx  *sql.Tx
+	s   *Store
+}
+
+// take reads the one row that a query finds, and reports whether there is one.
+func (tx sqliteTx) take(query string, args []any, fields ...any) (found bool, err error) {
+	tx.s.overhear(query, args)
+	err = tx.tx.QueryRowContext(tx.ctx, query, args...).Scan(fields...)
+	if errors.Is(err, sql.ErrNoRows) {
+		return false, nil
+	}
+	return err == nil, err
+}
+
+func (tx sqliteTx) exec(query string, args ...any) error {
+	tx.s.overhear(query, args)
+	_, err := tx.tx.ExecContext(tx.ctx, query, args...)
+	return err
+}
+
+// readSQLite reads what the edits are about, one by one: a round trip costs nothing.
+func (b *batch) readSQLite(tx sqliteTx) error {
+	for _, owner := range b.owners() {
+		row := countersRow{UserID: owner}
+		found, err := tx.take(`SELECT change_seq, note_count, note_bytes, quota_notes, quota_bytes
+			FROM user_counters WHERE user_id = ?`, []any{owner},
+			&row.ChangeSeq, &row.NoteCount, &row.NoteBytes, &row.QuotaNotes, &row.QuotaBytes)
+		if err != nil {
+			return err
+		}
+		if found {
+			b.counters[owner] = &row
+		}
+	}
+	owners, ids := b.wanted()
+	for i := range ids {
+		var row noteRow
+		var tags []byte
+		found, err := tx.take(`SELECT `+b.s.smallColumns()+` FROM notes WHERE id = ? AND user_id = ?`,
+			[]any{ids[i], owners[i]}, row.fields(&tags)...)
+		if err == nil && found {
+			err = json.Unmarshal(tags, &row.Tags)
+			b.found(row)
+		}
+		if err != nil {
+			return err
+		}
+	}
+	owners, keys := b.wantedKeys()
+	for i := range keys {
+		used := usedKey{keyRef: keyRef{owners[i], keys[i]}}
+		found, err := tx.take(`SELECT body_hash, note_id, created_at FROM idempotency_keys WHERE user_id = ? AND key = ?`,
+			[]any{used.owner, used.key}, &used.hash, &used.note, &used.createdAt)
+		if err != nil {
+			return err
+		}
+		if found {
+			b.keys[used.keyRef] = used
+		}
+	}
+	return b.takeKeysSQLite(tx)
+}
+
+// takeKeysSQLite takes the keys that AUTOINCREMENT would give.
+func (b *batch) takeKeysSQLite(tx sqliteTx) error {
+	n := b.creates()
+	if n == 0 {
+		return nil
+	}
+	var last int64
+	if _, err := tx.take(`SELECT seq FROM sqlite_sequence WHERE name = 'notes'`, nil, &last); err != nil {
+		return err
+	}
+	for i := range n {
+		b.newKeys = append(b.newKeys, last+1+int64(i))
+	}
+	return nil
+}
+
+// writeSQLite stores w.
+func (w writes) writeSQLite(tx sqliteTx) error {
+	for _, state := range w.made {
+		if err := insertNote(tx, state.row); err != nil {
+			return err
+		}
+	}
+	for _, state := range w.updated {
+		if err := updateNote(tx, state); err != nil {
+			return err
+		}
+	}
+	for _, state := range w.deleted {
+		if err := tx.exec(`DELETE FROM notes WHERE key = ?`, state.old.Key); err != nil {
+			return err
+		}
+	}
+	for _, t := range w.tombstones {
+		err := tx.exec(`INSERT INTO tombstones (user_id, change_seq, note_id, deleted_at) VALUES (?, ?, ?, ?)`,
+			t.userID, t.changeSeq, t.noteID, t.deletedAt)
+		if err != nil {
+			return err
+		}
+	}
+	for _, used := range w.keys {
+		err := tx.exec(`INSERT OR REPLACE INTO idempotency_keys (user_id, key, body_hash, note_id, created_at)
+			VALUES (?, ?, ?, ?, ?)`, used.owner, used.key, used.hash, used.note, used.createdAt)
+		if err != nil {
+			return err
+		}
+	}
+	for _, c := range w.counters {
+		err := tx.exec(`UPDATE user_counters SET change_seq = ?, note_count = ?, note_bytes = ? WHERE user_id = ?`,
+			c.ChangeSeq, c.NoteCount, c.NoteBytes, c.UserID)
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func insertNote(tx sqliteTx, row *noteRow) error {
+	err := tx.exec(`INSERT INTO notes (key, id, user_id, is_pinned, is_favorite, is_archived, is_markdown, is_trashed,
+			created_at, updated_at, revision, change_seq, bytes, color, title, title_folded, content)
+		VALUES (?, ?, ?, ?, ?, ?, ?, 0, ?, ?, ?, ?, ?, ?, ?, ?, ?)`,
+		row.Key, row.ID, row.UserID, row.IsPinned, row.IsFavorite, row.IsArchived, row.IsMarkdown,
+		row.CreatedAt, row.UpdatedAt, row.Revision, row.ChangeSeq, row.Bytes, row.Color, row.Title, row.TitleFolded, row.Content)
+	if err != nil {
+		return err
+	}
+	err = tx.exec(`INSERT INTO note_search (note_key, content_folded) VALUES (?, ?)`, row.Key, row.ContentFolded)
+	if err != nil {
+		return err
+	}
+	return insertTagsSQLite(tx, row)
+}
+
+func insertTagsSQLite(tx sqliteTx, row *noteRow) error {
+	for i, tag := range row.Tags {
+		if err := tx.exec(`INSERT INTO note_tags (note_key, position, tag) VALUES (?, ?, ?)`, row.Key, i, tag); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func updateNote(tx sqliteTx, state *noteState) error {
+	row := state.row
+	err := tx.exec(`UPDATE notes SET is_pinned = ?, is_favorite = ?, is_archived = ?, is_markdown = ?, is_trashed = ?,
+			trashed_at = ?, updated_at = ?, revision = ?, change_seq = ?, bytes = ?, color = ?,
+			title = coalesce(?, title), title_folded = coalesce(?, title_folded), content = coalesce(?, content)
+		WHERE key = ?`, row.IsPinned, row.IsFavorite, row.IsArchived, row.IsMarkdown, row.IsTrashed,
+		row.TrashedAt, row.UpdatedAt, row.Revision, row.ChangeSeq, row.Bytes, row.Color,
+		state.newTitle(), state.newTitleFolded(), state.newContent(), row.Key)
+	if err != nil {
+		return err
+	}
+	if state.rewritten() {
+		err := tx.exec(`UPDATE note_search SET content_folded = ? WHERE note_key = ?`, row.ContentFolded, row.Key)
+		if err != nil {
+			return err
+		}
+	}
+	if !state.retagged() {
+		return nil
+	}
+	if err := tx.exec(`DELETE FROM note_tags WHERE note_key = ?`, row.Key); err != nil {
+		return err
+	}
+	return insertTagsSQLite(tx, row)
+}

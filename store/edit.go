@@ -1,0 +1,201 @@
+package store
+
+import (
+	"bytes"
+	"context"
+	"fmt"
+	"slices"
+)
+
+// An edit is what one caller wants changed of one person's notes, and, once it
+// is done, what came of it.
+type edit struct {
+	ctx   context.Context // of the caller, who may have left when it has ended
+	owner string
+	id    string // of the note it is about, or is to make
+	bytes int64  // of the texts it brings
+	alone bool   // it gets a transaction to itself
+	again bool   // it is to be tried anew, in another transaction
+
+	fresh   *noteRow // of a create: the note to make
+	key     string   // of a create: its idempotency key, or ""
+	hash    []byte   // and the hash of the request that came with it
+	content bool     // it needs the note's content, not only the rest
+
+	// change decides what becomes of the note, under the lock of the owner's
+	// counters. It may be asked again, in another transaction.
+	change func(b *batch, counters *countersRow) (noteRow, error)
+
+	note     noteRow // as it is after the edit
+	replayed string  // the id of the note that the idempotency key made before
+	err      error
+	panicked *panicked
+	done     chan struct{} // closed when the caller may read what came of it
+}
+
+// largeEdit is the size, in bytes of text, from which on an edit is alone:
+// those who bring little don't wait for it.
+const largeEdit = 64 << 10
+
+func newEdit(ctx context.Context, owner, id string, bytes int64) *edit {
+	return &edit{ctx: ctx, owner: owner, id: id, bytes: bytes, alone: bytes > largeEdit, done: make(chan struct{})}
+}
+
+// createEdit makes row. With an idempotency key that in has brought before it
+// makes nothing and says in replayed what note there is.
+func createEdit(ctx context.Context, row noteRow, in NewNote) *edit {
+	e := newEdit(ctx, row.UserID, row.ID, row.Bytes)
+	e.fresh, e.key, e.hash = &row, in.IdempotencyKey, append([]byte{}, in.BodyHash...) // nil would be NULL
+	e.change = func(b *batch, counters *countersRow) (noteRow, error) {
+		used, found := b.keys[keyRef{e.owner, e.key}]
+		if found && used.createdAt > row.CreatedAt-keepIdempotencyKeys.Milliseconds() {
+			return b.replay(e, used) // before the quota: a repeated request asks for no more room
+		}
+		if err := counters.add(1, row.Bytes); err != nil {
+			return noteRow{}, err
+		}
+		made := row
+		made.Key, made.ChangeSeq = b.nextKey(), counters.ChangeSeq
+		b.notes[noteRef{e.owner, e.id}] = b.touch(&noteState{row: &made})
+		if e.key != "" {
+			used := usedKey{keyRef{e.owner, e.key}, e.hash, e.id, row.CreatedAt}
+			b.keys[used.keyRef], b.claimed = used, append(b.claimed, used)
+		}
+		return made, nil
+	}
+	return e
+}
+
+// replay answers a create whose idempotency key was used before.
+func (b *batch) replay(e *edit, used usedKey) (noteRow, error) {
+	if !bytes.Equal(used.hash, e.hash) {
+		return noteRow{}, ErrIdempotency
+	}
+	state, found := b.notes[noteRef{e.owner, used.note}]
+	switch {
+	case !found || state.partial:
+		e.replayed = used.note // to be read when this is over
+		return noteRow{}, nil
+	case state.row == nil:
+		return noteRow{}, ErrNotFound
+	default:
+		return *state.row, nil
+	}
+}
+
+// patchEdit changes a note by p. Long texts take a while to fold, so it is done
+// here, not while others wait.
+func (s *Store) patchEdit(ctx context.Context, owner, id string, p Patch) *edit {
+	var titleFolded, contentFolded string
+	var size int
+	if p.Title != nil {
+		titleFolded = Fold(*p.Title)
+		size += len(*p.Title)
+	}
+	if p.Content != nil {
+		contentFolded = Fold(*p.Content)
+		size += len(*p.Content)
+	}
+	e := newEdit(ctx, owner, id, int64(size))
+	e.content = true
+	e.change = func(b *batch, counters *countersRow) (noteRow, error) {
+		state, err := b.find(e)
+		if err != nil {
+			return noteRow{}, err
+		}
+		row := *state.row
+		if len(p.IfRevision) > 0 && !slices.Contains(p.IfRevision, row.Revision) {
+			return row, ErrChanged
+		}
+		when := max(s.now(), row.UpdatedAt+1)
+		p.apply(&row, when)
+		if row.Title != state.row.Title {
+			row.TitleFolded = titleFolded
+		}
+		if row.Content != state.row.Content {
+			row.ContentFolded = contentFolded
+		}
+		return state.become(row, when, counters)
+	}
+	return e
+}
+
+// flipEdit turns a flag over.
+func (s *Store) flipEdit(ctx context.Context, owner, id string, flag Flag) *edit {
+	e := newEdit(ctx, owner, id, 0)
+	e.content = true
+	e.change = func(b *batch, counters *countersRow) (noteRow, error) {
+		state, err := b.find(e)
+		if err != nil {
+			return noteRow{}, err
+		}
+		row := *state.row
+		field := [...]*bool{FlagPinned: &row.IsPinned, FlagFavorite: &row.IsFavorite, FlagArchived: &row.IsArchived}[flag]
+		*field = !*field
+		return state.become(row, max(s.now(), row.UpdatedAt+1), counters)
+	}
+	return e
+}
+
+// deleteEdit deletes a note if it is as it should be; any other is ErrNotFound.
+func (s *Store) deleteEdit(ctx context.Context, owner, id string, should func(*noteRow) bool) *edit {
+	e := newEdit(ctx, owner, id, 0)
+	e.change = func(b *batch, counters *countersRow) (noteRow, error) {
+		state, err := b.find(e)
+		if err != nil {
+			return noteRow{}, err
+		}
+		if !should(state.row) {
+			return noteRow{}, ErrNotFound
+		}
+		if err := counters.add(-1, -state.row.Bytes); err != nil {
+			return noteRow{}, err
+		}
+		b.tombstones = append(b.tombstones, tombstoneRow{e.owner, counters.ChangeSeq, e.id, s.now()})
+		state.row = nil
+		return noteRow{}, nil
+	}
+	return e
+}
+
+// submit has e committed, in one transaction with others that come at the same
+// time, and returns its error. When ctx ends first that is ctx's error: what was
+// in no transaction yet has changed nothing and won't; else nobody knows.
+func (s *Store) submit(e *edit) error {
+	if err := e.ctx.Err(); err != nil {
+		return err
+	}
+	if err := s.usable(); err != nil {
+		return err
+	}
+	s.committer.add(e)
+	return e.outcome()
+}
+
+// outcome waits until e is done, or its context has ended.
+func (e *edit) outcome() error {
+	select {
+	case <-e.done:
+	case <-e.ctx.Done():
+		return e.ctx.Err()
+	}
+	if e.panicked != nil {
+		panic(e.panicked)
+	}
+	return e.err
+}
+
+// panicked is a panic on its way from the goroutine of a batch to that of the
+// caller, with the stack that it left.
+type panicked struct {
+	value any
+	stack []byte
+}
+
+func (p *panicked) Error() string { return fmt.Sprintf("%v\n\nin a batch:\n%s", p.value, p.stack) }
+
+// Unwrap returns the panic's value when that is an error.
+func (p *panicked) Unwrap() error {
+	err, _ := p.value.(error)
+	return err
+}
