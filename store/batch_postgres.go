@@ -3,6 +3,7 @@ package store
 import (
 	"cmp"
 	"context"
+	"errors"
 	"time"
 
 	"github.com/jackc/pgx/v5"
@@ -44,6 +45,9 @@ func leaveIdle(conn *pgx.Conn) {
 
 func (b *batch) commitOn(ctx context.Context, conn *pgx.Conn) error {
 	b.begin()
+	if made, err := b.createAtOnce(ctx, conn); made || err != nil {
+		return err
+	}
 	if err := b.readPostgres(ctx, conn); err != nil {
 		return err
 	}
@@ -63,6 +67,80 @@ func (b *batch) commitOn(ctx context.Context, conn *pgx.Conn) error {
 		b.uncertain = b.s.uncertain(err)
 		return err
 	})
+}
+
+// createAtOnce is a batch that is one create as one statement, which takes half
+// the time. It reports whether that made the note; if not, and without an error,
+// something is in the way: the two round trips tell what.
+func (b *batch) createAtOnce(ctx context.Context, conn *pgx.Conn) (made bool, err error) {
+	e := b.edits[0]
+	if len(b.edits) > 1 || e.fresh == nil {
+		return false, nil
+	}
+	row, changes := *e.fresh, []Change{{e.owner, e.id}}
+	statements := &pgx.Batch{}
+	statements.Queue(b.createStatement(), row.UserID, row.Bytes, e.key, e.hash, row.ID, row.CreatedAt,
+		row.IsPinned, row.IsFavorite, row.IsArchived, row.IsMarkdown, row.Revision, row.Color, row.Title, row.TitleFolded,
+		row.Content, row.ContentFolded, row.Tags).QueryRow(func(found pgx.Row) error {
+		err := found.Scan(&row.Key, &row.ChangeSeq)
+		made = err == nil
+		if errors.Is(err, pgx.ErrNoRows) {
+			return nil
+		}
+		return err
+	})
+	if sql, args, ok := b.s.announcement(changes); ok {
+		statements.Queue(sql, args...) // in the same transaction, which the pipeline is
+	}
+	notes := func() []Note {
+		if !made {
+			return nil
+		}
+		return []Note{row.note()}
+	}
+	err = b.s.witnessed(changes, notes, func() error {
+		err := b.send(ctx, conn, statements)
+		b.uncertain = b.s.uncertain(err)
+		return err
+	})
+	if errors.Is(translate(err), ErrDuplicate) { // the idempotency key
+		return false, nil
+	}
+	e.note = row
+	return made, err
+}
+
+// createStatement is a whole create. It does nothing if the owner is gone or has
+// no room, and fails if the idempotency key was used before. Like every write it
+// begins with the counters.
+func (b *batch) createStatement() string {
+	owner := "$1"
+	if !b.waits {
+		owner = "(SELECT user_id FROM user_counters WHERE user_id = $1 FOR UPDATE SKIP LOCKED)"
+	}
+	return `WITH counted AS (
+			UPDATE user_counters
+			SET change_seq = change_seq + 1, note_count = note_count + 1, note_bytes = note_bytes + $2::bigint
+			WHERE user_id = ` + owner + ` AND (quota_notes IS NULL OR note_count < quota_notes)
+				AND (quota_bytes IS NULL OR note_bytes + $2::bigint <= quota_bytes)
+			RETURNING user_id, change_seq
+		), claimed AS (
+			INSERT INTO idempotency_keys (user_id, key, body_hash, note_id, created_at)
+			SELECT user_id, $3::text, $4::bytea, $5::text, $6::bigint FROM counted WHERE $3::text <> ''
+		), note AS (
+			INSERT INTO notes (id, user_id, is_pinned, is_favorite, is_archived, is_markdown, is_trashed,
+				created_at, updated_at, revision, change_seq, bytes, color, title, title_folded, content)
+			SELECT $5::text, user_id, $7::boolean, $8::boolean, $9::boolean, $10::boolean, false,
+				$6::bigint, $6::bigint, $11::bigint, change_seq, $2::bigint, $12::text, $13::text, $14::text, $15::text
+			FROM counted
+			RETURNING key, change_seq
+		), search AS (
+			INSERT INTO note_search (note_key, content_folded) SELECT key, $16::text FROM note
+		), tags AS (
+			INSERT INTO note_tags (note_key, position, tag)
+			SELECT key, position - 1, tag FROM note, unnest($17::text[]) WITH ORDINALITY AS list (tag, position)
+		)
+		SELECT key, change_seq FROM note`
 }
 
 // send sends a pipeline and reads what it comes to.

@@ -6,12 +6,14 @@ import (
 	"fmt"
 	"math"
 	"os"
+	"reflect"
 	"regexp"
 	"strconv"
 	"strings"
 	"testing"
 	"time"
 
+	"github.com/jackc/pgx/v5/pgtype"
 	"gorm.io/gorm"
 
 	"notesd/store"
@@ -116,18 +118,19 @@ func planTests(t *testing.T, s *store.Store) []planTest {
 		{"search", "notes_list", "", list(store.ListQuery{Search: "title 10", Limit: 51})},
 		{"tags", "notes_list", "", list(store.ListQuery{Tags: []string{"tag 6", "tag 26"}, Limit: 51})},
 		{"notes of a page", "key", "", read},
-		{"flip", "id", "", flip},
-		{"delete from the trash", "id", "", remove},
+		{"flip", "id or key", "", flip},
+		{"delete from the trash", "id or key", "", remove},
 	}
 }
 
 // check fails the test unless plan is a walk of its index.
 func (test planTest) check(t *testing.T, engine, plan string) {
 	t.Helper()
-	names := map[string]string{"id": "notes_id_key", "key": "notes_pkey"}
+	names := map[string]string{"id": "notes_id_key", "key": "notes_pkey", "id or key": "(notes_id_key|notes_pkey)"}
 	wanted, refused := `Index (Only )?Scan using `, `Seq Scan|Sort|Bitmap|Hash`
 	if engine == "SQLite" {
-		names = map[string]string{"id": "INDEX sqlite_autoindex_notes_1", "key": "INTEGER PRIMARY KEY"}
+		names = map[string]string{"id": "INDEX sqlite_autoindex_notes_1", "key": "INTEGER PRIMARY KEY",
+			"id or key": "(INDEX sqlite_autoindex_notes_1|INTEGER PRIMARY KEY)"}
 		wanted, refused = `SEARCH notes USING (COVERING )?(INDEX )?`, `SCAN notes|TEMP B-TREE FOR ORDER`
 	}
 	wanted += cmp.Or(names[test.index], test.index) + `\b`
@@ -175,7 +178,7 @@ func explainPostgres(t *testing.T, db *gorm.DB, query store.Query, mode string) 
 	t.Helper()
 	var arguments []string
 	for _, arg := range query.Args {
-		arguments = append(arguments, "'"+strings.ReplaceAll(fmt.Sprint(arg), "'", "''")+"'")
+		arguments = append(arguments, literal(t, arg))
 	}
 	var steps []string
 	err := db.Transaction(func(tx *gorm.DB) error {
@@ -193,6 +196,29 @@ func explainPostgres(t *testing.T, db *gorm.DB, query store.Query, mode string) 
 		t.Fatal(err)
 	}
 	return strings.Join(steps, "\n") + "\n(" + mode + ")"
+}
+
+// literal is arg as SQL writes it.
+func literal(t *testing.T, arg any) string {
+	t.Helper()
+	if reflect.ValueOf(arg).Kind() == reflect.Slice {
+		text, err := pgtype.NewMap().Encode(arrayType(t, arg), pgtype.TextFormatCode, arg, nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		arg = string(text)
+	}
+	return "'" + strings.ReplaceAll(fmt.Sprint(arg), "'", "''") + "'"
+}
+
+// arrayType is the type of the array that arg, a slice, becomes.
+func arrayType(t *testing.T, arg any) uint32 {
+	t.Helper()
+	found, ok := pgtype.NewMap().TypeForValue(arg)
+	if !ok {
+		t.Fatalf("no type for %T", arg)
+	}
+	return found.OID
 }
 
 // fill stores count notes of twenty people, without going through the store's

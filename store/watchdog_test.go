@@ -345,7 +345,8 @@ func TestPostgresLostAnswer(t *testing.T) {
 	}
 }
 
-// A transaction that is cut before its commit leaves nothing.
+// A transaction that is cut before its commit, when it has read what it is about,
+// leaves nothing.
 func TestPostgresCutBeforeCommit(t *testing.T) {
 	t.Parallel()
 	s, proxy := behindProxy(t)
@@ -354,7 +355,7 @@ func TestPostgresCutBeforeCommit(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	proxy.CutAnswer("UPDATE 1\x00", 0)
+	proxy.CutAnswer("SELECT 1\x00", 0)
 	if _, err := s.FlipNote(t.Context(), owner, note.ID, store.FlagPinned); !errors.Is(err, store.ErrUnavailable) {
 		t.Errorf("FlipNote that was cut = %v, want ErrUnavailable", err)
 	}
