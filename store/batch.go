@@ -68,6 +68,9 @@ func (b *batch) begin() {
 	b.counters = make(map[string]*countersRow)
 	b.notes = make(map[noteRef]*noteState)
 	b.keys = make(map[keyRef]usedKey)
+	for _, e := range b.edits {
+		e.note, e.replayed, e.err, e.again = noteRow{}, "", nil, false
+	}
 	b.newKeys, b.deciding, b.touched, b.tombstones, b.claimed = nil, nil, nil, nil, nil
 }
 
@@ -126,7 +129,6 @@ func (b *batch) found(row noteRow) {
 func (b *batch) decide() error {
 	for _, e := range b.edits {
 		b.deciding = e
-		e.note, e.replayed, e.err, e.again = noteRow{}, "", nil, false
 		if err := e.ctx.Err(); err != nil {
 			e.err = err
 			continue

@@ -67,6 +67,13 @@ func (o *onlooker) seen() []*seenWrite {
 	return seen
 }
 
+// begun is how many writes seen would return.
+func (o *onlooker) begun() int {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	return len(o.writes)
+}
+
 // hold has the writes to come wait until release.
 func (o *onlooker) hold() (release func()) {
 	o.mu.Lock()
@@ -126,18 +133,15 @@ func eventually(t testing.TB, what string, is func() bool) {
 func inOneBatch(t testing.TB, s *store.Store, o *onlooker, keeper string, calls ...func()) {
 	t.Helper()
 	o.seen()
-	release := o.hold()
+	release := sync.OnceFunc(o.hold())
+	defer release()
 	var all sync.WaitGroup
 	all.Go(func() {
 		if _, err := s.CreateNote(context.Background(), keeper, store.NewNote{Title: "kept waiting"}); err != nil {
 			t.Error(err)
 		}
 	})
-	eventually(t, "held up", func() bool {
-		o.mu.Lock()
-		defer o.mu.Unlock()
-		return len(o.writes) == 1
-	})
+	eventually(t, "held up", func() bool { return o.begun() == 1 })
 	for i, call := range calls {
 		all.Go(call)
 		eventually(t, "in the queue", func() bool { return store.Waiting(s) == i+1 })
@@ -578,24 +582,32 @@ func TestBatchClose(t *testing.T) {
 	storetest.Engines(t, func(t *testing.T, url string) {
 		o := new(onlooker)
 		s := openWatched(t, url, o)
-		keeper := newOwner(t, s)
-		closed := make(chan error, 1)
-		inOneBatch(t, s, o, keeper, func() {
-			if _, err := s.CreateNote(t.Context(), keeper, store.NewNote{Title: "late"}); !errors.Is(err, store.ErrUnavailable) {
-				t.Errorf("CreateNote while the store closes = %v, want %v", err, store.ErrUnavailable)
-			}
-		}, func() {
-			go func() { closed <- s.Close() }()
-			eventually(t, "closing", func() bool { return s.Ready(t.Context()) != nil })
-			if _, err := s.CreateNote(t.Context(), keeper, store.NewNote{Title: "later"}); !errors.Is(err, store.ErrUnavailable) {
-				t.Errorf("CreateNote once it closes = %v, want %v", err, store.ErrUnavailable)
+		owner := newOwner(t, s)
+		release := sync.OnceFunc(o.hold())
+		defer release()
+		var all sync.WaitGroup
+		all.Go(func() {
+			if _, err := s.CreateNote(t.Context(), owner, store.NewNote{Title: "under way"}); err != nil {
+				t.Error(err)
 			}
 		})
-		if err := <-closed; err != nil {
-			t.Errorf("Close = %v", err)
-		}
+		eventually(t, "under way", func() bool { return o.begun() == 1 })
+		all.Go(func() {
+			if _, err := s.CreateNote(t.Context(), owner, store.NewNote{Title: "late"}); !errors.Is(err, store.ErrUnavailable) {
+				t.Errorf("CreateNote while the store closes = %v, want %v", err, store.ErrUnavailable)
+			}
+		})
+		eventually(t, "in the queue", func() bool { return store.Waiting(s) == 1 })
+		all.Go(func() {
+			if err := s.Close(); err != nil {
+				t.Errorf("Close = %v", err)
+			}
+		})
+		eventually(t, "closing", func() bool { return s.Ready(t.Context()) != nil })
+		release()
+		all.Wait()
 		again := openWatched(t, url, new(onlooker))
-		if counters, err := again.Counters(t.Context(), keeper); err != nil || counters.Notes != 1 {
+		if counters, err := again.Counters(t.Context(), owner); err != nil || counters.Notes != 1 {
 			t.Errorf("Counters() = %+v, %v, want the note that was under way", counters, err)
 		}
 	})
