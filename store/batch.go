@@ -71,6 +71,7 @@ func (b *batch) begin() {
 	for _, e := range b.edits {
 		e.note, e.replayed, e.err, e.again = noteRow{}, "", nil, false
 	}
+	b.uncertain = false
 	b.newKeys, b.deciding, b.touched, b.tombstones, b.claimed = nil, nil, nil, nil, nil
 }
 
@@ -283,7 +284,8 @@ type writes struct {
 	changes       []Change
 }
 
-// writes sums up what the edits came to. Without changes there is nothing to store.
+// writes sums up what the edits came to. Where no counters have changed there is
+// nothing to store.
 func (b *batch) writes() writes {
 	w := writes{keys: b.claimed, tombstones: b.tombstones}
 	for _, state := range b.touched {

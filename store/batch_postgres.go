@@ -59,14 +59,12 @@ func (b *batch) commitOn(ctx context.Context, conn *pgx.Conn) error {
 		return err
 	}
 	w := b.writes()
-	if len(w.changes) == 0 {
+	if len(w.counters) == 0 {
 		return nil // leaveIdle ends the transaction
 	}
-	return b.s.witnessed(w.changes, w.notes, func() error {
-		err := b.send(ctx, conn, b.writePostgres(w))
-		b.uncertain = b.s.uncertain(err)
-		return err
-	})
+	err := b.s.witnessed(w.changes, w.notes, func() error { return b.send(ctx, conn, b.writePostgres(w)) })
+	b.uncertain = b.s.uncertain(err)
+	return err
 }
 
 // createAtOnce is a batch that is one create as one statement, which takes half
@@ -98,11 +96,8 @@ func (b *batch) createAtOnce(ctx context.Context, conn *pgx.Conn) (made bool, er
 		}
 		return []Note{row.note()}
 	}
-	err = b.s.witnessed(changes, notes, func() error {
-		err := b.send(ctx, conn, statements)
-		b.uncertain = b.s.uncertain(err)
-		return err
-	})
+	err = b.s.witnessed(changes, notes, func() error { return b.send(ctx, conn, statements) })
+	b.uncertain = b.s.uncertain(err)
 	if errors.Is(translate(err), ErrDuplicate) { // the idempotency key
 		return false, nil
 	}

@@ -36,7 +36,7 @@ func (b *batch) commitSQLite(db *gorm.DB) error {
 		return err
 	}
 	w := b.writes()
-	if len(w.changes) == 0 {
+	if len(w.counters) == 0 {
 		return nil
 	}
 	if err := w.writeSQLite(tx); err != nil {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"runtime"
 	"slices"
 	"strings"
 	"sync"
@@ -574,6 +575,25 @@ func TestBatchPanic(t *testing.T) {
 		if err != nil || counters.Notes != 2 {
 			t.Errorf("Counters() = %+v, %v, want two notes", counters, err)
 		}
+	})
+}
+
+// A batch whose goroutine ends leaves nobody waiting.
+func TestBatchGoexit(t *testing.T) {
+	eachWatched(t, func(t *testing.T, s *store.Store, o *onlooker) {
+		owner := newOwner(t, s)
+		o.watch(func(*seenWrite) { runtime.Goexit() })
+		func() {
+			defer func() {
+				if recover() == nil {
+					t.Error("the caller hears nothing of it")
+				}
+			}()
+			_, err := s.CreateNote(t.Context(), owner, store.NewNote{Title: "t"})
+			t.Errorf("CreateNote = %v", err)
+		}()
+		o.watch(nil)
+		newNote(t, s, owner, store.NewNote{Title: "next"})
 	})
 }
 

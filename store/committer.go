@@ -1,6 +1,7 @@
 package store
 
 import (
+	"errors"
 	"runtime/debug"
 	"sync"
 )
@@ -65,22 +66,33 @@ func (c *committer) route(e *edit) {
 func (c *committer) setApart(owner string, edits []*edit) {
 	c.apart[owner] = nil
 	c.running.Go(func() {
-		anew := c.commit(newBatch(c.s, edits, true))
-		c.mu.Lock()
-		defer c.mu.Unlock()
-		waiting := c.apart[owner]
-		delete(c.apart, owner)
-		for _, e := range append(anew, waiting...) {
-			c.route(e)
-		}
+		var anew []*edit
+		defer func() {
+			c.mu.Lock()
+			defer c.mu.Unlock()
+			waiting := c.apart[owner]
+			delete(c.apart, owner)
+			for _, e := range append(anew, waiting...) {
+				c.route(e)
+			}
+		}()
+		anew = c.commit(newBatch(c.s, edits, true))
 	})
 }
 
-// commitBatches runs one batch after another until nobody waits.
+// commitBatches runs one batch after another until nobody waits. Should a batch
+// end the goroutine, another goes on.
 func (c *committer) commitBatches() {
+	over := false
+	defer func() {
+		if !over {
+			c.running.Go(c.commitBatches)
+		}
+	}()
 	for edits := c.take(); len(edits) > 0; edits = c.take() {
 		c.goOn(c.commit(newBatch(c.s, edits, !c.s.postgres)))
 	}
+	over = true
 }
 
 // take returns who is in the next batch; nobody: there is none.
@@ -93,7 +105,9 @@ func (c *committer) take() []*edit {
 		n++
 	}
 	edits := c.waiting[:n:n]
-	c.waiting = c.waiting[n:]
+	if c.waiting = c.waiting[n:]; len(c.waiting) == 0 {
+		c.waiting = nil
+	}
 	c.batching = n > 0
 	return edits
 }
@@ -123,14 +137,22 @@ func (c *committer) goOn(anew []*edit) {
 // commit runs b and tells its callers. It returns what is to be tried anew. A
 // panic is its callers' too.
 func (c *committer) commit(b *batch) (anew []*edit) {
+	over := false
 	defer func() {
 		if v := recover(); v != nil {
 			anew = b.settle(nil, &panicked{v, debug.Stack()})
+		} else if !over {
+			b.deciding = nil // whoever it is, nobody can be tried anew
+			b.settle(nil, &panicked{errGoexit, debug.Stack()})
 		}
 	}()
 	err := b.commit()
-	return b.settle(err, nil)
+	anew = b.settle(err, nil)
+	over = true
+	return anew
 }
+
+var errGoexit = errors.New("the goroutine was ended")
 
 // close ends the committer's work: what waits for a transaction gets none, what
 // is in one is waited for.
