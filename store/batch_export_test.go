@@ -9,12 +9,12 @@ func Waiting(s *Store) int {
 	return len(s.committer.waiting)
 }
 
-// Apart is how many edits wait for the end of a transaction of their owner's own.
-func Apart(s *Store, owner string) (waiting int, apart bool) {
+// Apart reports whether a transaction of owner's own is under way.
+func Apart(s *Store, owner string) bool {
 	s.committer.mu.Lock()
 	defer s.committer.mu.Unlock()
-	edits, apart := s.committer.apart[owner]
-	return len(edits), apart
+	_, apart := s.committer.apart[owner]
+	return apart
 }
 
 // SubmitPanic submits a write of owner's that panics with v.
