@@ -67,17 +67,18 @@ func (b *batch) commitOn(ctx context.Context, conn *pgx.Conn) error {
 	return err
 }
 
-// createAtOnce is a batch that is one create as one statement, which takes half
-// the time. It reports whether that made the note; if not, and without an error,
-// something is in the way: the two round trips tell what.
+// createAtOnce is a batch that is one create, and waits for nobody, as one
+// statement, which takes half the time. It reports whether that made the note;
+// if not, and without an error, something is in the way: the two round trips
+// tell what.
 func (b *batch) createAtOnce(ctx context.Context, conn *pgx.Conn) (made bool, err error) {
 	e := b.edits[0]
-	if len(b.edits) > 1 || e.fresh == nil {
+	if len(b.edits) > 1 || e.fresh == nil || b.waits {
 		return false, nil
 	}
 	row, changes := *e.fresh, []Change{{e.owner, e.id}}
 	statements := &pgx.Batch{}
-	statements.Queue(b.createStatement(), row.UserID, row.Bytes, e.key, e.hash, row.ID, row.CreatedAt,
+	statements.Queue(createStatement, row.UserID, row.Bytes, e.key, e.hash, row.ID, row.CreatedAt,
 		row.IsPinned, row.IsFavorite, row.IsArchived, row.IsMarkdown, row.Revision, row.Color, row.Title, row.TitleFolded,
 		row.Content, row.ContentFolded, row.Tags).QueryRow(func(found pgx.Row) error {
 		err := found.Scan(&row.Key, &row.ChangeSeq)
@@ -105,38 +106,33 @@ func (b *batch) createAtOnce(ctx context.Context, conn *pgx.Conn) (made bool, er
 	return made, err
 }
 
-// createStatement is a whole create. It does nothing if the owner is gone or has
-// no room, and fails if the idempotency key was used before. Like every write it
-// begins with the counters.
-func (b *batch) createStatement() string {
-	owner := "$1"
-	if !b.waits {
-		owner = "(SELECT user_id FROM user_counters WHERE user_id = $1 FOR UPDATE SKIP LOCKED)"
-	}
-	return `WITH counted AS (
-			UPDATE user_counters
-			SET change_seq = change_seq + 1, note_count = note_count + 1, note_bytes = note_bytes + $2::bigint
-			WHERE user_id = ` + owner + ` AND (quota_notes IS NULL OR note_count < quota_notes)
-				AND (quota_bytes IS NULL OR note_bytes + $2::bigint <= quota_bytes)
-			RETURNING user_id, change_seq
-		), claimed AS (
-			INSERT INTO idempotency_keys (user_id, key, body_hash, note_id, created_at)
-			SELECT user_id, $3::text, $4::bytea, $5::text, $6::bigint FROM counted WHERE $3::text <> ''
-		), note AS (
-			INSERT INTO notes (id, user_id, is_pinned, is_favorite, is_archived, is_markdown, is_trashed,
-				created_at, updated_at, revision, change_seq, bytes, color, title, title_folded, content)
-			SELECT $5::text, user_id, $7::boolean, $8::boolean, $9::boolean, $10::boolean, false,
-				$6::bigint, $6::bigint, $11::bigint, change_seq, $2::bigint, $12::text, $13::text, $14::text, $15::text
-			FROM counted
-			RETURNING key, change_seq
-		), search AS (
-			INSERT INTO note_search (note_key, content_folded) SELECT key, $16::text FROM note
-		), tags AS (
-			INSERT INTO note_tags (note_key, position, tag)
-			SELECT key, position - 1, tag FROM note, unnest($17::text[]) WITH ORDINALITY AS list (tag, position)
-		)
-		SELECT key, change_seq FROM note`
-}
+// createStatement is a whole create. It does nothing if somebody else writes for
+// the owner, who may also be gone or have no room, and fails if the idempotency
+// key was used before. Like every write it begins with the counters.
+const createStatement = `WITH counted AS (
+		UPDATE user_counters
+		SET change_seq = change_seq + 1, note_count = note_count + 1, note_bytes = note_bytes + $2::bigint
+		WHERE user_id = (SELECT user_id FROM user_counters WHERE user_id = $1 FOR UPDATE SKIP LOCKED)
+			AND (quota_notes IS NULL OR note_count < quota_notes)
+			AND (quota_bytes IS NULL OR note_bytes + $2::bigint <= quota_bytes)
+		RETURNING user_id, change_seq
+	), claimed AS (
+		INSERT INTO idempotency_keys (user_id, key, body_hash, note_id, created_at)
+		SELECT user_id, $3::text, $4::bytea, $5::text, $6::bigint FROM counted WHERE $3::text <> ''
+	), note AS (
+		INSERT INTO notes (id, user_id, is_pinned, is_favorite, is_archived, is_markdown, is_trashed,
+			created_at, updated_at, revision, change_seq, bytes, color, title, title_folded, content)
+		SELECT $5::text, user_id, $7::boolean, $8::boolean, $9::boolean, $10::boolean, false,
+			$6::bigint, $6::bigint, $11::bigint, change_seq, $2::bigint, $12::text, $13::text, $14::text, $15::text
+		FROM counted
+		RETURNING key, change_seq
+	), search AS (
+		INSERT INTO note_search (note_key, content_folded) SELECT key, $16::text FROM note
+	), tags AS (
+		INSERT INTO note_tags (note_key, position, tag)
+		SELECT key, position - 1, tag FROM note, unnest($17::text[]) WITH ORDINALITY AS list (tag, position)
+	)
+	SELECT key, change_seq FROM note`
 
 // send sends a pipeline and reads what it comes to.
 func (b *batch) send(ctx context.Context, conn *pgx.Conn, statements *pgx.Batch) error {
@@ -151,7 +147,7 @@ func (b *batch) send(ctx context.Context, conn *pgx.Conn, statements *pgx.Batch)
 // counters are locked nobody else changes anything: what is read stays true.
 func (b *batch) readPostgres(ctx context.Context, conn *pgx.Conn) error {
 	statements := &pgx.Batch{}
-	statements.Queue("begin")
+	statements.Queue("begin isolation level read committed")
 	lock := `SELECT user_id, change_seq, note_count, note_bytes, quota_notes, quota_bytes
 		FROM user_counters WHERE user_id = ANY ($1::text[]) ORDER BY user_id FOR UPDATE`
 	if !b.waits {

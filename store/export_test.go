@@ -2,6 +2,7 @@ package store
 
 import (
 	"slices"
+	"strings"
 	"sync"
 
 	"gorm.io/gorm"
@@ -34,7 +35,7 @@ func Record(s *Store) *Tape {
 		}
 	}
 	s.statements = func(sql string, args []any) {
-		if sql != "begin" && sql != "commit" {
+		if sql != "commit" && !strings.HasPrefix(sql, "begin") {
 			tape.note(Query{sql, args})
 		}
 	}
