@@ -119,6 +119,16 @@ func (s *Store) announcement(changes []Change) (sql string, args []any, ok bool)
 	return publish, []any{sayChanges(c.id, changes)}, true
 }
 
+// announce tells the other processes of the changes of tx, which has nothing
+// else to do.
+func (s *Store) announce(tx *gorm.DB, changes ...Change) error {
+	sql, args, ok := s.announcement(changes)
+	if !ok {
+		return nil
+	}
+	return tx.Exec(sql, args...).Error
+}
+
 // AnnounceRevoked tells the other processes that a session has ended, the one
 // with the key, or without a key all of the user's. It has ended already: they
 // are to let go of their copies. It returns nil once all that listen have said

@@ -19,7 +19,8 @@ type Tape struct {
 	queries []Query
 }
 
-// Record begins to record what s sends, apart from BEGIN and COMMIT.
+// Record begins to record what s sends, apart from BEGIN and COMMIT and what it
+// tells other processes.
 func Record(s *Store) *Tape {
 	tape := new(Tape)
 	for _, db := range slices.Compact([]*gorm.DB{s.reads, s.writes}) {
@@ -37,6 +38,9 @@ func Record(s *Store) *Tape {
 }
 
 func (t *Tape) add(db *gorm.DB) {
+	if db.Statement.SQL.String() == publish {
+		return
+	}
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	t.queries = append(t.queries, Query{db.Statement.SQL.String(), slices.Clone(db.Statement.Vars)})

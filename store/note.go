@@ -60,7 +60,7 @@ func (s *Store) CreateNote(ctx context.Context, owner string, in NewNote) (Note,
 	row := newRow(owner, in, s.now())
 	in.BodyHash = append([]byte{}, in.BodyHash...) // nil would be NULL
 	if s.postgres {
-		err := s.writeOne(ctx, func(db *gorm.DB) error { return insertAtOnce(db, &row, in) })
+		err := s.insert(ctx, &row, in)
 		switch {
 		case err == nil:
 			return row.note(), nil
@@ -80,7 +80,10 @@ func (s *Store) CreateNote(ctx context.Context, owner string, in NewNote) (Note,
 			return err
 		}
 		row.ChangeSeq = counters.ChangeSeq
-		return insertNote(tx, &row)
+		if err := insertNote(tx, &row); err != nil {
+			return err
+		}
+		return s.announce(tx, Change{owner, row.ID})
 	})
 	switch {
 	case errors.Is(err, errKeyTaken):
@@ -89,6 +92,19 @@ func (s *Store) CreateNote(ctx context.Context, owner string, in NewNote) (Note,
 		return Note{}, fmt.Errorf("create note: %w", err)
 	}
 	return row.note(), nil
+}
+
+// insert makes a note in one statement, and in a transaction if others are to be told.
+func (s *Store) insert(ctx context.Context, row *noteRow, in NewNote) error {
+	if s.channel.roster.alone(time.Now()) {
+		return s.writeOne(ctx, func(db *gorm.DB) error { return insertAtOnce(db, row, in) })
+	}
+	return s.write(ctx, func(tx *gorm.DB) error {
+		if err := insertAtOnce(tx, row, in); err != nil {
+			return err
+		}
+		return s.announce(tx, Change{row.UserID, row.ID})
+	})
 }
 
 // errKeyTaken takes a create back whose idempotency key made a note already.
@@ -176,7 +192,10 @@ func (s *Store) PatchNote(ctx context.Context, owner, id string, p Patch) (Note,
 		when := max(s.now(), old.UpdatedAt+1)
 		p.apply(&row, when)
 		row.ContentFolded = folded
-		return updateNote(tx, old, &row, when)
+		if err := updateNote(tx, old, &row, when); err != nil || row.Revision == old.Revision {
+			return err
+		}
+		return s.announce(tx, Change{owner, id})
 	})
 	switch {
 	case errors.Is(err, ErrChanged):
@@ -230,7 +249,10 @@ func (s *Store) FlipNote(ctx context.Context, owner, id string, flag Flag) (Note
 		if err == nil && row.Bytes > largeNote {
 			row, err = s.takeLarge(tx, row)
 		}
-		return err
+		if err != nil {
+			return err
+		}
+		return s.announce(tx, Change{owner, id})
 	})
 	if err != nil {
 		return Note{}, fmt.Errorf("flip %s of note %s: %w", column, id, err)
@@ -260,7 +282,10 @@ func (s *Store) deleteNote(ctx context.Context, owner, id, condition string) err
 		if err != nil {
 			return err
 		}
-		return bury(tx, owner, gone, s.now())
+		if err := bury(tx, owner, gone, s.now()); err != nil {
+			return err
+		}
+		return s.announce(tx, Change{owner, id})
 	})
 	if err != nil {
 		return fmt.Errorf("delete note %s: %w", id, err)

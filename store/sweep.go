@@ -110,13 +110,15 @@ func (s *Store) emptyTrash(ctx context.Context, owner string, before int64) (n i
 			return err
 		}
 		now := s.now()
-		for _, note := range gone {
+		changes := make([]Change, len(gone))
+		for i, note := range gone {
 			if err := bury(tx, owner, note, now); err != nil {
 				return err
 			}
+			changes[i] = Change{owner, note.ID}
 		}
 		n = int64(len(gone))
-		return nil
+		return s.announce(tx, changes...)
 	})
 	return n, err
 }
