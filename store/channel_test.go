@@ -432,84 +432,136 @@ func (c *copies) read(ctx context.Context, s *store.Store, owner, id string) (re
 // No copy that is trusted is older than a second, whatever becomes of the
 // connections, and whoever comes and goes.
 func TestChannelCoherence(t *testing.T) {
-	t.Parallel()
-	url := direct(t)
-	writer := replica(t, store.Config{URL: url, Witness: &copies{}})
-	owner := mustUser(t, writer, "ada@example.org").ID
-	note, err := writer.CreateNote(t.Context(), owner, store.NewNote{})
+	type life struct {
+		faulty    bool // is the network of its channel
+		age, rest time.Duration
+	}
+	const always = time.Hour
+	for name, readers := range map[string][]life{
+		"together": {{age: always}, {age: always, faulty: true}, {age: 4 * time.Second}},
+		// The writer is alone now and then.
+		"come and go": {{age: 4 * time.Second, rest: time.Second}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			url := direct(t)
+			proxy := storetest.NewProxy(t, url)
+			c := newCoherence(t, url, proxy.URL())
+			c.running.Go(c.write)
+			c.running.Go(func() { c.disturb(proxy) })
+			for _, l := range readers {
+				cfg := store.Config{URL: url}
+				if l.faulty {
+					cfg.ChannelURL = proxy.URL()
+				}
+				c.running.Go(func() {
+					for !c.stop.Load() {
+						c.read(cfg, l.age)
+						time.Sleep(l.rest)
+					}
+				})
+			}
+			time.Sleep(20 * time.Second)
+			c.stop.Store(true)
+			c.running.Wait()
+			alone := c.writes.Load() - int64(c.writer.Channel().Announced)
+			t.Logf("%d reads of copies, %d writes, %d of them alone", c.kept.Load(), c.writes.Load(), alone)
+			if c.kept.Load() == 0 || name == "come and go" && alone == 0 {
+				t.Error("there was nothing to see")
+			}
+		})
+	}
+}
+
+// A coherence is a note that one store writes and others keep copies of.
+type coherence struct {
+	*testing.T
+	writer       *store.Store
+	owner, note  string
+	stop         atomic.Bool
+	running      sync.WaitGroup
+	kept, writes atomic.Int64
+
+	mu           sync.Mutex
+	acknowledged []time.Time // by revision
+}
+
+func newCoherence(t *testing.T, url, channelURL string) *coherence {
+	c := &coherence{T: t, acknowledged: make([]time.Time, 2)}
+	c.writer = replica(t, store.Config{URL: url, ChannelURL: channelURL, Witness: &copies{}})
+	c.owner = mustUser(t, c.writer, "ada@example.org").ID
+	note, err := c.writer.CreateNote(t.Context(), c.owner, store.NewNote{})
 	if err != nil {
 		t.Fatal(err)
 	}
-	var mu sync.Mutex
-	acknowledged := []time.Time{{}, time.Now()} // by revision
-	var stop atomic.Bool
-	var running sync.WaitGroup
-	running.Go(func() {
-		for !stop.Load() {
-			n, err := writer.FlipNote(context.Background(), owner, note.ID, store.FlagPinned)
-			if err != nil {
-				t.Errorf("FlipNote = %v", err)
-				return
-			}
-			mu.Lock()
-			for int64(len(acknowledged)) <= n.Revision {
-				acknowledged = append(acknowledged, time.Now())
-			}
-			mu.Unlock()
-			time.Sleep(time.Duration(rand.IntN(60)) * time.Millisecond)
+	c.note = note.ID
+	c.writes.Add(1)
+	return c
+}
+
+func (c *coherence) write() {
+	for !c.stop.Load() {
+		n, err := c.writer.FlipNote(context.Background(), c.owner, c.note, store.FlagPinned)
+		if err != nil {
+			c.Errorf("FlipNote = %v", err)
+			return
 		}
-	})
-	proxy := storetest.NewProxy(t, url)
-	running.Go(func() {
-		for !stop.Load() {
-			switch f := rand.IntN(len(storetest.Faults) + 2); {
-			case f < len(storetest.Faults):
-				proxy.Set(storetest.Faults[f])
-				time.Sleep(time.Duration(rand.IntN(1500)) * time.Millisecond)
-				proxy.Set(storetest.Pass)
-			case f == len(storetest.Faults):
-				proxy.Cut()
-			}
-			time.Sleep(time.Duration(rand.IntN(6)) * time.Second)
+		c.writes.Add(1)
+		c.mu.Lock()
+		c.acknowledged = append(c.acknowledged, time.Now())
+		if int64(len(c.acknowledged)) != n.Revision+1 {
+			c.Errorf("revision %d after %d", n.Revision, len(c.acknowledged)-2)
 		}
-	})
-	var keptReads atomic.Int64
-	reader := func(cfg store.Config, life time.Duration) {
-		for !stop.Load() {
-			c := &copies{}
-			cfg.Witness, cfg.Log = c, slog.New(slog.DiscardHandler)
-			s, err := store.Open(context.Background(), cfg)
-			if err != nil {
-				t.Error(err)
-				return
-			}
-			for born := time.Now(); time.Since(born) < life && !stop.Load(); time.Sleep(2 * time.Millisecond) {
-				began := time.Now()
-				revision, kept := c.read(context.Background(), s, owner, note.ID)
-				if !kept {
-					continue
-				}
-				keptReads.Add(1)
-				mu.Lock()
-				next := revision + 1
-				if int64(len(acknowledged)) > next && began.Sub(acknowledged[next]) > time.Second {
-					t.Errorf("revision %d is read %v after the next was acknowledged", revision, began.Sub(acknowledged[next]))
-				}
-				mu.Unlock()
-			}
-			if err := s.Close(); err != nil {
-				t.Errorf("Close = %v", err)
-			}
+		c.mu.Unlock()
+		time.Sleep(time.Duration(rand.IntN(60)) * time.Millisecond)
+	}
+}
+
+func (c *coherence) disturb(proxy *storetest.Proxy) {
+	for !c.stop.Load() {
+		time.Sleep(time.Duration(rand.IntN(6)) * time.Second)
+		f := rand.IntN(len(storetest.Faults) + 1)
+		if f == len(storetest.Faults) {
+			proxy.Cut()
+			continue
+		}
+		proxy.Set(storetest.Faults[f])
+		time.Sleep(time.Duration(rand.IntN(1500)) * time.Millisecond)
+		proxy.Set(storetest.Pass)
+	}
+}
+
+// read reads copies for a time.
+func (c *coherence) read(cfg store.Config, age time.Duration) {
+	copies := &copies{}
+	cfg.Witness, cfg.Log = copies, slog.New(slog.DiscardHandler)
+	s, err := store.Open(context.Background(), cfg)
+	if err != nil {
+		c.Error(err)
+		return
+	}
+	for born := time.Now(); time.Since(born) < age && !c.stop.Load(); time.Sleep(2 * time.Millisecond) {
+		began := time.Now()
+		revision, kept := copies.read(context.Background(), s, c.owner, c.note)
+		if kept {
+			c.check(revision, began)
 		}
 	}
-	running.Go(func() { reader(store.Config{URL: url}, time.Hour) })
-	running.Go(func() { reader(store.Config{URL: url}, 4*time.Second) })
-	running.Go(func() { reader(store.Config{URL: url, ChannelURL: proxy.URL()}, time.Hour) })
-	time.Sleep(20 * time.Second)
-	stop.Store(true)
-	running.Wait()
-	t.Logf("%d reads of copies, %d revisions", keptReads.Load(), len(acknowledged))
-	if keptReads.Load() == 0 {
-		t.Error("no copy was ever trusted")
+	if err := s.Close(); err != nil {
+		c.Errorf("Close = %v", err)
+	}
+}
+
+// check complains of a revision that was kept for too long.
+func (c *coherence) check(revision int64, read time.Time) {
+	c.kept.Add(1)
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	next := revision + 1
+	if next >= int64(len(c.acknowledged)) {
+		return
+	}
+	if late := read.Sub(c.acknowledged[next]); late > time.Second {
+		c.Errorf("revision %d is read %v after the next was acknowledged", revision, late)
 	}
 }
