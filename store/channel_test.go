@@ -437,36 +437,37 @@ func TestChannelCoherence(t *testing.T) {
 		age, rest time.Duration
 	}
 	const always = time.Hour
-	for name, readers := range map[string][]life{
-		"together": {{age: always}, {age: always, faulty: true}, {age: 4 * time.Second}},
-		// The writer is alone now and then.
-		"come and go": {{age: 4 * time.Second, rest: time.Second}},
+	for name, test := range map[string]struct {
+		faultyWriter bool
+		readers      []life
+		alone        bool // is the writer, now and then
+	}{
+		"together":         {readers: []life{{age: always}, {age: always, faulty: true}, {age: 4 * time.Second}}},
+		"come and go":      {readers: []life{{age: 4 * time.Second, rest: time.Second}}, alone: true},
+		"a writer cut off": {readers: []life{{age: 4 * time.Second, rest: time.Second}, {age: always}}, faultyWriter: true},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			url := direct(t)
 			proxy := storetest.NewProxy(t, url)
-			c := newCoherence(t, url, proxy.URL())
+			channel := map[bool]string{true: proxy.URL()} // "": not through the proxy
+			c := newCoherence(t, url, channel[test.faultyWriter])
 			c.running.Go(c.write)
 			c.running.Go(func() { c.disturb(proxy) })
-			for _, l := range readers {
-				cfg := store.Config{URL: url}
-				if l.faulty {
-					cfg.ChannelURL = proxy.URL()
-				}
+			for _, l := range test.readers {
 				c.running.Go(func() {
 					for !c.stop.Load() {
-						c.read(cfg, l.age)
+						c.read(store.Config{URL: url, ChannelURL: channel[l.faulty]}, l.age)
 						time.Sleep(l.rest)
 					}
 				})
 			}
-			time.Sleep(20 * time.Second)
+			time.Sleep(15 * time.Second)
 			c.stop.Store(true)
 			c.running.Wait()
 			alone := c.writes.Load() - int64(c.writer.Channel().Announced)
 			t.Logf("%d reads of copies, %d writes, %d of them alone", c.kept.Load(), c.writes.Load(), alone)
-			if c.kept.Load() == 0 || name == "come and go" && alone == 0 {
+			if c.kept.Load() == 0 || test.alone && alone == 0 {
 				t.Error("there was nothing to see")
 			}
 		})
