@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"github.com/google/go-cmp/cmp"
+	"github.com/jackc/pgx/v5"
 
 	"notesd/store"
 	"notesd/store/storetest"
@@ -207,7 +208,7 @@ func TestChannelAlone(t *testing.T) {
 	proxy := storetest.NewProxy(t, url)
 	b := replica(t, store.Config{URL: url, ChannelURL: proxy.URL(), Witness: ofB})
 	eventually(t, "peer", func() bool { return a.Channel().Peers == 1 })
-	for a.Alone() {
+	if a.Alone() {
 		t.Fatal("alone with a peer")
 	}
 	ofB.trusts(t, began)
@@ -343,6 +344,36 @@ func TestAnnounceRevoked(t *testing.T) {
 	sqlite := storetest.Open(t, storetest.SQLite(t))
 	if err := takes(sqlite, "k", "", 0, 10*time.Millisecond); err != nil || sqlite.Channel() != (store.ChannelStats{}) {
 		t.Errorf("SQLite: %v, %+v", err, sqlite.Channel())
+	}
+}
+
+// Nobody trusts what he has before all transactions have ended that may have
+// been thought unheard.
+func TestChannelFence(t *testing.T) {
+	t.Parallel()
+	url := storetest.Postgres(t)
+	ctx := t.Context()
+	conn, err := pgx.Connect(ctx, url)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Close(context.WithoutCancel(ctx))
+	if _, err := conn.Exec(ctx, "BEGIN; SELECT txid_current()"); err != nil {
+		t.Fatal(err)
+	}
+	r := &recorder{}
+	s := replica(t, store.Config{URL: url, Witness: r})
+	eventually(t, "listening", func() bool { return s.Channel().Listening })
+	time.Sleep(3 * time.Second)
+	if events := r.since(0); len(events) > 0 || s.Alone() {
+		t.Errorf("while an old transaction goes on: told %v, alone %v", events, s.Alone())
+	}
+	if _, err := conn.Exec(ctx, "COMMIT"); err != nil {
+		t.Fatal(err)
+	}
+	r.trusts(t, time.Now())
+	if first := r.since(0)[0].what; first != "forget" {
+		t.Errorf("the first is told to %s before it forgets", first)
 	}
 }
 
@@ -514,7 +545,11 @@ func (c *coherence) write() {
 			c.Errorf("revision %d after %d", n.Revision, len(c.acknowledged)-2)
 		}
 		c.mu.Unlock()
-		time.Sleep(time.Duration(rand.IntN(60)) * time.Millisecond)
+		rest := time.Duration(rand.IntN(60)) * time.Millisecond
+		if rand.IntN(20) == 0 {
+			rest = time.Duration(rand.IntN(5)) * time.Second // long enough for what was missed to show
+		}
+		time.Sleep(rest)
 	}
 }
 
