@@ -48,8 +48,8 @@ func (p program) serve(ctx context.Context, args []string) (err error) {
 	}
 	defer func() { _ = ln.Close() }() // closed already when the server ran
 	copies := server.NewCopies(cfg.CacheSize, cfg.Runtime.Cores)
-	db, err := store.Open(ctx, store.Config{URL: cfg.DatabaseURL.Reveal(), MaxConns: cfg.Runtime.DatabaseMaxConns,
-		CacheBytes: memoryBound(cfg) / cachePart, Witness: copies, Log: log})
+	db, err := store.Open(ctx, store.Config{URL: cfg.DatabaseURL.Reveal(), ChannelURL: cfg.ChannelURL.Reveal(),
+		MaxConns: cfg.Runtime.DatabaseMaxConns, CacheBytes: memoryBound(cfg) / cachePart, Witness: copies, Log: log})
 	if err != nil {
 		return err
 	}

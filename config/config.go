@@ -46,6 +46,7 @@ type Config struct {
 
 	DataDir        string
 	DatabaseURL    Secret   // whole: with the password, or the SQLite file
+	ChannelURL     Secret   // likewise, to the same PostgreSQL; "": DatabaseURL will do
 	RedisURL       Secret   // "": no Redis
 	SessionSecrets []Secret // none, in development only: see SessionSecret
 
@@ -272,33 +273,51 @@ func (d *draft) chooseFiles() {
 	}
 }
 
-// chooseDatabase puts DATABASE_PASSWORD into the PostgreSQL URL and refuses a placeholder in production.
+// chooseDatabase completes the PostgreSQL URLs with DATABASE_PASSWORD, which is for no other.
 func (d *draft) chooseDatabase() {
-	if !d.sound("DATABASE_URL", "DATABASE_PASSWORD") {
+	if !d.sound("DATABASE_URL", "DATABASE_CHANNEL_URL", "DATABASE_PASSWORD") {
 		return
 	}
-	from, added := "DATABASE_URL", d.databasePassword.Reveal()
-	if added != "" {
-		from = "DATABASE_PASSWORD"
-	}
 	if !isPostgres(d.DatabaseURL.Reveal()) {
-		if added != "" {
-			d.mistake(from, "%s=%s is only for a postgres:// DATABASE_URL", from, redacted)
+		for _, s := range []struct {
+			name string
+			set  Secret
+		}{{"DATABASE_CHANNEL_URL", d.ChannelURL}, {"DATABASE_PASSWORD", d.databasePassword}} {
+			if s.set != "" {
+				d.mistake(s.name, "%s=%s is only for a postgres:// DATABASE_URL", s.name, redacted)
+			}
 		}
 		return
 	}
-	u, _ := url.Parse(d.DatabaseURL.Reveal()) // the table has checked that it is one
+	added := d.databasePassword.Reveal()
+	d.complete("DATABASE_URL", &d.DatabaseURL, added)
+	if d.ChannelURL == "" {
+		return
+	}
+	if u, _ := url.Parse(d.ChannelURL.Reveal()); password(u) != "" {
+		added = "" // it may have another user
+	}
+	d.complete("DATABASE_CHANNEL_URL", &d.ChannelURL, added)
+}
+
+// complete puts DATABASE_PASSWORD, if one is added, into a PostgreSQL URL and refuses a placeholder in production.
+func (d *draft) complete(name string, postgres *Secret, added string) {
+	from := name
+	if added != "" {
+		from = "DATABASE_PASSWORD"
+	}
+	u, _ := url.Parse(postgres.Reveal()) // the table has checked that it is one
 	switch {
 	case added == "":
 	case u.User.Username() == "":
-		d.mistake(from, "%s=%s needs the user's name in DATABASE_URL: postgres://user@host/name", from, redacted)
+		d.mistake(from, "%s=%s needs the user's name in %s: postgres://user@host/name", from, redacted, name)
 		return
 	case password(u) != "" && password(u) != added:
-		d.mistake(from, "%s=%s differs from the password in DATABASE_URL: set one of them", from, redacted)
+		d.mistake(from, "%s=%s differs from the password in %s: set one of them", from, redacted, name)
 		return
 	default:
 		u.User = url.UserPassword(u.User.Username(), added)
-		d.DatabaseURL = Secret(u.String())
+		*postgres = Secret(u.String())
 	}
 	if d.Production && placeholder(password(u)) {
 		d.mistake(from, "%s=%s holds a placeholder: production needs a password of your own", from, redacted)

@@ -105,6 +105,15 @@ var settingTests = []settingTest{{
 	},
 	allowed: "a postgres:// URL with a host, or the path of a SQLite file (file: or sqlite: may stand before it)",
 }, {
+	name: "DATABASE_CHANNEL_URL", with: []string{"DATABASE_URL=postgres://pooler/notes"},
+	get: func(c Config) any { return c.ChannelURL.Reveal() }, initial: "",
+	accepted: []reading{
+		{"postgres://u:p@db/notes", "postgres://u:p@db/notes"},
+		{"postgres:///notes?host=/run/postgresql", "postgres:///notes?host=/run/postgresql"},
+	},
+	refused: []string{"mysql://db/notes", "postgres://", "postgres:///notes", "postgres://u:p%zz@db/notes", "notes.db"},
+	allowed: "a postgres:// URL with a host",
+}, {
 	name: "DATABASE_PASSWORD", with: []string{"DATABASE_URL=postgres://u@db/notes"},
 	get: func(c Config) any { return c.DatabaseURL.Reveal() }, initial: "postgres://u@db/notes",
 	accepted: []reading{{"a/b@c:d?e%", "postgres://u:a%2Fb%40c%3Ad%3Fe%25@db/notes"}},
@@ -411,6 +420,9 @@ func TestProductionRefuses(t *testing.T) {
 		"placeholder as database password": {
 			inProduction("DATABASE_URL=postgres://u@db/notes", "DATABASE_PASSWORD=change-me"),
 			"DATABASE_PASSWORD" + database},
+		"placeholder in channel URL": {
+			inProduction("DATABASE_URL=postgres://u:x@pooler/notes", "DATABASE_CHANNEL_URL=postgres://u:changeme@db/notes"),
+			"DATABASE_CHANNEL_URL" + database},
 		"placeholder in Redis URL": {inProduction("REDIS_URL=redis://:change-me@cache"),
 			"REDIS_URL=REDACTED is not " + aRedis},
 	} {
@@ -431,7 +443,10 @@ func TestContradictions(t *testing.T) {
 		`NODE_ENV="production" contradicts APP_ENV="development": set one of them, or both to the same`: {
 			"APP_ENV=development", "NODE_ENV=production", "SESSION_SECRET=" + goodSecret, "ADMIN_TOKEN=" + goodSecret,
 			"CORS_ORIGIN=https://a"},
-		"DATABASE_PASSWORD=REDACTED is only for a postgres:// DATABASE_URL": {"DATABASE_PASSWORD=x"},
+		"DATABASE_PASSWORD=REDACTED is only for a postgres:// DATABASE_URL":    {"DATABASE_PASSWORD=x"},
+		"DATABASE_CHANNEL_URL=REDACTED is only for a postgres:// DATABASE_URL": {"DATABASE_CHANNEL_URL=postgres://u@db/notes"},
+		"DATABASE_PASSWORD=REDACTED needs the user's name in DATABASE_CHANNEL_URL: postgres://user@host/name": {
+			"DATABASE_URL=postgres://u@pooler/notes", "DATABASE_CHANNEL_URL=postgres://db/notes", "DATABASE_PASSWORD=x"},
 		"DATABASE_PASSWORD=REDACTED needs the user's name in DATABASE_URL: postgres://user@host/name": {
 			"DATABASE_URL=postgres://db/notes", "DATABASE_PASSWORD=x"},
 		"DATABASE_PASSWORD=REDACTED differs from the password in DATABASE_URL: set one of them": {
@@ -444,6 +459,7 @@ func TestContradictions(t *testing.T) {
 	for _, environ := range [][]string{
 		inProduction("NODE_ENV=production"),
 		{"DATABASE_URL=postgres://u:x@db/notes", "DATABASE_PASSWORD=x"},
+		{"DATABASE_URL=postgres://u@pooler/notes", "DATABASE_CHANNEL_URL=postgres://v:y@db/notes", "DATABASE_PASSWORD=x"},
 		{"DATABASE_URL=postgres://u:changeme@db/notes"}, // for development it will do
 	} {
 		if _, err := load(environ, fourCores(t)); err != nil {
@@ -532,6 +548,7 @@ func TestSecretFiles(t *testing.T) {
 		"SESSION_SECRET_FILE=" + file("session", "from a file\r\n"),
 		"ADMIN_TOKEN_FILE=" + file("admin", "token"),
 		"DATABASE_URL_FILE=" + file("database", "postgres://u@db/notes\n"),
+		"DATABASE_CHANNEL_URL_FILE=" + file("channel", "postgres://v@db/notes\n"),
 		"DATABASE_PASSWORD_FILE=" + file("password", " p w \n\n"),
 		"REDIS_URL_FILE=" + file("redis", "redis://cache\n"),
 		"ALERT_WEBHOOK_URL_FILE=" + file("webhook", "https://hook\n"),
@@ -540,8 +557,9 @@ func TestSecretFiles(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	got := reveal(append(c.SessionSecrets, c.AdminToken, c.DatabaseURL, c.RedisURL, c.AlertWebhookURL))
-	want := []string{"from a file", "token", "postgres://u:%20p%20w%20@db/notes", "redis://cache", "https://hook"}
+	got := reveal(append(c.SessionSecrets, c.AdminToken, c.DatabaseURL, c.ChannelURL, c.RedisURL, c.AlertWebhookURL))
+	want := []string{"from a file", "token", "postgres://u:%20p%20w%20@db/notes", "postgres://v:%20p%20w%20@db/notes", "redis://cache",
+		"https://hook"}
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Errorf("secrets from files: -want +got\n%s", diff)
 	}
@@ -610,6 +628,7 @@ func TestSettings(t *testing.T) {
 		{"HOST", "127.0.0.1", "default"},
 		{"DATA_DIR", "data", "default"},
 		{"DATABASE_URL", "data/notes.db", "derived"},
+		{"DATABASE_CHANNEL_URL", "none", "default"},
 		{"DATABASE_PASSWORD", "none", "default"},
 		{"DATABASE_MAX_CONNS", "10", "derived"},
 		{"REDIS_URL", "REDACTED", "environment"},

@@ -255,14 +255,23 @@ func redis(to *Secret, strict *bool) kind {
 // database is PostgreSQL by URL, or the path of a SQLite file.
 func database(to *Secret) kind {
 	const allowed = "a postgres:// URL with a host, or the path of a SQLite file (file: or sqlite: may stand before it)"
+	server := postgresURL(to)
 	return kind{allowed, func(text string) bool {
-		*to = Secret(text)
 		if isPostgres(text) {
-			u, err := url.Parse(text)
-			return err == nil && (u.Host != "" || u.Query().Has("host"))
+			return server.read(text)
 		}
+		*to = Secret(text)
 		path := strings.TrimPrefix(strings.TrimPrefix(text, "file:"), "sqlite:")
 		return strings.Trim(path, "/") != "" && (len(path) < len(text) || !strings.Contains(text, "://"))
+	}}
+}
+
+// postgresURL is PostgreSQL alone.
+func postgresURL(to *Secret) kind {
+	return kind{"a postgres:// URL with a host", func(text string) bool {
+		u, err := url.Parse(text)
+		*to = Secret(text)
+		return isPostgres(text) && err == nil && (u.Host != "" || u.Query().Has("host"))
 	}}
 }
 

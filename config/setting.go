@@ -60,9 +60,13 @@ func (d *draft) table() []setting {
 		kind:    database(&d.DatabaseURL),
 		meaning: "the database: PostgreSQL, or SQLite in a file",
 	}, {
+		name: "DATABASE_CHANNEL_URL", derived: "DATABASE_URL", secret: true,
+		kind:    postgresURL(&d.ChannelURL),
+		meaning: "the same PostgreSQL, where DATABASE_URL leads to a pooler: replicas tell each other over it what they change",
+	}, {
 		name: "DATABASE_PASSWORD", secret: true,
 		kind:    secret(&d.databasePassword),
-		meaning: "password of the PostgreSQL user in DATABASE_URL, any characters; instead of one in the URL",
+		meaning: "password of the PostgreSQL user in the URLs above, any characters; instead of one in them",
 	}, {
 		name: "DATABASE_MAX_CONNS", derived: "workers and 2",
 		kind:    whole(&d.maxConns, reserve+1, 10_000),

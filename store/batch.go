@@ -312,9 +312,3 @@ func (b *batch) mayDivide(err error) bool {
 	return brokenUp(err) || !errors.Is(err, ErrUnavailable) &&
 		!errors.Is(err, context.Canceled) && !errors.Is(err, context.DeadlineExceeded)
 }
-
-// announcement is a statement, if there is one, that tells other processes of
-// changes once they are committed. It goes into the transaction of the changes.
-func (s *Store) announcement(changes []Change) (sql string, args []any, ok bool) {
-	return "", nil, false
-}

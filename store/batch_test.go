@@ -21,7 +21,7 @@ import (
 
 // onlooker is a Witness that remembers what it was told, and can hold writes up.
 type onlooker struct {
-	store.Witness // none of its other methods is called
+	store.Nobody // hears nothing else
 
 	mu     sync.Mutex
 	writes []*seenWrite

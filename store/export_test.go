@@ -20,7 +20,8 @@ type Tape struct {
 	queries []Query
 }
 
-// Record begins to record what s sends, apart from BEGIN and COMMIT.
+// Record begins to record what s sends, apart from BEGIN and COMMIT and what it
+// tells other processes.
 func Record(s *Store) *Tape {
 	tape := new(Tape)
 	for _, db := range slices.Compact([]*gorm.DB{s.reads, s.writes}) {
@@ -47,6 +48,9 @@ func (t *Tape) add(db *gorm.DB) {
 }
 
 func (t *Tape) note(query Query) {
+	if query.SQL == publish {
+		return
+	}
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	t.queries = append(t.queries, query)
@@ -66,3 +70,6 @@ func (s *Store) DB() *gorm.DB { return s.reads }
 
 // WriterDB is the pool that s writes to.
 func (s *Store) WriterDB() *gorm.DB { return s.writes }
+
+// Nobody is a Witness that keeps nothing.
+type Nobody = nobody

@@ -35,9 +35,15 @@ func openPostgres(ctx context.Context, cfg Config) (*Store, error) {
 	if err != nil {
 		return nil, err
 	}
+	hearing, err := parsePostgresURL(cmp.Or(cfg.ChannelURL, cfg.URL))
+	if err != nil {
+		return nil, fmt.Errorf("channel: %w", err)
+	}
 	s := &Store{log: cfg.Log, witness: cfg.Witness, postgres: true, watchdog: newWatchdog(server, cfg.Log)}
 	s.committer.begin(s)
 	s.state.begin()
+	hearing.DialFunc = s.watchdog.dialer.DialContext // it waits most of the time, and beats: no watchdog is needed
+	s.channel = s.newChannel(hearing)
 	server.DialFunc = s.watchdog.dial
 	db := stdlib.OpenDB(*server, stdlib.OptionAfterConnect(greet), stdlib.OptionResetSession(stillOpen))
 	s.onClose(db.Close)
@@ -60,7 +66,17 @@ func openPostgres(ctx context.Context, cfg Config) (*Store, error) {
 		}}
 	s.inBackground(ctx, s.connect)
 	s.inBackground(context.WithoutCancel(ctx), s.watchdog.run) // what still runs when ctx ends is to be watched
+	if s.channel.listens {
+		s.inBackground(context.WithoutCancel(ctx), s.listen) // and to be told of
+	}
 	return s, nil
+}
+
+// listen runs the channel once the database is ready.
+func (s *Store) listen(ctx context.Context) {
+	if s.state.wait(ctx) == nil {
+		s.channel.run(ctx)
+	}
 }
 
 // inBackground runs fn until ctx or the store's use ends. Close waits for it.
@@ -71,12 +87,17 @@ func (s *Store) inBackground(ctx context.Context, fn func(context.Context)) {
 	s.onClose(func() error { stop(); running.Wait(); return nil })
 }
 
-// greet prepares a new connection. Should we vanish without a word, our locks
-// are not to outlast us by more than two seconds (no transaction of ours idles
-// for as many milliseconds), nor our connections by ten: the server would run
-// out of them. A server too old to know one of these does without.
+// greet prepares a new connection.
 func greet(ctx context.Context, conn *pgx.Conn) error {
 	wireUnder(conn).pid.Store(conn.PgConn().PID())
+	return outliveUsBriefly(ctx, conn)
+}
+
+// outliveUsBriefly prepares the server's end of a connection. Should we vanish
+// without a word, our locks are not to outlast us by more than two seconds (no
+// transaction of ours idles for as many milliseconds), nor our connections by ten: the
+// server would run out of them. A server too old to know one of these does without.
+func outliveUsBriefly(ctx context.Context, conn *pgx.Conn) error {
 	_, err := conn.Exec(ctx, `SELECT set_config(name, value, false)
 		FROM (VALUES ('idle_in_transaction_session_timeout', '2s'), ('tcp_user_timeout', '10s'),
 			('tcp_keepalives_idle', '5'), ('tcp_keepalives_interval', '1'), ('tcp_keepalives_count', '5')
@@ -123,8 +144,7 @@ func parsePostgresURL(name string) (*pgx.ConnConfig, error) {
 // connect migrates the database as soon as it can be reached, and so makes the
 // store ready. It gives up when ctx ends or the schema is too new for us.
 func (s *Store) connect(ctx context.Context) {
-	var said string
-	var saidAt time.Time
+	var said complaint
 	for {
 		err := s.Migrate(ctx)
 		if err == nil {
@@ -141,10 +161,24 @@ func (s *Store) connect(ctx context.Context) {
 			return
 		}
 		s.state.set(unavailable(err))
-		if err.Error() != said || time.Since(saidAt) >= sayAgain {
-			said, saidAt = err.Error(), time.Now()
-			s.log.Warn("database can't be used yet, trying again", "error", said)
+		if said.isNews(err) {
+			s.log.Warn("database can't be used yet, trying again", "error", err)
 		}
 		_ = pause(ctx, retry)
 	}
+}
+
+// A complaint is a reason that is worth a line in the log when it is another
+// one, and now and then while it stays.
+type complaint struct {
+	said string
+	at   time.Time
+}
+
+func (c *complaint) isNews(err error) bool {
+	if err.Error() == c.said && time.Since(c.at) < sayAgain {
+		return false
+	}
+	c.said, c.at = err.Error(), time.Now()
+	return true
 }

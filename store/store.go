@@ -28,6 +28,7 @@ type Config struct {
 	MaxConns   int          // connections at most; on SQLite those that read. 0: 4
 	CacheBytes int64        // that SQLite's page caches may take in all; 0: what it takes itself, 2 MB a connection
 	Witness    Witness      // of changes; nil: nobody
+	ChannelURL string       // leads to the same PostgreSQL without a pooler in between; "": URL does
 	Log        *slog.Logger // nil: slog.Default()
 }
 
@@ -52,6 +53,7 @@ type Store struct {
 	turn chan struct{}
 
 	watchdog *watchdog // of the server; nil on SQLite
+	channel  *channel  // to other processes; nil on SQLite
 
 	committer     committer // of notes
 	uncertainties uncertainties

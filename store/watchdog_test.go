@@ -300,14 +300,14 @@ func TestPostgresLostAnswer(t *testing.T) {
 					t.Errorf("%s whose answer is lost = %v, want ErrUnavailable", what, err)
 				}
 			}
-			const created, committed = "SELECT 1\x00", "COMMIT\x00"
+			const committed = "COMMIT\x00"
 
-			lose(proxy, created)
+			lose(proxy, committed)
 			_, err = s.CreateNote(ctx, owner, store.NewNote{Title: "no key"})
 			unsure("CreateNote", err)
 
 			keyed := store.NewNote{Title: "key", IdempotencyKey: "key", BodyHash: []byte("hash")}
-			lose(proxy, created)
+			lose(proxy, committed)
 			_, err = s.CreateNote(ctx, owner, keyed)
 			unsure("CreateNote with a key", err)
 			first, err := s.CreateNote(ctx, owner, keyed)

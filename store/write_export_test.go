@@ -2,6 +2,7 @@ package store
 
 import (
 	"context"
+	"time"
 
 	"gorm.io/gorm"
 )
@@ -16,3 +17,6 @@ func (s *Store) WriteOne(ctx context.Context, fn func(db *gorm.DB) error) error 
 
 // Reader is reader.
 func (s *Store) Reader(ctx context.Context) *gorm.DB { return s.reader(ctx) }
+
+// Alone reports whether s announces nothing, as nobody else is there.
+func (s *Store) Alone() bool { return s.channel.roster.alone(time.Now()) }

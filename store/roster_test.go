@@ -1,0 +1,145 @@
+package store
+
+import (
+	"testing"
+	"time"
+)
+
+const ms = time.Millisecond
+
+// A rosterTest plays one process's roster against a clock.
+type rosterTest struct {
+	*testing.T
+	*roster
+	now time.Time
+}
+
+func newRosterTest(t *testing.T) *rosterTest { return &rosterTest{t, newRoster(), time.Now()} }
+
+// beat lets a beat take some time to come back, now.
+func (r *rosterTest) beat(took time.Duration) (first, long bool) {
+	return r.heardOwn(r.now.Add(-took), r.now)
+}
+
+// introduce lets the introduction pass.
+func (r *rosterTest) introduce() {
+	r.Helper()
+	for {
+		if _, long := r.beat(0); long {
+			break
+		}
+		r.now = r.now.Add(heartbeat)
+	}
+	r.introduced()
+	r.isAlone(true, "introduced")
+}
+
+func (r *rosterTest) isAlone(want bool, when string) {
+	r.Helper()
+	if got := r.alone(r.now); got != want {
+		r.Errorf("alone() = %v, want %v: %s", got, want, when)
+	}
+}
+
+// Before the introduction is over, nobody is alone.
+func TestRosterIntroduction(t *testing.T) {
+	r := newRosterTest(t)
+	r.isAlone(false, "at the start")
+	began := r.now
+	for r.now.Sub(began) < introduction {
+		if first, long := r.beat(10 * ms); first != r.now.Equal(began) || long {
+			t.Fatalf("after %v: first %v, long %v", r.now.Sub(began), first, long)
+		}
+		r.isAlone(false, "during the introduction")
+		r.now = r.now.Add(heartbeat)
+	}
+	if first, long := r.beat(10 * ms); first || !long {
+		t.Errorf("after %v: first %v, long %v", r.now.Sub(began), first, long)
+	}
+	r.introduced()
+	r.isAlone(true, "introduced")
+}
+
+// Trust lasts for a second from when a beat was sent; what comes back later is
+// the first after a gap.
+func TestRosterGap(t *testing.T) {
+	r := newRosterTest(t)
+	r.introduce()
+	r.now = r.now.Add(trusted - 1)
+	r.isAlone(true, "just before the second is over")
+	if first, long := r.beat(trusted - 1); first || !long {
+		t.Errorf("a beat that comes back in time is first %v, long %v", first, long)
+	}
+	r.now = r.now.Add(1)
+	r.isAlone(false, "a second after the beat was sent")
+	if first, long := r.beat(0); !first || long {
+		t.Errorf("a beat that comes back too late is first %v, long %v", first, long)
+	}
+	r.isAlone(false, "after a gap")
+	r.introduce()
+	r.deaf()
+	r.isAlone(false, "deaf")
+	if first, _ := r.beat(0); !first {
+		t.Error("a beat after deafness is not the first")
+	}
+}
+
+// Who is heard is there for two seconds, or until it says goodbye.
+func TestRosterPeers(t *testing.T) {
+	r := newRosterTest(t)
+	r.introduce()
+	r.heard("b", r.now)
+	r.isAlone(false, "with a peer")
+	r.left("b")
+	r.isAlone(true, "after its goodbye")
+	r.heard("b", r.now)
+	for range 7 {
+		r.now = r.now.Add(heartbeat)
+		r.beat(0)
+	}
+	r.now = r.now.Add(heartbeat - 1)
+	r.isAlone(false, "just before two seconds are over")
+	r.now = r.now.Add(1)
+	r.isAlone(true, "two seconds later")
+}
+
+// A revocation waits for everybody who is there, and for nobody's second word.
+func TestRosterAwait(t *testing.T) {
+	is := func(done <-chan struct{}) bool {
+		select {
+		case <-done:
+			return true
+		default:
+			return false
+		}
+	}
+	r := newRosterTest(t)
+	if done, _ := r.await("0", r.now); done != nil {
+		t.Error("who doesn't know the others waits for some of them")
+	}
+	r.introduce()
+	if done, _ := r.await("1", r.now); !is(done) {
+		t.Error("who is alone waits")
+	}
+	r.heard("b", r.now)
+	r.heard("c", r.now)
+	done, forget := r.await("2", r.now)
+	r.heard("d", r.now) // has come later
+	for _, from := range []string{"d", "b", "b"} {
+		r.acknowledged("2", from)
+		r.acknowledged("1", "c")
+		if is(done) {
+			t.Fatalf("done after %s's word, before c's", from)
+		}
+	}
+	r.left("c")
+	if !is(done) {
+		t.Error("not done, though c has left")
+	}
+	r.acknowledged("2", "c")
+	forget()
+	r.acknowledged("2", "c")
+	if len(r.awaiting) != 1 { // the one that nobody has told to forget
+		t.Errorf("%d revocations are awaited", len(r.awaiting))
+	}
+}
