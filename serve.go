@@ -54,6 +54,9 @@ func (p program) serve(ctx context.Context, args []string) (err error) {
 		return err
 	}
 	defer func() { err = errors.Join(err, db.Close()) }()
+	if db.Engine() == "SQLite" {
+		copies.TrustForever() // this process owns the file
+	}
 	redis, err := openRedis(cfg)
 	if err != nil {
 		return err
@@ -65,7 +68,6 @@ func (p program) serve(ctx context.Context, args []string) (err error) {
 	if err != nil {
 		return err
 	}
-	copies.TrustForever()
 	alerts := newAlerts(cfg, log)
 	incidents := newIncidents(cfg, alerts, log)
 	workers := newPool(cfg, alerts, log)

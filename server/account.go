@@ -45,7 +45,27 @@ func DeleteAccount(ctx context.Context, db *store.Store, redis *Redis, id string
 // backendFor is where sessions are kept: in Redis, if there is one, so that replicas share them.
 func backendFor(db *store.Store, redis *Redis) sessionBackend {
 	if redis != nil {
-		return newRedisSessions(redis)
+		return announcedSessions{newRedisSessions(redis), db}
 	}
-	return db
+	return announcedSessions{db, db}
+}
+
+// announcedSessions are over once no process that serves the store's people knows them any more.
+type announcedSessions struct {
+	sessionBackend
+	store *store.Store
+}
+
+func (a announcedSessions) DeleteSession(ctx context.Context, key string) error {
+	if err := a.sessionBackend.DeleteSession(ctx, key); err != nil {
+		return err
+	}
+	return a.store.AnnounceRevoked(ctx, key, "")
+}
+
+func (a announcedSessions) DeleteSessions(ctx context.Context, userID, exceptKey string) error {
+	if err := a.sessionBackend.DeleteSessions(ctx, userID, exceptKey); err != nil {
+		return err
+	}
+	return a.store.AnnounceRevoked(ctx, "", userID)
 }

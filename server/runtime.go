@@ -253,6 +253,16 @@ func cacheOutput(st cache.Stats) cacheJSON {
 	return out
 }
 
+// channelJSON is the channel to the other processes on the database.
+type channelJSON struct {
+	Listening bool   `json:"listening"`
+	Trusted   bool   `json:"trusted"`   // what they change is heard of in time
+	Peers     int    `json:"peers"`     // others that listen
+	Announced uint64 `json:"announced"` // transactions and revocations that they were told of
+	Heard     uint64 `json:"heard"`     // messages of theirs, besides heartbeats
+	Lost      uint64 `json:"lost"`      // times that messages may have been missed, and all copies were dropped
+}
+
 // limits is what bounds the process.
 type limits struct {
 	GOMAXPROCS      int               `json:"gomaxprocs"`
@@ -299,6 +309,7 @@ func (s *Server) State() any {
 		Stages    *stagesJSON        `json:"memoryStages,omitempty"`
 		Database  any                `json:"database"`
 		Cache     cacheJSON          `json:"cache"`
+		Channel   *channelJSON       `json:"channel,omitempty"`
 		Redis     *RedisStats        `json:"redis,omitempty"`
 		Incidents *incidentsJSON     `json:"incidents,omitempty"`
 		Limits    limits             `json:"limits"`
@@ -312,6 +323,9 @@ func (s *Server) State() any {
 	}
 	if s.stages != nil {
 		state.Stages = new(stagesOutput(s.stages.Stats()))
+	}
+	if s.store.Engine() == "PostgreSQL" {
+		state.Channel = new(channelJSON(s.store.Channel()))
 	}
 	if s.redis != nil {
 		state.Redis = new(s.redis.Stats())
