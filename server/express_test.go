@@ -12,17 +12,14 @@ import (
 	"github.com/google/go-cmp/cmp"
 )
 
-// copied makes the server keep copies, of a store that nobody else writes to, and count nobody's requests.
-func copied(cfg *Config, parts *Parts) {
-	parts.Copies = trustedCopies()
-	cfg.RateLimitMax = 0
-}
+// uncounted makes the server count nobody's requests.
+func uncounted(cfg *Config, _ *Parts) { cfg.RateLimitMax = 0 }
 
 // What the express lane answers is what all other requests get, to the letter: those that bring a slash too many
 // take the long way.
 func TestExpress(t *testing.T) {
 	t.Parallel()
-	s := onSQLite(t, copied)
+	s := onSQLite(t, uncounted)
 	c := s.someone()
 	id := c.create(map[string]any{"title": "title", "content": strings.Repeat("content ", 1000)}).ID
 	for _, path := range []string{"/api/health", "/healthz", "/api/notes", "/api/notes/" + id} {
@@ -64,7 +61,7 @@ func (w *nowhere) SetReadDeadline(_ time.Time) error { return nil }
 
 // What the server itself adds to the cost of answers from memory, log line included.
 func BenchmarkExpress(b *testing.B) {
-	s := onSQLite(b, copied, func(_ *Config, parts *Parts) {
+	s := onSQLite(b, uncounted, func(_ *Config, parts *Parts) {
 		parts.Log = slog.New(slog.NewJSONHandler(io.Discard, nil))
 	})
 	c := s.someone()

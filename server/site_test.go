@@ -124,7 +124,8 @@ func onSQLite(t testing.TB, edits ...options) *site {
 
 func onDatabase(t testing.TB, url string, edits ...options) *site {
 	t.Helper()
-	s := newSite(t, storetest.Open(t, url), edits...)
+	copies := trustedCopies()
+	s := newSite(t, storetest.OpenWatched(t, url, copies), append(edits, func(_ *Config, parts *Parts) { parts.Copies = copies })...)
 	s.database = url
 	return s
 }
@@ -144,6 +145,7 @@ func (s *site) execute(t *testing.T, statement string, args ...any) {
 	if _, err := db.ExecContext(t.Context(), statement, args...); err != nil {
 		t.Fatal(err)
 	}
+	s.server.copies.Forget()
 }
 
 // client is one browser: a cookie jar of its own.

@@ -37,8 +37,14 @@ func Engines(t *testing.T, test func(t *testing.T, url string)) {
 // when the test ends.
 func Open(t testing.TB, url string) *store.Store {
 	t.Helper()
+	return OpenWatched(t, url, nil)
+}
+
+// OpenWatched is Open with a Witness.
+func OpenWatched(t testing.TB, url string, w store.Witness) *store.Store {
+	t.Helper()
 	// Not t.Context: it ends before the cleanups, the store's users among them.
-	s, err := store.Open(context.Background(), store.Config{URL: url, Log: Log(t)})
+	s, err := store.Open(context.Background(), store.Config{URL: url, Witness: w, Log: Log(t)})
 	if err != nil {
 		t.Fatalf("open %s: %v", url, err)
 	}
