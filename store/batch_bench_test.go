@@ -1,7 +1,9 @@
 package store_test
 
 import (
+	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"strconv"
 	"strings"
@@ -111,6 +113,9 @@ func serverTime(b *testing.B, s *store.Store) (total time.Duration) {
 	}
 	for _, pid := range pids {
 		stat, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
+		if errors.Is(err, fs.ErrNotExist) {
+			continue // it has ended since
+		}
 		if err != nil {
 			b.Fatal(err)
 		}
