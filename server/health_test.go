@@ -116,7 +116,7 @@ func testDatabaseAway(t *testing.T, o outage) {
 	proxy := storetest.NewProxy(t, db.URL())
 	webhook := newReceiver(t, "", http.StatusOK)
 	alerts, _ := alerting(t, webhook.URL, "")
-	s := onDatabase(t, proxy.URL(), func(_ *Config, parts *Parts) { parts.Alerts = alerts })
+	s := onDatabase(t, proxy.URL(), uncopied, func(_ *Config, parts *Parts) { parts.Alerts = alerts })
 	c := s.someone()
 	note := c.create(map[string]any{"title": "a", "content": "b"})
 	o.begin(t, db, proxy)

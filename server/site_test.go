@@ -103,6 +103,9 @@ func (s *site) awaitReady() {
 	eventually(s.t, "readiness", func() bool { return probe.get("/readyz").status == http.StatusOK })
 }
 
+// uncopied makes the server answer nothing from memory.
+func uncopied(_ *Config, parts *Parts) { parts.Copies = nil }
+
 // eachSite runs test on a site for each engine.
 func eachSite(t *testing.T, test func(t *testing.T, s *site), edits ...options) {
 	t.Helper()
@@ -125,7 +128,8 @@ func onSQLite(t testing.TB, edits ...options) *site {
 func onDatabase(t testing.TB, url string, edits ...options) *site {
 	t.Helper()
 	copies := trustedCopies()
-	s := newSite(t, storetest.OpenWatched(t, url, copies), append(edits, func(_ *Config, parts *Parts) { parts.Copies = copies })...)
+	keeps := func(_ *Config, parts *Parts) { parts.Copies = copies }
+	s := newSite(t, storetest.OpenWatched(t, url, copies), append([]options{keeps}, edits...)...)
 	s.database = url
 	return s
 }
