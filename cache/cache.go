@@ -115,7 +115,14 @@ func (c *Cache) SetLimit(bytes int64) {
 }
 
 // Trust says that until the given time what others change is heard of in time.
-func (c *Cache) Trust(until time.Time) { c.trusted.Store(int64(until.Sub(c.began))) }
+// What was kept before a gap in trust is gone: somebody may have read something
+// newer in it, from the database.
+func (c *Cache) Trust(until time.Time) {
+	if int64(c.now()) >= c.trusted.Load() {
+		c.Forget()
+	}
+	c.trusted.Store(int64(until.Sub(c.began)))
+}
 
 // TrustForever is for when nobody else can change anything.
 func (c *Cache) TrustForever() { c.trusted.Store(1<<63 - 1) }

@@ -125,7 +125,7 @@ func TestAwayLater(t *testing.T) {
 			t.Parallel() // with the other rows alone
 			postgres, redis := storetest.NewPostgres(t), storetest.NewRedis(t)
 			d := dependencies{postgres, redis, storetest.NewProxy(t, postgres.URL()), storetest.NewProxy(t, redis.URL())}
-			p := start(t, "DATABASE_URL="+d.toPostgres.URL(), "REDIS_URL="+d.toRedis.URL(), secret)
+			p := start(t, "DATABASE_URL="+d.toPostgres.URL(), "REDIS_URL="+d.toRedis.URL(), secret, nothingFromMemory)
 			crowd := gather(p, 1)
 			defer crowd.check(t)
 			crowd.endure(t, o, d, 1500*time.Millisecond)
@@ -138,7 +138,7 @@ func TestAwayLater(t *testing.T) {
 func TestTenSecondsAway(t *testing.T) {
 	postgres, redis, settings := newDependencies(t)
 	d := dependencies{postgres: postgres, redis: redis}
-	crowd := gather(start(t, settings...), 3)
+	crowd := gather(start(t, append(settings, nothingFromMemory)...), 3)
 	both := outage{"PostgreSQL and Redis stopped",
 		func(t *testing.T, d dependencies) { d.postgres.Stop(t); d.redis.Stop(t) },
 		func(t *testing.T, d dependencies) { d.redis.Start(t); d.postgres.Start(t) }}
@@ -161,6 +161,44 @@ func TestTenSecondsAway(t *testing.T) {
 		l.flipsMissing+l.flipsTwice, l.flips), l.flipsMissing+l.flipsTwice == 0 && l.flips > 0)
 	proof.Tables = append(proof.Tables, table)
 	publish(t, proof)
+}
+
+// nothingFromMemory makes every request need what it asks for.
+const nothingFromMemory = "CACHE_SIZE_MB=0"
+
+// While the database is away what is in memory is answered, for a second; while
+// Redis is, whoever is known goes on as before, and nobody can sign in or out.
+func TestAwayFromMemory(t *testing.T) {
+	t.Parallel()
+	postgres, redis := storetest.NewPostgres(t), storetest.NewRedis(t)
+	p := start(t, "DATABASE_URL="+postgres.URL(), "REDIS_URL="+redis.URL(), secret)
+	ada := p.member("ada@example.com")
+	path := "/api/notes/" + ada.create("kept", "in memory")
+	p.awaitCopies()
+	ada.get(path).want(http.StatusOK) // reads it once more, and the session
+
+	redis.Stop(t)
+	for range 10 {
+		ada.get(path).want(http.StatusOK)
+		ada.create("written", "without Redis")
+	}
+	for _, r := range []reply{ada.post("/api/auth/logout", nil), p.visitor().signIn("ada@example.com", password)} {
+		if wrong := r.unavailable("dependency_down"); wrong != "" {
+			t.Error(wrong)
+		}
+	}
+	redis.Start(t)
+	p.awaitReady()
+
+	ada.get(path).want(http.StatusOK)
+	postgres.Stop(t)
+	time.Sleep(trustTime)
+	if wrong := ada.get(path).unavailable("dependency_down"); wrong != "" {
+		t.Error(wrong)
+	}
+	postgres.Start(t)
+	p.awaitReady()
+	ada.get(path).want(http.StatusOK)
 }
 
 // A crowd is several members with a load each, of clients that repeat and of

@@ -140,6 +140,7 @@ func testDiskFull(t *testing.T, p *process, disk string) {
 	kept["after"] = true
 	compareTitles(t, "with space again", ada.titles(), kept)
 	p.await("a readiness that tells of writes again", func() bool { return writes() == "up" })
+	p.awaitLog("dependency is back")
 	for _, message := range []string{"dependency is down", "dependency is back"} {
 		if n := len(p.log.with(message)); n != 1 {
 			t.Errorf("%q is in the log %d times, want once", message, n)

@@ -102,6 +102,9 @@ func sameStatus(t *testing.T, what string, notesd, plain reply) {
 func sameHeader(t *testing.T, what string, notesd, plain reply) {
 	t.Helper()
 	for _, name := range []string{"Content-Type", "Content-Length", "ETag", "Link"} {
+		if name == "ETag" && strings.HasPrefix(what, "/api/notes?") {
+			continue // a list of notesd's has one, for browsers that have seen it; plain does without
+		}
 		if w, g := notesd.header.Get(name), plain.header.Get(name); w != g {
 			t.Errorf("%s: %s: plain %q, notesd %q", what, name, g, w)
 		}
