@@ -79,6 +79,7 @@ func (c Contest) Run(ctx context.Context, r *Report) (err error) {
 		"plain and notesd use one PostgreSQL and one Redis, which share the machine's "+count(r.Machine.Cores, "core")+
 			" with them and with the generator. CPU of a request is the server's own, without theirs.",
 		"plain: net/http, pgx and redigo, and none of notesd's admission, limits, log and figures (bench/plain).",
+		"Servers are started for each turn, and measured once they trust what they have in memory: on PostgreSQL some seconds later.",
 		"Memory is the peak of the resident set in the measured time; failed requests include those that were refused.")
 	return nil
 }

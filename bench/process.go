@@ -118,6 +118,33 @@ func isReady(client *http.Client, url string) bool {
 	return answer.StatusCode == http.StatusOK
 }
 
+// awaitTrust waits until the server trusts what it has in memory, which on
+// PostgreSQL it does some seconds after its start: loads are to find it as it is from then on. A server
+// that does not say is not waited for.
+func (p *process) awaitTrust(ctx context.Context) {
+	client := &http.Client{Transport: &http.Transport{}, Timeout: time.Second}
+	defer client.CloseIdleConnections()
+	for end := time.Now().Add(startTime); time.Now().Before(end) && ctx.Err() == nil; time.Sleep(50 * time.Millisecond) {
+		if trusted, says := trustOf(client, p.url); trusted || !says {
+			return
+		}
+	}
+}
+
+// trustOf is what the server at url says of the copies it has.
+func trustOf(client *http.Client, url string) (trusted, says bool) {
+	answer, err := client.Get(url + "/api/runtime")
+	if err != nil {
+		return false, false
+	}
+	defer answer.Body.Close()
+	var state struct{ Cache *struct{ Trusted bool } }
+	if json.NewDecoder(answer.Body).Decode(&state) != nil || state.Cache == nil {
+		return false, false
+	}
+	return state.Cache.Trusted, true
+}
+
 // listening is the address that the log says the process listens on.
 func (p *process) listening() string {
 	for line := range bytes.Lines(p.readLog()) {

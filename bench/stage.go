@@ -121,6 +121,7 @@ func (s *stage) open(ctx context.Context, arm Arm) (*target, error) {
 	if err != nil {
 		return nil, fmt.Errorf("%s: %w", arm.Name, err)
 	}
+	p.awaitTrust(ctx)
 	t := &target{process: p, dir: dir}
 	u, err := url.Parse(p.url)
 	if err == nil {
