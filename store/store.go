@@ -14,6 +14,7 @@ import (
 	"database/sql"
 	"errors"
 	"log/slog"
+	"math/rand/v2"
 	"slices"
 	"time"
 
@@ -168,6 +169,10 @@ func (s *Store) writeOne(ctx context.Context, fn func(db *gorm.DB) error) error 
 	return s.attempt(ctx, fn)
 }
 
+// standBack is how long, at most, whoever was broken up lets the other go on: at
+// once he might take the first lock again before the other is awake.
+const standBack = 20 * time.Millisecond
+
 // attempt runs fn with the right to write, again if PostgreSQL broke it up.
 func (s *Store) attempt(ctx context.Context, fn func(db *gorm.DB) error) error {
 	if err := s.usable(); err != nil {
@@ -181,7 +186,7 @@ func (s *Store) attempt(ctx context.Context, fn func(db *gorm.DB) error) error {
 		} else {
 			err = s.inTurn(ctx, fn)
 		}
-		if !brokenUp(err) {
+		if !brokenUp(err) || pause(ctx, standBack/2+rand.N(standBack/2)) != nil {
 			break
 		}
 	}
