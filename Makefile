@@ -123,6 +123,13 @@ bench-plain: PROOFS = docs/PERFORMANCE.md
 bench-plain: ## notesd and bench/plain in turns on the same work, ROUNDS=5 times MEASURED=3s each
 	$(call prove-e2e,TestPlain)
 
+.PHONY: bench-variants
+bench-variants: export ROUNDS ?= 3
+bench-variants: export MEASURED ?= 2s
+bench-variants: PROOFS = docs/PERFORMANCE.md
+bench-variants: ## notesd as it comes beside itself with one setting changed, ROUNDS=3 times MEASURED=2s each
+	$(call prove-e2e,TestVariants)
+
 define prove-e2e
 	@.ci/setup.sh
 	@go test ./e2e -list '^$(1)$$' | grep -q '^$(1)$$' || { echo "there is no $(1) in e2e" >&2; exit 1; }

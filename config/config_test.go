@@ -287,7 +287,7 @@ var settingTests = []settingTest{{
 	refused:  []string{"0", "16777217", "512MB"},
 	allowed:  "a whole number from 1 to 16777216",
 }, {
-	name: "CACHE_SIZE_MB", get: func(c Config) any { return c.CacheSize }, initial: int64(16 << 20),
+	name: "CACHE_SIZE_MB", get: func(c Config) any { return c.CacheSize }, initial: int64(12 << 20),
 	accepted: []reading{{"0", int64(0)}, {"16777216", int64(16 << 40)}},
 	refused:  []string{"-1", "16777217", "64MB"},
 	allowed:  "a whole number from 0 to 16777216",

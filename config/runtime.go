@@ -171,7 +171,7 @@ func (d *draft) chooseMemory() {
 
 	d.CacheSize = int64(d.cacheMB) << 20
 	if d.shown["CACHE_SIZE_MB"].Source == fromDefault {
-		d.CacheSize = 16 << 20
+		d.CacheSize = 12 << 20
 		if bound > 0 {
 			d.CacheSize = bound / 16
 		}

@@ -160,7 +160,7 @@ func (d *draft) table() []setting {
 		kind:    whole(&d.thresholdMB, 1, 16<<20),
 		meaning: "resident memory that raises an alert, in MB; at most 85 % of the memory limit",
 	}, {
-		name: "CACHE_SIZE_MB", derived: "a sixteenth of the memory limit; 16 without one",
+		name: "CACHE_SIZE_MB", derived: "a sixteenth of the memory limit; 12 without one",
 		kind:    whole(&d.cacheMB, 0, 16<<20),
 		meaning: "memory for copies of sessions, notes and lists, in MB; 0 keeps none",
 	}, {

@@ -132,21 +132,28 @@ func checkCreated(t *testing.T, notesd, plain *client, body any) string {
 	return answer.note().ID
 }
 
-// notesd against the plain program on the same work: `make bench-plain`, with
-// ROUNDS of MEASURED each. It publishes the ratios, and fails only if there is
-// something that was not measured.
-func TestPlain(t *testing.T) {
+// roundsAndMeasured are what the environment asks a benchmark for.
+func roundsAndMeasured(t *testing.T) (rounds int, measured time.Duration) {
+	t.Helper()
 	rounds, err := strconv.Atoi(cmp.Or(os.Getenv("ROUNDS"), "1"))
 	if err != nil || rounds < 1 {
 		t.Fatalf("ROUNDS=%s, want a number above 0", os.Getenv("ROUNDS"))
 	}
-	measured, err := time.ParseDuration(cmp.Or(os.Getenv("MEASURED"), "300ms"))
+	measured, err = time.ParseDuration(cmp.Or(os.Getenv("MEASURED"), "300ms"))
 	if err != nil || measured < 100*time.Millisecond {
 		t.Fatalf("MEASURED=%s, want a duration like 3s", os.Getenv("MEASURED"))
 	}
+	return rounds, measured
+}
+
+// notesd against the plain program on the same work: `make bench-plain`, with
+// ROUNDS of MEASURED each. It publishes the ratios, and fails only if there is
+// something that was not measured.
+func TestPlain(t *testing.T) {
+	rounds, measured := roundsAndMeasured(t)
 	_, _, settings := newDependencies(t)
 	report := newProof(t, "plain", fmt.Sprintf("ROUNDS=%d", rounds), fmt.Sprintf("MEASURED=%v", measured))
-	err = bench.Contest{Notesd: binary, Plain: buildPlain(t), Settings: settings, Rounds: rounds, Duration: measured,
+	err := bench.Contest{Notesd: binary, Plain: buildPlain(t), Settings: settings, Rounds: rounds, Duration: measured,
 		Progress: t.Output()}.Run(t.Context(), report)
 	if err != nil {
 		t.Fatal(err)
