@@ -219,3 +219,57 @@ func TestOutsideWithoutWorker(t *testing.T) {
 	}
 	wantState(t, p, state{})
 }
+
+// Who leaves his turn holds no worker while his fn runs, is waited for by a drain,
+// and counts as done once, however fn ends.
+func TestLeave(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		p := pool.New(pool.Config{Shards: 1, WorkersPerShard: 1, QueueLength: 1, QueueTimeout: time.Second, Log: discard})
+		failed := errors.New("failed")
+		for _, end := range []struct {
+			name string
+			fn   func() error
+			want error
+		}{
+			{"well", func() error { return nil }, nil},
+			{"with an error", func() error { return failed }, failed},
+			{"in a panic", func() error { panic(failed) }, failed},
+		} {
+			before := p.Stats()
+			ended := make(chan error, 1)
+			go func() {
+				ended <- p.Do(t.Context(), pool.Request{Route: "/write"}, func(_ context.Context, turn *pool.Turn) error {
+					return turn.Leave(func() error {
+						time.Sleep(time.Minute)
+						return end.fn()
+					})
+				})
+			}()
+			synctest.Wait()
+			if st := p.Stats(); st.Busy != 0 || st.Outside != 1 {
+				t.Errorf("%s: %d busy and %d outside meanwhile, want 0 and 1", end.name, st.Busy, st.Outside)
+			}
+			if err := p.Do(t.Context(), pool.Request{}, func(context.Context, *pool.Turn) error { return nil }); err != nil {
+				t.Errorf("%s: Do() meanwhile = %v", end.name, err)
+			}
+			if err := <-ended; !errors.Is(err, end.want) {
+				t.Errorf("%s: Do() = %v, want %v", end.name, err, end.want)
+			}
+			if st := p.Stats(); st.Busy+st.Outside != 0 || st.Done != before.Done+2 {
+				t.Errorf("%s: %d busy, %d outside, %d done afterwards, want 2 done more and no rest", end.name, st.Busy, st.Outside, st.Done-before.Done)
+			}
+		}
+		began := time.Now()
+		go p.Do(t.Context(), pool.Request{}, func(_ context.Context, turn *pool.Turn) error {
+			return turn.Leave(func() error { time.Sleep(time.Minute); return nil })
+		})
+		synctest.Wait()
+		if err := p.Drain(t.Context()); err != nil || time.Since(began) != time.Minute {
+			t.Errorf("Drain() = %v after %v, want nil after 1m", err, time.Since(began))
+		}
+		var none pool.Turn
+		if err := none.Leave(func() error { return failed }); err != failed {
+			t.Errorf("Leave() of no turn = %v, want what fn returns", err)
+		}
+	})
+}

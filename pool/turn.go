@@ -98,6 +98,27 @@ func (t *Turn) Outside(ctx context.Context, fn func() error) error {
 	return t.resume(ctx, p)
 }
 
+// Leave gives the worker back for good and runs fn, for whose end a drain waits
+// still. It is for waiting, at the end of a turn, for what is done elsewhere for
+// many at once: how many may wait so, the caller bounds.
+//
+// Like Outside it is just fn without a worker to give back, and ErrStuck where that was taken.
+func (t *Turn) Leave(fn func() error) error {
+	if !t.end() {
+		if t.worker != nil && t.worker.shard.pool.stuck.seized(t) {
+			return ErrStuck
+		}
+		return fn()
+	}
+	shard := t.worker.shard
+	t.unlabel()
+	shard.pool.addOutside(1) // before the worker is free, so that Drain misses neither
+	defer shard.pool.addOutside(-1)
+	defer shard.done.Add(1)
+	shard.pool.giveBack(t.worker, t.request.Class)
+	return fn()
+}
+
 // Become makes the request one of class c from now on: it gives its worker back
 // and takes one as that, at its old place, with the errors of the way in. It is
 // for what turns out to be more work than it looked like. A turn that holds no

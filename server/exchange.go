@@ -180,6 +180,21 @@ func (s *Server) outside(x *exchange, fn func() error) error {
 	return err
 }
 
+// commit runs fn, which waits for a commit that many share, and what follows is only the answer: so
+// without the worker, unless very many wait so already or what is to be written is large.
+func (s *Server) commit(x *exchange, fn func() error) error {
+	if len(x.body) > largeBody {
+		return fn()
+	}
+	select {
+	case s.committing <- struct{}{}:
+		defer func() { <-s.committing }()
+		return x.turn.Leave(fn)
+	default:
+		return fn()
+	}
+}
+
 // become makes the request one of another class, as Turn.Become does.
 func (s *Server) become(x *exchange, c pool.Class) error {
 	x.asked.Class = c

@@ -130,7 +130,11 @@ func createNote(s *Server, x *exchange) error {
 		sum := sha256.Sum256(x.body)
 		in.BodyHash = sum[:]
 	}
-	n, err := s.store.CreateNote(x.ctx, x.user, in)
+	var n store.Note
+	err = s.commit(x, func() (err error) {
+		n, err = s.store.CreateNote(x.ctx, x.user, in)
+		return err
+	})
 	if err != nil {
 		return err
 	}
@@ -155,7 +159,11 @@ func patchNote(s *Server, x *exchange) error {
 	if err := s.ifMatch(x, id, &patch); err != nil {
 		return err
 	}
-	n, err := s.store.PatchNote(x.ctx, x.user, id, patch)
+	var n store.Note
+	err = s.commit(x, func() (err error) {
+		n, err = s.store.PatchNote(x.ctx, x.user, id, patch)
+		return err
+	})
 	s.copies.saw(x.user, id) // a patch that changes nothing, or finds another revision, shows what others do
 	if errors.Is(err, store.ErrChanged) {
 		return &changed{current: noteOutput(n), tag: etag(n)}
@@ -210,7 +218,11 @@ func change(do func(s *Server, x *exchange, id string) (store.Note, error)) hand
 		if err != nil {
 			return err
 		}
-		n, err := do(s, x, id)
+		var n store.Note
+		err = s.commit(x, func() (err error) {
+			n, err = do(s, x, id)
+			return err
+		})
 		s.copies.saw(x.user, id)
 		if err != nil {
 			return err
@@ -241,7 +253,7 @@ func deleteNote(s *Server, x *exchange) error {
 	if err != nil {
 		return err
 	}
-	err = s.store.DeleteNote(x.ctx, x.user, id)
+	err = s.commit(x, func() error { return s.store.DeleteNote(x.ctx, x.user, id) })
 	s.copies.saw(x.user, id)
 	if err != nil {
 		return err
@@ -253,7 +265,7 @@ func deleteNote(s *Server, x *exchange) error {
 func deleteTrashedNote(s *Server, x *exchange) error {
 	id, err := noteID(x)
 	if err == nil {
-		err = s.store.DeleteTrashedNote(x.ctx, x.user, id)
+		err = s.commit(x, func() error { return s.store.DeleteTrashedNote(x.ctx, x.user, id) })
 		s.copies.saw(x.user, id)
 	}
 	if errors.Is(err, store.ErrNotFound) {

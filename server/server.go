@@ -29,6 +29,7 @@ const (
 	idleTimeout   = 75 * time.Second // longer than a proxy keeps a connection, so that it is the one to close
 	headerBytes   = 64 << 10         // above, net/http itself answers, as to all that is no HTTP: in plain text, uncounted
 	compressFrom  = 1 << 10          // bytes; below, compressing costs more than it saves
+	committers    = 4                // for each worker, who may wait for a commit without one
 
 	// lastRequests is how long requests are still taken in once the listener
 	// has closed: what had been read by then reaches the pool within it.
@@ -94,6 +95,8 @@ type Server struct {
 	readiness   readiness
 	started     time.Time
 
+	committing chan struct{} // has room for those who wait for a commit without a worker
+
 	pacer *pacer
 	sheds shedLog
 
@@ -128,6 +131,7 @@ func New(cfg Config, parts Parts) (*Server, error) {
 	s.conns = newConnections(s.isProxy, &s.clients, mostConnections(cfg.MemoryBound))
 	admission := parts.Pool.Stats()
 	s.tally, s.took = newTally(len(admission.Shards), s.routes), make([]pool.Histogram, len(admission.Shards))
+	s.committing = make(chan struct{}, committers*admission.Workers)
 	s.pacer = newPacer(admission.QueueTimeout)
 	s.copies = cmp.Or(parts.Copies, NewCopies(0, 1))
 	s.sessions = newSessions(backendFor(parts.Store, parts.Redis), cfg.SessionSecrets, s.copies)

@@ -2,8 +2,11 @@ package server
 
 import (
 	"context"
+	"database/sql"
+	"errors"
 	"net/http"
 	"strconv"
+	"sync"
 	"testing"
 	"time"
 
@@ -187,4 +190,40 @@ func TestFullPool(t *testing.T) {
 			c.in(t).get("/api/notes").want(http.StatusOK)
 		})
 	}
+}
+
+// A write that waits for its commit holds no worker.
+func TestCommitHoldsNothing(t *testing.T) {
+	t.Parallel()
+	s := onSQLite(t, workers(1))
+	c := s.someone()
+	release := s.lockDatabase(t)
+	written := make(chan reply, 1)
+	go func() { written <- c.post("/api/notes", map[string]any{"title": "a", "content": ""}) }()
+	eventually(t, "a write on its way", func() bool {
+		p := s.pool.Stats()
+		return p.Outside == 1 && p.Busy == 0
+	})
+	c.get("/api/auth/me").want(http.StatusOK)
+	release()
+	(<-written).want(http.StatusCreated)
+	eventually(t, "rest", s.atRest)
+}
+
+// lockDatabase keeps everybody from writing to the SQLite file until the function it returns is called.
+func (s *site) lockDatabase(t *testing.T) (release func()) {
+	t.Helper()
+	db, err := sql.Open("sqlite", s.database)
+	if err != nil {
+		t.Fatal(err)
+	}
+	db.SetMaxOpenConns(1)
+	if _, err := db.ExecContext(t.Context(), "BEGIN IMMEDIATE"); err != nil {
+		t.Fatal(err)
+	}
+	return sync.OnceFunc(func() {
+		if err := errors.Join(func() error { _, err := db.Exec("ROLLBACK"); return err }(), db.Close()); err != nil {
+			t.Error(err)
+		}
+	})
 }

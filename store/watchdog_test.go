@@ -300,14 +300,14 @@ func TestPostgresLostAnswer(t *testing.T) {
 					t.Errorf("%s whose answer is lost = %v, want ErrUnavailable", what, err)
 				}
 			}
-			const committed = "COMMIT\x00"
+			const made, committed = "SELECT 1\x00", "COMMIT\x00" // a create is one statement
 
-			lose(proxy, committed)
+			lose(proxy, made)
 			_, err = s.CreateNote(ctx, owner, store.NewNote{Title: "no key"})
 			unsure("CreateNote", err)
 
 			keyed := store.NewNote{Title: "key", IdempotencyKey: "key", BodyHash: []byte("hash")}
-			lose(proxy, committed)
+			lose(proxy, made)
 			_, err = s.CreateNote(ctx, owner, keyed)
 			unsure("CreateNote with a key", err)
 			first, err := s.CreateNote(ctx, owner, keyed)
