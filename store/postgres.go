@@ -31,7 +31,7 @@ func isPostgres(name string) bool {
 
 // openPostgres returns at once; connect goes on in the background.
 func openPostgres(ctx context.Context, cfg Config) (*Store, error) {
-	server, err := parsePostgresURL(cfg.URL)
+	server, err := ParsePostgresURL(cfg.URL)
 	if err != nil {
 		return nil, err
 	}
@@ -113,9 +113,9 @@ func stillOpen(_ context.Context, conn *pgx.Conn) error {
 	return nil
 }
 
-// parsePostgresURL reads a postgres:// URL. Its error has nothing of the URL's
+// ParsePostgresURL reads a postgres:// URL. Its error has nothing of the URL's
 // password, nor of what may be one.
-func parsePostgresURL(name string) (*pgx.ConnConfig, error) {
+func ParsePostgresURL(name string) (*pgx.ConnConfig, error) {
 	u, err := url.Parse(name)
 	if err != nil {
 		return nil, errors.New("the postgres:// URL can't be read: special characters of a password " +
