@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"iter"
+	"slices"
 	"time"
 
 	"gorm.io/gorm"
@@ -88,16 +89,12 @@ func (s *Store) importUser(ctx context.Context, in Import) (created bool, err er
 // findImported reports whether the account is there. ErrDuplicate: its e-mail
 // address is, with another id.
 func findImported(db *gorm.DB, row userRow) (there bool, err error) {
-	var ids []string
-	err = db.Raw(`SELECT id FROM users WHERE id = ?`, row.ID).Scan(&ids).Error
-	if err != nil || len(ids) > 0 {
-		return len(ids) > 0, err
-	}
-	err = db.Raw(`SELECT id FROM users WHERE email_folded = ?`, row.EmailFolded).Scan(&ids).Error
-	if err == nil && len(ids) > 0 {
+	var ids []string // one query: between two, another import could make the account
+	err = db.Raw(`SELECT id FROM users WHERE id = ? OR email_folded = ?`, row.ID, row.EmailFolded).Scan(&ids).Error
+	if there = slices.Contains(ids, row.ID); err == nil && !there && len(ids) > 0 {
 		err = ErrDuplicate
 	}
-	return false, err
+	return there, err
 }
 
 func importedUser(u User) userRow {
