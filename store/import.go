@@ -2,6 +2,7 @@ package store
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"iter"
 	"slices"
@@ -9,13 +10,6 @@ import (
 
 	"gorm.io/gorm"
 	"gorm.io/gorm/clause"
-)
-
-// Bounds of one step of an import: how long others may have to wait for it, and
-// what is held in memory at once. One note may be more than importBytes.
-const (
-	importNotes = 200
-	importBytes = 4 << 20
 )
 
 // An Import is an account with its notes, as another database has them.
@@ -41,28 +35,33 @@ type ImportResult struct {
 // while there is a tombstone of it. So an import may be repeated, after an
 // interruption too, and several may run at once.
 //
-// It takes bounded steps, each of which is done or not, and others read and
-// write in between. Quotas don't apply. After an error the result says what was
-// done until then. Errors are those of in.Notes, as they are, and ErrDuplicate:
-// another account has the e-mail address, and no note was asked for.
+// It takes steps of a batch's size, and others read and write in between. Quotas
+// don't apply. After an error the result says what is known to be done, and more
+// may be. Errors are those of in.Notes, as they are, and ErrDuplicate: another
+// account has the e-mail address, and no note was asked for.
 func (s *Store) Import(ctx context.Context, in Import) (done ImportResult, err error) {
 	done.Created, err = s.importUser(ctx, in)
 	if err != nil {
 		return done, fmt.Errorf("import user %s: %w", in.User.ID, err)
 	}
-	step := importStep{owner: in.User.ID, dry: in.DryRun}
+	var step []noteRow
+	var bytes int64
 	for note, err := range in.Notes {
 		if err != nil {
 			return done, err
 		}
-		if step.add(note); !step.full() {
+		row := importedRow(in.User.ID, note)
+		step, bytes = append(step, row), bytes+row.Bytes
+		if len(step) < batchEdits && bytes < batchBytes {
 			continue
 		}
-		if err := s.importNotes(ctx, &step, &done); err != nil {
+		if err := s.importNotes(ctx, in.User.ID, step, in.DryRun, &done); err != nil {
 			return done, err
 		}
+		step, bytes = nil, 0
 	}
-	return done, s.importNotes(ctx, &step, &done)
+	err = s.importNotes(ctx, in.User.ID, step, in.DryRun, &done)
+	return done, err
 }
 
 // importUser makes the account unless it is there.
@@ -113,86 +112,83 @@ func millisOrNil(t time.Time) *int64 {
 	return new(t.UnixMilli())
 }
 
-// An importStep is the notes of one transaction.
-type importStep struct {
-	owner string
-	dry   bool
-	rows  []noteRow
-	bytes int64
-}
-
-func (step *importStep) full() bool {
-	return len(step.rows) >= importNotes || step.bytes >= importBytes
-}
-
-// add folds the note's text, which takes a while, before anybody waits.
-func (step *importStep) add(note Note) {
+// importedRow folds the note's text, which takes a while, before anybody waits.
+func importedRow(owner string, note Note) noteRow {
 	row := noteRow{
-		ID: note.ID, UserID: step.owner, Revision: 1,
+		ID: note.ID, UserID: owner, Revision: 1,
 		IsPinned: note.Pinned, IsFavorite: note.Favorite, IsArchived: note.Archived, IsMarkdown: note.Markdown,
 		IsTrashed: note.Trashed, CreatedAt: note.CreatedAt.UnixMilli(), UpdatedAt: note.UpdatedAt.UnixMilli(),
 		Color: note.Color, Title: note.Title, TitleFolded: Fold(note.Title),
-		Content: note.Content, ContentFolded: Fold(note.Content), Tags: note.Tags,
+		Content: note.Content, ContentFolded: Fold(note.Content), Tags: append([]string{}, note.Tags...),
 	}
 	if note.Trashed {
 		row.TrashedAt = new(note.TrashedAt.UnixMilli())
 	}
 	row.Bytes = row.size()
-	step.rows = append(step.rows, row)
-	step.bytes += row.Bytes
+	return row
 }
 
-// importNotes makes those of a step's notes that are to be made, counts them
-// all in done, and empties the step.
-func (s *Store) importNotes(ctx context.Context, step *importStep, done *ImportResult) error {
-	if len(step.rows) == 0 {
+// importNotes makes those of owner's notes that are to be made, and counts all in done.
+func (s *Store) importNotes(ctx context.Context, owner string, rows []noteRow, dry bool, done *ImportResult) error {
+	if len(rows) == 0 {
 		return nil
 	}
-	var counted ImportResult
-	work := func(db *gorm.DB) (err error) {
-		var fresh []noteRow
-		fresh, counted, err = s.sortOut(db, step)
-		if err != nil || step.dry || len(fresh) == 0 {
-			return err
-		}
-		return s.insertImported(db, step.owner, fresh, counted.Bytes)
-	}
-	var err error
-	if step.dry {
-		err = translate(work(s.reader(ctx)))
-	} else {
-		err = s.write(ctx, func(tx *gorm.DB) error {
-			if err := lockCounters(tx, step.owner); err != nil {
-				return err
-			}
-			return work(tx)
-		})
-	}
+	fresh, err := s.sortOut(ctx, owner, rows, done)
 	if err != nil {
-		return fmt.Errorf("import notes of %s: %w", step.owner, err)
+		return fmt.Errorf("import notes of %s: %w", owner, translate(err))
 	}
-	done.Notes += counted.Notes
-	done.Bytes += counted.Bytes
-	done.Present += counted.Present
-	done.Deleted += counted.Deleted
-	done.Foreign = append(done.Foreign, counted.Foreign...)
-	clear(step.rows) // their texts
-	step.rows, step.bytes = step.rows[:0], 0
-	return nil
+	if dry {
+		for _, row := range fresh {
+			done.made(row)
+		}
+		return nil
+	}
+	edits := make([]*edit, len(fresh))
+	for i, row := range fresh {
+		edits[i] = importEdit(ctx, row)
+	}
+	for _, e := range edits {
+		s.committer.add(e)
+	}
+	var failed error
+	for i, e := range edits {
+		switch err := e.outcome(); {
+		case err == nil:
+			done.made(fresh[i])
+		case errors.Is(err, errThere):
+			done.Present++
+		case errors.Is(err, ErrDuplicate):
+			done.Foreign = append(done.Foreign, e.id)
+		default:
+			failed = fmt.Errorf("import note %s: %w", e.id, err)
+		}
+	}
+	return failed
 }
 
-// sortOut returns the notes that are to be made, and counts all.
-func (s *Store) sortOut(db *gorm.DB, step *importStep) (fresh []noteRow, counted ImportResult, err error) {
-	ids := idsOf(step.rows)
+func (done *ImportResult) made(row noteRow) {
+	done.Notes++
+	done.Bytes += row.Bytes
+}
+
+// sortOut returns the notes that are to be made, and counts the others. It looks
+// for the notes before the tombstones: what is deleted meanwhile has one.
+func (s *Store) sortOut(ctx context.Context, owner string, rows []noteRow, done *ImportResult) (fresh []noteRow, err error) {
+	ids := make([]string, len(rows))
+	for i, row := range rows {
+		ids[i] = row.ID
+	}
+	list := toJSON(ids)
 	var there []noteRow
-	if err := db.Raw(`SELECT id, user_id FROM notes WHERE id `+s.oneOf("text"), ids).Scan(&there).Error; err != nil {
-		return nil, counted, err
+	err = s.reader(ctx).Raw(`SELECT id, user_id FROM notes WHERE id `+s.oneOf("text"), list).Scan(&there).Error
+	if err != nil {
+		return nil, err
 	}
 	var gone []string
-	err = db.Raw(`SELECT note_id FROM tombstones WHERE user_id = ? AND note_id `+s.oneOf("text"), step.owner, ids).
+	err = s.reader(ctx).Raw(`SELECT note_id FROM tombstones WHERE user_id = ? AND note_id `+s.oneOf("text"), owner, list).
 		Scan(&gone).Error
 	if err != nil {
-		return nil, counted, err
+		return nil, err
 	}
 	owners, deleted := make(map[string]string), make(map[string]bool)
 	for _, row := range there {
@@ -201,88 +197,35 @@ func (s *Store) sortOut(db *gorm.DB, step *importStep) (fresh []noteRow, counted
 	for _, id := range gone {
 		deleted[id] = true
 	}
-	for _, row := range step.rows {
-		owner, known := owners[row.ID]
+	for _, row := range rows {
+		whose, known := owners[row.ID]
 		switch {
-		case owner == step.owner:
-			counted.Present++
+		case whose == owner:
+			done.Present++
 		case known:
-			counted.Foreign = append(counted.Foreign, row.ID)
+			done.Foreign = append(done.Foreign, row.ID)
 		case deleted[row.ID]:
-			counted.Deleted++
+			done.Deleted++
 		default:
-			counted.Notes++
-			counted.Bytes += row.Bytes
 			fresh = append(fresh, row)
 		}
 	}
-	return fresh, counted, nil
+	return fresh, nil
 }
 
-// idsOf is the notes' ids as an argument for oneOf.
-func idsOf(rows []noteRow) string {
-	ids := make([]string, len(rows))
-	for i, row := range rows {
-		ids[i] = row.ID
-	}
-	return toJSON(ids)
-}
+// errThere says that an import has nothing to do.
+var errThere = errors.New("there already")
 
-// insertImported stores notes of owner's, whose counters are locked, with a
-// change number each.
-func (s *Store) insertImported(tx *gorm.DB, owner string, rows []noteRow, bytes int64) error {
-	var counters countersRow
-	n := int64(len(rows))
-	err := tx.Raw(`UPDATE user_counters
-		SET change_seq = change_seq + ?, note_count = note_count + ?, note_bytes = note_bytes + ?
-		WHERE user_id = ? RETURNING change_seq`, n, n, bytes, owner).Scan(&counters).Error
-	if err != nil {
-		return err
-	}
-	for i := range rows {
-		rows[i].ChangeSeq = counters.ChangeSeq - n + int64(i) + 1
-	}
-	if err := tx.Create(&rows).Error; err != nil {
-		return err
-	}
-	if err := s.readKeys(tx, rows); err != nil {
-		return err
-	}
-	texts, tags := make([]searchRow, len(rows)), []noteTag{}
-	for i, row := range rows {
-		texts[i] = searchRow{row.Key, row.ContentFolded}
-		for position, tag := range row.Tags {
-			tags = append(tags, noteTag{row.Key, position, tag})
+// importEdit makes row, whatever the quota, unless its owner has a note with its id.
+func importEdit(ctx context.Context, row noteRow) *edit {
+	e := newEdit(ctx, row.UserID, row.ID, row.Bytes)
+	e.fresh, e.imported = &row, true
+	e.change = func(b *batch, counters *countersRow) (noteRow, error) {
+		if _, there := b.notes[noteRef{e.owner, e.id}]; there {
+			return noteRow{}, errThere
 		}
+		counters.grow(1, row.Bytes)
+		return b.create(e, counters.ChangeSeq), nil
 	}
-	if err := tx.Create(&texts).Error; err != nil || len(tags) == 0 {
-		return err
-	}
-	const atOnce = 5000 // of three values each: both engines take 32 766
-	return tx.CreateInBatches(&tags, atOnce).Error
+	return e
 }
-
-// readKeys fills in the keys of notes that were made in one statement, which
-// need not return them in the order it was given.
-func (s *Store) readKeys(tx *gorm.DB, rows []noteRow) error {
-	var made []noteRow
-	if err := tx.Raw(`SELECT key, id FROM notes WHERE id `+s.oneOf("text"), idsOf(rows)).Scan(&made).Error; err != nil {
-		return err
-	}
-	keys := make(map[string]int64, len(made))
-	for _, row := range made {
-		keys[row.ID] = row.Key
-	}
-	for i := range rows {
-		rows[i].Key = keys[rows[i].ID]
-	}
-	return nil
-}
-
-// searchRow is a note's content as it is searched.
-type searchRow struct {
-	NoteKey       int64 `gorm:"primaryKey;autoIncrement:false"`
-	ContentFolded string
-}
-
-func (searchRow) TableName() string { return "note_search" }

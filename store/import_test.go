@@ -176,8 +176,8 @@ func TestImportGoesOn(t *testing.T) {
 			want store.ImportResult
 			err  error
 		}{
-			{t.Context(), listed(notes[:199], broken), store.ImportResult{Created: true}, broken},
-			{t.Context(), listed(notes[:201], broken), store.ImportResult{Notes: 200}, broken},
+			{t.Context(), listed(notes[:127], broken), store.ImportResult{Created: true}, broken},
+			{t.Context(), listed(notes[:129], broken), store.ImportResult{Notes: 128}, broken},
 			{ctx, func(yield func(store.Note, error) bool) {
 				listed(notes, nil)(func(n store.Note, err error) bool {
 					if n.ID == notes[420].ID {
@@ -185,8 +185,8 @@ func TestImportGoesOn(t *testing.T) {
 					}
 					return yield(n, err)
 				})
-			}, store.ImportResult{Present: 200, Notes: 200}, context.Canceled},
-			{t.Context(), listed(notes, nil), store.ImportResult{Present: 400, Notes: 50}, nil},
+			}, store.ImportResult{Present: 128, Notes: 256}, context.Canceled},
+			{t.Context(), listed(notes, nil), store.ImportResult{Present: 384, Notes: 66}, nil},
 		} {
 			got, err := s.Import(row.ctx, store.Import{User: user, Notes: row.list})
 			got.Bytes = 0

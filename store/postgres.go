@@ -35,7 +35,7 @@ func openPostgres(ctx context.Context, cfg Config) (*Store, error) {
 	if err != nil {
 		return nil, err
 	}
-	hearing, err := parsePostgresURL(cmp.Or(cfg.ChannelURL, cfg.URL))
+	hearing, err := ParsePostgresURL(cmp.Or(cfg.ChannelURL, cfg.URL))
 	if err != nil {
 		return nil, fmt.Errorf("channel: %w", err)
 	}
