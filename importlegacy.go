@@ -387,8 +387,8 @@ func (m *move) summarize() error {
 		return err
 	}
 	if m.sum.OldTrash > 0 {
-		fmt.Fprintf(m.out, "notes that were trashed before TRASH_RETENTION_DAYS (%.0f): %d; the server deletes them when it starts\n",
-			m.cfg.TrashRetention.Hours()/24, m.sum.OldTrash)
+		fmt.Fprintf(m.out, "%d notes were trashed more than TRASH_RETENTION_DAYS=%.0f days ago: the server deletes them when it starts\n",
+			m.sum.OldTrash, m.cfg.TrashRetention.Hours()/24)
 	}
 	_, err := fmt.Fprintf(m.out, "%s, %.1f MB in %v: %.0f notes/s\n", m.db.Engine(), float64(m.sum.Bytes)/1e6,
 		took.Round(time.Millisecond), float64(m.sum.Notes.Imported)/took.Seconds())

@@ -55,7 +55,7 @@ const usage = `notesd: a notes server in one binary
   notesd user reset EMAIL        give it a new password and end its sessions
   notesd user list               every account
   notesd user delete EMAIL       delete it with all of its notes
-  notesd import-legacy --from URL  bring over the old backend's accounts and notes (docs/MIGRATING.md)
+  notesd import-legacy           bring the old backend's accounts and notes over (docs/MIGRATING.md)
   notesd bench [SCENARIO]        put load on notesd and measure it; notesd bench -h says how
   notesd version                 which build this is
 `

@@ -7,6 +7,7 @@ import (
 	"net/http"
 	"net/url"
 	"os"
+	"regexp"
 	"slices"
 	"strings"
 	"syscall"
@@ -51,7 +52,7 @@ var targets = []target{
 // importer is a process that is not running yet, with the database it imports into.
 func (tg target) importer(t *testing.T, old string) (*process, string) {
 	t.Helper()
-	settings := []string{"TRASH_RETENTION_DAYS=36500", "CACHE_SIZE_MB=0"} // what the tables hold, all of it
+	settings := []string{"TRASH_RETENTION_DAYS=36500"}
 	database := tg.url(t, old)
 	if database != "" {
 		settings = append(settings, "DATABASE_URL="+database, secret)
@@ -270,6 +271,46 @@ func summaryOf(t *testing.T, said string) (summary map[string]any) {
 	}
 	delete(summary, "seconds")
 	return summary
+}
+
+// The ways out that docs/MIGRATING.md shows lead out.
+func TestImportLegacyWaysOut(t *testing.T) {
+	t.Parallel()
+	page, err := os.ReadFile("../docs/MIGRATING.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	blocks := regexp.MustCompile("(?s)```sql\n(.*?)```").FindAllSubmatch(page, -1)
+	if len(blocks) != 2 {
+		t.Fatalf("docs/MIGRATING.md has %d blocks of SQL, want 2", len(blocks))
+	}
+	old := storetest.PostgresWith(t, legacyTables(t, "legacy.sql", "awkward.sql")...)
+	p := newProcess(t)
+	wanted := []string{"cm4legacy0000000000000002 of Ada@", "note-too-many-tags-X", "note-long-tag-X"}
+	before, code := p.run("", "import-legacy", "--from", old)
+	for _, out := range wanted {
+		if code != 3 || !strings.Contains(before, out) {
+			t.Errorf("import-legacy = exit %d, and does not leave %s out:\n%s", code, out, before)
+		}
+	}
+	conn := connect(t, old)
+	for _, block := range blocks {
+		text := strings.ReplaceAll(string(block[1]), "…", "cm4legacy0000000000000002")
+		if _, err := conn.Exec(t.Context(), text); err != nil {
+			t.Fatalf("%v in %s", err, text)
+		}
+	}
+	after, _ := p.run("", "import-legacy", "--from", old)
+	for _, out := range wanted {
+		if strings.Contains(after, out) {
+			t.Errorf("import-legacy still leaves %s out:\n%s", out, after)
+		}
+	}
+	for _, row := range []string{"accounts  1         8              0             4\n", "notes     3         1013           0             5\n"} {
+		if !strings.Contains(after, row) {
+			t.Errorf("import-legacy does not say %q:\n%s", row, after)
+		}
+	}
 }
 
 // manyNotes makes n notes of some 2 KB.
