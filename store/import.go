@@ -55,12 +55,12 @@ func (s *Store) Import(ctx context.Context, in Import) (done ImportResult, err e
 		if len(step) < batchEdits && bytes < batchBytes {
 			continue
 		}
-		if err := s.importNotes(ctx, in.User.ID, step, in.DryRun, &done); err != nil {
+		if err := s.importStep(ctx, in.User.ID, step, in.DryRun, &done); err != nil {
 			return done, err
 		}
 		step, bytes = nil, 0
 	}
-	err = s.importNotes(ctx, in.User.ID, step, in.DryRun, &done)
+	err = s.importStep(ctx, in.User.ID, step, in.DryRun, &done)
 	return done, err
 }
 
@@ -128,47 +128,55 @@ func importedRow(owner string, note Note) noteRow {
 	return row
 }
 
-// importNotes makes those of owner's notes that are to be made, and counts all in done.
-func (s *Store) importNotes(ctx context.Context, owner string, rows []noteRow, dry bool, done *ImportResult) error {
-	if len(rows) == 0 {
-		return nil
-	}
-	fresh, err := s.sortOut(ctx, owner, rows, done)
-	if err != nil {
-		return fmt.Errorf("import notes of %s: %w", owner, translate(err))
-	}
-	if dry {
-		for _, row := range fresh {
-			done.made(row)
+// importStep imports notes of owner's, and counts all in done. What a database
+// that is away for a moment did not take is tried again.
+func (s *Store) importStep(ctx context.Context, owner string, rows []noteRow, dry bool, done *ImportResult) error {
+	const attempts, rest = 5, time.Second
+	for n := 1; len(rows) > 0; n++ {
+		fresh, err := s.sortOut(ctx, owner, rows, done)
+		if err == nil && dry {
+			done.made(fresh...)
+			return nil
 		}
-		return nil
+		if err == nil {
+			rows, err = s.importNotes(ctx, fresh, done)
+		}
+		if err != nil && (n == attempts || !errors.Is(err, ErrUnavailable) || pause(ctx, rest) != nil) {
+			return fmt.Errorf("import notes of %s: %w", owner, err)
+		}
 	}
-	edits := make([]*edit, len(fresh))
-	for i, row := range fresh {
+	return nil
+}
+
+// importNotes makes notes, and returns those that it could not make.
+func (s *Store) importNotes(ctx context.Context, rows []noteRow, done *ImportResult) (left []noteRow, failed error) {
+	edits := make([]*edit, len(rows))
+	for i, row := range rows {
 		edits[i] = importEdit(ctx, row)
 	}
 	for _, e := range edits {
 		s.committer.add(e)
 	}
-	var failed error
 	for i, e := range edits {
 		switch err := e.outcome(); {
 		case err == nil:
-			done.made(fresh[i])
+			done.made(rows[i])
 		case errors.Is(err, errThere):
 			done.Present++
 		case errors.Is(err, ErrDuplicate):
 			done.Foreign = append(done.Foreign, e.id)
 		default:
-			failed = fmt.Errorf("import note %s: %w", e.id, err)
+			left, failed = append(left, rows[i]), err
 		}
 	}
-	return failed
+	return left, failed
 }
 
-func (done *ImportResult) made(row noteRow) {
-	done.Notes++
-	done.Bytes += row.Bytes
+func (done *ImportResult) made(rows ...noteRow) {
+	for _, row := range rows {
+		done.Notes++
+		done.Bytes += row.Bytes
+	}
 }
 
 // sortOut returns the notes that are to be made, and counts the others. It looks
@@ -180,15 +188,15 @@ func (s *Store) sortOut(ctx context.Context, owner string, rows []noteRow, done 
 	}
 	list := toJSON(ids)
 	var there []noteRow
-	err = s.reader(ctx).Raw(`SELECT id, user_id FROM notes WHERE id `+s.oneOf("text"), list).Scan(&there).Error
+	err = s.reader(ctx).Raw(s.notesWithIDs(), list).Scan(&there).Error
 	if err != nil {
-		return nil, err
+		return nil, translate(err)
 	}
 	var gone []string
 	err = s.reader(ctx).Raw(`SELECT note_id FROM tombstones WHERE user_id = ? AND note_id `+s.oneOf("text"), owner, list).
 		Scan(&gone).Error
 	if err != nil {
-		return nil, err
+		return nil, translate(err)
 	}
 	owners, deleted := make(map[string]string), make(map[string]bool)
 	for _, row := range there {
@@ -211,6 +219,16 @@ func (s *Store) sortOut(ctx context.Context, owner string, rows []noteRow, done 
 		}
 	}
 	return fresh, nil
+}
+
+// notesWithIDs finds notes by a JSON array of ids. OFFSET 0 has PostgreSQL look
+// each up, though it may take the table for as small as it was when the import began.
+func (s *Store) notesWithIDs() string {
+	if s.postgres {
+		return `SELECT note.* FROM json_array_elements_text(?::json) AS wanted (id)
+			CROSS JOIN LATERAL (SELECT id, user_id FROM notes WHERE id = wanted.id OFFSET 0) AS note`
+	}
+	return `SELECT id, user_id FROM notes WHERE id IN (SELECT value FROM json_each(?))`
 }
 
 // errThere says that an import has nothing to do.

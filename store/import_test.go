@@ -258,6 +258,43 @@ func TestImportInTheWay(t *testing.T) {
 	})
 }
 
+// A database that is away for a moment is waited for.
+func TestImportOutage(t *testing.T) {
+	s, proxy := behindProxy(t)
+	user, notes := foreignUser(), foreignNotes(600)
+	asked := func(yield func(store.Note, error) bool) {
+		for i, note := range notes {
+			if i == 300 {
+				proxy.Cut()
+			}
+			if !yield(note, nil) {
+				return
+			}
+		}
+	}
+	if _, err := s.Import(t.Context(), store.Import{User: user, Notes: asked}); err != nil {
+		t.Fatal(err)
+	}
+	checkImported(t, s, user.ID, notes)
+}
+
+// Notes are looked for by their ids, also in a table that was empty a moment ago.
+func TestImportPlan(t *testing.T) {
+	storetest.Each(t, func(t *testing.T, s *store.Store) {
+		tape := store.Record(s)
+		if _, err := s.Import(t.Context(), store.Import{User: foreignUser(), Notes: listed(foreignNotes(1), nil), DryRun: true}); err != nil {
+			t.Fatal(err)
+		}
+		for _, query := range tape.Rewind() {
+			for _, plan := range explain(t, s, query) {
+				if ofNotes.MatchString(query.SQL) {
+					planTest{index: "id"}.check(t, s.Engine(), plan)
+				}
+			}
+		}
+	})
+}
+
 // Notes of any size, and the most tags, in steps of all sizes.
 func TestImportLarge(t *testing.T) {
 	storetest.Each(t, func(t *testing.T, s *store.Store) {
