@@ -80,23 +80,34 @@ func (p program) migrate(ctx context.Context, args []string) error {
 	})
 }
 
-// withStore runs do with the database open and ready.
+// withStore runs do with the database open and ready, if that does not take long.
 func (p program) withStore(ctx context.Context, do func(context.Context, config.Config, *store.Store) error) (err error) {
-	cfg, err := config.Load(p.environ)
-	if err != nil {
-		return err
-	}
-	db, err := store.Open(ctx, store.Config{URL: cfg.DatabaseURL.Reveal(), Log: slog.New(slog.DiscardHandler)})
+	cfg, db, err := p.openStore(ctx)
 	if err != nil {
 		return err
 	}
 	defer func() { err = errors.Join(err, db.Close()) }()
 	ctx, cancel := context.WithTimeout(ctx, connectTime)
 	defer cancel()
-	if err := db.WaitReady(ctx); err != nil {
-		return err
-	}
 	return do(ctx, cfg, db)
+}
+
+// openStore opens the database that the settings name and waits until it is ready.
+func (p program) openStore(ctx context.Context) (config.Config, *store.Store, error) {
+	cfg, err := config.Load(p.environ)
+	if err != nil {
+		return cfg, nil, err
+	}
+	db, err := store.Open(ctx, store.Config{URL: cfg.DatabaseURL.Reveal(), Log: slog.New(slog.DiscardHandler)})
+	if err != nil {
+		return cfg, nil, err
+	}
+	waiting, cancel := context.WithTimeout(ctx, connectTime)
+	defer cancel()
+	if err := db.WaitReady(waiting); err != nil {
+		return cfg, nil, errors.Join(err, db.Close())
+	}
+	return cfg, db, nil
 }
 
 // user does what `notesd user …` says.

@@ -28,6 +28,9 @@ func main() {
 	case errors.Is(err, errUsage), errors.Is(err, bench.ErrUsage):
 		fmt.Fprintln(os.Stderr, "notesd:", err)
 		os.Exit(2)
+	case errors.Is(err, errLeftOut):
+		fmt.Fprintln(os.Stderr, "notesd:", err)
+		os.Exit(3)
 	case err != nil:
 		fmt.Fprintln(os.Stderr, "notesd:", err)
 		os.Exit(1)
@@ -52,6 +55,7 @@ const usage = `notesd: a notes server in one binary
   notesd user reset EMAIL        give it a new password and end its sessions
   notesd user list               every account
   notesd user delete EMAIL       delete it with all of its notes
+  notesd import-legacy           bring the old backend's accounts and notes over (docs/MIGRATING.md)
   notesd bench [SCENARIO]        put load on notesd and measure it; notesd bench -h says how
   notesd version                 which build this is
 `
@@ -71,6 +75,8 @@ func run(ctx context.Context, p program) error {
 		return p.migrate(ctx, args)
 	case "user":
 		return p.user(ctx, args)
+	case "import-legacy":
+		return p.importLegacy(ctx, args)
 	case "bench":
 		return p.bench(ctx, args)
 	case "version":

@@ -72,7 +72,7 @@ func (a announcement) Write(p []byte) (int, error) {
 
 // Who may import whom. A package that is not here imports nothing of ours.
 var mayImport = map[string][]string{
-	".":               {"notesd/bench", "notesd/config", "notesd/incident", "notesd/pool", "notesd/server", "notesd/store"},
+	".":               {"notesd/bench", "notesd/config", "notesd/incident", "notesd/legacy", "notesd/pool", "notesd/server", "notesd/store"},
 	"bench/pools":     {"notesd/bench"},
 	"server":          {"notesd/cache", "notesd/incident", "notesd/pool", "notesd/store"},
 	"store/storetest": {"notesd/store"},
@@ -82,6 +82,7 @@ var mayImport = map[string][]string{
 var mustNotKnow = map[string][]string{
 	"pool":   {"net/http", "github.com/labstack/", "database/sql", "gorm.io/", "notesd/"},
 	"store":  {"net/http", "github.com/labstack/", "notesd/"},
+	"legacy": {"net/http", "github.com/labstack/", "gorm.io/", "notesd/"},
 	"cache":  {"net/http", "github.com/labstack/", "database/sql", "gorm.io/", "notesd/"},
 	"config": {"net/http", "github.com/labstack/", "database/sql", "gorm.io/", "notesd/"},
 	"server": {"gorm.io/", "github.com/jackc/"},

@@ -493,15 +493,23 @@ func (in *noteInput) optionalTags() *[]string {
 		in.refuse("tags", "must be an array of strings")
 		return nil
 	}
+	if why := tagsFault(tags); why != "" {
+		in.refuse("tags", why)
+	}
+	return &tags
+}
+
+// tagsFault says what is wrong with a note's tags; empty: nothing.
+func tagsFault(tags []string) (fault string) {
 	if len(tags) > maxTags {
-		in.refuse("tags", fmt.Sprintf("must be at most %d, are %d", maxTags, len(tags)))
+		fault = fmt.Sprintf("must be at most %d, are %d", maxTags, len(tags))
 	}
 	for i, tag := range tags {
 		if why := textFault(tag, 0, maxTag); why != "" {
-			in.refuse("tags", fmt.Sprintf("tag %d %s", i+1, why))
+			fault = fmt.Sprintf("tag %d %s", i+1, why)
 		}
 	}
-	return &tags
+	return fault
 }
 
 func (in *noteInput) optionalFlag(name string) *bool {

@@ -40,14 +40,25 @@ func hashPassword(password string) (string, error) {
 // verifyPassword reports whether password is the one that was hashed. A hash
 // that can't or mustn't be computed fits none.
 func verifyPassword(hash, password string) bool {
-	if isBcrypt(hash) {
-		return verifyBcrypt(hash, password)
-	}
-	if params, err := decodeHash(hash); err != nil || !bearable(params) {
+	switch {
+	case !verifiable(hash):
 		return false
+	case isBcrypt(hash): // which looks at the first 72 bytes of a password, as everywhere
+		return bcrypt.CompareHashAndPassword([]byte(hash), []byte(password)) == nil
 	}
 	ok, err := argon2id.ComparePasswordAndHash(password, hash)
 	return ok && err == nil
+}
+
+// verifiable reports whether a password may be compared with hash: it is of a
+// kind that we know, and asks for no more than it may.
+func verifiable(hash string) bool {
+	if isBcrypt(hash) {
+		cost, err := bcrypt.Cost([]byte(hash))
+		return err == nil && cost <= maxBcryptCost && len(hash) == bcryptHashBytes
+	}
+	params, err := decodeHash(hash)
+	return err == nil && bearable(params)
 }
 
 // verifyNobody takes as long as verifyPassword with a hash of ours: a sign-in
@@ -91,13 +102,4 @@ func bearable(p argon2id.Params) bool {
 // isBcrypt knows the three names that bcrypt's hashes go by.
 func isBcrypt(hash string) bool {
 	return strings.HasPrefix(hash, "$2a$") || strings.HasPrefix(hash, "$2b$") || strings.HasPrefix(hash, "$2y$")
-}
-
-// verifyBcrypt looks at the first 72 bytes of the password, as bcrypt does everywhere.
-func verifyBcrypt(hash, password string) bool {
-	cost, err := bcrypt.Cost([]byte(hash))
-	if err != nil || cost > maxBcryptCost || len(hash) != bcryptHashBytes {
-		return false
-	}
-	return bcrypt.CompareHashAndPassword([]byte(hash), []byte(password)) == nil
 }

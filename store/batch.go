@@ -77,11 +77,11 @@ func (b *batch) owners() []string {
 	return slices.Compact(owners)
 }
 
-// wanted are the notes that there are edits of.
+// wanted are the notes that there are edits of, or may be already.
 func (b *batch) wanted() (owners, ids []string) {
 	asked := make(map[noteRef]bool, len(b.edits))
 	for _, e := range b.edits {
-		if ref := (noteRef{e.owner, e.id}); e.fresh == nil && !asked[ref] {
+		if ref := (noteRef{e.owner, e.id}); (e.fresh == nil || e.imported) && !asked[ref] {
 			asked[ref] = true
 			owners, ids = append(owners, e.owner), append(ids, e.id)
 		}

@@ -73,7 +73,7 @@ func (b *batch) commitOn(ctx context.Context, conn *pgx.Conn) error {
 // tell what.
 func (b *batch) createAtOnce(ctx context.Context, conn *pgx.Conn) (made bool, err error) {
 	e := b.edits[0]
-	if len(b.edits) > 1 || e.fresh == nil || b.waits {
+	if len(b.edits) > 1 || e.fresh == nil || e.imported || b.waits {
 		return false, nil
 	}
 	row, changes := *e.fresh, []Change{{e.owner, e.id}}
@@ -259,14 +259,10 @@ func (w writes) insertNotes(statements *pgx.Batch) []*noteState {
 	}
 	rows := rowsOf(w.made)
 	statements.Queue(`INSERT INTO notes (key, id, user_id, is_pinned, is_favorite, is_archived, is_markdown, is_trashed,
-			created_at, updated_at, revision, change_seq, bytes, color, title, title_folded, content)
-		SELECT key, id, user_id, is_pinned, is_favorite, is_archived, is_markdown, false,
-			created_at, updated_at, revision, change_seq, bytes, color, title, title_folded, content
-		FROM unnest($1::bigint[], $2::text[], $3::text[], $4::boolean[], $5::boolean[], $6::boolean[], $7::boolean[],
-			$8::bigint[], $9::bigint[], $10::bigint[], $11::bigint[], $12::bigint[],
-			$13::text[], $14::text[], $15::text[], $16::text[])
-		AS made (key, id, user_id, is_pinned, is_favorite, is_archived, is_markdown,
-			created_at, updated_at, revision, change_seq, bytes, color, title, title_folded, content)`,
+			trashed_at, created_at, updated_at, revision, change_seq, bytes, color, title, title_folded, content)
+		SELECT * FROM unnest($1::bigint[], $2::text[], $3::text[], $4::boolean[], $5::boolean[], $6::boolean[], $7::boolean[],
+			$8::boolean[], $9::bigint[], $10::bigint[], $11::bigint[], $12::bigint[], $13::bigint[], $14::bigint[],
+			$15::text[], $16::text[], $17::text[], $18::text[])`,
 		column(rows, func(r *noteRow) int64 { return r.Key }),
 		column(rows, func(r *noteRow) string { return r.ID }),
 		column(rows, func(r *noteRow) string { return r.UserID }),
@@ -274,6 +270,8 @@ func (w writes) insertNotes(statements *pgx.Batch) []*noteState {
 		column(rows, func(r *noteRow) bool { return r.IsFavorite }),
 		column(rows, func(r *noteRow) bool { return r.IsArchived }),
 		column(rows, func(r *noteRow) bool { return r.IsMarkdown }),
+		column(rows, func(r *noteRow) bool { return r.IsTrashed }),
+		column(rows, func(r *noteRow) *int64 { return r.TrashedAt }),
 		column(rows, func(r *noteRow) int64 { return r.CreatedAt }),
 		column(rows, func(r *noteRow) int64 { return r.UpdatedAt }),
 		column(rows, func(r *noteRow) int64 { return r.Revision }),

@@ -173,10 +173,10 @@ func (w writes) writeSQLite(tx sqliteTx) error {
 
 func insertNote(tx sqliteTx, row *noteRow) error {
 	err := tx.exec(`INSERT INTO notes (key, id, user_id, is_pinned, is_favorite, is_archived, is_markdown, is_trashed,
-			created_at, updated_at, revision, change_seq, bytes, color, title, title_folded, content)
-		VALUES (?, ?, ?, ?, ?, ?, ?, 0, ?, ?, ?, ?, ?, ?, ?, ?, ?)`,
-		row.Key, row.ID, row.UserID, row.IsPinned, row.IsFavorite, row.IsArchived, row.IsMarkdown,
-		row.CreatedAt, row.UpdatedAt, row.Revision, row.ChangeSeq, row.Bytes, row.Color, row.Title, row.TitleFolded, row.Content)
+			trashed_at, created_at, updated_at, revision, change_seq, bytes, color, title, title_folded, content)
+		VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)`,
+		row.Key, row.ID, row.UserID, row.IsPinned, row.IsFavorite, row.IsArchived, row.IsMarkdown, row.IsTrashed,
+		row.TrashedAt, row.CreatedAt, row.UpdatedAt, row.Revision, row.ChangeSeq, row.Bytes, row.Color, row.Title, row.TitleFolded, row.Content)
 	if err != nil {
 		return err
 	}

@@ -74,11 +74,16 @@ func (row *countersRow) add(notes, bytes int64) error {
 	if exceeds(notes, row.NoteCount+notes, row.QuotaNotes) || exceeds(bytes, row.NoteBytes+bytes, row.QuotaBytes) {
 		return ErrQuota
 	}
+	row.grow(notes, bytes)
+	return nil
+}
+
+// grow is add whatever the quota.
+func (row *countersRow) grow(notes, bytes int64) {
 	row.ChangeSeq++
 	row.NoteCount += notes
 	row.NoteBytes += bytes
 	row.changed = true
-	return nil
 }
 
 // exceeds reports whether something grew above its limit, nil for none.

@@ -17,10 +17,11 @@ type edit struct {
 	alone bool   // it gets a transaction to itself
 	again bool   // it is to be tried anew, in another transaction
 
-	fresh   *noteRow // of a create: the note to make
-	key     string   // of a create: its idempotency key, or ""
-	hash    []byte   // and the hash of the request that came with it
-	content bool     // it needs the note's content, not only the rest
+	fresh    *noteRow // of a create: the note to make
+	imported bool     // it is made only if it is not there, which other creates know
+	key      string   // of a create: its idempotency key, or ""
+	hash     []byte   // and the hash of the request that came with it
+	content  bool     // it needs the note's content, not only the rest
 
 	// change decides what becomes of the note, under the lock of the owner's
 	// counters. It may be asked again, in another transaction.
@@ -54,9 +55,7 @@ func createEdit(ctx context.Context, row noteRow, in NewNote) *edit {
 		if err := counters.add(1, row.Bytes); err != nil {
 			return noteRow{}, err
 		}
-		made := row
-		made.Key, made.ChangeSeq = b.nextKey(), counters.ChangeSeq
-		b.notes[noteRef{e.owner, e.id}] = b.touch(&noteState{row: &made})
+		made := b.create(e, counters.ChangeSeq)
 		if e.key != "" {
 			used := usedKey{keyRef{e.owner, e.key}, e.hash, e.id, row.CreatedAt}
 			b.keys[used.keyRef], b.claimed = used, append(b.claimed, used)
@@ -64,6 +63,14 @@ func createEdit(ctx context.Context, row noteRow, in NewNote) *edit {
 		return made, nil
 	}
 	return e
+}
+
+// create puts the note that e is to make in its place.
+func (b *batch) create(e *edit, changeSeq int64) noteRow {
+	made := *e.fresh
+	made.Key, made.ChangeSeq = b.nextKey(), changeSeq
+	b.notes[noteRef{e.owner, e.id}] = b.touch(&noteState{row: &made})
+	return made
 }
 
 // replay answers a create whose idempotency key was used before.

@@ -31,11 +31,11 @@ func isPostgres(name string) bool {
 
 // openPostgres returns at once; connect goes on in the background.
 func openPostgres(ctx context.Context, cfg Config) (*Store, error) {
-	server, err := parsePostgresURL(cfg.URL)
+	server, err := ParsePostgresURL(cfg.URL)
 	if err != nil {
 		return nil, err
 	}
-	hearing, err := parsePostgresURL(cmp.Or(cfg.ChannelURL, cfg.URL))
+	hearing, err := ParsePostgresURL(cmp.Or(cfg.ChannelURL, cfg.URL))
 	if err != nil {
 		return nil, fmt.Errorf("channel: %w", err)
 	}
@@ -113,9 +113,9 @@ func stillOpen(_ context.Context, conn *pgx.Conn) error {
 	return nil
 }
 
-// parsePostgresURL reads a postgres:// URL. Its error has nothing of the URL's
+// ParsePostgresURL reads a postgres:// URL. Its error has nothing of the URL's
 // password, nor of what may be one.
-func parsePostgresURL(name string) (*pgx.ConnConfig, error) {
+func ParsePostgresURL(name string) (*pgx.ConnConfig, error) {
 	u, err := url.Parse(name)
 	if err != nil {
 		return nil, errors.New("the postgres:// URL can't be read: special characters of a password " +

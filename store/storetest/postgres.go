@@ -40,6 +40,19 @@ func EmptyPostgres(t testing.TB) string {
 	return newDatabase(t, "TEMPLATE template0")
 }
 
+// PostgresWith returns the URL of a fresh database with nothing but what the
+// statements make.
+func PostgresWith(t testing.TB, statements ...string) string {
+	t.Helper()
+	url := EmptyPostgres(t)
+	for _, statement := range statements {
+		if err := execute(t.Context(), url, statement); err != nil {
+			t.Fatal(err)
+		}
+	}
+	return url
+}
+
 // NewPostgres starts a server for this test alone. Unlike the shared one it
 // keeps what it has acknowledged through a crash.
 func NewPostgres(t testing.TB) *Server {

@@ -1,0 +1,246 @@
+// Package legacy reads the accounts and notes of the old backend out of its
+// PostgreSQL database, as they stand there. It changes nothing, and what it
+// reads is of one moment, however long that takes.
+package legacy
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"iter"
+	"strings"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgtype"
+)
+
+// An Account is a row of "User", without the view settings, which its front ends keep.
+type Account struct {
+	ID, Email, Name, PasswordHash string
+	FailedLogins                  int
+	LockedUntil, LastLoginAt      time.Time // zero: none
+	CreatedAt, UpdatedAt          time.Time
+	Notes                         int64 // how many it has
+}
+
+// A Note is a row of "Note".
+type Note struct {
+	ID, Title, Content                            string
+	Tags                                          []*string // nil: null
+	Color                                         *string
+	Pinned, Favorite, Archived, Markdown, Trashed bool
+	TrashedAt                                     time.Time // zero: none
+	CreatedAt, UpdatedAt                          time.Time
+}
+
+// An Orphan is a note whose account is not there: a database without its foreign key can have some.
+type Orphan struct{ ID, UserID string }
+
+// A Database is one moment of the old database. It is for one goroutine, and
+// for one reading at a time.
+type Database struct {
+	conn *pgx.Conn
+	tx   pgx.Tx
+}
+
+// Open connects to the old database and begins to read it. The error names
+// all tables and columns that are missing or not as they should be.
+func Open(ctx context.Context, server *pgx.ConnConfig) (*Database, error) {
+	conn, err := pgx.ConnectConfig(ctx, plain(server))
+	if err != nil {
+		return nil, err
+	}
+	d := &Database{conn: conn}
+	if err := d.begin(ctx); err != nil {
+		return nil, errors.Join(err, d.Close())
+	}
+	return d, nil
+}
+
+// Close ends the connection.
+func (d *Database) Close() error {
+	const patience = 5 * time.Second
+	ctx, cancel := context.WithTimeout(context.Background(), patience)
+	defer cancel()
+	return d.conn.Close(ctx)
+}
+
+// plain is server without what a URL may say to the old backend's database
+// library alone. The server would refuse it.
+func plain(server *pgx.ConnConfig) *pgx.ConnConfig {
+	server = server.Copy()
+	if schema := server.RuntimeParams["schema"]; schema != "" {
+		server.RuntimeParams["search_path"] = pgx.Identifier{schema}.Sanitize()
+	}
+	for _, name := range []string{
+		"schema", "connection_limit", "pool_timeout", "socket_timeout", "pgbouncer", "sslaccept", "sslidentity",
+		"statement_cache_size",
+	} {
+		delete(server.RuntimeParams, name)
+	}
+	// Names of prepared statements may be taken on a connection of a pooler's.
+	server.DefaultQueryExecMode = pgx.QueryExecModeDescribeExec
+	return server
+}
+
+// begin starts the transaction in which all is read. No limit of time for
+// statements or idle transactions is to end it: others write what it reads. A
+// policy that hides rows is an error, not fewer rows.
+func (d *Database) begin(ctx context.Context) error {
+	tx, err := d.conn.BeginTx(ctx, pgx.TxOptions{IsoLevel: pgx.RepeatableRead, AccessMode: pgx.ReadOnly})
+	if err != nil {
+		return err
+	}
+	d.tx = tx
+	_, err = tx.Exec(ctx, `SELECT set_config(name, value, true)
+		FROM (VALUES ('statement_timeout', '0'), ('idle_in_transaction_session_timeout', '0'),
+			('transaction_timeout', '0'), ('row_security', 'off')
+		) AS wanted (name, value) WHERE current_setting(name, true) IS NOT NULL`)
+	if err != nil {
+		return err
+	}
+	return d.check(ctx)
+}
+
+const (
+	text    = "text"
+	moment  = "timestamp without time zone"
+	boolean = "boolean"
+	number  = "integer"
+)
+
+// needed are the columns that are read, and their types.
+var needed = []struct{ table, column, kind string }{
+	{"User", "id", text}, {"User", "email", text}, {"User", "password", text}, {"User", "name", text},
+	{"User", "failedLoginAttempts", number}, {"User", "accountLockedUntil", moment}, {"User", "lastLoginAt", moment},
+	{"User", "createdAt", moment}, {"User", "updatedAt", moment},
+	{"Note", "id", text}, {"Note", "title", text}, {"Note", "content", text}, {"Note", "tags", "text[]"},
+	{"Note", "color", text}, {"Note", "isPinned", boolean}, {"Note", "isFavorite", boolean},
+	{"Note", "isArchived", boolean}, {"Note", "isMarkdown", boolean}, {"Note", "isTrashed", boolean},
+	{"Note", "trashedAt", moment}, {"Note", "userId", text}, {"Note", "createdAt", moment}, {"Note", "updatedAt", moment},
+}
+
+// check compares the tables with what is needed.
+func (d *Database) check(ctx context.Context) error {
+	var wrong []string
+	found := map[string]map[string]string{}
+	for _, need := range needed {
+		columns, known := found[need.table]
+		if !known {
+			var err error
+			if columns, err = d.columns(ctx, need.table); err != nil {
+				return err
+			}
+			found[need.table] = columns
+			if len(columns) == 0 {
+				wrong = append(wrong, fmt.Sprintf("there is no table %q", need.table))
+			}
+		}
+		switch kind, there := columns[need.column]; {
+		case len(columns) == 0:
+		case !there:
+			wrong = append(wrong, fmt.Sprintf("table %q has no column %q", need.table, need.column))
+		case kind != need.kind:
+			wrong = append(wrong, fmt.Sprintf("column %q of table %q is %s, not %s", need.column, need.table, kind, need.kind))
+		}
+	}
+	if wrong != nil {
+		return fmt.Errorf("not the database of the old backend's last release: %s", strings.Join(wrong, ", "))
+	}
+	return nil
+}
+
+// columns returns the types of a table's columns by name; none: there is no
+// such table. All that are text count as text.
+func (d *Database) columns(ctx context.Context, table string) (map[string]string, error) {
+	rows, err := d.tx.Query(ctx, `SELECT attname, format_type(atttypid, NULL) FROM pg_attribute
+		WHERE attrelid = to_regclass($1) AND attnum > 0 AND NOT attisdropped`, pgx.Identifier{table}.Sanitize())
+	if err != nil {
+		return nil, err
+	}
+	columns := map[string]string{}
+	var name, kind string
+	_, err = pgx.ForEachRow(rows, []any{&name, &kind}, func() error {
+		columns[name] = strings.Replace(kind, "character varying", text, 1)
+		return nil
+	})
+	return columns, err
+}
+
+// Accounts returns all accounts, the oldest first.
+func (d *Database) Accounts(ctx context.Context) ([]Account, error) {
+	rows, err := d.tx.Query(ctx, `SELECT "id", "email", "name", "password", "failedLoginAttempts",
+			"accountLockedUntil", "lastLoginAt", "createdAt", "updatedAt",
+			(SELECT count(*) FROM "Note" WHERE "userId" = "User"."id")
+		FROM "User" ORDER BY "createdAt", "id"`)
+	if err != nil {
+		return nil, err
+	}
+	return pgx.CollectRows(rows, func(row pgx.CollectableRow) (a Account, err error) {
+		var locked, signedIn, created, updated pgtype.Timestamp
+		err = row.Scan(&a.ID, &a.Email, &a.Name, &a.PasswordHash, &a.FailedLogins,
+			&locked, &signedIn, &created, &updated, &a.Notes)
+		a.LockedUntil, a.LastLoginAt, a.CreatedAt, a.UpdatedAt = at(locked), at(signedIn), at(created), at(updated)
+		return a, err
+	})
+}
+
+// Notes returns an account's notes, the oldest first. They are read as they
+// are asked for. An error is the last pair.
+func (d *Database) Notes(ctx context.Context, account string) iter.Seq2[Note, error] {
+	return each(ctx, d.tx, scanNote, `SELECT "id", "title", "content", "tags", "color",
+			"isPinned", "isFavorite", "isArchived", "isMarkdown", "isTrashed", "trashedAt", "createdAt", "updatedAt"
+		FROM "Note" WHERE "userId" = $1 ORDER BY "createdAt", "id"`, account)
+}
+
+func scanNote(row pgx.CollectableRow) (n Note, err error) {
+	var trashed, created, updated pgtype.Timestamp
+	var tags pgtype.FlatArray[*string]
+	err = row.Scan(&n.ID, &n.Title, &n.Content, &tags, &n.Color,
+		&n.Pinned, &n.Favorite, &n.Archived, &n.Markdown, &n.Trashed, &trashed, &created, &updated)
+	n.Tags, n.TrashedAt, n.CreatedAt, n.UpdatedAt = tags, at(trashed), at(created), at(updated)
+	return n, err
+}
+
+// Orphans returns the notes that no account has. An error is the last pair.
+func (d *Database) Orphans(ctx context.Context) iter.Seq2[Orphan, error] {
+	return each(ctx, d.tx, pgx.RowToStructByPos[Orphan], `SELECT "id", "userId" FROM "Note"
+		WHERE NOT EXISTS (SELECT FROM "User" WHERE "User"."id" = "userId") ORDER BY "id"`)
+}
+
+// each runs a query and returns its rows one by one. Whoever stops before the
+// last one has ended the connection: what is left might be long.
+func each[T any](
+	ctx context.Context, tx pgx.Tx, scan pgx.RowToFunc[T], query string, args ...any,
+) iter.Seq2[T, error] {
+	return func(yield func(T, error) bool) {
+		ctx, cancel := context.WithCancel(ctx)
+		rows, _ := tx.Query(ctx, query, args...) // its error is the rows', too
+		defer func() { cancel(); rows.Close() }()
+		for rows.Next() {
+			row, err := scan(rows)
+			if !yield(row, err) || err != nil {
+				return
+			}
+		}
+		if err := rows.Err(); err != nil {
+			var none T
+			yield(none, err)
+		}
+	}
+}
+
+// at is a time of the database's, which are UTC; zero: NULL. The infinities are
+// the ends of PostgreSQL's calendar, which nobody's notes are of.
+func at(t pgtype.Timestamp) time.Time {
+	switch {
+	case !t.Valid:
+		return time.Time{}
+	case t.InfinityModifier == pgtype.Infinity:
+		return time.Date(294277, 1, 1, 0, 0, 0, 0, time.UTC)
+	case t.InfinityModifier == pgtype.NegativeInfinity:
+		return time.Date(-4713, 1, 1, 0, 0, 0, 0, time.UTC)
+	}
+	return t.Time.Truncate(time.Millisecond)
+}

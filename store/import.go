@@ -1,0 +1,249 @@
+package store
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"iter"
+	"slices"
+	"time"
+
+	"gorm.io/gorm"
+	"gorm.io/gorm/clause"
+)
+
+// An Import is an account with its notes, as another database has them.
+type Import struct {
+	User   User
+	Notes  iter.Seq2[Note, error] // of the user's; an error is the last pair
+	DryRun bool                   // look, and change nothing
+}
+
+// ImportResult says what an import has done, or would do.
+type ImportResult struct {
+	Created bool     // the account; else it was there already
+	Notes   int64    // that were made
+	Bytes   int64    // of their titles, contents and tags
+	Present int64    // notes that were there already
+	Deleted int64    // notes that their owner has deleted here
+	Foreign []string // ids under which somebody else has a note
+}
+
+// Import brings an account over under the ids and dates that it and its notes
+// have; Key, UserID, Revision and ChangeSeq of a note are made here. What is
+// there already stays as it is, and what its owner has deleted here stays away
+// while there is a tombstone of it. So an import may be repeated, after an
+// interruption too, and several may run at once.
+//
+// It takes steps of a batch's size, and others read and write in between. Quotas
+// don't apply. After an error the result says what is known to be done, and more
+// may be. Errors are those of in.Notes, as they are, and ErrDuplicate: another
+// account has the e-mail address, and no note was asked for.
+func (s *Store) Import(ctx context.Context, in Import) (done ImportResult, err error) {
+	done.Created, err = s.importUser(ctx, in)
+	if err != nil {
+		return done, fmt.Errorf("import user %s: %w", in.User.ID, err)
+	}
+	var step []noteRow
+	var bytes int64
+	for note, err := range in.Notes {
+		if err != nil {
+			return done, err
+		}
+		row := importedRow(in.User.ID, note)
+		step, bytes = append(step, row), bytes+row.Bytes
+		if len(step) < batchEdits && bytes < batchBytes {
+			continue
+		}
+		if err := s.importStep(ctx, in.User.ID, step, in.DryRun, &done); err != nil {
+			return done, err
+		}
+		step, bytes = nil, 0
+	}
+	err = s.importStep(ctx, in.User.ID, step, in.DryRun, &done)
+	return done, err
+}
+
+// importUser makes the account unless it is there.
+func (s *Store) importUser(ctx context.Context, in Import) (created bool, err error) {
+	row := importedUser(in.User)
+	there, err := findImported(s.reader(ctx), row)
+	if err != nil || there || in.DryRun {
+		return err == nil && !there, translate(err)
+	}
+	err = s.write(ctx, func(tx *gorm.DB) error {
+		made := tx.Clauses(clause.OnConflict{DoNothing: true}).Create(&row)
+		if made.Error != nil {
+			return made.Error
+		}
+		if created = made.RowsAffected == 1; created {
+			return tx.Create(&countersRow{UserID: row.ID}).Error
+		}
+		_, err := findImported(tx, row) // somebody was quicker
+		return err
+	})
+	return created, err
+}
+
+// findImported reports whether the account is there. ErrDuplicate: its e-mail
+// address is, with another id.
+func findImported(db *gorm.DB, row userRow) (there bool, err error) {
+	var ids []string // one query: between two, another import could make the account
+	err = db.Raw(`SELECT id FROM users WHERE id = ? OR email_folded = ?`, row.ID, row.EmailFolded).Scan(&ids).Error
+	if there = slices.Contains(ids, row.ID); err == nil && !there && len(ids) > 0 {
+		err = ErrDuplicate
+	}
+	return there, err
+}
+
+func importedUser(u User) userRow {
+	return userRow{
+		ID: u.ID, Email: u.Email, EmailFolded: Fold(u.Email), Name: u.Name, PasswordHash: u.PasswordHash,
+		FailedLogins: u.FailedLogins, LockedUntil: millisOrNil(u.LockedUntil), LastLoginAt: millisOrNil(u.LastLoginAt),
+		CreatedAt: u.CreatedAt.UnixMilli(), UpdatedAt: u.UpdatedAt.UnixMilli(),
+	}
+}
+
+// millisOrNil is the opposite of timeOrZero.
+func millisOrNil(t time.Time) *int64 {
+	if t.IsZero() {
+		return nil
+	}
+	return new(t.UnixMilli())
+}
+
+// importedRow folds the note's text, which takes a while, before anybody waits.
+func importedRow(owner string, note Note) noteRow {
+	row := noteRow{
+		ID: note.ID, UserID: owner, Revision: 1,
+		IsPinned: note.Pinned, IsFavorite: note.Favorite, IsArchived: note.Archived, IsMarkdown: note.Markdown,
+		IsTrashed: note.Trashed, CreatedAt: note.CreatedAt.UnixMilli(), UpdatedAt: note.UpdatedAt.UnixMilli(),
+		Color: note.Color, Title: note.Title, TitleFolded: Fold(note.Title),
+		Content: note.Content, ContentFolded: Fold(note.Content), Tags: append([]string{}, note.Tags...),
+	}
+	if note.Trashed {
+		row.TrashedAt = new(note.TrashedAt.UnixMilli())
+	}
+	row.Bytes = row.size()
+	return row
+}
+
+// importStep imports notes of owner's, and counts all in done. What a database
+// that is away for a moment did not take is tried again.
+func (s *Store) importStep(ctx context.Context, owner string, rows []noteRow, dry bool, done *ImportResult) error {
+	const attempts, rest = 5, time.Second
+	for n := 1; len(rows) > 0; n++ {
+		fresh, err := s.sortOut(ctx, owner, rows, done)
+		if err == nil && dry {
+			done.made(fresh...)
+			return nil
+		}
+		if err == nil {
+			rows, err = s.importNotes(ctx, fresh, done)
+		}
+		if err != nil && (n == attempts || !errors.Is(err, ErrUnavailable) || pause(ctx, rest) != nil) {
+			return fmt.Errorf("import notes of %s: %w", owner, err)
+		}
+	}
+	return nil
+}
+
+// importNotes makes notes, and returns those that it could not make.
+func (s *Store) importNotes(ctx context.Context, rows []noteRow, done *ImportResult) (left []noteRow, failed error) {
+	edits := make([]*edit, len(rows))
+	for i, row := range rows {
+		edits[i] = importEdit(ctx, row)
+	}
+	for _, e := range edits {
+		s.committer.add(e)
+	}
+	for i, e := range edits {
+		switch err := e.outcome(); {
+		case err == nil:
+			done.made(rows[i])
+		case errors.Is(err, errThere):
+			done.Present++
+		case errors.Is(err, ErrDuplicate):
+			done.Foreign = append(done.Foreign, e.id)
+		default:
+			left, failed = append(left, rows[i]), err
+		}
+	}
+	return left, failed
+}
+
+func (done *ImportResult) made(rows ...noteRow) {
+	for _, row := range rows {
+		done.Notes++
+		done.Bytes += row.Bytes
+	}
+}
+
+// sortOut returns the notes that are to be made, and counts the others. It looks
+// for the notes before the tombstones: what is deleted meanwhile has one.
+func (s *Store) sortOut(ctx context.Context, owner string, rows []noteRow, done *ImportResult) (fresh []noteRow, err error) {
+	ids := make([]string, len(rows))
+	for i, row := range rows {
+		ids[i] = row.ID
+	}
+	list := toJSON(ids)
+	var there []noteRow
+	err = s.reader(ctx).Raw(s.notesWithIDs(), list).Scan(&there).Error
+	if err != nil {
+		return nil, translate(err)
+	}
+	var gone []string
+	err = s.reader(ctx).Raw(`SELECT note_id FROM tombstones WHERE user_id = ? AND note_id `+s.oneOf("text"), owner, list).
+		Scan(&gone).Error
+	if err != nil {
+		return nil, translate(err)
+	}
+	owners, deleted := make(map[string]string), make(map[string]bool)
+	for _, row := range there {
+		owners[row.ID] = row.UserID
+	}
+	for _, id := range gone {
+		deleted[id] = true
+	}
+	for _, row := range rows {
+		whose, known := owners[row.ID]
+		switch {
+		case whose == owner:
+			done.Present++
+		case known:
+			done.Foreign = append(done.Foreign, row.ID)
+		case deleted[row.ID]:
+			done.Deleted++
+		default:
+			fresh = append(fresh, row)
+		}
+	}
+	return fresh, nil
+}
+
+// notesWithIDs finds notes by a JSON array of ids. OFFSET 0 has PostgreSQL look
+// each up, though it may take the table for as small as it was when the import began.
+func (s *Store) notesWithIDs() string {
+	if s.postgres {
+		return `SELECT note.* FROM json_array_elements_text(?::json) AS wanted (id)
+			CROSS JOIN LATERAL (SELECT id, user_id FROM notes WHERE id = wanted.id OFFSET 0) AS note`
+	}
+	return `SELECT id, user_id FROM notes WHERE id IN (SELECT value FROM json_each(?))`
+}
+
+// errThere says that an import has nothing to do.
+var errThere = errors.New("there already")
+
+// importEdit makes row, whatever the quota, unless its owner has a note with its id.
+func importEdit(ctx context.Context, row noteRow) *edit {
+	e := newEdit(ctx, row.UserID, row.ID, row.Bytes)
+	e.fresh, e.imported = &row, true
+	e.change = func(b *batch, counters *countersRow) (noteRow, error) {
+		if _, there := b.notes[noteRef{e.owner, e.id}]; there {
+			return noteRow{}, errThere
+		}
+		counters.grow(1, row.Bytes)
+		return b.create(e, counters.ChangeSeq), nil
+	}
+	return e
+}
