@@ -115,7 +115,7 @@ prove-compare: prove-binary ## one shard against all cores, into docs/BENCHMARKS
 prove-scale: prove-binary ## throughput against cores, into docs/BENCHMARKS.md
 	$(proof) scale $(call into,$(BENCHMARKS))
 
-##@ Beside plain Go (docs/PERFORMANCE.md)
+##@ Performance (docs/PERFORMANCE.md)
 .PHONY: bench-plain
 bench-plain: export ROUNDS ?= 5
 bench-plain: export MEASURED ?= 3s
@@ -129,6 +129,14 @@ bench-variants: export MEASURED ?= 2s
 bench-variants: PROOFS = docs/PERFORMANCE.md
 bench-variants: ## notesd as it comes beside itself with one setting changed, ROUNDS=3 times MEASURED=2s each
 	$(call prove-e2e,TestVariants)
+.PHONY: bench-growth
+bench-growth: export NOTES ?= 1000000
+bench-growth: export IDLE ?= 10000
+bench-growth: export ROUNDS ?= 5
+bench-growth: export MEASURED ?= 3s
+bench-growth: PROOFS = docs/PERFORMANCE.md
+bench-growth: ## NOTES=1000000 beside a hundredth of them, IDLE=10000 connections; 20 minutes and 8 GB of disk
+	$(call prove-e2e,TestGrowth)
 
 define prove-e2e
 	@.ci/setup.sh
