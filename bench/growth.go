@@ -124,8 +124,12 @@ type grown struct {
 
 	target
 	plans         map[string]*plan
+	hoards        []person
 	starts        []time.Duration
 	fresh, worked int64 // bytes that the server has resident, before the loads and after them
+
+	firstSearch time.Duration // of a hoarder
+	searchReady time.Duration // after which their searches were quick, if the first was not
 }
 
 func (d *grown) name() string { return fmt.Sprintf("%s, %s", d.engine, count(d.notes, "note")) }
@@ -231,7 +235,47 @@ func (d *grown) makePlans(ctx context.Context) error {
 			return err
 		}
 	}
+	return d.awaitSearch(ctx, asker)
+}
+
+// awaitSearch has the hoarders search until each of them is answered in time: who
+// searches in many notes may have something made for the next search. If it is
+// not made within mostSearching, searches are as slow as they are.
+func (d *grown) awaitSearch(ctx context.Context, asker *settlers) error {
+	const mostSearching = 5 * time.Minute
+	path := fmt.Sprintf("/api/notes?limit=%d&search=%s", growthPage, d.lexicon.needles().absent[0])
+	for began := time.Now(); time.Since(began) < mostSearching; pause(ctx, time.Second) {
+		slowest := time.Duration(0)
+		for _, p := range d.hoards {
+			asked := time.Now()
+			if _, err := asker.call(ctx, http.MethodGet, path, p.cookie, "", nil); err != nil {
+				return err
+			}
+			slowest = max(slowest, time.Since(asked))
+		}
+		if d.firstSearch == 0 {
+			d.firstSearch = slowest
+		}
+		if slowest <= searchMs*time.Millisecond {
+			return d.vacuum(ctx) // as autovacuum does, some time after
+		}
+		d.searchReady = time.Since(began)
+	}
 	return nil
+}
+
+// vacuum keeps house in a PostgreSQL database.
+func (d *grown) vacuum(ctx context.Context) error {
+	if d.engine != "PostgreSQL" {
+		return nil
+	}
+	db, err := pgx.Connect(ctx, d.database)
+	if err != nil {
+		return err
+	}
+	defer db.Close(context.WithoutCancel(ctx))
+	_, err = db.Exec(ctx, "VACUUM ANALYZE")
+	return err
 }
 
 // plan adds what one person asks for.
@@ -239,6 +283,9 @@ func (d *grown) plan(ctx context.Context, asker *settlers, who int, hoards bool)
 	p, err := asker.signIn(ctx, emailOf(who))
 	if err != nil {
 		return err
+	}
+	if hoards {
+		d.hoards = append(d.hoards, p)
 	}
 	const host = "127.0.0.1"
 	firstPage := fmt.Sprintf("/api/notes?limit=%d", growthPage)
@@ -398,11 +445,13 @@ func (s *session) growthReport(all []*grown, medians map[string][]Measurement) {
 			}
 		}
 	}
-	servers := Table{Title: "Servers", Head: []string{"", "people", "database", "start", "memory after the start", "after all loads"}}
+	servers := Table{Title: "Servers", Head: []string{"", "people", "database", "start", "memory after the start", "after all loads",
+		"slowest first search of a hoarder", "all their searches quick after"}}
 	for _, d := range all {
 		slices.Sort(d.starts)
 		servers.Rows = append(servers.Rows, []string{d.name(), number(d.people), megabytes(d.size),
-			d.starts[len(d.starts)/2].Round(time.Millisecond).String(), megabytes(d.fresh), megabytes(d.worked)})
+			d.starts[len(d.starts)/2].Round(time.Millisecond).String(), megabytes(d.fresh), megabytes(d.worked),
+			millis(float64(d.firstSearch) / 1e6), d.searchReady.Round(time.Second).String()})
 	}
 	s.Tables = append(s.Tables, t, searches, servers)
 	s.growthGoals(all, medians)
