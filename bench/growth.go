@@ -1,7 +1,6 @@
 package bench
 
 import (
-	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -69,31 +68,26 @@ func (g Growth) Run(ctx context.Context, r *Report) (err error) {
 	defer func() { err = errors.Join(err, os.RemoveAll(root)) }()
 	s := &session{Options: Options{Rounds: g.Rounds, Duration: g.Duration, Connections: growthConnections}, Report: r,
 		progress: &progress{out: g.Progress}}
-	var all []*grown
+	if err := g.compare(ctx, root, s); err != nil {
+		return err
+	}
+	return g.idle(ctx, root, s)
+}
+
+// compare measures the large databases beside the small ones.
+func (g Growth) compare(ctx context.Context, root string, s *session) (err error) {
+	all := g.databases(root, s.Date)
 	defer func() {
 		for _, d := range all {
 			err = errors.Join(err, d.stop())
 		}
 	}()
-	words := newLexicon()
-	for _, notes := range []int{max(leastSmall, g.Notes/smallPart), g.Notes} {
-		p := newPopulation(max(2*hoarders, notes/notesAPerson), notes, r.Date, words)
-		for _, engine := range []string{"SQLite", "PostgreSQL"} {
-			d := &grown{Growth: g, population: p, engine: engine, dir: filepath.Join(root, fmt.Sprint(engine, notes))}
-			if engine == "PostgreSQL" {
-				d.database = g.Postgres[min(1, len(all)/2)]
-				d.settings = append(slices.Clone(g.Settings), "DATABASE_URL="+d.database)
-			} else {
-				d.database = filepath.Join(d.dir, "notes.db")
-			}
-			s.progress.say(fmt.Sprintf("%s: %s", d.name(), count(p.people, "person")))
-			if err := d.fill(ctx); err != nil {
-				return fmt.Errorf("%s: %w", d.name(), err)
-			}
-			all = append(all, d)
+	for _, d := range all {
+		s.progress.say(fmt.Sprintf("%s of %d people", d.name(), d.people))
+		if err := d.fill(ctx); err != nil {
+			return fmt.Errorf("%s: %w", d.name(), err)
 		}
 	}
-	slices.SortStableFunc(all, func(a, b *grown) int { return -cmp.Compare(a.engine, b.engine) }) // small and large side by side
 	for _, d := range all {
 		if err := d.open(ctx); err != nil {
 			return fmt.Errorf("%s: %w", d.name(), err)
@@ -103,13 +97,28 @@ func (g Growth) Run(ctx context.Context, r *Report) (err error) {
 	if err != nil {
 		return err
 	}
-	s.growthReport(all, medians)
-	for _, d := range all {
-		if err := d.stop(); err != nil {
-			return err
-		}
+	s.growthTables(all, medians)
+	s.growthGoals(all, medians)
+	s.growthNotes(all[0].lexicon.needles())
+	return nil
+}
+
+// databases are those to be filled, of each engine the small one before the large one.
+func (g Growth) databases(root string, now time.Time) (all []*grown) {
+	words := newLexicon()
+	var populations []*population
+	for _, notes := range []int{max(leastSmall, g.Notes/smallPart), g.Notes} {
+		populations = append(populations, newPopulation(max(2*hoarders, notes/notesAPerson), notes, now, words))
 	}
-	return g.idle(ctx, root, s)
+	for _, p := range populations {
+		dir := filepath.Join(root, fmt.Sprint("sqlite-", p.notes))
+		all = append(all, &grown{Growth: g, population: p, engine: "SQLite", dir: dir, database: filepath.Join(dir, "notes.db")})
+	}
+	for i, p := range populations {
+		all = append(all, &grown{Growth: g, population: p, engine: "PostgreSQL", dir: filepath.Join(root, fmt.Sprint("postgres-", p.notes)),
+			database: g.Postgres[i], settings: append(slices.Clone(g.Settings), "DATABASE_URL="+g.Postgres[i])})
+	}
+	return all
 }
 
 // A grown is one database that was filled, and the server on it.
@@ -243,7 +252,7 @@ func (d *grown) makePlans(ctx context.Context) error {
 // not made within mostSearching, searches are as slow as they are.
 func (d *grown) awaitSearch(ctx context.Context, asker *settlers) error {
 	const mostSearching = 5 * time.Minute
-	path := fmt.Sprintf("/api/notes?limit=%d&search=%s", growthPage, d.lexicon.needles().absent[0])
+	path := firstPage + "&search=" + d.lexicon.needles().absent[0]
 	for began := time.Now(); time.Since(began) < mostSearching; pause(ctx, time.Second) {
 		slowest := time.Duration(0)
 		for _, p := range d.hoards {
@@ -284,52 +293,66 @@ func (d *grown) plan(ctx context.Context, asker *settlers, who int, hoards bool)
 	if err != nil {
 		return err
 	}
-	if hoards {
-		d.hoards = append(d.hoards, p)
+	d.plans[workFirst].add(workFirst, 1, []request{get(growthHost, firstPage, p.cookie)})
+	if err := d.planCreate(p, who); err != nil {
+		return err
 	}
-	const host = "127.0.0.1"
-	firstPage := fmt.Sprintf("/api/notes?limit=%d", growthPage)
-	add := func(work, row string, requests ...request) { d.plans[work].add(row, 1, requests) }
-	add(workFirst, workFirst, get(host, firstPage, p.cookie))
+	if !hoards {
+		d.planSearches(workSearch, p)
+		return d.planReads(ctx, asker, p, maxRead, "")
+	}
+	d.hoards = append(d.hoards, p)
+	d.planSearches(workHoardSearch, p)
+	deepest := d.notes / hoarding / 2 // in a small database
+	err = d.planReads(ctx, asker, p, min(20*growthPage, deepest), workDeep)
+	return errors.Join(err, d.planReads(ctx, asker, p, min(500*growthPage, deepest), workDeepest))
+}
+
+const (
+	growthHost = "127.0.0.1"
+	firstPage  = "/api/notes?limit=50"
+)
+
+// planReads adds gets of a person's notes down to a depth of the list, and the
+// page that follows, if that is a kind of work.
+func (d *grown) planReads(ctx context.Context, asker *settlers, p person, depth int, page string) error {
+	ids, cursor, err := asker.walk(ctx, p, depth)
+	if err != nil {
+		return err
+	}
+	p.notes = ids
+	if len(ids) > 0 && page != workDeep { // once for each, if not all are archived
+		d.plans[workGet].add(workGet, 1, readNotes(growthHost, p))
+	}
+	if page != "" {
+		d.plans[page].add(page, 1, []request{get(growthHost, firstPage+"&cursor="+cursor, p.cookie)})
+	}
+	return nil
+}
+
+func (d *grown) planCreate(p person, who int) error {
 	text := d.lexicon.writer(uint64(who))
 	body, err := json.Marshal(map[string]any{"title": text.text(20), "content": text.text(noteBytes), "tags": []string{text.word()}})
 	if err != nil {
 		return err
 	}
-	add(workCreate, workCreate, request{raw: rawRequest("POST", host, "/api/notes", p.cookie, string(body))})
-
-	deep := []int{maxRead}
-	if hoards { // in a small database as deep as it goes
-		notes := d.notes / hoarding / 2
-		deep = []int{min(20*growthPage, notes), min(500*growthPage, notes)}
-	}
-	for i, depth := range deep {
-		ids, cursor, err := asker.walk(ctx, p, depth)
-		if err != nil {
-			return err
-		}
-		if hoards {
-			work := []string{workDeep, workDeepest}[i]
-			add(work, work, get(host, firstPage+"&cursor="+cursor, p.cookie))
-		}
-		p.notes = ids
-	}
-	if len(p.notes) > 0 {
-		add(workGet, workGet, readNotes(host, p)...)
-	}
-	search := workSearch
-	if hoards {
-		search = workHoardSearch
-	}
-	n := d.lexicon.needles()
-	for kind, words := range map[string][]string{"common": n.common, "rare": n.rare, "absent": n.absent} {
-		var requests []request
-		for _, word := range words {
-			requests = append(requests, get(host, firstPage+"&search="+word, p.cookie))
-		}
-		add(search, search+": "+kind, requests...)
-	}
+	d.plans[workCreate].add(workCreate, 1, []request{{raw: rawRequest("POST", growthHost, "/api/notes", p.cookie, string(body))}})
 	return nil
+}
+
+// planSearches adds a person's searches for each kind of needle, as often for one as for another.
+func (d *grown) planSearches(work string, p person) {
+	n := d.lexicon.needles()
+	for _, kind := range []struct {
+		name  string
+		words []string
+	}{{"common", n.common}, {"rare", n.rare}, {"absent", n.absent}} {
+		var requests []request
+		for _, word := range kind.words {
+			requests = append(requests, get(growthHost, firstPage+"&search="+word, p.cookie))
+		}
+		d.plans[work].add(work+": "+kind.name, 1, requests)
+	}
 }
 
 const maxRead = 500 // notes of a page at most
@@ -365,10 +388,11 @@ func (s *settlers) signIn(ctx context.Context, email string) (person, error) {
 	if err != nil {
 		return person{}, err
 	}
-	for _, cookie := range answer.Cookies() {
-		return person{email: email, cookie: cookie.Name + "=" + cookie.Value}, nil
+	if len(answer.Cookies()) == 0 {
+		return person{}, errors.New("POST /api/auth/login gave no session")
 	}
-	return person{}, errors.New("POST /api/auth/login gave no session")
+	cookie := answer.Cookies()[0]
+	return person{email: email, cookie: cookie.Name + "=" + cookie.Value}, nil
 }
 
 // growthTurns does each kind of work in turns on all databases, and returns the
@@ -420,28 +444,20 @@ func (s *session) growthRun(ctx context.Context, d *grown, work string, round in
 	return r, nil
 }
 
-// growthReport adds tables and goals.
-func (s *session) growthReport(all []*grown, medians map[string][]Measurement) {
-	t := Table{Title: "Measured", Head: []string{"work", "", "p50", "p99", "p99 × small", "requests/s", "CPU a request", "failed"}}
+func (s *session) growthTables(all []*grown, medians map[string][]Measurement) {
+	works := Table{Title: "Measured", Head: []string{"work", "", "p50", "p99", "p99 × small", "requests/s", "CPU a request", "failed"}}
 	for _, work := range growthWorks {
 		for i, m := range medians[work] {
-			ratio := "1.00 ×"
-			if i%2 == 1 {
-				ratio = times(m.All.P99Ms, medians[work][i-1].All.P99Ms)
-			}
-			t.Rows = append(t.Rows, []string{work, all[i].name(), millis(m.All.P50Ms), millis(m.All.P99Ms), ratio, whole(m.All.Goodput),
-				micros(m.AnswerMicros), number(m.All.unserved())})
+			small := medians[work][i/2*2]
+			works.Rows = append(works.Rows, []string{work, all[i].name(), millis(m.All.P50Ms), millis(m.All.P99Ms),
+				times(m.All.P99Ms, small.All.P99Ms), whole(m.All.Goodput), micros(m.AnswerMicros), number(m.All.unserved())})
 		}
 	}
 	searches := Table{Title: "Searches, by what is searched for", Head: []string{"search", "", "p50", "p99"}}
 	for _, work := range []string{workSearch, workHoardSearch} {
 		for i, m := range medians[work] {
-			for _, kind := range []string{"common", "rare", "absent"} {
-				for _, f := range m.Classes {
-					if f.Class == work+": "+kind {
-						searches.Rows = append(searches.Rows, []string{f.Class, all[i].name(), millis(f.P50Ms), millis(f.P99Ms)})
-					}
-				}
+			for _, f := range m.Classes {
+				searches.Rows = append(searches.Rows, []string{f.Class, all[i].name(), millis(f.P50Ms), millis(f.P99Ms)})
 			}
 		}
 	}
@@ -453,9 +469,10 @@ func (s *session) growthReport(all []*grown, medians map[string][]Measurement) {
 			d.starts[len(d.starts)/2].Round(time.Millisecond).String(), megabytes(d.fresh), megabytes(d.worked),
 			millis(float64(d.firstSearch) / 1e6), d.searchReady.Round(time.Second).String()})
 	}
-	s.Tables = append(s.Tables, t, searches, servers)
-	s.growthGoals(all, medians)
-	n := all[0].lexicon.needles()
+	s.Tables = append(s.Tables, works, searches, servers)
+}
+
+func (s *session) growthNotes(n needles) {
 	s.Notes = append(s.Notes,
 		fmt.Sprintf("%s in a closed loop, medians of %s of %v, of creates up to %s in each; the servers run side by side and take "+
 			"turns, and share the machine with the generator and the databases.", count(s.Connections, "connection"),

@@ -35,22 +35,22 @@ func (g Growth) idle(ctx context.Context, root string, s *session) (err error) {
 	if err != nil {
 		return err
 	}
-	firstPage := get("127.0.0.1", fmt.Sprintf("/api/notes?limit=%d", growthPage), people[0].cookie)
-	before, err := p.footprint(ctx, firstPage)
-	for range 5 { // what the sign-up took is given back to the kernel bit by bit
+	work := get(growthHost, firstPage, people[0].cookie)
+	before, err := p.footprint(ctx, work)
+	for falls := true; falls && err == nil; { // what the sign-up took is given back to the kernel bit by bit
 		pause(ctx, time.Second)
-		if now, nowErr := p.footprint(ctx, firstPage); now.resident < before.resident {
-			before, err = now, errors.Join(err, nowErr)
-		}
+		last := before
+		before, err = p.footprint(ctx, work)
+		falls = before.resident < last.resident
 	}
 	if err != nil {
 		return err
 	}
-	opened, err := p.crowded(ctx, g.Idle, nil, firstPage)
+	opened, err := p.crowded(ctx, g.Idle, nil, work)
 	if err != nil {
 		return err
 	}
-	asked, err := p.crowded(ctx, g.Idle, firstPage.raw, firstPage)
+	asked, err := p.crowded(ctx, g.Idle, work.raw, work)
 	if err != nil {
 		return err
 	}
