@@ -46,7 +46,7 @@ func TestGrowth(t *testing.T) {
 	publish(t, report)
 
 	page := report.Markdown("")
-	for _, work := range []string{"get", "first page", "page 21", "page 501", "search", "search by hoarders", "create"} {
+	for _, work := range []string{"get", "get any", "first page", "page 21", "page 501", "search", "search by hoarders", "create"} {
 		row := regexp.MustCompile(fmt.Sprintf(`(?m)^\| %s \| (SQLite|PostgreSQL), \S+ notes \| \d\S* ms \| \d\S* ms \|`, work))
 		if n := len(row.FindAllString(page, -1)); n != 4 {
 			t.Errorf("%d rows with figures of %s, want 4", n, work)
