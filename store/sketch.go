@@ -136,7 +136,8 @@ func (s *Store) drawSketches(ctx context.Context) {
 	for {
 		select {
 		case owner := <-s.unsketched:
-			if err := s.drawAll(ctx, owner); err != nil && ctx.Err() == nil {
+			err := s.drawAll(ctx, owner)
+			if err != nil && ctx.Err() == nil && !errors.Is(err, ErrUnavailable) { // of which others tell
 				s.log.Warn("no sketches, searches in many notes are slow", "error", err)
 			}
 		case <-ctx.Done():
