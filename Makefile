@@ -129,6 +129,7 @@ bench-variants: export MEASURED ?= 2s
 bench-variants: PROOFS = docs/PERFORMANCE.md
 bench-variants: ## notesd as it comes beside itself with one setting changed, ROUNDS=3 times MEASURED=2s each
 	$(call prove-e2e,TestVariants)
+
 .PHONY: bench-growth
 bench-growth: export NOTES ?= 1000000
 bench-growth: export IDLE ?= 10000
