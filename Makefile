@@ -115,7 +115,7 @@ prove-compare: prove-binary ## one shard against all cores, into docs/BENCHMARKS
 prove-scale: prove-binary ## throughput against cores, into docs/BENCHMARKS.md
 	$(proof) scale $(call into,$(BENCHMARKS))
 
-##@ Beside plain Go (docs/PERFORMANCE.md)
+##@ Performance (docs/PERFORMANCE.md)
 .PHONY: bench-plain
 bench-plain: export ROUNDS ?= 5
 bench-plain: export MEASURED ?= 3s
@@ -130,10 +130,19 @@ bench-variants: PROOFS = docs/PERFORMANCE.md
 bench-variants: ## notesd as it comes beside itself with one setting changed, ROUNDS=3 times MEASURED=2s each
 	$(call prove-e2e,TestVariants)
 
+.PHONY: bench-growth
+bench-growth: export NOTES ?= 1000000
+bench-growth: export IDLE ?= 10000
+bench-growth: export ROUNDS ?= 3
+bench-growth: export MEASURED ?= 3s
+bench-growth: PROOFS = docs/PERFORMANCE.md
+bench-growth: ## NOTES=1000000 beside a hundredth of them, IDLE=10000 connections; 20 minutes, 8 GB of disk
+	$(call prove-e2e,TestGrowth)
+
 define prove-e2e
 	@.ci/setup.sh
 	@go test ./e2e -list '^$(1)$$' | grep -q '^$(1)$$' || { echo "there is no $(1) in e2e" >&2; exit 1; }
-	PROOFS=$(abspath $(PROOFS)) go test ./e2e -run '^$(1)$$' -count=1 -v -timeout 30m
+	PROOFS=$(abspath $(PROOFS)) go test ./e2e -run '^$(1)$$' -count=1 -v -timeout 1h
 endef
 
 ##@ Quality

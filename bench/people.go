@@ -145,9 +145,21 @@ func (s *settlers) deleteNotes(ctx context.Context, p person) error {
 
 // call makes a request that has to succeed and decodes the answer into out, unless that is nil.
 func (s *settlers) call(ctx context.Context, method, path, cookie, body string, out any) (*http.Response, error) {
+	answer, text, err := s.exchange(ctx, method, path, cookie, body)
+	if err != nil || out == nil {
+		return answer, err
+	}
+	if err := json.Unmarshal(text, out); err != nil {
+		return nil, fmt.Errorf("%s %s: %w", method, path, err)
+	}
+	return answer, nil
+}
+
+// exchange makes a request that has to succeed and returns the answer with its body.
+func (s *settlers) exchange(ctx context.Context, method, path, cookie, body string) (*http.Response, []byte, error) {
 	r, err := http.NewRequestWithContext(ctx, method, s.url+path, strings.NewReader(body))
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	r.Header.Set("Content-Type", "application/json")
 	if cookie != "" {
@@ -155,21 +167,15 @@ func (s *settlers) call(ctx context.Context, method, path, cookie, body string, 
 	}
 	answer, err := s.http.Do(r)
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	defer answer.Body.Close()
 	text, err := io.ReadAll(io.LimitReader(answer.Body, 16<<20))
 	if err != nil {
-		return nil, fmt.Errorf("%s %s: %w", method, path, err)
+		return nil, nil, fmt.Errorf("%s %s: %w", method, path, err)
 	}
 	if answer.StatusCode >= http.StatusBadRequest {
-		return nil, fmt.Errorf("%s %s: %s: %.200s", method, path, answer.Status, bytes.TrimSpace(text))
+		return nil, nil, fmt.Errorf("%s %s: %s: %.200s", method, path, answer.Status, bytes.TrimSpace(text))
 	}
-	if out == nil {
-		return answer, nil
-	}
-	if err := json.Unmarshal(text, out); err != nil {
-		return nil, fmt.Errorf("%s %s: %w", method, path, err)
-	}
-	return answer, nil
+	return answer, text, nil
 }

@@ -7,6 +7,8 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"net/netip"
+	"net/url"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -181,6 +183,15 @@ func (p *process) boundLog() {
 	if info, err := p.log.Stat(); err == nil && info.Size() > logBytes {
 		_ = p.log.Truncate(0) // else it grows on
 	}
+}
+
+// address is where the process listens.
+func (p *process) address() (netip.AddrPort, error) {
+	u, err := url.Parse(p.url)
+	if err != nil {
+		return netip.AddrPort{}, err
+	}
+	return netip.ParseAddrPort(u.Host)
 }
 
 // hasEnded tells whether the process is gone.

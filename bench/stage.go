@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"net/http"
 	"net/netip"
-	"net/url"
 	"os"
 	"path/filepath"
 	"slices"
@@ -123,11 +122,7 @@ func (s *stage) open(ctx context.Context, arm Arm) (*target, error) {
 	}
 	p.awaitTrust(ctx)
 	t := &target{process: p, dir: dir}
-	u, err := url.Parse(p.url)
-	if err == nil {
-		t.addr, err = netip.ParseAddrPort(u.Host)
-	}
-	if err != nil {
+	if t.addr, err = p.address(); err != nil {
 		return nil, errors.Join(err, t.close())
 	}
 	return t, nil

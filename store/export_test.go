@@ -1,6 +1,7 @@
 package store
 
 import (
+	"context"
 	"slices"
 	"strings"
 	"sync"
@@ -73,3 +74,25 @@ func (s *Store) WriterDB() *gorm.DB { return s.writes }
 
 // Nobody is a Witness that keeps nothing.
 type Nobody = nobody
+
+// DrawSketches brings owner's sketches up to date.
+func (s *Store) DrawSketches(ctx context.Context, owner string) error { return s.drawAll(ctx, owner) }
+
+// Candidates is what sketches leave of owner's notes; nil: they don't tell.
+func (s *Store) Candidates(ctx context.Context, owner, search string) ([]int64, error) {
+	return s.candidates(ctx, owner, search)
+}
+
+// NeedleBits are the bits that a search asks for.
+var NeedleBits = needleBits
+
+// SketchHas reports whether a search of the sketch of text for part would find it.
+func SketchHas(text, part string) bool {
+	k := newSketch(text)
+	for _, bit := range needleBits(part) {
+		if k[bit.(int64)>>3]>>(bit.(int64)&7)&1 == 0 {
+			return false
+		}
+	}
+	return true
+}

@@ -54,7 +54,11 @@ type Ref struct {
 
 // NoteRefs lists owner's notes without reading them.
 func (s *Store) NoteRefs(ctx context.Context, owner string, q ListQuery) ([]Ref, error) {
-	sql, args := s.listSQL(owner, q)
+	among, err := s.candidates(ctx, owner, q.Search)
+	if err != nil {
+		return nil, fmt.Errorf("list notes: %w", translate(err))
+	}
+	sql, args := s.listSQL(owner, q, among)
 	rows, err := s.reader(ctx).Raw(sql, args...).Rows()
 	if err != nil {
 		return nil, fmt.Errorf("list notes: %w", translate(err))
@@ -106,8 +110,9 @@ func (s *Store) NotesByRef(ctx context.Context, owner string, refs []Ref) ([]Not
 	return notes, nil
 }
 
-// listSQL is the query for q's refs, with what Ref.fields reads.
-func (s *Store) listSQL(owner string, q ListQuery) (string, []any) {
+// listSQL is the query for q's refs, with what Ref.fields reads: of the notes
+// with the keys among, or of all if that is nil.
+func (s *Store) listSQL(owner string, q ListQuery, among []int64) (string, []any) {
 	columns := "key, bytes, id"
 	if q.Limit > 0 {
 		columns += ", " + q.Sort.column()
@@ -115,7 +120,7 @@ func (s *Store) listSQL(owner string, q ListQuery) (string, []any) {
 			columns += ", is_favorite, is_pinned"
 		}
 	}
-	conditions, args := s.conditions(owner, q)
+	conditions, args := s.conditions(owner, q, among)
 	sql := "SELECT " + columns + " FROM notes WHERE " + strings.Join(conditions, " AND ") + " ORDER BY " + q.order()
 	if q.Limit > 0 {
 		sql += " LIMIT ?"
@@ -143,13 +148,18 @@ func (r *Ref) fields(q ListQuery) []any {
 }
 
 // conditions are what every note of q fulfils. The first of them are words for
-// word those of the indexes notes_list and notes_trash.
-func (s *Store) conditions(owner string, q ListQuery) (conditions []string, args []any) {
+// word those of the indexes notes_list and notes_trash, unless it is some keys
+// that are asked for.
+func (s *Store) conditions(owner string, q ListQuery, among []int64) (conditions []string, args []any) {
 	add := func(condition string, values ...any) {
 		conditions = append(conditions, condition)
 		args = append(args, values...)
 	}
-	add("user_id = ?", owner)
+	if among == nil {
+		add("user_id = ?", owner)
+	} else { // see NotesByRef
+		add("key "+s.oneOf("bigint")+" AND user_id || '' = ?", toJSON(among), owner)
+	}
 	if q.Trashed {
 		add("is_trashed")
 	} else {

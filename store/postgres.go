@@ -9,7 +9,6 @@ import (
 	"fmt"
 	"net/url"
 	"strings"
-	"sync"
 	"time"
 
 	"github.com/jackc/pgx/v5"
@@ -77,14 +76,6 @@ func (s *Store) listen(ctx context.Context) {
 	if s.state.wait(ctx) == nil {
 		s.channel.run(ctx)
 	}
-}
-
-// inBackground runs fn until ctx or the store's use ends. Close waits for it.
-func (s *Store) inBackground(ctx context.Context, fn func(context.Context)) {
-	ctx, stop := context.WithCancel(ctx)
-	var running sync.WaitGroup
-	running.Go(func() { fn(ctx) })
-	s.onClose(func() error { stop(); running.Wait(); return nil })
 }
 
 // greet prepares a new connection.

@@ -3,12 +3,14 @@ package store
 import (
 	"context"
 	"database/sql"
+	"database/sql/driver"
 	"errors"
 	"fmt"
 	"net/url"
 	"os"
 	"path/filepath"
 	"strings"
+	"sync"
 
 	"github.com/pressly/goose/v3"
 	"gorm.io/gorm"
@@ -72,6 +74,21 @@ func cachePragma(cfg Config) string {
 	}
 	return fmt.Sprintf("cache_size(-%d)", size)
 }
+
+// haveGetBit gives SQLite the function that PostgreSQL has: get_bit(blob, n) is
+// the n-th bit, the lowest of the first byte first.
+var haveGetBit = sync.OnceValue(func() error {
+	return sqlite.RegisterFunction("get_bit", &sqlite.FunctionImpl{NArgs: 2, Deterministic: true,
+		VolatileArgs: true, // not copied: nothing of them is kept
+		Scalar: func(_ *sqlite.FunctionContext, args []driver.Value) (driver.Value, error) {
+			bits, ok := args[0].([]byte)
+			n, isNumber := args[1].(int64)
+			if !ok || !isNumber || n < 0 || n >= int64(len(bits))*8 {
+				return nil, errors.New("get_bit: no such bit")
+			}
+			return int64(bits[n>>3] >> (n & 7) & 1), nil
+		}})
+})
 
 // sqlitePath reads the path out of what may be a path or a URL.
 func sqlitePath(name string) (string, error) {
@@ -140,6 +157,9 @@ func (s *Store) openSQLitePool(path string, conns int, pragmas ...string) (*gorm
 		"_pragma":   append([]string{"busy_timeout(5000)"}, pragmas...),
 	}
 	dsn := url.URL{Scheme: "file", Path: path, RawQuery: params.Encode()}
+	if err := haveGetBit(); err != nil {
+		return nil, err
+	}
 	connector, err := sqlite.NewConnector(dsn.String())
 	if err != nil {
 		return nil, err

@@ -16,6 +16,7 @@ import (
 	"log/slog"
 	"math/rand/v2"
 	"slices"
+	"sync"
 	"time"
 
 	"github.com/google/uuid"
@@ -60,6 +61,8 @@ type Store struct {
 	uncertainties uncertainties
 	statements    func(sql string, args []any) // hears of those that gorm doesn't know; nil: nobody
 
+	unsketched chan string // people whose notes want sketches
+
 	state    state
 	writable writability
 	closer   []func() error // what Close does, last first
@@ -78,10 +81,25 @@ func Open(ctx context.Context, cfg Config) (*Store, error) {
 	if cfg.Witness == nil {
 		cfg.Witness = nobody{}
 	}
+	open := openSQLite
 	if isPostgres(cfg.URL) {
-		return openPostgres(ctx, cfg)
+		open = openPostgres
 	}
-	return openSQLite(ctx, cfg)
+	s, err := open(ctx, cfg)
+	if err != nil {
+		return nil, err
+	}
+	s.unsketched = make(chan string, mostUnsketched)
+	s.inBackground(ctx, s.drawSketches)
+	return s, nil
+}
+
+// inBackground runs fn until ctx or the store's use ends. Close waits for it.
+func (s *Store) inBackground(ctx context.Context, fn func(context.Context)) {
+	ctx, stop := context.WithCancel(ctx)
+	var running sync.WaitGroup
+	running.Go(func() { fn(ctx) })
+	s.onClose(func() error { stop(); running.Wait(); return nil })
 }
 
 // Engine names the database, for people to read.

@@ -53,16 +53,30 @@ func PostgresWith(t testing.TB, statements ...string) string {
 	return url
 }
 
-// NewPostgres starts a server for this test alone. Unlike the shared one it
-// keeps what it has acknowledged through a crash.
-func NewPostgres(t testing.TB) *Server {
+// NewPostgres starts a server for this test alone, with settings like
+// shared_buffers=128MB. Unlike the shared one it keeps what it has acknowledged
+// through a crash.
+func NewPostgres(t testing.TB, settings ...string) *Server {
 	t.Helper()
-	s, err := startPostgres(durable)
+	args := durable
+	for _, setting := range settings {
+		args = append(slices.Clip(args), "-c", setting)
+	}
+	s, err := startPostgres(args)
 	if err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { s.discard(t) })
 	return s
+}
+
+// Database makes an empty database on the server and returns its URL.
+func (s *Server) Database(t testing.TB, name string) string {
+	t.Helper()
+	if err := execute(t.Context(), s.url, "CREATE DATABASE "+name); err != nil {
+		t.Fatal(err)
+	}
+	return databaseURL(s.url, name)
 }
 
 // DatabaseIn makes a database whose tables are in dir, which it gives to the

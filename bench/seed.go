@@ -1,0 +1,305 @@
+package bench
+
+import (
+	"context"
+	"database/sql"
+	"fmt"
+	"iter"
+	"math"
+	"math/rand/v2"
+	"strings"
+	"time"
+
+	"github.com/google/uuid"
+	"github.com/jackc/pgx/v5"
+	_ "modernc.org/sqlite" // the driver "sqlite"
+)
+
+// A population is people and their notes as a database of some years has them:
+// few people have most of the notes, those of all people lie between each other
+// in the order in which they were written, and few words are most of the text.
+// It is the same on every engine.
+type population struct {
+	people, notes int
+	now           time.Time
+	lexicon       *lexicon
+	ids           []string // of the people: the hoarders first, then those with many notes
+	owners        []int32  // of the notes, in the order in which they were written
+}
+
+const (
+	hoarders  = 5  // people who have a twentieth of all notes each,
+	hoarding  = 20 // which is 50 000 of a million
+	seedYears = 3
+)
+
+func newPopulation(people, notes int, now time.Time, l *lexicon) *population {
+	p := &population{people: people, notes: notes, now: now, lexicon: l}
+	random := rand.New(rand.NewPCG(7, uint64(notes)))
+	for range people {
+		p.ids = append(p.ids, idOf(random, p.now.AddDate(-seedYears, 0, 0)))
+	}
+	for who := range hoarders {
+		p.give(who, notes/hoarding)
+	}
+	// The n-th of the others has about n^-0.8 of what the first has.
+	share := func(n int) float64 { return math.Pow(float64(n+10), -0.8) }
+	whole, left, given := 0.0, notes-len(p.owners), 0.0
+	for n := range people - hoarders {
+		whole += share(n)
+	}
+	for n := range people - hoarders {
+		before := int(given / whole * float64(left))
+		given += share(n)
+		p.give(hoarders+n, int(given/whole*float64(left))-before)
+	}
+	for len(p.owners) < notes { // what rounding has left
+		p.give(people-1, 1)
+	}
+	random.Shuffle(notes, func(i, j int) { p.owners[i], p.owners[j] = p.owners[j], p.owners[i] })
+	return p
+}
+
+func (p *population) give(who, notes int) {
+	for range notes {
+		p.owners = append(p.owners, int32(who))
+	}
+}
+
+func emailOf(who int) string { return fmt.Sprintf("person-%d@example.com", who) }
+
+// idOf is an identifier as the store makes it, a UUID of version 7.
+func idOf(random *rand.Rand, when time.Time) string {
+	first := uint64(when.UnixMilli())<<16 | 7<<12 | uint64(random.IntN(1<<12))
+	text := fmt.Sprintf("%016x%016x", first, random.Uint64()>>2|1<<63)
+	return uuid.MustParse(text).String()
+}
+
+// A seedNote is one note of a population.
+type seedNote struct {
+	key              int64
+	id               string
+	who              int32
+	title, content   string
+	tags             []string
+	created, updated int64
+	revision         int64
+	change           int64
+	pinned, favorite bool
+	archived         bool
+	trashedAt        *int64
+}
+
+func (n *seedNote) size() int64 {
+	return int64(len(n.title) + len(n.content) + len(strings.Join(n.tags, "")))
+}
+
+// all are the notes, the oldest first, and the same whenever they are asked for.
+func (p *population) all() iter.Seq[seedNote] {
+	return func(yield func(seedNote) bool) {
+		w := p.lexicon.writer(uint64(p.notes))
+		changes := make([]int64, p.people)
+		begin := p.now.AddDate(-seedYears, 0, 0)
+		step := p.now.Sub(begin) / time.Duration(p.notes+1)
+		for i, who := range p.owners {
+			n := p.note(w, i, begin.Add(step*time.Duration(i+1)))
+			changes[who] += n.revision // each of them was a change
+			n.who, n.change = who, changes[who]
+			if !yield(n) {
+				return
+			}
+		}
+	}
+}
+
+// note is the i-th note, made at created: one of three was changed later, some
+// have flags, and one of fifty is in the trash.
+func (p *population) note(w *writer, i int, created time.Time) seedNote {
+	chance := func(oneOf int) bool { return w.random.IntN(oneOf) == 0 }
+	n := seedNote{key: int64(i + 1), id: idOf(w.random, created), title: w.text(20), content: w.text(noteBytes),
+		created: created.UnixMilli(), updated: created.UnixMilli(), revision: 1,
+		pinned: chance(50), favorite: chance(20), archived: chance(10)}
+	for range w.random.IntN(4) {
+		n.tags = append(n.tags, w.words[w.random.IntN(50)])
+	}
+	if chance(3) {
+		n.updated += w.random.Int64N(p.now.UnixMilli() - n.updated)
+		n.revision = 2
+	}
+	if chance(50) {
+		n.updated = p.now.UnixMilli() - w.random.Int64N((20 * 24 * time.Hour).Milliseconds())
+		n.trashedAt, n.revision = &n.updated, 2
+	}
+	return n
+}
+
+// A table is one of the database's, with the rows that a population has in it.
+type seedTable struct {
+	name    string
+	columns []string
+	rows    iter.Seq[[]any]
+}
+
+// tables are what there is of the population, in the order of the references.
+// All of its text is ASCII, which lower case is the folding of.
+func (p *population) tables(passwordHash string) []seedTable {
+	began := p.now.AddDate(-seedYears, 0, 0).UnixMilli()
+	return []seedTable{
+		{"users", strings.Fields("id email email_folded name password_hash created_at updated_at"), p.users(passwordHash, began)},
+		{"user_counters", strings.Fields("user_id change_seq note_count note_bytes"), p.counters()},
+		{"notes", strings.Fields("key id user_id is_pinned is_favorite is_archived is_markdown is_trashed trashed_at created_at " +
+			"updated_at revision change_seq bytes title title_folded content"), p.rows(func(n seedNote, row func(...any) bool) bool {
+			return row(n.key, n.id, p.ids[n.who], n.pinned, n.favorite, n.archived, false, n.trashedAt != nil, n.trashedAt, n.created,
+				n.updated, n.revision, n.change, n.size(), n.title, strings.ToLower(n.title), n.content)
+		})},
+		{"note_search", strings.Fields("note_key content_folded"), p.rows(func(n seedNote, row func(...any) bool) bool {
+			return row(n.key, strings.ToLower(n.content))
+		})},
+		{"note_tags", strings.Fields("note_key position tag"), p.rows(func(n seedNote, row func(...any) bool) bool {
+			for i, tag := range n.tags {
+				if !row(n.key, i, tag) {
+					return false
+				}
+			}
+			return true
+		})},
+	}
+}
+
+// rows are the rows that write makes of each note.
+func (p *population) rows(write func(n seedNote, row func(...any) bool) bool) iter.Seq[[]any] {
+	return func(yield func([]any) bool) {
+		for n := range p.all() {
+			if !write(n, func(values ...any) bool { return yield(values) }) {
+				return
+			}
+		}
+	}
+}
+
+func (p *population) users(passwordHash string, began int64) iter.Seq[[]any] {
+	return func(yield func([]any) bool) {
+		for who, id := range p.ids {
+			if !yield([]any{id, emailOf(who), emailOf(who), "", passwordHash, began, began}) {
+				return
+			}
+		}
+	}
+}
+
+func (p *population) counters() iter.Seq[[]any] {
+	return func(yield func([]any) bool) {
+		type count struct{ change, notes, bytes int64 }
+		counts := make([]count, p.people)
+		for n := range p.all() {
+			c := &counts[n.who]
+			c.change, c.notes, c.bytes = n.change, c.notes+1, c.bytes+n.size()
+		}
+		for who, c := range counts {
+			if !yield([]any{p.ids[who], c.change, c.notes, c.bytes}) {
+				return
+			}
+		}
+	}
+}
+
+// seedPostgres fills a database that has the schema, and one user who goes.
+func (p *population) seedPostgres(ctx context.Context, url string) error {
+	db, err := pgx.Connect(ctx, url)
+	if err != nil {
+		return err
+	}
+	defer db.Close(context.WithoutCancel(ctx))
+	var hash string
+	if err := db.QueryRow(ctx, "DELETE FROM users RETURNING password_hash").Scan(&hash); err != nil {
+		return err
+	}
+	for _, t := range p.tables(hash) {
+		next, stop := iter.Pull(t.rows)
+		_, err := db.CopyFrom(ctx, pgx.Identifier{t.name}, t.columns, pgx.CopyFromFunc(func() ([]any, error) {
+			row, _ := next()
+			return row, nil
+		}))
+		stop()
+		if err != nil {
+			return fmt.Errorf("%s: %w", t.name, err)
+		}
+	}
+	for _, statement := range []string{
+		"SELECT setval(pg_get_serial_sequence('notes', 'key'), (SELECT max(key) FROM notes))",
+		"VACUUM ANALYZE", // as autovacuum has done in the course of years
+		"CHECKPOINT",
+	} {
+		if _, err := db.Exec(ctx, statement); err != nil {
+			return fmt.Errorf("%s: %w", statement, err)
+		}
+	}
+	return nil
+}
+
+// seedSQLite does the same with a file that nobody else has open.
+func (p *population) seedSQLite(ctx context.Context, file string) (err error) {
+	db, err := sql.Open("sqlite", "file:"+file+"?_pragma=foreign_keys(1)&_pragma=cache_size(-500000)&_pragma=synchronous(OFF)")
+	if err != nil {
+		return err
+	}
+	defer func() {
+		if closeErr := db.Close(); err == nil {
+			err = closeErr
+		}
+	}()
+	db.SetMaxOpenConns(1) // it has the cache
+	var hash string
+	if err := db.QueryRowContext(ctx, "DELETE FROM users RETURNING password_hash").Scan(&hash); err != nil {
+		return err
+	}
+	for _, t := range p.tables(hash) {
+		if err := insertAll(ctx, db, t); err != nil {
+			return fmt.Errorf("%s: %w", t.name, err)
+		}
+	}
+	_, err = db.ExecContext(ctx, "PRAGMA wal_checkpoint(TRUNCATE)")
+	return err
+}
+
+// insertAll inserts a table's rows, in one transaction for many of them.
+func insertAll(ctx context.Context, db *sql.DB, t seedTable) error {
+	const together = 20_000
+	next, stop := iter.Pull(t.rows)
+	defer stop()
+	insert := "INSERT INTO " + t.name + " (" + strings.Join(t.columns, ", ") + ") VALUES (?" +
+		strings.Repeat(", ?", len(t.columns)-1) + ")"
+	for more := true; more; {
+		tx, err := db.BeginTx(ctx, nil)
+		if err != nil {
+			return err
+		}
+		if more, err = insertSome(ctx, tx, insert, next, together); err != nil {
+			_ = tx.Rollback() // err says more
+			return err
+		}
+		if err := tx.Commit(); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// insertSome inserts up to most rows, and tells whether there may be more.
+func insertSome(ctx context.Context, tx *sql.Tx, insert string, next func() ([]any, bool), most int) (more bool, err error) {
+	statement, err := tx.PrepareContext(ctx, insert)
+	if err != nil {
+		return false, err
+	}
+	defer statement.Close()
+	for range most {
+		row, ok := next()
+		if !ok {
+			return false, nil
+		}
+		if _, err := statement.ExecContext(ctx, row...); err != nil {
+			return false, err
+		}
+	}
+	return true, nil
+}
