@@ -103,7 +103,7 @@ func TestStuckInSQL(t *testing.T) {
 	}
 }
 
-// lockNotes keeps everybody from writing notes until the function it returns is called.
+// lockNotes keeps everybody from reading and writing notes until the function it returns is called.
 func (s *site) lockNotes(t *testing.T) (unlock func()) {
 	t.Helper()
 	db, err := sql.Open("pgx", s.database)
