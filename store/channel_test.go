@@ -212,7 +212,7 @@ func TestChannelAlone(t *testing.T) {
 	proxy.Set(storetest.HalfOpen)
 	vanished := time.Now()
 	eventually(t, "loneliness", a.Alone)
-	if took := time.Since(vanished); took < 1500*time.Millisecond || took > 3*time.Second {
+	if took := time.Since(vanished); took < 1500*time.Millisecond || took > 10*time.Second {
 		t.Errorf("alone %v after the other has vanished, want 2 s after its last beat", took)
 	}
 	proxy.Set(storetest.Pass)
@@ -223,7 +223,7 @@ func TestChannelAlone(t *testing.T) {
 		t.Fatal(err)
 	}
 	eventually(t, "loneliness", a.Alone)
-	if took := time.Since(left); took > time.Second {
+	if took := time.Since(left); took > 5*time.Second {
 		t.Errorf("alone %v after the other has said goodbye", took)
 	}
 	if last := ofB.since(0); last[len(last)-1].what != "forget" {
