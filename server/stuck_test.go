@@ -81,7 +81,7 @@ func TestStuckInSQL(t *testing.T) {
 	id := c.create(map[string]any{"title": "locked", "content": ""}).ID
 	unlock := s.lockNotes(t)
 	began := time.Now()
-	r := c.get("/api/notes/" + id).fails(http.StatusServiceUnavailable, "The request took too long")
+	r := c.get("/api/notes/"+id).fails(http.StatusServiceUnavailable, "The request took too long")
 	if took := time.Since(began); took > 10*time.Second {
 		t.Errorf("given up after %v, want some 300 ms", took) // REQUEST_TIMEOUT is minutes here
 	}
