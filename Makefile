@@ -46,7 +46,7 @@ docker-logs: ## follow their logs
 	docker compose logs --follow --tail 100
 
 ##@ Docker, production (compose.prod.yaml)
-.PHONY: docker-prod-build docker-prod-up docker-prod-down docker-prod-logs
+.PHONY: docker-prod-build docker-prod-up docker-prod-down docker-prod-logs check-setup
 docker-prod-build: docker-build ## the same image
 
 docker-prod-up: $(ENV_FILE) docker-prod-build ## Caddy, notesd, PostgreSQL and Redis, healthy: https://SITE_ADDRESS
@@ -57,6 +57,9 @@ docker-prod-down: $(ENV_FILE) ## stop and remove them; their data stays
 
 docker-prod-logs: $(ENV_FILE) ## follow their logs
 	$(compose-prod) logs --follow --tail 100
+
+check-setup: $(ENV_FILE) ## judge the running production stack, inside its container; CHECK="-strict -replicas 2"
+	@$(compose-prod) config | $(compose-prod) exec -T notesd /notesd check -compose - $(CHECK)
 
 ##@ Proofs (docs/RUNTIME.md)
 # The files that figures go to, with plots beside, and what notesd bench is told besides. For a quick look:
@@ -146,7 +149,7 @@ define prove-e2e
 endef
 
 ##@ Quality
-.PHONY: test check bench
+.PHONY: test check bench checklist
 test: ## every test, with the race detector, on PostgreSQL, SQLite and Redis of its own
 	.ci/setup.sh
 	go test -race -timeout 20m ./...
@@ -159,6 +162,16 @@ check: ## gofmt, vet, go fix, staticcheck
 
 bench: ## every benchmark
 	go test -run '^$$' -bench . -benchmem ./...
+
+# The tests that the checklist names.
+listed := $(shell grep -o '\.Test[A-Z][A-Za-z]*' docs/CHECKLIST.md | cut -c2- | sort -u | paste -sd '|')
+
+checklist: build ## docs/CHECKLIST.md anew: runs the tests it names, and notesd check in the production stack
+	@.ci/setup.sh
+	@mkdir -p dist && rm -f dist/check.json
+	CHECK_REPORT=$(abspath dist/check.json) go test -json -count=1 -timeout 30m -run '^($(listed))$$' . ./... >dist/tests.json || true
+	@test -f dist/check.json || ./notesd check -json >dist/check.json || test $$? = 3
+	./notesd check -checklist -report dist/check.json -tests dist/tests.json >docs/CHECKLIST.md || test $$? = 3
 
 .PHONY: help
 help: ## this list

@@ -11,7 +11,6 @@ import (
 	"slices"
 	"strings"
 	"testing"
-	"time"
 )
 
 func readText(t *testing.T, file string) string {
@@ -121,27 +120,6 @@ func TestDataVolume(t *testing.T) {
 		if text := services(t, file)["notesd"]; len(dirs) != 1 || !strings.Contains(text, "volumes: [notesd-data:"+dirs[0]+"]") {
 			t.Errorf("%s: notesd has no volume on %v", file, dirs)
 		}
-	}
-}
-
-// Docker's patience must outlast the drain, or it is cut short by SIGKILL.
-func TestGracePeriod(t *testing.T) {
-	text := services(t, "compose.prod.yaml")["notesd"]
-	duration := func(pattern string) time.Duration {
-		t.Helper()
-		found := submatches(pattern, text)
-		if len(found) != 1 {
-			t.Fatalf("compose.prod.yaml: %s matches %v, want one", pattern, found)
-		}
-		d, err := time.ParseDuration(found[0])
-		if err != nil {
-			t.Fatal(err)
-		}
-		return d
-	}
-	drain := duration(`\$\{SHUTDOWN_DELAY:-(\w+)\}`) + duration(`\$\{SHUTDOWN_TIMEOUT:-(\w+)\}`)
-	if grace := duration(`stop_grace_period: (\w+)`); grace <= drain {
-		t.Errorf("stop_grace_period is %v, and the drain may take %v", grace, drain)
 	}
 }
 

@@ -7,6 +7,8 @@ import (
 	"slices"
 	"strings"
 	"testing"
+
+	"notesd/check"
 )
 
 // section is a place of a page that a command writes.
@@ -56,6 +58,29 @@ func checkSections(t *testing.T, file string) {
 	for _, plot := range submatches(`!\[[^\]]*\]\(([^)]+)\)`, page) {
 		if _, err := os.Stat(filepath.Join(filepath.Dir(file), plot)); err != nil {
 			t.Errorf("%s shows a plot that is not there: %v", file, err)
+		}
+	}
+}
+
+// docs/CHECKLIST.md is as the command writes it, but for verdicts, and the tests it names are there.
+func TestChecklist(t *testing.T) {
+	page := readText(t, "docs/CHECKLIST.md")
+	var fresh strings.Builder
+	if err := check.Judge(check.Facts{}).Checklist(&fresh, nil); err != nil {
+		t.Fatal(err)
+	}
+	verdicts := regexp.MustCompile(`(?m)[^|]*\|$`)
+	if verdicts.ReplaceAllString(page, "") != verdicts.ReplaceAllString(fresh.String(), "") {
+		t.Error("docs/CHECKLIST.md is out of date: make checklist")
+	}
+	for _, m := range regexp.MustCompile(`(\w+)\.(Test\w+)`).FindAllStringSubmatch(page, -1) {
+		pattern := strings.TrimPrefix(m[1]+"/", "main/") + "*_test.go"
+		files, err := filepath.Glob(pattern)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if !slices.ContainsFunc(files, func(f string) bool { return strings.Contains(readText(t, f), "func "+m[2]+"(") }) {
+			t.Errorf("docs/CHECKLIST.md names %s, which is not in %s", m[0], pattern)
 		}
 	}
 }

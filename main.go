@@ -31,6 +31,8 @@ func main() {
 	case errors.Is(err, errLeftOut):
 		fmt.Fprintln(os.Stderr, "notesd:", err)
 		os.Exit(3)
+	case errors.Is(err, errFindings):
+		os.Exit(3) // the report says what
 	case err != nil:
 		fmt.Fprintln(os.Stderr, "notesd:", err)
 		os.Exit(1)
@@ -56,6 +58,7 @@ const usage = `notesd: a notes server in one binary
   notesd user list               every account
   notesd user delete EMAIL       delete it with all of its notes
   notesd import-legacy           bring the old backend's accounts and notes over (docs/MIGRATING.md)
+  notesd check                   judge this set-up and say what to set; exit 3 if something must be; notesd check -h says how
   notesd bench [SCENARIO]        put load on notesd and measure it; notesd bench -h says how
   notesd version                 which build this is
 `
@@ -77,6 +80,8 @@ func run(ctx context.Context, p program) error {
 		return p.user(ctx, args)
 	case "import-legacy":
 		return p.importLegacy(ctx, args)
+	case "check":
+		return p.check(ctx, args)
 	case "bench":
 		return p.bench(ctx, args)
 	case "version":

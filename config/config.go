@@ -29,6 +29,7 @@ type Config struct {
 	Port       int    // 0: any that is free
 
 	Runtime      Runtime
+	MaxWorkers   int // as asked for; 0: not
 	QueueLength  int // requests that may wait for a worker
 	QueueTimeout time.Duration
 
@@ -78,6 +79,29 @@ func Load(environ []string) (Config, error) { return load(environ, thisMachine()
 
 // load is Load on a given machine.
 func load(environ []string, m machine) (Config, error) {
+	c, mistakes := survey(environ, m)
+	if len(mistakes) == 0 {
+		return c, nil
+	}
+	var errs []error
+	for _, mistake := range mistakes {
+		errs = append(errs, mistake.Err)
+	}
+	return Config{}, errors.Join(errs...)
+}
+
+// A Mistake is a setting that can't be taken as it is set.
+type Mistake struct {
+	Name string // of the variable
+	Err  error  // names it too, and what is allowed
+}
+
+// Survey is Load for those who report rather than serve: with mistakes it returns what there is all the same. A setting
+// with a mistake has any value, and so has what is chosen from it.
+func Survey(environ []string) (Config, []Mistake) { return survey(environ, thisMachine()) }
+
+// survey is Survey on a given machine.
+func survey(environ []string, m machine) (Config, []Mistake) {
 	d := &draft{machine: m, shown: map[string]Setting{}, bad: map[string]bool{}}
 	d.collect(environ)
 	table := d.table()
@@ -90,15 +114,12 @@ func load(environ []string, m machine) (Config, error) {
 	d.chooseWorkers()
 	d.chooseMemory()
 	d.warnOfNames(table)
-	if len(d.mistakes) > 0 {
-		return Config{}, errors.Join(d.mistakes...)
-	}
 	for _, s := range table {
 		if set, ok := d.shown[s.name]; ok {
 			d.inForce = append(d.inForce, set)
 		}
 	}
-	return d.Config, nil
+	return d.Config, d.mistakes
 }
 
 // Settings returns every setting in force, secrets redacted, in the order of the documentation.
@@ -111,7 +132,7 @@ type draft struct {
 
 	values   map[string]value   // what is set, by name
 	shown    map[string]Setting // what is in force, by name
-	mistakes []error
+	mistakes []Mistake
 	bad      map[string]bool // the settings with a mistake
 
 	databasePassword Secret
@@ -187,7 +208,7 @@ func (d *draft) collectDotEnv() {
 // mistake notes what is wrong with a setting.
 func (d *draft) mistake(name, format string, args ...any) {
 	d.bad[name] = true
-	d.mistakes = append(d.mistakes, fmt.Errorf(format, args...))
+	d.mistakes = append(d.mistakes, Mistake{name, fmt.Errorf(format, args...)})
 }
 
 // warn notes what is odd.

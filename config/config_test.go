@@ -712,3 +712,25 @@ func TestLoadHere(t *testing.T) {
 		t.Errorf("Load() = %+v, %v", c.Runtime, err)
 	}
 }
+
+// Survey returns what can be read, and every mistake by its setting's name.
+func TestSurvey(t *testing.T) {
+	c, mistakes := survey(inProduction("SESSION_SECRET=change-me", "LOG_LEVEL=loud", "MAX_WORKERS=9", "BACKEND_PORT=4000"), fourCores(t))
+	var names []string
+	for _, m := range mistakes {
+		names = append(names, m.Name)
+		if !strings.Contains(m.Err.Error(), m.Name) {
+			t.Errorf("mistake in %s: %v", m.Name, m.Err)
+		}
+	}
+	if want := []string{"SESSION_SECRET", "LOG_LEVEL"}; !slices.Equal(names, want) {
+		t.Errorf("mistakes in %q, want %q", names, want)
+	}
+	if !c.Production || c.Port != 4000 || c.MaxWorkers != 9 || c.Runtime.Shards != 4 || !c.AdminToken.Strong() ||
+		c.AdminToken.Placeholder() || !Secret("change-me").Placeholder() || Secret("change-me").Strong() {
+		t.Errorf("survey() = %+v", c)
+	}
+	if _, mistakes := survey(nil, fourCores(t)); mistakes != nil {
+		t.Errorf("mistakes where nothing is set: %v", mistakes)
+	}
+}

@@ -74,6 +74,7 @@ func (d *draft) chooseCores() {
 	r := &d.Runtime
 	granted := readLimits(d.machine.root)
 	r.Quota, r.CgroupMemory = granted.cores, granted.memory
+	d.MaxWorkers = d.maxWorkers
 	r.Cores = max(1, d.machine.cpus)
 	source := derived
 	if r.Quota > 0 && r.Quota < float64(r.Cores) {

@@ -24,6 +24,12 @@ type Secret string
 // Reveal returns the secret itself.
 func (s Secret) Reveal() string { return string(s) }
 
+// Strong reports whether production takes the secret: it is long and no placeholder.
+func (s Secret) Strong() bool { return strong(string(s)) }
+
+// Placeholder reports whether somebody forgot to put a secret in its place.
+func (s Secret) Placeholder() bool { return placeholder(string(s)) }
+
 // String returns REDACTED.
 func (Secret) String() string { return redacted }
 

@@ -282,6 +282,7 @@ func TestComposeProduction(t *testing.T) {
 	if got := s.client.get("/api/runtime"); got.status != http.StatusUnauthorized {
 		t.Errorf("GET /api/runtime by a stranger = %d, want 401", got.status)
 	}
+	s.isAllGreen()
 	s.survivesRestart()
 	s.isConfined(4)
 	s.followsLogs("docker-prod-logs")

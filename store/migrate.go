@@ -70,9 +70,7 @@ func (m migrator) run(ctx context.Context) (err error) {
 	if err != nil {
 		return err
 	}
-	sources := provider.ListSources()
-	newest := sources[len(sources)-1].Version
-
+	newest := newestMigration(m.dir)
 	found, err := readSchema(ctx, db)
 	if err != nil {
 		return err

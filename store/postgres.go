@@ -21,6 +21,8 @@ import (
 const (
 	connectTimeout = time.Second     // of one attempt, unless the URL has its own
 	sayAgain       = 5 * time.Second // how often an unchanged reason is logged
+
+	applicationName = "notesd" // as the server's people see us
 )
 
 // isPostgres reports whether the name of a database is a PostgreSQL URL.
@@ -127,7 +129,7 @@ func ParsePostgresURL(name string) (*pgx.ConnConfig, error) {
 		server.ConnectTimeout = connectTimeout
 	}
 	if server.RuntimeParams["application_name"] == "" {
-		server.RuntimeParams["application_name"] = "notesd"
+		server.RuntimeParams["application_name"] = applicationName
 	}
 	return server, nil
 }

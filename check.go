@@ -1,0 +1,228 @@
+package main
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"flag"
+	"fmt"
+	"net"
+	"net/url"
+	"os"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"notesd/check"
+	"notesd/config"
+	"notesd/store"
+)
+
+// errFindings is the end of a check that found something: exit status 3.
+var errFindings = errors.New("something is to be mended")
+
+// checkOptions are the flags of notesd check.
+type checkOptions struct {
+	json, checklist, strict     bool
+	url, compose, report, tests string
+	replicas                    int
+	measure                     time.Duration
+}
+
+// parseCheck reads them.
+func (p program) parseCheck(args []string) (o checkOptions, err error) {
+	flags := flag.NewFlagSet("check", flag.ContinueOnError)
+	flags.SetOutput(p.out)
+	flags.BoolVar(&o.json, "json", false, "write JSON")
+	flags.BoolVar(&o.checklist, "checklist", false, "write docs/CHECKLIST.md: the whole checklist, in Markdown")
+	flags.BoolVar(&o.strict, "strict", false, "exit with 3 for warnings and what is not known, too")
+	flags.StringVar(&o.url, "url", "", "`address` of the running server (default: the one that the settings say)")
+	flags.StringVar(&o.compose, "compose", "", "compose `file`, - for standard input (default: compose.prod.yaml, in development compose.yaml)")
+	flags.IntVar(&o.replicas, "replicas", 1, "servers that share the database")
+	flags.DurationVar(&o.measure, "measure", time.Second, "how long to look at the running server")
+	flags.StringVar(&o.report, "report", "", "judge nothing, print what -json has written to this `file`")
+	flags.StringVar(&o.tests, "tests", "", "with -checklist: `file` of what go test -json has written")
+	if err := flags.Parse(args); errors.Is(err, flag.ErrHelp) {
+		return o, err
+	} else if err != nil {
+		return o, errUsage // what is wrong was printed
+	}
+	if o.replicas < 1 || o.json && o.checklist || o.tests != "" && !o.checklist {
+		return o, fmt.Errorf("check %s: %w", strings.Join(args, " "), errUsage)
+	}
+	return o, noArguments("check", flags.Args())
+}
+
+// check judges this set-up, and says what to set.
+func (p program) check(ctx context.Context, args []string) error {
+	o, err := p.parseCheck(args)
+	if err != nil {
+		return err
+	}
+	report, err := p.report(ctx, o)
+	if err != nil {
+		return err
+	}
+	if err := p.printReport(report, o); err != nil {
+		return err
+	}
+	if report.Counts[check.Fail] > 0 || o.strict && report.Counts[check.Warn]+report.Counts[check.Unknown] > 0 {
+		return errFindings
+	}
+	return nil
+}
+
+// report is what another run has found, or what there is to find here.
+func (p program) report(ctx context.Context, o checkOptions) (check.Report, error) {
+	if o.report == "" {
+		return check.Judge(check.Gather(ctx, p.checkConfig(o))), nil
+	}
+	f, err := os.Open(o.report)
+	if err != nil {
+		return check.Report{}, err
+	}
+	defer f.Close()
+	return check.ReadReport(f)
+}
+
+func (p program) printReport(r check.Report, o checkOptions) error {
+	switch {
+	case o.json:
+		return r.JSON(p.out)
+	case o.checklist:
+		results, err := readResults(o.tests)
+		if err != nil {
+			return err
+		}
+		return r.Checklist(p.out, results)
+	}
+	f, isFile := p.out.(*os.File)
+	return r.Table(p.out, isFile && isTerminal(f))
+}
+
+func readResults(name string) (check.Results, error) {
+	if name == "" {
+		return nil, nil
+	}
+	f, err := os.Open(name)
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close()
+	return check.ReadResults(f)
+}
+
+// checkConfig says where to look: at what the settings name, as far as they have no mistake.
+func (p program) checkConfig(o checkOptions) check.Config {
+	cfg, mistakes := config.Survey(p.environ)
+	c := check.Config{
+		Version: buildVersion(), Settings: checkSettings(cfg, mistakes), Replicas: o.replicas,
+		AdminToken: cfg.AdminToken.Reveal(), Server: strings.TrimSuffix(o.url, "/"), ServerGiven: o.url != "", Measure: o.measure,
+		Dir: ".", Compose: o.compose, In: p.in, Environ: p.environ,
+		Placeholder: func(s string) bool { return config.Secret(s).Placeholder() },
+	}
+	if o.url == "" {
+		c.Server = "http://" + net.JoinHostPort(reachable(cfg.Host), strconv.Itoa(cfg.Port))
+	}
+	if sound(mistakes, "DATABASE_URL", "DATABASE_PASSWORD") || isURL(cfg.DatabaseURL) {
+		c.Database = func(ctx context.Context) (check.Database, error) { return examine(ctx, cfg) }
+	}
+	if isURL(cfg.RedisURL) {
+		c.RedisURL = cfg.RedisURL.Reveal()
+	}
+	return c
+}
+
+// sound reports whether none of the settings has a mistake.
+func sound(mistakes []config.Mistake, names ...string) bool {
+	return !slices.ContainsFunc(mistakes, func(m config.Mistake) bool { return slices.Contains(names, m.Name) })
+}
+
+// isURL reports whether a setting can be used, even if its password is a placeholder.
+func isURL(s config.Secret) bool {
+	u, err := url.Parse(s.Reveal())
+	return err == nil && u.Host != ""
+}
+
+// examine is store.Examine in check's words.
+func examine(ctx context.Context, cfg config.Config) (check.Database, error) {
+	x, err := store.Examine(ctx, store.Config{URL: cfg.DatabaseURL.Reveal(), ChannelURL: cfg.ChannelURL.Reveal()})
+	db := check.Database{
+		Engine: x.Engine, Version: x.Version, Missing: x.Missing, Schema: x.Schema, Newest: x.Newest, Latency: x.Latency, Skew: x.Skew,
+		MaxConnections: x.MaxConnections, Reserved: x.Reserved, ConnLimit: x.ConnLimit, OthersConnected: x.OthersConnected,
+		SharedBuffers: x.SharedBuffers, EffectiveCache: x.EffectiveCache, WorkMem: x.WorkMem, MaintenanceMem: x.MaintenanceWorkMem,
+		Fsync: x.Fsync, FullPageWrites: x.FullPageWrites, SynchronousCommit: x.SynchronousCommit,
+		Peer: x.Peer, Encrypted: x.Encrypted, Verified: x.Verified, Heard: x.Heard, JournalMode: x.JournalMode,
+	}
+	if x.Misfit != nil {
+		db.Misfit = x.Misfit.Error()
+	}
+	return db, err
+}
+
+// checkSettings is the settings in check's words: without any secret.
+func checkSettings(cfg config.Config, mistakes []config.Mistake) check.Settings {
+	r := cfg.Runtime
+	s := check.Settings{
+		Warnings: cfg.Warnings, Production: cfg.Production, Host: cfg.Host, DataDir: cmp.Or(cfg.DataDir, "."),
+		LogLevel: strings.ToLower(cfg.LogLevel.String()), LogFormat: cfg.LogFormat,
+		MaxWorkers: cfg.MaxWorkers, Shards: r.Shards, WorkersPerShard: r.WorkersPerShard, DatabaseMaxConns: r.DatabaseMaxConns,
+		GOMAXPROCS: r.GOMAXPROCS, QueueLength: cfg.QueueLength, Cores: r.Cores, HeapLimit: r.MemoryLimit, CgroupMemory: r.CgroupMemory,
+		CacheSize: cfg.CacheSize, BodyLimit: cfg.BodyLimit, MemoryMonitoring: cfg.MemoryMonitoring, Metrics: cfg.MetricsCollection,
+		Webhook: cfg.AlertWebhookURL != "", ShutdownDelay: cfg.ShutdownDelay, ShutdownTimeout: cfg.ShutdownTimeout,
+		Postgres: strings.HasPrefix(cfg.DatabaseURL.Reveal(), "postgres"), Redis: cfg.RedisURL != "",
+		SessionSecret: judged(cfg.SessionSecrets...), AdminToken: judged(cfg.AdminToken),
+		DatabasePassword: password(cfg.DatabaseURL), RedisPassword: password(cfg.RedisURL),
+		CORSOrigins: cfg.CORSOrigins, TrustedProxies: cfg.TrustedProxies, Shown: map[string]string{},
+	}
+	for _, secret := range cfg.SessionSecrets {
+		s.SameSecret = s.SameSecret || secret == cfg.AdminToken
+	}
+	for _, m := range mistakes {
+		s.Mistakes = append(s.Mistakes, check.Mistake{Name: m.Name, Text: m.Err.Error()})
+	}
+	for _, setting := range cfg.Settings() {
+		s.Shown[setting.Name] = setting.Value
+	}
+	return s
+}
+
+// judged is what may be said of secrets that we ask for: the weakest counts.
+func judged(secrets ...config.Secret) check.Secret {
+	verdict := check.None
+	for _, s := range secrets {
+		switch {
+		case s == "":
+		case !s.Strong():
+			return check.Weak
+		default:
+			verdict = check.Strong
+		}
+	}
+	return verdict
+}
+
+// wellKnown are passwords that everybody tries.
+var wellKnown = []string{"password", "postgres", "notesd", "admin", "secret", "redis", "root", "letmein", "qwerty", "12345"}
+
+// password is what may be said of the one in a URL.
+func password(secret config.Secret) check.Secret {
+	const least = 12
+	u, err := url.Parse(secret.Reveal())
+	if err != nil {
+		return check.None
+	}
+	p, _ := u.User.Password()
+	weak := len(p) < least || config.Secret(p).Placeholder() || strings.EqualFold(p, u.User.Username())
+	for _, word := range wellKnown {
+		weak = weak || strings.Contains(strings.ToLower(p), word) && len(p) < 2*len(word)
+	}
+	switch {
+	case p == "":
+		return check.None
+	case weak:
+		return check.Weak
+	}
+	return check.Strong
+}

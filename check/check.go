@@ -1,0 +1,125 @@
+// Package check judges a set-up: settings, machine, container, database, Redis, the running server, and the compose
+// file. Gather looks, once and changing nothing; Judge decides, from what was gathered and nothing else. It imports
+// nothing of ours, and nothing that it returns holds a secret.
+package check
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+)
+
+// A Verdict is what is thought of a row.
+type Verdict string
+
+// From the best to the worst. Unknown is what should have been seen and could not be.
+const (
+	NotApplicable Verdict = "n/a"
+	OK            Verdict = "ok"
+	Unknown       Verdict = "unknown"
+	Warn          Verdict = "warn"
+	Fail          Verdict = "fail"
+)
+
+var order = []Verdict{NotApplicable, OK, Unknown, Warn, Fail}
+
+// worst returns the worst of verdicts, NotApplicable of none.
+func worst(verdicts ...Verdict) Verdict {
+	w := NotApplicable
+	for _, v := range verdicts {
+		if slices.Index(order, v) > slices.Index(order, w) {
+			w = v
+		}
+	}
+	return w
+}
+
+// A Finding is a row with its verdict.
+type Finding struct {
+	ID      string  `json:"id"`
+	Part    string  `json:"part"`  // of the checklist
+	Title   string  `json:"title"` // what is looked at
+	Verdict Verdict `json:"verdict"`
+	Seen    string  `json:"seen"`
+	Fix     string  `json:"fix,omitempty"` // a setting and its value
+}
+
+// A Report is all findings, in the order of the checklist.
+type Report struct {
+	Version string          `json:"version"`
+	Verdict Verdict         `json:"verdict"` // the worst
+	Counts  map[Verdict]int `json:"counts"`
+	Rows    []Finding       `json:"rows"`
+}
+
+// An opinion is what a row's judgement comes to.
+type opinion struct {
+	verdict   Verdict
+	seen, fix string
+}
+
+func ok(format string, args ...any) opinion { return opinion{OK, fmt.Sprintf(format, args...), ""} }
+
+func notApplicable(format string, args ...any) opinion {
+	return opinion{NotApplicable, fmt.Sprintf(format, args...), ""}
+}
+
+func unknown(fix, format string, args ...any) opinion {
+	return opinion{Unknown, fmt.Sprintf(format, args...), fix}
+}
+
+func warn(fix, format string, args ...any) opinion {
+	return opinion{Warn, fmt.Sprintf(format, args...), fix}
+}
+
+func fail(fix, format string, args ...any) opinion {
+	return opinion{Fail, fmt.Sprintf(format, args...), fix}
+}
+
+// A row is something to judge.
+type row struct {
+	id, part, title string
+	judge           func(Facts) opinion
+}
+
+// Judge gives every row its verdict.
+func Judge(f Facts) Report {
+	r := Report{Version: f.Version, Verdict: NotApplicable, Counts: map[Verdict]int{}}
+	for _, row := range rows {
+		o := row.judge(f)
+		r.Rows = append(r.Rows, Finding{row.id, row.part, row.title, o.verdict, o.seen, o.fix})
+		r.Verdict = worst(r.Verdict, o.verdict)
+		r.Counts[o.verdict]++
+	}
+	return r
+}
+
+// mistakes returns what is wrong with the settings of these names, as an opinion with the fix.
+func (f Facts) mistakes(fix string, names ...string) (o opinion, found bool) {
+	var texts []string
+	for _, m := range f.Settings.Mistakes {
+		if slices.Contains(names, m.Name) {
+			texts = append(texts, m.Text)
+		}
+	}
+	return fail(fix, "%s", strings.Join(texts, "; ")), len(texts) > 0
+}
+
+// size writes bytes for people.
+func size(n int64) string {
+	switch {
+	case n >= 10<<30:
+		return fmt.Sprintf("%d GiB", n>>30)
+	case n >= 1<<20:
+		return fmt.Sprintf("%d MiB", n>>20)
+	}
+	return fmt.Sprintf("%d KiB", n>>10)
+}
+
+// count writes "1 core", "2 cores".
+func count[N int | int64 | uint64](n N, noun string) string {
+	if n != 1 {
+		noun += "s"
+	}
+	return fmt.Sprintf("%d %s", n, noun)
+}

@@ -1,0 +1,64 @@
+package main
+
+import (
+	"slices"
+	"strings"
+	"testing"
+
+	"notesd/check"
+	"notesd/config"
+)
+
+// A password is weak that everybody tries, that nobody changed, or that is short.
+func TestPassword(t *testing.T) {
+	for url, want := range map[string]check.Secret{
+		"data/notes.db":                             check.None,
+		"postgres://u@h/n":                          check.None,
+		"postgres://u:change-me-please@h/n":         check.Weak,
+		"postgres://notesd:notesd@h/n":              check.Weak,
+		"postgres://a-long-name:a-long-name@h/n":    check.Weak,
+		"postgres://u:Password12345@h/n":            check.Weak,
+		"postgres://u:elevenchars@h/n":              check.Weak,
+		"postgres://u:twelve-chars@h/n":             check.Strong,
+		"redis://:correct-horse-battery-staple@h/0": check.Strong,
+	} {
+		if got := password(config.Secret(url)); got != want {
+			t.Errorf("password(%s) = %s, want %s", url, got, want)
+		}
+	}
+}
+
+// What we ship is judged good as far as it can be without running: the compose file, and what git has.
+func TestShipped(t *testing.T) {
+	secret := strings.Repeat("0123456789abcdef", 2)
+	p := program{environ: []string{"APP_ENV=production", "SESSION_SECRET=" + secret, "ADMIN_TOKEN=" + secret, "CORS_ORIGIN=https://localhost"}}
+	report := check.Judge(check.Gather(t.Context(), p.checkConfig(checkOptions{url: "http://127.0.0.1:1"})))
+	for _, f := range report.Rows {
+		shipped := f.Part == "Containers" || slices.Contains([]string{"published", "env-files", "log-rotation"}, f.ID)
+		allowed := []check.Verdict{check.OK}
+		switch f.ID {
+		case "env-files":
+			allowed = append(allowed, check.NotApplicable) // an archive without git
+		case "limits-fit":
+			allowed = append(allowed, check.Warn) // a machine that is smaller
+		}
+		if shipped && !slices.Contains(allowed, f.Verdict) {
+			t.Errorf("%s: %s, %q, fix: %s", f.ID, f.Verdict, f.Seen, f.Fix)
+		}
+	}
+}
+
+// Of several secrets the weakest counts.
+func TestJudged(t *testing.T) {
+	const strong, weak = "0123456789abcdef0123456789abcdef", "0123456789abcdef0123456789abcde"
+	for _, test := range []struct {
+		secrets []config.Secret
+		want    check.Secret
+	}{
+		{nil, check.None}, {[]config.Secret{""}, check.None}, {[]config.Secret{strong}, check.Strong}, {[]config.Secret{strong, weak}, check.Weak},
+	} {
+		if got := judged(test.secrets...); got != test.want {
+			t.Errorf("judged(%d secrets) = %s, want %s", len(test.secrets), got, test.want)
+		}
+	}
+}
