@@ -246,6 +246,7 @@ func serverConfig(cfg config.Config, secrets []string) server.Config {
 	return server.Config{
 		Version:            buildVersion(),
 		Production:         cfg.Production,
+		DataDir:            cfg.DataDir,
 		RequestTimeout:     cfg.RequestTimeout,
 		ShutdownDelay:      cfg.ShutdownDelay,
 		ShutdownTimeout:    cfg.ShutdownTimeout,

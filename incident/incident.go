@@ -187,6 +187,15 @@ func (r *Recorder) seen() ([]Sample, uint64) {
 	return r.history.last(minute), r.suppressed
 }
 
+// Minute is the last minute, a sample a second, in the order of time.
+func (r *Recorder) Minute() []Sample {
+	if r == nil {
+		return nil
+	}
+	history, _ := r.seen()
+	return history
+}
+
 // Stats is what a recorder has done.
 type Stats struct {
 	Tracing    bool   // at this moment

@@ -9,7 +9,9 @@ import (
 	"log/slog"
 	"net/http"
 	"os"
+	"slices"
 	"strconv"
+	"sync"
 	"time"
 )
 
@@ -17,11 +19,16 @@ const (
 	alertTime  = 5 * time.Second // for one delivery
 	alertTries = 3
 	alertQueue = 64
+	keptEvents = 50 // for /api/runtime
 )
+
+// eventKinds are all that Event.Kind may be.
+var eventKinds = []string{"memory_high", "memory_normal", "memory_stage_up", "memory_stage_down", "dependency_down", "dependency_up",
+	"route_quarantined", "route_released", "worker_stuck", "worker_recovered", "incident"}
 
 // Event is something that the people who run the server want to know of.
 type Event struct {
-	Kind    string         `json:"event"`   // memory_high, memory_normal, memory_stage_up, memory_stage_down, dependency_down, dependency_up, route_quarantined, route_released, worker_stuck, worker_recovered, incident
+	Kind    string         `json:"event"`   // one of eventKinds
 	Subject string         `json:"subject"` // what it is about
 	Detail  map[string]any `json:"detail,omitempty"`
 	Time    time.Time      `json:"time"`
@@ -30,7 +37,8 @@ type Event struct {
 
 // Alerts posts events to ALERT_WEBHOOK_URL, in order and one at a time. It
 // never makes anybody wait: when its queue is full, the event is dropped and
-// logged. Without a url it posts nothing; a nil *Alerts drops everything silently.
+// logged. Without a url it posts nothing, but keeps the last events all the same;
+// a nil *Alerts drops everything silently.
 //
 // Each delivery carries X-Notesd-Timestamp (Unix seconds) and, when key is
 // set, X-Notesd-Signature: "sha256=" and the hexadecimal HMAC-SHA256 under key
@@ -44,11 +52,16 @@ type Alerts struct {
 	log      *slog.Logger
 	client   *http.Client
 	queue    chan Event
+
+	mu     sync.Mutex // guards what follows
+	recent []Event    // at most keptEvents, the oldest first
+	counts map[string]uint64
 }
 
 // NewAlerts makes Alerts for a webhook; Run delivers.
 func NewAlerts(url, key string, log *slog.Logger) *Alerts {
-	return &Alerts{url: url, key: key, log: log, client: &http.Client{Timeout: alertTime}, queue: make(chan Event, alertQueue)}
+	return &Alerts{url: url, key: key, log: log, client: &http.Client{Timeout: alertTime}, queue: make(chan Event, alertQueue),
+		counts: map[string]uint64{}}
 }
 
 // Send queues e. It stamps it with the time and the host's name.
@@ -58,6 +71,7 @@ func (a *Alerts) Send(e Event) {
 	}
 	e.Time = time.Now().UTC()
 	e.Host, _ = os.Hostname()
+	a.keep(e)
 	if a.OnEvent != nil {
 		a.OnEvent(e)
 	}
@@ -69,6 +83,39 @@ func (a *Alerts) Send(e Event) {
 	default:
 		a.log.Warn("alert dropped: the webhook is too slow", "event", e.Kind, "subject", e.Subject)
 	}
+}
+
+// keep counts e and puts it to the last ones.
+func (a *Alerts) keep(e Event) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	a.counts[e.Kind]++
+	a.recent = append(a.recent, e)
+	if len(a.recent) > keptEvents {
+		a.recent = slices.Delete(a.recent, 0, 1)
+	}
+}
+
+// Recent are the last events, the newest first.
+func (a *Alerts) Recent() []Event {
+	if a == nil {
+		return nil
+	}
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	recent := slices.Clone(a.recent)
+	slices.Reverse(recent)
+	return recent
+}
+
+// count is how many events of a kind there were since the start.
+func (a *Alerts) count(kind string) uint64 {
+	if a == nil {
+		return 0
+	}
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	return a.counts[kind]
 }
 
 // Run delivers until ctx ends. What fails is tried again, alertTries times in all.

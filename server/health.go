@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"net/http"
+	"slices"
 	"sync"
 	"time"
 
@@ -58,12 +59,10 @@ func (r *readiness) get() []dependency {
 // pool that stuck requests have made smaller decides: it will not get well by
 // itself.
 func ready(s *Server, x *exchange) error {
-	rows := append(s.readinessRows(), s.informing()...)
+	well, rows := s.checks()
 	status, text := http.StatusOK, "ready"
-	for _, row := range rows {
-		if row.Decides && row.Status != "up" {
-			status, text = http.StatusServiceUnavailable, "not ready"
-		}
+	if !well {
+		status, text = http.StatusServiceUnavailable, "not ready"
 	}
 	return x.reply(status, struct {
 		Success   bool         `json:"success"`
@@ -71,6 +70,13 @@ func ready(s *Server, x *exchange) error {
 		Checks    []dependency `json:"checks"`
 		Timestamp stamp        `json:"timestamp"`
 	}{status == http.StatusOK, text, rows, stamp(time.Now())})
+}
+
+// checks are all rows, and whether those that decide are up.
+func (s *Server) checks() (ready bool, rows []dependency) {
+	rows = append(s.readinessRows(), s.informing()...)
+	bad := slices.ContainsFunc(rows, func(row dependency) bool { return row.Decides && row.Status != "up" })
+	return !bad, rows
 }
 
 func (s *Server) readinessRows() []dependency {

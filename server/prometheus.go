@@ -3,6 +3,7 @@ package server
 import (
 	"net/http"
 	"strconv"
+	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/collectors"
@@ -36,6 +37,7 @@ func desc(name, help string, labels ...string) *prometheus.Desc {
 var (
 	descRequests   = desc("http_requests_total", "Answers sent.", "method", "route", "status")
 	descDuration   = desc("http_request_duration_seconds", "From the header read to the answer sent.")
+	descTook       = desc("worker_request_duration_seconds", "Of requests that had a worker: from the header read to the answer ready, without the time that clients took.")
 	descWorkers    = desc("pool_workers", "Workers of a shard.", "shard")
 	descBusy       = desc("pool_busy_workers", "Workers that hold a request.", "shard")
 	descInFlight   = desc("pool_bytes_in_flight", "Bodies and answers held in memory.", "shard")
@@ -54,9 +56,12 @@ var (
 	descFound      = desc("pool_stuck_workers_total", "Requests that were found stuck.")
 	descRecovered  = desc("pool_stuck_workers_recovered_total", "Of those, have ended after all.")
 	descClients    = desc("clients_given_up_total", "Connections, bodies and answers that were given up on, by what the client did.", "what")
-	descMemory     = desc("memory_bytes", "Memory of the process.", "kind")
+	descMemory     = desc("memory_bytes", "Memory of the process; needed is what no collection would give back, bound the limit that stages are of.", "kind")
 	descStage      = desc("memory_stage", "0 calm, 1 bulk work is refused, 2 caches go, 3 all but reads is refused.")
 	descCrossings  = desc("memory_threshold_crossings_total", "Times that memory rose above MEMORY_THRESHOLD_MB.")
+	descAbove      = desc("memory_above_threshold", "1 while memory is above MEMORY_THRESHOLD_MB.")
+	descDisk       = desc("data_dir_bytes", "The disk that DATA_DIR is on.", "kind")
+	descEvents     = desc("events_total", "Events that alerts were sent for.", "event")
 	descCache      = desc("cache_bytes", "What copies of sessions, notes and lists take.")
 	descEntries    = desc("cache_entries", "Copies of sessions, notes and lists.")
 	descTrusted    = desc("cache_trusted", "1 while copies may be used: what other processes change is heard of in time.")
@@ -80,6 +85,9 @@ func (c *collector) Collect(out chan<- prometheus.Metric) {
 	c.pool(e)
 	c.memory(e)
 	c.dependencies(e)
+	for _, kind := range eventKinds { // those of which there was none, too: an increase has to begin somewhere
+		e.counter(descEvents, float64(c.s.alerts.count(kind)), kind)
+	}
 }
 
 type emitter struct{ out chan<- prometheus.Metric }
@@ -103,7 +111,22 @@ func (e emitter) summary(d *prometheus.Desc, h *pool.Histogram, labels ...string
 	e.out <- prometheus.MustNewConstSummary(d, h.Count(), h.Sum().Seconds(), values, labels...)
 }
 
+// bounds of a histogram's buckets: Prometheus can add those of several
+// processes, and take those of a minute alone.
+var bounds = []time.Duration{time.Millisecond, 2500 * time.Microsecond, 5 * time.Millisecond, 10 * time.Millisecond,
+	25 * time.Millisecond, 50 * time.Millisecond, 100 * time.Millisecond, 250 * time.Millisecond, 500 * time.Millisecond,
+	time.Second, 2500 * time.Millisecond, 5 * time.Second, 10 * time.Second, 30 * time.Second}
+
+func (e emitter) histogram(d *prometheus.Desc, h *pool.Histogram) {
+	buckets, count := map[float64]uint64{}, h.Count()
+	for _, bound := range bounds {
+		buckets[bound.Seconds()] = count - h.Over(bound)
+	}
+	e.out <- prometheus.MustNewConstHistogram(d, count, h.Sum().Seconds(), buckets)
+}
+
 func (c *collector) requests(e emitter) {
+	e.histogram(descTook, c.s.Took())
 	c.s.clients.each(func(what string, n uint64) { e.counter(descClients, float64(n), what) })
 	c.s.tally.each(func(method, pattern string, status int, n uint64) {
 		e.counter(descRequests, float64(n), method, pattern, strconv.Itoa(status))
@@ -160,10 +183,21 @@ func (c *collector) memory(e emitter) {
 	}
 	c.cache(e)
 	if c.s.stages != nil {
-		e.gauge(descStage, float64(c.s.stages.Stats().Stage))
+		st := c.s.stages.Stats()
+		e.gauge(descStage, float64(st.Stage))
+		if st.Limit > 0 {
+			e.gauge(descMemory, float64(st.Needed), "needed")
+			e.gauge(descMemory, float64(st.Limit), "bound")
+		}
 	}
 	if c.s.memory != nil {
-		e.counter(descCrossings, float64(c.s.memory.Stats().Crossings))
+		st := c.s.memory.Stats()
+		e.counter(descCrossings, float64(st.Crossings))
+		e.gauge(descAbove, oneIf(st.Above))
+	}
+	if disk := c.s.disk(); disk != nil {
+		e.gauge(descDisk, float64(disk.Free), "free")
+		e.gauge(descDisk, float64(disk.Total), "total")
 	}
 }
 

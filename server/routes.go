@@ -44,7 +44,12 @@ func allRoutes() []*route {
 		{method: get, pattern: "/api/health/ready", handle: ready, free: true, quiet: true},
 		{method: get, pattern: "/readyz", handle: ready, free: true, quiet: true},
 
-		{method: get, pattern: "/api/metrics", handle: requestMetrics, admin: true},
+		{method: get, pattern: "/status", handle: statusPage, free: true, quiet: true}, // says nothing: what it shows is asked for with the token
+		{method: get, pattern: "/status/status.css", handle: statusFile("status.css", "text/css; charset=utf-8"), free: true, quiet: true},
+		{method: get, pattern: "/status/status.js", handle: statusFile("status.js", "text/javascript; charset=utf-8"), free: true, quiet: true},
+		{method: get, pattern: "/status/icon.svg", handle: statusFile("icon.svg", "image/svg+xml"), free: true, quiet: true},
+
+		{method: get, pattern: "/api/metrics", handle: requestMetrics, admin: true, quiet: true},
 		{method: get, pattern: "/api/metrics/system", handle: systemMetrics, admin: true},
 		{method: post, pattern: "/api/metrics/reset", handle: resetMetrics, admin: true},
 		{method: get, pattern: "/metrics", handle: prometheusMetrics, admin: true, quiet: true},

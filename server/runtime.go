@@ -4,6 +4,7 @@ import (
 	"database/sql"
 	"net/http"
 	"runtime"
+	"syscall"
 	"time"
 
 	"notesd/cache"
@@ -294,29 +295,82 @@ func incidentsOutput(i incident.Stats) incidentsJSON {
 	return out
 }
 
+// eventJSON is an Event as /api/runtime shows it.
+type eventJSON struct {
+	Kind    string         `json:"kind"`
+	Subject string         `json:"subject"`
+	Detail  map[string]any `json:"detail,omitempty"`
+	Time    stamp          `json:"time"`
+}
+
+func eventsOutput(events []Event) []eventJSON {
+	out := make([]eventJSON, len(events))
+	for i, e := range events {
+		out[i] = eventJSON{e.Kind, e.Subject, e.Detail, stamp(e.Time)}
+	}
+	return out
+}
+
+// diskJSON is the disk that DATA_DIR is on.
+type diskJSON struct {
+	Free  uint64 `json:"free"` // bytes, for users that are not root
+	Total uint64 `json:"total"`
+}
+
+// disk is nil where there is no DATA_DIR: on PostgreSQL there need not be one.
+func (s *Server) disk() *diskJSON {
+	var disk syscall.Statfs_t
+	if s.cfg.DataDir == "" || syscall.Statfs(s.cfg.DataDir, &disk) != nil {
+		return nil
+	}
+	return &diskJSON{Free: uint64(disk.Bavail) * uint64(disk.Bsize), Total: uint64(disk.Blocks) * uint64(disk.Bsize)}
+}
+
+// stateJSON is the process as /api/runtime shows it.
+type stateJSON struct {
+	Version   string             `json:"version"`
+	Started   stamp              `json:"started"`
+	Ready     bool               `json:"ready"`
+	Checks    []dependency       `json:"checks"` // as /readyz has them
+	Pool      poolJSON           `json:"pool"`
+	Clients   clientsJSON        `json:"clients"`
+	Memory    pool.Memory        `json:"memory"`
+	Monitor   *pool.MonitorStats `json:"memoryMonitor,omitempty"`
+	Stages    *stagesJSON        `json:"memoryStages,omitempty"`
+	Database  any                `json:"database"`
+	Cache     cacheJSON          `json:"cache"`
+	Channel   *channelJSON       `json:"channel,omitempty"`
+	Redis     *RedisStats        `json:"redis,omitempty"`
+	Disk      *diskJSON          `json:"disk,omitempty"`
+	Incidents *incidentsJSON     `json:"incidents,omitempty"`
+	Events    []eventJSON        `json:"events"` // what alerts were sent for, the newest first
+	Limits    limits             `json:"limits"`
+	Timestamp stamp              `json:"timestamp"`
+
+	// Minute is the last minute, second by second: with ?minute=true, where
+	// incidents are recorded.
+	Minute []incident.Sample `json:"minute,omitempty"`
+}
+
 // runtimeState answers GET /api/runtime.
-func runtimeState(s *Server, x *exchange) error { return x.reply(http.StatusOK, s.State()) }
+func runtimeState(s *Server, x *exchange) error {
+	state := s.state()
+	if x.QueryParam("minute") == "true" {
+		state.Minute = s.incidents.Minute()
+	}
+	return x.reply(http.StatusOK, state)
+}
 
 // State is the process as /api/runtime shows it, for encoding as JSON.
-func (s *Server) State() any {
-	state := struct {
-		Version   string             `json:"version"`
-		Started   stamp              `json:"started"`
-		Pool      poolJSON           `json:"pool"`
-		Clients   clientsJSON        `json:"clients"`
-		Memory    pool.Memory        `json:"memory"`
-		Monitor   *pool.MonitorStats `json:"memoryMonitor,omitempty"`
-		Stages    *stagesJSON        `json:"memoryStages,omitempty"`
-		Database  any                `json:"database"`
-		Cache     cacheJSON          `json:"cache"`
-		Channel   *channelJSON       `json:"channel,omitempty"`
-		Redis     *RedisStats        `json:"redis,omitempty"`
-		Incidents *incidentsJSON     `json:"incidents,omitempty"`
-		Limits    limits             `json:"limits"`
-		Timestamp stamp              `json:"timestamp"`
-	}{Version: s.cfg.Version, Started: stamp(s.started), Pool: poolOutput(s.pool.Stats()), Clients: s.clients.output(), Memory: pool.ReadMemory(),
-		Database: connsOutput(s.store.Stats()), Cache: cacheOutput(s.copies.cache.Stats()), Timestamp: stamp(time.Now()),
-		Limits: limits{runtime.GOMAXPROCS(0), memoryLimit(), s.cfg.Machine.Cores, s.cfg.Machine.MemoryLimit, s.cfg.Settings}}
+func (s *Server) State() any { return s.state() }
+
+func (s *Server) state() stateJSON {
+	state := stateJSON{Version: s.cfg.Version, Started: stamp(s.started), Pool: poolOutput(s.pool.Stats()),
+		Clients: s.clients.output(), Memory: pool.ReadMemory(), Database: connsOutput(s.store.Stats()),
+		Cache: cacheOutput(s.copies.cache.Stats()), Disk: s.disk(), Events: eventsOutput(s.alerts.Recent()),
+		Timestamp: stamp(time.Now()),
+		Limits:    limits{runtime.GOMAXPROCS(0), memoryLimit(), s.cfg.Machine.Cores, s.cfg.Machine.MemoryLimit, s.cfg.Settings}}
+	state.Ready, state.Checks = s.checks()
 	state.Pool.Sheds = shedsOutput(s.pool)
 	if s.memory != nil {
 		state.Monitor = new(s.memory.Stats())

@@ -44,6 +44,7 @@ const (
 type Config struct {
 	Version           string
 	Production        bool
+	DataDir           string // whose free space is told; empty: none's
 	RequestTimeout    time.Duration
 	ShutdownDelay     time.Duration // unready before closing
 	ShutdownTimeout   time.Duration // for running requests
