@@ -262,6 +262,7 @@ function troubles(state) {
   if (pool.stuck.turns.length) found.push("workers are stuck")
   if (memoryStages && memoryStages.stage !== "calm") found.push("memory is " + memoryStages.stage)
   else if (state.memoryMonitor && state.memoryMonitor.above) found.push("memory is above the threshold")
+  if (state.minute && state.minute.slice(-5).some(s => s.shed)) found.push("turning requests away")
   const overloaded = pool.classes.filter(c => c.overloaded).map(c => c.class)
   if (overloaded.length) found.push("overloaded: " + overloaded.join(", "))
   return found
@@ -301,7 +302,7 @@ function showSheds(sheds) {
   for (const { shed } of sheds.minutes) for (const [reason, n] of Object.entries(shed)) quarter[reason] = (quarter[reason] || 0) + n
   fill("sheds", Object.entries(sheds.total).filter(([, n]) => n).map(([reason, n]) =>
     [reason, count(current[reason] || 0), count(quarter[reason] || 0), count(n)]), "Nobody")
-  fill("people", sheds.people.map(p => [p.person, p.reason, count(p.count)]), "Nobody")
+  fill("people", sheds.people.slice(0, 10).map(p => [p.person, p.reason, count(p.count)]), "Nobody")
 }
 
 function showFailures(pool) {
