@@ -32,12 +32,17 @@ func receive(t *testing.T) (url string, alerts chan alert) {
 
 // stall has n requests mind nothing for d, and returns a function that waits for their answers.
 func (p *process) stall(n int, d time.Duration) (wait func()) {
+	return p.ask(n, "/api/fault/stall?for="+d.String())
+}
+
+// ask sends n requests for path at once, and returns a function that waits for their answers.
+func (p *process) ask(n int, path string) (wait func()) {
 	answers := make(chan error, n)
 	for range n {
 		go func() {
 			w := &wire{addr: p.addr()}
 			defer w.close()
-			_, err := w.do(http.MethodGet, "/api/fault/stall?for="+d.String(), "")
+			_, err := w.do(http.MethodGet, path, "")
 			answers <- err
 		}()
 	}
@@ -45,7 +50,7 @@ func (p *process) stall(n int, d time.Duration) (wait func()) {
 		p.t.Helper()
 		for range n {
 			if err := <-answers; err != nil {
-				p.t.Errorf("a request that was stuck: %v, want an answer", err)
+				p.t.Errorf("a request that took long: %v, want an answer", err)
 			}
 		}
 	}
