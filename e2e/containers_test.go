@@ -368,3 +368,30 @@ func runUntil(t *testing.T, environ []string, text, name string, args ...string)
 		}
 	}
 }
+
+// The profile `monitoring` of the production stack: Prometheus finds notesd,
+// is let in, and has the rules. Without Caddy, whose ports may be taken.
+func TestComposeMonitoring(t *testing.T) {
+	needEngine(t)
+	if out := tool(t, nil, "docker", "image", "ls", "--quiet", "prom/prometheus:v3"); out == "" {
+		t.Skip("needs the image prom/prometheus:v3")
+	}
+	settings := []string{"SITE_ADDRESS=localhost", "POSTGRES_PASSWORD=p", "REDIS_PASSWORD=r", "SESSION_SECRET=0123456789abcdef0123456789abcdef",
+		"ADMIN_TOKEN=" + adminToken, "CORS_ORIGIN=https://localhost"}
+	env := filepath.Join(t.TempDir(), "production.env")
+	write(t, env, strings.Join(settings, "\n")+"\n")
+	s := &stack{t: t, environ: []string{"COMPOSE_PROJECT_NAME=notesd-e2e-monitoring"},
+		compose: []string{"compose", "--env-file", env, "-f", "compose.prod.yaml", "--profile", "monitoring"}}
+	t.Cleanup(func() { s.docker("down", "--volumes", "--timeout", "20") })
+	s.docker("up", "--detach", "--no-build", "--wait", "prometheus")
+	ask := func(query string) string {
+		return s.docker("exec", "-T", "prometheus", "promtool", "query", "instant", "http://127.0.0.1:9090", query)
+	}
+	outside(t, "").await("a scrape", func() bool { return strings.Contains(ask(`up{job="notesd"}`), "=> 1 @") })
+	if out := ask("notesd_pool_workers"); !strings.Contains(out, "shard=") {
+		t.Errorf("Prometheus has %q of notesd_pool_workers", out)
+	}
+	if out := s.docker("exec", "-T", "prometheus", "promtool", "check", "config", "/etc/prometheus/prometheus.yml"); !strings.Contains(out, "18 rules found") {
+		t.Errorf("in the container promtool says %s", out)
+	}
+}
