@@ -173,6 +173,11 @@ checklist: build ## docs/CHECKLIST.md anew: runs the tests it names, and notesd 
 	@test -f dist/check.json || ./notesd check -json >dist/check.json || test $$? = 3
 	./notesd check -checklist -report dist/check.json -tests dist/tests.json >docs/CHECKLIST.md || test $$? = 3
 
+.PHONY: screenshot
+screenshot: ## docs/status.png: the status page while the pool is full, in Chromium
+	.ci/setup.sh
+	SCREENSHOT=$(abspath docs/status.png) go test ./e2e -run '^TestStatusPage$$' -count=1
+
 .PHONY: help
 help: ## this list
 	@awk -F ':.*## ' '/^##@/ { print "\n" substr($$0, 5) } /^[a-z-]+:.*## / { printf "  %-18s %s\n", $$1, $$2 }' Makefile

@@ -10,6 +10,7 @@ import (
 	"crypto/x509"
 	"encoding/json"
 	"fmt"
+	"io"
 	"math/big"
 	"net"
 	"net/http"
@@ -378,6 +379,59 @@ func TestMetricsThere(t *testing.T) {
 			if !strings.Contains(text, "\n"+name+"{") && !strings.Contains(text, "\n"+name+" ") {
 				t.Errorf("%s asks for %s, which is not on /metrics", file, name)
 			}
+		}
+	}
+}
+
+// docs/ALERTS.md's way to check a delivery of the webhook takes what a real
+// process posts for genuine, and nothing else.
+func TestWebhookExample(t *testing.T) {
+	t.Parallel()
+	need(t, "openssl")
+	type delivery struct {
+		header http.Header
+		body   []byte
+	}
+	posted := make(chan delivery, 100)
+	in := httptest.NewServer(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
+		body, err := io.ReadAll(r.Body)
+		if err != nil {
+			t.Error(err)
+		}
+		posted <- delivery{r.Header, body}
+	}))
+	t.Cleanup(in.Close)
+	p := start(t, "ALERT_WEBHOOK_URL="+in.URL, "ADMIN_TOKEN="+adminToken, "RESTART_THRESHOLD=2")
+	for range 3 {
+		p.visitor().get("/api/fault/panic")
+	}
+	var got delivery
+	select {
+	case got = <-posted:
+	case <-time.After(patience):
+		t.Fatal("nothing was posted")
+	}
+	page, err := os.ReadFile("../docs/ALERTS.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	script := regexp.MustCompile("(?s)<!-- a test sends this script.*?```sh\n(.*?)```").FindSubmatch(page)
+	if script == nil {
+		t.Fatal("docs/ALERTS.md has no script for the webhook")
+	}
+	stamp, signature := got.header.Get("X-Notesd-Timestamp"), got.header.Get("X-Notesd-Signature")
+	for _, row := range []struct{ name, body, timestamp, signature, token, want string }{
+		{"as posted", string(got.body), stamp, signature, adminToken, "genuine"},
+		{"another body", string(got.body) + " ", stamp, signature, adminToken, "forged"},
+		{"another time", string(got.body), stamp + "0", signature, adminToken, "forged"},
+		{"another token", string(got.body), stamp, signature, "guess", "forged"},
+		{"not signed", string(got.body), stamp, "", adminToken, "forged"},
+	} {
+		dir := t.TempDir()
+		write(t, filepath.Join(dir, "body"), row.body)
+		said := bash(t, dir, fmt.Sprintf("timestamp=%s signature=%s ADMIN_TOKEN=%s\n%s", row.timestamp, row.signature, row.token, script[1]))
+		if said != row.want+"\n" {
+			t.Errorf("%s: the script says %q, want %s", row.name, said, row.want)
 		}
 	}
 }

@@ -145,8 +145,8 @@ func (in *tab) screenshot() {
 		return
 	}
 	in.look("light", 1280)
-	time.Sleep(2 * time.Second)
-	if err := os.WriteFile(file, find(in, chromedp.FullScreenshot(100)), 0o644); err != nil {
+	in.do(chromedp.EmulateViewport(1280, 1150), chromedp.Sleep(2*time.Second))
+	if err := os.WriteFile(file, find(in, chromedp.CaptureScreenshot()), 0o644); err != nil {
 		in.t.Fatal(err)
 	}
 }
