@@ -365,7 +365,10 @@ func TestRuntimeIncidents(t *testing.T) {
 		t.Fatal(err)
 	}
 	s := onSQLite(t, func(_ *Config, parts *Parts) { parts.Incidents = r })
-	var in struct{ Incidents *incidentsJSON }
+	var in struct {
+		Incidents *incidentsJSON
+		Minute    []incident.Sample
+	}
 	s.visitor().get("/api/runtime").want(http.StatusOK).decode(&in)
 	if diff := cmp.Diff(&incidentsJSON{Files: []incidentJSON{}}, in.Incidents); diff != "" {
 		t.Errorf("incidents before the first (-want +got):\n%s", diff)
@@ -375,7 +378,10 @@ func TestRuntimeIncidents(t *testing.T) {
 	ended, stop := context.WithCancel(t.Context())
 	stop()
 	r.Run(ended, func() incident.Sample { return incident.Sample{} }, s.server.State)
-	s.visitor().get("/api/runtime").want(http.StatusOK).decode(&in)
+	s.visitor().get("/api/runtime?minute=true").want(http.StatusOK).decode(&in)
+	if len(in.Minute) != 1 {
+		t.Errorf("the last minute has %d samples, want the one that was taken", len(in.Minute))
+	}
 	if got := in.Incidents; len(got.Files) != 1 || got.Files[0].Reason != "slow" || got.Files[0].Bytes == 0 ||
 		time.Since(time.Time(got.Files[0].Time)).Abs() > time.Minute || got.Suppressed != 1 || got.Tracing {
 		t.Fatalf("incidents %+v, want one", got)

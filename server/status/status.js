@@ -106,7 +106,7 @@ function span(seconds) {
   for (const [unit, size] of [["d", 86400], ["h", 3600], ["min", 60]]) {
     if (seconds >= 2 * size) return Math.floor(seconds / size) + " " + unit
   }
-  return Math.max(0, Math.round(seconds)) + " s"
+  return seconds >= 2 ? Math.floor(seconds) + " s" : Math.max(0, Math.round(seconds * 1000)) + " ms"
 }
 
 // say puts the verdict, which is read aloud when it changes and not once a second.

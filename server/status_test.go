@@ -1,0 +1,114 @@
+package server
+
+import (
+	"net/http"
+	"strings"
+	"testing"
+	"time"
+
+	"notesd/pool"
+	"notesd/store/storetest"
+)
+
+// The status page is there for everybody, says nothing, and uses nothing but
+// its own files; it knows whether a token has to be asked for.
+func TestStatusPage(t *testing.T) {
+	t.Parallel()
+	const token = "a token for administrators"
+	closed, open := onSQLite(t, func(cfg *Config, _ *Parts) { cfg.AdminToken = token }), onSQLite(t)
+	tests := []struct {
+		path, kind, holds string
+	}{
+		{"/status", "text/html; charset=utf-8", `data-token="needed"`},
+		{"/STATUS/", "text/html; charset=utf-8", `data-token="needed"`},
+		{"/status/status.css", "text/css; charset=utf-8", "prefers-color-scheme"},
+		{"/status/status.js", "text/javascript; charset=utf-8", "/api/runtime"},
+		{"/status/icon.svg", "image/svg+xml", "<svg"},
+	}
+	for _, tt := range tests {
+		r := closed.visitor().get(tt.path).want(http.StatusOK)
+		if got := r.header.Get("Content-Type"); got != tt.kind || !strings.Contains(r.text, tt.holds) {
+			t.Errorf("%s is %s, %.100s; want %s with %s", r.call, got, r.text, tt.kind, tt.holds)
+		}
+		if policy := r.header.Get("Content-Security-Policy"); policy != contentPolicy {
+			t.Errorf("%s has the policy %q", r.call, policy)
+		}
+		for _, bad := range []string{token, "http://", "https://", " style=", " onclick="} {
+			if tt.holds != "<svg" && strings.Contains(strings.ReplaceAll(r.text, "http://www.w3.org/2000/svg", ""), bad) {
+				t.Errorf("%s holds %q", r.call, bad)
+			}
+		}
+	}
+	if r := open.visitor().get("/status"); !strings.Contains(r.text, `data-token="not-needed"`) {
+		t.Error("without a token set, on this machine, the page asks for one")
+	}
+	if r := open.visitor().get("/status", "X-Forwarded-For", "192.0.2.1"); !strings.Contains(r.text, `data-token="needed"`) {
+		t.Error("through a proxy the page asks for no token")
+	}
+	closed.visitor().get("/api/runtime?minute=true").want(http.StatusUnauthorized)
+}
+
+// The page and what it shows are there while every worker is busy, and are not limited.
+func TestStatusWhileFull(t *testing.T) {
+	t.Parallel()
+	s := onSQLite(t, workers(1, func(c *pool.Config) { c.QueueLength = 0 }), func(cfg *Config, _ *Parts) { cfg.RateLimitMax = 1 })
+	s.occupy(t, 1)
+	for range 3 {
+		for _, path := range []string{"/status", "/status/status.js", "/status/status.css", "/api/runtime?minute=true", "/api/metrics"} {
+			s.visitor().get(path).want(http.StatusOK)
+		}
+	}
+}
+
+// The last events are on /api/runtime, the newest first and no more than are
+// kept, and counted on /metrics; so are dependencies and the disk.
+func TestRuntimeEvents(t *testing.T) {
+	t.Parallel()
+	alerts := NewAlerts("", "", storetest.Log(t))
+	s := onSQLite(t, func(cfg *Config, parts *Parts) { parts.Alerts, cfg.DataDir = alerts, t.TempDir() })
+	for i := range keptEvents + 1 {
+		alerts.Send(Event{Kind: "incident", Subject: "slow", Detail: map[string]any{"bytes": i}})
+	}
+	var in struct {
+		Ready  bool
+		Checks []dependency
+		Events []eventJSON
+		Disk   *diskJSON
+		Minute []any
+	}
+	s.visitor().get("/api/runtime").want(http.StatusOK).decode(&in)
+	if n := len(in.Events); n != keptEvents {
+		t.Fatalf("%d events, want the last %d", n, keptEvents)
+	}
+	first, last := in.Events[0], in.Events[keptEvents-1]
+	if first.Detail["bytes"] != float64(keptEvents) || last.Detail["bytes"] != 1.0 || first.Kind != "incident" || first.Subject != "slow" ||
+		time.Since(time.Time(first.Time)).Abs() > time.Minute {
+		t.Errorf("events from %+v to %+v, want the newest first", first, last)
+	}
+	if !in.Ready || len(in.Checks) < 5 || in.Disk == nil || in.Disk.Free == 0 || in.Disk.Free > in.Disk.Total || in.Minute != nil {
+		t.Errorf("/api/runtime has ready %v, checks %v, disk %+v, minute %v", in.Ready, in.Checks, in.Disk, in.Minute)
+	}
+	text := s.visitor().get("/metrics").text
+	for _, want := range []string{`notesd_events_total{event="incident"} 51`, `notesd_events_total{event="worker_stuck"} 0`,
+		`notesd_data_dir_bytes{kind="free"}`} {
+		if !strings.Contains(text, want) {
+			t.Errorf("/metrics has no %s", want)
+		}
+	}
+}
+
+// The histogram's buckets count what took no longer than they say.
+func TestTookBuckets(t *testing.T) {
+	t.Parallel()
+	s := onSQLite(t)
+	for _, took := range []time.Duration{500 * time.Microsecond, 20 * time.Millisecond, 900 * time.Millisecond, time.Minute} {
+		s.server.took[0].Record(took)
+	}
+	text := s.visitor().get("/metrics").text
+	for _, want := range []string{`_bucket{le="0.001"} 1`, `_bucket{le="0.01"} 1`, `_bucket{le="0.025"} 2`, `_bucket{le="1"} 3`,
+		`_bucket{le="30"} 3`, `_bucket{le="+Inf"} 4`, "_count 4"} {
+		if !strings.Contains(text, "notesd_worker_request_duration_seconds"+want+"\n") {
+			t.Errorf("/metrics has no notesd_worker_request_duration_seconds%s", want)
+		}
+	}
+}
