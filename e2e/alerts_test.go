@@ -177,18 +177,18 @@ func (m *prometheus) await(t *testing.T, addr string, fires bool, names ...strin
 	t.Fatalf("after %v %v fire, want %v firing: %v", 2*patience, now, names, fires)
 }
 
-// A trouble is caused, and ended, in a real process that a real Prometheus watches.
-type trouble struct {
+// A mishap is caused, and ended, in a real process that a real Prometheus watches.
+type mishap struct {
 	alerts   []string
 	settings []string
 	prepare  func(t *testing.T, p *process) // before it starts; nil: nothing
 	cause    func(t *testing.T, p *process) (end func())
 }
 
-// troubles are all whose alerts seconds suffice for, by what they are called.
-// redis is for one of them.
-func troubles(redis *storetest.Server) map[string]trouble {
-	return map[string]trouble{
+// mishaps are all that alerts are for but certificates, by what they are called.
+// Each of the servers is for one of them.
+func mishaps(redis *storetest.Server, postgres string, toPostgres *storetest.Proxy) map[string]mishap {
+	return map[string]mishap{
 		"the process is gone": {alerts: []string{"NotesdDown"},
 			cause: func(t *testing.T, p *process) func() { p.kill(); return func() { p.start() } }},
 		"a route panics": {alerts: []string{"NotesdWorkersRestarting"}, settings: []string{"RESTART_THRESHOLD=1000000"},
@@ -228,6 +228,15 @@ func troubles(redis *storetest.Server) map[string]trouble {
 				redis.Stop(t)
 				return func() { redis.Start(t) }
 			}},
+		"the channel between replicas is cut": {alerts: []string{"NotesdCacheUntrusted"},
+			settings: []string{"DATABASE_URL=" + postgres, "DATABASE_CHANNEL_URL=" + toPostgres.URL(), secret},
+			cause: func(t *testing.T, p *process) func() {
+				p.await("trust", func() bool {
+					return strings.Contains(string(p.visitor().get("/metrics").text), "\nnotesd_cache_trusted 1\n")
+				})
+				toPostgres.Set(storetest.Refuse)
+				return func() { toPostgres.Set(storetest.Pass) }
+			}},
 		"the disk is full": {alerts: []string{"NotesdDiskFilling", "NotesdWritesRefused"},
 			prepare: func(t *testing.T, p *process) { smallDisk(t, p, 16<<10) },
 			cause: func(t *testing.T, p *process) func() {
@@ -242,33 +251,32 @@ func troubles(redis *storetest.Server) map[string]trouble {
 	}
 }
 
-// Every alert that seconds suffice for fires when its trouble is caused, and no
-// longer when that has ended.
+// Every alert fires when its trouble is caused, and no longer when that has ended.
 func TestAlertsFire(t *testing.T) {
 	m := newPrometheus(t, "")
-	tried := []string{"NotesdCertificateEnding", "NotesdCertificateUnseen", // TestCertificateAlerts
-		"NotesdCacheUntrusted"} // nothing that a test could do makes it so: rules_test.yml alone
-	for name, tr := range troubles(storetest.NewRedis(t)) {
-		tried = append(tried, tr.alerts...)
+	tried := []string{"NotesdCertificateEnding", "NotesdCertificateUnseen"} // TestCertificateAlerts
+	postgres := storetest.NewPostgres(t).URL()
+	for name, it := range mishaps(storetest.NewRedis(t), postgres, storetest.NewProxy(t, postgres)) {
+		tried = append(tried, it.alerts...)
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			p := newProcess(t, tr.settings...)
-			if tr.prepare != nil {
-				tr.prepare(t, p)
+			p := newProcess(t, it.settings...)
+			if it.prepare != nil {
+				it.prepare(t, p)
 			}
 			p.start()
 			p.await("health", func() bool { return p.probe("/healthz") == http.StatusOK })
 			m.scrape(t, fmt.Sprintf("server-%d.json", p.port), p.addr())
 			time.Sleep(3 * time.Second) // it has been seen well, where it was: an increase begins somewhere
-			end := tr.cause(t, p)
-			m.await(t, p.addr(), true, tr.alerts...)
+			end := it.cause(t, p)
+			m.await(t, p.addr(), true, it.alerts...)
 			end()
-			m.await(t, p.addr(), false, tr.alerts...)
+			m.await(t, p.addr(), false, it.alerts...)
 		})
 	}
 	for _, name := range alertNames(t) {
 		if !slices.Contains(tried, name) {
-			t.Errorf("no trouble makes %s fire", name)
+			t.Errorf("no mishap makes %s fire", name)
 		}
 	}
 }

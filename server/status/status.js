@@ -256,6 +256,7 @@ function troubles(state) {
   const found = state.checks.filter(row => row.status !== "up" && row.name !== "pool" && row.name !== "memory")
     .map(row => `${row.name} ${row.status}`)
   const { pool, memoryStages } = state
+  if (state.channel && !state.channel.listening) found.push("the channel to other replicas is lost")
   if (pool.draining) found.push("shutting down")
   const quarantined = pool.quarantine.filter(q => q.quarantined)
   if (quarantined.length) found.push("in quarantine: " + quarantined.map(q => q.route).join(", "))
@@ -330,13 +331,14 @@ function showMemory({ memory, memoryMonitor, memoryStages, limits, disk }) {
   }))
 }
 
-function showStores({ database, redis, cache }) {
+function showStores({ database, redis, cache, channel }) {
   const rows = Object.entries(database).map(([name, c]) => ["database, " + name, c.inUse, c.open, c.most || "any", count(c.waitCount)])
   if (redis) rows.push(["Redis", redis.inUse, redis.open, "", `${count(redis.failures)} failures`])
   fill("conns", rows)
   fill("cache", Object.entries(cache.kinds).map(([kind, k]) => [kind, count(k.hits), count(k.misses), count(k.shared), percent(k.hits, k.hits + k.misses)]), "Nothing yet")
   byId("cache-note").textContent = `${count(cache.entries)} copies in ${bytes(cache.bytes)} of ${bytes(cache.limit)}, ${count(cache.evicted)} made room; ` +
-    (cache.trusted ? "in use." : "not in use: what other processes change may not be heard of.")
+    (cache.trusted ? "in use." : "not in use: what other processes change may not be heard of.") +
+    (channel ? ` Channel to other replicas: ${channel.listening ? "listening" : "lost"}, ${channel.peers} there.` : "")
 }
 
 function showEvents({ events, incidents }) {
