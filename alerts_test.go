@@ -64,18 +64,19 @@ func TestDashboard(t *testing.T) {
 	if err := json.Unmarshal([]byte(readText(t, "deploy/grafana/notesd.json")), &dashboard); err != nil {
 		t.Fatal(err)
 	}
-	rules := "groups:\n- name: dashboard\n  rules:\n"
+	var rules strings.Builder
+	rules.WriteString("groups:\n- name: dashboard\n  rules:\n")
 	for i, p := range dashboard.Panels {
 		for j, target := range p.Targets {
 			expr := strings.NewReplacer("$__rate_interval", "5m", "$instance", ".*").Replace(target.Expr)
-			rules += fmt.Sprintf("  - record: panel%d_%d\n    expr: %q\n", i, j, expr)
+			rules.WriteString(fmt.Sprintf("  - record: panel%d_%d\n    expr: %q\n", i, j, expr))
 		}
 	}
-	if n := strings.Count(rules, "expr:"); n < 20 {
+	if n := strings.Count(rules.String(), "expr:"); n < 20 {
 		t.Errorf("the dashboard has %d expressions", n)
 	}
 	file := filepath.Join(t.TempDir(), "dashboard.yml")
-	if err := os.WriteFile(file, []byte(rules), 0o600); err != nil {
+	if err := os.WriteFile(file, []byte(rules.String()), 0o600); err != nil {
 		t.Fatal(err)
 	}
 	promtool(t, "check", "rules", file)
