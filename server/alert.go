@@ -21,7 +21,7 @@ const (
 
 // Event is something that the people who run the server want to know of.
 type Event struct {
-	Kind    string         `json:"event"`   // memory_high, memory_normal, memory_stage_up, memory_stage_down, dependency_down, dependency_up, route_quarantined, route_released, worker_stuck, worker_recovered, incident
+	Kind    string         `json:"event"`   // memory_high, memory_normal, memory_stage_up, memory_stage_down, dependency_down, dependency_up, route_quarantined, route_released, worker_stuck, worker_recovered, upgrade_failed, incident
 	Subject string         `json:"subject"` // what it is about
 	Detail  map[string]any `json:"detail,omitempty"`
 	Time    time.Time      `json:"time"`

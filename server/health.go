@@ -75,7 +75,7 @@ func ready(s *Server, x *exchange) error {
 
 func (s *Server) readinessRows() []dependency {
 	process := dependency{Name: "process", Status: "up", Decides: true}
-	if s.leaving.Load() {
+	if s.leaving.Load() && !s.handover.begun() { // after a handover the port is answered: by the heir
 		process.Status, process.Detail = "draining", "shutting down"
 	}
 	rows := []dependency{process}
