@@ -46,11 +46,17 @@ docker-logs: ## follow their logs
 	docker compose logs --follow --tail 100
 
 ##@ Docker, production (compose.prod.yaml)
-.PHONY: docker-prod-build docker-prod-up docker-prod-down docker-prod-logs check-setup
+.PHONY: docker-prod-build docker-prod-up docker-prod-down docker-prod-logs docker-prod-upgrade docker-prod-rollback check-setup
 docker-prod-build: docker-build ## the same image
 
 docker-prod-up: $(ENV_FILE) docker-prod-build ## Caddy, notesd, PostgreSQL and Redis, healthy: https://SITE_ADDRESS
 	$(compose-prod) up --detach --wait
+
+docker-prod-upgrade: $(ENV_FILE) docker-prod-build ## replace one replica after the other by the image of this tree
+	ENV_FILE=$(ENV_FILE) deploy/rolling forward
+
+docker-prod-rollback: $(ENV_FILE) ## replace them by the image that ran before the upgrade
+	ENV_FILE=$(ENV_FILE) deploy/rolling back
 
 docker-prod-down: $(ENV_FILE) ## stop and remove them; their data stays
 	$(compose-prod) down
@@ -69,7 +75,7 @@ BENCHMARKS ?= docs/BENCHMARKS.md
 STRICT ?=
 BENCH ?=
 
-proofs := pool cost overload storm fairness panics drain memory outage kill compare scale
+proofs := pool cost overload storm fairness panics drain memory outage kill upgrade rolling compare scale
 proof := dist/notesd-faults bench
 into = -markdown $(1) -svg $(dir $(1))plots $(STRICT) $(BENCH)
 from-pools := $(if $(filter /%,$(PROOFS)),,../../)$(PROOFS)
@@ -111,6 +117,14 @@ prove-outage: ## PostgreSQL and Redis stopped under load
 prove-kill: export KILLS ?= 100
 prove-kill: ## kill -9 under write load, KILLS=100 times on each engine
 	$(call prove-e2e,TestKills)
+
+prove-upgrade: export UPGRADES ?= 50
+prove-upgrade: ## SIGUSR2 under load, UPGRADES=50 times on each engine
+	$(call prove-e2e,TestUpgrades)
+
+prove-rolling: export ROLLS ?= 25
+prove-rolling: ## two replicas behind Caddy replaced in turn, ROLLS=25 times each, in containers
+	$(call prove-e2e,TestRolling)
 
 prove-compare: prove-binary ## one shard against all cores, into docs/BENCHMARKS.md
 	$(proof) compare $(call into,$(BENCHMARKS))

@@ -11,6 +11,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 )
 
 func readText(t *testing.T, file string) string {
@@ -41,7 +42,7 @@ func services(t *testing.T, file string) map[string]string {
 	found := map[string]string{}
 	name := ""
 	for line := range strings.Lines(text) {
-		if m := regexp.MustCompile(`^  (\w+):\s*$`).FindStringSubmatch(line); m != nil {
+		if m := regexp.MustCompile(`^  ([\w-]+):(?: &[\w-]+)?\s*$`).FindStringSubmatch(line); m != nil {
 			name = m[1]
 			continue
 		}
@@ -98,7 +99,12 @@ func TestPublishedPorts(t *testing.T) {
 
 // Every container can be stopped, restarted and kept small without anyone's doing.
 func TestProductionServices(t *testing.T) {
-	for name, text := range services(t, "compose.prod.yaml") {
+	all := services(t, "compose.prod.yaml")
+	if !strings.Contains(all["notesd-2"], "<<: *notesd") {
+		t.Error("compose.prod.yaml: notesd-2 is no replica of notesd")
+	}
+	delete(all, "notesd-2")
+	for name, text := range all {
 		for _, want := range []string{"<<: *service", "limits: { cpus: ", "reservations: { memory: ", "networks:"} {
 			if !strings.Contains(text, want) {
 				t.Errorf("compose.prod.yaml: %s has no %q", name, want)
@@ -120,6 +126,29 @@ func TestDataVolume(t *testing.T) {
 		if text := services(t, file)["notesd"]; len(dirs) != 1 || !strings.Contains(text, "volumes: [notesd-data:"+dirs[0]+"]") {
 			t.Errorf("%s: notesd has no volume on %v", file, dirs)
 		}
+	}
+}
+
+// A replica that leaves must be let alone in time: Caddy asks more often than
+// the replica waits, and keeps no connection idle for as long.
+func TestProxyLetsGo(t *testing.T) {
+	caddyfile := readText(t, "deploy/Caddyfile")
+	only := func(pattern, text string) time.Duration {
+		t.Helper()
+		found := submatches(pattern, text)
+		if len(found) != 1 {
+			t.Fatalf("%s matches %v, want one", pattern, found)
+		}
+		d, err := time.ParseDuration(found[0])
+		if err != nil {
+			t.Fatal(err)
+		}
+		return d
+	}
+	delay := only(`\$\{SHUTDOWN_DELAY:-(\w+)\}`, services(t, "compose.prod.yaml")["notesd"])
+	noticed := only(`health_interval (\w+)`, caddyfile) + only(`health_timeout (\w+)`, caddyfile)
+	if idle := only(`keepalive (\w+)`, caddyfile); noticed >= delay || idle >= delay {
+		t.Errorf("Caddy notices within %v and keeps idle connections for %v, and SHUTDOWN_DELAY is %v", noticed, idle, delay)
 	}
 }
 
@@ -172,7 +201,7 @@ func TestMakeHelp(t *testing.T) {
 	}
 	for _, name := range []string{"dev", "dev-cluster", "build", "start", "start-cluster", "test", "check", "bench",
 		"docker-build", "docker-up", "docker-down", "docker-logs",
-		"docker-prod-build", "docker-prod-up", "docker-prod-down", "docker-prod-logs"} {
+		"docker-prod-build", "docker-prod-up", "docker-prod-down", "docker-prod-logs", "docker-prod-upgrade", "docker-prod-rollback"} {
 		if !slices.Contains(want, name) {
 			t.Errorf("Makefile has no target %s", name)
 		}
@@ -182,7 +211,8 @@ func TestMakeHelp(t *testing.T) {
 // Production does not start on settings that nobody made.
 func TestMakeWithoutSettings(t *testing.T) {
 	missing := filepath.Join(t.TempDir(), "missing.env")
-	for _, target := range []string{"start", "start-cluster", "docker-prod-up", "docker-prod-down", "docker-prod-logs"} {
+	for _, target := range []string{"start", "start-cluster", "docker-prod-up", "docker-prod-down", "docker-prod-logs", "docker-prod-upgrade",
+		"docker-prod-rollback"} {
 		out, code := runScript(t, nil, "", "make", "ENV_FILE="+missing, target)
 		if code == 0 || !strings.Contains(out, "There is no "+missing) {
 			t.Errorf("make %s without settings: exit %d, %q", target, code, out)

@@ -42,7 +42,7 @@ func sampled(t testing.TB) (*sampler, string) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	ln, err := listen(cfg)
+	ln, err := inheritance{}.listen(cfg)
 	if err != nil {
 		t.Fatal(err)
 	}

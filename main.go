@@ -22,7 +22,9 @@ var version string
 func main() {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	context.AfterFunc(ctx, stop) // a second signal kills at once
-	err := run(ctx, program{args: os.Args[1:], environ: os.Environ(), in: os.Stdin, out: os.Stdout})
+	upgrades := make(chan os.Signal, 1)
+	signal.Notify(upgrades, syscall.SIGUSR2) // before anybody can know that there is a server to send it to
+	err := run(ctx, program{path: startedAs(), args: os.Args[1:], environ: os.Environ(), in: os.Stdin, out: os.Stdout, upgrades: upgrades})
 	switch {
 	case errors.Is(err, flag.ErrHelp):
 	case errors.Is(err, errUsage), errors.Is(err, bench.ErrUsage):
@@ -41,9 +43,11 @@ func main() {
 
 // program is what a process is started with, so that a test can start one too.
 type program struct {
+	path          string // of itself
 	args, environ []string
 	in            io.Reader
 	out           io.Writer
+	upgrades      <-chan os.Signal // asks a server to be replaced; nil: nobody does
 }
 
 var errUsage = errors.New("see notesd help")

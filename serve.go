@@ -42,21 +42,16 @@ func (p program) serve(ctx context.Context, args []string) (err error) {
 	for _, w := range cfg.Warnings {
 		log.Warn(w)
 	}
-	ln, err := listen(cfg)
+	in, err := inherit(p.environ)
+	if err != nil {
+		return err
+	}
+	ln, err := in.listen(cfg)
 	if err != nil {
 		return err
 	}
 	defer func() { _ = ln.Close() }() // closed already when the server ran
-	copies := server.NewCopies(cfg.CacheSize, cfg.Runtime.Cores)
-	db, err := store.Open(ctx, store.Config{URL: cfg.DatabaseURL.Reveal(), ChannelURL: cfg.ChannelURL.Reveal(),
-		MaxConns: cfg.Runtime.DatabaseMaxConns, CacheBytes: memoryBound(cfg) / cachePart, Witness: copies, Log: log})
-	if err != nil {
-		return err
-	}
-	defer func() { err = errors.Join(err, db.Close()) }()
-	if db.Engine() == "SQLite" {
-		copies.TrustForever() // this process owns the file
-	}
+	in.listener = ln
 	redis, err := openRedis(cfg)
 	if err != nil {
 		return err
@@ -68,22 +63,46 @@ func (p program) serve(ctx context.Context, args []string) (err error) {
 	if err != nil {
 		return err
 	}
+	if err := in.proveWithoutFile(ctx, cfg, redis); err != nil {
+		return err
+	}
+	copies := server.NewCopies(cfg.CacheSize, cfg.Runtime.Cores)
+	db, err := store.Open(ctx, store.Config{URL: cfg.DatabaseURL.Reveal(), ChannelURL: cfg.ChannelURL.Reveal(),
+		MaxConns: cfg.Runtime.DatabaseMaxConns, CacheBytes: memoryBound(cfg) / cachePart, Witness: copies, Log: log,
+		LockPatience: in.lockPatience(cfg)})
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, db.Close()) }()
+	if db.Engine() == "SQLite" {
+		copies.TrustForever() // this process owns the file
+	}
 	alerts := newAlerts(cfg, log)
 	incidents := newIncidents(cfg, alerts, log)
 	workers := newPool(cfg, alerts, log)
 	memory, stages := newMonitor(cfg, workers, alerts, log), newStages(cfg, workers, copies, alerts, log)
-	s, err := server.New(serverConfig(cfg, secrets), server.Parts{
+	settings := serverConfig(cfg, secrets)
+	settings.SharedListener = in.held
+	s, err := server.New(settings, server.Parts{
 		Store: db, Copies: copies, Redis: redis, Pool: workers, Memory: memory, Stages: stages, Alerts: alerts, Incidents: incidents, Log: log})
 	if err != nil {
 		return err
 	}
 	debug.FreeOSMemory() // what the start has taken, a password's hash above all
-	defer inBackground(alerts.Run, workers.Watch, workers.Sample, stages.Run, memoryLoop(memory), sweepLoop(db, cfg, log),
+	u := &upgrader{program: p, in: in, server: s, leaving: ctx, alerts: alerts, log: log}
+	defer inBackground(u.run, alerts.Run, workers.Watch, workers.Sample, stages.Run, memoryLoop(memory), sweepLoop(db, cfg, log),
 		incidentLoop(incidents, newSampler(cfg, s, workers)))()
 	if err := flush(); err != nil { // what was said on the way comes first
 		return err
 	}
+	if err := in.prove(ctx, db, redis); err != nil {
+		return err
+	}
 	p.announce(cfg, db, ln, log)
+	if !in.heir { // of an heir the one before it tells
+		p.notify("READY=1")
+	}
+	defer context.AfterFunc(ctx, func() { p.notify("STOPPING=1") })()
 	return serveWhileFitting(ctx, s, db, ln)
 }
 
@@ -112,14 +131,6 @@ func newLog(cfg config.Config, out io.Writer) (log *slog.Logger, flush func() er
 		return slog.New(promptly{slog.NewJSONHandler(lines, options), lines}), lines.flush
 	}
 	return slog.New(promptly{slog.NewTextHandler(lines, options), lines}), lines.flush
-}
-
-func listen(cfg config.Config) (*net.TCPListener, error) {
-	ln, err := net.Listen("tcp", net.JoinHostPort(cfg.Host, strconv.Itoa(cfg.Port)))
-	if err != nil {
-		return nil, fmt.Errorf("%w (BACKEND_PORT and HOST say where to listen)", err)
-	}
-	return ln.(*net.TCPListener), nil
 }
 
 // openRedis returns nil when no Redis is set.

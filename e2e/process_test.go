@@ -38,6 +38,8 @@ type process struct {
 	wrap     []string            // a command that runs the one given to it: taskset -c 0
 	program  string              // empty: notesd
 	user     *syscall.Credential // nil: ours
+	files    []*os.File          // that it inherits, from the fourth on
+	out      *os.File            // where it writes to; nil: log
 	log      *logBuffer          // of every start
 
 	cmd   *exec.Cmd
@@ -82,7 +84,10 @@ func (p *process) start() {
 		p.t.Fatal("started twice")
 	}
 	cmd := p.command()
-	cmd.Stdout, cmd.Stderr = p.log, p.log
+	cmd.Stdout, cmd.Stderr, cmd.ExtraFiles = p.log, p.log, p.files
+	if p.out != nil {
+		cmd.Stdout, cmd.Stderr = p.out, p.out
+	}
 	started, ended := make(chan error), make(chan struct{})
 	go func() {
 		defer close(ended)

@@ -197,13 +197,14 @@ func (c *connections) anyFresh() bool {
 }
 
 // listener closes only when its backlog is empty: the kernel has completed
-// connections there that nobody has accepted yet, and would reset them.
+// connections there that nobody has accepted yet, and would reset them. But
+// when another process has the same socket, the backlog is that one's.
 type listener struct {
 	*net.TCPListener
-	leaving atomic.Bool
+	shared, leaving atomic.Bool
 }
 
-// leave has Accept take what is in the backlog, and close then.
+// leave has Accept take what is in the backlog, unless that is another's, and close then.
 func (l *listener) leave() {
 	l.leaving.Store(true)
 	_ = l.SetDeadline(time.Now()) // for the Accept that waits
@@ -212,6 +213,9 @@ func (l *listener) leave() {
 func (l *listener) Accept() (net.Conn, error) {
 	c, err := l.TCPListener.Accept()
 	if err != nil && l.leaving.Load() && errors.Is(err, os.ErrDeadlineExceeded) {
+		if l.shared.Load() {
+			return nil, errors.Join(net.ErrClosed, l.Close())
+		}
 		c, err = l.acceptLast()
 	}
 	if err != nil {

@@ -81,7 +81,7 @@ func (s *Server) checks() (ready bool, rows []dependency) {
 
 func (s *Server) readinessRows() []dependency {
 	process := dependency{Name: "process", Status: "up", Decides: true}
-	if s.leaving.Load() {
+	if s.leaving.Load() && !s.handover.begun() { // after a handover the port is answered: by the heir
 		process.Status, process.Detail = "draining", "shutting down"
 	}
 	rows := []dependency{process}

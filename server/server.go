@@ -48,6 +48,7 @@ type Config struct {
 	RequestTimeout    time.Duration
 	ShutdownDelay     time.Duration // unready before closing
 	ShutdownTimeout   time.Duration // for running requests
+	SharedListener    bool          // another process keeps the listener open: systemd, for one
 	BodyLimit         int64         // bytes
 	MemoryBound       int64         // bytes that the process may use; 0: no limit
 	CORSOrigins       []string
@@ -101,7 +102,8 @@ type Server struct {
 	pacer *pacer
 	sheds shedLog
 
-	leaving  atomic.Bool  // SIGTERM came
+	leaving  atomic.Bool // each answer closes its connection: SIGTERM came, or an heir
+	handover handover
 	running  atomic.Int64 // exchanges begun and not ended
 	answered atomic.Int64
 }
@@ -128,7 +130,7 @@ func New(cfg Config, parts Parts) (*Server, error) {
 	}
 	s := &Server{cfg: cfg, log: parts.Log, store: parts.Store, redis: parts.Redis, pool: parts.Pool,
 		memory: parts.Memory, stages: parts.Stages, alerts: parts.Alerts, incidents: parts.Incidents, routes: allRoutes(), protection: protection,
-		cursors: newCursors(cfg.SessionSecrets), persons: newPersons(), started: time.Now()}
+		cursors: newCursors(cfg.SessionSecrets), persons: newPersons(), started: time.Now(), handover: handover{done: make(chan struct{})}}
 	s.conns = newConnections(s.isProxy, &s.clients, mostConnections(cfg.MemoryBound))
 	admission := parts.Pool.Stats()
 	s.tally, s.took = newTally(len(admission.Shards), s.routes), make([]pool.Histogram, len(admission.Shards))
@@ -171,10 +173,12 @@ func (s *Server) handler() (http.Handler, error) {
 	return s.express(compress(e)), nil
 }
 
-// Serve serves on tcp, which it closes, until ctx ends; then it leaves: see
-// leave. It returns an error when requests had to be cut.
+// Serve serves on tcp, which it closes, until ctx ends or HandOver has found
+// the heir fit; then it leaves: see leave and leaveToHeir. It returns an error
+// when requests had to be cut.
 func (s *Server) Serve(ctx context.Context, tcp *net.TCPListener) error {
 	ln := &listener{TCPListener: tcp}
+	ln.shared.Store(s.cfg.SharedListener)
 	work, stop := context.WithCancel(context.WithoutCancel(ctx))
 	var background sync.WaitGroup
 	background.Go(func() { s.watch(work) })
@@ -187,8 +191,13 @@ func (s *Server) Serve(ctx context.Context, tcp *net.TCPListener) error {
 	select {
 	case err := <-failed:
 		return fmt.Errorf("serve: %w", err)
+	case <-s.handover.done:
+		return s.leaveToHeir(ln)
 	case <-ctx.Done():
-		return s.leave(ln)
+		if s.handover.stage.CompareAndSwap(withoutHeir, leftWithoutHeir) {
+			return s.leave(ln)
+		}
+		return s.leaveToHeir(ln)
 	}
 }
 
@@ -211,7 +220,12 @@ func (s *Server) leave(ln *listener) error {
 	defer cancel()
 	err := s.pool.Drain(ctx)
 	s.conns.closeFresh(lastHeaders)
-	err = errors.Join(err, s.http.Shutdown(ctx))
+	return s.finish(errors.Join(err, s.http.Shutdown(ctx)), before)
+}
+
+// finish cuts what still runs if err says that the drain did not come to its
+// end, and logs the leaving that began with the tally before.
+func (s *Server) finish(err error, before leavingTally) error {
 	cut := int64(0)
 	if err != nil {
 		cut = s.running.Load()

@@ -96,3 +96,6 @@ func SketchHas(text, part string) bool {
 	}
 	return true
 }
+
+// Sever ends every connection of s to PostgreSQL, as its watchdog does with those that went dead.
+func Sever(s *Store) { s.watchdog.sever(s.watchdog.those(func(*wire) bool { return true })...) }

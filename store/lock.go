@@ -2,6 +2,7 @@ package store
 
 import (
 	"cmp"
+	"context"
 	"errors"
 	"fmt"
 	"io"
@@ -9,14 +10,35 @@ import (
 	"path/filepath"
 	"strings"
 	"syscall"
+	"time"
 )
+
+// lockPoll is how often a lock that is waited for is tried.
+const lockPoll = 10 * time.Millisecond
+
+// errInUse is the error of a lock that another process has.
+var errInUse = errors.New("in use by notesd")
 
 // dirLock is the right of one process to a data directory. The kernel takes
 // it back when the process ends, in whichever way.
 type dirLock struct{ file *os.File }
 
-// lockDir takes the lock on dir. If another process has it, the error names
-// that process.
+// awaitDir is lockDir for one who was promised the lock: it waits for it, as
+// long as patience and ctx last.
+func awaitDir(ctx context.Context, dir string, patience time.Duration) (*dirLock, error) {
+	for deadline := time.Now().Add(patience); ; {
+		lock, err := lockDir(dir)
+		if !errors.Is(err, errInUse) || !time.Now().Before(deadline) {
+			return lock, err
+		}
+		if err := pause(ctx, lockPoll); err != nil {
+			return nil, err
+		}
+	}
+}
+
+// lockDir takes the lock on dir. If another process has it, the error is
+// errInUse and names that process.
 func lockDir(dir string) (*dirLock, error) {
 	f, err := os.OpenFile(filepath.Join(dir, "notesd.lock"), os.O_RDWR|os.O_CREATE, 0o600)
 	if err != nil {
@@ -25,7 +47,7 @@ func lockDir(dir string) (*dirLock, error) {
 	err = syscall.Flock(int(f.Fd()), syscall.LOCK_EX|syscall.LOCK_NB)
 	if errors.Is(err, syscall.EWOULDBLOCK) {
 		holder, _ := io.ReadAll(io.LimitReader(f, 200))
-		err = fmt.Errorf("data directory %s is in use by notesd (%s)", dir,
+		err = fmt.Errorf("data directory %s is %w (%s)", dir, errInUse,
 			cmp.Or(strings.TrimSpace(string(holder)), "it is just starting"))
 	} else if err == nil {
 		err = signLock(f)

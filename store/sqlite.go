@@ -11,6 +11,7 @@ import (
 	"path/filepath"
 	"strings"
 	"sync"
+	"time"
 
 	"github.com/pressly/goose/v3"
 	"gorm.io/gorm"
@@ -32,7 +33,7 @@ func openSQLite(ctx context.Context, cfg Config) (_ *Store, err error) {
 			err = errors.Join(err, s.Close())
 		}
 	}()
-	lock, err := claimFile(path)
+	lock, err := claimFile(ctx, path, cfg.LockPatience)
 	if err != nil {
 		return nil, err
 	}
@@ -42,6 +43,32 @@ func openSQLite(ctx context.Context, cfg Config) (_ *Store, err error) {
 	}
 	s.state.settle(nil)
 	return s, nil
+}
+
+// IsFile tells whether url names a SQLite file, which one process owns at a time.
+func IsFile(url string) bool { return !isPostgres(url) }
+
+// FileFits returns ErrSchema if the SQLite file that url names is too new for
+// this binary. It changes nothing, and another process may own the file. There
+// is nothing against a file that is not there, nor against one that is older.
+func FileFits(ctx context.Context, url string) error {
+	path, err := sqlitePath(url)
+	if err != nil {
+		return err
+	}
+	if _, err := os.Stat(path); errors.Is(err, os.ErrNotExist) {
+		return nil
+	}
+	connector, err := sqlite.NewConnector(sqliteName(path, "busy_timeout(5000)", "query_only(1)") + "&mode=ro")
+	if err != nil {
+		return err
+	}
+	db := sql.OpenDB(connector)
+	found, err := readSchema(ctx, db)
+	if err == nil && found.minBinary > binary {
+		err = found.fits()
+	}
+	return errors.Join(translate(err), db.Close())
 }
 
 // openSQLitePools opens the writer, migrates with it, and opens the readers.
@@ -118,12 +145,12 @@ func sqlitePath(name string) (string, error) {
 
 // claimFile locks the file's directory and makes both unless they are there.
 // What it makes only the owner can read.
-func claimFile(path string) (*dirLock, error) {
+func claimFile(ctx context.Context, path string, patience time.Duration) (*dirLock, error) {
 	dir := filepath.Dir(path)
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return nil, fmt.Errorf("data directory %s can't be made: %w", dir, err)
 	}
-	lock, err := lockDir(dir)
+	lock, err := awaitDir(ctx, dir, patience)
 	if err != nil {
 		return nil, err
 	}
@@ -147,20 +174,25 @@ func hideFromOthers(path string) error {
 	return errors.Join(err, f.Close())
 }
 
-// openSQLitePool opens up to conns connections, each with the pragmas: those of
-// an Exec would reach one connection only.
-func (s *Store) openSQLitePool(path string, conns int, pragmas ...string) (*gorm.DB, error) {
+// sqliteName is what the driver calls the file at path, opened with the pragmas.
+func sqliteName(path string, pragmas ...string) string {
 	params := url.Values{
 		"_txlock":   {"immediate"}, // or a transaction that reads first can't wait for its right to write
 		"_dqs":      {"0"},         // a column that is not there is an error, not a text
 		"_error_rc": {"1"},         // no older error's text beside this one's code
-		"_pragma":   append([]string{"busy_timeout(5000)"}, pragmas...),
+		"_pragma":   pragmas,
 	}
-	dsn := url.URL{Scheme: "file", Path: path, RawQuery: params.Encode()}
+	name := url.URL{Scheme: "file", Path: path, RawQuery: params.Encode()}
+	return name.String()
+}
+
+// openSQLitePool opens up to conns connections, each with the pragmas: those of
+// an Exec would reach one connection only.
+func (s *Store) openSQLitePool(path string, conns int, pragmas ...string) (*gorm.DB, error) {
 	if err := haveGetBit(); err != nil {
 		return nil, err
 	}
-	connector, err := sqlite.NewConnector(dsn.String())
+	connector, err := sqlite.NewConnector(sqliteName(path, append([]string{"busy_timeout(5000)"}, pragmas...)...))
 	if err != nil {
 		return nil, err
 	}

@@ -2,6 +2,8 @@ package store_test
 
 import (
 	"bufio"
+	"context"
+	"database/sql"
 	"errors"
 	"fmt"
 	"io"
@@ -11,6 +13,7 @@ import (
 	"strings"
 	"syscall"
 	"testing"
+	"time"
 
 	"notesd/store"
 	"notesd/store/storetest"
@@ -269,5 +272,77 @@ func wantMode(t *testing.T, path string, want os.FileMode) {
 		t.Error(err)
 	} else if got := info.Mode().Perm(); got != want {
 		t.Errorf("mode of %s = %o, want %o", path, got, want)
+	}
+}
+
+// An heir waits for the directory until its owner lets go: so long, and no longer.
+func TestSQLiteLockPatience(t *testing.T) {
+	path := storetest.SQLite(t)
+	owner, err := store.Open(t.Context(), store.Config{URL: path})
+	if err != nil {
+		t.Fatal(err)
+	}
+	const patience = 100 * time.Millisecond
+	began := time.Now()
+	if _, err := store.Open(t.Context(), store.Config{URL: path, LockPatience: patience}); err == nil || time.Since(began) < patience {
+		t.Errorf("Open of a directory in use = %v after %v, want an error after %v", err, time.Since(began), patience)
+	}
+	ended, cancel := context.WithCancel(t.Context())
+	cancel()
+	if _, err := store.Open(ended, store.Config{URL: path, LockPatience: time.Hour}); !errors.Is(err, context.Canceled) {
+		t.Errorf("Open by one who is to stop = %v, want context.Canceled", err)
+	}
+
+	opened := make(chan error)
+	go func() {
+		heir, err := store.Open(t.Context(), store.Config{URL: path, LockPatience: time.Hour})
+		if err == nil {
+			err = heir.Close()
+		}
+		opened <- err
+	}()
+	select {
+	case err := <-opened:
+		t.Errorf("Open of a directory in use = %v, want it to wait", err)
+	case <-time.After(patience):
+	}
+	if err := owner.Close(); err != nil {
+		t.Fatal(err)
+	}
+	if err := <-opened; err != nil {
+		t.Errorf("Open of a directory that was let go = %v, want nil", err)
+	}
+}
+
+// Whether a file fits can be asked beside its owner, and changes nothing.
+func TestFileFits(t *testing.T) {
+	path := storetest.SQLite(t)
+	missing := filepath.Join(t.TempDir(), "missing.db")
+	if err := store.FileFits(t.Context(), missing); err != nil {
+		t.Errorf("FileFits of no file = %v, want nil", err)
+	}
+	if _, err := os.Stat(missing); err == nil {
+		t.Error("FileFits made the file")
+	}
+	owner, err := store.Open(t.Context(), store.Config{URL: path})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := store.FileFits(t.Context(), path); err != nil {
+		t.Errorf("FileFits = %v, want nil", err)
+	}
+	if err := owner.Close(); err != nil {
+		t.Fatal(err)
+	}
+	db, err := sql.Open("sqlite", path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer db.Close()
+	if _, err := db.Exec("UPDATE schema_info SET min_binary = 99"); err != nil {
+		t.Fatal(err)
+	}
+	if err := store.FileFits(t.Context(), path); !errors.Is(err, store.ErrSchema) {
+		t.Errorf("FileFits of a file for binary 99 = %v, want ErrSchema", err)
 	}
 }

@@ -32,6 +32,9 @@ type Config struct {
 	Witness    Witness      // of changes; nil: nobody
 	ChannelURL string       // leads to the same PostgreSQL without a pooler in between; "": URL does
 	Log        *slog.Logger // nil: slog.Default()
+	// LockPatience is how long to wait for the data directory of a SQLite file
+	// while another process has it.
+	LockPatience time.Duration
 }
 
 const defaultMaxConns = 4

@@ -414,3 +414,19 @@ func TestPostgresCancelled(t *testing.T) {
 		t.Errorf("8 queries took %v afterwards", took)
 	}
 }
+
+// Connections that the watchdog has ended are no trouble at the end.
+func TestPostgresCloseSevered(t *testing.T) {
+	s, err := store.Open(t.Context(), store.Config{URL: storetest.Postgres(t)})
+	if err != nil {
+		t.Fatal(err)
+	}
+	ready(t, s)
+	if err := s.Ready(t.Context()); err != nil { // on a connection that stays
+		t.Fatal(err)
+	}
+	store.Sever(s)
+	if err := s.Close(); err != nil {
+		t.Errorf("Close() = %v, want nil", err)
+	}
+}

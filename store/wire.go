@@ -64,7 +64,11 @@ func (w *wire) why(err error) error {
 
 func (w *wire) Close() error {
 	w.dog.remove(w)
-	return w.Conn.Close()
+	err := w.Conn.Close()
+	if w.severed.Load() { // and so closed already
+		return nil
+	}
+	return err
 }
 
 // late reports whether, at now, the wire has been waited for longer than patience.
