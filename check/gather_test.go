@@ -28,21 +28,23 @@ func TestParseCompose(t *testing.T) {
 		t.Fatal(err)
 	}
 	var names []string
+	byName := map[string]Service{}
 	for _, s := range services {
+		byName[s.Name] = s
 		names = append(names, s.Name)
-		if s.Restart != "unless-stopped" || s.LogSize != "10m" || !s.Health || !s.ReadOnly || !pinned(s) || s.Memory < 256*mib || s.Cores == 0 {
+		if s.Restart != "unless-stopped" || s.LogSize != "10m" || !s.Health || !s.ReadOnly || !pinned(s) || s.Memory < 64*mib || s.Cores == 0 {
 			t.Errorf("%+v, want all that production has", s)
 		}
 	}
-	if want := []string{"caddy", "notesd", "postgres", "redis"}; !slices.Equal(names, want) {
+	if want := []string{"blackbox", "caddy", "notesd", "notesd-2", "postgres", "prometheus", "redis"}; !slices.Equal(names, want) {
 		t.Fatalf("services %q, want %q", names, want)
 	}
-	if want := []Port{{"", "80"}, {"", "443"}, {"", "443"}}; !slices.Equal(services[0].Ports, want) {
-		t.Errorf("caddy's ports %v, want %v", services[0].Ports, want)
+	if want := []Port{{"", "80"}, {"", "443"}, {"", "443"}}; !slices.Equal(byName["caddy"].Ports, want) {
+		t.Errorf("caddy's ports %v, want %v", byName["caddy"].Ports, want)
 	}
 	want := Service{Name: "notesd", Image: "notesd", Built: true, Restart: "unless-stopped", LogSize: "10m", Health: true, Grace: 30 * time.Second,
 		Cores: 4, Memory: 512 * mib, ReadOnly: true, Production: true, MaxWorkers: 3, Heap: 300 * mib, Drain: 15 * time.Second}
-	if diff := cmp.Diff(want, services[1]); diff != "" {
+	if diff := cmp.Diff(want, byName["notesd"]); diff != "" {
 		t.Errorf("notesd: -want +got\n%s", diff)
 	}
 }
