@@ -13,7 +13,9 @@ import (
 	"runtime/debug"
 	"syscall"
 
+	"notesd/backup"
 	"notesd/bench"
+	"notesd/store"
 )
 
 // version is set by the build: -ldflags "-X main.version=…".
@@ -30,7 +32,7 @@ func main() {
 	case errors.Is(err, errUsage), errors.Is(err, bench.ErrUsage):
 		fmt.Fprintln(os.Stderr, "notesd:", err)
 		os.Exit(2)
-	case errors.Is(err, errLeftOut):
+	case errors.Is(err, errLeftOut), errors.Is(err, backup.ErrDamaged), errors.Is(err, store.ErrNotBackup):
 		fmt.Fprintln(os.Stderr, "notesd:", err)
 		os.Exit(3)
 	case errors.Is(err, errFindings):
@@ -63,6 +65,8 @@ const usage = `notesd: a notes server in one binary
   notesd user delete EMAIL       delete it with all of its notes
   notesd import-legacy           bring the old backend's accounts and notes over (docs/MIGRATING.md)
   notesd check                   judge this set-up and say what to set; exit 3 if something must be; notesd check -h says how
+  notesd backup FILE             save the database, also while it is served; -h: into a directory, verify (docs/BACKUP.md)
+  notesd restore FILE            put a backup into an empty database of either engine
   notesd bench [SCENARIO]        put load on notesd and measure it; notesd bench -h says how
   notesd version                 which build this is
 `
@@ -86,6 +90,10 @@ func run(ctx context.Context, p program) error {
 		return p.importLegacy(ctx, args)
 	case "check":
 		return p.check(ctx, args)
+	case "backup":
+		return p.backup(ctx, args)
+	case "restore":
+		return p.restore(ctx, args)
 	case "bench":
 		return p.bench(ctx, args)
 	case "version":

@@ -77,8 +77,9 @@ type serviceYAML struct {
 	Build           yaml.Node
 	Ports           []portYAML
 	Restart         string
-	StopGracePeriod string `yaml:"stop_grace_period"`
-	ReadOnly        bool   `yaml:"read_only"`
+	StopGracePeriod string   `yaml:"stop_grace_period"`
+	Profiles        []string `yaml:"profiles"`
+	ReadOnly        bool     `yaml:"read_only"`
 	Environment     environmentYAML
 	CPUs            string
 	MemLimit        string `yaml:"mem_limit"`
@@ -178,6 +179,9 @@ func parseCompose(text []byte, values map[string]string) ([]Service, error) {
 	}
 	var services []Service
 	for name, y := range file.Services {
+		if len(y.Profiles) > 0 && y.Restart == "no" {
+			continue // runs once, when it is asked for
+		}
 		services = append(services, y.service(name))
 	}
 	if len(services) == 0 {

@@ -92,6 +92,31 @@ func (m migrator) run(ctx context.Context) (err error) {
 	return found.fits()
 }
 
+// to makes the schema of an empty database that of a version, or finds it so.
+func (m migrator) to(ctx context.Context, version int64) (err error) {
+	db, done := m.open()
+	defer func() { err = errors.Join(err, done()) }()
+	provider, err := m.provider(db)
+	if err != nil {
+		return err
+	}
+	if newest := newestMigration(m.dir); version < 1 || version > newest {
+		return fmt.Errorf("%w: schema %d is asked for, and this binary knows those up to %d: use a newer notesd",
+			ErrSchema, version, newest)
+	}
+	found, err := readSchema(ctx, db)
+	if err != nil || found.version == version {
+		return err
+	}
+	if found.version != 0 {
+		return fmt.Errorf("%w: the database has schema %d and not %d: use an empty one", ErrSchema, found.version, version)
+	}
+	if _, err := provider.UpTo(ctx, version); err != nil {
+		return fmt.Errorf("migrate: %w", err)
+	}
+	return nil
+}
+
 func (m migrator) provider(db *sql.DB) (*goose.Provider, error) {
 	files, err := fs.Sub(migrations, m.dir)
 	if err != nil {
@@ -130,8 +155,13 @@ type schemaInfo struct {
 	minBinary int64 // the oldest binary it serves
 }
 
+// An asker is a database, or a transaction of one.
+type asker interface {
+	QueryRowContext(ctx context.Context, query string, args ...any) *sql.Row
+}
+
 // readSchema reads it. Of an empty database it is zero.
-func readSchema(ctx context.Context, db *sql.DB) (schemaInfo, error) {
+func readSchema(ctx context.Context, db asker) (schemaInfo, error) {
 	var found schemaInfo
 	err := db.QueryRowContext(ctx, `SELECT min_binary, (SELECT max(version_id) FROM goose_db_version WHERE is_applied)
 		FROM schema_info`).Scan(&found.minBinary, &found.version)

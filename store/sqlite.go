@@ -51,15 +51,15 @@ func IsFile(url string) bool { return !isPostgres(url) }
 // FileFits returns ErrSchema if the SQLite file that url names is too new for
 // this binary. It changes nothing, and another process may own the file. There
 // is nothing against a file that is not there, nor against one that is older.
-func FileFits(ctx context.Context, url string) error {
-	path, err := sqlitePath(url)
+func FileFits(ctx context.Context, name string) error {
+	path, err := sqlitePath(name)
 	if err != nil {
 		return err
 	}
 	if _, err := os.Stat(path); errors.Is(err, os.ErrNotExist) {
 		return nil
 	}
-	connector, err := sqlite.NewConnector(sqliteName(path, "busy_timeout(5000)", "query_only(1)") + "&mode=ro")
+	connector, err := sqliteConnector(path, url.Values{"mode": {"ro"}}, "query_only(1)")
 	if err != nil {
 		return err
 	}
@@ -174,25 +174,11 @@ func hideFromOthers(path string) error {
 	return errors.Join(err, f.Close())
 }
 
-// sqliteName is what the driver calls the file at path, opened with the pragmas.
-func sqliteName(path string, pragmas ...string) string {
-	params := url.Values{
-		"_txlock":   {"immediate"}, // or a transaction that reads first can't wait for its right to write
-		"_dqs":      {"0"},         // a column that is not there is an error, not a text
-		"_error_rc": {"1"},         // no older error's text beside this one's code
-		"_pragma":   pragmas,
-	}
-	name := url.URL{Scheme: "file", Path: path, RawQuery: params.Encode()}
-	return name.String()
-}
-
 // openSQLitePool opens up to conns connections, each with the pragmas: those of
 // an Exec would reach one connection only.
 func (s *Store) openSQLitePool(path string, conns int, pragmas ...string) (*gorm.DB, error) {
-	if err := haveGetBit(); err != nil {
-		return nil, err
-	}
-	connector, err := sqlite.NewConnector(sqliteName(path, append([]string{"busy_timeout(5000)"}, pragmas...)...))
+	// Without immediate a transaction that reads first can't wait for its right to write.
+	connector, err := sqliteConnector(path, url.Values{"_txlock": {"immediate"}}, pragmas...)
 	if err != nil {
 		return nil, err
 	}
@@ -206,4 +192,17 @@ func (s *Store) openSQLitePool(path string, conns int, pragmas ...string) (*gorm
 		return nil, err
 	}
 	return g, translate(db.Ping()) // opens the file
+}
+
+// sqliteConnector makes connections to the file, each with the parameters and
+// the pragmas.
+func sqliteConnector(path string, params url.Values, pragmas ...string) (driver.Connector, error) {
+	if err := haveGetBit(); err != nil {
+		return nil, err
+	}
+	params.Set("_dqs", "0")      // a column that is not there is an error, not a text
+	params.Set("_error_rc", "1") // no older error's text beside this one's code
+	params["_pragma"] = append([]string{"busy_timeout(5000)"}, pragmas...)
+	name := url.URL{Scheme: "file", Path: path, RawQuery: params.Encode()}
+	return sqlite.NewConnector(name.String())
 }

@@ -108,10 +108,15 @@ func (s *Store) inBackground(ctx context.Context, fn func(context.Context)) {
 // Engine names the database, for people to read.
 func (s *Store) Engine() string {
 	if s.postgres {
-		return "PostgreSQL"
+		return postgresEngine
 	}
-	return "SQLite"
+	return sqliteEngine
 }
+
+const (
+	postgresEngine = "PostgreSQL"
+	sqliteEngine   = "SQLite"
+)
 
 // Stats returns the figures of the connection pools by name: "database" on
 // PostgreSQL, "reader" and "writer" on SQLite.

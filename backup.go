@@ -1,0 +1,248 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"flag"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"sync/atomic"
+	"time"
+
+	"notesd/backup"
+	"notesd/config"
+	"notesd/store"
+)
+
+// backup does what `notesd backup …` says.
+func (p program) backup(ctx context.Context, args []string) error {
+	flags := flag.NewFlagSet("backup", flag.ContinueOnError)
+	flags.SetOutput(p.out)
+	flags.Usage = func() {
+		fmt.Fprint(p.out, "notesd backup FILE (- is standard output), notesd backup -dir DIR [-keep N], notesd backup -verify FILE\n")
+		flags.PrintDefaults()
+	}
+	dir := flags.String("dir", "", "write to a file in this directory that is named after the time")
+	keep := flags.Int("keep", 0, "of the directory's backups keep the newest so many once there is another; 0: all")
+	verify := flags.String("verify", "", "read this backup to its end, and change nothing")
+	if err := flags.Parse(args); errors.Is(err, flag.ErrHelp) {
+		return err
+	} else if err != nil {
+		return errUsage // what is wrong was printed
+	}
+	ways := flags.NArg()
+	for _, name := range []string{*dir, *verify} {
+		if name != "" {
+			ways++
+		}
+	}
+	switch {
+	case ways != 1, *keep < 0, *keep > 0 && *dir == "":
+		return fmt.Errorf("backup FILE, backup -dir DIR [-keep N] or backup -verify FILE? %w", errUsage)
+	case *verify != "":
+		return p.verifyBackup(*verify)
+	}
+	cfg, err := config.Load(p.environ)
+	if err != nil {
+		return err
+	}
+	switch {
+	case *dir != "":
+		return p.backupInto(ctx, cfg, *dir, *keep)
+	case flags.Arg(0) == "-":
+		_, err := writeBackup(ctx, cfg, p.out, new(meter))
+		return err
+	default:
+		f, err := backup.Create(flags.Arg(0))
+		if err != nil {
+			return err
+		}
+		return p.backupTo(ctx, cfg, f)
+	}
+}
+
+// backupInto adds a backup to a directory of them, and when it is whole and has
+// been read again removes the oldest.
+func (p program) backupInto(ctx context.Context, cfg config.Config, dir string, keep int) error {
+	f, err := backup.CreateIn(dir, time.Now())
+	if err != nil {
+		return err
+	}
+	if err := p.backupTo(ctx, cfg, f); err != nil || keep == 0 {
+		return err
+	}
+	removed, err := backup.Prune(dir, keep)
+	for _, name := range removed {
+		fmt.Fprintf(p.out, "removed %s\n", filepath.Join(dir, name))
+	}
+	return err
+}
+
+// backupTo writes a backup to f, reads it again, and gives it its name, or
+// leaves nothing.
+func (p program) backupTo(ctx context.Context, cfg config.Config, f *backup.File) error {
+	m := startMeter()
+	taken, err := writeBackup(ctx, cfg, f, m)
+	took := m.stop()
+	if err == nil {
+		_, err = f.Seek(0, io.SeekStart)
+	}
+	if err == nil {
+		_, err = readBackup(f, store.CheckBackup)
+	}
+	if err != nil {
+		return errors.Join(err, f.Discard())
+	}
+	if err := f.Finish(); err != nil {
+		return err
+	}
+	fmt.Fprintf(p.out, "%s: %s, %s\n", f.Path(), contents(taken), m.rate(taken, took))
+	return nil
+}
+
+// writeBackup writes the database that cfg names to out.
+func writeBackup(ctx context.Context, cfg config.Config, out io.Writer, m *meter) (store.Backup, error) {
+	w, err := backup.NewWriter(out)
+	if err != nil {
+		return store.Backup{}, err
+	}
+	head := true
+	taken, err := store.Snapshot(ctx, cfg.DatabaseURL.Reveal(), func(line []byte) error {
+		m.bytes.Add(int64(len(line)))
+		if err := w.Line(line); err != nil || !head {
+			return err
+		}
+		head = false
+		return w.Flush() // the rest is the same for the same data
+	})
+	if err != nil {
+		return taken, err
+	}
+	return taken, w.Close()
+}
+
+// readBackup reads a backup's lines to the end.
+func readBackup[T any](in io.Reader, lines func(next func() ([]byte, error)) (T, error)) (T, error) {
+	r, err := backup.NewReader(in)
+	if err != nil {
+		var none T
+		return none, err
+	}
+	defer r.Close()
+	return lines(r.Next)
+}
+
+// verifyBackup reads a file as a restore does.
+func (p program) verifyBackup(name string) error {
+	f, err := os.Open(name)
+	if err != nil {
+		return err
+	}
+	defer f.Close()
+	b, err := readBackup(f, store.CheckBackup)
+	if err != nil {
+		return fmt.Errorf("%s: %w", name, err)
+	}
+	fmt.Fprintf(p.out, "%s: whole: %s\n", name, contents(b))
+	return nil
+}
+
+// restore does what `notesd restore FILE` says. The file is read twice: nothing
+// is touched before all of it has been found whole.
+func (p program) restore(ctx context.Context, args []string) error {
+	if len(args) != 1 || args[0] == "-h" || args[0] == "-help" || args[0] == "--help" {
+		return fmt.Errorf("restore FILE? It goes into the database of the settings, which must be empty: %w", errUsage)
+	}
+	cfg, err := config.Load(p.environ)
+	if err != nil {
+		return err
+	}
+	f, err := os.Open(args[0])
+	if err != nil {
+		return err
+	}
+	defer f.Close()
+	if _, err := readBackup(f, store.CheckBackup); err != nil {
+		return fmt.Errorf("%s: %w", args[0], err)
+	}
+	if _, err := f.Seek(0, io.SeekStart); err != nil {
+		return err
+	}
+	m := startMeter()
+	done, err := readBackup(f, func(next func() ([]byte, error)) (store.Restored, error) {
+		return store.Restore(ctx, cfg.DatabaseURL.Reveal(), func() ([]byte, error) {
+			line, err := next()
+			m.bytes.Add(int64(len(line)))
+			return line, err
+		})
+	})
+	took := m.stop()
+	if err != nil {
+		return fmt.Errorf("nothing is restored: %w", err)
+	}
+	fmt.Fprintf(p.out, "restored %s into %s, schema %d, %s\n", contents(done.Backup), done.Engine, done.Schema, m.rate(done.Backup, took))
+	if len(done.Faults) == 0 {
+		fmt.Fprintln(p.out, "checked: every row is there, counters and change numbers fit")
+		return nil
+	}
+	for _, fault := range done.Faults {
+		fmt.Fprintln(p.out, "doubtful:", fault)
+	}
+	return errors.New("restored as it was saved, but the data contradicts itself")
+}
+
+// contents is what a backup holds, for people.
+func contents(b store.Backup) string {
+	return fmt.Sprintf("%d accounts and %d notes of %s, schema %d, as of %s",
+		b.Users, b.Notes, b.Engine, b.Schema, b.Taken.Format("2006-01-02 15:04:05 UTC"))
+}
+
+// A meter counts what goes through, and shows it on a terminal.
+type meter struct {
+	bytes atomic.Int64
+	began time.Time
+	over  chan struct{}
+	ended chan struct{}
+}
+
+func startMeter() *meter {
+	m := &meter{began: time.Now(), over: make(chan struct{}), ended: make(chan struct{})}
+	go m.show()
+	return m
+}
+
+func (m *meter) show() {
+	defer close(m.ended)
+	if !isTerminal(os.Stderr) {
+		return
+	}
+	tick := time.NewTicker(time.Second)
+	defer tick.Stop()
+	for {
+		select {
+		case <-tick.C:
+			fmt.Fprintf(os.Stderr, "\r%.1f MB", m.megabytes())
+		case <-m.over:
+			fmt.Fprint(os.Stderr, "\r\x1b[K")
+			return
+		}
+	}
+}
+
+func (m *meter) megabytes() float64 { return float64(m.bytes.Load()) / 1e6 }
+
+// stop ends the show and returns how long it took.
+func (m *meter) stop() time.Duration {
+	took := time.Since(m.began)
+	close(m.over)
+	<-m.ended
+	return took
+}
+
+// rate is how fast it went.
+func (m *meter) rate(b store.Backup, took time.Duration) string {
+	return fmt.Sprintf("%.1f MB of rows in %.1f s: %.1f MB/s, %.0f notes/s", m.megabytes(), took.Seconds(),
+		m.megabytes()/took.Seconds(), float64(b.Notes)/took.Seconds())
+}

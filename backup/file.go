@@ -1,0 +1,123 @@
+package backup
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"regexp"
+	"slices"
+	"syscall"
+	"time"
+)
+
+// ErrExists: there is a file under the name, which stays as it is.
+var ErrExists = errors.New("exists already")
+
+// A File is a backup in the making. It has another name until it is whole, so
+// that what has the name of a backup is one.
+type File struct {
+	*os.File
+	path string
+}
+
+// Create begins the file at path, which only its owner can read. What a killed
+// process has left of it is overwritten.
+func Create(path string) (*File, error) { return create(path, path+".partial") }
+
+// CreateIn begins the file of a backup taken at t in a directory of them, where
+// one is made at a time.
+func CreateIn(dir string, t time.Time) (*File, error) {
+	return create(filepath.Join(dir, Name(t)), filepath.Join(dir, "notesd.backup.partial"))
+}
+
+func create(path, partial string) (*File, error) {
+	f, err := os.OpenFile(partial, os.O_RDWR|os.O_CREATE, 0o600)
+	if err != nil {
+		return nil, err
+	}
+	if err := claim(f, path); err != nil {
+		return nil, errors.Join(err, f.Close())
+	}
+	return &File{f, path}, nil
+}
+
+// claim makes f ours, and empty, unless another process writes to it or it has
+// got its name meanwhile: the lock comes first.
+func claim(f *os.File, path string) error {
+	err := syscall.Flock(int(f.Fd()), syscall.LOCK_EX|syscall.LOCK_NB)
+	if errors.Is(err, syscall.EWOULDBLOCK) {
+		return fmt.Errorf("another process writes %s", f.Name())
+	}
+	if err != nil {
+		return fmt.Errorf("lock %s: %w", f.Name(), err)
+	}
+	ours, err := f.Stat()
+	if err != nil {
+		return err
+	}
+	if named, err := os.Stat(f.Name()); err != nil || !os.SameFile(ours, named) {
+		return fmt.Errorf("another process has written %s", path)
+	}
+	if _, err := os.Lstat(path); !errors.Is(err, fs.ErrNotExist) {
+		return errors.Join(fmt.Errorf("%s %w", path, ErrExists), os.Remove(f.Name()))
+	}
+	return f.Truncate(0)
+}
+
+// Path is the name that the file gets.
+func (f *File) Path() string { return f.path }
+
+// Finish gives the file its name once it is on disk, and closes it.
+func (f *File) Finish() error {
+	err := f.Sync()
+	if err == nil {
+		err = os.Rename(f.Name(), f.path)
+	}
+	if err != nil {
+		return errors.Join(err, f.Discard())
+	}
+	return errors.Join(f.Close(), SyncDir(filepath.Dir(f.path)))
+}
+
+// Discard removes the file.
+func (f *File) Discard() error { return errors.Join(os.Remove(f.Name()), f.Close()) }
+
+// SyncDir returns when the names in a directory are on disk.
+func SyncDir(dir string) error {
+	d, err := os.Open(dir)
+	if err != nil {
+		return err
+	}
+	return errors.Join(d.Sync(), d.Close())
+}
+
+// named is a backup in a directory of them. Names sort as the backups were taken.
+var named = regexp.MustCompile(`^notesd-\d{8}T\d{6}Z\.backup$`)
+
+// Name is what a backup taken at t is called in a directory of them.
+func Name(t time.Time) string { return t.UTC().Format("notesd-20060102T150405Z.backup") }
+
+// Prune removes all but the newest keep backups from dir, and returns the names
+// of those it removed. A file with another name is none of its business.
+func Prune(dir string, keep int) (removed []string, err error) {
+	entries, err := os.ReadDir(dir)
+	if err != nil {
+		return nil, err
+	}
+	var names []string
+	for _, e := range entries {
+		if e.Type().IsRegular() && named.MatchString(e.Name()) {
+			names = append(names, e.Name())
+		}
+	}
+	slices.Sort(names)
+	for _, name := range names[:max(0, len(names)-keep)] {
+		if err := os.Remove(filepath.Join(dir, name)); err != nil {
+			return removed, err
+		}
+		removed = append(removed, name)
+	}
+	return removed, nil
+}

@@ -1,0 +1,198 @@
+package store
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"slices"
+	"strings"
+)
+
+// ErrOccupied: the database that something is to be restored into holds
+// accounts already.
+var ErrOccupied = errors.New("database is not empty")
+
+// Restored says what a restore has done.
+type Restored struct {
+	Backup
+	Engine string   // that it was restored into
+	Schema int64    // that the database has now
+	Faults []string // what in the data contradicts itself, as it did where it was saved; none: all fits
+}
+
+// Restore takes the lines of a Snapshot, which next returns one by one and then
+// io.EOF, into the database at name, of whichever engine. That one must be empty
+// (ErrOccupied), or not there yet on SQLite. Ids, keys, revisions, change
+// numbers and dates become what they were, so that ETags, cursors and what
+// clients have seen go on. An error of next is returned as it is.
+//
+// It is done as a whole or not at all, in whichever way the process ends: on
+// PostgreSQL it is one transaction, on SQLite a file that gets its name at the
+// end. Nobody serves the database meanwhile: on SQLite Restore holds the data
+// directory, on PostgreSQL the tables, for which others wait.
+//
+// The schema becomes that of the backup first and the newest in the end, so
+// older backups are migrated as older databases are. ErrSchema: the backup is
+// newer than this binary.
+func Restore(ctx context.Context, name string, next func() ([]byte, error)) (Restored, error) {
+	r := restore{reader: backupReader{next: next}}
+	head, err := r.reader.head()
+	if err != nil {
+		return Restored{}, err
+	}
+	if isPostgres(name) {
+		err = r.intoPostgres(ctx, name, head.Schema)
+	} else {
+		err = r.intoSQLite(ctx, name, head.Schema)
+	}
+	if err != nil {
+		return Restored{}, translate(err)
+	}
+	r.done.Backup = describe(head, r.reader.foot)
+	return r.done, nil
+}
+
+// A restore is a Restore being done.
+type restore struct {
+	reader  backupReader
+	lastKey int64 // of the notes restored
+	done    Restored
+}
+
+// An emptyDatabase is one that is restored into, in a transaction.
+type emptyDatabase interface {
+	asker
+	// insert adds rows to a table.
+	insert(ctx context.Context, table string, columns []string, rows [][]any) error
+	// keepKeys has later notes get keys above last.
+	keepKeys(ctx context.Context, last int64) error
+}
+
+// into restores everything but the schema.
+func (r *restore) into(ctx context.Context, db emptyDatabase) error {
+	if err := refuseOccupied(ctx, db); err != nil {
+		return err
+	}
+	r.reader.take = func(t savedTable, rows [][]any) error {
+		if err := r.insert(ctx, db, t, rows); err != nil {
+			return fmt.Errorf("restore %s: %w", t.name, err)
+		}
+		return nil
+	}
+	if err := r.reader.read(); err != nil {
+		return err
+	}
+	if err := db.keepKeys(ctx, max(r.lastKey, r.reader.foot.LastKey)); err != nil {
+		return fmt.Errorf("restore the last key: %w", err)
+	}
+	var err error
+	r.done.Faults, err = findFaults(ctx, db, r.reader.foot.Rows)
+	return err
+}
+
+// refuseOccupied returns ErrOccupied if there are accounts.
+func refuseOccupied(ctx context.Context, db asker) error {
+	var users, notes int64
+	err := db.QueryRowContext(ctx, `SELECT (SELECT count(*) FROM users), (SELECT count(*) FROM notes)`).Scan(&users, &notes)
+	if err == nil && users+notes > 0 {
+		err = fmt.Errorf("%w: it holds %d accounts and %d notes", ErrOccupied, users, notes)
+	}
+	return err
+}
+
+// insert adds rows, with what Fold makes of them.
+func (r *restore) insert(ctx context.Context, db emptyDatabase, t savedTable, rows [][]any) error {
+	columns := names(t.columns)
+	for i, c := range t.columns {
+		if t.folded[c.name] == "" {
+			continue
+		}
+		columns = append(columns, t.folded[c.name])
+		for j, row := range rows {
+			rows[j] = append(row, folded(row[i]))
+		}
+	}
+	if err := db.insert(ctx, t.name, columns, rows); err != nil || t.name != "notes" {
+		return err
+	}
+	key, content := slices.Index(columns, "key"), slices.Index(columns, "content")
+	if key < 0 || content < 0 {
+		return fmt.Errorf("%w: its notes have no keys or no content", ErrNotBackup)
+	}
+	search := make([][]any, len(rows))
+	for i, row := range rows {
+		search[i] = []any{row[key], folded(row[content])}
+		if last, ok := row[key].(*int64); ok && last != nil {
+			r.lastKey = max(r.lastKey, *last)
+		}
+	}
+	return db.insert(ctx, "note_search", []string{"note_key", "content_folded"}, search)
+}
+
+// folded is Fold for a value of a column.
+func folded(text any) *string {
+	if s, ok := text.(*string); ok && s != nil {
+		return new(Fold(*s))
+	}
+	return nil
+}
+
+// faults are queries that count what must not be.
+var faults = []struct{ what, query string }{
+	{"accounts without counters", `SELECT count(*) FROM users WHERE id NOT IN (SELECT user_id FROM user_counters)`},
+	{"people whose counters are not the sums of their notes", `SELECT count(*) FROM user_counters AS c
+		LEFT JOIN (SELECT user_id, count(*) AS n, sum(bytes) AS size FROM notes GROUP BY user_id) AS s ON s.user_id = c.user_id
+		WHERE c.note_count <> coalesce(s.n, 0) OR c.note_bytes <> coalesce(s.size, 0)`},
+	{"change numbers used twice", `SELECT count(*) FROM (
+			SELECT 1 AS one FROM (SELECT user_id, change_seq FROM notes UNION ALL SELECT user_id, change_seq FROM tombstones) AS changes
+			GROUP BY user_id, change_seq HAVING count(*) > 1) AS twice`},
+	{"change numbers above the last", `SELECT count(*) FROM notes AS n JOIN user_counters AS c ON c.user_id = n.user_id
+		WHERE n.change_seq > c.change_seq OR n.change_seq < 1`},
+	{"revisions below 1", `SELECT count(*) FROM notes WHERE revision < 1`},
+}
+
+// findFaults checks that all rows are there, which is an error if not, and
+// returns what in them contradicts itself.
+func findFaults(ctx context.Context, db asker, want map[string]int64) (found []string, err error) {
+	count := func(query string) (n int64, err error) {
+		err = db.QueryRowContext(ctx, query).Scan(&n)
+		return n, err
+	}
+	for _, t := range savedTables {
+		n, err := count("SELECT count(*) FROM " + t.name)
+		if err == nil && n != want[t.name] {
+			err = fmt.Errorf("restored %d rows of %s, want %d", n, t.name, want[t.name])
+		}
+		if err != nil {
+			return nil, err
+		}
+	}
+	for _, f := range faults {
+		n, err := count(f.query)
+		if err != nil {
+			return nil, err
+		}
+		if n > 0 {
+			found = append(found, fmt.Sprintf("%s: %d", f.what, n))
+		}
+	}
+	return found, nil
+}
+
+// raise brings the schema of what was restored up to date.
+func (r *restore) raise(ctx context.Context, m migrator) error {
+	if err := m.run(ctx); err != nil {
+		return err
+	}
+	db, done := m.open()
+	found, err := readSchema(ctx, db)
+	r.done.Schema = found.version
+	return errors.Join(err, done())
+}
+
+// quiet is the log of migrations that nobody reads.
+var quiet = slog.New(slog.DiscardHandler)
+
+// placeholders is what a row of n values is inserted as on SQLite.
+func placeholders(n int) string { return strings.TrimSuffix(strings.Repeat("?, ", n), ", ") }

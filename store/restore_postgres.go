@@ -1,0 +1,89 @@
+package store
+
+import (
+	"context"
+	"database/sql"
+	"fmt"
+	"strings"
+
+	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/stdlib"
+	"github.com/pressly/goose/v3"
+)
+
+// intoPostgres restores in one transaction on a connection of its own.
+func (r *restore) intoPostgres(ctx context.Context, name string, schema int64) error {
+	server, err := ParsePostgresURL(name)
+	if err != nil {
+		return err
+	}
+	m := migrator{dialect: goose.DialectPostgres, dir: "migrations/postgres", log: quiet,
+		open: func() (*sql.DB, func() error) {
+			own := stdlib.OpenDB(*server)
+			return own, own.Close
+		}}
+	if err := m.to(ctx, schema); err != nil {
+		return err
+	}
+	db := stdlib.OpenDB(*server, stdlib.OptionAfterConnect(watchUs))
+	defer db.Close() // the transaction is over
+	conn, err := db.Conn(ctx)
+	if err != nil {
+		return err
+	}
+	defer conn.Close()
+	if err := r.fillPostgres(ctx, conn); err != nil {
+		return err
+	}
+	r.done.Engine = postgresEngine
+	return r.raise(ctx, m)
+}
+
+// fillPostgres fills the tables while nobody else can see into them.
+func (r *restore) fillPostgres(ctx context.Context, conn *sql.Conn) error {
+	tx, err := conn.BeginTx(ctx, nil)
+	if err != nil {
+		return err
+	}
+	defer tx.Rollback() // does nothing after the commit
+	var tables []string
+	for _, t := range savedTables {
+		tables = append(tables, t.name)
+	}
+	if _, err := tx.ExecContext(ctx, "LOCK TABLE "+strings.Join(tables, ", ")+" IN ACCESS EXCLUSIVE MODE"); err != nil {
+		return fmt.Errorf("lock the tables: %w", err)
+	}
+	if err := r.into(ctx, emptyPostgres{tx, conn}); err != nil {
+		return err
+	}
+	if _, err := tx.ExecContext(ctx, "ANALYZE "+strings.Join(tables, ", ")+", note_search"); err != nil {
+		return fmt.Errorf("analyze: %w", err)
+	}
+	forget := message{Kind: forgetMessage, From: newID()}.String() // to processes that were there before
+	if _, err := tx.ExecContext(ctx, publish, []string{forget}); err != nil {
+		return err
+	}
+	return tx.Commit()
+}
+
+// emptyPostgres is the transaction, and the connection that it is on, for COPY.
+type emptyPostgres struct {
+	*sql.Tx
+	conn *sql.Conn
+}
+
+func (db emptyPostgres) insert(ctx context.Context, table string, columns []string, rows [][]any) error {
+	return db.conn.Raw(func(driverConn any) error {
+		_, err := driverConn.(*stdlib.Conn).Conn().CopyFrom(ctx, pgx.Identifier{table}, columns, pgx.CopyFromRows(rows))
+		return err
+	})
+}
+
+// keepKeys sets what the identity counts from. A rollback leaves that as it is.
+func (db emptyPostgres) keepKeys(ctx context.Context, last int64) error {
+	if last == 0 {
+		return nil
+	}
+	_, err := db.ExecContext(ctx, `SELECT setval('notes_key_seq', $1)`, last)
+	return err
+}

@@ -1,0 +1,179 @@
+package store
+
+import (
+	"context"
+	"database/sql"
+	"errors"
+	"fmt"
+	"io/fs"
+	"net/url"
+	"os"
+	"path/filepath"
+	"strings"
+
+	"github.com/pressly/goose/v3"
+)
+
+// intoSQLite restores into a file beside the one that is asked for, which then
+// takes its name.
+func (r *restore) intoSQLite(ctx context.Context, name string, schema int64) (err error) {
+	path, err := sqlitePath(name)
+	if err != nil {
+		return err
+	}
+	dir := filepath.Dir(path)
+	if err := os.MkdirAll(dir, 0o700); err != nil {
+		return fmt.Errorf("data directory %s can't be made: %w", dir, err)
+	}
+	lock, err := lockDir(dir)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, lock.release()) }()
+	if err := checkVacant(ctx, path); err != nil {
+		return err
+	}
+	making := path + ".restoring"
+	if err := removeSQLite(making); err != nil { // of a restore that was killed
+		return err
+	}
+	if err := r.fillSQLite(ctx, making, schema); err != nil {
+		return errors.Join(err, removeSQLite(making))
+	}
+	r.done.Engine = sqliteEngine
+	return putInPlace(making, path)
+}
+
+// checkVacant returns nil if there is no SQLite file at path, or one without
+// accounts. What SQLite keeps beside it must be gone: the next file of the name
+// would take it for its own.
+func checkVacant(ctx context.Context, path string) error {
+	if info, err := os.Stat(path); err == nil && info.Size() > 0 {
+		if err := checkUnoccupied(ctx, path); err != nil {
+			return fmt.Errorf("%s: %w", path, err)
+		}
+	}
+	if info, err := os.Stat(path + "-wal"); err == nil && info.Size() > 0 {
+		return fmt.Errorf("%s-wal belongs to another database: %w", path, ErrOccupied)
+	}
+	return nil
+}
+
+// checkUnoccupied opens the file as its owner does: the last one to close it
+// takes what is beside it into it.
+func checkUnoccupied(ctx context.Context, path string) (err error) {
+	db, err := openOwn(path)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, db.Close()) }()
+	found, err := readSchema(ctx, db)
+	if err != nil {
+		return err
+	}
+	if found.version > 0 {
+		return refuseOccupied(ctx, db)
+	}
+	var tables int
+	err = db.QueryRowContext(ctx, `SELECT count(*) FROM sqlite_schema`).Scan(&tables)
+	if err == nil && tables > 0 {
+		err = fmt.Errorf("%w: it is not notesd's", ErrOccupied)
+	}
+	return err
+}
+
+// openOwn opens a file that nobody else uses.
+func openOwn(path string, pragmas ...string) (*sql.DB, error) {
+	connector, err := sqliteConnector(path, url.Values{}, pragmas...)
+	if err != nil {
+		return nil, err
+	}
+	db := sql.OpenDB(statementKeeper{connector})
+	db.SetMaxOpenConns(1)
+	return db, nil
+}
+
+// removeSQLite removes a file, and what SQLite keeps beside it, if there are any.
+func removeSQLite(path string) error {
+	var errs []error
+	for _, suffix := range []string{"", "-journal", "-wal", "-shm"} {
+		if err := os.Remove(path + suffix); !errors.Is(err, fs.ErrNotExist) {
+			errs = append(errs, err)
+		}
+	}
+	return errors.Join(errs...)
+}
+
+// fillSQLite makes the file at path. Nothing is waited for: until it is whole
+// and on disk it counts for nothing.
+func (r *restore) fillSQLite(ctx context.Context, path string, schema int64) (err error) {
+	if err := hideFromOthers(path); err != nil {
+		return err
+	}
+	db, err := openOwn(path, "journal_mode(MEMORY)", "synchronous(OFF)", "foreign_keys(1)", "cache_size(-32000)")
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, db.Close()) }()
+	m := migrator{dialect: goose.DialectSQLite3, dir: "migrations/sqlite", log: quiet,
+		open: func() (*sql.DB, func() error) { return db, func() error { return nil } }}
+	if err := m.to(ctx, schema); err != nil {
+		return err
+	}
+	tx, err := db.BeginTx(ctx, nil)
+	if err != nil {
+		return err
+	}
+	if err := r.into(ctx, emptySQLite{tx}); err != nil {
+		return errors.Join(err, tx.Rollback())
+	}
+	if err := tx.Commit(); err != nil {
+		return err
+	}
+	return r.raise(ctx, m)
+}
+
+type emptySQLite struct{ *sql.Tx }
+
+func (db emptySQLite) insert(ctx context.Context, table string, columns []string, rows [][]any) error {
+	statement, err := db.PrepareContext(ctx,
+		"INSERT INTO "+table+" ("+strings.Join(columns, ", ")+") VALUES ("+placeholders(len(columns))+")")
+	if err != nil {
+		return err
+	}
+	defer statement.Close()
+	for _, row := range rows {
+		if _, err := statement.ExecContext(ctx, row...); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// keepKeys sets what AUTOINCREMENT counts from.
+func (db emptySQLite) keepKeys(ctx context.Context, last int64) error {
+	if _, err := db.ExecContext(ctx, `DELETE FROM sqlite_sequence WHERE name = 'notes'`); err != nil || last == 0 {
+		return err
+	}
+	_, err := db.ExecContext(ctx, `INSERT INTO sqlite_sequence (name, seq) VALUES ('notes', ?)`, last)
+	return err
+}
+
+// putInPlace renames a file that is whole, once it is on disk.
+func putInPlace(from, to string) error {
+	f, err := os.OpenFile(from, os.O_RDWR, 0)
+	if err != nil {
+		return err
+	}
+	if err := errors.Join(f.Sync(), f.Close()); err != nil {
+		return err
+	}
+	if err := os.Rename(from, to); err != nil {
+		return err
+	}
+	dir, err := os.Open(filepath.Dir(to))
+	if err != nil {
+		return err
+	}
+	return errors.Join(dir.Sync(), dir.Close())
+}

@@ -1,0 +1,344 @@
+package store
+
+import (
+	"bytes"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"maps"
+	"slices"
+	"strings"
+	"time"
+	"unicode/utf8"
+)
+
+// A savedTable is a table that is in a backup, with those of its columns that
+// are. What Fold makes of them is made anew when they are restored.
+type savedTable struct {
+	name    string
+	key     string // its primary key, in whose order it is saved
+	columns []savedColumn
+	folded  map[string]string // columns, by what they are folded from
+}
+
+type savedColumn struct {
+	name string
+	kind columnKind
+}
+
+type columnKind uint8
+
+const (
+	textColumn columnKind = iota
+	integerColumn
+	booleanColumn
+	bytesColumn
+)
+
+// savedTables are in the order in which they can be restored: what is referred
+// to comes first. Sessions and sign_in_failures are not among them: a session
+// that has ended must not come back, and a backup shouldn't let anybody in.
+var savedTables = []savedTable{
+	{"users", "id", savedColumns(`id text, email text, name text, password_hash text, failed_logins integer,
+		locked_until integer, last_login_at integer, created_at integer, updated_at integer`),
+		map[string]string{"email": "email_folded"}},
+	{"user_counters", "user_id", savedColumns(`user_id text, change_seq integer, note_count integer, note_bytes integer,
+		quota_notes integer, quota_bytes integer`), nil},
+	{"notes", "key", savedColumns(`key integer, id text, user_id text, is_pinned boolean, is_favorite boolean,
+		is_archived boolean, is_markdown boolean, is_trashed boolean, trashed_at integer, created_at integer,
+		updated_at integer, revision integer, change_seq integer, bytes integer, color text, title text, content text`),
+		map[string]string{"title": "title_folded"}},
+	{"note_tags", "note_key, position", savedColumns(`note_key integer, position integer, tag text`), nil},
+	{"tombstones", "user_id, change_seq", savedColumns(`user_id text, change_seq integer, note_id text,
+		deleted_at integer`), nil},
+	{"idempotency_keys", "user_id, key", savedColumns(`user_id text, key text, body_hash bytes, note_id text,
+		created_at integer`), nil},
+}
+
+func savedColumns(list string) (columns []savedColumn) {
+	kinds := map[string]columnKind{
+		"text": textColumn, "integer": integerColumn, "boolean": booleanColumn, "bytes": bytesColumn,
+	}
+	for entry := range strings.SplitSeq(list, ",") {
+		words := strings.Fields(entry)
+		columns = append(columns, savedColumn{words[0], kinds[words[1]]})
+	}
+	return columns
+}
+
+// names are those of the columns.
+func names(columns []savedColumn) []string {
+	all := make([]string, len(columns))
+	for i, c := range columns {
+		all[i] = c.name
+	}
+	return all
+}
+
+// picked are those of the table's columns that are among names, in its order.
+// The second result is the first of names that is no column of a backup.
+func (t savedTable) picked(found []string) (columns []savedColumn, unknown string) {
+	for _, c := range t.columns {
+		if slices.Contains(found, c.name) {
+			columns = append(columns, c)
+		}
+	}
+	made := slices.Collect(maps.Values(t.folded))
+	for _, name := range found {
+		if !slices.Contains(names(t.columns), name) && !slices.Contains(made, name) {
+			return columns, name
+		}
+	}
+	return columns, ""
+}
+
+// places are where one row's values go, whichever they are: *int64, *string or
+// *bool, nil for NULL, or []byte.
+func places(columns []savedColumn) []any {
+	row := make([]any, len(columns))
+	for i, c := range columns {
+		switch c.kind {
+		case textColumn:
+			row[i] = new(*string)
+		case integerColumn:
+			row[i] = new(*int64)
+		case booleanColumn:
+			row[i] = new(*bool)
+		case bytesColumn:
+			row[i] = new([]byte)
+		}
+	}
+	return row
+}
+
+// value is what has been put in a place, as both drivers take it.
+func value(place any) any {
+	switch p := place.(type) {
+	case **string:
+		return *p
+	case **int64:
+		return *p
+	case **bool:
+		return *p
+	case *[]byte:
+		return *p
+	}
+	return nil // where JSON had null for bytes
+}
+
+// A backup's lines are a head, then of every table a section and its rows, and a
+// foot: objects, but for the rows, which are arrays in the order of the columns.
+type (
+	backupHead struct {
+		Schema int64     `json:"schema"` // the database's
+		Engine string    `json:"engine"` // that it was taken from, for people
+		Taken  time.Time `json:"taken"`
+	}
+	backupSection struct {
+		Table   string   `json:"table"`
+		Columns []string `json:"columns"`
+	}
+	backupFoot struct {
+		Rows    map[string]int64 `json:"rows"`    // by table
+		LastKey int64            `json:"lastKey"` // that a note has had: no other gets it again
+	}
+)
+
+// Backup says what is in a backup.
+type Backup struct {
+	Schema int64
+	Engine string
+	Taken  time.Time
+	Users  int64
+	Notes  int64
+	Rows   int64 // of all tables
+}
+
+func describe(head backupHead, foot backupFoot) Backup {
+	b := Backup{Schema: head.Schema, Engine: head.Engine, Taken: head.Taken,
+		Users: foot.Rows["users"], Notes: foot.Rows["notes"]}
+	for _, n := range foot.Rows {
+		b.Rows += n
+	}
+	return b
+}
+
+// A lineWriter writes values as lines.
+type lineWriter struct {
+	put  func(line []byte) error
+	text bytes.Buffer
+	json *json.Encoder
+}
+
+func newLineWriter(put func(line []byte) error) *lineWriter {
+	w := &lineWriter{put: put}
+	w.json = json.NewEncoder(&w.text)
+	w.json.SetEscapeHTML(false)
+	return w
+}
+
+func (w *lineWriter) write(v any) error {
+	const much = 4 << 20
+	if w.text.Cap() > much { // one long note is no reason to keep the room for ever
+		w.text = bytes.Buffer{}
+	}
+	w.text.Reset()
+	if err := w.json.Encode(v); err != nil {
+		return err
+	}
+	return w.put(bytes.TrimSuffix(w.text.Bytes(), []byte{'\n'}))
+}
+
+// row writes a row. JSON would silently replace what is not UTF-8, which the
+// server never stores.
+func (w *lineWriter) row(table string, row []any) error {
+	for _, place := range row {
+		if text, ok := place.(**string); ok && *text != nil && !utf8.ValidString(**text) {
+			return fmt.Errorf("%s: the row of %v holds text that is not UTF-8", table, describeKey(row))
+		}
+	}
+	return w.write(row)
+}
+
+// describeKey is a row's first value, for people.
+func describeKey(row []any) string {
+	text, _ := json.Marshal(row[0])
+	return string(text)
+}
+
+// ErrNotBackup: what was read is not what Snapshot wrote.
+var ErrNotBackup = errors.New("not a backup of notesd")
+
+// A backupReader reads a backup's lines and hands its rows on, in batches.
+type backupReader struct {
+	next  func() ([]byte, error) // io.EOF: no more
+	take  func(section savedTable, rows [][]any) error
+	rows  [][]any
+	bytes int // of the rows' lines
+	foot  backupFoot
+	count map[string]int64
+}
+
+// Bounds of a batch of rows. One row may be more than savedBytes.
+const (
+	savedRows  = 1000
+	savedBytes = 4 << 20
+)
+
+// head reads the first line.
+func (r *backupReader) head() (head backupHead, err error) {
+	line, err := r.next()
+	if err == nil && json.Unmarshal(line, &head) != nil || errors.Is(err, io.EOF) {
+		err = ErrNotBackup
+	}
+	return head, err
+}
+
+// read reads everything that follows the head.
+func (r *backupReader) read() error {
+	r.count = map[string]int64{}
+	var section savedTable // the columns are those that the backup has
+	left := savedTables
+	for {
+		line, err := r.next()
+		if errors.Is(err, io.EOF) {
+			return fmt.Errorf("%w: it has no last line", ErrNotBackup)
+		}
+		if err != nil {
+			return err
+		}
+		if bytes.HasPrefix(line, []byte{'['}) {
+			if err := r.row(section, line); err != nil {
+				return err
+			}
+			continue
+		}
+		if err := r.flush(section); err != nil {
+			return err
+		}
+		if json.Unmarshal(line, &r.foot) == nil && r.foot.Rows != nil {
+			return r.end()
+		}
+		section, left, err = beginSection(line, left)
+		if err != nil {
+			return err
+		}
+		r.count[section.name] = 0
+	}
+}
+
+// beginSection reads the line that begins a table's rows, which is one of left,
+// and returns the tables that may follow.
+func beginSection(line []byte, left []savedTable) (savedTable, []savedTable, error) {
+	var begin backupSection
+	if err := json.Unmarshal(line, &begin); err != nil {
+		return savedTable{}, nil, fmt.Errorf("%w: %.100q is no line of one", ErrNotBackup, line)
+	}
+	i := slices.IndexFunc(left, func(t savedTable) bool { return t.name == begin.Table })
+	if i < 0 {
+		return savedTable{}, nil, fmt.Errorf("%w: it has a table %q where none belongs", ErrNotBackup, begin.Table)
+	}
+	t := left[i]
+	columns, _ := t.picked(begin.Columns)
+	if !slices.Equal(names(columns), begin.Columns) {
+		return savedTable{}, nil, fmt.Errorf("%w: its table %s has the columns %q", ErrNotBackup, t.name, begin.Columns)
+	}
+	t.columns = columns
+	return t, left[i+1:], nil
+}
+
+func (r *backupReader) row(section savedTable, line []byte) error {
+	places := places(section.columns)
+	row := places
+	if err := json.Unmarshal(line, &row); err != nil || len(row) != len(places) || len(row) == 0 {
+		return fmt.Errorf("%w: row %d of %s can't be read", ErrNotBackup, r.count[section.name]+1, section.name)
+	}
+	for i := range row {
+		row[i] = value(places[i])
+	}
+	r.count[section.name]++
+	r.rows = append(r.rows, row)
+	r.bytes += len(line)
+	if len(r.rows) < savedRows && r.bytes < savedBytes {
+		return nil
+	}
+	return r.flush(section)
+}
+
+func (r *backupReader) flush(section savedTable) error {
+	if len(r.rows) == 0 {
+		return nil
+	}
+	err := r.take(section, r.rows)
+	clear(r.rows)
+	r.rows, r.bytes = r.rows[:0], 0
+	return err
+}
+
+// end holds what was read to what the foot says, which no line may follow.
+func (r *backupReader) end() error {
+	if !maps.Equal(r.foot.Rows, r.count) {
+		return fmt.Errorf("%w: it says that it has the rows %v, and has %v", ErrNotBackup, r.foot.Rows, r.count)
+	}
+	switch _, err := r.next(); {
+	case err == nil:
+		return fmt.Errorf("%w: something follows its last line", ErrNotBackup)
+	case !errors.Is(err, io.EOF):
+		return err
+	}
+	return nil
+}
+
+// CheckBackup reads a backup line by line, as Restore does, and changes nothing.
+func CheckBackup(next func() ([]byte, error)) (Backup, error) {
+	r := backupReader{next: next, take: func(savedTable, [][]any) error { return nil }}
+	head, err := r.head()
+	if err != nil {
+		return Backup{}, err
+	}
+	if err := r.read(); err != nil {
+		return Backup{}, err
+	}
+	return describe(head, r.foot), nil
+}

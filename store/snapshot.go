@@ -1,0 +1,179 @@
+package store
+
+import (
+	"context"
+	"database/sql"
+	"errors"
+	"fmt"
+	"io/fs"
+	"net/url"
+	"os"
+	"strings"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/stdlib"
+)
+
+// Snapshot hands put, line by line, all that the database at name holds of
+// people and notes, as it is at one instant, and says what that is. What put
+// gets it may not keep. Restore takes the lines into a database of either
+// engine, and what two databases hold is the same if their lines are, but for
+// the first, which says when and from where.
+//
+// It only reads, in one transaction on a connection of its own, and needs no
+// store: others, in this process or in another, on a SQLite file too, read and
+// write meanwhile and never wait for it. PostgreSQL keeps old rows, and SQLite
+// its log of changes, until it ends. A row is held in memory at a time.
+func Snapshot(ctx context.Context, name string, put func(line []byte) error) (Backup, error) {
+	db, engine, err := openToRead(name)
+	if err != nil {
+		return Backup{}, err
+	}
+	defer db.Close() // it was only read
+	tx, err := db.BeginTx(ctx, &sql.TxOptions{Isolation: isolation(engine), ReadOnly: true})
+	if err != nil {
+		return Backup{}, translate(err)
+	}
+	defer tx.Rollback() // nothing to take back
+	s := snapshot{ctx, tx, engine, newLineWriter(put)}
+	b, err := s.write()
+	return b, translate(err)
+}
+
+// isolation is what keeps a transaction at one instant. SQLite knows no other.
+func isolation(engine string) sql.IsolationLevel {
+	if engine == sqliteEngine {
+		return sql.LevelDefault
+	}
+	return sql.LevelRepeatableRead
+}
+
+// openToRead opens a database that must be there.
+func openToRead(name string) (db *sql.DB, engine string, err error) {
+	if isPostgres(name) {
+		server, err := ParsePostgresURL(name)
+		if err != nil {
+			return nil, "", err
+		}
+		return stdlib.OpenDB(*server, stdlib.OptionAfterConnect(watchUs)), postgresEngine, nil
+	}
+	path, err := sqlitePath(name)
+	if err != nil {
+		return nil, "", err
+	}
+	if _, err := os.Stat(path); errors.Is(err, fs.ErrNotExist) {
+		return nil, "", fmt.Errorf("there is no database %s", path)
+	}
+	// Not the data directory's lock, which is the serving process's: readers
+	// and the one writer of a SQLite file agree through locks of SQLite's own.
+	// mode=ro: what a reader that ends last would tidy up is left to the owner.
+	connector, err := sqliteConnector(path, url.Values{"mode": {"ro"}}, "query_only(1)")
+	if err != nil {
+		return nil, "", err
+	}
+	return sql.OpenDB(connector), sqliteEngine, nil
+}
+
+// watchUs prepares the server's end of a connection whose one transaction may
+// last. Should we vanish without a word, the transaction is not to outlast us for long.
+func watchUs(ctx context.Context, conn *pgx.Conn) error {
+	_, err := conn.Exec(ctx, `SELECT set_config(name, value, false)
+		FROM (VALUES ('statement_timeout', '0'), ('idle_in_transaction_session_timeout', '60s'), ('lock_timeout', '10s'),
+			('tcp_user_timeout', '0'), ('tcp_keepalives_idle', '10'), ('tcp_keepalives_interval', '5'),
+			('tcp_keepalives_count', '4'), ('enable_sort', 'off')
+		) AS wanted (name, value) WHERE current_setting(name, true) IS NOT NULL`)
+	return err
+}
+
+// A snapshot is a Snapshot being taken.
+type snapshot struct {
+	ctx    context.Context
+	tx     *sql.Tx
+	engine string
+	lines  *lineWriter
+}
+
+func (s snapshot) write() (Backup, error) {
+	head, err := s.head()
+	if err != nil {
+		return Backup{}, err
+	}
+	if err := s.lines.write(head); err != nil {
+		return Backup{}, err
+	}
+	foot := backupFoot{Rows: map[string]int64{}}
+	for _, t := range savedTables {
+		if foot.Rows[t.name], err = s.table(t); err != nil {
+			return Backup{}, fmt.Errorf("read %s: %w", t.name, err)
+		}
+	}
+	if foot.LastKey, err = s.lastKey(); err != nil {
+		return Backup{}, fmt.Errorf("read the last key: %w", err)
+	}
+	return describe(head, foot), s.lines.write(foot)
+}
+
+// head asks for the schema, with which the instant begins.
+func (s snapshot) head() (backupHead, error) {
+	found, err := readSchema(s.ctx, s.tx)
+	if err != nil {
+		return backupHead{}, err
+	}
+	if err := found.fits(); err != nil {
+		return backupHead{}, err
+	}
+	return backupHead{Schema: found.version, Engine: s.engine, Taken: time.Now().UTC().Truncate(time.Millisecond)}, nil
+}
+
+// table writes a section with all its rows.
+func (s snapshot) table(t savedTable) (n int64, err error) {
+	found, err := s.columns(t.name)
+	if err != nil {
+		return 0, err
+	}
+	columns, unknown := t.picked(found)
+	if unknown != "" { // of a newer schema
+		return 0, fmt.Errorf("%w: this binary knows nothing of its column %s: use a newer notesd", ErrSchema, unknown)
+	}
+	if err := s.lines.write(backupSection{t.name, names(columns)}); err != nil {
+		return 0, err
+	}
+	rows, err := s.tx.QueryContext(s.ctx, "SELECT "+strings.Join(names(columns), ", ")+" FROM "+t.name+" ORDER BY "+t.key)
+	if err != nil {
+		return 0, err
+	}
+	defer rows.Close()
+	row := places(columns)
+	for rows.Next() {
+		if err := rows.Scan(row...); err != nil {
+			return n, err
+		}
+		if err := s.lines.row(t.name, row); err != nil {
+			return n, err
+		}
+		n++
+	}
+	return n, rows.Err()
+}
+
+// columns are the names of a table's columns.
+func (s snapshot) columns(table string) ([]string, error) {
+	rows, err := s.tx.QueryContext(s.ctx, "SELECT * FROM "+table+" LIMIT 0")
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	return rows.Columns()
+}
+
+// lastKey is the largest that a note has had. PostgreSQL's is that of now, not
+// of the instant, which makes it larger at most.
+func (s snapshot) lastKey() (last int64, err error) {
+	query := `SELECT coalesce(max(seq), 0) FROM sqlite_sequence WHERE name = 'notes'`
+	if s.engine == postgresEngine {
+		query = `SELECT CASE WHEN is_called THEN last_value ELSE 0 END FROM notes_key_seq`
+	}
+	err = s.tx.QueryRowContext(s.ctx, query).Scan(&last)
+	return last, err
+}

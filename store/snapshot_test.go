@@ -1,0 +1,596 @@
+package store_test
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"maps"
+	"math/rand/v2"
+	"os"
+	"path/filepath"
+	"reflect"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"notesd/store"
+	"notesd/store/storetest"
+)
+
+// lines are a backup's.
+type lines [][]byte
+
+// snapshotOf takes a backup of the database at url.
+func snapshotOf(t testing.TB, url string) (lines, store.Backup) {
+	t.Helper()
+	var all lines
+	b, err := store.Snapshot(t.Context(), url, func(line []byte) error {
+		all = append(all, bytes.Clone(line))
+		return nil
+	})
+	if err != nil {
+		t.Fatalf("Snapshot(%s) = %v", url, err)
+	}
+	return all, b
+}
+
+// sameLines compares what two databases hold.
+func sameLines(t testing.TB, what string, want, have lines) {
+	t.Helper()
+	if len(have) != len(want) {
+		t.Errorf("%s: %d lines, want %d", what, len(have), len(want))
+		return
+	}
+	for i := 1; i < len(want); i++ {
+		if !bytes.Equal(have[i], want[i]) {
+			t.Errorf("%s: line %d = %.500q, want %.500q", what, i, have[i], want[i])
+		}
+	}
+}
+
+// next reads lines, as Restore wants them.
+func (l lines) next() func() ([]byte, error) {
+	return func() ([]byte, error) {
+		if len(l) == 0 {
+			return nil, io.EOF
+		}
+		line := l[0]
+		l = l[1:]
+		return line, nil
+	}
+}
+
+// vacant are databases of each engine that a backup can be restored into.
+var vacant = map[string]func(t testing.TB) string{"SQLite": storetest.SQLite, "PostgreSQL": storetest.EmptyPostgres}
+
+// restored is the URL of a new database that a backup was restored into.
+func restored(t testing.TB, engine string, backup lines) string {
+	t.Helper()
+	url := vacant[engine](t)
+	done, err := store.Restore(t.Context(), url, backup.next())
+	if err != nil {
+		t.Fatalf("Restore into %s = %v", engine, err)
+	}
+	if len(done.Faults) > 0 || done.Engine != engine {
+		t.Errorf("Restore into %s = %+v, want no faults", engine, done)
+	}
+	return url
+}
+
+// From each engine into each and back: the same lines, apart from the first.
+func TestRestoreEveryWay(t *testing.T) {
+	storetest.Engines(t, func(t *testing.T, url string) {
+		s := storetest.Open(t, url)
+		fillWithEverything(t, s)
+		first, b := snapshotOf(t, url)
+		if b.Users != 3 || b.Notes != 5 {
+			t.Errorf("Snapshot = %+v, want 3 users and 5 notes", b)
+		}
+		for _, one := range []string{"SQLite", "PostgreSQL"} {
+			second, _ := snapshotOf(t, restored(t, one, first))
+			for _, other := range []string{"SQLite", "PostgreSQL"} {
+				again := restored(t, other, second)
+				third, _ := snapshotOf(t, again)
+				sameLines(t, s.Engine()+", "+one+", "+other, first, third)
+				sameAnswers(t, s, storetest.Open(t, again))
+			}
+		}
+	})
+}
+
+// fillWithEverything makes one of everything that a backup holds, with the
+// edges of each.
+func fillWithEverything(t testing.TB, s *store.Store) {
+	t.Helper()
+	ctx := t.Context()
+	must := func(err error) {
+		t.Helper()
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	ada, err := s.CreateUser(ctx, "Ada@Example.com", "Ada", "$argon2id$…")
+	must(err)
+	grace, err := s.CreateUser(ctx, "grace@exämple.com", `Gr"ace \ <b>`, "hash")
+	must(err)
+	_, err = s.CreateUser(ctx, "nobody@example.com", "", "")
+	must(err)
+	for range 5 {
+		_, err = s.CountFailedSignIn(ctx, grace.ID)
+		must(err)
+	}
+	must(s.CountSignIn(ctx, ada.ID))
+	must(s.SetQuota(ctx, ada.ID, new(int64(1000)), nil))
+	color := "teal"
+	n, err := s.CreateNote(ctx, ada.ID, store.NewNote{Title: "ΣΊΣΥΦΟΣ \u2028 line", Content: "a<b & \"c\"\r\n\t\x01 \U0001F600 Straße",
+		Tags: []string{"z", "a", "Ä"}, Color: &color, Pinned: true})
+	must(err)
+	_, err = s.FlipNote(ctx, ada.ID, n.ID, store.FlagFavorite)
+	must(err)
+	_, err = s.CreateNote(ctx, ada.ID, store.NewNote{Title: "empty", Content: ""})
+	must(err)
+	large, err := s.CreateNote(ctx, grace.ID, store.NewNote{Title: "large", Content: strings.Repeat("Größe \n", 300_000), Markdown: true})
+	must(err)
+	trashed, err := s.CreateNote(ctx, grace.ID, store.NewNote{Title: "trash", Content: "t", Archived: true})
+	must(err)
+	_, err = s.TrashNote(ctx, grace.ID, trashed.ID)
+	must(err)
+	_, err = s.CreateNote(ctx, ada.ID, store.NewNote{Title: "once", Content: "c", IdempotencyKey: "key", BodyHash: []byte{0, 1, 0xff}})
+	must(err)
+	gone, err := s.CreateNote(ctx, grace.ID, store.NewNote{Title: "gone", Content: "g"})
+	must(err)
+	must(s.DeleteNote(ctx, grace.ID, gone.ID))
+	_, err = s.PatchNote(ctx, grace.ID, large.ID, store.Patch{Title: new("Large")})
+	must(err)
+}
+
+// sameAnswers compares what two stores say, and that a new note's key is a new one.
+func sameAnswers(t testing.TB, want, have *store.Store) {
+	t.Helper()
+	answers, wanted := allAnswers(t, have), allAnswers(t, want)
+	for question := range wanted {
+		if !reflect.DeepEqual(answers[question], wanted[question]) { // which is quicker than to look for what differs
+			t.Errorf("%s: %s: %.2000v, want %.2000v", have.Engine(), question, answers[question], wanted[question])
+		}
+	}
+	ada, err := have.UserByEmail(t.Context(), "ADA@example.com")
+	if err != nil {
+		t.Fatal(err)
+	}
+	before, err := have.Counters(t.Context(), ada.ID)
+	if err != nil {
+		t.Fatal(err)
+	}
+	n, err := have.CreateNote(t.Context(), ada.ID, store.NewNote{Title: "next"})
+	if err != nil || n.Key < 7 || n.ChangeSeq != before.ChangeSeq+1 {
+		t.Errorf("the next note = key %d, change %d, %v, want a key above 6 and change %d", n.Key, n.ChangeSeq, err, before.ChangeSeq+1)
+	}
+}
+
+// allAnswers are what a store answers about everybody.
+func allAnswers(t testing.TB, s *store.Store) map[string]any {
+	t.Helper()
+	all := map[string]any{}
+	for u, err := range s.Users(t.Context()) {
+		if err != nil {
+			t.Fatal(err)
+		}
+		c, err := s.Counters(t.Context(), u.ID)
+		if err != nil {
+			t.Fatal(err)
+		}
+		all[u.Email] = []any{u, c}
+		for _, q := range []store.ListQuery{{}, {Trashed: true}, {Archived: true}, {Sort: store.ByTitle}, {Search: "STRASSE"},
+			{Search: "grösse"}, {Tags: []string{"Ä"}}, {Limit: 1}} {
+			refs, err := s.NoteRefs(t.Context(), u.ID, q)
+			if err != nil {
+				t.Fatal(err)
+			}
+			notes, err := s.NotesByRef(t.Context(), u.ID, refs)
+			if err != nil {
+				t.Fatal(err)
+			}
+			all[fmt.Sprintf("%s %+v", u.Email, q)] = []any{refs, notes}
+		}
+	}
+	return all
+}
+
+// An author writes for two people in turn, first for one and then for the other, and
+// keeps what each of them has after every change. A backup has both as they were
+// at one instant, or the second would be ahead.
+type author struct {
+	s      *store.Store
+	people [2]string
+
+	mu    sync.Mutex              // guards what follows
+	log   [2][]map[string]edition // by person and change number: notes by id
+	acked [2]int                  // changes
+}
+
+// edition is what is compared of a note.
+type edition struct {
+	title, content, tags string
+	revision, changeSeq  int64
+	trashed              bool
+}
+
+func editionOf(n store.Note) edition {
+	return edition{n.Title, n.Content, strings.Join(n.Tags, ","), n.Revision, n.ChangeSeq, n.Trashed}
+}
+
+func newAuthor(t testing.TB, s *store.Store, name string) *author {
+	t.Helper()
+	a := &author{s: s}
+	for i := range a.people {
+		u, err := s.CreateUser(t.Context(), fmt.Sprintf("%s%d@example.com", name, i), name, "hash")
+		if err != nil {
+			t.Fatal(err)
+		}
+		a.people[i] = u.ID
+		a.log[i] = []map[string]edition{{}}
+	}
+	return a
+}
+
+// write changes something of one person, then of the other, until ctx ends.
+func (a *author) write(ctx context.Context, t testing.TB) {
+	for ctx.Err() == nil {
+		for i := range a.people {
+			if err := a.change(i); err != nil {
+				t.Errorf("a change = %v", err)
+				return
+			}
+		}
+	}
+}
+
+// change makes, changes, trashes or deletes a note of a person, and logs it.
+func (a *author) change(i int) error {
+	owner, ctx := a.people[i], context.Background()
+	a.mu.Lock()
+	state := maps.Clone(a.log[i][len(a.log[i])-1])
+	a.mu.Unlock()
+	ids := slices.Sorted(maps.Keys(state))
+	var n store.Note
+	var err error
+	what := rand.IntN(10)
+	if len(ids) < 5 {
+		what = 0
+	}
+	switch {
+	case what < 3:
+		n, err = a.s.CreateNote(ctx, owner, store.NewNote{Title: "made", Content: strings.Repeat("x", rand.IntN(2000)), Tags: []string{"a", "b"}})
+	case what < 7:
+		n, err = a.s.PatchNote(ctx, owner, ids[rand.IntN(len(ids))], store.Patch{Content: new(fmt.Sprint(rand.Int64())), Tags: &[]string{fmt.Sprint(rand.IntN(9))}})
+	case what < 9:
+		id := ids[rand.IntN(len(ids))]
+		n, err = a.s.PatchNote(ctx, owner, id, store.Patch{Trashed: new(!state[id].trashed)})
+	default:
+		id := ids[rand.IntN(len(ids))]
+		err = a.s.DeleteNote(ctx, owner, id)
+		delete(state, id)
+	}
+	if err != nil {
+		return err
+	}
+	if n.ID != "" {
+		state[n.ID] = editionOf(n)
+	}
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	a.log[i] = append(a.log[i], state)
+	a.acked[i]++
+	return nil
+}
+
+func (a *author) acknowledged() [2]int {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	return a.acked
+}
+
+// check holds a restored store to what was written: nothing that was
+// acknowledged before the backup is missing, nothing is there that came after it,
+// and both people are as they were at one instant.
+func (a *author) check(t testing.TB, have *store.Store, before, after [2]int) {
+	t.Helper()
+	var at [2]int
+	for i, owner := range a.people {
+		c, err := have.Counters(t.Context(), owner)
+		if err != nil {
+			t.Fatal(err)
+		}
+		at[i] = int(c.ChangeSeq)
+		if at[i] < before[i] || at[i] > after[i]+1 { // one may not have been acknowledged yet
+			t.Errorf("restored change %d, want one of %d to %d", at[i], before[i], after[i]+1)
+		}
+		a.mu.Lock()
+		want := a.log[i][at[i]]
+		a.mu.Unlock()
+		found := map[string]edition{}
+		for _, trashed := range []bool{false, true} {
+			refs, err := have.NoteRefs(t.Context(), owner, store.ListQuery{Trashed: trashed})
+			if err != nil {
+				t.Fatal(err)
+			}
+			notes, err := have.NotesByRef(t.Context(), owner, refs)
+			if err != nil {
+				t.Fatal(err)
+			}
+			for _, n := range notes {
+				found[n.ID] = editionOf(n)
+			}
+		}
+		if !maps.Equal(found, want) {
+			t.Errorf("restored after change %d: %v, want %v", at[i], found, want)
+		}
+	}
+	if at[0] != at[1] && at[0] != at[1]+1 {
+		t.Errorf("restored the changes %v, which were never there together", at)
+	}
+}
+
+// Under write load every backup is one instant, whichever engine it is restored into.
+func TestSnapshotUnderLoad(t *testing.T) {
+	storetest.Engines(t, func(t *testing.T, url string) {
+		s := storetest.Open(t, url)
+		ctx, stop := context.WithCancel(t.Context())
+		var authors []*author
+		var writing sync.WaitGroup
+		for i := range 6 {
+			a := newAuthor(t, s, fmt.Sprintf("author%d-", i))
+			authors = append(authors, a)
+			writing.Go(func() { a.write(ctx, t) })
+		}
+		type taken struct {
+			lines         lines
+			before, after [][2]int
+		}
+		acknowledged := func() (all [][2]int) {
+			for _, a := range authors {
+				all = append(all, a.acknowledged())
+			}
+			return all
+		}
+		var backups []taken
+		for range 4 {
+			time.Sleep(300 * time.Millisecond)
+			before := acknowledged()
+			l, _ := snapshotOf(t, url)
+			backups = append(backups, taken{l, before, acknowledged()})
+		}
+		stop()
+		writing.Wait()
+		for _, b := range backups {
+			for engine := range vacant {
+				have := storetest.Open(t, restored(t, engine, b.lines))
+				for i, a := range authors {
+					a.check(t, have, b.before[i], b.after[i])
+				}
+			}
+		}
+		t.Logf("changes at the backups: %v", backups[len(backups)-1].before)
+	})
+}
+
+// What can't be restored leaves nothing, and says why.
+func TestRestoreRefuses(t *testing.T) {
+	source := storetest.SQLite(t)
+	s := storetest.Open(t, source)
+	fillWithEverything(t, s)
+	good, _ := snapshotOf(t, source)
+	broken := errors.New("broken")
+	failsAt := func(n int) func() ([]byte, error) {
+		next := good.next()
+		return func() ([]byte, error) {
+			if n--; n < 0 {
+				return nil, broken
+			}
+			return next()
+		}
+	}
+	changed := func(edit func(l lines) lines) func() ([]byte, error) { return edit(slices.Clone(good)).next() }
+	last := len(good) - 1
+	for _, row := range []struct {
+		name string
+		next func() func() ([]byte, error)
+		want error
+	}{
+		{"nothing", func() func() ([]byte, error) { return lines{}.next() }, store.ErrNotBackup},
+		{"other text", func() func() ([]byte, error) { return lines{[]byte("hello")}.next() }, store.ErrNotBackup},
+		{"a newer schema", func() func() ([]byte, error) {
+			return changed(func(l lines) lines { l[0] = []byte(`{"schema":99}`); return l })
+		}, store.ErrSchema},
+		{"no last line", func() func() ([]byte, error) { return changed(func(l lines) lines { return l[:last] }) }, store.ErrNotBackup},
+		{"a row too few", func() func() ([]byte, error) {
+			return changed(func(l lines) lines { return slices.Delete(l, last-1, last) })
+		}, store.ErrNotBackup},
+		{"a row that is too short", func() func() ([]byte, error) {
+			return changed(func(l lines) lines { l[2] = []byte(`["x"]`); return l })
+		}, store.ErrNotBackup},
+		{"a number for a text", func() func() ([]byte, error) {
+			return changed(func(l lines) lines { l[2] = append([]byte("[1"), l[2][bytes.IndexByte(l[2], ','):]...); return l })
+		}, store.ErrNotBackup},
+		{"something after the end", func() func() ([]byte, error) {
+			return changed(func(l lines) lines { return append(l, l[last]) })
+		}, store.ErrNotBackup},
+		{"another table", func() func() ([]byte, error) {
+			return changed(func(l lines) lines { l[1] = []byte(`{"table":"sessions","columns":["token_hash"]}`); return l })
+		}, store.ErrNotBackup},
+		{"a reader that fails at once", func() func() ([]byte, error) { return failsAt(1) }, broken},
+		{"a reader that fails late", func() func() ([]byte, error) { return failsAt(last) }, broken},
+	} {
+		t.Run(row.name, func(t *testing.T) {
+			t.Parallel()
+			for engine, database := range vacant {
+				url := database(t)
+				if _, err := store.Restore(t.Context(), url, row.next()); !errors.Is(err, row.want) {
+					t.Errorf("Restore into %s = %v, want %v", engine, err, row.want)
+				}
+				if engine == "SQLite" {
+					if left, _ := filepath.Glob(url + "*"); len(left) > 0 {
+						t.Errorf("it leaves %v", left)
+					}
+				}
+				if row.want == broken {
+					restoredInto(t, url, good) // which is empty still
+				}
+			}
+		})
+	}
+}
+
+func restoredInto(t testing.TB, url string, backup lines) {
+	t.Helper()
+	if _, err := store.Restore(t.Context(), url, backup.next()); err != nil {
+		t.Errorf("Restore into %s = %v, want nil", url, err)
+	}
+}
+
+// A database that is used is never touched; one that only has a schema is.
+func TestRestoreOccupied(t *testing.T) {
+	source := storetest.SQLite(t)
+	fillWithEverything(t, storetest.Open(t, source))
+	good, _ := snapshotOf(t, source)
+	storetest.Engines(t, func(t *testing.T, url string) {
+		s, err := store.Open(t.Context(), store.Config{URL: url, Log: storetest.Log(t)})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := s.WaitReady(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		if s.Engine() == "SQLite" {
+			if _, err := store.Restore(t.Context(), url, good.next()); err == nil || !strings.Contains(err.Error(), "in use by notesd") {
+				t.Errorf("Restore into a file that is served = %v", err)
+			}
+		}
+		if err := s.Close(); err != nil {
+			t.Fatal(err)
+		}
+		restoredInto(t, url, good)
+		if _, err := store.Restore(t.Context(), url, good.next()); !errors.Is(err, store.ErrOccupied) || !strings.Contains(err.Error(), "3 accounts and 5 notes") {
+			t.Errorf("Restore on top = %v, want ErrOccupied and what is there", err)
+		}
+		again, _ := snapshotOf(t, url)
+		sameLines(t, "after the refusal", good, again)
+	})
+}
+
+// A log of changes that was left behind would be taken for the new file's.
+func TestRestoreBesideOldLog(t *testing.T) {
+	source := storetest.SQLite(t)
+	s := storetest.Open(t, source)
+	fillWithEverything(t, s)
+	good, _ := snapshotOf(t, source)
+	wal, err := os.ReadFile(source + "-wal")
+	if err != nil || len(wal) == 0 {
+		t.Fatalf("no log of changes: %v", err)
+	}
+	url := storetest.SQLite(t)
+	if err := os.MkdirAll(filepath.Dir(url), 0o700); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(url+"-wal", wal, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := store.Restore(t.Context(), url, good.next()); !errors.Is(err, store.ErrOccupied) {
+		t.Errorf("Restore = %v, want ErrOccupied", err)
+	}
+}
+
+// A backup of an older schema is restored and migrated.
+func TestRestoreOlder(t *testing.T) {
+	source := storetest.SQLite(t)
+	s := storetest.Open(t, source)
+	fillWithEverything(t, s)
+	newest, err := s.SchemaVersion(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	good, _ := snapshotOf(t, source)
+	older := slices.Clone(good)
+	older[0] = []byte(`{"schema":1}`)
+	for engine, database := range vacant {
+		url := database(t)
+		done, err := store.Restore(t.Context(), url, older.next())
+		if err != nil || done.Schema != newest || done.Backup.Schema != 1 {
+			t.Errorf("Restore into %s = %+v, %v, want schema %d", engine, done, err, newest)
+		}
+		again, _ := snapshotOf(t, url)
+		sameLines(t, engine, good, again)
+	}
+}
+
+// Every column of both schemas is in a backup, made anew, or left out on purpose.
+func TestSavedColumns(t *testing.T) {
+	leftOut := []string{"goose_db_version", "goose_lock", "schema_info", "sessions", "sign_in_failures", "sqlite_sequence",
+		"note_search", "note_sketches", "sketch_marks"} // the last three are made of the notes
+	storetest.Engines(t, func(t *testing.T, url string) {
+		s := storetest.Open(t, url)
+		var tables []string
+		query := `SELECT name FROM sqlite_schema WHERE type = 'table'`
+		if s.Engine() == "PostgreSQL" {
+			query = `SELECT table_name FROM information_schema.tables WHERE table_schema = 'public'`
+		}
+		if err := s.DB().Raw(query).Scan(&tables).Error; err != nil {
+			t.Fatal(err)
+		}
+		saved := map[string]bool{}
+		backup, _ := snapshotOf(t, url) // which refuses a column that it doesn't know
+		for _, line := range backup {
+			if name, ok := strings.CutPrefix(string(line), `{"table":"`); ok {
+				saved[name[:strings.IndexByte(name, '"')]] = true
+			}
+		}
+		for _, name := range tables {
+			if saved[name] == slices.Contains(leftOut, name) {
+				t.Errorf("table %s: saved %t, left out %t", name, saved[name], slices.Contains(leftOut, name))
+			}
+		}
+		for name := range saved {
+			if !slices.Contains(tables, name) {
+				t.Errorf("saved a table %s that is not there", name)
+			}
+		}
+	})
+}
+
+// A database that is not there isn't made.
+func TestSnapshotOfNothing(t *testing.T) {
+	path := storetest.SQLite(t)
+	if _, err := store.Snapshot(t.Context(), path, nil); err == nil || !strings.Contains(err.Error(), "there is no database") {
+		t.Errorf("Snapshot = %v", err)
+	}
+	if _, err := os.Stat(filepath.Dir(path)); !errors.Is(err, os.ErrNotExist) {
+		t.Errorf("it made something: %v", err)
+	}
+	if _, err := store.Snapshot(t.Context(), storetest.EmptyPostgres(t), nil); !errors.Is(err, store.ErrSchema) {
+		t.Errorf("Snapshot of an empty database = %v, want ErrSchema", err)
+	}
+}
+
+// Whatever the lines say, they are a backup or ErrNotBackup.
+func FuzzCheckBackup(f *testing.F) {
+	source := storetest.SQLite(f)
+	fillWithEverything(f, storetest.Open(f, source))
+	good, _ := snapshotOf(f, source)
+	for i, line := range good {
+		if len(line) > 10_000 {
+			good[i] = []byte(`[1]`)
+		}
+	}
+	f.Add(bytes.Join(good, []byte("\n")))
+	f.Add([]byte("{}\n" + `{"table":"idempotency_keys","columns":["user_id","body_hash"]}` + "\n[null,null]\n" + `{"rows":{"idempotency_keys":1}}`))
+	f.Fuzz(func(t *testing.T, text []byte) {
+		_, err := store.CheckBackup(lines(bytes.Split(text, []byte("\n"))).next())
+		if err != nil && !errors.Is(err, store.ErrNotBackup) {
+			t.Errorf("CheckBackup = %v", err)
+		}
+	})
+}
