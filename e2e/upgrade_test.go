@@ -29,7 +29,7 @@ const (
 // UPGRADES in a row under load, on each engine: no request fails, and every
 // write that was acknowledged is there, once.
 func TestUpgrades(t *testing.T) {
-	upgrades := numberOf(t, "UPGRADES", 3)
+	upgrades := numberOf(t, "UPGRADES", 2)
 	proof := newProof(t, "upgrade", fmt.Sprintf("UPGRADES=%d", upgrades))
 	table := bench.Table{Title: "Upgrades", Head: []string{"", "upgrades", "requests", "failed", "acknowledged notes", "missing",
 		"twice", "slowest answer", "slowest upgrade"}}
