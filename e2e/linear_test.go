@@ -200,7 +200,11 @@ func together(readers []*reader, last time.Duration, steps int) {
 	var wg sync.WaitGroup
 	for _, r := range readers {
 		wg.Go(func() {
-			for end := time.Now().Add(last); steps > 0 && time.Now().Before(end); steps-- {
+			end := time.Now().Add(last)
+			for range steps {
+				if time.Now().After(end) {
+					return
+				}
 				r.act()
 			}
 		})
@@ -335,7 +339,7 @@ func TestLinearizableReplicas(t *testing.T) {
 }
 
 // A session that was signed out is one nowhere, once that was acknowledged. Until then, which takes a second
-// at most, one replica may know it and another not; but none that has not will.
+// at most, another replica may know it or not.
 func TestLinearizableSessions(t *testing.T) {
 	t.Parallel()
 	for name, redis := range map[string]bool{"in Redis": true, "in PostgreSQL": false} {
@@ -380,7 +384,7 @@ func (s *sessionUser) act(t *testing.T, number int, ends bool) {
 		p := s.replicas[rand.IntN(len(s.replicas))]
 		call := s.h.now()
 		if ends && i == 20 {
-			answer, err := c.on(p).try(http.MethodPost, "/api/auth/logout", nil, "Cookie", s.cookie)
+			answer, err := c.on(s.replicas[0]).try(http.MethodPost, "/api/auth/logout", nil, "Cookie", s.cookie)
 			end := s.h.now()
 			if err != nil || answer.status >= http.StatusInternalServerError {
 				end = never
@@ -395,8 +399,9 @@ func (s *sessionUser) act(t *testing.T, number int, ends bool) {
 		case err != nil || answer.status >= http.StatusInternalServerError:
 		case answer.status == http.StatusOK:
 			s.h.add(number, step{register: s.at(p)}, call, s.h.now(), "alive")
-		case answer.status == http.StatusUnauthorized:
+		case answer.status == http.StatusUnauthorized && p == s.replicas[0]:
 			s.h.add(number, step{register: s.at(p)}, call, s.h.now(), "")
+		case answer.status == http.StatusUnauthorized: // what it knows of until the end was acknowledged is not promised
 		default:
 			t.Errorf("GET /api/notes: %s", answer.text)
 		}

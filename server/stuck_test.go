@@ -126,6 +126,7 @@ func TestStuckOutside(t *testing.T) {
 	t.Parallel()
 	s := withRoutes(t, []*route{get("/late", func(s *Server, x *exchange) error {
 		<-x.client.Done()
+		<-x.ctx.Done() // a moment later
 		if cause := context.Cause(x.ctx); cause != pool.ErrStuck {
 			t.Errorf("the handler's context ends by %v, want %v", cause, pool.ErrStuck)
 		}
