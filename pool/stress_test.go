@@ -59,7 +59,8 @@ func TestStress(t *testing.T) {
 	watching.Wait()
 	checkRest(t, p, requests)
 	s := p.Stats()
-	if s.Done == 0 || s.Abandoned == 0 || s.Panics == 0 || s.Goexits == 0 || s.Refused[pool.ErrTimeout] == 0 || s.Refused[pool.ErrFull] == 0 {
+	if s.Done == 0 || s.Abandoned == 0 || s.Panics == 0 || s.Goexits == 0 || s.Refused[pool.ErrTimeout] == 0 ||
+		s.Refused[pool.ErrFull]+s.Refused[pool.ErrOverload] == 0 { // on a slow machine the queue is shed before it is full
 		t.Errorf("Stats() = %+v, want some of everything", s)
 	}
 	if err := p.Drain(t.Context()); err != nil {
