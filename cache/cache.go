@@ -9,7 +9,7 @@
 //     moments one after another, each between the question and its answer
 //     (linearizability), as far as everything that changes it says so.
 //   - Briefly bounded elsewhere. What other processes change is heard of
-//     (Changed). As long as nothing was heard from them for longer than is
+//     (Drop). As long as nothing was heard from them for longer than is
 //     trusted (Trust), Get finds nothing; when something may have been missed
 //     (Forget), what was kept is gone. Nothing is kept for longer than MaxAge.
 //   - Bounded in bytes, with all that an entry costs. What is asked for once, as a walk through

@@ -2,12 +2,13 @@ package cache
 
 import (
 	"maps"
+	"strings"
 	"sync"
 	"time"
 )
 
 const (
-	overhead   = 320 // bytes that an entry costs besides its key and value: measured by TestOverhead
+	overhead   = 344 // bytes that an entry costs besides its key and value: measured by TestOverhead
 	smallShare = 10  // one byte in so many is for what was asked for once
 	mostUses   = 3   // counted of an entry
 	mostOfAll  = 4   // an entry takes at most one byte in so many
@@ -76,6 +77,7 @@ func (s *shard) put(key Key, hash uint64, c content) {
 		s.queueOf(e).bytes += c.size - e.size
 		e.content = c
 	} else {
+		key = Key{key.Kind, strings.Clone(key.Owner), strings.Clone(key.ID)} // or a part of a long request would keep all of it
 		e = &entry{content: c, key: key, hash: hash, main: s.ghosts.take(hash)}
 		s.entries[key] = e
 		s.queueOf(e).push(e)

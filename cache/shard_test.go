@@ -3,6 +3,7 @@ package cache_test
 import (
 	"fmt"
 	"runtime"
+	"strings"
 	"testing"
 	"time"
 
@@ -293,4 +294,28 @@ func heap() int64 {
 	var m runtime.MemStats
 	runtime.ReadMemStats(&m)
 	return int64(m.HeapAlloc)
+}
+
+// A key that is a part of something long doesn't keep all of that.
+func TestKeyIsItsOwn(t *testing.T) {
+	c := cache.New(cache.Config{Bytes: 1 << 20, MaxAge: time.Hour, Shards: 1})
+	c.TrustForever()
+	const keys, long = 200, 1 << 16
+	var before, after runtime.MemStats
+	runtime.GC()
+	runtime.ReadMemStats(&before)
+	for i := range keys {
+		request := fmt.Sprintf("%036d", i) + strings.Repeat("x", long)
+		scope := c.NoteScope("owner", request[:36])
+		c.PutNote(cache.Key{Kind: cache.Note, Owner: "owner", ID: request[:36]}, i, 0, c.View(scope))
+	}
+	runtime.GC()
+	runtime.ReadMemStats(&after)
+	if n := c.Stats().Entries; n != keys {
+		t.Fatalf("%d entries, want %d", n, keys)
+	}
+	if grown := int64(after.HeapAlloc) - int64(before.HeapAlloc); grown > keys*long/4 {
+		t.Errorf("%d entries keep %d bytes alive", keys, grown)
+	}
+	runtime.KeepAlive(c)
 }

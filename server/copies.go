@@ -15,6 +15,9 @@ import (
 )
 
 const (
+	// mostAccepts is the longest Accept-Encoding, in bytes, that a copy is kept for: it is kept with it.
+	mostAccepts = 128
+
 	copiesAge = time.Minute // how long a change that nobody announced, as one made by hand, can stay unseen
 
 	noteHead, noteTail = `{"success":true,"data":`, "}\n"
@@ -50,7 +53,7 @@ func (k *Copies) SetStage(stage pool.Stage) {
 	}
 }
 
-// A copy is an answer as it is sent. It is not changed.
+// An answerCopy is an answer as it is sent. It is not changed.
 type answerCopy struct {
 	tag, link string // link: to the page after a list's
 	body      []byte
@@ -64,15 +67,15 @@ type packedCopy struct {
 	body        []byte
 }
 
-// size is what a copy takes, or will when it is asked for packed, too.
-func (c *answerCopy) size() int { return len(c.body)*3/2 + len(c.tag) + len(c.link) }
+// size is at most what a copy takes, or will when it is asked for packed, too: text that can't be packed stays as long.
+func (c *answerCopy) size() int { return 2*(len(c.body)+len(c.tag)) + len(c.link) + mostAccepts }
 
 func newNoteCopy(n store.Note) (*answerCopy, error) {
-	body, err := appendJSON(make([]byte, 0, len(n.Title)+len(n.Content)+512), envelope{Success: true, Data: noteOutput(n)})
-	if err != nil {
+	var body bytes.Buffer // the encoder writes once: into as much as it needs
+	if err := encodeJSON(&body, envelope{Success: true, Data: noteOutput(n)}); err != nil {
 		return nil, err
 	}
-	return &answerCopy{tag: etag(n), body: body}, nil
+	return &answerCopy{tag: etag(n), body: body.Bytes()}, nil
 }
 
 // inList is a note as a list has it.
@@ -260,13 +263,6 @@ func (k *Copies) after(n store.Note) (*answerCopy, error) {
 		return v.(*answerCopy), nil
 	}
 	return newNoteCopy(n)
-}
-
-// appendJSON appends what encodeJSON writes.
-func appendJSON(dst []byte, v any) ([]byte, error) {
-	buf := bytes.NewBuffer(dst)
-	err := encodeJSON(buf, v)
-	return buf.Bytes(), err
 }
 
 // endingSessions are sessions of which Copies hear when they end.

@@ -107,12 +107,12 @@ func (s *Server) answerCopy(x *exchange, c *answerCopy, user string) error {
 // pack makes the answer c in the coding that the client prefers of those it accepts. compress leaves it alone then.
 func (s *Server) pack(x *exchange, c *answerCopy) {
 	accepts := x.r.Header.Get("Accept-Encoding")
-	if accepts == "" || x.out.lent == nil || len(c.body) < compressFrom || x.r.Method != http.MethodGet {
+	if accepts == "" || len(accepts) > mostAccepts || x.out.lent == nil || len(c.body) < compressFrom || x.r.Method != http.MethodGet {
 		return
 	}
 	p := c.packed.Load()
 	if p == nil || p.accepts != accepts {
-		p = packedFor(accepts, c, s.compress)
+		p = packedFor(strings.Clone(accepts), c, s.compress)
 		c.packed.Store(p)
 	}
 	if p.coding != "" {
@@ -129,7 +129,11 @@ func packedFor(accepts string, c *answerCopy, compress func(http.Handler) http.H
 		w.Header()["Content-Type"], w.Header()["Etag"] = jsonType, []string{c.tag}
 		_, _ = w.Write(c.body)
 	}))(&into, &http.Request{Method: http.MethodGet, Header: http.Header{"Accept-Encoding": {accepts}}})
-	return &packedCopy{accepts: accepts, coding: into.Header().Get("Content-Encoding"), tag: into.Header().Get("Etag"), body: into.body}
+	coding := into.Header().Get("Content-Encoding")
+	if coding == "" { // none that both know: it is sent as it is
+		return &packedCopy{accepts: accepts}
+	}
+	return &packedCopy{accepts: accepts, coding: coding, tag: into.Header().Get("Etag"), body: into.body}
 }
 
 // packing is the http.ResponseWriter that packedFor reads from.
