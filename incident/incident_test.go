@@ -284,7 +284,7 @@ func TestFile(t *testing.T) {
 	w.mu.Lock()
 	w.now = Sample{Queued: 7} // there is room
 	w.mu.Unlock()
-	awaitTrue(t, "sample", func() bool { h, _ := w.seen(); return len(h) > 0 })
+	awaitTrue(t, "sample with room", w.roomForTrace)
 	if w.Stats().Tracing {
 		t.Error("it traces though nothing is the matter")
 	}
