@@ -24,7 +24,7 @@ const (
 // cut the connection.
 type answer struct {
 	w      http.ResponseWriter
-	ctrl   *http.ResponseController
+	ctrl   http.ResponseController
 	status int // 0 until a handler says
 	body   []byte
 	lent   []byte // all of the body in the place of body: others send it, too, and nobody changes it
@@ -35,12 +35,13 @@ type answer struct {
 	conn    *conn
 	id      string       // of the request
 	head    bool         // its method is HEAD
+	varies  bool         // the connection is to say so: no middleware does
 	early   bool         // it is to be with the client before the exchange ends
 	leaving *atomic.Bool // the server is: let no client hold a connection that is about to go
 }
 
-func newAnswer(w http.ResponseWriter, r *http.Request, id string, leaving *atomic.Bool) *answer {
-	return &answer{w: w, ctrl: http.NewResponseController(w), conn: connOf(r), id: id, head: r.Method == http.MethodHead, leaving: leaving}
+func newAnswer(w http.ResponseWriter, r *http.Request, id string, leaving *atomic.Bool) answer {
+	return answer{w: w, ctrl: *http.NewResponseController(w), conn: connOf(r), id: id, head: r.Method == http.MethodHead, leaving: leaving}
 }
 
 func (a *answer) Header() http.Header         { return a.w.Header() }
@@ -102,7 +103,7 @@ func (a *answer) write() error {
 	a.limit(len(body))
 	if !a.begun {
 		a.begun = true
-		a.conn.begin(a.id, a.Header())
+		a.conn.begin(a.id, a.varies, a.Header())
 		if a.leaving.Load() {
 			a.Header().Set("Connection", "close")
 		}

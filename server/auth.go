@@ -203,13 +203,13 @@ func lockedFor(wait time.Duration) error {
 }
 
 func (s *Server) signIn(x *exchange, u store.User, remember bool) error {
-	return s.sessions.signIn(x.ctx, x.out, x.Request(),
+	return s.sessions.signIn(x.ctx, &x.out, x.Request(),
 		arrival{userID: u.ID, address: x.addr, remember: remember, secure: s.secure(x.Request())})
 }
 
 // logout answers POST /api/auth/logout, with or without a session.
 func logout(s *Server, x *exchange) error {
-	if err := s.sessions.signOut(x.ctx, x.out, x.Request(), s.secure(x.Request())); err != nil {
+	if err := s.sessions.signOut(x.ctx, &x.out, x.Request(), s.secure(x.Request())); err != nil {
 		return err
 	}
 	return x.message("Logged out successfully")

@@ -5,6 +5,7 @@ import (
 	"context"
 	"net"
 	"net/http"
+	"slices"
 	"sync"
 	"time"
 )
@@ -26,13 +27,25 @@ var standing = []struct{ name, value string }{
 const contentPolicy = "default-src 'self'; script-src 'self'; object-src 'none'; base-uri 'self'; form-action 'self'; " +
 	"frame-ancestors 'self'"
 
-// standingLines are those headers as they are sent.
-var standingLines = func() (lines []byte) {
-	for _, h := range standing {
-		lines = append(lines, h.name+": "+h.value+"\r\n"...)
-	}
-	return lines
-}()
+// varies are the request's headers that an answer depends on, in the words of compression and CORS.
+var varies = []string{"Accept-Encoding", "Origin"}
+
+// standingLines are those headers as they are sent, and variedLines have Vary, too.
+var (
+	standingLines = func() (lines []byte) {
+		for _, h := range standing {
+			lines = append(lines, h.name+": "+h.value+"\r\n"...)
+		}
+		return lines
+	}()
+	variedLines = func() []byte {
+		lines := slices.Clone(standingLines)
+		for _, name := range varies {
+			lines = append(lines, "Vary: "+name+"\r\n"...)
+		}
+		return lines
+	}()
+)
 
 // A conn is one client's connection. It puts the standing headers into the
 // answers, behind the first line of each: to net/http every header costs more than half a
@@ -41,7 +54,9 @@ var standingLines = func() (lines []byte) {
 type conn struct {
 	net.Conn           // nil: of a request that did not come over one of ours
 	begins   string    // the id of the request whose answer the next write begins; empty: of none
+	lines    []byte    // that this answer gets
 	deadline time.Time // of writing, when it was set last
+	asked    bool      // for something, so that connections has forgotten it
 }
 
 type connKey struct{}
@@ -66,11 +81,17 @@ func connOf(r *http.Request) *conn {
 
 // begin is called when the header of an answer is about to be written, and
 // nothing before it: net/http sends each answer before it reads the next request. It puts into h what
-// Write will not.
-func (c *conn) begin(id string, h http.Header) {
+// Write will not. Vary is only for answers that depend on the request.
+func (c *conn) begin(id string, varied bool, h http.Header) {
 	if c.Conn != nil {
-		c.begins = id
+		c.begins, c.lines = id, standingLines
+		if varied {
+			c.lines = variedLines
+		}
 		return
+	}
+	if varied {
+		h["Vary"] = varies
 	}
 	h.Set(requestIDHeader, id)
 	for _, header := range standing {
@@ -98,7 +119,7 @@ func (c *conn) Write(p []byte) (int, error) {
 	}
 	room := begun.Get().(*[4096 + 1024]byte)
 	defer begun.Put(room)
-	whole := append(append(room[:0], p[:line]...), standingLines...)
+	whole := append(append(room[:0], p[:line]...), c.lines...)
 	whole = append(append(append(whole, requestIDHeader+": "...), c.begins...), "\r\n"...)
 	added := len(whole) - line
 	c.begins = ""

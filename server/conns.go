@@ -74,20 +74,25 @@ func newConnections(exempt func(netip.Addr) bool, seen *clientCounts, most int) 
 
 // track is the http.Server's ConnState hook. A connection leaves StateNew when
 // its header has been read.
-func (c *connections) track(conn net.Conn, state http.ConnState) {
-	if c.most > 0 && !c.place(conn, state) {
+func (c *connections) track(client net.Conn, state http.ConnState) {
+	if c.most > 0 && !c.place(client, state) {
 		c.seen.crowded.Add(1)
-		_ = conn.Close()
+		_ = client.Close()
 		return
 	}
 	if state != http.StateNew {
-		c.forget(conn)
+		if ours, ok := client.(*conn); !ok || !ours.asked { // once: this is every request's way
+			c.forget(client)
+			if ok {
+				ours.asked = true
+			}
+		}
 		return
 	}
-	peer, err := netip.ParseAddrPort(conn.RemoteAddr().String())
-	if err == nil && !c.admit(conn, peer.Addr().Unmap()) {
+	peer, err := netip.ParseAddrPort(client.RemoteAddr().String())
+	if err == nil && !c.admit(client, peer.Addr().Unmap()) {
 		c.seen.refused.Add(1)
-		_ = conn.Close()
+		_ = client.Close()
 	}
 }
 

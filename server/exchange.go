@@ -17,7 +17,7 @@ import (
 type exchange struct {
 	echo.Context // nil in the express lane
 	r            *http.Request
-	out          *answer
+	out          answer
 	id           string    // the request's id, in the answer's X-Request-Id and in the log
 	began        time.Time // when the header had been read
 	route        *route    // nil for an unknown route
@@ -208,7 +208,7 @@ var jsonType = []string{"application/json; charset=utf-8"}
 func (x *exchange) reply(status int, v any) error {
 	x.out.Header()["Content-Type"] = jsonType
 	x.out.WriteHeader(status)
-	return encodeJSON(x.out, v)
+	return encodeJSON(&x.out, v)
 }
 
 // envelope is the success envelope of the API.

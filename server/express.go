@@ -44,14 +44,11 @@ func isPlain(r *http.Request) bool {
 	return r.Method == http.MethodGet && r.ContentLength == 0 && r.URL.RawPath == "" && r.Header["Origin"] == nil
 }
 
-// varies are the headers that an answer depends on. They are not changed.
-var varies = []string{"Accept-Encoding", "Origin"}
-
 // inExpress begins an exchange of the express lane.
 func (s *Server) inExpress(w http.ResponseWriter, r *http.Request, rt *route) *exchange {
 	x := s.begin(w, r)
 	x.route = rt
-	x.out.Header()["Vary"] = varies
+	x.out.varies = true
 	return x
 }
 

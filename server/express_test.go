@@ -73,7 +73,7 @@ func BenchmarkExpress(b *testing.B) {
 		c.get(path)
 		r := httptest.NewRequest("GET", path, nil)
 		r.Header.Set("Cookie", sessionCookie+"="+c.token())
-		r = r.WithContext(withConn(r.Context(), nil))
+		r = r.WithContext(withConn(r.Context(), &conn{Conn: shortConn{}}))
 		b.Run(name, func(b *testing.B) {
 			b.ReportAllocs()
 			for b.Loop() {

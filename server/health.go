@@ -17,12 +17,24 @@ const (
 	pingTime   = time.Second
 )
 
-// health answers GET /api/health: the process is alive.
-func health(_ *Server, x *exchange) error {
-	body := append(make([]byte, 0, 128), `{"success":true,"message":"API is healthy","timestamp":`...)
-	body = append(stamp(time.Now()).append(body), "}\n"...)
-	x.lend(http.StatusOK, body)
+// health answers GET /api/health: the process is alive. To write the time is a
+// third of the work, so all probes of a millisecond get one answer.
+func health(s *Server, x *exchange) error {
+	millisecond := x.began.Truncate(time.Millisecond)
+	last := s.healthy.Load()
+	if last == nil || !last.at.Equal(millisecond) {
+		body := append(make([]byte, 0, 128), `{"success":true,"message":"API is healthy","timestamp":`...)
+		last = &healthAnswer{millisecond, append(stamp(millisecond).append(body), "}\n"...)}
+		s.healthy.Store(last)
+	}
+	x.lend(http.StatusOK, last.body)
 	return nil
+}
+
+// healthAnswer is what was answered last, at that millisecond.
+type healthAnswer struct {
+	at   time.Time
+	body []byte
 }
 
 // dependency is one row of the readiness answer.

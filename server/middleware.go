@@ -4,7 +4,6 @@ import (
 	"context"
 	"crypto/sha256"
 	"crypto/subtle"
-	"encoding/hex"
 	"errors"
 	"log/slog"
 	"math/rand/v2"
@@ -56,7 +55,7 @@ func canonicalPath(path string) string {
 func (s *Server) observe(next echo.HandlerFunc) echo.HandlerFunc {
 	return func(c echo.Context) error {
 		x := s.begin(c.Response().Writer, c.Request())
-		x.Context, c.Response().Writer = c, x.out
+		x.Context, c.Response().Writer = c, &x.out
 		defer s.end(x) // also when a panic or a Goexit cuts the exchange
 		s.conclude(x, next(x))
 		return nil
@@ -125,11 +124,11 @@ func (s *Server) deliver(x *exchange) bool {
 
 // requestID is 16 random hexadecimal digits: enough to find a request in a log.
 func requestID() string {
-	var b [8]byte
-	for i, v := 0, rand.Uint64(); i < len(b); i, v = i+1, v>>8 {
-		b[i] = byte(v)
+	var digits [16]byte
+	for i, v := 0, rand.Uint64(); i < len(digits); i, v = i+1, v>>4 {
+		digits[i] = "0123456789abcdef"[v&15]
 	}
-	return hex.EncodeToString(b[:])
+	return string(digits[:])
 }
 
 // record counts the exchange and writes its log line. The query stays out of

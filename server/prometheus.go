@@ -14,7 +14,7 @@ import (
 
 // prometheusMetrics answers GET /metrics.
 func prometheusMetrics(s *Server, x *exchange) error {
-	s.prometheus.ServeHTTP(x.out, x.Request())
+	s.prometheus.ServeHTTP(&x.out, x.Request())
 	return nil
 }
 

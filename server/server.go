@@ -105,6 +105,7 @@ type Server struct {
 	leaving  atomic.Bool // each answer closes its connection: SIGTERM came, or an heir
 	handover handover
 	running  atomic.Int64 // exchanges begun and not ended
+	healthy  atomic.Pointer[healthAnswer]
 	answered atomic.Int64
 }
 
