@@ -37,7 +37,7 @@ const asItComes = "as it comes"
 // Run measures, and adds a table and runs to the report.
 func (v Variants) Run(ctx context.Context, r *Report) (err error) {
 	o := Options{People: contestPeople, NotesEach: contestNotes, Rounds: v.Rounds, Duration: v.Duration, Retry: RetryNone,
-		Connections: contestConnections, Requests: mostRequests, Settings: v.Settings}
+		Connections: contestConnections, Requests: mostRequests, Settings: append([]string{countRequests}, v.Settings...)}
 	on, err := newStage(ctx, o, v.Notesd)
 	if err != nil {
 		return err

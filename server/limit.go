@@ -14,7 +14,7 @@ import (
 	"sync/atomic"
 	"time"
 
-	"github.com/gomodule/redigo/redis"
+	"golang.org/x/sync/singleflight"
 )
 
 // decision is what a limit says to one request.
@@ -38,16 +38,20 @@ func (d decision) writeHeaders(h http.Header) {
 
 // limiter limits requests by key: at most limit at once, and limit in a
 // window on the long run, refilled evenly (GCRA). With Redis the count is one for all
-// replicas; while Redis is away, and without it, each process counts for itself.
+// replicas, of which each may have some counted in advance (lease.go): never more is
+// allowed, and what one has in advance another lacks, for a second or until the key's next
+// request there. While Redis is away, and without it, each process counts for itself.
 type limiter struct {
 	redis     *Redis // nil: only memory
+	leases    *leases
+	asking    singleflight.Group // Redis for leases, by key
 	memory    *bucketMap
 	secret    []byte        // hides addresses and people in Redis's keys
 	fallbacks atomic.Uint64 // decisions taken in memory because Redis was away
 }
 
 func newLimiter(r *Redis, secret string) *limiter {
-	return &limiter{redis: r, memory: newBucketMap(), secret: []byte(secret)}
+	return &limiter{redis: r, leases: newLeases(), memory: newBucketMap(), secret: []byte(secret)}
 }
 
 // Take counts one request of key against limit in window, both above 0. A
@@ -55,7 +59,7 @@ func newLimiter(r *Redis, secret string) *limiter {
 func (l *limiter) Take(ctx context.Context, key string, limit int, window time.Duration) (decision, error) {
 	p := paceOf(limit, window)
 	if l.redis != nil {
-		d, err := l.takeRedis(ctx, key, p)
+		d, err := l.takeShared(ctx, key, p)
 		if err == nil {
 			return d, nil
 		}
@@ -102,31 +106,6 @@ func (p pace) decide(allowed bool, ahead int64) decision {
 		d.RetryAfter = time.Duration(ahead+p.interval-p.burst) * time.Microsecond
 	}
 	return d
-}
-
-// takeScript is pace.advance inside Redis, by Redis's clock, which is the same
-// for all replicas. KEYS: the key. ARGV: interval, burst. It answers whether the
-// request is allowed and how far ahead the key is now. Microseconds since 1970
-// fit a Lua number exactly.
-var takeScript = redis.NewScript(1, `
-local interval, burst = tonumber(ARGV[1]), tonumber(ARGV[2])
-local time = redis.call('TIME')
-local now = time[1] * 1000000 + time[2]
-local due = tonumber(redis.call('GET', KEYS[1]) or now)
-due = math.min(math.max(due, now), now + burst)
-if due + interval > now + burst then
-	return {0, due - now}
-end
-due = due + interval
-redis.call('SET', KEYS[1], string.format('%.0f', due), 'PX', math.ceil((due - now) / 1000))
-return {1, due - now}`)
-
-func (l *limiter) takeRedis(ctx context.Context, key string, p pace) (decision, error) {
-	answer, err := redis.Int64s(l.redis.script(ctx, takeScript, "notesd:rate:"+seal(l.secret, "rate", key), p.interval, p.burst))
-	if err != nil {
-		return decision{}, err
-	}
-	return p.decide(answer[0] == 1, answer[1]), nil
 }
 
 // A bucketMap remembers at most bucketShards × bucketsPerShard keys.

@@ -1,0 +1,114 @@
+package server
+
+import (
+	"fmt"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"notesd/store/storetest"
+)
+
+// limiterReplicas are limiters of processes that share a Redis.
+func limiterReplicas(t *testing.T, n int) (all []*limiter) {
+	url := storetest.Redis(t)
+	for range n {
+		all = append(all, newLimiter(openRedis(t, url), testSecret))
+	}
+	return all
+}
+
+// However requests come to replicas, together they allow the limit and not one more.
+func TestLeasesTogether(t *testing.T) {
+	const limit = 1000
+	replicas := limiterReplicas(t, 3)
+	var allowed atomic.Int64
+	var wg sync.WaitGroup
+	for _, l := range replicas {
+		for range 4 {
+			wg.Go(func() {
+				for range limit / 8 {
+					if d, err := l.Take(t.Context(), "user:of all", limit, time.Hour); err != nil {
+						t.Error(err)
+					} else if d.Allowed {
+						allowed.Add(1)
+					}
+				}
+			})
+		}
+	}
+	wg.Wait()
+	if got := allowed.Load(); got != limit {
+		t.Errorf("%d of %d requests allowed, want %d", got, 12*(limit/8), limit)
+	}
+}
+
+// What a replica has in advance is what another lacks; it comes back with the key's next request after a second.
+func TestLeaseComesBack(t *testing.T) {
+	const limit, first, second = 1600, 1600 / leaseShare, 1500 / leaseShare // the leases
+	replicas := limiterReplicas(t, 2)
+	one, other := replicas[0], replicas[1]
+	for i := range 3 {
+		if d := take(t, one, "user:back", limit, time.Hour); d.Remaining != limit-1-i {
+			t.Errorf("request %d: %d remaining, want %d", i+1, d.Remaining, limit-1-i)
+		}
+	}
+	if d := take(t, other, "user:back", limit, time.Hour); d.Remaining != limit-first-1 {
+		t.Errorf("the other replica: %d remaining, want %d", d.Remaining, limit-first-1)
+	}
+	time.Sleep(leaseTime)
+	if d := take(t, one, "user:back", limit, time.Hour); d.Remaining != limit-4-second {
+		t.Errorf("a second later: %d remaining, want %d", d.Remaining, limit-4-second)
+	}
+}
+
+// What time has paid for does not come back as well.
+func TestLeaseComesBackOnce(t *testing.T) {
+	l := limiterReplicas(t, 1)[0]
+	const limit, window = 160, 1600 * time.Millisecond // one each 10 ms: the lease of 10 is paid in a tenth of a second
+	take(t, l, "user:once", limit, window)
+	time.Sleep(leaseTime)
+	began, allowed := time.Now(), 0
+	for range 2 * limit {
+		if take(t, l, "user:once", limit, window).Allowed {
+			allowed++
+		}
+	}
+	if most := limit + int(time.Since(began)/(window/limit)) + 1; allowed < limit || allowed > most {
+		t.Errorf("%d allowed at once, want %d to %d", allowed, limit, most)
+	}
+}
+
+// Keys beyond the bound are counted one by one, and leases that time has paid for make room.
+func TestLeasesAreBounded(t *testing.T) {
+	l := newLeases()
+	hour := time.Hour.Microseconds()
+	for i := range 4 * leaseShards * leasesPerShard {
+		if _, room := l.end(fmt.Sprint(i)); room {
+			l.begin(fmt.Sprint(i), lease{left: 1, due: hour, at: time.Now()})
+		}
+	}
+	if n := l.count(); n > leaseShards*leasesPerShard || n < leaseShards*leasesPerShard/2 {
+		t.Errorf("%d leases, want at most %d", n, leaseShards*leasesPerShard)
+	}
+	for i := range l.shards {
+		for key, held := range l.shards[i].of {
+			held.due = 0
+			l.shards[i].of[key] = held
+		}
+	}
+	for i := range leaseShards * leasesPerShard {
+		l.end(fmt.Sprint("another ", i))
+	}
+	if n := l.count(); n > leaseShards {
+		t.Errorf("%d leases that time has paid for, want about none", n)
+	}
+}
+
+func (l *leases) count() (n int) {
+	for i := range l.shards {
+		n += len(l.shards[i].of)
+	}
+	return n
+}
