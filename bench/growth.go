@@ -99,6 +99,9 @@ func (g Growth) compare(ctx context.Context, root string, s *session) (err error
 		return err
 	}
 	s.growthTables(all, medians)
+	if err := s.backups(ctx, root, all); err != nil {
+		return err
+	}
 	s.growthGoals(all, medians)
 	s.growthNotes(all[0].lexicon.needles())
 	return nil

@@ -40,8 +40,7 @@ func startProcess(ctx context.Context, executable, dir string, settings []string
 	}
 	cmd := exec.Command(executable, "serve")
 	cmd.Dir, cmd.Stdout, cmd.Stderr = dir, log, log
-	cmd.Env = append([]string{"PATH=" + os.Getenv("PATH"), "HOME=" + dir, "HOST=127.0.0.1", "BACKEND_PORT=0",
-		"DATA_DIR=" + dir, "LOG_FORMAT=json", "RATE_LIMIT_MAX_REQUESTS=0"}, settings...)
+	cmd.Env = environment(dir, settings)
 	// Its own group: Ctrl-C is for us, and we tell it.
 	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL, Setpgid: true}
 	p := &process{cmd: cmd, log: log, ended: make(chan struct{})}
@@ -52,6 +51,12 @@ func startProcess(ctx context.Context, executable, dir string, settings []string
 		return nil, errors.Join(err, p.stop())
 	}
 	return p, nil
+}
+
+// environment is that of a notesd in dir: settings, and nothing of our own.
+func environment(dir string, settings []string) []string {
+	return append([]string{"PATH=" + os.Getenv("PATH"), "HOME=" + dir, "HOST=127.0.0.1", "BACKEND_PORT=0",
+		"DATA_DIR=" + dir, "LOG_FORMAT=json", "RATE_LIMIT_MAX_REQUESTS=0"}, settings...)
 }
 
 // openLog makes the file that a server logs to: in memory where there is such

@@ -52,7 +52,7 @@ func TestGrowth(t *testing.T) {
 			t.Errorf("%d rows with figures of %s, want 4", n, work)
 		}
 	}
-	for _, want := range []string{"| after a first page each | ", "≤ 1.2 × that among", "| failed requests | 0 | 0 of "} {
+	for _, want := range []string{"### Backups", "| after a first page each | ", "≤ 1.2 × that among", "| failed requests | 0 | 0 of "} {
 		if !strings.Contains(page, want) {
 			t.Errorf("no %q in the report", want)
 		}
