@@ -175,6 +175,37 @@ func TestTrustedProxy(t *testing.T) {
 	}
 }
 
+// systemd finds nothing wrong with the units, and the services little that they could still do without.
+func TestUnits(t *testing.T) {
+	if _, err := exec.LookPath("systemd-analyze"); err != nil {
+		t.Skip("needs systemd-analyze (Debian's package systemd)")
+	}
+	units, err := filepath.Glob("deploy/notesd*.*")
+	if err != nil || len(units) != 4 {
+		t.Fatalf("units %v, %v, want 4", units, err)
+	}
+	dir := t.TempDir() // where the program is one that is there
+	for i, unit := range units {
+		text := strings.ReplaceAll(readText(t, unit), "/usr/local/bin/notesd", "/bin/true")
+		units[i] = filepath.Join(dir, filepath.Base(unit))
+		if err := os.WriteFile(units[i], []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if out, code := runScript(t, nil, "", "systemd-analyze", append([]string{"verify", "--man=false"}, units...)...); code != 0 || out != "" {
+		t.Errorf("systemd-analyze verify: exit %d\n%s", code, out)
+	}
+	const exposure = "--threshold=20" // tenths, of 10.0
+	for _, unit := range units {
+		if !strings.HasSuffix(unit, ".service") {
+			continue
+		}
+		if out, code := runScript(t, nil, "", "systemd-analyze", "security", "--offline=true", exposure, unit); code != 0 {
+			t.Errorf("%s is too exposed:\n%s", unit, out)
+		}
+	}
+}
+
 // runScript runs a script of ours, and returns what it printed and its exit code.
 func runScript(t *testing.T, environ []string, stdin string, name string, args ...string) (out string, code int) {
 	t.Helper()
