@@ -1,6 +1,7 @@
 package main
 
 import (
+	"fmt"
 	"io/fs"
 	"maps"
 	"net/netip"
@@ -116,6 +117,24 @@ func TestProductionServices(t *testing.T) {
 	}
 	if !strings.Contains(readText(t, "Dockerfile"), "HEALTHCHECK") {
 		t.Error("Dockerfile has no HEALTHCHECK")
+	}
+}
+
+// Who must know every replica knows every one: the proxy, what replaces them in turn, and what watches them.
+func TestReplicasKnown(t *testing.T) {
+	for name, text := range services(t, "compose.prod.yaml") {
+		if name != "notesd" && !strings.Contains(text, "<<: *notesd") {
+			continue
+		}
+		for file, pattern := range map[string]string{
+			"deploy/Caddyfile":                 `(?s)reverse_proxy [^\n]*\b%[1]s:3001.*reverse_proxy @noReplica [^\n]*\b%[1]s:3001`,
+			"deploy/rolling":                   `(?m)^for replica in .*\b%s(;| )`,
+			"deploy/prometheus/prometheus.yml": `names: \[[^]]*\b%s[],]`,
+		} {
+			if !regexp.MustCompile(fmt.Sprintf(pattern, name)).MatchString(readText(t, file)) {
+				t.Errorf("%s does not know the replica %s", file, name)
+			}
+		}
 	}
 }
 
