@@ -176,6 +176,11 @@ func TestKubernetesSettings(t *testing.T) {
 	if grace := deployment.number(t, "spec.template.spec.terminationGracePeriodSeconds"); grace <= leaving {
 		t.Errorf("a pod gets %d s to leave in, and may need %d", grace, leaving)
 	}
+	ready := container + "readinessProbe."
+	noticed := deployment.number(t, ready+"periodSeconds")*deployment.number(t, ready+"failureThreshold") + deployment.number(t, ready+"timeoutSeconds")
+	if delay := all["ConfigMap"].seconds(t, "data.SHUTDOWN_DELAY"); noticed >= delay {
+		t.Errorf("the kubelet notices within %d s that a pod is leaving, and SHUTDOWN_DELAY is %d s", noticed, delay)
+	}
 	p.stop()
 }
 
