@@ -249,37 +249,70 @@ func playMigration(t *testing.T, text string) {
 
 var span = regexp.MustCompile("`([^`\n]+)`")
 
-// Whatever a document tells people to type names what is there: targets,
+// Whatever people are told to type, in documents and in the comments of what is shipped, names what is there: targets,
 // subcommands and their flags, services, units, files, tests.
 func TestDocumentsCommands(t *testing.T) {
 	t.Parallel()
-	e := &examiner{t: t, p: newProcess(t), tests: allTests(t), targets: tool(t, nil, "make", "help")}
-	e.help = e.p.must("", "help") + "\n" + e.p.must("", "bench", "-h")
+	e, examined := newExaminer(t), 0
+	for file, lines := range toldToType(t) {
+		for _, line := range lines {
+			examined++
+			for _, wrong := range e.examine(line) {
+				t.Errorf("%s: %s: %s", file, line, wrong)
+			}
+		}
+	}
+	if examined < 100 {
+		t.Errorf("examined %d lines: where are the others?", examined)
+	}
+	for _, slip := range []string{"make nonsense", "notesd nonsense", "notesd backup -nonsense FILE", "notesd bench nonsense", "notesd user nonsense ADDRESS",
+		"go test ./nonsense", "go test ./e2e -run '^TestNonsense$'", "docker compose -f compose.prod.yaml exec -T nonsense /notesd",
+		"docker compose run --rm notesd nonsense", "systemctl start nonsense.service", "./quick-start.sh nonsense", "deploy/rolling nonsense",
+		"kubectl apply -f deploy/kubernetes/nonsense.yaml", "A=1 make help && notesd check -nonsense"} {
+		if len(e.examine(slip)) != 1 {
+			t.Errorf("nothing is found wrong with %s", slip)
+		}
+	}
+}
+
+// toldToType are the commands by file: those of blocks, those in the middle of a text, those that a comment sets apart.
+func toldToType(t *testing.T) map[string][]string {
+	t.Helper()
+	told := map[string][]string{}
+	spans := func(name, text string) {
+		for _, m := range span.FindAllStringSubmatch(text, -1) {
+			if typed.MatchString(m[1]) {
+				told[name] = append(told[name], m[1])
+			}
+		}
+	}
 	for _, name := range documents(t) {
 		if strings.HasSuffix(name, "CHANGELOG.md") {
 			continue // what was so once
 		}
 		text := readFile(t, name)
-		var lines []string
 		for _, m := range fenced.FindAllStringSubmatch(text, -1) {
 			if m[1] == "sh" {
-				lines = append(lines, commandLines(m[2])...)
+				told[name] = append(told[name], commandLines(m[2])...)
 			}
 		}
-		for _, m := range span.FindAllStringSubmatch(fenced.ReplaceAllString(text, ""), -1) {
-			if typed.MatchString(m[1]) {
-				lines = append(lines, m[1])
-			}
+		spans(name, fenced.ReplaceAllString(text, ""))
+	}
+	apart := regexp.MustCompile(`(?m)^#   (\S.*?)(?:   .*)?$`)
+	for _, pattern := range []string{"../compose*.yaml", "../Dockerfile", "../deploy/[CRnrw]*", "../deploy/*/*.y*ml"} {
+		files, err := filepath.Glob(pattern)
+		if err != nil || len(files) == 0 {
+			t.Fatalf("%s: %v, %v", pattern, files, err)
 		}
-		for _, line := range lines {
-			for _, words := range commandsOf(line) {
-				e.examine(strings.TrimPrefix(name, "../")+": "+line, words)
+		for _, name := range files {
+			text := readFile(t, name)
+			for _, m := range apart.FindAllStringSubmatch(text, -1) {
+				told[name] = append(told[name], m[1])
 			}
+			spans(name, text)
 		}
 	}
-	if e.examined < 100 {
-		t.Errorf("examined %d commands: where are the others?", e.examined)
-	}
+	return told
 }
 
 // typed is how a span begins that is a command, and no name of one.
@@ -311,48 +344,72 @@ type examiner struct {
 	p             *process
 	tests         map[string]bool
 	targets, help string // what make and notesd say of themselves
-	examined      int
+	found         []string
 }
 
-func (e *examiner) examine(where string, words []string) {
+func newExaminer(t *testing.T) *examiner {
+	t.Helper()
+	e := &examiner{t: t, p: newProcess(t), tests: allTests(t), targets: tool(t, nil, "make", "help")}
+	e.help = e.p.must("", "help") + "\n" + e.p.must("", "bench", "-h")
+	return e
+}
+
+func (e *examiner) wrong(format string, args ...any) {
+	e.found = append(e.found, fmt.Sprintf(format, args...))
+}
+
+// examine returns what is wrong with a line.
+func (e *examiner) examine(line string) []string {
 	e.t.Helper()
-	e.examined++
-	wrong := func(format string, args ...any) { e.t.Errorf("%s: %s", where, fmt.Sprintf(format, args...)) }
-	program, args := words[0], words[1:]
-	switch program {
-	case "make":
-		for _, arg := range args {
-			isTarget := !strings.Contains(arg, "=") && !strings.HasPrefix(arg, "-")
-			if isTarget && !strings.Contains(e.targets, " "+arg+" ") {
-				wrong("make help lists no %s", arg)
-			}
+	e.found = nil
+	for _, words := range commandsOf(line) {
+		program, args := words[0], words[1:]
+		switch program {
+		case "make":
+			e.make(args)
+		case "notesd", "notesd-faults", "./notesd":
+			e.notesd(args)
+		case "./quick-start.sh", "deploy/rolling":
+			e.script(program, args)
+		case "docker":
+			e.docker(args)
+		case "go":
+			e.goTool(args)
+		case "systemctl", "kubectl", "promtool":
+			e.files(args)
 		}
-	case "notesd", "notesd-faults", "./notesd":
-		e.notesd(wrong, args)
-	case "./quick-start.sh", "deploy/rolling":
-		script := readFile(e.t, "../"+program)
-		for _, arg := range args {
-			if !strings.Contains(script, arg) {
-				wrong("%s knows no %s", program, arg)
-			}
+	}
+	return e.found
+}
+
+// make looks for targets.
+func (e *examiner) make(args []string) {
+	for _, arg := range args {
+		isTarget := !strings.Contains(arg, "=") && !strings.HasPrefix(arg, "-")
+		if isTarget && !strings.Contains(e.targets, " "+arg+" ") {
+			e.wrong("make help lists no %s", arg)
 		}
-	case "docker":
-		e.docker(wrong, args)
-	case "go":
-		e.goTool(wrong, args)
-	case "systemctl", "kubectl", "promtool":
-		e.files(wrong, args)
+	}
+}
+
+// script looks for what a script of ours is told.
+func (e *examiner) script(program string, args []string) {
+	text := readFile(e.t, "../"+program)
+	for _, arg := range args {
+		if !strings.Contains(text, arg) {
+			e.wrong("%s knows no %s", program, arg)
+		}
 	}
 }
 
 // notesd looks for a subcommand and its flags where the program itself lists them.
-func (e *examiner) notesd(wrong func(string, ...any), args []string) {
+func (e *examiner) notesd(args []string) {
 	if len(args) == 0 {
 		return
 	}
 	sub := args[0]
 	if sub != "help" && !strings.HasPrefix(sub, "-") && !strings.Contains(e.help, "  notesd "+sub) {
-		wrong("there is no notesd %s", sub)
+		e.wrong("there is no notesd %s", sub)
 		return
 	}
 	known := []string{sub, "-h"}
@@ -366,18 +423,18 @@ func (e *examiner) notesd(wrong func(string, ...any), args []string) {
 		case strings.HasPrefix(arg, "-") && arg != "-" && arg != "-h":
 			flag := "-" + strings.TrimLeft(arg, "-")
 			if out, _ := e.p.run("", known...); !regexp.MustCompile(regexp.QuoteMeta(flag) + `\b`).MatchString(out) {
-				wrong("notesd %s has no %s", sub, flag)
+				e.wrong("notesd %s has no %s", sub, flag)
 			}
 		case i == 0 && sub == "bench" && !strings.Contains(e.help, "\n  "+arg+" "):
-			wrong("notesd bench has no scenario %s", arg)
+			e.wrong("notesd bench has no scenario %s", arg)
 		case i == 0 && sub == "user" && !strings.Contains(e.help, "notesd user "+arg):
-			wrong("there is no notesd user %s", arg)
+			e.wrong("there is no notesd user %s", arg)
 		}
 	}
 }
 
 // docker looks for the files and the services of docker compose.
-func (e *examiner) docker(wrong func(string, ...any), args []string) {
+func (e *examiner) docker(args []string) {
 	if args[0] != "compose" {
 		return
 	}
@@ -397,10 +454,10 @@ func (e *examiner) docker(wrong func(string, ...any), args []string) {
 				continue
 			}
 			if !regexp.MustCompile(`(?m)^  ` + regexp.QuoteMeta(arg) + `:`).MatchString(text) {
-				wrong("%s has no service %s", file, arg)
+				e.wrong("%s has no service %s", file, arg)
 			}
 			if arg == "notesd" && len(args) > at+i+2 {
-				e.notesd(wrong, slices.DeleteFunc(args[at+i+2:], func(a string) bool { return a == "/notesd" }))
+				e.notesd(slices.DeleteFunc(args[at+i+2:], func(a string) bool { return a == "/notesd" }))
 			}
 			return
 		}
@@ -408,17 +465,17 @@ func (e *examiner) docker(wrong func(string, ...any), args []string) {
 }
 
 // goTool looks for directories and for tests.
-func (e *examiner) goTool(wrong func(string, ...any), args []string) {
+func (e *examiner) goTool(args []string) {
 	for i, arg := range args {
 		switch {
 		case strings.HasPrefix(arg, "./"), i > 0 && args[i-1] == "-C":
 			if _, err := os.Stat(filepath.Join("..", strings.TrimSuffix(arg, "..."))); err != nil {
-				wrong("%v", err)
+				e.wrong("%v", err)
 			}
 		case i > 0 && (args[i-1] == "-run" || args[i-1] == "-bench"):
 			pattern, err := regexp.Compile(strings.NewReplacer("^-$", "", "(", "(?:").Replace(arg))
 			if err != nil {
-				wrong("%v", err)
+				e.wrong("%v", err)
 				continue
 			}
 			if arg == "-" || arg == "^$" || arg == "." {
@@ -429,14 +486,14 @@ func (e *examiner) goTool(wrong func(string, ...any), args []string) {
 				found = found || pattern.MatchString(name)
 			}
 			if !found {
-				wrong("no test is called %s", arg)
+				e.wrong("no test is called %s", arg)
 			}
 		}
 	}
 }
 
 // files looks for what is named by a path or as a unit.
-func (e *examiner) files(wrong func(string, ...any), args []string) {
+func (e *examiner) files(args []string) {
 	for _, arg := range args {
 		name := arg
 		if strings.HasSuffix(arg, ".service") || strings.HasSuffix(arg, ".socket") || strings.HasSuffix(arg, ".timer") {
@@ -446,7 +503,7 @@ func (e *examiner) files(wrong func(string, ...any), args []string) {
 			continue
 		}
 		if _, err := os.Stat("../" + name); err != nil {
-			wrong("%v", err)
+			e.wrong("%v", err)
 		}
 	}
 }
