@@ -1,6 +1,7 @@
 package main
 
 import (
+	"fmt"
 	"io/fs"
 	"maps"
 	"net/netip"
@@ -119,6 +120,24 @@ func TestProductionServices(t *testing.T) {
 	}
 }
 
+// Who must know every replica knows every one: the proxy, what replaces them in turn, and what watches them.
+func TestReplicasKnown(t *testing.T) {
+	for name, text := range services(t, "compose.prod.yaml") {
+		if name != "notesd" && !strings.Contains(text, "<<: *notesd") {
+			continue
+		}
+		for file, pattern := range map[string]string{
+			"deploy/Caddyfile":                 `(?s)reverse_proxy [^\n]*\b%[1]s:3001.*reverse_proxy @noReplica [^\n]*\b%[1]s:3001`,
+			"deploy/rolling":                   `(?m)^for replica in .*\b%s(;| )`,
+			"deploy/prometheus/prometheus.yml": `names: \[[^]]*\b%s[],]`,
+		} {
+			if !regexp.MustCompile(fmt.Sprintf(pattern, name)).MatchString(readText(t, file)) {
+				t.Errorf("%s does not know the replica %s", file, name)
+			}
+		}
+	}
+}
+
 // The root is read-only: what is kept in files needs a volume where the image says DATA_DIR is.
 func TestDataVolume(t *testing.T) {
 	dirs := submatches(`DATA_DIR=(\S+)`, readText(t, "Dockerfile"))
@@ -172,6 +191,37 @@ func TestTrustedProxy(t *testing.T) {
 	}
 	if given := netip.MustParsePrefix(value(`ip_range: ([^,\s]+)`)); given.Contains(caddy) {
 		t.Errorf("Caddy is %v, among those given to other containers, %v", caddy, given)
+	}
+}
+
+// systemd finds nothing wrong with the units, and the services little that they could still do without.
+func TestUnits(t *testing.T) {
+	if _, err := exec.LookPath("systemd-analyze"); err != nil {
+		t.Skip("needs systemd-analyze (Debian's package systemd)")
+	}
+	units, err := filepath.Glob("deploy/notesd*.*")
+	if err != nil || len(units) != 4 {
+		t.Fatalf("units %v, %v, want 4", units, err)
+	}
+	dir := t.TempDir() // where the program is one that is there
+	for i, unit := range units {
+		text := strings.ReplaceAll(readText(t, unit), "/usr/local/bin/notesd", "/bin/true")
+		units[i] = filepath.Join(dir, filepath.Base(unit))
+		if err := os.WriteFile(units[i], []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if out, code := runScript(t, nil, "", "systemd-analyze", append([]string{"verify", "--man=false"}, units...)...); code != 0 || out != "" {
+		t.Errorf("systemd-analyze verify: exit %d\n%s", code, out)
+	}
+	const exposure = "--threshold=20" // tenths, of 10.0
+	for _, unit := range units {
+		if !strings.HasSuffix(unit, ".service") {
+			continue
+		}
+		if out, code := runScript(t, nil, "", "systemd-analyze", "security", "--offline=true", exposure, unit); code != 0 {
+			t.Errorf("%s is too exposed:\n%s", unit, out)
+		}
 	}
 }
 

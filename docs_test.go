@@ -5,6 +5,7 @@ import (
 	"path/filepath"
 	"regexp"
 	"slices"
+	"strconv"
 	"strings"
 	"testing"
 
@@ -60,6 +61,92 @@ func checkSections(t *testing.T, file string) {
 			t.Errorf("%s shows a plot that is not there: %v", file, err)
 		}
 	}
+}
+
+// Every link of a document within the project leads to a file that is there, and to a heading in it; README leads to
+// every document.
+func TestLinks(t *testing.T) {
+	pages := append(glob(t, "*.md"), glob(t, "docs/*.md")...)
+	link := regexp.MustCompile(`\]\(([^)\s]+)\)`)
+	for _, page := range pages {
+		for _, m := range link.FindAllStringSubmatch(withoutCode(readText(t, page)), -1) {
+			target, anchor, _ := strings.Cut(m[1], "#")
+			if strings.Contains(target, "://") {
+				continue
+			}
+			file := page
+			if target != "" {
+				file = filepath.Join(filepath.Dir(page), target)
+			}
+			if _, err := os.Stat(file); err != nil {
+				t.Errorf("%s links to %s: %v", page, m[1], err)
+			} else if anchor != "" && !slices.Contains(anchors(readText(t, file)), anchor) {
+				t.Errorf("%s links to %s, and %s has no such heading", page, m[1], file)
+			}
+		}
+	}
+	readme := readText(t, "README.md")
+	for _, page := range glob(t, "docs/*.md") {
+		if !strings.Contains(readme, "]("+page+")") {
+			t.Errorf("README.md does not link to %s", page)
+		}
+	}
+}
+
+// What is shipped names documents, and headings in them, that are there.
+func TestDocumentsNamed(t *testing.T) {
+	named := regexp.MustCompile(`docs/([A-Z_]+\.md)(?:#([\w-]+))?`)
+	var files []string
+	for _, pattern := range []string{"Makefile", "Dockerfile", "*.yaml", "*.sh", "*.go", "env/*", "deploy/notesd*", "deploy/Caddyfile", "deploy/rolling",
+		"deploy/prometheus/*", "deploy/kubernetes/*.y*ml"} {
+		files = append(files, glob(t, pattern)...)
+	}
+	for _, file := range files {
+		for _, m := range named.FindAllStringSubmatch(readText(t, file), -1) {
+			if _, err := os.Stat("docs/" + m[1]); err != nil {
+				t.Errorf("%s names %s: %v", file, m[0], err)
+			} else if m[2] != "" && !slices.Contains(anchors(readText(t, "docs/"+m[1])), m[2]) {
+				t.Errorf("%s names %s, which has no such heading", file, m[0])
+			}
+		}
+	}
+}
+
+func glob(t *testing.T, pattern string) []string {
+	t.Helper()
+	found, err := filepath.Glob(pattern)
+	if err != nil || len(found) == 0 {
+		t.Fatalf("%s: found %v, %v", pattern, found, err)
+	}
+	return found
+}
+
+// withoutCode is a page without what stands in it literally.
+func withoutCode(page string) string {
+	page = regexp.MustCompile("(?ms)^```.*?^```$").ReplaceAllString(page, "")
+	return regexp.MustCompile("`[^`\n]*`").ReplaceAllStringFunc(page, func(code string) string {
+		if strings.Contains(code, "](") {
+			return ""
+		}
+		return code
+	})
+}
+
+// anchors are what the headings of a page are linked to by, as GitHub has it: small letters, hyphens for spaces,
+// nothing else but letters, digits and underscores, and a number after what was there before.
+func anchors(page string) (all []string) {
+	seen := map[string]int{}
+	for _, m := range regexp.MustCompile(`(?m)^#+ +(.+)$`).FindAllStringSubmatch(withoutCode(page), -1) {
+		anchor := regexp.MustCompile(`[^\p{L}\p{N}_ -]`).ReplaceAllString(strings.ToLower(m[1]), "")
+		anchor = strings.ReplaceAll(anchor, " ", "-")
+		if n := seen[anchor]; n > 0 {
+			all = append(all, anchor+"-"+strconv.Itoa(n))
+		} else {
+			all = append(all, anchor)
+		}
+		seen[anchor]++
+	}
+	return all
 }
 
 // docs/CHECKLIST.md is as the command writes it, but for verdicts, and the tests it names are there.

@@ -42,6 +42,7 @@ var (
 	descBusy       = desc("pool_busy_workers", "Workers that hold a request.", "shard")
 	descInFlight   = desc("pool_bytes_in_flight", "Bodies and answers held in memory.", "shard")
 	descQueued     = desc("pool_queued", "Requests waiting for a worker.")
+	descWait       = desc("pool_wait_seconds", "What requests that had a worker waited for it, those that waited for nothing included.")
 	descRefused    = desc("pool_refused_total", "Requests turned away by the pool.", "reason")
 	descShed       = desc("turned_away_total", "Requests turned away, by the pool, a limit or for want of a dependency.", "reason")
 	descHeld       = desc("refusals_held", "Refusals that wait to leave.")
@@ -144,6 +145,7 @@ func (c *collector) requests(e emitter) {
 func (c *collector) pool(e emitter) {
 	p := c.s.pool.Stats()
 	e.gauge(descQueued, float64(p.Queued))
+	e.histogram(descWait, c.s.pool.Waits())
 	for reason, n := range p.Refused {
 		e.counter(descRefused, float64(n), string(reason))
 	}
