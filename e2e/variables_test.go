@@ -154,6 +154,8 @@ func refusable(t *testing.T, v variable, above bool) string {
 		return pick("1023", "1073741825")
 	case strings.HasPrefix(v.allowed, "off, or a size from 16MiB"):
 		return pick("16777215", "15MiB") // it has no upper bound, and what Go can't read it refuses itself
+	case strings.Contains(v.allowed, "the path of a SQLite file"):
+		return "mysql://db/notes"
 	case v.allowed == "a directory", v.allowed == "text":
 		return ""
 	}
