@@ -448,7 +448,8 @@ func TestReadResults(t *testing.T) {
 		part    = `{"Action":"run","Package":"notesd/e2e","Test":"TestDrain/a"}` + "\n"
 		passed  = `{"Action":"pass","Package":"notesd/e2e"}` + "\n"
 		failed  = `{"Action":"fail","Package":"notesd/e2e"}` + "\n"
-		unbuilt = `{"ImportPath":"notesd/e2e [notesd/e2e.test]","Action":"build-fail"}
+		unbuilt = `{"ImportPath":"notesd/e2e [notesd/e2e.test]","Action":"build-output","Output":"a_test.go:1: syntax error\n"}
+{"ImportPath":"notesd/e2e [notesd/e2e.test]","Action":"build-fail"}
 {"Action":"start","Package":"notesd/e2e"}
 {"Action":"fail","Package":"notesd/e2e","Elapsed":0,"FailedBuild":"notesd/e2e [notesd/e2e.test]"}` + "\n"
 	)
@@ -483,6 +484,9 @@ func TestReadResults(t *testing.T) {
 		}
 		if got := results.of("e2e.TestDrain").String(); got != test.want {
 			t.Errorf("%s: e2e.TestDrain is %q, want %q", name, got, test.want)
+		}
+		if said := results.of("e2e.").said; name == "a package that does not build" && (len(results.failed()) != 1 || len(said) != 1) {
+			t.Errorf("%s: %v failed, and it says %q, want the compiler's words", name, results.failed(), said)
 		}
 	}
 }

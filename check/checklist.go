@@ -171,7 +171,6 @@ type outcome struct {
 	verdict Verdict // the worst of what it stands on
 	took    time.Duration
 	but     []string // all that is worse than ok
-	failed  []string // tests
 }
 
 // cell is the outcome as a cell of a table.
@@ -196,9 +195,6 @@ func (r Report) outcomeOf(it item, results Results) outcome {
 		became := results.of(test)
 		o.add(became.verdict(), fmt.Sprintf("%s: %s", test, became))
 		o.took += became.took
-		if became.verdict() == Fail {
-			o.failed = append(o.failed, test)
-		}
 	}
 	judged := results.of(judgesProduction).verdict() == OK
 	for _, id := range it.rows {
@@ -218,20 +214,18 @@ func (r Report) verdictOf(id string) Verdict {
 }
 
 // Proofs writes for people how each item of the checklist came out, with the command that runs its tests alone, and the
-// last lines of tests that failed. It returns the worst verdict.
+// last lines of what failed. It returns the worst verdict.
 func (r Report) Proofs(out io.Writer, results Results) (Verdict, error) {
 	var b strings.Builder
-	var failed []string
 	all, counts := NotApplicable, map[Verdict]int{}
 	for _, it := range checklist {
 		o := r.outcomeOf(it, results)
 		o.write(&b, it)
-		failed = append(failed, o.failed...)
 		all = worst(all, o.verdict)
 		counts[o.verdict]++
 	}
-	for _, test := range unique(failed) {
-		fmt.Fprintf(&b, "\n%s, its last lines:\n%s\n", test, strings.Join(results.of(test).said, "\n"))
+	for _, name := range results.failed() {
+		fmt.Fprintf(&b, "\n%s, its last lines:\n%s\n", name, strings.Join(results[name].said, "\n"))
 	}
 	fmt.Fprintf(&b, "\n%d rows: %d ok, %d failed, %d not run, %d skipped, %d to look at\n", len(checklist), counts[OK], counts[Fail],
 		counts[NotRun], counts[Skipped], counts[Warn]+counts[Unknown])

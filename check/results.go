@@ -6,22 +6,23 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
+	"maps"
 	"regexp"
 	"slices"
 	"strings"
 	"time"
 )
 
-// Results are what became of tests, by package.Test.
+// Results are what became of tests, by package.Test, and of packages that failed by themselves, by package and a dot.
 type Results map[string]*result
 
 // A result is what became of one test and its subtests.
 type result struct {
-	own   Verdict // of its own end; "": it never ended
-	parts Verdict // the worst of its subtests
-	why   string  // it, or the first of its subtests, was skipped
-	took  time.Duration
-	said  []string // the last lines, its subtests' among them
+	own   Verdict       // of its own end; "": it never ended
+	parts Verdict       // the worst of its subtests
+	why   string        // it, or the first of its subtests, was skipped
+	took  time.Duration // its own or that of a subtest, which may have run beside it
+	said  []string      // the last lines, its subtests' among them
 }
 
 // most of a test's last lines that are kept.
@@ -30,6 +31,7 @@ const most = 40
 // An event is a line of what go test -json writes.
 type event struct {
 	Action, Package, Test, Output string
+	ImportPath                    string  // instead of Package, with more behind it, of what the compiler says
 	Elapsed                       float64 // seconds
 }
 
@@ -57,29 +59,30 @@ var ends = map[string]Verdict{"pass": OK, "fail": Fail, "skip": Skipped}
 
 // take notes one event.
 func (results Results) take(e event, progress io.Writer) {
-	end := ends[e.Action]
-	if e.Test == "" {
-		if end == Fail {
-			results.failPackage(testName(e.Package, ""))
-		}
-		return
-	}
 	test, _, isPart := strings.Cut(e.Test, "/")
-	name := testName(e.Package, test)
+	importPath, _, _ := strings.Cut(e.ImportPath, " ")
+	name := testName(cmp.Or(e.Package, importPath), test)
 	r := results[name]
 	if r == nil {
 		r = &result{}
 		results[name] = r
 	}
-	switch {
-	case e.Output != "":
+	end := ends[e.Action]
+	if e.Output != "" {
 		r.said = append(r.said[max(0, len(r.said)-most+1):], strings.TrimRight(e.Output, "\n"))
-	case end == "":
+	}
+	if end == "" {
 		return
+	}
+	r.took = max(r.took, time.Duration(e.Elapsed*float64(time.Second)))
+	switch {
+	case test == "" && end == Fail:
+		results.failPackage(name)
+	case test == "": // its tests say all there is to say
 	case isPart:
 		r.parts = worst(r.parts, end)
 	default:
-		r.own, r.took = worst(r.own, end), r.took+time.Duration(e.Elapsed*float64(time.Second))
+		r.own = worst(r.own, end)
 		fmt.Fprintf(progress, "%-7s %7s  %s\n", end, seconds(r.took), name)
 	}
 	if end == Skipped {
@@ -87,7 +90,17 @@ func (results Results) take(e event, progress io.Writer) {
 	}
 }
 
-// failPackage fails every test of a package that failed, unless one of them is why.
+// failed are the names of what failed, sorted.
+func (results Results) failed() (names []string) {
+	for _, name := range slices.Sorted(maps.Keys(results)) {
+		if results[name].own == Fail {
+			names = append(names, name)
+		}
+	}
+	return names
+}
+
+// failPackage fails a package, and every test in it, unless one of them is why it failed.
 func (results Results) failPackage(prefix string) {
 	var all []*result
 	for name, r := range results {
