@@ -20,7 +20,7 @@ import (
 
 const (
 	image      = "notesd"
-	mostImage  = 30 << 20 // bytes
+	mostImage  = 30_000_000 // bytes
 	buildTime  = 15 * time.Minute
 	adminToken = "a-token-for-the-administrators-of-this-test"
 )
