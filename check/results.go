@@ -25,8 +25,8 @@ type result struct {
 	said  []string      // the last lines, its subtests' among them
 }
 
-// most of a test's last lines that are kept.
-const most = 40
+// most of the last lines of a test that are kept: what it says, and behind that the log of its server.
+const most = 100
 
 // An event is a line of what go test -json writes.
 type event struct {
