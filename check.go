@@ -6,6 +6,7 @@ import (
 	"errors"
 	"flag"
 	"fmt"
+	"io"
 	"net"
 	"net/url"
 	"os"
@@ -25,6 +26,7 @@ var errFindings = errors.New("something is to be mended")
 // checkOptions are the flags of notesd check.
 type checkOptions struct {
 	json, checklist, strict     bool
+	command                     bool
 	url, compose, report, tests string
 	replicas                    int
 	measure                     time.Duration
@@ -42,13 +44,14 @@ func (p program) parseCheck(args []string) (o checkOptions, err error) {
 	flags.IntVar(&o.replicas, "replicas", 1, "servers that share the database")
 	flags.DurationVar(&o.measure, "measure", time.Second, "how long to look at the running server")
 	flags.StringVar(&o.report, "report", "", "judge nothing, print what -json has written to this `file`")
-	flags.StringVar(&o.tests, "tests", "", "with -checklist: `file` of what go test -json has written")
+	flags.BoolVar(&o.command, "command", false, "judge nothing, print the command for all tests of the checklist")
+	flags.StringVar(&o.tests, "tests", "", "`file` of what that command has written, - for standard input: say row by row how it came out")
 	if err := flags.Parse(args); errors.Is(err, flag.ErrHelp) {
 		return o, err
 	} else if err != nil {
 		return o, errUsage // what is wrong was printed
 	}
-	if o.replicas < 1 || o.json && o.checklist || o.tests != "" && !o.checklist {
+	if o.replicas < 1 || o.json && (o.checklist || o.tests != "") {
 		return o, fmt.Errorf("check %s: %w", strings.Join(args, " "), errUsage)
 	}
 	return o, noArguments("check", flags.Args())
@@ -60,17 +63,42 @@ func (p program) check(ctx context.Context, args []string) error {
 	if err != nil {
 		return err
 	}
+	if o.command {
+		_, err := fmt.Fprintln(p.out, check.TestCommand())
+		return err
+	}
+	results, err := p.results(o)
+	if err != nil {
+		return err
+	}
 	report, err := p.report(ctx, o)
 	if err != nil {
 		return err
 	}
-	if err := p.printReport(report, o); err != nil {
+	found, err := p.printReport(report, results, o)
+	if err != nil {
 		return err
 	}
-	if report.Counts[check.Fail] > 0 || o.strict && report.Counts[check.Warn]+report.Counts[check.Unknown] > 0 {
+	if !found.Passes(o.strict) {
 		return errFindings
 	}
 	return nil
+}
+
+// results are what the tests of the checklist came to, if they are asked for. It returns when they have ended.
+func (p program) results(o checkOptions) (check.Results, error) {
+	switch {
+	case o.tests == "":
+		return nil, nil
+	case o.tests == "-":
+		return check.ReadResults(p.in, p.out)
+	}
+	f, err := os.Open(o.tests)
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close()
+	return check.ReadResults(f, io.Discard)
 }
 
 // report is what another run has found, or what there is to find here.
@@ -86,31 +114,18 @@ func (p program) report(ctx context.Context, o checkOptions) (check.Report, erro
 	return check.ReadReport(f)
 }
 
-func (p program) printReport(r check.Report, o checkOptions) error {
+// printReport prints it as asked for and returns the worst that it says.
+func (p program) printReport(r check.Report, results check.Results, o checkOptions) (check.Verdict, error) {
 	switch {
 	case o.json:
-		return r.JSON(p.out)
+		return r.Verdict, r.JSON(p.out)
 	case o.checklist:
-		results, err := readResults(o.tests)
-		if err != nil {
-			return err
-		}
-		return r.Checklist(p.out, results)
+		return r.Verdict, r.Checklist(p.out, results)
+	case o.tests != "":
+		return r.Proofs(p.out, results)
 	}
 	f, isFile := p.out.(*os.File)
-	return r.Table(p.out, isFile && isTerminal(f))
-}
-
-func readResults(name string) (check.Results, error) {
-	if name == "" {
-		return nil, nil
-	}
-	f, err := os.Open(name)
-	if err != nil {
-		return nil, err
-	}
-	defer f.Close()
-	return check.ReadResults(f)
+	return r.Verdict, r.Table(p.out, isFile && isTerminal(f))
 }
 
 // checkConfig says where to look: at what the settings name, as far as they have no mistake.

@@ -245,11 +245,11 @@ func TestMakeHelp(t *testing.T) {
 	if bare, _ := runScript(t, nil, "", "make", "--no-print-directory"); bare != help {
 		t.Errorf("make prints\n%s\nand make help\n%s", bare, help)
 	}
-	want := submatches(`(?m)^([a-z-]+):`, readText(t, "Makefile"))
-	if got := submatches(`(?m)^  ([a-z-]+) .*\w`, help); !slices.Equal(got, want) {
+	want := submatches(`(?m)^([a-z0-9-]+):`, readText(t, "Makefile"))
+	if got := submatches(`(?m)^  ([a-z0-9-]+) .*\w`, help); !slices.Equal(got, want) {
 		t.Errorf("make help lists\n%v\nof\n%v", got, want)
 	}
-	for _, name := range []string{"dev", "dev-cluster", "build", "start", "start-cluster", "test", "check", "bench",
+	for _, name := range []string{"dev", "dev-cluster", "build", "start", "start-cluster", "test", "check", "bench", "e2e", "checklist",
 		"docker-build", "docker-up", "docker-down", "docker-logs",
 		"docker-prod-build", "docker-prod-up", "docker-prod-down", "docker-prod-logs", "docker-prod-upgrade", "docker-prod-rollback"} {
 		if !slices.Contains(want, name) {

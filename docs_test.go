@@ -171,3 +171,16 @@ func TestChecklist(t *testing.T) {
 		}
 	}
 }
+
+// The documents of the old checklist are there under its names, and the diagrams are Mermaid.
+func TestDocuments(t *testing.T) {
+	for _, name := range []string{"docs/SCALING.md", "docs/DEPLOYMENT.md", "docs/ARCHITECTURE_DIAGRAMS.md", "docs/VERTICAL_SCALING_SUMMARY.md",
+		"docs/CHECKLIST.md", "README.md"} {
+		if page := readText(t, name); len(page) < 1000 || !strings.HasPrefix(page, "# ") {
+			t.Errorf("%s has %d bytes, and begins with %.40q", name, len(page), page)
+		}
+	}
+	if n := strings.Count(readText(t, "docs/ARCHITECTURE_DIAGRAMS.md"), "```mermaid\n"); n < 5 {
+		t.Errorf("docs/ARCHITECTURE_DIAGRAMS.md has %d diagrams", n)
+	}
+}

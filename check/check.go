@@ -12,16 +12,18 @@ import (
 // A Verdict is what is thought of a row.
 type Verdict string
 
-// From the best to the worst. Unknown is what should have been seen and could not be.
+// From the best to the worst. Unknown is what should have been seen and could not be. Tests alone are skipped or not run.
 const (
 	NotApplicable Verdict = "n/a"
 	OK            Verdict = "ok"
 	Unknown       Verdict = "unknown"
 	Warn          Verdict = "warn"
+	Skipped       Verdict = "skipped"
+	NotRun        Verdict = "not run"
 	Fail          Verdict = "fail"
 )
 
-var order = []Verdict{NotApplicable, OK, Unknown, Warn, Fail}
+var order = []Verdict{NotApplicable, OK, Unknown, Warn, Skipped, NotRun, Fail}
 
 // worst returns the worst of verdicts, NotApplicable of none.
 func worst(verdicts ...Verdict) Verdict {
@@ -32,6 +34,15 @@ func worst(verdicts ...Verdict) Verdict {
 		}
 	}
 	return w
+}
+
+// Passes tells whether nothing has to be done: with strict, not even looked at.
+func (v Verdict) Passes(strict bool) bool {
+	most := Skipped
+	if strict {
+		most = OK
+	}
+	return worst(v, most) == most
 }
 
 // A Finding is a row with its verdict.

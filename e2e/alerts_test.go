@@ -254,7 +254,7 @@ func mishaps(redis *storetest.Server, postgres string, toPostgres *storetest.Pro
 // Every alert fires when its trouble is caused, and no longer when that has ended.
 func TestAlertsFire(t *testing.T) {
 	m := newPrometheus(t, "")
-	tried := []string{"NotesdCertificateEnding", "NotesdCertificateUnseen"} // TestCertificateAlerts
+	tried := []string{certificateEnding, certificateUnseen} // TestCertificateAlerts
 	postgres := storetest.NewPostgres(t).URL()
 	for name, it := range mishaps(storetest.NewRedis(t), postgres, storetest.NewProxy(t, postgres)) {
 		tried = append(tried, it.alerts...)
@@ -309,6 +309,9 @@ func (p *process) mend(setting string) func() {
 	}
 }
 
+// What TestCertificateAlerts makes fire.
+const certificateEnding, certificateUnseen = "NotesdCertificateEnding", "NotesdCertificateUnseen"
+
 // A certificate that ends soon is told of, as is one that is not shown, by
 // blackbox_exporter's look at it.
 func TestCertificateAlerts(t *testing.T) {
@@ -338,11 +341,11 @@ func TestCertificateAlerts(t *testing.T) {
 		t.Errorf("with 30 days left %v fire", names)
 	}
 	shown.Store(certificate(t, 6*24*time.Hour))
-	m.await(t, addr, true, "NotesdCertificateEnding")
+	m.await(t, addr, true, certificateEnding)
 	shown.Store(nil)
-	m.await(t, addr, true, "NotesdCertificateUnseen")
+	m.await(t, addr, true, certificateUnseen)
 	shown.Store(certificate(t, 30*24*time.Hour))
-	m.await(t, addr, false, "NotesdCertificateEnding", "NotesdCertificateUnseen")
+	m.await(t, addr, false, certificateEnding, certificateUnseen)
 }
 
 // certificate is one of our own that ends after d.

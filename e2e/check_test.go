@@ -177,7 +177,9 @@ func TestCheckArguments(t *testing.T) {
 		command{args: "check -loud", code: 2, says: "-loud"},
 		command{args: "check -replicas 0", code: 2, says: "see notesd help"},
 		command{args: "check -json -checklist", code: 2, says: "see notesd help"},
-		command{args: "check -tests x", code: 2, says: "see notesd help"},
+		command{args: "check -json -tests x", code: 2, says: "see notesd help"},
+		command{args: "check -tests none.json", code: 1, says: "none.json"},
+		command{args: "check -command", says: "go test -json"},
 		command{args: "check -report none.json", code: 1, says: "none.json"},
 		command{args: "check -checklist -tests none.json", code: 1, says: "none.json"},
 	)

@@ -20,7 +20,7 @@ import (
 
 const (
 	image      = "notesd"
-	mostImage  = 30 << 20 // bytes
+	mostImage  = 30_000_000 // bytes
 	buildTime  = 15 * time.Minute
 	adminToken = "a-token-for-the-administrators-of-this-test"
 )
@@ -36,21 +36,8 @@ func needEngine(t *testing.T) {
 	}
 }
 
-// engine starts one where the workplace has a way to.
-var engine = sync.OnceValue(func() error {
-	ask := func() error { return exec.Command("sh", "-c", "docker info && docker compose version").Run() }
-	if ask() == nil {
-		return nil
-	}
-	up := "../../shared/docker/engine-up"
-	if _, err := os.Stat(up); err != nil {
-		return fmt.Errorf("docker info does not answer")
-	}
-	if out, err := exec.Command(up).CombinedOutput(); err != nil {
-		return fmt.Errorf("%s: %w\n%s", up, err, out)
-	}
-	return ask()
-})
+// engine is an error where there is none.
+var engine = sync.OnceValue(func() error { return exec.Command("sh", "-c", "docker info && docker compose version").Run() })
 
 // builtImage makes the image as people do.
 var builtImage = sync.OnceValue(func() error {
@@ -80,9 +67,10 @@ func tool(t testing.TB, environ []string, name string, args ...string) string {
 
 // inspected is what docker inspect says of a container that we ask about.
 type inspected struct {
-	Name       string
-	Config     struct{ User string }
-	HostConfig struct {
+	Name         string
+	RestartCount int
+	Config       struct{ User string }
+	HostConfig   struct {
 		NanoCpus       int64
 		Memory         int64
 		ReadonlyRootfs bool
@@ -128,6 +116,16 @@ func TestImage(t *testing.T) {
 	}
 	if want := []string{"CMD", "/notesd", "healthcheck"}; !slices.Equal(it.Config.Healthcheck.Test, want) {
 		t.Errorf("health check %q, want %q", it.Config.Healthcheck.Test, want)
+	}
+	_, id := startContainer(t) // its root is read-only
+	outside(t, "").await("health", func() bool { return inspect(t, id)[0].State.Health.Status == "healthy" })
+	program := filepath.Join(t.TempDir(), "notesd")
+	tool(t, nil, "docker", "cp", "--quiet", id+":/notesd", program)
+	checkStatic(t, program)
+	for _, name := range []string{"sh", "curl"} {
+		if out, err := exec.Command("docker", "exec", id, name).CombinedOutput(); err == nil || !strings.Contains(string(out), "not found") {
+			t.Errorf("%s in the container = %v, %s, want it not to be there", name, err, out)
+		}
 	}
 }
 
@@ -243,14 +241,14 @@ func (s *stack) docker(args ...string) string {
 	return tool(s.t, s.environ, "docker", append(slices.Clone(s.compose), args...)...)
 }
 
-// The development stack, by make.
+// The development stack, by quick-start.sh's menu.
 func TestComposeDevelopment(t *testing.T) {
 	needEngine(t)
 	port := freePort(t)
 	s := &stack{t: t, environ: []string{"COMPOSE_PROJECT_NAME=notesd-e2e-development", fmt.Sprintf("BACKEND_PORT=%d", port)},
 		compose: []string{"compose"}}
 	t.Cleanup(func() { s.docker("down", "--volumes", "--timeout", "20") })
-	tool(t, s.environ, "make", "docker-up")
+	tool(t, s.environ, "bash", "-c", "./quick-start.sh <<<5") // which is make docker-up
 	s.client = outside(t, fmt.Sprintf("http://127.0.0.1:%d", port)).visitor()
 
 	s.survivesRestart()
@@ -334,7 +332,7 @@ func (s *stack) followsLogs(target string) {
 	runUntil(s.t, s.environ, "listening", "make", target)
 }
 
-// runUntil runs a program until it has printed text, case aside, and ends it.
+// runUntil runs a program, returns when it has printed text, case aside, and ends it with the test.
 func runUntil(t *testing.T, environ []string, text, name string, args ...string) {
 	t.Helper()
 	cmd := exec.Command(name, args...)
@@ -347,7 +345,7 @@ func runUntil(t *testing.T, environ []string, text, name string, args ...string)
 	}
 	ended := make(chan error, 1)
 	go func() { ended <- cmd.Wait() }()
-	defer func() {
+	t.Cleanup(func() {
 		_ = syscall.Kill(-cmd.Process.Pid, syscall.SIGTERM)
 		select {
 		case <-ended:
@@ -355,7 +353,7 @@ func runUntil(t *testing.T, environ []string, text, name string, args ...string)
 			_ = syscall.Kill(-cmd.Process.Pid, syscall.SIGKILL)
 			t.Errorf("%s %v did not end", name, args)
 		}
-	}()
+	})
 	for deadline := time.Now().Add(5 * time.Minute); !strings.Contains(strings.ToLower(out.String()), text); {
 		if time.Now().After(deadline) {
 			t.Fatalf("%s %v never printed %q:\n%s", name, args, text, out.tail(40))
@@ -369,6 +367,12 @@ func runUntil(t *testing.T, environ []string, text, name string, args ...string)
 	}
 }
 
+// anyNetwork takes back Caddy's fixed address: another production stack may have that network.
+const anyNetwork = `
+services: { caddy: { networks: !override { edge: {} } } }
+networks: { edge: !override {} }
+`
+
 // The profile `monitoring` of the production stack: Prometheus finds notesd,
 // is let in, and has the rules. Without Caddy, whose ports may be taken.
 func TestComposeMonitoring(t *testing.T) {
@@ -380,8 +384,10 @@ func TestComposeMonitoring(t *testing.T) {
 		"ADMIN_TOKEN=" + adminToken, "CORS_ORIGIN=https://localhost"}
 	env := filepath.Join(t.TempDir(), "production.env")
 	write(t, env, strings.Join(settings, "\n")+"\n")
+	override := filepath.Join(t.TempDir(), "override.yaml")
+	write(t, override, anyNetwork)
 	s := &stack{t: t, environ: []string{"COMPOSE_PROJECT_NAME=notesd-e2e-monitoring"},
-		compose: []string{"compose", "--env-file", env, "-f", "compose.prod.yaml", "--profile", "monitoring"}}
+		compose: []string{"compose", "--env-file", env, "-f", "compose.prod.yaml", "-f", override, "--profile", "monitoring"}}
 	t.Cleanup(func() { s.docker("down", "--volumes", "--timeout", "20") })
 	s.docker("up", "--detach", "--no-build", "--wait", "prometheus")
 	ask := func(query string) string {

@@ -34,6 +34,7 @@ type runtimeState struct {
 		GOMAXPROCS int
 		GOMEMLIMIT int64
 		Cores      int
+		Settings   map[string]string
 	}
 }
 

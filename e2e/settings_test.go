@@ -167,3 +167,55 @@ func TestAdministrators(t *testing.T) {
 		t.Error("the log has the token")
 	}
 }
+
+// Production with the secrets of the template, or one of them, or one left out,
+// does not start, and says which; with all of them changed it does.
+func TestProductionTemplate(t *testing.T) {
+	t.Parallel()
+	const placeholder, own = "change-me-with-openssl-rand-hex-32", "0123456789abcdef0123456789abcdef"
+	postgres := strings.Replace(storetest.Postgres(t), "notes@", "notes:"+own+"@", 1)
+	good := map[string]string{"APP_ENV": "production", "SESSION_SECRET": own, "ADMIN_TOKEN": own, "CORS_ORIGIN": "https://notes.example.com",
+		"DATABASE_URL": postgres}
+	for _, row := range []struct{ name, value, says string }{
+		{"SESSION_SECRET", placeholder, "SESSION_SECRET=REDACTED is not"},
+		{"SESSION_SECRET", own[1:], "SESSION_SECRET=REDACTED is not"}, // a character too short
+		{"SESSION_SECRET", "", "SESSION_SECRET is not set"},
+		{"ADMIN_TOKEN", placeholder, "ADMIN_TOKEN=REDACTED is not"},
+		{"ADMIN_TOKEN", own[1:], "ADMIN_TOKEN=REDACTED is not"},
+		{"ADMIN_TOKEN", "", "ADMIN_TOKEN is not set"},
+		{"CORS_ORIGIN", "", "CORS_ORIGIN is not set"},
+		{"CORS_ORIGIN", "*", `CORS_ORIGIN="*" is not`},
+		{"DATABASE_URL", strings.Replace(postgres, own, placeholder, 1), "DATABASE_URL=REDACTED holds a placeholder"},
+		{"REDIS_URL", "redis://:" + placeholder + "@127.0.0.1:6379/0", "REDIS_URL=REDACTED is not"},
+		{"", "", ""},
+	} {
+		t.Run(row.name+"="+row.value, func(t *testing.T) {
+			t.Parallel()
+			p := newProcess(t)
+			for name, value := range good {
+				p.settings = append(p.settings, name+"="+value)
+			}
+			p.settings = append(p.settings, row.name+"="+row.value) // the last one counts
+			if row.says == "" {
+				p.start()
+				p.awaitReady()
+				return
+			}
+			said := p.fails()
+			if linesWith(said, row.says) != 1 || strings.Count(strings.TrimSpace(said), "\n") != 0 || strings.Contains(said, own) {
+				t.Errorf("it says %q, want %q alone, and no secret", said, row.says)
+			}
+		})
+	}
+	t.Run("the template as it is", func(t *testing.T) {
+		t.Parallel()
+		p := newProcess(t, "APP_ENV=production")
+		p.wrap = []string{absolute(t, "../deploy/with-env"), absolute(t, "../env/production.env")}
+		said := p.fails()
+		for _, name := range []string{"SESSION_SECRET", "ADMIN_TOKEN"} {
+			if linesWith(said, name+"=REDACTED is not") != 1 {
+				t.Errorf("it does not name %s:\n%s", name, said)
+			}
+		}
+	})
+}

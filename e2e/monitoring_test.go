@@ -1,0 +1,100 @@
+package e2e
+
+import (
+	"encoding/json"
+	"fmt"
+	"net/http"
+	"net/http/httptest"
+	"strings"
+	"testing"
+	"time"
+)
+
+// A line every MEMORY_MONITOR_INTERVAL with the share of each shard, and above
+// MEMORY_THRESHOLD_MB one warning, one event on the webhook, and the metric.
+func TestMemoryMonitoring(t *testing.T) {
+	t.Parallel()
+	const interval = 200 * time.Millisecond
+	kinds := make(chan string, 100)
+	webhook := httptest.NewServer(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
+		var e struct{ Event string }
+		if err := json.NewDecoder(r.Body).Decode(&e); err != nil {
+			t.Error(err)
+		}
+		kinds <- e.Event
+	}))
+	t.Cleanup(webhook.Close)
+	p := start(t, "MEMORY_MONITOR_INTERVAL="+interval.String(), "MEMORY_THRESHOLD_MB=8", "ALERT_WEBHOOK_URL="+webhook.URL)
+	shards := len(p.runtime().Pool.Shards)
+	stop := readNothing(t, p.member("ada@example.com"))
+	holds := func() bool {
+		lines := p.log.with("memory")
+		return len(lines) > 0 && total(lines[len(lines)-1]) > 0
+	}
+	p.await("a line with what a shard holds", holds)
+	stop()
+	p.await("a line with nothing held", func() bool { return !holds() })
+	lines := p.log.with("memory")
+	for i, line := range lines {
+		if shares, _ := line["bytes_in_flight"].([]any); len(shares) != shards || line.number("rss") <= 0 || line.number("heap_live") < 0 {
+			t.Errorf("line %v, want memory, and a share for each of %d shards", line, shards)
+		}
+		if i > 0 && at(t, line).Sub(at(t, lines[i-1])) < interval/2 {
+			t.Errorf("lines at %v and %v, want %v between them", lines[i-1]["time"], line["time"], interval)
+		}
+	}
+	select {
+	case kind := <-kinds:
+		if kind != "memory_high" {
+			t.Errorf("the webhook is told of %q, want memory_high", kind)
+		}
+	case <-time.After(patience):
+		t.Error("the webhook is told of nothing")
+	}
+	if n := len(p.log.with("memory above threshold")); n != 1 {
+		t.Errorf("%d warnings, want one for one crossing", n)
+	}
+	metrics := string(p.visitor().get("/metrics").want(http.StatusOK).text)
+	for _, want := range []string{"\nnotesd_memory_above_threshold 1\n", "\nnotesd_memory_threshold_crossings_total 1\n"} {
+		if !strings.Contains(metrics, want) {
+			t.Errorf("/metrics has no %q", want)
+		}
+	}
+}
+
+// total is what all shards hold, by a line of the memory monitor.
+func total(line entry) (n float64) {
+	shares, _ := line["bytes_in_flight"].([]any)
+	for _, share := range shares {
+		bytes, _ := share.(float64)
+		n += bytes
+	}
+	return n
+}
+
+// at is when a line was written.
+func at(t *testing.T, line entry) time.Time {
+	t.Helper()
+	when, err := time.Parse(time.RFC3339Nano, line.text("time"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return when
+}
+
+// readNothing asks for a list that no buffer on the way takes in whole, and reads nothing of it until stop is called.
+func readNothing(t *testing.T, c *client) (stop func()) {
+	t.Helper()
+	for range 16 {
+		c.create("large", strings.Repeat("Eight ch", 1_000_000/8))
+	}
+	w := c.wire()
+	if err := w.dial(); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(w.close)
+	if _, err := fmt.Fprintf(w.conn, "GET /api/notes HTTP/1.1\r\nHost: %s\r\nCookie: %s\r\n\r\n", w.addr, w.cookie); err != nil {
+		t.Fatal(err)
+	}
+	return w.close
+}
