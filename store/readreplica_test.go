@@ -284,6 +284,12 @@ func replicaAhead(t *testing.T, p pair) {
 	})
 	var created sync.WaitGroup
 	created.Go(func() { mustNote(t, s, owner, "new") })
+	release := sync.OnceFunc(func() {
+		p.primary.Execute(t, "ALTER SYSTEM RESET synchronous_standby_names")
+		p.primary.Execute(t, "SELECT pg_reload_conf()")
+		created.Wait()
+	})
+	defer release()
 	eventually(t, "saw the commit on the standby", func() bool {
 		var n int
 		mustQuery(t, p.replica, "SELECT count(*) FROM notes", &n)
@@ -299,9 +305,7 @@ func replicaAhead(t *testing.T, p pair) {
 			t.Errorf("the list is %q before the commit is done, want the old note", got)
 		}
 	})
-	p.primary.Execute(t, "ALTER SYSTEM RESET synchronous_standby_names")
-	p.primary.Execute(t, "SELECT pg_reload_conf()")
-	created.Wait()
+	release()
 	if got := titles(t, s, owner.ID, store.ListQuery{}); len(got) != 2 {
 		t.Errorf("the list is %q after the commit, want both", got)
 	}
@@ -547,9 +551,10 @@ func replicaExamined(t *testing.T, p pair) {
 }
 
 // A standby that becomes a primary, though its connections live on, is not read
-// any more; nor is, after that one has taken over, a standby that was left behind.
+// any more; nor is, after that one has taken over, a standby that was left behind,
+// but one that has followed it is.
 func replicaPromoted(t *testing.T, p pair) {
-	orphan := p.primary.Standby(t)
+	orphan, follower := p.primary.Standby(t), p.standby.Standby(t)
 	s, _ := p.open(t, p.replica, true)
 	owner := mustUser(t, s, "ada@example.org")
 	mustNote(t, s, owner, "before")
@@ -567,6 +572,13 @@ func replicaPromoted(t *testing.T, p pair) {
 	mustNote(t, s2, owner, "instead") // and here
 	awaitReplica(t, s2, "timeline")
 	if got := titles(t, s2, owner.ID, store.ListQuery{}); !slices.Equal(got, []string{"instead", "before"}) {
+		t.Errorf("the list is %q, want what the new primary has", got)
+	}
+
+	after.replica = follower.At(t, p.url) + patiently
+	s3, _ := after.open(t, after.replica, true)
+	awaitList(t, s3, owner.ID)
+	if got := titles(t, s3, owner.ID, store.ListQuery{}); !slices.Equal(got, []string{"instead", "before"}) {
 		t.Errorf("the list is %q, want what the new primary has", got)
 	}
 }

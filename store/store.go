@@ -27,7 +27,7 @@ import (
 // Config says which database to open and how much of it to use.
 type Config struct {
 	URL        string       // postgres://…, or a SQLite file's path (sqlite: or file: before it is allowed)
-	MaxConns   int          // connections at most; on SQLite those that read. 0: 4
+	MaxConns   int          // connections at most, to ReadURL as many again; on SQLite those that read. 0: 4
 	CacheBytes int64        // that SQLite's page caches may take in all; 0: what it takes itself, 2 MB a connection
 	Witness    Witness      // of changes; nil: nobody
 	ReadURL    string       // leads to standbys of the PostgreSQL at URL, for lists; "": there are none
