@@ -359,10 +359,10 @@ func TestLinearizableReadReplica(t *testing.T) {
 	stalling.Go(func() {
 		for {
 			standby.PauseReplay(t)
-			time.Sleep(time.Duration(rand.IntN(200)) * time.Millisecond)
+			time.Sleep(time.Duration(rand.IntN(100)) * time.Millisecond)
 			standby.ResumeReplay(t)
 			select {
-			case <-time.After(time.Duration(rand.IntN(400)) * time.Millisecond):
+			case <-time.After(time.Duration(rand.IntN(600)) * time.Millisecond):
 			case <-over:
 				return
 			}
