@@ -48,6 +48,7 @@ func TestReadReplica(t *testing.T) {
 		{"examined", replicaExamined},
 		{"conflict", replicaConflict},
 		{"locked", replicaLocked},
+		{"snapshot", replicaSnapshot},
 		{"context", replicaContext},
 		{"promoted", replicaPromoted}, // the last: there is no standby afterwards
 	} {
@@ -612,6 +613,37 @@ func replicaConflict(t *testing.T, p pair) {
 		t.Errorf("the log says %q, want nothing", lines)
 	}
 	awaitList(t, s, owner.ID)
+}
+
+// All that one read asks the standby is of one moment.
+func replicaSnapshot(t *testing.T, p pair) {
+	s, _ := p.open(t, p.replica, true)
+	owner := mustUser(t, s, "ada@example.org")
+	mustNote(t, s, owner, "a note")
+	awaitList(t, s, owner.ID)
+	const count = "SELECT count(*) FROM notes"
+	counted(t, s, func(before, after store.ReplicaStats) error {
+		if after.Reads != before.Reads+1 {
+			return fmt.Errorf("%+v, then %+v: want one read on the standby", before, after)
+		}
+		return nil
+	}, func() {
+		var first, later, there int
+		err := s.ReadNotes(t.Context(), owner.ID, func(db *gorm.DB) error {
+			if err := db.Raw(count).Scan(&first).Error; err != nil {
+				return err
+			}
+			mustNote(t, s, owner, "another")
+			eventually(t, "saw the note on the standby", func() bool {
+				mustQuery(t, p.replica, count, &there)
+				return there > first
+			})
+			return db.Raw(count).Scan(&later).Error
+		})
+		if err != nil || first != later {
+			t.Errorf("one read saw %d notes, and then %d, %v", first, later, err)
+		}
+	})
 }
 
 // Nobody waits for a table that the replay has locked: that may last.
