@@ -162,13 +162,19 @@ func isURL(s config.Secret) bool {
 
 // examine is store.Examine in check's words.
 func examine(ctx context.Context, cfg config.Config) (check.Database, error) {
-	x, err := store.Examine(ctx, store.Config{URL: cfg.DatabaseURL.Reveal(), ChannelURL: cfg.ChannelURL.Reveal()})
+	x, err := store.Examine(ctx, store.Config{URL: cfg.DatabaseURL.Reveal(), ReadURL: cfg.ReadURL.Reveal(), ChannelURL: cfg.ChannelURL.Reveal()})
 	db := check.Database{
 		Engine: x.Engine, Version: x.Version, Missing: x.Missing, Schema: x.Schema, Newest: x.Newest, Latency: x.Latency, Skew: x.Skew,
 		MaxConnections: x.MaxConnections, Reserved: x.Reserved, ConnLimit: x.ConnLimit, OthersConnected: x.OthersConnected,
 		SharedBuffers: x.SharedBuffers, EffectiveCache: x.EffectiveCache, WorkMem: x.WorkMem, MaintenanceMem: x.MaintenanceWorkMem,
 		Fsync: x.Fsync, FullPageWrites: x.FullPageWrites, SynchronousCommit: x.SynchronousCommit,
 		Peer: x.Peer, Encrypted: x.Encrypted, Verified: x.Verified, Heard: x.Heard, JournalMode: x.JournalMode,
+	}
+	if r := x.Replica; r != nil {
+		db.Replica = &check.Replica{Lag: r.Lag}
+		if r.Err != nil {
+			db.Replica.Err = r.Err.Error()
+		}
 	}
 	if x.Misfit != nil {
 		db.Misfit = x.Misfit.Error()

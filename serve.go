@@ -67,7 +67,7 @@ func (p program) serve(ctx context.Context, args []string) (err error) {
 		return err
 	}
 	copies := server.NewCopies(cfg.CacheSize, cfg.Runtime.Cores)
-	db, err := store.Open(ctx, store.Config{URL: cfg.DatabaseURL.Reveal(), ChannelURL: cfg.ChannelURL.Reveal(),
+	db, err := store.Open(ctx, store.Config{URL: cfg.DatabaseURL.Reveal(), ReadURL: cfg.ReadURL.Reveal(), ChannelURL: cfg.ChannelURL.Reveal(),
 		MaxConns: cfg.Runtime.DatabaseMaxConns, CacheBytes: memoryBound(cfg) / cachePart, Witness: copies, Log: log,
 		LockPatience: in.lockPatience(cfg)})
 	if err != nil {

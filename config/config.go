@@ -47,6 +47,7 @@ type Config struct {
 
 	DataDir        string
 	DatabaseURL    Secret   // whole: with the password, or the SQLite file
+	ReadURL        Secret   // likewise, to standbys of the same PostgreSQL; "": there are none
 	ChannelURL     Secret   // likewise, to the same PostgreSQL; "": DatabaseURL will do
 	RedisURL       Secret   // "": no Redis
 	SessionSecrets []Secret // none, in development only: see SessionSecret
@@ -296,29 +297,32 @@ func (d *draft) chooseFiles() {
 
 // chooseDatabase completes the PostgreSQL URLs with DATABASE_PASSWORD, which is for no other.
 func (d *draft) chooseDatabase() {
-	if !d.sound("DATABASE_URL", "DATABASE_CHANNEL_URL", "DATABASE_PASSWORD") {
+	type named struct {
+		name  string
+		value *Secret
+	}
+	others := []named{{"DATABASE_READ_URL", &d.ReadURL}, {"DATABASE_CHANNEL_URL", &d.ChannelURL}}
+	if !d.sound("DATABASE_URL", "DATABASE_READ_URL", "DATABASE_CHANNEL_URL", "DATABASE_PASSWORD") {
 		return
 	}
 	if !isPostgres(d.DatabaseURL.Reveal()) {
-		for _, s := range []struct {
-			name string
-			set  Secret
-		}{{"DATABASE_CHANNEL_URL", d.ChannelURL}, {"DATABASE_PASSWORD", d.databasePassword}} {
-			if s.set != "" {
+		for _, s := range append(others, named{"DATABASE_PASSWORD", &d.databasePassword}) {
+			if *s.value != "" {
 				d.mistake(s.name, "%s=%s is only for a postgres:// DATABASE_URL", s.name, redacted)
 			}
 		}
 		return
 	}
-	added := d.databasePassword.Reveal()
-	d.complete("DATABASE_URL", &d.DatabaseURL, added)
-	if d.ChannelURL == "" {
-		return
+	d.complete("DATABASE_URL", &d.DatabaseURL, d.databasePassword.Reveal())
+	for _, s := range others {
+		added := d.databasePassword.Reveal()
+		if u, _ := url.Parse(s.value.Reveal()); password(u) != "" {
+			added = "" // it may have another user
+		}
+		if *s.value != "" {
+			d.complete(s.name, s.value, added)
+		}
 	}
-	if u, _ := url.Parse(d.ChannelURL.Reveal()); password(u) != "" {
-		added = "" // it may have another user
-	}
-	d.complete("DATABASE_CHANNEL_URL", &d.ChannelURL, added)
 }
 
 // complete puts DATABASE_PASSWORD, if one is added, into a PostgreSQL URL and refuses a placeholder in production.

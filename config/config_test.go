@@ -105,6 +105,15 @@ var settingTests = []settingTest{{
 	},
 	allowed: "a postgres:// URL with a host, or the path of a SQLite file (file: or sqlite: may stand before it)",
 }, {
+	name: "DATABASE_READ_URL", with: []string{"DATABASE_URL=postgres://primary/notes"},
+	get: func(c Config) any { return c.ReadURL.Reveal() }, initial: "",
+	accepted: []reading{
+		{"postgres://u:p@standby/notes", "postgres://u:p@standby/notes"},
+		{"postgres://u@one:5432,two:5433/notes", "postgres://u@one:5432,two:5433/notes"},
+	},
+	refused: []string{"mysql://db/notes", "postgres://", "postgres:///notes", "postgres://u:p%zz@db/notes", "notes.db"},
+	allowed: "a postgres:// URL with a host",
+}, {
 	name: "DATABASE_CHANNEL_URL", with: []string{"DATABASE_URL=postgres://pooler/notes"},
 	get: func(c Config) any { return c.ChannelURL.Reveal() }, initial: "",
 	accepted: []reading{
@@ -445,6 +454,9 @@ func TestContradictions(t *testing.T) {
 			"CORS_ORIGIN=https://a"},
 		"DATABASE_PASSWORD=REDACTED is only for a postgres:// DATABASE_URL":    {"DATABASE_PASSWORD=x"},
 		"DATABASE_CHANNEL_URL=REDACTED is only for a postgres:// DATABASE_URL": {"DATABASE_CHANNEL_URL=postgres://u@db/notes"},
+		"DATABASE_READ_URL=REDACTED is only for a postgres:// DATABASE_URL":    {"DATABASE_READ_URL=postgres://u@standby/notes"},
+		"DATABASE_PASSWORD=REDACTED needs the user's name in DATABASE_READ_URL: postgres://user@host/name": {
+			"DATABASE_URL=postgres://u@db/notes", "DATABASE_READ_URL=postgres://standby/notes", "DATABASE_PASSWORD=x"},
 		"DATABASE_PASSWORD=REDACTED needs the user's name in DATABASE_CHANNEL_URL: postgres://user@host/name": {
 			"DATABASE_URL=postgres://u@pooler/notes", "DATABASE_CHANNEL_URL=postgres://db/notes", "DATABASE_PASSWORD=x"},
 		"DATABASE_PASSWORD=REDACTED needs the user's name in DATABASE_URL: postgres://user@host/name": {
@@ -548,6 +560,7 @@ func TestSecretFiles(t *testing.T) {
 		"SESSION_SECRET_FILE=" + file("session", "from a file\r\n"),
 		"ADMIN_TOKEN_FILE=" + file("admin", "token"),
 		"DATABASE_URL_FILE=" + file("database", "postgres://u@db/notes\n"),
+		"DATABASE_READ_URL_FILE=" + file("read", "postgres://w@standby/notes\n"),
 		"DATABASE_CHANNEL_URL_FILE=" + file("channel", "postgres://v@db/notes\n"),
 		"DATABASE_PASSWORD_FILE=" + file("password", " p w \n\n"),
 		"REDIS_URL_FILE=" + file("redis", "redis://cache\n"),
@@ -557,8 +570,8 @@ func TestSecretFiles(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	got := reveal(append(c.SessionSecrets, c.AdminToken, c.DatabaseURL, c.ChannelURL, c.RedisURL, c.AlertWebhookURL))
-	want := []string{"from a file", "token", "postgres://u:%20p%20w%20@db/notes", "postgres://v:%20p%20w%20@db/notes", "redis://cache",
+	got := reveal(append(c.SessionSecrets, c.AdminToken, c.DatabaseURL, c.ReadURL, c.ChannelURL, c.RedisURL, c.AlertWebhookURL))
+	want := []string{"from a file", "token", "postgres://u:%20p%20w%20@db/notes", "postgres://w:%20p%20w%20@standby/notes", "postgres://v:%20p%20w%20@db/notes", "redis://cache",
 		"https://hook"}
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Errorf("secrets from files: -want +got\n%s", diff)
@@ -628,6 +641,7 @@ func TestSettings(t *testing.T) {
 		{"HOST", "127.0.0.1", "default"},
 		{"DATA_DIR", "data", "default"},
 		{"DATABASE_URL", "data/notes.db", "derived"},
+		{"DATABASE_READ_URL", "none", "default"},
 		{"DATABASE_CHANNEL_URL", "none", "default"},
 		{"DATABASE_PASSWORD", "none", "default"},
 		{"DATABASE_MAX_CONNS", "10", "derived"},

@@ -60,6 +60,10 @@ func (d *draft) table() []setting {
 		kind:    database(&d.DatabaseURL),
 		meaning: "the database: PostgreSQL, or SQLite in a file",
 	}, {
+		name: "DATABASE_READ_URL", secret: true,
+		kind:    postgresURL(&d.ReadURL),
+		meaning: "standbys of the same PostgreSQL: lists and searches are read there as long as they answer like it",
+	}, {
 		name: "DATABASE_CHANNEL_URL", derived: "DATABASE_URL", secret: true,
 		kind:    postgresURL(&d.ChannelURL),
 		meaning: "the same PostgreSQL, where DATABASE_URL leads to a pooler: replicas tell each other over it what they change",

@@ -80,7 +80,7 @@ func (s *Store) DrawSketches(ctx context.Context, owner string) error { return s
 
 // Candidates is what sketches leave of owner's notes; nil: they don't tell.
 func (s *Store) Candidates(ctx context.Context, owner, search string) ([]int64, error) {
-	return s.candidates(ctx, owner, search)
+	return s.candidates(s.reader(ctx), owner, search)
 }
 
 // NeedleBits are the bits that a search asks for.

@@ -6,6 +6,8 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+
+	"gorm.io/gorm"
 )
 
 // A Sort is what orders notes that are equally favourite and pinned.
@@ -53,31 +55,42 @@ type Ref struct {
 }
 
 // NoteRefs lists owner's notes without reading them.
-func (s *Store) NoteRefs(ctx context.Context, owner string, q ListQuery) ([]Ref, error) {
-	among, err := s.candidates(ctx, owner, q.Search)
+func (s *Store) NoteRefs(ctx context.Context, owner string, q ListQuery) (refs []Ref, err error) {
+	err = s.readNotes(ctx, owner, func(db *gorm.DB) (err error) {
+		refs, err = s.noteRefs(db, owner, q)
+		return err
+	})
 	if err != nil {
-		return nil, fmt.Errorf("list notes: %w", translate(err))
-	}
-	sql, args := s.listSQL(owner, q, among)
-	rows, err := s.reader(ctx).Raw(sql, args...).Rows()
-	if err != nil {
-		return nil, fmt.Errorf("list notes: %w", translate(err))
-	}
-	defer rows.Close()
-	var refs []Ref
-	for rows.Next() {
-		var ref Ref
-		if err := rows.Scan(ref.fields(q)...); err != nil {
-			return nil, fmt.Errorf("list notes: %w", translate(err))
-		}
-		ref.Position.ID = ref.ID
-		refs = append(refs, ref)
-	}
-	if err := rows.Err(); err != nil {
 		return nil, fmt.Errorf("list notes: %w", translate(err))
 	}
 	return refs, nil
 }
+
+func (s *Store) noteRefs(db *gorm.DB, owner string, q ListQuery) (refs []Ref, err error) {
+	among, err := s.candidates(db, owner, q.Search)
+	if err != nil {
+		return nil, err
+	}
+	sql, args := s.listSQL(owner, q, among)
+	rows, err := db.Raw(sql, args...).Rows()
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	for rows.Next() {
+		var ref Ref
+		if err := rows.Scan(ref.fields(q)...); err != nil {
+			return nil, err
+		}
+		ref.Position.ID = ref.ID
+		refs = append(refs, ref)
+	}
+	return refs, rows.Err()
+}
+
+// fewRefs are so few notes that to read them costs the primary no more than to
+// say whether a standby has them: see BenchmarkReadReplica.
+const fewRefs = 4
 
 // NotesByRef reads the notes that refs point to, in their order. Those deleted
 // meanwhile are left out; those changed meanwhile are as they are now.
@@ -92,8 +105,15 @@ func (s *Store) NotesByRef(ctx context.Context, owner string, refs []Ref) ([]Not
 	var rows []noteRow
 	// An expression instead of user_id: else SQLite, or PostgreSQL before its
 	// first ANALYZE, may go through all of a person's notes instead of the keys.
-	err := s.reader(ctx).Raw(`SELECT `+s.noteColumns()+` FROM notes WHERE key `+s.oneOf("bigint")+` AND user_id || '' = ?`,
-		toJSON(keys), owner).Scan(&rows).Error
+	read := s.readNotes
+	if len(refs) <= fewRefs {
+		read = s.readOnPrimary
+	}
+	err := read(ctx, owner, func(db *gorm.DB) error {
+		rows = nil
+		return db.Raw(`SELECT `+s.noteColumns()+` FROM notes WHERE key `+s.oneOf("bigint")+` AND user_id || '' = ?`,
+			toJSON(keys), owner).Scan(&rows).Error
+	})
 	if err != nil {
 		return nil, fmt.Errorf("read %d notes: %w", len(refs), translate(err))
 	}

@@ -94,13 +94,13 @@ func needleBits(text string) (bits []any) {
 // candidates are the keys of the notes that may hold what is searched for. Nil:
 // any may, as far as sketches tell, or so many that a page will be full before the
 // walk through the list has come far.
-func (s *Store) candidates(ctx context.Context, owner, search string) ([]int64, error) {
+func (s *Store) candidates(db *gorm.DB, owner, search string) ([]int64, error) {
 	bits := needleBits(Fold(search))
 	if len(bits) == 0 {
 		return nil, nil
 	}
 	var known struct{ NoteCount, ChangeSeq, Mark int64 }
-	err := s.reader(ctx).Raw(`SELECT note_count, change_seq,
+	err := db.Raw(`SELECT note_count, change_seq,
 			COALESCE((SELECT change_seq FROM sketch_marks WHERE user_id = user_counters.user_id), 0) AS mark
 		FROM user_counters WHERE user_id = ?`, owner).Scan(&known).Error
 	if err != nil || known.NoteCount < sketchFrom {
@@ -115,7 +115,7 @@ func (s *Store) candidates(ctx context.Context, owner, search string) ([]int64, 
 		UNION ALL
 		SELECT note_key FROM note_sketches WHERE user_id = ?` + strings.Repeat(" AND get_bit(sketch, ?) = 1", len(bits)) + ` LIMIT ?`
 	args := append([]any{owner, known.Mark, owner}, bits...)
-	err = s.reader(ctx).Raw(sql, append(args, most+1)...).Scan(&keys).Error
+	err = db.Raw(sql, append(args, most+1)...).Scan(&keys).Error
 	if err != nil || len(keys) > most {
 		return nil, err
 	}

@@ -27,9 +27,10 @@ import (
 // Config says which database to open and how much of it to use.
 type Config struct {
 	URL        string       // postgres://…, or a SQLite file's path (sqlite: or file: before it is allowed)
-	MaxConns   int          // connections at most; on SQLite those that read. 0: 4
+	MaxConns   int          // connections at most, to ReadURL as many again; on SQLite those that read. 0: 4
 	CacheBytes int64        // that SQLite's page caches may take in all; 0: what it takes itself, 2 MB a connection
 	Witness    Witness      // of changes; nil: nobody
+	ReadURL    string       // leads to standbys of the PostgreSQL at URL, for lists; "": there are none
 	ChannelURL string       // leads to the same PostgreSQL without a pooler in between; "": URL does
 	Log        *slog.Logger // nil: slog.Default()
 	// LockPatience is how long to wait for the data directory of a SQLite file
@@ -57,8 +58,9 @@ type Store struct {
 	// a second one. Nil on PostgreSQL.
 	turn chan struct{}
 
-	watchdog *watchdog // of the server; nil on SQLite
-	channel  *channel  // to other processes; nil on SQLite
+	watchdog *watchdog    // of the server; nil on SQLite
+	channel  *channel     // to other processes; nil on SQLite
+	replica  *readReplica // nil: there is none
 
 	committer     committer // of notes
 	uncertainties uncertainties
@@ -119,10 +121,16 @@ const (
 )
 
 // Stats returns the figures of the connection pools by name: "database" on
-// PostgreSQL, "reader" and "writer" on SQLite.
+// PostgreSQL and "replica" where one is read, "reader" and "writer" on SQLite.
 func (s *Store) Stats() map[string]sql.DBStats {
 	if s.postgres {
-		return map[string]sql.DBStats{"database": pool(s.reads).Stats()}
+		all := map[string]sql.DBStats{"database": pool(s.reads).Stats()}
+		if s.replica != nil {
+			if stats, ok := s.replica.stats(); ok {
+				all["replica"] = stats
+			}
+		}
+		return all
 	}
 	return map[string]sql.DBStats{"reader": pool(s.reads).Stats(), "writer": pool(s.writes).Stats()}
 }
@@ -239,8 +247,8 @@ func (s *Store) inTurn(ctx context.Context, fn func(db *gorm.DB) error) error {
 
 // transaction runs fn between BEGIN and COMMIT, or ROLLBACK if fn fails, panics
 // or ends its goroutine, or ctx has ended meanwhile.
-func transaction(ctx context.Context, db *gorm.DB, fn func(tx *gorm.DB) error) error {
-	tx := db.Begin()
+func transaction(ctx context.Context, db *gorm.DB, fn func(tx *gorm.DB) error, options ...*sql.TxOptions) error {
+	tx := db.Begin(options...)
 	if tx.Error != nil {
 		return tx.Error
 	}

@@ -55,8 +55,9 @@ type watchdog struct {
 	silence  time.Duration
 	log      *slog.Logger
 	began    time.Time
-	busy     chan struct{} // has a token when somebody has begun to wait
-	dropIdle func()        // lets go of the connections that lie idle
+	busy     chan struct{}    // has a token when somebody has begun to wait
+	dropIdle func()           // lets go of the connections that lie idle
+	tell     func(gone error) // says that the server is gone, or with nil that it is back
 
 	mu    sync.Mutex // guards what follows
 	wires map[*wire]struct{}
@@ -72,6 +73,13 @@ func newWatchdog(server *pgx.ConnConfig, log *slog.Logger) *watchdog {
 		silence: server.ConnectTimeout / 2,
 		log:     log, began: time.Now(), busy: make(chan struct{}, 1), dropIdle: func() {},
 		wires: make(map[*wire]struct{}),
+	}
+	d.tell = func(gone error) {
+		if gone != nil {
+			log.Warn("database is gone", "error", gone)
+		} else {
+			log.Info("database answers")
+		}
 	}
 	d.server.DialFunc = d.dialer.DialContext
 	return d
@@ -205,7 +213,7 @@ func (d *watchdog) lose(cause error) {
 	if known {
 		return
 	}
-	d.log.Warn("database is gone", "error", cause)
+	d.tell(cause)
 	d.sever(d.those(func(*wire) bool { return true })...)
 	d.dropIdle()
 }
@@ -213,11 +221,12 @@ func (d *watchdog) lose(cause error) {
 // find lets everybody ask the server again.
 func (d *watchdog) find() {
 	d.mu.Lock()
-	defer d.mu.Unlock()
-	if d.gone != nil {
-		d.log.Info("database answers")
-	}
+	known := d.gone != nil
 	d.gone = nil
+	d.mu.Unlock()
+	if known {
+		d.tell(nil)
+	}
 }
 
 // watch asks, whenever a statement takes long, until the sentry breaks, the
