@@ -155,7 +155,7 @@ func bigBackup(t testing.TB, n int) string {
 	section := func(table, columns string) {
 		line(map[string]any{"table": table, "columns": strings.Fields(columns)})
 	}
-	line(map[string]any{"schema": 2, "engine": "SQLite", "taken": time.Now().UTC()})
+	line(map[string]any{"schema": 3, "engine": "SQLite", "taken": time.Now().UTC()})
 	section("users", "id email name password_hash failed_logins locked_until last_login_at created_at updated_at")
 	line([]any{"u", "ada@example.com", "ada", "hash", 0, nil, nil, 1, 1})
 	content := longText(1000)

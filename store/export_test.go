@@ -85,7 +85,7 @@ const SegmentNotes = segmentNotes
 
 // SegmentOf lists notes with these texts, and the keys from 1 on.
 func SegmentOf(texts ...string) [][]byte {
-	g := segment{lists: map[trigram][]uint16{}}
+	g := segment{lists: map[trigram]*[]uint16{}}
 	for i, text := range texts {
 		g.add(int64(i+1), false, text)
 	}

@@ -259,9 +259,9 @@ func (m *match) keys() (keys []int64, ok bool) {
 
 // A segment is the lists of some notes while they are made.
 type segment struct {
-	keys  []int64              // of the notes, ascending
-	any   []uint16             // those that may hold anything, as places in keys
-	lists map[trigram][]uint16 // the same of those that have a trigram
+	keys  []int64               // of the notes, ascending
+	any   []uint16              // those that may hold anything, as places in keys
+	lists map[trigram]*[]uint16 // the same of those that have a trigram
 }
 
 // add adds a note, of which nothing but its key is known if it is large.
@@ -272,10 +272,14 @@ func (g *segment) add(key int64, large bool, texts ...string) {
 	for _, text := range texts {
 		for t := range trigrams(text) {
 			list := g.lists[t]
-			if n := len(list); n > 0 && list[n-1] == note {
+			if list == nil {
+				list = new([]uint16)
+				g.lists[t] = list
+			}
+			if n := len(*list); n > 0 && (*list)[n-1] == note {
 				continue
 			}
-			g.lists[t] = append(list, note)
+			*list = append(*list, note)
 			if count++; count > mostTrigrams {
 				large = true
 				break
@@ -293,7 +297,7 @@ func (g *segment) rows() [][]byte {
 	rows[0] = appendList(appendList(nil, g.keys), g.any)
 	for _, t := range slices.Sorted(maps.Keys(g.lists)) {
 		row := &rows[t.part()]
-		*row = appendList(encoding.AppendUvarint(*row, t.tag()), g.lists[t])
+		*row = appendList(encoding.AppendUvarint(*row, t.tag()), *g.lists[t])
 	}
 	for i := range rows {
 		rows[i] = seal(rows[i])
@@ -465,7 +469,7 @@ func (s *Store) readSegment(ctx context.Context, owner string, r changeRange, mo
 		return g, 0, err
 	}
 	defer rows.Close()
-	g.lists = make(map[trigram][]uint16)
+	g.lists = make(map[trigram]*[]uint16)
 	for rows.Next() {
 		var key, change int64
 		var large bool

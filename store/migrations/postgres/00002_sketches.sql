@@ -1,5 +1,5 @@
 -- +goose Up
--- What a search in many notes may pass over: see sketch.go. Made from the notes, and kept by nobody who writes them.
+-- What a search in many notes may pass over. Made from the notes, and kept by nobody who writes them. Replaced by 00003.
 CREATE TABLE note_sketches (
 	user_id  text COLLATE "C" NOT NULL,
 	note_key bigint NOT NULL REFERENCES notes ON DELETE CASCADE,
