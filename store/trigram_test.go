@@ -376,19 +376,19 @@ func TestListsPlans(t *testing.T) {
 			if refs, err := s.NoteRefs(t.Context(), "person 7", store.ListQuery{Search: needle, Limit: 51}); len(refs) == 0 || err != nil {
 				t.Errorf("NoteRefs(%q) = %d notes, %v, want some", needle, len(refs), err)
 			}
-			plans := ""
+			var plans strings.Builder
 			for _, query := range tape.Rewind() {
 				for _, plan := range explain(t, s, query) {
-					plans += query.SQL + "\n\n" + plan
+					plans.WriteString(query.SQL + "\n\n" + plan)
 				}
 			}
-			t.Log(plans)
+			t.Log(plans.String())
 			for _, want := range wanted {
-				if !strings.Contains(plans, want) {
+				if !strings.Contains(plans.String(), want) {
 					t.Errorf("the plans have no %s", want)
 				}
 			}
-			if refused := regexp.MustCompile("(Seq Scan on|SCAN) (notes|search_lists)|Hash|Join").FindString(plans); refused != "" {
+			if refused := regexp.MustCompile("(Seq Scan on|SCAN) (notes|search_lists)|Hash|Join").FindString(plans.String()); refused != "" {
 				t.Errorf("the plans have a %s", refused)
 			}
 		}
