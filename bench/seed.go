@@ -34,11 +34,7 @@ const (
 )
 
 func newPopulation(people, notes int, now time.Time, l *lexicon) *population {
-	p := &population{people: people, notes: notes, now: now, lexicon: l}
-	random := rand.New(rand.NewPCG(7, uint64(notes)))
-	for range people {
-		p.ids = append(p.ids, idOf(random, p.now.AddDate(-seedYears, 0, 0)))
-	}
+	p, random := newPeople(people, notes, now, l)
 	for who := range hoarders {
 		p.give(who, notes/hoarding)
 	}
@@ -56,8 +52,22 @@ func newPopulation(people, notes int, now time.Time, l *lexicon) *population {
 	for len(p.owners) < notes { // what rounding has left
 		p.give(people-1, 1)
 	}
-	random.Shuffle(notes, func(i, j int) { p.owners[i], p.owners[j] = p.owners[j], p.owners[i] })
+	p.shuffle(random)
 	return p
+}
+
+// newPeople is a population whose notes are yet to be given.
+func newPeople(people, notes int, now time.Time, l *lexicon) (*population, *rand.Rand) {
+	p := &population{people: people, notes: notes, now: now, lexicon: l}
+	random := rand.New(rand.NewPCG(7, uint64(notes)))
+	for range people {
+		p.ids = append(p.ids, idOf(random, p.now.AddDate(-seedYears, 0, 0)))
+	}
+	return p, random
+}
+
+func (p *population) shuffle(random *rand.Rand) {
+	random.Shuffle(p.notes, func(i, j int) { p.owners[i], p.owners[j] = p.owners[j], p.owners[i] })
 }
 
 func (p *population) give(who, notes int) {
@@ -201,6 +211,24 @@ func (p *population) counters() iter.Seq[[]any] {
 			}
 		}
 	}
+}
+
+// Seed fills a database, PostgreSQL's by its URL and SQLite's by its path, in
+// which there is one user and nothing else: with two people who have so many
+// notes each, of a kilobyte, those of one between those of the other. It returns
+// the first one's id, and words to search for: common, rare and absent ones.
+func Seed(ctx context.Context, database string, notes int) (owner string, words map[string][]string, err error) {
+	l := newLexicon()
+	p, random := newPeople(2, 2*notes, time.Now(), l)
+	p.give(0, notes)
+	p.give(1, notes)
+	p.shuffle(random)
+	fill := p.seedSQLite
+	if strings.HasPrefix(database, "postgres") {
+		fill = p.seedPostgres
+	}
+	n := l.needles()
+	return p.ids[0], map[string][]string{"common": n.common, "rare": n.rare, "absent": n.absent}, fill(ctx, database)
 }
 
 // seedPostgres fills a database that has the schema, and one user who goes.

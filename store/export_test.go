@@ -75,26 +75,46 @@ func (s *Store) WriterDB() *gorm.DB { return s.writes }
 // Nobody is a Witness that keeps nothing.
 type Nobody = nobody
 
-// DrawSketches brings owner's sketches up to date.
-func (s *Store) DrawSketches(ctx context.Context, owner string) error { return s.drawAll(ctx, owner) }
-
-// Candidates is what sketches leave of owner's notes; nil: they don't tell.
-func (s *Store) Candidates(ctx context.Context, owner, search string) ([]int64, error) {
-	return s.candidates(s.reader(ctx), owner, search)
+// MakeLists lists all of owner's notes, in segments of most.
+func (s *Store) MakeLists(ctx context.Context, owner string, most int64) error {
+	return s.listAll(ctx, owner, 1, most)
 }
 
-// NeedleBits are the bits that a search asks for.
-var NeedleBits = needleBits
+// SegmentNotes is how many notes a segment has.
+const SegmentNotes = segmentNotes
 
-// SketchHas reports whether a search of the sketch of text for part would find it.
-func SketchHas(text, part string) bool {
-	k := newSketch(text)
-	for _, bit := range needleBits(part) {
-		if k[bit.(int64)>>3]>>(bit.(int64)&7)&1 == 0 {
-			return false
+// SegmentOf lists notes with these texts, and the keys from 1 on.
+func SegmentOf(texts ...string) [][]byte {
+	g := segment{lists: map[trigram]*[]uint16{}}
+	for i, text := range texts {
+		g.add(int64(i+1), false, text)
+	}
+	return g.rows()
+}
+
+// SearchSegment are the keys of the notes that may hold a needle, says a segment; not ok: it is damaged.
+func SearchSegment(rows [][]byte, needle string) (keys []int64, ok bool) {
+	m := newMatch(needleTrigrams(needle))
+	for part, row := range rows {
+		if _, asked := m.missing[part]; asked && !m.read(part, row) {
+			return nil, false
 		}
 	}
-	return true
+	return m.keys()
+}
+
+// Seal appends what tells lists from others.
+var Seal = seal
+
+// A ChangeRange is one of a person's changes.
+type ChangeRange = changeRange
+
+// NextRange is the one to make a segment of.
+var NextRange = nextRange
+
+// Candidates is what lists leave of owner's notes; nil: they don't tell.
+func (s *Store) Candidates(ctx context.Context, owner, search string) ([]int64, error) {
+	return s.candidates(s.reader(ctx), owner, search)
 }
 
 // Sever ends every connection of s to PostgreSQL, as its watchdog does with those that went dead.

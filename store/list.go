@@ -68,7 +68,7 @@ func (s *Store) NoteRefs(ctx context.Context, owner string, q ListQuery) (refs [
 
 func (s *Store) noteRefs(db *gorm.DB, owner string, q ListQuery) (refs []Ref, err error) {
 	among, err := s.candidates(db, owner, q.Search)
-	if err != nil {
+	if err != nil || among != nil && len(among) == 0 {
 		return nil, err
 	}
 	sql, args := s.listSQL(owner, q, among)
@@ -175,16 +175,20 @@ func (s *Store) conditions(owner string, q ListQuery, among []int64) (conditions
 		conditions = append(conditions, condition)
 		args = append(args, values...)
 	}
-	if among == nil {
-		add("user_id = ?", owner)
-	} else { // see NotesByRef
+	const few = 500                        // which are looked up sooner than a walk through the list comes by them
+	if among != nil && len(among) <= few { // see NotesByRef
 		add("key "+s.oneOf("bigint")+" AND user_id || '' = ?", toJSON(among), owner)
+	} else {
+		add("user_id = ?", owner)
 	}
 	if q.Trashed {
 		add("is_trashed")
 	} else {
 		add("NOT is_trashed")
 		add("is_archived = ?", q.Archived)
+	}
+	if len(among) > few {
+		add(s.keyAmong(), toJSON(among))
 	}
 	if q.After != nil {
 		condition, values := q.after()
@@ -257,6 +261,15 @@ func (s *Store) oneOf(elementType string) string {
 		return "= ANY (ARRAY(SELECT json_array_elements_text(?::json)::" + elementType + "))"
 	}
 	return "IN (SELECT value FROM json_each(?))"
+}
+
+// keyAmong is true of notes whose keys are in a JSON array, and is asked of those
+// that a walk comes by: neither engine begins with these keys.
+func (s *Store) keyAmong() string {
+	if s.postgres {
+		return "(key IN (SELECT json_array_elements_text(?::json)::bigint)) IS TRUE"
+	}
+	return "+key IN (SELECT value FROM json_each(?))"
 }
 
 // toJSON is values as an argument for oneOf.

@@ -10,7 +10,6 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
-	"sync"
 	"time"
 
 	"github.com/pressly/goose/v3"
@@ -102,21 +101,6 @@ func cachePragma(cfg Config) string {
 	return fmt.Sprintf("cache_size(-%d)", size)
 }
 
-// haveGetBit gives SQLite the function that PostgreSQL has: get_bit(blob, n) is
-// the n-th bit, the lowest of the first byte first.
-var haveGetBit = sync.OnceValue(func() error {
-	return sqlite.RegisterFunction("get_bit", &sqlite.FunctionImpl{NArgs: 2, Deterministic: true,
-		VolatileArgs: true, // not copied: nothing of them is kept
-		Scalar: func(_ *sqlite.FunctionContext, args []driver.Value) (driver.Value, error) {
-			bits, ok := args[0].([]byte)
-			n, isNumber := args[1].(int64)
-			if !ok || !isNumber || n < 0 || n >= int64(len(bits))*8 {
-				return nil, errors.New("get_bit: no such bit")
-			}
-			return int64(bits[n>>3] >> (n & 7) & 1), nil
-		}})
-})
-
 // sqlitePath reads the path out of what may be a path or a URL.
 func sqlitePath(name string) (string, error) {
 	path := name
@@ -197,9 +181,6 @@ func (s *Store) openSQLitePool(path string, conns int, pragmas ...string) (*gorm
 // sqliteConnector makes connections to the file, each with the parameters and
 // the pragmas.
 func sqliteConnector(path string, params url.Values, pragmas ...string) (driver.Connector, error) {
-	if err := haveGetBit(); err != nil {
-		return nil, err
-	}
 	params.Set("_dqs", "0")      // a column that is not there is an error, not a text
 	params.Set("_error_rc", "1") // no older error's text beside this one's code
 	params["_pragma"] = append([]string{"busy_timeout(5000)"}, pragmas...)

@@ -66,7 +66,7 @@ type Store struct {
 	uncertainties uncertainties
 	statements    func(sql string, args []any) // hears of those that gorm doesn't know; nil: nobody
 
-	unsketched chan string // people whose notes want sketches
+	wishes chan wish // for lists of trigrams
 
 	state    state
 	writable writability
@@ -94,8 +94,8 @@ func Open(ctx context.Context, cfg Config) (*Store, error) {
 	if err != nil {
 		return nil, err
 	}
-	s.unsketched = make(chan string, mostUnsketched)
-	s.inBackground(ctx, s.drawSketches)
+	s.wishes = make(chan wish, mostWaiting)
+	s.inBackground(ctx, s.makeLists)
 	return s, nil
 }
 

@@ -1,0 +1,453 @@
+package store_test
+
+import (
+	"fmt"
+	"maps"
+	"math"
+	"math/rand/v2"
+	"regexp"
+	"slices"
+	"strconv"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"pgregory.net/rapid"
+
+	"notesd/store"
+	"notesd/store/storetest"
+)
+
+// A search in many notes finds what is there, whether or not there are lists
+// and whatever has become of the notes since they were made.
+func TestSearchInMany(t *testing.T) {
+	storetest.Each(t, func(t *testing.T, s *store.Store) {
+		owner, other := newOwner(t, s), newOwner(t, s)
+		random := rand.New(rand.NewPCG(1, 2))
+		ids := map[string]bool{}
+		for i := range 1300 {
+			ids[newNote(t, s, owner, randomNote(random, i)).ID] = true
+		}
+		newNote(t, s, other, store.NewNote{Title: "Quetzal of another person"})
+		check := func(when string) {
+			t.Helper()
+			for _, needle := range []string{"quetzal", "ETZ", "ΣΊΣΥΦΟΣ", "東京都", "word7 w", "ord", "%_%", "nowhere", "ab", "zz9"} {
+				checkSearch(t, s, owner, needle, when)
+			}
+		}
+		check("before there are lists")
+		makeLists(t, s, owner)
+		check("with lists")
+		exec(t, s, "UPDATE user_counters SET note_count = note_count + 7000 WHERE user_id = ?", owner)
+		checkSearch(t, s, owner, "ord", "walking past what lists leave out") // all the more of them
+		exec(t, s, "UPDATE user_counters SET note_count = note_count - 7000 WHERE user_id = ?", owner)
+
+		var all []string
+		for id := range ids {
+			all = append(all, id)
+		}
+		slices.Sort(all)
+		for i, id := range all[:60] {
+			var err error
+			switch i % 5 {
+			case 0:
+				_, err = s.PatchNote(t.Context(), owner, id, store.Patch{Content: new("now of a quetzal " + fmt.Sprint(i))})
+			case 1:
+				_, err = s.PatchNote(t.Context(), owner, id, store.Patch{Title: new("Σίσυφος"), Content: new("")})
+			case 2:
+				err = s.DeleteNote(t.Context(), owner, id)
+			case 3:
+				_, err = s.TrashNote(t.Context(), owner, id)
+			case 4:
+				_, err = s.FlipNote(t.Context(), owner, id, store.FlagArchived)
+			}
+			if err != nil {
+				t.Fatal(err)
+			}
+		}
+		newNote(t, s, owner, store.NewNote{Title: "last", Content: strings.Repeat("much ", 20_000) + "quetzal"})
+		check("after changes")
+		makeLists(t, s, owner)
+		check("with lists of the changes")
+	})
+}
+
+// randomNote is the i-th note: of few words most of them, and some with rare ones.
+func randomNote(random *rand.Rand, i int) store.NewNote {
+	n := store.NewNote{Title: fmt.Sprint("Title ", i), Archived: i%13 == 0, Favorite: i%17 == 0}
+	for range 20 {
+		n.Content += fmt.Sprintf("word%d ", random.IntN(50))
+	}
+	switch {
+	case i%400 == 7:
+		n.Content += "a Quetzal"
+	case i%500 == 8:
+		n.Title += " ΣΊΣΥΦΟΣ"
+	case i%600 == 9:
+		n.Content += "東京都庁"
+	}
+	return n
+}
+
+// checkSearch compares every page of a search with what is in the notes.
+func checkSearch(t *testing.T, s *store.Store, owner, needle, when string) {
+	t.Helper()
+	for _, q := range []store.ListQuery{{}, {Archived: true}, {Trashed: true}, {Sort: store.ByTitle, Ascending: true}} {
+		refs, err := s.NoteRefs(t.Context(), owner, q)
+		if err != nil {
+			t.Fatal(err)
+		}
+		notes, err := s.NotesByRef(t.Context(), owner, refs)
+		if err != nil {
+			t.Fatal(err)
+		}
+		var want, got []int64
+		for _, n := range notes {
+			if folded := store.Fold(needle); strings.Contains(store.Fold(n.Title), folded) || strings.Contains(store.Fold(n.Content), folded) {
+				want = append(want, n.Key)
+			}
+		}
+		q.Search, q.Limit = needle, 200
+		for {
+			page, err := s.NoteRefs(t.Context(), owner, q)
+			if err != nil {
+				t.Fatal(err)
+			}
+			for _, ref := range page {
+				got = append(got, ref.Key)
+			}
+			if len(page) < q.Limit {
+				break
+			}
+			q.After = &page[len(page)-1].Position
+		}
+		if !slices.Equal(got, want) {
+			t.Errorf("%s: a search for %q, %+v, finds %d notes, want %d", when, needle, q, len(got), len(want))
+		}
+	}
+}
+
+// makeLists has owner's lists made now, and holds them to few candidates.
+func makeLists(t *testing.T, s *store.Store, owner string) {
+	t.Helper()
+	if err := s.MakeLists(t.Context(), owner, store.SegmentNotes); err != nil {
+		t.Fatal(err)
+	}
+	for needle, few := range map[string]bool{"quetzal": true, "nowhere": true, "word": false, "ab": false} {
+		if keys, err := s.Candidates(t.Context(), owner, needle); err != nil || (keys != nil) != few {
+			t.Errorf("Candidates(%q) = %v, %v, want some keys: %v", needle, keys, err, few)
+		}
+	}
+}
+
+// Whatever becomes of notes, and however many segments they are listed in, a
+// search finds those that hold what is searched for, and lists leave no others
+// but those that changed or have all of its trigrams.
+func TestListsModel(t *testing.T) {
+	text := rapid.StringOfN(rapid.SampledFrom([]rune("abß 1")), 0, 12, -1)
+	storetest.Each(t, func(t *testing.T, s *store.Store) {
+		rapid.Check(t, func(rt *rapid.T) {
+			owner := newOwner(t, s)
+			exec(t, s, "UPDATE user_counters SET note_count = 1000 WHERE user_id = ?", owner)
+			notes := map[string]string{} // their texts, by id
+			do := func(err error) {
+				if err != nil {
+					rt.Fatal(err)
+				}
+			}
+			some := func(rt *rapid.T) string {
+				if len(notes) == 0 {
+					rt.Skip("no notes")
+				}
+				return rapid.SampledFrom(slices.Sorted(maps.Keys(notes))).Draw(rt, "id")
+			}
+			rt.Repeat(map[string]func(*rapid.T){
+				"create": func(rt *rapid.T) {
+					in := text.Draw(rt, "text")
+					notes[newNote(t, s, owner, store.NewNote{Title: "t", Content: in}).ID] = in
+				},
+				"change": func(rt *rapid.T) {
+					id, in := some(rt), text.Draw(rt, "text")
+					_, err := s.PatchNote(t.Context(), owner, id, store.Patch{Content: &in})
+					do(err)
+					notes[id] = in
+				},
+				"trash and restore": func(rt *rapid.T) {
+					id := some(rt)
+					_, err := s.TrashNote(t.Context(), owner, id)
+					do(err)
+					_, err = s.RestoreNote(t.Context(), owner, id)
+					do(err)
+				},
+				"delete": func(rt *rapid.T) {
+					id := some(rt)
+					do(s.DeleteNote(t.Context(), owner, id))
+					delete(notes, id)
+				},
+				"make lists": func(rt *rapid.T) {
+					do(s.MakeLists(t.Context(), owner, int64(rapid.IntRange(4, 20).Draw(rt, "most"))))
+				},
+				"search": func(rt *rapid.T) {
+					needle := text.Draw(rt, "needle")
+					refs, err := s.NoteRefs(t.Context(), owner, store.ListQuery{Search: needle, Limit: 1000})
+					do(err)
+					var want, got []string
+					for id, text := range notes {
+						if strings.Contains(store.Fold("t"), store.Fold(needle)) || strings.Contains(store.Fold(text), store.Fold(needle)) {
+							want = append(want, id)
+						}
+					}
+					for _, ref := range refs {
+						got = append(got, ref.ID)
+					}
+					slices.Sort(want)
+					slices.Sort(got)
+					if !slices.Equal(got, want) {
+						rt.Fatalf("a search for %q finds %q, want %q of %q", needle, got, want, notes)
+					}
+				},
+			})
+		})
+	})
+}
+
+// Two make lists at once while a third writes, and no note is lost.
+func TestListsTogether(t *testing.T) {
+	storetest.Each(t, func(t *testing.T, s *store.Store) {
+		owner := newOwner(t, s)
+		var all sync.WaitGroup
+		written := make(chan struct{})
+		for range 2 {
+			all.Go(func() {
+				for {
+					if err := s.MakeLists(t.Context(), owner, 20); err != nil {
+						t.Error(err)
+					}
+					select {
+					case <-written:
+						return
+					default:
+					}
+				}
+			})
+		}
+		const count = 60
+		for i := range count {
+			note := newNote(t, s, owner, store.NewNote{Title: "quetzal"})
+			if _, err := s.PatchNote(t.Context(), owner, note.ID, store.Patch{Content: new(fmt.Sprint("zebra", i%2))}); err != nil {
+				t.Fatal(err)
+			}
+		}
+		close(written)
+		all.Wait()
+		exec(t, s, "UPDATE user_counters SET note_count = 1000 WHERE user_id = ?", owner)
+		for needle, want := range map[string]int{"quetzal": count, "zebra1": count / 2} {
+			keys, err := s.Candidates(t.Context(), owner, needle)
+			if err != nil || len(keys) < want {
+				t.Errorf("Candidates(%q) = %d keys, %v, want %d", needle, len(keys), err, want)
+			}
+			checkSearch(t, s, owner, needle, "after all")
+		}
+	})
+}
+
+// Damaged lists cost a search time and no notes, and are made anew.
+func TestDamagedLists(t *testing.T) {
+	storetest.Each(t, func(t *testing.T, s *store.Store) {
+		owner := newOwner(t, s)
+		newNote(t, s, owner, store.NewNote{Title: "a quetzal"})
+		exec(t, s, "UPDATE user_counters SET note_count = 1000 WHERE user_id = ?", owner)
+		for _, damage := range []string{
+			"UPDATE search_lists SET lists = ? WHERE part = 0", "UPDATE search_lists SET lists = ? WHERE part > 0",
+			"DELETE FROM search_lists WHERE part > 0", "DELETE FROM search_lists WHERE part = 0",
+		} {
+			if err := s.MakeLists(t.Context(), owner, store.SegmentNotes); err != nil {
+				t.Fatal(err)
+			}
+			if strings.Contains(damage, "?") {
+				exec(t, s, damage, []byte("damage"))
+			} else {
+				exec(t, s, damage)
+			}
+			if keys, err := s.Candidates(t.Context(), owner, "nowhere"); keys != nil || err != nil {
+				t.Errorf("after %s: Candidates = %v, %v, want none", damage, keys, err)
+			}
+			checkSearch(t, s, owner, "quetzal", damage)
+			await(t, "lists that are gone", func() bool {
+				var left int
+				if err := s.DB().Raw("SELECT count(*) FROM search_lists").Scan(&left).Error; err != nil {
+					t.Fatal(err)
+				}
+				return left == 0 // there are too few notes for others
+			})
+		}
+	})
+}
+
+// Segments are made of what is in none, and of two that fit into one.
+func TestNextRange(t *testing.T) {
+	const noEnd = math.MaxInt64
+	for _, row := range []struct {
+		name  string
+		notes []int64 // of ranges that end at 10, 20, …, and of the last, which has no end
+		want  store.ChangeRange
+		found bool
+	}{
+		{"nothing yet", []int64{0}, store.ChangeRange{0, noEnd, 0}, false},
+		{"too few", []int64{4}, store.ChangeRange{0, noEnd, 4}, false},
+		{"enough", []int64{5}, store.ChangeRange{0, noEnd, 5}, true},
+		{"more than a segment", []int64{101}, store.ChangeRange{0, noEnd, 101}, true},
+		{"fits into the last", []int64{95, 5}, store.ChangeRange{0, noEnd, 100}, true},
+		{"does not fit into the last", []int64{96, 5}, store.ChangeRange{10, noEnd, 5}, true},
+		{"fits, but is too little", []int64{50, 4}, store.ChangeRange{10, noEnd, 4}, false},
+		{"two have become small", []int64{99, 60, 40, 5}, store.ChangeRange{10, 30, 100}, true},
+		{"two have become small, and nothing is new", []int64{0, 0, 0}, store.ChangeRange{0, 20, 0}, true},
+		{"all full", []int64{100, 100, 100, 0}, store.ChangeRange{30, noEnd, 0}, false},
+	} {
+		var ranges []store.ChangeRange
+		for i, n := range row.notes {
+			ranges = append(ranges, store.ChangeRange{Since: int64(i * 10), Upto: int64(i+1) * 10, Notes: n})
+		}
+		ranges[len(ranges)-1].Upto = noEnd
+		if got, found := store.NextRange(ranges, 5, 100); got != row.want || found != row.found {
+			t.Errorf("%s: NextRange(%v) = %v, %v, want %v, %v", row.name, row.notes, got, found, row.want, row.found)
+		}
+	}
+}
+
+// Whoever searches in many notes has lists made of them.
+func TestListsAreMade(t *testing.T) {
+	storetest.Each(t, func(t *testing.T, s *store.Store) {
+		owner := newOwner(t, s)
+		random := rand.New(rand.NewPCG(3, 4))
+		for i := range 1100 {
+			newNote(t, s, owner, randomNote(random, i))
+		}
+		await(t, "candidates", func() bool {
+			keys, err := s.Candidates(t.Context(), owner, "quetzal")
+			if err != nil {
+				t.Fatal(err)
+			}
+			return keys != nil
+		})
+		if err := s.DeleteUser(t.Context(), owner); err != nil {
+			t.Fatal(err)
+		}
+		var left int
+		if err := s.DB().Raw("SELECT count(*) FROM search_lists").Scan(&left).Error; err != nil || left > 0 {
+			t.Errorf("their owner left %d lists, %v", left, err)
+		}
+	})
+}
+
+// await waits for what goes on in the background.
+func await(t *testing.T, what string, there func() bool) {
+	t.Helper()
+	for deadline := time.Now().Add(30 * time.Second); !there(); time.Sleep(time.Millisecond) {
+		if time.Now().After(deadline) {
+			t.Fatalf("no %s", what)
+		}
+	}
+}
+
+// A search in many notes is a walk of one person's lists, and of the changes
+// since: two indexes. What they leave is looked up, or if it is much, passed by
+// in the walk through the list of notes.
+func TestListsPlans(t *testing.T) {
+	storetest.Each(t, func(t *testing.T, s *store.Store) {
+		fill(t, s, 20_000)
+		exec(t, s, "UPDATE user_counters SET note_count = 4000, change_seq = 20000")
+		for i := range 20 {
+			if err := s.MakeLists(t.Context(), fmt.Sprint("person ", i+1), store.SegmentNotes); err != nil {
+				t.Fatal(err)
+			}
+		}
+		vacuum, lists, changes := "VACUUM", "INDEX sqlite_autoindex_search_lists_1 (user_id=? AND part=?)",
+			"notes_changes (user_id=? AND change_seq>?)"
+		keys, walk := "INTEGER PRIMARY KEY", "notes_list"
+		if s.Engine() == "PostgreSQL" {
+			vacuum, lists, changes = "VACUUM ANALYZE", "search_lists_pkey", "notes_changes"
+			keys = "notes_pkey"
+		}
+		exec(t, s, vacuum)
+		for needle, wanted := range map[string][]string{"19986": {lists, changes, keys}, "title": {lists, changes, walk}} {
+			tape := store.Record(s)
+			if refs, err := s.NoteRefs(t.Context(), "person 7", store.ListQuery{Search: needle, Limit: 51}); len(refs) == 0 || err != nil {
+				t.Errorf("NoteRefs(%q) = %d notes, %v, want some", needle, len(refs), err)
+			}
+			var plans strings.Builder
+			for _, query := range tape.Rewind() {
+				for _, plan := range explain(t, s, query) {
+					plans.WriteString(query.SQL + "\n\n" + plan)
+				}
+			}
+			t.Log(plans.String())
+			for _, want := range wanted {
+				if !strings.Contains(plans.String(), want) {
+					t.Errorf("the plans have no %s", want)
+				}
+			}
+			if refused := regexp.MustCompile("(Seq Scan on|SCAN) (notes|search_lists)|Hash|Join").FindString(plans.String()); refused != "" {
+				t.Errorf("the plans have a %s", refused)
+			}
+		}
+	})
+}
+
+// A segment leaves of its notes those that have all trigrams of a needle,
+// whatever the script, and its notes that hold one have them.
+func TestSegment(t *testing.T) {
+	rows := store.SegmentOf("abc def", "abcdef", "12.345", "東京都庁", "none")
+	for needle, want := range map[string][]int64{"abc": {1, 2}, "bcd": {2}, "abc def": {1, 2}, "345": {3}, "京都庁": {4}, "xyz": nil} {
+		if got, ok := store.SearchSegment(rows, needle); !ok || !slices.Equal(got, want) {
+			t.Errorf("a search for %q leaves %v, %v, want %v", needle, got, ok, want)
+		}
+	}
+	rapid.Check(t, func(t *rapid.T) {
+		text := rapid.SliceOf(rapid.RuneFrom([]rune("ab1 東ß"))).Draw(t, "text")
+		from := rapid.IntRange(0, len(text)).Draw(t, "from")
+		upTo := rapid.IntRange(from, len(text)).Draw(t, "upTo")
+		part := string(text[from:upTo])
+		if got, ok := store.SearchSegment(store.SegmentOf("", string(text)), part); !ok || !slices.Contains(got, 2) {
+			t.Errorf("a segment with %q leaves %v, %v, of a search for %q", string(text), got, ok, part)
+		}
+	})
+}
+
+// Notes with too many trigrams to list may hold anything.
+func TestSegmentOfLong(t *testing.T) {
+	var long strings.Builder
+	for i := range 20_000 {
+		long.WriteString(strconv.Itoa(i*7919) + strconv.FormatInt(int64(i*7919), 36) + " ")
+	}
+	for needle, want := range map[string][]int64{"äöü": {1}, "abc": {1, 2}} {
+		if got, ok := store.SearchSegment(store.SegmentOf(long.String(), "abc"), needle); !ok || !slices.Equal(got, want) {
+			t.Errorf("a search for %q leaves %v, %v, want %v", needle, got, ok, want)
+		}
+	}
+}
+
+// Whatever the table holds, a search of it is answered: that the segment is
+// damaged, if it is not as it was made, or else with keys.
+func FuzzSegment(f *testing.F) {
+	good := store.SegmentOf("abc def", "abcdef", strings.Repeat("words of all kinds ", 100))
+	for part, row := range good {
+		if part == 0 || len(row) > 4 {
+			f.Add(part, row, "words")
+		}
+	}
+	f.Fuzz(func(t *testing.T, part int, text []byte, needle string) {
+		part = max(part, -part, 0) % len(good)
+		want, _ := store.SearchSegment(good, needle)
+		rows := slices.Clone(good)
+		rows[part] = text
+		if got, ok := store.SearchSegment(rows, needle); ok && !slices.Equal(got, want) {
+			t.Errorf("a search for %q leaves %v with %q for part %d, want %v or damage", needle, got, text, part, want)
+		}
+		rows[part] = store.Seal(slices.Clone(text)) // as if we had made it
+		if got, ok := store.SearchSegment(rows, needle); ok && part > 0 && len(got) > 3 {
+			t.Errorf("a search for %q leaves %v of 3 notes", needle, got)
+		}
+	})
+}
