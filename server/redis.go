@@ -53,6 +53,9 @@ type Redis struct {
 	resting  atomic.Int64 // since began, when Redis may be asked again; 0: it answers
 	lost     atomic.Int64 // since began, when a connection last broke: those idle since before are not trusted
 	failures atomic.Uint64
+
+	runID   atomic.Pointer[string] // of the server that was connected to last
+	renewed func()                 // called when it is another, or was started anew: it may know less; nil: nobody asks
 }
 
 // OpenRedis takes a URL as in redis://user:password@host:6379/0, rediss:// for
@@ -69,7 +72,7 @@ func OpenRedis(rawURL string) (*Redis, error) {
 		IdleTimeout:     redisIdle,
 		MaxConnLifetime: redisAge,
 		TestOnBorrow:    r.trusted,
-		DialContext:     func(ctx context.Context) (redis.Conn, error) { return dialRedis(ctx, rawURL) },
+		DialContext:     func(ctx context.Context) (redis.Conn, error) { return r.dial(ctx, rawURL) },
 	}
 	return r, nil
 }
@@ -99,9 +102,37 @@ type redisConn struct {
 	network net.Conn
 }
 
-func dialRedis(ctx context.Context, rawURL string) (redis.Conn, error) {
+// dial makes a connection, and notices when it leads to another server than those before.
+func (r *Redis) dial(ctx context.Context, rawURL string) (redis.Conn, error) {
 	ctx, cancel := context.WithTimeout(ctx, redisDial)
 	defer cancel()
+	conn, err := dialRedis(ctx, rawURL)
+	if err != nil {
+		return nil, fmt.Errorf("%w: %w", errRedisAway, err)
+	}
+	info, err := redis.String(redis.DoContext(conn.Conn, ctx, "INFO", "server"))
+	if lost(err) {
+		return nil, errors.Join(fmt.Errorf("%w: %w", errRedisAway, err), conn.Close())
+	}
+	if id := infoField(info, "run_id"); id != "" { // else we may not ask
+		if before := r.runID.Swap(&id); before != nil && *before != id && r.renewed != nil {
+			r.renewed()
+		}
+	}
+	return conn, nil
+}
+
+// infoField is a field of what INFO answers.
+func infoField(info, name string) string {
+	for line := range strings.Lines(info) {
+		if value, ok := strings.CutPrefix(line, name+":"); ok {
+			return strings.TrimSpace(value)
+		}
+	}
+	return ""
+}
+
+func dialRedis(ctx context.Context, rawURL string) (redisConn, error) {
 	var network net.Conn
 	conn, err := redis.DialURLContext(ctx, rawURL,
 		redis.DialContextFunc(func(ctx context.Context, kind, address string) (net.Conn, error) {
@@ -113,10 +144,7 @@ func dialRedis(ctx context.Context, rawURL string) (redis.Conn, error) {
 		redis.DialTLSHandshakeTimeout(redisDial),
 		redis.DialReadTimeout(redisReply), // redigo has none by default
 		redis.DialWriteTimeout(redisReply))
-	if err != nil {
-		return nil, fmt.Errorf("%w: %w", errRedisAway, err)
-	}
-	return redisConn{conn, network}, nil
+	return redisConn{conn, network}, err
 }
 
 // Ping asks Redis for a sign of life.

@@ -26,11 +26,11 @@ func Redis(t testing.TB) string {
 	return fmt.Sprintf("%s/%d", server.url, numbers.Add(1)%redisDatabases)
 }
 
-// NewRedis starts a server for this test alone. Unlike the shared one it keeps
-// what it has acknowledged through a crash.
-func NewRedis(t testing.TB) *Server {
+// NewRedis starts a server for this test alone, with settings that come after
+// ours. Unlike the shared one it keeps what it has acknowledged through a crash.
+func NewRedis(t testing.TB, settings ...string) *Server {
 	t.Helper()
-	s, err := startRedis("--appendonly", "yes", "--appendfsync", "always")
+	s, err := startRedis(append([]string{"--appendonly", "yes", "--appendfsync", "always"}, settings...)...)
 	if err != nil {
 		t.Fatal(err)
 	}
