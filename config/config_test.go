@@ -128,6 +128,12 @@ var settingTests = []settingTest{{
 	},
 	allowed: aRedis,
 }, {
+	name: "REDIS_SENTINELS", with: []string{"REDIS_URL=redis://main"},
+	get: func(c Config) any { return c.RedisSentinels }, initial: []string(nil),
+	accepted: []reading{{"one:26379, [fd00::1]:26379", []string{"one:26379", "[fd00::1]:26379"}}},
+	refused:  []string{"one", "one:", ":26379", "one:0", "one:65536", "one:26379,", "redis://one:26379"},
+	allowed:  "a comma list of hosts with ports, such as 10.0.0.5:26379,10.0.0.6:26379",
+}, {
 	name: "SESSION_SECRET", get: func(c Config) any { return reveal(c.SessionSecrets) },
 	initial: []string(nil), inProd: []string{goodSecret},
 	accepted: []reading{{"short", []string{"short"}}, {"new, old", []string{"new", "old"}}},
@@ -443,8 +449,9 @@ func TestContradictions(t *testing.T) {
 		`NODE_ENV="production" contradicts APP_ENV="development": set one of them, or both to the same`: {
 			"APP_ENV=development", "NODE_ENV=production", "SESSION_SECRET=" + goodSecret, "ADMIN_TOKEN=" + goodSecret,
 			"CORS_ORIGIN=https://a"},
-		"DATABASE_PASSWORD=REDACTED is only for a postgres:// DATABASE_URL":    {"DATABASE_PASSWORD=x"},
-		"DATABASE_CHANNEL_URL=REDACTED is only for a postgres:// DATABASE_URL": {"DATABASE_CHANNEL_URL=postgres://u@db/notes"},
+		"DATABASE_PASSWORD=REDACTED is only for a postgres:// DATABASE_URL":              {"DATABASE_PASSWORD=x"},
+		"DATABASE_CHANNEL_URL=REDACTED is only for a postgres:// DATABASE_URL":           {"DATABASE_CHANNEL_URL=postgres://u@db/notes"},
+		"REDIS_SENTINELS needs the master's name in REDIS_URL: redis://:password@NAME/0": {"REDIS_SENTINELS=one:26379"},
 		"DATABASE_PASSWORD=REDACTED needs the user's name in DATABASE_CHANNEL_URL: postgres://user@host/name": {
 			"DATABASE_URL=postgres://u@pooler/notes", "DATABASE_CHANNEL_URL=postgres://db/notes", "DATABASE_PASSWORD=x"},
 		"DATABASE_PASSWORD=REDACTED needs the user's name in DATABASE_URL: postgres://user@host/name": {
@@ -632,6 +639,7 @@ func TestSettings(t *testing.T) {
 		{"DATABASE_PASSWORD", "none", "default"},
 		{"DATABASE_MAX_CONNS", "10", "derived"},
 		{"REDIS_URL", "REDACTED", "environment"},
+		{"REDIS_SENTINELS", "none", "default"},
 		{"SESSION_SECRET", "kept in data/session-secret", "derived"},
 		{"ADMIN_TOKEN", "none", "default"},
 		{"REGISTRATION", "open", "default"},

@@ -3,6 +3,7 @@ package e2e
 import (
 	"fmt"
 	"net/http"
+	"strings"
 	"testing"
 	"time"
 
@@ -66,6 +67,59 @@ func (c *client) awaitMe(status int) {
 			c.t.Fatalf("after Redis was restarted: %s = %d %s", r.call, r.status, r.text)
 		case time.Now().After(deadline):
 			c.t.Fatalf("%v after Redis was restarted: %s = %d %s, want %d", backAfter, r.call, r.status, r.text, status)
+		}
+	}
+}
+
+// The Redis that Sentinels call the master is killed under load, and another is
+// made the master: meanwhile it is as when Redis is away, afterwards sessions go
+// on. The one that was killed comes back as a replica.
+func TestSentinel(t *testing.T) {
+	t.Parallel()
+	redis := storetest.NewSentinel(t)
+	settings := []string{"DATABASE_URL=" + storetest.Postgres(t), "REDIS_URL=redis://" + storetest.SentinelMaster,
+		"REDIS_SENTINELS=127.0.0.1:1," + strings.Join(redis.Addresses, ","), secret, nothingFromMemory}
+	one, other := start(t, settings...), start(t, settings...)
+	carl := one.member("carl@example.com")
+	load := startRepeatingLoad(carl, 2, everyday(carl.create("first", "of many")))
+	carl.awaitCopied(redis)
+
+	killed := time.Now()
+	redis.Master.Kill(t)
+	one.await("red readiness", func() bool { return one.probe("/readyz") == http.StatusServiceUnavailable })
+	for _, p := range []*process{one, other} {
+		p.awaitReady()
+	}
+	t.Logf("both are ready again %v after the master was killed", time.Since(killed))
+	redis.Master.Start(t)
+	for _, p := range []*process{one, other} {
+		carl.on(p).get("/api/auth/me").want(http.StatusOK)
+	}
+	checkShared(t, one, other)
+	checkSharedLock(t, one, other)
+
+	attempts := load.stop()
+	var wrong []attempt
+	for _, a := range failed(attempts) {
+		if a.err != nil || a.reply.unavailable("dependency_down") != "" {
+			wrong = append(wrong, a)
+		}
+	}
+	report(t, wrong, len(attempts), "otherwise than with 503 and the reason")
+	sum := ledger{}
+	sum.addNotes(attempts, carl.titleCounts())
+	if sum.missing+sum.double > 0 || sum.acknowledged < 10 {
+		t.Errorf("%+v, want nothing missing nor double of at least 10 notes", sum)
+	}
+}
+
+// awaitCopied returns once the replica has the client's session, which a master
+// that dies at once may take with it.
+func (c *client) awaitCopied(redis *storetest.Sentinel) {
+	c.t.Helper()
+	for deadline := time.Now().Add(patience); redis.Replica.Keys(c.t, "scs:session:*") == 0; time.Sleep(20 * time.Millisecond) {
+		if time.Now().After(deadline) {
+			c.t.Fatal("the session did not reach the replica")
 		}
 	}
 }
