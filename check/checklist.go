@@ -54,7 +54,8 @@ var checklist = []item{
 			"notifications", "redis", "redis-tls", "tls", "published", "same-version"},
 		[]string{"e2e.TestMigrate", "e2e.TestComposeProduction"}, ""},
 	{"Limits: sessions need Redis; uploads need shared storage; WebSockets need sticky sessions; one server is one point of failure",
-		[]string{"replicas", "file-system", "disk"}, []string{"e2e.TestReplicas", "e2e.TestReplicasLimit"}, ""},
+		[]string{"replicas", "file-system", "disk"}, []string{"e2e.TestReplicas", "e2e.TestReplicasLimit",
+			"e2e.TestReplicasKilled", "e2e.TestRedisRestarted", "e2e.TestSentinel", "e2e.TestPgBouncer"}, "make prove-replicas"},
 	{"Next: tune workers by load, adjust memory, is vertical scaling enough, plan horizontal", []string{"load-workers", "load-memory"},
 		[]string{"bench.TestFitUSL"}, "make prove-scale"},
 }
