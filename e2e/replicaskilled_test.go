@@ -102,16 +102,16 @@ func durationOf(t *testing.T, name string, quick time.Duration) time.Duration {
 	return d
 }
 
-// span is from before a process was killed until it had ended.
-type span struct{ began, ended time.Time }
+// A killing is from before a process was killed until it had ended.
+type killing struct{ began, ended time.Time }
 
 // killInTurn kills one of the replicas, whichever, time and again, three times at least.
-func killInTurn(replicas []*process, lasts time.Duration) (kills []span) {
+func killInTurn(replicas []*process, lasts time.Duration) (kills []killing) {
 	every := min(killEvery, lasts/3)
 	for range lasts / every {
 		time.Sleep(every)
 		p := replicas[rand.IntN(len(replicas))]
-		s := span{began: time.Now()}
+		s := killing{began: time.Now()}
 		p.kill()
 		s.ended = time.Now()
 		kills = append(kills, s)
@@ -132,7 +132,7 @@ type harm struct {
 
 // harmOf goes through attempts, and shows those that no kill explains. Beside
 // other tests a machine may have to refuse some; when this is a proof, none.
-func harmOf(t *testing.T, attempts []attempt, kills []span) harm {
+func harmOf(t *testing.T, attempts []attempt, kills []killing) harm {
 	t.Helper()
 	h := harm{statuses: map[int]int{}}
 	of := make([]int, len(kills))
@@ -146,7 +146,7 @@ func harmOf(t *testing.T, attempts []attempt, kills []span) harm {
 		} else {
 			h.statuses[a.reply.status]++
 		}
-		i := slices.IndexFunc(kills, func(s span) bool {
+		i := slices.IndexFunc(kills, func(s killing) bool {
 			return a.sent.Before(s.ended.Add(brokenFor)) && a.answered.After(s.began)
 		})
 		if i < 0 && a.err == nil && a.reply.unavailable("dependency_down") == "" && os.Getenv("KILLED") == "" {
