@@ -75,7 +75,7 @@ BENCHMARKS ?= docs/BENCHMARKS.md
 STRICT ?=
 BENCH ?=
 
-proofs := pool cost overload storm fairness panics drain memory outage kill upgrade rolling compare scale
+proofs := pool cost overload storm fairness panics drain memory outage kill replicas upgrade rolling compare scale
 proof := dist/notesd-faults bench
 into = -markdown $(1) -svg $(dir $(1))plots $(STRICT) $(BENCH)
 from-pools := $(if $(filter /%,$(PROOFS)),,../../)$(PROOFS)
@@ -117,6 +117,10 @@ prove-outage: ## PostgreSQL and Redis stopped under load
 prove-kill: export KILLS ?= 100
 prove-kill: ## kill -9 under write load, KILLS=100 times on each engine
 	$(call prove-e2e,TestKills)
+
+prove-replicas: export KILLED ?= 60s
+prove-replicas: ## three replicas behind Caddy, one killed every 5 s for KILLED=60s
+	$(call prove-e2e,TestReplicasKilled)
 
 prove-upgrade: export UPGRADES ?= 50
 prove-upgrade: ## SIGUSR2 under load, UPGRADES=50 times on each engine

@@ -17,6 +17,7 @@ import (
 
 	"notesd/check"
 	"notesd/config"
+	"notesd/server"
 	"notesd/store"
 )
 
@@ -144,9 +145,21 @@ func (p program) checkConfig(o checkOptions) check.Config {
 		c.Database = func(ctx context.Context) (check.Database, error) { return examine(ctx, cfg) }
 	}
 	if isURL(cfg.RedisURL) {
-		c.RedisURL = cfg.RedisURL.Reveal()
+		c.RedisURL = redisOf(cfg)
 	}
 	return c
+}
+
+// redisOf is the URL of Redis, of the master if there are Sentinels who know it.
+func redisOf(cfg config.Config) string {
+	u, err := url.Parse(cfg.RedisURL.Reveal())
+	if err != nil || len(cfg.RedisSentinels) == 0 {
+		return cfg.RedisURL.Reveal()
+	}
+	if address, err := server.RedisMaster(context.Background(), u.Hostname(), cfg.RedisSentinels); err == nil {
+		u.Host = address
+	}
+	return u.String()
 }
 
 // sound reports whether none of the settings has a mistake.

@@ -138,7 +138,7 @@ func openRedis(cfg config.Config) (*server.Redis, error) {
 	if cfg.RedisURL.Reveal() == "" {
 		return nil, nil
 	}
-	return server.OpenRedis(cfg.RedisURL.Reveal())
+	return server.OpenRedis(cfg.RedisURL.Reveal(), cfg.RedisSentinels...)
 }
 
 // sessionSecrets are the settings', or in development one that stays in the data directory.

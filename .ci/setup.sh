@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # What the tests need beside Go: PostgreSQL's and Redis's servers, a C compiler for the race detector, make, curl and
-# openssl for the examples in the docs, Prometheus and blackbox_exporter for the alerts, and Chromium for the status page
+# openssl for the examples in the docs, Caddy, PgBouncer, Prometheus and blackbox_exporter, and Chromium for the status page
 # (170 MB to fetch, half a minute here). What is missing is installed on Debian and its like, as root or with sudo; elsewhere it is
 # named. No service needs to run: the tests start their own.
 set -euo pipefail
@@ -14,7 +14,7 @@ missing() { # the Debian packages for what is not there
 	has_postgres || echo postgresql
 	has_redis || echo redis-server
 	has_c || printf '%s\n' gcc libc6-dev
-	for tool in make curl openssl prometheus prometheus-blackbox-exporter; do command -v "$tool" >/dev/null || echo "$tool"; done
+	for tool in make curl openssl prometheus prometheus-blackbox-exporter caddy pgbouncer; do command -v "$tool" >/dev/null || echo "$tool"; done
 	has_chromium || echo chromium
 }
 

@@ -50,6 +50,7 @@ type Config struct {
 	ReadURL        Secret   // likewise, to standbys of the same PostgreSQL; "": there are none
 	ChannelURL     Secret   // likewise, to the same PostgreSQL; "": DatabaseURL will do
 	RedisURL       Secret   // "": no Redis
+	RedisSentinels []string // host:port; RedisURL's host is then the name of a master
 	SessionSecrets []Secret // none, in development only: see SessionSecret
 
 	RegistrationOpen bool
@@ -111,6 +112,7 @@ func survey(environ []string, m machine) (Config, []Mistake) {
 	}
 	d.chooseFiles()
 	d.chooseDatabase()
+	d.chooseRedis()
 	d.chooseCores()
 	d.chooseWorkers()
 	d.chooseMemory()
@@ -292,6 +294,13 @@ func (d *draft) chooseFiles() {
 	}
 	if len(d.SessionSecrets) == 0 {
 		d.settle("SESSION_SECRET", "kept in "+filepath.Join(d.DataDir, sessionSecretFile), derived)
+	}
+}
+
+// chooseRedis refuses Sentinels that there is no master to ask for.
+func (d *draft) chooseRedis() {
+	if len(d.RedisSentinels) > 0 && d.RedisURL == "" && d.sound("REDIS_URL") {
+		d.mistake("REDIS_SENTINELS", "REDIS_SENTINELS needs the master's name in REDIS_URL: redis://:password@NAME/0")
 	}
 }
 

@@ -137,6 +137,12 @@ var settingTests = []settingTest{{
 	},
 	allowed: aRedis,
 }, {
+	name: "REDIS_SENTINELS", with: []string{"REDIS_URL=redis://main"},
+	get: func(c Config) any { return c.RedisSentinels }, initial: []string(nil),
+	accepted: []reading{{"one:26379, [fd00::1]:26379", []string{"one:26379", "[fd00::1]:26379"}}},
+	refused:  []string{"one", "one:", ":26379", "one:0", "one:65536", "one:26379,", "redis://one:26379"},
+	allowed:  "a comma list of hosts with ports, such as 10.0.0.5:26379,10.0.0.6:26379",
+}, {
 	name: "SESSION_SECRET", get: func(c Config) any { return reveal(c.SessionSecrets) },
 	initial: []string(nil), inProd: []string{goodSecret},
 	accepted: []reading{{"short", []string{"short"}}, {"new, old", []string{"new", "old"}}},
@@ -457,6 +463,7 @@ func TestContradictions(t *testing.T) {
 		"DATABASE_READ_URL=REDACTED is only for a postgres:// DATABASE_URL":    {"DATABASE_READ_URL=postgres://u@standby/notes"},
 		"DATABASE_PASSWORD=REDACTED needs the user's name in DATABASE_READ_URL: postgres://user@host/name": {
 			"DATABASE_URL=postgres://u@db/notes", "DATABASE_READ_URL=postgres://standby/notes", "DATABASE_PASSWORD=x"},
+		"REDIS_SENTINELS needs the master's name in REDIS_URL: redis://:password@NAME/0": {"REDIS_SENTINELS=one:26379"},
 		"DATABASE_PASSWORD=REDACTED needs the user's name in DATABASE_CHANNEL_URL: postgres://user@host/name": {
 			"DATABASE_URL=postgres://u@pooler/notes", "DATABASE_CHANNEL_URL=postgres://db/notes", "DATABASE_PASSWORD=x"},
 		"DATABASE_PASSWORD=REDACTED needs the user's name in DATABASE_URL: postgres://user@host/name": {
@@ -646,6 +653,7 @@ func TestSettings(t *testing.T) {
 		{"DATABASE_PASSWORD", "none", "default"},
 		{"DATABASE_MAX_CONNS", "10", "derived"},
 		{"REDIS_URL", "REDACTED", "environment"},
+		{"REDIS_SENTINELS", "none", "default"},
 		{"SESSION_SECRET", "kept in data/session-secret", "derived"},
 		{"ADMIN_TOKEN", "none", "default"},
 		{"REGISTRATION", "open", "default"},

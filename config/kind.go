@@ -3,6 +3,7 @@ package config
 import (
 	"fmt"
 	"math"
+	"net"
 	"net/netip"
 	"net/url"
 	"regexp"
@@ -250,6 +251,21 @@ func redis(to *Secret, strict *bool) kind {
 		return err == nil && (u.Scheme == "redis" || u.Scheme == "rediss") && u.Hostname() != "" &&
 			redisPath.MatchString(u.Path) && !(*strict && placeholder(password(u)))
 	}}
+}
+
+// addresses are servers' hosts and ports.
+func addresses(to *[]string) kind {
+	const allowed = "a comma list of hosts with ports, such as 10.0.0.5:26379,10.0.0.6:26379"
+	return kind{allowed, func(text string) bool { return list(text, to, address) }}
+}
+
+func address(text string) (string, bool) {
+	host, port, err := net.SplitHostPort(text)
+	if err != nil || host == "" {
+		return "", false
+	}
+	n, err := strconv.ParseUint(port, 10, 16)
+	return text, err == nil && n > 0
 }
 
 // database is PostgreSQL by URL, or the path of a SQLite file.

@@ -80,6 +80,10 @@ func (d *draft) table() []setting {
 		kind:    redis(&d.RedisURL, &d.Production),
 		meaning: "Redis for sessions and limits; without it the database and the process hold them",
 	}, {
+		name:    "REDIS_SENTINELS",
+		kind:    addresses(&d.RedisSentinels),
+		meaning: "Redis Sentinels, asked for the master that REDIS_URL names in place of a host: redis://:password@NAME/0",
+	}, {
 		name: "SESSION_SECRET", derived: "made once and kept in DATA_DIR", secret: true, required: true,
 		kind: secrets(&d.SessionSecrets, &d.Production), sample: placeholderSecret, command: secretCommand,
 		meaning: "key for session tokens and cursors; of a comma list the first signs, all verify",

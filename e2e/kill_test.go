@@ -31,7 +31,8 @@ func TestKills(t *testing.T) {
 	}
 	proof := newProof(t, "kill", fmt.Sprintf("KILLS=%d", kills))
 	table := bench.Table{Title: "Writes", Head: []string{"", "kills", "of the database, too", "acknowledged notes",
-		"acknowledged changes", "tried again", "notes found", "missing", "twice", "changes undone", "slowest start"}}
+		"acknowledged deletions", "acknowledged changes", "tried again", "notes found", "missing", "twice", "back again",
+		"changes undone", "slowest start"}}
 	for _, engine := range []string{"SQLite", "PostgreSQL"} {
 		t.Run(engine, func(t *testing.T) {
 			p, database := newProcess(t, "LOG_LEVEL=error", secret), (*storetest.Server)(nil)
@@ -56,10 +57,10 @@ func TestKills(t *testing.T) {
 		return // before all was measured
 	}
 	proof.Tables = append(proof.Tables, table)
-	proof.Notes = append(proof.Notes, fmt.Sprintf("%d people write, each a note and a change to one note in turn, and try again "+
-		"with the same Idempotency-Key until they have an answer. A kill comes 50 to 300 ms after everybody could write again.",
-		writersAtOnce), "What kill -9 can't show is a power cut: what the kernel has and the disk has not is lost only then. "+
-		"SQLite runs with synchronous=FULL, PostgreSQL with its own defaults, which wait for the disk as well.")
+	proof.Notes = append(proof.Notes, fmt.Sprintf("%d people write, each a note and a change to one note in turn, and delete one in "+
+		"%d; they try again, with the same Idempotency-Key, until they have an answer. A kill comes 50 to 300 ms after everybody "+
+		"could write again.", writersAtOnce, deletedOf), "What kill -9 can't show is a power cut: what the kernel has and the disk "+
+		"has not is lost only then. SQLite runs with synchronous=FULL, PostgreSQL with its own defaults, which wait for the disk as well.")
 	publish(t, proof)
 	if err := proof.Judge(true); err != nil {
 		t.Error(err)
@@ -73,17 +74,18 @@ func promise(proof *bench.Report, engine string, kills int, f findings) {
 		fmt.Sprintf("%d of %d", f.missing, f.notes),
 		f.missing == 0 && enough)
 	proof.Promise(engine+": notes that are there twice", "0", fmt.Sprintf("%d of %d", f.twice, f.found), f.twice == 0 && enough)
+	proof.Promise(engine+": deleted notes that are there", "0", fmt.Sprintf("%d of %d", f.risen, f.deleted), f.risen == 0 && enough)
 	proof.Promise(engine+": acknowledged changes undone", "0", fmt.Sprintf("%d of %d", f.undone, f.changes),
 		f.undone == 0 && enough)
 }
 
 // The proof would notice: a note that goes away after it was acknowledged, one
-// that comes twice, and a change that is undone.
+// that comes twice, one that was deleted and is there, and a change that is undone.
 func TestKillsNotice(t *testing.T) {
 	t.Parallel()
 	p := start(t)
 	writers := startWriters(p)
-	time.Sleep(300 * time.Millisecond)
+	time.Sleep(time.Second)
 	if f := writers.stop(t); f.missing+f.twice+f.undone != 0 || f.notes < 20 || f.changes < 20 {
 		t.Fatalf("without any harm: %+v", f)
 	}
@@ -98,8 +100,12 @@ func TestKillsNotice(t *testing.T) {
 	}
 	w.client.create(ids[len(ids)-1].Title, "again")
 	w.client.call(http.MethodPatch, "/api/notes/"+w.changing, note{Title: changeTitle(0)}).want(http.StatusOK)
-	if f := writers.stop(t); f.missing != 2 || f.twice != 1 || f.undone != 1 {
-		t.Errorf("with two notes deleted, one doubled and a change undone: %+v", f)
+	for title := range w.deleted {
+		w.client.create(title, "again")
+		break
+	}
+	if f := writers.stop(t); f.missing != 2 || f.twice != 1 || f.undone != 1 || f.risen != 1 {
+		t.Errorf("with two notes deleted, one doubled, one back and a change undone: %+v", f)
 	}
 }
 
@@ -135,11 +141,13 @@ type writers struct {
 	running sync.WaitGroup
 }
 
-// A writer creates notes and changes one, and keeps account of the answers.
+// A writer creates notes, deletes some of them and changes one, and keeps
+// account of the answers.
 type writer struct {
 	client       *client
 	changing     string          // the id of the note that it changes
-	acknowledged map[string]bool // titles of notes
+	acknowledged map[string]bool // titles of notes, without those that it has begun to delete
+	deleted      map[string]bool // titles of notes
 	changed      int             // the last change that was acknowledged
 	again        int             // requests that had no good answer and were sent again
 }
@@ -148,7 +156,8 @@ func startWriters(p *process) *writers {
 	w := &writers{}
 	for n := range writersAtOnce {
 		c := p.member(fmt.Sprintf("writer%d@example.com", n))
-		w.all = append(w.all, &writer{client: c, changing: c.create(changeTitle(0), ""), acknowledged: map[string]bool{}})
+		w.all = append(w.all, &writer{client: c, changing: c.create(changeTitle(0), ""),
+			acknowledged: map[string]bool{}, deleted: map[string]bool{}})
 	}
 	p.t.Cleanup(func() { w.stopped.Store(true); w.running.Wait() })
 	for _, each := range w.all {
@@ -159,32 +168,47 @@ func startWriters(p *process) *writers {
 
 func changeTitle(n int) string { return fmt.Sprintf("change %d", n) }
 
-// write creates and changes in turn. What is refused, or cut, is sent again.
+// deletedOf is how many notes a writer creates for each that it deletes.
+const deletedOf = 4
+
+// write creates, deletes and changes in turn. What is refused, or cut, is sent again.
 func (w *writer) write(stopped *atomic.Bool) {
 	for i := 1; !stopped.Load(); i++ {
 		title := fmt.Sprintf("note %d", i)
-		if w.insist(stopped, http.StatusCreated, http.MethodPost, "/api/notes", note{Title: title}, "Idempotency-Key",
-			strings.ReplaceAll(title, " ", "-")) {
+		if r, ok := w.insist(stopped, http.StatusCreated, http.MethodPost, "/api/notes", note{Title: title}, "Idempotency-Key",
+			strings.ReplaceAll(title, " ", "-")); ok {
 			w.acknowledged[title] = true
+			if i%deletedOf == 0 {
+				w.remove(stopped, title, r.note().ID)
+			}
 		}
-		if w.insist(stopped, http.StatusOK, http.MethodPatch, "/api/notes/"+w.changing, note{Title: changeTitle(i)}) {
+		if _, ok := w.insist(stopped, http.StatusOK, http.MethodPatch, "/api/notes/"+w.changing, note{Title: changeTitle(i)}); ok {
 			w.changed = i
 		}
 	}
 }
 
-// insist sends a request until it is acknowledged, and tells whether it was.
-func (w *writer) insist(stopped *atomic.Bool, want int, method, path string, body any, headers ...string) bool {
-	for {
+// remove deletes a note. Until that is acknowledged it may be there or not.
+func (w *writer) remove(stopped *atomic.Bool, title, id string) {
+	delete(w.acknowledged, title)
+	if _, ok := w.insist(stopped, http.StatusOK, http.MethodDelete, "/api/notes/"+id, nil); ok {
+		w.deleted[title] = true
+	}
+}
+
+// insist sends a request until it is acknowledged, and tells whether it was. What
+// a second attempt to delete doesn't find, the first one has deleted.
+func (w *writer) insist(stopped *atomic.Bool, want int, method, path string, body any, headers ...string) (reply, bool) {
+	for attempt := 1; ; attempt++ {
 		r, err := w.client.try(method, path, body, headers...)
 		switch {
-		case err == nil && r.status == want:
-			return true
-		case err == nil && r.status != http.StatusServiceUnavailable:
+		case err == nil && (r.status == want || method == http.MethodDelete && attempt > 1 && r.status == http.StatusNotFound):
+			return r, true
+		case err == nil && r.status != http.StatusServiceUnavailable && r.status != http.StatusBadGateway: // which is a proxy's
 			w.client.t.Errorf("%s %s = %d %.200s, want %d or 503", method, path, r.status, r.text, want)
-			return false
+			return r, false
 		case stopped.Load():
-			return false
+			return r, false
 		}
 		w.again++
 		time.Sleep(10 * time.Millisecond)
@@ -194,12 +218,14 @@ func (w *writer) insist(stopped *atomic.Bool, want int, method, path string, bod
 // findings are what is there of what was acknowledged.
 type findings struct {
 	notes, changes, again  int // acknowledged
+	deleted                int // acknowledged, and not among the notes
 	found                  int // notes, the unacknowledged among them
 	missing, twice, undone int
+	risen                  int // notes that are there although their deletion was acknowledged
 }
 
 func (f findings) row() (cells []string) {
-	for _, n := range []int{f.notes, f.changes, f.again, f.found, f.missing, f.twice, f.undone} {
+	for _, n := range []int{f.notes, f.deleted, f.changes, f.again, f.found, f.missing, f.twice, f.risen, f.undone} {
 		cells = append(cells, fmt.Sprint(n))
 	}
 	return cells
@@ -223,13 +249,17 @@ func (w *writers) stop(t *testing.T) (f findings) {
 				f.missing++
 			}
 		}
-		for _, n := range there {
+		for title, n := range there {
 			f.found += n
 			if n > 1 {
 				f.twice++
 			}
+			if each.deleted[title] {
+				f.risen++
+			}
 		}
 		f.notes += len(each.acknowledged)
+		f.deleted += len(each.deleted)
 		f.changes += each.changed
 		f.again += each.again
 	}

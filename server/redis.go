@@ -24,6 +24,7 @@ const (
 	redisWait        = 250 * time.Millisecond // for a connection, when all are in use
 	redisDial        = 500 * time.Millisecond // to connect and sign in
 	redisReply       = 750 * time.Millisecond // for the answer to a command
+	sentinelReply    = 150 * time.Millisecond // to connect to a Sentinel, and for its answer
 
 	redisRest = 250 * time.Millisecond // how long a lost Redis is left alone
 	redisIdle = time.Minute            // a connection idle for longer may be dead: it is not used again
@@ -34,6 +35,7 @@ var (
 	errRedisAway = errors.New("no connection")
 	errRedisBusy = errors.New("all connections are in use")
 	errRedisLost = errors.New("lost a moment ago")
+	errNoMaster  = errors.New("the Sentinels' master is none")
 )
 
 // Redis is a bounded set of connections to one Redis server, made when they
@@ -53,12 +55,16 @@ type Redis struct {
 	resting  atomic.Int64 // since began, when Redis may be asked again; 0: it answers
 	lost     atomic.Int64 // since began, when a connection last broke: those idle since before are not trusted
 	failures atomic.Uint64
+
+	runID   atomic.Pointer[string] // of the server that was connected to last
+	renewed func()                 // called when it is another, or was started anew: it may know less; nil: nobody asks
 }
 
 // OpenRedis takes a URL as in redis://user:password@host:6379/0, rediss:// for
-// TLS. It connects to nothing yet. Its errors don't show the URL: it may hold a
+// TLS. With Sentinels, as host:port, its host is the name of a master, which they
+// are asked for whenever a connection is made. It connects to nothing yet. Its errors don't show the URL: it may hold a
 // password.
-func OpenRedis(rawURL string) (*Redis, error) {
+func OpenRedis(rawURL string, sentinels ...string) (*Redis, error) {
 	if err := checkRedisURL(rawURL); err != nil {
 		return nil, fmt.Errorf("redis URL: %w", err)
 	}
@@ -69,7 +75,7 @@ func OpenRedis(rawURL string) (*Redis, error) {
 		IdleTimeout:     redisIdle,
 		MaxConnLifetime: redisAge,
 		TestOnBorrow:    r.trusted,
-		DialContext:     func(ctx context.Context) (redis.Conn, error) { return dialRedis(ctx, rawURL) },
+		DialContext:     func(ctx context.Context) (redis.Conn, error) { return r.dial(ctx, rawURL, sentinels) },
 	}
 	return r, nil
 }
@@ -99,12 +105,52 @@ type redisConn struct {
 	network net.Conn
 }
 
-func dialRedis(ctx context.Context, rawURL string) (redis.Conn, error) {
+// dial makes a connection, and notices when it leads to another server than those before.
+func (r *Redis) dial(ctx context.Context, rawURL string, sentinels []string) (redis.Conn, error) {
 	ctx, cancel := context.WithTimeout(ctx, redisDial)
 	defer cancel()
+	conn, err := dialRedis(ctx, rawURL, sentinels)
+	if err != nil {
+		return nil, fmt.Errorf("%w: %w", errRedisAway, err)
+	}
+	info, err := redis.String(redis.DoContext(conn.Conn, ctx, "INFO"))
+	if len(sentinels) > 0 && err == nil && infoField(info, "role") != "master" {
+		err = errNoMaster
+	}
+	if lost(err) {
+		return nil, errors.Join(fmt.Errorf("%w: %w", errRedisAway, err), conn.Close())
+	}
+	if id := infoField(info, "run_id"); id != "" { // else we may not ask
+		if before := r.runID.Swap(&id); before != nil && *before != id && r.renewed != nil {
+			r.renewed()
+		}
+	}
+	return conn, nil
+}
+
+// infoField is a field of what INFO answers.
+func infoField(info, name string) string {
+	for line := range strings.Lines(info) {
+		if value, ok := strings.CutPrefix(line, name+":"); ok {
+			return strings.TrimSpace(value)
+		}
+	}
+	return ""
+}
+
+func dialRedis(ctx context.Context, rawURL string, sentinels []string) (redisConn, error) {
 	var network net.Conn
 	conn, err := redis.DialURLContext(ctx, rawURL,
 		redis.DialContextFunc(func(ctx context.Context, kind, address string) (net.Conn, error) {
+			if len(sentinels) > 0 {
+				name, _, err := net.SplitHostPort(address)
+				if err != nil {
+					return nil, err
+				}
+				if address, err = RedisMaster(ctx, name, sentinels); err != nil {
+					return nil, err
+				}
+			}
 			var dialer net.Dialer
 			c, err := dialer.DialContext(ctx, kind, address)
 			network = c
@@ -113,10 +159,38 @@ func dialRedis(ctx context.Context, rawURL string) (redis.Conn, error) {
 		redis.DialTLSHandshakeTimeout(redisDial),
 		redis.DialReadTimeout(redisReply), // redigo has none by default
 		redis.DialWriteTimeout(redisReply))
-	if err != nil {
-		return nil, fmt.Errorf("%w: %w", errRedisAway, err)
+	return redisConn{conn, network}, err
+}
+
+// RedisMaster asks Sentinels, one after the other, for the address of the master
+// with a name. What they say may be a moment old.
+func RedisMaster(ctx context.Context, name string, sentinels []string) (address string, err error) {
+	var errs []error
+	for _, sentinel := range sentinels {
+		if address, err = askSentinel(ctx, sentinel, name); err == nil {
+			return address, nil
+		}
+		errs = append(errs, fmt.Errorf("sentinel %s: %w", sentinel, err))
 	}
-	return redisConn{conn, network}, nil
+	return "", errors.Join(errs...)
+}
+
+func askSentinel(ctx context.Context, sentinel, name string) (address string, err error) {
+	ctx, cancel := context.WithTimeout(ctx, sentinelReply)
+	defer cancel()
+	conn, err := redis.DialContext(ctx, "tcp", sentinel)
+	if err != nil {
+		return "", err
+	}
+	defer conn.Close()
+	found, err := redis.Strings(redis.DoContext(conn, ctx, "SENTINEL", "get-master-addr-by-name", name))
+	if errors.Is(err, redis.ErrNil) || err == nil && len(found) != 2 {
+		return "", fmt.Errorf("it knows no master %q", name)
+	}
+	if err != nil {
+		return "", err
+	}
+	return net.JoinHostPort(found[0], found[1]), nil
 }
 
 // Ping asks Redis for a sign of life.
@@ -256,6 +330,9 @@ func (r *Redis) judge(err error) error {
 		r.resting.Store(0)
 	}
 	if err != nil && !errors.Is(err, redis.ErrNil) {
+		if strings.HasPrefix(err.Error(), "READONLY") { // another is the master by now: connect anew
+			r.lost.Store(r.since())
+		}
 		return unavailableRedis(err) // loading, read-only, out of memory, access denied
 	}
 	return err

@@ -138,6 +138,9 @@ func New(cfg Config, parts Parts) (*Server, error) {
 	s.committing = make(chan struct{}, committers*admission.Workers)
 	s.pacer = newPacer(admission.QueueTimeout)
 	s.copies = cmp.Or(parts.Copies, NewCopies(0, 1))
+	if parts.Redis != nil {
+		parts.Redis.renewed = s.copies.Forget // the sessions may be gone that are known here
+	}
 	s.sessions = newSessions(backendFor(parts.Store, parts.Redis), cfg.SessionSecrets, s.copies)
 	s.general = newLimiter(parts.Redis, cfg.SessionSecrets[0])
 	s.signInLimit = newSignInLimit(parts.Redis, parts.Store, cfg.SessionSecrets[0])

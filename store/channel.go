@@ -26,7 +26,8 @@ const publish = `SELECT pg_notify('notesd', said) FROM unnest($1::text[]) AS sai
 
 // errDeaf is what a wrong DATABASE_CHANNEL_URL leads to, and a pooler that gives
 // each transaction another connection.
-var errDeaf = errors.New("what is said in the database isn't heard on this connection")
+var errDeaf = errors.New("what is said in the database isn't heard on this connection, so nothing is answered from memory: " +
+	"behind a pooler let DATABASE_CHANNEL_URL lead past it")
 
 // A channel is how the processes that share a PostgreSQL tell each other what
 // they change, so that each may keep copies of what it reads: LISTEN on a
@@ -184,7 +185,7 @@ func (c *channel) run(ctx context.Context) {
 		if worked {
 			wait = retry
 		}
-		if said.isNews(err) {
+		if deaf := errors.Is(err, errDeaf); (!deaf || said.said != err.Error()) && said.isNews(err) { // that is no matter of time
 			c.log.Warn("channel to the other replicas is broken, trying again", "error", err)
 		}
 		_ = pause(ctx, wait)
@@ -248,7 +249,7 @@ func (l *link) say(ctx context.Context, said ...string) error {
 // join begins to listen, and sends the first beat over the connections that
 // write: when it is heard, what these say is heard here.
 func (l *link) join(ctx context.Context) error {
-	if err := outliveUsBriefly(ctx, l.conn); err != nil {
+	if _, err := outliveUsBriefly(ctx, l.conn); err != nil {
 		return err
 	}
 	if _, err := l.conn.Exec(ctx, "LISTEN notesd"); err != nil {

@@ -7,11 +7,14 @@ import (
 	"database/sql/driver"
 	"errors"
 	"fmt"
+	"log/slog"
 	"net/url"
 	"strings"
+	"sync/atomic"
 	"time"
 
 	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgconn"
 	"github.com/jackc/pgx/v5/stdlib"
 	"github.com/pressly/goose/v3"
 	"gorm.io/driver/postgres"
@@ -46,7 +49,10 @@ func openPostgres(ctx context.Context, cfg Config) (*Store, error) {
 	hearing.DialFunc = s.watchdog.dialer.DialContext // it waits most of the time, and beats: no watchdog is needed
 	s.channel = s.newChannel(hearing)
 	server.DialFunc = s.watchdog.dial
-	db := stdlib.OpenDB(*server, stdlib.OptionAfterConnect(greet), stdlib.OptionResetSession(stillOpen))
+	server.OnNotification = ignore
+	g := newGreeter(cfg.URL, cfg.Log)
+	db := stdlib.OpenDB(*server, stdlib.OptionBeforeConnect(g.choose), stdlib.OptionAfterConnect(g.greet),
+		stdlib.OptionResetSession(stillOpen))
 	s.onClose(db.Close)
 	db.SetMaxOpenConns(cfg.MaxConns)
 	db.SetMaxIdleConns(cfg.MaxConns)
@@ -88,22 +94,61 @@ func (s *Store) listen(ctx context.Context) {
 	}
 }
 
-// greet prepares a new connection.
-func greet(ctx context.Context, conn *pgx.Conn) error {
-	wireUnder(conn).pid.Store(conn.PgConn().PID())
-	return outliveUsBriefly(ctx, conn)
+// ignore is for what the channel of another client has left behind on a
+// connection that a pooler passes on. pgx would keep it.
+func ignore(*pgconn.PgConn, *pgconn.Notification) {}
+
+// A greeter prepares new connections. Statements are kept prepared on them, unless a pooler
+// in between may pass them on to others, where PostgreSQL knows no statement of
+// ours, or another one by its name.
+type greeter struct {
+	chosen bool // the URL says how statements are sent
+	log    *slog.Logger
+	pooled atomic.Bool
 }
 
-// outliveUsBriefly prepares the server's end of a connection. Should we vanish
+func newGreeter(url string, log *slog.Logger) *greeter {
+	return &greeter{chosen: choosesMode(url), log: log}
+}
+
+func (g *greeter) choose(_ context.Context, server *pgx.ConnConfig) error {
+	if !g.chosen && !g.pooled.Load() {
+		server.DefaultQueryExecMode = pgx.QueryExecModeCacheStatement
+	}
+	return nil
+}
+
+// greet has database/sql try again, with another mode, when it notices a pooler
+// too late. What is set at a pooler's connection may be set at anybody's.
+func (g *greeter) greet(ctx context.Context, conn *pgx.Conn) error {
+	wireUnder(conn).pid.Store(conn.PgConn().PID())
+	ours, err := outliveUsBriefly(ctx, conn)
+	if err != nil || ours {
+		return err
+	}
+	if !g.pooled.Swap(true) {
+		g.log.Info("PostgreSQL is reached through a pooler: statements are not kept prepared there")
+	}
+	if g.chosen || conn.Config().DefaultQueryExecMode != pgx.QueryExecModeCacheStatement {
+		return nil
+	}
+	_ = conn.Close(ctx) // it has done nothing
+	return driver.ErrBadConn
+}
+
+// outliveUsBriefly prepares the server's end of a connection, unless it isn't
+// ours alone, which it reports. Should we vanish
 // without a word, our locks are not to outlast us by more than two seconds (no
 // transaction of ours idles for as many milliseconds), nor our connections by ten: the
 // server would run out of them. A server too old to know one of these does without.
-func outliveUsBriefly(ctx context.Context, conn *pgx.Conn) error {
-	_, err := conn.Exec(ctx, `SELECT set_config(name, value, false)
+func outliveUsBriefly(ctx context.Context, conn *pgx.Conn) (ours bool, err error) {
+	// A pooler has made the process id up.
+	done, err := conn.Exec(ctx, fmt.Sprintf(`SELECT set_config(name, value, false)
 		FROM (VALUES ('idle_in_transaction_session_timeout', '2s'), ('tcp_user_timeout', '10s'),
 			('tcp_keepalives_idle', '5'), ('tcp_keepalives_interval', '1'), ('tcp_keepalives_count', '5')
-		) AS wanted (name, value) WHERE current_setting(name, true) IS NOT NULL`)
-	return err
+		) AS wanted (name, value) WHERE current_setting(name, true) IS NOT NULL AND pg_backend_pid() = %d`,
+		int32(conn.PgConn().PID())))
+	return done.RowsAffected() > 0, err
 }
 
 // stillOpen has an idle connection that died discarded before it is used.
@@ -133,6 +178,9 @@ func ParsePostgresURL(name string) (*pgx.ConnConfig, error) {
 		}
 		return nil, fmt.Errorf("the postgres:// URL can't be used: %s", cmp.Or(reason, "check its parts"))
 	}
+	if !choosesMode(name) {
+		server.DefaultQueryExecMode = pgx.QueryExecModeCacheDescribe // whose statements have no names: every pooler lets them pass
+	}
 	if !u.Query().Has("connect_timeout") {
 		server.ConnectTimeout = connectTimeout
 	}
@@ -140,6 +188,12 @@ func ParsePostgresURL(name string) (*pgx.ConnConfig, error) {
 		server.RuntimeParams["application_name"] = applicationName
 	}
 	return server, nil
+}
+
+// choosesMode reports whether a postgres:// URL says how statements are sent.
+func choosesMode(name string) bool {
+	u, err := url.Parse(name)
+	return err == nil && u.Query().Has("default_query_exec_mode")
 }
 
 // connect migrates the database as soon as it can be reached, and so makes the

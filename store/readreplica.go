@@ -54,6 +54,7 @@ import (
 type readReplica struct {
 	store    *Store
 	server   *pgx.ConnConfig
+	greeter  *greeter
 	conns    int
 	watchdog *watchdog
 	log      *slog.Logger
@@ -161,7 +162,7 @@ func newReadReplica(s *Store, cfg Config) (*readReplica, error) {
 	if err != nil {
 		return nil, fmt.Errorf("read replica: %w", err)
 	}
-	r := &readReplica{store: s, server: server, conns: cfg.MaxConns, watchdog: newWatchdog(server, cfg.Log), log: cfg.Log,
+	r := &readReplica{store: s, server: server, greeter: newGreeter(cfg.ReadURL, cfg.Log), conns: cfg.MaxConns, watchdog: newWatchdog(server, cfg.Log), log: cfg.Log,
 		doubts: make(chan struct{}, 1), why: errUnseen}
 	r.watchdog.tell = func(error) { r.doubt() }
 	r.watchdog.dropIdle = r.dropIdle
@@ -331,7 +332,7 @@ func (r *readReplica) lookAt(ctx context.Context, now position) (replayed int64,
 
 // follow makes the connections to standbys of another origin, and lets go of those that there are.
 func (r *readReplica) follow(o origin) (*standby, error) {
-	next, err := newStandby(r.server, o, r.conns)
+	next, err := newStandby(r.server, r.greeter, o, r.conns)
 	if err != nil {
 		return nil, err
 	}

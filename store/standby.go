@@ -69,9 +69,9 @@ type standby struct {
 }
 
 // newStandby connects to nothing yet.
-func newStandby(server *pgx.ConnConfig, follows origin, conns int) (*standby, error) {
+func newStandby(server *pgx.ConnConfig, g *greeter, follows origin, conns int) (*standby, error) {
 	verify := func(ctx context.Context, conn *pgx.Conn) error {
-		if err := greet(ctx, conn); err != nil {
+		if err := g.greet(ctx, conn); err != nil {
 			return err
 		}
 		// What the replay has locked may stay so for as long as it is paused.
@@ -80,7 +80,7 @@ func newStandby(server *pgx.ConnConfig, follows origin, conns int) (*standby, er
 		}
 		return follows.verify(ctx, conn)
 	}
-	db := stdlib.OpenDB(*server, stdlib.OptionAfterConnect(verify), stdlib.OptionResetSession(stillOpen))
+	db := stdlib.OpenDB(*server, stdlib.OptionBeforeConnect(g.choose), stdlib.OptionAfterConnect(verify), stdlib.OptionResetSession(stillOpen))
 	db.SetMaxOpenConns(conns)
 	db.SetMaxIdleConns(conns)
 	db.SetConnMaxLifetime(connLifetime)

@@ -4,8 +4,11 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"os"
 	"os/exec"
+	"path/filepath"
 	"strconv"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"syscall"
@@ -26,16 +29,111 @@ func Redis(t testing.TB) string {
 	return fmt.Sprintf("%s/%d", server.url, numbers.Add(1)%redisDatabases)
 }
 
-// NewRedis starts a server for this test alone. Unlike the shared one it keeps
-// what it has acknowledged through a crash.
-func NewRedis(t testing.TB) *Server {
+// NewRedis starts a server for this test alone, with settings that come after
+// ours. Unlike the shared one it keeps what it has acknowledged through a crash.
+func NewRedis(t testing.TB, settings ...string) *Server {
 	t.Helper()
-	s, err := startRedis("--appendonly", "yes", "--appendfsync", "always")
+	s, err := startRedis(append([]string{"--appendonly", "yes", "--appendfsync", "always"}, settings...)...)
 	if err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { s.discard(t) })
 	return s
+}
+
+// A Sentinel is a Redis with a replica, and three Sentinels that make the
+// replica the master when the first is gone for a second.
+type Sentinel struct {
+	Master, Replica *Server
+	Addresses       []string // of the Sentinels
+}
+
+// SentinelMaster is the name by which Sentinels know the master.
+const SentinelMaster = "notes"
+
+// NewSentinel starts them for this test alone.
+func NewSentinel(t testing.TB) *Sentinel {
+	t.Helper()
+	s := &Sentinel{Master: NewRedis(t)}
+	_, port, _ := strings.Cut(strings.TrimPrefix(s.Master.URL(), "redis://"), ":")
+	s.Replica = NewRedis(t, "--replicaof", "127.0.0.1 "+port)
+	for range 3 {
+		sentinel, err := startSentinel(port)
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() { sentinel.discard(t) })
+		s.Addresses = append(s.Addresses, strings.TrimPrefix(sentinel.URL(), "redis://"))
+	}
+	s.await(t)
+	return s
+}
+
+// await returns once each Sentinel knows the replica and the other two.
+func (s *Sentinel) await(t testing.TB) {
+	t.Helper()
+	for deadline := time.Now().Add(startTimeout); ; time.Sleep(50 * time.Millisecond) {
+		known := 0
+		for _, address := range s.Addresses {
+			conn, err := redis.Dial("tcp", address)
+			if err != nil {
+				t.Fatal(err)
+			}
+			of, err := redis.StringMap(conn.Do("SENTINEL", "MASTER", SentinelMaster))
+			_ = conn.Close()
+			if err == nil && of["num-slaves"] == "1" && of["num-other-sentinels"] == "2" {
+				known++
+			}
+		}
+		if known == len(s.Addresses) {
+			return
+		}
+		if time.Now().After(deadline) {
+			t.Fatalf("%d of %d Sentinels know all there is", known, len(s.Addresses))
+		}
+	}
+}
+
+// Keys is how many keys of a pattern a Redis has.
+func (s *Server) Keys(t testing.TB, pattern string) int {
+	t.Helper()
+	conn, err := redis.DialURL(s.url)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Close()
+	keys, err := redis.Strings(conn.Do("KEYS", pattern))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return len(keys)
+}
+
+func startSentinel(masterPort string) (*Server, error) {
+	program, err := exec.LookPath("redis-server")
+	if err != nil {
+		return nil, err
+	}
+	dir, err := newDir("sentinel")
+	if err != nil {
+		return nil, err
+	}
+	port, err := freePort()
+	if err != nil {
+		return nil, err
+	}
+	file := filepath.Join(dir, "sentinel.conf") // which Sentinel writes to
+	settings := fmt.Sprintf(`bind 127.0.0.1
+port %[1]d
+sentinel monitor %[2]s 127.0.0.1 %[3]s 2
+sentinel down-after-milliseconds %[2]s 1000
+sentinel failover-timeout %[2]s 5000
+`, port, SentinelMaster, masterPort)
+	if err := os.WriteFile(file, []byte(settings), 0o600); err != nil {
+		return nil, err
+	}
+	return launch(&Server{url: fmt.Sprintf("redis://127.0.0.1:%d", port), path: program, args: []string{file, "--sentinel"}, dir: dir,
+		attr: &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}, stop: syscall.SIGTERM, kill: syscall.SIGKILL, ping: pingRedis})
 }
 
 // redisDatabases is more than a test binary ever asks for.
