@@ -249,9 +249,13 @@ func (c *counted) stop() *counted {
 	return c
 }
 
+// inAdvance is how many requests a replica has counted at most before they are made.
+const inAdvance = 256
+
 // most is what the limit can have counted: Caddy may have sent again, to another
-// replica, the one request that was in flight at a kill.
-func (c *counted) most(kills int) int { return c.answered + c.lost + kills }
+// replica, the one request that was in flight at a kill, and what a replica had
+// counted in advance is lost with it.
+func (c *counted) most(kills int) int { return c.answered + c.lost + kills + inAdvance*(kills+3) }
 
 // least leaves out what has been refilled since.
 func (c *counted) least() int {
@@ -261,7 +265,8 @@ func (c *counted) least() int {
 func (c *counted) once(kills int) bool { return c.used >= c.least() && c.used <= c.most(kills) }
 
 func (c *counted) goal(kills int) string {
-	return fmt.Sprintf("%d answered: %d to %d", c.answered, c.least(), c.most(kills))
+	return fmt.Sprintf("%d answered: %d to %d, as each replica counts up to %d in advance, which a kill loses",
+		c.answered, c.least(), c.most(kills), inAdvance)
 }
 
 // A roamer changes a note, and signs out and in, behind the proxy, and asks
