@@ -170,7 +170,7 @@ endef
 .PHONY: test check bench checklist e2e
 test: ## every test, with the race detector, on PostgreSQL, SQLite and Redis of its own
 	.ci/setup.sh
-	go test -race -timeout 20m ./...
+	go test -race -timeout 30m ./...
 
 check: ## gofmt, vet, go fix, staticcheck
 	@unformatted=$$(gofmt -l .); test -z "$$unformatted" || { echo "not gofmt-ed: $$unformatted" >&2; exit 1; }

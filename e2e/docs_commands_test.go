@@ -43,6 +43,7 @@ var notRun = []struct{ begins, why string }{
 	{"make test", "it is what runs this"},
 	{"make check ", "CI runs it; it changes nothing and takes minutes"},
 	{"make check-setup", "needs the production stack: TestComposeProduction"},
+	{"make e2e", "runs tests, this one among them"},
 	{"make prove", "takes 40 minutes"},
 	{"make docker-prod-", "TestComposeProduction and TestRolling bring the stack up, on its ports"},
 	{"COMPOSE_PROFILES=monitoring make docker-prod-up", "TestComposeMonitoring"},
@@ -52,6 +53,9 @@ var notRun = []struct{ begins, why string }{
 	{"git pull", "there is nothing to pull from"},
 	{"install -m 0755 notesd", "writes to /usr/local/bin: TestUpgrades does the same elsewhere"},
 	{"systemctl ", "no systemd runs here: main.TestUnits, TestSocketActivation"},
+	{"psql -c", "needs a primary that may be changed: store.TestReadReplica sets up its own"},
+	{"echo 'hostssl replication", "likewise"},
+	{"pg_basebackup ", "likewise, in this way"},
 	{"kubectl ", "no cluster is here: TestKubernetes…"},
 }
 

@@ -27,7 +27,7 @@ func TestRedisRestarted(t *testing.T) {
 			one, other := start(t, settings...), start(t, settings...)
 			carl := one.member("carl@example.com")
 			id := carl.create("kept", "in PostgreSQL")
-			const asked = 20
+			const asked = 2 * inAdvance
 			for _, p := range []*process{one, other} {
 				p.awaitCopies()
 				for range asked {
