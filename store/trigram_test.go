@@ -22,6 +22,7 @@ import (
 // A search in many notes finds what is there, whether or not there are lists
 // and whatever has become of the notes since they were made.
 func TestSearchInMany(t *testing.T) {
+	t.Parallel()
 	storetest.Each(t, func(t *testing.T, s *store.Store) {
 		owner, other := newOwner(t, s), newOwner(t, s)
 		random := rand.New(rand.NewPCG(1, 2))
@@ -145,6 +146,7 @@ func makeLists(t *testing.T, s *store.Store, owner string) {
 // search finds those that hold what is searched for, and lists leave no others
 // but those that changed or have all of its trigrams.
 func TestListsModel(t *testing.T) {
+	t.Parallel()
 	text := rapid.StringOfN(rapid.SampledFrom([]rune("abß 1")), 0, 12, -1)
 	storetest.Each(t, func(t *testing.T, s *store.Store) {
 		rapid.Check(t, func(rt *rapid.T) {
@@ -214,6 +216,7 @@ func TestListsModel(t *testing.T) {
 
 // Two make lists at once while a third writes, and no note is lost.
 func TestListsTogether(t *testing.T) {
+	t.Parallel()
 	storetest.Each(t, func(t *testing.T, s *store.Store) {
 		owner := newOwner(t, s)
 		var all sync.WaitGroup

@@ -284,11 +284,18 @@ func TestPostgresLostAnswer(t *testing.T) {
 		"cut midway": func(p *storetest.Proxy, mark string) { p.CutAnswer(mark, 3) },
 		"half-open":  func(p *storetest.Proxy, mark string) { p.LoseAnswer(mark) },
 	}
-	for name, lose := range lose {
+	for name, losing := range lose {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			s, proxy := behindProxy(t)
 			ctx := t.Context()
+			lose := func(proxy *storetest.Proxy, mark string) {
+				for s.Ready(ctx) != nil {
+					time.Sleep(10 * time.Millisecond)
+				}
+				time.Sleep(200 * time.Millisecond) // new connections have been greeted: the next such answer is the one meant
+				losing(proxy, mark)
+			}
 			owner := mustUser(t, s, "ada@example.org").ID
 			note, err := s.CreateNote(ctx, owner, store.NewNote{Title: "first"})
 			if err != nil {
