@@ -87,11 +87,12 @@ func (l *leases) end(key string) (held lease, room bool) {
 	return held, len(s.of) < leasesPerShard
 }
 
-func (l *leases) begin(key string, new lease) {
+// begin keeps what Redis has counted of key.
+func (l *leases) begin(key string, held lease) {
 	s := l.shard(key)
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.of[key] = new
+	s.of[key] = held
 }
 
 // forget looks at a few leases, from a random one on, and forgets those whose key has had its time: to return
@@ -111,9 +112,10 @@ func (s *leaseShard) forget() {
 // leaseScript is pace.advance inside Redis for several requests at once, by
 // Redis's clock, which is the same for all replicas. KEYS: the key. ARGV:
 // interval, burst; how many of an earlier lease come back, and when the key was
-// due with them: later than that, time has paid for them; which share of what remains is
-// wanted, and how many at most. It answers how many it has counted, 0 for a refusal, how far ahead the
-// key is now, and the time. Microseconds since 1970 fit a Lua number exactly.
+// due with them: later than that, time has paid for them; which share of what
+// remains is wanted, and how many at most. It answers how many it has counted, 0
+// for a refusal, how far ahead the key is now, and the time. Microseconds since
+// 1970 fit a Lua number exactly.
 var leaseScript = redis.NewScript(1, `
 local interval, burst = tonumber(ARGV[1]), tonumber(ARGV[2])
 local back, backDue, share, most = tonumber(ARGV[3]), tonumber(ARGV[4]), tonumber(ARGV[5]), tonumber(ARGV[6])
