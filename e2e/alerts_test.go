@@ -187,7 +187,7 @@ type mishap struct {
 
 // mishaps are all that alerts are for but certificates, by what they are called.
 // Each of the servers is for one of them.
-func mishaps(redis *storetest.Server, postgres string, toPostgres *storetest.Proxy) map[string]mishap {
+func mishaps(redis *storetest.Server, postgres string, toPostgres, toStandby *storetest.Proxy) map[string]mishap {
 	return map[string]mishap{
 		"the process is gone": {alerts: []string{"NotesdDown"},
 			cause: func(t *testing.T, p *process) func() { p.kill(); return func() { p.start() } }},
@@ -237,6 +237,15 @@ func mishaps(redis *storetest.Server, postgres string, toPostgres *storetest.Pro
 				toPostgres.Set(storetest.Refuse)
 				return func() { toPostgres.Set(storetest.Pass) }
 			}},
+		"the read replica is away": {alerts: []string{"NotesdReadReplicaUnused"},
+			settings: []string{"DATABASE_URL=" + postgres, "DATABASE_READ_URL=" + toStandby.URL(), secret},
+			cause: func(t *testing.T, p *process) func() {
+				p.await("use of the read replica", func() bool {
+					return strings.Contains(string(p.visitor().get("/metrics").text), "\nnotesd_replica_used 1\n")
+				})
+				toStandby.Set(storetest.Refuse)
+				return func() { toStandby.Set(storetest.Pass) }
+			}},
 		"the disk is full": {alerts: []string{"NotesdDiskFilling", "NotesdWritesRefused"},
 			prepare: func(t *testing.T, p *process) { smallDisk(t, p, 16<<10) },
 			cause: func(t *testing.T, p *process) func() {
@@ -255,8 +264,10 @@ func mishaps(redis *storetest.Server, postgres string, toPostgres *storetest.Pro
 func TestAlertsFire(t *testing.T) {
 	m := newPrometheus(t, "")
 	tried := []string{certificateEnding, certificateUnseen} // TestCertificateAlerts
-	postgres := storetest.NewPostgres(t).URL()
-	for name, it := range mishaps(storetest.NewRedis(t), postgres, storetest.NewProxy(t, postgres)) {
+	primary := storetest.NewPostgres(t)
+	postgres := primary.URL()
+	toStandby := storetest.NewProxy(t, primary.Standby(t).At(t, postgres))
+	for name, it := range mishaps(storetest.NewRedis(t), postgres, storetest.NewProxy(t, postgres), toStandby) {
 		tried = append(tried, it.alerts...)
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -367,7 +378,9 @@ func certificate(t *testing.T, d time.Duration) *tls.Certificate {
 // What rules and dashboard ask for is on /metrics of a real server, by name.
 func TestMetricsThere(t *testing.T) {
 	t.Parallel()
-	p := start(t, "GOMEMLIMIT=512MiB", "RESTART_THRESHOLD=2", "QUEUE_LENGTH=0", "WORKERS_PER_SHARD=1", "MAX_WORKERS=1")
+	database := storetest.Postgres(t) // which is no standby: a replica that is not used
+	p := start(t, "GOMEMLIMIT=512MiB", "RESTART_THRESHOLD=2", "QUEUE_LENGTH=0", "WORKERS_PER_SHARD=1", "MAX_WORKERS=1",
+		"DATABASE_URL="+database, "DATABASE_READ_URL="+database, secret)
 	for range 3 {
 		p.visitor().get("/api/fault/panic") // for what is told of quarantine alone
 	}

@@ -397,7 +397,7 @@ func TestComposeMonitoring(t *testing.T) {
 	if out := ask("notesd_pool_workers"); !strings.Contains(out, "shard=") {
 		t.Errorf("Prometheus has %q of notesd_pool_workers", out)
 	}
-	if out := s.docker("exec", "-T", "prometheus", "promtool", "check", "config", "/etc/prometheus/prometheus.yml"); !strings.Contains(out, "18 rules found") {
+	if out := s.docker("exec", "-T", "prometheus", "promtool", "check", "config", "/etc/prometheus/prometheus.yml"); !strings.Contains(out, "19 rules found") {
 		t.Errorf("in the container promtool says %s", out)
 	}
 }
