@@ -1,6 +1,7 @@
 package e2e
 
 import (
+	"net/http"
 	"strings"
 	"testing"
 	"time"
@@ -62,5 +63,25 @@ func checkDeaf(t *testing.T, p *process) {
 	time.Sleep(6 * time.Second) // longer than the same reason is kept quiet about otherwise
 	if said := p.log.with(message); len(said) != 1 || !strings.Contains(said[0].text("error"), "DATABASE_CHANNEL_URL") {
 		t.Errorf("the log has %v, want once that DATABASE_CHANNEL_URL is to lead past the pooler", said)
+	}
+}
+
+// A PostgreSQL that is restarted behind PgBouncer is in use again soon, with the
+// server_login_retry that docs/DEPLOYMENT.md asks for.
+func TestPgBouncerRestart(t *testing.T) {
+	t.Parallel()
+	server := storetest.NewPostgres(t)
+	p := start(t, "DATABASE_URL="+storetest.PgBouncer(t, server.Database(t, "notes"), "transaction"), secret)
+	p.awaitReady()
+	ada := p.member("ada@example.com")
+	server.Stop(t)
+	p.await("no readiness", func() bool { return p.probe("/readyz") == http.StatusServiceUnavailable })
+	time.Sleep(2 * time.Second) // in which PgBouncer tries in vain
+	server.Start(t)
+	began := time.Now()
+	p.awaitReady()
+	ada.create("after", "")
+	if took := time.Since(began); took > 6*time.Second {
+		t.Errorf("ready after %v, want 6s at most", took)
 	}
 }

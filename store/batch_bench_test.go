@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io/fs"
 	"os"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -71,15 +72,18 @@ func benchmarkPatches(b *testing.B, s *store.Store, writers int) {
 func writeTogether(b *testing.B, s *store.Store, writers int, write func(writer int, i int64) error) {
 	var writes atomic.Int64
 	var all sync.WaitGroup
+	took := make([][]time.Duration, writers)
 	ourTime, theirTime := cpuTime(b), serverTime(b, s)
 	b.ResetTimer()
 	for writer := range writers {
 		all.Go(func() {
 			for i := writes.Add(1); i <= int64(b.N); i = writes.Add(1) {
+				began := time.Now()
 				if err := write(writer, i); err != nil {
 					b.Error(err)
 					return
 				}
+				took[writer] = append(took[writer], time.Since(began))
 			}
 		})
 	}
@@ -87,10 +91,19 @@ func writeTogether(b *testing.B, s *store.Store, writers int, write func(writer 
 	b.StopTimer()
 	ourTime, theirTime = cpuTime(b)-ourTime, serverTime(b, s)-theirTime
 	b.ReportMetric(float64(b.N)/b.Elapsed().Seconds(), "writes/s")
+	reportQuantiles(b, took)
 	b.ReportMetric(float64(ourTime.Microseconds())/float64(b.N), "cpu-µs/op")
 	if s.Engine() == "PostgreSQL" {
 		b.ReportMetric(float64(theirTime.Microseconds())/float64(b.N), "server-µs/op")
 	}
+}
+
+// reportQuantiles reports how long each of something took.
+func reportQuantiles(b *testing.B, took [][]time.Duration) {
+	all := slices.Concat(took...)
+	slices.Sort(all)
+	b.ReportMetric(float64(all[len(all)/2].Microseconds())/1000, "p50-ms")
+	b.ReportMetric(float64(all[len(all)*99/100].Microseconds())/1000, "p99-ms")
 }
 
 // cpuTime is what this process has used.

@@ -119,3 +119,6 @@ func (s *Store) Candidates(ctx context.Context, owner, search string) ([]int64, 
 
 // Sever ends every connection of s to PostgreSQL, as its watchdog does with those that went dead.
 func Sever(s *Store) { s.watchdog.sever(s.watchdog.those(func(*wire) bool { return true })...) }
+
+// LogBytes is what SQLite's log is cut down to.
+const LogBytes = logBytes

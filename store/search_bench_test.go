@@ -3,7 +3,6 @@ package store_test
 import (
 	"cmp"
 	"os"
-	"slices"
 	"strconv"
 	"sync"
 	"testing"
@@ -111,10 +110,7 @@ func benchmarkSearches(b *testing.B, words []string, search func(b *testing.B, w
 		})
 	}
 	both.Wait()
-	all := slices.Concat(took[:]...)
-	slices.Sort(all)
-	b.ReportMetric(float64(all[len(all)/2].Microseconds())/1000, "p50-ms")
-	b.ReportMetric(float64(all[len(all)*99/100].Microseconds())/1000, "p99-ms")
+	reportQuantiles(b, took[:])
 }
 
 // BenchmarkTrigramIndex is what it costs to insert the folded text of a note of a

@@ -24,7 +24,7 @@ func openSQLite(ctx context.Context, cfg Config) (_ *Store, err error) {
 	if err != nil {
 		return nil, err
 	}
-	s := &Store{log: cfg.Log, witness: cfg.Witness, turn: make(chan struct{}, 1)}
+	s := &Store{log: cfg.Log, witness: cfg.Witness, turn: make(chan struct{}, 1), written: make(chan struct{}, 1)}
 	s.committer.begin(s)
 	s.state.begin()
 	defer func() {
@@ -37,9 +37,16 @@ func openSQLite(ctx context.Context, cfg Config) (_ *Store, err error) {
 		return nil, err
 	}
 	s.onClose(lock.release)
+	// As in the builds of SQLite that distributions ship: a commit syncs what is
+	// needed to read it again, and not the file's times, which many a file system
+	// has to write to its journal (https://github.com/modernc-org/sqlite/issues/10).
+	if _, err := sqlite.Fdatasync(true); err != nil && !errors.Is(err, sqlite.ErrFdatasyncUnavailable) {
+		return nil, err
+	}
 	if err := s.openSQLitePools(ctx, path, cfg); err != nil {
 		return nil, fmt.Errorf("open SQLite file %s: %w", path, err)
 	}
+	s.inBackground(ctx, s.checkpoints)
 	s.state.settle(nil)
 	return s, nil
 }
@@ -73,7 +80,8 @@ func FileFits(ctx context.Context, name string) error {
 // openSQLitePools opens the writer, migrates with it, and opens the readers.
 func (s *Store) openSQLitePools(ctx context.Context, path string, cfg Config) (err error) {
 	cache := cachePragma(cfg)
-	s.writes, err = s.openSQLitePool(path, 1, cache, "journal_mode(WAL)", "synchronous(FULL)", "foreign_keys(1)")
+	s.writes, err = s.openSQLitePool(path, 1, cache, "journal_mode(WAL)", "synchronous(FULL)", "foreign_keys(1)",
+		fmt.Sprintf("wal_autocheckpoint(%d)", backstopPages), fmt.Sprintf("journal_size_limit(%d)", logBytes))
 	if err != nil {
 		return err
 	}

@@ -58,6 +58,8 @@ type Store struct {
 	// a second one. Nil on PostgreSQL.
 	turn chan struct{}
 
+	written chan struct{} // has an element when the turn has come to an end
+
 	watchdog *watchdog    // of the server; nil on SQLite
 	channel  *channel     // to other processes; nil on SQLite
 	replica  *readReplica // nil: there is none
@@ -242,7 +244,12 @@ func (s *Store) inTurn(ctx context.Context, fn func(db *gorm.DB) error) error {
 		return ctx.Err()
 	}
 	defer func() { <-s.turn }()
-	return fn(s.writes.WithContext(context.WithoutCancel(ctx)))
+	err := fn(s.writes.WithContext(context.WithoutCancel(ctx)))
+	select {
+	case s.written <- struct{}{}:
+	default:
+	}
+	return err
 }
 
 // transaction runs fn between BEGIN and COMMIT, or ROLLBACK if fn fails, panics

@@ -56,6 +56,7 @@ auth_type = any
 pool_mode = %s
 default_pool_size = 80
 max_client_conn = 200
+server_login_retry = 1
 `, to.Hostname(), to.Port(), to.User.Username(), port, mode)
 	file := filepath.Join(dir, "pgbouncer.ini")
 	if err := os.WriteFile(file, []byte(settings), 0o644); err != nil {
