@@ -21,11 +21,8 @@ func BenchmarkReadReplica(b *testing.B) {
 	for i := range 1000 {
 		newNote(b, plain, owner, store.NewNote{Title: fmt.Sprint("title ", i), Content: strings.Repeat("Lorem ipsum. ", 80)})
 	}
-	for _, statement := range []string{"VACUUM ANALYZE", "CHECKPOINT"} {
-		if err := plain.WriterDB().Exec(statement).Error; err != nil {
-			b.Fatal(err)
-		}
-	}
+	exec(b, plain, "VACUUM ANALYZE")
+	primary.Execute(b, "CHECKPOINT")
 	awaitList(b, replicated, owner)
 	page, err := plain.NoteRefs(b.Context(), owner, store.ListQuery{Limit: 50})
 	if err != nil {

@@ -32,6 +32,7 @@ const patiently = "&connect_timeout=30"
 
 // Making a pair takes seconds, so all tests share one. Each has a database of its own.
 func TestReadReplica(t *testing.T) {
+	t.Parallel()
 	primary := storetest.NewPostgres(t)
 	servers := pair{primary: primary, standby: primary.Standby(t)}
 	for i, test := range []struct {
@@ -57,11 +58,14 @@ func TestReadReplica(t *testing.T) {
 	}
 }
 
-// fresh is the pair with a database that has the schema.
+// fresh is the pair with a database that has the schema, and is a plain role's:
+// it takes no superuser to find out what a standby is.
 func (p pair) fresh(t testing.TB, name string) pair {
 	t.Helper()
-	p.url = p.primary.Database(t, name)
-	p.direct = p.standby.At(t, p.url)
+	database := p.primary.Database(t, name)
+	p.primary.Execute(t, "DO $$ BEGIN CREATE ROLE plain LOGIN; EXCEPTION WHEN duplicate_object THEN NULL; END $$")
+	p.primary.Execute(t, "ALTER DATABASE "+name+" OWNER TO plain")
+	p.url, p.direct = asPlain(t, database), asPlain(t, p.standby.At(t, database))
 	p.url, p.replica = p.url+patiently, p.direct+patiently
 	s := storetest.Open(t, p.url)
 	if err := s.Close(); err != nil {
@@ -316,7 +320,7 @@ func replicaAhead(t *testing.T, p pair) {
 // ended: every list has all that was acknowledged before it was asked for, and
 // all that any list before it has shown.
 func replicaLinearizable(t *testing.T, p pair) {
-	const people, last = 3, 6 * time.Second
+	const people, last = 3, 4 * time.Second
 	var stores []*store.Store
 	for range 2 {
 		s, _ := p.open(t, p.replica, true)
@@ -405,6 +409,9 @@ func replicaFaults(t *testing.T, p pair) {
 	}
 	for name, fault := range faults {
 		t.Run(name, func(t *testing.T) {
+			if name != "crash" { // which is everybody's
+				t.Parallel()
+			}
 			begin, end, url := fault()
 			s, log := p.open(t, url, true)
 			owner := mustUser(t, s, name+"@example.org")
@@ -455,6 +462,13 @@ func replicaFaults(t *testing.T, p pair) {
 	}
 }
 
+// asPlain is a URL for the role plain.
+func asPlain(t testing.TB, rawURL string) string {
+	u := mustParse(t, rawURL)
+	u.User = url.User("plain")
+	return u.String()
+}
+
 // beside is the URL of another database on the same server.
 func beside(t testing.TB, rawURL, database string) string {
 	u := mustParse(t, rawURL)
@@ -483,6 +497,7 @@ func replicaUnfit(t *testing.T, p pair) {
 		{"no database", beside(t, p.replica, "nothing"), "does not exist"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
+			t.Parallel()
 			s, log := p.open(t, c.url, false)
 			owner := mustUser(t, s, strings.ReplaceAll(c.name, " ", ".")+"@example.org")
 			mustNote(t, s, owner, "a note")
@@ -553,7 +568,8 @@ func replicaExamined(t *testing.T, p pair) {
 
 // A standby that becomes a primary, though its connections live on, is not read
 // any more; nor is, after that one has taken over, a standby that was left behind,
-// but one that has followed it is.
+// but one that has followed it is: at once if the role may see what it has
+// received, else after its next restart point.
 func replicaPromoted(t *testing.T, p pair) {
 	orphan, follower := p.primary.Standby(t), p.standby.Standby(t)
 	s, _ := p.open(t, p.replica, true)
@@ -567,7 +583,7 @@ func replicaPromoted(t *testing.T, p pair) {
 	}
 	awaitReplica(t, s, "primary")
 
-	after := pair{primary: p.standby, standby: orphan, url: p.replica, replica: orphan.At(t, p.url)}
+	after := pair{primary: p.standby, standby: orphan, url: p.replica, replica: asPlain(t, orphan.At(t, p.url))}
 	s2, _ := after.open(t, after.replica, false)
 	mustNote(t, s, owner, "lost")     // number 2 there
 	mustNote(t, s2, owner, "instead") // and here
@@ -576,12 +592,24 @@ func replicaPromoted(t *testing.T, p pair) {
 		t.Errorf("the list is %q, want what the new primary has", got)
 	}
 
-	after.replica = follower.At(t, p.url) + patiently
-	s3, _ := after.open(t, after.replica, true)
+	after.replica = asPlain(t, follower.At(t, p.url)) + patiently
+	s3, _ := after.open(t, after.replica, false)
+	awaitReplica(t, s3, "timeline") // that it is on the new one already, a plain role can't see
+	p.standby.Execute(t, "GRANT pg_read_all_stats TO plain")
+	awaitReplica(t, s3, "")
 	awaitList(t, s3, owner.ID)
 	if got := titles(t, s3, owner.ID, store.ListQuery{}); !slices.Equal(got, []string{"instead", "before"}) {
 		t.Errorf("the list is %q, want what the new primary has", got)
 	}
+
+	p.standby.Execute(t, "REVOKE pg_read_all_stats FROM plain")
+	s4, _ := after.open(t, after.replica, false)
+	awaitReplica(t, s4, "timeline")
+	p.standby.Execute(t, "CHECKPOINT")
+	eventually(t, "used after its restart point", func() bool {
+		follower.Execute(t, "CHECKPOINT")
+		return replicaStats(t, s4).Why == ""
+	})
 }
 
 // A query that stands in the way of the replay is cancelled, and done on the primary.
@@ -652,7 +680,7 @@ func replicaLocked(t *testing.T, p pair) {
 	owner := mustUser(t, s, "ada@example.org")
 	mustNote(t, s, owner, "a note")
 	awaitList(t, s, owner.ID)
-	ddl := connect(t, p.url)
+	ddl := connect(t, beside(t, p.primary.URL(), strings.TrimPrefix(mustParse(t, p.url).Path, "/"))) // who may switch the log
 	defer ddl.Close(context.Background())
 	if _, err := ddl.Exec(t.Context(), "BEGIN; LOCK TABLE note_tags IN ACCESS EXCLUSIVE MODE; SELECT txid_current(), pg_switch_wal()"); err != nil {
 		t.Fatal(err)

@@ -33,15 +33,13 @@ func TestSearchInMany(t *testing.T) {
 		newNote(t, s, other, store.NewNote{Title: "Quetzal of another person"})
 		check := func(when string) {
 			t.Helper()
-			for _, needle := range []string{"quetzal", "ETZ", "ΣΊΣΥΦΟΣ", "東京都", "word7 w", "ord", "%_%", "nowhere", "ab", "zz9"} {
-				checkSearch(t, s, owner, needle, when)
-			}
+			checkSearch(t, s, owner, when, "quetzal", "ETZ", "ΣΊΣΥΦΟΣ", "東京都", "word7 w", "ord", "%_%", "nowhere", "ab", "zz9")
 		}
 		check("before there are lists")
 		makeLists(t, s, owner)
 		check("with lists")
 		exec(t, s, "UPDATE user_counters SET note_count = note_count + 7000 WHERE user_id = ?", owner)
-		checkSearch(t, s, owner, "ord", "walking past what lists leave out") // all the more of them
+		checkSearch(t, s, owner, "walking past what lists leave out", "ord") // all the more of them
 		exec(t, s, "UPDATE user_counters SET note_count = note_count - 7000 WHERE user_id = ?", owner)
 
 		var all []string
@@ -91,8 +89,8 @@ func randomNote(random *rand.Rand, i int) store.NewNote {
 	return n
 }
 
-// checkSearch compares every page of a search with what is in the notes.
-func checkSearch(t *testing.T, s *store.Store, owner, needle, when string) {
+// checkSearch compares every page of searches with what is in the notes.
+func checkSearch(t *testing.T, s *store.Store, owner, when string, needles ...string) {
 	t.Helper()
 	for _, q := range []store.ListQuery{{}, {Archived: true}, {Trashed: true}, {Sort: store.ByTitle, Ascending: true}} {
 		refs, err := s.NoteRefs(t.Context(), owner, q)
@@ -103,29 +101,36 @@ func checkSearch(t *testing.T, s *store.Store, owner, needle, when string) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		var want, got []int64
-		for _, n := range notes {
-			if folded := store.Fold(needle); strings.Contains(store.Fold(n.Title), folded) || strings.Contains(store.Fold(n.Content), folded) {
-				want = append(want, n.Key)
+		for _, needle := range needles {
+			var want []int64
+			for _, n := range notes {
+				if folded := store.Fold(needle); strings.Contains(store.Fold(n.Title), folded) || strings.Contains(store.Fold(n.Content), folded) {
+					want = append(want, n.Key)
+				}
+			}
+			if got := searchPages(t, s, owner, needle, q); !slices.Equal(got, want) {
+				t.Errorf("%s: a search for %q, %+v, finds %d notes, want %d", when, needle, q, len(got), len(want))
 			}
 		}
-		q.Search, q.Limit = needle, 200
-		for {
-			page, err := s.NoteRefs(t.Context(), owner, q)
-			if err != nil {
-				t.Fatal(err)
-			}
-			for _, ref := range page {
-				got = append(got, ref.Key)
-			}
-			if len(page) < q.Limit {
-				break
-			}
-			q.After = &page[len(page)-1].Position
+	}
+}
+
+// searchPages are the keys that all pages of a search hold.
+func searchPages(t *testing.T, s *store.Store, owner, needle string, q store.ListQuery) (keys []int64) {
+	t.Helper()
+	q.Search, q.Limit = needle, 200
+	for {
+		page, err := s.NoteRefs(t.Context(), owner, q)
+		if err != nil {
+			t.Fatal(err)
 		}
-		if !slices.Equal(got, want) {
-			t.Errorf("%s: a search for %q, %+v, finds %d notes, want %d", when, needle, q, len(got), len(want))
+		for _, ref := range page {
+			keys = append(keys, ref.Key)
 		}
+		if len(page) < q.Limit {
+			return keys
+		}
+		q.After = &page[len(page)-1].Position
 	}
 }
 
@@ -188,6 +193,9 @@ func TestListsModel(t *testing.T) {
 					delete(notes, id)
 				},
 				"make lists": func(rt *rapid.T) {
+					if !rapid.Bool().Draw(rt, "now") { // it is what takes most of the time
+						rt.Skip("not now")
+					}
 					do(s.MakeLists(t.Context(), owner, int64(rapid.IntRange(4, 20).Draw(rt, "most"))))
 				},
 				"search": func(rt *rapid.T) {
@@ -250,7 +258,7 @@ func TestListsTogether(t *testing.T) {
 			if err != nil || len(keys) < want {
 				t.Errorf("Candidates(%q) = %d keys, %v, want %d", needle, len(keys), err, want)
 			}
-			checkSearch(t, s, owner, needle, "after all")
+			checkSearch(t, s, owner, "after all", needle)
 		}
 	})
 }
@@ -276,7 +284,7 @@ func TestDamagedLists(t *testing.T) {
 			if keys, err := s.Candidates(t.Context(), owner, "nowhere"); keys != nil || err != nil {
 				t.Errorf("after %s: Candidates = %v, %v, want none", damage, keys, err)
 			}
-			checkSearch(t, s, owner, "quetzal", damage)
+			checkSearch(t, s, owner, damage, "quetzal")
 			await(t, "lists that are gone", func() bool {
 				var left int
 				if err := s.DB().Raw("SELECT count(*) FROM search_lists").Scan(&left).Error; err != nil {
@@ -361,7 +369,7 @@ func TestListsPlans(t *testing.T) {
 	storetest.Each(t, func(t *testing.T, s *store.Store) {
 		fill(t, s, 20_000)
 		exec(t, s, "UPDATE user_counters SET note_count = 4000, change_seq = 20000")
-		for i := range 20 {
+		for i := range 8 {
 			if err := s.MakeLists(t.Context(), fmt.Sprint("person ", i+1), store.SegmentNotes); err != nil {
 				t.Fatal(err)
 			}
