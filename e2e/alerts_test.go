@@ -15,6 +15,7 @@ import (
 	"net"
 	"net/http"
 	"net/http/httptest"
+	"net/url"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -128,14 +129,37 @@ func (m *prometheus) scrape(t *testing.T, file, addr string) {
 	}
 }
 
-// firing are the names of the alerts that fire for addr.
-func (m *prometheus) firing(t *testing.T, addr string) (names []string) {
+// awaitSamples returns once addr has been looked at a few times.
+func (m *prometheus) awaitSamples(t *testing.T, addr string) {
 	t.Helper()
-	answer, err := http.Get(m.url + "/api/v1/alerts")
+	const few = 3
+	query := url.Values{"query": {fmt.Sprintf(`count_over_time(up{instance=%q}[1m]) >= %d`, addr, few)}}
+	for deadline := time.Now().Add(2 * patience); time.Now().Before(deadline); time.Sleep(200 * time.Millisecond) {
+		var in struct{ Data struct{ Result []any } }
+		m.ask(t, "/api/v1/query?"+query.Encode(), &in)
+		if len(in.Data.Result) > 0 {
+			return
+		}
+	}
+	t.Fatalf("Prometheus has not looked at %s %d times in %v", addr, few, 2*patience)
+}
+
+// ask reads what Prometheus answers to a GET of path.
+func (m *prometheus) ask(t *testing.T, path string, into any) {
+	t.Helper()
+	answer, err := http.Get(m.url + path)
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer answer.Body.Close()
+	if err := json.NewDecoder(answer.Body).Decode(into); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// firing are the names of the alerts that fire for addr.
+func (m *prometheus) firing(t *testing.T, addr string) (names []string) {
+	t.Helper()
 	var in struct {
 		Data struct {
 			Alerts []struct {
@@ -144,9 +168,7 @@ func (m *prometheus) firing(t *testing.T, addr string) (names []string) {
 			}
 		}
 	}
-	if err := json.NewDecoder(answer.Body).Decode(&in); err != nil {
-		t.Fatal(err)
-	}
+	m.ask(t, "/api/v1/alerts", &in)
 	for _, a := range in.Data.Alerts {
 		if a.State == "firing" && a.Labels["instance"] == addr {
 			names = append(names, a.Labels["alertname"])
@@ -278,7 +300,7 @@ func TestAlertsFire(t *testing.T) {
 			p.start()
 			p.await("health", func() bool { return p.probe("/healthz") == http.StatusOK })
 			m.scrape(t, fmt.Sprintf("server-%d.json", p.port), p.addr())
-			time.Sleep(3 * time.Second) // it has been seen well, where it was: an increase begins somewhere
+			m.awaitSamples(t, p.addr()) // of it being well: an increase begins somewhere
 			end := it.cause(t, p)
 			m.await(t, p.addr(), true, it.alerts...)
 			end()
@@ -347,7 +369,7 @@ func TestCertificateAlerts(t *testing.T) {
 	t.Cleanup(site.Close)
 	addr := site.Listener.Addr().String()
 	m.scrape(t, "site-caddy.json", addr)
-	time.Sleep(3 * time.Second)
+	m.awaitSamples(t, addr)
 	if names := m.firing(t, addr); len(names) != 0 {
 		t.Errorf("with 30 days left %v fire", names)
 	}
