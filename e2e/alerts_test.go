@@ -252,22 +252,10 @@ func mishaps(redis *storetest.Server, postgres string, toPostgres, toStandby *st
 			}},
 		"the channel between replicas is cut": {alerts: []string{"NotesdCacheUntrusted"},
 			settings: []string{"DATABASE_URL=" + postgres, "DATABASE_CHANNEL_URL=" + toPostgres.URL(), secret},
-			cause: func(t *testing.T, p *process) func() {
-				p.await("trust", func() bool {
-					return strings.Contains(string(p.visitor().get("/metrics").text), "\nnotesd_cache_trusted 1\n")
-				})
-				toPostgres.Set(storetest.Refuse)
-				return func() { toPostgres.Set(storetest.Pass) }
-			}},
+			cause:    cut(toPostgres, "notesd_cache_trusted")},
 		"the read replica is away": {alerts: []string{"NotesdReadReplicaUnused"},
 			settings: []string{"DATABASE_URL=" + postgres, "DATABASE_READ_URL=" + toStandby.URL(), secret},
-			cause: func(t *testing.T, p *process) func() {
-				p.await("use of the read replica", func() bool {
-					return strings.Contains(string(p.visitor().get("/metrics").text), "\nnotesd_replica_used 1\n")
-				})
-				toStandby.Set(storetest.Refuse)
-				return func() { toStandby.Set(storetest.Pass) }
-			}},
+			cause:    cut(toStandby, "notesd_replica_used")},
 		"the disk is full": {alerts: []string{"NotesdDiskFilling", "NotesdWritesRefused"},
 			prepare: func(t *testing.T, p *process) { smallDisk(t, p, 16<<10) },
 			cause: func(t *testing.T, p *process) func() {
@@ -279,6 +267,17 @@ func mishaps(redis *storetest.Server, postgres string, toPostgres, toStandby *st
 				})
 				return func() { free(); ada.create("after", "") }
 			}},
+	}
+}
+
+// cut has a proxy refuse everything, once what is behind it has made a gauge 1.
+func cut(proxy *storetest.Proxy, gauge string) func(t *testing.T, p *process) (end func()) {
+	return func(_ *testing.T, p *process) func() {
+		p.await(gauge, func() bool {
+			return strings.Contains(string(p.visitor().get("/metrics").text), "\n"+gauge+" 1\n")
+		})
+		proxy.Set(storetest.Refuse)
+		return func() { proxy.Set(storetest.Pass) }
 	}
 }
 

@@ -20,14 +20,15 @@ const (
 )
 
 // A checkpoint is how far the file is behind the log, in pages.
-type checkpoint struct{ busy, log, copied int64 }
+type checkpoint struct{ log, copied int64 }
 
 func (c checkpoint) behind() int64 { return c.log - c.copied }
 
-// runCheckpoint copies what may be copied, or with NOOP only looks.
-// What it does can't be interrupted: that would take the connection with it.
+// runCheckpoint copies what may be copied (PASSIVE), or only looks (NOOP). It
+// can't be interrupted: that would take the connection with it.
 func (s *Store) runCheckpoint(mode string) (c checkpoint, err error) {
-	err = pool(s.reads).QueryRow("PRAGMA wal_checkpoint("+mode+")").Scan(&c.busy, &c.log, &c.copied)
+	var busy bool // somebody else was copying
+	err = pool(s.reads).QueryRow("PRAGMA wal_checkpoint("+mode+")").Scan(&busy, &c.log, &c.copied)
 	return c, err
 }
 

@@ -680,7 +680,7 @@ func replicaLocked(t *testing.T, p pair) {
 	owner := mustUser(t, s, "ada@example.org")
 	mustNote(t, s, owner, "a note")
 	awaitList(t, s, owner.ID)
-	ddl := connect(t, beside(t, p.primary.URL(), strings.TrimPrefix(mustParse(t, p.url).Path, "/"))) // who may switch the log
+	ddl := connect(t, p.primary.At(t, p.url)) // a superuser may switch the log
 	defer ddl.Close(context.Background())
 	if _, err := ddl.Exec(t.Context(), "BEGIN; LOCK TABLE note_tags IN ACCESS EXCLUSIVE MODE; SELECT txid_current(), pg_switch_wal()"); err != nil {
 		t.Fatal(err)
