@@ -36,7 +36,7 @@ func (p program) serve(ctx context.Context, args []string) (err error) {
 	if err != nil {
 		return err
 	}
-	cfg.Runtime.Apply() // memory limit from the cgroup; cores only when asked, Go reads the quota itself
+	cfg.Runtime.Apply() // memory limit from the cgroup; cores when asked or when a parent group's quota is tighter
 	log, flush := newLog(cfg, p.out)
 	defer func() { err = errors.Join(err, flush()) }()
 	for _, w := range cfg.Warnings {
@@ -91,6 +91,7 @@ func (p program) serve(ctx context.Context, args []string) (err error) {
 	debug.FreeOSMemory() // what the start has taken, a password's hash above all
 	u := &upgrader{program: p, in: in, server: s, leaving: ctx, alerts: alerts, log: log}
 	defer inBackground(u.run, alerts.Run, workers.Watch, workers.Sample, stages.Run, memoryLoop(memory), sweepLoop(db, cfg, log),
+		func(ctx context.Context) { cfg.Runtime.Follow(ctx, log) },
 		incidentLoop(incidents, newSampler(cfg, s, workers)))()
 	if err := flush(); err != nil { // what was said on the way comes first
 		return err

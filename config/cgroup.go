@@ -13,8 +13,27 @@ import (
 
 // limits are what its control groups allow this process.
 type limits struct {
-	cores  float64 // 0: no limit
+	cores  float64 // the tightest quota of the process's own group and its parents; 0: no limit
+	own    float64 // the quota of the own group, which is the only one that Go reads; 0: no limit
 	memory int64   // bytes; 0: no limit
+}
+
+// procs returns the GOMAXPROCS that the parents' quota asks for, by the rule
+// that Go applies to the own group. It is 0 where Go's own choice is as low.
+func (l limits) procs(cpus int) int {
+	asked := procsOf(l.cores, cpus)
+	if asked < procsOf(l.own, cpus) {
+		return asked
+	}
+	return 0
+}
+
+// procsOf is Go's rule: min(cores, max(2, ⌈quota⌉)).
+func procsOf(quota float64, cpus int) int {
+	if quota == 0 || quota >= float64(cpus) {
+		return cpus
+	}
+	return min(cpus, max(2, int(math.Ceil(quota))))
 }
 
 // unlimited is where a memory limit stops meaning one: version 1 writes "none" as a number near 2⁶³.
@@ -23,10 +42,13 @@ const unlimited = 1 << 60
 // readLimits finds the tightest limits among the control groups of this process and their parents, version 1 or 2,
 // in the file system whose root is given. What is not there, or makes no sense, limits nothing.
 func readLimits(root fs.FS) limits {
-	l := limits{cores: math.Inf(1), memory: unlimited}
+	l := limits{cores: math.Inf(1), own: math.Inf(1), memory: unlimited}
 	dirs, v2 := groups(root, "cpu")
-	for _, dir := range dirs {
+	for i, dir := range dirs {
 		l.cores = min(l.cores, cpuQuota(root, dir, v2))
+		if i == 0 {
+			l.own = l.cores
+		}
 	}
 	dirs, v2 = groups(root, "memory")
 	for _, dir := range dirs {
@@ -34,6 +56,9 @@ func readLimits(root fs.FS) limits {
 	}
 	if math.IsInf(l.cores, 1) {
 		l.cores = 0
+	}
+	if math.IsInf(l.own, 1) {
+		l.own = 0
 	}
 	if l.memory == unlimited {
 		l.memory = 0

@@ -40,11 +40,19 @@ func v1(f files) fstest.MapFS {
 	})
 }
 
+// slice is a service on a host, three groups deep; the mount point has a space in it.
+var slice = files{
+	"proc/self/cgroup":    "0::/user.slice/app.slice/notes.service",
+	"proc/self/mountinfo": `33 31 0:28 / /sys/fs/c\040group rw shared:9 master:1 - cgroup2 cgroup2 rw`,
+}
+
+// slice1 is the like on a host of version 1.
+var slice1 = files{
+	"proc/self/cgroup":    "1:cpu,cpuacct:/box/notes",
+	"proc/self/mountinfo": "41 39 0:32 / /sys/fs/cgroup/cpu,cpuacct ro master:6 - cgroup cgroup rw,cpu,cpuacct",
+}
+
 func TestReadLimits(t *testing.T) {
-	slice := files{ // a service on a host, three groups deep; the mount point has a space in it
-		"proc/self/cgroup":    "0::/user.slice/app.slice/notes.service",
-		"proc/self/mountinfo": `33 31 0:28 / /sys/fs/c\040group rw shared:9 master:1 - cgroup2 cgroup2 rw`,
-	}
 	hybrid := files{ // memory in version 1, cpu in version 2
 		"proc/self/cgroup": "0::/box\n4:memory:/box",
 		"proc/self/mountinfo": "32 31 0:29 / /sys/fs/cgroup/memory rw - cgroup cgroup rw,memory\n" +
@@ -55,9 +63,9 @@ func TestReadLimits(t *testing.T) {
 		want limits
 	}{
 		"nothing":                {fstest.MapFS{}, limits{}},
-		"version 2":              {v2(files{"cpu.max": "150000 100000", "memory.max": "67108864"}), limits{1.5, 64 << 20}},
+		"version 2":              {v2(files{"cpu.max": "150000 100000", "memory.max": "67108864"}), limits{1.5, 1.5, 64 << 20}},
 		"version 2, no limit":    {v2(files{"cpu.max": "max 100000", "memory.max": "max", "memory.high": "max"}), limits{}},
-		"version 2, high":        {v2(files{"memory.max": "2000000", "memory.high": "1000000"}), limits{0, 1000000}},
+		"version 2, high":        {v2(files{"memory.max": "2000000", "memory.high": "1000000"}), limits{0, 0, 1000000}},
 		"version 2, nonsense":    {v2(files{"cpu.max": "x y", "memory.max": "-5"}), limits{}},
 		"version 2, zero":        {v2(files{"cpu.max": "0 100000", "memory.max": "0"}), limits{}},
 		"version 2, zero period": {v2(files{"cpu.max": "100000 0"}), limits{}},
@@ -66,7 +74,7 @@ func TestReadLimits(t *testing.T) {
 		"version 1": {v1(files{
 			"cpu,cpuacct/cpu.cfs_quota_us": "50000", "cpu,cpuacct/cpu.cfs_period_us": "100000",
 			"memory/memory.limit_in_bytes": "134217728",
-		}), limits{0.5, 128 << 20}},
+		}), limits{0.5, 0.5, 128 << 20}},
 		"version 1, no limit": {v1(files{
 			"cpu,cpuacct/cpu.cfs_quota_us": "-1", "cpu,cpuacct/cpu.cfs_period_us": "100000",
 			"memory/memory.limit_in_bytes": "9223372036854771712",
@@ -75,16 +83,16 @@ func TestReadLimits(t *testing.T) {
 			"app.slice/notes.service/cpu.max": "400000 100000", "app.slice/notes.service/memory.max": "max",
 			"app.slice/cpu.max": "max 100000", "app.slice/memory.max": "3000000",
 			"cpu.max": "300000 100000", "memory.max": "4000000",
-		}), limits{3, 3000000}},
+		}), limits{3, 4, 3000000}},
 		"child is tighter": {tree("sys/fs/c group/user.slice", slice, files{
 			"app.slice/notes.service/cpu.max": "100000 100000", "app.slice/notes.service/memory.max": "1000000",
 			"app.slice/cpu.max": "200000 100000", "memory.max": "4000000",
-		}), limits{1, 1000000}},
-		"root has the limit": {tree("sys/fs/c group", slice, files{"memory.max": "5000000"}), limits{0, 5000000}},
+		}), limits{1, 1, 1000000}},
+		"root has the limit": {tree("sys/fs/c group", slice, files{"memory.max": "5000000"}), limits{0, 0, 5000000}},
 		"hybrid": {tree("sys/fs/cgroup", hybrid, files{
 			"memory/box/memory.limit_in_bytes": "7000000", "unified/box/cpu.max": "250000 100000",
 			"unified/box/memory.max": "1", // not the memory controller's
-		}), limits{2.5, 7000000}},
+		}), limits{2.5, 2.5, 7000000}},
 		"moved out of its namespace": {tree("sys/fs/cgroup", files{
 			"proc/self/cgroup":    "0::/../other",
 			"proc/self/mountinfo": "33 31 0:28 / /sys/fs/cgroup rw - cgroup2 cgroup2 rw",

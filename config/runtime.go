@@ -1,12 +1,16 @@
 package config
 
 import (
+	"cmp"
+	"context"
 	"fmt"
 	"io/fs"
+	"log/slog"
 	"math"
 	"os"
 	"runtime"
 	"runtime/debug"
+	"time"
 )
 
 // Runtime is how much of the machine the process uses.
@@ -19,9 +23,11 @@ type Runtime struct {
 	DatabaseMaxConns int // Shards × WorkersPerShard and the reserve at least
 	PasswordWorkers  int // passwords hashed at once; bounded by memory too
 
-	GOMAXPROCS   int   // 0: left to Go, which follows the quota while the process runs
+	GOMAXPROCS   int   // 0: left to Go, which follows its own group's quota while the process runs
 	MemoryLimit  int64 // soft, in bytes, of what Go manages; 0: none
 	CgroupMemory int64 // bytes that the control groups grant the process; 0: no limit
+
+	FollowQuota bool // no setting asks for a GOMAXPROCS: it follows the quotas
 }
 
 // Apply sets the process to what was chosen.
@@ -31,6 +37,46 @@ func (r Runtime) Apply() {
 	}
 	if r.GOMAXPROCS > 0 { // only then: after the call Go no longer follows a quota that changes
 		runtime.GOMAXPROCS(r.GOMAXPROCS)
+	}
+}
+
+// followEvery is the time between two readings of the control groups.
+const followEvery = 10 * time.Second
+
+// Follow reads the control groups again until ctx ends. GOMAXPROCS follows a
+// parent group's quota, which Go does not read. A memory limit that has
+// changed is only told of: caches and workers were fitted to the old one.
+func (r Runtime) Follow(ctx context.Context, log *slog.Logger) {
+	r.follow(ctx, log, thisMachine())
+}
+
+func (r Runtime) follow(ctx context.Context, log *slog.Logger, m machine) {
+	tick := time.NewTicker(followEvery)
+	defer tick.Stop()
+	for {
+		select {
+		case <-tick.C:
+		case <-ctx.Done():
+			return
+		}
+		granted := readLimits(m.root)
+		if granted.memory != r.CgroupMemory {
+			log.Warn("the container's memory limit has changed: restart notesd to fit it",
+				"before", limitText(cmp.Or(r.CgroupMemory, noLimit)), "now", limitText(cmp.Or(granted.memory, noLimit)))
+			r.CgroupMemory = granted.memory
+		}
+		if !r.FollowQuota {
+			continue
+		}
+		switch procs := granted.procs(m.cpus); {
+		case procs == r.GOMAXPROCS:
+		case procs > 0:
+			runtime.GOMAXPROCS(procs)
+			r.GOMAXPROCS = procs
+		default: // Go's own choice is as low again
+			runtime.SetDefaultGOMAXPROCS()
+			r.GOMAXPROCS = 0
+		}
 	}
 }
 
@@ -96,11 +142,16 @@ func (d *draft) chooseCores() {
 		}
 	case d.procs > 0:
 		r.Shards = min(d.procs, r.Cores) // more would not run at once
+	default:
+		r.GOMAXPROCS, r.FollowQuota = granted.procs(d.machine.cpus), true
 	}
 	d.settle("MAX_WORKERS", r.Shards, source)
-	if r.GOMAXPROCS > 0 {
+	switch {
+	case r.GOMAXPROCS > 0 && r.FollowQuota:
+		d.settle("GOMAXPROCS", r.GOMAXPROCS, fromCgroup)
+	case r.GOMAXPROCS > 0:
 		d.settle("GOMAXPROCS", r.GOMAXPROCS, derived)
-	} else {
+	default:
 		d.settle("GOMAXPROCS", d.machine.procs, fromDefault)
 	}
 }
