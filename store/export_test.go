@@ -2,9 +2,11 @@ package store
 
 import (
 	"context"
+	"net"
 	"slices"
 	"strings"
 	"sync"
+	"time"
 
 	"gorm.io/gorm"
 )
@@ -122,3 +124,21 @@ func Sever(s *Store) { s.watchdog.sever(s.watchdog.those(func(*wire) bool { retu
 
 // LogBytes is what SQLite's log is cut down to.
 const LogBytes = logBytes
+
+// lateConn is a connection whose writer gets no core for a while once it has written.
+type lateConn struct{ *net.TCPConn }
+
+func (c lateConn) Write(b []byte) (int, error) {
+	n, err := c.TCPConn.Write(b)
+	time.Sleep(40 * time.Millisecond)
+	return n, err
+}
+
+// LateWrites has all connections of s to PostgreSQL, which are idle, write so.
+func LateWrites(s *Store) {
+	s.watchdog.mu.Lock()
+	defer s.watchdog.mu.Unlock()
+	for w := range s.watchdog.wires {
+		w.Conn = lateConn{w.Conn.(*net.TCPConn)}
+	}
+}

@@ -48,7 +48,7 @@ func openPostgres(ctx context.Context, cfg Config) (*Store, error) {
 	s.state.begin()
 	hearing.DialFunc = s.watchdog.dialer.DialContext // it waits most of the time, and beats: no watchdog is needed
 	s.channel = s.newChannel(hearing)
-	server.DialFunc = s.watchdog.dial
+	s.watchdog.attend(server)
 	server.OnNotification = ignore
 	g := newGreeter(cfg.URL, cfg.Log)
 	db := stdlib.OpenDB(*server, stdlib.OptionBeforeConnect(g.choose), stdlib.OptionAfterConnect(g.greet),

@@ -166,7 +166,7 @@ func newReadReplica(s *Store, cfg Config) (*readReplica, error) {
 		doubts: make(chan struct{}, 1), why: errUnseen}
 	r.watchdog.tell = func(error) { r.doubt() }
 	r.watchdog.dropIdle = r.dropIdle
-	server.DialFunc = r.watchdog.dial
+	r.watchdog.attend(server)
 	return r, nil
 }
 

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"log/slog"
 	"net"
 	"slices"
@@ -13,6 +14,7 @@ import (
 
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgconn"
+	"github.com/jackc/pgx/v5/pgproto3"
 )
 
 // With these, and silence, who asks a server that has gone knows it within
@@ -101,6 +103,17 @@ func (d *watchdog) err() error {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	return d.gone
+}
+
+// attend has d watch the connections that pgx makes with cfg.
+func (d *watchdog) attend(cfg *pgx.ConnConfig) {
+	cfg.DialFunc = d.dial
+	build := cfg.BuildFrontend
+	cfg.BuildFrontend = func(r io.Reader, w io.Writer) *pgproto3.Frontend {
+		wire := wireOf(w)
+		wire.connected.Store(true)
+		return build(answers{r, wire}, w)
+	}
 }
 
 // dial makes a wire. It is what pgx connects with.
@@ -233,7 +246,7 @@ func (d *watchdog) find() {
 // server falls silent (errSilent) or ctx ends.
 func (d *watchdog) watch(ctx context.Context, sentry *pgx.Conn) error {
 	for {
-		if !d.some(func(w *wire) bool { return w.waiting.Load() != 0 }) {
+		if !d.some((*wire).active) {
 			select {
 			case <-d.busy:
 			case <-ctx.Done():

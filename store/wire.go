@@ -3,6 +3,7 @@ package store
 import (
 	"crypto/tls"
 	"errors"
+	"io"
 	"net"
 	"sync/atomic"
 	"syscall"
@@ -17,12 +18,13 @@ type wire struct {
 	dog      *watchdog
 	giveUp   func() // ends the making
 
-	pid     atomic.Uint32 // of the server's process at the other end; 0: not known
-	waiting atomic.Int64  // since when the server is waited for; 0: it is not
-	heard   atomic.Int64  // when bytes last came
-	writing atomic.Bool   // bytes are on their way out
-	wrote   atomic.Int64  // when they last were
-	severed atomic.Bool   // by the watchdog
+	pid       atomic.Uint32 // of the server's process at the other end; 0: not known
+	connected atomic.Bool   // pgx reads it through answers
+	waiting   atomic.Int64  // since when the server is waited for; 0: it is not
+	heard     atomic.Int64  // when bytes last came
+	writing   atomic.Int64  // since when bytes are on their way out; 0: none are
+	wrote     atomic.Int64  // when they last were
+	severed   atomic.Bool   // by the watchdog
 
 	// Of its watchdog's loop alone: how often in a row the server knew nothing of
 	// what is waited for, and since when that is.
@@ -30,10 +32,15 @@ type wire struct {
 	doubt  int64
 }
 
+// Read may be called when nobody waits for the server: once pgx is connected, it
+// also reads idle connections in the background (jackc/pgx#1673), and those that it
+// is about to close. So from then on answers tells who waits.
 func (w *wire) Read(b []byte) (int, error) {
-	w.wait()
+	if !w.connected.Load() {
+		w.wait()
+		defer w.waiting.Store(0)
+	}
 	n, err := w.Conn.Read(b)
-	w.waiting.Store(0)
 	if n > 0 {
 		w.heard.Store(w.dog.now())
 	}
@@ -41,11 +48,25 @@ func (w *wire) Read(b []byte) (int, error) {
 }
 
 func (w *wire) Write(b []byte) (int, error) {
-	w.writing.Store(true)
+	w.writing.Store(w.dog.now())
+	w.dog.wake()
 	n, err := w.Conn.Write(b)
 	w.wrote.Store(w.dog.now())
-	w.writing.Store(false)
+	w.writing.Store(0)
 	return n, w.why(err)
+}
+
+// answers is what pgx reads the server's messages from. A Read of it is somebody
+// who waits for one.
+type answers struct {
+	io.Reader
+	wire *wire
+}
+
+func (a answers) Read(b []byte) (int, error) {
+	a.wire.wait()
+	defer a.wire.waiting.Store(0)
+	return a.Reader.Read(b)
 }
 
 // wait says that somebody waits for the server from now on.
@@ -71,16 +92,21 @@ func (w *wire) Close() error {
 	return err
 }
 
-// late reports whether, at now, the wire has been waited for longer than patience.
+// late reports whether, at now, the wire has been waited for, or written to, for
+// longer than patience.
 func (w *wire) late(now int64) bool {
-	since := w.waiting.Load()
-	return since != 0 && now-since >= int64(patience)
+	return overdue(w.waiting.Load(), now) || overdue(w.writing.Load(), now)
 }
+
+func overdue(since, now int64) bool { return since != 0 && now-since >= int64(patience) }
+
+// active reports whether somebody waits for the wire or writes to it.
+func (w *wire) active() bool { return w.waiting.Load() != 0 || w.writing.Load() != 0 }
 
 // stuck reports whether, at now, the wire's own server process has had a
 // whole request for patience and said nothing.
 func (w *wire) stuck(now int64) bool {
-	return w.pid.Load() != 0 && w.late(now) && !w.writing.Load() && now-w.wrote.Load() >= int64(patience)
+	return w.pid.Load() != 0 && overdue(w.waiting.Load(), now) && w.writing.Load() == 0 && now-w.wrote.Load() >= int64(patience)
 }
 
 // doubted notes whether the server knows what the wire is waited for, and
@@ -97,27 +123,29 @@ func (w *wire) doubted(known bool) int {
 }
 
 // wireUnder is the wire that conn's bytes go over.
-func wireUnder(conn *pgx.Conn) *wire {
-	under := conn.PgConn().Conn()
-	if secured, ok := under.(*tls.Conn); ok {
-		under = secured.NetConn()
+func wireUnder(conn *pgx.Conn) *wire { return wireOf(conn.PgConn().Conn()) }
+
+// wireOf is the wire that a connection of pgx's is, or has under its TLS.
+func wireOf(conn any) *wire {
+	if secured, ok := conn.(*tls.Conn); ok {
+		conn = secured.NetConn()
 	}
-	return under.(*wire)
+	return conn.(*wire)
 }
 
 // StillOpen reports whether conn, which lies idle, may be used again: the other
 // side has neither closed it nor said anything unasked, which would be its
-// goodbye. It waits for nothing, and takes no byte away.
+// goodbye. It takes no byte away, and waits for nothing. A Read may be pending on
+// conn: raw.Read would wait for the end of that, raw.Control does not.
 func StillOpen(conn net.Conn) bool {
 	raw, err := conn.(syscall.Conn).SyscallConn()
 	if err != nil {
 		return false
 	}
 	var peeked error
-	err = raw.Read(func(fd uintptr) bool {
+	err = raw.Control(func(fd uintptr) {
 		var one [1]byte
 		_, _, peeked = syscall.Recvfrom(int(fd), one[:], syscall.MSG_PEEK|syscall.MSG_DONTWAIT)
-		return true
 	})
 	return err == nil && errors.Is(peeked, syscall.EAGAIN)
 }
