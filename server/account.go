@@ -19,7 +19,8 @@ func AddAccount(ctx context.Context, db *store.Store, email, password string) (s
 	return db.CreateUser(ctx, email, nameOf(email), hash)
 }
 
-// ResetPassword gives the account a new password and ends its sessions. redis is nil where none is used.
+// ResetPassword gives the account a new password and ends its sessions, wherever they are kept: the
+// account's epoch ends them also where redis is nil though the server has one.
 func ResetPassword(ctx context.Context, db *store.Store, redis *Redis, id, password string) error {
 	if err := checkPassword(password); err != nil {
 		return err
@@ -45,7 +46,7 @@ func DeleteAccount(ctx context.Context, db *store.Store, redis *Redis, id string
 // backendFor is where sessions are kept: in Redis, if there is one, so that replicas share them.
 func backendFor(db *store.Store, redis *Redis) sessionBackend {
 	if redis != nil {
-		return announcedSessions{newRedisSessions(redis), db}
+		return announcedSessions{newRedisSessions(redis, db), db}
 	}
 	return announcedSessions{db, db}
 }

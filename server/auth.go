@@ -155,6 +155,9 @@ func login(s *Server, x *exchange) error {
 
 func (s *Server) wrongPassword(x *exchange, u store.User) error {
 	until, err := s.store.CountFailedSignIn(x.ctx, u.ID)
+	if errors.Is(err, store.ErrNotFound) { // the account was deleted while its password was verified
+		return errCredentials
+	}
 	if err != nil {
 		return err
 	}
@@ -165,7 +168,7 @@ func (s *Server) wrongPassword(x *exchange, u store.User) error {
 }
 
 func (s *Server) rightPassword(x *exchange, u store.User, in credentials) error {
-	err := s.store.CountSignIn(x.ctx, u.ID)
+	err := s.store.CountSignIn(x.ctx, u)
 	if errors.Is(err, store.ErrLocked) { // by guesses made since it was looked up
 		return lockedFor(15 * time.Minute)
 	}
@@ -204,7 +207,7 @@ func lockedFor(wait time.Duration) error {
 
 func (s *Server) signIn(x *exchange, u store.User, remember bool) error {
 	return s.sessions.signIn(x.ctx, &x.out, x.Request(),
-		arrival{userID: u.ID, address: x.addr, remember: remember, secure: s.secure(x.Request())})
+		arrival{userID: u.ID, epoch: u.SessionEpoch, address: x.addr, remember: remember, secure: s.secure(x.Request())})
 }
 
 // logout answers POST /api/auth/logout, with or without a session.

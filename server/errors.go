@@ -76,6 +76,7 @@ var meanings = []struct {
 	{store.ErrChanged, http.StatusPreconditionFailed, "Note has changed"},
 	{store.ErrIdempotency, http.StatusUnprocessableEntity, "Idempotency-Key was used with another body"},
 	{store.ErrQuota, http.StatusForbidden, "Quota exceeded"},
+	{store.ErrEpoch, http.StatusUnauthorized, "Invalid credentials"}, // at sign-in: what it verified is valid no more
 	{store.ErrOwnerGone, http.StatusUnauthorized, "Authentication required"},
 }
 

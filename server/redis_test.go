@@ -232,7 +232,7 @@ func TestRedisRestart(t *testing.T) {
 // a bounded time, or until its client has left.
 func TestRedisFull(t *testing.T) {
 	r := openRedis(t, storetest.Redis(t))
-	sessions := newRedisSessions(r)
+	sessions := newRedisSessions(r, unreset{})
 	release := occupy(t, r)
 
 	began := time.Now()

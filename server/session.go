@@ -23,8 +23,10 @@ const (
 )
 
 // sessionBackend keeps sessions under keys that are no tokens: *store.Store and
-// redisSessions. FindSession answers ErrNotFound for what has expired, and need
-// fill in no more than Data. DeleteSessions spares the session exceptKey.
+// redisSessions. FindSession answers ErrNotFound for what has expired or is of an
+// older epoch than its account, and need fill in no more than Data. SaveSession
+// answers ErrEpoch for a session of an older epoch. DeleteSessions spares the
+// session exceptKey.
 type sessionBackend interface {
 	FindSession(ctx context.Context, key string) (store.Session, error)
 	SaveSession(ctx context.Context, session store.Session) error
@@ -99,6 +101,7 @@ func (s *sessions) load(ctx context.Context, r *http.Request) (user string, err 
 // arrival is who signs in, and how.
 type arrival struct {
 	userID   string
+	epoch    int64  // the account's, when it was read to verify the password
 	address  string // the client's, for the list of sessions
 	remember bool   // for 30 days, else for 24 hours
 	secure   bool   // the request came by TLS
@@ -120,6 +123,7 @@ func (s *sessions) signIn(ctx context.Context, w http.ResponseWriter, r *http.Re
 	}
 	s.scs.Put(ctx, recordKey, sessionRecord{
 		UserID:     a.userID,
+		Epoch:      &a.epoch,
 		Created:    now.UnixMilli(),
 		Remembered: a.remember,
 		UserAgent:  shortText(r.UserAgent(), maxUserAgent),
@@ -209,7 +213,8 @@ const recordKey = "session"
 // sessionRecord is what a session holds. It doesn't change as long as it lives.
 type sessionRecord struct {
 	UserID     string `json:"uid"`
-	Created    int64  `json:"created"` // Unix milliseconds, as is Expires
+	Epoch      *int64 `json:"epoch,omitempty"` // the account's when it began; nil: begun by a binary that knew none
+	Created    int64  `json:"created"`         // Unix milliseconds, as is Expires
 	Expires    int64  `json:"expires"`
 	Remembered bool   `json:"remembered,omitempty"`
 	UserAgent  string `json:"agent,omitempty"`
@@ -225,13 +230,26 @@ func readRecord(data []byte) sessionRecord {
 	return record
 }
 
+// isOf reports whether the session is of the account's epoch. One without an epoch is if it
+// began later: the binary before this one, which may serve beside it, knows none.
+func (r sessionRecord) isOf(epoch int64) bool {
+	if r.Epoch == nil {
+		return r.Created >= epoch
+	}
+	return *r.Epoch == epoch
+}
+
 // storedSession is what a backend keeps: data under key, and what data says.
 func storedSession(key string, data []byte) store.Session {
 	r := readRecord(data)
-	return store.Session{
+	session := store.Session{
 		Key: key, UserID: r.UserID, Data: data, UserAgent: r.UserAgent, Address: r.Address,
 		CreatedAt: time.UnixMilli(r.Created).UTC(), ExpiresAt: time.UnixMilli(r.Expires).UTC(),
 	}
+	if r.Epoch != nil {
+		session.Epoch = *r.Epoch
+	}
+	return session
 }
 
 // sessionCodec makes JSON of a sessionRecord for scs.

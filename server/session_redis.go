@@ -3,6 +3,7 @@ package server
 import (
 	"context"
 	"errors"
+	"fmt"
 	"slices"
 	"time"
 
@@ -20,36 +21,63 @@ const (
 // redisSessions keeps sessions in Redis, as redisstore does, and beside them
 // an index by person, so that listing and revoking never walk all keys. Every
 // session stands in its index as long as it lives: both are written and deleted
-// in one transaction.
+// in one transaction. Whether a session has ended with all of its account's, the
+// database says: a command that knows no Redis can end them.
 type redisSessions struct {
-	redis *Redis
-	kept  *redisstore.RedisStore
+	redis    *Redis
+	kept     *redisstore.RedisStore
+	accounts accountEpochs
 }
 
-func newRedisSessions(r *Redis) *redisSessions {
-	return &redisSessions{redis: r, kept: redisstore.NewWithPrefix(r.pool, redisSessionPrefix)}
+// accountEpochs is *store.Store.
+type accountEpochs interface {
+	SessionEpoch(ctx context.Context, userID string) (int64, error)
 }
 
-// FindSession is one GET.
+func newRedisSessions(r *Redis, accounts accountEpochs) *redisSessions {
+	return &redisSessions{redis: r, kept: redisstore.NewWithPrefix(r.pool, redisSessionPrefix), accounts: accounts}
+}
+
+// FindSession is one GET, and a look at its account. A process asks for a session once a minute.
 func (s *redisSessions) FindSession(ctx context.Context, key string) (store.Session, error) {
-	var data []byte
-	var found bool
-	err := s.redis.do(ctx, func() (err error) {
-		data, found, err = s.kept.Find(key)
-		return err
-	})
+	data, found, err := s.get(ctx, key)
 	if err != nil {
 		return store.Session{}, err
 	}
 	if !found {
 		return store.Session{}, store.ErrNotFound
 	}
-	return store.Session{Key: key, Data: data}, nil
+	record := readRecord(data)
+	if record.UserID == "" {
+		return store.Session{Key: key, Data: data}, nil // none of ours: it lets nobody in
+	}
+	epoch, err := s.accounts.SessionEpoch(ctx, record.UserID)
+	if err == nil && !record.isOf(epoch) {
+		err = store.ErrNotFound
+	}
+	return store.Session{Key: key, Data: data}, err
+}
+
+// get returns a session of whatever epoch.
+func (s *redisSessions) get(ctx context.Context, key string) (data []byte, found bool, err error) {
+	err = s.redis.do(ctx, func() (err error) {
+		data, found, err = s.kept.Find(key)
+		return err
+	})
+	return data, found, err
 }
 
 // SaveSession also drops what has expired from the index, which itself
-// expires after the last session in it can have.
+// expires after the last session in it can have. Of sessions that are ended
+// between the look at the account and the transaction FindSession finds none.
 func (s *redisSessions) SaveSession(ctx context.Context, session store.Session) error {
+	epoch, err := s.accounts.SessionEpoch(ctx, session.UserID)
+	if errors.Is(err, store.ErrNotFound) || err == nil && epoch != session.Epoch {
+		return fmt.Errorf("save session: %w", store.ErrEpoch)
+	}
+	if err != nil {
+		return err
+	}
 	index, expires, now := redisUserPrefix+session.UserID, session.ExpiresAt.UnixMilli(), time.Now()
 	return s.redis.atomically(ctx,
 		redisCommand{"SET", []any{redisSessionPrefix + session.Key, session.Data, "PXAT", expires}},
@@ -60,16 +88,13 @@ func (s *redisSessions) SaveSession(ctx context.Context, session store.Session) 
 }
 
 func (s *redisSessions) DeleteSession(ctx context.Context, key string) error {
-	session, err := s.FindSession(ctx, key)
-	if errors.Is(err, store.ErrNotFound) {
-		return nil
-	}
-	if err != nil {
+	data, found, err := s.get(ctx, key)
+	if err != nil || !found {
 		return err
 	}
 	return s.redis.atomically(ctx,
 		redisCommand{"DEL", []any{redisSessionPrefix + key}},
-		redisCommand{"ZREM", []any{redisUserPrefix + readRecord(session.Data).UserID, key}},
+		redisCommand{"ZREM", []any{redisUserPrefix + readRecord(data).UserID, key}},
 	)
 }
 
@@ -104,9 +129,16 @@ func (s *redisSessions) Sessions(ctx context.Context, userID string) ([]store.Se
 	if err != nil {
 		return nil, err
 	}
+	epoch, err := s.accounts.SessionEpoch(ctx, userID)
+	if errors.Is(err, store.ErrNotFound) {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, err
+	}
 	var sessions []store.Session
 	for i, data := range values {
-		if data != nil { // signed out since
+		if data != nil && readRecord(data).isOf(epoch) { // else signed out since
 			sessions = append(sessions, storedSession(keys[i], data))
 		}
 	}

@@ -37,13 +37,18 @@ type vault struct {
 func eachVault(t *testing.T, test func(t *testing.T, v vault)) {
 	t.Run("Redis", func(t *testing.T) {
 		r := openRedis(t, storetest.Redis(t))
-		test(t, vault{newRedisSessions(r), rand.Text, func() map[string]string { return everythingIn(t, r) }})
+		test(t, vault{newRedisSessions(r, unreset{}), rand.Text, func() map[string]string { return everythingIn(t, r) }})
 	})
 	storetest.Engines(t, func(t *testing.T, url string) {
 		s := storetest.Open(t, url)
 		test(t, vault{s, func() string { return newPerson(t, s) }, func() map[string]string { return sessionRows(t, url) }})
 	})
 }
+
+// unreset are accounts whose sessions have never been ended all at once.
+type unreset struct{}
+
+func (unreset) SessionEpoch(context.Context, string) (int64, error) { return 0, nil }
 
 func newPerson(t *testing.T, s *store.Store) string {
 	t.Helper()
@@ -609,7 +614,7 @@ func TestSessionList(t *testing.T) {
 // Redis forgets sessions by itself, and their index with them.
 func TestSessionsExpireInRedis(t *testing.T) {
 	r := openRedis(t, storetest.Redis(t))
-	s := newRedisSessions(r)
+	s := newRedisSessions(r, unreset{})
 	save := func(key string, life time.Duration) {
 		t.Helper()
 		now := time.Now()
@@ -642,7 +647,7 @@ func TestSessionsExpireInRedis(t *testing.T) {
 // What a session costs Redis: a look is one GET, and nothing ever walks the keys.
 func TestSessionRoundTrips(t *testing.T) {
 	r := openRedis(t, storetest.Redis(t))
-	s := newSessions(newRedisSessions(r), []string{testSecret}, trustedCopies())
+	s := newSessions(newRedisSessions(r, unreset{}), []string{testSecret}, trustedCopies())
 	if err := s.revoke(t.Context(), "somebody", ""); err != nil { // Redis learns the script
 		t.Fatal(err)
 	}
@@ -689,7 +694,7 @@ func TestSessionRoundTrips(t *testing.T) {
 // cleared, and who has none is served. Then all is as before.
 func TestSessionsWithoutRedis(t *testing.T) {
 	p := storetest.NewProxy(t, storetest.Redis(t))
-	s := newSessionSite(t, newRedisSessions(openRedis(t, p.URL())), testSecret)
+	s := newSessionSite(t, newRedisSessions(openRedis(t, p.URL()), unreset{}), testSecret)
 	b := s.browser(t)
 	b.signIn("u")
 	p.Set(storetest.Refuse)
@@ -719,7 +724,7 @@ func TestSessionsWithoutRedis(t *testing.T) {
 // Sessions outlive a crash of a Redis that writes what it acknowledges.
 func TestSessionsOutliveRedis(t *testing.T) {
 	server := storetest.NewRedis(t)
-	b := newSessionSite(t, newRedisSessions(openRedis(t, server.URL())), testSecret).browser(t)
+	b := newSessionSite(t, newRedisSessions(openRedis(t, server.URL()), unreset{}), testSecret).browser(t)
 	b.signIn("u")
 	server.Kill(t)
 	if _, response := b.get("/me"); response.StatusCode != http.StatusServiceUnavailable {
@@ -776,7 +781,7 @@ func FuzzReadRecord(f *testing.F) {
 }
 
 func BenchmarkSessionLoad(b *testing.B) {
-	s := newSessions(newRedisSessions(openRedis(b, storetest.Redis(b))), []string{testSecret}, trustedCopies())
+	s := newSessions(newRedisSessions(openRedis(b, storetest.Redis(b)), unreset{}), []string{testSecret}, trustedCopies())
 	w := httptest.NewRecorder()
 	r := httptest.NewRequest(http.MethodPost, "/", nil)
 	r.Header.Set("User-Agent", "Mozilla/5.0 (X11; Linux x86_64; rv:128.0) Gecko/20100101 Firefox/128.0")

@@ -28,6 +28,9 @@ var (
 	ErrLocked      = errors.New("account locked")
 	ErrOwnerGone   = errors.New("owner is gone")
 
+	// ErrEpoch: all of the account's sessions were ended since it was read, or the account is gone.
+	ErrEpoch = errors.New("the sessions of the account were ended meanwhile")
+
 	// ErrUnavailable: the database cannot serve now but may later. It is
 	// starting, stopping, gone, full or read-only; the cause is wrapped.
 	ErrUnavailable = errors.New("database unavailable")

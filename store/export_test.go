@@ -71,6 +71,9 @@ func (t *Tape) Rewind() []Query {
 // DB is the pool that s reads from.
 func (s *Store) DB() *gorm.DB { return s.reads }
 
+// WriteDB is for what only another binary writes.
+func (s *Store) WriteDB() *gorm.DB { return s.writes }
+
 // WriterDB is the pool that s writes to.
 func (s *Store) WriterDB() *gorm.DB { return s.writes }
 

@@ -48,8 +48,8 @@ func TestMigrateAlone(t *testing.T) {
 		if took := time.Since(began); took > 5*time.Second { // 0.1 s, and a machine that is busy
 			t.Errorf("start on a database that is %s took %v", state, took)
 		}
-		if version, err := s.SchemaVersion(t.Context()); version != 2 || err != nil {
-			t.Errorf("SchemaVersion = %d, %v, want 2", version, err)
+		if version, err := s.SchemaVersion(t.Context()); version != 3 || err != nil {
+			t.Errorf("SchemaVersion = %d, %v, want 3", version, err)
 		}
 		if err := s.Migrate(t.Context()); err != nil {
 			t.Errorf("Migrate of a database that is up to date = %v", err)

@@ -41,7 +41,7 @@ const (
 // that has ended must not come back, and a backup shouldn't let anybody in.
 var savedTables = []savedTable{
 	{"users", "id", savedColumns(`id text, email text, name text, password_hash text, failed_logins integer,
-		locked_until integer, last_login_at integer, created_at integer, updated_at integer`),
+		locked_until integer, last_login_at integer, created_at integer, updated_at integer, session_epoch integer`),
 		map[string]string{"email": "email_folded"}},
 	{"user_counters", "user_id", savedColumns(`user_id text, change_seq integer, note_count integer, note_bytes integer,
 		quota_notes integer, quota_bytes integer`), nil},

@@ -2,11 +2,11 @@ package store
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"time"
 
 	"gorm.io/gorm"
-	"gorm.io/gorm/clause"
 )
 
 // A Session is one signed-in browser. The store never sees its token, only the
@@ -14,6 +14,7 @@ import (
 type Session struct {
 	Key       string
 	UserID    string
+	Epoch     int64 // User.SessionEpoch when its person was let in
 	Data      []byte
 	UserAgent string
 	Address   string
@@ -21,11 +22,16 @@ type Session struct {
 	ExpiresAt time.Time
 }
 
-// FindSession returns the session with the key. ErrNotFound: there is none, or
-// its time is over.
+// ofEpoch is the condition that all sessions of the account have not been ended since the session began.
+// A session without an epoch was begun by the binary before migration 3.
+const ofEpoch = `EXISTS (SELECT 1 FROM users WHERE users.id = sessions.user_id
+	AND (users.session_epoch = sessions.epoch OR sessions.epoch IS NULL AND users.session_epoch <= sessions.created_at))`
+
+// FindSession returns the session with the key. ErrNotFound: there is none, its time is over, or
+// all sessions of its account were ended since it began.
 func (s *Store) FindSession(ctx context.Context, key string) (Session, error) {
 	var row sessionRow
-	err := s.reader(ctx).Where("token_hash = ? AND expires_at > ?", key, s.now()).Take(&row).Error
+	err := s.reader(ctx).Where("token_hash = ? AND expires_at > ? AND "+ofEpoch, key, s.now()).Take(&row).Error
 	if err != nil {
 		return Session{}, fmt.Errorf("find session: %w", translate(err))
 	}
@@ -33,21 +39,28 @@ func (s *Store) FindSession(ctx context.Context, key string) (Session, error) {
 }
 
 // SaveSession stores a session, in place of an older state of it.
-// ErrOwnerGone: its user has been deleted.
+// ErrEpoch: all sessions of its account were ended since it was let in, or the account is gone.
+// Looking and saving are one statement.
 func (s *Store) SaveSession(ctx context.Context, session Session) error {
-	row := sessionRow{
-		TokenHash: session.Key, UserID: session.UserID, Data: append([]byte{}, session.Data...),
-		UserAgent: session.UserAgent, Address: session.Address,
-		CreatedAt: s.now(), ExpiresAt: session.ExpiresAt.UnixMilli(),
-	}
+	created := s.now()
 	if !session.CreatedAt.IsZero() {
-		row.CreatedAt = session.CreatedAt.UnixMilli()
+		created = session.CreatedAt.UnixMilli()
 	}
-	newer := clause.OnConflict{
-		Columns:   []clause.Column{{Name: "token_hash"}},
-		DoUpdates: clause.AssignmentColumns([]string{"user_id", "data", "user_agent", "address", "expires_at"}),
+	saved := int64(0)
+	err := s.writeOne(ctx, func(db *gorm.DB) error {
+		done := db.Exec(`INSERT INTO sessions (token_hash, user_id, epoch, data, user_agent, address, created_at, expires_at)
+			SELECT @key, id, session_epoch, @data, @agent, @address, @created, @expires FROM users
+			WHERE id = @user AND session_epoch = @epoch
+			ON CONFLICT (token_hash) DO UPDATE SET user_id = excluded.user_id, epoch = excluded.epoch, data = excluded.data,
+				user_agent = excluded.user_agent, address = excluded.address, expires_at = excluded.expires_at`,
+			map[string]any{"key": session.Key, "user": session.UserID, "epoch": session.Epoch, "data": append([]byte{}, session.Data...),
+				"agent": session.UserAgent, "address": session.Address, "created": created, "expires": session.ExpiresAt.UnixMilli()})
+		saved = done.RowsAffected
+		return done.Error
+	})
+	if err == nil && saved == 0 || errors.Is(translate(err), ErrOwnerGone) { // deleted before, or at this moment
+		err = ErrEpoch
 	}
-	err := s.writeOne(ctx, func(db *gorm.DB) error { return db.Clauses(newer).Create(&row).Error })
 	if err != nil {
 		return fmt.Errorf("save session: %w", err)
 	}
@@ -78,7 +91,7 @@ func (s *Store) deleteSessions(ctx context.Context, condition string, values ...
 // Sessions returns a user's sessions whose time is not over, the newest first.
 func (s *Store) Sessions(ctx context.Context, userID string) ([]Session, error) {
 	var rows []sessionRow
-	err := s.reader(ctx).Where("user_id = ? AND expires_at > ?", userID, s.now()).
+	err := s.reader(ctx).Where("user_id = ? AND expires_at > ? AND "+ofEpoch, userID, s.now()).
 		Order("created_at DESC, token_hash").Find(&rows).Error
 	if err != nil {
 		return nil, fmt.Errorf("list sessions: %w", translate(err))
@@ -94,6 +107,7 @@ func (s *Store) Sessions(ctx context.Context, userID string) ([]Session, error) 
 type sessionRow struct {
 	TokenHash string `gorm:"primaryKey"`
 	UserID    string
+	Epoch     *int64
 	Data      []byte
 	UserAgent string
 	Address   string
@@ -104,8 +118,12 @@ type sessionRow struct {
 func (sessionRow) TableName() string { return "sessions" }
 
 func (row sessionRow) session() Session {
-	return Session{
+	session := Session{
 		Key: row.TokenHash, UserID: row.UserID, Data: row.Data, UserAgent: row.UserAgent, Address: row.Address,
 		CreatedAt: fromMillis(row.CreatedAt), ExpiresAt: fromMillis(row.ExpiresAt),
 	}
+	if row.Epoch != nil {
+		session.Epoch = *row.Epoch
+	}
+	return session
 }

@@ -107,3 +107,57 @@ func TestSessions(t *testing.T) {
 		list(other, "other's short,other's three,other's two,other's one")
 	})
 }
+
+// A new password ends the sessions that began before it, and those of whoever was let in by the old one.
+func TestSessionEpoch(t *testing.T) {
+	eachInTime(t, func(t *testing.T, s *store.Store) {
+		ctx := t.Context()
+		u, other := mustUser(t, s, "somebody@example.org"), mustUser(t, s, "other@example.org")
+		ends := time.Now().Add(time.Hour)
+		mustSession(t, s, store.Session{Key: "before", UserID: u.ID, ExpiresAt: ends})
+		mustSession(t, s, store.Session{Key: "another's", UserID: other.ID, ExpiresAt: ends})
+		mustSession(t, s, store.Session{Key: "of the binary before, before", UserID: u.ID, ExpiresAt: ends})
+		time.Sleep(time.Millisecond)
+		var epochs []int64
+		for range 2 { // in one millisecond
+			if err := s.SetPassword(ctx, u.ID, "changed"); err != nil {
+				t.Fatal(err)
+			}
+			epoch, err := s.SessionEpoch(ctx, u.ID)
+			if err != nil {
+				t.Fatal(err)
+			}
+			epochs = append(epochs, epoch)
+		}
+		if u.SessionEpoch >= epochs[0] || epochs[0] >= epochs[1] {
+			t.Errorf("epochs %d, %v, want each above the one before", u.SessionEpoch, epochs)
+		}
+		for _, old := range []int64{u.SessionEpoch, epochs[0]} {
+			err := s.SaveSession(ctx, store.Session{Key: "late", UserID: u.ID, Epoch: old, ExpiresAt: ends})
+			if !errors.Is(err, store.ErrEpoch) {
+				t.Errorf("SaveSession with the epoch %d, now %d = %v, want ErrEpoch", old, epochs[1], err)
+			}
+		}
+		time.Sleep(time.Millisecond) // past an epoch that had to be more than the time
+		mustSession(t, s, store.Session{Key: "after", UserID: u.ID, Epoch: epochs[1], ExpiresAt: ends})
+		mustSession(t, s, store.Session{Key: "of the binary before, after", UserID: u.ID, Epoch: epochs[1], ExpiresAt: ends})
+		if err := s.WriteDB().Exec("UPDATE sessions SET epoch = NULL WHERE token_hash LIKE 'of the binary before%'").Error; err != nil {
+			t.Fatal(err)
+		}
+		for key, there := range map[string]bool{"before": false, "late": false, "after": true, "another's": true,
+			"of the binary before, before": false, "of the binary before, after": true} {
+			if _, err := s.FindSession(ctx, key); (err == nil) != there || err != nil && !errors.Is(err, store.ErrNotFound) {
+				t.Errorf("FindSession(%q) = %v, want found: %t", key, err, there)
+			}
+		}
+		if list, err := s.Sessions(ctx, u.ID); len(list) != 2 || err != nil {
+			t.Errorf("Sessions() = %v, %v, want the two after", list, err)
+		}
+		if err := s.DeleteUser(ctx, u.ID); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := s.SessionEpoch(ctx, u.ID); !errors.Is(err, store.ErrNotFound) {
+			t.Errorf("SessionEpoch of a deleted user = %v, want ErrNotFound", err)
+		}
+	})
+}

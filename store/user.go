@@ -24,6 +24,7 @@ type User struct {
 	FailedLogins int       // wrong passwords in a row
 	LockedUntil  time.Time // zero: never locked since the last sign-in
 	LastLoginAt  time.Time // zero: never signed in
+	SessionEpoch int64     // a session that began under another has ended
 	CreatedAt    time.Time
 	UpdatedAt    time.Time
 }
@@ -57,6 +58,15 @@ func (s *Store) User(ctx context.Context, id string) (User, error) {
 // ErrNotFound.
 func (s *Store) UserByEmail(ctx context.Context, email string) (User, error) {
 	return s.findUser(ctx, "email_folded = ?", Fold(email))
+}
+
+// SessionEpoch returns the user's SessionEpoch, or ErrNotFound.
+func (s *Store) SessionEpoch(ctx context.Context, id string) (epoch int64, err error) {
+	err = s.reader(ctx).Model(&userRow{}).Select("session_epoch").Where("id = ?", id).Take(&epoch).Error
+	if err != nil {
+		return 0, fmt.Errorf("session epoch: %w", translate(err))
+	}
+	return epoch, nil
 }
 
 func (s *Store) findUser(ctx context.Context, condition, value string) (User, error) {
@@ -125,40 +135,48 @@ func (s *Store) CountFailedSignIn(ctx context.Context, id string) (until time.Ti
 		                     WHEN locked_until IS NULL THEN failed_logins + 1
 		                     ELSE 1 END,
 		locked_until  = CASE WHEN locked_until > @now THEN locked_until
-		                     WHEN locked_until IS NULL AND failed_logins + 1 >= @limit THEN @until END`,
+		                     WHEN locked_until IS NULL AND failed_logins + 1 >= @limit THEN @until END WHERE`,
 		map[string]any{"now": now, "limit": lockAfter, "until": now + lockTime.Milliseconds()})
 }
 
 // CountSignIn notes a right password: the count of wrong ones starts over. It
 // returns ErrLocked, and changes nothing, while a lock is in force: who guesses
-// right beyond the fifth try must not come in.
-func (s *Store) CountSignIn(ctx context.Context, id string) error {
-	until, err := s.changeUser(ctx, id, `
+// right beyond the fifth try must not come in. ErrEpoch: the password has been
+// reset, or the account deleted, since u was read, so u's hash proves nothing.
+func (s *Store) CountSignIn(ctx context.Context, u User) error {
+	until, err := s.changeUser(ctx, u.ID, `
 		failed_logins = CASE WHEN locked_until > @now THEN failed_logins ELSE 0 END,
 		last_login_at = CASE WHEN locked_until > @now THEN last_login_at ELSE @now END,
-		locked_until  = CASE WHEN locked_until > @now THEN locked_until END`,
-		map[string]any{"now": s.now()})
-	if err == nil && !until.IsZero() {
-		return fmt.Errorf("user %s: %w", id, ErrLocked)
+		locked_until  = CASE WHEN locked_until > @now THEN locked_until END
+		WHERE session_epoch = @epoch AND`,
+		map[string]any{"now": s.now(), "epoch": u.SessionEpoch})
+	switch {
+	case errors.Is(err, ErrNotFound):
+		return fmt.Errorf("user %s: %w", u.ID, ErrEpoch)
+	case err == nil && !until.IsZero():
+		return fmt.Errorf("user %s: %w", u.ID, ErrLocked)
 	}
 	return err
 }
 
-// SetPassword gives the account another password hash and takes its lock, or
-// returns ErrNotFound. Its sessions stay: see DeleteSessions.
+// SetPassword gives the account another password hash, takes its lock and ends its sessions wherever
+// they are kept, or returns ErrNotFound. DeleteSessions tidies up after it.
 func (s *Store) SetPassword(ctx context.Context, id, hash string) error {
-	_, err := s.changeUser(ctx, id, "password_hash = @hash, updated_at = @now, failed_logins = 0, locked_until = NULL",
+	// An epoch is a time, so that it says something about sessions that have none, and always a later one.
+	_, err := s.changeUser(ctx, id, `password_hash = @hash, updated_at = @now, failed_logins = 0, locked_until = NULL,
+		session_epoch = CASE WHEN session_epoch < @now THEN @now ELSE session_epoch + 1 END WHERE`,
 		map[string]any{"hash": hash, "now": s.now()})
 	return err
 }
 
 // changeUser sets columns in one atomic statement and returns until when the
-// account is locked then; zero if it isn't. ErrNotFound: no such user.
+// account is locked then; zero if it isn't. set ends with WHERE, or with more
+// conditions and AND. ErrNotFound: no such user.
 func (s *Store) changeUser(ctx context.Context, id, set string, values map[string]any) (time.Time, error) {
 	var row userRow
 	values["id"] = id
 	err := s.writeOne(ctx, func(db *gorm.DB) error {
-		return db.Raw("UPDATE users SET "+set+" WHERE id = @id RETURNING locked_until", values).Take(&row).Error
+		return db.Raw("UPDATE users SET "+set+" id = @id RETURNING locked_until", values).Take(&row).Error
 	})
 	if err != nil {
 		return time.Time{}, fmt.Errorf("user %s: %w", id, err)
@@ -188,6 +206,7 @@ type userRow struct {
 	FailedLogins int
 	LockedUntil  *int64
 	LastLoginAt  *int64
+	SessionEpoch int64
 	CreatedAt    int64 `gorm:"autoCreateTime:false"`
 	UpdatedAt    int64 `gorm:"autoUpdateTime:false"`
 }
@@ -198,7 +217,8 @@ func (row userRow) user() User {
 	return User{
 		ID: row.ID, Email: row.Email, Name: row.Name, PasswordHash: row.PasswordHash,
 		FailedLogins: row.FailedLogins, LockedUntil: timeOrZero(row.LockedUntil), LastLoginAt: timeOrZero(row.LastLoginAt),
-		CreatedAt: fromMillis(row.CreatedAt), UpdatedAt: fromMillis(row.UpdatedAt),
+		SessionEpoch: row.SessionEpoch,
+		CreatedAt:    fromMillis(row.CreatedAt), UpdatedAt: fromMillis(row.UpdatedAt),
 	}
 }
 

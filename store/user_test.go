@@ -55,7 +55,6 @@ func TestNoSuchUser(t *testing.T) {
 			"UserByEmail":       func() error { _, err := s.UserByEmail(ctx, "none@example.org"); return err },
 			"DeleteUser":        func() error { return s.DeleteUser(ctx, "none") },
 			"SetPassword":       func() error { return s.SetPassword(ctx, "none", "hash") },
-			"CountSignIn":       func() error { return s.CountSignIn(ctx, "none") },
 			"CountFailedSignIn": func() error { _, err := s.CountFailedSignIn(ctx, "none"); return err },
 		} {
 			if err := call(); !errors.Is(err, store.ErrNotFound) {
@@ -131,8 +130,11 @@ func TestDeleteUser(t *testing.T) {
 			t.Errorf("another user's note after DeleteUser: %v", err)
 		}
 		err := s.SaveSession(ctx, store.Session{Key: "late", UserID: gone.ID, ExpiresAt: time.Now().Add(time.Hour)})
-		if !errors.Is(err, store.ErrOwnerGone) {
-			t.Errorf("SaveSession of a deleted user = %v, want ErrOwnerGone", err)
+		if !errors.Is(err, store.ErrEpoch) {
+			t.Errorf("SaveSession of a deleted user = %v, want ErrEpoch", err)
+		}
+		if err := s.CountSignIn(ctx, gone); !errors.Is(err, store.ErrEpoch) {
+			t.Errorf("CountSignIn of a deleted user = %v, want ErrEpoch", err)
 		}
 		mustUser(t, s, "gone@example.org") // the address is free again
 	})
@@ -181,7 +183,7 @@ func TestLockout(t *testing.T) {
 		}
 		signIn := func(want error) {
 			t.Helper()
-			if err := s.CountSignIn(ctx, u.ID); !errors.Is(err, want) {
+			if err := s.CountSignIn(ctx, u); !errors.Is(err, want) {
 				t.Fatalf("CountSignIn = %v, want %v", err, want)
 			}
 		}
@@ -274,6 +276,12 @@ func TestPasswords(t *testing.T) {
 		got := hash("changed")
 		if !got.LockedUntil.IsZero() || got.FailedLogins != 0 || !got.UpdatedAt.Equal(time.Now()) {
 			t.Errorf("user after SetPassword: %+v, want no lock, no failures, updated now", got)
+		}
+		if err := s.CountSignIn(ctx, u); !errors.Is(err, store.ErrEpoch) {
+			t.Errorf("CountSignIn of a password reset meanwhile = %v, want ErrEpoch", err)
+		}
+		if err := s.CountSignIn(ctx, got); err != nil {
+			t.Errorf("CountSignIn after the reset = %v", err)
 		}
 		if err := s.ReplaceHash(ctx, u.ID, "rehashed", "rehashed too late"); err != nil {
 			t.Errorf("ReplaceHash of a password changed meanwhile = %v, want nil", err)
