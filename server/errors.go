@@ -74,6 +74,7 @@ var meanings = []struct {
 	{errVitals, http.StatusBadRequest, "Invalid web vital"},
 	{store.ErrNotFound, http.StatusNotFound, "Note not found"},
 	{store.ErrChanged, http.StatusPreconditionFailed, "Note has changed"},
+	{errListCondition, http.StatusPreconditionFailed, "A new note has no version: send it without If-Match and If-None-Match"},
 	{store.ErrIdempotency, http.StatusUnprocessableEntity, "Idempotency-Key was used with another body"},
 	{store.ErrQuota, http.StatusForbidden, "Quota exceeded"},
 	{store.ErrEpoch, http.StatusUnauthorized, "Invalid credentials"}, // at sign-in: what it verified is valid no more
@@ -187,9 +188,9 @@ func (s *Server) fail(x *exchange, err error) {
 	}
 	s.shed(x, f, err)
 	x.out.reset()
-	if e, ok := errors.AsType[*changed](err); ok {
-		f.Data = e.current
-		x.out.Header().Set("Etag", e.tag)
+	if e, ok := errors.AsType[*store.ChangedError](err); ok {
+		f.Data = noteOutput(e.Current)
+		x.out.Header().Set("Etag", etag(e.Current))
 	}
 	if f.RetryAfter > 0 {
 		x.out.Header().Set("Retry-After", strconv.Itoa(f.RetryAfter))

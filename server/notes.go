@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"net/http"
 	"net/url"
-	"strconv"
 	"strings"
 	"time"
 	"unicode/utf8"
@@ -115,6 +114,9 @@ func (s *Server) note(x *exchange, status int, n store.Note) error {
 
 // createNote answers POST /api/notes.
 func createNote(s *Server, x *exchange) error {
+	if hasListCondition(x.Request().Header) {
+		return errListCondition
+	}
 	o, err := s.readObject(x)
 	if err != nil {
 		return err
@@ -156,60 +158,17 @@ func patchNote(s *Server, x *exchange) error {
 	if err != nil {
 		return err
 	}
-	if err := s.ifMatch(x, id, &patch); err != nil {
-		return err
-	}
 	var n store.Note
 	err = s.commit(x, func() (err error) {
-		n, err = s.store.PatchNote(x.ctx, x.user, id, patch)
+		n, err = s.store.PatchNote(x.ctx, x.user, id, patch, preconditions(x, id)...)
 		return err
 	})
 	s.copies.saw(x.user, id) // a patch that changes nothing, or finds another revision, shows what others do
-	if errors.Is(err, store.ErrChanged) {
-		return &changed{current: noteOutput(n), tag: etag(n)}
-	}
 	if err != nil {
 		return err
 	}
 	return s.note(x, http.StatusOK, n)
 }
-
-// ifMatch reads the revisions that If-Match allows into patch. Tags of other
-// notes or representations match nothing, and neither does a weak one (RFC 9110, 13.1.1).
-func (s *Server) ifMatch(x *exchange, id string, patch *store.Patch) error {
-	values := x.Request().Header.Values("If-Match")
-	if len(values) == 0 {
-		return nil
-	}
-	patch.IfRevision = []int64{}
-	for tag := range tags(values) {
-		if tag == "*" {
-			patch.IfRevision = nil
-			return nil
-		}
-		if revision, ok := tagRevision(tag, id); ok {
-			patch.IfRevision = append(patch.IfRevision, revision)
-		}
-	}
-	if len(patch.IfRevision) == 0 {
-		n, err := s.store.Note(x.ctx, x.user, id)
-		s.copies.saw(x.user, id)
-		if err != nil {
-			return err
-		}
-		return &changed{current: noteOutput(n), tag: etag(n)}
-	}
-	return nil
-}
-
-// changed is a 412 with the note as it is now.
-type changed struct {
-	current noteJSON
-	tag     string
-}
-
-func (e *changed) Error() string { return store.ErrChanged.Error() }
-func (e *changed) Unwrap() error { return store.ErrChanged }
 
 // change answers with the note that do leaves behind.
 func change(do func(s *Server, x *exchange, id string) (store.Note, error)) handler {
@@ -234,16 +193,16 @@ func change(do func(s *Server, x *exchange, id string) (store.Note, error)) hand
 // flip answers PATCH /api/notes/:id/pin, /archive and /favorite.
 func flip(flag store.Flag) handler {
 	return change(func(s *Server, x *exchange, id string) (store.Note, error) {
-		return s.store.FlipNote(x.ctx, x.user, id, flag)
+		return s.store.FlipNote(x.ctx, x.user, id, flag, preconditions(x, id)...)
 	})
 }
 
 var (
 	trashNote = change(func(s *Server, x *exchange, id string) (store.Note, error) {
-		return s.store.TrashNote(x.ctx, x.user, id)
+		return s.store.TrashNote(x.ctx, x.user, id, preconditions(x, id)...)
 	})
 	restoreNote = change(func(s *Server, x *exchange, id string) (store.Note, error) {
-		return s.store.RestoreNote(x.ctx, x.user, id)
+		return s.store.RestoreNote(x.ctx, x.user, id, preconditions(x, id)...)
 	})
 )
 
@@ -253,7 +212,7 @@ func deleteNote(s *Server, x *exchange) error {
 	if err != nil {
 		return err
 	}
-	err = s.commit(x, func() error { return s.store.DeleteNote(x.ctx, x.user, id) })
+	err = s.commit(x, func() error { return s.store.DeleteNote(x.ctx, x.user, id, preconditions(x, id)...) })
 	s.copies.saw(x.user, id)
 	if err != nil {
 		return err
@@ -265,7 +224,7 @@ func deleteNote(s *Server, x *exchange) error {
 func deleteTrashedNote(s *Server, x *exchange) error {
 	id, err := noteID(x)
 	if err == nil {
-		err = s.commit(x, func() error { return s.store.DeleteTrashedNote(x.ctx, x.user, id) })
+		err = s.commit(x, func() error { return s.store.DeleteTrashedNote(x.ctx, x.user, id, preconditions(x, id)...) })
 		s.copies.saw(x.user, id)
 	}
 	if errors.Is(err, store.ErrNotFound) {
@@ -311,79 +270,6 @@ func idempotencyKey(h http.Header) (string, error) {
 		return "", errBadKey
 	}
 	return key, nil
-}
-
-// representation counts the ways a note has been written as JSON. A change to
-// noteJSON moves it, so that no cache mixes two of them.
-const representation = "1"
-
-// etag is the strong validator of n: which note, which revision, which
-// representation. The compressing layer adds a suffix for the content coding.
-func etag(n store.Note) string {
-	return `"` + n.ID + "." + strconv.FormatInt(n.Revision, 10) + "." + representation + `"`
-}
-
-// codings are the suffixes that the compressing layer gives an ETag.
-var codings = []string{"", "-gzip", "-zstd"}
-
-// matchingTag finds the tag in a list of If-None-Match values that names tag,
-// in any content coding (weak comparison, RFC 9110, 13.1.2).
-func matchingTag(values []string, tag string) (string, bool) {
-	for seen := range tags(values) {
-		seen = strings.TrimPrefix(seen, "W/")
-		if seen == "*" {
-			return tag, true
-		}
-		if plain, ok := plainTag(seen); ok && plain == strings.Trim(tag, `"`) {
-			return seen, true
-		}
-	}
-	return "", false
-}
-
-// tagRevision is the revision that a strong tag names, if it is one of note id's.
-func tagRevision(tag, id string) (int64, bool) {
-	plain, ok := plainTag(tag)
-	if !ok {
-		return 0, false
-	}
-	rest, ok := strings.CutPrefix(plain, id+".")
-	if !ok {
-		return 0, false
-	}
-	rest, ok = strings.CutSuffix(rest, "."+representation)
-	if !ok {
-		return 0, false
-	}
-	revision, err := strconv.ParseInt(rest, 10, 64)
-	return revision, err == nil
-}
-
-// plainTag is the opaque part of a strong tag without the content coding's suffix.
-func plainTag(tag string) (string, bool) {
-	if len(tag) < 2 || tag[0] != '"' || tag[len(tag)-1] != '"' {
-		return "", false
-	}
-	plain := tag[1 : len(tag)-1]
-	for _, coding := range codings[1:] {
-		if rest, ok := strings.CutSuffix(plain, coding); ok {
-			return rest, true
-		}
-	}
-	return plain, true
-}
-
-// tags yields the entity tags of a list header. Ours hold no comma.
-func tags(values []string) func(yield func(string) bool) {
-	return func(yield func(string) bool) {
-		for _, value := range values {
-			for tag := range strings.SplitSeq(value, ",") {
-				if !yield(strings.TrimSpace(tag)) {
-					return
-				}
-			}
-		}
-	}
 }
 
 // invalidNote says which members of a note are wrong, and how.

@@ -709,7 +709,13 @@ func TestIfMatch(t *testing.T) {
 			{"in a list", func(tag string) []string { return []string{`"x",` + tag + `, "y"`} }, 200},
 			{"in the second header", func(tag string) []string { return []string{`"x"`, tag} }, 200},
 			{"an earlier one beside it", func(tag string) []string { return []string{revised(tag, 1) + "," + tag} }, 200},
-			{"weak", func(tag string) []string { return []string{"W/" + tag} }, 412},
+			{"weak, as nginx makes it", func(tag string) []string { return []string{"W/" + tag} }, 200},
+			{"brotli's, as Apache makes it", func(tag string) []string { return []string{coded(tag, "-br")} }, 200},
+			{"weak and an earlier one", func(tag string) []string { return []string{"W/" + revised(tag, 1)} }, 412},
+			{"weak in lower case", func(tag string) []string { return []string{"w/" + tag} }, 412},
+			{"a star inside another tag", func(string) []string { return []string{`"x, *, y"`} }, 412},
+			{"the tag inside another", func(tag string) []string { return []string{`"x,` + tag + `,y`} }, 412},
+			{"after a tag with a comma", func(tag string) []string { return []string{`"x,y",` + tag} }, 200},
 			{"an earlier one", func(tag string) []string { return []string{revised(tag, 1)} }, 412},
 			{"a later one", func(tag string) []string { return []string{revised(tag, 3)} }, 412},
 			{"a huge one", func(tag string) []string { return []string{strings.Replace(tag, ".2.", ".99999999999999999999.", 1)} }, 412},
@@ -768,6 +774,138 @@ func TestIfMatch(t *testing.T) {
 			}
 		})
 	})
+}
+
+// A write whose condition is false is not performed, whichever write it is (RFC 9110, 13.1): the
+// answer is 412 with the current note. A condition that holds changes nothing about the write.
+func TestConditionalWrites(t *testing.T) {
+	t.Parallel()
+	writes := []struct {
+		name, method, suffix string
+		body                 any
+		trashed              bool // what the note is before
+	}{
+		{name: "patch", method: http.MethodPatch, body: map[string]any{"content": "third"}},
+		{name: "patch that changes nothing", method: http.MethodPatch, body: map[string]any{}},
+		{name: "pin", method: http.MethodPatch, suffix: "/pin"},
+		{name: "archive", method: http.MethodPatch, suffix: "/archive"},
+		{name: "favorite", method: http.MethodPatch, suffix: "/favorite"},
+		{name: "trash", method: http.MethodPatch, suffix: "/trash"},
+		{name: "trash again", method: http.MethodPatch, suffix: "/trash", trashed: true},
+		{name: "restore", method: http.MethodPatch, suffix: "/restore", trashed: true},
+		{name: "restore again", method: http.MethodPatch, suffix: "/restore"},
+		{name: "delete", method: http.MethodDelete},
+		{name: "delete from trash", method: http.MethodDelete, suffix: "/permanent", trashed: true},
+	}
+	header := func(name string, value func(tag string) string) func(noteJSON, string) []string {
+		return func(_ noteJSON, tag string) []string { return []string{name, value(tag)} }
+	}
+	date := func(name string, add time.Duration) func(noteJSON, string) []string {
+		return func(n noteJSON, _ string) []string {
+			return []string{name, time.Time(n.UpdatedAt).Add(add).UTC().Format(http.TimeFormat)}
+		}
+	}
+	same := func(tag string) string { return tag }
+	earlier := func(tag string) string { return strings.Replace(tag, ".2.", ".1.", 1) }
+	conditions := []struct {
+		name    string
+		headers func(n noteJSON, tag string) []string
+		holds   bool
+	}{
+		{"If-Match current", header("If-Match", same), true},
+		{"If-Match weak", header("If-Match", func(tag string) string { return "W/" + tag }), true},
+		{"If-Match any", header("If-Match", func(string) string { return "*" }), true},
+		{"If-Match stale", header("If-Match", earlier), false},
+		{"If-Match stale weak", header("If-Match", func(tag string) string { return "W/" + earlier(tag) }), false},
+		{"If-Match unknown", header("If-Match", func(string) string { return `"x"` }), false},
+		{"If-Match empty", header("If-Match", func(string) string { return "" }), false},
+		{"If-None-Match stale", header("If-None-Match", earlier), true},
+		{"If-None-Match current", header("If-None-Match", same), false},
+		{"If-None-Match weak in a list", header("If-None-Match", func(tag string) string { return `"x", W/` + tag }), false},
+		{"If-None-Match any", header("If-None-Match", func(string) string { return "*" }), false},
+		{"both", func(_ noteJSON, tag string) []string { return []string{"If-Match", tag, "If-None-Match", tag} }, false},
+		{"If-Unmodified-Since now", date("If-Unmodified-Since", 0), true},
+		{"If-Unmodified-Since before", date("If-Unmodified-Since", -time.Second), false},
+		{"If-Unmodified-Since no date", header("If-Unmodified-Since", func(string) string { return "yesterday" }), true},
+		{"If-Match beside If-Unmodified-Since", func(n noteJSON, tag string) []string {
+			return append(date("If-Unmodified-Since", -time.Hour)(n, tag), "If-Match", tag)
+		}, true},
+	}
+	eachSite(t, func(t *testing.T, s *site) {
+		c := s.someone()
+		for _, write := range writes {
+			for _, condition := range conditions {
+				t.Run(write.name+" "+condition.name, func(t *testing.T) {
+					c := c.in(t)
+					path := "/api/notes/" + c.create(map[string]any{"title": "a", "content": "first"}).ID
+					c.patch(path, map[string]any{"content": "second", "isTrashed": write.trashed}).want(http.StatusOK)
+					before := c.get(path).want(http.StatusOK)
+					headers := condition.headers(before.note(), before.header.Get("Etag"))
+					r := c.request(write.method, path+write.suffix, write.body, headers...)
+					if condition.holds {
+						r.want(http.StatusOK)
+						return
+					}
+					r.fails(http.StatusPreconditionFailed, "Note has changed")
+					for _, after := range []reply{r, c.get(path).want(http.StatusOK)} {
+						wantMoved(t, before, after, false)
+						if diff := cmp.Diff(before.data(), after.data()); diff != "" {
+							t.Errorf("%s (-before +after):\n%s", after.call, diff)
+						}
+					}
+				})
+			}
+			t.Run(write.name+" no such note", func(t *testing.T) {
+				r := c.in(t).request(write.method, "/api/notes/none"+write.suffix, write.body, "If-Match", `"x"`)
+				r.want(http.StatusNotFound) // what it is without a condition, too: 13.2.1
+			})
+		}
+		t.Run("delete from trash of what is not there", func(t *testing.T) {
+			id := c.in(t).create(map[string]any{"title": "a", "content": ""}).ID
+			c.in(t).delete("/api/notes/"+id+"/permanent", "If-Match", `"x"`).fails(http.StatusNotFound, "Note not found in trash")
+		})
+		t.Run("large note", func(t *testing.T) { // its content is read for the answer alone
+			c := c.in(t)
+			n := c.create(map[string]any{"title": "a", "content": strings.Repeat("x", 200_000)})
+			for _, r := range []reply{
+				c.delete("/api/notes/"+n.ID, "If-Match", `"x"`),
+				c.patch("/api/notes/"+n.ID+"/pin", nil, "If-Match", `"x"`),
+			} {
+				r.fails(http.StatusPreconditionFailed, "Note has changed")
+				if got := r.note(); got.Content != n.Content {
+					t.Errorf("%s: %d bytes of content, want %d", r.call, len(got.Content), len(n.Content))
+				}
+			}
+		})
+	})
+}
+
+// A condition on a create is about the list, of which there is no version that a create could be
+// compared with: it is refused rather than ignored.
+func TestConditionalCreate(t *testing.T) {
+	t.Parallel()
+	s := onSQLite(t)
+	c := s.someone()
+	note := map[string]any{"title": "a", "content": ""}
+	for _, tt := range []struct {
+		name, value string
+		status      int
+	}{
+		{"If-Match", "*", 201}, // there always is a list
+		{"If-Match", `"x"`, 412},
+		{"If-Match", c.get("/api/notes").header.Get("Etag"), 412},
+		{"If-None-Match", "*", 412},
+		{"If-None-Match", `"x"`, 412},
+	} {
+		t.Run(tt.name+" "+tt.value, func(t *testing.T) {
+			c := c.in(t)
+			before := len(c.get("/api/notes").notes())
+			c.post("/api/notes", note, tt.name, tt.value).want(tt.status)
+			if made := len(c.get("/api/notes").notes()) - before; (made == 1) != (tt.status == 201) {
+				t.Errorf("%d notes made, want one only with 201", made)
+			}
+		})
+	}
 }
 
 // coded is tag with a content coding's suffix.

@@ -298,9 +298,9 @@ func (c *client) patch(path string, body any, headers ...string) reply {
 	return c.request(http.MethodPatch, path, body, headers...)
 }
 
-func (c *client) delete(path string) reply {
+func (c *client) delete(path string, headers ...string) reply {
 	c.t.Helper()
-	return c.request(http.MethodDelete, path, nil)
+	return c.request(http.MethodDelete, path, nil, headers...)
 }
 
 // create makes a note and returns it.

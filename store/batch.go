@@ -5,6 +5,7 @@ import (
 	"errors"
 	"slices"
 	"sync/atomic"
+	"time"
 )
 
 // A batch is the edits of one transaction, and what they are about: read and
@@ -165,6 +166,22 @@ func (b *batch) find(e *edit) (*noteState, error) {
 		}
 	}
 	return b.touch(state), nil
+}
+
+// checkPreconditions returns a ChangedError if the note does not meet a precondition of e. Nobody
+// else changes the note before e has: its owner's counters are locked.
+func (b *batch) checkPreconditions(e *edit, state *noteState) error {
+	for _, holds := range e.preconditions {
+		if holds(state.row.Revision, time.UnixMilli(state.row.UpdatedAt)) {
+			continue
+		}
+		e.content = true // the error brings the whole note
+		if _, err := b.find(e); err != nil {
+			return err
+		}
+		return &ChangedError{Current: state.row.note()}
+	}
+	return nil
 }
 
 // complete reads the content of a large note, if there is room for it.

@@ -211,8 +211,8 @@ func TestBatchOneFails(t *testing.T) {
 		create := func(owner string, in store.NewNote) func() error {
 			return func() error { _, err := s.CreateNote(t.Context(), owner, in); return err }
 		}
-		patch := func(id string, p store.Patch) func() error {
-			return func() error { _, err := s.PatchNote(t.Context(), owner, id, p); return err }
+		patch := func(id string, p store.Patch, preconditions ...store.Precondition) func() error {
+			return func() error { _, err := s.PatchNote(t.Context(), owner, id, p, preconditions...); return err }
 		}
 		tests := []struct {
 			name string
@@ -222,7 +222,10 @@ func TestBatchOneFails(t *testing.T) {
 			{"above the quota", create(poor, store.NewNote{Title: "t"}), store.ErrQuota},
 			{"a used key", create(owner, store.NewNote{IdempotencyKey: "used", BodyHash: []byte("x")}), store.ErrIdempotency},
 			{"an owner who is gone", create(gone, store.NewNote{Title: "t"}), store.ErrOwnerGone},
-			{"another revision", patch(note.ID, store.Patch{Title: new("x"), IfRevision: []int64{7}}), store.ErrChanged},
+			{"another revision", patch(note.ID, store.Patch{Title: new("x")}, ifRevision(7)), store.ErrChanged},
+			{"another revision to delete", func() error {
+				return s.DeleteNote(t.Context(), owner, note.ID, ifRevision(7))
+			}, store.ErrChanged},
 			{"no such note", patch("none", store.Patch{Title: new("x")}), store.ErrNotFound},
 			{"not in the trash", func() error { return s.DeleteTrashedNote(t.Context(), owner, note.ID) }, store.ErrNotFound},
 		}
@@ -361,16 +364,15 @@ func drawEdit(t *rapid.T, s *store.Store) func(owner string, ids []string) strin
 			Pinned:  rapid.Ptr(flags, true).Draw(t, "pinned"),
 			Trashed: rapid.Ptr(flags, true).Draw(t, "trashed"),
 		}
-		if flags.Draw(t, "check revision") {
-			p.IfRevision = rapid.SliceOfN(rapid.Int64Range(1, 4), 1, 3).Draw(t, "revisions")
-		}
+		preconditions := drawPreconditions(t)
 		return func(owner string, ids []string) string {
-			note, err := s.PatchNote(context.Background(), owner, ids[pick], p)
+			note, err := s.PatchNote(context.Background(), owner, ids[pick], p, preconditions...)
 			return plain(note, err)
 		}
 	case "flip":
+		preconditions := drawPreconditions(t)
 		return func(owner string, ids []string) string {
-			note, err := s.FlipNote(context.Background(), owner, ids[pick], store.FlagArchived)
+			note, err := s.FlipNote(context.Background(), owner, ids[pick], store.FlagArchived, preconditions...)
 			return plain(note, err)
 		}
 	default:
@@ -378,14 +380,26 @@ func drawEdit(t *rapid.T, s *store.Store) func(owner string, ids []string) strin
 		if flags.Draw(t, "trashed") {
 			call = s.DeleteTrashedNote
 		}
+		preconditions := drawPreconditions(t)
 		return func(owner string, ids []string) string {
-			return plain(store.Note{}, call(context.Background(), owner, ids[pick]))
+			return plain(store.Note{}, call(context.Background(), owner, ids[pick], preconditions...))
 		}
 	}
 }
 
+// drawPreconditions draws none, or one of some revisions.
+func drawPreconditions(t *rapid.T) []store.Precondition {
+	if !flags.Draw(t, "check revision") {
+		return nil
+	}
+	return []store.Precondition{ifRevision(rapid.SliceOfN(rapid.Int64Range(1, 4), 1, 3).Draw(t, "revisions")...)}
+}
+
 // plain is what a call came to, for a comparison.
 func plain(note store.Note, err error) string {
+	if changed, ok := errors.AsType[*store.ChangedError](err); ok {
+		note = changed.Current
+	}
 	for _, known := range []error{store.ErrNotFound, store.ErrChanged, store.ErrQuota, store.ErrIdempotency} {
 		if errors.Is(err, known) {
 			err = known
@@ -551,7 +565,17 @@ func TestBatchLargeNote(t *testing.T) {
 				t.Errorf("FlipNote of a small note = %v", err)
 			}
 		})
-		if err := s.DeleteNote(ctx, owner, large.ID); err != nil { // reads no content
+		inOneBatch(t, s, o, keeper, func() {
+			err := s.DeleteNote(t.Context(), owner, large.ID, ifRevision(1))
+			if changed, ok := errors.AsType[*store.ChangedError](err); !ok || changed.Current.Content != large.Content {
+				t.Errorf("DeleteNote of another revision of a large note = %v, want its content too: %t", err, ok)
+			}
+		}, func() {
+			if err := s.DeleteNote(ctx, owner, large.ID, ifRevision(1)); !errors.Is(err, none) {
+				t.Errorf("DeleteNote of another revision with no room = %v, want %v", err, none)
+			}
+		})
+		if err := s.DeleteNote(ctx, owner, large.ID, ifRevision(2)); err != nil { // reads no content
 			t.Error(err)
 		}
 	})
@@ -667,7 +691,7 @@ func TestBatchWitness(t *testing.T) {
 				return s.PatchNote(t.Context(), owner, note.ID, store.Patch{Title: new("new")})
 			}, 0, 0, 0},
 			{"refused patch", func() (store.Note, error) {
-				_, err := s.PatchNote(t.Context(), owner, note.ID, store.Patch{Pinned: new(false), IfRevision: []int64{1}})
+				_, err := s.PatchNote(t.Context(), owner, note.ID, store.Patch{Pinned: new(false)}, ifRevision(1))
 				if !errors.Is(err, store.ErrChanged) {
 					t.Error(err)
 				}

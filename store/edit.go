@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"context"
 	"fmt"
-	"slices"
 )
 
 // An edit is what one caller wants changed of one person's notes, and, once it
@@ -22,6 +21,8 @@ type edit struct {
 	key      string   // of a create: its idempotency key, or ""
 	hash     []byte   // and the hash of the request that came with it
 	content  bool     // it needs the note's content, not only the rest
+
+	preconditions []Precondition // of what is no create: they hold of the note, or nothing is changed
 
 	// change decides what becomes of the note, under the lock of the owner's
 	// counters. It may be asked again, in another transaction.
@@ -110,10 +111,10 @@ func (s *Store) patchEdit(ctx context.Context, owner, id string, p Patch) *edit 
 		if err != nil {
 			return noteRow{}, err
 		}
-		row := *state.row
-		if len(p.IfRevision) > 0 && !slices.Contains(p.IfRevision, row.Revision) {
-			return row, ErrChanged
+		if err := b.checkPreconditions(e, state); err != nil {
+			return noteRow{}, err
 		}
+		row := *state.row
 		when := max(s.now(), row.UpdatedAt+1)
 		p.apply(&row, when)
 		if row.Title != state.row.Title {
@@ -136,6 +137,9 @@ func (s *Store) flipEdit(ctx context.Context, owner, id string, flag Flag) *edit
 		if err != nil {
 			return noteRow{}, err
 		}
+		if err := b.checkPreconditions(e, state); err != nil {
+			return noteRow{}, err
+		}
 		row := *state.row
 		field := [...]*bool{FlagPinned: &row.IsPinned, FlagFavorite: &row.IsFavorite, FlagArchived: &row.IsArchived}[flag]
 		*field = !*field
@@ -154,6 +158,9 @@ func (s *Store) deleteEdit(ctx context.Context, owner, id string, should func(*n
 		}
 		if !should(state.row) {
 			return noteRow{}, ErrNotFound
+		}
+		if err := b.checkPreconditions(e, state); err != nil {
+			return noteRow{}, err
 		}
 		if err := counters.add(-1, -state.row.Bytes); err != nil {
 			return noteRow{}, err

@@ -22,7 +22,7 @@ import (
 var (
 	ErrNotFound    = errors.New("not found")
 	ErrDuplicate   = errors.New("exists already")
-	ErrChanged     = errors.New("has changed meanwhile")
+	ErrChanged     = errors.New("has changed meanwhile") // always a *ChangedError
 	ErrIdempotency = errors.New("idempotency key used with another body")
 	ErrQuota       = errors.New("quota exceeded")
 	ErrLocked      = errors.New("account locked")

@@ -182,9 +182,7 @@ func (m *model) patch(t *rapid.T) {
 		Archived: flag.Draw(t, "archived"),
 		Markdown: flag.Draw(t, "markdown"),
 	}
-	if flags.Draw(t, "check revision") {
-		p.IfRevision = rapid.SliceOfN(rapid.Int64Range(1, 4), 1, 3).Draw(t, "revisions")
-	}
+	preconditions, allowed := drawRevisions(t, old)
 	call := m.s.PatchNote
 	switch trash := flag.Draw(t, "trash"); {
 	case trash == nil:
@@ -198,14 +196,14 @@ func (m *model) patch(t *rapid.T) {
 	default:
 		p.Trashed = trash
 	}
-	got, err := call(t.Context(), owner, id, p)
+	got, err := call(t.Context(), owner, id, p, preconditions...)
 
 	want := patched(old, p, got.UpdatedAt)
 	switch {
 	case wantErr != nil:
 		compare(t, "PatchNote", got, err, store.Note{}, wantErr)
-	case len(p.IfRevision) > 0 && !slices.Contains(p.IfRevision, old.Revision):
-		compare(t, "PatchNote of another revision", got, err, old, store.ErrChanged)
+	case !allowed:
+		compareChanged(t, "PatchNote", err, old)
 	case gocmp.Equal(want, old):
 		compare(t, "PatchNote with nothing new", got, err, old, nil)
 	case m.exceeds(owner, 0, size(want)-size(old)):
@@ -215,12 +213,30 @@ func (m *model) patch(t *rapid.T) {
 	}
 }
 
-func (m *model) trash(ctx context.Context, owner, id string, _ store.Patch) (store.Note, error) {
-	return m.s.TrashNote(ctx, owner, id)
+func (m *model) trash(ctx context.Context, owner, id string, _ store.Patch, preconditions ...store.Precondition) (store.Note, error) {
+	return m.s.TrashNote(ctx, owner, id, preconditions...)
 }
 
-func (m *model) restore(ctx context.Context, owner, id string, _ store.Patch) (store.Note, error) {
-	return m.s.RestoreNote(ctx, owner, id)
+func (m *model) restore(ctx context.Context, owner, id string, _ store.Patch, preconditions ...store.Precondition) (store.Note, error) {
+	return m.s.RestoreNote(ctx, owner, id, preconditions...)
+}
+
+// drawRevisions draws preconditions, and tells whether note meets them.
+func drawRevisions(t *rapid.T, note store.Note) (preconditions []store.Precondition, allowed bool) {
+	preconditions, allowed = drawPreconditions(t), true
+	for _, holds := range preconditions {
+		allowed = allowed && holds(note.Revision, note.UpdatedAt)
+	}
+	return preconditions, allowed
+}
+
+// compareChanged expects that err brings the note as it stands.
+func compareChanged(t *rapid.T, call string, err error, want store.Note) {
+	changed, ok := errors.AsType[*store.ChangedError](err)
+	if !ok {
+		t.Fatalf("%s of another revision = %v, want %v", call, err, store.ErrChanged)
+	}
+	compare(t, call+" of another revision", changed.Current, nil, want, nil)
 }
 
 func (m *model) flip(t *rapid.T) {
@@ -236,9 +252,14 @@ func (m *model) flip(t *rapid.T) {
 	case store.FlagArchived:
 		want.Archived = !want.Archived
 	}
-	got, err := m.s.FlipNote(t.Context(), owner, id, flag)
+	preconditions, allowed := drawRevisions(t, old)
+	got, err := m.s.FlipNote(t.Context(), owner, id, flag, preconditions...)
 	if wantErr != nil {
 		compare(t, "FlipNote", got, err, store.Note{}, wantErr)
+		return
+	}
+	if !allowed {
+		compareChanged(t, "FlipNote", err, old)
 		return
 	}
 	m.change(t, "FlipNote", old, want, got, err)
@@ -268,7 +289,13 @@ func (m *model) delete(t *rapid.T) {
 			wantErr = store.ErrNotFound
 		}
 	}
-	if err := call(t.Context(), owner, id); !errors.Is(err, wantErr) {
+	preconditions, allowed := drawRevisions(t, old)
+	err := call(t.Context(), owner, id, preconditions...)
+	if wantErr == nil && !allowed {
+		compareChanged(t, "delete", err, old)
+		return
+	}
+	if !errors.Is(err, wantErr) {
 		t.Fatalf("delete = %v, want %v", err, wantErr)
 	}
 	if wantErr != nil {

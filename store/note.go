@@ -2,7 +2,6 @@ package store
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"time"
 )
@@ -82,22 +81,27 @@ type Patch struct {
 	Favorite       *bool
 	Archived       *bool
 	Markdown       *bool
-	Trashed        *bool   // keeps TrashedAt in step; the first date stays
-	IfRevision     []int64 // only if the note's revision is one of these; none: any will do
+	Trashed        *bool // keeps TrashedAt in step; the first date stays
 }
+
+// A Precondition decides, in the transaction of a write, whether the write may change the note as it
+// stands. If it may not, the write is ErrChanged and changes nothing.
+type Precondition func(revision int64, updatedAt time.Time) bool
+
+// A ChangedError is ErrChanged with the note that did not meet a write's precondition.
+type ChangedError struct{ Current Note }
+
+func (e *ChangedError) Error() string { return ErrChanged.Error() }
+func (e *ChangedError) Unwrap() error { return ErrChanged }
 
 // PatchNote changes owner's note and returns it as it is then. What p points to
 // must stay as it is, even after an early return because ctx has ended. A patch that
 // changes nothing moves nothing: not the revision, the dates, the change number.
-// With ErrChanged (the revision is none of p.IfRevision) it returns the note as
-// it stands. Other errors: ErrNotFound, ErrQuota, ErrOwnerGone.
-func (s *Store) PatchNote(ctx context.Context, owner, id string, p Patch) (Note, error) {
+// Errors: ErrNotFound, ErrChanged, ErrQuota, ErrOwnerGone.
+func (s *Store) PatchNote(ctx context.Context, owner, id string, p Patch, preconditions ...Precondition) (Note, error) {
 	e := s.patchEdit(ctx, owner, id, p)
-	err := s.submit(e)
-	switch {
-	case errors.Is(err, ErrChanged):
-		return e.note.note(), fmt.Errorf("patch note %s: %w", id, err)
-	case err != nil:
+	e.preconditions = preconditions
+	if err := s.submit(e); err != nil {
 		return Note{}, fmt.Errorf("patch note %s: %w", id, err)
 	}
 	return e.note.note(), nil
@@ -105,13 +109,13 @@ func (s *Store) PatchNote(ctx context.Context, owner, id string, p Patch) (Note,
 
 // TrashNote moves owner's note to the trash. One that is there already stays
 // as it is, with its first date.
-func (s *Store) TrashNote(ctx context.Context, owner, id string) (Note, error) {
-	return s.PatchNote(ctx, owner, id, Patch{Trashed: new(true)})
+func (s *Store) TrashNote(ctx context.Context, owner, id string, preconditions ...Precondition) (Note, error) {
+	return s.PatchNote(ctx, owner, id, Patch{Trashed: new(true)}, preconditions...)
 }
 
 // RestoreNote takes owner's note out of the trash; one that isn't in it stays as it is.
-func (s *Store) RestoreNote(ctx context.Context, owner, id string) (Note, error) {
-	return s.PatchNote(ctx, owner, id, Patch{Trashed: new(false)})
+func (s *Store) RestoreNote(ctx context.Context, owner, id string, preconditions ...Precondition) (Note, error) {
+	return s.PatchNote(ctx, owner, id, Patch{Trashed: new(false)}, preconditions...)
 }
 
 // A Flag is one that FlipNote turns over.
@@ -124,9 +128,10 @@ const (
 )
 
 // FlipNote turns a flag of owner's note over: two flips at once are two flips.
-// Errors: ErrNotFound, ErrOwnerGone.
-func (s *Store) FlipNote(ctx context.Context, owner, id string, flag Flag) (Note, error) {
+// Errors: ErrNotFound, ErrChanged, ErrOwnerGone.
+func (s *Store) FlipNote(ctx context.Context, owner, id string, flag Flag, preconditions ...Precondition) (Note, error) {
 	e := s.flipEdit(ctx, owner, id, flag)
+	e.preconditions = preconditions
 	if err := s.submit(e); err != nil {
 		return Note{}, fmt.Errorf("flip a flag of note %s: %w", id, err)
 	}
@@ -134,18 +139,20 @@ func (s *Store) FlipNote(ctx context.Context, owner, id string, flag Flag) (Note
 }
 
 // DeleteNote deletes owner's note for good and leaves a tombstone with a change
-// number of its own. Errors: ErrNotFound, ErrOwnerGone.
-func (s *Store) DeleteNote(ctx context.Context, owner, id string) error {
-	return s.deleteNote(ctx, owner, id, func(*noteRow) bool { return true })
+// number of its own. Errors: ErrNotFound, ErrChanged, ErrOwnerGone.
+func (s *Store) DeleteNote(ctx context.Context, owner, id string, preconditions ...Precondition) error {
+	return s.deleteNote(ctx, owner, id, func(*noteRow) bool { return true }, preconditions)
 }
 
 // DeleteTrashedNote is DeleteNote for a note in the trash; any other is ErrNotFound.
-func (s *Store) DeleteTrashedNote(ctx context.Context, owner, id string) error {
-	return s.deleteNote(ctx, owner, id, func(row *noteRow) bool { return row.IsTrashed })
+func (s *Store) DeleteTrashedNote(ctx context.Context, owner, id string, preconditions ...Precondition) error {
+	return s.deleteNote(ctx, owner, id, func(row *noteRow) bool { return row.IsTrashed }, preconditions)
 }
 
-func (s *Store) deleteNote(ctx context.Context, owner, id string, should func(*noteRow) bool) error {
-	if err := s.submit(s.deleteEdit(ctx, owner, id, should)); err != nil {
+func (s *Store) deleteNote(ctx context.Context, owner, id string, should func(*noteRow) bool, preconditions []Precondition) error {
+	e := s.deleteEdit(ctx, owner, id, should)
+	e.preconditions = preconditions
+	if err := s.submit(e); err != nil {
 		return fmt.Errorf("delete note %s: %w", id, err)
 	}
 	return nil

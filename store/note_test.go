@@ -8,6 +8,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 	"unicode/utf8"
@@ -443,6 +444,11 @@ func TestCreatesAtOnce(t *testing.T) {
 	})
 }
 
+// ifRevision is the precondition that the note's revision is one of these.
+func ifRevision(revisions ...int64) store.Precondition {
+	return func(revision int64, _ time.Time) bool { return slices.Contains(revisions, revision) }
+}
+
 // TestPatchesAtOnce: of those that know one revision, one wins.
 func TestPatchesAtOnce(t *testing.T) {
 	storetest.Each(t, func(t *testing.T, s *store.Store) {
@@ -454,16 +460,18 @@ func TestPatchesAtOnce(t *testing.T) {
 			var won []store.Note
 			atOnce(calls, func(i int) {
 				title := fmt.Sprint("round ", round, " call ", i)
-				patch := store.Patch{Title: &title, Tags: &[]string{title}, IfRevision: []int64{1 + round}}
-				got, err := s.PatchNote(t.Context(), owner, note.ID, patch)
-				switch {
-				case err == nil:
+				patch := store.Patch{Title: &title, Tags: &[]string{title}}
+				got, err := s.PatchNote(t.Context(), owner, note.ID, patch, ifRevision(1+round))
+				if err == nil {
 					mu.Lock()
 					defer mu.Unlock()
 					won = append(won, got)
-				case !errors.Is(err, store.ErrChanged):
+					return
+				}
+				changed, ok := errors.AsType[*store.ChangedError](err)
+				if !ok || !errors.Is(err, store.ErrChanged) {
 					t.Error(err)
-				case got.Revision != 2+round || !slices.Equal(got.Tags, []string{got.Title}):
+				} else if got := changed.Current; got.Revision != 2+round || !slices.Equal(got.Tags, []string{got.Title}) {
 					t.Errorf("with ErrChanged came %+v, want the winner's", got)
 				}
 			})
@@ -472,6 +480,37 @@ func TestPatchesAtOnce(t *testing.T) {
 			}
 			got, err := s.Note(t.Context(), owner, note.ID)
 			expect(t, "Note", got, err, won[0], nil)
+		}
+	})
+}
+
+// TestWritesOfOneRevision: of different writes that know one revision, one wins.
+func TestWritesOfOneRevision(t *testing.T) {
+	storetest.Each(t, func(t *testing.T, s *store.Store) {
+		ctx, owner, first := t.Context(), newOwner(t, s), ifRevision(1)
+		note := func(_ store.Note, err error) error { return err }
+		writes := []func(id string) error{
+			func(id string) error {
+				return note(s.PatchNote(ctx, owner, id, store.Patch{Title: new("patched")}, first))
+			},
+			func(id string) error { return note(s.FlipNote(ctx, owner, id, store.FlagPinned, first)) },
+			func(id string) error { return note(s.TrashNote(ctx, owner, id, first)) },
+			func(id string) error { return s.DeleteNote(ctx, owner, id, first) },
+		}
+		for range 5 {
+			id := newNote(t, s, owner, store.NewNote{Title: "first"}).ID
+			var won atomic.Int64
+			atOnce(len(writes), func(i int) {
+				switch err := writes[i](id); {
+				case err == nil:
+					won.Add(1)
+				case !errors.Is(err, store.ErrChanged) && !errors.Is(err, store.ErrNotFound):
+					t.Error(err)
+				}
+			})
+			if won.Load() != 1 {
+				t.Errorf("%d of %d writes of one revision won", won.Load(), len(writes))
+			}
 		}
 	})
 }
