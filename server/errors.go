@@ -70,6 +70,8 @@ var meanings = []struct {
 	{errBadLimit, http.StatusBadRequest, "Invalid limit: a whole number from 1 to 500"},
 	{errBadCursor, http.StatusBadRequest, "Invalid cursor: start again from the first page"},
 	{errBadSearch, http.StatusBadRequest, "Invalid search: not valid UTF-8 text"},
+	{errLongSearch, http.StatusBadRequest, "Search text too long"},
+	{errManyTags, http.StatusBadRequest, "Too many tags"},
 	{errBadKey, http.StatusBadRequest, "Invalid Idempotency-Key: 1 to 255 visible ASCII characters"},
 	{errVitals, http.StatusBadRequest, "Invalid web vital"},
 	{store.ErrNotFound, http.StatusNotFound, "Note not found"},

@@ -5,6 +5,7 @@ import (
 	"net/url"
 	"strconv"
 	"strings"
+	"unicode/utf8"
 
 	"notesd/pool"
 	"notesd/store"
@@ -12,6 +13,10 @@ import (
 
 const (
 	maxPage   = 500
+	maxSearch = 1000 // characters of the text that is searched for
+
+	maxSearchTags = 100 // tags that are asked for
+
 	partBytes = 1 << 20 // of notes that one turn reads and one part of a streamed list holds
 )
 
@@ -19,6 +24,9 @@ var (
 	errBadLimit  = errors.New("invalid limit")
 	errBadCursor = errors.New("invalid cursor")
 	errBadSearch = errors.New("invalid search")
+
+	errLongSearch = errors.New("search text too long")
+	errManyTags   = errors.New("too many tags")
 )
 
 // listNotes answers GET /api/notes. The order is read first, in one narrow
@@ -230,6 +238,12 @@ func (s *Server) listQuery(x *exchange) (store.ListQuery, error) {
 	}
 	if !isText(q.Search) || !isText(strings.Join(q.Tags, "")) {
 		return q, errBadSearch
+	}
+	if utf8.RuneCountInString(q.Search) > maxSearch {
+		return q, errLongSearch
+	}
+	if len(q.Tags) > maxSearchTags {
+		return q, errManyTags
 	}
 	if values.Has("limit") {
 		n, err := strconv.Atoi(values.Get("limit"))

@@ -263,6 +263,9 @@ func TestListRefused(t *testing.T) {
 		{"search with NUL", "search=%00", search},
 		{"search with invalid UTF-8", "search=%ff", search},
 		{"tags with invalid UTF-8", "tags=a,%ff", search},
+		{"search of 1001 characters", "search=" + strings.Repeat("%C3%A4", 1001), "Search text too long"},
+		{"101 tags", "tags=" + strings.Repeat("a,", 101), "Too many tags"},
+		{"101 tags in three", "tags=" + strings.Repeat("a,", 50) + "&tags=" + strings.Repeat("%20b,", 50) + "&tags=c", "Too many tags"},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
@@ -271,6 +274,16 @@ func TestListRefused(t *testing.T) {
 	}
 	t.Run("another's cursor", func(t *testing.T) {
 		stranger.in(t).get("/api/notes?limit=1&search=n&tags=x&cursor="+next).fails(http.StatusBadRequest, cursor)
+	})
+	t.Run("as long as may be", func(t *testing.T) {
+		r := c.in(t).get("/api/notes?search=" + strings.Repeat("%C3%A4", 1000)).want(http.StatusOK)
+		if got := r.titles(); got != "" {
+			t.Errorf("%s finds %q, want nothing", r.call, got)
+		}
+		r = c.in(t).get("/api/notes?tags=" + strings.Repeat("a,,", 99) + "x").want(http.StatusOK)
+		if got := r.titles(); got != "note 2 note 1 note 0" {
+			t.Errorf("%s finds %q, want all", r.call, got)
+		}
 	})
 	t.Run("the same in other words", func(t *testing.T) {
 		r := c.in(t).get("/API/notes/?tags=%20x,&limit=500&order=desc&sortBy=updatedAt&archived=no&search=n&cursor=" + next)

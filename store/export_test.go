@@ -119,7 +119,7 @@ var NextRange = nextRange
 
 // Candidates is what lists leave of owner's notes; nil: they don't tell.
 func (s *Store) Candidates(ctx context.Context, owner, search string) ([]int64, error) {
-	return s.candidates(s.reader(ctx), owner, search)
+	return s.candidates(s.reader(ctx), owner, newNeedle(search))
 }
 
 // Sever ends every connection of s to PostgreSQL, as its watchdog does with those that went dead.

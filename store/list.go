@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"math"
 	"slices"
 	"strings"
 
@@ -67,11 +68,27 @@ func (s *Store) NoteRefs(ctx context.Context, owner string, q ListQuery) (refs [
 }
 
 func (s *Store) noteRefs(db *gorm.DB, owner string, q ListQuery) (refs []Ref, err error) {
-	among, err := s.candidates(db, owner, q.Search)
+	n := newNeedle(q.Search)
+	among, err := s.candidates(db, owner, n)
 	if err != nil || among != nil && len(among) == 0 {
 		return nil, err
 	}
-	sql, args := s.listSQL(owner, q, among)
+	if n.fallback == nil {
+		return s.refs(db, owner, q, n, among)
+	}
+	limit := q.Limit
+	if limit > 0 {
+		q.Limit = math.MaxInt32 // of those that hold the piece it may be the last that hold the needle
+	}
+	if refs, err = s.refs(db, owner, q, n, among); err != nil {
+		return nil, err
+	}
+	return n.holding(db, owner, refs, limit, s.oneOf("bigint"))
+}
+
+// refs lists the notes that hold the piece of the needle that the engines search for.
+func (s *Store) refs(db *gorm.DB, owner string, q ListQuery, n needle, among []int64) (refs []Ref, err error) {
+	sql, args := s.listSQL(owner, q, n, among)
 	rows, err := db.Raw(sql, args...).Rows()
 	if err != nil {
 		return nil, err
@@ -132,7 +149,7 @@ func (s *Store) NotesByRef(ctx context.Context, owner string, refs []Ref) ([]Not
 
 // listSQL is the query for q's refs, with what Ref.fields reads: of the notes
 // with the keys among, or of all if that is nil.
-func (s *Store) listSQL(owner string, q ListQuery, among []int64) (string, []any) {
+func (s *Store) listSQL(owner string, q ListQuery, n needle, among []int64) (string, []any) {
 	columns := "key, bytes, id"
 	if q.Limit > 0 {
 		columns += ", " + q.Sort.column()
@@ -140,7 +157,7 @@ func (s *Store) listSQL(owner string, q ListQuery, among []int64) (string, []any
 			columns += ", is_favorite, is_pinned"
 		}
 	}
-	conditions, args := s.conditions(owner, q, among)
+	conditions, args := s.conditions(owner, q, n, among)
 	sql := "SELECT " + columns + " FROM notes WHERE " + strings.Join(conditions, " AND ") + " ORDER BY " + q.order()
 	if q.Limit > 0 {
 		sql += " LIMIT ?"
@@ -170,7 +187,7 @@ func (r *Ref) fields(q ListQuery) []any {
 // conditions are what every note of q fulfils. The first of them are words for
 // word those of the indexes notes_list and notes_trash, unless it is some keys
 // that are asked for.
-func (s *Store) conditions(owner string, q ListQuery, among []int64) (conditions []string, args []any) {
+func (s *Store) conditions(owner string, q ListQuery, n needle, among []int64) (conditions []string, args []any) {
 	add := func(condition string, values ...any) {
 		conditions = append(conditions, condition)
 		args = append(args, values...)
@@ -197,9 +214,8 @@ func (s *Store) conditions(owner string, q ListQuery, among []int64) (conditions
 	if len(q.Tags) > 0 {
 		add("EXISTS (SELECT 1 FROM note_tags WHERE note_key = notes.key AND tag "+s.oneOf("text")+")", toJSON(q.Tags))
 	}
-	if q.Search != "" {
-		needle := Fold(q.Search)
-		add(s.contains("title_folded", "(SELECT content_folded FROM note_search WHERE note_key = notes.key)"), needle, needle)
+	if n.piece != "" {
+		add(s.contains("title_folded", "(SELECT content_folded FROM note_search WHERE note_key = notes.key)"), n.piece, n.piece)
 	}
 	return conditions, args
 }

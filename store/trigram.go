@@ -85,8 +85,8 @@ func needleTrigrams(text string) (some []trigram) {
 // candidates are the keys of the notes that may hold what is searched for. Nil:
 // any may, as far as lists tell, or so many that a page will be full before the
 // walk through the list has come far.
-func (s *Store) candidates(db *gorm.DB, owner, search string) ([]int64, error) {
-	wanted := needleTrigrams(Fold(search))
+func (s *Store) candidates(db *gorm.DB, owner string, n needle) ([]int64, error) {
+	wanted := needleTrigrams(n.text)
 	if len(wanted) == 0 {
 		return nil, nil
 	}

@@ -1,0 +1,150 @@
+package store
+
+import (
+	"strings"
+	"unicode/utf8"
+
+	"gorm.io/gorm"
+)
+
+// enginePiece is the most bytes of a needle that the engines compare. Both
+// compare the needle anew at each place of a text, so their time is the
+// product of the two lengths, and neither hears of an interrupt meanwhile:
+// PostgreSQL ends it for no cancel and no termination. A piece bounds that to
+// a fraction of a second for the longest note. Where the needle is longer,
+// the notes that hold its piece are read and searched here.
+const enginePiece = 32
+
+// A needle is a folded text that is searched for.
+type needle struct {
+	text  string
+	piece string // its beginning, which the engines search for
+	// fallback has for each byte of text how long a beginning of text ends there
+	// (Knuth, Morris, Pratt). It is nil if the engines' answer is final.
+	fallback []int
+}
+
+func newNeedle(search string) needle {
+	text := Fold(search)
+	if len(text) <= enginePiece {
+		return needle{text: text, piece: text}
+	}
+	end := enginePiece
+	for !utf8.RuneStart(text[end]) { // PostgreSQL takes whole characters only
+		end--
+	}
+	n := needle{text: text, piece: text[:end], fallback: make([]int, len(text))}
+	matched := 0
+	for i := 1; i < len(text); i++ {
+		matched = n.step(matched, text[i])
+		n.fallback[i] = matched
+	}
+	return n
+}
+
+// step returns how many bytes of the needle match up to and including b, if
+// matched of them, fewer than all, did before it.
+func (n needle) step(matched int, b byte) int {
+	for matched > 0 && n.text[matched] != b {
+		matched = n.fallback[matched-1]
+	}
+	if n.text[matched] == b {
+		matched++
+	}
+	return matched
+}
+
+// in continues a search with the next piece of a text: matched bytes of the
+// needle ended the piece before. All of them: it has been found.
+func (n needle) in(text string, matched int) int {
+	for i := 0; i < len(text) && matched < len(n.text); i++ {
+		if matched == 0 {
+			next := strings.IndexByte(text[i:], n.text[0])
+			if next < 0 {
+				return 0
+			}
+			i += next
+		}
+		matched = n.step(matched, text[i])
+	}
+	return matched
+}
+
+// holding returns the first limit of refs, 0: all, whose notes hold the needle.
+// It reads texts of about a megabyte at a time.
+func (n needle) holding(db *gorm.DB, owner string, refs []Ref, limit int, oneOf string) (found []Ref, err error) {
+	const together, bytesTogether = 500, 1 << 20
+	for len(refs) > 0 && (limit == 0 || len(found) < limit) {
+		count, bytes := 0, int64(0)
+		for count < min(len(refs), together) && (count == 0 || bytes+refs[count].Bytes <= bytesTogether) {
+			bytes += refs[count].Bytes
+			count++
+		}
+		holds, err := n.holders(db, owner, refs[:count], oneOf)
+		if err != nil {
+			return nil, err
+		}
+		for _, ref := range refs[:count] {
+			if holds[ref.Key] && (limit == 0 || len(found) < limit) {
+				found = append(found, ref)
+			}
+		}
+		refs = refs[count:]
+	}
+	return found, nil
+}
+
+// holders are the keys of those notes of refs that hold the needle.
+func (n needle) holders(db *gorm.DB, owner string, refs []Ref, oneOf string) (map[int64]bool, error) {
+	keys := make([]int64, len(refs))
+	for i, ref := range refs {
+		keys[i] = ref.Key
+	}
+	rows, err := db.Raw(`SELECT key, bytes, title_folded, CASE WHEN bytes <= ? THEN
+			(SELECT content_folded FROM note_search WHERE note_key = notes.key) ELSE '' END
+		FROM notes WHERE key `+oneOf+` AND user_id || '' = ?`, largeNote, toJSON(keys), owner).Rows()
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	holds, large := map[int64]bool{}, map[int64]int64{}
+	for rows.Next() {
+		var key, bytes int64
+		var title, content string
+		if err := rows.Scan(&key, &bytes, &title, &content); err != nil {
+			return nil, err
+		}
+		holds[key] = n.in(title, 0) == len(n.text) || n.in(content, 0) == len(n.text)
+		if !holds[key] && bytes > largeNote {
+			large[key] = bytes
+		}
+	}
+	if err := rows.Err(); err != nil {
+		return nil, err
+	}
+	for key, bytes := range large {
+		if holds[key], err = n.inLarge(db, key, bytes); err != nil {
+			return nil, err
+		}
+	}
+	return holds, nil
+}
+
+// inLarge searches a large note's content, whose folded text is read in pieces.
+// An engine walks from the text's first character to each piece, so there are
+// never more than about 16.
+func (n needle) inLarge(db *gorm.DB, key, bytes int64) (bool, error) {
+	characters := max(256<<10, bytes/16)
+	matched := 0
+	for from := int64(1); ; from += characters {
+		var piece string
+		err := db.Raw(`SELECT substr(content_folded, ?, ?) FROM note_search WHERE note_key = ?`, from, characters, key).Scan(&piece).Error
+		if err != nil {
+			return false, err
+		}
+		matched = n.in(piece, matched)
+		if matched == len(n.text) || piece == "" {
+			return matched == len(n.text), nil
+		}
+	}
+}
