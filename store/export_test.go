@@ -6,6 +6,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"gorm.io/gorm"
@@ -128,20 +129,38 @@ func Sever(s *Store) { s.watchdog.sever(s.watchdog.those(func(*wire) bool { retu
 // LogBytes is what SQLite's log is cut down to.
 const LogBytes = logBytes
 
-// lateConn is a connection whose writer gets no core for a while once it has written.
-type lateConn struct{ *net.TCPConn }
+// lateWriter is a connection whose writer gets no core for a while after a write.
+type lateWriter struct {
+	*net.TCPConn
+	prompt *atomic.Bool // no longer
+}
 
-func (c lateConn) Write(b []byte) (int, error) {
+func (c lateWriter) Write(b []byte) (int, error) {
 	n, err := c.TCPConn.Write(b)
-	time.Sleep(40 * time.Millisecond)
+	if !c.prompt.Load() {
+		time.Sleep(40 * time.Millisecond)
+	}
 	return n, err
 }
 
-// LateWrites has all connections of s to PostgreSQL, which are idle, write so.
-func LateWrites(s *Store) {
+// LateWrites has all connections of s to PostgreSQL, which are idle, write so until it is told to stop.
+func LateWrites(s *Store) (stop func()) {
+	prompt := new(atomic.Bool)
 	s.watchdog.mu.Lock()
 	defer s.watchdog.mu.Unlock()
 	for w := range s.watchdog.wires {
-		w.Conn = lateConn{w.Conn.(*net.TCPConn)}
+		w.Conn = lateWriter{w.Conn.(*net.TCPConn), prompt}
 	}
+	return func() { prompt.Store(true) }
+}
+
+// Reads is how many connections of s to PostgreSQL are being read.
+func Reads(s *Store) int {
+	return len(s.watchdog.those(func(w *wire) bool {
+		idle := w.reading.TryLock()
+		if idle {
+			w.reading.Unlock()
+		}
+		return !idle
+	}))
 }

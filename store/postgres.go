@@ -151,9 +151,11 @@ func outliveUsBriefly(ctx context.Context, conn *pgx.Conn) (ours bool, err error
 	return done.RowsAffected() > 0, err
 }
 
-// stillOpen has an idle connection that died discarded before it is used.
+// stillOpen has an idle connection that died discarded before it is used, and ends
+// what pgx still reads on another one in the background.
 func stillOpen(_ context.Context, conn *pgx.Conn) error {
-	if !StillOpen(wireUnder(conn).Conn) {
+	w := wireUnder(conn)
+	if !StillOpen(w.Conn) || w.endReading() != nil {
 		return driver.ErrBadConn
 	}
 	return nil

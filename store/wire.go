@@ -5,8 +5,10 @@ import (
 	"errors"
 	"io"
 	"net"
+	"sync"
 	"sync/atomic"
 	"syscall"
+	"time"
 
 	"github.com/jackc/pgx/v5"
 )
@@ -25,6 +27,7 @@ type wire struct {
 	writing   atomic.Int64  // since when bytes are on their way out; 0: none are
 	wrote     atomic.Int64  // when they last were
 	severed   atomic.Bool   // by the watchdog
+	reading   sync.Mutex    // held by a Read
 
 	// Of its watchdog's loop alone: how often in a row the server knew nothing of
 	// what is waited for, and since when that is.
@@ -40,6 +43,8 @@ func (w *wire) Read(b []byte) (int, error) {
 		w.wait()
 		defer w.waiting.Store(0)
 	}
+	w.reading.Lock()
+	defer w.reading.Unlock()
 	n, err := w.Conn.Read(b)
 	if n > 0 {
 		w.heard.Store(w.dog.now())
@@ -54,6 +59,21 @@ func (w *wire) Write(b []byte) (int, error) {
 	w.wrote.Store(w.dog.now())
 	w.writing.Store(0)
 	return n, w.why(err)
+}
+
+// endReading ends a Read that is under way while nobody waits for the server. To pgx
+// it looks like a deadline, which ends its reading in the background and no more.
+func (w *wire) endReading() error {
+	if w.reading.TryLock() {
+		w.reading.Unlock()
+		return nil
+	}
+	if err := w.Conn.SetReadDeadline(time.Unix(1, 0)); err != nil {
+		return err
+	}
+	w.reading.Lock()
+	defer w.reading.Unlock()
+	return w.Conn.SetReadDeadline(time.Time{})
 }
 
 // answers is what pgx reads the server's messages from. A Read of it is somebody

@@ -131,7 +131,7 @@ func TestPostgresIdleReader(t *testing.T) {
 	t.Cleanup(func() { _ = s.Close() })
 	ready(t, s)
 	first, second := pids(t, s)
-	store.LateWrites(s)
+	prompt := store.LateWrites(s)
 	ask := func() (pid int) {
 		if err := s.Reader(t.Context()).Raw("SELECT pg_backend_pid()").Scan(&pid).Error; err != nil {
 			t.Errorf("a query = %v", err)
@@ -149,8 +149,15 @@ func TestPostgresIdleReader(t *testing.T) {
 	}
 	idle := ask()
 	long.Wait()
+	prompt()
+	if n := store.Reads(s); n == 0 {
+		t.Error("nobody reads the idle connections: nothing was proved")
+	}
 	if again := ask(); again != idle && again != first && again != second {
 		t.Errorf("process %d answers, want one of %d and %d: the connections are well", again, first, second)
+	}
+	if n := store.Reads(s); n > 1 {
+		t.Errorf("%d connections are still read, want at most the one that was not used again", n)
 	}
 	if text := said.String(); strings.Contains(text, "gone dead") {
 		t.Errorf("the log says\n%s", text)
