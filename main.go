@@ -26,7 +26,8 @@ func main() {
 	context.AfterFunc(ctx, stop) // a second signal kills at once
 	upgrades := make(chan os.Signal, 1)
 	signal.Notify(upgrades, syscall.SIGUSR2) // before anybody can know that there is a server to send it to
-	err := run(ctx, program{path: startedAs(), args: os.Args[1:], environ: os.Environ(), in: os.Stdin, out: os.Stdout, upgrades: upgrades})
+	err := run(ctx, program{path: startedAs(), args: os.Args[1:], environ: os.Environ(), in: os.Stdin, out: os.Stdout, err: os.Stderr,
+		exit: os.Exit, upgrades: upgrades})
 	switch {
 	case errors.Is(err, flag.ErrHelp):
 	case errors.Is(err, errUsage), errors.Is(err, bench.ErrUsage):
@@ -48,7 +49,8 @@ type program struct {
 	path          string // of itself
 	args, environ []string
 	in            io.Reader
-	out           io.Writer
+	out, err      io.Writer
+	exit          func(code int)   // for a server that can't leave in good order; nil: it waits
 	upgrades      <-chan os.Signal // asks a server to be replaced; nil: nobody does
 }
 

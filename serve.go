@@ -36,6 +36,9 @@ func (p program) serve(ctx context.Context, args []string) (err error) {
 	if err != nil {
 		return err
 	}
+	guard := newExitGuard(cfg, p)
+	defer guard.stop()
+	defer context.AfterFunc(ctx, guard.begin)()
 	cfg.Runtime.Apply() // memory limit from the cgroup; cores when asked or when a parent group's quota is tighter
 	log, flush := newLog(cfg, p.out)
 	defer func() { err = errors.Join(err, flush()) }()
@@ -89,7 +92,7 @@ func (p program) serve(ctx context.Context, args []string) (err error) {
 		return err
 	}
 	debug.FreeOSMemory() // what the start has taken, a password's hash above all
-	u := &upgrader{program: p, in: in, server: s, leaving: ctx, alerts: alerts, log: log}
+	u := &upgrader{program: p, in: in, server: s, leaving: ctx, guard: guard, alerts: alerts, log: log}
 	defer inBackground(u.run, alerts.Run, workers.Watch, workers.Sample, stages.Run, memoryLoop(memory), sweepLoop(db, cfg, log),
 		func(ctx context.Context) { cfg.Runtime.Follow(ctx, log) },
 		incidentLoop(incidents, newSampler(cfg, s, workers)))()
@@ -104,6 +107,7 @@ func (p program) serve(ctx context.Context, args []string) (err error) {
 		p.notify("READY=1")
 	}
 	defer context.AfterFunc(ctx, func() { p.notify("STOPPING=1") })()
+	defer guard.begin() // whyever it ends
 	return serveWhileFitting(ctx, s, db, ln)
 }
 

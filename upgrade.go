@@ -31,6 +31,7 @@ type upgrader struct {
 	in      inheritance // with the listener that we serve on
 	server  *server.Server
 	leaving context.Context // ends when this process is told to leave
+	guard   *exitGuard
 	alerts  *server.Alerts
 	log     *slog.Logger
 	busy    atomic.Bool
@@ -96,6 +97,7 @@ func (u *upgrader) upgrade(ctx context.Context) error {
 		next.end()
 		return err
 	}
+	u.guard.begin()
 	u.notify(fmt.Sprintf("MAINPID=%d", pid))
 	return nil
 }

@@ -1,10 +1,13 @@
 package e2e
 
 import (
+	"database/sql"
 	"encoding/json"
 	"net/http"
 	"net/http/httptest"
+	"os"
 	"strings"
+	"sync"
 	"syscall"
 	"testing"
 	"time"
@@ -144,4 +147,83 @@ func TestStuckDrain(t *testing.T) {
 	if e := p.log.with("shutdown: done"); len(e) != 1 || e[0].number("cut") != 2 {
 		t.Errorf("the log ends with %v, want two requests cut", e)
 	}
+}
+
+// Whatever is stuck, a second after SHUTDOWN_TIMEOUT the process is gone, and its
+// last words are its stacks.
+func TestStuckExit(t *testing.T) {
+	const timeout = time.Second
+	const busy = 2 * time.Second // what a busy machine adds; who waits takes longer than all of it
+	gone := func(t *testing.T, p *process) {
+		t.Helper()
+		began := time.Now()
+		p.signal(syscall.SIGTERM)
+		state := p.wait(patience)
+		if took := time.Since(began); state.ExitCode() != 1 || took > timeout+time.Second+busy {
+			t.Errorf("%v after %v, want exit status 1 after 2 s", state, took)
+		}
+	}
+	t.Run("a commit", func(t *testing.T) {
+		t.Parallel()
+		p := start(t, "SHUTDOWN_TIMEOUT="+timeout.String())
+		ada := p.member("ada@example.com")
+		db, err := sql.Open("sqlite", p.data("notes.db"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer db.Close()
+		if _, err := db.Exec("BEGIN IMMEDIATE"); err != nil { // and nobody else writes: the server waits 5 s
+			t.Fatal(err)
+		}
+		asked := make(chan struct{})
+		go func() {
+			defer close(asked)
+			_, _ = ada.try(http.MethodPost, "/api/notes", map[string]string{"title": "stuck", "content": "in a commit"}) // it is cut
+		}()
+		p.await("a write", func() bool { return p.runtime().Pool.Outside > 0 || p.runtime().Pool.Busy > 0 })
+		gone(t, p)
+		<-asked
+		if text := p.log.String(); !strings.Contains(text, "something is stuck") || !strings.Contains(text, "(*committer).close") {
+			t.Errorf("its last words are\n%s\nwant what is stuck", p.log.tail(20))
+		}
+	})
+	t.Run("the log", func(t *testing.T) {
+		t.Parallel()
+		read, write, err := os.Pipe()
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer read.Close()
+		defer write.Close()
+		if _, _, errno := syscall.Syscall(syscall.SYS_FCNTL, write.Fd(), syscall.F_SETPIPE_SZ, 4096); errno != 0 {
+			t.Fatal(errno)
+		}
+		p := newProcess(t, "SHUTDOWN_TIMEOUT="+timeout.String())
+		p.out = write
+		p.start()
+		buffer := make([]byte, 1<<16)
+		p.await("readiness", func() bool {
+			_ = read.SetReadDeadline(time.Now().Add(100 * time.Millisecond))
+			_, _ = read.Read(buffer) // from here on nobody reads
+			return p.probe("/readyz") == http.StatusOK
+		})
+		var stuck sync.WaitGroup
+		defer stuck.Wait()
+		answers := make(chan struct{}, 1)
+		for ok := true; ok; { // until the log is full, and so nobody is answered
+			stuck.Go(func() {
+				w := &wire{addr: p.addr()}
+				defer w.close()
+				if _, err := w.do(http.MethodGet, "/api/notes", ""); err == nil {
+					answers <- struct{}{}
+				}
+			})
+			select {
+			case <-answers:
+			case <-time.After(time.Second):
+				ok = false
+			}
+		}
+		gone(t, p)
+	})
 }

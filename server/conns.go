@@ -2,6 +2,7 @@ package server
 
 import (
 	"container/list"
+	"context"
 	"errors"
 	"net"
 	"net/http"
@@ -183,9 +184,10 @@ func (c *connections) forget(conn net.Conn) {
 	}
 }
 
-// closeFresh closes the connections that have asked for nothing by the end of patience.
-func (c *connections) closeFresh(patience time.Duration) {
-	for deadline := time.Now().Add(patience); c.anyFresh() && time.Now().Before(deadline); {
+// closeFresh closes the connections that have asked for nothing by the end of
+// patience, or of ctx.
+func (c *connections) closeFresh(ctx context.Context, patience time.Duration) {
+	for deadline := time.Now().Add(patience); c.anyFresh() && time.Now().Before(deadline) && ctx.Err() == nil; {
 		time.Sleep(5 * time.Millisecond)
 	}
 	c.mu.Lock()

@@ -66,7 +66,7 @@ func (s *Server) leaveToHeir(ln *listener) error {
 
 	ctx, cancel := context.WithTimeout(context.Background(), s.cfg.ShutdownTimeout)
 	defer cancel()
-	s.conns.closeFresh(lastHeaders)
+	s.conns.closeFresh(ctx, lastHeaders)
 	err := s.http.Shutdown(ctx)
 	return s.finish(errors.Join(err, s.pool.Drain(ctx)), before)
 }

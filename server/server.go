@@ -223,7 +223,7 @@ func (s *Server) leave(ln *listener) error {
 	ctx, cancel := context.WithTimeout(context.Background(), s.cfg.ShutdownTimeout)
 	defer cancel()
 	err := s.pool.Drain(ctx)
-	s.conns.closeFresh(lastHeaders)
+	s.conns.closeFresh(ctx, lastHeaders)
 	return s.finish(errors.Join(err, s.http.Shutdown(ctx)), before)
 }
 
