@@ -22,8 +22,7 @@ import (
 var version string
 
 func main() {
-	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
-	context.AfterFunc(ctx, stop) // a second signal kills at once
+	ctx := leaveOnSignal()
 	upgrades := make(chan os.Signal, 1)
 	signal.Notify(upgrades, syscall.SIGUSR2) // before anybody can know that there is a server to send it to
 	err := run(ctx, program{path: startedAs(), args: os.Args[1:], environ: os.Environ(), in: os.Stdin, out: os.Stdout, err: os.Stderr,
@@ -42,6 +41,21 @@ func main() {
 		fmt.Fprintln(os.Stderr, "notesd:", err)
 		os.Exit(1)
 	}
+}
+
+// leaveOnSignal returns a context that ends with the first signal to leave. A second
+// one kills at once, unless it is SIGHUP: a terminal that is closed sends several.
+func leaveOnSignal() context.Context {
+	signals := []os.Signal{os.Interrupt, syscall.SIGTERM}
+	if !signal.Ignored(syscall.SIGHUP) { // as nohup has it
+		signals = append(signals, syscall.SIGHUP)
+	}
+	ctx, stop := signal.NotifyContext(context.Background(), signals...)
+	context.AfterFunc(ctx, func() {
+		signal.Ignore(syscall.SIGHUP)
+		stop()
+	})
+	return ctx
 }
 
 // program is what a process is started with, so that a test can start one too.

@@ -9,10 +9,12 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
+	"os/signal"
 	"path/filepath"
 	"runtime/debug"
 	"strconv"
 	"sync"
+	"syscall"
 	"time"
 
 	"notesd/config"
@@ -36,6 +38,7 @@ func (p program) serve(ctx context.Context, args []string) (err error) {
 	if err != nil {
 		return err
 	}
+	signal.Ignore(syscall.SIGPIPE) // when the reader of its log ends, the server serves on
 	guard := newExitGuard(cfg, p)
 	defer guard.stop()
 	defer context.AfterFunc(ctx, guard.begin)()

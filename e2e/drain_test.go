@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"os"
 	"slices"
 	"strings"
 	"sync"
@@ -273,5 +274,58 @@ func TestSecondSignal(t *testing.T) {
 	}
 	if status := state.Sys().(syscall.WaitStatus); !status.Signaled() || status.Signal() != syscall.SIGTERM {
 		t.Errorf("%v, want an end by SIGTERM", state)
+	}
+}
+
+// A terminal that is closed sends SIGHUP, more than once. It is no other way out than
+// SIGTERM; and under nohup it is none.
+func TestHangUp(t *testing.T) {
+	t.Run("from a terminal", func(t *testing.T) {
+		t.Parallel()
+		p := start(t, "SHUTDOWN_DELAY=500ms")
+		wait := p.ask(1, "/api/fault/slow?for=1s")
+		p.await("the request", func() bool { return p.runtime().Pool.Busy > 0 })
+		p.signal(syscall.SIGHUP)
+		p.awaitLog("shutdown: unready, still serving")
+		p.signal(syscall.SIGHUP)
+		wait()
+		if state := p.wait(patience); state.ExitCode() != 0 {
+			t.Errorf("after SIGHUP: %v, want exit status 0", state)
+		}
+	})
+	t.Run("with nohup", func(t *testing.T) {
+		t.Parallel()
+		p := newProcess(t, "SHUTDOWN_DELAY=500ms")
+		p.wrap = []string{"nohup"}
+		p.start()
+		p.awaitReady()
+		p.signal(syscall.SIGHUP)
+		if status := p.probe("/readyz"); status != http.StatusOK {
+			t.Errorf("after SIGHUP: readiness %d, want 200", status)
+		}
+		p.stop() // where SIGHUP counted, this would be the second signal, which kills
+	})
+}
+
+// When the reader of its log ends, the process serves on.
+func TestLogReaderGone(t *testing.T) {
+	t.Parallel()
+	read, write, err := os.Pipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer write.Close()
+	p := newProcess(t)
+	p.out = write
+	p.start()
+	p.awaitReady()
+	if err := read.Close(); err != nil {
+		t.Fatal(err)
+	}
+	ada := p.member("ada@example.com") // which is logged
+	ada.create("kept", "although nobody reads the log")
+	p.signal(syscall.SIGTERM)
+	if state := p.wait(patience); !state.Exited() {
+		t.Errorf("%v, want an exit by itself", state)
 	}
 }
