@@ -223,6 +223,7 @@ func newStages(cfg config.Config, workers *pool.Pool, copies *server.Copies, ale
 	return pool.NewStages(pool.StagesConfig{
 		Limit:   memoryBound(cfg),
 		GoLimit: goLimit,
+		Kept:    server.PasswordBytes,
 		Pool:    workers,
 		Log:     log,
 		OnStage: func(before, now pool.Stage, needed int64) {

@@ -130,7 +130,10 @@ func (cfg Config) check() error {
 type Request struct {
 	Class  Class
 	Person string // who it is fair to: a user, or an address; empty: nobody in particular
-	Route  string // the pattern, not the path: it is shown while the request runs
+	// Address is where it comes from, for the address's share of what can be
+	// reserved; empty: nowhere in particular.
+	Address string
+	Route   string // the pattern, not the path: it is shown while the request runs
 
 	// Cancel ends the context of the request, with ErrStuck as the cause, when
 	// it turns out to be stuck. nil: nobody can.
@@ -152,10 +155,11 @@ type Pool struct {
 	crowded   atomic.Bool  // too many goroutines are ready to run: see Sample
 	crowdShed atomic.Bool  // somebody was refused for that since the last look
 
-	stage    atomic.Int32 // a Stage: how short memory is
-	room     atomic.Int64 // bytes that may be reserved, by the last look
-	reserved atomic.Int64
-	stages   atomic.Pointer[Stages] // nil: there is no limit
+	stage        atomic.Int32 // a Stage: how short memory is
+	room         atomic.Int64 // bytes that may be reserved, by the last look
+	reserved     atomic.Int64
+	reservations reservations
+	stages       atomic.Pointer[Stages] // nil: there is no limit
 
 	quarantine   quarantine
 	ledger       ledger

@@ -46,6 +46,7 @@ const (
 	limitStep   = 1 << 20                // GOMEMLIMIT moves by no less: it stops the world for some microseconds
 	reservedOff = 2                      // one byte in so many of what is reserved may come before a collection, or be the database's
 	staleAfter  = 100 * time.Millisecond // what was alive at a collection, while room is wanted
+	standsAfter = time.Second            // reserved for as long, bytes wait for a client rather than for the work to end
 )
 
 // refuses reports whether requests of the class are turned away.
@@ -70,47 +71,13 @@ func (p *Pool) spare(r Request) error {
 	return nil
 }
 
-// Reserve sets bytes aside that r is about to take, until Unreserve, or refuses
-// r when with them the process would need more than StageHigh begins at, or for
-// bulk work StageTight.
-// They are all that r will allocate, garbage too: to Go GOMEMLIMIT is a wish,
-// and what is large is given before a collection has ended. So where there is
-// garbage in the place of what is reserved, Reserve collects it first.
-func (p *Pool) Reserve(r Request, bytes int64) error {
-	stages := p.stages.Load()
-	if stages == nil {
-		return nil
-	}
-	reserved := p.reserved.Add(bytes)
-	less := int64(0)
-	if r.Class == Bulk {
-		less = stages.cfg.Limit / 100 * (begins[StageHigh] - begins[StageTight])
-	}
-	if reserved > p.room.Load()-less {
-		stages.renew()
-	}
-	if reserved > p.room.Load()-less {
-		p.reserved.Add(-bytes)
-		p.Shed(r, ErrMemory)
-		return &Refusal{Reason: ErrMemory, RetryAfter: leastRetry}
-	}
-	stages.clear()
-	return nil
-}
-
-// Unreserve gives back what Reserve has set aside.
-func (p *Pool) Unreserve(bytes int64) {
-	if p.stages.Load() != nil {
-		p.reserved.Add(-bytes)
-	}
-}
-
 // StagesConfig is what Stages need to know.
 type StagesConfig struct {
 	Limit int64 // bytes that the process may use; 0: no stages
 	// GoLimit is the soft limit of what Go manages, when that may be lowered to
 	// make room for memory that is not Go's; 0: it stays as it is.
 	GoLimit int64
+	Kept    int64 // bytes that can be reserved for passwords alone
 	Pool    *Pool
 	Log     *slog.Logger // nil: slog.Default()
 
@@ -122,8 +89,8 @@ type StagesConfig struct {
 // work by stages, and large bodies that would not fit, long before the kernel or the collector would end it.
 //
 // What counts is what no collection would give back: the heap found alive by
-// the last one, stacks, anonymous memory that is not Go's, and the bytes in
-// flight since. The heap as it stands, and so the container's use, says little:
+// the last one, stacks, anonymous memory that is not Go's, the bytes in
+// flight since, and what is reserved for clients that keep it waiting. The heap as it stands, and so the container's use, says little:
 // Go fills up with garbage what GOMEMLIMIT allows. When the collector has come
 // to its own limit, half of the CPU time, and lets memory grow instead
 // (golang/go#58106), that is a high stage too, whatever is counted.
@@ -145,6 +112,10 @@ type Stages struct {
 	goLimit int64      // in force
 	cycle   int64      // the last collection,
 	since   time.Time  // and when it was first seen
+
+	standing    int64     // the least that was reserved in the last whole period of standsAfter
+	least       int64     // the same of the present period,
+	leastBegins time.Time // which began then
 }
 
 // need is one look.
@@ -157,11 +128,13 @@ type need struct {
 
 // StagesStats is what the last look saw.
 type StagesStats struct {
-	Stage  Stage
-	Needed int64 // bytes that no collection would give back
-	Limit  int64 // 0: none, and no stages
-	Choked bool  // the collector has come to its limit of CPU time
-	Raised uint64
+	Stage    Stage
+	Needed   int64 // bytes that no collection would give back
+	Limit    int64 // 0: none, and no stages
+	Reserved int64 // bytes set aside for requests
+	Free     int64 // bytes that could be set aside besides, by a request that hashes no password
+	Choked   bool  // the collector has come to its limit of CPU time
+	Raised   uint64
 }
 
 // NewStages returns stages for Run.
@@ -218,10 +191,13 @@ func (s *Stages) lookLocked() {
 		s.cycle, s.since = n.cycle, time.Now()
 	}
 	s.makeRoom(n)
-	s.cfg.Pool.room.Store(s.cfg.Limit/100*begins[StageHigh] - n.bytes)
+	room := s.cfg.Limit/100*begins[StageHigh] - n.bytes
+	s.cfg.Pool.room.Store(room)
+	n.bytes += s.unseen()
 	before := s.Stats()
 	now := before
 	now.Stage, now.Needed, now.Choked = next(before.Stage, n, s.cfg.Limit), n.bytes, n.choked
+	now.Reserved, now.Free = s.cfg.Pool.reserved.Load(), s.cfg.Pool.reservations.free(room, s.cfg.Kept)
 	if now.Stage > before.Stage {
 		now.Raised++
 	}
@@ -240,6 +216,22 @@ func (s *Stages) lookLocked() {
 	if s.cfg.OnStage != nil {
 		s.cfg.OnStage(before.Stage, now.Stage, n.bytes)
 	}
+}
+
+// unseen is what has been reserved for long and is not in flight, and so not in
+// need. What is reserved for a moment is the work of requests and no reason to
+// change the stage.
+func (s *Stages) unseen() int64 {
+	reserved := s.cfg.Pool.reserved.Load()
+	s.least = min(s.least, reserved)
+	if now := time.Now(); now.Sub(s.leastBegins) >= standsAfter {
+		s.standing, s.least, s.leastBegins = s.least, reserved, now
+	}
+	inFlight := int64(0)
+	for _, b := range s.cfg.Pool.bytesInFlight() {
+		inFlight += b
+	}
+	return max(0, min(s.standing, reserved)-max(0, inFlight))
 }
 
 // makeRoom fits GOMEMLIMIT to what is beside Go.

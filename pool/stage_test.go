@@ -148,35 +148,6 @@ func TestStagesMeasure(t *testing.T) {
 	}
 }
 
-// What is reserved fits below the first stage together with what is needed,
-// and without a limit anything does.
-func TestReserve(t *testing.T) {
-	p := New(Config{Shards: 1, WorkersPerShard: 1})
-	if err := p.Reserve(Request{}, 1<<50); err != nil {
-		t.Errorf("Reserve() = %v without a limit", err)
-	}
-	p.Unreserve(1 << 50)
-	s := NewStages(StagesConfig{Limit: 100_000, Pool: p, Log: slog.New(slog.DiscardHandler)})
-	s.need = func() need { return need{bytes: 25_000} }
-	s.look()
-	for _, c := range []struct {
-		class Class
-		bytes int64
-		fits  bool
-	}{{Bulk, 60_001, false}, {Bulk, 60_000, true}, {Bulk, 1, false}, {Password, 7001, false}, {Write, 7000, true}, {Read, 1, false}} {
-		if err := p.Reserve(Request{Class: c.class}, c.bytes); errors.Is(err, ErrMemory) == c.fits {
-			t.Errorf("Reserve(%v, %d) = %v, want that it fits: %v", c.class, c.bytes, err, c.fits)
-		}
-	}
-	p.Unreserve(67_000)
-	if err := p.Reserve(Request{}, 67_000); err != nil {
-		t.Errorf("Reserve() = %v after all was given back", err)
-	}
-	if n := p.ShedTotals()[ErrMemory]; n != 4 {
-		t.Errorf("%d counted as shed, want 4", n)
-	}
-}
-
 // Garbage in the place of what is reserved is collected first, and what was
 // alive at an old collection is looked at again before anything is refused.
 func TestReserveCollects(t *testing.T) {
@@ -190,12 +161,13 @@ func TestReserveCollects(t *testing.T) {
 		runtime.ReadMemStats(&m)
 		return uint64(m.NumGC)
 	}
+	var m Reservation
 	s.look()
 	before := cycles()
-	if err := p.Reserve(Request{}, much); err != nil || cycles() != before {
+	if err := p.Reserve(&m, Request{}, much); err != nil || cycles() != before {
 		t.Errorf("Reserve() = %v after %d collections, want none where all fits", err, cycles()-before)
 	}
-	p.Unreserve(much)
+	p.Shrink(&m, 0)
 
 	alive := make([]byte, much)
 	runtime.GC()
@@ -204,20 +176,20 @@ func TestReserveCollects(t *testing.T) {
 	runtime.KeepAlive(alive)
 	alive = nil
 	time.Sleep(staleAfter)
-	if err := p.Reserve(Request{}, 3*much); err != nil {
+	if err := p.Reserve(&m, Request{}, 3*much); err != nil {
 		t.Errorf("Reserve() = %v where only what is dead is in the way", err)
 	}
-	p.Unreserve(3 * much)
+	p.Shrink(&m, 0)
 
 	garbage := make([]byte, 2*much)
 	runtime.KeepAlive(garbage)
 	garbage = nil
 	s.look()
 	before = cycles()
-	if err := p.Reserve(Request{}, 2*much); err != nil || cycles() == before {
+	if err := p.Reserve(&m, Request{}, 2*much); err != nil || cycles() == before {
 		t.Errorf("Reserve() = %v after %d collections, want one that makes place for it", err, cycles()-before)
 	}
-	p.Unreserve(2 * much)
+	p.Shrink(&m, 0)
 }
 
 // GOMEMLIMIT is lowered by what is beside Go and half of what is reserved,

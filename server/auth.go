@@ -72,7 +72,7 @@ func register(s *Server, x *exchange) error {
 			return err
 		}
 	}
-	if err := s.reserveBytes(x, hashBytes); err != nil {
+	if err := s.reserveHash(x); err != nil {
 		return err
 	}
 	hash, err := hashPassword(in.password)
@@ -131,7 +131,7 @@ func login(s *Server, x *exchange) error {
 	if wait := time.Until(u.LockedUntil); known && wait > 0 {
 		return lockedFor(wait)
 	}
-	if err := s.reserveBytes(x, hashBytes); err != nil { // before it counts as an attempt
+	if err := s.reserveHash(x); err != nil { // before it counts as an attempt
 		return err
 	}
 	refund, wait, err := s.signInLimit.reserve(x.ctx, x.addr, store.Fold(in.email))

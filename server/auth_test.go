@@ -305,7 +305,7 @@ func TestLoginRefused(t *testing.T) {
 		{"no e-mail address", `{"email":"ada","password":"correct horse"}`, 401, wrong},
 		{"SQL", `{"email":"' OR 1=1 --","password":"correct horse"}`, 401, wrong},
 		{"pattern", `{"email":"ada%","password":"correct horse"}`, 401, wrong},
-		{"very long e-mail", `{"email":"` + strings.Repeat("a", 100_000) + `","password":"correct horse"}`, 401, wrong},
+		{"very long e-mail", `{"email":"` + strings.Repeat("a", 10_000) + `","password":"correct horse"}`, 401, wrong},
 	}
 	for i, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {

@@ -6,20 +6,30 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"math"
 	"mime"
 	"net/http"
 	"strings"
 	"time"
 	"unicode/utf8"
+
+	"notesd/pool"
 )
 
 const (
-	largeBody = 64 << 10 // above it, memory is reserved before a body, note or part of a list is read:
+	smallBody = 16 << 10 // the most that credentials or a web vital may take: a password of 1 KiB, every byte escaped, is 6
+	largeBody = 64 << 10 // above it, memory is reserved as a body arrives, and before a note or part of a list is read:
 
 	// so many times its size, for all that is allocated until the answer is
 	// there, garbage too, by Go (see TestCopies) and by SQLite (one to four).
-	bodyCopies = 10
-	readCopies = 8
+	bodyCopies   = 10
+	readCopies   = 8
+	arriveCopies = 2 // while a body arrives: the buffers
+
+	// A body of which nothing comes for so long is given up. The deadline moves by no less than a
+	// second: to set it costs as much as a read.
+	bodyPatience, patienceStep = 10 * time.Second, time.Second
+	chunkedRead                = 4 << 10 // of a chunked body, so many bytes must come within bodyPatience
 
 	discardBytes = 16 << 20 // of a body that nobody reads, so that the client gets to read the answer
 	discardTime  = 2 * time.Second
@@ -33,17 +43,17 @@ var (
 
 // readBody reads the request's body, outside the turn: a client that sends it
 // slowly, or never, holds no worker. It is read at the least rate or not at all.
+// A length that would not fit into memory is refused at once, but memory is set
+// aside for what arrives, not for what is announced.
 func (s *Server) readBody(x *exchange) ([]byte, error) {
 	r := x.Request()
 	if r.Body == nil || r.Body == http.NoBody {
 		return nil, nil
 	}
-	length := r.ContentLength
-	if length < 0 {
-		length = s.cfg.BodyLimit
-	}
-	if err := s.reserve(x, length, bodyCopies); err != nil {
-		return nil, err
+	if r.ContentLength > largeBody {
+		if err := s.pool.Fits(&x.memory, x.reserver(), r.ContentLength*bodyCopies); err != nil {
+			return nil, err
+		}
 	}
 	var body []byte
 	err := s.outside(x, func() (err error) {
@@ -53,43 +63,69 @@ func (s *Server) readBody(x *exchange) ([]byte, error) {
 	return body, err
 }
 
-// reserve sets memory aside, until the exchange ends, for what is made of length
+// reserve sets memory aside, until the answer is made, for what is made of length
 // bytes, if that is much.
 func (s *Server) reserve(x *exchange, length, copies int64) error {
 	if length <= largeBody {
 		return nil
 	}
-	return s.reserveBytes(x, length*copies)
+	return s.pool.Reserve(&x.memory, x.reserver(), length*copies)
 }
 
-// reserveBytes sets bytes aside until the exchange ends, with those that are.
-func (s *Server) reserveBytes(x *exchange, bytes int64) error {
-	more := bytes - x.reserved
-	if more <= 0 {
-		return nil
-	}
-	if err := s.pool.Reserve(x.asked, more); err != nil {
-		return err
-	}
-	x.reserved += more
-	return nil
+// reserver is who memory is set aside for.
+func (x *exchange) reserver() pool.Request {
+	r := x.asked
+	r.Address = addressOf(x)
+	return r
 }
 
-// receive reads at most BODY_PARSER_LIMIT bytes. Memory grows with what has
-// arrived, never with what Content-Length promises.
+// keepAnswer has only the answer count from now on, as it waits for its client:
+// what it was made of is garbage.
+func (s *Server) keepAnswer(x *exchange) {
+	x.bytesIn, x.body = len(x.body), nil
+	// An answer that another request made, and many send, was counted there.
+	kept := min(int64(x.out.length()), max(x.held, x.memory.Bytes()))
+	s.hold(x, int(kept-x.held))
+	s.pool.Shrink(&x.memory, kept)
+}
+
+// bodyLimit is the most that the body of a request to rt may take, in bytes.
+func (s *Server) bodyLimit(rt *route) int64 {
+	if rt.smallBody {
+		return min(smallBody, s.cfg.BodyLimit)
+	}
+	return s.cfg.BodyLimit
+}
+
+// receive reads at most as many bytes as the route allows. Memory grows with what
+// has arrived, never with what Content-Length promises, and is set aside as it grows.
 func (s *Server) receive(x *exchange, r *http.Request) ([]byte, error) {
-	allowed := sendGrace + time.Duration(max(r.ContentLength, 0)/leastRate)*time.Second
-	_ = x.out.ctrl.SetReadDeadline(time.Now().Add(allowed))
+	limit := s.bodyLimit(x.route)
 	defer func() { _ = x.out.ctrl.SetReadDeadline(time.Time{}) }()
 
-	body, err := readAll(io.LimitReader(r.Body, s.cfg.BodyLimit+1), r.ContentLength)
-	s.hold(x, len(body))
+	in := &timedBody{Reader: io.LimitReader(r.Body, limit+1), ctrl: &x.out.ctrl, began: time.Now(), most: math.MaxInt}
+	if r.ContentLength < 0 {
+		in.most = chunkedRead
+	}
+	body, err := readAll(in, r.ContentLength, func(size int64) error {
+		s.hold(x, int(size-x.held))
+		if size <= largeBody {
+			return nil
+		}
+		return s.pool.ReserveArriving(&x.memory, x.reserver(), size*arriveCopies)
+	})
+	s.hold(x, len(body)-int(x.held))
 	switch {
-	case int64(len(body)) > s.cfg.BodyLimit:
+	case int64(len(body)) > limit:
 		return nil, errBodyTooLarge
 	case err == nil:
 		x.received = true
-		return body, nil
+		if len(body) > largeBody { // all of it has been sent: it is worth a wait
+			err = s.pool.ReserveWithin(x.client, &x.memory, x.reserver(), int64(len(body))*bodyCopies, s.pacer.most)
+		}
+		return body, err
+	case isRefusal(err):
+		return nil, err
 	case isTimeout(err):
 		x.late = true
 		return nil, errSlowBody
@@ -100,11 +136,37 @@ func (s *Server) receive(x *exchange, r *http.Request) ([]byte, error) {
 	}
 }
 
+// timedBody reads a body that must come at the least rate, after a grace, and
+// never pause for long. It reads little at a time: inside a chunk net/http goes
+// on until it has all that was asked for, and that must not look like a pause.
+type timedBody struct {
+	io.Reader
+	ctrl    *http.ResponseController
+	most    int // bytes to read at a time
+	began   time.Time
+	renewed time.Time // when the deadline was set last
+	arrived int64
+}
+
+func (b *timedBody) Read(p []byte) (int, error) {
+	if now := time.Now(); now.Sub(b.renewed) >= patienceStep {
+		b.renewed = now
+		deadline := now.Add(bodyPatience)
+		if last := b.began.Add(sendGrace + time.Duration(b.arrived/leastRate)*time.Second); last.Before(deadline) {
+			deadline = last
+		}
+		_ = b.ctrl.SetReadDeadline(deadline)
+	}
+	n, err := b.Reader.Read(p[:min(len(p), b.most)])
+	b.arrived += int64(n)
+	return n, err
+}
+
 // readAll is io.ReadAll for a length that was promised, or -1: it ends in a
 // buffer of that length, without ever having made one of more than four times
-// what had come.
-func readAll(r io.Reader, promised int64) ([]byte, error) {
-	const first = 64 << 10
+// what had come. Before each buffer but a small one it asks grow for its size.
+func readAll(r io.Reader, promised int64, grow func(size int64) error) ([]byte, error) {
+	const first = 8 << 10
 	size := int64(first)
 	if promised >= 0 {
 		size = min(promised, first)
@@ -125,8 +187,16 @@ func readAll(r io.Reader, promised int64) ([]byte, error) {
 		if int64(len(body)) < promised && promised <= 2*size {
 			size = promised
 		}
+		if err := grow(size); err != nil {
+			return body, err
+		}
 		body = append(make([]byte, 0, size+1), body...)
 	}
+}
+
+func isRefusal(err error) bool {
+	_, ok := errors.AsType[*pool.Refusal](err)
+	return ok
 }
 
 func isTimeout(err error) bool {

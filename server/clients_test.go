@@ -5,8 +5,10 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"math"
 	"net"
 	"net/http"
+	"os"
 	"runtime"
 	"strings"
 	"sync"
@@ -167,19 +169,22 @@ func TestTricklingHeader(t *testing.T) {
 	})
 }
 
-// A body has 30 s and a second more for each 16 KiB that it claims, however
-// often a byte of it comes. Then it is 408, and no worker was held for it.
+// A body has 30 s and a second more for each 16 KiB that has come, however often
+// a byte of it comes, and 10 s where nothing does. Then it is 408, and no worker
+// was held for it.
 func TestTricklingBody(t *testing.T) {
 	t.Parallel()
 	const text = `{"name":"CLS","value":1,"rating":"good"}`
 	tests := []struct {
 		name, line string
+		bytes      int // that come, one a second
 		allowed    time.Duration
 	}{
-		{"with a length", "Content-Length: 100", 30 * time.Second},
-		{"in chunks", "Transfer-Encoding: chunked", 30 * time.Second},
-		{"1 MiB", "Content-Length: 1048576", 94 * time.Second},
-		{"asks before sending", "Content-Length: 100\r\nExpect: 100-continue", 30 * time.Second},
+		{"with a length", "Content-Length: 100", 200, 30 * time.Second},
+		{"in one chunk", "Transfer-Encoding: chunked", 200, bodyPatience},
+		{"nothing comes", "Content-Length: 100", 0, bodyPatience},
+		{"it stops", "Content-Length: 100", 7, bodyPatience + 7*time.Second},
+		{"asks before sending", "Content-Length: 100\r\nExpect: 100-continue", 200, 30 * time.Second},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
@@ -195,7 +200,7 @@ func TestTricklingBody(t *testing.T) {
 				if strings.Contains(tt.line, "chunked") {
 					part = "ff\r\n" + part
 				}
-				b.trickle(w, part+strings.Repeat(" ", 200), time.Second)
+				b.trickle(w, (part + strings.Repeat(" ", 200))[:tt.bytes], time.Second)
 				time.Sleep(tt.allowed - 1)
 				synctest.Wait()
 				if s := b.pool.Stats(); s.Busy != 0 || s.Outside != 1 {
@@ -206,6 +211,58 @@ func TestTricklingBody(t *testing.T) {
 				wantHeader(t, r, "Connection", "close")
 				w.closed()
 				b.wantClients(t, clientsJSON{SlowBodies: 1})
+			})
+		})
+	}
+}
+
+// arriving is a body of which some bytes come after each pause, and its deadline.
+type arriving struct {
+	http.ResponseWriter
+	bytes    int
+	pause    time.Duration
+	deadline time.Time
+}
+
+func (a *arriving) SetReadDeadline(at time.Time) error {
+	a.deadline = at
+	return nil
+}
+
+func (a *arriving) Read(p []byte) (int, error) {
+	if time.Until(a.deadline) < a.pause {
+		time.Sleep(time.Until(a.deadline))
+		return 0, os.ErrDeadlineExceeded
+	}
+	time.Sleep(a.pause)
+	return min(a.bytes, len(p)), nil
+}
+
+// A body may be as long as it likes at the least rate, and pauses for less than 10 s as the rate allows.
+func TestBodyPace(t *testing.T) {
+	const hour = 225 * 16 * leastRate // bytes at the least rate
+	for _, tt := range []struct {
+		name    string
+		bytes   int
+		pause   time.Duration
+		total   int64
+		allowed time.Duration // 0: it comes whole
+	}{
+		{"at the least rate", leastRate, time.Second, hour, 0},
+		{"at the least rate, in bursts", 9 * leastRate, 9 * time.Second, hour, 0},
+		{"at half of it", leastRate / 2, time.Second, hour, time.Minute},
+		{"fast, with a pause too long", 10 << 20, bodyPatience + 1, hour, bodyPatience},
+		{"a byte at a time", 1, time.Second, hour, sendGrace},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				a := &arriving{bytes: tt.bytes, pause: tt.pause}
+				began := time.Now()
+				in := &timedBody{Reader: a, ctrl: http.NewResponseController(a), began: began, most: math.MaxInt}
+				_, err := io.CopyBuffer(struct{ io.Writer }{io.Discard}, io.LimitReader(in, tt.total), make([]byte, 10<<20))
+				if cut := isTimeout(err); cut != (tt.allowed > 0) || cut && time.Since(began).Round(2*time.Second) != tt.allowed {
+					t.Errorf("%v after %v, want it cut after %v (0: never)", err, time.Since(began), tt.allowed)
+				}
 			})
 		})
 	}

@@ -29,19 +29,20 @@ type exchange struct {
 	asked    pool.Request    // what the pool was told
 	turn     *pool.Turn      // the worker, in a pooled route
 	shard    int
-	waited   time.Duration // for a worker
-	outside  time.Duration // without one, waiting for the client
-	reserved int64         // bytes of memory, for a large body
-	held     int64         // bytes in flight on account of this exchange
-	body     []byte        // the request's, once read
-	received bool          // all of the body
-	late     bool          // the body, so that reading it was given up
-	whole    bool          // the answer has left, all of it
-	token    string        // of the session cookie; empty: none
-	user     string        // who is signed in; empty: nobody
-	reason   string        // why it was refused, for the log
-	refused  bool          // with a 429 or 503: it is counted, and has no log line of its own
-	cause    error         // what a dependency said to make it so, for the log
+	waited   time.Duration    // for a worker
+	outside  time.Duration    // without one, waiting for the client
+	memory   pool.Reservation // for what is large
+	held     int64            // bytes in flight on account of this exchange
+	body     []byte           // the request's, once read and until the answer is made
+	bytesIn  int              // its length, from then on
+	received bool             // all of the body
+	late     bool             // the body, so that reading it was given up
+	whole    bool             // the answer has left, all of it
+	token    string           // of the session cookie; empty: none
+	user     string           // who is signed in; empty: nobody
+	reason   string           // why it was refused, for the log
+	refused  bool             // with a 429 or 503: it is counted, and has no log line of its own
+	cause    error            // what a dependency said to make it so, for the log
 }
 
 // Request is the exchange's, with or without an echo.Context.
@@ -52,6 +53,9 @@ type handler func(s *Server, x *exchange) error
 
 // hold counts n bytes in flight on the exchange's shard until it ends.
 func (s *Server) hold(x *exchange, n int) {
+	if n == 0 {
+		return
+	}
 	s.pool.Hold(x.shard, int64(n))
 	x.held += int64(n)
 }
@@ -62,7 +66,7 @@ func (s *Server) hold(x *exchange, n int) {
 func (s *Server) pooled(rt *route) echo.HandlerFunc {
 	return func(c echo.Context) error {
 		x := c.(*exchange)
-		if x.Request().ContentLength > s.cfg.BodyLimit {
+		if x.Request().ContentLength > s.bodyLimit(rt) {
 			return errBodyTooLarge
 		}
 		if rt.copied != nil {
@@ -86,6 +90,7 @@ func (s *Server) pooled(rt *route) echo.HandlerFunc {
 			defer s.recordTook(x)
 			return s.inTurn(x, rt)
 		})
+		s.keepAnswer(x)
 		if err != nil && context.Cause(client) == pool.ErrStuck { // which err itself calls cancelled
 			err = fmt.Errorf("%w: %w", pool.ErrStuck, err)
 		}
@@ -140,6 +145,7 @@ func (s *Server) identify(x *exchange) error {
 	}
 	x.user = user
 	if user != "" {
+		x.asked.Person = personOf(user) // which the cookie alone may not have told
 		s.persons.learn(x.token, user)
 	}
 	return nil

@@ -8,6 +8,7 @@ import (
 	"sync"
 	"time"
 
+	"notesd/pool"
 	"notesd/store"
 )
 
@@ -114,14 +115,28 @@ func (s *Server) informing() []dependency {
 		row.Status, row.Detail = "full", "every worker is busy"
 	}
 	rows := []dependency{row}
-	if s.memory != nil {
-		m := dependency{Name: "memory", Status: "up"}
-		if s.memory.Stats().Above {
-			m.Status, m.Detail = "high", "above MEMORY_THRESHOLD_MB"
-		}
-		rows = append(rows, m)
+	if s.memory != nil || s.stages != nil {
+		rows = append(rows, s.memoryRow())
 	}
 	return rows
+}
+
+// memoryRow says when memory is short, and when so much is set aside for requests that large ones are refused.
+func (s *Server) memoryRow() dependency {
+	row := dependency{Name: "memory", Status: "up"}
+	if s.stages != nil {
+		switch now := s.stages.Stats(); {
+		case now.Limit <= 0:
+		case now.Stage != pool.StageCalm:
+			row.Status, row.Detail = now.Stage.String(), "memory is short: the least important requests are refused"
+		case now.Free < largeBody*bodyCopies:
+			row.Status, row.Detail = "full", "all that can be set aside is: large notes are refused"
+		}
+	}
+	if row.Status == "up" && s.memory != nil && s.memory.Stats().Above {
+		row.Status, row.Detail = "high", "above MEMORY_THRESHOLD_MB"
+	}
+	return row
 }
 
 // watch looks at the dependencies once a second until ctx ends, and tells of

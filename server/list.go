@@ -216,11 +216,18 @@ func (s *Server) readMissing(x *exchange, copies []*answerCopy, part, missing []
 	return nil
 }
 
-// sendPart sends what is buffered while the worker serves others, and takes a turn again.
+// sendPart sends what is buffered while the worker serves others, and takes a turn again. Meanwhile
+// only the part counts, and for what the next one takes others are waited for: the client can't ask again.
 func (s *Server) sendPart(x *exchange) error {
-	err := s.outside(x, x.out.flush)
-	s.pool.Hold(x.shard, -x.held)
-	x.held = 0
+	set := x.memory.Bytes()
+	err := s.outside(x, func() error {
+		s.pool.Shrink(&x.memory, int64(cap(x.out.body)))
+		if err := x.out.flush(); err != nil {
+			return err
+		}
+		return s.pool.ReserveWithin(x.client, &x.memory, x.reserver(), set, s.pacer.most)
+	})
+	s.hold(x, -int(x.held))
 	return err
 }
 

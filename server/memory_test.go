@@ -3,9 +3,12 @@ package server
 import (
 	"context"
 	"io"
+	"net"
 	"net/http"
 	"net/http/httptest"
 	"runtime"
+	"slices"
+	"strconv"
 	"strings"
 	"sync"
 	"testing"
@@ -150,6 +153,77 @@ func TestLongListsAreBulk(t *testing.T) {
 	eventually(t, "rest", s.atRest)
 }
 
+// Whatever one person's clients leave standing, bodies that were announced or have half come and
+// answers that nobody reads, the others sign up, sign in and write long notes, and all of it is seen.
+func TestIdleClientsKeepNobodyOut(t *testing.T) {
+	t.Parallel()
+	s := onSQLite(t)
+	eve, bob := s.member("eve@example.com"), s.member("bob@example.com")
+	long := eve.create(map[string]any{"title": "long", "content": strings.Repeat("long text", 1<<20)})
+	m := s.limitMemory(t)
+	s.server.stages = m.stages
+	const room = 300 << 20
+	m.leave(room)
+	full := map[string]any{"title": "half a megabyte", "content": strings.Repeat("Eight ch", 1<<16)}
+	length := "Content-Length: " + strconv.Itoa(10_000_000)
+	for i, tt := range []struct {
+		name      string
+		begin     func(w *wire)
+		reserved  int64 // bytes at least
+		announced int64 // bytes at most
+	}{
+		{"announced", func(w *wire) { w.header("POST", "/api/notes", eve, length); w.send("{") }, 0, 0},
+		{"announced in chunks", func(w *wire) {
+			w.header("POST", "/api/notes", eve, "Transfer-Encoding: chunked")
+			w.send("989680\r\n{")
+		}, 0, 0},
+		{"half of it came", func(w *wire) {
+			w.header("POST", "/api/notes", eve, length)
+			_, _ = io.WriteString(w.Conn, strings.Repeat(" ", 5_000_000)) // fails where it was refused
+		}, 50_000_000, room / 2},
+		{"unread", func(w *wire) { w.header("GET", "/api/notes/"+long.ID, eve) }, 9 << 20, room / 2},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			var idle []*wire
+			var begun sync.WaitGroup
+			for range 16 {
+				w := s.wire(t, "127.0.0.2")
+				_ = w.Conn.(*net.TCPConn).SetReadBuffer(4 << 10)
+				begun.Go(func() { tt.begin(w) })
+				idle = append(idle, w)
+			}
+			begun.Wait()
+			eventually(t, "memory set aside, but for no worker", func() bool {
+				now := m.stages.Stats()
+				return now.Reserved >= tt.reserved && now.Reserved <= tt.announced && s.pool.Stats().Busy == 0
+			})
+			var state struct{ MemoryStages stagesJSON }
+			s.visitor().get("/api/runtime").decode(&state)
+			if got := state.MemoryStages.Reserved; got < tt.reserved || got > tt.announced {
+				t.Errorf("/api/runtime says that %d bytes are reserved, want %d to %d", got, tt.reserved, tt.announced)
+			}
+			s.visitor().in(t).post("/api/auth/login", map[string]any{"email": "bob@example.com", "password": "correct horse"}).want(http.StatusOK)
+			s.visitor().in(t).post("/api/auth/register", map[string]any{"email": strconv.Itoa(i) + "@example.com", "password": "12345678"}).want(http.StatusCreated)
+			bob.in(t).post("/api/notes", full).want(http.StatusCreated)
+			for _, w := range idle {
+				_ = w.Close()
+			}
+			m.pool.Hold(0, -m.taken)
+			eventually(t, "rest", s.atRest)
+			m.pool.Hold(0, m.taken)
+			eventually(t, "nothing reserved", func() bool { return m.stages.Stats().Reserved == 0 })
+		})
+	}
+
+	free := m.reserveAll()
+	eventually(t, "readiness that tells of it", func() bool {
+		var state struct{ Checks []dependency }
+		s.visitor().get("/readyz").want(http.StatusOK).decode(&state)
+		return slices.ContainsFunc(state.Checks, func(row dependency) bool { return row.Name == "memory" && row.Status != "up" })
+	})
+	free()
+}
+
 // scarcity makes memory short on a site that has a limit of a TB.
 type scarcity struct {
 	t      *testing.T
@@ -160,7 +234,7 @@ type scarcity struct {
 
 func (s *site) limitMemory(t *testing.T) *scarcity {
 	t.Helper()
-	m := &scarcity{t: t, pool: s.pool, stages: pool.NewStages(pool.StagesConfig{Limit: 1 << 40, Pool: s.pool, Log: s.server.log})}
+	m := &scarcity{t: t, pool: s.pool, stages: pool.NewStages(pool.StagesConfig{Limit: 1 << 40, Kept: PasswordBytes, Pool: s.pool, Log: s.server.log})}
 	ctx, stop := context.WithCancel(context.Background())
 	var running sync.WaitGroup
 	running.Go(func() { m.stages.Run(ctx) })
@@ -181,18 +255,27 @@ func (m *scarcity) take(percent int64) {
 	})
 }
 
+// leave has all but so many bytes in use of those that can be set aside.
+func (m *scarcity) leave(bytes int64) {
+	m.t.Helper()
+	eventually(m.t, "a look at memory", func() bool { return m.stages.Stats().Needed > 0 })
+	hold := m.stages.Stats().Free - bytes
+	m.pool.Hold(0, hold)
+	m.taken += hold
+	eventually(m.t, "a look at memory", func() bool { return m.stages.Stats().Free < 2*bytes })
+}
+
 // reserveAll leaves no room, and would not if a GB became free.
 func (m *scarcity) reserveAll() (free func()) {
-	var taken int64
+	var all pool.Reservation
 	for bytes := int64(1 << 39); bytes >= 1<<20; bytes /= 2 {
-		for m.pool.Reserve(pool.Request{}, bytes) == nil {
-			taken += bytes
+		for m.pool.Reserve(&all, pool.Request{Class: pool.Password}, all.Bytes()+bytes) == nil {
 		}
 	}
 	m.pool.Hold(0, 1<<30)
 	eventually(m.t, "a look at memory", func() bool { return m.stages.Stats().Needed >= m.taken+1<<30 })
 	return func() {
-		m.pool.Unreserve(taken)
+		m.pool.Shrink(&all, 0)
 		m.pool.Hold(0, -1<<30)
 	}
 }

@@ -86,7 +86,7 @@ func (s *Server) conclude(x *exchange, err error) {
 
 func (s *Server) end(x *exchange) {
 	s.pool.Hold(x.shard, -x.held)
-	s.pool.Unreserve(x.reserved)
+	s.pool.Shrink(&x.memory, 0)
 	s.running.Add(-1)
 	if !x.whole { // before it closes the connection, net/http reads on in the body: not for ever
 		_ = x.out.ctrl.SetReadDeadline(time.Now())
@@ -167,7 +167,7 @@ func (s *Server) record(x *exchange) {
 	}
 	if s.cfg.PerformanceLogging || took > slowRequest {
 		attrs = append(attrs, slog.Float64("waited_ms", milliseconds(x.waited)), slog.Int("shard", x.shard),
-			slog.Int("bytes_in", len(x.body)), slog.Int64("bytes_out", x.out.sent))
+			slog.Int("bytes_in", x.bytesIn), slog.Int64("bytes_out", x.out.sent))
 	}
 	s.log.LogAttrs(ctx, level, "request", attrs...)
 }

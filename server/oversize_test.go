@@ -63,6 +63,37 @@ func TestBodyLimit(t *testing.T) {
 	}
 }
 
+// Credentials and web vitals have a bound of their own, whatever BODY_PARSER_LIMIT is.
+func TestSmallBodies(t *testing.T) {
+	t.Parallel()
+	s := onSQLite(t)
+	for path, body := range map[string]string{
+		"/api/auth/register":  `{"email":"a@example.com","password":"` + strings.Repeat(`\u0061`, maxPassword) + `"}`,
+		"/api/auth/login":     `{"email":"a@example.com","password":"` + strings.Repeat(`\u0061`, maxPassword) + `"}`,
+		"/api/metrics/vitals": `{"name":"CLS","value":0.1,"rating":"good"}`,
+	} {
+		for _, chunked := range []bool{false, true} {
+			for _, bytes := range []int{len(body), smallBody, smallBody + 1} {
+				var in io.Reader = strings.NewReader(body + strings.Repeat(" ", bytes-len(body)))
+				if chunked {
+					in = struct{ io.Reader }{in} // hides the length
+				}
+				r, err := http.NewRequest("POST", s.url+path, in)
+				if err != nil {
+					t.Fatal(err)
+				}
+				r.Header.Set("Content-Type", "application/json")
+				if got := s.visitor().in(t).do(r); (got.status == http.StatusRequestEntityTooLarge) != (bytes > smallBody) {
+					t.Errorf("%s with %d bytes, chunked %v: %d, want 413 above %d", path, bytes, chunked, got.status, smallBody)
+				}
+			}
+		}
+	}
+	w := s.dial(t)
+	w.header("POST", "/api/auth/login", nil, "Content-Length: "+strconv.Itoa(smallBody+1), "Content-Type: application/json")
+	w.reply().fails(http.StatusRequestEntityTooLarge, "Request body too large")
+}
+
 // A length that is too large is refused before a byte of the body has come, by whomever it is sent.
 func TestTooLargeAtOnce(t *testing.T) {
 	t.Parallel()

@@ -29,8 +29,11 @@ const (
 )
 
 // hashBytes is what a request takes that hashes one password, or verifies it
-// and hashes it anew.
-const hashBytes = 21 << 20
+// and hashes it anew. PasswordBytes keeps as much from all other requests.
+const (
+	hashBytes     = 21 << 20
+	PasswordBytes = hashBytes
+)
 
 // hashPassword returns the hash to store, as a PHC string.
 func hashPassword(password string) (string, error) {
@@ -102,4 +105,10 @@ func bearable(p argon2id.Params) bool {
 // isBcrypt knows the three names that bcrypt's hashes go by.
 func isBcrypt(hash string) bool {
 	return strings.HasPrefix(hash, "$2a$") || strings.HasPrefix(hash, "$2b$") || strings.HasPrefix(hash, "$2y$")
+}
+
+// reserveHash sets aside what hashing a password takes. Others may have it for
+// the time of their work, which ends soon.
+func (s *Server) reserveHash(x *exchange) error {
+	return s.pool.ReserveWithin(x.ctx, &x.memory, x.reserver(), hashBytes, s.pacer.most)
 }

@@ -77,5 +77,8 @@ func (s *Server) person(x *exchange) string {
 			return personOf(user)
 		}
 	}
-	return "ip:" + networkOf(x.addr)
+	return addressOf(x)
 }
+
+// addressOf is the address of x's client, as the pool knows it.
+func addressOf(x *exchange) string { return "ip:" + networkOf(x.addr) }

@@ -18,6 +18,7 @@ type route struct {
 	handle          handler
 	copied          func(user, id, query string) cache.Key // where a copy of the answer may be
 	searches        bool                                   // with ?search= it is of the class Search
+	smallBody       bool                                   // its body is a few words: see smallBody
 	signedIn        bool                                   // 401 for everybody else
 	free            bool                                   // takes no turn: answers while the pool is full, and is never limited
 	admin           bool                                   // for administrators; always free
@@ -54,10 +55,10 @@ func allRoutes() []*route {
 		{method: post, pattern: "/api/metrics/reset", handle: resetMetrics, admin: true},
 		{method: get, pattern: "/metrics", handle: prometheusMetrics, admin: true, quiet: true},
 		{method: get, pattern: "/api/runtime", handle: runtimeState, admin: true, quiet: true},
-		{method: post, pattern: "/api/metrics/vitals", handle: webVitals, class: pool.Write},
+		{method: post, pattern: "/api/metrics/vitals", handle: webVitals, class: pool.Write, smallBody: true},
 
-		{method: post, pattern: "/api/auth/register", handle: register, class: pool.Password},
-		{method: post, pattern: "/api/auth/login", handle: login, class: pool.Password},
+		{method: post, pattern: "/api/auth/register", handle: register, class: pool.Password, smallBody: true},
+		{method: post, pattern: "/api/auth/login", handle: login, class: pool.Password, smallBody: true},
 		{method: post, pattern: "/api/auth/logout", handle: logout, class: pool.Write},
 		{method: get, pattern: "/api/auth/me", handle: me, class: pool.Read},
 

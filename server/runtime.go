@@ -219,15 +219,17 @@ func connsOutput(stats map[string]sql.DBStats) map[string]connsJSON {
 
 // stagesJSON is how short memory is.
 type stagesJSON struct {
-	Stage  string `json:"stage"`            // calm, tight, high or critical; calm too when there is no limit
-	Needed int64  `json:"needed"`           // bytes that no collection would give back
-	Limit  int64  `json:"limit"`            // 0: none, and no stages
-	Choked bool   `json:"collectorAtLimit"` // it takes half of the CPU time and lets memory grow rather than more
-	Raised uint64 `json:"raised"`           // times that a worse stage began
+	Stage    string `json:"stage"`            // calm, tight, high or critical; calm too when there is no limit
+	Needed   int64  `json:"needed"`           // bytes that no collection would give back
+	Limit    int64  `json:"limit"`            // 0: none, and no stages
+	Reserved int64  `json:"reserved"`         // bytes set aside for requests that are about to take them
+	Free     int64  `json:"free"`             // bytes that could be set aside besides; what is kept for sign-ins is not among them
+	Choked   bool   `json:"collectorAtLimit"` // it takes half of the CPU time and lets memory grow rather than more
+	Raised   uint64 `json:"raised"`           // times that a worse stage began
 }
 
 func stagesOutput(s pool.StagesStats) stagesJSON {
-	return stagesJSON{s.Stage.String(), s.Needed, s.Limit, s.Choked, s.Raised}
+	return stagesJSON{s.Stage.String(), s.Needed, s.Limit, s.Reserved, s.Free, s.Choked, s.Raised}
 }
 
 // cacheJSON is what is kept in memory of sessions, notes and lists.

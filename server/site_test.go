@@ -441,6 +441,13 @@ func (s *site) dial(t testing.TB) *wire {
 	return &wire{t, conn, bufio.NewReader(conn)}
 }
 
+// wire is dial from a loopback address of the test's choice.
+func (s *site) wire(t *testing.T, from string) *wire {
+	t.Helper()
+	conn := s.connect(t, from)
+	return &wire{t, conn, bufio.NewReader(conn)}
+}
+
 func (w *wire) send(format string, args ...any) {
 	w.t.Helper()
 	if _, err := fmt.Fprintf(w, format, args...); err != nil {
