@@ -116,7 +116,7 @@ func survey(environ []string, m machine) (Config, []Mistake) {
 	d.chooseCores()
 	d.chooseWorkers()
 	d.chooseMemory()
-	d.warnOfNames(table)
+	d.judgeNames(table)
 	for _, s := range table {
 		if set, ok := d.shown[s.name]; ok {
 			d.inForce = append(d.inForce, set)
@@ -358,15 +358,21 @@ func (d *draft) complete(name string, postgres *Secret, added string) {
 	}
 }
 
-// warnOfNames warns of variables that look like a setting written wrongly: they would be ignored without a word.
-func (d *draft) warnOfNames(table []setting) {
-	var known []string
-	for _, s := range table {
-		known = append(known, s.name)
-	}
+// judgeNames finds variables that look like a setting written wrongly: it would be ignored without a word. In
+// production that is a mistake, unless the setting that is meant is set too.
+func (d *draft) judgeNames(table []setting) {
 	for _, name := range slices.Sorted(maps.Keys(d.values)) {
-		if meant, likely := misspelt(name, known); likely {
-			d.warn("%s is not a setting: is %s meant?", name, meant)
+		fault, meant := misnamed(name, table)
+		_, set := d.values[meant]
+		switch {
+		case fault == "":
+		case d.Production && !set:
+			d.mistake(name, "%s Remove %s, or set %s as well", fault, name, meant)
+		default:
+			d.warn("%s", fault)
 		}
+	}
+	if _, set := d.values["BACKEND_PORT"]; !set && d.values["PORT"].text != "" {
+		d.warn("PORT is not a setting: is BACKEND_PORT meant?") // hosts set PORT unasked, so it is never a mistake
 	}
 }

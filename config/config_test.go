@@ -608,25 +608,66 @@ func TestSecretFiles(t *testing.T) {
 	}
 }
 
+// A variable that is nearly a setting is told of, and ends the start in production unless the right one is set too.
 func TestMisspeltNames(t *testing.T) {
 	m := fourCores(t)
-	c, err := load([]string{
-		"MAX_WORKER=2", "KUBERNETES_SERVICE_HOST=10.0.0.1", "SESSION_SECRETS_FILE=x", "DATABASE_URI=y", // near a setting
-		"HOME=/root", "HOSTS=z", "PORT=80", "LOG_LEVELING=x", "PATH=/bin", // not near, or too short to tell
-		"POSTGRES_PASSWORD=p", "LOG_LEVEL=info", "ADMIN_TOKEN_FILE=", // known
-	}, m)
-	want := []string{
-		"DATABASE_URI is not a setting: is DATABASE_URL meant?",
-		"MAX_WORKER is not a setting: is MAX_WORKERS meant?",
-		"SESSION_SECRETS_FILE is not a setting: is SESSION_SECRET meant?",
+	for _, test := range []struct {
+		entry, fault string
+		right        string // sets what is meant
+	}{
+		{"MAX_WORKER=2", "MAX_WORKER is not a setting: is MAX_WORKERS meant?", "MAX_WORKERS=2"},
+		{"SESSION_SECRETS_FILE=x", "SESSION_SECRETS_FILE is not a setting: is SESSION_SECRET meant?", "SESSION_SECRET=" + goodSecret},
+		{"DATABASE_URI=y", "DATABASE_URI is not a setting: is DATABASE_URL meant?", "DATABASE_URL=notes.db"},
+		{"REGISTRATON=closed", "REGISTRATON is not a setting: is REGISTRATION meant?", "REGISTRATION=closed"},
+		{"REGISTRAITON=closed", "REGISTRAITON is not a setting: is REGISTRATION meant?", "REGISTRATION=closed"},
+		{"registration=closed", "registration is not a setting: is REGISTRATION meant?", "REGISTRATION=closed"},
+		{"LOG-LEVEL=debug", "LOG-LEVEL is not a setting: is LOG_LEVEL meant?", "LOG_LEVEL=debug"},
+		{"CORS_ORIGINS=x", "CORS_ORIGINS is not a setting: is CORS_ORIGIN meant?", "CORS_ORIGIN=https://a.example"},
+		{"TRUSTED_PROXY=x", "TRUSTED_PROXY is not a setting: is TRUSTED_PROXIES meant?", "TRUSTED_PROXIES=10.0.0.1"},
+		{"DATADIR=x", "DATADIR is not a setting: is DATA_DIR meant?", "DATA_DIR=x"},
+		{"TRUSTED_PROXIES_FILE=x", "TRUSTED_PROXIES_FILE is not a setting: TRUSTED_PROXIES can't be read from a file.", "TRUSTED_PROXIES=10.0.0.1"},
+	} {
+		t.Run(test.entry, func(t *testing.T) {
+			c, err := load([]string{test.entry}, m)
+			if err != nil || !slices.Equal(c.Warnings, []string{test.fault}) {
+				t.Errorf("in development: %v, warnings %q; want the warning %q", err, c.Warnings, test.fault)
+			}
+			name, _, _ := strings.Cut(test.right, "=")
+			unset := slices.DeleteFunc(inProduction(), func(e string) bool { return strings.HasPrefix(e, name+"=") })
+			if _, err := load(append(unset, test.entry), m); err == nil || !strings.Contains(err.Error(), test.fault+" Remove ") {
+				t.Errorf("in production: %v, want the mistake %q", err, test.fault)
+			}
+			c, err = load(append(unset, test.entry, test.right), m)
+			if err != nil || !slices.Equal(c.Warnings, []string{test.fault}) {
+				t.Errorf("in production with %s: %v, warnings %q; want the warning %q", name, err, c.Warnings, test.fault)
+			}
+		})
 	}
-	if diff := cmp.Diff(want, c.Warnings); err != nil || diff != "" {
-		t.Errorf("warnings (%v): -want +got\n%s", err, diff)
+	c, err := load(inProduction(
+		"HOME=/root", "HOSTS=z", "host=z", "LOG_LEVELING=x", "PATH=/bin", "KUBERNETES_SERVICE_HOST=10.0.0.1", // somebody else's
+		"REDIS_SSL=1", "REDIS_PORT=1", "DATABASE_TEST_URL=x", "NOTESD_PORT=tcp://10.0.0.1:80", "NODE_PATH=x",
+		"POSTGRES_PASSWORD=p", "POSTGRES_PASSWORD_FILE=p", "LOG_LEVEL=info", "ADMIN_TOKEN_FILE=", // known
+	), m)
+	if err != nil || c.Warnings != nil {
+		t.Errorf("names of others: %v, warnings %q; want none", err, c.Warnings)
+	}
+	for environ, want := range map[string][]string{
+		"PORT=80":                  {"PORT is not a setting: is BACKEND_PORT meant?"},
+		"PORT=80 BACKEND_PORT=80":  nil,
+		"PORT=80 BACKEND_PORT=300": nil,
+	} {
+		c, err := load(inProduction(strings.Fields(environ)...), m) // hosts set PORT: it is never a mistake
+		if err != nil || !slices.Equal(c.Warnings, want) {
+			t.Errorf("%s: %v, warnings %q, want %q", environ, err, c.Warnings, want)
+		}
 	}
 	for _, test := range []struct {
 		a, b string
 		want int
-	}{{"", "", 0}, {"", "abc", 3}, {"abc", "", 3}, {"kitten", "sitting", 3}, {"flaw", "lawn", 2}, {"same", "same", 0}} {
+	}{
+		{"", "", 0}, {"", "abc", 3}, {"abc", "", 3}, {"kitten", "sitting", 3}, {"flaw", "lawn", 2}, {"same", "same", 0},
+		{"abcd", "abdc", 1}, {"ca", "abc", 3},
+	} {
 		if got := distance(test.a, test.b); got != test.want {
 			t.Errorf("distance(%q, %q) = %d, want %d", test.a, test.b, got, test.want)
 		}

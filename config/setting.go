@@ -1,8 +1,8 @@
 package config
 
 import (
+	"fmt"
 	"math"
-	"slices"
 	"strings"
 	"time"
 )
@@ -254,38 +254,66 @@ type Setting struct {
 	Source      string // default, environment, .env, file (by NAME_FILE), cgroup, or derived from other settings
 }
 
-// misspelt returns the setting that name is probably meant to be: one that is nearly the same. Short names are left
-// alone, as HOST is not far from HOME.
-func misspelt(name string, known []string) (meant string, likely bool) {
-	const short = 8
-	name = strings.TrimSuffix(name, "_FILE")
-	if len(name) < short || slices.Contains(known, name) {
-		return "", false
-	}
-	i := slices.IndexFunc(known, func(k string) bool { return len(k) >= short && distance(name, k) <= 2 })
-	if i < 0 {
-		return "", false
-	}
-	return known[i], true
-}
-
-// distance counts the letters to insert, delete or replace to turn a into b (Levenshtein).
-func distance(a, b string) int {
-	row := make([]int, len(b)+1)
-	for j := range row {
-		row[j] = j
-	}
-	for i := range len(a) {
-		diagonal := row[0]
-		row[0]++
-		for j := range len(b) {
-			replace := diagonal
-			if a[i] != b[j] {
-				replace++
-			}
-			diagonal = row[j+1]
-			row[j+1] = min(replace, row[j]+1, row[j+1]+1)
+// misnamed returns what is wrong with the name of a variable that is probably meant to be a setting, and the name of
+// that setting. The fault is empty for a setting and for a variable of somebody else.
+func misnamed(name string, table []setting) (fault, meant string) {
+	base := strings.TrimSuffix(name, "_FILE")
+	for _, s := range table {
+		switch {
+		case s.name != base:
+		case s.name == name, s.secret, s.kind.read == nil:
+			return "", ""
+		default:
+			return fmt.Sprintf("%s is not a setting: %s can't be read from a file.", name, s.name), s.name
 		}
 	}
-	return row[len(b)]
+	for _, s := range table {
+		if near(base, s.name) {
+			return fmt.Sprintf("%s is not a setting: is %s meant?", name, s.name), s.name
+		}
+	}
+	return "", ""
+}
+
+// near reports whether name is probably the setting known, written wrongly. The shorter a name is, the closer it must
+// be: HOST is not far from HOME.
+func near(name, known string) bool {
+	allowed := min(len(known)/5, 2)
+	name = strings.ToUpper(strings.ReplaceAll(name, "-", "_"))
+	return allowed > 0 && distance(singular(name), singular(known)) <= allowed
+}
+
+// singular is a name in capitals without the ending of a plural.
+func singular(name string) string {
+	if stem, ok := strings.CutSuffix(name, "IES"); ok {
+		return stem + "Y"
+	}
+	return strings.TrimSuffix(name, "S")
+}
+
+// distance counts the letters to insert, delete, replace or swap with their neighbour to turn a into b (optimal string
+// alignment).
+func distance(a, b string) int {
+	var before []int // the row before the last
+	last := make([]int, len(b)+1)
+	for j := range last {
+		last[j] = j
+	}
+	for i := range len(a) {
+		row := make([]int, len(b)+1)
+		row[0] = i + 1
+		for j := range len(b) {
+			row[j+1] = min(last[j+1], row[j]) + 1
+			if a[i] == b[j] {
+				row[j+1] = min(row[j+1], last[j])
+			} else {
+				row[j+1] = min(row[j+1], last[j]+1)
+			}
+			if i > 0 && j > 0 && a[i] == b[j-1] && a[i-1] == b[j] {
+				row[j+1] = min(row[j+1], before[j-1]+1)
+			}
+		}
+		before, last = last, row
+	}
+	return last[len(b)]
 }
