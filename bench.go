@@ -22,9 +22,3 @@ func (p program) bench(ctx context.Context, args []string) error {
 		Out:      p.out,
 		Progress: os.Stderr, Terminal: isTerminal(os.Stderr)})
 }
-
-// isTerminal tells whether people look at f as it is written.
-func isTerminal(f *os.File) bool {
-	info, err := f.Stat()
-	return err == nil && info.Mode()&os.ModeCharDevice != 0 && os.Getenv("TERM") != "dumb"
-}

@@ -125,8 +125,7 @@ func (p program) printReport(r check.Report, results check.Results, o checkOptio
 	case o.tests != "":
 		return r.Proofs(p.out, results)
 	}
-	f, isFile := p.out.(*os.File)
-	return r.Verdict, r.Table(p.out, isFile && isTerminal(f))
+	return r.Verdict, r.Table(p.out, p.onTerminal())
 }
 
 // checkConfig says where to look: at what the settings name, as far as they have no mistake.

@@ -9,12 +9,9 @@ import (
 	"fmt"
 	"io"
 	"iter"
-	"strconv"
 	"strings"
 	"text/tabwriter"
 	"time"
-	"unicode"
-	"unicode/utf8"
 
 	"notesd/config"
 	"notesd/legacy"
@@ -189,7 +186,7 @@ func (m *move) choose(ctx context.Context, accounts []legacy.Account) (chosen []
 		for _, other := range group {
 			if other.ID != best.ID {
 				m.leaveAccount(other, fmt.Sprintf("its address is that of account %s, %s, in other letter case; that one %s",
-					shown(best.ID), shown(best.Email), why))
+					printable(best.ID), printable(best.Email), why))
 			}
 		}
 	}
@@ -345,12 +342,12 @@ func (m *move) say(f finding) {
 	}
 	of := ""
 	if f.Email != "" {
-		of = " of " + shown(f.Email)
+		of = " of " + printable(f.Email)
 	}
 	if f.Notes > 0 {
 		of += fmt.Sprintf(" with notes: %d", f.Notes)
 	}
-	fmt.Fprintf(m.out, "%s: %s %s%s: %s\n", f.What, f.Kind, shown(f.ID), of, f.Reason)
+	fmt.Fprintf(m.out, "%s: %s %s%s: %s\n", f.What, f.Kind, printable(f.ID), of, f.Reason)
 }
 
 // progress says now and then that there is some.
@@ -393,12 +390,4 @@ func (m *move) summarize() error {
 	_, err := fmt.Fprintf(m.out, "%s, %.1f MB in %v: %.0f notes/s\n", m.db.Engine(), float64(m.sum.Bytes)/1e6,
 		took.Round(time.Millisecond), float64(m.sum.Notes.Imported)/took.Seconds())
 	return err
-}
-
-// shown is a text of the old database for a terminal.
-func shown(s string) string {
-	if !utf8.ValidString(s) || strings.ContainsFunc(s, func(r rune) bool { return !unicode.IsPrint(r) }) {
-		return strconv.Quote(s)
-	}
-	return s
 }

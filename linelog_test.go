@@ -41,7 +41,7 @@ func (w *writes) counts() (lines []int) {
 func TestLinesTogether(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var out writes
-		log, flush := newLog(config.Config{LogFormat: "json"}, &out)
+		log, flush := newLog(config.Config{LogFormat: "json"}, &out, false)
 		want := func(when string, lines ...int) {
 			t.Helper()
 			synctest.Wait()

@@ -9,6 +9,7 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
+	"os"
 	"os/signal"
 	"path/filepath"
 	"runtime/debug"
@@ -43,11 +44,14 @@ func (p program) serve(ctx context.Context, args []string) (err error) {
 	defer guard.stop()
 	defer context.AfterFunc(ctx, guard.begin)()
 	cfg.Runtime.Apply() // memory limit from the cgroup; cores when asked or when a parent group's quota is tighter
-	log, flush := newLog(cfg, p.out)
+	log, flush := newLog(cfg, p.out, p.onTerminal())
 	defer func() { err = errors.Join(err, flush()) }()
-	for _, w := range cfg.Warnings {
-		log.Warn(w)
-	}
+	warn := sync.OnceFunc(func() { // last before the server listens, or ends
+		for _, w := range cfg.Warnings {
+			log.Warn(w)
+		}
+	})
+	defer warn()
 	in, err := inherit(p.environ)
 	if err != nil {
 		return err
@@ -58,6 +62,7 @@ func (p program) serve(ctx context.Context, args []string) (err error) {
 	}
 	defer func() { _ = ln.Close() }() // closed already when the server ran
 	in.listener = ln
+	p.introduce(cfg)
 	redis, err := openRedis(cfg)
 	if err != nil {
 		return err
@@ -99,10 +104,14 @@ func (p program) serve(ctx context.Context, args []string) (err error) {
 	defer inBackground(u.run, alerts.Run, workers.Watch, workers.Sample, stages.Run, memoryLoop(memory), sweepLoop(db, cfg, log),
 		func(ctx context.Context) { cfg.Runtime.Follow(ctx, log) },
 		incidentLoop(incidents, newSampler(cfg, s, workers)))()
-	if err := flush(); err != nil { // what was said on the way comes first
+	if err := in.prove(ctx, db, redis); err != nil {
 		return err
 	}
-	if err := in.prove(ctx, db, redis); err != nil {
+	if err := awaitDependencies(ctx, db, redis); err != nil {
+		return err
+	}
+	warn()
+	if err := flush(); err != nil { // what was said on the way comes first
 		return err
 	}
 	p.announce(cfg, db, ln, log)
@@ -111,34 +120,69 @@ func (p program) serve(ctx context.Context, args []string) (err error) {
 	}
 	defer context.AfterFunc(ctx, func() { p.notify("STOPPING=1") })()
 	defer guard.begin() // whyever it ends
-	return serveWhileFitting(ctx, s, db, ln)
+	return serveWhileUsable(ctx, s, db, ln)
 }
 
-// serveWhileFitting serves until ctx ends, or until the database turns out to
-// have a schema that this binary can't serve: waiting would not mend that.
-func serveWhileFitting(ctx context.Context, s *server.Server, db *store.Store, ln *net.TCPListener) error {
+// startPatience is how long the server waits for its dependencies before it listens without them.
+const startPatience = time.Second
+
+// awaitDependencies returns an error if the database or Redis answers, but can never be used with these settings: the
+// password is wrong, say. One that does not answer is no error, since it may come.
+func awaitDependencies(ctx context.Context, db *store.Store, redis *server.Redis) error {
+	ctx, cancel := context.WithTimeout(ctx, startPatience)
+	defer cancel()
+	if err := db.WaitReady(ctx); neverUsable(err) {
+		return err
+	}
+	if redis == nil {
+		return nil
+	}
+	return redis.Refusal(ctx)
+}
+
+// neverUsable reports whether err says that waiting for the database is in vain.
+func neverUsable(err error) bool {
+	return errors.Is(err, store.ErrSchema) || errors.Is(err, store.ErrRefused)
+}
+
+// serveWhileUsable serves until ctx ends, or until the database turns out to be
+// one that can never be used.
+func serveWhileUsable(ctx context.Context, s *server.Server, db *store.Store, ln *net.TCPListener) error {
 	ctx, stop := context.WithCancelCause(ctx)
 	defer stop(nil)
 	go func() {
-		if err := db.WaitReady(ctx); errors.Is(err, store.ErrSchema) {
+		if err := db.WaitReady(ctx); neverUsable(err) {
 			stop(err)
 		}
 	}()
 	err := s.Serve(ctx, ln)
-	if cause := context.Cause(ctx); errors.Is(cause, store.ErrSchema) {
+	if cause := context.Cause(ctx); neverUsable(cause) {
 		return errors.Join(cause, err)
 	}
 	return err
 }
 
-// newLog writes JSON, or in development lines for people; flush writes what waits to be written.
-func newLog(cfg config.Config, out io.Writer) (log *slog.Logger, flush func() error) {
+// newLog writes JSON, or in development lines for people, on a terminal short ones;
+// flush writes what waits to be written.
+func newLog(cfg config.Config, out io.Writer, onTerminal bool) (log *slog.Logger, flush func() error) {
 	options := &slog.HandlerOptions{Level: cfg.LogLevel}
 	lines := &lines{out: out}
-	if cfg.LogFormat == "json" {
-		return slog.New(promptly{slog.NewJSONHandler(lines, options), lines}), lines.flush
+	var handler slog.Handler
+	switch {
+	case cfg.LogFormat == "json":
+		handler = slog.NewJSONHandler(lines, options)
+	case onTerminal:
+		handler = newTerminalHandler(lines, cfg.LogLevel, os.Getenv("NO_COLOR") == "")
+	default:
+		handler = slog.NewTextHandler(lines, options)
 	}
-	return slog.New(promptly{slog.NewTextHandler(lines, options), lines}), lines.flush
+	return slog.New(promptly{handler, lines}), lines.flush
+}
+
+// onTerminal reports whether people look at what the process prints as it is printed.
+func (p program) onTerminal() bool {
+	f, isFile := p.out.(*os.File)
+	return isFile && isTerminal(f)
 }
 
 // openRedis returns nil when no Redis is set.
@@ -333,7 +377,27 @@ func sweepLoop(db *store.Store, cfg config.Config, log *slog.Logger) func(contex
 	}
 }
 
-// announce says where the server listens, with which settings, and what to try.
+// introduce says which program this is and with which settings it runs: on a
+// terminal those that differ from the default, else all. What goes wrong comes below.
+func (p program) introduce(cfg config.Config) {
+	if cfg.LogFormat == "json" {
+		return // announce has them
+	}
+	fmt.Fprintf(p.out, "notesd %s, %s, %s\n\n", buildVersion(), cfg.Env, store.EngineOf(cfg.DatabaseURL.Reveal()))
+	settings := cfg.Settings()
+	if p.onTerminal() {
+		settings = cfg.Changed()
+	}
+	for _, s := range settings {
+		fmt.Fprintf(p.out, "  %-26s %-40s %s\n", s.Name, printable(s.Value), s.Source)
+	}
+	if p.onTerminal() {
+		fmt.Fprint(p.out, "  All other settings have their defaults (docs/CONFIGURATION.md).\n")
+	}
+	fmt.Fprintln(p.out)
+}
+
+// announce says where the server listens and what to try.
 func (p program) announce(cfg config.Config, db *store.Store, ln net.Listener, log *slog.Logger) {
 	port := ln.Addr().(*net.TCPAddr).Port // BACKEND_PORT=0 takes any
 	url := "http://" + net.JoinHostPort(reachable(cfg.Host), strconv.Itoa(port))
@@ -345,14 +409,8 @@ func (p program) announce(cfg config.Config, db *store.Store, ln net.Listener, l
 		log.Info("listening", attrs...)
 		return
 	}
-	fmt.Fprintf(p.out, "notesd %s, %s, %s\n\n", buildVersion(), cfg.Env, db.Engine())
-	for _, s := range cfg.Settings() {
-		if s.Value != "" {
-			fmt.Fprintf(p.out, "  %-26s %-40s %s\n", s.Name, s.Value, s.Source)
-		}
-	}
 	if abs, err := filepath.Abs(cfg.DataDir); err == nil && db.Engine() == "SQLite" {
-		fmt.Fprintf(p.out, "\nData is kept in %s.\n", abs)
+		fmt.Fprintf(p.out, "Data is kept in %s.\n", printable(abs))
 	}
 	fmt.Fprintf(p.out, "Listening on %s\nTry:  curl %s/api/health\n\n", url, url)
 }

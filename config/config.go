@@ -72,6 +72,7 @@ type Config struct {
 	Warnings []string
 
 	inForce []Setting
+	changed []Setting // those of them that somebody has set to something else than the default
 }
 
 // Load reads the settings from environ, a list of NAME=value like os.Environ's, and, unless that says production, from
@@ -120,6 +121,9 @@ func survey(environ []string, m machine) (Config, []Mistake) {
 	for _, s := range table {
 		if set, ok := d.shown[s.name]; ok {
 			d.inForce = append(d.inForce, set)
+			if v, given := d.values[s.name]; set.Source == fromFile || given && v.text != s.initialIn(d.Production) {
+				d.changed = append(d.changed, set)
+			}
 		}
 	}
 	return d.Config, d.mistakes
@@ -127,6 +131,9 @@ func survey(environ []string, m machine) (Config, []Mistake) {
 
 // Settings returns every setting in force, secrets redacted, in the order of the documentation.
 func (c Config) Settings() []Setting { return slices.Clone(c.inForce) }
+
+// Changed returns the settings that differ from their default, secrets redacted, in the same order.
+func (c Config) Changed() []Setting { return slices.Clone(c.changed) }
 
 // A draft is a Config in the making: what was found, and what is asked for but not yet chosen.
 type draft struct {

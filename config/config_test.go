@@ -678,7 +678,7 @@ func TestMisspeltNames(t *testing.T) {
 func TestSettings(t *testing.T) {
 	m := fourCores(t)
 	m.root = v2(files{"cpu.max": "150000 100000", "memory.max": "67108864"})
-	c, err := load([]string{"LOG_LEVEL=debug", "REDIS_URL=redis://:hunter2@cache", "QUEUE_LENGTH=7"}, m)
+	c, err := load([]string{"LOG_LEVEL=debug", "REDIS_URL=redis://:hunter2@cache", "QUEUE_LENGTH=7", "LOG_FORMAT=text", "HOST="}, m)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -723,13 +723,19 @@ func TestSettings(t *testing.T) {
 		{"RESTART_THRESHOLD", "5", "default"},
 		{"RESTART_WINDOW", "60s", "default"},
 		{"LOG_LEVEL", "debug", "environment"},
-		{"LOG_FORMAT", "text", "default"},
+		{"LOG_FORMAT", "text", "environment"},
 		{"ENABLE_PERFORMANCE_LOGGING", "false", "default"},
 		{"ENABLE_METRICS_COLLECTION", "true", "default"},
 		{"ENABLE_WEB_VITALS_LOGGING", "false", "default"},
 	}
 	if diff := cmp.Diff(want, c.Settings()); diff != "" {
 		t.Errorf("Settings(): -want +got\n%s", diff)
+	}
+	different := []Setting{
+		{"REDIS_URL", "REDACTED", "environment"}, {"QUEUE_LENGTH", "7", "environment"}, {"LOG_LEVEL", "debug", "environment"},
+	}
+	if diff := cmp.Diff(different, c.Changed()); diff != "" {
+		t.Errorf("Changed(): -want +got\n%s", diff)
 	}
 	c.Settings()[0].Value = "changed"
 	if c.Settings()[0].Value == "changed" {

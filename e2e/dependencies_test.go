@@ -2,11 +2,15 @@ package e2e
 
 import (
 	"fmt"
+	"math/rand/v2"
 	"net/http"
+	"net/url"
 	"slices"
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/gomodule/redigo/redis"
 
 	"notesd/bench"
 	"notesd/store/storetest"
@@ -419,25 +423,92 @@ func (l *ledger) addFlips(attempts []attempt, path string, done int) {
 	l.flipsUnsureDone += min(max(0, done-acknowledged), unsure)
 }
 
-// A password that PostgreSQL refuses is nothing to give up for, and nothing to print.
-func TestWrongDatabasePassword(t *testing.T) {
+// A dependency that answers, but not to these settings, ends the first start with
+// the reason: once, below the banner, and without the password.
+func TestRefusedAtStart(t *testing.T) {
 	t.Parallel()
-	url := strings.Replace(storetest.Postgres(t), "notes@", storetest.Locked+"@", 1)
 	const wrong = "wrong horse battery"
-	p := newProcess(t, "DATABASE_URL="+url, "DATABASE_PASSWORD="+wrong, secret)
+	locked := strings.Replace(storetest.Postgres(t), "notes@", storetest.Locked+"@", 1)
+	user := fmt.Sprintf("powerless%d", rand.Uint32()) // roles are the whole server's
+	empty := storetest.PostgresWith(t, "CREATE ROLE "+user+" LOGIN")
+	redisURL := storetest.NewRedis(t).URL()
+	conn, err := redis.DialURL(redisURL)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Close()
+	if _, err := conn.Do("CONFIG", "SET", "requirepass", "right"); err != nil {
+		t.Fatal(err)
+	}
+	for name, row := range map[string]struct {
+		settings []string
+		want     string
+	}{
+		"database password": {[]string{"DATABASE_URL=" + locked, "DATABASE_PASSWORD=" + wrong}, "password authentication failed"},
+		"missing database":  {[]string{"DATABASE_URL=" + inDatabase(t, locked, "missing"), "DATABASE_PASSWORD=" + storetest.LockedPassword}, `database "missing" does not exist`},
+		"missing right":     {[]string{"DATABASE_URL=" + strings.Replace(empty, "notes@", user+"@", 1)}, "permission denied for schema public"},
+		"Redis password":    {[]string{"REDIS_URL=" + withPassword(t, redisURL, wrong)}, "WRONGPASS"},
+		"no Redis password": {[]string{"REDIS_URL=" + redisURL}, "NOAUTH"},
+		"Redis database":    {[]string{"REDIS_URL=" + withPassword(t, redisURL, "right") + "/65535"}, "DB index is out of range"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			said := newProcess(t, append(row.settings, "LOG_FORMAT=text", secret)...).fails()
+			if n := strings.Count(said, row.want); n != 1 {
+				t.Errorf("%q is said %d times, want once:\n%s", row.want, n, said)
+			}
+			if banner := strings.Index(said, "LOG_FORMAT "); banner < 0 || banner > strings.Index(said, row.want) {
+				t.Errorf("the reason is not below the banner:\n%s", said)
+			}
+			if strings.Contains(said, wrong) {
+				t.Errorf("the log has the password:\n%s", said)
+			}
+		})
+	}
+}
+
+// A database that does not answer is waited for; the log says why once, in one line.
+func TestUnreachableSaidOnce(t *testing.T) {
+	t.Parallel()
+	p := bareProcess(t, freePort(t), "DATABASE_URL=postgres://notes@127.0.0.1:1/notes", "LOG_FORMAT=text", "REGISTRATON=closed")
 	p.start()
-	e := p.awaitLog("database can't be used yet, trying again")
-	if !strings.Contains(fmt.Sprint(e), "password authentication failed") {
-		t.Errorf("the log says %v, want that the password is refused", e)
-	}
-	if status := p.probe("/readyz"); status != http.StatusServiceUnavailable {
-		t.Errorf("readiness = %d, want 503", status)
-	}
-	if wrong := p.visitor().signUp("ada@example.com").unavailable("dependency_down"); wrong != "" {
-		t.Error(wrong)
-	}
+	p.await("readiness to fail", func() bool { return p.probe("/readyz") == http.StatusServiceUnavailable && strings.Contains(p.log.String(), "dependency is down") })
 	p.stop()
-	if strings.Contains(p.log.String(), wrong) {
-		t.Error("the log has the password")
+	said := p.log.String()
+	if n := strings.Count(said, "connection refused"); n != 1 {
+		t.Errorf("the reason is said %d times, want once:\n%s", n, said)
 	}
+	_, below, banner := strings.Cut(said, "LOG_FORMAT ")
+	if !banner || !strings.Contains(below, "connection refused") {
+		t.Errorf("the reason is not below the banner:\n%s", said)
+	}
+	before, _, listens := strings.Cut(said, "\nListening on ")
+	if last := before[strings.LastIndex(before, "\n")+1:]; !listens || !strings.Contains(last, "REGISTRATON is not a setting") {
+		t.Errorf("the line above \"Listening\" is %q, want the warning about REGISTRATON", last)
+	}
+}
+
+// inDatabase is a URL with another database.
+func inDatabase(t *testing.T, rawURL, name string) string {
+	t.Helper()
+	u := parseURL(t, rawURL)
+	u.Path = "/" + name
+	return u.String()
+}
+
+// withPassword is a Redis URL with a password.
+func withPassword(t *testing.T, rawURL, password string) string {
+	t.Helper()
+	u := parseURL(t, rawURL)
+	u.User = url.UserPassword("", password)
+	return u.String()
+}
+
+func parseURL(t *testing.T, rawURL string) *url.URL {
+	t.Helper()
+	u, err := url.Parse(rawURL)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return u
 }

@@ -257,7 +257,7 @@ func (s *stuck) tell(e StuckEvent, stack string) {
 		slog.Uint64("worker", e.Worker),
 		slog.Uint64("replacement", e.Replacement),
 		slog.String("route", e.Route),
-		slog.String("held", e.Held.String()),
+		slog.Int64("held_ms", e.Held.Milliseconds()),
 	}
 	if stack != "" {
 		attrs = append(attrs, slog.String("stack", stack))

@@ -178,7 +178,7 @@ func (s *Server) look(ctx context.Context) (well bool) {
 	for i, row := range rows {
 		well = well && (row.Status == "up" || !row.Decides)
 		if was := before == nil || before[i].err == nil; was != (row.err == nil) {
-			s.tellOf(row)
+			s.tellOf(row, before == nil && row.Name == database.Name)
 		}
 	}
 	return well
@@ -206,12 +206,18 @@ func (s *Server) ping(ctx context.Context, name string, ask func(context.Context
 	return row
 }
 
-func (s *Server) tellOf(row dependency) {
+// tellOf logs that a dependency has come or gone, and sends an alert. The reason
+// is left out where the store has logged it: of a database that never was there.
+func (s *Server) tellOf(row dependency, reasonKnown bool) {
 	if row.err == nil {
 		s.log.Info("dependency is back", "name", row.Name)
 		s.alerts.Send(Event{Kind: "dependency_up", Subject: row.Name})
 		return
 	}
-	s.log.Warn("dependency is down", "name", row.Name, "error", row.err)
+	attrs := []any{"name", row.Name}
+	if !reasonKnown {
+		attrs = append(attrs, "error", row.err)
+	}
+	s.log.Warn("dependency is down", attrs...)
 	s.alerts.Send(Event{Kind: "dependency_down", Subject: row.Name})
 }

@@ -212,7 +212,7 @@ func (s *Server) Serve(ctx context.Context, tcp *net.TCPListener) error {
 func (s *Server) leave(ln *listener) error {
 	before := s.tallyLeaving()
 	s.leaving.Store(true)
-	s.log.Info("shutdown: unready, still serving", "delay", s.cfg.ShutdownDelay.String())
+	s.log.Info("shutdown: unready, still serving", "delay_ms", milliseconds(s.cfg.ShutdownDelay))
 	time.Sleep(s.cfg.ShutdownDelay)
 
 	ln.leave()

@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"io"
 	"net"
+	"slices"
 	"strings"
 	"syscall"
 
@@ -36,8 +37,37 @@ var (
 	ErrUnavailable = errors.New("database unavailable")
 
 	// ErrSchema: this binary and the schema do not fit, and waiting won't help.
-	ErrSchema = errors.New("schema does not fit this binary")
+	ErrSchema error = unusable("schema does not fit this binary")
+
+	// ErrRefused: the database is there and lets us do nothing: a wrong password,
+	// no such database, a missing right. Waiting won't help.
+	ErrRefused error = unusable("database refuses access")
 )
+
+// unusable is an ErrUnavailable that waiting does not end.
+type unusable string
+
+func (e unusable) Error() string { return string(e) }
+
+// Is reports that e is an ErrUnavailable.
+func (e unusable) Is(target error) bool { return target == ErrUnavailable }
+
+// refusals are the SQLSTATEs of ErrRefused.
+var refusals = []string{
+	"28000", // invalid_authorization_specification: no such role, no line in pg_hba.conf
+	"28P01", // invalid_password
+	"3D000", // invalid_catalog_name: no such database
+	"3F000", // invalid_schema_name: no schema to make tables in
+	"42501", // insufficient_privilege
+}
+
+// refused returns err as ErrRefused if it is one, else nil.
+func refused(err error) error {
+	if e, ok := errors.AsType[*pgconn.PgError](err); ok && slices.Contains(refusals, e.Code) {
+		return fmt.Errorf("%w: %w", ErrRefused, e)
+	}
+	return nil
+}
 
 // translate puts an error of gorm or a driver into our words. What it does not
 // know comes back as it is.
@@ -52,7 +82,7 @@ func translate(err error) error {
 	case errors.Is(err, gorm.ErrForeignKeyViolated):
 		return ErrOwnerGone
 	case errors.Is(err, ErrUnavailable):
-		return err
+		return unavailable(err)
 	}
 	if e, ok := errors.AsType[*pgconn.PgError](err); ok {
 		return translatePostgres(e)
@@ -137,7 +167,54 @@ func translateConn(err error) error {
 	return err
 }
 
-func unavailable(cause error) error { return fmt.Errorf("%w: %w", ErrUnavailable, cause) }
+// unavailable makes cause an ErrUnavailable, with one line of pgx's if it could not connect.
+func unavailable(cause error) error {
+	if e, ok := errors.AsType[*pgconn.ConnectError](cause); ok {
+		return connectFailure{e}
+	}
+	if errors.Is(cause, ErrUnavailable) {
+		return cause
+	}
+	return fmt.Errorf("%w: %w", ErrUnavailable, cause)
+}
+
+// A connectFailure is ErrUnavailable because of what pgx has tried. pgx's own text has a line for
+// each attempt, with and without TLS and for each address, and names the user and the database in each.
+type connectFailure struct{ cause *pgconn.ConnectError }
+
+func (e connectFailure) Error() string {
+	known := reasons(e.cause, nil)
+	if len(known) == 0 {
+		known = []string{errGivenUp.Error()}
+	}
+	return ErrUnavailable.Error() + ": " + strings.Join(known, "; ")
+}
+
+func (e connectFailure) Unwrap() []error { return []error{ErrUnavailable, e.cause} }
+
+// reasons adds to known the innermost errors of err, each text once. That the
+// watchdog has ended an attempt is none: it knows from another attempt why.
+func reasons(err error, known []string) []string {
+	if err == errGivenUp {
+		return known
+	}
+	var within []error
+	switch e := err.(type) {
+	case *net.OpError, *pgconn.PgError: // their own text is short, and has the address
+	case interface{ Unwrap() []error }:
+		within = e.Unwrap()
+	case interface{ Unwrap() error }:
+		within = []error{e.Unwrap()}
+	}
+	for _, cause := range within {
+		known = reasons(cause, known)
+	}
+	text := err.Error()
+	if within != nil || err == ErrUnavailable || slices.Contains(known, text) {
+		return known
+	}
+	return append(known, text)
+}
 
 // brokenUp reports whether PostgreSQL ended a transaction in favour of
 // another, so that it may be run again.

@@ -84,7 +84,7 @@ func (m migrator) run(ctx context.Context) (err error) {
 		return fmt.Errorf("migrate: %w", err)
 	}
 	if len(results) > 0 {
-		m.log.Info("schema migrated", "version", newest, "migrations", len(results), "took", time.Since(began))
+		m.log.Info("schema migrated", "version", newest, "migrations", len(results), "ms", time.Since(began).Milliseconds())
 	}
 	if found, err = readSchema(ctx, db); err != nil {
 		return err

@@ -22,8 +22,8 @@ import (
 )
 
 const (
-	connectTimeout = time.Second     // of one attempt, unless the URL has its own
-	sayAgain       = 5 * time.Second // how often an unchanged reason is logged
+	connectTimeout = time.Second // of one attempt, unless the URL has its own
+	sayAgain       = time.Minute // how often an unchanged reason is logged
 
 	applicationName = "notesd" // as the server's people see us
 )
@@ -46,6 +46,12 @@ func openPostgres(ctx context.Context, cfg Config) (*Store, error) {
 	s := &Store{log: cfg.Log, witness: cfg.Witness, postgres: true, watchdog: newWatchdog(server, cfg.Log)}
 	s.committer.begin(s)
 	s.state.begin()
+	tell := s.watchdog.tell
+	s.watchdog.tell = func(gone error) {
+		if s.state.isSettled() { // until then connect says what is wrong
+			tell(gone)
+		}
+	}
 	hearing.DialFunc = s.watchdog.dialer.DialContext // it waits most of the time, and beats: no watchdog is needed
 	s.channel = s.newChannel(hearing)
 	s.watchdog.attend(server)
@@ -199,7 +205,8 @@ func choosesMode(name string) bool {
 }
 
 // connect migrates the database as soon as it can be reached, and so makes the
-// store ready. It gives up when ctx ends or the schema is too new for us.
+// store ready. It gives up when ctx ends, when the database refuses us, or when
+// its schema does not fit this binary.
 func (s *Store) connect(ctx context.Context) {
 	var said complaint
 	for {
@@ -209,7 +216,10 @@ func (s *Store) connect(ctx context.Context) {
 			s.state.settle(nil)
 			return
 		}
-		if errors.Is(err, ErrSchema) {
+		if refusal := refused(err); refusal != nil {
+			err = refusal
+		}
+		if errors.Is(err, ErrSchema) || errors.Is(err, ErrRefused) {
 			s.state.settle(err)
 			return
 		}
@@ -217,7 +227,8 @@ func (s *Store) connect(ctx context.Context) {
 			s.state.settle(unavailable(ctx.Err()))
 			return
 		}
-		s.state.set(unavailable(err))
+		err = unavailable(err)
+		s.state.set(err)
 		if said.isNews(err) {
 			s.log.Warn("database can't be used yet, trying again", "error", err)
 		}

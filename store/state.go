@@ -45,6 +45,16 @@ func (s *state) settle(why error) {
 	s.once.Do(func() { close(s.settled) })
 }
 
+// isSettled reports whether the start has ended.
+func (s *state) isSettled() bool {
+	select {
+	case <-s.settled:
+		return true
+	default:
+		return false
+	}
+}
+
 // close ends the store's use for good.
 func (s *state) close() {
 	s.settle(fmt.Errorf("%w: closed", ErrUnavailable))

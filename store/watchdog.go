@@ -3,7 +3,6 @@ package store
 import (
 	"context"
 	"errors"
-	"fmt"
 	"io"
 	"log/slog"
 	"net"
@@ -219,14 +218,15 @@ func refusesOne(err error) bool {
 
 // lose has everybody who waits for the server, and who comes, know that it is gone.
 func (d *watchdog) lose(cause error) {
+	gone := unavailable(cause)
 	d.mu.Lock()
 	known := d.gone != nil
-	d.gone = fmt.Errorf("%w: gone a moment ago: %w", ErrUnavailable, cause)
+	d.gone = gone
 	d.mu.Unlock()
 	if known {
 		return
 	}
-	d.tell(cause)
+	d.tell(gone)
 	d.sever(d.those(func(*wire) bool { return true })...)
 	d.dropIdle()
 }

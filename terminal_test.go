@@ -1,0 +1,114 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"os"
+	"regexp"
+	"strings"
+	"testing"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+// A line on a terminal is short, coloured, and holds nothing that the terminal would obey.
+func TestTerminalHandler(t *testing.T) {
+	at := time.Date(2026, 1, 2, 3, 4, 5, 6, time.UTC)
+	for _, test := range []struct {
+		level   slog.Level
+		message string
+		attrs   []any
+		want    string
+	}{
+		{slog.LevelInfo, "listening", nil, "03:04:05 \x1b[34mINFO \x1b[0m listening\n"},
+		{slog.LevelDebug, "x", nil, "03:04:05 \x1b[90mDEBUG\x1b[0m x\n"},
+		{slog.LevelWarn, "slow", []any{"ms", 12, "level", "high", "msg", "x"}, "03:04:05 \x1b[33mWARN \x1b[0m slow ms=12 level=high msg=x\n"},
+		{slog.LevelError, "bad \x1b[2J", []any{"error", errors.New("two words"), "email", "\x1b]0;x\a"},
+			`03:04:05 ` + "\x1b[31mERROR\x1b[0m" + ` "bad \x1b[2J" error="two words" email="\x1b]0;x\a"` + "\n"},
+		{slog.LevelWarn, "line\nbreak", []any{slog.Group("g", "level", 1, "\u202e", "a\u202eb")},
+			"03:04:05 \x1b[33mWARN \x1b[0m " + `"line\nbreak" g.level=1 "g.\u202e"="a\u202eb"` + "\n"},
+	} {
+		var out strings.Builder
+		r := slog.NewRecord(at, test.level, test.message, 0)
+		r.Add(test.attrs...)
+		if err := newTerminalHandler(&out, slog.LevelDebug, true).Handle(t.Context(), r); err != nil || out.String() != test.want {
+			t.Errorf("%s: %q, %v, want %q", test.message, out.String(), err, test.want)
+		}
+	}
+	var out strings.Builder
+	log := slog.New(newTerminalHandler(&out, slog.LevelInfo, false)).With("a", 1).WithGroup("g")
+	log.Debug("too low")
+	log.Info("plain", "b", 2)
+	if got := out.String(); !regexp.MustCompile(`^\d\d:\d\d:\d\d INFO  plain a=1 g\.b=2\n$`).MatchString(got) {
+		t.Errorf("without colour: %q", got)
+	}
+}
+
+// On a terminal the server shows the settings that differ from the default, and short lines in colour.
+func TestServeOnTerminal(t *testing.T) {
+	t.Chdir(t.TempDir())
+	t.Setenv("TERM", "xterm")
+	t.Setenv("NO_COLOR", "")
+	screen, tty := terminal(t)
+	ctx, stop := context.WithCancel(t.Context())
+	defer stop()
+	ended := make(chan error, 1)
+	go func() {
+		err := run(ctx, program{environ: []string{"BACKEND_PORT=0", "RATE_LIMIT_MAX_REQUESTS=1000", "ADMIN_TOKEN=hunter2", "LOG_LEVELS=x"}, out: tty})
+		ended <- errors.Join(err, tty.Close()) // then nothing more comes
+	}()
+	var shown strings.Builder
+	buffer := make([]byte, 1024)
+	for {
+		n, err := screen.Read(buffer) // EIO when the other end is closed
+		shown.Write(buffer[:n])
+		if strings.Contains(shown.String(), "Listening on") {
+			stop()
+		}
+		if err != nil {
+			break
+		}
+	}
+	if err := <-ended; err != nil {
+		t.Errorf("run() = %v", err)
+	}
+	text := strings.ReplaceAll(shown.String(), "\r\n", "\n")
+	for _, want := range []string{
+		`(?m)^  BACKEND_PORT +0 +environment$`, `(?m)^  ADMIN_TOKEN +REDACTED +environment$`,
+		`(?m)^\d\d:\d\d:\d\d \x1b\[33mWARN \x1b\[0m LOG_LEVELS is not a setting: is LOG_LEVEL meant\?$`,
+		`(?m)^\d\d:\d\d:\d\d \x1b\[34mINFO \x1b\[0m schema migrated version=\d+ migrations=\d+ ms=\d+$`,
+	} {
+		if !regexp.MustCompile(want).MatchString(text) {
+			t.Errorf("the terminal shows nothing like %s:\n%s", want, text)
+		}
+	}
+	if n := len(regexp.MustCompile(`(?m)^  [A-Z_]+ `).FindAllString(text, -1)); n != 2 {
+		t.Errorf("%d settings are shown, want the 2 that differ from the default:\n%s", n, text)
+	}
+}
+
+// terminal makes a pseudo-terminal: what is written to tty can be read from screen.
+func terminal(t *testing.T) (screen io.Reader, tty *os.File) {
+	t.Helper()
+	f, err := os.OpenFile("/dev/ptmx", os.O_RDWR|unix.O_NOCTTY, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = f.Close() })
+	if err := unix.IoctlSetPointerInt(int(f.Fd()), unix.TIOCSPTLCK, 0); err != nil { // unlock it
+		t.Fatal(err)
+	}
+	number, err := unix.IoctlGetInt(int(f.Fd()), unix.TIOCGPTN)
+	if err != nil {
+		t.Fatal(err)
+	}
+	tty, err = os.OpenFile(fmt.Sprintf("/dev/pts/%d", number), os.O_RDWR|unix.O_NOCTTY, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return f, tty
+}
