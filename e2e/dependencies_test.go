@@ -472,7 +472,9 @@ func TestUnreachableSaidOnce(t *testing.T) {
 	t.Parallel()
 	p := bareProcess(t, freePort(t), "DATABASE_URL=postgres://notes@127.0.0.1:1/notes", "LOG_FORMAT=text", "REGISTRATON=closed")
 	p.start()
-	p.await("readiness to fail", func() bool { return p.probe("/readyz") == http.StatusServiceUnavailable && strings.Contains(p.log.String(), "dependency is down") })
+	p.await("readiness to fail", func() bool {
+		return p.probe("/readyz") == http.StatusServiceUnavailable && strings.Contains(p.log.String(), "dependency is down")
+	})
 	p.stop()
 	said := p.log.String()
 	if n := strings.Count(said, "connection refused"); n != 1 {
