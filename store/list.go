@@ -212,7 +212,7 @@ func (s *Store) conditions(owner string, q ListQuery, n needle, among []int64) (
 		add(condition, values...)
 	}
 	if len(q.Tags) > 0 {
-		add("EXISTS (SELECT 1 FROM note_tags WHERE note_key = notes.key AND tag "+s.oneOf("text")+")", toJSON(q.Tags))
+		add("EXISTS (SELECT 1 FROM note_tags WHERE note_key = notes.key AND "+s.tagAmong()+")", toJSON(q.Tags))
 	}
 	if n.piece != "" {
 		add(s.contains("title_folded", "(SELECT content_folded FROM note_search WHERE note_key = notes.key)"), n.piece, n.piece)
@@ -277,6 +277,15 @@ func (s *Store) oneOf(elementType string) string {
 		return "= ANY (ARRAY(SELECT json_array_elements_text(?::json)::" + elementType + "))"
 	}
 	return "IN (SELECT value FROM json_each(?))"
+}
+
+// tagAmong is true of tags that are in a JSON array, which the engines make a
+// table of: with oneOf, PostgreSQL would compare each tag with one after another.
+func (s *Store) tagAmong() string {
+	if s.postgres {
+		return "(tag IN (SELECT json_array_elements_text(?::json))) IS TRUE"
+	}
+	return "tag " + s.oneOf("text")
 }
 
 // keyAmong is true of notes whose keys are in a JSON array, and is asked of those
