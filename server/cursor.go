@@ -17,6 +17,10 @@ import (
 // another query, or changed by a character, it is errBadCursor.
 type cursors struct{ keys [][]byte }
 
+// maxCursor is longer than any cursor of ours, in bytes. The longest is of a
+// title whose characters grow when they are folded and are escaped in JSON.
+const maxCursor = 16 << 10
+
 // newCursors derives its keys from SESSION_SECRET: the first seals, all open.
 func newCursors(secrets []string) cursors {
 	var c cursors
@@ -44,6 +48,9 @@ func (c cursors) seal(user string, q store.ListQuery, at store.Position) string 
 }
 
 func (c cursors) open(user string, q store.ListQuery, cursor string) (*store.Position, error) {
+	if len(cursor) > maxCursor {
+		return nil, errBadCursor
+	}
 	raw, err := base64.RawURLEncoding.DecodeString(cursor)
 	if err != nil || len(raw) < sha256.Size {
 		return nil, errBadCursor

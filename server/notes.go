@@ -18,6 +18,7 @@ const (
 	maxColor = 20
 	maxTags  = 50
 	maxTag   = 64
+	maxID    = 255 // bytes: ours have 36, those of the old server 25
 )
 
 var errBadKey = errors.New("invalid idempotency key")
@@ -249,7 +250,7 @@ func noteID(x *exchange) (string, error) {
 	switch {
 	case id == "": // as in /api/notes//pin
 		return "", errUnknownRoute
-	case !isText(id):
+	case len(id) > maxID || !isText(id):
 		return "", store.ErrNotFound
 	}
 	return id, nil

@@ -80,6 +80,11 @@ func (n needle) holding(db *gorm.DB, owner string, refs []Ref, limit int, oneOf 
 			bytes += refs[count].Bytes
 			count++
 		}
+		if bytes > largeNote { // of a single large note no more than a piece is held, see inLarge
+			if err := askRoom(db.Statement.Context, min(bytes, bytesTogether)); err != nil {
+				return nil, err
+			}
+		}
 		holds, err := n.holders(db, owner, refs[:count], oneOf)
 		if err != nil {
 			return nil, err
@@ -135,6 +140,9 @@ func (n needle) holders(db *gorm.DB, owner string, refs []Ref, oneOf string) (ma
 // never more than about 16.
 func (n needle) inLarge(db *gorm.DB, key, bytes int64) (bool, error) {
 	characters := max(256<<10, bytes/16)
+	if err := askRoom(db.Statement.Context, min(bytes, utf8.UTFMax*characters)); err != nil {
+		return false, err
+	}
 	matched := 0
 	for from := int64(1); ; from += characters {
 		var piece string
