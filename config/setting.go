@@ -102,7 +102,7 @@ func (d *draft) table() []setting {
 	}, {
 		name:    "TRUSTED_PROXIES",
 		kind:    proxies(&d.TrustedProxies),
-		meaning: "networks of the proxies whose X-Forwarded-For and X-Forwarded-Proto are believed",
+		meaning: "networks of the proxies whose forwarded headers are believed (docs/PROXIES.md)",
 	}, {
 		name: "RATE_LIMIT_MAX_REQUESTS", initial: "1000",
 		kind:    whole(&d.RateLimitMax, 0, 1_000_000_000),

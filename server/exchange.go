@@ -22,6 +22,7 @@ type exchange struct {
 	began        time.Time // when the header had been read
 	route        *route    // nil for an unknown route
 	addr         string    // the client's address, forwarded only by trusted proxies
+	unread       string    // the header in which a trusted proxy does not say who the client is; "": it does
 
 	ctx      context.Context // bounds the work: REQUEST_TIMEOUT, and the client still there
 	stop     func()          // ends ctx
@@ -154,6 +155,7 @@ func (s *Server) identify(x *exchange) error {
 // limit counts the request against the general limit of the person, or of the
 // address while nobody is signed in.
 func (s *Server) limit(x *exchange) error {
+	s.warnUnreadClient(x)
 	if s.cfg.RateLimitMax <= 0 {
 		return nil
 	}

@@ -7,7 +7,6 @@ import (
 	"errors"
 	"log/slog"
 	"math/rand/v2"
-	"net"
 	"net/http"
 	"net/netip"
 	"net/url"
@@ -64,7 +63,8 @@ func (s *Server) observe(next echo.HandlerFunc) echo.HandlerFunc {
 
 func (s *Server) begin(w http.ResponseWriter, r *http.Request) *exchange {
 	id := requestID()
-	x := &exchange{r: r, out: newAnswer(w, r, id, &s.leaving), id: id, began: time.Now(), addr: s.address(r)}
+	x := &exchange{r: r, out: newAnswer(w, r, id, &s.leaving), id: id, began: time.Now()}
+	x.addr, x.unread = s.clientAddress(r)
 	if s.overTLS(r) {
 		x.out.Header().Set("Strict-Transport-Security", "max-age=31536000; includeSubDomains")
 	}
@@ -198,48 +198,11 @@ func newProtection(origins []string) (*http.CrossOriginProtection, error) {
 
 func (s *Server) refuseCrossOrigin(next echo.HandlerFunc) echo.HandlerFunc {
 	return func(c echo.Context) error {
-		if s.protection.Check(c.Request()) != nil {
+		if s.protection.Check(s.asAsked(c.Request())) != nil {
 			return errCrossOrigin
 		}
 		return next(c)
 	}
-}
-
-// clientAddress believes the X-Forwarded-For of the proxies that the settings
-// name, and of nobody else.
-func clientAddress(proxies []netip.Prefix) echo.IPExtractor {
-	if len(proxies) == 0 {
-		return echo.ExtractIPDirect()
-	}
-	trust := []echo.TrustOption{echo.TrustLoopback(false), echo.TrustLinkLocal(false), echo.TrustPrivateNet(false)}
-	for _, p := range proxies {
-		trust = append(trust, echo.TrustIPRange(&net.IPNet{
-			IP: p.Addr().AsSlice(), Mask: net.CIDRMask(p.Bits(), p.Addr().BitLen())}))
-	}
-	return echo.ExtractIPFromXFFHeader(trust...)
-}
-
-// fromProxy tells whether a trusted proxy made the connection.
-func (s *Server) fromProxy(r *http.Request) bool {
-	if len(s.cfg.TrustedProxies) == 0 {
-		return false
-	}
-	peer, err := netip.ParseAddrPort(r.RemoteAddr)
-	return err == nil && s.isProxy(peer.Addr().Unmap())
-}
-
-func (s *Server) isProxy(addr netip.Addr) bool {
-	for _, p := range s.cfg.TrustedProxies {
-		if p.Contains(addr) {
-			return true
-		}
-	}
-	return false
-}
-
-// overTLS tells whether the client came by TLS: to us, or to a trusted proxy that says so.
-func (s *Server) overTLS(r *http.Request) bool {
-	return r.TLS != nil || s.fromProxy(r) && strings.EqualFold(r.Header.Get("X-Forwarded-Proto"), "https")
 }
 
 // secure tells whether the session cookie is for TLS only.

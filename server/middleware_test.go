@@ -95,6 +95,14 @@ func TestSecure(t *testing.T) {
 		{"proxy says HTTPS", behind(), []string{"X-Forwarded-Proto", "HTTPS"}, true, true},
 		{"proxy says http", behind(), []string{"X-Forwarded-Proto", "http"}, false, false},
 		{"proxy says nothing", behind(), nil, false, false},
+		{"two proxies, TLS ends at the first", behind(), []string{"X-Forwarded-Proto", "https, http"}, true, true},
+		{"two proxies in two lines", behind(), []string{"X-Forwarded-Proto", "https", "X-Forwarded-Proto", "http"}, true, true},
+		{"two proxies, TLS between them", behind(), []string{"X-Forwarded-Proto", "http,https"}, false, false},
+		{"proxy says https with blanks", behind(), []string{"X-Forwarded-Proto", " , https "}, true, true},
+		{"proxy says proto=https", behind(), []string{"Forwarded", "for=203.0.113.7;proto=https"}, true, true},
+		{"proxy says Proto=HTTPS", behind(), []string{"Forwarded", `for=203.0.113.7; Proto="HTTPS", for=10.0.0.2;proto=http`}, true, true},
+		{"proxy says proto=http", behind(), []string{"Forwarded", "proto=http, proto=https"}, false, false},
+		{"both, of which X-Forwarded-Proto counts", behind(), []string{"Forwarded", "proto=https", "X-Forwarded-Proto", "http"}, false, false},
 		{"another machine is the proxy", func(cfg *Config, _ *Parts) {
 			cfg.TrustedProxies = []netip.Prefix{netip.MustParsePrefix("10.0.0.0/8")}
 		}, []string{"X-Forwarded-Proto", "https"}, false, false},
@@ -115,6 +123,18 @@ func TestSecure(t *testing.T) {
 }
 
 func none(*Config, *Parts) {}
+
+// A scheme that a trusted proxy names and nobody knows is in the log, once.
+func TestForwardedProtoUnknown(t *testing.T) {
+	t.Parallel()
+	s := onSQLite(t, behind())
+	for range 3 {
+		s.visitor().get("/api/health", "X-Forwarded-Proto", "ftp").want(http.StatusOK)
+	}
+	if got := s.logged("a trusted proxy names a scheme that is neither http nor https: it is taken for http"); len(got) != 1 || got[0]["scheme"] != "ftp" {
+		t.Errorf("logged %v, want one warning", got)
+	}
+}
 
 func TestCORS(t *testing.T) {
 	t.Parallel()
@@ -262,6 +282,35 @@ func TestCrossOriginWrites(t *testing.T) {
 	}
 }
 
+// A proxy that puts another Host in place of the client's says so. What a page can't say by itself, as its browser
+// asks CORS first, makes it one of ours.
+func TestCrossOriginBehindProxy(t *testing.T) {
+	t.Parallel()
+	direct, proxied := onSQLite(t), onSQLite(t, behind())
+	tests := []struct {
+		name    string
+		site    *site
+		headers []string
+		refused bool
+	}{
+		{"the host that was asked for", proxied, []string{"X-Forwarded-Host", "notes.example"}, false},
+		{"behind two proxies", proxied, []string{"X-Forwarded-Host", "notes.example, inner.example"}, false},
+		{"RFC 7239", proxied, []string{"Forwarded", `for=203.0.113.7;host="notes.example"`}, false},
+		{"another", proxied, []string{"X-Forwarded-Host", "other.example"}, true},
+		{"none", proxied, nil, true},
+		{"no proxy", direct, []string{"X-Forwarded-Host", "notes.example"}, true},
+		{"the browser says cross-site", proxied, []string{"X-Forwarded-Host", "notes.example", "Sec-Fetch-Site", "cross-site"}, true},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			r := tt.site.visitor().in(t).post("/api/auth/logout", nil, append(tt.headers, "Origin", "https://notes.example")...)
+			if refused := r.status == http.StatusForbidden; refused != tt.refused {
+				t.Errorf("%s = %d %s, want it refused: %v", r.call, r.status, r.text, tt.refused)
+			}
+		})
+	}
+}
+
 // X-Forwarded-For is believed only from trusted proxies, and of it only what they wrote.
 func TestClientAddress(t *testing.T) {
 	t.Parallel()
@@ -280,9 +329,32 @@ func TestClientAddress(t *testing.T) {
 		{"in two headers", proxied, []string{"X-Forwarded-For", "198.51.100.1", "X-Forwarded-For", "203.0.113.7"}, "203.0.113.7"},
 		{"client forged nonsense", proxied, []string{"X-Forwarded-For", "<script>, 203.0.113.7"}, "203.0.113.7"},
 		{"client claims the proxy", proxied, []string{"X-Forwarded-For", "127.0.0.1, 203.0.113.7"}, "203.0.113.7"},
-		{"nonsense", proxied, []string{"X-Forwarded-For", "unknown"}, "127.0.0.1"},
+		{"unknown", proxied, []string{"X-Forwarded-For", "unknown"}, "127.0.0.1"},
+		{"unknown behind two", chain, []string{"X-Forwarded-For", "unknown, 10.0.0.2"}, "10.0.0.2"},
+		{"with a port", proxied, []string{"X-Forwarded-For", "203.0.113.7:50123"}, "203.0.113.7"},
+		{"with ports behind two", chain, []string{"X-Forwarded-For", "203.0.113.7:50123, 10.0.0.2:443"}, "203.0.113.7"},
+		{"IPv6 with a port", proxied, []string{"X-Forwarded-For", "[2001:db8::7]:50123"}, "2001:db8::7"},
+		{"IPv4 as IPv6", proxied, []string{"X-Forwarded-For", "::ffff:203.0.113.7"}, "203.0.113.7"},
+		{"IPv6 with a zone", proxied, []string{"X-Forwarded-For", "fe80::7%eth0"}, "fe80::7"},
+		{"quoted", proxied, []string{"X-Forwarded-For", `"203.0.113.7"`}, "203.0.113.7"},
+		{"blanks", proxied, []string{"X-Forwarded-For", " \t203.0.113.7 \t"}, "203.0.113.7"},
+		{"empty members", proxied, []string{"X-Forwarded-For", "203.0.113.7, ,", "X-Forwarded-For", ""}, "203.0.113.7"},
+		{"an open quote forged", proxied, []string{"X-Forwarded-For", `"x, 203.0.113.7`}, "203.0.113.7"},
+		{"a name", proxied, []string{"X-Forwarded-For", "client.example"}, "127.0.0.1"},
+		{"a port of letters", proxied, []string{"X-Forwarded-For", "203.0.113.7:x"}, "127.0.0.1"},
+		{"all trusted", chain, []string{"X-Forwarded-For", "10.0.0.9, 10.0.0.2"}, "10.0.0.9"},
+		{"RFC 7239", proxied, []string{"Forwarded", "for=203.0.113.7;proto=https;by=10.0.0.2"}, "203.0.113.7"},
+		{"RFC 7239 IPv6 with a port", proxied, []string{"Forwarded", `For="[2001:db8::7]:4711"`}, "2001:db8::7"},
+		{"RFC 7239 behind two", chain, []string{"Forwarded", `for=198.51.100.1, for=203.0.113.7`, "Forwarded", `for=10.0.0.2`}, "203.0.113.7"},
+		{"RFC 7239 with an open quote forged", proxied, []string{"Forwarded", `for="x, for="203.0.113.7"`}, "203.0.113.7"},
+		{"RFC 7239 hidden", proxied, []string{"Forwarded", "for=_hidden"}, "127.0.0.1"},
+		{"RFC 7239 without for", proxied, []string{"Forwarded", "for=203.0.113.7, proto=https"}, "127.0.0.1"},
+		{"X-Forwarded-For before Forwarded", proxied, []string{"Forwarded", "for=198.51.100.1", "X-Forwarded-For", "203.0.113.7"}, "203.0.113.7"},
+		{"X-Forwarded-For that says nothing before Forwarded", proxied, []string{"Forwarded", "for=198.51.100.1", "X-Forwarded-For", "unknown"}, "127.0.0.1"},
+		{"X-Real-Ip", proxied, []string{"X-Real-Ip", "203.0.113.7"}, "203.0.113.7"},
+		{"X-Forwarded-For before X-Real-Ip", proxied, []string{"X-Real-Ip", "198.51.100.1", "X-Forwarded-For", "203.0.113.7"}, "203.0.113.7"},
+		{"Forwarded before X-Real-Ip", proxied, []string{"X-Real-Ip", "198.51.100.1", "Forwarded", "for=203.0.113.7"}, "203.0.113.7"},
 		{"empty", proxied, []string{"X-Forwarded-For", ""}, "127.0.0.1"},
-		{"only X-Real-Ip", proxied, []string{"X-Real-Ip", "203.0.113.7"}, "127.0.0.1"},
 		{"IPv6", proxied, []string{"X-Forwarded-For", "2001:db8::7"}, "2001:db8::7"},
 		{"IPv6 in brackets", proxied, []string{"X-Forwarded-For", "[2001:db8::7]"}, "2001:db8::7"},
 		{"private client", proxied, []string{"X-Forwarded-For", "192.168.1.9"}, "192.168.1.9"},
@@ -296,6 +368,48 @@ func TestClientAddress(t *testing.T) {
 			r := tt.site.visitor().in(t).get("/api/health", tt.headers...).want(http.StatusOK)
 			if got := tt.site.line(r)["addr"]; got != tt.want {
 				t.Errorf("address %v, want %s", got, tt.want)
+			}
+		})
+	}
+}
+
+// A proxy that does not say who its clients are makes all of them one for the limits: that is in the log, once.
+func TestClientAddressUnknown(t *testing.T) {
+	t.Parallel()
+	const warning = "a trusted proxy does not say who its client is: all such clients share the limits of one"
+	for _, tt := range []struct {
+		name    string
+		site    options
+		headers []string
+		header  any // that the warning names
+	}{
+		{"no header", behind(), nil, noHeader},
+		{"unreadable", behind(), []string{"X-Forwarded-For", "198.51.100.1, unknown"}, "X-Forwarded-For: unknown"},
+		{"hidden", behind(), []string{"Forwarded", "for=_hidden"}, "Forwarded: _hidden"},
+		{"unreadable X-Real-Ip", behind(), []string{"X-Real-Ip", "?"}, "X-Real-Ip: ?"},
+		{"very long", behind(), []string{"X-Forwarded-For", strings.Repeat("x", 200)}, "X-Forwarded-For: " + strings.Repeat("x", 64)},
+		{"readable", behind(), []string{"X-Forwarded-For", "203.0.113.7"}, nil},
+		{"a client that is trusted itself", behind(), []string{"X-Forwarded-For", "127.0.0.1"}, nil},
+		{"no proxy", none, []string{"X-Forwarded-For", "unknown"}, nil},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			s := onSQLite(t, tt.site)
+			s.visitor().get("/api/health", tt.headers...).want(http.StatusOK) // what a proxy itself asks for has no client
+			if got := s.logged(warning); len(got) > 0 {
+				t.Errorf("a health check is logged as %v", got)
+			}
+			for range 3 {
+				s.visitor().get("/api/notes", tt.headers...).want(http.StatusUnauthorized)
+			}
+			got := s.logged(warning)
+			if tt.header == nil {
+				if len(got) > 0 {
+					t.Errorf("logged %v, want nothing", got)
+				}
+				return
+			}
+			if len(got) != 1 || got[0]["header"] != tt.header || got[0]["proxy"] != "127.0.0.1" || got[0]["level"] != "WARN" {
+				t.Errorf("logged %v, want one warning about %v", got, tt.header)
 			}
 		})
 	}

@@ -85,7 +85,6 @@ func allRoutes() []*route {
 func (s *Server) newEcho() *echo.Echo {
 	e := echo.New()
 	e.HideBanner, e.HidePort = true, true
-	e.IPExtractor = clientAddress(s.cfg.TrustedProxies)
 	e.Pre(normalizePath)       // before routing: any case, one trailing slash
 	e.Use(s.observe)           // first: its log line and metrics see whatever the rest does, and it sends the answer
 	e.Use(s.cors())            // answers preflights, before anything counts or refuses them

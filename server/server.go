@@ -17,7 +17,6 @@ import (
 	"time"
 
 	"github.com/klauspost/compress/gzhttp"
-	"github.com/labstack/echo/v4"
 
 	"notesd/incident"
 	"notesd/pool"
@@ -85,7 +84,7 @@ type Server struct {
 	signInLimit *signInLimit
 	cursors     cursors
 	protection  *http.CrossOriginProtection
-	address     echo.IPExtractor
+	unreadable  unreadableHeaders
 	compress    func(http.Handler) http.HandlerFunc
 	conns       *connections
 	http        *http.Server
@@ -173,7 +172,7 @@ func (s *Server) handler() (http.Handler, error) {
 		return nil, fmt.Errorf("compression: %w", err)
 	}
 	e := s.newEcho()
-	s.address, s.compress = e.IPExtractor, compress
+	s.compress = compress
 	return s.express(compress(e)), nil
 }
 

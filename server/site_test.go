@@ -407,6 +407,16 @@ func (s *site) line(r reply) map[string]any {
 	return found
 }
 
+// logged are the lines with this message.
+func (s *site) logged(message string) (found []map[string]any) {
+	for _, line := range s.log.lines() {
+		if line["msg"] == message {
+			found = append(found, line)
+		}
+	}
+	return found
+}
+
 // eventually waits until what is there.
 func eventually(t testing.TB, what string, there func() bool) {
 	t.Helper()
