@@ -14,19 +14,25 @@ import (
 	"time"
 )
 
-// mostFresh is how many connections of one address may be without a complete
-// request header. Trusted proxies have no such bound.
-const mostFresh = 256
+// Connections of one address that have not sent a complete request header.
+// Trusted proxies have no such bounds.
+const (
+	mostFresh  = 256             // above it, those are closed that are older than
+	freshGrace = 3 * time.Second // (a client may have to send its first packet twice) and have nothing waiting to be read
+	mostBurst  = 4096            // of any age: the next is closed at once
+)
 
 const (
 	connBytes = 24 << 10    // what an idle connection takes, the kernel's part too; 17 KiB were measured without that
 	connShare = 4           // one byte of memory in so many is for connections
 	grace     = time.Second // in which a new connection is not closed for another
+	mostLooks = 16          // at connections, for one that can be closed
 )
 
 // connections knows the connections whose first request has not been read: a
 // client that opens them and sends nothing is held to mostFresh, and when the
-// server leaves they are closed rather than waited for. One that has been used
+// server leaves they are closed rather than waited for. One whose request waits
+// in the socket, because the server is busy, is not closed. One that has been used
 // is bounded by time alone: by headerTimeout once a header has begun, as the
 // first, and by idleTimeout before.
 //
@@ -40,9 +46,9 @@ type connections struct {
 	seen   *clientCounts
 	most   int // 0: no bound
 
-	mu     sync.Mutex // guards what follows
-	fresh  map[net.Conn]freshConn
-	counts map[netip.Addr]int // of fresh, by address
+	mu     sync.Mutex // guards what follows; nothing is closed under it, for that waits for readers
+	fresh  map[net.Conn]*freshConn
+	lines  map[netip.Addr]*freshLine // of fresh, by address
 	open   map[net.Conn]*openConn
 	idle   list.List // of the net.Conns that are, the longest first
 	asking list.List // of those that have not asked yet, likewise
@@ -64,12 +70,20 @@ func mostConnections(memory int64) int {
 }
 
 type freshConn struct {
-	addr  netip.Addr
-	since time.Time
+	addr   netip.Addr
+	since  time.Time     // when it was opened
+	judged time.Time     // when it was last found not to be slow, at first when it was opened
+	place  *list.Element // in its address's line
+}
+
+// freshLine is one address's fresh connections, of type net.Conn, the one that was judged first in front.
+type freshLine struct {
+	list.List
+	watched bool // trim is due
 }
 
 func newConnections(exempt func(netip.Addr) bool, seen *clientCounts, most int) *connections {
-	return &connections{exempt: exempt, seen: seen, most: most, fresh: map[net.Conn]freshConn{}, counts: map[netip.Addr]int{},
+	return &connections{exempt: exempt, seen: seen, most: most, fresh: map[net.Conn]*freshConn{}, lines: map[netip.Addr]*freshLine{},
 		open: map[net.Conn]*openConn{}}
 }
 
@@ -107,7 +121,11 @@ func (c *connections) place(conn net.Conn, state http.ConnState) bool {
 		if state != http.StateNew {
 			return true // closed for another, and not told yet
 		}
-		if !c.makeRoom() {
+		room, closed := c.makeRoom()
+		if closed != nil {
+			defer closed.Close() // after the lock is given back
+		}
+		if !room {
 			return false
 		}
 		it = &openConn{since: time.Now()}
@@ -131,70 +149,179 @@ func (c *connections) place(conn net.Conn, state http.ConnState) bool {
 	return true
 }
 
-// makeRoom closes a connection for a new one where that is due, and reports
+// makeRoom finds a connection to close for a new one where that is due, and reports
 // whether there is room. The caller holds mu.
-func (c *connections) makeRoom() bool {
-	if len(c.open) < c.most-c.most/8 || c.closeFirst(&c.idle, 0) {
-		return true
+func (c *connections) makeRoom() (room bool, closed net.Conn) {
+	if len(c.open) < c.most-c.most/8 {
+		return true, nil
 	}
-	return len(c.open) < c.most || c.closeFirst(&c.asking, grace)
+	if closed = c.takeFirst(&c.idle, 0); closed == nil && len(c.open) >= c.most {
+		closed = c.takeFirst(&c.asking, grace)
+	}
+	return closed != nil || len(c.open) < c.most, closed
 }
 
-// closeFirst closes the first in line, if it was opened longer than age ago.
-func (c *connections) closeFirst(line *list.List, age time.Duration) bool {
+// takeFirst takes the first connection in line that was opened longer than age
+// ago and has nothing waiting to be read, for the caller to close.
+func (c *connections) takeFirst(line *list.List, age time.Duration) net.Conn {
 	first := line.Front()
-	if first == nil {
-		return false
+	for range mostLooks {
+		if first == nil {
+			break
+		}
+		conn := first.Value.(net.Conn)
+		if time.Since(c.open[conn].since) < age {
+			break
+		}
+		if !hasSent(conn) {
+			line.Remove(first)
+			delete(c.open, conn)
+			c.seen.evicted.Add(1)
+			return conn
+		}
+		first = first.Next()
 	}
-	conn := first.Value.(net.Conn)
-	if time.Since(c.open[conn].since) < age {
-		return false
-	}
-	line.Remove(first)
-	delete(c.open, conn)
-	c.seen.evicted.Add(1)
-	_ = conn.Close()
-	return true
+	return nil
 }
 
+// admit takes a new connection of addr, unless there are too many, and closes those that are slow.
 func (c *connections) admit(conn net.Conn, addr netip.Addr) bool {
 	c.mu.Lock()
-	defer c.mu.Unlock()
-	if c.counts[addr] >= mostFresh && !c.exempt(addr) {
+	line := c.lines[addr]
+	if line == nil {
+		line = &freshLine{}
+		c.lines[addr] = line
+	}
+	var slow []net.Conn
+	exempt := c.exempt(addr)
+	if !exempt {
+		slow = c.takeSlow(line, mostFresh-1)
+	}
+	admitted := exempt || line.Len() < c.mostBurst()
+	if admitted {
+		now := time.Now()
+		c.lines[addr] = line // takeSlow may have emptied it
+		c.fresh[conn] = &freshConn{addr: addr, since: now, judged: now, place: line.PushBack(conn)}
+	}
+	if !exempt && line.Len() > mostFresh && !line.watched {
+		line.watched = true
+		time.AfterFunc(freshGrace, func() { c.trim(addr) })
+	}
+	c.mu.Unlock()
+	closeAll(slow)
+	return admitted
+}
+
+// mostBurst leaves some of all connections to other addresses.
+func (c *connections) mostBurst() int {
+	if c.most == 0 {
+		return mostBurst
+	}
+	return min(mostBurst, max(mostFresh, c.most/4*3))
+}
+
+// trim closes the slow connections of an address that has too many, until it has no longer.
+func (c *connections) trim(addr netip.Addr) {
+	c.mu.Lock()
+	var slow []net.Conn
+	if line := c.lines[addr]; line != nil {
+		slow = c.takeSlow(line, mostFresh)
+		if line.watched = line.Len() > mostFresh; line.watched {
+			time.AfterFunc(freshGrace, func() { c.trim(addr) })
+		}
+	}
+	c.mu.Unlock()
+	closeAll(slow)
+}
+
+// takeSlow takes the slow connections at the front of line, until it is no longer
+// than most, for the caller to close. The caller holds mu.
+func (c *connections) takeSlow(line *freshLine, most int) (slow []net.Conn) {
+	now := time.Now()
+	for line.Len() > most {
+		conn := line.Front().Value.(net.Conn)
+		it := c.fresh[conn]
+		if now.Sub(it.judged) < freshGrace {
+			break
+		}
+		if hasSent(conn) {
+			it.judged = now
+			line.MoveToBack(it.place)
+			continue
+		}
+		slow = append(slow, conn)
+		c.seen.refused.Add(1)
+		c.remove(conn, it)
+	}
+	return slow
+}
+
+func closeAll(conns []net.Conn) {
+	for _, conn := range conns {
+		_ = conn.Close()
+	}
+}
+
+// hasSent tells whether something that conn's client has sent waits to be read.
+// It asks the kernel and takes no lock: a reader that waits for the client holds that of the connection.
+func hasSent(client net.Conn) bool {
+	if ours, ok := client.(*conn); ok {
+		client = ours.Conn
+	}
+	socket, ok := client.(syscall.Conn)
+	if !ok {
 		return false
 	}
-	c.fresh[conn] = freshConn{addr, time.Now()}
-	c.counts[addr]++
-	return true
+	raw, err := socket.SyscallConn()
+	if err != nil {
+		return false
+	}
+	waiting := 0
+	controlErr := raw.Control(func(fd uintptr) {
+		var one [1]byte
+		waiting, _, err = syscall.Recvfrom(int(fd), one[:], syscall.MSG_PEEK|syscall.MSG_DONTWAIT)
+	})
+	return controlErr == nil && err == nil && waiting > 0
 }
 
 func (c *connections) forget(conn net.Conn) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	was, ok := c.fresh[conn]
-	if !ok {
+	it := c.fresh[conn]
+	if it == nil {
 		return
 	}
-	delete(c.fresh, conn)
-	if c.counts[was.addr]--; c.counts[was.addr] == 0 {
-		delete(c.counts, was.addr)
-	}
-	if time.Since(was.since) >= headerTimeout { // net/http gives up then, and says no more of it
+	c.remove(conn, it)
+	if time.Since(it.since) >= headerTimeout { // net/http gives up then, and says no more of it
 		c.seen.headers.Add(1)
 	}
 }
 
+// remove takes a connection out of fresh. The caller holds mu.
+func (c *connections) remove(conn net.Conn, it *freshConn) {
+	delete(c.fresh, conn)
+	line := c.lines[it.addr]
+	line.Remove(it.place)
+	if line.Len() == 0 {
+		delete(c.lines, it.addr)
+	}
+}
+
 // closeFresh closes the connections that have asked for nothing by the end of
-// patience, or of ctx.
+// patience, or of ctx. One whose request waits to be read still gets its answer.
 func (c *connections) closeFresh(ctx context.Context, patience time.Duration) {
 	for deadline := time.Now().Add(patience); c.anyFresh() && time.Now().Before(deadline) && ctx.Err() == nil; {
 		time.Sleep(5 * time.Millisecond)
 	}
 	c.mu.Lock()
-	defer c.mu.Unlock()
+	var silent []net.Conn
 	for conn := range c.fresh {
-		_ = conn.Close()
+		if !hasSent(conn) {
+			silent = append(silent, conn)
+		}
 	}
+	c.mu.Unlock()
+	closeAll(silent)
 }
 
 func (c *connections) anyFresh() bool {

@@ -2,6 +2,7 @@ package server
 
 import (
 	"bufio"
+	"errors"
 	"io"
 	"net"
 	"net/http"
@@ -9,6 +10,7 @@ import (
 	"net/netip"
 	"strings"
 	"sync/atomic"
+	"syscall"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -47,50 +49,133 @@ func (s *site) fresh() int {
 	return len(s.server.conns.fresh)
 }
 
-// One address has 256 connections without a complete header, and the next is
-// closed; other addresses have theirs, and what asks at last makes room.
-func TestFreshConnections(t *testing.T) {
+// Many connections that open at once from one address, and ask at once, are all answered.
+func TestBurstOfConnections(t *testing.T) {
 	t.Parallel()
 	s := onSQLite(t)
-	const greedy, other = "127.0.0.2", "127.0.0.3"
-	var conns []net.Conn
-	for i := range mostFresh {
-		conn := s.connect(t, greedy)
-		if i%2 == 0 {
-			_, _ = io.WriteString(conn, "GET /healthz HTTP/1.1\r\nHost: lo") // a header begun counts as none
+	conns := make([]net.Conn, 3*mostFresh)
+	for i := range conns {
+		conns[i] = s.connect(t, "127.0.0.2")
+	}
+	eventually(t, "all connections", func() bool { return s.fresh() == len(conns) })
+	for i, conn := range conns {
+		if !served(conn) {
+			t.Fatalf("connection %d is closed without an answer", i)
 		}
-		conns = append(conns, conn)
 	}
-	eventually(t, "256 fresh connections", func() bool { return s.fresh() == mostFresh })
-	if served(s.connect(t, greedy)) {
-		t.Error("connection 257 of one address is served")
+	if n := s.server.clients.refused.Load(); n != 0 {
+		t.Errorf("%d connections counted as refused, want none", n)
 	}
-	if n := s.server.clients.refused.Load(); n != 1 {
-		t.Errorf("%d connections counted as refused, want 1", n)
+}
+
+// silent is a connection of an address, and the client's end of it.
+func silent(t *testing.T, last byte) *closing {
+	t.Helper()
+	fds, err := syscall.Socketpair(syscall.AF_UNIX, syscall.SOCK_STREAM, 0)
+	if err != nil {
+		t.Fatal(err)
 	}
-	if !served(s.connect(t, other)) {
-		t.Error("a connection of another address is not served")
-	}
-	if !served(conns[1]) {
-		t.Error("connection 2 of 256 is not served")
-	}
-	if !served(s.connect(t, greedy)) {
-		t.Error("a connection is refused though one of 256 has asked")
-	}
-	for _, conn := range conns[2:12] {
-		_ = conn.Close()
-	}
-	eventually(t, "room", func() bool { return s.fresh() <= mostFresh-10 })
-	if !served(s.connect(t, greedy)) {
-		t.Error("a connection is refused though ten of 256 have gone")
-	}
-	for _, conn := range conns {
-		_ = conn.Close()
-	}
-	eventually(t, "no fresh connections", func() bool { return s.fresh() == 0 })
-	if n := len(s.server.conns.counts); n != 0 {
-		t.Errorf("%d addresses are counted when all connections have gone", n)
-	}
+	t.Cleanup(func() { _ = errors.Join(syscall.Close(fds[0]), syscall.Close(fds[1])) })
+	return &closing{addr: net.IPv4(127, 0, 0, last), fd: fds[0], far: fds[1]}
+}
+
+// Of one address 256 connections may be silent for longer than three seconds, and 4096 for less.
+// What is closed is the oldest. One that has sent, be it unread, is none of them; and other
+// addresses have theirs.
+func TestSilentConnections(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var seen clientCounts
+		c := newConnections(func(addr netip.Addr) bool { return addr == netip.MustParseAddr("127.0.0.9") }, &seen, 0)
+		open := func(last byte, n int) (all []*closing) {
+			for range n {
+				conn := &closing{addr: net.IPv4(127, 0, 0, last), fd: -1}
+				c.track(conn, http.StateNew)
+				all = append(all, conn)
+			}
+			return all
+		}
+		closed := func(all []*closing) (n int) {
+			for _, conn := range all {
+				if conn.closed {
+					n++
+				}
+			}
+			return n
+		}
+		unread := silent(t, 2)
+		if _, err := syscall.Write(unread.far, []byte("GET")); err != nil {
+			t.Fatal(err)
+		}
+		begun := silent(t, 2) // what it had sent was read, and no more came
+		c.track(unread, http.StateNew)
+		c.track(begun, http.StateNew)
+		flood, proxied := open(2, mostBurst+10), open(9, mostBurst+10)
+		if n := closed(flood); n != 12 || closed(flood[:mostBurst-2]) != 0 {
+			t.Errorf("%d of %d at once are closed, want the last 12", n, len(flood))
+		}
+		if closed(open(3, mostFresh)) > 0 {
+			t.Error("another address has no room")
+		}
+		time.Sleep(freshGrace - 1)
+		synctest.Wait()
+		if n := closed(flood); n != 12 || begun.closed {
+			t.Errorf("%d are closed before their time", n-12)
+		}
+		time.Sleep(1)
+		synctest.Wait()
+		if n := closed(flood); n != len(flood)-mostFresh+1 || !begun.closed || unread.closed || !flood[0].closed || flood[mostBurst-3].closed {
+			t.Errorf("%d silent ones are closed, want all but %d, the oldest first and not the one that has sent", n, mostFresh-1)
+		}
+		time.Sleep(freshGrace)
+		next := open(2, 1)
+		if closed(next) > 0 || unread.closed || closed(flood) != len(flood)-mostFresh+2 {
+			t.Error("a new connection does not take the place of the oldest silent one")
+		}
+		if closed(proxied) > 0 {
+			t.Error("a trusted proxy is held to the bound of an address")
+		}
+		for conn := range c.fresh {
+			c.track(conn, http.StateClosed)
+		}
+		if len(c.lines) > 0 {
+			t.Errorf("%d addresses are known when all connections have gone", len(c.lines))
+		}
+	})
+}
+
+// When all connections are many, one is closed for another only if nothing that it has sent waits.
+func TestMostConnectionsUnread(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var seen clientCounts
+		c := newConnections(func(netip.Addr) bool { return false }, &seen, 16)
+		var all []*closing
+		for i := range 14 {
+			conn := silent(t, byte(i))
+			c.track(conn, http.StateNew)
+			all = append(all, conn)
+		}
+		for _, i := range []int{1, 2} { // these have been answered, and 1 asks again
+			c.track(all[i], http.StateActive)
+			c.track(all[i], http.StateIdle)
+		}
+		for _, i := range []int{0, 1} {
+			if _, err := syscall.Write(all[i].far, []byte("GET")); err != nil {
+				t.Fatal(err)
+			}
+		}
+		time.Sleep(grace)
+		var late []*closing
+		for range 5 {
+			conn := silent(t, 20)
+			c.track(conn, http.StateNew)
+			late = append(late, conn)
+		}
+		for i, conn := range all {
+			if want := i == 2 || i == 3 || i == 4; conn.closed != want {
+				t.Errorf("connection %d closed: %v, want %v", i, conn.closed, want)
+			}
+		}
+	})
 }
 
 // A trusted proxy brings everybody's connections.
@@ -230,7 +315,7 @@ func TestMostConnections(t *testing.T) {
 		var seen clientCounts
 		c := newConnections(func(netip.Addr) bool { return false }, &seen, most)
 		open := func() *closing {
-			conn := &closing{}
+			conn := &closing{addr: net.IPv4(127, 0, 0, 1), fd: -1}
 			c.track(conn, http.StateNew)
 			return conn
 		}
@@ -287,11 +372,22 @@ func TestMostConnections(t *testing.T) {
 // closing is a connection that remembers that it was closed.
 type closing struct {
 	net.Conn
-	closed bool
+	addr    net.IP
+	fd, far int // of a socket, where there is one, and its other end
+	closed  bool
 }
 
-func (c *closing) Close() error       { c.closed = true; return nil }
-func (*closing) RemoteAddr() net.Addr { return &net.TCPAddr{IP: net.IPv4(127, 0, 0, 1), Port: 1} }
+func (c *closing) Close() error                          { c.closed = true; return nil }
+func (c *closing) RemoteAddr() net.Addr                  { return &net.TCPAddr{IP: c.addr, Port: 1} }
+func (c *closing) SyscallConn() (syscall.RawConn, error) { return socket{fd: c.fd}, nil }
+
+// socket is a syscall.RawConn that can only be asked.
+type socket struct {
+	syscall.RawConn
+	fd int
+}
+
+func (s socket) Control(f func(fd uintptr)) error { f(uintptr(s.fd)); return nil }
 
 func TestConnectionsFollowMemory(t *testing.T) {
 	t.Parallel()
