@@ -25,6 +25,8 @@ const (
 	redisDial        = 500 * time.Millisecond // to connect and sign in
 	redisReply       = 750 * time.Millisecond // for the answer to a command
 	sentinelReply    = 150 * time.Millisecond // to connect to a Sentinel, and for its answer
+	sentinelEvery    = 250 * time.Millisecond // between questions to each Sentinel
+	sentinelFresh    = 2 * time.Second        // how long an answer of a Sentinel counts
 
 	redisRest = 250 * time.Millisecond // how long a lost Redis is left alone
 	redisIdle = time.Minute            // a connection idle for longer may be dead: it is not used again
@@ -36,6 +38,7 @@ var (
 	errRedisBusy = errors.New("all connections are in use")
 	errRedisLost = errors.New("lost a moment ago")
 	errNoMaster  = errors.New("the Sentinels' master is none")
+	errOldMaster = errors.New("the Sentinels name another master by now")
 )
 
 // Redis is a bounded set of connections to one Redis server, made when they
@@ -56,6 +59,8 @@ type Redis struct {
 	lost     atomic.Int64 // since began, when a connection last broke: those idle since before are not trusted
 	failures atomic.Uint64
 
+	sentinels *sentinels // nil: there are none
+
 	runID   atomic.Pointer[string] // of the server that was connected to last
 	renewed func()                 // called when it is another, or was started anew: it may know less; nil: nobody asks
 }
@@ -69,13 +74,17 @@ func OpenRedis(rawURL string, sentinels ...string) (*Redis, error) {
 		return nil, fmt.Errorf("redis URL: %w", err)
 	}
 	r := &Redis{slots: make(chan struct{}, redisConnections), began: time.Now()}
+	if len(sentinels) > 0 {
+		u, _ := url.Parse(rawURL) // checked above
+		r.sentinels = newSentinels(u.Hostname(), sentinels)
+	}
 	r.pool = &redis.Pool{
 		MaxActive:       redisConnections,
 		MaxIdle:         redisConnections, // fewer would mean dialling again under load
 		IdleTimeout:     redisIdle,
 		MaxConnLifetime: redisAge,
 		TestOnBorrow:    r.trusted,
-		DialContext:     func(ctx context.Context) (redis.Conn, error) { return r.dial(ctx, rawURL, sentinels) },
+		DialContext:     func(ctx context.Context) (redis.Conn, error) { return r.dial(ctx, rawURL) },
 	}
 	return r, nil
 }
@@ -103,19 +112,23 @@ func checkRedisURL(rawURL string) error {
 type redisConn struct {
 	redis.Conn
 	network net.Conn
+	address string // that the Sentinels named
 }
 
 // dial makes a connection, and notices when it leads to another server than those before.
-func (r *Redis) dial(ctx context.Context, rawURL string, sentinels []string) (redis.Conn, error) {
+func (r *Redis) dial(ctx context.Context, rawURL string) (redis.Conn, error) {
 	ctx, cancel := context.WithTimeout(ctx, redisDial)
 	defer cancel()
-	conn, err := dialRedis(ctx, rawURL, sentinels)
+	conn, err := r.connect(ctx, rawURL)
 	if err != nil {
 		return nil, fmt.Errorf("%w: %w", errRedisAway, err)
 	}
 	info, err := redis.String(redis.DoContext(conn.Conn, ctx, "INFO"))
-	if len(sentinels) > 0 && err == nil && infoField(info, "role") != "master" {
+	if r.sentinels != nil && err == nil && infoField(info, "role") != "master" {
 		err = errNoMaster
+	}
+	if err == nil && !r.current(conn) {
+		err = errOldMaster
 	}
 	if lost(err) {
 		return nil, errors.Join(fmt.Errorf("%w: %w", errRedisAway, err), conn.Close())
@@ -138,65 +151,23 @@ func infoField(info, name string) string {
 	return ""
 }
 
-func dialRedis(ctx context.Context, rawURL string, sentinels []string) (redisConn, error) {
-	var network net.Conn
-	conn, err := redis.DialURLContext(ctx, rawURL,
+func (r *Redis) connect(ctx context.Context, rawURL string) (c redisConn, err error) {
+	c.Conn, err = redis.DialURLContext(ctx, rawURL,
 		redis.DialContextFunc(func(ctx context.Context, kind, address string) (net.Conn, error) {
-			if len(sentinels) > 0 {
-				name, _, err := net.SplitHostPort(address)
-				if err != nil {
+			if r.sentinels != nil {
+				if address, err = r.sentinels.master(ctx); err != nil {
 					return nil, err
 				}
-				if address, err = RedisMaster(ctx, name, sentinels); err != nil {
-					return nil, err
-				}
+				c.address = address
 			}
 			var dialer net.Dialer
-			c, err := dialer.DialContext(ctx, kind, address)
-			network = c
-			return c, err
+			c.network, err = dialer.DialContext(ctx, kind, address)
+			return c.network, err
 		}),
 		redis.DialTLSHandshakeTimeout(redisDial),
 		redis.DialReadTimeout(redisReply), // redigo has none by default
 		redis.DialWriteTimeout(redisReply))
-	return redisConn{conn, network}, err
-}
-
-// RedisMaster asks Sentinels, one after the other, for the address of the master
-// with a name. What they say may be a moment old.
-func RedisMaster(ctx context.Context, name string, sentinels []string) (address string, err error) {
-	var errs []error
-	for _, sentinel := range sentinels {
-		if address, err = askSentinel(ctx, sentinel, name); err == nil {
-			return address, nil
-		}
-		errs = append(errs, fmt.Errorf("sentinel %s: %w", sentinel, err))
-	}
-	return "", errors.Join(errs...)
-}
-
-func askSentinel(ctx context.Context, sentinel, name string) (address string, err error) {
-	ctx, cancel := context.WithTimeout(ctx, sentinelReply)
-	defer cancel()
-	conn, err := redis.DialContext(ctx, "tcp", sentinel)
-	if err != nil {
-		return "", err
-	}
-	defer conn.Close()
-	found, err := redis.Strings(redis.DoContext(conn, ctx, "SENTINEL", "get-master-addr-by-name", name))
-	if errors.Is(err, redis.ErrNil) || err == nil && len(found) != 2 {
-		return "", fmt.Errorf("it knows no master %q", name)
-	}
-	if err != nil {
-		return "", err
-	}
-	return net.JoinHostPort(found[0], found[1]), nil
-}
-
-// Ping asks Redis for a sign of life.
-func (r *Redis) Ping(ctx context.Context) error {
-	_, err := r.command(ctx, "PING")
-	return err
+	return c, err
 }
 
 // Close closes the connections as they fall idle.
@@ -342,10 +313,21 @@ func (r *Redis) judge(err error) error {
 // after its restart, and those that lay idle when another one broke: the network
 // may have forgotten them.
 func (r *Redis) trusted(conn redis.Conn, lastUsed time.Time) error {
-	if int64(lastUsed.Sub(r.began)) < r.lost.Load() || !store.StillOpen(conn.(redisConn).network) {
+	c := conn.(redisConn)
+	if int64(lastUsed.Sub(r.began)) < r.lost.Load() || !r.current(c) || !store.StillOpen(c.network) {
 		return errRedisLost
 	}
 	return nil
+}
+
+// current reports whether a connection leads to the master that Sentinels name, as far as they have said
+// of late. After a planned failover the old master acknowledges writes for ten seconds more, and loses them.
+func (r *Redis) current(c redisConn) bool {
+	if r.sentinels == nil {
+		return true
+	}
+	master, said := r.sentinels.said()
+	return !said || master == c.address
 }
 
 // since is the time since the start, in nanoseconds and never 0.

@@ -25,6 +25,12 @@ func openRedis(t testing.TB, rawURL string) *Redis {
 	return r
 }
 
+// Ping asks Redis for a sign of life.
+func (r *Redis) Ping(ctx context.Context) error {
+	_, err := r.command(ctx, "PING")
+	return err
+}
+
 func TestOpenRedis(t *testing.T) {
 	for _, test := range []struct {
 		name, url string

@@ -186,6 +186,9 @@ func (s *Server) Serve(ctx context.Context, tcp *net.TCPListener) error {
 	var background sync.WaitGroup
 	background.Go(func() { s.watch(work) })
 	background.Go(func() { s.logSheds(work) })
+	if s.redis != nil {
+		background.Go(func() { s.redis.Follow(work) })
+	}
 	defer background.Wait()
 	defer stop()
 

@@ -1,0 +1,68 @@
+package server
+
+import (
+	"context"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/gomodule/redigo/redis"
+
+	"notesd/store/storetest"
+)
+
+// What Sentinels say is followed within a second, though the old master still answers: for ten seconds it
+// acknowledges what is lost.
+func TestPlannedFailover(t *testing.T) {
+	t.Parallel()
+	s := storetest.NewSentinel(t)
+	r, err := OpenRedis("redis://"+storetest.SentinelMaster, append([]string{"127.0.0.1:1"}, s.Addresses...)...)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { r.Close() })
+	var following sync.WaitGroup
+	defer following.Wait()
+	ctx, stop := context.WithCancel(t.Context())
+	defer stop()
+	following.Go(func() { r.Follow(ctx) })
+	ask := func() string {
+		info, err := redis.String(r.command(t.Context(), "INFO", "server"))
+		if err != nil {
+			return err.Error()
+		}
+		return infoField(info, "tcp_port")
+	}
+	occupy(t, r)()
+	before := ask()
+	leader, err := redis.Dial("tcp", s.Addresses[2])
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer leader.Close()
+	address := func() string {
+		a, err := redis.Strings(leader.Do("SENTINEL", "get-master-addr-by-name", storetest.SentinelMaster))
+		if err != nil {
+			t.Fatal(err)
+		}
+		return a[1]
+	}
+	if now := address(); now != before {
+		t.Fatalf("before the failover Redis is at %s, and the Sentinel says %s", before, now)
+	}
+	eventually(t, "failover", func() bool { // a Sentinel that has just begun may refuse it
+		_, err := leader.Do("SENTINEL", "FAILOVER", storetest.SentinelMaster)
+		return err == nil
+	})
+	eventually(t, "another master", func() bool { return address() != before })
+	said := time.Now()
+	eventually(t, "the other master in use", func() bool { return ask() != before })
+	if took := time.Since(said); took > 2*time.Second { // a second, and a machine that is busy
+		t.Errorf("the other master is in use %v after the Sentinel named it, want 1s at most", took)
+	}
+	for range redisConnections {
+		if now := ask(); now == before {
+			t.Fatal("a connection to the old master is still used")
+		}
+	}
+}
