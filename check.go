@@ -145,6 +145,7 @@ func (p program) checkConfig(o checkOptions) check.Config {
 	}
 	if isURL(cfg.RedisURL) {
 		c.RedisURL = redisOf(cfg)
+		c.RedisWrites = func(ctx context.Context) error { return redisWrites(ctx, c.RedisURL) }
 	}
 	return c
 }
@@ -159,6 +160,16 @@ func redisOf(cfg config.Config) string {
 		u.Host = address
 	}
 	return u.String()
+}
+
+// redisWrites has the Redis at a URL take what the server writes to it.
+func redisWrites(ctx context.Context, url string) (err error) {
+	redis, err := server.OpenRedis(url)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, redis.Close()) }()
+	return redis.Writable(ctx)
 }
 
 // sound reports whether none of the settings has a mistake.

@@ -192,11 +192,11 @@ func deleteUser(ctx context.Context, a accounts, email string) error {
 	if redis != nil {
 		defer redis.Close()
 	}
-	if err := server.DeleteAccount(ctx, a.db, redis, u.ID); err != nil {
-		return err
+	err = server.DeleteAccount(ctx, a.db, redis, u.ID)
+	if err == nil || errors.Is(err, server.ErrStale) {
+		fmt.Fprintf(a.out, "deleted %s and all of its notes\n", email)
 	}
-	fmt.Fprintf(a.out, "deleted %s and all of its notes\n", email)
-	return nil
+	return err
 }
 
 func (a accounts) find(ctx context.Context, email string) (store.User, error) {
@@ -219,16 +219,17 @@ func (a accounts) password() (string, error) {
 	return strings.TrimRight(line, "\r\n"), nil
 }
 
-// done says what was done, and the password if it was made here.
+// done says what was done, and the password if it was made here. After ErrStale it is done, too: a password that
+// nobody is told would lock its owner out.
 func (a accounts) done(err error, what, email, password string) error {
-	if err != nil {
+	if err != nil && !errors.Is(err, server.ErrStale) {
 		return err
 	}
 	fmt.Fprintf(a.out, "%s %s\n", what, email)
 	if !a.fromInput {
 		fmt.Fprintf(a.out, "password: %s\n", password)
 	}
-	return nil
+	return err
 }
 
 func (p program) listUsers(ctx context.Context, _ config.Config, db *store.Store) error {

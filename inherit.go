@@ -121,12 +121,12 @@ func (in *inheritance) prove(ctx context.Context, db *store.Store, redis *server
 	return nil
 }
 
-// answers returns nil if Redis does, or none is used.
+// answers returns nil if Redis does and takes what we write, or none is used.
 func answers(ctx context.Context, redis *server.Redis) error {
 	if redis == nil {
 		return nil
 	}
-	return redis.Ping(ctx)
+	return redis.Writable(ctx)
 }
 
 // lockPatience is how long to wait for a data directory that the predecessor

@@ -281,6 +281,7 @@ var edges = []struct {
 	{"disk", func(f *Facts) { f.Machine.DiskFree = 0 }, Unknown, "DATA_DIR"},
 
 	{"redis", func(f *Facts) { f.Redis.Err = "refused" }, Fail, "REDIS_URL"},
+	{"redis", func(f *Facts) { f.Redis.Refuses = "READONLY" }, Fail, "takes writes"},
 	{"redis", func(f *Facts) { f.Settings.Redis = false }, Warn, "REDIS_URL"},
 	{"redis", func(f *Facts) { f.Settings.Redis, f.Replicas = false, 1 }, NotApplicable, ""},
 	{"redis", func(f *Facts) { f.Redis = nil }, NotApplicable, ""},

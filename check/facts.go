@@ -120,6 +120,7 @@ type Replica struct {
 // Redis is what Redis says. Err: it could not be asked.
 type Redis struct {
 	Err           string
+	Refuses       string // why it takes no sessions; "": it does
 	Version       string
 	Policy        string
 	Memory, Limit int64

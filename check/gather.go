@@ -20,6 +20,7 @@ type Config struct {
 
 	Database    func(context.Context) (Database, error) // nil: there is none to ask
 	RedisURL    string                                  // "": there is none to ask
+	RedisWrites func(context.Context) error             // has Redis take what the server writes to it
 	AdminToken  string
 	Server      string // its address
 	ServerGiven bool   // somebody named it
@@ -45,6 +46,13 @@ func Gather(ctx context.Context, c Config) Facts {
 	}
 	if c.RedisURL != "" {
 		f.Redis = askRedis(ctx, c.RedisURL)
+	}
+	if c.RedisWrites != nil && f.Redis != nil && f.Redis.Err == "" {
+		ctx, cancel := context.WithTimeout(ctx, askTime)
+		defer cancel()
+		if err := c.RedisWrites(ctx); err != nil {
+			f.Redis.Refuses = oneLine(err)
+		}
 	}
 	f.Server = askServer(ctx, c)
 	return f

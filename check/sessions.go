@@ -20,6 +20,8 @@ func redisAnswers(f Facts) opinion {
 		return notApplicable("REDIS_URL has a mistake")
 	case r.Err != "":
 		return fail("REDIS_URL", "%s", r.Err)
+	case r.Refuses != "":
+		return fail("a Redis that takes writes and scripts", "Redis %s answers, and nobody can sign in: %s", r.Version, r.Refuses)
 	default:
 		return ok("Redis %s answers", r.Version)
 	}

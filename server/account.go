@@ -2,6 +2,8 @@ package server
 
 import (
 	"context"
+	"errors"
+	"fmt"
 
 	"notesd/store"
 )
@@ -32,7 +34,7 @@ func ResetPassword(ctx context.Context, db *store.Store, redis *Redis, id, passw
 	if err := db.SetPassword(ctx, id, hash); err != nil {
 		return err
 	}
-	return backendFor(db, redis).DeleteSessions(ctx, id, "")
+	return announceEnd(ctx, db, redis, id)
 }
 
 // DeleteAccount deletes the account with its notes and ends its sessions.
@@ -40,15 +42,32 @@ func DeleteAccount(ctx context.Context, db *store.Store, redis *Redis, id string
 	if err := db.DeleteUser(ctx, id); err != nil {
 		return err
 	}
-	return backendFor(db, redis).DeleteSessions(ctx, id, "")
+	return announceEnd(ctx, db, redis, id)
+}
+
+// ErrStale says that the account was changed, and that a running server may go on with its sessions for a minute.
+var ErrStale = errors.New("a running server that could not be told may accept the account's sessions for another minute")
+
+// announceEnd tells the servers that the account's epoch has ended its sessions, and tidies up what is left of them.
+// What Redis does not delete now expires there, and lets nobody in.
+func announceEnd(ctx context.Context, db *store.Store, redis *Redis, id string) error {
+	_ = rawBackendFor(db, redis).DeleteSessions(ctx, id, "")
+	if err := db.AnnounceRevoked(ctx, "", id); err != nil {
+		return fmt.Errorf("%w: %w", ErrStale, err)
+	}
+	return nil
 }
 
 // backendFor is where sessions are kept: in Redis, if there is one, so that replicas share them.
 func backendFor(db *store.Store, redis *Redis) sessionBackend {
+	return announcedSessions{rawBackendFor(db, redis), db}
+}
+
+func rawBackendFor(db *store.Store, redis *Redis) sessionBackend {
 	if redis != nil {
-		return announcedSessions{newRedisSessions(redis, db), db}
+		return newRedisSessions(redis, db)
 	}
-	return announcedSessions{db, db}
+	return db
 }
 
 // announcedSessions are over once no process that serves the store's people knows them any more.

@@ -1,6 +1,7 @@
 package server
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"net/http"
@@ -67,11 +68,6 @@ func register(s *Server, x *exchange) error {
 	if !s.cfg.RegistrationOpen {
 		return errClosed
 	}
-	if s.redis != nil { // or the account would be there without its first session, and a second try refused
-		if err := s.redis.Ping(x.ctx); err != nil {
-			return err
-		}
-	}
 	if err := s.reserveHash(x); err != nil {
 		return err
 	}
@@ -79,17 +75,36 @@ func register(s *Server, x *exchange) error {
 	if err != nil {
 		return err
 	}
-	u, err := s.store.CreateUser(x.ctx, in.email, nameOf(in.email), hash)
+	u := store.User{ID: store.NewID(), Email: in.email, Name: nameOf(in.email), PasswordHash: hash}
+	err = s.sessions.begin(x.ctx, &x.out, x.Request(), s.arrival(x, u, in.remember),
+		func(ctx context.Context, first store.Session) error { return s.signUp(ctx, u, first) })
 	if errors.Is(err, store.ErrDuplicate) {
 		return errRegistration
 	}
 	if err != nil {
 		return err
 	}
-	if err := s.signIn(x, u, in.remember); err != nil {
+	return x.data(http.StatusCreated, welcome{userOutput(u), "Account created successfully"})
+}
+
+// signUp makes an account and its first session: both or neither, or a second try would be refused. In Redis the
+// session is saved first. Until the account is there the session lets nobody in.
+func (s *Server) signUp(ctx context.Context, u store.User, first store.Session) error {
+	if s.redis == nil {
+		_, err := s.store.SignUp(ctx, u, &first)
 		return err
 	}
-	return x.data(http.StatusCreated, welcome{userOutput(u), "Account created successfully"})
+	sessions := newRedisSessions(s.redis, s.store)
+	if err := sessions.put(ctx, first); err != nil {
+		return err
+	}
+	_, err := s.store.SignUp(ctx, u, nil)
+	if err != nil {
+		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), signInRefundTimeout)
+		defer cancel()
+		_ = sessions.DeleteSession(ctx, first.Key) // if that fails, the session is of no use until it expires
+	}
+	return err
 }
 
 func checkNewAccount(in credentials) error {
@@ -206,8 +221,11 @@ func lockedFor(wait time.Duration) error {
 }
 
 func (s *Server) signIn(x *exchange, u store.User, remember bool) error {
-	return s.sessions.signIn(x.ctx, &x.out, x.Request(),
-		arrival{userID: u.ID, epoch: u.SessionEpoch, address: x.addr, remember: remember, secure: s.secure(x.Request())})
+	return s.sessions.signIn(x.ctx, &x.out, x.Request(), s.arrival(x, u, remember))
+}
+
+func (s *Server) arrival(x *exchange, u store.User, remember bool) arrival {
+	return arrival{userID: u.ID, epoch: u.SessionEpoch, address: x.addr, remember: remember, secure: s.secure(x.Request())}
 }
 
 // logout answers POST /api/auth/logout, with or without a session.

@@ -170,7 +170,7 @@ func (s *Server) look(ctx context.Context) (well bool) {
 	}
 	sessions := dependency{Name: "sessions", Status: database.Status, Decides: true, Detail: "kept in the database"}
 	if s.redis != nil {
-		sessions = s.ping(ctx, "sessions", s.redis.Ping)
+		sessions = s.ping(ctx, "sessions", s.redis.Writable)
 	}
 	rows := []dependency{database, schema, sessions, s.writes()}
 	s.readiness.set(rows)

@@ -22,7 +22,7 @@ var redisRefusals = []string{
 // Refusal returns an error if Redis answers, but refuses us for a reason that
 // stays. A Redis that does not answer is no error: it may come.
 func (r *Redis) Refusal(ctx context.Context) error {
-	answer, ok := errors.AsType[redis.Error](r.Ping(ctx))
+	answer, ok := errors.AsType[redis.Error](r.Writable(ctx))
 	if !ok {
 		return nil
 	}

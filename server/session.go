@@ -110,11 +110,15 @@ type arrival struct {
 // signIn begins a session and sets its cookie. The token is new; one that the
 // request brought is dead afterwards, whoever planted it.
 func (s *sessions) signIn(ctx context.Context, w http.ResponseWriter, r *http.Request, a arrival) error {
-	ctx, err := s.scs.Load(ctx, tokenOf(r))
+	return s.begin(ctx, w, r, a, s.backend.SaveSession)
+}
+
+// begin is signIn with another way to save the session. Only then the one that the request
+// brought ends: who can't be let in stays who they were.
+func (s *sessions) begin(ctx context.Context, w http.ResponseWriter, r *http.Request, a arrival,
+	save func(context.Context, store.Session) error) error {
+	ctx, err := s.scs.Load(ctx, "")
 	if err != nil {
-		return fmt.Errorf("sign in: %w", err)
-	}
-	if err := s.scs.RenewToken(ctx); err != nil {
 		return fmt.Errorf("sign in: %w", err)
 	}
 	now := time.Now()
@@ -129,7 +133,12 @@ func (s *sessions) signIn(ctx context.Context, w http.ResponseWriter, r *http.Re
 		UserAgent:  shortText(r.UserAgent(), maxUserAgent),
 		Address:    a.address,
 	})
-	token, expiry, err := s.scs.Commit(ctx)
+	manager := *s.scs
+	manager.Store = &tokenStore{backend: savedBy{s.backend, save}, secrets: s.tokens.secrets}
+	token, expiry, err := manager.Commit(ctx)
+	if err == nil {
+		err = s.tokens.end(ctx, tokenOf(r))
+	}
 	if err != nil {
 		return fmt.Errorf("sign in: %w", err)
 	}
@@ -140,15 +149,8 @@ func (s *sessions) signIn(ctx context.Context, w http.ResponseWriter, r *http.Re
 // signOut ends the session, if there is one, and clears the cookie. When the
 // sessions can't be reached the cookie stays, so that the client can try again.
 func (s *sessions) signOut(ctx context.Context, w http.ResponseWriter, r *http.Request, secure bool) error {
-	token := tokenOf(r)
-	ctx, err := s.scs.Load(ctx, token)
-	if err != nil {
+	if err := s.tokens.end(ctx, tokenOf(r)); err != nil {
 		return fmt.Errorf("sign out: %w", err)
-	}
-	if s.scs.Token(ctx) != "" {
-		if err := s.scs.Destroy(ctx); err != nil {
-			return fmt.Errorf("sign out: %w", err)
-		}
 	}
 	s.writeCookie(ctx, w, "", time.Time{}, secure)
 	return nil
@@ -286,13 +288,29 @@ func (t *tokenStore) find(ctx context.Context, token string) (key string, s stor
 	return "", store.Session{}, store.ErrNotFound
 }
 
-// FindCtx is called by scs.Load.
-func (t *tokenStore) FindCtx(ctx context.Context, token string) ([]byte, bool, error) {
-	_, s, err := t.find(ctx, token)
-	if errors.Is(err, store.ErrNotFound) {
-		return nil, false, nil
+// end ends the session of token, if there is one.
+func (t *tokenStore) end(ctx context.Context, token string) error {
+	if token == "" {
+		return nil
 	}
-	return s.Data, err == nil, err
+	key, _, err := t.find(ctx, token)
+	if errors.Is(err, store.ErrNotFound) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	return t.backend.DeleteSession(ctx, key)
+}
+
+// savedBy is a backend in which save takes the place of SaveSession.
+type savedBy struct {
+	sessionBackend
+	save func(context.Context, store.Session) error
+}
+
+func (s savedBy) SaveSession(ctx context.Context, session store.Session) error {
+	return s.save(ctx, session)
 }
 
 // CommitCtx is called by scs.Commit, for new sessions only. When one expires
@@ -301,26 +319,11 @@ func (t *tokenStore) CommitCtx(ctx context.Context, token string, data []byte, _
 	return t.backend.SaveSession(ctx, storedSession(sessionKey(t.secrets[0], token), data))
 }
 
-// DeleteCtx is called by scs.Destroy and scs.RenewToken.
-func (t *tokenStore) DeleteCtx(ctx context.Context, token string) error {
-	for _, secret := range t.secrets {
-		if err := t.backend.DeleteSession(ctx, sessionKey(secret, token)); err != nil {
-			return err
-		}
-	}
-	return nil
-}
-
-// Find, Commit and Delete are the methods that scs.Store asks for; scs calls
-// the ones above instead.
-func (t *tokenStore) Find(token string) ([]byte, bool, error) {
-	return t.FindCtx(context.Background(), token)
-}
-
+// The other methods that scs.CtxStore asks for: scs only makes tokens and cookies here, and neither finds nor deletes.
+func (t *tokenStore) FindCtx(context.Context, string) ([]byte, bool, error) { return nil, false, nil }
+func (t *tokenStore) DeleteCtx(context.Context, string) error               { return nil }
+func (t *tokenStore) Find(string) ([]byte, bool, error)                     { return nil, false, nil }
+func (t *tokenStore) Delete(string) error                                   { return nil }
 func (t *tokenStore) Commit(token string, data []byte, expiry time.Time) error {
 	return t.CommitCtx(context.Background(), token, data, expiry)
-}
-
-func (t *tokenStore) Delete(token string) error {
-	return t.DeleteCtx(context.Background(), token)
 }

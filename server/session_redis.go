@@ -78,13 +78,41 @@ func (s *redisSessions) SaveSession(ctx context.Context, session store.Session) 
 	if err != nil {
 		return err
 	}
+	return s.put(ctx, session)
+}
+
+// put saves a session whose account need not be there yet.
+func (s *redisSessions) put(ctx context.Context, session store.Session) error {
+	return s.redis.atomically(ctx, saving(session)...)
+}
+
+func saving(session store.Session) []redisCommand {
 	index, expires, now := redisUserPrefix+session.UserID, session.ExpiresAt.UnixMilli(), time.Now()
-	return s.redis.atomically(ctx,
-		redisCommand{"SET", []any{redisSessionPrefix + session.Key, session.Data, "PXAT", expires}},
-		redisCommand{"ZADD", []any{index, expires, session.Key}},
-		redisCommand{"ZREMRANGEBYSCORE", []any{index, "-inf", now.UnixMilli()}},
-		redisCommand{"PEXPIREAT", []any{index, now.Add(rememberedLife + time.Minute).UnixMilli()}},
-	)
+	return []redisCommand{
+		{"SET", []any{redisSessionPrefix + session.Key, session.Data, "PXAT", expires}},
+		{"ZADD", []any{index, expires, session.Key}},
+		{"ZREMRANGEBYSCORE", []any{index, "-inf", now.UnixMilli()}},
+		{"PEXPIREAT", []any{index, now.Add(rememberedLife + time.Minute).UnixMilli()}},
+	}
+}
+
+// probeScript does what our scripts do.
+var probeScript = redis.NewScript(1, `
+redis.call('SET', KEYS[1], 0, 'PX', 1000)
+redis.call('INCR', KEYS[1])
+return redis.call('DEL', KEYS[1])`)
+
+// Writable has Redis save a session and run a script, both of which leave nothing behind. A Redis that is full or
+// read-only, has too few replicas or does not let us refuses that, though it answers a PING.
+func (r *Redis) Writable(ctx context.Context) error {
+	const probe = "probe"
+	err := r.atomically(ctx, append(saving(store.Session{Key: probe, UserID: probe, ExpiresAt: time.Now().Add(time.Second)}),
+		redisCommand{"DEL", []any{redisSessionPrefix + probe, redisUserPrefix + probe}})...)
+	if err != nil {
+		return err
+	}
+	_, err = r.script(ctx, probeScript, "notesd:"+probe)
+	return err
 }
 
 func (s *redisSessions) DeleteSession(ctx context.Context, key string) error {

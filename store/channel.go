@@ -97,7 +97,7 @@ func (s *Store) Channel() ChannelStats {
 func (s *Store) newChannel(server *pgx.ConnConfig) *channel {
 	_, none := s.witness.(nobody)
 	return &channel{
-		id: newID(), began: time.Now(), server: server, listens: !none, witness: s.witness, log: s.log,
+		id: NewID(), began: time.Now(), server: server, listens: !none, witness: s.witness, log: s.log,
 		publish: s.publish, roster: newRoster(),
 	}
 }
@@ -135,7 +135,7 @@ func (s *Store) AnnounceRevoked(ctx context.Context, key, user string) error {
 	if c == nil || c.roster.alone(time.Now()) {
 		return nil
 	}
-	m := message{Kind: revokedMessage, From: c.id, ID: newID(), Key: key, User: user}
+	m := message{Kind: revokedMessage, From: c.id, ID: NewID(), Key: key, User: user}
 	acknowledged, forget := c.roster.await(m.ID, time.Now())
 	defer forget()
 	if err := c.insist(ctx, m); err != nil {

@@ -110,7 +110,7 @@ func (s *Store) readNote(db *gorm.DB, columns, owner, id string) (row noteRow, e
 // yet to come.
 func newRow(owner string, in NewNote, now int64) noteRow {
 	row := noteRow{
-		ID:            newID(),
+		ID:            NewID(),
 		UserID:        owner,
 		IsPinned:      in.Pinned,
 		IsFavorite:    in.Favorite,

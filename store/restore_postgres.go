@@ -59,7 +59,7 @@ func (r *restore) fillPostgres(ctx context.Context, conn *sql.Conn) error {
 	if _, err := tx.ExecContext(ctx, "ANALYZE "+strings.Join(tables, ", ")+", note_search"); err != nil {
 		return fmt.Errorf("analyze: %w", err)
 	}
-	forget := message{Kind: forgetMessage, From: newID()}.String() // to processes that were there before
+	forget := message{Kind: forgetMessage, From: NewID()}.String() // to processes that were there before
 	if _, err := tx.ExecContext(ctx, publish, []string{forget}); err != nil {
 		return err
 	}

@@ -42,29 +42,32 @@ func (s *Store) FindSession(ctx context.Context, key string) (Session, error) {
 // ErrEpoch: all sessions of its account were ended since it was let in, or the account is gone.
 // Looking and saving are one statement.
 func (s *Store) SaveSession(ctx context.Context, session Session) error {
-	created := s.now()
-	if !session.CreatedAt.IsZero() {
-		created = session.CreatedAt.UnixMilli()
-	}
-	saved := int64(0)
-	err := s.writeOne(ctx, func(db *gorm.DB) error {
-		done := db.Exec(`INSERT INTO sessions (token_hash, user_id, epoch, data, user_agent, address, created_at, expires_at)
-			SELECT @key, id, session_epoch, @data, @agent, @address, @created, @expires FROM users
-			WHERE id = @user AND session_epoch = @epoch
-			ON CONFLICT (token_hash) DO UPDATE SET user_id = excluded.user_id, epoch = excluded.epoch, data = excluded.data,
-				user_agent = excluded.user_agent, address = excluded.address, expires_at = excluded.expires_at`,
-			map[string]any{"key": session.Key, "user": session.UserID, "epoch": session.Epoch, "data": append([]byte{}, session.Data...),
-				"agent": session.UserAgent, "address": session.Address, "created": created, "expires": session.ExpiresAt.UnixMilli()})
-		saved = done.RowsAffected
-		return done.Error
-	})
-	if err == nil && saved == 0 || errors.Is(translate(err), ErrOwnerGone) { // deleted before, or at this moment
+	err := s.writeOne(ctx, func(db *gorm.DB) error { return s.saveSession(db, session) })
+	if errors.Is(err, ErrOwnerGone) { // deleted at this moment
 		err = ErrEpoch
 	}
 	if err != nil {
 		return fmt.Errorf("save session: %w", err)
 	}
 	return nil
+}
+
+func (s *Store) saveSession(db *gorm.DB, session Session) error {
+	created := s.now()
+	if !session.CreatedAt.IsZero() {
+		created = session.CreatedAt.UnixMilli()
+	}
+	done := db.Exec(`INSERT INTO sessions (token_hash, user_id, epoch, data, user_agent, address, created_at, expires_at)
+			SELECT @key, id, session_epoch, @data, @agent, @address, @created, @expires FROM users
+			WHERE id = @user AND session_epoch = @epoch
+			ON CONFLICT (token_hash) DO UPDATE SET user_id = excluded.user_id, epoch = excluded.epoch, data = excluded.data,
+				user_agent = excluded.user_agent, address = excluded.address, expires_at = excluded.expires_at`,
+		map[string]any{"key": session.Key, "user": session.UserID, "epoch": session.Epoch, "data": append([]byte{}, session.Data...),
+			"agent": session.UserAgent, "address": session.Address, "created": created, "expires": session.ExpiresAt.UnixMilli()})
+	if done.Error == nil && done.RowsAffected == 0 {
+		return ErrEpoch
+	}
+	return done.Error
 }
 
 // DeleteSession ends the session with the key. It is no error if there is none.

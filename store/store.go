@@ -296,8 +296,8 @@ func (s *Store) now() int64 { return time.Now().UnixMilli() }
 // fromMillis is a table's time as the methods return it.
 func fromMillis(ms int64) time.Time { return time.UnixMilli(ms).UTC() }
 
-// newID makes an identifier; later ones sort after earlier ones.
-func newID() string { return uuid.Must(uuid.NewV7()).String() }
+// NewID makes an identifier; later ones sort after earlier ones.
+func NewID() string { return uuid.Must(uuid.NewV7()).String() }
 
 // gormConfig is the same for both engines. gorm's own log stays silent: every
 // error is returned, and the caller's request makes the one log line.

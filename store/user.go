@@ -32,16 +32,25 @@ type User struct {
 // CreateUser makes an account. ErrDuplicate: the e-mail address has one, in
 // whatever case it is written.
 func (s *Store) CreateUser(ctx context.Context, email, name, passwordHash string) (User, error) {
+	return s.SignUp(ctx, User{ID: NewID(), Email: email, Name: name, PasswordHash: passwordHash}, nil)
+}
+
+// SignUp makes an account with u's id, address, name and hash, and the first session of
+// it: both or neither. first is nil where sessions are not kept here. ErrDuplicate: as for CreateUser.
+func (s *Store) SignUp(ctx context.Context, u User, first *Session) (User, error) {
 	now := s.now()
 	row := userRow{
-		ID: newID(), Email: email, EmailFolded: Fold(email), Name: name, PasswordHash: passwordHash,
+		ID: u.ID, Email: u.Email, EmailFolded: Fold(u.Email), Name: u.Name, PasswordHash: u.PasswordHash,
 		CreatedAt: now, UpdatedAt: now,
 	}
 	err := s.write(ctx, func(tx *gorm.DB) error {
 		if err := tx.Create(&row).Error; err != nil {
 			return err
 		}
-		return tx.Create(&countersRow{UserID: row.ID}).Error
+		if err := tx.Create(&countersRow{UserID: row.ID}).Error; err != nil || first == nil {
+			return err
+		}
+		return s.saveSession(tx, *first)
 	})
 	if err != nil {
 		return User{}, fmt.Errorf("create user: %w", err)

@@ -140,6 +140,34 @@ func TestDeleteUser(t *testing.T) {
 	})
 }
 
+// An account and its first session are both there, or neither.
+func TestSignUp(t *testing.T) {
+	storetest.Each(t, func(t *testing.T, s *store.Store) {
+		u := store.User{ID: store.NewID(), Email: "ada@example.org", Name: "ada", PasswordHash: "hash"}
+		first := store.Session{Key: "first", UserID: u.ID, Epoch: 1, ExpiresAt: time.Now().Add(time.Hour)}
+		if _, err := s.SignUp(t.Context(), u, &first); !errors.Is(err, store.ErrEpoch) { // a session that can't be saved
+			t.Errorf("SignUp with a session of another epoch = %v, want ErrEpoch", err)
+		}
+		if _, err := s.UserByEmail(t.Context(), u.Email); !errors.Is(err, store.ErrNotFound) {
+			t.Errorf("the account after it = %v, want ErrNotFound", err)
+		}
+		first.Epoch = 0
+		if made, err := s.SignUp(t.Context(), u, &first); err != nil || made.ID != u.ID {
+			t.Errorf("SignUp() = %+v, %v, want %s", made, err, u.ID)
+		}
+		if found, err := s.FindSession(t.Context(), "first"); err != nil || found.UserID != u.ID {
+			t.Errorf("FindSession() = %+v, %v, want the first one", found, err)
+		}
+		again := store.Session{Key: "again", UserID: store.NewID(), ExpiresAt: time.Now().Add(time.Hour)}
+		if _, err := s.SignUp(t.Context(), store.User{ID: again.UserID, Email: "ADA@example.org"}, &again); !errors.Is(err, store.ErrDuplicate) {
+			t.Errorf("SignUp with an address that is taken = %v, want ErrDuplicate", err)
+		}
+		if _, err := s.FindSession(t.Context(), "again"); !errors.Is(err, store.ErrNotFound) {
+			t.Errorf("FindSession() of the refused one = %v, want ErrNotFound", err)
+		}
+	})
+}
+
 // Whoever deletes an account and whoever writes into it do not wait for each
 // other for ever.
 func TestDeleteUserWhileWriting(t *testing.T) {

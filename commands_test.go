@@ -1,0 +1,26 @@
+package main
+
+import (
+	"strings"
+	"testing"
+)
+
+// A reset that can't reach Redis has changed the password all the same: it says which it is.
+func TestResetWithoutRedis(t *testing.T) {
+	environ := []string{"DATA_DIR=" + t.TempDir(), "REDIS_URL=redis://127.0.0.1:1"}
+	user := func(args ...string) string {
+		t.Helper()
+		var out strings.Builder
+		if err := run(t.Context(), program{args: append([]string{"user"}, args...), environ: environ, out: &out}); err != nil {
+			t.Fatalf("notesd user %s = %v", strings.Join(args, " "), err)
+		}
+		return out.String()
+	}
+	user("add", "ada@example.com")
+	if said := user("reset", "ada@example.com"); !strings.Contains(said, "reset; its sessions are ended: ada@example.com\npassword: ") {
+		t.Errorf("user reset says %q, want the password", said)
+	}
+	if said := user("delete", "ada@example.com"); !strings.Contains(said, "deleted ada@example.com") {
+		t.Errorf("user delete says %q, want that it is deleted", said)
+	}
+}
