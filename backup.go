@@ -3,7 +3,6 @@ package main
 import (
 	"context"
 	"errors"
-	"flag"
 	"fmt"
 	"io"
 	"os"
@@ -18,21 +17,16 @@ import (
 
 // backup does what `notesd backup …` says.
 func (p program) backup(ctx context.Context, args []string) error {
-	flags := flag.NewFlagSet("backup", flag.ContinueOnError)
-	flags.SetOutput(p.out)
-	flags.Usage = func() {
-		fmt.Fprint(p.out, "notesd backup FILE (- is standard output), notesd backup -dir DIR [-keep N], notesd backup -verify FILE\n")
-		flags.PrintDefaults()
-	}
-	dir := flags.String("dir", "", "write to a file in this directory that is named after the time")
+	flags := p.newFlags("notesd backup FILE\nnotesd backup -dir DIR [-keep N]\nnotesd backup -verify FILE\n" +
+		"Saves the database, also while it is served. FILE - is standard output.")
+	dir := flags.String("dir", "", "write to a file in this `directory` that is named after the time; the directory is made if need be")
 	keep := flags.Int("keep", 0, "of the directory's backups keep the newest so many once there is another; 0: all")
 	verify := flags.String("verify", "", "read this backup to its end, and change nothing")
-	if err := flags.Parse(args); errors.Is(err, flag.ErrHelp) {
+	args, err := flags.parse(args)
+	if err != nil {
 		return err
-	} else if err != nil {
-		return errUsage // what is wrong was printed
 	}
-	ways := flags.NArg()
+	ways := len(args)
 	for _, name := range []string{*dir, *verify} {
 		if name != "" {
 			ways++
@@ -51,11 +45,11 @@ func (p program) backup(ctx context.Context, args []string) error {
 	switch {
 	case *dir != "":
 		return p.backupInto(ctx, cfg, *dir, *keep)
-	case flags.Arg(0) == "-":
+	case args[0] == "-":
 		_, err := writeBackup(ctx, cfg, p.out, new(meter))
 		return err
 	default:
-		f, err := backup.Create(flags.Arg(0))
+		f, err := backup.Create(args[0])
 		if err != nil {
 			return err
 		}
@@ -118,7 +112,7 @@ func writeBackup(ctx context.Context, cfg config.Config, out io.Writer, m *meter
 		return w.Flush() // the rest is the same for the same data
 	})
 	if err != nil {
-		return taken, err
+		return taken, namePlace(cfg, err)
 	}
 	return taken, w.Close()
 }
@@ -152,7 +146,11 @@ func (p program) verifyBackup(name string) error {
 // restore does what `notesd restore FILE` says. The file is read twice: nothing
 // is touched before all of it has been found whole.
 func (p program) restore(ctx context.Context, args []string) error {
-	if len(args) != 1 || args[0] == "-h" || args[0] == "-help" || args[0] == "--help" {
+	args, err := p.newFlags("notesd restore FILE\nPuts a backup into the database of the settings, which must be empty.").parse(args)
+	if err != nil {
+		return err
+	}
+	if len(args) != 1 {
 		return fmt.Errorf("restore FILE? It goes into the database of the settings, which must be empty: %w", errUsage)
 	}
 	cfg, err := config.Load(p.environ)
@@ -182,7 +180,11 @@ func (p program) restore(ctx context.Context, args []string) error {
 	if err != nil {
 		return fmt.Errorf("nothing is restored: %w", err)
 	}
-	fmt.Fprintf(p.out, "restored %s into %s, schema %d, %s\n", contents(done.Backup), done.Engine, done.Schema, m.rate(done.Backup, took))
+	into := done.Engine
+	if path := store.FilePath(cfg.DatabaseURL.Reveal()); path != "" {
+		into += " " + printable(path)
+	}
+	fmt.Fprintf(p.out, "restored %s into %s, schema %d, %s\n", contents(done.Backup), into, done.Schema, m.rate(done.Backup, took))
 	if len(done.Faults) == 0 {
 		fmt.Fprintln(p.out, "checked: every row is there, counters and change numbers fit")
 		return nil
@@ -195,8 +197,8 @@ func (p program) restore(ctx context.Context, args []string) error {
 
 // contents is what a backup holds, for people.
 func contents(b store.Backup) string {
-	return fmt.Sprintf("%d accounts and %d notes of %s, schema %d, as of %s",
-		b.Users, b.Notes, b.Engine, b.Schema, b.Taken.Format("2006-01-02 15:04:05 UTC"))
+	return fmt.Sprintf("%s and %s of %s, schema %d, as of %s",
+		count(b.Users, "account"), count(b.Notes, "note"), b.Engine, b.Schema, b.Taken.Format("2006-01-02 15:04:05 UTC"))
 }
 
 // A meter counts what goes through, and shows it on a terminal.

@@ -4,7 +4,6 @@ import (
 	"cmp"
 	"context"
 	"errors"
-	"flag"
 	"fmt"
 	"io"
 	"net"
@@ -35,8 +34,7 @@ type checkOptions struct {
 
 // parseCheck reads them.
 func (p program) parseCheck(args []string) (o checkOptions, err error) {
-	flags := flag.NewFlagSet("check", flag.ContinueOnError)
-	flags.SetOutput(p.out)
+	flags := p.newFlags("notesd check\nJudges this set-up and says what to set. Exits with 3 if something must be.")
 	flags.BoolVar(&o.json, "json", false, "write JSON")
 	flags.BoolVar(&o.checklist, "checklist", false, "write docs/CHECKLIST.md: the whole checklist, in Markdown")
 	flags.BoolVar(&o.strict, "strict", false, "exit with 3 for warnings and what is not known, too")
@@ -47,15 +45,13 @@ func (p program) parseCheck(args []string) (o checkOptions, err error) {
 	flags.StringVar(&o.report, "report", "", "judge nothing, print what -json has written to this `file`")
 	flags.BoolVar(&o.command, "command", false, "judge nothing, print the command for all tests of the checklist")
 	flags.StringVar(&o.tests, "tests", "", "`file` of what that command has written, - for standard input: say row by row how it came out")
-	if err := flags.Parse(args); errors.Is(err, flag.ErrHelp) {
+	if err := flags.parseNone(args); err != nil {
 		return o, err
-	} else if err != nil {
-		return o, errUsage // what is wrong was printed
 	}
 	if o.replicas < 1 || o.json && (o.checklist || o.tests != "") {
 		return o, fmt.Errorf("check %s: %w", strings.Join(args, " "), errUsage)
 	}
-	return o, noArguments("check", flags.Args())
+	return o, nil
 }
 
 // check judges this set-up, and says what to set.

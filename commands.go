@@ -5,13 +5,15 @@ import (
 	"context"
 	"crypto/rand"
 	"errors"
-	"flag"
 	"fmt"
 	"io"
+	"io/fs"
 	"log/slog"
 	"net"
 	"net/http"
 	"net/netip"
+	"os"
+	"slices"
 	"strconv"
 	"strings"
 	"text/tabwriter"
@@ -30,7 +32,7 @@ const (
 // healthcheck asks the server on this machine whether it is ready. It is for
 // containers, which have no curl.
 func (p program) healthcheck(ctx context.Context, args []string) error {
-	if err := noArguments("healthcheck", args); err != nil {
+	if err := p.noArguments("notesd healthcheck\nExits with 0 if the server on this machine is ready, with 1 if not.", args); err != nil {
 		return err
 	}
 	cfg, err := config.Load(p.environ)
@@ -67,10 +69,10 @@ func reachable(host string) string {
 
 // migrate brings the schema up to date, as serving does at its start.
 func (p program) migrate(ctx context.Context, args []string) error {
-	if err := noArguments("migrate", args); err != nil {
+	if err := p.noArguments("notesd migrate\nBrings the database's schema up to date and says which it is.", args); err != nil {
 		return err
 	}
-	return p.withStore(ctx, func(ctx context.Context, _ config.Config, db *store.Store) error {
+	return p.withStore(ctx, true, func(ctx context.Context, _ config.Config, db *store.Store) error {
 		schema, err := db.SchemaVersion(ctx)
 		if err != nil {
 			return err
@@ -81,61 +83,101 @@ func (p program) migrate(ctx context.Context, args []string) error {
 }
 
 // withStore runs do with the database open and ready, if that does not take long.
-func (p program) withStore(ctx context.Context, do func(context.Context, config.Config, *store.Store) error) (err error) {
-	cfg, db, err := p.openStore(ctx)
+func (p program) withStore(ctx context.Context, create bool, do func(context.Context, config.Config, *store.Store) error) (err error) {
+	cfg, db, made, err := p.openStore(ctx, create)
 	if err != nil {
 		return err
 	}
 	defer func() { err = errors.Join(err, db.Close()) }()
+	if made != "" {
+		fmt.Fprintf(p.out, "made a new, empty database: %s\n", printable(made))
+	}
 	ctx, cancel := context.WithTimeout(ctx, connectTime)
 	defer cancel()
 	return do(ctx, cfg, db)
 }
 
-// openStore opens the database that the settings name and waits until it is ready.
-func (p program) openStore(ctx context.Context) (config.Config, *store.Store, error) {
-	cfg, err := config.Load(p.environ)
+// openStore opens the database that the settings name and waits until it is
+// ready. A SQLite file that is not there is made if create is true; its path is
+// then returned for the command to print, as a wrong path looks like no data.
+func (p program) openStore(ctx context.Context, create bool) (cfg config.Config, db *store.Store, made string, err error) {
+	cfg, err = config.Load(p.environ)
 	if err != nil {
-		return cfg, nil, err
+		return cfg, nil, "", err
 	}
-	db, err := store.Open(ctx, store.Config{URL: cfg.DatabaseURL.Reveal(), Log: slog.New(slog.DiscardHandler)})
+	made = missingFile(cfg)
+	if made != "" && !create {
+		return cfg, nil, "", namePlace(cfg, fmt.Errorf("there is no database %s", made))
+	}
+	db, err = store.Open(ctx, store.Config{URL: cfg.DatabaseURL.Reveal(), Log: slog.New(slog.DiscardHandler)})
 	if err != nil {
-		return cfg, nil, err
+		return cfg, nil, "", namePlace(cfg, err)
 	}
 	waiting, cancel := context.WithTimeout(ctx, connectTime)
 	defer cancel()
 	if err := db.WaitReady(waiting); err != nil {
-		return cfg, nil, errors.Join(err, db.Close())
+		return cfg, nil, "", errors.Join(err, db.Close())
 	}
-	return cfg, db, nil
+	return cfg, db, made, nil
 }
+
+// missingFile is the path of the SQLite file that the settings name if it is not there, else "".
+func missingFile(cfg config.Config) string {
+	path := store.FilePath(cfg.DatabaseURL.Reveal())
+	if path == "" {
+		return ""
+	}
+	if _, err := os.Stat(path); !errors.Is(err, fs.ErrNotExist) {
+		return ""
+	}
+	return path
+}
+
+// namePlace adds to an error of a SQLite file the setting that says where the file is.
+func namePlace(cfg config.Config, err error) error {
+	if err == nil || !store.IsFile(cfg.DatabaseURL.Reveal()) || errors.Is(err, store.ErrSchema) {
+		return err
+	}
+	name := "DATA_DIR"
+	if slices.ContainsFunc(cfg.Changed(), func(s config.Setting) bool { return s.Name == "DATABASE_URL" }) {
+		name = "DATABASE_URL"
+	}
+	return fmt.Errorf("%w (%s says where)", err, name)
+}
+
+// userCommands are the commands on one account.
+var userCommands = map[string]userCommand{"add": addUser, "reset": resetUser, "delete": deleteUser, "list": nil}
+
+const userUsage = `notesd user add EMAIL       make an account
+notesd user reset EMAIL     give it a new password and end its sessions
+notesd user list            every account
+notesd user delete EMAIL    delete it with all of its notes`
 
 // user does what `notesd user …` says.
 func (p program) user(ctx context.Context, args []string) error {
+	flags := p.newFlags(userUsage)
+	fromInput := flags.Bool("password-stdin", false, "read the password from the first line of standard input (add, reset)")
+	args, err := flags.parse(args)
+	if err != nil {
+		return err
+	}
 	if len(args) == 0 {
 		return fmt.Errorf("user add, reset, list or delete? %w", errUsage)
 	}
-	flags := flag.NewFlagSet("user "+args[0], flag.ContinueOnError)
-	flags.SetOutput(p.out)
-	fromInput := flags.Bool("password-stdin", false, "read the password from the first line of standard input (add, reset)")
-	if err := flags.Parse(args[1:]); errors.Is(err, flag.ErrHelp) {
-		return err
-	} else if err != nil {
-		return errUsage // what is wrong was printed
+	name, args := args[0], args[1:]
+	command, ok := userCommands[name]
+	switch {
+	case !ok:
+		return noSuch("command user", name, userCommands)
+	case name == "list" && len(args) > 0:
+		return fmt.Errorf("user list takes no arguments, not %q: %w", args, errUsage)
+	case name == "list":
+		return p.withStore(ctx, false, p.listUsers)
+	case len(args) != 1:
+		return fmt.Errorf("user %s takes one EMAIL, not %q: %w", name, args, errUsage)
 	}
-	commands := map[string]userCommand{"add": addUser, "reset": resetUser, "delete": deleteUser}
-	if args[0] == "list" {
-		if err := noArguments("user list", flags.Args()); err != nil {
-			return err
-		}
-		return p.withStore(ctx, p.listUsers)
-	}
-	command, ok := commands[args[0]]
-	if !ok || flags.NArg() != 1 {
-		return fmt.Errorf("user %s: %w", strings.Join(args, " "), errUsage)
-	}
-	return p.withStore(ctx, func(ctx context.Context, cfg config.Config, db *store.Store) error {
-		return command(ctx, accounts{program: p, db: db, cfg: cfg, fromInput: *fromInput}, flags.Arg(0))
+	return p.withStore(ctx, name == "add", func(ctx context.Context, cfg config.Config, db *store.Store) error {
+		return command(ctx, accounts{program: p, db: db, cfg: cfg, fromInput: *fromInput}, args[0])
 	})
 }
 

@@ -5,7 +5,6 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
-	"flag"
 	"fmt"
 	"io"
 	"iter"
@@ -28,18 +27,15 @@ var errLeftOut = errors.New("something was left out, see above and docs/MIGRATIN
 
 // importLegacy does what `notesd import-legacy …` says.
 func (p program) importLegacy(ctx context.Context, args []string) (err error) {
-	flags := flag.NewFlagSet("import-legacy", flag.ContinueOnError)
-	flags.SetOutput(p.out)
+	flags := p.newFlags("notesd import-legacy --from postgres://…\nBrings the old backend's accounts and notes over (docs/MIGRATING.md).")
 	from := flags.String("from", "", "`URL` of the old database, postgres://user@host/name; its password may be in "+legacyPassword)
 	dry := flags.Bool("dry-run", false, "say what would be imported, and import nothing")
 	asJSON := flags.Bool("json", false, "print a JSON object a line")
 	allow := flags.Bool("allow-left-out", false, "exit with status 0 although something was left out")
-	if err := flags.Parse(args); errors.Is(err, flag.ErrHelp) {
+	if args, err = flags.parse(args); err != nil {
 		return err
-	} else if err != nil {
-		return errUsage // what is wrong was printed
 	}
-	if *from == "" || flags.NArg() > 0 { // the arguments may hold a password: they aren't repeated
+	if *from == "" || len(args) > 0 { // the arguments may hold a password: they aren't repeated
 		return fmt.Errorf("import-legacy takes --from postgres://… and options: %w", errUsage)
 	}
 	old, err := openLegacy(ctx, *from, p.environ)
@@ -47,13 +43,16 @@ func (p program) importLegacy(ctx context.Context, args []string) (err error) {
 		return fmt.Errorf("old database: %w", err)
 	}
 	defer func() { err = errors.Join(err, old.Close()) }()
-	cfg, db, err := p.openStore(ctx)
+	cfg, db, made, err := p.openStore(ctx, true)
 	if err != nil {
 		return err
 	}
 	defer func() { err = errors.Join(err, db.Close()) }()
 	m := move{old: old, db: db, cfg: cfg, out: p.out, json: *asJSON, began: time.Now(), heard: time.Now()}
 	m.sum.DryRun = *dry
+	if made != "" {
+		m.say(finding{What: "made", Kind: "database", ID: made, Reason: "there was none"})
+	}
 	err = cmp.Or(m.run(ctx), m.summarize())
 	switch {
 	case err != nil:
@@ -358,7 +357,8 @@ func (m *move) progress() {
 	}
 	m.heard = time.Now()
 	n := m.sum.Notes
-	fmt.Fprintf(m.out, "%d accounts and %d notes so far\n", m.sum.Accounts.Imported+m.sum.Accounts.Present, n.Imported+n.Present+n.Deleted)
+	fmt.Fprintf(m.out, "%s and %s so far\n",
+		count(m.sum.Accounts.Imported+m.sum.Accounts.Present, "account"), count(n.Imported+n.Present+n.Deleted, "note"))
 }
 
 // summarize prints what became of everything.
@@ -384,8 +384,8 @@ func (m *move) summarize() error {
 		return err
 	}
 	if m.sum.OldTrash > 0 {
-		fmt.Fprintf(m.out, "%d notes were trashed more than TRASH_RETENTION_DAYS=%.0f days ago: the server deletes them when it starts\n",
-			m.sum.OldTrash, m.cfg.TrashRetention.Hours()/24)
+		fmt.Fprintf(m.out, "%s in the trash since more than TRASH_RETENTION_DAYS=%.0f days: the server deletes what is so old when it starts\n",
+			count(m.sum.OldTrash, "note"), m.cfg.TrashRetention.Hours()/24)
 	}
 	_, err := fmt.Fprintf(m.out, "%s, %.1f MB in %v: %.0f notes/s\n", m.db.Engine(), float64(m.sum.Bytes)/1e6,
 		took.Round(time.Millisecond), float64(m.sum.Notes.Imported)/took.Seconds())

@@ -87,46 +87,50 @@ const usage = `notesd: a notes server in one binary
   notesd version                 which build this is
 `
 
-// run does what the arguments say.
-func run(ctx context.Context, p program) error {
-	command, args := "serve", p.args
-	if len(args) > 0 {
-		command, args = args[0], args[1:]
-	}
-	switch command {
-	case "serve":
-		return p.serve(ctx, args)
-	case "healthcheck":
-		return p.healthcheck(ctx, args)
-	case "migrate":
-		return p.migrate(ctx, args)
-	case "user":
-		return p.user(ctx, args)
-	case "import-legacy":
-		return p.importLegacy(ctx, args)
-	case "check":
-		return p.check(ctx, args)
-	case "backup":
-		return p.backup(ctx, args)
-	case "restore":
-		return p.restore(ctx, args)
-	case "bench":
-		return p.bench(ctx, args)
-	case "version":
-		fmt.Fprintln(p.out, "notesd", buildVersion())
-		return nil
-	case "help", "-h", "-help", "--help":
-		fmt.Fprint(p.out, usage)
-		return nil
-	}
-	return fmt.Errorf("no command %q: %w", command, errUsage)
+// commands are what the first argument can be, besides help.
+var commands = map[string]func(p program, ctx context.Context, args []string) error{
+	"serve":         program.serve,
+	"healthcheck":   program.healthcheck,
+	"migrate":       program.migrate,
+	"user":          program.user,
+	"import-legacy": program.importLegacy,
+	"check":         program.check,
+	"backup":        program.backup,
+	"restore":       program.restore,
+	"bench":         program.bench,
+	"version":       program.printVersion,
 }
 
-// noArguments is for the commands that take none.
-func noArguments(command string, args []string) error {
+// run does what the arguments say.
+func run(ctx context.Context, p program) error {
+	name, args := "serve", p.args
 	if len(args) > 0 {
-		return fmt.Errorf("%s takes no arguments, not %q: %w", command, args, errUsage)
+		name, args = args[0], args[1:]
 	}
+	if asksVersion(p.args) {
+		return p.printVersion(ctx, nil)
+	}
+	switch name {
+	case "help", "-h", "-help", "--help":
+		if len(args) == 0 {
+			fmt.Fprint(p.out, usage)
+			return nil
+		}
+		name, args = args[0], []string{"-h"}
+	}
+	command, ok := commands[name]
+	if !ok {
+		return noSuch("command", name, commands)
+	}
+	return command(p, ctx, args)
+}
+
+// printVersion says which build this is.
+func (p program) printVersion(_ context.Context, args []string) error {
+	if err := p.noArguments("notesd version\nSays which build this is.", args); err != nil {
+		return err
+	}
+	fmt.Fprintln(p.out, "notesd", buildVersion())
 	return nil
 }
 

@@ -32,7 +32,7 @@ const (
 
 // serve is the server from its settings to its last log line. What opens first closes last.
 func (p program) serve(ctx context.Context, args []string) (err error) {
-	if err := noArguments("serve", args); err != nil {
+	if err := p.noArguments("notesd serve\nRuns the server. Settings come from the environment (docs/CONFIGURATION.md).", args); err != nil {
 		return err
 	}
 	cfg, err := config.Load(p.environ)
@@ -77,14 +77,18 @@ func (p program) serve(ctx context.Context, args []string) (err error) {
 	if err := in.proveWithoutFile(ctx, cfg, redis); err != nil {
 		return err
 	}
+	made := missingFile(cfg)
 	copies := server.NewCopies(cfg.CacheSize, cfg.Runtime.Cores)
 	db, err := store.Open(ctx, store.Config{URL: cfg.DatabaseURL.Reveal(), ReadURL: cfg.ReadURL.Reveal(), ChannelURL: cfg.ChannelURL.Reveal(),
 		MaxConns: cfg.Runtime.DatabaseMaxConns, CacheBytes: memoryBound(cfg) / cachePart, Witness: copies, Log: log,
 		LockPatience: in.lockPatience(cfg)})
 	if err != nil {
-		return err
+		return namePlace(cfg, err)
 	}
 	defer func() { err = errors.Join(err, db.Close()) }()
+	if made != "" { // a wrong path looks like no data
+		log.Info("made a new, empty database", "path", made)
+	}
 	if db.Engine() == "SQLite" {
 		copies.TrustForever() // this process owns the file
 	}
@@ -199,7 +203,7 @@ func sessionSecrets(cfg config.Config) ([]string, error) {
 	if len(secrets) == 0 {
 		own, err := config.SessionSecret(cfg.DataDir)
 		if err != nil {
-			return nil, err
+			return nil, fmt.Errorf("%w (DATA_DIR says where)", err)
 		}
 		secrets = append(secrets, own)
 	}

@@ -27,8 +27,11 @@ type File struct {
 func Create(path string) (*File, error) { return create(path, path+".partial") }
 
 // CreateIn begins the file of a backup taken at t in a directory of them, where
-// one is made at a time.
+// one is made at a time. The directory is made unless it is there.
 func CreateIn(dir string, t time.Time) (*File, error) {
+	if err := os.MkdirAll(dir, 0o700); err != nil {
+		return nil, err
+	}
 	return create(filepath.Join(dir, Name(t)), filepath.Join(dir, "notesd.backup.partial"))
 }
 

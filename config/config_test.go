@@ -97,11 +97,11 @@ var settingTests = []settingTest{{
 		{"postgres://u:p@db/notes", "postgres://u:p@db/notes"},
 		{"postgresql://db:5433/notes?sslmode=require", "postgresql://db:5433/notes?sslmode=require"},
 		{"postgres:///notes?host=/run/postgresql", "postgres:///notes?host=/run/postgresql"},
-		{"/srv/notes.db", "/srv/notes.db"}, {"file:/srv/notes.db", "file:/srv/notes.db"}, {"sqlite:notes.db", "sqlite:notes.db"},
+		{"/srv/notes.db", "/srv/notes.db"}, {"a@b.db", "a@b.db"}, {"./x:y.db", "./x:y.db"}, {"file:/srv/notes.db", "file:/srv/notes.db"}, {"sqlite:notes.db", "sqlite:notes.db"},
 	},
 	refused: []string{
 		"mysql://db/notes", "postgres://", "postgres:///notes", "postgres://u:p%zz@db/notes", "file:", "sqlite:",
-		"/",
+		"/", "postgres:/u:p@db/notes", "postgres:u:p@db/notes", "postgres//u:p@db/notes", "//u:p@db/notes", "sqlite3:notes.db", "C:notes.db",
 	},
 	allowed: "a postgres:// URL with a host, or the path of a SQLite file (file: or sqlite: may stand before it)",
 }, {
@@ -668,8 +668,8 @@ func TestMisspeltNames(t *testing.T) {
 		{"", "", 0}, {"", "abc", 3}, {"abc", "", 3}, {"kitten", "sitting", 3}, {"flaw", "lawn", 2}, {"same", "same", 0},
 		{"abcd", "abdc", 1}, {"ca", "abc", 3},
 	} {
-		if got := distance(test.a, test.b); got != test.want {
-			t.Errorf("distance(%q, %q) = %d, want %d", test.a, test.b, got, test.want)
+		if got := Distance(test.a, test.b); got != test.want {
+			t.Errorf("Distance(%q, %q) = %d, want %d", test.a, test.b, got, test.want)
 		}
 	}
 }

@@ -278,9 +278,13 @@ func database(to *Secret) kind {
 		}
 		*to = Secret(text)
 		path := strings.TrimPrefix(strings.TrimPrefix(text, "file:"), "sqlite:")
-		return strings.Trim(path, "/") != "" && (len(path) < len(text) || !strings.Contains(text, "://"))
+		return strings.Trim(path, "/") != "" && (len(path) < len(text) || !brokenURL.MatchString(text))
 	}}
 }
+
+// brokenURL is the beginning of what is a URL with a mistake in it rather than a path. As a path it would name a new,
+// empty file, and may put a password into the name.
+var brokenURL = regexp.MustCompile(`^[A-Za-z][A-Za-z0-9+.-]*:|//.*@`)
 
 // postgresURL is PostgreSQL alone.
 func postgresURL(to *Secret) kind {

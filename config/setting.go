@@ -280,7 +280,7 @@ func misnamed(name string, table []setting) (fault, meant string) {
 func near(name, known string) bool {
 	allowed := min(len(known)/5, 2)
 	name = strings.ToUpper(strings.ReplaceAll(name, "-", "_"))
-	return allowed > 0 && distance(singular(name), singular(known)) <= allowed
+	return allowed > 0 && Distance(singular(name), singular(known)) <= allowed
 }
 
 // singular is a name in capitals without the ending of a plural.
@@ -291,9 +291,9 @@ func singular(name string) string {
 	return strings.TrimSuffix(name, "S")
 }
 
-// distance counts the letters to insert, delete, replace or swap with their neighbour to turn a into b (optimal string
+// Distance counts the letters to insert, delete, replace or swap with their neighbour to turn a into b (optimal string
 // alignment).
-func distance(a, b string) int {
+func Distance(a, b string) int {
 	var before []int // the row before the last
 	last := make([]int, len(b)+1)
 	for j := range last {

@@ -114,10 +114,10 @@ func TestBackupKeepsAnswers(t *testing.T) {
 			}
 			want := answers(ada)
 			file := filepath.Join(p.dir, "a.backup")
-			p.check(command{args: "backup " + file, says: "1 accounts and 4 notes of " + engine})
+			p.check(command{args: "backup " + file, says: "1 account and 4 notes of " + engine})
 			for other, empty := range emptyDatabases {
 				q := newProcess(t, empty(t)...)
-				q.check(command{args: "restore " + file, says: "1 accounts and 4 notes of " + engine})
+				q.check(command{args: "restore " + file, says: "1 account and 4 notes of " + engine})
 				q.start()
 				q.awaitReady()
 				c := ada.on(q)
@@ -219,7 +219,7 @@ func TestBackupKilled(t *testing.T) {
 			for after := 20 * time.Millisecond; p.killMidway(after, "restore", file) && !there(); after = after * 3 / 2 {
 				killed++
 			}
-			p.check(command{args: "restore " + file, code: 1, says: "1 accounts and 5000 notes"})
+			p.check(command{args: "restore " + file, code: 1, says: "accounts 1, notes 5000"})
 			t.Logf("%d restores were killed", killed)
 			if killed < 3 {
 				t.Errorf("%d restores were killed, want more", killed)
@@ -239,7 +239,7 @@ func TestBackupKilled(t *testing.T) {
 					}
 				}
 			}
-			p.check(command{args: "backup -verify " + made, says: "whole: 1 accounts and 5000 notes"})
+			p.check(command{args: "backup -verify " + made, says: "whole: 1 account and 5000 notes"})
 			if left, _ := filepath.Glob(made + "?*"); len(left) > 0 || killed < 3 {
 				t.Errorf("left: %v, killed: %d", left, killed)
 			}
@@ -264,12 +264,13 @@ func TestBackupCommands(t *testing.T) {
 		command{args: "migrate", says: "up to date"},
 		command{args: "backup a", says: "a: 0 accounts and 0 notes of SQLite"},
 		command{args: "backup a", code: 1, says: "a exists already"},
+		command{args: "backup -dir new/backups -keep 1", says: "new/backups/notesd-"},
 		command{args: "backup missing/a", code: 1, says: "no such file or directory"},
 		command{args: "backup -verify a", says: "a: whole: 0 accounts"},
 		command{args: "restore a", says: "restored 0 accounts"}, // into an empty database
 		command{args: "user add ada@example.com", says: "added"},
-		command{args: "restore a", code: 1, says: "nothing is restored: " + p.data("notes.db") + ": database is not empty: it holds 1 accounts"},
-		command{args: "backup b", says: "1 accounts"},
+		command{args: "restore a", code: 1, says: "nothing is restored: " + p.data("notes.db") + ": database is not empty: accounts 1, notes 0"},
+		command{args: "backup b", says: "1 account"},
 	)
 	whole, err := os.ReadFile(filepath.Join(p.dir, "b"))
 	if err != nil {
@@ -325,7 +326,7 @@ func TestBackupDirectory(t *testing.T) {
 	if len(left) != 2 || filepath.Base(left[0]) != old[1] {
 		t.Errorf("kept %v", left)
 	}
-	p.check(command{args: "backup -verify " + left[1], says: "whole: 1 accounts and 3000 notes"})
+	p.check(command{args: "backup -verify " + left[1], says: "whole: 1 account and 3000 notes"})
 }
 
 // The commands of a restore drill in docs/BACKUP.md work as they stand there.

@@ -1,7 +1,11 @@
 package e2e
 
 import (
+	"errors"
+	"io/fs"
 	"net/http"
+	"os"
+	"path/filepath"
 	"regexp"
 	"strings"
 	"testing"
@@ -35,18 +39,114 @@ func TestCommands(t *testing.T) {
 		command{args: "version", says: "notesd "},
 		command{args: "help", says: "notesd user add EMAIL"},
 		command{args: "-h", says: "notesd user add EMAIL"},
+		command{args: "help backup", says: "-keep"},
 		command{args: "user add -h", says: "-password-stdin"},
 		command{args: "brew", code: 2, says: `no command "brew"`},
+		command{args: "chek", code: 2, says: `no command "chek", did you mean check?`},
+		command{args: "import", code: 2, says: "did you mean import-legacy?"},
+		command{args: "users list", code: 2, says: "did you mean user?"},
 		command{args: "serve now", code: 2, says: "takes no arguments"},
 		command{args: "migrate now", code: 2, says: "takes no arguments"},
 		command{args: "healthcheck now", code: 2, says: "takes no arguments"},
 		command{args: "user", code: 2, says: "see notesd help"},
 		command{args: "user rename ada@example.com", code: 2, says: "see notesd help"},
+		command{args: "user lst", code: 2, says: `no command user "lst", did you mean list?`},
 		command{args: "user add", code: 2, says: "see notesd help"},
-		command{args: "user add -loud ada@example.com", code: 2, says: "-loud"},
+		command{args: "user add -loud ada@example.com", code: 2, says: "no flag -loud"},
+		command{args: "user add -pasword-stdin ada@example.com", code: 2, says: "did you mean -password-stdin?"},
+		command{args: "user add --password-stdin=hunter2 ada@example.com", code: 2, says: "-password-stdin takes no value"},
 		command{args: "user list ada@example.com", code: 2, says: "takes no arguments"},
+		command{args: "backup a -kep 3", code: 2, says: "did you mean -keep?"},
+		command{args: "backup a -keep x", code: 2, says: `invalid value "x" for flag -keep`},
 		command{args: "healthcheck", code: 1, says: "connection refused"},
+		command{args: "healthcheck -- -h", code: 2, says: "takes no arguments"},
 	)
+	for _, name := range []string{"serve", "healthcheck", "migrate", "user", "user add", "user reset", "user list", "user delete",
+		"import-legacy", "check", "backup", "restore", "bench", "version"} {
+		says := "notesd " + strings.Fields(name)[0]
+		p.check(
+			command{args: name + " -h", says: says}, command{args: name + " --help", says: says},
+			command{args: name + " --version", says: "notesd "},
+		)
+	}
+	if _, err := os.Stat(p.data("")); !errors.Is(err, fs.ErrNotExist) {
+		t.Errorf("the data directory was made (%v)", err)
+	}
+}
+
+// A command that is to find data makes none where a path is wrong, and one that makes it says so.
+func TestNoSilentDatabase(t *testing.T) {
+	t.Parallel()
+	for _, row := range []struct {
+		setting, says, path string
+	}{
+		{"DATA_DIR=nots", "(DATA_DIR says where)", "nots/notes.db"},
+		{"DATABASE_URL=nots.db", "(DATABASE_URL says where)", "nots.db"},
+	} {
+		p := newProcess(t, row.setting, "LOG_FORMAT=json")
+		missing := "there is no database " + filepath.Join(p.dir, row.path) + " " + row.says
+		p.check(
+			command{args: "user list", code: 1, says: missing},
+			command{args: "user reset ada@example.com", code: 1, says: missing},
+			command{args: "user delete ada@example.com", code: 1, says: missing},
+			command{args: "backup a", code: 1, says: missing},
+		)
+		if _, err := os.Stat(filepath.Join(p.dir, row.path)); !errors.Is(err, fs.ErrNotExist) {
+			t.Errorf("%s: the file was made (%v)", row.setting, err)
+		}
+		made := "made a new, empty database: " + filepath.Join(p.dir, row.path)
+		p.check(command{args: "user add ada@example.com -password-stdin", in: "chosen by hand\n", says: made})
+		if out := p.must("", "user", "list"); strings.Contains(out, "made") || !strings.Contains(out, "ada@example.com") {
+			t.Errorf("user list: %s", out)
+		}
+		if err := os.Remove(filepath.Join(p.dir, row.path)); err != nil {
+			t.Fatal(err)
+		}
+		p.check(command{args: "migrate", says: made})
+		if err := os.Remove(filepath.Join(p.dir, row.path)); err != nil {
+			t.Fatal(err)
+		}
+		p.start()
+		p.awaitReady()
+		if e := p.awaitLog("made a new, empty database"); e.text("path") != filepath.Join(p.dir, row.path) {
+			t.Errorf("the log says %v", e)
+		}
+		p.stop()
+		p.start()
+		p.awaitReady()
+		p.stop()
+		if n := len(p.log.with("made a new, empty database")); n != 1 {
+			t.Errorf("said %d times, want once", n)
+		}
+	}
+}
+
+// What is wrong with the data directory names the setting.
+func TestDataDirNamed(t *testing.T) {
+	t.Parallel()
+	for _, row := range []struct{ setting, want string }{
+		{"DATA_DIR=file/data", "(DATA_DIR says where)"},
+		{"DATABASE_URL=file/notes.db", "(DATABASE_URL says where)"},
+	} {
+		p := newProcess(t, row.setting)
+		if row.setting != "DATA_DIR=file/data" {
+			p.settings = append(p.settings, secret) // else DATA_DIR is made for one
+		}
+		if err := os.WriteFile(filepath.Join(p.dir, "file"), nil, 0o600); err != nil {
+			t.Fatal(err)
+		}
+		if said := p.fails(); !strings.Contains(said, row.want) || !strings.Contains(said, "not a directory") {
+			t.Errorf("%s: %s", row.setting, said)
+		}
+		p.check(command{args: "migrate", code: 1, says: row.want})
+	}
+	p := newProcess(t, "DATA_DIR=file/data", secret) // the database, not the secret
+	if err := os.WriteFile(filepath.Join(p.dir, "file"), nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if said := p.fails(); !strings.Contains(said, "(DATA_DIR says where)") {
+		t.Errorf("with a secret: %s", said)
+	}
 }
 
 // healthcheck is what a container runs: 0 only when the server is ready.

@@ -242,7 +242,7 @@ func TestCut(t *testing.T) {
 		t.Errorf("gone after %v, want little more than 500ms", took)
 	}
 	running.Wait()
-	if state.ExitCode() != 1 || !strings.Contains(p.log.tail(2), "notesd: 2 requests cut after 500ms") {
+	if state.ExitCode() != 1 || !strings.Contains(p.log.tail(2), "notesd: requests cut after 500ms: 2") {
 		t.Errorf("%v, saying %s, want exit status 1 and the requests cut", state, p.log.tail(2))
 	}
 	if e := p.lastLine(); e.number("cut") != 2 {

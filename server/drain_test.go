@@ -254,7 +254,7 @@ func TestLeaveCuts(t *testing.T) {
 		h.await(t)
 	}
 	stop()
-	if err := <-failed; err == nil || !strings.Contains(err.Error(), "2 requests cut after 200ms") {
+	if err := <-failed; err == nil || !strings.Contains(err.Error(), "requests cut after 200ms: 2") {
 		t.Errorf("Serve() = %v, want 2 requests cut", err)
 	}
 	for _, w := range held {

@@ -235,7 +235,7 @@ func (s *Server) finish(err error, before leavingTally) error {
 	cut := int64(0)
 	if err != nil {
 		cut = s.running.Load()
-		err = errors.Join(fmt.Errorf("%d requests cut after %v", cut, s.cfg.ShutdownTimeout), s.http.Close())
+		err = errors.Join(fmt.Errorf("requests cut after %v: %d", s.cfg.ShutdownTimeout, cut), s.http.Close())
 	}
 	s.logShed()
 	after := s.tallyLeaving()

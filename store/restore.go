@@ -96,7 +96,7 @@ func refuseOccupied(ctx context.Context, db asker) error {
 	var users, notes int64
 	err := db.QueryRowContext(ctx, `SELECT (SELECT count(*) FROM users), (SELECT count(*) FROM notes)`).Scan(&users, &notes)
 	if err == nil && users+notes > 0 {
-		err = fmt.Errorf("%w: it holds %d accounts and %d notes", ErrOccupied, users, notes)
+		err = fmt.Errorf("%w: accounts %d, notes %d", ErrOccupied, users, notes)
 	}
 	return err
 }

@@ -478,7 +478,7 @@ func TestRestoreOccupied(t *testing.T) {
 			t.Fatal(err)
 		}
 		restoredInto(t, url, good)
-		if _, err := store.Restore(t.Context(), url, good.next()); !errors.Is(err, store.ErrOccupied) || !strings.Contains(err.Error(), "3 accounts and 5 notes") {
+		if _, err := store.Restore(t.Context(), url, good.next()); !errors.Is(err, store.ErrOccupied) || !strings.Contains(err.Error(), "accounts 3, notes 5") {
 			t.Errorf("Restore on top = %v, want ErrOccupied and what is there", err)
 		}
 		again, _ := snapshotOf(t, url)

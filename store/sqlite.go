@@ -54,6 +54,15 @@ func openSQLite(ctx context.Context, cfg Config) (_ *Store, err error) {
 // IsFile tells whether url names a SQLite file, which one process owns at a time.
 func IsFile(url string) bool { return !isPostgres(url) }
 
+// FilePath returns the path of the SQLite file that url names; "" if it names none.
+func FilePath(url string) string {
+	if isPostgres(url) {
+		return ""
+	}
+	path, _ := sqlitePath(url) // Open says what is wrong with it
+	return path
+}
+
 // FileFits returns ErrSchema if the SQLite file that url names is too new for
 // this binary. It changes nothing, and another process may own the file. There
 // is nothing against a file that is not there, nor against one that is older.
