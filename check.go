@@ -129,7 +129,7 @@ func (p program) checkConfig(o checkOptions) check.Config {
 	cfg, mistakes := config.Survey(p.environ)
 	c := check.Config{
 		Version: buildVersion(), Settings: checkSettings(cfg, mistakes), Replicas: o.replicas,
-		AdminToken: cfg.AdminToken.Reveal(), Server: strings.TrimSuffix(o.url, "/"), ServerGiven: o.url != "", Measure: o.measure,
+		AdminToken: cmp.Or(cfg.AdminToken, config.KeptAdminToken(cfg.DataDir)).Reveal(), Server: strings.TrimSuffix(o.url, "/"), ServerGiven: o.url != "", Measure: o.measure,
 		Dir: ".", Compose: o.compose, In: p.in, Environ: p.environ,
 		Placeholder: func(s string) bool { return config.Secret(s).Placeholder() },
 	}

@@ -74,6 +74,11 @@ func (p program) serve(ctx context.Context, args []string) (err error) {
 	if err != nil {
 		return err
 	}
+	if cfg.AdminToken == "" {
+		if cfg.AdminToken, err = config.AdminToken(cfg.DataDir); err != nil { // a server without administrators serves
+			log.Warn("metrics and the status page are closed: set ADMIN_TOKEN, or a DATA_DIR that can be written", "error", err)
+		}
+	}
 	if err := in.proveWithoutFile(ctx, cfg, redis); err != nil {
 		return err
 	}
@@ -416,5 +421,21 @@ func (p program) announce(cfg config.Config, db *store.Store, ln net.Listener, l
 	if abs, err := filepath.Abs(cfg.DataDir); err == nil && db.Engine() == "SQLite" {
 		fmt.Fprintf(p.out, "Data is kept in %s.\n", printable(abs))
 	}
-	fmt.Fprintf(p.out, "Listening on %s\nTry:  curl %s/api/health\n\n", url, url)
+	fmt.Fprintf(p.out, "Listening on %s\nTry:  curl %s/api/health\n", url, url)
+	fmt.Fprintf(p.out, "Status page: %s\n\n", p.statusLink(cfg, url))
+}
+
+// statusLink is where the status page is. On a terminal, where people look and no log is kept, a token that was made in
+// the data directory is part of it.
+func (p program) statusLink(cfg config.Config, url string) string {
+	made := config.KeptAdminToken(cfg.DataDir)
+	switch {
+	case cfg.AdminToken == "":
+		return url + "/status (there is no token for it: set ADMIN_TOKEN)"
+	case made == "" || made != cfg.AdminToken:
+		return url + "/status (the token is ADMIN_TOKEN)"
+	case p.onTerminal():
+		return url + "/status#token=" + made.Reveal()
+	}
+	return url + "/status (the token is in " + config.AdminTokenFile(cfg.DataDir) + ")"
 }

@@ -106,7 +106,7 @@ func (s *session) idleTable(connections int, before, opened, asked footprint) {
 // footprint is what the server has in memory once Go has collected its garbage:
 // it is kept at work until that has happened twice.
 func (p *process) footprint(ctx context.Context, work request) (f footprint, err error) {
-	asker := newSettlers(p.url)
+	asker := p.asker()
 	defer asker.close()
 	addr, err := p.address()
 	if err != nil {

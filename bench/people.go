@@ -53,12 +53,20 @@ func credentialsJSON(email string) string {
 
 // settlers sets up people and removes what is theirs, through the API like anybody.
 type settlers struct {
-	url  string
-	http *http.Client
+	url   string
+	token string // of the server's administrators, if it is ours
+	http  *http.Client
 }
 
 func newSettlers(url string) *settlers {
-	return &settlers{url, &http.Client{Transport: &http.Transport{}, Timeout: patience}}
+	return &settlers{url: url, http: &http.Client{Transport: &http.Transport{}, Timeout: patience}}
+}
+
+// asker asks the process what its administrators may know.
+func (p *process) asker() *settlers {
+	s := newSettlers(p.url)
+	s.token = p.token
+	return s
 }
 
 func (s *settlers) close() { s.http.CloseIdleConnections() }
@@ -164,6 +172,9 @@ func (s *settlers) exchange(ctx context.Context, method, path, cookie, body stri
 	r.Header.Set("Content-Type", "application/json")
 	if cookie != "" {
 		r.Header.Set("Cookie", cookie)
+	}
+	if s.token != "" {
+		r.Header.Set("Authorization", "Bearer "+s.token)
 	}
 	answer, err := s.http.Do(r)
 	if err != nil {

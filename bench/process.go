@@ -3,6 +3,7 @@ package bench
 import (
 	"bytes"
 	"context"
+	"crypto/rand"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -30,6 +31,7 @@ type process struct {
 	log   *os.File
 	ended chan struct{}
 	url   string
+	token string // of its administrators
 }
 
 // startProcess starts executable with settings in dir and returns when it is ready.
@@ -43,7 +45,7 @@ func startProcess(ctx context.Context, executable, dir string, settings []string
 	cmd.Env = environment(dir, settings)
 	// Its own group: Ctrl-C is for us, and we tell it.
 	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL, Setpgid: true}
-	p := &process{cmd: cmd, log: log, ended: make(chan struct{})}
+	p := &process{cmd: cmd, log: log, ended: make(chan struct{}), token: lastValue(cmd.Env, "ADMIN_TOKEN")}
 	if err := p.start(); err != nil {
 		return nil, errors.Join(err, p.closeLog())
 	}
@@ -56,7 +58,17 @@ func startProcess(ctx context.Context, executable, dir string, settings []string
 // environment is that of a notesd in dir: settings, and nothing of our own.
 func environment(dir string, settings []string) []string {
 	return append([]string{"PATH=" + os.Getenv("PATH"), "HOME=" + dir, "HOST=127.0.0.1", "BACKEND_PORT=0",
-		"DATA_DIR=" + dir, "LOG_FORMAT=json", "RATE_LIMIT_MAX_REQUESTS=0"}, settings...)
+		"DATA_DIR=" + dir, "LOG_FORMAT=json", "RATE_LIMIT_MAX_REQUESTS=0", "ADMIN_TOKEN=" + rand.Text()}, settings...)
+}
+
+// lastValue is what the variable name is set to in environ, where the last entry counts.
+func lastValue(environ []string, name string) (value string) {
+	for _, entry := range environ {
+		if text, ok := strings.CutPrefix(entry, name+"="); ok {
+			value = text
+		}
+	}
+	return value
 }
 
 // openLog makes the file that a server logs to: in memory where there is such
@@ -132,15 +144,20 @@ func (p *process) awaitTrust(ctx context.Context) {
 	client := &http.Client{Transport: &http.Transport{}, Timeout: time.Second}
 	defer client.CloseIdleConnections()
 	for end := time.Now().Add(startTime); time.Now().Before(end) && ctx.Err() == nil; time.Sleep(50 * time.Millisecond) {
-		if trusted, says := trustOf(client, p.url); trusted || !says {
+		if trusted, says := p.trust(client); trusted || !says {
 			return
 		}
 	}
 }
 
-// trustOf is what the server at url says of the copies it has.
-func trustOf(client *http.Client, url string) (trusted, says bool) {
-	answer, err := client.Get(url + "/api/runtime")
+// trust is what the server says of the copies it has.
+func (p *process) trust(client *http.Client) (trusted, says bool) {
+	r, err := http.NewRequest(http.MethodGet, p.url+"/api/runtime", nil)
+	if err != nil {
+		return false, false
+	}
+	r.Header.Set("Authorization", "Bearer "+p.token)
+	answer, err := client.Do(r)
 	if err != nil {
 		return false, false
 	}

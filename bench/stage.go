@@ -195,9 +195,9 @@ type runtimeState struct {
 	}
 }
 
-// runtime is the state of a server of ours, which lets this machine's people see it.
+// runtime is the state of a server of ours.
 func (t *target) runtime(ctx context.Context) (state runtimeState, err error) {
-	asker := newSettlers(t.process.url)
+	asker := t.process.asker()
 	defer asker.close()
 	_, err = asker.call(ctx, http.MethodGet, "/api/runtime", "", "", &state)
 	return state, err

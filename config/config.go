@@ -60,7 +60,7 @@ type Config struct {
 	RateLimitWindow  time.Duration
 	BodyLimit        int64 // bytes
 	TrashRetention   time.Duration
-	AdminToken       Secret // "", in development only: loopback is trusted instead
+	AdminToken       Secret // "", in development only: AdminToken keeps one in DataDir
 
 	LogLevel           slog.Level
 	LogFormat          string // "json" or "text"
@@ -301,6 +301,9 @@ func (d *draft) chooseFiles() {
 	}
 	if len(d.SessionSecrets) == 0 {
 		d.settle("SESSION_SECRET", "kept in "+filepath.Join(d.DataDir, sessionSecretFile), derived)
+	}
+	if d.AdminToken == "" && !d.Production && d.sound("ADMIN_TOKEN") {
+		d.settle("ADMIN_TOKEN", "kept in "+AdminTokenFile(d.DataDir), derived)
 	}
 }
 

@@ -696,7 +696,7 @@ func TestSettings(t *testing.T) {
 		{"REDIS_URL", "REDACTED", "environment"},
 		{"REDIS_SENTINELS", "none", "default"},
 		{"SESSION_SECRET", "kept in data/session-secret", "derived"},
-		{"ADMIN_TOKEN", "none", "default"},
+		{"ADMIN_TOKEN", "kept in data/admin-token", "derived"},
 		{"REGISTRATION", "open", "default"},
 		{"CORS_ORIGIN", "http://localhost:3000", "default"},
 		{"TRUSTED_PROXIES", "none", "default"},

@@ -97,23 +97,50 @@ func readSecretFile(name string) (string, error) {
 	return text, nil
 }
 
-// sessionSecretFile is the file of a data directory that keeps the secret made for it.
-const sessionSecretFile = "session-secret"
+// Files of a data directory that keep the secrets made for it.
+const (
+	sessionSecretFile = "session-secret"
+	adminTokenFile    = "admin-token"
+)
 
-// SessionSecret returns the secret kept in dataDir, for when SESSION_SECRET is not set. The first call makes it; of
-// several processes that do so at once all get the same. The file is only ever readable by its owner.
+// SessionSecret returns the secret kept in dataDir, for when SESSION_SECRET is not set. The first call makes it.
 func SessionSecret(dataDir string) (Secret, error) {
-	name := filepath.Join(dataDir, sessionSecretFile)
+	secret, err := ensureSecret(dataDir, sessionSecretFile)
+	if err != nil {
+		return "", fmt.Errorf("session secret: %w", err)
+	}
+	return secret, nil
+}
+
+// AdminToken returns the token kept in dataDir, for when ADMIN_TOKEN is not set. The first call makes it.
+func AdminToken(dataDir string) (Secret, error) {
+	token, err := ensureSecret(dataDir, adminTokenFile)
+	if err != nil {
+		return "", fmt.Errorf("administrators' token: %w", err)
+	}
+	return token, nil
+}
+
+// AdminTokenFile is the file of dataDir that AdminToken keeps the token in.
+func AdminTokenFile(dataDir string) string { return filepath.Join(dataDir, adminTokenFile) }
+
+// KeptAdminToken is AdminToken for those who only look: where there is no token it makes none, and returns "".
+func KeptAdminToken(dataDir string) Secret {
+	text, _ := readSecretFile(AdminTokenFile(dataDir))
+	return Secret(text)
+}
+
+// ensureSecret returns the secret in the file base of dataDir. The first call makes it; if several processes do so at
+// once, all get the same. The file is only ever readable by its owner.
+func ensureSecret(dataDir, base string) (Secret, error) {
+	name := filepath.Join(dataDir, base)
 	secret, err := keptSecret(name)
 	if errors.Is(err, fs.ErrNotExist) {
 		if err = makeSecret(dataDir, name); err == nil {
 			secret, err = keptSecret(name)
 		}
 	}
-	if err != nil {
-		return "", fmt.Errorf("session secret: %w", err)
-	}
-	return secret, nil
+	return secret, err
 }
 
 // keptSecret reads the secret in the file, and closes the file to others should it stand open.
@@ -123,7 +150,7 @@ func keptSecret(name string) (Secret, error) {
 		return "", err
 	}
 	if len(text) < leastSecret {
-		return "", fmt.Errorf("%s is damaged: delete it and a new one is made (everyone has to sign in again)", name)
+		return "", fmt.Errorf("%s is damaged: delete it, and a new one is made in its place", name)
 	}
 	info, err := os.Stat(name)
 	if err != nil {
@@ -143,7 +170,7 @@ func makeSecret(dir, name string) (err error) {
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return err
 	}
-	f, err := os.CreateTemp(dir, sessionSecretFile+"-*") // mode 0600
+	f, err := os.CreateTemp(dir, filepath.Base(name)+"-*") // mode 0600
 	if err != nil {
 		return err
 	}

@@ -63,13 +63,28 @@ func TestConfigNeverPrintsSecrets(t *testing.T) {
 	}
 }
 
-func TestSessionSecret(t *testing.T) {
+// made are the secrets that a data directory keeps.
+var made = []struct {
+	file string
+	get  func(dataDir string) (Secret, error)
+}{
+	{"session-secret", SessionSecret},
+	{"admin-token", AdminToken},
+}
+
+func TestMadeSecrets(t *testing.T) {
+	for _, tt := range made {
+		t.Run(tt.file, func(t *testing.T) { testMadeSecret(t, tt.file, tt.get) })
+	}
+}
+
+func testMadeSecret(t *testing.T, file string, get func(dataDir string) (Secret, error)) {
 	dir := filepath.Join(t.TempDir(), "new", "data")
 	var all sync.Map
 	var group sync.WaitGroup
 	for range 8 { // all at once, as several processes might
 		group.Go(func() {
-			s, err := SessionSecret(dir)
+			s, err := get(dir)
 			if err != nil {
 				t.Error(err)
 			}
@@ -80,41 +95,53 @@ func TestSessionSecret(t *testing.T) {
 	var made []Secret
 	all.Range(func(s, _ any) bool { made = append(made, s.(Secret)); return true })
 	if len(made) != 1 || !strong(made[0].Reveal()) {
-		t.Fatalf("SessionSecret() made %d secrets of %d characters, want one that is strong", len(made), len(made[0]))
+		t.Fatalf("get() made %d secrets of %d characters, want one that is strong", len(made), len(made[0]))
 	}
 	entries, err := os.ReadDir(dir)
 	if err != nil || len(entries) != 1 {
 		t.Errorf("the directory has %v, %v; want the secret alone", entries, err)
 	}
 
-	name := filepath.Join(dir, "session-secret")
+	name := filepath.Join(dir, file)
 	checkMode(t, dir, 0o700)
 	checkMode(t, name, 0o600)
 	if err := os.Chmod(name, 0o644); err != nil {
 		t.Fatal(err)
 	}
-	if s, err := SessionSecret(dir); err != nil || s != made[0] {
-		t.Errorf("SessionSecret() again: the same %v, %v", s == made[0], err)
+	if s, err := get(dir); err != nil || s != made[0] {
+		t.Errorf("get() again: the same %v, %v", s == made[0], err)
 	}
 	checkMode(t, name, 0o600)
 
 	if err := os.WriteFile(name, []byte("half of"), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := SessionSecret(dir); err == nil || !strings.Contains(err.Error(), "damaged") {
-		t.Errorf("SessionSecret() of a damaged file = %v", err)
+	if _, err := get(dir); err == nil || !strings.Contains(err.Error(), "damaged") {
+		t.Errorf("get() of a damaged file = %v", err)
 	}
-	if _, err := SessionSecret(name); err == nil {
-		t.Error("SessionSecret() in what is no directory: no error")
+	if _, err := get(name); err == nil {
+		t.Error("get() in what is no directory: no error")
 	}
 }
 
-// Two directories don't get the same secret.
-func TestSessionSecretsDiffer(t *testing.T) {
-	a, errA := SessionSecret(t.TempDir())
-	b, errB := SessionSecret(t.TempDir())
-	if errA != nil || errB != nil || a == b {
-		t.Errorf("SessionSecret() twice: equal %v, %v, %v", a == b, errA, errB)
+// No two secrets are the same. Those who only look find the token, and make none.
+func TestMadeSecretsDiffer(t *testing.T) {
+	seen := map[Secret]bool{}
+	one := t.TempDir()
+	for _, dir := range []string{one, t.TempDir()} {
+		for _, tt := range made {
+			s, err := tt.get(dir)
+			if err != nil || seen[s] {
+				t.Errorf("%s: a secret that was made before: %v, %v", tt.file, seen[s], err)
+			}
+			seen[s] = true
+		}
+	}
+	if s, err := AdminToken(one); err != nil || KeptAdminToken(one) != s {
+		t.Errorf("KeptAdminToken() = the token: %v, %v", KeptAdminToken(one) == s, err)
+	}
+	if s := KeptAdminToken(t.TempDir()); s != "" {
+		t.Error("KeptAdminToken() of an empty directory is a token")
 	}
 }
 

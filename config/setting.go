@@ -54,7 +54,7 @@ func (d *draft) table() []setting {
 	}, {
 		name: "DATA_DIR", initial: "data",
 		kind:    kind{"a directory", func(s string) bool { d.DataDir = s; return true }},
-		meaning: "directory for what is kept in files: the SQLite database, the session secret of development, incident files",
+		meaning: "directory for what is kept in files: the SQLite database, the secrets made in development, incident files",
 	}, {
 		name: "DATABASE_URL", derived: "notes.db in DATA_DIR", secret: true,
 		kind:    database(&d.DatabaseURL),
@@ -88,9 +88,9 @@ func (d *draft) table() []setting {
 		kind: secrets(&d.SessionSecrets, &d.Production), sample: placeholderSecret, command: secretCommand,
 		meaning: "key for session tokens and cursors; of a comma list the first signs, all verify",
 	}, {
-		name: "ADMIN_TOKEN", secret: true, required: true,
+		name: "ADMIN_TOKEN", derived: "made once and kept in DATA_DIR", secret: true, required: true,
 		kind: token(&d.AdminToken, &d.Production), sample: placeholderSecret, command: secretCommand,
-		meaning: "bearer token for metrics and /api/runtime; without it loopback alone may ask",
+		meaning: "bearer token of the administrators, for metrics, /api/runtime and the status page",
 	}, {
 		name: "REGISTRATION", initial: "open",
 		kind:    oneOf(func(s string) { d.RegistrationOpen = s == "open" }, "open", "closed"),

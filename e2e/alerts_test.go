@@ -59,6 +59,7 @@ global: { scrape_interval: 1s, scrape_timeout: 1s, evaluation_interval: 1s }
 rule_files: [rules.yml]
 scrape_configs:
   - job_name: notesd
+    authorization: { credentials: "%s" }
     file_sd_configs: [{ files: [targets/server-*.json], refresh_interval: 1s }]
   - job_name: certificate
     metrics_path: /probe
@@ -68,7 +69,7 @@ scrape_configs:
       - { source_labels: [__address__], target_label: __param_target }
       - { source_labels: [__param_target], target_label: instance }
       - { target_label: __address__, replacement: "%s" }
-`, cmp.Or(blackbox, "127.0.0.1:1")))
+`, adminToken, cmp.Or(blackbox, "127.0.0.1:1")))
 	port := freePort(t)
 	p := &prometheus{t: t, url: fmt.Sprintf("http://127.0.0.1:%d", port), targets: targets}
 	runBeside(t, exec.Command("prometheus", "--config.file="+filepath.Join(dir, "prometheus.yml"), "--storage.tsdb.path="+filepath.Join(dir, "data"),
@@ -226,6 +227,14 @@ func mishaps(redis *storetest.Server, postgres string, toPostgres, toStandby *st
 					p.await("a release", func() bool { return p.visitor().get("/api/fault/panic?well=true").status == http.StatusOK })
 				}
 			}},
+		"somebody guesses at the administrators' token": {alerts: []string{"NotesdAdminTokenGuessed"},
+			cause: func(t *testing.T, p *process) func() {
+				p.await("a warning", func() bool {
+					p.visitor().as("Authorization", "Bearer wrong").get("/metrics")
+					return len(p.log.with("somebody guesses at the administrators' token")) > 0
+				})
+				return func() {}
+			}},
 		"the pool is full": {alerts: []string{"NotesdQueueStanding", "NotesdShedding"},
 			settings: []string{"MAX_WORKERS=1", "WORKERS_PER_SHARD=2", "QUEUE_LENGTH=8"},
 			cause:    func(t *testing.T, p *process) func() { return p.fullPool(40, 300*time.Millisecond) }},
@@ -274,7 +283,7 @@ func mishaps(redis *storetest.Server, postgres string, toPostgres, toStandby *st
 func cut(proxy *storetest.Proxy, gauge string) func(t *testing.T, p *process) (end func()) {
 	return func(_ *testing.T, p *process) func() {
 		p.await(gauge, func() bool {
-			return strings.Contains(string(p.visitor().get("/metrics").text), "\n"+gauge+" 1\n")
+			return strings.Contains(string(p.administrator().get("/metrics").text), "\n"+gauge+" 1\n")
 		})
 		proxy.Set(storetest.Refuse)
 		return func() { proxy.Set(storetest.Pass) }
@@ -408,7 +417,7 @@ func TestMetricsThere(t *testing.T) {
 	wait := p.stall(1, time.Second)
 	p.await("a refusal", func() bool { return p.visitor().get("/api/notes").status == http.StatusServiceUnavailable })
 	wait()
-	text := string(p.visitor().get("/metrics").want(http.StatusOK).text)
+	text := string(p.administrator().get("/metrics").want(http.StatusOK).text)
 	for _, file := range []string{rulesFile, "../deploy/grafana/notesd.json"} {
 		asks, err := os.ReadFile(file)
 		if err != nil {

@@ -36,6 +36,12 @@ func (p *process) visitor() *client {
 	return &client{p.t, p.url, &http.Client{Jar: jar, Transport: transport, Timeout: patience}}
 }
 
+// administrator is a visitor with adminToken.
+func (p *process) administrator() *client {
+	p.t.Helper()
+	return p.visitor().as("Authorization", "Bearer "+adminToken)
+}
+
 // member is a client that has just signed up.
 func (p *process) member(email string) *client {
 	p.t.Helper()

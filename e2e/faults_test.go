@@ -40,7 +40,7 @@ type runtimeState struct {
 
 func (p *process) runtime() (state runtimeState) {
 	p.t.Helper()
-	p.visitor().get("/api/runtime").want(http.StatusOK).decode(&state)
+	p.administrator().get("/api/runtime").want(http.StatusOK).decode(&state)
 	return state
 }
 

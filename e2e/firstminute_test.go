@@ -26,6 +26,7 @@ func TestFirstMinute(t *testing.T) {
 		t.Errorf("the line to try printed %q", got)
 	}
 	for _, want := range []string{"Listening on " + p.url, "HOST +127.0.0.1 +default", "MAX_WORKERS ", "SESSION_SECRET +kept in data",
+		"ADMIN_TOKEN +kept in data/admin-token", `Status page: \S+/status \(the token is in data/admin-token\)`,
 		fmt.Sprintf("BACKEND_PORT +%d +environment", p.port), "Data is kept in " + regexp.QuoteMeta(p.dir)} {
 		if !regexp.MustCompile(want).MatchString(p.log.String()) {
 			t.Errorf("it does not say %q", want)
@@ -40,7 +41,7 @@ func TestFirstMinute(t *testing.T) {
 	if n := ada.get("/api/notes/" + id).want(http.StatusOK).note(); n.Content != "Weaves algebraical patterns" {
 		t.Errorf("after kill -9 the note reads %q", n.Content)
 	}
-	for _, file := range []string{"notes.db", "session-secret"} {
+	for _, file := range []string{"notes.db", "session-secret", "admin-token"} {
 		if info, err := os.Stat(p.data(file)); err != nil || info.Mode().Perm()&0o077 != 0 {
 			t.Errorf("Stat(%s) = %v, %v: want a file for its owner alone", file, info, err)
 		}

@@ -255,7 +255,7 @@ func TestNoPlaceForIncidents(t *testing.T) {
 	p.visitor().get("/api/fault/panic").want(http.StatusInternalServerError)
 	p.awaitLog("route quarantined")
 	var state incidentsState
-	p.visitor().get("/api/runtime").want(http.StatusOK).decode(&state)
+	p.administrator().get("/api/runtime").want(http.StatusOK).decode(&state)
 	if state.Incidents != nil {
 		t.Errorf("/api/runtime has incidents %+v", state.Incidents)
 	}

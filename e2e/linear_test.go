@@ -274,7 +274,7 @@ type cacheState struct {
 func (p *process) cache() cacheState {
 	p.t.Helper()
 	var state struct{ Cache cacheState }
-	p.visitor().get("/api/runtime").want(http.StatusOK).decode(&state)
+	p.administrator().get("/api/runtime").want(http.StatusOK).decode(&state)
 	return state.Cache
 }
 
@@ -378,7 +378,7 @@ func TestLinearizableReadReplica(t *testing.T) {
 		if state.Reads == 0 || state.Fallbacks["behind"] == 0 {
 			t.Errorf("the standby: %+v, want reads, and some that it was behind for", state)
 		}
-		metrics := string(p.visitor().get("/metrics").want(http.StatusOK).text)
+		metrics := string(p.administrator().get("/metrics").want(http.StatusOK).text)
 		for _, name := range []string{"notesd_replica_used 1", "notesd_replica_reads_total", `notesd_replica_fallbacks_total{reason="behind"}`, "notesd_replica_lag_seconds"} {
 			if !strings.Contains(metrics, name) {
 				t.Errorf("/metrics has no %s", name)
@@ -397,7 +397,7 @@ type readReplicaState struct {
 func (p *process) readReplica() readReplicaState {
 	p.t.Helper()
 	var state struct{ Replica readReplicaState }
-	p.visitor().get("/api/runtime").want(http.StatusOK).decode(&state)
+	p.administrator().get("/api/runtime").want(http.StatusOK).decode(&state)
 	return state.Replica
 }
 

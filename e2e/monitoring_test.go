@@ -54,7 +54,7 @@ func TestMemoryMonitoring(t *testing.T) {
 	if n := len(p.log.with("memory above threshold")); n != 1 {
 		t.Errorf("%d warnings, want one for one crossing", n)
 	}
-	metrics := string(p.visitor().get("/metrics").want(http.StatusOK).text)
+	metrics := string(p.administrator().get("/metrics").want(http.StatusOK).text)
 	for _, want := range []string{"\nnotesd_memory_above_threshold 1\n", "\nnotesd_memory_threshold_crossings_total 1\n"} {
 		if !strings.Contains(metrics, want) {
 			t.Errorf("/metrics has no %q", want)

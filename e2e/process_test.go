@@ -46,11 +46,11 @@ type process struct {
 	ended chan struct{}
 }
 
-// newProcess makes a process that is not running yet. It logs JSON and limits
-// no rates, unless the settings say otherwise.
+// newProcess makes a process that is not running yet. It logs JSON, limits no
+// rates and has adminToken, unless the settings say otherwise.
 func newProcess(t testing.TB, settings ...string) *process {
 	t.Helper()
-	settings = append([]string{"LOG_FORMAT=json", "RATE_LIMIT_MAX_REQUESTS=0"}, settings...)
+	settings = append([]string{"LOG_FORMAT=json", "RATE_LIMIT_MAX_REQUESTS=0", "ADMIN_TOKEN=" + adminToken}, settings...)
 	return bareProcess(t, freePort(t), settings...)
 }
 

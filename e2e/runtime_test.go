@@ -20,7 +20,7 @@ func TestRuntimePage(t *testing.T) {
 	go ada.try(http.MethodGet, "/api/fault/slow?for=10s", nil) // for a busy worker; it is cut with the process
 	p.await("a busy worker", func() bool { return p.runtime().Pool.Busy == 1 })
 	var state any
-	ada.get("/api/runtime").want(http.StatusOK).decode(&state)
+	p.administrator().get("/api/runtime").want(http.StatusOK).decode(&state)
 
 	seen := 0
 	for _, row := range regexp.MustCompile(`(?m)^\| \d+ \|.*\|(.*)\|$`).FindAllStringSubmatch(string(page), -1) {

@@ -153,7 +153,8 @@ func TestConnectionsForWorkers(t *testing.T) {
 	}
 }
 
-// What is for administrators is theirs alone, and a token is asked for even on this machine once it is set.
+// What is for administrators is theirs alone, and the token is asked for on this machine, too: a token that is set, and
+// one that the server has made.
 func TestAdministrators(t *testing.T) {
 	t.Parallel()
 	p := start(t, "ADMIN_TOKEN=0123456789abcdef0123456789abcdef")

@@ -165,13 +165,21 @@ func TestStatusStranger(t *testing.T) {
 	}
 }
 
-// On a development machine without a token there is nothing to sign in to. The
-// page says when the server has gone, and goes on when it is back.
+// The link that the server prints has the token, which the page takes out of
+// the address bar and keeps for this tab. The page says when the server has
+// gone, and goes on when it is back.
 func TestStatusLostContact(t *testing.T) {
 	t.Parallel()
 	in := newTab(t)
 	p := start(t)
-	in.do(chromedp.Navigate(p.url + "/status"))
+	in.do(chromedp.Navigate(p.url+"/status"), chromedp.WaitVisible("#token"))
+	in.do(chromedp.Navigate(p.url + "/status#token=" + adminToken)) // which loads nothing: only the hash is new
+	in.await("#verdict", "Ready. All is well.")
+	const kept = `location.href.endsWith("/status") && document.cookie === "" && localStorage.length === 0 && Object.values(sessionStorage)[0]`
+	if got := find(in, chromedp.Evaluate[any](kept)); got != adminToken {
+		t.Errorf("the page has kept %v, want the token in sessionStorage alone, and the address without it", got)
+	}
+	in.do(chromedp.Reload())
 	in.await("#verdict", "Ready. All is well.")
 	in.calm(p.url)
 	p.kill()

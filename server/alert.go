@@ -24,7 +24,7 @@ const (
 
 // eventKinds are all that Event.Kind may be.
 var eventKinds = []string{"memory_high", "memory_normal", "memory_stage_up", "memory_stage_down", "dependency_down", "dependency_up",
-	"route_quarantined", "route_released", "worker_stuck", "worker_recovered", "upgrade_failed", "incident"}
+	"route_quarantined", "route_released", "worker_stuck", "worker_recovered", "upgrade_failed", "incident", "admin_token_guessed"}
 
 // Event is something that the people who run the server want to know of.
 type Event struct {

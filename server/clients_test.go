@@ -455,7 +455,7 @@ func TestPipelinedBehindRefusal(t *testing.T) {
 		"/api/runtime": `"oversizeBodies":2`,
 		"/metrics":     `notesd_clients_given_up_total{what="oversize_body"} 2`,
 	} {
-		if r := s.visitor().get(path).want(http.StatusOK); !strings.Contains(r.text, want) {
+		if r := s.administrator().get(path).want(http.StatusOK); !strings.Contains(r.text, want) {
 			t.Errorf("%s does not say %s", r.call, want)
 		}
 	}

@@ -164,8 +164,8 @@ func testDatabaseAway(t *testing.T, o outage) {
 	if rows["database"].Status != "down" || rows["process"].Status != "up" || strings.Contains(down.text, "refused") {
 		t.Errorf("%s = %s, want the database down, and why only in the log", down.call, down.text)
 	}
-	c.get("/api/runtime").want(http.StatusOK)
-	c.get("/metrics").want(http.StatusOK)
+	c.asAdmin().get("/api/runtime").want(http.StatusOK)
+	c.asAdmin().get("/metrics").want(http.StatusOK)
 
 	o.end(t, db, proxy)
 	began := time.Now()

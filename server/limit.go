@@ -142,6 +142,16 @@ func (m *bucketMap) take(key string, p pace) decision {
 	return p.decide(allowed, due-now)
 }
 
+// peek is what take would say, without counting anything.
+func (m *bucketMap) peek(key string, p pace) decision {
+	now := time.Since(m.began).Microseconds()
+	s := &m.shards[maphash.String(m.seed, key)%bucketShards]
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	due, allowed := p.advance(s.due[key], now)
+	return p.decide(allowed, due-now)
+}
+
 func (s *bucketShard) take(key string, now int64, p pace) (due int64, allowed bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()

@@ -2,14 +2,10 @@ package server
 
 import (
 	"context"
-	"crypto/sha256"
-	"crypto/subtle"
 	"errors"
 	"log/slog"
 	"math/rand/v2"
 	"net/http"
-	"net/netip"
-	"net/url"
 	"slices"
 	"strings"
 	"time"
@@ -207,40 +203,3 @@ func (s *Server) refuseCrossOrigin(next echo.HandlerFunc) echo.HandlerFunc {
 
 // secure tells whether the session cookie is for TLS only.
 func (s *Server) secure(r *http.Request) bool { return s.cfg.Production || s.overTLS(r) }
-
-// isAdmin tells whether an administrator asks: by the bearer token, or, when
-// none is set and this is not production, from this machine: a loopback peer
-// that names a loopback host (a page in a browser that was led here by DNS
-// would not) and was not forwarded by a proxy.
-func (s *Server) isAdmin(r *http.Request) bool {
-	switch {
-	case s.cfg.AdminToken != "":
-		return bears(r.Header, s.cfg.AdminToken)
-	case s.cfg.Production:
-		return false
-	}
-	peer, err := netip.ParseAddrPort(r.RemoteAddr)
-	return err == nil && peer.Addr().Unmap().IsLoopback() && isLoopbackHost(r.Host) && !forwarded(r.Header)
-}
-
-// bears tells whether h brings token, in a time that says nothing about it.
-func bears(h http.Header, token string) bool {
-	scheme, given, _ := strings.Cut(h.Get("Authorization"), " ")
-	got, want := sha256.Sum256([]byte(given)), sha256.Sum256([]byte(token))
-	return strings.EqualFold(scheme, "Bearer") && subtle.ConstantTimeCompare(got[:], want[:]) == 1
-}
-
-func isLoopbackHost(host string) bool {
-	name := (&url.URL{Host: host}).Hostname()
-	addr, err := netip.ParseAddr(name)
-	return name == "localhost" || err == nil && addr.Unmap().IsLoopback()
-}
-
-func forwarded(h http.Header) bool {
-	for name := range h {
-		if name == "Forwarded" || name == "Via" || strings.HasPrefix(name, "X-Forwarded-") || name == "X-Real-Ip" {
-			return true
-		}
-	}
-	return false
-}

@@ -168,7 +168,7 @@ func TestRefusalCanBeRead(t *testing.T) {
 		{"no route, too large", "POST", "/api/none", nil, 12 << 20, nil, 404},
 		{"foreign origin", "POST", "/api/notes", s.someone(), large, []string{"Origin: https://evil.example"}, 403},
 		{"over the limit", "POST", "/api/notes", limited, large, nil, 429},
-		{"no administrator", "POST", "/api/metrics/reset", nil, large, []string{"Via: 1.1 proxy"}, 401},
+		{"no administrator", "POST", "/api/metrics/reset", nil, large, nil, 401},
 		{"a body that nobody reads", "POST", "/api/auth/logout", nil, large, nil, 200},
 		{"a short body that nobody reads", "POST", "/api/auth/logout", nil, 100, nil, 200},
 	}

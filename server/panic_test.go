@@ -106,7 +106,7 @@ func TestPanic(t *testing.T) {
 	for _, tt := range tests {
 		t.Run(tt.path, func(t *testing.T) {
 			s := withRoutes(t, faultyRoutes(), workers(2))
-			c := s.someone().in(t)
+			c := s.someone().asAdmin().in(t)
 			before := s.workerIDs()
 			r := c.get(tt.path).fails(http.StatusInternalServerError, "Internal server error")
 			var f failure
@@ -230,7 +230,7 @@ func TestQuarantinedRoute(t *testing.T) {
 	c.get("/api/notes").want(http.StatusOK)
 	c.get("/panic/error").fails(http.StatusInternalServerError, "Internal server error")
 	var in struct{ Pool poolJSON }
-	c.get("/api/runtime").want(http.StatusOK).decode(&in)
+	c.asAdmin().get("/api/runtime").want(http.StatusOK).decode(&in)
 	quarantined := map[string]bool{}
 	for _, row := range in.Pool.Quarantine {
 		quarantined[row.Route] = row.Quarantined
@@ -245,14 +245,14 @@ func TestQuarantinedRoute(t *testing.T) {
 func TestPanicKinds(t *testing.T) {
 	t.Parallel()
 	s := withRoutes(t, faultyRoutes(), workers(2))
-	c := s.someone()
+	c := s.someone().asAdmin()
 	want := map[string]uint64{"/panic/text": 5, "/panic/error": 3, "/free/panic": 4, "/admin/panic": 2}
 	for path, n := range want {
 		for range n {
 			c.get(path).fails(http.StatusInternalServerError, "Internal server error")
 		}
 	}
-	r := c.get("/api/runtime").want(http.StatusOK)
+	r := c.asAdmin().get("/api/runtime").want(http.StatusOK)
 	var in struct{ Pool poolJSON }
 	r.decode(&in)
 	got := map[string]uint64{}

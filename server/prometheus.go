@@ -58,6 +58,7 @@ var (
 	descFound      = desc("pool_stuck_workers_total", "Requests that were found stuck.")
 	descRecovered  = desc("pool_stuck_workers_recovered_total", "Of those, have ended after all.")
 	descClients    = desc("clients_given_up_total", "Connections, bodies and answers that were given up on, by what the client did.", "what")
+	descGuesses    = desc("admin_token_guesses_total", "Requests with a wrong administrators' token, or with any while there were too many wrong ones.")
 	descMemory     = desc("memory_bytes", "Memory of the process; needed is what no collection would give back, bound the limit that stages are of.", "kind")
 	descStage      = desc("memory_stage", "0 calm, 1 bulk work is refused, 2 caches go, 3 all but reads is refused.")
 	descCrossings  = desc("memory_threshold_crossings_total", "Times that memory rose above MEMORY_THRESHOLD_MB.")
@@ -134,6 +135,7 @@ func (e emitter) histogram(d *prometheus.Desc, h *pool.Histogram) {
 
 func (c *collector) requests(e emitter) {
 	e.histogram(descTook, c.s.Took())
+	e.counter(descGuesses, float64(c.s.guard.guesses.Load()))
 	c.s.clients.each(func(what string, n uint64) { e.counter(descClients, float64(n), what) })
 	c.s.tally.each(func(method, pattern string, status int, n uint64) {
 		e.counter(descRequests, float64(n), method, pattern, strconv.Itoa(status))

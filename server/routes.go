@@ -45,7 +45,7 @@ func allRoutes() []*route {
 		{method: get, pattern: "/api/health/ready", handle: ready, free: true, quiet: true},
 		{method: get, pattern: "/readyz", handle: ready, free: true, quiet: true},
 
-		{method: get, pattern: "/status", handle: statusPage, free: true, quiet: true}, // says nothing: what it shows is asked for with the token
+		{method: get, pattern: "/status", handle: statusFile("index.html", "text/html; charset=utf-8"), free: true, quiet: true}, // tells nothing: what it shows it asks for with the token
 		{method: get, pattern: "/status/status.css", handle: statusFile("status.css", "text/css; charset=utf-8"), free: true, quiet: true},
 		{method: get, pattern: "/status/status.js", handle: statusFile("status.js", "text/javascript; charset=utf-8"), free: true, quiet: true},
 		{method: get, pattern: "/status/icon.svg", handle: statusFile("icon.svg", "image/svg+xml"), free: true, quiet: true},
@@ -108,8 +108,10 @@ func (s *Server) entry(rt *route) echo.HandlerFunc {
 		if rt.pooled() {
 			return inPool(x)
 		}
-		if rt.admin && !s.isAdmin(x.Request()) {
-			return errNotAdmin
+		if rt.admin {
+			if err := s.guard.check(x.Request().Header, networkOf(x.addr)); err != nil {
+				return err
+			}
 		}
 		return s.unpooled(x)
 	}

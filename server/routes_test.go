@@ -95,7 +95,7 @@ func hexOf(b byte) string {
 func TestHead(t *testing.T) {
 	t.Parallel()
 	s := onSQLite(t)
-	c := s.someone()
+	c := s.someone().asAdmin()
 	note := c.create(map[string]any{"title": "a", "content": strings.Repeat("long enough to compress ", 100)})
 	tests := []struct {
 		name, path string

@@ -56,7 +56,7 @@ type Config struct {
 	RateLimitWindow   time.Duration
 	RegistrationOpen  bool
 	SessionSecrets    []string // the first signs, all verify
-	AdminToken        string
+	AdminToken        string   // empty: nobody is an administrator
 	MetricsCollection bool
 	WebVitalsLogging  bool
 	// PerformanceLogging adds waiting time, shard and sizes to each request's log line.
@@ -81,6 +81,7 @@ type Server struct {
 	sessions    *sessions
 	persons     *persons
 	general     *limiter
+	guard       *tokenGuard
 	signInLimit *signInLimit
 	cursors     cursors
 	protection  *http.CrossOriginProtection
@@ -141,6 +142,7 @@ func New(cfg Config, parts Parts) (*Server, error) {
 		parts.Redis.renewed = s.copies.Forget // the sessions may be gone that are known here
 	}
 	s.sessions = newSessions(backendFor(parts.Store, parts.Redis), cfg.SessionSecrets, s.copies)
+	s.guard = newTokenGuard(cfg.AdminToken, s.tellOfGuesses)
 	s.general = newLimiter(parts.Redis, cfg.SessionSecrets[0])
 	s.signInLimit = newSignInLimit(parts.Redis, parts.Store, cfg.SessionSecrets[0])
 	nobodysHash() // so that the first sign-in to no account takes no longer than the next

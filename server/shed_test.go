@@ -98,7 +98,7 @@ func TestShedsAreShown(t *testing.T) {
 		ada.get("/api/notes").want(http.StatusServiceUnavailable)
 	}
 	var in struct{ Pool poolJSON }
-	s.visitor().get("/api/runtime").want(http.StatusOK).decode(&in)
+	s.administrator().get("/api/runtime").want(http.StatusOK).decode(&in)
 	sheds := in.Pool.Sheds
 	if sheds.Total["queue_full"] != 20 || sheds.Total["rate_limit"] != 1 {
 		t.Errorf("sheds.total = %v, want 20 queue_full and a rate_limit", sheds.Total)
@@ -109,7 +109,7 @@ func TestShedsAreShown(t *testing.T) {
 	if n := len(sheds.Minutes); n < 1 || n > 2 {
 		t.Errorf("sheds.minutes = %+v, want this minute", sheds.Minutes)
 	}
-	text := s.visitor().get("/metrics").text
+	text := s.administrator().get("/metrics").text
 	for _, want := range []string{`notesd_turned_away_total{reason="queue_full"} 20`, `notesd_turned_away_total{reason="rate_limit"} 1`} {
 		if !strings.Contains(text, want) {
 			t.Errorf("/metrics lacks %s", want)

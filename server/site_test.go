@@ -60,7 +60,7 @@ func makeSite(t testing.TB, db *store.Store, edits ...options) *site {
 	log := &logBuffer{}
 	cfg := Config{Version: "test", RequestTimeout: 2 * time.Minute, ShutdownTimeout: 5 * time.Second, BodyLimit: 10 << 20,
 		CORSOrigins: []string{"http://localhost:3000"}, RateLimitMax: 100_000, RateLimitWindow: time.Minute,
-		RegistrationOpen: true, SessionSecrets: []string{"a secret of at least thirty-two characters"},
+		RegistrationOpen: true, SessionSecrets: []string{"a secret of at least thirty-two characters"}, AdminToken: adminToken,
 		MetricsCollection: true, Machine: Machine{Cores: 2}}
 	parts := Parts{Store: db, Log: slog.New(slog.NewJSONHandler(log, &slog.HandlerOptions{Level: slog.LevelDebug}))}
 	for _, edit := range edits {
@@ -154,9 +154,10 @@ func (s *site) execute(t *testing.T, statement string, args ...any) {
 
 // client is one browser: a cookie jar of its own.
 type client struct {
-	t    testing.TB
-	url  string
-	http *http.Client
+	t     testing.TB
+	url   string
+	http  *http.Client
+	admin bool // sends the administrators' token
 }
 
 // visitor is a client that is not signed in.
@@ -167,7 +168,20 @@ func (s *site) visitor() *client {
 	}
 	transport := &http.Transport{DisableCompression: true}
 	s.t.Cleanup(transport.CloseIdleConnections)
-	return &client{s.t, s.url, &http.Client{Jar: jar, Transport: transport}}
+	return &client{t: s.t, url: s.url, http: &http.Client{Jar: jar, Transport: transport}}
+}
+
+// adminToken is a site's, unless its options say otherwise.
+const adminToken = "a token for the administrators of a test"
+
+// administrator is a visitor with the administrators' token.
+func (s *site) administrator() *client { return s.visitor().asAdmin() }
+
+// asAdmin is the same client with the administrators' token.
+func (c *client) asAdmin() *client {
+	same := *c
+	same.admin = true
+	return &same
 }
 
 // member is a client that has just signed up.
@@ -257,6 +271,9 @@ func (c *client) request(method, path string, body any, headers ...string) reply
 	}
 	if body != nil {
 		r.Header.Set("Content-Type", "application/json")
+	}
+	if c.admin {
+		r.Header.Set("Authorization", "Bearer "+adminToken)
 	}
 	for i := 0; i < len(headers); i += 2 {
 		r.Header.Add(headers[i], headers[i+1])

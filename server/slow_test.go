@@ -184,7 +184,7 @@ func TestFullPool(t *testing.T) {
 				t.Errorf("log line %v, want reason %s", line, tt.reason)
 			}
 			for _, path := range []string{"/api/health", "/healthz", "/readyz", "/api/runtime", "/metrics", "/api/metrics"} {
-				c.in(t).get(path).want(http.StatusOK)
+				c.asAdmin().in(t).get(path).want(http.StatusOK)
 			}
 			release()
 			c.in(t).get("/api/notes").want(http.StatusOK)

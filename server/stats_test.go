@@ -32,7 +32,7 @@ type metrics struct {
 
 func (c *client) metrics() (m metrics) {
 	c.t.Helper()
-	r := c.get("/api/metrics").want(http.StatusOK)
+	r := c.asAdmin().get("/api/metrics").want(http.StatusOK)
 	const keys = "avgDuration,maxDuration,minDuration,paths,percentiles,statusCodes,timestamp,totalRequests"
 	if r.keys() != keys {
 		c.t.Errorf("%s has members %s, want %s", r.call, r.keys(), keys)
@@ -63,7 +63,7 @@ func TestRequestMetrics(t *testing.T) {
 	t.Parallel()
 	s := onSQLite(t)
 	c := s.someone()
-	if r := c.post("/api/metrics/reset", nil).want(http.StatusOK); strings.TrimSpace(r.text) != `{"message":"Metrics reset successfully"}` {
+	if r := c.asAdmin().post("/api/metrics/reset", nil).want(http.StatusOK); strings.TrimSpace(r.text) != `{"message":"Metrics reset successfully"}` {
 		t.Errorf("%s = %s", r.call, r.text)
 	}
 	before := c.metrics()
@@ -98,7 +98,7 @@ func TestRequestMetrics(t *testing.T) {
 		after.MinDuration <= after.AvgDuration && after.AvgDuration <= after.MaxDuration) {
 		t.Errorf("durations out of order: %+v", after)
 	}
-	if r := c.get("/api/metrics"); strings.Contains(r.text, id) || strings.Contains(r.text, "secret") {
+	if r := c.asAdmin().get("/api/metrics"); strings.Contains(r.text, id) || strings.Contains(r.text, "secret") {
 		t.Errorf("%s = %s, want route patterns only", r.call, r.text)
 	}
 }
@@ -164,7 +164,7 @@ func TestSystemMetrics(t *testing.T) {
 	container := onSQLite(t, func(cfg *Config, _ *Parts) { cfg.Machine = Machine{Cores: 3, MemoryLimit: limit << 20} })
 	tight := onSQLite(t, func(cfg *Config, _ *Parts) { cfg.Machine = Machine{Cores: 1, MemoryLimit: 8 << 20} }) // less than is used
 	for _, s := range []*site{machine, container, tight} {
-		r := s.visitor().get("/api/metrics/system").want(http.StatusOK)
+		r := s.administrator().get("/api/metrics/system").want(http.StatusOK)
 		var in struct {
 			Memory struct{ Total, Used, Free, Percentage int64 }
 			CPU    struct {
@@ -224,7 +224,7 @@ func TestPrometheus(t *testing.T) {
 	}
 	c.post("/api/metrics/vitals", `{"name":"LCP","value":2000,"rating":"good"}`).want(http.StatusCreated)
 	s.occupy(t, 2)
-	r := c.get("/metrics").want(http.StatusOK)
+	r := c.asAdmin().get("/metrics").want(http.StatusOK)
 	if kind := r.header.Get("Content-Type"); !strings.HasPrefix(kind, "text/plain") {
 		t.Errorf("%s has Content-Type %s", r.call, kind)
 	}
@@ -312,7 +312,7 @@ func TestRuntimeState(t *testing.T) {
 	done := make(chan reply)
 	go func() { done <- s.visitor().get("/hold") }()
 	<-began
-	r := s.visitor().get("/api/runtime").want(http.StatusOK)
+	r := s.administrator().get("/api/runtime").want(http.StatusOK)
 	close(finish)
 	(<-done).want(http.StatusOK)
 
@@ -369,7 +369,7 @@ func TestRuntimeIncidents(t *testing.T) {
 		Incidents *incidentsJSON
 		Minute    []incident.Sample
 	}
-	s.visitor().get("/api/runtime").want(http.StatusOK).decode(&in)
+	s.administrator().get("/api/runtime").want(http.StatusOK).decode(&in)
 	if diff := cmp.Diff(&incidentsJSON{Files: []incidentJSON{}}, in.Incidents); diff != "" {
 		t.Errorf("incidents before the first (-want +got):\n%s", diff)
 	}
@@ -378,7 +378,7 @@ func TestRuntimeIncidents(t *testing.T) {
 	ended, stop := context.WithCancel(t.Context())
 	stop()
 	r.Run(ended, func() incident.Sample { return incident.Sample{} }, s.server.State)
-	s.visitor().get("/api/runtime?minute=true").want(http.StatusOK).decode(&in)
+	s.administrator().get("/api/runtime?minute=true").want(http.StatusOK).decode(&in)
 	if len(in.Minute) != 1 {
 		t.Errorf("the last minute has %d samples, want the one that was taken", len(in.Minute))
 	}
@@ -391,7 +391,7 @@ func TestRuntimeIncidents(t *testing.T) {
 	}
 
 	var without struct{ Incidents *incidentsJSON }
-	onSQLite(t).visitor().get("/api/runtime").want(http.StatusOK).decode(&without)
+	onSQLite(t).administrator().get("/api/runtime").want(http.StatusOK).decode(&without)
 	if without.Incidents != nil {
 		t.Errorf("incidents %+v, want none where none are kept", without.Incidents)
 	}
@@ -406,11 +406,11 @@ func TestRefusalsCounted(t *testing.T) {
 		s.visitor().get("/api/notes").want(http.StatusServiceUnavailable)
 	}
 	var in struct{ Pool poolJSON }
-	s.visitor().get("/api/runtime").want(http.StatusOK).decode(&in)
+	s.administrator().get("/api/runtime").want(http.StatusOK).decode(&in)
 	if n := in.Pool.Refused[pool.ErrFull]; n != 3 {
 		t.Errorf("%d refused for a full queue, want 3: %+v", n, in.Pool.Refused)
 	}
-	if text := s.visitor().get("/metrics").text; !strings.Contains(text, `notesd_pool_refused_total{reason="queue_full"} 3`) {
+	if text := s.administrator().get("/metrics").text; !strings.Contains(text, `notesd_pool_refused_total{reason="queue_full"} 3`) {
 		t.Error("/metrics does not count them")
 	}
 }

@@ -50,7 +50,7 @@ func TestReadyWhileStuck(t *testing.T) {
 	c.get("/api/notes").want(http.StatusOK) // those that come all the same are served
 
 	var in struct{ Pool poolJSON }
-	c.get("/api/runtime").want(http.StatusOK).decode(&in)
+	c.asAdmin().get("/api/runtime").want(http.StatusOK).decode(&in)
 	stuck := in.Pool.Stuck
 	if stuck.Found != 2 || stuck.Recovered != 0 || stuck.Replaced != 1 || stuck.Bound != 1 || len(stuck.Turns) != 2 || in.Pool.Idle != 1 {
 		t.Fatalf("/api/runtime has %+v, %d idle, want two stuck, one replaced, one idle", stuck, in.Pool.Idle)

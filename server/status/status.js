@@ -7,7 +7,6 @@ const patienceMs = 5000 // for an answer
 const tokenKey = "notesd-admin-token"
 
 const byId = id => document.getElementById(id)
-const needsToken = document.body.dataset.token === "needed"
 
 let paused = false
 let timer = 0
@@ -23,7 +22,8 @@ async function ask(path) {
     headers: token ? { Authorization: "Bearer " + token } : {},
     credentials: "omit", cache: "no-store", redirect: "error", signal: AbortSignal.timeout(patienceMs),
   })
-  if (answer.status === 401) throw new Refused()
+  if (answer.status === 401) throw new Refused("That is not the token.")
+  if (answer.status === 429) throw new Refused("Too many wrong tokens came from your network. Try again in a minute.")
   if (!answer.ok) throw new Error("status " + answer.status)
   return answer.json()
 }
@@ -37,7 +37,7 @@ async function poll() {
     lastSeen = new Date()
     show(state, metrics)
   } catch (err) {
-    if (err instanceof Refused) return askForToken(sessionStorage.getItem(tokenKey) !== null)
+    if (err instanceof Refused) return askForToken(err.message)
     const since = lastSeen ? " since " + clock(lastSeen) : ""
     say("No contact with the server" + since + ". Trying again.", false)
   }
@@ -47,14 +47,26 @@ async function poll() {
 
 // ---- The token
 
-function askForToken(wrong) {
+// takeFromLink keeps the token of a link /status#token=TOKEN and removes it from the address bar and the history.
+function takeFromLink() {
+  const token = new URLSearchParams(location.hash.slice(1)).get("token")
+  if (!token) return false
+  sessionStorage.setItem(tokenKey, token)
+  history.replaceState(null, "", location.pathname + location.search)
+  return true
+}
+
+// A link that is opened while the page is there changes the hash and loads nothing.
+addEventListener("hashchange", () => takeFromLink() && begin())
+
+function askForToken(message) {
   sessionStorage.removeItem(tokenKey)
   byId("figures").hidden = byId("buttons").hidden = true
   byId("sign-in").hidden = false
   byId("process").textContent = byId("verdict").textContent = ""
   byId("verdict").className = "verdict"
   byId("verdict").hidden = true
-  byId("refused").textContent = wrong ? "That is not the token." : ""
+  byId("refused").textContent = message
   byId("token").value = ""
   byId("token").focus()
 }
@@ -68,7 +80,7 @@ byId("sign-in").addEventListener("submit", event => {
 
 byId("forget").addEventListener("click", () => {
   clearTimeout(timer)
-  askForToken(false)
+  askForToken("")
 })
 
 byId("pause").addEventListener("click", () => {
@@ -81,7 +93,7 @@ byId("pause").addEventListener("click", () => {
 document.addEventListener("visibilitychange", poll)
 
 function begin() {
-  if (needsToken && !sessionStorage.getItem(tokenKey)) return askForToken(false)
+  if (!sessionStorage.getItem(tokenKey)) return askForToken("")
   byId("sign-in").hidden = true
   byId("verdict").hidden = false
   poll()
@@ -231,7 +243,6 @@ const charts = [
 function show(state, metrics) {
   const { pool } = state
   byId("figures").hidden = byId("buttons").hidden = false
-  byId("forget").hidden = !needsToken
   const began = new Date(state.started), now = new Date(state.timestamp)
   byId("process").textContent = `${state.version}, up ${span((now - began) / 1000)}, seen ${clock(now)}`
   showVerdict(state)
@@ -347,4 +358,5 @@ function showEvents({ events, incidents }) {
     `${incidents.files.length} incident files in DATA_DIR/incidents, the newest ${incidents.files[0].file}.`
 }
 
+takeFromLink()
 begin()
