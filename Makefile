@@ -7,6 +7,11 @@ SHELL := bash
 ENV_FILE ?= env/production.local.env
 VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo development)
 export VERSION
+
+# Every build of this machine is made with the same flags, so that Go compiles each package once: see CONTRIBUTING.md.
+# Without cgo the binary is static. -v names each package as it is compiled, since the first time takes minutes.
+go-run := CGO_ENABLED=0 go run -v .
+go-build := CGO_ENABLED=0 go build -v -ldflags "-s -w -X main.version=$(VERSION)"
 export DOCKER_BUILDKIT := 1
 
 production := APP_ENV=production deploy/with-env $(ENV_FILE)
@@ -15,15 +20,15 @@ compose-prod := docker compose --env-file $(ENV_FILE) -f compose.prod.yaml
 ##@ Development
 .PHONY: dev dev-cluster
 dev: ## run from source on one core: http://localhost:3001, data in ./data
-	CLUSTER_MODE=false go run .
+	CLUSTER_MODE=false $(go-run)
 
 dev-cluster: ## run from source on all cores
-	CLUSTER_MODE=true go run .
+	CLUSTER_MODE=true $(go-run)
 
 ##@ Production on this machine
 .PHONY: build start start-cluster
 build: ## the static binary ./notesd
-	CGO_ENABLED=0 go build -trimpath -ldflags "-s -w -X main.version=$(VERSION)" -o notesd .
+	$(go-build) -o notesd .
 
 start: $(ENV_FILE) build ## run the binary on one core, with the settings in ENV_FILE
 	$(production) env CLUSTER_MODE=false ./notesd
@@ -85,7 +90,7 @@ prove: ## all of them, about 40 minutes on 2 otherwise idle cores; STRICT=-stric
 	@$(MAKE) --keep-going --jobs=1 --no-print-directory $(proofs:%=prove-%)
 
 prove-binary: ## the server that is put to the proof, with routes that fail on purpose
-	CGO_ENABLED=0 go build -trimpath -tags faults -ldflags "-s -w -X main.version=$(VERSION)" -o dist/notesd-faults .
+	$(go-build) -tags faults -o dist/notesd-faults .
 
 prove-pool: ## a turn of the pool beside semaphores and goroutine pools
 	go -C bench/pools run . -markdown $(from-pools) $(STRICT)

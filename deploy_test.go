@@ -410,3 +410,21 @@ func TestWithEnv(t *testing.T) {
 		t.Errorf("with-env on a broken file: exit %d and %q", code, out)
 	}
 }
+
+// Whatever compiles the program for use does so with the same flags, or Go would compile every package once for each
+// set of them. Other flags than these only link.
+func TestBuildFlags(t *testing.T) {
+	command := regexp.MustCompile(`(?m)^.*\bgo (?:build|run) .*$`)
+	for file, want := range map[string]int{"Makefile": 2, "Dockerfile": 1, "README.md": 1} {
+		lines := command.FindAllString(readText(t, file), -1)
+		lines = slices.DeleteFunc(lines, func(line string) bool { return strings.Contains(line, "go -C bench/pools") })
+		if len(lines) != want {
+			t.Errorf("%s compiles in %d places, want %d: %q", file, len(lines), want, lines)
+		}
+		for _, line := range lines {
+			if !strings.Contains(line, "CGO_ENABLED=0 go ") || strings.Contains(line, "-trimpath") || strings.Contains(line, "-gcflags") {
+				t.Errorf("%s: %s\nwant CGO_ENABLED=0 and no flag of the compiler", file, line)
+			}
+		}
+	}
+}

@@ -22,7 +22,7 @@ type scene struct {
 }
 
 var scenes = []scene{
-	{"README.md", "go run .", playGoRun, ""},
+	{"README.md", "CGO_ENABLED=0 go run", playGoRun, ""},
 	{"README.md", "api=", nil, "TestWalkThrough"},
 	{"README.md", "curl -s -c jar -b jar $api/auth/register", nil, "TestWalkThrough"},
 	{"README.md", "id=$(curl", nil, "TestWalkThrough"},
@@ -42,6 +42,8 @@ var scenes = []scene{
 var notRun = []struct{ begins, why string }{
 	{"make test", "it is what runs this"},
 	{"make check ", "CI runs it; it changes nothing and takes minutes"},
+	{"GOCACHE=", "compiles everything anew: minutes, for figures"},
+	{"jq ", "reads what the line before it writes"},
 	{"make check-setup", "needs the production stack: TestComposeProduction"},
 	{"make e2e", "runs tests, this one among them"},
 	{"make prove", "takes 40 minutes"},
