@@ -6,7 +6,8 @@
 // What a Recorder promises:
 //
 //   - Trigger never waits. One file is written at a time, in the background, at
-//     most one in restOfAll, and for the same reason one in restOfReason.
+//     most one in restOfAll, and for the same reason one in restOfReason, over
+//     restarts of the process too.
 //   - There are at most keepFiles files of at most maxFile bytes, maxTotal
 //     together; the oldest make room. None is written on a disk that has less
 //     than leastFree: the notes need it more.
@@ -70,7 +71,25 @@ func New(cfg Config) (*Recorder, error) {
 	if err := prepare(cfg.Dir); err != nil {
 		return nil, err
 	}
-	return &Recorder{cfg: cfg, pending: make(chan trouble, 1), last: map[string]time.Time{}}, nil
+	r := &Recorder{cfg: cfg, pending: make(chan trouble, 1), last: map[string]time.Time{}}
+	r.remember(files(cfg.Dir), time.Now())
+	return r, nil
+}
+
+// remember goes on with the rests after the files of earlier processes. A file
+// from the future is left out: the clock was set back since it was written.
+func (r *Recorder) remember(earlier []File, now time.Time) {
+	for _, f := range earlier {
+		if f.Time.After(now) {
+			continue
+		}
+		if f.Time.After(r.last[f.Reason]) {
+			r.last[f.Reason] = f.Time
+		}
+		if f.Time.After(r.lastOfAll) {
+			r.lastOfAll = f.Time
+		}
+	}
 }
 
 // Run takes a sample with read every second, judges the last of them and writes

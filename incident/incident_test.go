@@ -123,6 +123,34 @@ func TestTriggerRests(t *testing.T) {
 	})
 }
 
+// The rests hold over restarts: a process that is restarted again and again
+// writes no more files than one that is not. A file from the future, which a
+// clock that was set back leaves, holds nothing up.
+func TestTriggerRestsOverRestarts(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		dir := t.TempDir()
+		future := filePrefix + time.Now().UTC().Add(time.Hour).Format(fileTime) + "-b" + fileSuffix
+		if err := os.WriteFile(filepath.Join(dir, future), nil, 0o600); err != nil {
+			t.Fatal(err)
+		}
+		trigger := func(reason string, want int) {
+			t.Helper()
+			watch(t, dir).Trigger(reason, "") // a new process
+			synctest.Wait()
+			if n := len(files(dir)) - 1; n != want {
+				t.Fatalf("%d files written after the trigger %s, want %d", n, reason, want)
+			}
+		}
+		trigger("a", 1)
+		trigger("b", 1)
+		time.Sleep(restOfAll)
+		trigger("a", 1)
+		trigger("b", 2)
+		time.Sleep(restOfReason - restOfAll)
+		trigger("a", 3)
+	})
+}
+
 // Triggers of many goroutines at once bring one file, and none of them waits.
 func TestTriggerAtOnce(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
