@@ -198,7 +198,7 @@ func TestRegisterRefused(t *testing.T) {
 	}
 	t.Run("form", func(t *testing.T) {
 		s.visitor().in(t).post("/api/auth/register", "email=a@b.example&password=12345678",
-			"Content-Type", "application/x-www-form-urlencoded").fails(http.StatusBadRequest, malformed)
+			"Content-Type", "application/x-www-form-urlencoded").fails(http.StatusBadRequest, "Invalid input format")
 	})
 	if users := s.countUsers(t); users != 1 {
 		t.Errorf("%d users after refusals, want 1", users)

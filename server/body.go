@@ -234,15 +234,26 @@ func (m *member) UnmarshalJSON(text []byte) error {
 	return nil
 }
 
-// readObject reads the body as a JSON object. A body of another kind, or
-// anything but JSON in it, is an empty object, as the old server had it.
+// readObject reads the body as a JSON object. A body that says it is of another kind
+// lacks every member, as the old server had it, and x.notJSON says why.
 func (s *Server) readObject(x *exchange) (object, error) {
+	h := x.Request().Header
+	coding, err := bodyCoding(h)
+	if err != nil {
+		return nil, err
+	}
 	body, err := s.readBody(x)
+	if err == nil && coding != "" {
+		body, err = s.decode(x, coding, body)
+	}
 	if err != nil {
 		return nil, err
 	}
 	x.body = body
-	if !isJSON(x.Request().Header.Get("Content-Type")) {
+	if kind := h.Get("Content-Type"); !isJSON(kind) {
+		if len(body) > 0 {
+			x.notJSON = fmt.Sprintf("must be application/json, is %.64s", kind)
+		}
 		return object{}, nil
 	}
 	return parseObject(body)
@@ -257,7 +268,7 @@ func isJSON(contentType string) bool {
 }
 
 func parseObject(body []byte) (object, error) {
-	body = bytes.TrimSpace(body)
+	body = bytes.TrimSpace(bytes.TrimPrefix(body, []byte("\ufeff"))) // RFC 8259, 8.1: a byte order mark may be ignored
 	if len(body) == 0 {
 		return object{}, nil
 	}

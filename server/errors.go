@@ -53,6 +53,8 @@ var meanings = []struct {
 }{
 	{errUnknownRoute, http.StatusNotFound, "Route not found"},
 	{errMalformed, http.StatusBadRequest, "Malformed JSON"},
+	{errBadCoding, http.StatusBadRequest, "Request body is not what its Content-Encoding says"},
+	{errBodyCoding, http.StatusUnsupportedMediaType, "Content-Encoding not supported: gzip and deflate are"},
 	{errBodyTooLarge, http.StatusRequestEntityTooLarge, "Request body too large"},
 	{errSlowBody, http.StatusRequestTimeout, "Request body came too slowly"},
 	{errCrossOrigin, http.StatusForbidden, "Cross-origin request refused"},
@@ -69,6 +71,7 @@ var meanings = []struct {
 	{errNotInTrash, http.StatusNotFound, "Note not found in trash"},
 	{errBadLimit, http.StatusBadRequest, "Invalid limit: a whole number from 1 to 500"},
 	{errBadCursor, http.StatusBadRequest, "Invalid cursor: start again from the first page"},
+	{errCursorAlone, http.StatusBadRequest, "Invalid cursor: it needs the limit of the page it came with"},
 	{errBadSearch, http.StatusBadRequest, "Invalid search: not valid UTF-8 text"},
 	{errLongSearch, http.StatusBadRequest, "Search text too long"},
 	{errManyTags, http.StatusBadRequest, "Too many tags"},
@@ -193,6 +196,12 @@ func (s *Server) fail(x *exchange, err error) {
 	if e, ok := errors.AsType[*store.ChangedError](err); ok {
 		f.Data = noteOutput(e.Current)
 		x.out.Header().Set("Etag", etag(e.Current))
+	}
+	if x.notJSON != "" && f.status == http.StatusBadRequest { // no member is to blame
+		f.Fields = map[string]string{"Content-Type": x.notJSON}
+	}
+	if errors.Is(err, errBodyCoding) {
+		x.out.Header().Set("Accept-Encoding", acceptedCoding)
 	}
 	if f.RetryAfter > 0 {
 		x.out.Header().Set("Retry-After", strconv.Itoa(f.RetryAfter))

@@ -37,6 +37,7 @@ type exchange struct {
 	body     []byte           // the request's, once read and until the answer is made
 	bytesIn  int              // its length, from then on
 	received bool             // all of the body
+	notJSON  string           // why the body was not read as JSON; "": it was, or there is none
 	late     bool             // the body, so that reading it was given up
 	whole    bool             // the answer has left, all of it
 	token    string           // of the session cookie; empty: none

@@ -21,9 +21,10 @@ const (
 )
 
 var (
-	errBadLimit  = errors.New("invalid limit")
-	errBadCursor = errors.New("invalid cursor")
-	errBadSearch = errors.New("invalid search")
+	errBadLimit    = errors.New("invalid limit")
+	errBadCursor   = errors.New("invalid cursor")
+	errCursorAlone = errors.New("cursor without a limit")
+	errBadSearch   = errors.New("invalid search")
 
 	errLongSearch = errors.New("search text too long")
 	errManyTags   = errors.New("too many tags")
@@ -67,16 +68,17 @@ type listPage struct {
 }
 
 func (s *Server) readPage(x *exchange) (p listPage, err error) {
-	q, err := s.listQuery(x)
+	q, untrimmed, err := s.listQuery(x)
 	if err != nil {
 		return p, err
 	}
 	p.search = q.Search != ""
-	limit := q.Limit
+	limit, wanted := q.Limit, q
+	wanted.Tags = append(wanted.Tags, untrimmed...)
 	if limit > 0 {
-		q.Limit++ // one more tells whether there is a next page
+		wanted.Limit++ // one more tells whether there is a next page
 	}
-	if p.refs, err = s.store.NoteRefs(x.ctx, x.user, q); err != nil {
+	if p.refs, err = s.store.NoteRefs(x.ctx, x.user, wanted); err != nil {
 		return p, err
 	}
 	if limit > 0 && len(p.refs) > limit {
@@ -232,42 +234,43 @@ func (s *Server) sendPart(x *exchange) error {
 }
 
 // listQuery reads the query of GET /api/notes, as leniently as the old server
-// but for what is ours: limit and cursor.
-func (s *Server) listQuery(x *exchange) (store.ListQuery, error) {
+// but for what is ours: limit and cursor. A cursor is bound to the query without the untrimmed tags.
+func (s *Server) listQuery(x *exchange) (q store.ListQuery, untrimmed []string, err error) {
 	values := parseQuery(x.Request().URL.RawQuery)
-	q := store.ListQuery{
+	tags, untrimmed := tagList(values["tags"])
+	q = store.ListQuery{
 		Search:    values.Get("search"),
-		Tags:      tagList(values["tags"]),
+		Tags:      tags,
 		Archived:  values.Get("archived") == "true",
 		Trashed:   values.Get("trashed") == "true",
 		Sort:      sorts[values.Get("sortBy")], // unknown: by updatedAt
 		Ascending: values.Get("order") == "asc",
 	}
-	if !isText(q.Search) || !isText(strings.Join(q.Tags, "")) {
-		return q, errBadSearch
+	if !isText(q.Search) || !isText(strings.Join(tags, "")) {
+		return q, untrimmed, errBadSearch
 	}
 	if utf8.RuneCountInString(q.Search) > maxSearch {
-		return q, errLongSearch
+		return q, untrimmed, errLongSearch
 	}
-	if len(q.Tags) > maxSearchTags {
-		return q, errManyTags
+	if len(tags) > maxSearchTags {
+		return q, untrimmed, errManyTags
 	}
 	if values.Has("limit") {
 		n, err := strconv.Atoi(values.Get("limit"))
 		if err != nil || n < 1 || n > maxPage {
-			return q, errBadLimit
+			return q, untrimmed, errBadLimit
 		}
 		q.Limit = n
 	}
 	if !values.Has("cursor") {
-		return q, nil
+		return q, untrimmed, nil
 	}
 	if q.Limit == 0 {
-		return q, errBadLimit // a cursor goes with a page
+		return q, untrimmed, errCursorAlone
 	}
 	after, err := s.cursors.open(x.user, q, values.Get("cursor"))
 	q.After = after
-	return q, err
+	return q, untrimmed, err
 }
 
 var sorts = map[string]store.Sort{"updatedAt": store.ByUpdated, "createdAt": store.ByCreated, "title": store.ByTitle}
@@ -291,17 +294,22 @@ func unescape(text string) string {
 	return strings.ReplaceAll(text, "+", " ")
 }
 
-// tagList is the comma list of tags, trimmed, empties dropped.
-func tagList(values []string) []string {
-	var tags []string
+// tagList is the comma list of tags, trimmed, empties dropped. A tag that was sent with blanks around it is asked for
+// as it is, too: notes keep the blanks.
+func tagList(values []string) (tags, untrimmed []string) {
 	for _, value := range values {
 		for tag := range strings.SplitSeq(value, ",") {
-			if tag = strings.TrimSpace(tag); tag != "" {
-				tags = append(tags, tag)
+			plain := strings.TrimSpace(tag)
+			if plain == "" {
+				continue
+			}
+			tags = append(tags, plain)
+			if plain != tag {
+				untrimmed = append(untrimmed, tag)
 			}
 		}
 	}
-	return tags
+	return tags, untrimmed
 }
 
 // nextLink is the Link header of the page after this one (RFC 8288).

@@ -246,7 +246,8 @@ func TestListRefused(t *testing.T) {
 		{"limit a word", "limit=all", limit},
 		{"limit empty", "limit=", limit},
 		{"limit with a blank", "limit=%201", limit},
-		{"cursor without a limit", "cursor=" + next, limit},
+		{"cursor without a limit", "cursor=" + next, "Invalid cursor: it needs the limit of the page it came with"},
+		{"cursor empty and without a limit", "cursor=", "Invalid cursor: it needs the limit of the page it came with"},
 		{"cursor empty", "limit=1&cursor=", cursor},
 		{"cursor nonsense", "limit=1&cursor=abc", cursor},
 		{"cursor no base64", "limit=1&cursor=%25%25", cursor},
@@ -442,6 +443,27 @@ func TestPageAfterDeletedNote(t *testing.T) {
 		c.delete("/api/notes/" + first.Data[0].ID).want(http.StatusOK)
 		if got := c.get("/api/notes?limit=2&cursor=" + first.NextCursor).titles(); got != "n3 n2" {
 			t.Errorf("second page %q, want n3 n2", got)
+		}
+	})
+}
+
+// A note's tags keep the blanks around them, and are found by what they are.
+func TestListTagsWithBlanks(t *testing.T) {
+	t.Parallel()
+	eachSite(t, func(t *testing.T, s *site) {
+		c := s.someone()
+		c.make(map[string]any{"title": "plain", "tags": []string{"x"}}, map[string]any{"title": "before", "tags": []string{" x"}},
+			map[string]any{"title": "around", "tags": []string{"\u00a0x y\t"}})
+		for _, tt := range []struct{ tags, want string }{
+			{" x", "before plain"},
+			{"x", "plain"},
+			{"\u00a0x y\t", "around"},
+			{"y, x", "before plain"},
+			{" ", "around before plain"},
+		} {
+			if got := c.get("/api/notes?tags=" + url.QueryEscape(tt.tags)).titles(); got != tt.want {
+				t.Errorf("tags %q: %s, want %s", tt.tags, got, tt.want)
+			}
 		}
 	})
 }

@@ -152,6 +152,9 @@ func patchNote(s *Server, x *exchange) error {
 		return err
 	}
 	patch, err := notePatch(o)
+	if err == nil && x.notJSON != "" { // without it the answer would be 200, and nothing saved
+		err = &invalidNote{}
+	}
 	if err != nil {
 		return err
 	}

@@ -259,11 +259,30 @@ func TestContentType(t *testing.T) {
 			if tt.kind != "" {
 				r.Header.Set("Content-Type", tt.kind)
 			}
-			if got := c.in(t).do(r).want(tt.status); tt.status != http.StatusCreated {
-				got.fails(tt.status, "Invalid note data")
+			c := c.in(t)
+			got := c.do(r).want(tt.status)
+			if tt.status == http.StatusCreated {
+				return
 			}
+			patched := c.patch("/api/notes/none", `{"content":"c"}`, "Content-Type", tt.kind)
+			for _, r := range []reply{got, patched} { // 200 to a patch would be a lost save
+				var f failure
+				r.fails(tt.status, "Invalid note data").decode(&f)
+				if want := map[string]string{"Content-Type": "must be application/json, is " + tt.kind}; !maps.Equal(f.Fields, want) {
+					t.Errorf("%s: fields %v, want %v", r.call, f.Fields, want)
+				}
+			}
+			c.patch("/api/notes/none", "", "Content-Type", tt.kind).want(http.StatusNotFound) // without a body there is nothing to lose
 		})
 	}
+	t.Run("sign in", func(t *testing.T) {
+		var f failure
+		s.visitor().in(t).post("/api/auth/login", "email=a@b.example", "Content-Type", "application/x-www-form-urlencoded").
+			fails(http.StatusBadRequest, "Invalid input format").decode(&f)
+		if f.Fields["Content-Type"] != "must be application/json, is application/x-www-form-urlencoded" {
+			t.Errorf("fields %v, want Content-Type", f.Fields)
+		}
+	})
 }
 
 // The last that fits: lengths are counted in code points.

@@ -276,10 +276,13 @@ func (c *client) request(method, path string, body any, headers ...string) reply
 		r.Header.Set("Authorization", "Bearer "+adminToken)
 	}
 	for i := 0; i < len(headers); i += 2 {
-		r.Header.Add(headers[i], headers[i+1])
-		if headers[i] == "Host" {
+		switch headers[i] {
+		case "Host":
 			r.Host = headers[i+1]
+		case "Content-Type":
+			r.Header.Del("Content-Type")
 		}
+		r.Header.Add(headers[i], headers[i+1])
 	}
 	return c.do(r)
 }

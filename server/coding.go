@@ -1,0 +1,57 @@
+package server
+
+import (
+	"bytes"
+	"compress/gzip"
+	"compress/zlib"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"strings"
+)
+
+var (
+	errBodyCoding  = errors.New("content coding of the body not supported")
+	errBadCoding   = errors.New("body is not in its content coding")
+	bodyCodings    = map[string]func(io.Reader) (io.Reader, error){"gzip": gunzip, "x-gzip": gunzip, "deflate": inflate}
+	acceptedCoding = "gzip, deflate" // of them, for Accept-Encoding (RFC 9110, 15.5.16)
+)
+
+func gunzip(r io.Reader) (io.Reader, error)  { return gzip.NewReader(r) }
+func inflate(r io.Reader) (io.Reader, error) { return zlib.NewReader(r) }
+
+// bodyCoding is the request's content coding, in lower case; "": none.
+func bodyCoding(h http.Header) (string, error) {
+	coding := strings.ToLower(strings.TrimSpace(strings.Join(h["Content-Encoding"], ",")))
+	if coding == "" || coding == "identity" {
+		return "", nil
+	}
+	if bodyCodings[coding] == nil {
+		return "", errBodyCoding
+	}
+	return coding, nil
+}
+
+// decode undoes the content coding of body, in a worker's turn, as it is work: a few kilobytes can become all that
+// BODY_PARSER_LIMIT allows, and never more. Memory is set aside as the text grows.
+func (s *Server) decode(x *exchange, coding string, body []byte) ([]byte, error) {
+	limit, in := s.bodyLimit(x.route), bytes.NewReader(body)
+	out, err := bodyCodings[coding](in)
+	if err != nil {
+		return nil, fmt.Errorf("%w: %w", errBadCoding, err)
+	}
+	text, err := readAll(io.LimitReader(out, limit+1), -1, func(size int64) error { return s.reserve(x, size, bodyCopies) })
+	switch {
+	case int64(len(text)) > limit:
+		return nil, errBodyTooLarge
+	case isRefusal(err):
+		return nil, err
+	case err != nil:
+		return nil, fmt.Errorf("%w: %w", errBadCoding, err)
+	case in.Len() > 0:
+		return nil, fmt.Errorf("%w: more follows its end", errBadCoding)
+	}
+	s.hold(x, max(0, len(text)-int(x.held)))
+	return text, nil
+}
