@@ -14,12 +14,12 @@ import (
 	"time"
 )
 
-// Connections of one address that have not sent a complete request header.
+// Connections of one network (see networksOf) that have not sent a complete request header.
 // Trusted proxies have no such bounds.
 const (
 	mostFresh  = 256             // above it, those are closed that are older than
 	freshGrace = 3 * time.Second // (a client may have to send its first packet twice) and have nothing waiting to be read
-	mostBurst  = 4096            // of any age: the next is closed at once
+	mostBurst  = 4096            // of any age: the next is closed at once. A site of IPv6 has no more together
 )
 
 const (
@@ -48,7 +48,8 @@ type connections struct {
 
 	mu     sync.Mutex // guards what follows; nothing is closed under it, for that waits for readers
 	fresh  map[net.Conn]*freshConn
-	lines  map[netip.Addr]*freshLine // of fresh, by address
+	lines  map[netip.Prefix]*freshLine // of fresh, by network
+	sites  map[netip.Prefix]int        // how many of fresh are of a site of IPv6
 	open   map[net.Conn]*openConn
 	idle   list.List // of the net.Conns that are, the longest first
 	asking list.List // of those that have not asked yet, likewise
@@ -70,20 +71,21 @@ func mostConnections(memory int64) int {
 }
 
 type freshConn struct {
-	addr   netip.Addr
+	network, site netip.Prefix
+
 	since  time.Time     // when it was opened
 	judged time.Time     // when it was last found not to be slow, at first when it was opened
-	place  *list.Element // in its address's line
+	place  *list.Element // in its network's line
 }
 
-// freshLine is one address's fresh connections, of type net.Conn, the one that was judged first in front.
+// freshLine is one network's fresh connections, of type net.Conn, the one that was judged first in front.
 type freshLine struct {
 	list.List
 	watched bool // trim is due
 }
 
 func newConnections(exempt func(netip.Addr) bool, seen *clientCounts, most int) *connections {
-	return &connections{exempt: exempt, seen: seen, most: most, fresh: map[net.Conn]*freshConn{}, lines: map[netip.Addr]*freshLine{},
+	return &connections{exempt: exempt, seen: seen, most: most, fresh: map[net.Conn]*freshConn{}, lines: map[netip.Prefix]*freshLine{}, sites: map[netip.Prefix]int{},
 		open: map[net.Conn]*openConn{}}
 }
 
@@ -187,32 +189,35 @@ func (c *connections) takeFirst(line *list.List, age time.Duration) net.Conn {
 // admit takes a new connection of addr, unless there are too many, and closes those that are slow.
 func (c *connections) admit(conn net.Conn, addr netip.Addr) bool {
 	c.mu.Lock()
-	line := c.lines[addr]
+	network, site := prefixesOf(addr)
+	line := c.lines[network]
 	if line == nil {
 		line = &freshLine{}
-		c.lines[addr] = line
 	}
 	var slow []net.Conn
 	exempt := c.exempt(addr)
 	if !exempt {
 		slow = c.takeSlow(line, mostFresh-1)
 	}
-	admitted := exempt || line.Len() < c.mostBurst()
+	admitted := exempt || line.Len() < c.mostBurst() && c.sites[site] < c.mostBurst()
 	if admitted {
 		now := time.Now()
-		c.lines[addr] = line // takeSlow may have emptied it
-		c.fresh[conn] = &freshConn{addr: addr, since: now, judged: now, place: line.PushBack(conn)}
+		c.lines[network] = line // takeSlow may have emptied it
+		if site.IsValid() {
+			c.sites[site]++
+		}
+		c.fresh[conn] = &freshConn{network: network, site: site, since: now, judged: now, place: line.PushBack(conn)}
 	}
 	if !exempt && line.Len() > mostFresh && !line.watched {
 		line.watched = true
-		time.AfterFunc(freshGrace, func() { c.trim(addr) })
+		time.AfterFunc(freshGrace, func() { c.trim(network) })
 	}
 	c.mu.Unlock()
 	closeAll(slow)
 	return admitted
 }
 
-// mostBurst leaves some of all connections to other addresses.
+// mostBurst leaves some of all connections to other networks.
 func (c *connections) mostBurst() int {
 	if c.most == 0 {
 		return mostBurst
@@ -220,14 +225,14 @@ func (c *connections) mostBurst() int {
 	return min(mostBurst, max(mostFresh, c.most/4*3))
 }
 
-// trim closes the slow connections of an address that has too many, until it has no longer.
-func (c *connections) trim(addr netip.Addr) {
+// trim closes the slow connections of a network that has too many, until it has no longer.
+func (c *connections) trim(network netip.Prefix) {
 	c.mu.Lock()
 	var slow []net.Conn
-	if line := c.lines[addr]; line != nil {
+	if line := c.lines[network]; line != nil {
 		slow = c.takeSlow(line, mostFresh)
 		if line.watched = line.Len() > mostFresh; line.watched {
-			time.AfterFunc(freshGrace, func() { c.trim(addr) })
+			time.AfterFunc(freshGrace, func() { c.trim(network) })
 		}
 	}
 	c.mu.Unlock()
@@ -300,10 +305,13 @@ func (c *connections) forget(conn net.Conn) {
 // remove takes a connection out of fresh. The caller holds mu.
 func (c *connections) remove(conn net.Conn, it *freshConn) {
 	delete(c.fresh, conn)
-	line := c.lines[it.addr]
+	line := c.lines[it.network]
 	line.Remove(it.place)
 	if line.Len() == 0 {
-		delete(c.lines, it.addr)
+		delete(c.lines, it.network)
+	}
+	if c.sites[it.site]--; c.sites[it.site] <= 0 {
+		delete(c.sites, it.site)
 	}
 }
 

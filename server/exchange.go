@@ -160,14 +160,37 @@ func (s *Server) limit(x *exchange) error {
 	if s.cfg.RateLimitMax <= 0 {
 		return nil
 	}
-	key := "ip:" + networkOf(x.addr)
-	if x.user != "" {
-		key = "user:" + x.user
+	take := func(key string, limit int) (decision, error) {
+		return s.general.Take(x.ctx, key, limit, s.cfg.RateLimitWindow)
 	}
-	d, err := s.general.Take(x.ctx, key, s.cfg.RateLimitMax, s.cfg.RateLimitWindow)
+	if x.user == "" {
+		return s.limitAddress(x, take)
+	}
+	d, err := take("user:"+x.user, s.cfg.RateLimitMax)
 	if err != nil {
 		return err
 	}
+	return x.obey(d)
+}
+
+// limitAddress counts the request against the limit of its address, which take does.
+func (s *Server) limitAddress(x *exchange, take func(key string, limit int) (decision, error)) error {
+	network, site := networksOf(x.addr)
+	d, err := take("ip:"+network, s.cfg.RateLimitMax)
+	if err == nil && d.Allowed && site != "" {
+		var wider decision
+		if wider, err = take("site:"+site, s.cfg.RateLimitMax*sitesNetworks); !wider.Allowed {
+			d = wider
+		}
+	}
+	if err != nil {
+		return err
+	}
+	return x.obey(d)
+}
+
+// obey tells the client what the limit says, and refuses the request if it says so.
+func (x *exchange) obey(d decision) error {
 	d.writeHeaders(x.out.Header())
 	if !d.Allowed {
 		return &limited{reason: "rate_limit", text: "Too many requests, please try again later.", after: d.RetryAfter}

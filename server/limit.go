@@ -186,20 +186,40 @@ func (s *bucketShard) makeRoom(now int64) {
 	}
 }
 
+// sitesNetworks is how many networks may use their whole limits at once in a
+// /48 of IPv6. That is what many get who ask for a network: 65 536 of 64 bits.
+const sitesNetworks = 16
+
 // networkOf is who an address stands for in a limit: an IPv4 address for
 // itself, an IPv6 address for its /64, since whoever has one address there has
 // them all.
 func networkOf(address string) string {
+	network, _ := networksOf(address)
+	return network
+}
+
+// networksOf is networkOf and, for IPv6, the /48 around it, which has limits
+// sitesNetworks times as high.
+func networksOf(address string) (network, site string) {
 	ip, err := netip.ParseAddr(address)
 	if err != nil {
-		return address
+		return address, ""
 	}
-	ip = ip.Unmap().WithZone("")
+	inner, outer := prefixesOf(ip.Unmap())
+	if !outer.IsValid() {
+		return inner.Addr().String(), ""
+	}
+	return inner.String(), outer.String()
+}
+
+// prefixesOf are those of networksOf. site is not valid for IPv4.
+func prefixesOf(ip netip.Addr) (network, site netip.Prefix) {
 	if ip.Is4() {
-		return ip.String()
+		return netip.PrefixFrom(ip, 32), netip.Prefix{}
 	}
-	network, _ := ip.Prefix(64) // fits every IPv6 address
-	return network.String()
+	network, _ = ip.Prefix(64) // fits every IPv6 address
+	site, _ = ip.Prefix(48)
+	return network, site
 }
 
 // seal is text under secret: equal texts look equal, and without the secret

@@ -1,6 +1,7 @@
 package server
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"log/slog"
@@ -12,11 +13,14 @@ import (
 
 	"github.com/labstack/echo/v4"
 	"github.com/labstack/echo/v4/middleware"
+
+	"notesd/pool"
 )
 
 const (
 	statusClientGone = 499 // the client hung up before its answer: in the log only (nginx's number for it)
 	slowRequest      = time.Second
+	maxMethod        = 16 // letters of a method in the log
 )
 
 // normalizePath makes any case and one trailing slash match. The id of a note
@@ -149,7 +153,7 @@ func (s *Server) record(x *exchange) {
 		return
 	}
 	attrs := make([]slog.Attr, 0, 12)
-	attrs = append(attrs, slog.String("request_id", x.id), slog.String("method", x.Request().Method),
+	attrs = append(attrs, slog.String("request_id", x.id), slog.String("method", shortText(x.Request().Method, maxMethod)),
 		slog.String("route", x.pattern()), slog.Int("status", x.out.status), slog.String("addr", x.addr),
 		slog.Float64("ms", milliseconds(took)))
 	if x.user != "" {
@@ -169,6 +173,41 @@ func (s *Server) record(x *exchange) {
 }
 
 func milliseconds(d time.Duration) float64 { return float64(d.Microseconds()) / 1000 }
+
+// limitUnrouted limits, by address, what has no handler with a limit of its own:
+// unknown routes, refused origins, strangers at administrators' doors, and
+// OPTIONS that is no preflight of a trusted origin. Each process counts for
+// itself: what has no turn must not wait for Redis.
+func (s *Server) limitUnrouted(next echo.HandlerFunc) echo.HandlerFunc {
+	return func(c echo.Context) error {
+		x := c.(*exchange)
+		r := x.Request()
+		if r.Method == http.MethodOptions {
+			asks := r.Header.Get("Access-Control-Request-Method") != ""
+			if !asks || !slices.Contains(s.cfg.CORSOrigins, r.Header.Get("Origin")) {
+				if err := s.countUnrouted(x); err != nil {
+					return err
+				}
+			}
+			return next(c)
+		}
+		err := next(c)
+		if err != nil && (x.route == nil || errors.Is(err, errNotAdmin)) {
+			return cmp.Or(s.countUnrouted(x), err)
+		}
+		return err
+	}
+}
+
+func (s *Server) countUnrouted(x *exchange) error {
+	if s.cfg.RateLimitMax <= 0 {
+		return nil
+	}
+	x.asked = pool.Request{Class: pool.Read, Route: x.pattern(), Person: addressOf(x)}
+	return s.limitAddress(x, func(key string, limit int) (decision, error) {
+		return s.unrouted.take(key, paceOf(limit, s.cfg.RateLimitWindow)), nil
+	})
+}
 
 func (s *Server) cors() echo.MiddlewareFunc {
 	return middleware.CORSWithConfig(middleware.CORSConfig{

@@ -447,8 +447,10 @@ func TestRateLimit(t *testing.T) {
 				r := ada.get(path).want(http.StatusOK)
 				wantHeader(t, r, "RateLimit-Limit", "")
 			}
-			stranger.request(http.MethodOptions, "/api/notes", nil, "Origin", "http://localhost:3000").want(http.StatusNoContent)
-			bob.request(http.MethodOptions, "/api/notes", nil, "Origin", "http://localhost:3000").want(http.StatusNoContent)
+			for _, c := range []*client{stranger, bob} {
+				c.request(http.MethodOptions, "/api/notes", nil, "Origin", "http://localhost:3000", "Access-Control-Request-Method", "GET").
+					want(http.StatusNoContent)
+			}
 		}
 		wantRate(t, bob.get("/api/notes").want(http.StatusOK), most, most-2)
 	}, behind(), func(cfg *Config, _ *Parts) { cfg.RateLimitMax, cfg.RateLimitWindow = most, time.Hour })

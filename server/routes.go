@@ -87,6 +87,7 @@ func (s *Server) newEcho() *echo.Echo {
 	e.HideBanner, e.HidePort = true, true
 	e.Pre(normalizePath)       // before routing: any case, one trailing slash
 	e.Use(s.observe)           // first: its log line and metrics see whatever the rest does, and it sends the answer
+	e.Use(s.limitUnrouted)     // around all that refuses without a turn
 	e.Use(s.cors())            // answers preflights, before anything counts or refuses them
 	e.Use(s.refuseCrossOrigin) // before a handler can act for a page that is not ours
 	for _, rt := range s.routes {

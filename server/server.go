@@ -82,6 +82,7 @@ type Server struct {
 	persons     *persons
 	general     *limiter
 	guard       *tokenGuard
+	unrouted    *bucketMap // see limitUnrouted
 	signInLimit *signInLimit
 	cursors     cursors
 	protection  *http.CrossOriginProtection
@@ -143,6 +144,7 @@ func New(cfg Config, parts Parts) (*Server, error) {
 	}
 	s.sessions = newSessions(backendFor(parts.Store, parts.Redis), cfg.SessionSecrets, s.copies)
 	s.guard = newTokenGuard(cfg.AdminToken, s.tellOfGuesses)
+	s.unrouted = newBucketMap()
 	s.general = newLimiter(parts.Redis, cfg.SessionSecrets[0])
 	s.signInLimit = newSignInLimit(parts.Redis, parts.Store, cfg.SessionSecrets[0])
 	nobodysHash() // so that the first sign-in to no account takes no longer than the next

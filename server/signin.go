@@ -44,13 +44,17 @@ func newSignInLimit(r *Redis, db *store.Store, secret string) *signInLimit {
 // in parallel are no more than guesses in turn. Whatever turns out not to be a
 // failure calls refund. A wait above 0 refuses the attempt, and counts nothing.
 func (l *signInLimit) reserve(ctx context.Context, address, account string) (refund func(context.Context), wait time.Duration, err error) {
-	network := networkOf(address)
-	limits := []struct {
+	network, site := networksOf(address)
+	type keyLimit struct {
 		key   string
 		limit int
-	}{
+	}
+	limits := []keyLimit{
 		{seal(l.secret, "sign-in pair", network+" "+account), signInsPerPair},
 		{seal(l.secret, "sign-in address", network), signInsPerAddress},
+	}
+	if site != "" {
+		limits = append(limits, keyLimit{seal(l.secret, "sign-in site", site), signInsPerAddress * sitesNetworks})
 	}
 	var taken []string
 	refund = func(ctx context.Context) { l.refund(ctx, taken) }
