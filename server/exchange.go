@@ -2,6 +2,7 @@ package server
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"net/http"
 	"time"
@@ -90,7 +91,12 @@ func (s *Server) pooled(rt *route) echo.HandlerFunc {
 		err := s.pool.Do(x.ctx, x.asked, func(_ context.Context, turn *pool.Turn) error {
 			x.turn, x.shard, x.waited = turn, turn.Shard(), turn.Waited()
 			defer s.recordTook(x)
-			return s.inTurn(x, rt)
+			err := s.inTurn(x, rt)
+			if _, ok := errors.AsType[*store.ChangedError](err); ok { // its answer has the note in it, for which memory is set aside
+				s.fail(x, err)
+				return nil
+			}
+			return err
 		})
 		s.keepAnswer(x)
 		if err != nil && context.Cause(client) == pool.ErrStuck { // which err itself calls cancelled

@@ -182,6 +182,10 @@ func TestIdleClientsKeepNobodyOut(t *testing.T) {
 			_, _ = io.WriteString(w.Conn, strings.Repeat(" ", 5_000_000)) // fails where it was refused
 		}, 50_000_000, room / 2},
 		{"unread", func(w *wire) { w.header("GET", "/api/notes/"+long.ID, eve) }, 9 << 20, room / 2},
+		{"unread in a list", func(w *wire) { w.header("GET", "/api/notes", eve) }, 9 << 20, room / 2},
+		{"unread, of a change that did not match", func(w *wire) {
+			w.header("PATCH", "/api/notes/"+long.ID+"/pin", eve, `If-Match: "another"`)
+		}, 9 << 20, room / 2},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			var idle []*wire
