@@ -59,6 +59,7 @@ func services(t *testing.T, file string) map[string]string {
 func TestProductionSettings(t *testing.T) {
 	compose, template := readText(t, "compose.prod.yaml"), readText(t, "env/production.env")
 	demanded, set := submatches(`\$\{(\w+):\?`, compose), submatches(`(?m)^(\w+)=`, template)
+	set = slices.DeleteFunc(set, func(name string) bool { return name == "REGISTRATION" }) // files from before it was set are in use
 	if !slices.Equal(demanded, set) {
 		t.Errorf("compose.prod.yaml demands %v, env/production.env sets %v", demanded, set)
 	}
@@ -287,7 +288,7 @@ func stubs(t *testing.T, names ...string) (path string) {
 func withOnly(t *testing.T, names ...string) string {
 	t.Helper()
 	path := stubs(t, names...)
-	for _, tool := range []string{"bash", "cat", "dirname", "ln", "mktemp", "od", "rm", "tr"} {
+	for _, tool := range []string{"bash", "cat", "dirname", "env", "ln", "mktemp", "od", "rm", "tr"} {
 		found, err := exec.LookPath(tool)
 		if err != nil {
 			t.Fatal(err)
@@ -329,6 +330,14 @@ func TestQuickStart(t *testing.T) {
 				}
 				if _, err := os.Stat(file); (err == nil) != test.settings {
 					t.Errorf("settings made: %v, want %v", err == nil, test.settings)
+				}
+				for _, want := range []string{`(?m)^  Address  https?://localhost`, `(?m)^  Token    \S`, `(?m)^  1\. \S.*\n  2\. \S.*\n  3\. \S`} {
+					if regexp.MustCompile(want).MatchString(out) != (test.target != "") {
+						t.Errorf("it says %s: %v\n%s", want, test.target == "", out)
+					}
+				}
+				if regexp.MustCompile(`[0-9a-f]{64}`).MatchString(out) {
+					t.Errorf("it prints a secret:\n%s", out)
 				}
 			})
 		}
@@ -379,9 +388,21 @@ func TestQuickStartSettings(t *testing.T) {
 	if len(secrets) != 4 {
 		t.Errorf("found %d different secrets, want 4\n%s", len(secrets), made)
 	}
+	if !strings.Contains(made, "\nREGISTRATION=closed\n") {
+		t.Errorf("anybody may make an account\n%s", made)
+	}
 	blank := regexp.MustCompile(`(?m)^([A-Z_]+)=.*$`)
 	if template := readText(t, "env/production.env"); blank.ReplaceAllString(made, "$1") != blank.ReplaceAllString(template, "$1") {
 		t.Errorf("but for values it should be the template\n%s", made)
+	}
+	named := filepath.Join(t.TempDir(), "named.env")
+	if out, code := runScript(t, []string{path, "ENV_FILE=" + named, "SITE_ADDRESS=notes.example.com"}, "", "./quick-start.sh", "3"); code != 0 {
+		t.Fatalf("exit %d\n%s", code, out)
+	}
+	for _, want := range []string{"\nSITE_ADDRESS=notes.example.com\n", "\nCORS_ORIGIN=https://notes.example.com\n"} {
+		if text := readText(t, named); !strings.Contains(text, want) {
+			t.Errorf("with SITE_ADDRESS the settings have no %s:\n%s", strings.TrimSpace(want), text)
+		}
 	}
 	if again := start(); again != made {
 		t.Errorf("a second run changed the settings\n%s", again)

@@ -51,7 +51,59 @@ main() {
 	case $target in
 	start* | docker-prod-up) make_settings ;;
 	esac
-	exec make --no-print-directory "$target"
+	case $target in
+	docker-*)
+		make --no-print-directory "$target"
+		next_steps "$target"
+		;;
+	*)
+		next_steps "$target"
+		exec make --no-print-directory "$target"
+		;;
+	esac
+}
+
+# next_steps says where the server is, where its administrators' token is, and what comes next.
+next_steps() {
+	local prod="docker compose --env-file $ENV_FILE -f compose.prod.yaml"
+	case $1 in
+	dev*) steps "$(setting .env BACKEND_PORT 'http://localhost:%s' 3001)" 'in the link to the status page that the server prints; the file is data/admin-token' \
+		'Sign up and write a note: the walk through in README.md' \
+		'Have a front end of yours call it: CORS_ORIGIN in .env (cp env/development.env .env)' \
+		'Stop it with Ctrl-C; the notes stay in ./data' ;;
+	start*) steps "$(setting "$ENV_FILE" BACKEND_PORT 'http://localhost:%s' 3001), for a proxy with HTTPS in front of it" "ADMIN_TOKEN in $ENV_FILE" \
+		"Make the first account, while the server is stopped: APP_ENV=production deploy/with-env $ENV_FILE ./notesd user add you@example.com" \
+		"Set CORS_ORIGIN and TRUSTED_PROXIES in $ENV_FILE, for the proxy" \
+		"Look it over: APP_ENV=production deploy/with-env $ENV_FILE ./notesd check" ;;
+	docker-up) steps "$(setting .env BACKEND_PORT 'http://localhost:%s' 3001)" 'printed by: docker compose cp notesd:/data/admin-token - | tar -xO' \
+		'Sign up and write a note: the walk through in README.md' \
+		'See what it does: make docker-logs, and /status with the token' \
+		'Stop it: make docker-down; the data stays in volumes' ;;
+	docker-prod-up) steps "$(setting "$ENV_FILE" SITE_ADDRESS 'https://%s' localhost)" "ADMIN_TOKEN in $ENV_FILE" \
+		"Make the first account: $prod exec notesd /notesd user add you@example.com" \
+		'Look it over: make check-setup' \
+		'Have a backup made every night: docs/DEPLOYMENT.md' ;;
+	esac
+}
+
+# steps prints an address, the place of the token, and what comes next.
+steps() {
+	printf '\n  Address  %s\n  Token    %s\n\nNext:\n' "$1" "$2"
+	shift 2
+	local number=0 step
+	for step; do
+		number=$((number + 1))
+		printf '  %d. %s\n' "$number" "$step"
+	done
+	printf '\n'
+}
+
+# setting prints a setting of a file, or else of the environment, in a format; a default if it is set in neither.
+setting() {
+	local value=${!2-}
+	[[ ! -e $1 ]] || value=$(deploy/with-env "$1" bash -c 'printf %s "${!1-}"' - "$2")
+	# shellcheck disable=SC2059 # the format is ours
+	printf "$3" "${value:-$4}"
 }
 
 # ask shows the menu until a choice is made, and sets target.
@@ -93,13 +145,15 @@ make_settings() {
 	new=$(mktemp "$ENV_FILE.XXXXXX")
 	while IFS= read -r line; do
 		case $line in
+		SITE_ADDRESS=*) line=SITE_ADDRESS=${SITE_ADDRESS:-localhost} ;;
+		CORS_ORIGIN=*) line=CORS_ORIGIN=${CORS_ORIGIN:-https://${SITE_ADDRESS:-localhost}} ;;
 		SESSION_SECRET=* | ADMIN_TOKEN=* | POSTGRES_PASSWORD=* | REDIS_PASSWORD=*) line=${line%%=*}=$(secret) ;;
 		esac
 		printf '%s\n' "$line"
 	done <env/production.env >"$new"
 	ln "$new" "$ENV_FILE" # fails rather than overwrites
 	rm "$new"
-	printf 'Made %s with new secrets. SITE_ADDRESS and CORS_ORIGIN in it are yours to set.\n' "$ENV_FILE"
+	printf 'Made %s with new secrets. SITE_ADDRESS and CORS_ORIGIN in it are yours to set. Nobody can sign up, since it says REGISTRATION=closed.\n' "$ENV_FILE"
 }
 
 secret() { od -An -vtx1 -N32 /dev/urandom | tr -d ' \n'; }

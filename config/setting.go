@@ -17,7 +17,7 @@ type setting struct {
 	kind              // nothing is read when it is empty: the variable is for compose alone
 	secret     bool   // never shown, and to be had from the file that NAME_FILE names
 	required   bool   // in production
-	sample     string // what env/production.env holds where there is no default to show
+	sample     string // what env/production.env sets
 	command    string // makes a good value
 	meaning    string
 }
@@ -92,7 +92,7 @@ func (d *draft) table() []setting {
 		kind: token(&d.AdminToken, &d.Production), sample: placeholderSecret, command: secretCommand,
 		meaning: "bearer token of the administrators, for metrics, /api/runtime and the status page",
 	}, {
-		name: "REGISTRATION", initial: "open",
+		name: "REGISTRATION", initial: "open", sample: "closed",
 		kind:    oneOf(func(s string) { d.RegistrationOpen = s == "open" }, "open", "closed"),
 		meaning: "who may make an account: open, anybody; closed, only `notesd user add`",
 	}, {

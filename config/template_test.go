@@ -29,7 +29,7 @@ const developmentHead = `# notesd in development. Every setting with its default
 # under the name with _FILE at its end: SESSION_SECRET_FILE=/run/secrets/session
 `
 
-const productionHead = `# notesd in production. Fill in what has no # before it: notesd refuses to start with these placeholders.
+const productionHead = `# notesd in production. Fill in what has no # before it: notesd refuses to start with the placeholders.
 #
 #   cp env/production.env env/production.local.env
 #
@@ -107,6 +107,8 @@ func defaultOf(s setting) string {
 		text += "; production: must be set"
 	case s.production != "":
 		text += "; production: `" + s.production + "`"
+	case s.sample != "" && s.initial != "":
+		text += "; in env/production.env `" + s.sample + "`"
 	case s.sample != "":
 		text = "must be set"
 	}
@@ -168,7 +170,7 @@ func TestProductionTemplateIsRefused(t *testing.T) {
 		environ = append(environ, name+"="+text)
 	}
 	slices.Sort(names)
-	want := []string{"ADMIN_TOKEN", "CORS_ORIGIN", "POSTGRES_PASSWORD", "REDIS_PASSWORD", "SESSION_SECRET", "SITE_ADDRESS"}
+	want := []string{"ADMIN_TOKEN", "CORS_ORIGIN", "POSTGRES_PASSWORD", "REDIS_PASSWORD", "REGISTRATION", "SESSION_SECRET", "SITE_ADDRESS"}
 	if diff := cmp.Diff(want, names); diff != "" {
 		t.Errorf("%s sets: -want +got\n%s", productionTemplate, diff)
 	}
@@ -189,7 +191,7 @@ func TestProductionTemplateIsRefused(t *testing.T) {
 func TestTemplatesHoldDefaults(t *testing.T) {
 	for name, environ := range map[string][]string{
 		developmentTemplate: nil,
-		productionTemplate:  inProduction(),
+		productionTemplate:  inProduction("REGISTRATION=closed"), // which it sets
 	} {
 		m := fourCores(t)
 		plain, err := load(environ, m)

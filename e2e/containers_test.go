@@ -10,6 +10,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"regexp"
 	"slices"
 	"strings"
 	"sync"
@@ -251,10 +252,21 @@ func TestComposeDevelopment(t *testing.T) {
 	tool(t, s.environ, "bash", "-c", "./quick-start.sh <<<5") // which is make docker-up
 	s.client = outside(t, fmt.Sprintf("http://127.0.0.1:%d", port)).visitor()
 
+	s.statusOpens()
 	s.survivesRestart()
 	s.isConfined(1)
 	s.followsLogs("docker-logs")
 	tool(t, s.environ, "make", "docker-down")
+}
+
+// statusOpens asks for the figures of the status page with the token that the server has made, got as quick-start.sh says.
+func (s *stack) statusOpens() {
+	s.t.Helper()
+	m := regexp.MustCompile(`printed by: (.*)`).FindStringSubmatch(readFile(s.t, "../quick-start.sh"))
+	command, _, _ := strings.Cut(m[1], "'")
+	token := strings.TrimSpace(tool(s.t, s.environ, "bash", "-c", command))
+	s.client.as("Authorization", "Bearer "+token).get("/api/runtime").want(http.StatusOK)
+	s.client.get("/api/runtime").want(http.StatusUnauthorized)
 }
 
 // The production stack, by quick-start.sh: it makes the settings too. It needs the ports 80 and 443.
@@ -280,6 +292,7 @@ func TestComposeProduction(t *testing.T) {
 	if got := s.client.get("/api/runtime"); got.status != http.StatusUnauthorized {
 		t.Errorf("GET /api/runtime by a stranger = %d, want 401", got.status)
 	}
+	s.client.post("/api/auth/register", credentials("eve@example.com", password)).want(http.StatusForbidden)
 	s.isAllGreen()
 	s.survivesRestart()
 	s.isConfined(4)
@@ -290,7 +303,9 @@ func TestComposeProduction(t *testing.T) {
 // survivesRestart keeps a note and a session over a restart of everything.
 func (s *stack) survivesRestart() {
 	s.t.Helper()
-	s.client.post("/api/auth/register", credentials("ada@example.com", password)).want(http.StatusCreated)
+	said := s.docker("exec", "-T", "notesd", "/notesd", "user", "add", "ada@example.com") // production's settings let nobody sign up
+	_, made, _ := strings.Cut(said, "password: ")
+	s.client.post("/api/auth/login", credentials("ada@example.com", strings.TrimSpace(made))).want(http.StatusOK)
 	id := s.client.create("kept", "over a restart")
 	s.docker("restart", "--timeout", "20")
 	s.docker("up", "--detach", "--no-build", "--wait") // starts nothing again, but waits for health

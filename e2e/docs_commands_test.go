@@ -52,6 +52,8 @@ var notRun = []struct{ begins, why string }{
 	{"docker compose ", "needs the running production stack: TestComposeMonitoring, TestComposeProduction"},
 	{"compose=", "that stack's name for the line below it"},
 	{"$compose config", "what make check-setup does: TestComposeProduction"},
+	{"SITE_ADDRESS=notes.example.com ./quick-start.sh", "needs a name that leads here: TestComposeProduction has localhost"},
+	{"sudo install -d", "sudo may ask for a password, and containers are needed"},
 	{"git pull", "there is nothing to pull from"},
 	{"install -m 0755 notesd", "writes to /usr/local/bin: TestUpgrades does the same elsewhere"},
 	{"systemctl ", "no systemd runs here: main.TestUnits, TestSocketActivation"},
