@@ -14,6 +14,9 @@ import (
 )
 
 const (
+	signUpWindow      = time.Hour
+	signUpsPerAddress = 100
+
 	minPassword = 8    // characters
 	maxPassword = 1024 // bytes: what a hash is asked to read
 	maxEmail    = 254  // bytes (RFC 5321, errata 1690)
@@ -68,6 +71,9 @@ func register(s *Server, x *exchange) error {
 	if !s.cfg.RegistrationOpen {
 		return errClosed
 	}
+	if err := s.limitSignUps(x); err != nil {
+		return err
+	}
 	if err := s.reserveHash(x); err != nil {
 		return err
 	}
@@ -105,6 +111,21 @@ func (s *Server) signUp(ctx context.Context, u store.User, first store.Session) 
 		_ = sessions.DeleteSession(ctx, first.Key) // if that fails, the session is of no use until it expires
 	}
 	return err
+}
+
+// limitSignUps counts an attempt to make an account. Each costs a hash, says whether the address is taken,
+// or leaves an account behind.
+func (s *Server) limitSignUps(x *exchange) error {
+	if s.cfg.RateLimitMax <= 0 {
+		return nil
+	}
+	d, err := takeAddress(x.addr, signUpsPerAddress, func(key string, limit int) (decision, error) {
+		return s.general.Take(x.ctx, "sign-up "+key, limit, signUpWindow)
+	})
+	if err != nil {
+		return err
+	}
+	return x.obey(d)
 }
 
 func checkNewAccount(in credentials) error {

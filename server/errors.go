@@ -81,7 +81,7 @@ var meanings = []struct {
 	{store.ErrChanged, http.StatusPreconditionFailed, "Note has changed"},
 	{errListCondition, http.StatusPreconditionFailed, "A new note has no version: send it without If-Match and If-None-Match"},
 	{store.ErrIdempotency, http.StatusUnprocessableEntity, "Idempotency-Key was used with another body"},
-	{store.ErrQuota, http.StatusForbidden, "Quota exceeded"},
+	{store.ErrQuota, http.StatusInsufficientStorage, "Quota exceeded"},
 	{store.ErrEpoch, http.StatusUnauthorized, "Invalid credentials"}, // at sign-in: what it verified is valid no more
 	{store.ErrOwnerGone, http.StatusUnauthorized, "Authentication required"},
 }

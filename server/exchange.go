@@ -169,36 +169,24 @@ func (s *Server) limit(x *exchange) error {
 	take := func(key string, limit int) (decision, error) {
 		return s.general.Take(x.ctx, key, limit, s.cfg.RateLimitWindow)
 	}
+	var d decision
+	var err error
 	if x.user == "" {
-		return s.limitAddress(x, take)
-	}
-	d, err := take("user:"+x.user, s.cfg.RateLimitMax)
-	if err != nil {
-		return err
-	}
-	return x.obey(d)
-}
-
-// limitAddress counts the request against the limit of its address, which take does.
-func (s *Server) limitAddress(x *exchange, take func(key string, limit int) (decision, error)) error {
-	network, site := networksOf(x.addr)
-	d, err := take("ip:"+network, s.cfg.RateLimitMax)
-	if err == nil && d.Allowed && site != "" {
-		var wider decision
-		if wider, err = take("site:"+site, s.cfg.RateLimitMax*sitesNetworks); !wider.Allowed {
-			d = wider
-		}
+		d, err = takeAddress(x.addr, s.cfg.RateLimitMax, take)
+	} else {
+		d, err = take("user:"+x.user, s.cfg.RateLimitMax)
 	}
 	if err != nil {
 		return err
 	}
-	return x.obey(d)
-}
-
-// obey tells the client what the limit says, and refuses the request if it says so.
-func (x *exchange) obey(d decision) error {
 	d.writeHeaders(x.out.Header())
+	return x.obey(d)
+}
+
+// obey refuses the request if the limit says so.
+func (x *exchange) obey(d decision) error {
 	if !d.Allowed {
+		d.writeHeaders(x.out.Header())
 		return &limited{reason: "rate_limit", text: "Too many requests, please try again later.", after: d.RetryAfter}
 	}
 	return nil

@@ -190,6 +190,21 @@ func (s *bucketShard) makeRoom(now int64) {
 // /48 of IPv6. That is what many get who ask for a network: 65 536 of 64 bits.
 const sitesNetworks = 16
 
+// takeAddress counts one request of an address against limit, and against that
+// of the site around it.
+func takeAddress(address string, limit int, take func(key string, limit int) (decision, error)) (decision, error) {
+	network, site := networksOf(address)
+	d, err := take("ip:"+network, limit)
+	if err != nil || !d.Allowed || site == "" {
+		return d, err
+	}
+	wider, err := take("site:"+site, limit*sitesNetworks)
+	if !wider.Allowed {
+		return wider, err
+	}
+	return d, err
+}
+
 // networkOf is who an address stands for in a limit: an IPv4 address for
 // itself, an IPv6 address for its /64, since whoever has one address there has
 // them all.

@@ -204,9 +204,11 @@ func (s *Server) countUnrouted(x *exchange) error {
 		return nil
 	}
 	x.asked = pool.Request{Class: pool.Read, Route: x.pattern(), Person: addressOf(x)}
-	return s.limitAddress(x, func(key string, limit int) (decision, error) {
+	d, _ := takeAddress(x.addr, s.cfg.RateLimitMax, func(key string, limit int) (decision, error) {
 		return s.unrouted.take(key, paceOf(limit, s.cfg.RateLimitWindow)), nil
 	})
+	d.writeHeaders(x.out.Header())
+	return x.obey(d)
 }
 
 func (s *Server) cors() echo.MiddlewareFunc {

@@ -1010,6 +1010,6 @@ func TestQuota(t *testing.T) {
 			t.Fatal(err)
 		}
 		c.create(map[string]any{"title": "a", "content": "b"})
-		c.post("/api/notes", `{"title":"a","content":"b"}`).fails(http.StatusForbidden, "Quota exceeded")
+		c.post("/api/notes", `{"title":"a","content":"b"}`).fails(http.StatusInsufficientStorage, "Quota exceeded")
 	})
 }
