@@ -2,12 +2,14 @@ package e2e
 
 import (
 	"fmt"
+	"io"
 	"net"
 	"net/http"
 	"net/http/httptest"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -95,15 +97,11 @@ func listener(t *testing.T, addr string) net.Listener {
 }
 
 // While all replicas are away requests wait, and what has reached nobody is sent
-// to the first that is back.
+// to the first that is back, with its body.
 func TestCaddyWaits(t *testing.T) {
 	t.Parallel()
-	var reached atomic.Int64
-	serving := http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
-		if r.URL.Path != "/readyz" {
-			reached.Add(1)
-		}
-	})
+	received := make(chan string, 10)
+	serving := receiving(received)
 	gone := &httptest.Server{Listener: listener(t, "127.0.0.1:0"), Config: &http.Server{Handler: serving}}
 	gone.Config.SetKeepAlivesEnabled(false) // Caddy sends on none that is just being closed
 	gone.Start()
@@ -111,23 +109,78 @@ func TestCaddyWaits(t *testing.T) {
 	front := startCaddy(t, addr, "127.0.0.1:1")
 	gone.Close()
 	answers := make(chan string)
-	methods := []string{http.MethodGet, http.MethodPost, http.MethodPatch}
-	for _, method := range methods {
+	requests := []struct{ method, body string }{
+		{http.MethodGet, ""}, {http.MethodPost, ""}, {http.MethodPatch, ""},
+		{http.MethodPost, `{"title":"short"}`}, {http.MethodPatch, strings.Repeat("x", 99_999)},
+	}
+	var want []string
+	for _, r := range requests {
+		want = append(want, r.method+" "+r.body)
 		w := front.visitor().wire()
 		go func() {
 			defer w.close()
-			r, err := w.do(method, "/", "")
-			answers <- fmt.Sprint(method, " ", r.status, " ", err)
+			got, err := w.do(r.method, "/", r.body)
+			answers <- fmt.Sprint(r.method, " of ", len(r.body), " bytes: ", got.status, " ", err)
 		}()
 	}
 	time.Sleep(4 * time.Second) // longer than Caddy tries by itself
 	listenAt(t, addr, serving)
-	for range methods {
+	for range requests {
 		if answer := <-answers; !strings.HasSuffix(answer, " 200 <nil>") {
 			t.Error(answer)
 		}
 	}
-	if n := reached.Load(); n != int64(len(methods)) {
-		t.Errorf("%d requests reached the replica, want %d", n, len(methods))
+	close(received)
+	wantReceived(t, received, want)
+}
+
+// A write that one replica refuses the connection of goes to the other, with its body, and the other stays in use.
+func TestCaddyPassesOver(t *testing.T) {
+	t.Parallel()
+	received := make(chan string, 100)
+	serving := receiving(received)
+	gone := &httptest.Server{Listener: listener(t, "127.0.0.1:0"), Config: &http.Server{Handler: serving}}
+	gone.Config.SetKeepAlivesEnabled(false)
+	gone.Start()
+	front := startCaddy(t, gone.Listener.Addr().String(), listenAt(t, "127.0.0.1:0", serving))
+	gone.Close() // what comes before the next health check is sent to it, too
+	var want []string
+	for i := range 20 {
+		body := fmt.Sprintf(`{"title":"%d","content":"%s"}`, i, strings.Repeat("x", 1000*i))
+		want = append(want, "POST "+body)
+		w := front.visitor().wire()
+		if r, err := w.do(http.MethodPost, "/", body); err != nil || r.status != http.StatusOK {
+			t.Errorf("POST %d = %d, %v, want 200", i, r.status, err)
+		}
+		w.close()
+	}
+	close(received)
+	wantReceived(t, received, want)
+}
+
+// receiving is a replica that says what it is sent, but for health checks.
+func receiving(received chan<- string) http.Handler {
+	return http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
+		body, err := io.ReadAll(r.Body)
+		switch {
+		case r.URL.Path == "/readyz":
+		case err != nil:
+			received <- err.Error()
+		default:
+			received <- r.Method + " " + string(body)
+		}
+	})
+}
+
+func wantReceived(t *testing.T, received <-chan string, want []string) {
+	t.Helper()
+	var got []string
+	for text := range received {
+		got = append(got, text)
+	}
+	slices.Sort(got)
+	slices.Sort(want)
+	if !slices.Equal(got, want) {
+		t.Errorf("the replicas received %d requests: %.100q, want %d: %.100q", len(got), got, len(want), want)
 	}
 }
