@@ -133,7 +133,13 @@ func (p program) checkConfig(o checkOptions) check.Config {
 		Dir: ".", Compose: o.compose, In: p.in, Environ: p.environ,
 		Placeholder: func(s string) bool { return config.Secret(s).Placeholder() },
 	}
-	if o.url == "" {
+	if o.url != "" {
+		if strings.HasPrefix(o.url, "https://") { // else it may be an inner address, which browsers do not see
+			c.Settings.OtherSites = slices.DeleteFunc(slices.Clone(cfg.CORSOrigins), func(origin string) bool {
+				return config.Site(origin) == config.Site(o.url)
+			})
+		}
+	} else {
 		c.Server = "http://" + net.JoinHostPort(reachable(cfg.Host), strconv.Itoa(cfg.Port))
 	}
 	if sound(mistakes, "DATABASE_URL", "DATABASE_PASSWORD") || isURL(cfg.DatabaseURL) {

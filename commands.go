@@ -67,6 +67,15 @@ func reachable(host string) string {
 	return host
 }
 
+// shownHost is how people should reach a server on this machine that listens on
+// host. The cookies of localhost, the site of the default CORS_ORIGIN, do not come from 127.0.0.1.
+func shownHost(host string) string {
+	if host = reachable(host); host == "127.0.0.1" || host == "::1" {
+		return "localhost"
+	}
+	return host
+}
+
 // migrate brings the schema up to date, as serving does at its start.
 func (p program) migrate(ctx context.Context, args []string) error {
 	if err := p.noArguments("notesd migrate\nBrings the database's schema up to date and says which it is.", args); err != nil {

@@ -409,7 +409,7 @@ func (p program) introduce(cfg config.Config) {
 // announce says where the server listens and what to try.
 func (p program) announce(cfg config.Config, db *store.Store, ln net.Listener, log *slog.Logger) {
 	port := ln.Addr().(*net.TCPAddr).Port // BACKEND_PORT=0 takes any
-	url := "http://" + net.JoinHostPort(reachable(cfg.Host), strconv.Itoa(port))
+	url := "http://" + net.JoinHostPort(shownHost(cfg.Host), strconv.Itoa(port))
 	if cfg.LogFormat == "json" {
 		attrs := []any{"url", url, "version", buildVersion(), "engine", db.Engine()}
 		for _, s := range cfg.Settings() {

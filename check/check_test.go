@@ -205,6 +205,7 @@ var edges = []struct {
 	{"redis-password", wrong("REDIS_URL"), Fail, "requirepass"},
 	{"redis-password", func(f *Facts) { f.Settings.RedisPassword = None }, Fail, "requirepass"},
 	{"cors", wrong("CORS_ORIGIN"), Fail, "CORS_ORIGIN=https://"},
+	{"cors", func(f *Facts) { f.Settings.OtherSites = []string{"https://other.example"} }, Fail, "one site for both"},
 	{"tls", func(f *Facts) { f.Settings.CORSOrigins = []string{"http://notes.example.com"} }, Fail, "CORS_ORIGIN=https://notes.example.com"},
 	{"tls", func(f *Facts) { f.Settings.TrustedProxies = nil }, Fail, "TRUSTED_PROXIES="},
 	{"tls", func(f *Facts) { f.Settings.TrustedProxies = []netip.Prefix{netip.MustParsePrefix("0.0.0.0/0")} }, Fail, "everybody"},

@@ -54,6 +54,7 @@ type Settings struct {
 	SameSecret       bool // two of them are the same
 
 	CORSOrigins    []string
+	OtherSites     []string // those of CORSOrigins that are of another site than the server that -url names
 	TrustedProxies []netip.Prefix
 
 	Shown map[string]string // every one, secrets redacted

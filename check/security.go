@@ -62,6 +62,10 @@ func cors(f Facts) opinion {
 	if o, found := f.mistakes("CORS_ORIGIN=https://notes.example.com", corsSettings...); found {
 		return o
 	}
+	if other := f.Settings.OtherSites; len(other) > 0 {
+		return fail("one site for both, like https://app.example.com and https://api.example.com, or let the front end's own server pass /api on",
+			"cookies can't work for %s: that is another site than the server's", strings.Join(other, ", "))
+	}
 	return ok("front ends: %s", strings.Join(f.Settings.CORSOrigins, ", "))
 }
 

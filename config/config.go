@@ -117,6 +117,7 @@ func survey(environ []string, m machine) (Config, []Mistake) {
 	d.chooseCores()
 	d.chooseWorkers()
 	d.chooseMemory()
+	d.judgeOrigins()
 	d.judgeNames(table)
 	for _, s := range table {
 		if set, ok := d.shown[s.name]; ok {

@@ -674,6 +674,32 @@ func TestMisspeltNames(t *testing.T) {
 	}
 }
 
+// Front ends of another site are told of: their browsers don't send the session cookie.
+func TestOtherSites(t *testing.T) {
+	for _, test := range []struct {
+		environ []string
+		want    string // that the warning begins with; "": there is none
+	}{
+		{nil, ""},
+		{[]string{"CORS_ORIGIN=http://127.0.0.1:3000"}, ""},
+		{[]string{"CORS_ORIGIN=http://localhost:3000,http://localhost:5173"}, ""},
+		{[]string{"CORS_ORIGIN=http://192.0.2.7:3000", "HOST=all"}, ""}, // reached by that address, perhaps
+		{[]string{"CORS_ORIGIN=http://192.0.2.7:3000", "TRUSTED_PROXIES=127.0.0.1"}, ""},
+		{[]string{"CORS_ORIGIN=http://192.0.2.7:3000"}, "CORS_ORIGIN: http://192.0.2.7:3000 is another site than this machine's"},
+		{[]string{"CORS_ORIGIN=http://localhost:3000,http://127.0.0.1:3000"}, "CORS_ORIGIN: http://localhost:3000 and http://127.0.0.1:3000 are two sites"},
+		{inProduction("CORS_ORIGIN=https://app.example.com,https://api.example.com:8443"), ""},
+		{inProduction("CORS_ORIGIN=https://a.example.co.uk,https://b.example.co.uk"), ""},
+		{inProduction("CORS_ORIGIN=https://a.co.uk,https://b.co.uk"), "CORS_ORIGIN: https://a.co.uk and https://b.co.uk are two sites"},
+		{inProduction("CORS_ORIGIN=https://a.github.io,https://b.github.io"), "CORS_ORIGIN: https://a.github.io and https://b.github.io are two sites"},
+		{inProduction("CORS_ORIGIN=https://a.example,http://a.example"), "CORS_ORIGIN: https://a.example and http://a.example are two sites"},
+	} {
+		c, err := load(test.environ, fourCores(t))
+		if got := strings.Join(c.Warnings, "\n"); err != nil || (test.want == "") != (got == "") || !strings.HasPrefix(got, test.want) {
+			t.Errorf("Load(%q): %v, warnings %q, want %q", test.environ, err, got, test.want)
+		}
+	}
+}
+
 // Settings has a row for every setting, in the table's order, with what is in force and where it comes from.
 func TestSettings(t *testing.T) {
 	m := fourCores(t)

@@ -25,7 +25,8 @@ func TestFirstMinute(t *testing.T) {
 	if got := bash(t, p.dir, tryLine(t, p)); !strings.Contains(got, `"message":"API is healthy"`) {
 		t.Errorf("the line to try printed %q", got)
 	}
-	for _, want := range []string{"Listening on " + p.url, "HOST +127.0.0.1 +default", "MAX_WORKERS ", "SESSION_SECRET +kept in data",
+	for _, want := range []string{fmt.Sprintf("Listening on http://localhost:%d\n", p.port), "HOST +127.0.0.1 +default", "MAX_WORKERS ",
+		"SESSION_SECRET +kept in data",
 		"ADMIN_TOKEN +kept in data/admin-token", `Status page: \S+/status \(the token is in data/admin-token\)`,
 		fmt.Sprintf("BACKEND_PORT +%d +environment", p.port), "Data is kept in " + regexp.QuoteMeta(p.dir)} {
 		if !regexp.MustCompile(want).MatchString(p.log.String()) {

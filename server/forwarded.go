@@ -14,7 +14,7 @@ import (
 )
 
 const (
-	maxLoggedHeader = 64 // bytes of a header that can't be read
+	maxLoggedHeader = 64 // bytes of a client's header in a log line
 	noHeader        = "none"
 )
 
@@ -45,7 +45,7 @@ func (s *Server) clientAddress(r *http.Request) (addr, unread string) {
 	for _, node := range slices.Backward(nodes) {
 		before, ok := parseNode(node)
 		if !ok {
-			unread = header + ": " + node[:min(len(node), maxLoggedHeader)]
+			unread = header + ": " + cut(node)
 			break
 		}
 		at, unread = before, ""
@@ -185,7 +185,7 @@ func (s *Server) overTLS(r *http.Request) bool {
 	if !s.unreadable.proto.Swap(true) {
 		s.log.LogAttrs(context.Background(), slog.LevelWarn,
 			"a trusted proxy names a scheme that is neither http nor https: it is taken for http",
-			slog.String("proxy", r.RemoteAddr), slog.String("scheme", proto[:min(len(proto), maxLoggedHeader)]))
+			slog.String("proxy", r.RemoteAddr), slog.String("scheme", cut(proto)))
 	}
 	return false
 }

@@ -45,6 +45,7 @@ func allRoutes() []*route {
 		{method: get, pattern: "/api/health/ready", handle: ready, free: true, quiet: true},
 		{method: get, pattern: "/readyz", handle: ready, free: true, quiet: true},
 
+		{method: get, pattern: "/", handle: frontPage, free: true},
 		{method: get, pattern: "/status", handle: statusFile("index.html", "text/html; charset=utf-8"), free: true, quiet: true}, // tells nothing: what it shows it asks for with the token
 		{method: get, pattern: "/status/status.css", handle: statusFile("status.css", "text/css; charset=utf-8"), free: true, quiet: true},
 		{method: get, pattern: "/status/status.js", handle: statusFile("status.js", "text/javascript; charset=utf-8"), free: true, quiet: true},
@@ -87,6 +88,7 @@ func (s *Server) newEcho() *echo.Echo {
 	e.HideBanner, e.HidePort = true, true
 	e.Pre(normalizePath)       // before routing: any case, one trailing slash
 	e.Use(s.observe)           // first: its log line and metrics see whatever the rest does, and it sends the answer
+	e.Use(s.noteOrigin)        // before anything answers a page that is not ours
 	e.Use(s.limitUnrouted)     // around all that refuses without a turn
 	e.Use(s.cors())            // answers preflights, before anything counts or refuses them
 	e.Use(s.refuseCrossOrigin) // before a handler can act for a page that is not ours

@@ -87,6 +87,7 @@ type Server struct {
 	cursors     cursors
 	protection  *http.CrossOriginProtection
 	unreadable  unreadableHeaders
+	origins     originLog
 	compress    func(http.Handler) http.HandlerFunc
 	conns       *connections
 	http        *http.Server

@@ -1,0 +1,60 @@
+package config
+
+import (
+	"net/netip"
+	"net/url"
+	"strings"
+
+	"golang.org/x/net/publicsuffix"
+)
+
+// sameSite is how front end and notesd can share a site, for messages.
+const sameSite = "serve both under one site, like https://app.example.com and https://api.example.com, " +
+	"or have the front end's own server pass /api on"
+
+// Site returns the site of an origin or another URL, as browsers take it for SameSite cookies: the scheme and the
+// domain that somebody could register. Ports do not count.
+func Site(origin string) string {
+	u, err := url.Parse(origin)
+	if err != nil {
+		return origin
+	}
+	host := strings.ToLower(u.Hostname())
+	if domain, err := publicsuffix.EffectiveTLDPlusOne(host); err == nil && !isAddress(host) {
+		host = domain
+	}
+	return u.Scheme + "://" + host
+}
+
+func isAddress(host string) bool {
+	_, err := netip.ParseAddr(host)
+	return err == nil
+}
+
+// judgeOrigins warns of front ends whose browsers won't send the session cookie, which is SameSite=Strict: those of
+// another site than notesd. Which one that is can only be told on a machine for development; elsewhere that there are two.
+func (d *draft) judgeOrigins() {
+	if !d.sound("CORS_ORIGIN", "HOST") || len(d.CORSOrigins) == 0 {
+		return
+	}
+	first := d.CORSOrigins[0]
+	for _, origin := range d.CORSOrigins[1:] {
+		if Site(origin) != Site(first) {
+			d.warn("CORS_ORIGIN: %s and %s are two sites, and cookies work for front ends of notesd's own site only: %s", first, origin, sameSite)
+			return
+		}
+	}
+	if !d.Production && isLoopback("http://"+d.Host) && !isLoopback(first) && len(d.TrustedProxies) == 0 {
+		d.warn("CORS_ORIGIN: %s is another site than this machine's http://localhost, so cookies don't work there: %s", first, sameSite)
+	}
+}
+
+// isLoopback reports whether a URL leads to the machine itself.
+func isLoopback(rawURL string) bool {
+	u, err := url.Parse(rawURL)
+	if err != nil {
+		return false
+	}
+	addr, err := netip.ParseAddr(u.Hostname())
+	return u.Hostname() == "localhost" || err == nil && addr.IsLoopback()
+}
