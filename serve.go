@@ -94,9 +94,6 @@ func (p program) serve(ctx context.Context, args []string) (err error) {
 	if made != "" { // a wrong path looks like no data
 		log.Info("made a new, empty database", "path", made)
 	}
-	if db.Engine() == "SQLite" {
-		copies.TrustForever() // this process owns the file
-	}
 	alerts := newAlerts(cfg, log)
 	incidents := newIncidents(cfg, alerts, log)
 	workers := newPool(cfg, alerts, log)

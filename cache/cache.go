@@ -124,9 +124,6 @@ func (c *Cache) Trust(until time.Time) {
 	c.trusted.Store(int64(until.Sub(c.began)))
 }
 
-// TrustForever is for when nobody else can change anything.
-func (c *Cache) TrustForever() { c.trusted.Store(1<<63 - 1) }
-
 // Forget drops everything, and what is being read now.
 func (c *Cache) Forget() {
 	c.epoch.Add(1)

@@ -265,6 +265,16 @@ func mishaps(redis *storetest.Server, postgres string, toPostgres, toStandby *st
 		"the read replica is away": {alerts: []string{"NotesdReadReplicaUnused"},
 			settings: []string{"DATABASE_URL=" + postgres, "DATABASE_READ_URL=" + toStandby.URL(), secret},
 			cause:    cut(toStandby, "notesd_replica_used")},
+		"a database file is moved": {alerts: []string{"NotesdFilesReplaced"},
+			cause: func(t *testing.T, p *process) func() {
+				move := func(from, to string) {
+					if err := os.Rename(p.data(from), p.data(to)); err != nil {
+						t.Error(err)
+					}
+				}
+				move("notes.db", "away")
+				return func() { move("away", "notes.db") }
+			}},
 		"the disk is full": {alerts: []string{"NotesdDiskFilling", "NotesdWritesRefused"},
 			prepare: func(t *testing.T, p *process) { smallDisk(t, p, 16<<10) },
 			cause: func(t *testing.T, p *process) func() {

@@ -251,9 +251,6 @@ func (k *Copies) Revoked(key, user string) { k.cache.Ending(key, user)() }
 // Trust implements store.Witness.
 func (k *Copies) Trust(until time.Time) { k.cache.Trust(until) }
 
-// TrustForever is for a store that nobody else writes to.
-func (k *Copies) TrustForever() { k.cache.TrustForever() }
-
 // Forget implements store.Witness.
 func (k *Copies) Forget() { k.cache.Forget() }
 

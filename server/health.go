@@ -173,6 +173,9 @@ func (s *Server) look(ctx context.Context) (well bool) {
 		sessions = s.ping(ctx, "sessions", s.redis.Writable)
 	}
 	rows := []dependency{database, schema, sessions, s.writes()}
+	if s.store.Engine() == store.SQLite {
+		rows = append(rows, s.files())
+	}
 	s.readiness.set(rows)
 	well = true
 	for i, row := range rows {
@@ -190,6 +193,15 @@ func (s *Server) writes() dependency {
 	row := dependency{Name: "writes", Status: "up"}
 	if err := s.store.Writable(); err != nil {
 		row.Status, row.Detail, row.err = "down", "the database has no place for them; the log says why", err
+	}
+	return row
+}
+
+// files decides: what is written while they are not in place ends with the process.
+func (s *Server) files() dependency {
+	row := dependency{Name: "files", Status: "up", Decides: true}
+	if err := s.store.FilesInPlace(); err != nil {
+		row.Status, row.Detail, row.err = "down", "removed or replaced while they are open; the log says which", err
 	}
 	return row
 }

@@ -63,12 +63,14 @@ func (s *Store) shortenLog(ctx context.Context) (left int64, err error) {
 		return 0, err
 	}
 	c, err = s.runCheckpoint("PASSIVE")
-	if err != nil || c.log < restartPages || c.behind() >= checkpointPages {
+	if err != nil || c.behind() > 0 && (c.log < restartPages || c.behind() >= checkpointPages) {
 		return c.behind(), err
 	}
-	err = s.inTurn(ctx, func(*gorm.DB) error {
-		c, err = s.runCheckpoint("PASSIVE")
-		return err
+	err = s.inTurn(ctx, func(db *gorm.DB) error {
+		if c, err = s.runCheckpoint("PASSIVE"); err != nil || c.behind() > 0 {
+			return err
+		}
+		return beginGeneration(db) // which begins the log anew
 	})
 	return c.behind(), err
 }

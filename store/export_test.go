@@ -164,3 +164,12 @@ func Reads(s *Store) int {
 		return !idle
 	}))
 }
+
+// CheckLog is checkLog.
+var CheckLog = checkLog
+
+// PauseCheckpoints has nothing copied from SQLite's log, and nothing written, until it is told to resume.
+func PauseCheckpoints(s *Store) (resume func()) {
+	s.turn <- struct{}{}
+	return func() { <-s.turn }
+}

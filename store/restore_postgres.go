@@ -35,7 +35,7 @@ func (r *restore) intoPostgres(ctx context.Context, name string, schema int64) e
 	if err := r.fillPostgres(ctx, conn); err != nil {
 		return err
 	}
-	r.done.Engine = postgresEngine
+	r.done.Engine = PostgreSQL
 	return r.raise(ctx, m)
 }
 

@@ -40,7 +40,7 @@ func (r *restore) intoSQLite(ctx context.Context, name string, schema int64) (er
 	if err := r.fillSQLite(ctx, making, schema); err != nil {
 		return errors.Join(err, removeSQLite(making))
 	}
-	r.done.Engine = sqliteEngine
+	r.done.Engine = SQLite
 	return putInPlace(making, path)
 }
 

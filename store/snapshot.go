@@ -43,7 +43,7 @@ func Snapshot(ctx context.Context, name string, put func(line []byte) error) (Ba
 
 // isolation is what keeps a transaction at one instant. SQLite knows no other.
 func isolation(engine string) sql.IsolationLevel {
-	if engine == sqliteEngine {
+	if engine == SQLite {
 		return sql.LevelDefault
 	}
 	return sql.LevelRepeatableRead
@@ -56,7 +56,7 @@ func openToRead(name string) (db *sql.DB, engine string, err error) {
 		if err != nil {
 			return nil, "", err
 		}
-		return stdlib.OpenDB(*server, stdlib.OptionAfterConnect(watchUs)), postgresEngine, nil
+		return stdlib.OpenDB(*server, stdlib.OptionAfterConnect(watchUs)), PostgreSQL, nil
 	}
 	path, err := sqlitePath(name)
 	if err != nil {
@@ -72,7 +72,7 @@ func openToRead(name string) (db *sql.DB, engine string, err error) {
 	if err != nil {
 		return nil, "", err
 	}
-	return sql.OpenDB(connector), sqliteEngine, nil
+	return sql.OpenDB(connector), SQLite, nil
 }
 
 // watchUs prepares the server's end of a connection whose one transaction may
@@ -171,7 +171,7 @@ func (s snapshot) columns(table string) ([]string, error) {
 // of the instant, which makes it larger at most.
 func (s snapshot) lastKey() (last int64, err error) {
 	query := `SELECT coalesce(max(seq), 0) FROM sqlite_sequence WHERE name = 'notes'`
-	if s.engine == postgresEngine {
+	if s.engine == PostgreSQL {
 		query = `SELECT CASE WHEN is_called THEN last_value ELSE 0 END FROM notes_key_seq`
 	}
 	err = s.tx.QueryRowContext(s.ctx, query).Scan(&last)

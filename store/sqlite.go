@@ -46,7 +46,11 @@ func openSQLite(ctx context.Context, cfg Config) (_ *Store, err error) {
 	if err := s.openSQLitePools(ctx, path, cfg); err != nil {
 		return nil, fmt.Errorf("open SQLite file %s: %w", path, err)
 	}
+	if err := errors.Join(s.beginLog(ctx), s.files.remember(lock, path)); err != nil {
+		return nil, fmt.Errorf("open SQLite file %s: %w", path, err)
+	}
 	s.inBackground(ctx, s.checkpoints)
+	s.inBackground(ctx, s.watchFiles)
 	s.state.settle(nil)
 	return s, nil
 }
@@ -94,6 +98,9 @@ func (s *Store) openSQLitePools(ctx context.Context, path string, cfg Config) (e
 	if err != nil {
 		return err
 	}
+	// The connection that writes is never closed: the last one to be closed removes
+	// -wal and -shm, and those that come then are not the ones that were remembered.
+	pool(s.writes).SetConnMaxLifetime(0)
 	s.migrator = migrator{dialect: goose.DialectSQLite3, dir: "migrations/sqlite", log: s.log,
 		open: func() (*sql.DB, func() error) {
 			s.turn <- struct{}{}
@@ -155,7 +162,7 @@ func claimFile(ctx context.Context, path string, patience time.Duration) (*dirLo
 	if err != nil {
 		return nil, err
 	}
-	if err := hideFromOthers(path); err != nil {
+	if err := errors.Join(checkLog(ctx, path), hideFromOthers(path)); err != nil {
 		return nil, errors.Join(fmt.Errorf("database file can't be used: %w", err), lock.release())
 	}
 	return lock, nil

@@ -61,6 +61,7 @@ type Store struct {
 	written chan struct{} // has an element when the turn has come to an end
 
 	watchdog *watchdog    // of the server; nil on SQLite
+	files    ownFiles     // of SQLite; none on PostgreSQL
 	channel  *channel     // to other processes; nil on SQLite
 	replica  *readReplica // nil: there is none
 
@@ -112,22 +113,23 @@ func (s *Store) inBackground(ctx context.Context, fn func(context.Context)) {
 // Engine names the database, for people to read.
 func (s *Store) Engine() string {
 	if s.postgres {
-		return postgresEngine
+		return PostgreSQL
 	}
-	return sqliteEngine
+	return SQLite
 }
 
 // EngineOf is Engine of the database at a URL.
 func EngineOf(url string) string {
 	if isPostgres(url) {
-		return postgresEngine
+		return PostgreSQL
 	}
-	return sqliteEngine
+	return SQLite
 }
 
+// The engines.
 const (
-	postgresEngine = "PostgreSQL"
-	sqliteEngine   = "SQLite"
+	PostgreSQL = "PostgreSQL"
+	SQLite     = "SQLite"
 )
 
 // Stats returns the figures of the connection pools by name: "database" on
@@ -252,7 +254,13 @@ func (s *Store) inTurn(ctx context.Context, fn func(db *gorm.DB) error) error {
 		return ctx.Err()
 	}
 	defer func() { <-s.turn }()
+	if err := s.files.check(); err != nil {
+		return err
+	}
 	err := fn(s.writes.WithContext(context.WithoutCancel(ctx)))
+	if err == nil {
+		err = s.files.check() // again: it may be written to a file that has just lost its name
+	}
 	select {
 	case s.written <- struct{}{}:
 	default:
