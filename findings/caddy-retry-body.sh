@@ -4,7 +4,7 @@
 #   one, whatever its method: nothing was sent yet. For GET it does.
 # What happens: a request with a body is tried again, but its body was closed by the first try. The
 #   client gets a 502, the log says "http: invalid Read on closed Body", and the healthy upstream
-#   saw a request that broke off.
+#   saw a request that broke off. Versions up to 2.11.1 are said to have it (caddyserver/caddy#7546).
 # Who meets it: several servers behind Caddy, one of which is down or just restarting: reading works,
 #   each save that meets the wrong one fails.
 # What to do: buffer_requests in reverse_proxy (in later versions request_buffers), or take a server out
