@@ -323,6 +323,7 @@ func serverConfig(cfg config.Config, secrets []string) server.Config {
 		BodyLimit:          cfg.BodyLimit,
 		MemoryBound:        memoryBound(cfg),
 		CORSOrigins:        cfg.CORSOrigins,
+		AllowedHosts:       cfg.AllowedHosts,
 		TrustedProxies:     cfg.TrustedProxies,
 		RateLimitMax:       cfg.RateLimitMax,
 		RateLimitWindow:    cfg.RateLimitWindow,

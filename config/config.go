@@ -55,6 +55,7 @@ type Config struct {
 
 	RegistrationOpen bool
 	CORSOrigins      []string // as browsers write them
+	AllowedHosts     []string // in lower case
 	TrustedProxies   []netip.Prefix
 	RateLimitMax     int // 0: no limit
 	RateLimitWindow  time.Duration

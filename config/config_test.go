@@ -175,6 +175,11 @@ var settingTests = []settingTest{{
 	},
 	allowed: someOrigins,
 }, {
+	name: "ALLOWED_HOSTS", get: func(c Config) any { return c.AllowedHosts }, initial: []string(nil),
+	accepted: []reading{{"Dev.Example.com, a", []string{"dev.example.com", "a"}}},
+	refused:  []string{"*", "https://a.example", "a.example:3001", "a.example,,b", ".example.com"},
+	allowed:  "a comma list of host names without scheme and port, such as notes.example.com",
+}, {
 	name: "TRUSTED_PROXIES", get: func(c Config) any { return c.TrustedProxies }, initial: []netip.Prefix(nil),
 	accepted: []reading{
 		{"10.0.0.0/8", prefixes("10.0.0.0/8")}, {"10.1.2.3/8, fd00::/8", prefixes("10.0.0.0/8", "fd00::/8")},
@@ -725,6 +730,7 @@ func TestSettings(t *testing.T) {
 		{"ADMIN_TOKEN", "kept in data/admin-token", "derived"},
 		{"REGISTRATION", "open", "default"},
 		{"CORS_ORIGIN", "http://localhost:3000", "default"},
+		{"ALLOWED_HOSTS", "none", "default"},
 		{"TRUSTED_PROXIES", "none", "default"},
 		{"RATE_LIMIT_MAX_REQUESTS", "1000", "default"},
 		{"RATE_LIMIT_WINDOW_MS", "60000", "default"},

@@ -189,6 +189,14 @@ func isHost(s string) bool {
 	return err == nil && a.Zone() == "" || hostName.MatchString(s)
 }
 
+// hosts is a comma list of host names.
+func hosts(to *[]string) kind {
+	const allowed = "a comma list of host names without scheme and port, such as notes.example.com"
+	return kind{allowed, func(text string) bool {
+		return list(text, to, func(s string) (string, bool) { return strings.ToLower(s), hostName.MatchString(s) })
+	}}
+}
+
 // origins is a comma list of what browsers send as Origin.
 func origins(to *[]string) kind {
 	const allowed = "a comma list of http:// or https:// origins with a host and maybe a port, without path, slash or *"

@@ -100,6 +100,10 @@ func (d *draft) table() []setting {
 		kind: origins(&d.CORSOrigins), sample: "https://localhost",
 		meaning: "origins of the front ends that may call with a session, comma-separated",
 	}, {
+		name:    "ALLOWED_HOSTS",
+		kind:    hosts(&d.AllowedHosts),
+		meaning: "names of this server besides CORS_ORIGIN's, IP addresses, localhost, .local and names without a dot; others get 421, in production if this is set",
+	}, {
 		name:    "TRUSTED_PROXIES",
 		kind:    proxies(&d.TrustedProxies),
 		meaning: "networks of the proxies whose forwarded headers are believed (docs/PROXIES.md)",

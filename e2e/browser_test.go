@@ -27,6 +27,9 @@ type tab struct {
 	asked  []string   // URLs
 }
 
+// reboundName is a name of somebody else's that leads to this machine.
+const reboundName = "rebound.example.com"
+
 // newTab opens one, and skips the test where there is no Chromium.
 func newTab(t *testing.T) *tab {
 	t.Helper()
@@ -41,7 +44,7 @@ func newTab(t *testing.T) *tab {
 		t.Skip("needs Chromium (Debian: apt-get install chromium)")
 	}
 	options := append(chromedp.DefaultExecAllocatorOptions[:], chromedp.ExecPath(program), chromedp.NoSandbox, // root has no other way
-		chromedp.UserDataDir(t.TempDir()))
+		chromedp.UserDataDir(t.TempDir()), chromedp.Flag("host-resolver-rules", "MAP "+reboundName+" 127.0.0.1"))
 	browser, closeBrowser := chromedp.NewExecAllocator(context.Background(), options...)
 	ctx, closeTab := chromedp.NewContext(browser)
 	t.Cleanup(func() {

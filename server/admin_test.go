@@ -36,7 +36,7 @@ func TestAdministrators(t *testing.T) {
 		ok      bool
 	}{
 		{"token", withToken, []string{"Authorization", "Bearer " + adminToken}, true},
-		{"token, by another name", withToken, []string{"Authorization", "Bearer " + adminToken, "Host", "notes.example"}, true},
+		{"token, by another name", withToken, []string{"Authorization", "Bearer " + adminToken, "Host", "notes.local"}, true},
 		{"scheme in lower case", withToken, []string{"Authorization", "bearer " + adminToken}, true},
 		{"this machine", withToken, nil, false},
 		{"this machine by the name localhost", withToken, []string{"Host", "localhost:3001"}, false},

@@ -20,6 +20,7 @@ var (
 	errSignedOut     = errors.New("not signed in")
 	errNotAdmin      = errors.New("not an administrator")
 	errCrossOrigin   = errors.New("cross-origin request")
+	errUnknownHost   = errors.New("unknown host name")
 	errUnknownRoute  = errors.New("no such route")
 	errNotInTrash    = errors.New("note is not in the trash")
 	errRegistration  = errors.New("registration failed")
@@ -52,6 +53,7 @@ var meanings = []struct {
 	text   string
 }{
 	{errUnknownRoute, http.StatusNotFound, "Route not found"},
+	{errUnknownHost, http.StatusMisdirectedRequest, "Unknown host name: ALLOWED_HOSTS says which are answered"},
 	{errMalformed, http.StatusBadRequest, "Malformed JSON"},
 	{errBadCoding, http.StatusBadRequest, "Request body is not what its Content-Encoding says"},
 	{errBodyCoding, http.StatusUnsupportedMediaType, "Content-Encoding not supported: gzip and deflate are"},

@@ -21,7 +21,7 @@ func (s *Server) express(next http.Handler) http.Handler {
 	}
 	alive, aliveToo, list, note := routes["/api/health"], routes["/healthz"], routes["/api/notes"], routes["/api/notes/:id"]
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		if isPlain(r) {
+		if isPlain(r) && s.hosts.answers(r.Host) && !s.isForeignRead(r.Header) {
 			id, isNote := strings.CutPrefix(r.URL.Path, "/api/notes/")
 			switch {
 			case isNote && s.sendCopy(w, r, note, id),

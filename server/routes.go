@@ -90,6 +90,7 @@ func (s *Server) newEcho() *echo.Echo {
 	e.Use(s.observe)           // first: its log line and metrics see whatever the rest does, and it sends the answer
 	e.Use(s.noteOrigin)        // before anything answers a page that is not ours
 	e.Use(s.limitUnrouted)     // around all that refuses without a turn
+	e.Use(s.refuseHost)        // before anything is answered for a page that was led here
 	e.Use(s.cors())            // answers preflights, before anything counts or refuses them
 	e.Use(s.refuseCrossOrigin) // before a handler can act for a page that is not ours
 	for _, rt := range s.routes {
@@ -109,6 +110,9 @@ func (s *Server) entry(rt *route) echo.HandlerFunc {
 		x := c.(*exchange)
 		x.route = rt
 		if rt.pooled() {
+			if rt.method == http.MethodGet && s.isForeignRead(x.Request().Header) { // of writes refuseCrossOrigin decides
+				return errCrossOrigin
+			}
 			return inPool(x)
 		}
 		if rt.admin {

@@ -51,6 +51,7 @@ type Config struct {
 	BodyLimit         int64         // bytes
 	MemoryBound       int64         // bytes that the process may use; 0: no limit
 	CORSOrigins       []string
+	AllowedHosts      []string // names without ports, in lower case
 	TrustedProxies    []netip.Prefix
 	RateLimitMax      int // requests of a person in RateLimitWindow; 0: no limit
 	RateLimitWindow   time.Duration
@@ -82,6 +83,7 @@ type Server struct {
 	persons     *persons
 	general     *limiter
 	guard       *tokenGuard
+	hosts       hostGuard
 	unrouted    *bucketMap // see limitUnrouted
 	signInLimit *signInLimit
 	cursors     cursors
@@ -144,6 +146,7 @@ func New(cfg Config, parts Parts) (*Server, error) {
 		parts.Redis.renewed = s.copies.Forget // the sessions may be gone that are known here
 	}
 	s.sessions = newSessions(backendFor(parts.Store, parts.Redis), cfg.SessionSecrets, s.copies)
+	s.hosts = newHostGuard(cfg)
 	s.guard = newTokenGuard(cfg.AdminToken, s.tellOfGuesses)
 	s.unrouted = newBucketMap()
 	s.general = newLimiter(parts.Redis, cfg.SessionSecrets[0])
