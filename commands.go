@@ -155,10 +155,11 @@ func namePlace(cfg config.Config, err error) error {
 }
 
 // userCommands are the commands on one account.
-var userCommands = map[string]userCommand{"add": addUser, "reset": resetUser, "delete": deleteUser, "list": nil}
+var userCommands = map[string]userCommand{"add": addUser, "reset": resetUser, "unlock": unlockUser, "delete": deleteUser, "list": nil}
 
 const userUsage = `notesd user add EMAIL       make an account
 notesd user reset EMAIL     give it a new password and end its sessions
+notesd user unlock EMAIL    let it sign in though too many passwords were wrong
 notesd user list            every account
 notesd user delete EMAIL    delete it with all of its notes`
 
@@ -171,7 +172,7 @@ func (p program) user(ctx context.Context, args []string) error {
 		return err
 	}
 	if len(args) == 0 {
-		return fmt.Errorf("user add, reset, list or delete? %w", errUsage)
+		return fmt.Errorf("user add, reset, unlock, list or delete? %w", errUsage)
 	}
 	name, args := args[0], args[1:]
 	command, ok := userCommands[name]
@@ -229,6 +230,18 @@ func resetUser(ctx context.Context, a accounts, email string) error {
 		defer redis.Close()
 	}
 	return a.done(server.ResetPassword(ctx, a.db, redis, u.ID, password), "reset; its sessions are ended:", email, password)
+}
+
+func unlockUser(ctx context.Context, a accounts, email string) error {
+	u, err := a.find(ctx, email)
+	if err != nil {
+		return err
+	}
+	if err := a.db.Unlock(ctx, u.ID); err != nil {
+		return err
+	}
+	fmt.Fprintf(a.out, "unlocked %s\n", email)
+	return nil
 }
 
 func deleteUser(ctx context.Context, a accounts, email string) error {

@@ -17,6 +17,9 @@ func TestResetWithoutRedis(t *testing.T) {
 		return out.String()
 	}
 	user("add", "ada@example.com")
+	if said := user("unlock", "Ada@example.com"); said != "unlocked Ada@example.com\n" {
+		t.Errorf("user unlock says %q", said)
+	}
 	if said := user("reset", "ada@example.com"); !strings.Contains(said, "reset; its sessions are ended: ada@example.com\npassword: ") {
 		t.Errorf("user reset says %q, want the password", said)
 	}

@@ -77,6 +77,7 @@ const usage = `notesd: a notes server in one binary
   notesd migrate                 bring the database's schema up to date and say which it is
   notesd user add EMAIL          make an account; prints a password unless -password-stdin gives one
   notesd user reset EMAIL        give it a new password and end its sessions
+  notesd user unlock EMAIL       let it sign in though too many passwords were wrong
   notesd user list               every account
   notesd user delete EMAIL       delete it with all of its notes
   notesd import-legacy           bring the old backend's accounts and notes over (docs/MIGRATING.md)

@@ -90,6 +90,7 @@ func register(s *Server, x *exchange) error {
 	if err != nil {
 		return err
 	}
+	s.knowDevice(x, u)
 	return x.data(http.StatusCreated, welcome{userOutput(u), "Account created successfully"})
 }
 
@@ -164,13 +165,19 @@ func login(s *Server, x *exchange) error {
 	if !known && !errors.Is(err, store.ErrNotFound) {
 		return err
 	}
-	if wait := time.Until(u.LockedUntil); known && wait > 0 {
+	folded := store.Fold(in.email)
+	g := s.guesserOf(x, u, folded)
+	until, err := s.lockedUntil(x, g, u)
+	if err != nil {
+		return err
+	}
+	if wait := time.Until(until); wait > 0 {
 		return lockedFor(wait)
 	}
 	if err := s.reserveHash(x); err != nil { // before it counts as an attempt
 		return err
 	}
-	refund, wait, err := s.signInLimit.reserve(x.ctx, x.addr, store.Fold(in.email))
+	refund, wait, err := s.signInLimit.reserve(x.ctx, g.addr, folded)
 	if err != nil {
 		return err
 	}
@@ -178,20 +185,20 @@ func login(s *Server, x *exchange) error {
 		decision{Limit: signInsPerPair, Reset: wait, RetryAfter: wait}.writeHeaders(x.out.Header())
 		return &limited{"sign_in_limit", "Too many authentication attempts, please try again later.", wait}
 	}
-	if !known || !verifyPassword(u.PasswordHash, in.password) {
-		if !known {
-			verifyNobody(in.password)
-			return errCredentials
-		}
-		return s.wrongPassword(x, u)
+	if !known {
+		verifyNobody(in.password)
+		return s.wrongPassword(x, g, u)
+	}
+	if !verifyPassword(u.PasswordHash, in.password) {
+		return s.wrongPassword(x, g, u)
 	}
 	refund(x.ctx)
-	return s.rightPassword(x, u, in)
+	return s.rightPassword(x, g, u, in)
 }
 
-func (s *Server) wrongPassword(x *exchange, u store.User) error {
-	until, err := s.store.CountFailedSignIn(x.ctx, u.ID)
-	if errors.Is(err, store.ErrNotFound) { // the account was deleted while its password was verified
+func (s *Server) wrongPassword(x *exchange, g guesser, u store.User) error {
+	until, err := s.countFailure(x, g, u)
+	if errors.Is(err, store.ErrNotFound) || errors.Is(err, store.ErrOwnerGone) { // deleted while the password was verified
 		return errCredentials
 	}
 	if err != nil {
@@ -203,8 +210,8 @@ func (s *Server) wrongPassword(x *exchange, u store.User) error {
 	return errCredentials
 }
 
-func (s *Server) rightPassword(x *exchange, u store.User, in credentials) error {
-	err := s.store.CountSignIn(x.ctx, u)
+func (s *Server) rightPassword(x *exchange, g guesser, u store.User, in credentials) error {
+	err := s.countSuccess(x, g, u)
 	if errors.Is(err, store.ErrLocked) { // by guesses made since it was looked up
 		return lockedFor(15 * time.Minute)
 	}
@@ -219,6 +226,7 @@ func (s *Server) rightPassword(x *exchange, u store.User, in credentials) error 
 	if err := s.signIn(x, u, in.remember); err != nil {
 		return err
 	}
+	s.knowDevice(x, u)
 	return x.data(http.StatusOK, welcome{userOutput(u), "Logged in successfully"})
 }
 

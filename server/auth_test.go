@@ -115,8 +115,8 @@ func wantMe(t *testing.T, c *client, want userJSON) {
 // wantSessionCookie checks the attributes and returns the token.
 func wantSessionCookie(t *testing.T, r reply, life time.Duration) string {
 	t.Helper()
-	if len(r.cookies) != 1 {
-		t.Fatalf("%s sets cookies %v, want one", r.call, r.cookies)
+	if len(r.cookies) != 2 || r.cookies[1].Name != deviceCookie {
+		t.Fatalf("%s sets cookies %v, want the session's and the device's", r.call, r.cookies)
 	}
 	c := r.cookies[0]
 	if c.Name != "sessionId" || !c.HttpOnly || c.SameSite != http.SameSiteStrictMode || c.Path != "/" || c.Domain != "" || c.Secure {
@@ -401,6 +401,7 @@ func TestLockout(t *testing.T) {
 func (s *site) setLock(t *testing.T, until time.Time) {
 	t.Helper()
 	s.execute(t, fmt.Sprintf("UPDATE users SET locked_until = %d", until.UnixMilli()))
+	s.execute(t, fmt.Sprintf("UPDATE sign_in_locks SET locked_until = %d", until.UnixMilli()))
 }
 
 // Guesses in parallel are no more than guesses in turn, and the right one among them does not get in late.
@@ -456,10 +457,12 @@ func TestSignInLimitOfPair(t *testing.T) {
 		c.post("/api/auth/register", credentialsOf("no address", password), "X-Forwarded-For", "203.0.113.1").
 			want(http.StatusBadRequest)
 	}
-	for i := range 5 {
+	for i := range 4 {
 		email := []string{"nobody@example.com", "NOBODY@example.com"}[i%2]
 		c.login("203.0.113.1", email, "wrong").fails(http.StatusUnauthorized, "Invalid credentials")
 	}
+	c.login("203.0.113.1", "nobody@example.com", "wrong").want(http.StatusLocked)
+	s.setLock(t, time.Now().Add(-time.Second)) // else it would be judged first
 	r := c.login("203.0.113.1", "nobody@example.com", "wrong").fails(http.StatusTooManyRequests, text)
 	wantRefusal(t, r, "sign_in_limit")
 	if after, _ := r.number("Retry-After"); after > 900 {

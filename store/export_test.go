@@ -173,3 +173,8 @@ func PauseCheckpoints(s *Store) (resume func()) {
 	s.turn <- struct{}{}
 	return func() { <-s.turn }
 }
+
+// BoundUnknownLocks is boundUnknownLocks, with a bound that a test reaches.
+func (s *Store) BoundUnknownLocks(ctx context.Context, most int) error {
+	return s.boundUnknownLocks(ctx, most)
+}

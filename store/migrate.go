@@ -25,7 +25,7 @@ const (
 	binary = 1
 
 	// needsSchema is the oldest schema this binary can work with.
-	needsSchema = 3
+	needsSchema = 4
 )
 
 // The lease under which PostgreSQL is migrated: a killed process stands in the

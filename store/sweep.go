@@ -28,7 +28,7 @@ type SweepConfig struct {
 
 // SweepResult counts what a sweep removed.
 type SweepResult struct {
-	Notes, Sessions, SignInFailures, IdempotencyKeys, Tombstones int64
+	Notes, Sessions, SignInFailures, SignInLocks, IdempotencyKeys, Tombstones int64
 }
 
 // Sweep removes what nobody needs any more: sessions and sign-in windows whose
@@ -46,6 +46,7 @@ func (s *Store) Sweep(ctx context.Context, cfg SweepConfig) (SweepResult, error)
 	}{
 		{&swept.Sessions, "sessions", "token_hash", "expires_at", now},
 		{&swept.SignInFailures, "sign_in_failures", "key", "window_ends", now},
+		{&swept.SignInLocks, "sign_in_locks", "key", "updated_at", now - keepSignInLocks.Milliseconds()},
 		{&swept.IdempotencyKeys, "idempotency_keys", "user_id, key", "created_at", now - keepIdempotencyKeys.Milliseconds()},
 		{&swept.Tombstones, "tombstones", "user_id, change_seq", "deleted_at", now - keepTombstones.Milliseconds()},
 	} {

@@ -168,6 +168,17 @@ func (s *Store) CountSignIn(ctx context.Context, u User) error {
 	return err
 }
 
+// CountDeviceSignIn is CountSignIn for a client that the account has signed in from before. It leaves
+// the count of wrong passwords and the lock, which are those of all others.
+func (s *Store) CountDeviceSignIn(ctx context.Context, u User) error {
+	_, err := s.changeUser(ctx, u.ID, "last_login_at = @now WHERE session_epoch = @epoch AND",
+		map[string]any{"now": s.now(), "epoch": u.SessionEpoch})
+	if errors.Is(err, ErrNotFound) {
+		return fmt.Errorf("user %s: %w", u.ID, ErrEpoch)
+	}
+	return err
+}
+
 // SetPassword gives the account another password hash, takes its lock and ends its sessions wherever
 // they are kept, or returns ErrNotFound. DeleteSessions tidies up after it.
 func (s *Store) SetPassword(ctx context.Context, id, hash string) error {
