@@ -30,19 +30,27 @@ func (m *Reservation) Bytes() int64 { return m.bytes }
 
 // reservations are all that a pool has given out.
 type reservations struct {
-	mu        sync.Mutex       // guards what follows, and is never held while waiting
-	total     int64            // what p.reserved shows without the lock
-	waiting   int64            // of total, what is held for clients to send or to read
-	passwords int64            // of total, what requests of the class Password hold
-	thirsty   int              // requests of the class Password that wait in ReserveWithin
-	held      map[string]int64 // by person and by address
-	freed     chan struct{}    // closed when bytes are given back; nil: nobody waits
+	mu        sync.Mutex         // guards what follows, and is never held while waiting
+	total     int64              // what p.reserved shows without the lock
+	waiting   int64              // of total, what is held for clients to send or to read
+	passwords int64              // of total, what requests of the class Password hold
+	thirsty   int                // requests of the class Password that wait in ReserveWithin
+	held      map[string]holding // by person and by address
+	freed     chan struct{}      // closed when bytes are given back; nil: nobody waits
+}
+
+// A holding is what one person's or address's requests have set aside.
+type holding struct {
+	bytes    int64
+	requests int
 }
 
 // Reserve has m hold bytes for r, if it holds less. It refuses r with ErrMemory
 // when with them the process would need more than StageHigh begins at (StageTight
-// for bulk work). It refuses r with ErrShare while the other requests of r's
-// person or address hold more than their share: a lone request may be of any size.
+// for bulk work). It refuses r with ErrShare while two or more other requests of
+// r's person or address hold more than their share: one may be of any size, and
+// so may the next, which begins when the client has read the end of an answer
+// and the server not yet heard of it.
 //
 // What is kept for passwords may be had for the time that work takes, but not for
 // what waits for clients, and not while a request of the class Password waits for it.
@@ -108,7 +116,7 @@ func (p *Pool) ReserveWithin(ctx context.Context, m *Reservation, r Request, byt
 			return nil
 		}
 		if first {
-			stages.renew()
+			stages.renew() // at most once for all that wait: the rest is up to the others
 			defer p.reservations.thirst(r)()
 			continue
 		}
@@ -135,7 +143,11 @@ func (p *Pool) tryReserve(m *Reservation, r Request, bytes int64, what purpose) 
 			whose string
 			part  int64
 		}{{r.Person, personShare}, {r.Address, addressShare}} {
-			if share.whose != "" && all.held[share.whose]-m.bytes > max(leastShare, room/share.part) {
+			others := all.held[share.whose]
+			if m.bytes > 0 {
+				others = holding{others.bytes - m.bytes, others.requests - 1}
+			}
+			if share.whose != "" && others.requests > 1 && others.bytes > max(leastShare, room/share.part) {
 				return ErrShare
 			}
 		}
@@ -209,6 +221,13 @@ func (p *Pool) addReserved(m *Reservation, more int64, waiting bool) {
 	if m.waiting {
 		all.waiting -= m.bytes
 	}
+	requests := 0
+	switch {
+	case m.bytes == 0:
+		requests = 1
+	case m.bytes+more == 0:
+		requests = -1
+	}
 	m.bytes += more
 	all.total += more
 	if m.waiting = waiting; waiting {
@@ -219,10 +238,11 @@ func (p *Pool) addReserved(m *Reservation, more int64, waiting bool) {
 		all.passwords += more
 	}
 	if all.held == nil {
-		all.held = map[string]int64{}
+		all.held = map[string]holding{}
 	}
 	add := func(whose string) {
-		if all.held[whose] += more; all.held[whose] == 0 {
+		now := holding{all.held[whose].bytes + more, all.held[whose].requests + requests}
+		if all.held[whose] = now; now.requests == 0 {
 			delete(all.held, whose)
 		}
 	}

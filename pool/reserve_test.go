@@ -72,7 +72,7 @@ func TestReservationGrows(t *testing.T) {
 	if got := s.Stats(); m.Bytes() != 200 || got.Reserved != 200 || got.Free < 1<<30-300 || got.Free > 1<<30-200 {
 		t.Errorf("%d bytes reserved, Stats() = %+v, want 200 and the rest free", m.Bytes(), got)
 	}
-	if held := p.reservations.held; held["ada"] != 200 || held["home"] != 200 {
+	if held := p.reservations.held; held["ada"] != (holding{200, 1}) || held["home"] != (holding{200, 1}) {
 		t.Errorf("counted for %v, want 200 each for ada and home", held)
 	}
 	p.Shrink(m, 0)
@@ -81,7 +81,7 @@ func TestReservationGrows(t *testing.T) {
 	}
 }
 
-// One request of a person may take all there is, and the next may while the
+// Two requests of a person may take all there is, and the next some while the
 // others hold no more than the share. So it is for an address.
 func TestShares(t *testing.T) {
 	const mib = 1 << 20
@@ -97,12 +97,12 @@ func TestShares(t *testing.T) {
 		steps []step
 	}{
 		{"all for one", []step{{ada, 400 * mib, ""}}},
-		{"the second while the first holds a share", []step{{ada, 100 * mib, ""}, {ada, 200 * mib, ""}, {ada, 1, ErrShare}, {bob, mib, ErrShare}, {eve, 100 * mib, ""}}},
-		{"the second while the first holds more", []step{{ada, 101 * mib, ""}, {ada, 1, ErrShare}, {bob, 100 * mib, ""}, {bob, 1, ErrShare}, {eve, mib, ""}}},
+		{"two, and a third", []step{{ada, 101 * mib, ""}, {ada, 100 * mib, ""}, {ada, 1, ErrShare}, {bob, mib, ErrShare}, {eve, 100 * mib, ""}}},
+		{"others hold a share", []step{{ada, 50 * mib, ""}, {ada, 50 * mib, ""}, {ada, 51 * mib, ""}, {ada, 1, ErrShare}, {bob, 50 * mib, ""}, {bob, 1, ErrShare}, {eve, mib, ""}}},
 		{"more than there is", []step{{ada, 401 * mib, ErrMemory}}},
 		{"nobody in particular", []step{{Request{}, 200 * mib, ""}, {Request{}, 200 * mib, ""}}},
-		{"a person who is an address", []step{{Request{Person: "ip", Address: "ip"}, 101 * mib, ""}, {Request{Person: "ip", Address: "ip"}, 1, ErrShare}}},
-		{"passwords have a bound of their own", []step{{ada, 101 * mib, ""}, {Request{Class: Password, Person: "ada", Address: "home"}, mib, ""}}},
+		{"a person who is an address", []step{{Request{Person: "ip", Address: "ip"}, 101 * mib, ""}, {Request{Person: "ip", Address: "ip"}, 1, ""}, {Request{Person: "ip", Address: "ip"}, 1, ErrShare}}},
+		{"passwords have a bound of their own", []step{{ada, 101 * mib, ""}, {ada, 1, ""}, {Request{Class: Password, Person: "ada", Address: "home"}, mib, ""}}},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			p, _ := scarce(400*mib+100, 0)

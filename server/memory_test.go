@@ -202,12 +202,12 @@ func TestIdleClientsKeepNobodyOut(t *testing.T) {
 				return now.Reserved >= tt.reserved && now.Reserved <= tt.announced && s.pool.Stats().Busy == 0
 			})
 			var state struct{ MemoryStages stagesJSON }
-			s.visitor().get("/api/runtime").decode(&state)
+			s.visitor().asAdmin().get("/api/runtime").decode(&state)
 			if got := state.MemoryStages.Reserved; got < tt.reserved || got > tt.announced {
 				t.Errorf("/api/runtime says that %d bytes are reserved, want %d to %d", got, tt.reserved, tt.announced)
 			}
 			s.visitor().in(t).post("/api/auth/login", map[string]any{"email": "bob@example.com", "password": "correct horse"}).want(http.StatusOK)
-			s.visitor().in(t).post("/api/auth/register", map[string]any{"email": strconv.Itoa(i) + "@example.com", "password": "12345678"}).want(http.StatusCreated)
+			s.visitor().in(t).post("/api/auth/register", map[string]any{"email": strconv.Itoa(i) + "@example.com", "password": "correct horse"}).want(http.StatusCreated)
 			bob.in(t).post("/api/notes", full).want(http.StatusCreated)
 			for _, w := range idle {
 				_ = w.Close()
