@@ -204,7 +204,9 @@ func reasons(err error, known []string) []string {
 	case interface{ Unwrap() []error }:
 		within = e.Unwrap()
 	case interface{ Unwrap() error }:
-		within = []error{e.Unwrap()}
+		if cause := e.Unwrap(); cause != nil { // a net.DNSError has none, as a rule
+			within = []error{cause}
+		}
 	}
 	for _, cause := range within {
 		known = reasons(cause, known)

@@ -131,6 +131,30 @@ func TestPostgresRefuses(t *testing.T) {
 	storetest.Open(t, with(url.UserPassword(storetest.Locked, storetest.LockedPassword), ""))
 }
 
+// Why a server can't be reached is said in one line, whatever stands in the way.
+func TestPostgresOutOfReach(t *testing.T) {
+	plain := storetest.Postgres(t)
+	for _, c := range []struct{ name, url, want string }{
+		{"refused", "postgres://u:secret@127.0.0.1:1/x", "database unavailable: dial tcp 127.0.0.1:1: connect: connection refused"},
+		{"unknown host", "postgres://u:secret@no.such.host.invalid/x", "database unavailable: lookup no.such.host.invalid"},
+		{"no TLS", plain + "&sslmode=require", "database unavailable: server refused TLS connection"},
+		{"two hosts", "postgres://u:secret@127.0.0.1:1,127.0.0.1:2/x", "127.0.0.1:1: connect: connection refused; dial tcp 127.0.0.1:2: connect"},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			s := openPostgres(t, c.url)
+			var got string
+			for deadline := time.Now().Add(30 * time.Second); time.Now().Before(deadline); time.Sleep(10 * time.Millisecond) {
+				if got = s.Ready(t.Context()).Error(); strings.Contains(got, c.want) {
+					break
+				}
+			}
+			if !strings.Contains(got, c.want) || strings.Contains(got, "\n") || strings.Contains(got, "secret") {
+				t.Errorf("Ready = %q, want %q in one line", got, c.want)
+			}
+		})
+	}
+}
+
 // A URL that can't be used is refused at once, and what may be its password is
 // not repeated.
 func TestPostgresURL(t *testing.T) {
