@@ -1,0 +1,181 @@
+package server
+
+import (
+	"flag"
+	"fmt"
+	"net/http"
+	"os"
+	"regexp"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+)
+
+var updateDoc = flag.Bool("update", false, "write the answers in docs/API.md anew")
+
+const apiPage = "../docs/API.md"
+
+// docs/API.md has a row and an example for each route, and neither for anything else. The examples are sent one
+// after another; what comes back is what the page says. After a change:
+//
+//	go test ./server -run TestAPIDocument -update
+func TestAPIDocument(t *testing.T) {
+	t.Parallel()
+	text, err := os.ReadFile(apiPage)
+	if err != nil {
+		t.Fatal(err)
+	}
+	page := string(text)
+	var routes []string
+	for _, rt := range allRoutes() {
+		if !slices.ContainsFunc(faultRoutes(), func(fault *route) bool { return fault.pattern == rt.pattern }) {
+			routes = append(routes, rt.method+" "+rt.pattern)
+		}
+	}
+	var rows []string
+	for _, row := range regexp.MustCompile("(?m)^\\| `([A-Z]+ /[^` ]*)` \\|").FindAllStringSubmatch(page, -1) {
+		rows = append(rows, row[1])
+	}
+	sameRoutes(t, "rows", rows, routes)
+	for reason := range refusalTexts {
+		if !strings.Contains(page, "\n| `"+string(reason)+"` |") {
+			t.Errorf("%s does not explain the reason %s", apiPage, reason)
+		}
+	}
+
+	s := onSQLite(t, func(cfg *Config, _ *Parts) { cfg.AdminToken = "ADMIN_TOKEN" })
+	d := &document{t: t, c: s.visitor(), names: map[string]string{}}
+	got := regexp.MustCompile("(?ms)^```http\n(.*?)^```$").ReplaceAllStringFunc(page, func(block string) string {
+		return "```http\n" + d.answer(strings.TrimSuffix(strings.TrimPrefix(block, "```http\n"), "```")) + "```"
+	})
+	slices.Sort(d.asked)
+	sameRoutes(t, "examples", slices.Compact(d.asked), routes)
+	if got == page {
+		return
+	}
+	if !*updateDoc {
+		t.Errorf("%s shows other answers (-page +server); go test ./server -run TestAPIDocument -update writes them:\n%s", apiPage, cmp.Diff(page, got))
+	} else if err := os.WriteFile(apiPage, []byte(got), 0o644); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func sameRoutes(t *testing.T, what string, got, want []string) {
+	t.Helper()
+	slices.Sort(got)
+	want = slices.Sorted(slices.Values(want))
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Errorf("%s of %s (-routes +page):\n%s", what, apiPage, diff)
+	}
+}
+
+// document sends the examples of the page.
+type document struct {
+	t     *testing.T
+	c     *client
+	names map[string]string // of ids, in the order in which they appear
+	asked []string          // routes
+}
+
+var (
+	idPattern = regexp.MustCompile(`[0-9a-f]{8}-[0-9a-f]{4}-7[0-9a-f]{3}-[0-9a-f]{4}-[0-9a-f]{12}`)
+	volatile  = []struct {
+		pattern *regexp.Regexp
+		shown   string
+	}{
+		{regexp.MustCompile(`\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z`), "2026-01-02T03:04:05.678Z"},
+		{regexp.MustCompile(`"requestId":"[0-9a-f]+"`), `"requestId":"…"`},
+		{regexp.MustCompile(`"nextCursor":"[^"]+"`), `"nextCursor":"…"`},
+		{regexp.MustCompile(`cursor=[\w-]+`), "cursor=…"},
+		{regexp.MustCompile(`(?m)^(Set-Cookie: \w+)=[^;]+`), "$1=…"},
+		{regexp.MustCompile(`Expires=[^;]+`), "Expires=…"},
+		{regexp.MustCompile(`(?m)^ETag: "[\w-]{22}"`), `ETag: "…"`},
+	}
+	modelPattern = regexp.MustCompile(`"model":"[^"]*"`)
+	number       = regexp.MustCompile(`\d+(\.\d+)?(e[+-]?\d+)?`)
+)
+
+// shownHeaders are those of an answer that the page shows.
+var shownHeaders = []string{"Set-Cookie", "Location", "ETag", "Link"}
+
+// answer sends an example's request and returns the example with what came back.
+func (d *document) answer(example string) string {
+	request, _, _ := strings.Cut(example, "HTTP/1.1")
+	sent := request
+	for id, name := range d.names {
+		sent = strings.ReplaceAll(sent, name, id)
+	}
+	head, body, _ := strings.Cut(sent, "\n\n")
+	lines := strings.Split(strings.TrimSpace(head), "\n")
+	method, path, _ := strings.Cut(lines[0], " ")
+	var headers []string
+	for _, line := range lines[1:] {
+		name, value, _ := strings.Cut(line, ": ")
+		headers = append(headers, name, value)
+	}
+	var content any
+	if body = strings.TrimSpace(body); body != "" {
+		content = body
+	}
+	r := d.c.request(method, path, content, headers...)
+	asked := r.header.Get("X-Request-Id")
+	if asked == "" {
+		d.t.Fatalf("%s has no request id", r.call)
+	}
+	d.asked = append(d.asked, method+" "+d.route(path))
+
+	out := fmt.Sprintf("HTTP/1.1 %d %s\n", r.status, http.StatusText(r.status))
+	shown := shownHeaders
+	if !isJSON(r.header.Get("Content-Type")) {
+		shown = append([]string{"Content-Type"}, shown...)
+	}
+	for _, name := range shown {
+		for _, value := range r.header.Values(name) {
+			out += name + ": " + value + "\n"
+		}
+	}
+	return strings.TrimRight(request, "\n") + "\n\n" + d.plain(out) + "\n" + d.shorten(path, r) + "\n"
+}
+
+// route is the pattern that path is of.
+func (d *document) route(path string) string {
+	path, _, _ = strings.Cut(path, "?")
+	parts := strings.Split(path, "/")
+	if len(parts) > 3 && parts[2] == "notes" {
+		parts[3] = ":id"
+	}
+	return strings.Join(parts, "/")
+}
+
+// plain is text with what differs from run to run replaced.
+func (d *document) plain(text string) string {
+	text = idPattern.ReplaceAllStringFunc(text, func(id string) string {
+		if d.names[id] == "" {
+			d.names[id] = []string{"USER", "NOTE", "OTHER", "THIRD"}[len(d.names)]
+		}
+		return d.names[id]
+	})
+	for _, v := range volatile {
+		text = v.pattern.ReplaceAllString(text, v.shown)
+	}
+	return text
+}
+
+// shorten is an answer's body if it is JSON, or the beginning of a long one. What is measured is N.
+func (d *document) shorten(path string, r reply) string {
+	most := 400
+	body := d.plain(strings.TrimSpace(r.text))
+	if measured := []string{"/api/metrics", "/metrics", "/api/runtime", "/api/health/ready", "/readyz"}; r.status == http.StatusOK &&
+		slices.ContainsFunc(measured, func(prefix string) bool { return strings.HasPrefix(path, prefix) }) {
+		body, most = number.ReplaceAllString(modelPattern.ReplaceAllString(body, `"model":"…"`), "N"), 100 // what follows depends on who asked before
+	}
+	if !strings.HasPrefix(body, "{") {
+		return "…"
+	}
+	if runes := []rune(body); len(runes) > most {
+		body = string(runes[:most]) + "…"
+	}
+	return body
+}
