@@ -93,7 +93,7 @@ func (b *batch) replay(e *edit, used usedKey) (noteRow, error) {
 
 // patchEdit changes a note by p. Long texts take a while to fold, so it is done
 // here, not while others wait.
-func (s *Store) patchEdit(ctx context.Context, owner, id string, p Patch) *edit {
+func (s *Store) patchEdit(ctx context.Context, owner, id string, p Patch) (*edit, error) {
 	var titleFolded, contentFolded string
 	var size int
 	if p.Title != nil {
@@ -101,7 +101,10 @@ func (s *Store) patchEdit(ctx context.Context, owner, id string, p Patch) *edit 
 		size += len(*p.Title)
 	}
 	if p.Content != nil {
-		contentFolded = Fold(*p.Content)
+		var err error
+		if contentFolded, err = foldWithin(ctx, *p.Content); err != nil {
+			return nil, err
+		}
 		size += len(*p.Content)
 	}
 	e := newEdit(ctx, owner, id, int64(size))
@@ -125,7 +128,7 @@ func (s *Store) patchEdit(ctx context.Context, owner, id string, p Patch) *edit 
 		}
 		return state.become(row, when, counters)
 	}
-	return e
+	return e, nil
 }
 
 // flipEdit turns a flag over.

@@ -1,6 +1,7 @@
 package store
 
 import (
+	"context"
 	"strings"
 	"unicode/utf8"
 
@@ -17,35 +18,60 @@ import (
 // themselves: that is why they agree. What Fold answers is stored, so another
 // answer (newer Unicode tables, say) needs a migration that folds anew.
 func Fold(s string) string {
-	if isASCII(s) {
-		return strings.ToLower(s)
-	}
-	if len(s) <= foldPiece {
-		return foldText(s)
-	}
-	var folded strings.Builder
-	folded.Grow(len(s))
-	for len(s) > 0 {
-		n := pieceLength(s)
-		folded.WriteString(foldText(s[:n]))
-		s = s[n:]
-	}
-	return folded.String()
+	folded, _ := foldWithin(context.Background(), s) // which does not end
+	return folded
 }
 
-// foldPiece is how much of a long text is folded at once, in bytes: each step
-// makes copies, and of ten megabytes those would be a hundred.
+// foldWithin is Fold that gives up when ctx ends.
+func foldWithin(ctx context.Context, s string) (string, error) {
+	if isASCII(s) {
+		return strings.ToLower(s), nil
+	}
+	if len(s) <= foldPiece {
+		return foldText(s), nil
+	}
+	folded := new(strings.Builder)
+	folded.Grow(len(s) + len(s)/16)
+	for len(s) > 0 {
+		if ctx.Err() != nil {
+			return "", context.Cause(ctx)
+		}
+		n := pieceLength(s)
+		piece := foldText(s[:n])
+		s = s[n:]
+		if room := folded.Len() + len(piece); room > folded.Cap() { // by itself it would grow to more than twice as much
+			grown := new(strings.Builder)
+			grown.Grow(room + max(len(s)*len(piece)/n, room/4))
+			grown.WriteString(folded.String())
+			folded = grown
+		}
+		folded.WriteString(piece)
+	}
+	return folded.String(), nil
+}
+
+// foldPiece is how much of a long text is folded at once at most, in bytes: each
+// step makes copies, and of ten megabytes those would be a hundred.
 const foldPiece = 64 << 10
 
 // pieceLength is the length of a first piece of s that can be folded by itself:
-// an ASCII character, which never joins what is before it, follows.
+// what follows begins a segment of its own, folded or not (TestFoldBoundaries).
+// Only marks without a letter among them may have no such place for 64 KiB. They
+// are cut all the same, between characters.
 func pieceLength(s string) int {
-	for i := foldPiece; i < len(s); i++ {
-		if s[i] < utf8.RuneSelf {
+	if len(s) <= foldPiece {
+		return len(s)
+	}
+	end := foldPiece
+	for !utf8.RuneStart(s[end]) {
+		end--
+	}
+	for i := end; i > 0; i-- {
+		if utf8.RuneStart(s[i]) && norm.NFC.PropertiesString(s[i:]).BoundaryBefore() {
 			return i
 		}
 	}
-	return len(s)
+	return end
 }
 
 func foldText(s string) string {

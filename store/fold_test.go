@@ -1,6 +1,8 @@
 package store_test
 
 import (
+	"context"
+	"io"
 	"strings"
 	"testing"
 	"unicode"
@@ -130,4 +132,56 @@ func TestFoldLong(t *testing.T) {
 			t.Errorf("Fold of %d bytes has %d, at once %d, and they differ", len(text), len(got), len(want))
 		}
 	})
+}
+
+// TestFoldPieces: no text, however unkind, is folded in pieces of more than 64 KiB, and all of it is.
+func TestFoldPieces(t *testing.T) {
+	const piece = 64 << 10
+	for name, unit := range map[string]string{
+		"no ASCII": "語", "four bytes each": "\U0001d160", "accents": "é", "marks": "a" + strings.Repeat("\u0301", 1000),
+		"nothing but marks": "\u0301", "vowels that join": "각", "jamo": "\u1100\u1161\u11a8", "iota below": "ᾼ", "some ASCII": "Straße ",
+	} {
+		t.Run(name, func(t *testing.T) {
+			text := strings.Repeat(unit, 3*piece/len(unit)+1)
+			var folded strings.Builder
+			for rest := text; rest != ""; {
+				n := store.PieceLength(rest)
+				if n <= 0 || n > piece || !utf8.ValidString(rest[:n]) {
+					t.Fatalf("a piece of %d bytes, want 1 to %d that are whole characters", n, piece)
+				}
+				folded.WriteString(store.Fold(rest[:n]))
+				rest = rest[n:]
+			}
+			got := store.Fold(text)
+			if got != folded.String() {
+				t.Error("a text folds otherwise than its pieces")
+			}
+			if want := norm.NFC.String(cases.Fold().String(norm.NFD.String(text))); got != want && name != "nothing but marks" {
+				t.Error("a text folds otherwise than at once")
+			}
+		})
+	}
+}
+
+// TestFoldBoundaries: what begins a segment does so folded, too, decomposed or not: so a text can be cut there.
+func TestFoldBoundaries(t *testing.T) {
+	begins := func(s string) bool {
+		return norm.NFC.PropertiesString(s).BoundaryBefore() && norm.NFD.PropertiesString(s).BoundaryBefore()
+	}
+	for r := rune(0); r <= unicode.MaxRune; r++ {
+		if s := string(r); utf8.ValidRune(r) && norm.NFC.PropertiesString(s).BoundaryBefore() {
+			if folded := store.Fold(s); !begins(folded) || !begins(cases.Fold().String(norm.NFD.String(s))) {
+				t.Errorf("%U begins a segment, and folded to %+q it does not", r, folded)
+			}
+		}
+	}
+}
+
+// TestFoldWithin: a long text is no longer folded when nobody waits for it.
+func TestFoldWithin(t *testing.T) {
+	ctx, cancel := context.WithCancelCause(t.Context())
+	cancel(io.ErrClosedPipe)
+	if _, err := store.FoldWithin(ctx, strings.Repeat("語", 1<<20)); err != io.ErrClosedPipe {
+		t.Errorf("FoldWithin() = %v when the context has ended, want its cause", err)
+	}
 }

@@ -52,7 +52,11 @@ type NewNote struct {
 // hash ErrIdempotency. A note that the owner's quota has no room for is
 // ErrQuota; ErrOwnerGone: there is no such owner any more.
 func (s *Store) CreateNote(ctx context.Context, owner string, in NewNote) (Note, error) {
-	e := createEdit(ctx, newRow(owner, in, s.now()), in)
+	row, err := newRow(ctx, owner, in, s.now())
+	if err != nil {
+		return Note{}, fmt.Errorf("create note: %w", err)
+	}
+	e := createEdit(ctx, row, in)
 	if err := s.submit(e); err != nil {
 		return Note{}, fmt.Errorf("create note: %w", err)
 	}
@@ -99,7 +103,10 @@ func (e *ChangedError) Unwrap() error { return ErrChanged }
 // changes nothing moves nothing: not the revision, the dates, the change number.
 // Errors: ErrNotFound, ErrChanged, ErrQuota, ErrOwnerGone.
 func (s *Store) PatchNote(ctx context.Context, owner, id string, p Patch, preconditions ...Precondition) (Note, error) {
-	e := s.patchEdit(ctx, owner, id, p)
+	e, err := s.patchEdit(ctx, owner, id, p)
+	if err != nil {
+		return Note{}, fmt.Errorf("patch note %s: %w", id, err)
+	}
 	e.preconditions = preconditions
 	if err := s.submit(e); err != nil {
 		return Note{}, fmt.Errorf("patch note %s: %w", id, err)

@@ -108,7 +108,11 @@ func (s *Store) readNote(db *gorm.DB, columns, owner, id string) (row noteRow, e
 
 // newRow is the row of a note that is made now. Its change number and key are
 // yet to come.
-func newRow(owner string, in NewNote, now int64) noteRow {
+func newRow(ctx context.Context, owner string, in NewNote, now int64) (noteRow, error) {
+	folded, err := foldWithin(ctx, in.Content)
+	if err != nil {
+		return noteRow{}, err
+	}
 	row := noteRow{
 		ID:            NewID(),
 		UserID:        owner,
@@ -123,11 +127,11 @@ func newRow(owner string, in NewNote, now int64) noteRow {
 		Title:         in.Title,
 		TitleFolded:   Fold(in.Title),
 		Content:       in.Content,
-		ContentFolded: Fold(in.Content),
+		ContentFolded: folded,
 		Tags:          append([]string{}, in.Tags...), // not nil, for toJSON
 	}
 	row.Bytes = row.size()
-	return row
+	return row, nil
 }
 
 // apply sets what p asks for, dated when if it needs a date.
