@@ -182,7 +182,7 @@ func sound(mistakes []config.Mistake, names ...string) bool {
 // isURL reports whether a setting can be used, even if its password is a placeholder.
 func isURL(s config.Secret) bool {
 	u, err := url.Parse(s.Reveal())
-	return err == nil && u.Host != ""
+	return err == nil && u.Host != "" && !config.BrokenPassword(s.Reveal())
 }
 
 // examine is store.Examine in check's words.

@@ -68,6 +68,10 @@ func openLegacy(ctx context.Context, name string, environ []string) (*legacy.Dat
 	if !strings.HasPrefix(name, "postgres://") && !strings.HasPrefix(name, "postgresql://") {
 		return nil, fmt.Errorf("--from takes a postgres:// URL: %w", errUsage)
 	}
+	if config.BrokenPassword(name) {
+		return nil, fmt.Errorf("--from: a password's @ / ? # are written %%40 %%2F %%3F %%23 in a URL, or the password is in %s: %w",
+			legacyPassword, errUsage)
+	}
 	at, err := store.ParsePostgresURL(name)
 	if err != nil {
 		return nil, err

@@ -6,8 +6,10 @@
 package config
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
+	"io"
 	"log/slog"
 	"maps"
 	"net/netip"
@@ -205,14 +207,27 @@ func (d *draft) collectDotEnv() {
 		return
 	}
 	defer f.Close()
-	file, err := godotenv.Parse(f)
+	text, err := io.ReadAll(f)
+	if err != nil {
+		d.mistake(".env", "%w", err)
+		return
+	}
+	// The parser puts variables in place of $NAME, which would shorten a secret without a word. It is shown no $.
+	const dollar = "\uE000" // of the private use area
+	file, err := godotenv.UnmarshalBytes(bytes.ReplaceAll(text, []byte("$"), []byte(dollar)))
 	if err != nil {
 		d.mistake(".env", "%s is not a list of lines NAME=value and # comments", f.Name())
 		return
 	}
-	for name, text := range file {
+	for _, name := range slices.Sorted(maps.Keys(file)) {
+		text := strings.ReplaceAll(file[name], dollar, "$")
 		if _, set := d.values[name]; !set && text != "" {
 			d.values[name] = value{text, fromDotEnv}
+		}
+		for other := range file {
+			if other != "" && (strings.Contains(text, "${"+other+"}") || strings.Contains(text, "$"+other)) {
+				d.warn("%s in .env names $%s: notesd puts no other setting in its place", name, other)
+			}
 		}
 	}
 }

@@ -60,7 +60,7 @@ const (
 	someSecrets = "a comma list of secrets, in production each of at least 32 characters and no placeholder; " +
 		"make one: openssl rand -hex 32"
 	someOrigins = "a comma list of http:// or https:// origins with a host and maybe a port, without path, slash or *"
-	aRedis      = "a redis:// or rediss:// URL such as redis://:password@host:6379/0, in production without placeholder"
+	aRedis      = "a redis:// or rediss:// URL such as redis://:password@host:6379/0" + inURL + ", in production without placeholder"
 )
 
 // settingTests has a test for every setting but those that compose alone reads.
@@ -95,15 +95,18 @@ var settingTests = []settingTest{{
 	initial: filepath.Join("data", "notes.db"),
 	accepted: []reading{
 		{"postgres://u:p@db/notes", "postgres://u:p@db/notes"},
+		{"postgres://u:p@ss@db/notes", "postgres://u:p@ss@db/notes"}, // the last @ ends a password
 		{"postgresql://db:5433/notes?sslmode=require", "postgresql://db:5433/notes?sslmode=require"},
 		{"postgres:///notes?host=/run/postgresql", "postgres:///notes?host=/run/postgresql"},
 		{"/srv/notes.db", "/srv/notes.db"}, {"a@b.db", "a@b.db"}, {"./x:y.db", "./x:y.db"}, {"file:/srv/notes.db", "file:/srv/notes.db"}, {"sqlite:notes.db", "sqlite:notes.db"},
 	},
 	refused: []string{
 		"mysql://db/notes", "postgres://", "postgres:///notes", "postgres://u:p%zz@db/notes", "file:", "sqlite:",
+		"postgres://u:pa@ss/word@db/notes", "postgres://u:pa@ss?word@db/notes", "postgres://u:pa@ss#word@db/notes",
+		"postgres://u:12/word@db/notes", "postgres://u:12#word/notes",
 		"/", "postgres:/u:p@db/notes", "postgres:u:p@db/notes", "postgres//u:p@db/notes", "//u:p@db/notes", "sqlite3:notes.db", "C:notes.db",
 	},
-	allowed: "a postgres:// URL with a host, or the path of a SQLite file (file: or sqlite: may stand before it)",
+	allowed: "a postgres:// URL with a host" + inURL + ", or the path of a SQLite file (file: or sqlite: may stand before it)",
 }, {
 	name: "DATABASE_READ_URL", with: []string{"DATABASE_URL=postgres://primary/notes"},
 	get: func(c Config) any { return c.ReadURL.Reveal() }, initial: "",
@@ -112,7 +115,7 @@ var settingTests = []settingTest{{
 		{"postgres://u@one:5432,two:5433/notes", "postgres://u@one:5432,two:5433/notes"},
 	},
 	refused: []string{"mysql://db/notes", "postgres://", "postgres:///notes", "postgres://u:p%zz@db/notes", "notes.db"},
-	allowed: "a postgres:// URL with a host",
+	allowed: "a postgres:// URL with a host" + inURL,
 }, {
 	name: "DATABASE_CHANNEL_URL", with: []string{"DATABASE_URL=postgres://pooler/notes"},
 	get: func(c Config) any { return c.ChannelURL.Reveal() }, initial: "",
@@ -121,7 +124,7 @@ var settingTests = []settingTest{{
 		{"postgres:///notes?host=/run/postgresql", "postgres:///notes?host=/run/postgresql"},
 	},
 	refused: []string{"mysql://db/notes", "postgres://", "postgres:///notes", "postgres://u:p%zz@db/notes", "notes.db"},
-	allowed: "a postgres:// URL with a host",
+	allowed: "a postgres:// URL with a host" + inURL,
 }, {
 	name: "DATABASE_PASSWORD", with: []string{"DATABASE_URL=postgres://u@db/notes"},
 	get: func(c Config) any { return c.DatabaseURL.Reveal() }, initial: "postgres://u@db/notes",
@@ -134,6 +137,7 @@ var settingTests = []settingTest{{
 	},
 	refused: []string{
 		"localhost:6379", "http://cache", "redis://", "redis://:6379", "redis://cache/db", "redis://:p%zz@cache",
+		"redis://:pa@ss/word@cache", "redis://:pa@ss#word@cache",
 	},
 	allowed: aRedis,
 }, {
@@ -543,6 +547,18 @@ func TestDotEnv(t *testing.T) {
 	want := filepath.Join(m.dir, ".env") + " is not a list of lines NAME=value and # comments"
 	if _, err := load(nil, m); fmt.Sprint(err) != want {
 		t.Errorf("Load() = %v, want %s", err, want)
+	}
+
+	// A $ is a $: the old backend put nothing in its place.
+	write("SESSION_SECRET=abc$DEF${GHI}$(jkl)$1\nADMIN_TOKEN=\"x$DEF\\$Y\"\nDATABASE_PASSWORD='$DEF'\nDATABASE_URL=postgres://u@db/$\nREDIS_URL=redis://:$ADMIN_TOKEN@cache\n")
+	c, err = load(nil, m)
+	got := append(reveal(c.SessionSecrets), c.AdminToken.Reveal(), c.DatabaseURL.Reveal(), c.RedisURL.Reveal())
+	literal := []string{"abc$DEF${GHI}$(jkl)$1", "x$DEF$Y", "postgres://u:$DEF@db/$", "redis://:$ADMIN_TOKEN@cache"}
+	if err != nil || !slices.Equal(got, literal) {
+		t.Errorf("Load() = %q, %v, want %q", got, err, literal)
+	}
+	if want := []string{"REDIS_URL in .env names $ADMIN_TOKEN: notesd puts no other setting in its place"}; !slices.Equal(c.Warnings, want) {
+		t.Errorf("warnings %q, want %q", c.Warnings, want)
 	}
 
 	write("APP_ENV=production\n") // an .env may ask for production, and then gets all of its demands

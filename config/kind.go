@@ -252,11 +252,11 @@ var redisPath = regexp.MustCompile(`^(/\d*)?$`)
 
 // redis is a Redis server; the path is the number of its database.
 func redis(to *Secret, strict *bool) kind {
-	const allowed = "a redis:// or rediss:// URL such as redis://:password@host:6379/0, in production without placeholder"
+	const allowed = "a redis:// or rediss:// URL such as redis://:password@host:6379/0" + inURL + ", in production without placeholder"
 	return kind{allowed, func(text string) bool {
 		u, err := url.Parse(text)
 		*to = Secret(text)
-		return err == nil && (u.Scheme == "redis" || u.Scheme == "rediss") && u.Hostname() != "" &&
+		return err == nil && !BrokenPassword(text) && (u.Scheme == "redis" || u.Scheme == "rediss") && u.Hostname() != "" &&
 			redisPath.MatchString(u.Path) && !(*strict && placeholder(password(u)))
 	}}
 }
@@ -276,9 +276,20 @@ func address(text string) (string, bool) {
 	return text, err == nil && n > 0
 }
 
+// inURL says how a URL holds a password with special characters.
+const inURL = " (a password's @ / ? # are written %40 %2F %3F %23)"
+
+// BrokenPassword reports whether the password of a URL probably holds a character that ends the password for those who
+// read the URL. What follows would be taken for a host, a path or a parameter, and be logged as such.
+func BrokenPassword(rawURL string) bool {
+	_, rest, _ := strings.Cut(rawURL, "://")
+	end := strings.IndexAny(rest, "/?#")
+	return end >= 0 && strings.ContainsAny(rest[end:], "@#")
+}
+
 // database is PostgreSQL by URL, or the path of a SQLite file.
 func database(to *Secret) kind {
-	const allowed = "a postgres:// URL with a host, or the path of a SQLite file (file: or sqlite: may stand before it)"
+	const allowed = "a postgres:// URL with a host" + inURL + ", or the path of a SQLite file (file: or sqlite: may stand before it)"
 	server := postgresURL(to)
 	return kind{allowed, func(text string) bool {
 		if isPostgres(text) {
@@ -296,10 +307,10 @@ var brokenURL = regexp.MustCompile(`^[A-Za-z][A-Za-z0-9+.-]*:|//.*@`)
 
 // postgresURL is PostgreSQL alone.
 func postgresURL(to *Secret) kind {
-	return kind{"a postgres:// URL with a host", func(text string) bool {
+	return kind{"a postgres:// URL with a host" + inURL, func(text string) bool {
 		u, err := url.Parse(text)
 		*to = Secret(text)
-		return isPostgres(text) && err == nil && (u.Host != "" || u.Query().Has("host"))
+		return isPostgres(text) && err == nil && !BrokenPassword(text) && (u.Host != "" || u.Query().Has("host"))
 	}}
 }
 

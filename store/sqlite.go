@@ -135,7 +135,7 @@ func sqlitePath(name string) (string, error) {
 		}
 		decoded, err := url.PathUnescape(strings.TrimPrefix(rest, "//"))
 		if err != nil || strings.Contains(rest, "?") {
-			return "", fmt.Errorf("%s is not a path to a SQLite file: parameters are not taken, a %% is written %%25", name)
+			return "", errors.New("not a path to a SQLite file: parameters are not taken, a % is written %25") // they may be secret
 		}
 		path = decoded
 	}
