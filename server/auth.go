@@ -20,6 +20,7 @@ const (
 	minPassword = 8    // characters
 	maxPassword = 1024 // bytes: what a hash is asked to read
 	maxEmail    = 254  // bytes (RFC 5321, errata 1690)
+	maxAddress  = 1024 // bytes of an account's address, if another server made the account
 )
 
 var emailForm = regexp.MustCompile(`^[^\s@]+@[^\s@]+\.[^\s@]+$`)
@@ -160,6 +161,9 @@ func login(s *Server, x *exchange) error {
 	if len(in.password) > maxPassword || !isText(in.email) {
 		return errInputFormat
 	}
+	if len(in.email) > maxAddress {
+		in.email = "" // no account's either, and costs nothing to fold and to look up
+	}
 	u, err := s.store.UserByEmail(x.ctx, in.email)
 	known := err == nil
 	if !known && !errors.Is(err, store.ErrNotFound) {
@@ -185,11 +189,9 @@ func login(s *Server, x *exchange) error {
 		decision{Limit: signInsPerPair, Reset: wait, RetryAfter: wait}.writeHeaders(x.out.Header())
 		return &limited{"sign_in_limit", "Too many authentication attempts, please try again later.", wait}
 	}
-	if !known {
-		verifyNobody(in.password)
-		return s.wrongPassword(x, g, u)
-	}
-	if !verifyPassword(u.PasswordHash, in.password) {
+	s.bcryptCost.raise(u.PasswordHash)
+	if !known || !verifyPassword(u.PasswordHash, in.password) {
+		paddingFor(u.PasswordHash, int(s.bcryptCost.Load())).compute(in.password)
 		return s.wrongPassword(x, g, u)
 	}
 	refund(x.ctx)

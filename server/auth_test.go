@@ -321,6 +321,27 @@ func TestLoginRefused(t *testing.T) {
 	}
 }
 
+// An address that is too long for any account is not looked up. The longest that another server may have made is.
+func TestLongestAddress(t *testing.T) {
+	t.Parallel()
+	s := onSQLite(t)
+	hash, err := bcrypt.GenerateFromPassword([]byte(password), bcrypt.MinCost)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for length, status := range map[int]int{maxAddress: http.StatusOK, maxAddress + 1: http.StatusUnauthorized} {
+		email := strings.Repeat("a", length-len("@b.example")) + "@b.example"
+		u, err := s.store.CreateUser(t.Context(), email, "old", string(hash))
+		if err != nil {
+			t.Fatal(err)
+		}
+		s.visitor().login("", email, password).want(status)
+		if fault := AccountFault(u); (fault == "") != (status == http.StatusOK) {
+			t.Errorf("AccountFault() of an address of %d bytes = %q", length, fault)
+		}
+	}
+}
+
 func TestNotAuthenticated(t *testing.T) {
 	t.Parallel()
 	s := onSQLite(t)

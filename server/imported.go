@@ -14,6 +14,8 @@ func AccountFault(u store.User) string {
 		return "its id is empty or no text"
 	case u.Email == "":
 		return "its e-mail address is empty"
+	case len(u.Email) > maxAddress:
+		return fmt.Sprintf("its e-mail address is longer than %d bytes", maxAddress)
 	case !isText(u.Email), !isText(u.Name), !isText(u.PasswordHash):
 		return "it is not valid UTF-8"
 	}

@@ -1,8 +1,12 @@
 package server
 
 import (
+	"context"
+	"fmt"
 	"strings"
 	"sync"
+	"sync/atomic"
+	"time"
 
 	"github.com/alexedwards/argon2id"
 	"golang.org/x/crypto/bcrypt"
@@ -26,6 +30,8 @@ const (
 
 	maxBcryptCost   = 14 // about 1 s
 	bcryptHashBytes = 60
+
+	hashesEvery = 10 * time.Minute
 )
 
 // hashBytes is what a request takes that hashes one password, or verifies it
@@ -64,10 +70,74 @@ func verifiable(hash string) bool {
 	return err == nil && bearable(params)
 }
 
-// verifyNobody takes as long as verifyPassword with a hash of ours: a sign-in
-// to no account must look like one with a wrong password.
-func verifyNobody(password string) {
-	verifyPassword(nobodysHash(), password)
+// A padding is what is computed after a password has not fitted, so that all sign-ins that fail take as long as the
+// slowest: else how long one takes would tell whether there is an account, and of which kind.
+type padding struct {
+	argon  bool
+	bcrypt []int // costs
+}
+
+// paddingFor is the padding after a password was compared with hash, which is empty where there is no account.
+// maxCost is the highest cost of bcrypt among the accounts; 0: there is none.
+func paddingFor(hash string, maxCost int) (p padding) {
+	switch cost, err := bcrypt.Cost([]byte(hash)); {
+	case !verifiable(hash): // nothing was computed
+		p.argon = true
+		if maxCost > 0 {
+			p.bcrypt = []int{maxCost}
+		}
+	case err == nil:
+		p.argon = true
+		for ; cost < maxCost; cost++ { // each takes twice the time of the one before
+			p.bcrypt = append(p.bcrypt, cost)
+		}
+	case maxCost > 0:
+		p.bcrypt = []int{maxCost}
+	}
+	return p
+}
+
+func (p padding) compute(password string) {
+	if p.argon {
+		verifyPassword(nobodysHash(), password)
+	}
+	for _, cost := range p.bcrypt {
+		verifyPassword(fmt.Sprintf("$2b$%02d$%s", cost, strings.Repeat("e", bcryptHashBytes-len("$2b$00$"))), password)
+	}
+}
+
+// bcryptCost is the highest cost of bcrypt among the accounts, as far as is known; 0: there is none.
+type bcryptCost struct{ atomic.Int64 }
+
+// raise takes note of an account's hash.
+func (c *bcryptCost) raise(hash string) {
+	cost, err := bcrypt.Cost([]byte(hash))
+	for err == nil && verifiable(hash) {
+		known := c.Load()
+		if int64(cost) <= known || c.CompareAndSwap(known, int64(cost)) {
+			return
+		}
+	}
+}
+
+// watchHashes learns now and then which hashes of the old server there still are.
+func (s *Server) watchHashes(ctx context.Context) {
+	if s.store.WaitReady(ctx) != nil {
+		return
+	}
+	tick := time.NewTicker(hashesEvery)
+	defer tick.Stop()
+	for {
+		before := s.bcryptCost.Load()
+		if cost, err := s.store.MaxBcryptCost(ctx); err == nil {
+			s.bcryptCost.CompareAndSwap(before, min(int64(cost), maxBcryptCost)) // unless raised meanwhile
+		}
+		select {
+		case <-tick.C:
+		case <-ctx.Done():
+			return
+		}
+	}
 }
 
 // nobodysHash is a hash of ours that no account has. Called once at the start,

@@ -2,6 +2,7 @@ package server
 
 import (
 	"fmt"
+	"net/http"
 	"strings"
 	"testing"
 	"time"
@@ -149,7 +150,7 @@ func TestPasswordOfNobody(t *testing.T) {
 	somebody, nobody := time.Hour, time.Hour
 	for range 3 { // the least of a few: what the machine does besides can only add
 		somebody = min(somebody, timed(func() { verifyPassword(somebodys, "wrong") }))
-		nobody = min(nobody, timed(func() { verifyNobody("wrong") }))
+		nobody = min(nobody, timed(func() { paddingFor("", 0).compute("wrong") }))
 	}
 	if ratio := float64(nobody) / float64(somebody); ratio < 0.5 || ratio > 2 {
 		t.Errorf("nobody's password took %v, somebody's %v: they can be told apart", nobody, somebody)
@@ -204,4 +205,93 @@ func BenchmarkPassword(b *testing.B) {
 			}
 		})
 	}
+}
+
+// A sign-in that fails computes the same, whichever kind of hash the account has, and whether or not there is one.
+func TestPadding(t *testing.T) {
+	argon, err := hashPassword(password)
+	if err != nil {
+		t.Fatal(err)
+	}
+	bcryptOf := func(cost int) string {
+		return fmt.Sprintf("$2b$%02d$%s", cost, strings.Repeat("e", 53))
+	}
+	const argonWork = 1 << 20
+	for _, test := range []struct {
+		max    int
+		hashes []string
+	}{
+		{0, []string{"", "no hash", argon, bcryptOf(maxBcryptCost + 1)}},
+		{10, []string{"", "no hash", argon, bcryptOf(4), bcryptOf(9), bcryptOf(10)}},
+		{12, []string{"", argon, bcryptOf(10), bcryptOf(12), "$2b$99$"}},
+	} {
+		want := argonWork
+		if test.max > 0 {
+			want += 1 << test.max
+		}
+		for _, hash := range test.hashes {
+			work := 0
+			if cost, err := bcrypt.Cost([]byte(hash)); err == nil && verifiable(hash) {
+				work = 1 << cost
+			} else if verifiable(hash) {
+				work = argonWork
+			}
+			p := paddingFor(hash, test.max)
+			if p.argon {
+				work += argonWork
+			}
+			for _, cost := range p.bcrypt {
+				work += 1 << cost
+			}
+			if work != want {
+				t.Errorf("with costs up to %d, %.12q and paddingFor() = %+v are work %d, want %d", test.max, hash, p, work, want)
+			}
+		}
+	}
+}
+
+// What a padding computes is really computed.
+func TestPaddingTakesTime(t *testing.T) {
+	timed := func(p padding) time.Duration {
+		shortest := time.Hour
+		for range 3 { // the machine may be busy
+			began := time.Now()
+			p.compute(strings.Repeat("long ", 100))
+			shortest = min(shortest, time.Since(began))
+		}
+		return shortest
+	}
+	if short, long := timed(padding{bcrypt: []int{4}}), timed(padding{bcrypt: []int{4, 9}}); long < 4*short {
+		t.Errorf("bcrypt of the cost 4 took %v, and with the cost 9 %v, want 33 times as long", short, long)
+	}
+}
+
+// The server knows which of the old server's hashes there are, and at once when it meets one.
+func TestBcryptCost(t *testing.T) {
+	t.Parallel()
+	eachSite(t, func(t *testing.T, s *site) {
+		if got := s.server.bcryptCost.Load(); got != 0 {
+			t.Errorf("without an account the highest cost is %d, want 0", got)
+		}
+		for cost := range []int{4, 5} {
+			hash, err := bcrypt.GenerateFromPassword([]byte(password), 4+cost)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if _, err := s.store.CreateUser(t.Context(), fmt.Sprintf("%d@example.com", cost), "old", string(hash)); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if got, err := s.store.MaxBcryptCost(t.Context()); got != 5 || err != nil {
+			t.Errorf("MaxBcryptCost() = %d, %v, want 5", got, err)
+		}
+		s.visitor().login("", "1@example.com", "wrong").want(http.StatusUnauthorized)
+		if got := s.server.bcryptCost.Load(); got != 5 {
+			t.Errorf("after a sign-in to an account of the cost 5 the highest is %d", got)
+		}
+		s.visitor().login("", "0@example.com", "wrong").want(http.StatusUnauthorized)
+		if got := s.server.bcryptCost.Load(); got != 5 {
+			t.Errorf("after one of the cost 4 the highest is %d, want 5", got)
+		}
+	})
 }

@@ -86,6 +86,7 @@ type Server struct {
 	hosts       hostGuard
 	unrouted    *bucketMap // see limitUnrouted
 	signInLimit *signInLimit
+	bcryptCost  bcryptCost
 	cursors     cursors
 	protection  *http.CrossOriginProtection
 	unreadable  unreadableHeaders
@@ -194,6 +195,7 @@ func (s *Server) Serve(ctx context.Context, tcp *net.TCPListener) error {
 	var background sync.WaitGroup
 	background.Go(func() { s.watch(work) })
 	background.Go(func() { s.logSheds(work) })
+	background.Go(func() { s.watchHashes(work) })
 	if s.redis != nil {
 		background.Go(func() { s.redis.Follow(work) })
 	}

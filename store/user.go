@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"iter"
+	"strconv"
 	"time"
 
 	"gorm.io/gorm"
@@ -67,6 +68,19 @@ func (s *Store) User(ctx context.Context, id string) (User, error) {
 // ErrNotFound.
 func (s *Store) UserByEmail(ctx context.Context, email string) (User, error) {
 	return s.findUser(ctx, "email_folded = ?", Fold(email))
+}
+
+// MaxBcryptCost returns the highest cost of a bcrypt hash; 0: there is none. It reads all users.
+func (s *Store) MaxBcryptCost(ctx context.Context) (cost int, err error) {
+	var digits *string
+	err = s.reader(ctx).Raw("SELECT max(substr(password_hash, 5, 2)) FROM users WHERE password_hash LIKE '$2_$__$%'").Scan(&digits).Error
+	if err != nil {
+		return 0, fmt.Errorf("bcrypt cost: %w", translate(err))
+	}
+	if digits != nil {
+		cost, _ = strconv.Atoi(*digits) // else no bcrypt
+	}
+	return cost, nil
 }
 
 // SessionEpoch returns the user's SessionEpoch, or ErrNotFound.
