@@ -148,7 +148,7 @@ func awaitDependencies(ctx context.Context, db *store.Store, redis *server.Redis
 
 // neverUsable reports whether err says that waiting for the database is in vain.
 func neverUsable(err error) bool {
-	return errors.Is(err, store.ErrSchema) || errors.Is(err, store.ErrRefused)
+	return errors.Is(err, store.ErrSchema) || errors.Is(err, store.ErrRefused) || errors.Is(err, store.ErrEncoding)
 }
 
 // serveWhileUsable serves until ctx ends, or until the database turns out to be

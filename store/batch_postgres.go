@@ -7,7 +7,6 @@ import (
 	"time"
 
 	"github.com/jackc/pgx/v5"
-	"github.com/jackc/pgx/v5/stdlib"
 	"gorm.io/gorm"
 )
 
@@ -22,7 +21,7 @@ func (b *batch) commitPostgres(db *gorm.DB) error {
 	defer conn.Close()
 	var outcome error
 	err = conn.Raw(func(driverConn any) error {
-		wire := driverConn.(*stdlib.Conn).Conn()
+		wire := driverConn.(replanningConn).Conn.Conn()
 		defer leaveIdle(wire)
 		outcome = b.commitOn(ctx, wire)
 		return nil
@@ -32,8 +31,7 @@ func (b *batch) commitPostgres(db *gorm.DB) error {
 
 // leaveIdle takes back the transaction that conn is in, if it is in one.
 func leaveIdle(conn *pgx.Conn) {
-	const idle = 'I'
-	if conn.IsClosed() || conn.PgConn().TxStatus() == idle {
+	if conn.IsClosed() || conn.PgConn().TxStatus() == txIdle {
 		return
 	}
 	ctx, cancel := context.WithTimeout(context.Background(), time.Second)

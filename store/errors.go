@@ -42,6 +42,9 @@ var (
 	// ErrRefused: the database is there and lets us do nothing: a wrong password,
 	// no such database, a missing right. Waiting won't help.
 	ErrRefused error = unusable("database refuses access")
+
+	// ErrEncoding: the database's encoding has no place for some characters. Waiting won't help.
+	ErrEncoding error = unusable("database has another encoding than UTF8")
 )
 
 // unusable is an ErrUnavailable that waiting does not end.
@@ -219,8 +222,11 @@ func reasons(err error, known []string) []string {
 }
 
 // brokenUp reports whether PostgreSQL ended a transaction in favour of
-// another, so that it may be run again.
+// another, or since the tables have changed, so that it may be run again.
 func brokenUp(err error) bool {
+	if planChanged(err) {
+		return true
+	}
 	e, ok := errors.AsType[*pgconn.PgError](err)
 	return ok && (e.Code == "40001" || e.Code == "40P01")
 }

@@ -66,6 +66,9 @@ func (s *Store) SchemaVersion(ctx context.Context) (int64, error) {
 func (m migrator) run(ctx context.Context) (err error) {
 	db, done := m.open()
 	defer func() { err = errors.Join(err, done()) }()
+	if err := m.checkEncoding(ctx, db); err != nil {
+		return err
+	}
 	provider, err := m.provider(db)
 	if err != nil {
 		return err
@@ -96,6 +99,9 @@ func (m migrator) run(ctx context.Context) (err error) {
 func (m migrator) to(ctx context.Context, version int64) (err error) {
 	db, done := m.open()
 	defer func() { err = errors.Join(err, done()) }()
+	if err := m.checkEncoding(ctx, db); err != nil {
+		return err
+	}
 	provider, err := m.provider(db)
 	if err != nil {
 		return err
@@ -113,6 +119,23 @@ func (m migrator) to(ctx context.Context, version int64) (err error) {
 	}
 	if _, err := provider.UpTo(ctx, version); err != nil {
 		return fmt.Errorf("migrate: %w", err)
+	}
+	return nil
+}
+
+// checkEncoding returns ErrEncoding for a PostgreSQL database that can't hold every text.
+func (m migrator) checkEncoding(ctx context.Context, db *sql.DB) error {
+	if m.dialect != goose.DialectPostgres {
+		return nil
+	}
+	var encoding, name string
+	err := db.QueryRowContext(ctx, `SELECT current_setting('server_encoding'), current_database()`).Scan(&encoding, &name)
+	if err != nil {
+		return err
+	}
+	if encoding != "UTF8" {
+		return fmt.Errorf("%w: that of %q is %s. Make a new one: CREATE DATABASE … ENCODING 'UTF8' TEMPLATE template0",
+			ErrEncoding, name, encoding)
 	}
 	return nil
 }

@@ -57,7 +57,7 @@ func openPostgres(ctx context.Context, cfg Config) (*Store, error) {
 	s.watchdog.attend(server)
 	server.OnNotification = ignore
 	g := newGreeter(cfg.URL, cfg.Log)
-	db := stdlib.OpenDB(*server, stdlib.OptionBeforeConnect(g.choose), stdlib.OptionAfterConnect(g.greet),
+	db := openPool(server, stdlib.OptionBeforeConnect(g.choose), stdlib.OptionAfterConnect(g.greet),
 		stdlib.OptionResetSession(stillOpen))
 	s.onClose(db.Close)
 	db.SetMaxOpenConns(cfg.MaxConns)
@@ -205,8 +205,8 @@ func choosesMode(name string) bool {
 }
 
 // connect migrates the database as soon as it can be reached, and so makes the
-// store ready. It gives up when ctx ends, when the database refuses us, or when
-// its schema does not fit this binary.
+// store ready. It gives up when ctx ends, when the database refuses us or has
+// another encoding, or when its schema does not fit this binary.
 func (s *Store) connect(ctx context.Context) {
 	var said complaint
 	for {
@@ -219,7 +219,7 @@ func (s *Store) connect(ctx context.Context) {
 		if refusal := refused(err); refusal != nil {
 			err = refusal
 		}
-		if errors.Is(err, ErrSchema) || errors.Is(err, ErrRefused) {
+		if errors.Is(err, ErrSchema) || errors.Is(err, ErrRefused) || errors.Is(err, ErrEncoding) {
 			s.state.settle(err)
 			return
 		}

@@ -6,8 +6,11 @@ import (
 	"fmt"
 	"net/url"
 	"strings"
+	"sync"
 	"testing"
 	"time"
+
+	"github.com/jackc/pgx/v5"
 
 	"notesd/store"
 	"notesd/store/storetest"
@@ -219,4 +222,93 @@ func TestPostgresConnections(t *testing.T) {
 	if got := s.Stats()["database"]; got.WaitCount != 0 || got.MaxOpenConnections != callers {
 		t.Errorf("%d waited for one of %d connections, want 0 for %d", got.WaitCount, got.MaxOpenConnections, callers)
 	}
+}
+
+// A database of another encoding can't hold every note: it is refused, with what to do.
+func TestPostgresEncoding(t *testing.T) {
+	for _, encoding := range []string{"LATIN1", "SQL_ASCII"} {
+		t.Run(encoding, func(t *testing.T) {
+			server := storetest.EmptyPostgres(t)
+			name := "encoding_" + strings.ToLower(encoding)
+			for _, statement := range []string{"DROP DATABASE IF EXISTS " + name,
+				"CREATE DATABASE " + name + " ENCODING '" + encoding + "' LOCALE 'C' TEMPLATE template0"} {
+				if err := execPostgres(t, server, statement); err != nil {
+					t.Fatal(err)
+				}
+			}
+			t.Cleanup(func() {
+				if err := execPostgres(t, server, "DROP DATABASE "+name+" WITH (FORCE)"); err != nil {
+					t.Error(err)
+				}
+			})
+			u, err := url.Parse(server)
+			if err != nil {
+				t.Fatal(err)
+			}
+			u.Path = "/" + name
+			s := openPostgres(t, u.String())
+			waiting, cancel := context.WithTimeout(t.Context(), 30*time.Second)
+			defer cancel()
+			err = s.WaitReady(waiting)
+			if !errors.Is(err, store.ErrEncoding) || !strings.Contains(err.Error(), encoding) || !strings.Contains(err.Error(), "CREATE DATABASE") {
+				t.Errorf("WaitReady = %v, want ErrEncoding that names %s and says what to do", err, encoding)
+			}
+			if err := execPostgres(t, u.String(), "SELECT FROM users"); err == nil {
+				t.Error("tables were made in it")
+			}
+		})
+	}
+}
+
+func execPostgres(t *testing.T, url, statement string) error {
+	ctx := context.WithoutCancel(t.Context())
+	conn, err := pgx.Connect(ctx, url)
+	if err != nil {
+		return err
+	}
+	defer conn.Close(ctx)
+	_, err = conn.Exec(ctx, statement)
+	return err
+}
+
+// When somebody changes a column's type, no request fails of it: neither one that
+// reads nor one that writes, on any connection.
+func TestPostgresColumnChanged(t *testing.T) {
+	s := openPostgres(t, storetest.Postgres(t))
+	ready(t, s)
+	ctx := t.Context()
+	owner := mustUser(t, s, "ada@example.org").ID
+	first, err := s.CreateNote(ctx, owner, store.NewNote{Title: "first"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	all := func() { // on several connections, and each more than once: statements are kept prepared then
+		t.Helper()
+		var wg sync.WaitGroup
+		for range 16 {
+			wg.Go(func() {
+				if _, err := s.Note(ctx, owner, first.ID); err != nil {
+					t.Errorf("Note = %v", err)
+				}
+				if _, err := s.UserByEmail(ctx, "ada@example.org"); err != nil {
+					t.Errorf("UserByEmail = %v", err)
+				}
+				if _, err := s.FlipNote(ctx, owner, first.ID, store.FlagPinned); err != nil {
+					t.Errorf("FlipNote = %v", err)
+				}
+				if _, err := s.CreateNote(ctx, owner, store.NewNote{Title: "another"}); err != nil {
+					t.Errorf("CreateNote = %v", err)
+				}
+			})
+		}
+		wg.Wait()
+	}
+	all()
+	all()
+	for _, statement := range []string{"ALTER TABLE notes ALTER title TYPE varchar(400)", "ALTER TABLE users ALTER name TYPE varchar(400)"} {
+		if err := s.WriterDB().Exec(statement).Error; err != nil {
+			t.Fatal(err)
+		}
+	}
+	all()
 }

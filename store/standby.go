@@ -80,7 +80,7 @@ func newStandby(server *pgx.ConnConfig, g *greeter, follows origin, conns int) (
 		}
 		return follows.verify(ctx, conn)
 	}
-	db := stdlib.OpenDB(*server, stdlib.OptionBeforeConnect(g.choose), stdlib.OptionAfterConnect(verify), stdlib.OptionResetSession(stillOpen))
+	db := openPool(server, stdlib.OptionBeforeConnect(g.choose), stdlib.OptionAfterConnect(verify), stdlib.OptionResetSession(stillOpen))
 	db.SetMaxOpenConns(conns)
 	db.SetMaxIdleConns(conns)
 	db.SetConnMaxLifetime(connLifetime)

@@ -158,8 +158,8 @@ func (s *Store) Ready(ctx context.Context) error {
 // nothing: writes tell.
 func (s *Store) Writable() error { return s.writable.err() }
 
-// WaitReady returns nil once the store can be used, ErrSchema or ErrRefused if it
-// never will be, and when ctx ends first ctx's error with the reason.
+// WaitReady returns nil once the store can be used, ErrSchema, ErrRefused or
+// ErrEncoding if it never will be, and when ctx ends first ctx's error with the reason.
 func (s *Store) WaitReady(ctx context.Context) error { return s.state.wait(ctx) }
 
 // Close ends the connections once their statements have ended, and releases
