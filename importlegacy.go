@@ -149,7 +149,11 @@ func (m *move) run(ctx context.Context) error {
 		if err != nil {
 			return fmt.Errorf("old database: %w", err)
 		}
-		m.leaveNote(orphan.ID, "", "there is no account "+orphan.UserID)
+		reason := "there is no account " + orphan.UserID
+		if orphan.UserID == "" {
+			reason = nullFault("userId")
+		}
+		m.leaveNote(orphan.ID, "", reason)
 	}
 	return nil
 }
@@ -157,7 +161,7 @@ func (m *move) run(ctx context.Context) error {
 // usable leaves out the accounts that can't be here.
 func (m *move) usable(accounts []legacy.Account) (usable []legacy.Account) {
 	for _, a := range accounts {
-		reason := cmp.Or(datesFault(a.CreatedAt, a.UpdatedAt, a.LastLoginAt, a.LockedUntil), server.AccountFault(userOf(a, m.began)))
+		reason := cmp.Or(nullFault(a.Null), datesFault(a.CreatedAt, a.UpdatedAt, a.LastLoginAt, a.LockedUntil), server.AccountFault(userOf(a, m.began)))
 		if reason != "" {
 			m.leaveAccount(a, reason)
 			continue
@@ -264,7 +268,7 @@ func (m *move) notes(ctx context.Context, a legacy.Account) iter.Seq2[store.Note
 			}
 			m.progress()
 			note := noteOf(old)
-			reason := cmp.Or(datesFault(old.CreatedAt, old.UpdatedAt, old.TrashedAt), server.NoteFault(note))
+			reason := cmp.Or(nullFault(old.Null), datesFault(old.CreatedAt, old.UpdatedAt, old.TrashedAt), server.NoteFault(note))
 			if reason != "" {
 				m.leaveNote(old.ID, a.Email, reason)
 				continue
@@ -312,6 +316,14 @@ func noteOf(old legacy.Note) store.Note {
 		n.TrashedAt = new(cmp.Or(old.TrashedAt, old.UpdatedAt))
 	}
 	return n
+}
+
+// nullFault says that a column is NULL, if one is.
+func nullFault(column string) string {
+	if column == "" {
+		return ""
+	}
+	return fmt.Sprintf("its column %q is NULL", column)
 }
 
 // datesFault says what is wrong with times that are there: an API that writes

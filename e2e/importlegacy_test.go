@@ -388,3 +388,28 @@ func TestImportLegacyMistakes(t *testing.T) {
 		t.Errorf("with the password in the environment: exit %d, %s", code, out)
 	}
 }
+
+// A NULL that the old backend never writes leaves its row out, by name, and no other.
+func TestImportLegacyNulls(t *testing.T) {
+	t.Parallel()
+	old := storetest.PostgresWith(t, append(legacyTables(t, "legacy.sql"),
+		`ALTER TABLE "Note" ALTER "title" DROP NOT NULL`, `ALTER TABLE "Note" ALTER "userId" DROP NOT NULL`,
+		`ALTER TABLE "User" ALTER "password" DROP NOT NULL`,
+		`UPDATE "Note" SET "title" = NULL WHERE "id" = 'cm4legacynote000000000001'`,
+		`UPDATE "Note" SET "userId" = NULL WHERE "id" = 'cm4legacynote000000000002'`,
+		`UPDATE "User" SET "password" = NULL WHERE "id" = 'cm4legacy0000000000000002'`)...)
+	p := newProcess(t)
+	said, code := p.run("", "import-legacy", "--from", old)
+	if code != 3 {
+		t.Errorf("import-legacy = exit %d, want 3", code)
+	}
+	for _, says := range []string{
+		`left out: note cm4legacynote000000000001 of ada@example.com: its column "title" is NULL`,
+		`left out: note cm4legacynote000000000002: its column "userId" is NULL`,
+		`left out: account cm4legacy0000000000000002 of Ada@Example.com with notes: 1: its column "password" is NULL`,
+	} {
+		if !strings.Contains(said, says) {
+			t.Errorf("import-legacy does not say %q:\n%s", says, said)
+		}
+	}
+}

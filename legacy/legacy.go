@@ -21,7 +21,8 @@ type Account struct {
 	FailedLogins                  int
 	LockedUntil, LastLoginAt      time.Time // zero: none
 	CreatedAt, UpdatedAt          time.Time
-	Notes                         int64 // how many it has
+	Notes                         int64  // how many it has
+	Null                          string // a column that is NULL and may not be; "": none is
 }
 
 // A Note is a row of "Note".
@@ -32,6 +33,7 @@ type Note struct {
 	Pinned, Favorite, Archived, Markdown, Trashed bool
 	TrashedAt                                     time.Time // zero: none
 	CreatedAt, UpdatedAt                          time.Time
+	Null                                          string // a column that is NULL and may not be; "": none is
 }
 
 // An Orphan is a note whose account is not there: a database without its foreign key can have some.
@@ -178,9 +180,12 @@ func (d *Database) Accounts(ctx context.Context) ([]Account, error) {
 		return nil, err
 	}
 	return pgx.CollectRows(rows, func(row pgx.CollectableRow) (a Account, err error) {
+		var r required
 		var locked, signedIn, created, updated pgtype.Timestamp
-		err = row.Scan(&a.ID, &a.Email, &a.Name, &a.PasswordHash, &a.FailedLogins,
-			&locked, &signedIn, &created, &updated, &a.Notes)
+		err = row.Scan(need(&r, "id", &a.ID), need(&r, "email", &a.Email), need(&r, "name", &a.Name),
+			need(&r, "password", &a.PasswordHash), need(&r, "failedLoginAttempts", &a.FailedLogins),
+			&locked, &signedIn, need(&r, "createdAt", &created), need(&r, "updatedAt", &updated), &a.Notes)
+		a.Null = r.done()
 		a.LockedUntil, a.LastLoginAt, a.CreatedAt, a.UpdatedAt = at(locked), at(signedIn), at(created), at(updated)
 		return a, err
 	})
@@ -195,17 +200,49 @@ func (d *Database) Notes(ctx context.Context, account string) iter.Seq2[Note, er
 }
 
 func scanNote(row pgx.CollectableRow) (n Note, err error) {
+	var r required
 	var trashed, created, updated pgtype.Timestamp
 	var tags pgtype.FlatArray[*string]
-	err = row.Scan(&n.ID, &n.Title, &n.Content, &tags, &n.Color,
-		&n.Pinned, &n.Favorite, &n.Archived, &n.Markdown, &n.Trashed, &trashed, &created, &updated)
+	err = row.Scan(need(&r, "id", &n.ID), need(&r, "title", &n.Title), need(&r, "content", &n.Content), &tags, &n.Color,
+		need(&r, "isPinned", &n.Pinned), need(&r, "isFavorite", &n.Favorite), need(&r, "isArchived", &n.Archived),
+		need(&r, "isMarkdown", &n.Markdown), need(&r, "isTrashed", &n.Trashed), &trashed,
+		need(&r, "createdAt", &created), need(&r, "updatedAt", &updated))
+	n.Null = r.done()
 	n.Tags, n.TrashedAt, n.CreatedAt, n.UpdatedAt = tags, at(trashed), at(created), at(updated)
 	return n, err
 }
 
+// required are the columns of a row that may not be NULL. In a database whose tables
+// were altered, or restored without their constraints, some are all the same.
+type required struct {
+	null string // the first that is; "": none is
+	take []func()
+}
+
+// need is where Scan is to put a column, whose value take stores in to.
+func need[T any](r *required, column string, to *T) **T {
+	found := new(*T)
+	r.take = append(r.take, func() {
+		if *found != nil {
+			*to = **found
+		} else if r.null == "" {
+			r.null = column
+		}
+	})
+	return found
+}
+
+// done takes what Scan has found, and returns the column that is NULL.
+func (r *required) done() (null string) {
+	for _, take := range r.take {
+		take()
+	}
+	return r.null
+}
+
 // Orphans returns the notes that no account has. An error is the last pair.
 func (d *Database) Orphans(ctx context.Context) iter.Seq2[Orphan, error] {
-	return each(ctx, d.tx, pgx.RowToStructByPos[Orphan], `SELECT "id", "userId" FROM "Note"
+	return each(ctx, d.tx, pgx.RowToStructByPos[Orphan], `SELECT coalesce("id", ''), coalesce("userId", '') FROM "Note"
 		WHERE NOT EXISTS (SELECT FROM "User" WHERE "User"."id" = "userId") ORDER BY "id"`)
 }
 

@@ -1,6 +1,7 @@
 package legacy_test
 
 import (
+	"fmt"
 	"iter"
 	"os"
 	"path/filepath"
@@ -208,5 +209,73 @@ func TestPatience(t *testing.T) {
 	time.Sleep(50 * time.Millisecond) // the server's clock is a real one
 	if _, err := old.Accounts(t.Context()); err != nil {
 		t.Errorf("Accounts() after a while = %v", err)
+	}
+}
+
+// A NULL where the old backend has none is told of with its row, and the rows after
+// it are read.
+func TestNulls(t *testing.T) {
+	url := database(t, []string{"legacy.sql"}, `CREATE TABLE "savedUser" AS TABLE "User"`, `CREATE TABLE "savedNote" AS TABLE "Note"`)
+	untouched := mustOpen(t, url)
+	accounts, err := untouched.Accounts(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	account := accounts[0].ID
+	notes := all(t, untouched.Notes(t.Context(), account))
+	if err := untouched.Close(); err != nil { // its snapshot locks the tables
+		t.Fatal(err)
+	}
+	for _, row := range []struct{ table, column, id string }{
+		{"User", "email", account}, {"User", "name", account}, {"User", "password", account},
+		{"User", "failedLoginAttempts", account}, {"User", "createdAt", account}, {"User", "updatedAt", account},
+		{"Note", "title", notes[0].ID}, {"Note", "content", notes[0].ID}, {"Note", "isPinned", notes[0].ID},
+		{"Note", "isFavorite", notes[0].ID}, {"Note", "isArchived", notes[0].ID}, {"Note", "isMarkdown", notes[0].ID},
+		{"Note", "isTrashed", notes[0].ID}, {"Note", "createdAt", notes[0].ID}, {"Note", "updatedAt", notes[0].ID},
+		{"Note", "userId", notes[0].ID},
+	} {
+		t.Run(row.table+" "+row.column, func(t *testing.T) {
+			alter(t, url, fmt.Sprintf(`ALTER TABLE %[1]q ALTER %[2]q DROP NOT NULL; UPDATE %[1]q SET %[2]q = NULL WHERE "id" = '%[3]s'`,
+				row.table, row.column, row.id))
+			old := mustOpen(t, url)
+			alter(t, url, fmt.Sprintf(`UPDATE %[1]q SET %[2]q = (SELECT %[2]q FROM "saved%[3]s" WHERE "id" = '%[4]s') WHERE "id" = '%[4]s'`,
+				row.table, row.column, row.table, row.id)) // for the next; old reads what was before
+			found, err := old.Accounts(t.Context())
+			if err != nil || len(found) != len(accounts) {
+				t.Fatalf("Accounts() = %d, %v, want all %d", len(found), err, len(accounts))
+			}
+			nulls := map[string]string{}
+			for _, a := range found {
+				nulls[a.ID] = a.Null
+			}
+			for _, n := range all(t, old.Notes(t.Context(), account)) {
+				nulls[n.ID] = n.Null
+			}
+			for _, orphan := range all(t, old.Orphans(t.Context())) {
+				if orphan.UserID == "" {
+					nulls[orphan.ID] = "userId"
+				}
+			}
+			for id, null := range nulls {
+				if want := map[bool]string{true: row.column}[id == row.id]; null != want {
+					t.Errorf("row %s: NULL is %q, want %q", id, null, want)
+				}
+			}
+			if len(nulls) != len(accounts)+len(notes) {
+				t.Errorf("%d rows were read, want %d", len(nulls), len(accounts)+len(notes))
+			}
+		})
+	}
+}
+
+func alter(t *testing.T, url, statements string) {
+	t.Helper()
+	conn, err := pgx.Connect(t.Context(), url)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Close(t.Context())
+	if _, err := conn.Exec(t.Context(), statements); err != nil {
+		t.Fatal(err)
 	}
 }
