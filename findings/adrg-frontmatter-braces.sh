@@ -3,11 +3,11 @@
 # Expected: front matter is a block between --- lines (or +++ for TOML). A note that begins with
 #   something else has none, and the whole text is the rest.
 # What happens: with the default formats, a line that is only { begins a block too, and a line that
-#   is only } ends it. A note that opens with a pasted JSON object loses it from the text: it is
-#   now its properties. A note that opens with a CSS or Go fragment in such lines is an error.
+#   is only } ends it. A note that opens with a pasted JSON object loses it from the text: it is now
+#   its properties. A note that opens with a CSS or Go fragment in such lines is an error.
 # Who meets it: an importer of notes, where people paste what a server answered and write below it.
-# What to do: pass the formats you mean: frontmatter.Parse(r, &v, frontmatter.NewFormat("---", "---",
-#   yaml.Unmarshal)).
+# What to do: pass the formats you mean: frontmatter.Parse(r, &v, frontmatter.NewFormat("---",
+#   "---", yaml.Unmarshal)).
 set -euo pipefail
 dir=$(mktemp -d)
 trap 'rm -rf "$dir"' EXIT

@@ -1,14 +1,15 @@
 #!/usr/bin/env bash
 # Software: Caddy 2.6.2 (Debian 12, package caddy).
-# Expected: with lb_try_duration, a request whose first upstream refuses the connection goes to the next
-#   one, whatever its method: nothing was sent yet. For GET it does.
+# Expected: with lb_try_duration, a request whose first upstream refuses the connection goes to the
+#   next one, whatever its method: nothing was sent yet. For GET it does.
 # What happens: a request with a body is tried again, but its body was closed by the first try. The
 #   client gets a 502, the log says "http: invalid Read on closed Body", and the healthy upstream
-#   saw a request that broke off. Versions up to 2.11.1 are said to have it (caddyserver/caddy#7546).
-# Who meets it: several servers behind Caddy, one of which is down or just restarting: reading works,
-#   each save that meets the wrong one fails.
-# What to do: buffer_requests in reverse_proxy (in later versions request_buffers), or take a server out
-#   by a health check before it stops listening.
+#   saw a request that broke off. Versions up to 2.11.1 are said to have it
+#   (caddyserver/caddy#7546).
+# Who meets it: several servers behind Caddy, one of which is down or just restarting: reading
+#   works, each save that meets the wrong one fails.
+# What to do: buffer_requests in reverse_proxy (in later versions request_buffers), or take a server
+#   out by a health check before it stops listening.
 set -euo pipefail
 dir=$(mktemp -d)
 pids=()

@@ -2,13 +2,14 @@
 # Software: @codemirror/lang-markdown 6.5.2 with @codemirror/state 6.7.6 (npm).
 # Expected: Enter behind an item of a numbered list adds one line. Two devices that add an item at
 #   different places of one list then merge without a clash.
-# What happens: insertNewlineContinueMarkup, which markdown() binds to Enter, also gives each following
-#   item of the list a new number. One key press changes all lines to the list's end, so that both
-#   devices change the same lines: a merge by lines is a clash, though each wrote one item.
-# Who meets it: apps that merge notes and edit them in CodeMirror. Bullets and a list of 1. 1. 1. are
-#   left alone.
-# What to do: merge numbered items by their text without the number, or bind Enter to a command of your
-#   own that adds a line and leaves the numbers to the renderer.
+# What happens: insertNewlineContinueMarkup, which markdown() binds to Enter, also gives each
+#   following item of the list a new number. One key press changes all lines to the list's end, so
+#   that both devices change the same lines: a merge by lines is a clash, though each wrote one
+#   item.
+# Who meets it: apps that merge notes and edit them in CodeMirror. Bullets and a list of 1. 1. 1.
+#   are left alone.
+# What to do: merge numbered items by their text without the number, or bind Enter to a command of
+#   your own that adds a line and leaves the numbers to the renderer.
 set -euo pipefail
 dir=$(mktemp -d)
 trap 'rm -rf "$dir"' EXIT
@@ -27,8 +28,9 @@ const base = '1. milk\n2. bread\n3. eggs\n4. salt\n5. soap\n6. rice\n'
 function add(after, text) {
   const anchor = base.indexOf(after) + after.length
   let state = EditorState.create({ doc: base, selection: { anchor }, extensions: [markdown()] })
-  ensureSyntaxTree(state, base.length, 5000)
-  insertNewlineContinueMarkup({ state, dispatch: (tr) => (state = tr.state) })
+  if (!ensureSyntaxTree(state, base.length, 60_000)) throw new Error('not parsed in time')
+  state = state.update({}).state // takes the tree over
+  if (!insertNewlineContinueMarkup({ state, dispatch: (tr) => (state = tr.state) })) throw new Error('no list')
   return state.update(state.replaceSelection(text)).state.doc.toString()
 }
 writeFileSync('base', base)
@@ -43,7 +45,8 @@ git merge-file -p phone base desk >merged 2>/dev/null || status=$?
 echo "software: @codemirror/lang-markdown 6.5.2, $(git --version)"
 echo 'expected: one line more on each device; a merge without a conflict'
 echo "seen: $(cat phone.json), conflicts: $status"
-if [[ $(cat phone.json) == '"1. milk\n2. tea\n3. bread\n4. eggs\n5. salt\n6. soap\n7. rice\n"' && $status == 1 ]]; then
+if [[ $status == 1 &&
+	$(cat phone.json) == '"1. milk\n2. tea\n3. bread\n4. eggs\n5. salt\n6. soap\n7. rice\n"' ]]; then
 	echo 'As described.'
 else
 	echo 'CHANGED: lang-markdown no longer behaves as described above.'

@@ -1,12 +1,12 @@
 #!/usr/bin/env bash
 # Software: enml-js 0.1.3 (npm), a reader of Evernote's note format.
 # Expected: PlainTextOfENML gives the text of the note, HTMLOfENML its HTML.
-# What happens: in the text, a <br/> between two words leaves nothing, so that they run together, the
-#   cells of a table too; entities stay as they are written (&amp;). In the HTML, a non-breaking
+# What happens: in the text, a <br/> between two words leaves nothing, so that they run together,
+#   the cells of a table too; entities stay as they are written (&amp;). In the HTML, a non-breaking
 #   space (&nbsp;) is dropped: "call&nbsp;Ada" becomes "callAda".
 # Who meets it: importers of ENEX and of Evernote's API.
-# What to do: parse the note as XML with the entities of its DTD (XHTML's), and turn <br/>
-#   and the ends of cells into white space before taking the text.
+# What to do: parse the note as XML with the entities of its DTD (XHTML's), and turn <br/> and the
+#   ends of cells into white space before taking the text.
 set -euo pipefail
 dir=$(mktemp -d)
 trap 'rm -rf "$dir"' EXIT

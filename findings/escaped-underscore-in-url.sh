@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# Software: turndown 7.2.5 (npm) read by micromark 4.0.3 with GFM 3.0.0; html-to-markdown v2.5.2 read by
-#   goldmark v1.8.7 with GFM (Go); @joplin/turndown 4.0.86 for comparison.
+# Software: turndown 7.2.5 (npm) read by micromark 4.0.3 with GFM 3.0.0; html-to-markdown v2.5.2
+#   read by goldmark v1.8.7 with GFM (Go); @joplin/turndown 4.0.86 for comparison.
 # Expected: a bare address in the text of a page is a link to the same address in the note.
 # What happens: both converters escape the underscores (https://x.example/a\_b). GFM makes links of
 #   bare addresses before it looks at escapes: micromark links to a%5C_b, goldmark stops before the
@@ -45,7 +45,8 @@ func main() {
 	markdown, _ := htmltomarkdown.ConvertString(os.Args[1])
 	var html bytes.Buffer
 	goldmark.New(goldmark.WithExtensions(extension.GFM)).Convert([]byte(markdown), &html)
-	fmt.Println("html-to-markdown:", markdown, regexp.MustCompile(`href="([^"]*)"`).FindStringSubmatch(html.String())[1])
+	link := regexp.MustCompile(`href="([^"]*)"`).FindStringSubmatch(html.String())[1]
+	fmt.Println("html-to-markdown:", markdown, link)
 }
 GO
 go mod init finding >/dev/null 2>&1

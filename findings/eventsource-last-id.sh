@@ -1,12 +1,12 @@
 #!/usr/bin/env bash
 # Software: eventsource 4.1.1 (npm), for Node.
-# Expected: what the HTML standard says of ids: the last one stays until another comes. An event without
-#   an id has the lastEventId of the one before, and a block that is only an id moves the place from
-#   which the client resumes. Chromium does both.
-# What happens: lastEventId is "" on an event without an id, and a block that is only an id is ignored:
-#   the client comes back without Last-Event-ID, or with an older one.
-# Who meets it: clients in Node (MCP, tests, scripts) that store lastEventId after each event, against a
-#   server that puts ids on some events only, or that moves the place without an event.
+# Expected: what the HTML standard says of ids: the last one stays until another comes. An event
+#   without an id has the lastEventId of the one before, and a block that is only an id moves the
+#   place from which the client resumes. Chromium does both.
+# What happens: lastEventId is "" on an event without an id, and a block that is only an id is
+#   ignored: the client comes back without Last-Event-ID, or with an older one.
+# Who meets it: clients in Node (MCP, tests, scripts) that store lastEventId after each event,
+#   against a server that puts ids on some events only, or that moves the place without an event.
 # What to do: as a client keep the last id that was not empty; as a server put an id on each event.
 set -euo pipefail
 dir=$(mktemp -d)

@@ -1,13 +1,14 @@
 #!/usr/bin/env bash
 # Software: fake-indexeddb 6.2.8 (npm) on Node 20, through idb 8.0.4.
-# Expected: a transaction with nothing to do ends, as in a browser: after an await on something that is
-#   not the database, the next put throws TransactionInactiveError.
+# Expected: a transaction with nothing to do ends, as in a browser: after an await on something that
+#   is not the database, the next put throws TransactionInactiveError.
 # What happens: the transaction lives until Node comes to its setImmediate queue. After an await on
-#   Blob.text() or on a message from a worker the put works. Chromium 156, with the same code, throws
-#   TransactionInactiveError 20 times of 20 for both.
-# Who meets it: tests of an outbox or a cache that read an attachment or ask a worker between get and
-#   put. They are green, and the write is lost in the browser.
-# What to do: run what touches IndexedDB in a browser too. Read everything else before the transaction.
+#   Blob.text() or on a message from a worker the put works. Chromium 156, with the same code,
+#   throws TransactionInactiveError 20 times of 20 for both.
+# Who meets it: tests of an outbox or a cache that read an attachment or ask a worker between get
+#   and put. They are green, and the write is lost in the browser.
+# What to do: run what touches IndexedDB in a browser too. Read everything else before the
+#   transaction.
 set -euo pipefail
 dir=$(mktemp -d)
 trap 'rm -rf "$dir"' EXIT

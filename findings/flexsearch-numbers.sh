@@ -1,11 +1,12 @@
 #!/usr/bin/env bash
 # Software: flexsearch 0.8.212 (npm), default options (whole words, the default encoder).
 # Expected: a search for a number finds the notes that hold this number.
-# What happens: the encoder, made for misspelt words, reduces repeated letters to one, digits too, and
-#   cuts numbers into groups of three. A search for 11 finds 1, 11, 111 and 4711; a search for 100
-#   finds 10 and 1000; 4711 is found by 471. The ranking does not tell them apart.
+# What happens: the encoder, made for misspelt words, reduces repeated letters to one, digits too,
+#   and cuts numbers into groups of three. A search for 11 finds 1, 11, 111 and 4711; a search for
+#   100 finds 10 and 1000; 4711 is found by 471. The ranking does not tell them apart.
 # Who meets it: search in an app over notes with amounts, invoices, room numbers, years.
-# What to do: new Index({ encoder: Charset.Exact }), or an Encoder with dedupe: false, numeric: false.
+# What to do: new Index({ encoder: Charset.Exact }), or an Encoder with dedupe: false, numeric:
+#   false.
 set -euo pipefail
 dir=$(mktemp -d)
 trap 'rm -rf "$dir"' EXIT

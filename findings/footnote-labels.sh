@@ -1,10 +1,10 @@
 #!/usr/bin/env bash
-# Software: micromark 4.0.3 with GFM 3.0.0, markdown-it 15.0.3 with markdown-it-footnote 4.0.0 (npm),
-#   goldmark v1.8.7 with its Footnote extension (Go).
+# Software: micromark 4.0.3 with GFM 3.0.0, markdown-it 15.0.3 with markdown-it-footnote 4.0.0
+#   (npm), goldmark v1.8.7 with its Footnote extension (Go).
 # Expected: the three show the same footnote under the same mark.
-# What happens: a label that is defined twice (two notes joined, both with [^1]) shows the first text in
-#   micromark and goldmark, the last one in markdown-it-footnote. A mark [^A] with a definition [^a]
-#   is a footnote in micromark, as for link labels, and plain text in the other two.
+# What happens: a label that is defined twice (two notes joined, both with [^1]) shows the first
+#   text in micromark and goldmark, the last one in markdown-it-footnote. A mark [^A] with a
+#   definition [^a] is a footnote in micromark, as for link labels, and plain text in the other two.
 # Who meets it: who joins, imports or appends notes: the page shows another text than the app did.
 # What to do: give labels new numbers when notes are joined; write marks and definitions alike.
 set -euo pipefail

@@ -1,12 +1,13 @@
 #!/usr/bin/env bash
 # Software: github.com/adrg/frontmatter v0.2.0 and github.com/yuin/goldmark-meta v1.1.0 (Go);
 #   go.abhg.dev/goldmark/frontmatter v0.2.0 for comparison.
-# Expected: the block ends at a line that is --- from its first column. An indented --- belongs to
-#   a YAML block scalar, such as a summary or a template in a property.
+# Expected: the block ends at a line that is --- from its first column. An indented --- belongs to a
+#   YAML block scalar, such as a summary or a template in a property.
 # What happens: the first two trim each line before they compare it. An indented --- ends the block:
-#   the property is cut short without an error, and the rest of the block is shown as the note.
-#   The third, and the JavaScript libraries gray-matter and front-matter, read the block whole.
-# Who meets it: notes with a text of several lines in a property, as Obsidian's and Hugo's users have.
+#   the property is cut short without an error, and the rest of the block is shown as the note. The
+#   third, and the JavaScript libraries gray-matter and front-matter, read the block whole.
+# Who meets it: notes with a text of several lines in a property, as Obsidian's and Hugo's users
+#   have.
 # What to do: find the closing line yourself, without trimming its start, and give YAML the block.
 set -euo pipefail
 dir=$(mktemp -d)

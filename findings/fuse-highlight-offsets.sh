@@ -1,10 +1,10 @@
 #!/usr/bin/env bash
 # Software: fuse.js 7.5.0 (npm), with includeMatches.
 # Expected: the match's indices are places in the text that was given, so that they mark the hit.
-# What happens: they are places in the text as Fuse made it for the search. With ignoreDiacritics that is
-#   the decomposed text without its marks: an é of two code points counts one, a Korean syllable two
-#   or three, so that the mark may lie behind the end of the text. Without the option it is the
-#   lower-cased text, where the Turkish capital İ counts two.
+# What happens: they are places in the text as Fuse made it for the search. With ignoreDiacritics
+#   that is the decomposed text without its marks: an é of two code points counts one, a Korean
+#   syllable two or three, so that the mark may lie behind the end of the text. Without the option
+#   it is the lower-cased text, where the Turkish capital İ counts two.
 # Who meets it: search as you type that marks the hits, in Korean, in decomposed text, in Turkish.
 # What to do: look for the hit in the original text yourself (Intl.Collator, or a map of offsets).
 set -euo pipefail

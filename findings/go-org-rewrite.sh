@@ -1,11 +1,11 @@
 #!/usr/bin/env bash
 # Software: github.com/niklasfasching/go-org v1.9.1 (Go), its Org writer.
 # Expected: an Org file that is read and written without an edit has the same structure.
-# What happens: two things become others. The keyword COMMENT, which keeps a subtree out of an export, is
-#   dropped: the subtree is published the next time. And a list whose bullet is an indented star
-#   loses its indentation: a star in the first column is a heading.
-# Who meets it: tools that change one property or tag in Org files, and importers that store what the
-#   writer gave.
+# What happens: two things become others. The keyword COMMENT, which keeps a subtree out of an
+#   export, is dropped: the subtree is published the next time. And a list whose bullet is an
+#   indented star loses its indentation: a star in the first column is a heading.
+# Who meets it: tools that change one property or tag in Org files, and importers that store what
+#   the writer gave.
 # What to do: change the source text at the place the reader gives; write `-` for such lists before.
 set -euo pipefail
 dir=$(mktemp -d)

@@ -1,13 +1,14 @@
 #!/usr/bin/env bash
-# Software: github.com/pmezard/go-difflib v1.0.0 and github.com/hexops/gotextdiff v1.0.3 (Go), read by GNU
-#   patch 2.7.6; github.com/aymanbagabas/go-udiff v0.4.1 for comparison.
+# Software: github.com/pmezard/go-difflib v1.0.0 and github.com/hexops/gotextdiff v1.0.3 (Go), read
+#   by GNU patch 2.7.6; github.com/aymanbagabas/go-udiff v0.4.1 for comparison.
 # Expected: a unified diff of two texts makes the second of the first, by patch or git apply.
-# What happens: go-difflib has no mark for a missing final newline, and SplitLines counts one empty line
-#   after each final newline: a line added to a note without one gains a newline, a newline added
-#   becomes two, and a blank line taken from the end is refused as "reversed". gotextdiff writes
-#   "@@ -1 +1 @@" for an empty text, which patch calls malformed. go-udiff is right in the four cases.
-# Who meets it: histories and exports that store or mail diffs of notes; notes start empty, and often
-#   end without a newline.
+# What happens: go-difflib has no mark for a missing final newline, and SplitLines counts one empty
+#   line after each final newline: a line added to a note without one gains a newline, a newline
+#   added becomes two, and a blank line taken from the end is refused as "reversed". gotextdiff
+#   writes "@@ -1 +1 @@" for an empty text, which patch calls malformed. go-udiff is right in the
+#   four cases.
+# Who meets it: histories and exports that store or mail diffs of notes; notes start empty, and
+#   often end without a newline.
 # What to do: take go-udiff, and test a library by applying what it writes.
 set -euo pipefail
 dir=$(mktemp -d)

@@ -1,12 +1,12 @@
 #!/usr/bin/env bash
 # Software: github.com/emersion/go-webdav v0.6.0 (Go), its Handler over LocalFileSystem.
-# Expected: PUT with If-None-Match: * makes a file and never replaces one (412), and If-Match with an
-#   old ETag is 412, as the server gives ETags. MKCOL on a folder that exists is 405. A listing of /
-#   names the folder itself "/".
+# Expected: PUT with If-None-Match: * makes a file and never replaces one (412), and If-Match with
+#   an old ETag is 412, as the server gives ETags. MKCOL on a folder that exists is 405. A listing
+#   of / names the folder itself "/".
 # What happens: both PUTs replace the file. MKCOL is 500. The folder itself is named "/.", so that
 #   clients which leave out the entry of the folder itself show one more folder, ".".
-# Who meets it: sync clients: many make sure that a folder exists by MKCOL and go on after a 405 only;
-#   a lost update is what the conditional PUT was sent to prevent.
+# Who meets it: sync clients: many make sure that a folder exists by MKCOL and go on after a 405
+#   only; a lost update is what the conditional PUT was sent to prevent.
 # What to do: wrap the handler: check the conditions and MKCOL before it, or write another.
 set -euo pipefail
 dir=$(mktemp -d)

@@ -1,12 +1,13 @@
 #!/usr/bin/env bash
-# Software: github.com/yuin/goldmark v1.8.7 (Go); micromark 4.0.3 with GFM 3.0.0 and github-slugger 2.0.0
-#   (npm) for comparison.
-# Expected: a bare address is a link to its end, and a heading gets the anchor that GitHub gives it, so
-#   that [see](#über-uns) leads there.
+# Software: github.com/yuin/goldmark v1.8.7 (Go); micromark 4.0.3 with GFM 3.0.0 and github-slugger
+#   2.0.0 (npm) for comparison.
+# Expected: a bare address is a link to its end, and a heading gets the anchor that GitHub gives it,
+#   so that [see](#über-uns) leads there.
 # What happens: goldmark's Linkify ends an address at the first letter beyond ASCII: people paste
 #   https://de.wikipedia.org/wiki/Straße, and the link leads to /Stra. WithAutoHeadingID drops such
 #   letters: "Über uns" is #ber-uns, and each heading in Cyrillic or Devanagari is #heading.
-# Who meets it: notes in any language but English, where links inside a note were made by another app.
+# Who meets it: notes in any language but English, where links inside a note were made by another
+#   app.
 # What to do: pass extension.NewLinkify(extension.WithLinkifyURLRegexp(…)) and an IDs generator of
 #   your own (parser.WithIDs).
 set -euo pipefail
@@ -41,7 +42,8 @@ import (
 )
 
 func main() {
-	md := goldmark.New(goldmark.WithExtensions(extension.GFM), goldmark.WithParserOptions(parser.WithAutoHeadingID()))
+	md := goldmark.New(goldmark.WithExtensions(extension.GFM),
+		goldmark.WithParserOptions(parser.WithAutoHeadingID()))
 	render := func(text, find string) string {
 		var html bytes.Buffer
 		md.Convert([]byte(text), &html)

@@ -1,8 +1,8 @@
 #!/usr/bin/env bash
-# Software: github.com/yuin/goldmark v1.8.7 with its GFM extension (Go); micromark 4.0.3 with GFM 3.0.0,
-#   markdown-it 15.0.3 with markdown-it-task-lists 2.1.1, marked 18.2.1 (npm) for comparison.
-# Expected: GFM's rule: a task's box is followed by white space and a text. `- [x](https://…)` is a link
-#   whose text is x, and `- [ ]` alone is an item with the text [ ].
+# Software: github.com/yuin/goldmark v1.8.7 with its GFM extension (Go); micromark 4.0.3 with GFM
+#   3.0.0, markdown-it 15.0.3 with markdown-it-task-lists 2.1.1, marked 18.2.1 (npm) for comparison.
+# Expected: GFM's rule: a task's box is followed by white space and a text. `- [x](https://…)` is a
+#   link whose text is x, and `- [ ]` alone is an item with the text [ ].
 # What happens: goldmark asks for neither. The link is a ticked box with the address as text behind
 #   it, [x]bread is a task too, and an empty box is a box. The other three follow the rule.
 # Who meets it: a server that renders or counts tasks with goldmark beside an app with a JavaScript
@@ -30,7 +30,8 @@ const readers = {
   marked: (text) => marked.parse(text),
 }
 for (const [name, render] of Object.entries(readers)) {
-  console.log(name + ':', process.argv.slice(2).map((t) => /<input/.test(render(t)) ? 'task' : 'no task').join(', '))
+  const what = (text) => (/<input/.test(render(text)) ? 'task' : 'no task')
+  console.log(name + ':', process.argv.slice(2).map(what).join(', '))
 }
 JS
 cat >main.go <<'GO'
@@ -51,7 +52,11 @@ func main() {
 	for _, text := range os.Args[1:] {
 		var html bytes.Buffer
 		goldmark.New(goldmark.WithExtensions(extension.GFM)).Convert([]byte(text), &html)
-		seen = append(seen, map[bool]string{true: "task", false: "no task"}[strings.Contains(html.String(), "<input")])
+		what := "no task"
+		if strings.Contains(html.String(), "<input") {
+			what = "task"
+		}
+		seen = append(seen, what)
 	}
 	fmt.Println("goldmark:", strings.Join(seen, ", "))
 }

@@ -1,13 +1,13 @@
 #!/usr/bin/env bash
 # Software: github.com/studio-b12/gowebdav v0.13.0 (Go).
 # Expected: Stat("/inbox/note.md").Name() is "note.md", as with os.Stat.
-# What happens: Name is the DAV property displayname. Without it (a server need not have one) the name
-#   is empty, and where the server puts a title there, Name is the title. ReadDir of the same folder
-#   gives "note.md", from the address: the two disagree about one file.
+# What happens: Name is the DAV property displayname. Without it (a server need not have one) the
+#   name is empty, and where the server puts a title there, Name is the title. ReadDir of the same
+#   folder gives "note.md", from the address: the two disagree about one file.
 # Who meets it: backup and sync programs in Go against servers such as emersion/go-webdav, which
 #   sends none, or against one that shows titles.
-# What to do: take path.Base of the path you asked for. As a server, send displayname equal to the last
-#   part of the address, or not at all.
+# What to do: take path.Base of the path you asked for. As a server, send displayname equal to the
+#   last part of the address, or not at all.
 set -euo pipefail
 dir=$(mktemp -d)
 trap 'rm -rf "$dir"' EXIT

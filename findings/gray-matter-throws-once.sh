@@ -6,8 +6,8 @@
 #   `data` is empty and the block is part of `content`. The result is cached before it is parsed.
 # Who meets it: an importer that tries again, a server that reads a note twice, a test that runs
 #   twice in one process. What is refused depends on what was read before.
-# What to do: pass an options object, even an empty one (`matter(text, {})`): it turns the cache off.
-#   The cache also hands out one and the same object to all callers, so an edit of `data` shows
+# What to do: pass an options object, even an empty one (`matter(text, {})`): it turns the cache
+#   off. The cache also hands out one and the same object to all callers, so an edit of `data` shows
 #   in later reads of an equal text.
 set -euo pipefail
 dir=$(mktemp -d)

@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
-# Software: turndown 7.2.5 (npm); html-to-markdown v2.5.2 (Go); @joplin/turndown 4.0.86 for comparison.
+# Software: turndown 7.2.5 (npm); html-to-markdown v2.5.2 (Go); @joplin/turndown 4.0.86 for
+#   comparison.
 # Expected: text that looks like HTML stays text: a page shows <int> and &copy; (written &lt;int&gt;
 #   and &amp;copy;), and so does the Markdown that is made of it.
 # What happens: turndown writes <int> and &copy; as they are, so the note holds a tag, which is not

@@ -2,9 +2,10 @@
 # Software: github.com/JohannesKaufmann/html-to-markdown/v2 v2.5.2 (Go), default options.
 # Expected: two lists behind each other become two lists; the tenth item of a list is "10.".
 # What happens: between the lists stands <!--THE END-->, a line that nobody wrote. In a list of ten
-#   and more the numbers get a leading zero: 01. to 09. Both are right for a Markdown reader, but
-#   in a notes app people read and search the source.
-# Who meets it: importers of ENEX and HTML. Each checklist that is followed by another gets the line.
+#   and more the numbers get a leading zero: 01. to 09. Both are right for a Markdown reader, but in
+#   a notes app people read and search the source.
+# Who meets it: importers of ENEX and HTML. Each checklist that is followed by another gets the
+#   line.
 # What to do: commonmark.WithListEndComment(false) takes the comment away, and the two lists then
 #   become one; for the numbers there is no option.
 set -euo pipefail

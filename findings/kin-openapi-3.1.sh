@@ -1,10 +1,10 @@
 #!/usr/bin/env bash
 # Software: github.com/getkin/kin-openapi v0.153.0 (Go), openapi3filter.
-# Expected: a document that goes from `openapi: 3.0.3` to `3.1.0` without another change is enforced as
-#   before: readOnly, writeOnly and default mean the same in both versions.
-# What happens: under 3.1 another validator is used, which takes the three for annotations. A request
-#   with a readOnly property passes, an answer with a writeOnly one (a secret) passes, and a body is no
-#   longer filled with the defaults.
+# Expected: a document that goes from `openapi: 3.0.3` to `3.1.0` without another change is enforced
+#   as before: readOnly, writeOnly and default mean the same in both versions.
+# What happens: under 3.1 another validator is used, which takes the three for annotations. A
+#   request with a readOnly property passes, an answer with a writeOnly one (a secret) passes, and a
+#   body is no longer filled with the defaults.
 # Who meets it: whoever has contract tests on kin-openapi and moves to 3.1: all stay green.
 # What to do: test what must not leave the server without the library; give requests and answers
 #   schemas of their own, with additionalProperties: false.

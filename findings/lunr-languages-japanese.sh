@@ -3,9 +3,9 @@
 # Expected: what stands in a Japanese note is found by typing it: a word, a compound, a number, an
 #   English word.
 # What happens: texts are cut into words by TinySegmenter, queries are not: a compound (東京タワー) is in
-#   the index as two words and is found by neither form of itself; a number is in the index as single
-#   digits and is never found. English words are stored whole but looked up by their English stem
-#   (invoice: invoic), so that some are found (zoom) and some are not.
+#   the index as two words and is not found when it is typed whole; a number is in the index as
+#   single digits and is never found. English words are stored whole but looked up by their English
+#   stem (invoice: invoic), so that some are found (zoom) and some are not.
 # Who meets it: offline search in an app or a static site with Japanese notes.
 # What to do: cut the query with lunr.TinySegmenter too and search for all parts; load English with
 #   lunr.multiLanguage("en", "ja"), which finds "invoice" and lone numbers, but no compounds.

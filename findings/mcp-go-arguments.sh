@@ -2,13 +2,13 @@
 # Software: github.com/mark3labs/mcp-go v1.2.1 (Go).
 # Expected: a tool whose schema says that `title` is a required string is not called without one, or
 #   GetString reports the wrong type.
-# What happens: the schema is sent to the model and not looked at again. GetString gives its default for
-#   a missing title and for a number alike, GetStringSlice drops what is no string from a list and
-#   gives its default for a text. Models do send title: 2024 and tags: "a, b".
-# Who meets it: a tool that writes: create_note with the title 2024 makes a note called by the default,
-#   and an update with tags ["home", 2024] takes a tag away. The answer is a success.
-# What to do: use the Require… methods, which return an error, or server.WithInputSchemaValidation();
-#   accept numbers where a text is meant.
+# What happens: the schema is sent to the model and not looked at again. GetString gives its default
+#   for a missing title and for a number alike, GetStringSlice drops what is no string from a list
+#   and gives its default for a text. Models do send title: 2024 and tags: "a, b".
+# Who meets it: a tool that writes: create_note with the title 2024 makes a note called by the
+#   default, and an update with tags ["home", 2024] takes a tag away. The answer is a success.
+# What to do: use the Require… methods, which return an error, or
+#   server.WithInputSchemaValidation(); accept numbers where a text is meant.
 set -euo pipefail
 dir=$(mktemp -d)
 trap 'rm -rf "$dir"' EXIT
@@ -28,7 +28,8 @@ import (
 
 func main() {
 	s := server.NewMCPServer("notes", "1")
-	tool := mcp.NewTool("create", mcp.WithString("title", mcp.Required()), mcp.WithArray("tags", mcp.WithStringItems()))
+	tool := mcp.NewTool("create",
+		mcp.WithString("title", mcp.Required()), mcp.WithArray("tags", mcp.WithStringItems()))
 	s.AddTool(tool, func(_ context.Context, r mcp.CallToolRequest) (*mcp.CallToolResult, error) {
 		return mcp.NewToolResultText(fmt.Sprintf("title %q, tags %q",
 			r.GetString("title", "default"), r.GetStringSlice("tags", nil))), nil

@@ -1,12 +1,13 @@
 #!/usr/bin/env bash
 # Software: github.com/modelcontextprotocol/go-sdk v1.8.0 (Go).
-# Expected: the arguments of a typed tool arrive as encoding/json would read them, and an output struct
-#   that encoding/json can write is a valid output.
-# What happens: the arguments go through a float64 on the way: an int64 above 2^53 arrives as another
-#   number. A json.RawMessage in the output is described as an array of bytes in the schema that is
-#   made for it, so that the SDK refuses the tool's own answer. And a method that the server does
-#   not know is answered with HTTP 400 and plain text, not with JSON-RPC's error -32601.
-# Who meets it: tools with large ids or with stored JSON in their answers; clients that probe methods.
+# Expected: the arguments of a typed tool arrive as encoding/json would read them, and an output
+#   struct that encoding/json can write is a valid output.
+# What happens: the arguments go through a float64 on the way: an int64 above 2^53 arrives as
+#   another number. A json.RawMessage in the output is described as an array of bytes in the schema
+#   that is made for it, so that the SDK refuses the tool's own answer. And a method that the server
+#   does not know is answered with HTTP 400 and plain text, not with JSON-RPC's error -32601.
+# Who meets it: tools with large ids or with stored JSON in their answers; clients that probe
+#   methods.
 # What to do: pass large ids as text, use `any` for stored JSON, and treat 400 as "no such method".
 set -euo pipefail
 dir=$(mktemp -d)
@@ -38,13 +39,14 @@ type out struct {
 
 func main() {
 	s := mcp.NewServer(&mcp.Implementation{Name: "notes", Version: "1"}, nil)
-	mcp.AddTool(s, &mcp.Tool{Name: "read"}, func(_ context.Context, _ *mcp.CallToolRequest, i in) (*mcp.CallToolResult, out, error) {
+	read := func(_ context.Context, _ *mcp.CallToolRequest, i in) (*mcp.CallToolResult, out, error) {
 		o := out{ID: i.ID}
 		if i.ID == 1 {
 			o.Extra = json.RawMessage(`{"a":1}`)
 		}
 		return nil, o, nil
-	})
+	}
+	mcp.AddTool(s, &mcp.Tool{Name: "read"}, read)
 	server := httptest.NewServer(mcp.NewStreamableHTTPHandler(func(*http.Request) *mcp.Server { return s },
 		&mcp.StreamableHTTPOptions{Stateless: true, JSONResponse: true}))
 	defer server.Close()
@@ -77,7 +79,7 @@ func main() {
 }
 GO
 go mod init finding >/dev/null 2>&1
-go get github.com/modelcontextprotocol/go-sdk@v1.8.0 github.com/modelcontextprotocol/go-sdk/mcp@v1.8.0 >/dev/null 2>&1
+go get github.com/modelcontextprotocol/go-sdk/mcp@v1.8.0 >/dev/null 2>&1
 seen=$(go run .)
 
 echo 'software: modelcontextprotocol/go-sdk v1.8.0'

@@ -3,10 +3,11 @@
 # Expected: a Lua script gives the same in the test's Redis and in the real one.
 # What happens: real Redis has Lua 5.1 in C, which makes text of a number with 14 digits. A time in
 #   microseconds has 16: joined to a text, or by tostring or cjson.encode, 1700000000123456 becomes
-#   1.7000000001235e+15, up to 50 µs off. miniredis keeps all digits. A number given to redis.call is
-#   whole in both, but a fraction is not: 0.1 is stored as 0.10000000000000001 by real Redis only.
-# Who meets it: a rate limiter or a lease in Lua that is tested on miniredis: members of a sorted set
-#   named by a time collide, and comparisons of stored texts fail, in production only.
+#   1.7000000001235e+15, up to 50 µs off. miniredis keeps all digits. A number given to redis.call
+#   is whole in both, but a fraction is not: 0.1 is stored as 0.10000000000000001 by real Redis
+#   only.
+# Who meets it: a rate limiter or a lease in Lua that is tested on miniredis: members of a sorted
+#   set named by a time collide, and comparisons of stored texts fail, in production only.
 # What to do: string.format("%.0f", n) for times; run scripts against a real redis-server in tests.
 set -euo pipefail
 dir=$(mktemp -d)

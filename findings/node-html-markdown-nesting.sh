@@ -1,14 +1,14 @@
 #!/usr/bin/env bash
 # Software: node-html-markdown 2.0.0 (npm), read by micromark 4.0.3.
 # Expected: what is nested stays nested, code stays code, a link stays a link.
-# What happens: a list inside a numbered item is indented by two columns where Markdown asks for three:
-#   it joins the outer list. A code block inside an item is not indented at all, so that it ends the
-#   list, and each of its lines gains two blanks at the end. The target of a link or picture with a
-#   blank in it is written bare, so that the link is text.
-# Who meets it: importers that take it for its speed: recipes, instructions and attachments are full of
-#   the three.
-# What to do: encode blanks in href and src before; for lists in lists and code in lists take turndown
-#   7.2.5 or rehype-remark 10.0.1, which keep both.
+# What happens: a list inside a numbered item is indented by two columns where Markdown asks for
+#   three: it joins the outer list. A code block inside an item is not indented at all, so that it
+#   ends the list, and each of its lines gains two blanks at the end. The target of a link or
+#   picture with a blank in it is written bare, so that the link is text.
+# Who meets it: importers that take it for its speed: recipes, instructions and attachments are full
+#   of the three.
+# What to do: encode blanks in href and src before; for lists in lists and code in lists take
+#   turndown 7.2.5 or rehype-remark 10.0.1, which keep both.
 set -euo pipefail
 dir=$(mktemp -d)
 trap 'rm -rf "$dir"' EXIT

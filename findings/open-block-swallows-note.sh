@@ -1,11 +1,11 @@
 #!/usr/bin/env bash
-# Software: gray-matter 4.0.3 (npm); go.abhg.dev/goldmark/frontmatter v0.2.0 with goldmark v1.8.7 (Go);
-#   front-matter 4.0.2 (npm) for comparison.
+# Software: gray-matter 4.0.3 (npm); go.abhg.dev/goldmark/frontmatter v0.2.0 with goldmark v1.8.7
+#   (Go); front-matter 4.0.2 (npm) for comparison.
 # Expected: a note that opens with a Markdown rule (---) and has no second one has no front matter:
 #   the whole text is the note. The third reads it so.
-# What happens: the first two take everything to the end of the file for the block. gray-matter gives
-#   empty content and the text as `data`, a string, or an object if there is a colon in the text.
-#   goldmark's extension renders an empty page. None of them reports an error.
+# What happens: the first two take everything to the end of the file for the block. gray-matter
+#   gives empty content and the text as `data`, a string, or an object if there is a colon in the
+#   text. goldmark's extension renders an empty page. None of them reports an error.
 # Who meets it: importers, static sites, servers that render notes. The note looks lost.
 # What to do: look for the closing line before calling them; take `data` that is no plain object for
 #   "no front matter" and keep the original text.

@@ -1,12 +1,13 @@
 #!/usr/bin/env bash
 # Software: github.com/pquerna/otp v1.5.0 (Go).
 # Expected: the address of a key, which becomes the QR code, carries the issuer that was given.
-# What happens: the query is escaped by a function of the library that leaves & and + alone. The issuer
-#   "Ada & Bob" becomes issuer=Ada%20&%20Bob, which a reader takes for "Ada "; "C+C" becomes "C C". The
-#   label before the question mark has the whole name, so that the two disagree.
+# What happens: the query is escaped by a function of the library that leaves & and + alone. The
+#   issuer "Ada & Bob" becomes issuer=Ada%20&%20Bob, which a reader takes for "Ada "; "C+C" becomes
+#   "C C". The label before the question mark has the whole name, so that the two disagree.
 # Who meets it: a self-hosted service whose name is a setting.
-# What to do: refuse & and + in the issuer, or write the query with url.QueryEscape and each + in its
-#   result replaced by %20: readers such as npm otpauth 9.5.2 take a + for a plus, not for a blank.
+# What to do: refuse & and + in the issuer, or write the query with url.QueryEscape and each + in
+#   its result replaced by %20: readers such as npm otpauth 9.5.2 take a + for a plus, not for a
+#   blank.
 set -euo pipefail
 dir=$(mktemp -d)
 trap 'rm -rf "$dir"' EXIT

@@ -2,13 +2,13 @@
 # Software: prosemirror-markdown 1.13.9 (npm).
 # Expected: Markdown that is read and written without an edit keeps its lines; a bullet may look
 #   different, but an address is still an address.
-# What happens: the lines of a paragraph become one line. And a footnote whose text is one word or an
-#   address becomes a link: the default reader knows no footnotes, takes `[^1]: https://…` for a link
-#   definition, and the writer puts it inline. The definition at the end of the note is gone.
-# Who meets it: notes edited in an editor built on it. Notes keep one thing a line; to another client
-#   each save looks like a rewrite of the paragraph, and merges clash.
-# What to do: give the reader `softbreak` as a node of your schema, and markdown-it-footnote; compare
-#   the text read and written before the editor is allowed to save.
+# What happens: the lines of a paragraph become one line. And a footnote whose text is one word or
+#   an address becomes a link: the default reader knows no footnotes, takes `[^1]: https://…` for a
+#   link definition, and the writer puts it inline. The definition at the end of the note is gone.
+# Who meets it: notes edited in an editor built on it. Notes keep one thing a line; to another
+#   client each save looks like a rewrite of the paragraph, and merges clash.
+# What to do: give the reader `softbreak` as a node of your schema, and markdown-it-footnote;
+#   compare the text read and written before the editor is allowed to save.
 set -euo pipefail
 dir=$(mktemp -d)
 trap 'rm -rf "$dir"' EXIT

@@ -2,10 +2,10 @@
 # Software: nginx 1.22.1, HAProxy 2.6.12, Caddy 2.6.2 (Debian 12), each with compression turned on.
 # Expected: a client reads a note with its ETag and saves it with If-Match: that ETag; the server
 #   compares the two and takes the save. What a proxy compresses makes no difference.
-# What happens: nginx and HAProxy turn "v1" into W/"v1" when they compress the answer, and hand If-Match
-#   on as the client sent it. If-Match compares strongly: W/"v1" equals nothing (RFC 9110, 13.1.1),
-#   and each save is 412. Caddy leaves the ETag strong. A client that asks for no gzip (curl, a
-#   test) gets "v1" from all three, and its saves pass.
+# What happens: nginx and HAProxy turn "v1" into W/"v1" when they compress the answer, and hand
+#   If-Match on as the client sent it. If-Match compares strongly: W/"v1" equals nothing (RFC 9110,
+#   13.1.1), and each save is 412. Caddy leaves the ETag strong. A client that asks for no gzip
+#   (curl, a test) gets "v1" from all three, and its saves pass.
 # Who meets it: an API with conditional writes behind a proxy that compresses JSON.
 # What to do: compress in the server or not at all on such routes (Cache-Control: no-transform stops
 #   HAProxy, not nginx); give the version in the body as well, and let clients send that.
@@ -58,8 +58,16 @@ listen notes
 	bind 127.0.0.1:$haproxy
 	server one 127.0.0.1:$server
 HAPROXY
-printf '{\nadmin off\nauto_https off\n}\nhttp://127.0.0.1:%s {\nencode gzip\nreverse_proxy 127.0.0.1:%s\n}\n' \
-	"$caddy" "$server" >Caddyfile
+cat >Caddyfile <<CADDY
+{
+	admin off
+	auto_https off
+}
+http://127.0.0.1:$caddy {
+	encode gzip
+	reverse_proxy 127.0.0.1:$server
+}
+CADDY
 node server.js "$server" & pids+=($!)
 nginx -e "$dir/nginx.log" -c "$dir/nginx.conf" & pids+=($!)
 haproxy -f haproxy.cfg >/dev/null 2>&1 & pids+=($!)
@@ -71,7 +79,8 @@ seen=$(for name in server nginx haproxy caddy; do
 	head=$(curl -s -o /dev/null -D - -H 'Accept-Encoding: gzip' "$url" | tr -d '\r')
 	etag=$(sed -n 's/^etag: //Ip' <<<"$head")
 	gzip=$(grep -ic '^content-encoding: gzip' <<<"$head" || true)
-	echo "$name: gzip $gzip, ETag $etag, save $(curl -s -o /dev/null -w '%{http_code}' -X PUT -d x -H "If-Match: $etag" "$url")"
+	save=$(curl -s -o /dev/null -w '%{http_code}' -X PUT -d x -H "If-Match: $etag" "$url")
+	echo "$name: gzip $gzip, ETag $etag, save $save"
 done)
 
 echo "software: $(nginx -v 2>&1), $(haproxy -v | head -1 | cut -d' ' -f1-3), Caddy $(caddy version)"

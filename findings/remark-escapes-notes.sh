@@ -1,11 +1,12 @@
 #!/usr/bin/env bash
 # Software: remark 15.0.1 with remark-gfm 4.0.1 (npm).
 # Expected: text that is plain text to remark is written back as it was.
-# What happens: remark escapes what could be Markdown to somebody. A note's own marks are among it: a
-#   callout (> [!note]), a wiki link, a highlight or a tag at the start of a line, a reference to a
-#   footnote of another file. The page looks the same; in Obsidian, Joplin or GitHub the note lost
+# What happens: remark escapes what could be Markdown to somebody. A note's own marks are among it:
+#   a callout (> [!note]), a wiki link, a highlight or a tag at the start of a line, a reference to
+#   a footnote of another file. The page looks the same; in Obsidian, Joplin or GitHub the note lost
 #   its callout, links and first tag. A tag in the middle of a line stays, so a short test passes.
-# Who meets it: scripts that change one thing in a folder of notes (links, front matter) with remark.
+# Who meets it: scripts that change one thing in a folder of notes (links, front matter) with
+#   remark.
 # What to do: parse for positions only, and change the source text at these positions.
 set -euo pipefail
 dir=$(mktemp -d)

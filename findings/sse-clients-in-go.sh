@@ -1,13 +1,15 @@
 #!/usr/bin/env bash
-# Software: github.com/r3labs/sse/v2 v2.10.0 and github.com/tmaxmax/go-sse v0.12.0, their clients (Go).
-# Expected: what the HTML standard says of an event stream: a block without data is no event; an event
-#   that the stream's end cuts off is discarded; a client comes back when the server ends the stream.
-# What happens: both hand over an event without data for a block that is only `retry:`, and r3labs for
-#   each comment after the first id, with the id of the event before. r3labs also hands over the
-#   cut event as if it were whole, and when the server closes the connection properly its
-#   SubscribeWithContext returns nil and does not come back.
-# Who meets it: a Go client of a server that sends keep-alive comments and closes streams when it drains.
-# What to do: skip events without data, check that data is whole (JSON that parses), and call r3labs'
+# Software: github.com/r3labs/sse/v2 v2.10.0 and github.com/tmaxmax/go-sse v0.12.0, their clients
+#   (Go).
+# Expected: what the HTML standard says of an event stream: a block without data is no event; an
+#   event cut off by the end is discarded; a client comes back when the server ends the stream.
+# What happens: both hand over an event without data for a block that is only `retry:`, and r3labs
+#   for each comment after the first id, with the id of the event before. r3labs also hands over the
+#   cut event as if it were whole, and does not come back when the server closes the connection:
+#   SubscribeWithContext returns nil.
+# Who meets it: a Go client of a server that sends keep-alive comments and closes streams when it
+#   drains.
+# What to do: skip events without data, check that data is whole, and call r3labs'
 #   SubscribeWithContext in a loop with a pause.
 set -euo pipefail
 dir=$(mktemp -d)

@@ -1,10 +1,11 @@
 #!/usr/bin/env bash
-# Software: html-to-markdown v2.5.2 with its table plugin (Go); turndown 7.2.5 with turndown-plugin-gfm
-#   1.0.2 (npm); Joplin's @joplin/turndown-plugin-gfm 1.0.68 for comparison.
+# Software: html-to-markdown v2.5.2 with its table plugin (Go); turndown 7.2.5 with
+#   turndown-plugin-gfm 1.0.2 (npm); Joplin's @joplin/turndown-plugin-gfm 1.0.68 for comparison.
 # Expected: a table with two lines in one cell becomes a table, or stays HTML.
-# What happens: the Go plugin gives the whole table up for one <br> or a second <p>, and what is left
-#   is the text of all cells run together: "eggs", "12" become "eggs12". The turndown plugin writes
-#   the paragraphs' blank lines into the row, so that the table ends there. Joplin's writes <br>.
+# What happens: the Go plugin gives the whole table up for one <br> or a second <p>, and what is
+#   left is the text of all cells run together: "eggs", "12" become "eggs12". The turndown plugin
+#   writes the paragraphs' blank lines into the row, so that the table ends there. Joplin's writes
+#   <br>.
 # Who meets it: importers of HTML; many rich-text editors put a <p> or <div> into each cell.
 # What to do: Go: table.WithNewlineBehavior(table.NewlineBehaviorPreserve). turndown: a rule for td
 #   that joins its blocks with <br>, or Joplin's plugin.

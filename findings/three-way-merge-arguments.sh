@@ -1,12 +1,12 @@
 #!/usr/bin/env bash
 # Software: three-way-merge 0.1.0 (npm).
-# Expected: merge(base, left, right), as its README calls it, with the README's own example
-#   merging cleanly.
+# Expected: merge(base, left, right), as its README calls it, with the README's own example merging
+#   cleanly.
 # What happens: the function takes (left, base, right). Called as the README says, the example is a
 #   conflict. Worse is an edit on the left side only: the result is the text without that edit, and
 #   isConflict() is false.
-# Who meets it: whoever merges two edits of a note in a browser and takes this package for its
-#   size. A short test with an edit on the right side passes in both orders.
+# Who meets it: whoever merges two edits of a note in a browser and takes this package for its size.
+#   A short test with an edit on the right side passes in both orders.
 # What to do: call merge(left, base, right), and test with an edit on each side alone.
 set -euo pipefail
 dir=$(mktemp -d)

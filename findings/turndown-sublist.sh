@@ -5,8 +5,8 @@
 # What happens: where the inner list is a child of the outer list itself, not of an item, its level
 #   is lost: <ul><li>a</li><ul><li>b</li></ul></ul> becomes three items of one level. Browsers show
 #   it indented. The Go library keeps the level.
-# Who meets it: importers of ENEX and of pasted HTML. Such lists are not strictly valid, but Chromium's
-#   own command for indenting an item (execCommand "indent", run in 156) writes them.
+# Who meets it: importers of ENEX and of pasted HTML. Such lists are not strictly valid, but
+#   Chromium's own command for indenting an item (execCommand "indent", run in 156) writes them.
 # What to do: move each list that is a child of a list into the item before it, then convert.
 set -euo pipefail
 dir=$(mktemp -d)

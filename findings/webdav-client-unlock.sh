@@ -2,11 +2,11 @@
 # Software: webdav 5.11.0 (npm), a client for browsers and Node.
 # Expected: what lock() gives can be handed to unlock(), and to lock() again to refresh the lock.
 # What happens: the token goes out bare. RFC 4918 (10.5, 10.4) asks for Lock-Token: <token> and for
-#   If: (<token>). A strict server, such as golang.org/x/net/webdav, answers 400 to the UNLOCK, and as
-#   the client asks for "Infinite, Second-4100000000", the file stays locked.
+#   If: (<token>). A strict server, such as golang.org/x/net/webdav, answers 400 to the UNLOCK, and
+#   as the client asks for "Infinite, Second-4100000000", the file stays locked.
 # Who meets it: a server that is strict, with clients built on this package.
-# What to do: as a client call unlock(path, `<${token}>`), and give refreshToken as `(<${token}>)`; as a
-#   server take a bare token too, and give no lock without end.
+# What to do: as a client call unlock(path, `<${token}>`), and give refreshToken as `(<${token}>)`;
+#   as a server take a bare token too, and give no lock without end.
 set -euo pipefail
 dir=$(mktemp -d)
 trap 'rm -rf "$dir"' EXIT

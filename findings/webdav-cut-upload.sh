@@ -1,14 +1,15 @@
 #!/usr/bin/env bash
-# Software: golang.org/x/net/webdav of v0.61.0 with webdav.Dir, github.com/emersion/go-webdav v0.6.0 with
-#   LocalFileSystem (Go).
+# Software: golang.org/x/net/webdav of v0.61.0 with webdav.Dir, github.com/emersion/go-webdav v0.6.0
+#   with LocalFileSystem (Go).
 # Expected: a PUT whose connection breaks off changes nothing: the server knows from Content-Length
 #   that the body is not whole.
 # What happens: both empty the file first and copy the body into it as it comes. When a phone leaves
 #   the network during a save, the note is what had arrived by then, and the old text is gone. There
 #   is no answer, so the client sends the whole again later, if it still has it.
-# Who meets it: servers of files and notes built on them. Other clients sync the half in the meantime.
-# What to do: a FileSystem whose OpenFile for writing gives a temporary file and renames it in Close;
-#   x/net calls Close after a broken copy too, so compare the bytes with Content-Length before.
+# Who meets it: servers of files and notes built on them. Other clients sync the half in the
+#   meantime.
+# What to do: read the body whole, with a limit, before the handler is called, and answer 400 if it
+#   breaks off. A temporary file behind OpenFile is not enough: Close comes after a broken copy too.
 set -euo pipefail
 dir=$(mktemp -d)
 trap 'rm -rf "$dir"' EXIT

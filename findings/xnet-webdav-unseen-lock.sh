@@ -2,13 +2,13 @@
 # Software: golang.org/x/net/webdav of v0.61.0 (Go).
 # Expected: LOCK without a Timeout is answered with the time the lock lasts; as long as it lasts,
 #   PROPFIND shows it in lockdiscovery (RFC 4918, 15.8 and 9.10.1).
-# What happens: a lock without end is answered with <timeout>Second-0</timeout>: read as it stands, it
-#   has ended. lockdiscovery is 404, so that no client sees the lock: cadaver's "discover" says "no
-#   locks found". Yet it holds: a write is 423, with MemLS until the process ends.
+# What happens: a lock without end is answered with <timeout>Second-0</timeout>: read as it stands,
+#   it has ended. lockdiscovery is 404, so that no client sees the lock: cadaver's "discover" says
+#   "no locks found". Yet it holds: a write is 423, with MemLS until the process ends.
 # Who meets it: a server built on the package; editors and cadaver send no Timeout. A client that
 #   crashed leaves a file that nobody can write and nobody can see why.
-# What to do: set a Timeout on requests that have none or "Infinite" before the handler, at most some
-#   minutes; answer lockdiscovery yourself if clients must see locks.
+# What to do: set a Timeout on requests that have none or "Infinite" before the handler, at most
+#   some minutes; answer lockdiscovery yourself if clients must see locks.
 set -euo pipefail
 dir=$(mktemp -d)
 trap 'rm -rf "$dir"' EXIT

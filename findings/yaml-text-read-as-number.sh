@@ -1,12 +1,13 @@
 #!/usr/bin/env bash
 # Software: yaml 2.9.1 writes; gray-matter 4.0.3 (with js-yaml 3) reads (both npm).
-# Expected: text that one YAML library writes as a string is a string to the other. The writer quotes
-#   what would not be one, such as "1e3" and "0123".
-# What happens: the writer quotes by YAML 1.2, the reader types by YAML 1.1. The texts 12:30, 1_000 and
-#   2024-01-15 stand bare, and come back as 750, 1000 and a Date. Saved again by gray-matter, the
-#   note holds 750. The other way round gray-matter writes the text 08 bare, which yaml reads as 8.
-# Who meets it: tags and times of notes that go through two tools: remark reads and writes with
-#   yaml (vfile-matter), many static site generators with gray-matter.
+# Expected: text that one YAML library writes as a string is a string to the other. The writer
+#   quotes what would not be one, such as "1e3" and "0123".
+# What happens: the writer quotes by YAML 1.2, the reader types by YAML 1.1. The texts 12:30, 1_000
+#   and 2024-01-15 stand bare, and come back as 750, 1000 and a Date. Saved again by gray-matter,
+#   the note holds 750. The other way round gray-matter writes the text 08 bare, which yaml reads as
+#   8.
+# Who meets it: tags and times of notes that go through two tools: remark reads and writes with yaml
+#   (vfile-matter), many static site generators with gray-matter.
 # What to do: write quotes around each text that either version would type. Read times and tags from
 #   the source text of the value, not from its type.
 set -euo pipefail
