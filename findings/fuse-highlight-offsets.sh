@@ -6,7 +6,7 @@
 #   syllable two or three, so that the mark may lie behind the end of the text. Without the option
 #   it is the lower-cased text, where the Turkish capital İ counts two.
 # Who meets it: search as you type that marks the hits, in Korean, in decomposed text, in Turkish.
-# What to do: look for the hit in the original text yourself (Intl.Collator, or a map of offsets).
+# What to do: look for the hit in the original text yourself.
 set -euo pipefail
 dir=$(mktemp -d)
 trap 'rm -rf "$dir"' EXIT

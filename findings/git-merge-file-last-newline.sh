@@ -4,8 +4,8 @@
 #   equal line by line, so the merge is clean, or the conflict shows what differs.
 # What happens: it is a conflict whose two sides are the same text, since the marker supplies the
 #   newline that is missing. With --union the line is there twice, and the exit status is 0.
-# Who meets it: notes more than program text. Editors on phones leave the final newline out, those
-#   on desks add it; both then write the same entry (a shopping item, a daily log line).
+# Who meets it: notes more than program text: some editors leave the final newline out, others add
+#   it, and two devices do write the same entry (a shopping item, a line in a daily log).
 # What to do: take the final newline off before the merge and merge it as a value of its own.
 set -euo pipefail
 dir=$(mktemp -d)
