@@ -120,6 +120,7 @@ func survey(environ []string, m machine) (Config, []Mistake) {
 	d.chooseCores()
 	d.chooseWorkers()
 	d.chooseMemory()
+	d.judgeSecrets()
 	d.judgeOrigins()
 	d.judgeNames(table)
 	for _, s := range table {
@@ -359,6 +360,36 @@ func (d *draft) chooseDatabase() {
 			d.complete(s.name, s.value, added)
 		}
 	}
+}
+
+// judgeSecrets refuses, in production, one secret in two places: who learns it in one has the other, too.
+func (d *draft) judgeSecrets() {
+	if !d.Production {
+		return
+	}
+	passwordOf := func(s Secret) Secret {
+		u, err := url.Parse(s.Reveal())
+		if err != nil {
+			return ""
+		}
+		return Secret(password(u))
+	}
+	owners := map[Secret]string{}
+	judge := func(name string, s Secret) {
+		if len(s) < leastSecret || s.Placeholder() {
+			return // it is judged elsewhere
+		}
+		if other, taken := owners[s]; taken && other != name {
+			d.mistake(name, "%s=%s is the same as the secret in %s: each needs one of its own; make one: %s", name, redacted, other, secretCommand)
+		}
+		owners[s] = name
+	}
+	for _, s := range d.SessionSecrets {
+		judge("SESSION_SECRET", s)
+	}
+	judge("ADMIN_TOKEN", d.AdminToken)
+	judge("DATABASE_URL", passwordOf(d.DatabaseURL))
+	judge("REDIS_URL", passwordOf(d.RedisURL))
 }
 
 // complete puts DATABASE_PASSWORD, if one is added, into a PostgreSQL URL and refuses a placeholder in production.

@@ -20,7 +20,10 @@ import (
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
-const goodSecret = "0123456789abcdef0123456789abcdef" // 32 characters: the shortest that production takes
+const (
+	goodSecret = "0123456789abcdef0123456789abcdef" // 32 characters: the shortest that production takes
+	goodToken  = "fedcba9876543210fedcba9876543210"
+)
 
 // fourCores is a machine without control groups, in an empty directory.
 func fourCores(t *testing.T) machine {
@@ -30,7 +33,7 @@ func fourCores(t *testing.T) machine {
 // inProduction is the least that production wants, and more.
 func inProduction(more ...string) []string {
 	return append([]string{
-		"APP_ENV=production", "SESSION_SECRET=" + goodSecret, "ADMIN_TOKEN=" + goodSecret,
+		"APP_ENV=production", "SESSION_SECRET=" + goodSecret, "ADMIN_TOKEN=" + goodToken,
 		"CORS_ORIGIN=https://notes.example",
 	}, more...)
 }
@@ -55,9 +58,9 @@ type settingTest struct {
 
 // What is allowed, where that takes long to say.
 const (
-	aToken = "a token of visible ASCII, in production of at least 32 characters and no placeholder; " +
+	aToken = "a token of visible ASCII, in production of at least 32 characters, not always the same ones, and no placeholder; " +
 		"make one: openssl rand -hex 32"
-	someSecrets = "a comma list of secrets, in production each of at least 32 characters and no placeholder; " +
+	someSecrets = "a comma list of secrets, in production each of at least 32 characters, not always the same ones, and no placeholder; " +
 		"make one: openssl rand -hex 32"
 	someOrigins = "a comma list of http:// or https:// origins with a host and maybe a port, without path, slash or *"
 	aRedis      = "a redis:// or rediss:// URL such as redis://:password@host:6379/0" + inURL + ", in production without placeholder"
@@ -153,7 +156,7 @@ var settingTests = []settingTest{{
 	refused:  []string{",", "new,", "new,,old"},
 	allowed:  someSecrets,
 }, {
-	name: "ADMIN_TOKEN", get: func(c Config) any { return c.AdminToken.Reveal() }, initial: "", inProd: goodSecret,
+	name: "ADMIN_TOKEN", get: func(c Config) any { return c.AdminToken.Reveal() }, initial: "", inProd: goodToken,
 	accepted: []reading{{"short", "short"}},
 	refused:  []string{"two words", "tab\t", "clé", "end\n"},
 	allowed:  aToken,
@@ -437,8 +440,20 @@ func TestProductionRefuses(t *testing.T) {
 		"short secret":       {inProduction("SESSION_SECRET=" + goodSecret[1:]), session},
 		"short old secret":   {inProduction("SESSION_SECRET=" + goodSecret + "," + goodSecret[1:]), session},
 		"placeholder secret": {inProduction("SESSION_SECRET=Your-Secret-Key-Change-In-Production-Please"), session},
-		"short token":        {inProduction("ADMIN_TOKEN=" + goodSecret[1:]), admin},
-		"placeholder token":  {inProduction("ADMIN_TOKEN=change-me-" + goodSecret), admin},
+		"one character":      {inProduction("SESSION_SECRET=" + strings.Repeat("a", 40)), session},
+		"two characters":     {inProduction("SESSION_SECRET=" + strings.Repeat("a", 39) + "b"), session},
+		"a pattern":          {inProduction("SESSION_SECRET=" + strings.Repeat("12345678", 5)), session},
+		"token of one":       {inProduction("ADMIN_TOKEN=" + strings.Repeat("a", 40)), admin},
+		"equal secrets": {inProduction("ADMIN_TOKEN=" + goodSecret),
+			"ADMIN_TOKEN=REDACTED is the same as the secret in SESSION_SECRET: each needs one of its own; make one: " + secretCommand},
+		"equal to an old secret": {inProduction("SESSION_SECRET=" + goodSecret + "," + goodToken),
+			"ADMIN_TOKEN=REDACTED is the same as the secret in SESSION_SECRET: each needs one of its own; make one: " + secretCommand},
+		"equal to a password": {inProduction("DATABASE_URL=postgres://u@db/x", "DATABASE_PASSWORD="+goodToken),
+			"DATABASE_URL=REDACTED is the same as the secret in ADMIN_TOKEN: each needs one of its own; make one: " + secretCommand},
+		"equal passwords": {inProduction("DATABASE_URL=postgres://u:b"+goodSecret+"@db/x", "REDIS_URL=redis://:b"+goodSecret+"@cache"),
+			"REDIS_URL=REDACTED is the same as the secret in DATABASE_URL: each needs one of its own; make one: " + secretCommand},
+		"short token":       {inProduction("ADMIN_TOKEN=" + goodToken[1:]), admin},
+		"placeholder token": {inProduction("ADMIN_TOKEN=change-me-" + goodSecret), admin},
 		"placeholder in database URL": {inProduction("DATABASE_URL=postgres://u:changeme@db/notes"),
 			"DATABASE_URL" + database},
 		"placeholder as database password": {
@@ -465,7 +480,7 @@ func TestProductionRefuses(t *testing.T) {
 func TestContradictions(t *testing.T) {
 	for want, environ := range map[string][]string{
 		`NODE_ENV="production" contradicts APP_ENV="development": set one of them, or both to the same`: {
-			"APP_ENV=development", "NODE_ENV=production", "SESSION_SECRET=" + goodSecret, "ADMIN_TOKEN=" + goodSecret,
+			"APP_ENV=development", "NODE_ENV=production", "SESSION_SECRET=" + goodSecret, "ADMIN_TOKEN=" + goodToken,
 			"CORS_ORIGIN=https://a"},
 		"DATABASE_PASSWORD=REDACTED is only for a postgres:// DATABASE_URL":    {"DATABASE_PASSWORD=x"},
 		"DATABASE_CHANNEL_URL=REDACTED is only for a postgres:// DATABASE_URL": {"DATABASE_CHANNEL_URL=postgres://u@db/notes"},

@@ -143,7 +143,7 @@ func secret(to *Secret) kind {
 
 // token is a secret that travels in a header.
 func token(to *Secret, strict *bool) kind {
-	const allowed = "a token of visible ASCII, in production of at least 32 characters and no placeholder"
+	const allowed = "a token of visible ASCII, in production of at least 32 characters, not always the same ones, and no placeholder"
 	return kind{allowed, func(text string) bool {
 		*to = Secret(text)
 		return !strings.ContainsFunc(text, func(r rune) bool { return r <= ' ' || r > '~' }) && (!*strict || strong(text))
@@ -152,7 +152,7 @@ func token(to *Secret, strict *bool) kind {
 
 // secrets is a comma list of secrets.
 func secrets(to *[]Secret, strict *bool) kind {
-	const allowed = "a comma list of secrets, in production each of at least 32 characters and no placeholder"
+	const allowed = "a comma list of secrets, in production each of at least 32 characters, not always the same ones, and no placeholder"
 	return kind{allowed, func(text string) bool {
 		return list(text, to, func(s string) (Secret, bool) { return Secret(s), s != "" && (!*strict || strong(s)) })
 	}}

@@ -24,7 +24,7 @@ type Secret string
 // Reveal returns the secret itself.
 func (s Secret) Reveal() string { return string(s) }
 
-// Strong reports whether production takes the secret: it is long and no placeholder.
+// Strong reports whether production takes the secret.
 func (s Secret) Strong() bool { return strong(string(s)) }
 
 // Placeholder reports whether somebody forgot to put a secret in its place.
@@ -68,9 +68,27 @@ func placeholder(s string) bool {
 	return false
 }
 
-// strong reports whether s will do as a secret in production.
+// leastVaried is how many different characters a secret must have: of 32 random hexadecimal digits nearly all have more.
+const leastVaried = 8
+
+// strong reports whether s will do as a secret in production: it is long, no placeholder, and not one character or a
+// few of them again and again.
 func strong(s string) bool {
-	return utf8.RuneCountInString(s) >= leastSecret && !placeholder(s)
+	different := map[rune]bool{}
+	for _, r := range s {
+		different[r] = true
+	}
+	return utf8.RuneCountInString(s) >= leastSecret && !placeholder(s) && len(different) >= leastVaried && period(s) >= leastSecret/2
+}
+
+// period is after how many bytes s begins anew, to its end; len(s) if it does not.
+func period(s string) int {
+	for n := 1; n < len(s); n++ {
+		if s[n:] == s[:len(s)-n] {
+			return n
+		}
+	}
+	return len(s)
 }
 
 // maxSecretFile bounds what is read of a NAME_FILE: more than any secret needs, and an end to /dev/zero.

@@ -155,7 +155,7 @@ func TestKubernetesSettings(t *testing.T) {
 
 	p := newProcess(t, slices.Concat(image,
 		all["ConfigMap"].settings(t, "data", map[string]string{"DATABASE_URL": storetest.Postgres(t), "SHUTDOWN_DELAY": "1s"}),
-		secrets.settings(t, "stringData", map[string]string{"SESSION_SECRET": strings.Repeat("s3", 20), "ADMIN_TOKEN": adminToken,
+		secrets.settings(t, "stringData", map[string]string{"SESSION_SECRET": strings.TrimPrefix(secret, "SESSION_SECRET="), "ADMIN_TOKEN": adminToken,
 			"DATABASE_PASSWORD": "unused", "REDIS_URL": storetest.NewRedis(t).URL()}))...)
 	p.start()
 	p.awaitReady()

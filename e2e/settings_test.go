@@ -174,8 +174,8 @@ func TestAdministrators(t *testing.T) {
 func TestProductionTemplate(t *testing.T) {
 	t.Parallel()
 	const placeholder, own = "change-me-with-openssl-rand-hex-32", "0123456789abcdef0123456789abcdef"
-	postgres := strings.Replace(storetest.Postgres(t), "notes@", "notes:"+own+"@", 1)
-	good := map[string]string{"APP_ENV": "production", "SESSION_SECRET": own, "ADMIN_TOKEN": own, "CORS_ORIGIN": "https://notes.example.com",
+	postgres := strings.Replace(storetest.Postgres(t), "notes@", "notes:d"+own+"@", 1)
+	good := map[string]string{"APP_ENV": "production", "SESSION_SECRET": own, "ADMIN_TOKEN": "a" + own, "CORS_ORIGIN": "https://notes.example.com",
 		"DATABASE_URL": postgres}
 	for _, row := range []struct{ name, value, says string }{
 		{"SESSION_SECRET", placeholder, "SESSION_SECRET=REDACTED is not"},
@@ -186,7 +186,7 @@ func TestProductionTemplate(t *testing.T) {
 		{"ADMIN_TOKEN", "", "ADMIN_TOKEN is not set"},
 		{"CORS_ORIGIN", "", "CORS_ORIGIN is not set"},
 		{"CORS_ORIGIN", "*", `CORS_ORIGIN="*" is not`},
-		{"DATABASE_URL", strings.Replace(postgres, own, placeholder, 1), "DATABASE_URL=REDACTED holds a placeholder"},
+		{"DATABASE_URL", strings.Replace(postgres, "d"+own, placeholder, 1), "DATABASE_URL=REDACTED holds a placeholder"},
 		{"REDIS_URL", "redis://:" + placeholder + "@127.0.0.1:6379/0", "REDIS_URL=REDACTED is not"},
 		{"", "", ""},
 	} {

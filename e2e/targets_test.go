@@ -111,7 +111,7 @@ func checkCores(t *testing.T, c *client, cluster bool) {
 func productionSettings(t *testing.T) string {
 	t.Helper()
 	file := filepath.Join(t.TempDir(), "production.env")
-	text := "SESSION_SECRET=" + strings.Repeat("s3", 20) + "\nADMIN_TOKEN=" + adminToken + "\nCORS_ORIGIN=https://notes.example.com\n"
+	text := "SESSION_SECRET=" + strings.TrimPrefix(secret, "SESSION_SECRET=") + "\nADMIN_TOKEN=" + adminToken + "\nCORS_ORIGIN=https://notes.example.com\n"
 	if err := os.WriteFile(file, []byte(text), 0o600); err != nil {
 		t.Fatal(err)
 	}
