@@ -264,6 +264,7 @@ func logout(s *Server, x *exchange) error {
 	if err := s.sessions.signOut(x.ctx, &x.out, x.Request(), s.secure(x.Request())); err != nil {
 		return err
 	}
+	x.out.Header().Set("Clear-Site-Data", `"cache"`) // not storage: an app may hold text that it could not send yet
 	return x.message("Logged out successfully")
 }
 

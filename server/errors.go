@@ -16,6 +16,7 @@ import (
 )
 
 var (
+	errTwoPeople     = errors.New("sessions of two people")
 	errTimeout       = errors.New("request timed out")
 	errSignedOut     = errors.New("not signed in")
 	errNotAdmin      = errors.New("not an administrator")
@@ -52,6 +53,7 @@ var meanings = []struct {
 	status int
 	text   string
 }{
+	{errTwoPeople, http.StatusBadRequest, "Sessions of two people came with this request: sign out and in again"},
 	{errUnknownRoute, http.StatusNotFound, "Route not found"},
 	{errUnknownHost, http.StatusMisdirectedRequest, "Unknown host name: ALLOWED_HOSTS says which are answered"},
 	{errMalformed, http.StatusBadRequest, "Malformed JSON"},

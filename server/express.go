@@ -72,7 +72,11 @@ func (s *Server) sendCopy(w http.ResponseWriter, r *http.Request, rt *route, id 
 
 // recall looks for a copy of the answer, and returns it with who may have it.
 func (s *Server) recall(r *http.Request, rt *route, id string) (c *answerCopy, user string) {
-	user, ok := s.copies.session(tokenOf(r), time.Now())
+	token, sole := tokenOf(r)
+	if !sole {
+		return nil, ""
+	}
+	user, ok := s.copies.session(token, time.Now())
 	if !ok {
 		return nil, ""
 	}

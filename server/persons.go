@@ -72,7 +72,11 @@ func personOf(user string) string { return "user:" + user }
 // person is who the pool is fair to: the user, when the cookie is known, else
 // the address.
 func (s *Server) person(x *exchange) string {
-	if x.token = tokenOf(x.Request()); x.token != "" {
+	token, sole := tokenOf(x.Request())
+	if sole {
+		x.token = token
+	}
+	if x.token != "" {
 		if user := s.persons.of(x.token); user != "" {
 			return personOf(user)
 		}

@@ -19,6 +19,7 @@ type route struct {
 	copied          func(user, id, query string) cache.Key // where a copy of the answer may be
 	searches        bool                                   // with ?search= it is of the class Search
 	smallBody       bool                                   // its body is a few words: see smallBody
+	ends            bool                                   // it ends every session that comes, whosever they are
 	signedIn        bool                                   // 401 for everybody else
 	free            bool                                   // takes no turn: answers while the pool is full, and is never limited
 	admin           bool                                   // for administrators; always free
@@ -58,9 +59,9 @@ func allRoutes() []*route {
 		{method: get, pattern: "/api/runtime", handle: runtimeState, admin: true, quiet: true},
 		{method: post, pattern: "/api/metrics/vitals", handle: webVitals, class: pool.Write, smallBody: true},
 
-		{method: post, pattern: "/api/auth/register", handle: register, class: pool.Password, smallBody: true},
-		{method: post, pattern: "/api/auth/login", handle: login, class: pool.Password, smallBody: true},
-		{method: post, pattern: "/api/auth/logout", handle: logout, class: pool.Write},
+		{method: post, pattern: "/api/auth/register", handle: register, class: pool.Password, ends: true, smallBody: true},
+		{method: post, pattern: "/api/auth/login", handle: login, class: pool.Password, ends: true, smallBody: true},
+		{method: post, pattern: "/api/auth/logout", handle: logout, class: pool.Write, ends: true},
 		{method: get, pattern: "/api/auth/me", handle: me, class: pool.Read},
 
 		{method: get, pattern: "/api/notes", handle: listNotes, copied: copiedList, class: pool.Read, searches: true, signedIn: true},

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"slices"
 	"strings"
 	"time"
 
@@ -16,6 +17,8 @@ import (
 
 const (
 	sessionCookie     = "sessionId"
+	hostCookie        = "__Host-sessionId" // the same over TLS: no other site and no plain HTTP can plant it
+	maxTokens         = 8                  // of one request that are looked at
 	sessionLife       = 24 * time.Hour
 	rememberedLife    = 30 * 24 * time.Hour
 	sessionTokenBytes = 43  // 32 random bytes in base64url: scs's tokens
@@ -43,6 +46,7 @@ type sessionBackend interface {
 type sessions struct {
 	scs     *scs.SessionManager // sets cookies for plain HTTP
 	secure  *scs.SessionManager // the same sessions, with cookies for TLS alone
+	host    *scs.SessionManager // and with a cookie that only this host can set
 	tokens  *tokenStore
 	backend sessionBackend
 	copies  *Copies
@@ -67,14 +71,40 @@ func newSessions(backend sessionBackend, secrets []string, copies *Copies) *sess
 	}
 	secure := plain
 	secure.Cookie.Secure = true
-	return &sessions{scs: &plain, secure: &secure, tokens: tokens, backend: backend, copies: copies}
+	host := secure
+	host.Cookie.Name = hostCookie
+	return &sessions{scs: &plain, secure: &secure, host: &host, tokens: tokens, backend: backend, copies: copies}
 }
 
 // load returns who is signed in. Nobody is when the cookie is missing or garbage, which asks
 // no store, or forged, stale or signed out. An error means that the sessions
 // can't be reached.
 func (s *sessions) load(ctx context.Context, r *http.Request) (user string, err error) {
-	token := tokenOf(r)
+	token, sole := tokenOf(r)
+	if !sole {
+		return s.loadOneOf(ctx, tokensOf(candidates(r)))
+	}
+	return s.loadToken(ctx, token)
+}
+
+// loadOneOf returns whose the tokens are that are somebody's. Of two people nobody knows which one asks, and which
+// cookie a stranger has planted: errTwoPeople.
+func (s *sessions) loadOneOf(ctx context.Context, tokens []string) (user string, err error) {
+	for _, token := range tokens {
+		another, err := s.loadToken(ctx, token)
+		switch {
+		case err != nil:
+			return "", err
+		case user != "" && another != "" && another != user:
+			return "", errTwoPeople
+		case another != "":
+			user = another
+		}
+	}
+	return user, nil
+}
+
+func (s *sessions) loadToken(ctx context.Context, token string) (user string, err error) {
 	if token == "" {
 		return "", nil
 	}
@@ -137,7 +167,7 @@ func (s *sessions) begin(ctx context.Context, w http.ResponseWriter, r *http.Req
 	manager.Store = &tokenStore{backend: savedBy{s.backend, save}, secrets: s.tokens.secrets}
 	token, expiry, err := manager.Commit(ctx)
 	if err == nil {
-		err = s.tokens.end(ctx, tokenOf(r))
+		err = s.endAll(ctx, r)
 	}
 	if err != nil {
 		return fmt.Errorf("sign in: %w", err)
@@ -146,10 +176,20 @@ func (s *sessions) begin(ctx context.Context, w http.ResponseWriter, r *http.Req
 	return nil
 }
 
-// signOut ends the session, if there is one, and clears the cookie. When the
+// endAll ends every session that the request brings, under either name.
+func (s *sessions) endAll(ctx context.Context, r *http.Request) error {
+	for _, token := range tokensOf(append(r.CookiesNamed(hostCookie), r.CookiesNamed(sessionCookie)...)) {
+		if err := s.tokens.end(ctx, token); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// signOut ends all sessions that came, and clears the cookies. When the
 // sessions can't be reached the cookie stays, so that the client can try again.
 func (s *sessions) signOut(ctx context.Context, w http.ResponseWriter, r *http.Request, secure bool) error {
-	if err := s.tokens.end(ctx, tokenOf(r)); err != nil {
+	if err := s.endAll(ctx, r); err != nil {
 		return fmt.Errorf("sign out: %w", err)
 	}
 	s.writeCookie(ctx, w, "", time.Time{}, secure)
@@ -177,23 +217,50 @@ func (s *sessions) list(ctx context.Context, userID string) ([]store.Session, er
 	return s.backend.Sessions(ctx, userID)
 }
 
-// writeCookie sets the cookie; one without a token clears it.
+// writeCookie sets the cookie, over TLS under both names; one without a token clears it.
 func (s *sessions) writeCookie(ctx context.Context, w http.ResponseWriter, token string, expiry time.Time, secure bool) {
 	manager := s.scs
 	if secure {
 		manager = s.secure
+		defer s.host.WriteSessionCookie(ctx, w, token, expiry)
 	}
 	manager.WriteSessionCookie(ctx, w, token, expiry)
 }
 
-// tokenOf returns the first session cookie that can be one of ours, or "".
-func tokenOf(r *http.Request) string {
-	for _, c := range r.CookiesNamed(sessionCookie) {
-		if isToken(c.Value) {
-			return c.Value
+// tokenOf returns the first session cookie that can be one of ours, or "", and whether it is the only one.
+func tokenOf(r *http.Request) (token string, sole bool) {
+	for _, c := range candidates(r) {
+		switch {
+		case !isToken(c.Value) || c.Value == token:
+		case token != "":
+			return token, false
+		default:
+			token = c.Value
 		}
 	}
-	return ""
+	return token, true
+}
+
+// candidates are the cookies that may say who asks. Where one comes that nobody else can plant, it alone counts.
+func candidates(r *http.Request) []*http.Cookie {
+	for _, line := range r.Header["Cookie"] {
+		if strings.Contains(line, hostCookie) { // or else reading the cookies twice would cost every request
+			if cookies := r.CookiesNamed(hostCookie); len(cookies) > 0 {
+				return cookies
+			}
+		}
+	}
+	return r.CookiesNamed(sessionCookie)
+}
+
+// tokensOf returns what can be tokens of ours among cookies, each once.
+func tokensOf(cookies []*http.Cookie) (tokens []string) {
+	for _, c := range cookies {
+		if isToken(c.Value) && !slices.Contains(tokens, c.Value) && len(tokens) < maxTokens {
+			tokens = append(tokens, c.Value)
+		}
+	}
+	return tokens
 }
 
 func isToken(s string) bool {

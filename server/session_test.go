@@ -266,8 +266,16 @@ func wantCookie(t *testing.T, response *http.Response, want *http.Cookie) {
 	t.Helper()
 	want.Name, want.Path, want.HttpOnly, want.SameSite = sessionCookie, "/", true, http.SameSiteStrictMode
 	cookies := response.Cookies()
-	if len(cookies) != 1 {
-		t.Fatalf("Set-Cookie %q, want one", response.Header["Set-Cookie"])
+	names := []string{sessionCookie}
+	if want.Secure {
+		names = append(names, hostCookie)
+	}
+	if len(cookies) != len(names) {
+		t.Fatalf("Set-Cookie %q, want %q", response.Header["Set-Cookie"], names)
+	}
+	if want.Secure && (cookies[1].Name != hostCookie || cookies[1].Value != cookies[0].Value || cookies[1].MaxAge != want.MaxAge ||
+		!cookies[1].Secure || cookies[1].Path != "/" || cookies[1].Domain != "" || !cookies[1].HttpOnly) {
+		t.Errorf("Set-Cookie %q, want the same as the first under %s", cookies[1].Raw, hostCookie)
 	}
 	diff := cmp.Diff(want, cookies[0], cmpopts.IgnoreFields(http.Cookie{}, "Value", "Raw", "Expires", "RawExpires"))
 	if diff != "" {
@@ -759,7 +767,7 @@ func FuzzTokenOf(f *testing.F) {
 	f.Add(`a=b; sessionId="quoted"; sessionId=-_` + strings.Repeat("z", sessionTokenBytes-2))
 	f.Fuzz(func(t *testing.T, header string) {
 		r := &http.Request{Header: http.Header{"Cookie": {header}}}
-		token := tokenOf(r)
+		token, _ := tokenOf(r)
 		if token == "" {
 			return
 		}
