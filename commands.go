@@ -155,36 +155,46 @@ func namePlace(cfg config.Config, err error) error {
 }
 
 // userCommands are the commands on one account.
-var userCommands = map[string]userCommand{"add": addUser, "reset": resetUser, "unlock": unlockUser, "delete": deleteUser, "list": nil}
+var userCommands = map[string]userCommand{"add": addUser, "reset": resetUser, "unlock": unlockUser, "delete": deleteUser, "list": nil, "quota": nil}
 
 const userUsage = `notesd user add EMAIL       make an account
 notesd user reset EMAIL     give it a new password and end its sessions
 notesd user unlock EMAIL    let it sign in though too many passwords were wrong
 notesd user list            every account
+notesd user quota EMAIL     what it stores and may store; -notes and -mb change that
 notesd user delete EMAIL    delete it with all of its notes`
 
 // user does what `notesd user …` says.
 func (p program) user(ctx context.Context, args []string) error {
 	flags := p.newFlags(userUsage)
 	fromInput := flags.Bool("password-stdin", false, "read the password from the first line of standard input (add, reset)")
+	quotas := map[string]*string{
+		"notes": flags.String("notes", "", "notes that the account may have: a number, none for no limit, or default for QUOTA_NOTES (quota)"),
+		"mb":    flags.String("mb", "", "megabytes that its notes may take: a number, none for no limit, or default for QUOTA_MB (quota)"),
+	}
 	args, err := flags.parse(args)
 	if err != nil {
 		return err
 	}
 	if len(args) == 0 {
-		return fmt.Errorf("user add, reset, unlock, list or delete? %w", errUsage)
+		return fmt.Errorf("user add, reset, unlock, list, quota or delete? %w", errUsage)
 	}
 	name, args := args[0], args[1:]
 	command, ok := userCommands[name]
 	switch {
 	case !ok:
 		return noSuch("command user", name, userCommands)
+	case name != "quota" && (*quotas["notes"] != "" || *quotas["mb"] != ""):
+		return fmt.Errorf("user %s takes neither -notes nor -mb: %w", name, errUsage)
 	case name == "list" && len(args) > 0:
 		return fmt.Errorf("user list takes no arguments, not %q: %w", args, errUsage)
 	case name == "list":
 		return p.withStore(ctx, false, p.listUsers)
 	case len(args) != 1:
 		return fmt.Errorf("user %s takes one EMAIL, not %q: %w", name, args, errUsage)
+	}
+	if name == "quota" {
+		command = quotaUser(*quotas["notes"], *quotas["mb"])
 	}
 	return p.withStore(ctx, name == "add", func(ctx context.Context, cfg config.Config, db *store.Store) error {
 		return command(ctx, accounts{program: p, db: db, cfg: cfg, fromInput: *fromInput}, args[0])

@@ -79,6 +79,7 @@ const usage = `notesd: a notes server in one binary
   notesd user reset EMAIL        give it a new password and end its sessions
   notesd user unlock EMAIL       let it sign in though too many passwords were wrong
   notesd user list               every account
+  notesd user quota EMAIL        what it stores and may store; -notes and -mb change that
   notesd user delete EMAIL       delete it with all of its notes
   notesd import-legacy           bring the old backend's accounts and notes over (docs/MIGRATING.md)
   notesd check                   judge this set-up and say what to set; exit 3 if something must be; notesd check -h says how

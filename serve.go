@@ -84,7 +84,8 @@ func (p program) serve(ctx context.Context, args []string) (err error) {
 	}
 	made := missingFile(cfg)
 	copies := server.NewCopies(cfg.CacheSize, cfg.Runtime.Cores)
-	db, err := store.Open(ctx, store.Config{URL: cfg.DatabaseURL.Reveal(), ReadURL: cfg.ReadURL.Reveal(), ChannelURL: cfg.ChannelURL.Reveal(),
+	quotaNotes, quotaBytes := defaultQuotas(cfg)
+	db, err := store.Open(ctx, store.Config{QuotaNotes: quotaNotes, QuotaBytes: quotaBytes, URL: cfg.DatabaseURL.Reveal(), ReadURL: cfg.ReadURL.Reveal(), ChannelURL: cfg.ChannelURL.Reveal(),
 		MaxConns: cfg.Runtime.DatabaseMaxConns, CacheBytes: memoryBound(cfg) / cachePart, Witness: copies, Log: log,
 		LockPatience: in.lockPatience(cfg)})
 	if err != nil {
@@ -325,6 +326,7 @@ func serverConfig(cfg config.Config, secrets []string) server.Config {
 		CORSOrigins:        cfg.CORSOrigins,
 		AllowedHosts:       cfg.AllowedHosts,
 		TrustedProxies:     cfg.TrustedProxies,
+		SessionsPerUser:    cfg.SessionsPerUser,
 		RateLimitMax:       cfg.RateLimitMax,
 		RateLimitWindow:    cfg.RateLimitWindow,
 		RegistrationOpen:   cfg.RegistrationOpen,

@@ -63,6 +63,9 @@ type Config struct {
 	RateLimitWindow  time.Duration
 	BodyLimit        int64 // bytes
 	TrashRetention   time.Duration
+	SessionsPerUser  int    // the oldest of more is ended
+	QuotaNotes       int    // of a person without one of its own; 0: no limit
+	QuotaMB          int    // likewise
 	AdminToken       Secret // "", in development only: AdminToken keeps one in DataDir
 
 	LogLevel           slog.Level

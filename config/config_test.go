@@ -222,6 +222,21 @@ var settingTests = []settingTest{{
 	refused:  []string{"0", "36501", "30d"},
 	allowed:  "a whole number from 1 to 36500",
 }, {
+	name: "SESSIONS_PER_USER", get: func(c Config) any { return c.SessionsPerUser }, initial: 100,
+	accepted: []reading{{"1", 1}, {"10000", 10_000}},
+	refused:  []string{"0", "10001", "many"},
+	allowed:  "a whole number from 1 to 10000",
+}, {
+	name: "QUOTA_NOTES", get: func(c Config) any { return c.QuotaNotes }, initial: 0,
+	accepted: []reading{{"0", 0}, {"1000000000", 1000000000}},
+	refused:  []string{"-1", "1000000001", "none"},
+	allowed:  "a whole number from 0 to 1000000000",
+}, {
+	name: "QUOTA_MB", get: func(c Config) any { return c.QuotaMB }, initial: 0,
+	accepted: []reading{{"0", 0}, {"1000000000", 1000000000}},
+	refused:  []string{"-1", "1000000001", "1gb"},
+	allowed:  "a whole number from 0 to 1000000000",
+}, {
 	name: "CLUSTER_MODE", get: func(c Config) any { return c.Runtime.Shards }, initial: 4,
 	accepted: []reading{{"true", 4}, {"1", 4}, {"false", 1}, {"0", 1}},
 	refused:  []string{"TRUE", "yes", "on", "2", "t"},
@@ -767,6 +782,9 @@ func TestSettings(t *testing.T) {
 		{"RATE_LIMIT_WINDOW_MS", "60000", "default"},
 		{"BODY_PARSER_LIMIT", "10mb", "default"},
 		{"TRASH_RETENTION_DAYS", "30", "default"},
+		{"SESSIONS_PER_USER", "100", "default"},
+		{"QUOTA_NOTES", "0", "default"},
+		{"QUOTA_MB", "0", "default"},
 		{"CLUSTER_MODE", "true", "default"},
 		{"MAX_WORKERS", "2", "cgroup"},
 		{"WORKERS_PER_SHARD", "4", "derived"},

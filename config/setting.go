@@ -124,6 +124,18 @@ func (d *draft) table() []setting {
 		kind:    times(&d.TrashRetention, day, 1, 36_500),
 		meaning: "days after which a note in the trash is deleted for good",
 	}, {
+		name: "SESSIONS_PER_USER", initial: "100",
+		kind:    whole(&d.SessionsPerUser, 1, 10_000),
+		meaning: "sessions that a person may have; a new one ends the oldest",
+	}, {
+		name: "QUOTA_NOTES", initial: "0",
+		kind:    whole(&d.QuotaNotes, 0, 1_000_000_000),
+		meaning: "notes that a person may have, unless `notesd user quota` says otherwise; 0: any number",
+	}, {
+		name: "QUOTA_MB", initial: "0",
+		kind:    whole(&d.QuotaMB, 0, 1_000_000_000),
+		meaning: "megabytes that a person's notes may take, their copies for searching included; 0: any number",
+	}, {
 		name: "CLUSTER_MODE", initial: "true",
 		kind:    boolean(&d.cluster),
 		meaning: "use the cores: MAX_WORKERS shards; false: one shard on one core",

@@ -61,7 +61,7 @@ func TestCommands(t *testing.T) {
 		command{args: "healthcheck", code: 1, says: "connection refused"},
 		command{args: "healthcheck -- -h", code: 2, says: "takes no arguments"},
 	)
-	for _, name := range []string{"serve", "healthcheck", "migrate", "user", "user add", "user reset", "user list", "user delete",
+	for _, name := range []string{"serve", "healthcheck", "migrate", "user", "user add", "user reset", "user list", "user quota", "user delete",
 		"import-legacy", "check", "backup", "restore", "bench", "version"} {
 		says := "notesd " + strings.Fields(name)[0]
 		p.check(

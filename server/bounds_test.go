@@ -99,7 +99,7 @@ func TestLongestCursor(t *testing.T) {
 	t.Parallel()
 	s := onSQLite(t)
 	c := s.someone()
-	for _, title := range []string{"\u0390", "\u2028", "\x01", "\U00010400", "\u1fb7"} {
+	for _, title := range []string{"\U0001D160", "\u2028", "\x01", "\U00010400", "\u1fb7"} {
 		c.create(map[string]any{"title": strings.Repeat(title, maxTitle), "content": "", "isArchived": true})
 		c.create(map[string]any{"title": strings.Repeat(title, maxTitle), "content": "", "isArchived": true})
 	}

@@ -53,6 +53,7 @@ type Config struct {
 	CORSOrigins       []string
 	AllowedHosts      []string // names without ports, in lower case
 	TrustedProxies    []netip.Prefix
+	SessionsPerUser   int // 0: any number
 	RateLimitMax      int // requests of a person in RateLimitWindow; 0: no limit
 	RateLimitWindow   time.Duration
 	RegistrationOpen  bool
@@ -149,6 +150,7 @@ func New(cfg Config, parts Parts) (*Server, error) {
 	s.sessions = newSessions(backendFor(parts.Store, parts.Redis), cfg.SessionSecrets, s.copies)
 	s.hosts = newHostGuard(cfg)
 	s.guard = newTokenGuard(cfg.AdminToken, s.tellOfGuesses)
+	s.sessions.most = cfg.SessionsPerUser
 	s.unrouted = newBucketMap()
 	s.general = newLimiter(parts.Redis, cfg.SessionSecrets[0])
 	s.signInLimit = newSignInLimit(parts.Redis, parts.Store, cfg.SessionSecrets[0])

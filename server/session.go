@@ -50,6 +50,7 @@ type sessions struct {
 	tokens  *tokenStore
 	backend sessionBackend
 	copies  *Copies
+	most    int // of a person; 0: any number
 }
 
 // newSessions keeps sessions in backend. Tokens are hidden there under the
@@ -137,9 +138,35 @@ type arrival struct {
 	secure   bool   // the request came by TLS
 }
 
+// endedAtOnce bounds the sessions that one sign-in ends.
+const endedAtOnce = 16
+
+// makeRoom ends a person's oldest sessions, so that with one more there are not
+// too many. Of sign-ins at the same time each leaves one, until the next.
+func (s *sessions) makeRoom(ctx context.Context, userID string) error {
+	if s.most == 0 {
+		return nil
+	}
+	list, err := s.backend.Sessions(ctx, userID)
+	if err != nil {
+		return err
+	}
+	for range min(endedAtOnce, len(list)-s.most+1) {
+		oldest := list[len(list)-1]
+		list = list[:len(list)-1]
+		if err := s.backend.DeleteSession(ctx, oldest.Key); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
 // signIn begins a session and sets its cookie. The token is new; one that the
 // request brought is dead afterwards, whoever planted it.
 func (s *sessions) signIn(ctx context.Context, w http.ResponseWriter, r *http.Request, a arrival) error {
+	if err := s.makeRoom(ctx, a.userID); err != nil {
+		return fmt.Errorf("sign in: %w", err)
+	}
 	return s.begin(ctx, w, r, a, s.backend.SaveSession)
 }
 

@@ -78,7 +78,7 @@ func (b *batch) createAtOnce(ctx context.Context, conn *pgx.Conn) (made bool, er
 	statements := &pgx.Batch{}
 	statements.Queue(createStatement, row.UserID, row.Bytes, e.key, e.hash, row.ID, row.CreatedAt,
 		row.IsPinned, row.IsFavorite, row.IsArchived, row.IsMarkdown, row.Revision, row.Color, row.Title, row.TitleFolded,
-		row.Content, row.ContentFolded, row.Tags).QueryRow(func(found pgx.Row) error {
+		row.Content, row.ContentFolded, row.Tags, b.s.quotaNotes, b.s.quotaBytes).QueryRow(func(found pgx.Row) error {
 		err := found.Scan(&row.Key, &row.ChangeSeq)
 		made = err == nil
 		if errors.Is(err, pgx.ErrNoRows) {
@@ -111,8 +111,8 @@ const createStatement = `WITH counted AS (
 		UPDATE user_counters
 		SET change_seq = change_seq + 1, note_count = note_count + 1, note_bytes = note_bytes + $2::bigint
 		WHERE user_id = (SELECT user_id FROM user_counters WHERE user_id = $1 FOR UPDATE SKIP LOCKED)
-			AND (quota_notes IS NULL OR note_count < quota_notes)
-			AND (quota_bytes IS NULL OR note_bytes + $2::bigint <= quota_bytes)
+			AND note_count < COALESCE(quota_notes, $18::bigint, note_count + 1)
+			AND note_bytes + $2::bigint <= COALESCE(quota_bytes, $19::bigint, note_bytes + $2::bigint)
 		RETURNING user_id, change_seq
 	), claimed AS (
 		INSERT INTO idempotency_keys (user_id, key, body_hash, note_id, created_at)
@@ -158,6 +158,7 @@ func (b *batch) readPostgres(ctx context.Context, conn *pgx.Conn) error {
 			if err != nil {
 				return err
 			}
+			row.applyDefaults(b.s)
 			b.counters[row.UserID] = &row
 		}
 		return rows.Err()

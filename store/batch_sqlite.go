@@ -82,6 +82,7 @@ func (b *batch) readSQLite(tx sqliteTx) error {
 			return err
 		}
 		if found {
+			row.applyDefaults(b.s)
 			b.counters[owner] = &row
 		}
 	}

@@ -1,6 +1,7 @@
 package store
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 
@@ -12,8 +13,8 @@ import (
 type Counters struct {
 	ChangeSeq  int64
 	Notes      int64
-	Bytes      int64  // of titles, contents and tags
-	QuotaNotes *int64 // nil: no limit
+	Bytes      int64  // of titles, contents and tags, or of their folded copies where these are longer
+	QuotaNotes *int64 // nil: that of Config, if there is one
 	QuotaBytes *int64
 }
 
@@ -26,7 +27,7 @@ func (s *Store) Counters(ctx context.Context, owner string) (Counters, error) {
 	return Counters{row.ChangeSeq, row.NoteCount, row.NoteBytes, row.QuotaNotes, row.QuotaBytes}, nil
 }
 
-// SetQuota limits how many notes and bytes owner may have; nil is no limit.
+// SetQuota limits how many notes and bytes owner may have; nil is what Config says.
 // What is there already stays, but while it is too much it can only shrink.
 func (s *Store) SetQuota(ctx context.Context, owner string, notes, bytes *int64) error {
 	err := s.write(ctx, func(tx *gorm.DB) error {
@@ -66,6 +67,12 @@ func lockCounters(tx *gorm.DB, owner string) error {
 		return ErrOwnerGone
 	}
 	return found.Error
+}
+
+// applyDefaults has the quotas of the settings hold where the person has none.
+func (row *countersRow) applyDefaults(s *Store) {
+	row.QuotaNotes = cmp.Or(row.QuotaNotes, s.quotaNotes)
+	row.QuotaBytes = cmp.Or(row.QuotaBytes, s.quotaBytes)
 }
 
 // add counts one more change, which adds so many notes and bytes, in row alone.

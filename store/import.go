@@ -124,7 +124,7 @@ func importedRow(owner string, note Note) noteRow {
 	if note.Trashed {
 		row.TrashedAt = new(note.TrashedAt.UnixMilli())
 	}
-	row.Bytes = row.size()
+	row.Bytes = row.size() + growth(row.Title, row.TitleFolded) + growth(row.Content, row.ContentFolded)
 	return row
 }
 

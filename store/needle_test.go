@@ -21,14 +21,14 @@ func TestSearchUnkindNeedle(t *testing.T) {
 	const size = 2 << 20
 	storetest.Each(t, func(t *testing.T, s *store.Store) {
 		owner := newOwner(t, s)
-		note := newNote(t, s, owner, store.NewNote{Title: "unkind", Content: strings.Repeat("a", size) + strings.Repeat("\u0390", 1000)})
+		note := newNote(t, s, owner, store.NewNote{Title: "unkind", Content: strings.Repeat("a", size) + strings.Repeat("\U0001D160", 1000)})
 		for name, needle := range map[string]string{
 			"differs at its end":   strings.Repeat("a", 999) + "b",
 			"differs at its begin": "b" + strings.Repeat("a", 999),
 			"differs in between":   strings.Repeat("a", 500) + "b" + strings.Repeat("a", 499),
 			"differs late":         strings.Repeat("a", 10_000) + "b",
 			"differs soon":         "b" + strings.Repeat("a", 10_000),
-			"grows when folded":    strings.Repeat("\u0390", 999) + "b",
+			"grows when folded":    strings.Repeat("\U0001D160", 999) + "b",
 			"short":                strings.Repeat("a", 60) + "b",
 		} {
 			ctx, stop := context.WithTimeout(t.Context(), 5*time.Second)
@@ -38,7 +38,7 @@ func TestSearchUnkindNeedle(t *testing.T) {
 				t.Errorf("a needle that %s: %d notes, %v; want none", name, len(refs), err)
 			}
 		}
-		refs, err := s.NoteRefs(t.Context(), owner, store.ListQuery{Search: strings.Repeat("a", 500) + strings.Repeat("\u0390", 500)})
+		refs, err := s.NoteRefs(t.Context(), owner, store.ListQuery{Search: strings.Repeat("a", 500) + strings.Repeat("\U0001D160", 500)})
 		if err != nil || len(refs) != 1 || refs[0].ID != note.ID {
 			t.Errorf("the needle that is there: %v, %v", refs, err)
 		}

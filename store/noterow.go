@@ -130,7 +130,7 @@ func newRow(ctx context.Context, owner string, in NewNote, now int64) (noteRow, 
 		ContentFolded: folded,
 		Tags:          append([]string{}, in.Tags...), // not nil, for toJSON
 	}
-	row.Bytes = row.size()
+	row.Bytes = row.size() + growth(row.Title, row.TitleFolded) + growth(row.Content, row.ContentFolded)
 	return row, nil
 }
 
@@ -176,7 +176,11 @@ func equal(a, b *string) bool {
 	return a == b || a != nil && b != nil && *a == *b
 }
 
-// size is what a note counts for in its owner's bytes.
+// growth is how much longer than a text its folded copy is. A note counts for
+// that, too: twice a person's bytes bound what both copies of it all take.
+func growth(text, folded string) int64 { return int64(max(0, len(folded)-len(text))) }
+
+// size is the length of a note's title, content and tags.
 func (row *noteRow) size() int64 {
 	size := len(row.Title) + len(row.Content)
 	for _, tag := range row.Tags {

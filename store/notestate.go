@@ -19,7 +19,13 @@ func (state *noteState) become(row noteRow, when int64, counters *countersRow) (
 	if row.sameAs(state.row) {
 		return *state.row, nil
 	}
-	row.Bytes = row.size()
+	row.Bytes = row.size() + growth(row.Title, Fold(row.Title))
+	if row.Content == state.row.Content { // whose folded copy is not read
+		old := state.row
+		row.Bytes += max(0, old.Bytes-old.size()-growth(old.Title, Fold(old.Title)))
+	} else {
+		row.Bytes += growth(row.Content, row.ContentFolded)
+	}
 	if err := counters.add(0, row.Bytes-state.row.Bytes); err != nil {
 		return noteRow{}, err
 	}

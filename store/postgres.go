@@ -43,7 +43,7 @@ func openPostgres(ctx context.Context, cfg Config) (*Store, error) {
 	if err != nil {
 		return nil, fmt.Errorf("channel: %w", err)
 	}
-	s := &Store{log: cfg.Log, witness: cfg.Witness, postgres: true, watchdog: newWatchdog(server, cfg.Log)}
+	s := &Store{log: cfg.Log, witness: cfg.Witness, quotaNotes: cfg.QuotaNotes, quotaBytes: cfg.QuotaBytes, postgres: true, watchdog: newWatchdog(server, cfg.Log)}
 	s.committer.begin(s)
 	s.state.begin()
 	tell := s.watchdog.tell

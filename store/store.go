@@ -33,6 +33,8 @@ type Config struct {
 	ReadURL    string       // leads to standbys of the PostgreSQL at URL, for lists; "": there are none
 	ChannelURL string       // leads to the same PostgreSQL without a pooler in between; "": URL does
 	Log        *slog.Logger // nil: slog.Default()
+	// QuotaNotes and QuotaBytes are for people without a quota of their own; nil: no limit.
+	QuotaNotes, QuotaBytes *int64
 	// LockPatience is how long to wait for the data directory of a SQLite file
 	// while another process has it.
 	LockPatience time.Duration
@@ -68,6 +70,8 @@ type Store struct {
 	committer     committer // of notes
 	uncertainties uncertainties
 	statements    func(sql string, args []any) // hears of those that gorm doesn't know; nil: nobody
+
+	quotaNotes, quotaBytes *int64 // of people without their own; nil: no limit
 
 	wishes chan wish // for lists of trigrams
 
