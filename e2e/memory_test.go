@@ -3,6 +3,7 @@ package e2e
 import (
 	"cmp"
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -68,6 +69,53 @@ func TestMemoryProcess(t *testing.T) {
 	t.Log(s.table.Rows, s.goodput.Rows)
 	if most := int64(memoryLimit * 5 / 4); s.peak > most {
 		t.Errorf("the process took %d bytes, want at most %d with GOMEMLIMIT=64MiB", s.peak, most)
+	}
+}
+
+// Texts that grow when they are folded or encoded, or have no place to cut, stay within the limit, too:
+// stored, read, changed, listed, or refused for want of memory.
+func TestMemoryUnkindText(t *testing.T) {
+	p := start(t, "GOMEMLIMIT=64MiB", "CLUSTER_MODE=false", "LOG_LEVEL=error")
+	c := p.member("ada@example.com")
+	ctx, stop := context.WithCancel(t.Context())
+	var watch sync.WaitGroup
+	var peak int64
+	watch.Go(func() {
+		for ; ctx.Err() == nil; time.Sleep(5 * time.Millisecond) {
+			peak = max(peak, anonymous(t, p.cmd.Process.Pid))
+		}
+	})
+	do := func(method, path string, in any) reply {
+		t.Helper()
+		r := c.call(method, path, in)
+		var f failure
+		if r.status >= http.StatusBadRequest {
+			r.decode(&f)
+		}
+		if r.status >= http.StatusBadRequest && f.Reason == "" {
+			t.Errorf("%s %s = %d %s, want that it is done, or refused with a reason", method, path, r.status, f.Reason)
+		}
+		return r
+	}
+	for _, text := range []string{"\U0001d160", "\u2028", "\u0301", "\x01", "語", "ᾼ"} {
+		encoded, _ := json.Marshal(text)
+		for _, size := range []int{1 << 20, 3 << 20} { // as JSON
+			r := do(http.MethodPost, "/api/notes", note{Title: "unkind", Content: strings.Repeat(text, size/len(encoded))})
+			if r.status != http.StatusCreated {
+				continue
+			}
+			path := r.header.Get("Location")
+			do(http.MethodGet, path, nil)
+			do(http.MethodPatch, path, map[string]any{"title": "changed"})
+			do(http.MethodGet, "/api/notes?limit=1", nil)
+			do(http.MethodDelete, path, nil)
+		}
+	}
+	stop()
+	watch.Wait()
+	t.Logf("the process took %d MiB at most", peak>>20)
+	if most := int64(memoryLimit * 5 / 4); peak > most {
+		t.Errorf("the process took %d bytes, want at most %d with GOMEMLIMIT=64MiB", peak, most)
 	}
 }
 

@@ -72,6 +72,40 @@ func (s *Server) reserve(x *exchange, length, copies int64) error {
 	return s.pool.Reserve(&x.memory, x.reserver(), length*copies)
 }
 
+// reserveJSON is reserve for texts that are about to be encoded: a control
+// character is one byte of a note and six of its JSON.
+func (s *Server) reserveJSON(x *exchange, texts ...string) error {
+	var length int64
+	for _, text := range texts {
+		length += int64(len(text))
+	}
+	if length*maxEscape <= largeBody {
+		return nil
+	}
+	for _, text := range texts {
+		length += int64(escapes(text))
+	}
+	return s.reserve(x, length, readCopies)
+}
+
+// maxEscape is how many times its length a text has as JSON at most.
+const maxEscape = 6
+
+// escapes is how many bytes longer the JSON of text is.
+func escapes(text string) (more int) {
+	for i := range len(text) {
+		switch c := text[i]; {
+		case c == '"' || c == '\\' || c == '\n' || c == '\r' || c == '\t':
+			more++
+		case c < ' ':
+			more += 5 // \u0001
+		case c == 0xE2 && (strings.HasPrefix(text[i:], "\u2028") || strings.HasPrefix(text[i:], "\u2029")):
+			more += 3 // \u2028
+		}
+	}
+	return more
+}
+
 // reserver is who memory is set aside for.
 func (x *exchange) reserver() pool.Request {
 	r := x.asked

@@ -1,6 +1,7 @@
 package server
 
 import (
+	"bytes"
 	"encoding/json"
 	"errors"
 	"testing"
@@ -107,4 +108,21 @@ func containsReplacement(raw []byte) bool {
 		}
 	}
 	return false
+}
+
+// What escapes says is what encoding/json does, or a little more.
+func TestEscapes(t *testing.T) {
+	for r := rune(0); r <= utf8.MaxRune; r++ {
+		if !utf8.ValidRune(r) {
+			continue
+		}
+		var encoded bytes.Buffer
+		if err := encodeJSON(&encoded, string(r)); err != nil {
+			t.Fatal(err)
+		}
+		length := encoded.Len() - len("\"\"\n") // what is around it
+		if got := len(string(r)) + escapes(string(r)); got < length || got > maxEscape*len(string(r)) {
+			t.Errorf("%U has %d bytes in JSON, escapes says %d", r, length, got)
+		}
+	}
 }

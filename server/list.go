@@ -202,6 +202,13 @@ func (s *Server) readMissing(x *exchange, copies []*answerCopy, part, missing []
 	if err != nil {
 		return err
 	}
+	texts := make([]string, len(notes))
+	for i, n := range notes {
+		texts[i] = n.Content
+	}
+	if err := s.reserveJSON(x, texts...); err != nil {
+		return err
+	}
 	for _, ref := range missing { // of a long list parts are shown as they are read, and what is not there is shown, too
 		s.copies.saw(x.user, ref.ID)
 	}

@@ -71,7 +71,13 @@ func getNote(s *Server, x *exchange) error {
 	if err != nil {
 		return err
 	}
-	c, err := s.copies.readNote(x.ctx, x.user, id, func() (store.Note, error) { return s.store.Note(x.ctx, x.user, id) })
+	c, err := s.copies.readNote(x.ctx, x.user, id, func() (store.Note, error) {
+		n, err := s.store.Note(x.ctx, x.user, id)
+		if err == nil {
+			err = s.reserveJSON(x, n.Content)
+		}
+		return n, err
+	})
 	if err != nil {
 		return err
 	}
@@ -104,6 +110,7 @@ func (x *exchange) lend(status int, body []byte) {
 
 // note answers with n, as it is after a write, and its ETag.
 func (s *Server) note(x *exchange, status int, n store.Note) error {
+	_ = s.reserveJSON(x, n.Content) // where there is no room it is answered all the same: the note was written
 	c, err := s.copies.after(n)
 	if err != nil {
 		return err
@@ -124,6 +131,9 @@ func createNote(s *Server, x *exchange) error {
 	}
 	in, err := newNote(o)
 	if err != nil {
+		return err
+	}
+	if err := s.reserveJSON(x, in.Content); err != nil {
 		return err
 	}
 	if in.IdempotencyKey, err = idempotencyKey(x.Request().Header); err != nil {
@@ -157,6 +167,11 @@ func patchNote(s *Server, x *exchange) error {
 	}
 	if err != nil {
 		return err
+	}
+	if patch.Content != nil {
+		if err := s.reserveJSON(x, *patch.Content); err != nil {
+			return err
+		}
 	}
 	id, err := noteID(x)
 	if err != nil {

@@ -22,7 +22,8 @@ func Fold(s string) string {
 	return folded
 }
 
-// foldWithin is Fold that gives up when ctx ends.
+// foldWithin is Fold that gives up when ctx ends, or when the folded text is
+// longer than the text and there is no room for it (WithRoom).
 func foldWithin(ctx context.Context, s string) (string, error) {
 	if isASCII(s) {
 		return strings.ToLower(s), nil
@@ -30,6 +31,7 @@ func foldWithin(ctx context.Context, s string) (string, error) {
 	if len(s) <= foldPiece {
 		return foldText(s), nil
 	}
+	text := int64(len(s))
 	folded := new(strings.Builder)
 	folded.Grow(len(s) + len(s)/16)
 	for len(s) > 0 {
@@ -40,8 +42,12 @@ func foldWithin(ctx context.Context, s string) (string, error) {
 		piece := foldText(s[:n])
 		s = s[n:]
 		if room := folded.Len() + len(piece); room > folded.Cap() { // by itself it would grow to more than twice as much
+			room += max(len(s)*len(piece)/n, room/4)
+			if err := askRoom(ctx, (text+int64(room))/2); err != nil { // what it is stored in grows half as fast (e2e: TestMemoryUnkindText)
+				return "", err
+			}
 			grown := new(strings.Builder)
-			grown.Grow(room + max(len(s)*len(piece)/n, room/4))
+			grown.Grow(room)
 			grown.WriteString(folded.String())
 			folded = grown
 		}
