@@ -36,7 +36,10 @@ func CreateIn(dir string, t time.Time) (*File, error) {
 }
 
 func create(path, partial string) (*File, error) {
-	f, err := os.OpenFile(partial, os.O_RDWR|os.O_CREATE, 0o600)
+	f, err := os.OpenFile(partial, os.O_RDWR|os.O_CREATE|syscall.O_NOFOLLOW|syscall.O_NONBLOCK, 0o600)
+	if errors.Is(err, syscall.ELOOP) {
+		return nil, fmt.Errorf("%s is a link, which somebody has put there: remove it", partial)
+	}
 	if err != nil {
 		return nil, err
 	}
@@ -60,13 +63,26 @@ func claim(f *os.File, path string) error {
 	if err != nil {
 		return err
 	}
-	if named, err := os.Stat(f.Name()); err != nil || !os.SameFile(ours, named) {
+	if err := onlyOurs(ours); err != nil {
+		return fmt.Errorf("%s %w", f.Name(), err)
+	}
+	if named, err := os.Lstat(f.Name()); err != nil || !os.SameFile(ours, named) {
 		return fmt.Errorf("another process has written %s", path)
 	}
 	if _, err := os.Lstat(path); !errors.Is(err, fs.ErrNotExist) {
 		return errors.Join(fmt.Errorf("%s %w", path, ErrExists), os.Remove(f.Name()))
 	}
-	return f.Truncate(0)
+	return errors.Join(f.Truncate(0), f.Chmod(0o600)) // a umask may have left less
+}
+
+// onlyOurs refuses a file that somebody else has put there, and could go on reading.
+func onlyOurs(info os.FileInfo) error {
+	stat, known := info.Sys().(*syscall.Stat_t)
+	if !info.Mode().IsRegular() || info.Mode().Perm()&0o077 != 0 ||
+		known && (int(stat.Uid) != os.Geteuid() || stat.Nlink != 1) {
+		return errors.New("was put there by somebody else: remove it")
+	}
+	return nil
 }
 
 // Path is the name that the file gets.

@@ -60,9 +60,12 @@ type Alerts struct {
 
 // NewAlerts makes Alerts for a webhook; Run delivers.
 func NewAlerts(url, key string, log *slog.Logger) *Alerts {
-	return &Alerts{url: url, key: key, log: log, client: &http.Client{Timeout: alertTime}, queue: make(chan Event, alertQueue),
+	return &Alerts{url: url, key: key, log: log, client: &http.Client{Timeout: alertTime, CheckRedirect: noRedirect}, queue: make(chan Event, alertQueue),
 		counts: map[string]uint64{}}
 }
+
+// noRedirect keeps an event from going where only the receiver says.
+func noRedirect(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }
 
 // Send queues e. It stamps it with the time and the host's name.
 func (a *Alerts) Send(e Event) {

@@ -197,3 +197,19 @@ func TestNoAlerts(t *testing.T) {
 	a.Send(Event{Kind: "memory_high"})
 	a.Run(t.Context())
 }
+
+// A webhook that sends elsewhere is one that failed: what is told goes where the
+// administrator said, and nowhere else.
+func TestAlertsRedirected(t *testing.T) {
+	other := newReceiver(t, "", http.StatusOK)
+	in := httptest.NewServer(http.RedirectHandler(other.URL, http.StatusTemporaryRedirect))
+	t.Cleanup(in.Close)
+	alerts := NewAlerts(in.URL, "", slog.New(slog.DiscardHandler))
+	if err := alerts.post(t.Context(), Event{Kind: "incident"}); err == nil || !strings.Contains(err.Error(), "307") {
+		t.Errorf("post() = %v, want an error that says 307", err)
+	}
+	if n := len(other.events); n != 0 {
+		t.Errorf("%d events went where the webhook said", n)
+	}
+	alerts.client.CloseIdleConnections()
+}

@@ -40,7 +40,7 @@ func awaitDir(ctx context.Context, dir string, patience time.Duration) (*dirLock
 // lockDir takes the lock on dir. If another process has it, the error is
 // errInUse and names that process.
 func lockDir(dir string) (*dirLock, error) {
-	f, err := os.OpenFile(filepath.Join(dir, "notesd.lock"), os.O_RDWR|os.O_CREATE, 0o600)
+	f, err := os.OpenFile(filepath.Join(dir, "notesd.lock"), os.O_RDWR|os.O_CREATE|syscall.O_NOFOLLOW, 0o600)
 	if err != nil {
 		return nil, fmt.Errorf("data directory %s can't be used: %w", dir, err)
 	}

@@ -146,3 +146,18 @@ func TestFilesStayOpen(t *testing.T) {
 	}
 	mustUser(t, s, "ada@example.org")
 }
+
+// A lock that is a link to somewhere else is none.
+func TestLockIsALink(t *testing.T) {
+	dir, other := t.TempDir(), filepath.Join(t.TempDir(), "other")
+	if err := errors.Join(os.WriteFile(other, []byte("kept"), 0o600), os.Symlink(other, filepath.Join(dir, "notesd.lock"))); err != nil {
+		t.Fatal(err)
+	}
+	if s, err := openFile(t, dir); err == nil {
+		t.Error("Open = nil, want an error")
+		_ = s.Close()
+	}
+	if text, err := os.ReadFile(other); err != nil || string(text) != "kept" {
+		t.Errorf("the other file is %q, %v, want it as it was", text, err)
+	}
+}

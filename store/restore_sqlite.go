@@ -107,7 +107,11 @@ func removeSQLite(path string) error {
 // fillSQLite makes the file at path. Nothing is waited for: until it is whole
 // and on disk it counts for nothing.
 func (r *restore) fillSQLite(ctx context.Context, path string, schema int64) (err error) {
-	if err := hideFromOthers(path); err != nil {
+	f, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE|os.O_EXCL, 0o600) // no link, nor a file of somebody else's
+	if err != nil {
+		return err
+	}
+	if err := f.Close(); err != nil {
 		return err
 	}
 	db, err := openOwn(path, "journal_mode(MEMORY)", "synchronous(OFF)", "foreign_keys(1)", "cache_size(-32000)")
