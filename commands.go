@@ -218,7 +218,7 @@ func addUser(ctx context.Context, a accounts, email string) error {
 	}
 	_, err = server.AddAccount(ctx, a.db, email, password)
 	if errors.Is(err, store.ErrDuplicate) {
-		return fmt.Errorf("%s has an account already", email)
+		return fmt.Errorf("%s has an account already", shownAddress(email))
 	}
 	return a.done(err, "added", email, password)
 }
@@ -250,7 +250,7 @@ func unlockUser(ctx context.Context, a accounts, email string) error {
 	if err := a.db.Unlock(ctx, u.ID); err != nil {
 		return err
 	}
-	fmt.Fprintf(a.out, "unlocked %s\n", email)
+	fmt.Fprintf(a.out, "unlocked %s\n", shownAddress(email))
 	return nil
 }
 
@@ -268,7 +268,7 @@ func deleteUser(ctx context.Context, a accounts, email string) error {
 	}
 	err = server.DeleteAccount(ctx, a.db, redis, u.ID)
 	if err == nil || errors.Is(err, server.ErrStale) {
-		fmt.Fprintf(a.out, "deleted %s and all of its notes\n", email)
+		fmt.Fprintf(a.out, "deleted %s and all of its notes\n", shownAddress(u.Email))
 	}
 	return err
 }
@@ -276,7 +276,7 @@ func deleteUser(ctx context.Context, a accounts, email string) error {
 func (a accounts) find(ctx context.Context, email string) (store.User, error) {
 	u, err := a.db.UserByEmail(ctx, email)
 	if errors.Is(err, store.ErrNotFound) {
-		return u, fmt.Errorf("no account has the address %s", email)
+		return u, fmt.Errorf("no account has the address %s", shownAddress(email))
 	}
 	return u, err
 }
@@ -299,7 +299,7 @@ func (a accounts) done(err error, what, email, password string) error {
 	if err != nil && !errors.Is(err, server.ErrStale) {
 		return err
 	}
-	fmt.Fprintf(a.out, "%s %s\n", what, email)
+	fmt.Fprintf(a.out, "%s %s\n", what, shownAddress(email))
 	if !a.fromInput {
 		fmt.Fprintf(a.out, "password: %s\n", password)
 	}
@@ -313,7 +313,7 @@ func (p program) listUsers(ctx context.Context, _ config.Config, db *store.Store
 		if err != nil {
 			return err
 		}
-		fmt.Fprintf(table, "%s\t%s\t%s\t%s\t%s\n", u.Email, u.ID, when(u.CreatedAt), when(u.LastLoginAt), when(u.LockedUntil))
+		fmt.Fprintf(table, "%s\t%s\t%s\t%s\t%s\n", shownAddress(u.Email), printable(u.ID), when(u.CreatedAt), when(u.LastLoginAt), when(u.LockedUntil))
 	}
 	return table.Flush()
 }

@@ -193,7 +193,7 @@ func (m *move) choose(ctx context.Context, accounts []legacy.Account) (chosen []
 		for _, other := range group {
 			if other.ID != best.ID {
 				m.leaveAccount(other, fmt.Sprintf("its address is that of account %s, %s, in other letter case; that one %s",
-					printable(best.ID), printable(best.Email), why))
+					printable(best.ID), shownAddress(best.Email), why))
 			}
 		}
 	}
@@ -231,7 +231,7 @@ func (m *move) bring(ctx context.Context, a legacy.Account) error {
 		if err != nil {
 			return err
 		}
-		m.leaveAccount(a, "its address has an account here already, "+here.ID)
+		m.leaveAccount(a, "its address has an account here already, "+printable(here.ID))
 		return nil
 	}
 	m.count(a, done)
@@ -357,7 +357,7 @@ func (m *move) say(f finding) {
 	}
 	of := ""
 	if f.Email != "" {
-		of = " of " + printable(f.Email)
+		of = " of " + shownAddress(f.Email)
 	}
 	if f.Notes > 0 {
 		of += fmt.Sprintf(" with notes: %d", f.Notes)

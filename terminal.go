@@ -28,6 +28,16 @@ func printable(s string) string {
 	return s
 }
 
+// shownAddress is an e-mail address for people to read. One with letters beyond
+// ASCII, which may look like others, is followed by their numbers.
+func shownAddress(email string) string {
+	shown, ascii := printable(email), strconv.QuoteToASCII(email)
+	if shown != email || ascii == strconv.Quote(email) && len(email) == utf8.RuneCountInString(email) {
+		return shown
+	}
+	return shown + " " + ascii
+}
+
 // A terminalHandler writes a record as one short line: the time of day, the
 // level in colour, the message and what belongs to it. Libraries that do so
 // write escape sequences that a value holds as they are; slog's TextHandler,

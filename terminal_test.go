@@ -48,6 +48,24 @@ func TestTerminalHandler(t *testing.T) {
 	}
 }
 
+// An address that looks like another is told apart, and one that a terminal would obey is quoted.
+func TestShownAddress(t *testing.T) {
+	for email, want := range map[string]string{
+		"ada@example.com":         "ada@example.com",
+		`a"da@example.com`:        `a"da@example.com`,
+		"\u0430da@example.com":    "\u0430da@example.com " + `"\u0430da@example.com"`,
+		"j\u00fcrgen@example.com": "j\u00fcrgen@example.com " + `"j\u00fcrgen@example.com"`,
+		"a\x1b[2J@example.com":    `"a\x1b[2J@example.com"`,
+		"a\u202eb@example.com":    `"a\u202eb@example.com"`,
+		"a\u200bda@example.com":   `"a\u200bda@example.com"`,
+		"bad\xff@example.com":     `"bad\xff@example.com"`,
+	} {
+		if got := shownAddress(email); got != want {
+			t.Errorf("shownAddress(%q) = %s, want %s", email, got, want)
+		}
+	}
+}
+
 // On a terminal the server shows the settings that differ from the default, and short lines in colour.
 func TestServeOnTerminal(t *testing.T) {
 	t.Chdir(t.TempDir())

@@ -8,6 +8,7 @@ import (
 	"regexp"
 	"strings"
 	"time"
+	"unicode"
 	"unicode/utf8"
 
 	"notesd/store"
@@ -131,10 +132,17 @@ func (s *Server) limitSignUps(x *exchange) error {
 }
 
 func checkNewAccount(in credentials) error {
-	if len(in.email) > maxEmail || !isText(in.email) || !emailForm.MatchString(in.email) {
+	if len(in.email) > maxEmail || !isPrintable(in.email) || !emailForm.MatchString(in.email) {
 		return errEmailFormat
 	}
 	return checkPassword(in.password)
+}
+
+// isPrintable reports whether s holds nothing that a terminal obeys or nobody sees: no control, format, private or
+// unassigned characters. Addresses and names of new accounts must be so, since administrators read them. What an older
+// version let in still signs in.
+func isPrintable(s string) bool {
+	return utf8.ValidString(s) && !strings.ContainsFunc(s, func(r rune) bool { return !unicode.IsPrint(r) })
 }
 
 func checkPassword(password string) error {

@@ -18,6 +18,8 @@ func AccountFault(u store.User) string {
 		return fmt.Sprintf("its e-mail address is longer than %d bytes", maxAddress)
 	case !isText(u.Email), !isText(u.Name), !isText(u.PasswordHash):
 		return "it is not valid UTF-8"
+	case !isPrintable(u.Email), !isPrintable(u.Name):
+		return "its e-mail address or its name has characters that can't be seen"
 	}
 	return ""
 }
