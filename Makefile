@@ -51,16 +51,19 @@ docker-logs: ## follow their logs
 	docker compose logs --follow --tail 100
 
 ##@ Docker, production (compose.prod.yaml)
-.PHONY: docker-prod-build docker-prod-up docker-prod-down docker-prod-logs docker-prod-upgrade docker-prod-rollback check-setup
+.PHONY: secrets docker-prod-build docker-prod-up docker-prod-down docker-prod-logs docker-prod-upgrade docker-prod-rollback check-setup
 docker-prod-build: docker-build ## the same image
 
-docker-prod-up: $(ENV_FILE) docker-prod-build ## Caddy, notesd, PostgreSQL and Redis, healthy: https://SITE_ADDRESS
+secrets: $(ENV_FILE) ## the files of production's secrets that are missing; those that ENV_FILE holds are moved there
+	@ENV_FILE=$(ENV_FILE) deploy/secrets
+
+docker-prod-up: secrets docker-prod-build ## Caddy, notesd, PostgreSQL and Redis, healthy: https://SITE_ADDRESS
 	$(compose-prod) up --detach --wait
 
-docker-prod-upgrade: $(ENV_FILE) docker-prod-build ## replace one replica after the other by the image of this tree
+docker-prod-upgrade: secrets docker-prod-build ## replace one replica after the other by the image of this tree
 	ENV_FILE=$(ENV_FILE) deploy/rolling forward
 
-docker-prod-rollback: $(ENV_FILE) ## replace them by the image that ran before the upgrade
+docker-prod-rollback: secrets ## replace them by the image that ran before the upgrade
 	ENV_FILE=$(ENV_FILE) deploy/rolling back
 
 docker-prod-down: $(ENV_FILE) ## stop and remove them; their data stays
@@ -209,6 +212,6 @@ help: ## this list
 	@awk -F ':.*## ' '/^##@/ { print "\n" substr($$0, 5) } /^[a-z0-9-]+:.*## / { printf "  %-18s %s\n", $$1, $$2 }' Makefile
 
 $(ENV_FILE):
-	@echo "There is no $@. Copy env/production.env to it, chmod 600 it and set every value in it," >&2
+	@echo "There is no $@. Copy env/production.env to it and set what has no # before it, then run deploy/secrets," >&2
 	@echo "or run ./quick-start.sh production-single, which makes one with new secrets." >&2
 	@exit 1

@@ -59,13 +59,15 @@ func services(t *testing.T, file string) map[string]string {
 func TestProductionSettings(t *testing.T) {
 	compose, template := readText(t, "compose.prod.yaml"), readText(t, "env/production.env")
 	demanded, set := submatches(`\$\{(\w+):\?`, compose), submatches(`(?m)^(\w+)=`, template)
-	set = slices.DeleteFunc(set, func(name string) bool { return name == "REGISTRATION" }) // files from before it was set are in use
+	set = slices.DeleteFunc(set, func(name string) bool {
+		return name == "REGISTRATION" || strings.HasSuffix(name, "_FILE") // files from before are in use; compose mounts its own
+	})
 	if !slices.Equal(demanded, set) {
 		t.Errorf("compose.prod.yaml demands %v, env/production.env sets %v", demanded, set)
 	}
 	passed := submatches(`\$\{(\w+):-`, compose)
 	decided := append(submatches(`(?m)^      (\w+): [^$\s]`, services(t, "compose.prod.yaml")["notesd"]),
-		"DATABASE_PASSWORD", "REDIS_URL", // built from others
+		"DATABASE_PASSWORD", "REDIS_URL", // from files
 		"DATA_DIR", // the image's
 		"NODE_ENV") // APP_ENV's other name
 	for _, name := range submatches(`(?m)^# ?(\w+)=`, template) {
@@ -288,7 +290,7 @@ func stubs(t *testing.T, names ...string) (path string) {
 func withOnly(t *testing.T, names ...string) string {
 	t.Helper()
 	path := stubs(t, names...)
-	for _, tool := range []string{"bash", "cat", "dirname", "env", "ln", "mktemp", "od", "rm", "tr"} {
+	for _, tool := range []string{"bash", "cat", "chmod", "dirname", "env", "grep", "ln", "mkdir", "mktemp", "mv", "od", "rm", "tr"} {
 		found, err := exec.LookPath(tool)
 		if err != nil {
 			t.Fatal(err)
@@ -320,7 +322,7 @@ func TestQuickStart(t *testing.T) {
 		} {
 			t.Run(test.name+" by "+how, func(t *testing.T) {
 				file := filepath.Join(t.TempDir(), "made.env")
-				out, code := runScript(t, []string{path, "ENV_FILE=" + file}, "nonsense\n"+test.number+"\n", "./quick-start.sh", args...)
+				out, code := runScript(t, []string{path, "ENV_FILE=" + file, "SECRETS_DIR=" + t.TempDir()}, "nonsense\n"+test.number+"\n", "./quick-start.sh", args...)
 				if code != 0 {
 					t.Fatalf("exit %d\n%s", code, out)
 				}
@@ -370,45 +372,143 @@ func TestQuickStartRefuses(t *testing.T) {
 	}
 }
 
-// The settings quick-start makes have four new secrets, are for their owner's eyes, and are made once.
+// modes are those of files, which must be there.
+func modes(t *testing.T, names ...string) (all []fs.FileMode) {
+	t.Helper()
+	for _, name := range names {
+		info, err := os.Stat(name)
+		if err != nil {
+			t.Fatal(err)
+		}
+		all = append(all, info.Mode().Perm())
+	}
+	return all
+}
+
+// readSecrets are the files of a directory of secrets.
+func readSecrets(t *testing.T, dir string) map[string]string {
+	t.Helper()
+	all := map[string]string{}
+	names, err := os.ReadDir(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, e := range names {
+		all[e.Name()] = strings.TrimSuffix(readText(t, filepath.Join(dir, e.Name())), "\n")
+	}
+	return all
+}
+
+// quick-start makes settings without a secret in them, and the secrets beside, for their owner's eyes, once.
 func TestQuickStartSettings(t *testing.T) {
 	path, file := withOnly(t, "go", "make"), filepath.Join(t.TempDir(), "made.env")
-	start := func() string {
+	dir := filepath.Join(t.TempDir(), "secrets")
+	start := func(file string, more ...string) string {
 		t.Helper()
-		if out, code := runScript(t, []string{path, "ENV_FILE=" + file}, "", "./quick-start.sh", "3"); code != 0 {
+		environ := append([]string{path, "ENV_FILE=" + file, "SECRETS_DIR=" + dir}, more...)
+		if out, code := runScript(t, environ, "", "./quick-start.sh", "3"); code != 0 {
 			t.Fatalf("exit %d\n%s", code, out)
 		}
 		return readText(t, file)
 	}
-	made := start()
-	if info, err := os.Stat(file); err != nil || info.Mode() != fs.FileMode(0o600) {
-		t.Errorf("mode is %v, want -rw-------", info.Mode())
+	made := start(file)
+	if got, want := modes(t, file, dir, filepath.Join(dir, "admin_token")), []fs.FileMode{0o600, 0o700, 0o444}; !slices.Equal(got, want) {
+		t.Errorf("modes of the settings, the directory and a secret: %v, want %v", got, want)
 	}
-	secrets := submatches(`(?m)^(?:SESSION_SECRET|ADMIN_TOKEN|POSTGRES_PASSWORD|REDIS_PASSWORD)=([0-9a-f]{64})$`, made)
-	if len(secrets) != 4 {
-		t.Errorf("found %d different secrets, want 4\n%s", len(secrets), made)
+	secrets := readSecrets(t, dir)
+	different := map[string]bool{}
+	for _, name := range []string{"session_secret", "admin_token", "postgres_password", "redis_password"} {
+		if different[secrets[name]] = true; !regexp.MustCompile(`^[0-9a-f]{64}$`).MatchString(secrets[name]) {
+			t.Errorf("%s is %q, want 64 hexadecimal digits", name, secrets[name])
+		}
+		if strings.Contains(made, secrets[name]) {
+			t.Errorf("the settings hold %s", name)
+		}
 	}
-	if !strings.Contains(made, "\nREGISTRATION=closed\n") {
-		t.Errorf("anybody may make an account\n%s", made)
+	if url := "redis://:" + secrets["redis_password"] + "@redis:6379/0"; len(secrets) != 5 || len(different) != 4 || secrets["redis_url"] != url {
+		t.Errorf("the secrets are %v", secrets)
+	}
+	if !strings.Contains(made, "\nREGISTRATION=closed\n") || !strings.Contains(made, "\nSESSION_SECRET_FILE="+dir+"/session_secret\n") {
+		t.Errorf("anybody may make an account, or the secret is elsewhere\n%s", made)
 	}
 	blank := regexp.MustCompile(`(?m)^([A-Z_]+)=.*$`)
 	if template := readText(t, "env/production.env"); blank.ReplaceAllString(made, "$1") != blank.ReplaceAllString(template, "$1") {
 		t.Errorf("but for values it should be the template\n%s", made)
 	}
-	named := filepath.Join(t.TempDir(), "named.env")
-	if out, code := runScript(t, []string{path, "ENV_FILE=" + named, "SITE_ADDRESS=notes.example.com"}, "", "./quick-start.sh", "3"); code != 0 {
-		t.Fatalf("exit %d\n%s", code, out)
-	}
+	named := start(filepath.Join(t.TempDir(), "named.env"), "SITE_ADDRESS=notes.example.com")
 	for _, want := range []string{"\nSITE_ADDRESS=notes.example.com\n", "\nCORS_ORIGIN=https://notes.example.com\n"} {
-		if text := readText(t, named); !strings.Contains(text, want) {
-			t.Errorf("with SITE_ADDRESS the settings have no %s:\n%s", strings.TrimSpace(want), text)
+		if !strings.Contains(named, want) {
+			t.Errorf("with SITE_ADDRESS the settings have no %s:\n%s", strings.TrimSpace(want), named)
 		}
 	}
-	if again := start(); again != made {
-		t.Errorf("a second run changed the settings\n%s", again)
+	if again := start(file); again != made || !maps.Equal(readSecrets(t, dir), secrets) {
+		t.Errorf("a second run changed the settings or the secrets\n%s", again)
 	}
 	if left, _ := filepath.Glob(file + ".*"); len(left) > 0 {
 		t.Errorf("left behind: %v", left)
+	}
+}
+
+// An env file from before secrets had files of their own is taken over: the same values, and none stays in it. Run again,
+// it changes nothing. Where file and settings contradict each other, it says so and touches neither.
+func TestSecretsFromBefore(t *testing.T) {
+	const before = "# of my own\nSESSION_SECRET='new one,old'\nADMIN_TOKEN=token\nPOSTGRES_PASSWORD=\"p w\"\nREDIS_PASSWORD=change-me-now\nCORS_ORIGIN=https://a\n"
+	file, dir := filepath.Join(t.TempDir(), "old.env"), filepath.Join(t.TempDir(), "secrets")
+	environ := []string{"ENV_FILE=" + file, "SECRETS_DIR=" + dir}
+	write := func(text string) {
+		t.Helper()
+		if err := os.WriteFile(file, []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	write(before)
+	var secrets map[string]string
+	for range 2 {
+		if out, code := runScript(t, environ, "", "deploy/secrets"); code != 0 || strings.Contains(out, "old'") {
+			t.Fatalf("exit %d\n%s", code, out)
+		}
+		want := "# of my own\nSESSION_SECRET_FILE=" + dir + "/session_secret\nADMIN_TOKEN_FILE=" + dir + "/admin_token\nCORS_ORIGIN=https://a\n"
+		if got := readText(t, file); got != want {
+			t.Errorf("the settings are\n%s\nwant\n%s", got, want)
+		}
+		secrets = readSecrets(t, dir)
+		if secrets["session_secret"] != "new one,old" || secrets["admin_token"] != "token" || secrets["postgres_password"] != "p w" ||
+			len(secrets["redis_password"]) != 64 {
+			t.Errorf("the secrets are %v", secrets)
+		}
+	}
+	if got := modes(t, file); got[0] != 0o600 {
+		t.Errorf("the settings have mode %v", got[0])
+	}
+	write("ADMIN_TOKEN=another\n")
+	if out, code := runScript(t, environ, "", "deploy/secrets"); code != 1 || !strings.Contains(out, "ADMIN_TOKEN in "+file+" differs") || strings.Contains(out, "another") {
+		t.Errorf("two tokens: exit %d\n%s", code, out)
+	}
+	if got := readText(t, file); got != "ADMIN_TOKEN=another\n" || !maps.Equal(readSecrets(t, dir), secrets) {
+		t.Errorf("two tokens: it changed something\n%s", got)
+	}
+}
+
+// No container of production has a secret in its environment or on its command line, and Prometheus has no network with Caddy.
+func TestSecretsAndNetworks(t *testing.T) {
+	networks := map[string][]string{}
+	for name, text := range services(t, "compose.prod.yaml") {
+		for _, line := range regexp.MustCompile(`(?m)^.*(?:PASSWORD|SECRET|TOKEN|REDIS_URL).*$`).FindAllString(text, -1) {
+			if !regexp.MustCompile(`^ +[A-Z_]+_FILE: /run/secrets/[a-z_]+$`).MatchString(line) {
+				t.Errorf("compose.prod.yaml: %s has %s", name, strings.TrimSpace(line))
+			}
+		}
+		for _, file := range submatches(`/run/secrets/(\w+)`, text) {
+			if mounted := submatches(`secrets: \[(.*)\]`, text); len(mounted) != 1 || !strings.Contains(", "+mounted[0]+",", ", "+file+",") {
+				t.Errorf("compose.prod.yaml: %s reads the secret %s, and has %v", name, file, mounted)
+			}
+		}
+		for _, list := range submatches(`networks: \[([^\]]*)\]`, text) {
+			networks[name] = strings.Split(list, ", ")
+		}
+	}
+	if got := networks["prometheus"]; !slices.Equal(got, []string{"monitoring"}) || slices.Contains(networks["caddy"], "monitoring") {
+		t.Errorf("Prometheus is in %v, Caddy in %v", got, networks["caddy"])
 	}
 }
 

@@ -3,6 +3,7 @@
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")"
 export ENV_FILE=${ENV_FILE:-env/production.local.env}
+secrets=${SECRETS_DIR:-secrets}
 
 menu() {
 	cat <<-'END'
@@ -71,7 +72,7 @@ next_steps() {
 		'Sign up and write a note: the walk through in README.md' \
 		'Have a front end of yours call it: CORS_ORIGIN in .env (cp env/development.env .env)' \
 		'Stop it with Ctrl-C; the notes stay in ./data' ;;
-	start*) steps "$(setting "$ENV_FILE" BACKEND_PORT 'http://localhost:%s' 3001), for a proxy with HTTPS in front of it" "ADMIN_TOKEN in $ENV_FILE" \
+	start*) steps "$(setting "$ENV_FILE" BACKEND_PORT 'http://localhost:%s' 3001), for a proxy with HTTPS in front of it" "the file $secrets/admin_token" \
 		"Make the first account, while the server is stopped: APP_ENV=production deploy/with-env $ENV_FILE ./notesd user add you@example.com" \
 		"Set CORS_ORIGIN and TRUSTED_PROXIES in $ENV_FILE, for the proxy" \
 		"Look it over: APP_ENV=production deploy/with-env $ENV_FILE ./notesd check" ;;
@@ -79,7 +80,7 @@ next_steps() {
 		'Sign up and write a note: the walk through in README.md' \
 		'See what it does: make docker-logs, and /status with the token' \
 		'Stop it: make docker-down; the data stays in volumes' ;;
-	docker-prod-up) steps "$(setting "$ENV_FILE" SITE_ADDRESS 'https://%s' localhost)" "ADMIN_TOKEN in $ENV_FILE" \
+	docker-prod-up) steps "$(site "$(setting "$ENV_FILE" SITE_ADDRESS %s localhost)")" "the file $secrets/admin_token" \
 		"Make the first account: $prod exec notesd /notesd user add you@example.com" \
 		'Look it over: make check-setup' \
 		'Have a backup made every night: docs/DEPLOYMENT.md' ;;
@@ -146,17 +147,19 @@ make_settings() {
 	while IFS= read -r line; do
 		case $line in
 		SITE_ADDRESS=*) line=SITE_ADDRESS=${SITE_ADDRESS:-localhost} ;;
-		CORS_ORIGIN=*) line=CORS_ORIGIN=${CORS_ORIGIN:-https://${SITE_ADDRESS:-localhost}} ;;
-		SESSION_SECRET=* | ADMIN_TOKEN=* | POSTGRES_PASSWORD=* | REDIS_PASSWORD=*) line=${line%%=*}=$(secret) ;;
+		CORS_ORIGIN=*) line=CORS_ORIGIN=${CORS_ORIGIN:-$(site "${SITE_ADDRESS:-localhost}")} ;;
+		*_FILE=secrets/*) line=${line%%=*}=$secrets/${line#*=secrets/} ;;
 		esac
 		printf '%s\n' "$line"
 	done <env/production.env >"$new"
 	ln "$new" "$ENV_FILE" # fails rather than overwrites
 	rm "$new"
-	printf 'Made %s with new secrets. SITE_ADDRESS and CORS_ORIGIN in it are yours to set. Nobody can sign up, since it says REGISTRATION=closed.\n' "$ENV_FILE"
+	deploy/secrets
+	printf 'Made %s, and new secrets in %s. SITE_ADDRESS and CORS_ORIGIN in it are yours to set. Nobody can sign up, since it says REGISTRATION=closed.\n' "$ENV_FILE" "$secrets"
 }
 
-secret() { od -An -vtx1 -N32 /dev/urandom | tr -d ' \n'; }
+# site is the URL of a SITE_ADDRESS, which Caddy takes with a scheme, too.
+site() { case $1 in *://*) printf %s "$1" ;; *) printf 'https://%s' "$1" ;; esac }
 
 need() { command -v "$1" >/dev/null || fail "$1 was not found: $2"; }
 

@@ -13,7 +13,7 @@ import (
 
 // readFiles looks for secrets that others can read, here or in git.
 func readFiles(ctx context.Context, c Config) (found Files) {
-	for _, pattern := range []string{"session-secret", "*.db", "*.db-wal"} {
+	for _, pattern := range []string{"session-secret", "admin-token", "*.db", "*.db-wal"} {
 		found.Open = append(found.Open, open(filepath.Join(c.Settings.DataDir, pattern), 0o007)...)
 	}
 	for _, pattern := range []string{".env", ".env.*", "env/*.local.env"} {

@@ -17,16 +17,13 @@ type setting struct {
 	kind              // nothing is read when it is empty: the variable is for compose alone
 	secret     bool   // never shown, and to be had from the file that NAME_FILE names
 	required   bool   // in production
-	sample     string // what env/production.env sets
+	sample     string // what env/production.env sets, for a secret under NAME_FILE
 	command    string // makes a good value
 	meaning    string
 }
 
 // secretCommand is what makes a secret.
 const secretCommand = "openssl rand -hex 32"
-
-// placeholderSecret stands in env/production.env, and is refused.
-const placeholderSecret = "change-me-with-openssl-rand-hex-32"
 
 // table returns the settings, reading into d, in the order in which they are documented.
 func (d *draft) table() []setting {
@@ -85,11 +82,11 @@ func (d *draft) table() []setting {
 		meaning: "Redis Sentinels, asked for the master that REDIS_URL names in place of a host: redis://:password@NAME/0",
 	}, {
 		name: "SESSION_SECRET", derived: "made once and kept in DATA_DIR", secret: true, required: true,
-		kind: secrets(&d.SessionSecrets, &d.Production), sample: placeholderSecret, command: secretCommand,
+		kind: secrets(&d.SessionSecrets, &d.Production), sample: "secrets/session_secret", command: secretCommand,
 		meaning: "key for session tokens and cursors; of a comma list the first signs, all verify",
 	}, {
 		name: "ADMIN_TOKEN", derived: "made once and kept in DATA_DIR", secret: true, required: true,
-		kind: token(&d.AdminToken, &d.Production), sample: placeholderSecret, command: secretCommand,
+		kind: token(&d.AdminToken, &d.Production), sample: "secrets/admin_token", command: secretCommand,
 		meaning: "bearer token of the administrators, for metrics, /api/runtime and the status page",
 	}, {
 		name: "REGISTRATION", initial: "open", sample: "closed",
@@ -228,11 +225,8 @@ func (d *draft) table() []setting {
 		kind:    boolean(&d.WebVitalsLogging),
 		meaning: "log the web vitals that front ends report",
 	}, {
-		name: "POSTGRES_PASSWORD", sample: placeholderSecret, command: secretCommand,
-		meaning: "for compose.prod.yaml: password of its PostgreSQL",
-	}, {
-		name: "REDIS_PASSWORD", sample: placeholderSecret, command: secretCommand,
-		meaning: "for compose.prod.yaml: password of its Redis, letters and digits",
+		name: "SECRETS_DIR", initial: "./secrets",
+		meaning: "for compose.prod.yaml: directory of the files with its secrets, which deploy/secrets makes",
 	}, {
 		name: "SITE_ADDRESS", sample: "localhost",
 		meaning: "for compose.prod.yaml: name that people reach the server under; Caddy gets the certificate for it",

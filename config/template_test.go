@@ -29,9 +29,10 @@ const developmentHead = `# notesd in development. Every setting with its default
 # under the name with _FILE at its end: SESSION_SECRET_FILE=/run/secrets/session
 `
 
-const productionHead = `# notesd in production. Fill in what has no # before it: notesd refuses to start with the placeholders.
+const productionHead = `# notesd in production. What has no # before it is yours to set. Secrets are in files of their own.
 #
 #   cp env/production.env env/production.local.env
+#   deploy/secrets                                   makes the files
 #
 # The other settings stand with their default: remove the # before a name to change it. compose.prod.yaml sets APP_ENV
 # and the addresses itself; to start notesd without compose, set APP_ENV=production.
@@ -49,13 +50,13 @@ func template(production bool) string {
 	}
 	for _, s := range new(draft).table() {
 		compose := s.kind.read == nil
-		if compose && s.sample != "" && !production {
-			continue // a password for compose.prod.yaml
+		if compose && !production && strings.HasPrefix(s.meaning, "for compose.prod.yaml") {
+			continue
 		}
 		fmt.Fprintf(&out, "\n# %s%s", strings.ToUpper(s.meaning[:1]), s.meaning[1:])
 		switch {
-		case production && s.sample != "":
-			out.WriteString(s.hint())
+		case production && s.secret && s.sample != "":
+			out.WriteString("; deploy/secrets makes the file")
 		case s.derived != "":
 			fmt.Fprintf(&out, " (default: %s)", s.derived)
 		}
@@ -66,7 +67,11 @@ func template(production bool) string {
 		if production && s.name == "APP_ENV" {
 			text = "production"
 		}
-		fmt.Fprintf(&out, "\n%s%s=%s\n", mark, s.name, text)
+		name := s.name
+		if production && s.secret && s.sample != "" {
+			name += "_FILE"
+		}
+		fmt.Fprintf(&out, "\n%s%s=%s\n", mark, name, text)
 	}
 	return out.String()
 }
@@ -161,7 +166,7 @@ func TestDocumentationNamesSettings(t *testing.T) {
 	}
 }
 
-// env/production.env asks for exactly these, and until they are filled in nothing starts.
+// env/production.env sets exactly these, and until the secrets' files are made nothing starts.
 func TestProductionTemplateIsRefused(t *testing.T) {
 	values := readTemplate(t, readText(t, productionTemplate))
 	var names, environ []string
@@ -170,19 +175,17 @@ func TestProductionTemplateIsRefused(t *testing.T) {
 		environ = append(environ, name+"="+text)
 	}
 	slices.Sort(names)
-	want := []string{"ADMIN_TOKEN", "CORS_ORIGIN", "POSTGRES_PASSWORD", "REDIS_PASSWORD", "REGISTRATION", "SESSION_SECRET", "SITE_ADDRESS"}
+	want := []string{"ADMIN_TOKEN_FILE", "CORS_ORIGIN", "REGISTRATION", "SESSION_SECRET_FILE", "SITE_ADDRESS"}
 	if diff := cmp.Diff(want, names); diff != "" {
 		t.Errorf("%s sets: -want +got\n%s", productionTemplate, diff)
 	}
 
-	// As compose.prod.yaml passes them on.
-	environ = append(environ, "APP_ENV=production", "DATABASE_URL=postgres://notesd@postgres:5432/notesd",
-		"DATABASE_PASSWORD="+values["POSTGRES_PASSWORD"], "REDIS_URL=redis://:"+values["REDIS_PASSWORD"]+"@redis:6379/0")
-	_, err := load(environ, fourCores(t))
+	_, err := load(append(environ, "APP_ENV=production"), fourCores(t))
 	mistakes := strings.Split(fmt.Sprint(err), "\n")
-	for i, name := range []string{"REDIS_URL", "SESSION_SECRET", "ADMIN_TOKEN", "DATABASE_PASSWORD"} {
-		if len(mistakes) != 4 || !strings.HasPrefix(mistakes[i], name+"=REDACTED ") {
-			t.Errorf("Load() of the template = %v, want a mistake for %s", err, name)
+	for i, name := range []string{"SESSION_SECRET", "ADMIN_TOKEN"} {
+		want := fmt.Sprintf("%s_FILE=%q is not a file with the secret: ", name, "secrets/"+strings.ToLower(name))
+		if len(mistakes) != 2 || !strings.HasPrefix(mistakes[i], want) {
+			t.Errorf("Load() of the template = %v, want a mistake for %s_FILE", err, name)
 		}
 	}
 }
@@ -200,6 +203,9 @@ func TestTemplatesHoldDefaults(t *testing.T) {
 		}
 		values := readTemplate(t, strings.ReplaceAll(readText(t, name), "\n#", "\n"))
 		for setting, text := range values {
+			if setting = strings.TrimSuffix(setting, "_FILE"); setting == "SESSION_SECRET" || setting == "ADMIN_TOKEN" {
+				continue // the files are each installation's own
+			}
 			if !slices.ContainsFunc(environ, func(e string) bool { return strings.HasPrefix(e, setting+"=") }) {
 				environ = append(environ, setting+"="+text)
 			}

@@ -277,8 +277,9 @@ func TestComposeProduction(t *testing.T) {
 			t.Skipf("port %d, which the proxy publishes, is taken", port)
 		}
 	}
-	env := filepath.Join(t.TempDir(), "production.env")
-	s := &stack{t: t, environ: []string{"COMPOSE_PROJECT_NAME=notesd-e2e-production", "ENV_FILE=" + env},
+	dir := t.TempDir()
+	env := filepath.Join(dir, "production.env")
+	s := &stack{t: t, environ: []string{"COMPOSE_PROJECT_NAME=notesd-e2e-production", "ENV_FILE=" + env, "SECRETS_DIR=" + filepath.Join(dir, "secrets")},
 		compose: []string{"compose", "--env-file", env, "-f", "compose.prod.yaml"}}
 	t.Cleanup(func() { s.docker("down", "--volumes", "--timeout", "20") })
 	tool(t, s.environ, "./quick-start.sh", "docker-production")
@@ -293,11 +294,23 @@ func TestComposeProduction(t *testing.T) {
 		t.Errorf("GET /api/runtime by a stranger = %d, want 401", got.status)
 	}
 	s.client.post("/api/auth/register", credentials("eve@example.com", password)).want(http.StatusForbidden)
+	s.hidesSecrets(filepath.Join(dir, "secrets"))
 	s.isAllGreen()
 	s.survivesRestart()
 	s.isConfined(4)
 	s.followsLogs("docker-prod-logs")
 	tool(t, s.environ, "make", "docker-prod-down")
+}
+
+// hidesSecrets looks for the files' contents where everybody may look who may ask the engine or list processes.
+func (s *stack) hidesSecrets(dir string) {
+	s.t.Helper()
+	shown := tool(s.t, s.environ, "docker", append([]string{"inspect"}, strings.Fields(s.docker("ps", "--quiet"))...)...) + s.docker("top") + s.docker("config")
+	for _, name := range []string{"session_secret", "admin_token", "postgres_password", "redis_password"} {
+		if secret := strings.TrimSpace(readFile(s.t, filepath.Join(dir, name))); len(secret) < 32 || strings.Contains(shown, secret) {
+			s.t.Errorf("docker inspect, top or compose config shows %s", name)
+		}
+	}
 }
 
 // survivesRestart keeps a note and a session over a restart of everything.
@@ -395,15 +408,17 @@ func TestComposeMonitoring(t *testing.T) {
 	if out := tool(t, nil, "docker", "image", "ls", "--quiet", "prom/prometheus:v3"); out == "" {
 		t.Skip("needs the image prom/prometheus:v3")
 	}
+	dir := t.TempDir()
+	env, override := filepath.Join(dir, "production.env"), filepath.Join(dir, "override.yaml")
+	// As it was before secrets had files of their own: deploy/secrets takes it over.
 	settings := []string{"SITE_ADDRESS=localhost", "POSTGRES_PASSWORD=p", "REDIS_PASSWORD=r", "SESSION_SECRET=0123456789abcdef0123456789abcdef",
 		"ADMIN_TOKEN=" + adminToken, "CORS_ORIGIN=https://localhost"}
-	env := filepath.Join(t.TempDir(), "production.env")
 	write(t, env, strings.Join(settings, "\n")+"\n")
-	override := filepath.Join(t.TempDir(), "override.yaml")
 	write(t, override, anyNetwork)
-	s := &stack{t: t, environ: []string{"COMPOSE_PROJECT_NAME=notesd-e2e-monitoring"},
+	s := &stack{t: t, environ: []string{"COMPOSE_PROJECT_NAME=notesd-e2e-monitoring", "ENV_FILE=" + env, "SECRETS_DIR=" + filepath.Join(dir, "secrets")},
 		compose: []string{"compose", "--env-file", env, "-f", "compose.prod.yaml", "-f", override, "--profile", "monitoring"}}
 	t.Cleanup(func() { s.docker("down", "--volumes", "--timeout", "20") })
+	tool(t, s.environ, "make", "secrets")
 	s.docker("up", "--detach", "--no-build", "--wait", "prometheus")
 	ask := func(query string) string {
 		return s.docker("exec", "-T", "prometheus", "promtool", "query", "instant", "http://127.0.0.1:9090", query)
@@ -412,7 +427,7 @@ func TestComposeMonitoring(t *testing.T) {
 	if out := ask("notesd_pool_workers"); !strings.Contains(out, "shard=") {
 		t.Errorf("Prometheus has %q of notesd_pool_workers", out)
 	}
-	if out := s.docker("exec", "-T", "prometheus", "promtool", "check", "config", "/etc/prometheus/prometheus.yml"); !strings.Contains(out, "19 rules found") {
+	if out := s.docker("exec", "-T", "prometheus", "promtool", "check", "config", "/etc/prometheus/prometheus.yml"); !strings.Contains(out, "20 rules found") {
 		t.Errorf("in the container promtool says %s", out)
 	}
 }

@@ -28,8 +28,8 @@ func TestRolling(t *testing.T) {
 	rolls := numberOf(t, "ROLLS", 1)
 	env := filepath.Join(t.TempDir(), "production.env")
 	s := &stack{t: t, compose: []string{"compose", "--env-file", env, "-f", "compose.prod.yaml"},
-		environ: []string{"COMPOSE_PROJECT_NAME=notesd-e2e-rolling", "ENV_FILE=" + env, "SITE_ADDRESS=http://localhost",
-			"RATE_LIMIT_MAX_REQUESTS=0"}}
+		environ: []string{"COMPOSE_PROJECT_NAME=notesd-e2e-rolling", "ENV_FILE=" + env, "SECRETS_DIR=" + filepath.Join(filepath.Dir(env), "secrets"),
+			"SITE_ADDRESS=http://localhost", "REGISTRATION=open", "RATE_LIMIT_MAX_REQUESTS=0"}}
 	t.Cleanup(func() { s.docker("down", "--volumes", "--timeout", "20") })
 	tool(t, s.environ, "./quick-start.sh", "docker-production")
 	p := outside(t, "http://localhost:80")
