@@ -48,7 +48,10 @@ func TestEveryVariable(t *testing.T) {
 		p := bareProcess(t, freePort(t))
 		p.start()
 		p.awaitReady()
-		force := p.runtime().Limits.Settings
+		made := strings.TrimSpace(readFile(t, p.data("admin-token")))
+		var state runtimeState
+		p.visitor().as("Authorization", "Bearer "+made).get("/api/runtime").want(http.StatusOK).decode(&state)
+		force := state.Limits.Settings
 		for _, v := range all {
 			documented := regexp.MustCompile("^`([^`]+)`").FindStringSubmatch(v.initial)
 			if got, set := force[v.name]; !set || documented != nil && v.name != "BACKEND_PORT" && got != documented[1] {
