@@ -138,6 +138,12 @@ prove-rolling: export ROLLS ?= 25
 prove-rolling: ## two replicas behind Caddy replaced in turn, ROLLS=25 times each, in containers
 	$(call prove-e2e,TestRolling)
 
+.PHONY: prove-soak
+prove-soak: export SOAK ?= 10m
+prove-soak: PROOFS = docs/SECURITY.md
+prove-soak: ## every known attack at once beside 50 people, SOAK=10m on each of three servers; 40 minutes
+	$(call prove-e2e,TestSoak)
+
 prove-compare: prove-binary ## one shard against all cores, into docs/BENCHMARKS.md
 	$(proof) compare $(call into,$(BENCHMARKS))
 
