@@ -201,12 +201,12 @@ func TestPatience(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer conn.Close(t.Context())
-	_, err = conn.Exec(t.Context(), "ALTER DATABASE test"+name+" SET idle_in_transaction_session_timeout = '1ms'")
+	_, err = conn.Exec(t.Context(), "ALTER DATABASE test"+name+" SET idle_in_transaction_session_timeout = '500ms'")
 	if err != nil {
 		t.Fatal(err)
 	}
 	old := mustOpen(t, url)
-	time.Sleep(50 * time.Millisecond) // the server's clock is a real one
+	time.Sleep(700 * time.Millisecond) // the server's clock is a real one, and a busy machine takes its time to begin
 	if _, err := old.Accounts(t.Context()); err != nil {
 		t.Errorf("Accounts() after a while = %v", err)
 	}
