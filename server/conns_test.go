@@ -228,7 +228,7 @@ func TestBrokenHeader(t *testing.T) {
 		{"10 000 headers", "GET /healthz HTTP/1.1\r\nHost: a\r\n" + strings.Repeat("X-Number: 1\r\n", 10_000) + "\r\n", 431},
 		{"10 000 that fit", "GET /healthz HTTP/1.1\r\nHost: a\r\n" + strings.Repeat("a:\r\n", 10_000) + "\r\n", 200},
 		{"HTTP/1.0", "GET /healthz HTTP/1.0\r\n\r\n", 200},
-		{"whole address", "GET http://notes.example/healthz HTTP/1.1\r\nHost: notes.example\r\n\r\n", 200},
+		{"whole address", "GET http://notes.local/healthz HTTP/1.1\r\nHost: notes.local\r\n\r\n", 200},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {

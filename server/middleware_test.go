@@ -387,7 +387,7 @@ func TestClientAddressUnknown(t *testing.T) {
 		{"unreadable", behind(), []string{"X-Forwarded-For", "198.51.100.1, unknown"}, "X-Forwarded-For: unknown"},
 		{"hidden", behind(), []string{"Forwarded", "for=_hidden"}, "Forwarded: _hidden"},
 		{"unreadable X-Real-Ip", behind(), []string{"X-Real-Ip", "?"}, "X-Real-Ip: ?"},
-		{"very long", behind(), []string{"X-Forwarded-For", strings.Repeat("x", 200)}, "X-Forwarded-For: " + strings.Repeat("x", 64)},
+		{"very long", behind(), []string{"X-Forwarded-For", strings.Repeat("x", 200)}, "X-Forwarded-For: " + strings.Repeat("x", 64) + "…"},
 		{"readable", behind(), []string{"X-Forwarded-For", "203.0.113.7"}, nil},
 		{"a client that is trusted itself", behind(), []string{"X-Forwarded-For", "127.0.0.1"}, nil},
 		{"no proxy", none, []string{"X-Forwarded-For", "unknown"}, nil},
