@@ -1,7 +1,6 @@
 package config
 
 import (
-	"bytes"
 	"context"
 	"fmt"
 	"io/fs"
@@ -10,6 +9,7 @@ import (
 	"runtime"
 	"runtime/debug"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"testing"
 	"testing/fstest"
@@ -292,14 +292,14 @@ func TestFollow(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		var log bytes.Buffer
+		log := &lockedLog{}
 		root := &changingFS{}
 		root.now.Store(&m.root)
 		m.root = root
 		ctx, stop := context.WithCancel(t.Context())
 		done := make(chan struct{})
 		go func() {
-			c.Runtime.follow(ctx, slog.New(slog.NewTextHandler(&log, nil)), m)
+			c.Runtime.follow(ctx, slog.New(slog.NewTextHandler(log, nil)), m)
 			close(done)
 		}()
 		for _, step := range []struct {
@@ -314,8 +314,8 @@ func TestFollow(t *testing.T) {
 				t.Errorf("GOMAXPROCS is %d with a quota of %s, want %d", got, step.quota, step.want)
 			}
 		}
-		if log.Len() > 0 {
-			t.Errorf("logged %s", &log)
+		if said := log.take(); said != "" {
+			t.Errorf("logged %s", said)
 		}
 		for _, step := range []struct{ limit, want string }{
 			{"max", ""},
@@ -326,16 +326,34 @@ func TestFollow(t *testing.T) {
 		} {
 			fsys := fs.FS(tree(dir, slice, files{"memory.max": step.limit}))
 			root.now.Store(&fsys)
-			log.Reset()
 			time.Sleep(followEvery)
 			synctest.Wait()
-			if !strings.Contains(log.String(), step.want) || step.want == "" && log.Len() > 0 {
-				t.Errorf("a limit of %s logged %q, want %q", step.limit, &log, step.want)
+			if said := log.take(); !strings.Contains(said, step.want) || step.want == "" && said != "" {
+				t.Errorf("a limit of %s logged %q, want %q", step.limit, said, step.want)
 			}
 		}
 		stop()
 		<-done
 	})
+}
+
+// lockedLog is what was logged since it was taken last.
+type lockedLog struct {
+	mu   sync.Mutex
+	text strings.Builder
+}
+
+func (l *lockedLog) Write(p []byte) (int, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.text.Write(p)
+}
+
+func (l *lockedLog) take() string {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	defer l.text.Reset()
+	return l.text.String()
 }
 
 // changingFS is a file system that another can take the place of.
