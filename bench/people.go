@@ -98,7 +98,9 @@ func (s *settlers) newPerson(ctx context.Context, email string, notes int) (pers
 		return person{}, err
 	}
 	for _, cookie := range answer.Cookies() {
-		p.cookie = cookie.Name + "=" + cookie.Value
+		if cookie.Name == "sessionId" { // the device has another
+			p.cookie = cookie.Name + "=" + cookie.Value
+		}
 	}
 	if p.cookie == "" {
 		return person{}, errors.New("POST /api/auth/register gave no session")
