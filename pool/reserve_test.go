@@ -178,8 +178,12 @@ func TestReserveWithin(t *testing.T) {
 		if !errors.Is(err, ErrMemory) || time.Since(began) != time.Minute {
 			t.Errorf("ReserveWithin() = %v after %v, want ErrMemory after a minute", err, time.Since(began))
 		}
-		time.AfterFunc(time.Second, func() { p.Shrink(&first, 50) })
-		time.AfterFunc(2*time.Second, func() { p.Shrink(&first, 40) })
+		go func() {
+			for _, bytes := range []int64{50, 40} {
+				time.Sleep(time.Second)
+				p.Shrink(&first, bytes)
+			}
+		}()
 		began = time.Now()
 		if err := p.ReserveWithin(t.Context(), &second, Request{}, 60, time.Minute); err != nil || time.Since(began) != 2*time.Second {
 			t.Errorf("ReserveWithin() = %v after %v, want that it fits after 2 s", err, time.Since(began))
