@@ -142,6 +142,11 @@ func (p program) checkConfig(o checkOptions) check.Config {
 	} else {
 		c.Server = "http://" + net.JoinHostPort(reachable(cfg.Host), strconv.Itoa(cfg.Port))
 	}
+	for _, u := range []*config.Secret{&cfg.ReadURL, &cfg.ChannelURL} {
+		if !isURL(*u) { // what the end of a broken password is taken for would be in the error
+			*u = ""
+		}
+	}
 	if sound(mistakes, "DATABASE_URL", "DATABASE_PASSWORD") || isURL(cfg.DatabaseURL) {
 		c.Database = func(ctx context.Context) (check.Database, error) { return examine(ctx, cfg) }
 	}
