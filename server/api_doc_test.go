@@ -126,17 +126,18 @@ func (d *document) answer(example string) string {
 	}
 	d.asked = append(d.asked, method+" "+d.route(path))
 
-	out := fmt.Sprintf("HTTP/1.1 %d %s\n", r.status, http.StatusText(r.status))
+	var out strings.Builder
+	out.WriteString(fmt.Sprintf("HTTP/1.1 %d %s\n", r.status, http.StatusText(r.status)))
 	shown := shownHeaders
 	if !isJSON(r.header.Get("Content-Type")) {
 		shown = append([]string{"Content-Type"}, shown...)
 	}
 	for _, name := range shown {
 		for _, value := range r.header.Values(name) {
-			out += name + ": " + value + "\n"
+			out.WriteString(name + ": " + value + "\n")
 		}
 	}
-	return strings.TrimRight(request, "\n") + "\n\n" + d.plain(out) + "\n" + d.shorten(path, r) + "\n"
+	return strings.TrimRight(request, "\n") + "\n\n" + d.plain(out.String()) + "\n" + d.shorten(path, r) + "\n"
 }
 
 // route is the pattern that path is of.
