@@ -160,14 +160,26 @@ func TestChecklist(t *testing.T) {
 	if verdicts.ReplaceAllString(page, "") != verdicts.ReplaceAllString(fresh.String(), "") {
 		t.Error("docs/CHECKLIST.md is out of date: make checklist")
 	}
-	for _, m := range regexp.MustCompile(`(\w+)\.(Test\w+)`).FindAllStringSubmatch(page, -1) {
+	checkTestsNamed(t, "docs/CHECKLIST.md", page)
+}
+
+// The tests that docs/SECURITY.md names are there, and every figure in it was written by its command.
+func TestSecurityPage(t *testing.T) {
+	checkTestsNamed(t, "docs/SECURITY.md", readText(t, "docs/SECURITY.md"))
+	checkSections(t, "docs/SECURITY.md")
+}
+
+// checkTestsNamed looks for each package.Test that a page names.
+func checkTestsNamed(t *testing.T, file, page string) {
+	t.Helper()
+	for _, m := range regexp.MustCompile(`\b([a-z]\w*)\.((?:Test|Fuzz)\w+)`).FindAllStringSubmatch(page, -1) {
 		pattern := strings.TrimPrefix(m[1]+"/", "main/") + "*_test.go"
 		files, err := filepath.Glob(pattern)
 		if err != nil {
 			t.Fatal(err)
 		}
 		if !slices.ContainsFunc(files, func(f string) bool { return strings.Contains(readText(t, f), "func "+m[2]+"(") }) {
-			t.Errorf("docs/CHECKLIST.md names %s, which is not in %s", m[0], pattern)
+			t.Errorf("%s names %s, which is not in %s", file, m[0], pattern)
 		}
 	}
 }

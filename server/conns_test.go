@@ -121,7 +121,7 @@ func TestSilentConnections(t *testing.T) {
 		if n := closed(flood); n != 12 || begun.closed {
 			t.Errorf("%d are closed before their time", n-12)
 		}
-		time.Sleep(1)
+		time.Sleep(time.Nanosecond)
 		synctest.Wait()
 		if n := closed(flood); n != len(flood)-mostFresh+1 || !begun.closed || unread.closed || !flood[0].closed || flood[mostBurst-3].closed {
 			t.Errorf("%d silent ones are closed, want all but %d, the oldest first and not the one that has sent", n, mostFresh-1)
@@ -173,6 +173,11 @@ func TestMostConnectionsUnread(t *testing.T) {
 		for i, conn := range all {
 			if want := i == 2 || i == 3 || i == 4; conn.closed != want {
 				t.Errorf("connection %d closed: %v, want %v", i, conn.closed, want)
+			}
+		}
+		for i, conn := range late {
+			if conn.closed {
+				t.Errorf("new connection %d is closed, and there was room to make", i)
 			}
 		}
 	})
