@@ -4,6 +4,8 @@ import (
 	"strings"
 	"unicode/utf8"
 
+	"golang.org/x/text/unicode/norm"
+
 	"gorm.io/gorm"
 )
 
@@ -22,18 +24,31 @@ type needle struct {
 	// fallback has for each byte of text how long a beginning of text ends there
 	// (Knuth, Morris, Pratt). It is nil if the engines' answer is final.
 	fallback []int
+	// midRun: the text begins with a combining mark, so it may begin in the middle
+	// of a run of marks. Fold puts a joiner behind each 30 marks of a run (the
+	// stream-safe format of Unicode's annex 15), and where those stand in a note
+	// the needle cannot tell: joiners are passed over.
+	midRun bool
 }
+
+// joiner is U+034F COMBINING GRAPHEME JOINER.
+const joiner = "\u034f"
 
 func newNeedle(search string) needle {
 	text := Fold(search)
-	if len(text) <= enginePiece {
+	midRun := text != "" && !norm.NFC.PropertiesString(text).BoundaryBefore()
+	end := enginePiece
+	if midRun {
+		text = strings.ReplaceAll(text, joiner, "")
+		_, end = utf8.DecodeRuneInString(text)
+	}
+	if len(text) <= end {
 		return needle{text: text, piece: text}
 	}
-	end := enginePiece
 	for !utf8.RuneStart(text[end]) { // PostgreSQL takes whole characters only
 		end--
 	}
-	n := needle{text: text, piece: text[:end], fallback: make([]int, len(text))}
+	n := needle{text: text, piece: text[:end], fallback: make([]int, len(text)), midRun: midRun}
 	matched := 0
 	for i := 1; i < len(text); i++ {
 		matched = n.step(matched, text[i])
@@ -64,6 +79,10 @@ func (n needle) in(text string, matched int) int {
 				return 0
 			}
 			i += next
+		}
+		if n.midRun && strings.HasPrefix(text[i:], joiner) {
+			i += len(joiner) - 1
+			continue
 		}
 		matched = n.step(matched, text[i])
 	}

@@ -106,3 +106,28 @@ func TestSearchLongNeedles(t *testing.T) {
 		}
 	})
 }
+
+// A needle that begins in the middle of a run of more than 30 combining marks is found on both engines, in
+// a title, in a short note and across the pieces of a large one.
+func TestSearchInRunOfMarks(t *testing.T) {
+	marks := strings.Repeat("\u0301\u0302", 60)
+	large := strings.Repeat("fill ", 80_000)
+	storetest.Each(t, func(t *testing.T, s *store.Store) {
+		owner := newOwner(t, s)
+		newNote(t, s, owner, store.NewNote{Title: "x" + marks, Content: "in the title"})
+		newNote(t, s, owner, store.NewNote{Title: "content", Content: "x" + marks + " and more"})
+		newNote(t, s, owner, store.NewNote{Title: "large", Content: large + "x" + marks + " and more " + large})
+		newNote(t, s, owner, store.NewNote{Title: "few", Content: "x" + marks[:len(marks)/3]})
+		for _, tt := range []struct {
+			needle string
+			found  int
+		}{
+			{"x" + marks, 3}, {marks[4:], 3}, {marks[len(marks)/2:], 3}, {marks[8:] + " and", 2}, {marks[8:] + " or", 0},
+			{marks + marks, 0}, {"\u0301\u0302", 4},
+		} {
+			if got := titles(t, s, owner, store.ListQuery{Search: tt.needle}); len(got) != tt.found {
+				t.Errorf("a search for %d marks finds %d notes, want %d", len([]rune(tt.needle)), len(got), tt.found)
+			}
+		}
+	})
+}

@@ -87,7 +87,7 @@ func needleTrigrams(text string) (some []trigram) {
 // walk through the list has come far.
 func (s *Store) candidates(db *gorm.DB, owner string, n needle) ([]int64, error) {
 	wanted := needleTrigrams(n.text)
-	if len(wanted) == 0 {
+	if len(wanted) == 0 || n.midRun { // lists have the trigrams with a joiner in them
 		return nil, nil
 	}
 	var notes int64
