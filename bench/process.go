@@ -213,7 +213,7 @@ func (p *process) address() (netip.AddrPort, error) {
 	if err != nil {
 		return netip.AddrPort{}, err
 	}
-	return netip.ParseAddrPort(u.Host)
+	return resolve(context.Background(), u.Host) // it is localhost
 }
 
 // hasEnded tells whether the process is gone.
