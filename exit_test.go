@@ -44,6 +44,7 @@ func TestExitGuard(t *testing.T) {
 				g.begin() // which changes nothing
 				time.Sleep(test.takes - time.Second)
 				g.stop()
+				synctest.Wait() // for exit
 				if got != test.want {
 					t.Errorf("exit after %v, want %v", got, test.want)
 				}
