@@ -282,7 +282,10 @@ func TestSecondSignal(t *testing.T) {
 func TestHangUp(t *testing.T) {
 	t.Run("from a terminal", func(t *testing.T) {
 		t.Parallel()
-		p := start(t, "SHUTDOWN_DELAY=500ms")
+		p := newProcess(t, "SHUTDOWN_DELAY=500ms")
+		p.wrap = []string{"env", "--default-signal=HUP"} // these tests themselves may run under nohup
+		p.start()
+		p.awaitReady()
 		wait := p.ask(1, "/api/fault/slow?for=1s")
 		p.await("the request", func() bool { return p.runtime().Pool.Busy > 0 })
 		p.signal(syscall.SIGHUP)

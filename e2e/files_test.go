@@ -57,12 +57,12 @@ func TestFilesRemoved(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	_, after, _ := strings.Cut(string(page), "<!-- a test runs this on a process whose files were removed -->\n```sh\n")
+	_, after, _ := strings.Cut(string(page), "<!-- a test runs this on a process whose files were removed -->\n```bash\n")
 	script, _, found := strings.Cut(after, "```")
 	if !found {
 		t.Fatal("docs/ALERTS.md has no script")
 	}
-	cmd := exec.Command("sh", "-e", "-c", script)
+	cmd := exec.Command("bash", "-e", "-c", script)
 	cmd.Dir, cmd.Env = t.TempDir(), append(os.Environ(), fmt.Sprintf("PID=%d", p.cmd.Process.Pid))
 	if out, err := cmd.CombinedOutput(); err != nil {
 		t.Fatalf("%v\n%s", err, out)

@@ -228,14 +228,14 @@ func checkFindings(t *testing.T, said string) {
 			"cm4legacy0000000000000001, ada@example.com, in other letter case; that one is the oldest, and none has ever signed in\n",
 		"left out: account user-strasse-1-X of strasse@example.com with notes: 1: its address is that of account " +
 			"user-strasse-2, STRASSE@example.com, in other letter case; that one signed in last\n",
-		"left out: account user-strasse-3-X of straße@example.com: its address",
+		"left out: account user-strasse-3-X of straße@example.com \"stra\\u00dfe@example.com\": its address",
 		"left out: account user-forever-X of forever@example.com: a date",
 		"left out: account user-no-address-X: its e-mail address is empty\n",
-		"left out: note note-too-many-tags-X of שלום+🎉@example.com: tags: must be at most 50, are 51\n",
-		"left out: note note-long-tag-X of שלום+🎉@example.com: tags: tag 1 must be at most 64 characters, is 65\n",
+		"left out: note note-too-many-tags-X of שלום+🎉@example.com \"\\u05e9\\u05dc\\u05d5\\u05dd+\\U0001f389@example.com\": tags: must be at most 50, are 51\n",
+		"left out: note note-long-tag-X of שלום+🎉@example.com \"\\u05e9\\u05dc\\u05d5\\u05dd+\\U0001f389@example.com\": tags: tag 1 must be at most 64 characters, is 65\n",
 		"left out: note note-after-all-X of", "left out: note note-before-all-X of", "left out: note note-forever-X of",
-		"left out: note  of שלום+🎉@example.com: its id is empty",
-		"changed: note note-null-tag of שלום+🎉@example.com: of its tags 1 are null",
+		"left out: note  of שלום+🎉@example.com \"\\u05e9\\u05dc\\u05d5\\u05dd+\\U0001f389@example.com\": its id is empty",
+		"changed: note note-null-tag of שלום+🎉@example.com \"\\u05e9\\u05dc\\u05d5\\u05dd+\\U0001f389@example.com\": of its tags 1 are null",
 		"no sign-in: account user-hash of other.hash@example.com",
 		"accounts  8         0              0             5\n",
 		"notes     1013      0              0             8\n",
@@ -249,9 +249,12 @@ func checkFindings(t *testing.T, said string) {
 	}
 }
 
-// foundIn are the lines before the table.
+// foundIn are the lines before the table, but for the one that says that a database was made.
 func foundIn(said string) string {
 	before, _, _ := strings.Cut(said, "\n   ")
+	if made, rest, ok := strings.Cut(before, "\n"); ok && strings.HasPrefix(made, "made: database ") {
+		return rest
+	}
 	return before
 }
 

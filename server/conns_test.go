@@ -96,7 +96,7 @@ func TestSilentConnections(t *testing.T) {
 		}
 		closed := func(all []*closing) (n int) {
 			for _, conn := range all {
-				if conn.closed {
+				if conn.closed() {
 					n++
 				}
 			}
@@ -118,17 +118,17 @@ func TestSilentConnections(t *testing.T) {
 		}
 		time.Sleep(freshGrace - 1)
 		synctest.Wait()
-		if n := closed(flood); n != 12 || begun.closed {
+		if n := closed(flood); n != 12 || begun.closed() {
 			t.Errorf("%d are closed before their time", n-12)
 		}
 		time.Sleep(time.Nanosecond)
 		synctest.Wait()
-		if n := closed(flood); n != len(flood)-mostFresh+1 || !begun.closed || unread.closed || !flood[0].closed || flood[mostBurst-3].closed {
+		if n := closed(flood); n != len(flood)-mostFresh+1 || !begun.closed() || unread.closed() || !flood[0].closed() || flood[mostBurst-3].closed() {
 			t.Errorf("%d silent ones are closed, want all but %d, the oldest first and not the one that has sent", n, mostFresh-1)
 		}
 		time.Sleep(freshGrace)
 		next := open(2, 1)
-		if closed(next) > 0 || unread.closed || closed(flood) != len(flood)-mostFresh+2 {
+		if closed(next) > 0 || unread.closed() || closed(flood) != len(flood)-mostFresh+2 {
 			t.Error("a new connection does not take the place of the oldest silent one")
 		}
 		if closed(proxied) > 0 {
@@ -171,12 +171,12 @@ func TestMostConnectionsUnread(t *testing.T) {
 			late = append(late, conn)
 		}
 		for i, conn := range all {
-			if want := i == 2 || i == 3 || i == 4; conn.closed != want {
-				t.Errorf("connection %d closed: %v, want %v", i, conn.closed, want)
+			if want := i == 2 || i == 3 || i == 4; conn.closed() != want {
+				t.Errorf("connection %d closed: %v, want %v", i, conn.closed(), want)
 			}
 		}
 		for i, conn := range late {
-			if conn.closed {
+			if conn.closed() {
 				t.Errorf("new connection %d is closed, and there was room to make", i)
 			}
 		}
@@ -345,7 +345,7 @@ func TestMostConnections(t *testing.T) {
 
 		fifteenth := open()
 		counted(1, 0)
-		if !all[3].closed {
+		if !all[3].closed() {
 			t.Error("a connection was closed, but not the one that was idle longest")
 		}
 		c.track(all[3], http.StateClosed) // net/http says so later
@@ -356,12 +356,12 @@ func TestMostConnections(t *testing.T) {
 			open()
 		}
 		counted(3, 0)
-		if last := open(); !last.closed {
+		if last := open(); !last.closed() {
 			t.Error("a connection above the bound is open")
 		}
 		counted(3, 1)
 		time.Sleep(grace)
-		if late := open(); late.closed || !fifteenth.closed {
+		if late := open(); late.closed() || !fifteenth.closed() {
 			t.Error("a connection that asks for nothing does not make room after a second")
 		}
 		counted(4, 1)
@@ -379,10 +379,11 @@ type closing struct {
 	net.Conn
 	addr    net.IP
 	fd, far int // of a socket, where there is one, and its other end
-	closed  bool
+	gone    atomic.Bool
 }
 
-func (c *closing) Close() error                          { c.closed = true; return nil }
+func (c *closing) Close() error                          { c.gone.Store(true); return nil }
+func (c *closing) closed() bool                          { return c.gone.Load() }
 func (c *closing) RemoteAddr() net.Addr                  { return &net.TCPAddr{IP: c.addr, Port: 1} }
 func (c *closing) SyscallConn() (syscall.RawConn, error) { return socket{fd: c.fd}, nil }
 

@@ -18,8 +18,8 @@ func AccountFault(u store.User) string {
 		return fmt.Sprintf("its e-mail address is longer than %d bytes", maxAddress)
 	case !isText(u.Email), !isText(u.Name), !isText(u.PasswordHash):
 		return "it is not valid UTF-8"
-	case !isPrintable(u.Email), !isPrintable(u.Name):
-		return "its e-mail address or its name has characters that can't be seen"
+	case !isPrintable(u.Email): // a name comes as it is: a joiner in an emoji must not cost somebody their notes
+		return "its e-mail address has characters that can't be seen"
 	}
 	return ""
 }
