@@ -72,8 +72,12 @@ func (t *Tape) Rewind() []Query {
 // DB is the pool that s reads from.
 func (s *Store) DB() *gorm.DB { return s.reads }
 
-// WriteDB is for what only another binary writes.
-func (s *Store) WriteDB() *gorm.DB { return s.writes }
+// LookAtFilesEvery is for fake time, in which half a year of looks at real files would take minutes.
+func (s *Store) LookAtFilesEvery(d time.Duration) {
+	if s.files.tick != nil {
+		s.files.tick.Reset(d)
+	}
+}
 
 // WriterDB is the pool that s writes to.
 func (s *Store) WriterDB() *gorm.DB { return s.writes }

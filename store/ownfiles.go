@@ -28,6 +28,7 @@ type ownFiles struct {
 	open    []ownFile
 	seen    atomic.Pointer[os.FileInfo] // of dir, as it was when all were in place; nil: look
 	trouble atomic.Pointer[error]       // nil: all were in place when they were last looked at
+	tick    *time.Ticker                // says when to look
 }
 
 type ownFile struct {
@@ -53,6 +54,7 @@ func (f *ownFiles) remember(lock *dirLock, path string) error {
 		}
 		f.open = append(f.open, ownFile{name, info})
 	}
+	f.tick = time.NewTicker(filesEvery)
 	return nil
 }
 
@@ -108,8 +110,7 @@ func (s *Store) FilesInPlace() error { return s.files.err() }
 // watchFiles looks at the files until ctx ends. While they are in place nobody else
 // can write to them, and the Witness may trust its copies.
 func (s *Store) watchFiles(ctx context.Context) {
-	tick := time.NewTicker(filesEvery)
-	defer tick.Stop()
+	defer s.files.tick.Stop()
 	for {
 		began := time.Now()
 		if s.files.look() == nil {
@@ -119,7 +120,7 @@ func (s *Store) watchFiles(ctx context.Context) {
 			s.witness.Forget()
 		}
 		select {
-		case <-tick.C:
+		case <-s.files.tick.C:
 		case <-ctx.Done():
 			return
 		}

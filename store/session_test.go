@@ -141,7 +141,7 @@ func TestSessionEpoch(t *testing.T) {
 		time.Sleep(time.Millisecond) // past an epoch that had to be more than the time
 		mustSession(t, s, store.Session{Key: "after", UserID: u.ID, Epoch: epochs[1], ExpiresAt: ends})
 		mustSession(t, s, store.Session{Key: "of the binary before, after", UserID: u.ID, Epoch: epochs[1], ExpiresAt: ends})
-		if err := s.WriteDB().Exec("UPDATE sessions SET epoch = NULL WHERE token_hash LIKE 'of the binary before%'").Error; err != nil {
+		if err := s.WriterDB().Exec("UPDATE sessions SET epoch = NULL WHERE token_hash LIKE 'of the binary before%'").Error; err != nil {
 			t.Fatal(err)
 		}
 		for key, there := range map[string]bool{"before": false, "late": false, "after": true, "another's": true,

@@ -3,6 +3,7 @@ package store_test
 import (
 	"testing"
 	"testing/synctest"
+	"time"
 
 	"notesd/store"
 	"notesd/store/storetest"
@@ -14,7 +15,11 @@ func TestMain(m *testing.M) { storetest.Main(m) }
 func eachInTime(t *testing.T, test func(t *testing.T, s *store.Store)) {
 	t.Helper()
 	storetest.Engines(t, func(t *testing.T, url string) {
-		synctest.Test(t, func(t *testing.T) { test(t, storetest.Open(t, url)) })
+		synctest.Test(t, func(t *testing.T) {
+			s := storetest.Open(t, url)
+			s.LookAtFilesEvery(30 * 24 * time.Hour)
+			test(t, s)
+		})
 	})
 }
 
