@@ -184,7 +184,7 @@ endef
 .PHONY: test check bench checklist e2e
 test: ## every test, with the race detector, on PostgreSQL, SQLite and Redis of its own
 	.ci/setup.sh
-	go test -race -timeout 30m ./...
+	go test -race -p 1 -timeout 30m ./... # one package at a time: some tests measure time
 
 check: ## gofmt, vet, go fix, staticcheck
 	@unformatted=$$(gofmt -l .); test -z "$$unformatted" || { echo "not gofmt-ed: $$unformatted" >&2; exit 1; }
