@@ -43,6 +43,8 @@ func TestPaths(t *testing.T) {
 		{"list in upper case", "GET", "/API/NOTES", 200, ""},
 		{"list with slash", "GET", "/api/notes/", 200, ""},
 		{"list with slash and query", "GET", "/api/notes/?archived=true", 200, ""},
+		{"TRACE", "TRACE", "/api/health", 404, "Route not found"},
+		{"a method that is none", "BREW", "/api/notes", 404, "Route not found"},
 		{"no id between slashes", "GET", "/api/notes//", 404, "Route not found"},
 		{"no id before an action", "PATCH", "/api/notes//pin", 404, "Route not found"},
 		{"note", "GET", "/api/notes/" + id, 200, ""},
