@@ -417,7 +417,7 @@ func TestQuickStartSettings(t *testing.T) {
 	}
 	secrets := readSecrets(t, dir)
 	different := map[string]bool{}
-	for _, name := range []string{"session_secret", "admin_token", "postgres_password", "redis_password"} {
+	for _, name := range []string{"session_secret", "admin_token", "alert_webhook_secret", "postgres_password", "redis_password"} {
 		if different[secrets[name]] = true; !regexp.MustCompile(`^[0-9a-f]{64}$`).MatchString(secrets[name]) {
 			t.Errorf("%s is %q, want 64 hexadecimal digits", name, secrets[name])
 		}
@@ -425,7 +425,7 @@ func TestQuickStartSettings(t *testing.T) {
 			t.Errorf("the settings hold %s", name)
 		}
 	}
-	if url := "redis://:" + secrets["redis_password"] + "@redis:6379/0"; len(secrets) != 5 || len(different) != 4 || secrets["redis_url"] != url {
+	if url := "redis://:" + secrets["redis_password"] + "@redis:6379/0"; len(secrets) != 6 || len(different) != 5 || secrets["redis_url"] != url {
 		t.Errorf("the secrets are %v", secrets)
 	}
 	if !strings.Contains(made, "\nREGISTRATION=closed\n") || !strings.Contains(made, "\nSESSION_SECRET_FILE="+dir+"/session_secret\n") {
@@ -452,7 +452,7 @@ func TestQuickStartSettings(t *testing.T) {
 // An env file from before secrets had files of their own is taken over: the same values, and none stays in it. Run again,
 // it changes nothing. Where file and settings contradict each other, it says so and touches neither.
 func TestSecretsFromBefore(t *testing.T) {
-	const before = "# of my own\nSESSION_SECRET='new one,old'\nADMIN_TOKEN=token\nPOSTGRES_PASSWORD=\"p w\"\nREDIS_PASSWORD=change-me-now\nCORS_ORIGIN=https://a\n"
+	const before = "# of my own\nSESSION_SECRET='new one,old'\nADMIN_TOKEN=token\nALERT_WEBHOOK_SECRET=hook\nPOSTGRES_PASSWORD=\"p w\"\nREDIS_PASSWORD=change-me-now\nCORS_ORIGIN=https://a\n"
 	file, dir := filepath.Join(t.TempDir(), "old.env"), filepath.Join(t.TempDir(), "secrets")
 	environ := []string{"ENV_FILE=" + file, "SECRETS_DIR=" + dir}
 	write := func(text string) {
@@ -467,12 +467,13 @@ func TestSecretsFromBefore(t *testing.T) {
 		if out, code := runScript(t, environ, "", "deploy/secrets"); code != 0 || strings.Contains(out, "old'") {
 			t.Fatalf("exit %d\n%s", code, out)
 		}
-		want := "# of my own\nSESSION_SECRET_FILE=" + dir + "/session_secret\nADMIN_TOKEN_FILE=" + dir + "/admin_token\nCORS_ORIGIN=https://a\n"
+		want := "# of my own\nSESSION_SECRET_FILE=" + dir + "/session_secret\nADMIN_TOKEN_FILE=" + dir + "/admin_token\n" +
+			"ALERT_WEBHOOK_SECRET_FILE=" + dir + "/alert_webhook_secret\nCORS_ORIGIN=https://a\n"
 		if got := readText(t, file); got != want {
 			t.Errorf("the settings are\n%s\nwant\n%s", got, want)
 		}
 		secrets = readSecrets(t, dir)
-		if secrets["session_secret"] != "new one,old" || secrets["admin_token"] != "token" || secrets["postgres_password"] != "p w" ||
+		if secrets["session_secret"] != "new one,old" || secrets["admin_token"] != "token" || secrets["alert_webhook_secret"] != "hook" || secrets["postgres_password"] != "p w" ||
 			len(secrets["redis_password"]) != 64 {
 			t.Errorf("the secrets are %v", secrets)
 		}

@@ -255,7 +255,7 @@ func newPool(cfg config.Config, alerts *server.Alerts, log *slog.Logger) *pool.P
 // newAlerts posts to the webhook, if one is set. Deliveries are signed with the
 // administrators' token, which the receiver's people have.
 func newAlerts(cfg config.Config, log *slog.Logger) *server.Alerts {
-	return server.NewAlerts(cfg.AlertWebhookURL.Reveal(), cfg.AdminToken.Reveal(), log)
+	return server.NewAlerts(cfg.AlertWebhookURL.Reveal(), cfg.AlertWebhookSecret.Reveal(), log)
 }
 
 // memoryBound is what the process may use: the container's limit, or without

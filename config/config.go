@@ -46,6 +46,7 @@ type Config struct {
 	MemoryThreshold       int64  // bytes of resident memory
 	CacheSize             int64  // bytes; 0: nothing is cached
 	AlertWebhookURL       Secret // "": no alerts
+	AlertWebhookSecret    Secret // "": alerts are not signed
 
 	DataDir        string
 	DatabaseURL    Secret   // whole: with the password, or the SQLite file
@@ -124,6 +125,7 @@ func survey(environ []string, m machine) (Config, []Mistake) {
 	d.chooseWorkers()
 	d.chooseMemory()
 	d.judgeSecrets()
+	d.judgeWebhook()
 	d.judgeOrigins()
 	d.judgeNames(table)
 	for _, s := range table {
@@ -391,8 +393,16 @@ func (d *draft) judgeSecrets() {
 		judge("SESSION_SECRET", s)
 	}
 	judge("ADMIN_TOKEN", d.AdminToken)
+	judge("ALERT_WEBHOOK_SECRET", d.AlertWebhookSecret)
 	judge("DATABASE_URL", passwordOf(d.DatabaseURL))
 	judge("REDIS_URL", passwordOf(d.RedisURL))
+}
+
+// judgeWebhook warns of alerts that nobody can tell from forged ones.
+func (d *draft) judgeWebhook() {
+	if d.AlertWebhookURL != "" && d.AlertWebhookSecret == "" && d.sound("ALERT_WEBHOOK_URL", "ALERT_WEBHOOK_SECRET") {
+		d.warn("ALERT_WEBHOOK_URL is set without ALERT_WEBHOOK_SECRET: alerts are not signed (docs/ALERTS.md)")
+	}
 }
 
 // complete puts DATABASE_PASSWORD, if one is added, into a PostgreSQL URL and refuses a placeholder in production.

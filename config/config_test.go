@@ -342,6 +342,11 @@ var settingTests = []settingTest{{
 	refused: []string{"hooks.example", "ftp://hooks.example", "https://", "https:///x", "https://%zz"},
 	allowed: "a http:// or https:// URL",
 }, {
+	name: "ALERT_WEBHOOK_SECRET", get: func(c Config) any { return c.AlertWebhookSecret.Reveal() }, initial: "",
+	accepted: []reading{{"a!~", "a!~"}},
+	refused:  []string{"with space", "\x7f", "é"},
+	allowed:  aToken,
+}, {
 	name: "LOG_LEVEL", get: func(c Config) any { return c.LogLevel }, initial: slog.LevelInfo,
 	accepted: []reading{
 		{"debug", slog.LevelDebug}, {"info", slog.LevelInfo}, {"warn", slog.LevelWarn},
@@ -461,6 +466,10 @@ func TestProductionRefuses(t *testing.T) {
 		"token of one":       {inProduction("ADMIN_TOKEN=" + strings.Repeat("a", 40)), admin},
 		"equal secrets": {inProduction("ADMIN_TOKEN=" + goodSecret),
 			"ADMIN_TOKEN=REDACTED is the same as the secret in SESSION_SECRET: each needs one of its own; make one: " + secretCommand},
+		"webhook signed with the token": {inProduction("ALERT_WEBHOOK_SECRET=" + goodToken),
+			"ALERT_WEBHOOK_SECRET=REDACTED is the same as the secret in ADMIN_TOKEN: each needs one of its own; make one: " + secretCommand},
+		"short webhook secret": {inProduction("ALERT_WEBHOOK_SECRET=" + goodToken[1:]),
+			"ALERT_WEBHOOK_SECRET=REDACTED is not " + aToken},
 		"equal to an old secret": {inProduction("SESSION_SECRET=" + goodSecret + "," + goodToken),
 			"ADMIN_TOKEN=REDACTED is the same as the secret in SESSION_SECRET: each needs one of its own; make one: " + secretCommand},
 		"equal to a password": {inProduction("DATABASE_URL=postgres://u@db/x", "DATABASE_PASSWORD="+goodToken),
@@ -605,6 +614,30 @@ func TestDotEnv(t *testing.T) {
 	}
 }
 
+// Alerts that nobody can tell from forged ones are warned of; ADMIN_TOKEN signs none.
+func TestUnsignedAlerts(t *testing.T) {
+	const hook = "ALERT_WEBHOOK_URL=https://hook.example"
+	for _, test := range []struct {
+		name    string
+		environ []string
+		warned  bool
+	}{
+		{"no webhook", nil, false},
+		{"a webhook alone", []string{hook}, true},
+		{"a webhook and the token", []string{hook, "ADMIN_TOKEN=" + goodToken}, true},
+		{"a webhook and its secret", []string{hook, "ALERT_WEBHOOK_SECRET=b" + goodSecret}, false},
+		{"a secret alone", []string{"ALERT_WEBHOOK_SECRET=b" + goodSecret}, false},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			c, err := load(test.environ, fourCores(t))
+			warned := slices.ContainsFunc(c.Warnings, func(w string) bool { return strings.Contains(w, "alerts are not signed") })
+			if err != nil || warned != test.warned {
+				t.Errorf("Load() = %v, warnings %q; want one of unsigned alerts: %v", err, c.Warnings, test.warned)
+			}
+		})
+	}
+}
+
 func TestSecretFiles(t *testing.T) {
 	m := fourCores(t)
 	file := func(name, text string) string {
@@ -623,14 +656,15 @@ func TestSecretFiles(t *testing.T) {
 		"DATABASE_PASSWORD_FILE=" + file("password", " p w \n\n"),
 		"REDIS_URL_FILE=" + file("redis", "redis://cache\n"),
 		"ALERT_WEBHOOK_URL_FILE=" + file("webhook", "https://hook\n"),
+		"ALERT_WEBHOOK_SECRET_FILE=" + file("webhook-secret", "key\n"),
 	}
 	c, err := load(environ, m)
 	if err != nil {
 		t.Fatal(err)
 	}
-	got := reveal(append(c.SessionSecrets, c.AdminToken, c.DatabaseURL, c.ReadURL, c.ChannelURL, c.RedisURL, c.AlertWebhookURL))
+	got := reveal(append(c.SessionSecrets, c.AdminToken, c.DatabaseURL, c.ReadURL, c.ChannelURL, c.RedisURL, c.AlertWebhookURL, c.AlertWebhookSecret))
 	want := []string{"from a file", "token", "postgres://u:%20p%20w%20@db/notes", "postgres://w:%20p%20w%20@standby/notes", "postgres://v:%20p%20w%20@db/notes", "redis://cache",
-		"https://hook"}
+		"https://hook", "key"}
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Errorf("secrets from files: -want +got\n%s", diff)
 	}
@@ -799,6 +833,7 @@ func TestSettings(t *testing.T) {
 		{"MEMORY_THRESHOLD_MB", "48", "derived"},
 		{"CACHE_SIZE_MB", "3", "derived"},
 		{"ALERT_WEBHOOK_URL", "none", "default"},
+		{"ALERT_WEBHOOK_SECRET", "none", "default"},
 		{"SHUTDOWN_DELAY", "0s", "default"},
 		{"SHUTDOWN_TIMEOUT", "10s", "default"},
 		{"RESTART_THRESHOLD", "5", "default"},

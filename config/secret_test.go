@@ -51,7 +51,7 @@ func TestSecretNeverPrints(t *testing.T) {
 func TestConfigNeverPrintsSecrets(t *testing.T) {
 	c, err := load([]string{
 		"SESSION_SECRET=hunter2,hunter2", "ADMIN_TOKEN=hunter2", "DATABASE_URL=postgres://u@db/x", "DATABASE_PASSWORD=hunter2",
-		"REDIS_URL=redis://:hunter2@c", "ALERT_WEBHOOK_URL=https://hunter2",
+		"REDIS_URL=redis://:hunter2@c", "ALERT_WEBHOOK_URL=https://hunter2", "ALERT_WEBHOOK_SECRET=hunter2",
 	}, fourCores(t))
 	if err != nil {
 		t.Fatal(err)

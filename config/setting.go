@@ -189,6 +189,10 @@ func (d *draft) table() []setting {
 		kind:    webhook(&d.AlertWebhookURL),
 		meaning: "where alerts are sent as JSON",
 	}, {
+		name: "ALERT_WEBHOOK_SECRET", secret: true,
+		kind: token(&d.AlertWebhookSecret, &d.Production), command: secretCommand,
+		meaning: "key that signs alerts (docs/ALERTS.md); without it they are not signed",
+	}, {
 		name: "SHUTDOWN_DELAY", initial: "0s", production: "5s",
 		kind:    duration(&d.ShutdownDelay, 0, 10*time.Minute),
 		meaning: "time between turning unready and closing, for load balancers to notice",

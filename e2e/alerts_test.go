@@ -465,7 +465,8 @@ func TestWebhookExample(t *testing.T) {
 		posted <- delivery{r.Header, body}
 	}))
 	t.Cleanup(in.Close)
-	p := start(t, "ALERT_WEBHOOK_URL="+in.URL, "ADMIN_TOKEN="+adminToken, "RESTART_THRESHOLD=2")
+	const key = "a-key-of-its-own"
+	p := start(t, "ALERT_WEBHOOK_URL="+in.URL, "ALERT_WEBHOOK_SECRET="+key, "ADMIN_TOKEN="+adminToken, "RESTART_THRESHOLD=2")
 	for range 3 {
 		p.visitor().get("/api/fault/panic")
 	}
@@ -484,16 +485,17 @@ func TestWebhookExample(t *testing.T) {
 		t.Fatal("docs/ALERTS.md has no script for the webhook")
 	}
 	stamp, signature := got.header.Get("X-Notesd-Timestamp"), got.header.Get("X-Notesd-Signature")
-	for _, row := range []struct{ name, body, timestamp, signature, token, want string }{
-		{"as posted", string(got.body), stamp, signature, adminToken, "genuine"},
-		{"another body", string(got.body) + " ", stamp, signature, adminToken, "forged"},
-		{"another time", string(got.body), stamp + "0", signature, adminToken, "forged"},
-		{"another token", string(got.body), stamp, signature, "guess", "forged"},
-		{"not signed", string(got.body), stamp, "", adminToken, "forged"},
+	for _, row := range []struct{ name, body, timestamp, signature, key, want string }{
+		{"as posted", string(got.body), stamp, signature, key, "genuine"},
+		{"another body", string(got.body) + " ", stamp, signature, key, "forged"},
+		{"another time", string(got.body), stamp + "0", signature, key, "forged"},
+		{"another key", string(got.body), stamp, signature, "guess", "forged"},
+		{"the administrators' token", string(got.body), stamp, signature, adminToken, "forged"},
+		{"not signed", string(got.body), stamp, "", key, "forged"},
 	} {
 		dir := t.TempDir()
 		write(t, filepath.Join(dir, "body"), row.body)
-		said := bash(t, dir, fmt.Sprintf("timestamp=%s signature=%s ADMIN_TOKEN=%s\n%s", row.timestamp, row.signature, row.token, script[1]))
+		said := bash(t, dir, fmt.Sprintf("timestamp=%s signature=%s ALERT_WEBHOOK_SECRET=%s\n%s", row.timestamp, row.signature, row.key, script[1]))
 		if said != row.want+"\n" {
 			t.Errorf("%s: the script says %q, want %s", row.name, said, row.want)
 		}

@@ -306,7 +306,7 @@ func TestComposeProduction(t *testing.T) {
 func (s *stack) hidesSecrets(dir string) {
 	s.t.Helper()
 	shown := tool(s.t, s.environ, "docker", append([]string{"inspect"}, strings.Fields(s.docker("ps", "--quiet"))...)...) + s.docker("top") + s.docker("config")
-	for _, name := range []string{"session_secret", "admin_token", "postgres_password", "redis_password"} {
+	for _, name := range []string{"session_secret", "admin_token", "alert_webhook_secret", "postgres_password", "redis_password"} {
 		if secret := strings.TrimSpace(readFile(s.t, filepath.Join(dir, name))); len(secret) < 32 || strings.Contains(shown, secret) {
 			s.t.Errorf("docker inspect, top or compose config shows %s", name)
 		}

@@ -109,7 +109,8 @@ func chosenSettings(t *testing.T, port int) map[string]choice {
 		"WORKERS_PER_SHARD": {"17", ""}, "QUEUE_LENGTH": {"17", ""}, "QUEUE_TIMEOUT": {"17ms", ""}, "REQUEST_TIMEOUT": {"17s", ""},
 		"GOMAXPROCS": {"1", ""}, "GOMEMLIMIT": {"170MiB", ""}, "MAX_OLD_SPACE_SIZE": {"171", ""}, "ENABLE_MEMORY_MONITORING": {"1", ""},
 		"MEMORY_MONITOR_INTERVAL": {"17s", ""}, "MEMORY_THRESHOLD_MB": {"117", ""}, "CACHE_SIZE_MB": {"17", ""},
-		"ALERT_WEBHOOK_URL": {"http://127.0.0.1:9/", "REDACTED"}, "SHUTDOWN_DELAY": {"17ms", ""}, "SHUTDOWN_TIMEOUT": {"17s", ""},
+		"ALERT_WEBHOOK_URL": {"http://127.0.0.1:9/", "REDACTED"}, "ALERT_WEBHOOK_SECRET": {"0f1e2d3c4b5a69788796a5b4c3d2e1f0", "REDACTED"},
+		"SHUTDOWN_DELAY": {"17ms", ""}, "SHUTDOWN_TIMEOUT": {"17s", ""},
 		"RESTART_THRESHOLD": {"17", ""}, "RESTART_WINDOW": {"17s", ""}, "LOG_LEVEL": {"debug", ""}, "LOG_FORMAT": {"json", ""},
 		"ENABLE_PERFORMANCE_LOGGING": {"true", ""}, "ENABLE_METRICS_COLLECTION": {"1", ""}, "ENABLE_WEB_VITALS_LOGGING": {"true", ""},
 	}
