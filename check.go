@@ -142,10 +142,8 @@ func (p program) checkConfig(o checkOptions) check.Config {
 	} else {
 		c.Server = "http://" + net.JoinHostPort(reachable(cfg.Host), strconv.Itoa(cfg.Port))
 	}
-	for _, u := range []*config.Secret{&cfg.ReadURL, &cfg.ChannelURL} {
-		if !isURL(*u) { // what the end of a broken password is taken for would be in the error
-			*u = ""
-		}
+	if !isURL(cfg.ChannelURL) { // what the end of a broken password is taken for would be in the error
+		cfg.ChannelURL = ""
 	}
 	if sound(mistakes, "DATABASE_URL", "DATABASE_PASSWORD") || isURL(cfg.DatabaseURL) {
 		c.Database = func(ctx context.Context) (check.Database, error) { return examine(ctx, cfg) }
@@ -192,19 +190,13 @@ func isURL(s config.Secret) bool {
 
 // examine is store.Examine in check's words.
 func examine(ctx context.Context, cfg config.Config) (check.Database, error) {
-	x, err := store.Examine(ctx, store.Config{URL: cfg.DatabaseURL.Reveal(), ReadURL: cfg.ReadURL.Reveal(), ChannelURL: cfg.ChannelURL.Reveal()})
+	x, err := store.Examine(ctx, store.Config{URL: cfg.DatabaseURL.Reveal(), ChannelURL: cfg.ChannelURL.Reveal()})
 	db := check.Database{
 		Engine: x.Engine, Version: x.Version, Missing: x.Missing, Schema: x.Schema, Newest: x.Newest, Latency: x.Latency, Skew: x.Skew,
 		MaxConnections: x.MaxConnections, Reserved: x.Reserved, ConnLimit: x.ConnLimit, OthersConnected: x.OthersConnected,
 		SharedBuffers: x.SharedBuffers, EffectiveCache: x.EffectiveCache, WorkMem: x.WorkMem, MaintenanceMem: x.MaintenanceWorkMem,
 		Fsync: x.Fsync, FullPageWrites: x.FullPageWrites, SynchronousCommit: x.SynchronousCommit,
 		Peer: x.Peer, Encrypted: x.Encrypted, Verified: x.Verified, Heard: x.Heard, JournalMode: x.JournalMode,
-	}
-	if r := x.Replica; r != nil {
-		db.Replica = &check.Replica{Lag: r.Lag}
-		if r.Err != nil {
-			db.Replica.Err = r.Err.Error()
-		}
 	}
 	if x.Misfit != nil {
 		db.Misfit = x.Misfit.Error()

@@ -67,8 +67,7 @@ func TestSecretsStaySecret(t *testing.T) {
 		{name: "database out of reach", environ: []string{"DATABASE_URL=postgres://u:" + mark + "@" + refused + "/x"}, until: "incident file written"},
 		{name: "database unknown host", environ: []string{"DATABASE_URL=postgres://u:" + mark + "@no.such.host.invalid/x"}, until: "dependency is down"},
 		{name: "TLS wanted", environ: []string{"DATABASE_URL=" + locked.String() + "&sslmode=require"}, until: "dependency is down"},
-		{name: "standby out of reach", environ: []string{"DATABASE_URL=" + good, "DATABASE_READ_URL=postgres://u:" + mark + "@" + refused + "/x"}, until: "read replica is not used"},
-		{name: "standby refuses", environ: []string{"DATABASE_URL=" + good, "DATABASE_READ_URL=" + locked.String()}, until: "read replica is not used"},
+		{name: "retired setting", environ: []string{"DATABASE_READ_URL=" + locked.String()}, until: "DATABASE_READ_URL is ignored"},
 		{name: "channel out of reach", environ: []string{"DATABASE_URL=" + good, "DATABASE_CHANNEL_URL=postgres://u:" + mark + "@" + refused + "/x"}, until: "channel to the other replicas is broken"},
 		{name: "channel refuses", environ: []string{"DATABASE_URL=" + good, "DATABASE_CHANNEL_URL=" + locked.String()}, until: "channel to the other replicas is broken"},
 		{name: "Redis out of reach", environ: []string{"REDIS_URL=redis://:" + mark + "@" + refused}, until: "incident file written"},
@@ -96,7 +95,7 @@ func TestSecretsStaySecret(t *testing.T) {
 		{name: "no scheme", environ: []string{"DATABASE_URL=//u:" + mark + "@db/x"}},
 	}
 	for _, password := range broken {
-		for _, name := range []string{"DATABASE_URL", "DATABASE_READ_URL", "DATABASE_CHANNEL_URL"} {
+		for _, name := range []string{"DATABASE_URL", "DATABASE_CHANNEL_URL"} {
 			rows = append(rows, row{name: name + " " + password, environ: []string{"DATABASE_URL=" + good, name + "=postgres://u:" + password + "@" + refused + "/x"}})
 		}
 		rows = append(rows, row{name: "REDIS_URL " + password, environ: []string{"REDIS_URL=redis://:" + password + "@" + refused + "/0"}})

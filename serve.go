@@ -85,7 +85,7 @@ func (p program) serve(ctx context.Context, args []string) (err error) {
 	made := missingFile(cfg)
 	copies := server.NewCopies(cfg.CacheSize, cfg.Runtime.Cores)
 	quotaNotes, quotaBytes := defaultQuotas(cfg)
-	db, err := store.Open(ctx, store.Config{QuotaNotes: quotaNotes, QuotaBytes: quotaBytes, URL: cfg.DatabaseURL.Reveal(), ReadURL: cfg.ReadURL.Reveal(), ChannelURL: cfg.ChannelURL.Reveal(),
+	db, err := store.Open(ctx, store.Config{QuotaNotes: quotaNotes, QuotaBytes: quotaBytes, URL: cfg.DatabaseURL.Reveal(), ChannelURL: cfg.ChannelURL.Reveal(),
 		MaxConns: cfg.Runtime.DatabaseMaxConns, CacheBytes: memoryBound(cfg) / cachePart, Witness: copies, Log: log,
 		LockPatience: in.lockPatience(cfg)})
 	if err != nil {

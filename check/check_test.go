@@ -56,8 +56,7 @@ func good() Facts {
 		Replicas: 2,
 		Database: &Database{Engine: "PostgreSQL", Version: "17.2", Schema: 3, Newest: 3, MaxConnections: 100, Reserved: 3, ConnLimit: -1,
 			SharedBuffers: 128 * mib, EffectiveCache: 320 * mib, WorkMem: 4 * mib, MaintenanceMem: 64 * mib,
-			Fsync: true, FullPageWrites: true, SynchronousCommit: "on", Peer: netip.MustParseAddr("172.18.0.3"), Heard: true,
-			Replica: &Replica{Lag: 3 * time.Millisecond}},
+			Fsync: true, FullPageWrites: true, SynchronousCommit: "on", Peer: netip.MustParseAddr("172.18.0.3"), Heard: true},
 		Redis: &Redis{Version: "7.2", Policy: "noeviction", Memory: mib, Limit: 128 * mib, AppendOnly: true,
 			Peer: netip.MustParseAddr("172.18.0.4")},
 		Server:  &Server{URL: "http://127.0.0.1:3001", Alive: true, Ready: true, Runtime: r, CPU: 7200},
@@ -264,9 +263,6 @@ var edges = []struct {
 		f.Database.Peer, f.Database.Encrypted, f.Database.Verified = netip.MustParseAddr("192.0.2.1"), true, true
 	}, OK, ""},
 	{"database-tls", func(f *Facts) { f.Database.Peer = netip.Addr{} }, OK, ""}, // a socket
-	{"read-replica", func(f *Facts) { f.Database.Replica.Err = "it is down" }, Warn, "on the primary: it is down"},
-	{"read-replica", func(f *Facts) { f.Database.Replica.Lag = 2 * time.Second }, Warn, "2s behind"},
-	{"read-replica", func(f *Facts) { f.Database.Replica = nil }, NotApplicable, "not set"},
 	{"notifications", func(f *Facts) { f.Database.Heard = false }, Warn, "pooler"},
 	{"database-clock", func(f *Facts) { f.Database.Skew = time.Second - 1 }, OK, ""},
 	{"database-clock", func(f *Facts) { f.Database.Skew = time.Second }, Warn, "NTP"},

@@ -67,7 +67,7 @@ var checklist = []item{
 			"e2e.TestWebhookExample", "server.TestAlerts", "e2e.TestHealthcheck"}, ""},
 	{"Deployment rows: migrations run, Redis for sessions, reverse proxy, HTTPS, firewall",
 		[]string{"database", "database-version", "schema", "connections", "load-connections", "postgres-memory", "durability", "database-tls", "database-clock",
-			"notifications", "read-replica", "redis", "redis-tls", "tls", "published", "same-version"},
+			"notifications", "redis", "redis-tls", "tls", "published", "same-version"},
 		[]string{"e2e.TestMigrate", "e2e.TestReplicas", "e2e.TestComposeProduction", "main.TestPublishedPorts", "main.TestTrustedProxy", "e2e.TestRollback",
 			"e2e.TestNoRollback"}, ""},
 	{"Limits: sessions need Redis; uploads need shared storage; WebSockets need sticky sessions; one server is one point of failure",

@@ -196,23 +196,6 @@ func notifications(f Facts) opinion {
 	return ok("notifications come through")
 }
 
-func readReplica(f Facts) opinion {
-	const much = time.Second
-	if o := f.noPostgres(); o != nil {
-		return *o
-	}
-	switch r := f.Database.Replica; {
-	case r == nil:
-		return notApplicable("DATABASE_READ_URL is not set")
-	case r.Err != "":
-		return warn("DATABASE_READ_URL", "not used, lists are read on the primary: %s", r.Err)
-	case r.Lag >= much:
-		return warn("a faster standby, or no DATABASE_READ_URL", "%v behind the primary", r.Lag.Round(time.Second/10))
-	default:
-		return ok("less than %v behind the primary", much)
-	}
-}
-
 // skewed judges how far a clock is from ours; half of the time to ask may be the network's.
 func skewed(whose string, skew, latency time.Duration) opinion {
 	const much, tooMuch = time.Second, 5 * time.Second

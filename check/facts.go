@@ -109,13 +109,6 @@ type Database struct {
 	Peer                                                   netip.Addr
 	Encrypted, Verified, Heard                             bool
 	JournalMode                                            string
-	Replica                                                *Replica
-}
-
-// Replica is the read replica. Err: why it can't be read.
-type Replica struct {
-	Err string
-	Lag time.Duration
 }
 
 // Redis is what Redis says. Err: it could not be asked.

@@ -27,7 +27,7 @@ var (
 	connSettings     = []string{"DATABASE_MAX_CONNS"}
 	secretSettings   = []string{"SESSION_SECRET"}
 	tokenSettings    = []string{"ADMIN_TOKEN"}
-	databaseSettings = []string{"DATABASE_PASSWORD", "DATABASE_URL", "DATABASE_READ_URL", "DATABASE_CHANNEL_URL"}
+	databaseSettings = []string{"DATABASE_PASSWORD", "DATABASE_URL", "DATABASE_CHANNEL_URL"}
 	redisSettings    = []string{"REDIS_URL"}
 	corsSettings     = []string{"CORS_ORIGIN"}
 	heapSettings     = []string{"GOMEMLIMIT", "MAX_OLD_SPACE_SIZE"}

@@ -55,7 +55,6 @@ var rows = []row{
 	{"durability", "Database", "what is acknowledged is on disk", durability},
 	{"database-tls", "Database", "the way there is encrypted", databaseTLS},
 	{"notifications", "Database", "replicas hear of each other", notifications},
-	{"read-replica", "Database", "the read replica", readReplica},
 	{"database-clock", "Database", "its clock", databaseClock},
 	{"file-system", "Database", "SQLite on a local disk", fileSystem},
 	{"disk", "Database", "room on the disk", disk},

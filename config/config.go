@@ -50,7 +50,6 @@ type Config struct {
 
 	DataDir        string
 	DatabaseURL    Secret   // whole: with the password, or the SQLite file
-	ReadURL        Secret   // likewise, to standbys of the same PostgreSQL; "": there are none
 	ChannelURL     Secret   // likewise, to the same PostgreSQL; "": DatabaseURL will do
 	RedisURL       Secret   // "": no Redis
 	RedisSentinels []string // host:port; RedisURL's host is then the name of a master
@@ -343,8 +342,8 @@ func (d *draft) chooseDatabase() {
 		name  string
 		value *Secret
 	}
-	others := []named{{"DATABASE_READ_URL", &d.ReadURL}, {"DATABASE_CHANNEL_URL", &d.ChannelURL}}
-	if !d.sound("DATABASE_URL", "DATABASE_READ_URL", "DATABASE_CHANNEL_URL", "DATABASE_PASSWORD") {
+	others := []named{{"DATABASE_CHANNEL_URL", &d.ChannelURL}}
+	if !d.sound("DATABASE_URL", "DATABASE_CHANNEL_URL", "DATABASE_PASSWORD") {
 		return
 	}
 	if !isPostgres(d.DatabaseURL.Reveal()) {
@@ -441,6 +440,12 @@ func (d *draft) judgeNames(table []setting) {
 			d.mistake(name, "%s Remove %s, or set %s as well", fault, name, meant)
 		default:
 			d.warn("%s", fault)
+		}
+	}
+	for _, name := range slices.Sorted(maps.Keys(retired)) {
+		_, set := d.values[name]
+		if _, inFile := d.values[name+"_FILE"]; set || inFile {
+			d.warn("%s is ignored: %s. Remove it: a later release refuses it.", name, retired[name])
 		}
 	}
 	if _, set := d.values["BACKEND_PORT"]; !set && d.values["PORT"].text != "" {

@@ -111,15 +111,6 @@ var settingTests = []settingTest{{
 	},
 	allowed: "a postgres:// URL with a host" + inURL + ", or the path of a SQLite file (file: or sqlite: may stand before it)",
 }, {
-	name: "DATABASE_READ_URL", with: []string{"DATABASE_URL=postgres://primary/notes"},
-	get: func(c Config) any { return c.ReadURL.Reveal() }, initial: "",
-	accepted: []reading{
-		{"postgres://u:p@standby/notes", "postgres://u:p@standby/notes"},
-		{"postgres://u@one:5432,two:5433/notes", "postgres://u@one:5432,two:5433/notes"},
-	},
-	refused: []string{"mysql://db/notes", "postgres://", "postgres:///notes", "postgres://u:p%zz@db/notes", "notes.db"},
-	allowed: "a postgres:// URL with a host" + inURL,
-}, {
 	name: "DATABASE_CHANNEL_URL", with: []string{"DATABASE_URL=postgres://pooler/notes"},
 	get: func(c Config) any { return c.ChannelURL.Reveal() }, initial: "",
 	accepted: []reading{
@@ -506,11 +497,8 @@ func TestContradictions(t *testing.T) {
 		`NODE_ENV="production" contradicts APP_ENV="development": set one of them, or both to the same`: {
 			"APP_ENV=development", "NODE_ENV=production", "SESSION_SECRET=" + goodSecret, "ADMIN_TOKEN=" + goodToken,
 			"CORS_ORIGIN=https://a"},
-		"DATABASE_PASSWORD=REDACTED is only for a postgres:// DATABASE_URL":    {"DATABASE_PASSWORD=x"},
-		"DATABASE_CHANNEL_URL=REDACTED is only for a postgres:// DATABASE_URL": {"DATABASE_CHANNEL_URL=postgres://u@db/notes"},
-		"DATABASE_READ_URL=REDACTED is only for a postgres:// DATABASE_URL":    {"DATABASE_READ_URL=postgres://u@standby/notes"},
-		"DATABASE_PASSWORD=REDACTED needs the user's name in DATABASE_READ_URL: postgres://user@host/name": {
-			"DATABASE_URL=postgres://u@db/notes", "DATABASE_READ_URL=postgres://standby/notes", "DATABASE_PASSWORD=x"},
+		"DATABASE_PASSWORD=REDACTED is only for a postgres:// DATABASE_URL":              {"DATABASE_PASSWORD=x"},
+		"DATABASE_CHANNEL_URL=REDACTED is only for a postgres:// DATABASE_URL":           {"DATABASE_CHANNEL_URL=postgres://u@db/notes"},
 		"REDIS_SENTINELS needs the master's name in REDIS_URL: redis://:password@NAME/0": {"REDIS_SENTINELS=one:26379"},
 		"DATABASE_PASSWORD=REDACTED needs the user's name in DATABASE_CHANNEL_URL: postgres://user@host/name": {
 			"DATABASE_URL=postgres://u@pooler/notes", "DATABASE_CHANNEL_URL=postgres://db/notes", "DATABASE_PASSWORD=x"},
@@ -651,7 +639,6 @@ func TestSecretFiles(t *testing.T) {
 		"SESSION_SECRET_FILE=" + file("session", "from a file\r\n"),
 		"ADMIN_TOKEN_FILE=" + file("admin", "token"),
 		"DATABASE_URL_FILE=" + file("database", "postgres://u@db/notes\n"),
-		"DATABASE_READ_URL_FILE=" + file("read", "postgres://w@standby/notes\n"),
 		"DATABASE_CHANNEL_URL_FILE=" + file("channel", "postgres://v@db/notes\n"),
 		"DATABASE_PASSWORD_FILE=" + file("password", " p w \n\n"),
 		"REDIS_URL_FILE=" + file("redis", "redis://cache\n"),
@@ -662,8 +649,8 @@ func TestSecretFiles(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	got := reveal(append(c.SessionSecrets, c.AdminToken, c.DatabaseURL, c.ReadURL, c.ChannelURL, c.RedisURL, c.AlertWebhookURL, c.AlertWebhookSecret))
-	want := []string{"from a file", "token", "postgres://u:%20p%20w%20@db/notes", "postgres://w:%20p%20w%20@standby/notes", "postgres://v:%20p%20w%20@db/notes", "redis://cache",
+	got := reveal(append(c.SessionSecrets, c.AdminToken, c.DatabaseURL, c.ChannelURL, c.RedisURL, c.AlertWebhookURL, c.AlertWebhookSecret))
+	want := []string{"from a file", "token", "postgres://u:%20p%20w%20@db/notes", "postgres://v:%20p%20w%20@db/notes", "redis://cache",
 		"https://hook", "key"}
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Errorf("secrets from files: -want +got\n%s", diff)
@@ -759,6 +746,31 @@ func TestMisspeltNames(t *testing.T) {
 	}
 }
 
+// A setting that is gone is ignored, however it is set, and told of once. Its value, which may hold a password, is not read.
+func TestRetiredSetting(t *testing.T) {
+	const want = "DATABASE_READ_URL is ignored: lists are no longer read on standbys of PostgreSQL. Remove it: a later release refuses it."
+	for _, environ := range [][]string{
+		{"DATABASE_READ_URL=postgres://u:hunter2@standby/notes"},
+		{"DATABASE_READ_URL=hunter2"},
+		{"DATABASE_READ_URL_FILE=/hunter2"},
+		{"DATABASE_READ_URL=hunter2", "DATABASE_READ_URL_FILE=/hunter2"},
+		{"DATABASE_URL=postgres://u@db/notes", "DATABASE_PASSWORD=x", "DATABASE_READ_URL=postgres://standby/notes"},
+	} {
+		for name, environ := range map[string][]string{"development": environ, "production": inProduction(environ...)} {
+			c, err := load(environ, fourCores(t))
+			if err != nil || !slices.Equal(c.Warnings, []string{want}) {
+				t.Errorf("in %s, %q: %v, warnings %q; want the warning %q", name, environ, err, c.Warnings, want)
+			}
+			if slices.ContainsFunc(c.Settings(), func(s Setting) bool { return strings.HasPrefix(s.Name, "DATABASE_READ_URL") }) {
+				t.Errorf("in %s, %q: it is shown as in force", name, environ)
+			}
+		}
+	}
+	if c, err := load([]string{"DATABASE_READ_URL="}, fourCores(t)); err != nil || c.Warnings != nil {
+		t.Errorf("set to nothing: %v, warnings %q; want none", err, c.Warnings)
+	}
+}
+
 // Front ends of another site are told of: their browsers don't send the session cookie.
 func TestOtherSites(t *testing.T) {
 	for _, test := range []struct {
@@ -800,7 +812,6 @@ func TestSettings(t *testing.T) {
 		{"HOST", "127.0.0.1", "default"},
 		{"DATA_DIR", "data", "default"},
 		{"DATABASE_URL", "data/notes.db", "derived"},
-		{"DATABASE_READ_URL", "none", "default"},
 		{"DATABASE_CHANNEL_URL", "none", "default"},
 		{"DATABASE_PASSWORD", "none", "default"},
 		{"DATABASE_MAX_CONNS", "10", "derived"},

@@ -57,10 +57,6 @@ func (d *draft) table() []setting {
 		kind:    database(&d.DatabaseURL),
 		meaning: "the database: PostgreSQL, or SQLite in a file",
 	}, {
-		name: "DATABASE_READ_URL", secret: true,
-		kind:    postgresURL(&d.ReadURL),
-		meaning: "standbys of the same PostgreSQL: lists and searches are read there as long as they answer like it",
-	}, {
 		name: "DATABASE_CHANNEL_URL", derived: "DATABASE_URL", secret: true,
 		kind:    postgresURL(&d.ChannelURL),
 		meaning: "the same PostgreSQL, where DATABASE_URL leads to a pooler: replicas tell each other over it what they change",
@@ -266,6 +262,11 @@ func (s setting) hint() string {
 type Setting struct {
 	Name, Value string
 	Source      string // default, environment, .env, file (by NAME_FILE), cgroup, or derived from other settings
+}
+
+// retired are the settings that are ignored with a warning, and why. A later release refuses them.
+var retired = map[string]string{
+	"DATABASE_READ_URL": "lists are no longer read on standbys of PostgreSQL",
 }
 
 // misnamed returns what is wrong with the name of a variable that is probably meant to be a setting, and the name of

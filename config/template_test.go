@@ -3,6 +3,7 @@ package config
 import (
 	"flag"
 	"fmt"
+	"maps"
 	"os"
 	"slices"
 	"strings"
@@ -151,12 +152,13 @@ func documented(t *testing.T) string {
 // capitals are the letters of a variable's name.
 const capitals = "ABCDEFGHIJKLMNOPQRSTUVWXYZ_"
 
-// Beyond the table, the documentation speaks of no setting that there is not.
+// Beyond the table, the documentation speaks of no setting that there is not, or was not.
 func TestDocumentationNamesSettings(t *testing.T) {
 	known := []string{"NAME", "NAME_FILE", "REDACTED"}
 	for _, s := range new(draft).table() {
 		known = append(known, s.name, s.name+"_FILE")
 	}
+	known = slices.AppendSeq(known, maps.Keys(retired))
 	for i, code := range strings.Split(readText(t, documentation), "`") {
 		name, _, _ := strings.Cut(code, "=")
 		quoted, isName := i%2 == 1, name != "" && strings.Trim(name, capitals) == ""

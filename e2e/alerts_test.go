@@ -210,7 +210,7 @@ type mishap struct {
 
 // mishaps are all that alerts are for but certificates, by what they are called.
 // Each of the servers is for one of them.
-func mishaps(redis *storetest.Server, postgres string, toPostgres, toStandby *storetest.Proxy) map[string]mishap {
+func mishaps(redis *storetest.Server, postgres string, toPostgres *storetest.Proxy) map[string]mishap {
 	return map[string]mishap{
 		"the process is gone": {alerts: []string{"NotesdDown"},
 			cause: func(t *testing.T, p *process) func() { p.kill(); return func() { p.start() } }},
@@ -262,9 +262,6 @@ func mishaps(redis *storetest.Server, postgres string, toPostgres, toStandby *st
 		"the channel between replicas is cut": {alerts: []string{"NotesdCacheUntrusted"},
 			settings: []string{"DATABASE_URL=" + postgres, "DATABASE_CHANNEL_URL=" + toPostgres.URL(), secret},
 			cause:    cut(toPostgres, "notesd_cache_trusted")},
-		"the read replica is away": {alerts: []string{"NotesdReadReplicaUnused"},
-			settings: []string{"DATABASE_URL=" + postgres, "DATABASE_READ_URL=" + toStandby.URL(), secret},
-			cause:    cut(toStandby, "notesd_replica_used")},
 		"a database file is moved": {alerts: []string{"NotesdFilesReplaced"},
 			cause: func(t *testing.T, p *process) func() {
 				move := func(from, to string) {
@@ -304,10 +301,8 @@ func cut(proxy *storetest.Proxy, gauge string) func(t *testing.T, p *process) (e
 func TestAlertsFire(t *testing.T) {
 	m := newPrometheus(t, "")
 	tried := []string{certificateEnding, certificateUnseen} // TestCertificateAlerts
-	primary := storetest.NewPostgres(t)
-	postgres := primary.URL()
-	toStandby := storetest.NewProxy(t, primary.Standby(t).At(t, postgres))
-	for name, it := range mishaps(storetest.NewRedis(t), postgres, storetest.NewProxy(t, postgres), toStandby) {
+	postgres := storetest.NewPostgres(t).URL()
+	for name, it := range mishaps(storetest.NewRedis(t), postgres, storetest.NewProxy(t, postgres)) {
 		tried = append(tried, it.alerts...)
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -418,9 +413,8 @@ func certificate(t *testing.T, d time.Duration) *tls.Certificate {
 // What rules and dashboard ask for is on /metrics of a real server, by name.
 func TestMetricsThere(t *testing.T) {
 	t.Parallel()
-	database := storetest.Postgres(t) // which is no standby: a replica that is not used
 	p := start(t, "GOMEMLIMIT=512MiB", "RESTART_THRESHOLD=2", "QUEUE_LENGTH=0", "WORKERS_PER_SHARD=1", "MAX_WORKERS=1",
-		"DATABASE_URL="+database, "DATABASE_READ_URL="+database, secret)
+		"DATABASE_URL="+storetest.Postgres(t), secret)
 	for range 3 {
 		p.visitor().get("/api/fault/panic") // for what is told of quarantine alone
 	}

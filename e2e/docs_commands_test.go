@@ -57,7 +57,6 @@ var notRun = []struct{ begins, why string }{
 	{"git pull", "there is nothing to pull from"},
 	{"install -m 0755 notesd", "writes to /usr/local/bin: TestUpgrades does the same elsewhere"},
 	{"systemctl ", "no systemd runs here: main.TestUnits, TestSocketActivation"},
-	{"psql -c", "needs a primary that may be changed: store.TestReadReplica sets up its own"},
 	{"echo 'hostssl replication", "likewise"},
 	{"pg_basebackup ", "likewise, in this way"},
 	{"kubectl ", "no cluster is here: TestKubernetes…"},

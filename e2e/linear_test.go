@@ -4,7 +4,6 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"net/http"
-	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -337,68 +336,6 @@ func TestLinearizableReplicas(t *testing.T) {
 	for _, p := range replicas {
 		p.wantCopies(t)
 	}
-}
-
-// Two replicas that read lists on a standby, which stands still again and again,
-// and keep no copies: of all that either answers nothing is older than the question.
-func TestLinearizableReadReplica(t *testing.T) {
-	t.Parallel()
-	primary := storetest.NewPostgres(t)
-	standby := primary.Standby(t)
-	url := primary.Database(t, "notes")
-	settings := []string{"DATABASE_URL=" + url, "DATABASE_READ_URL=" + standby.At(t, url), secret,
-		"REDIS_URL=" + storetest.Redis(t), "RATE_LIMIT_MAX_REQUESTS=0", "CACHE_SIZE_MB=0"}
-	replicas := []*process{start(t, settings...), start(t, settings...)}
-	for _, p := range replicas {
-		p.await("reads on the standby", func() bool { return p.readReplica().Used })
-	}
-	const manyNotes = 6 // few would be read on the primary
-	h := &history{began: time.Now()}
-	over := make(chan struct{})
-	var stalling sync.WaitGroup
-	stalling.Go(func() {
-		for {
-			standby.PauseReplay(t)
-			time.Sleep(time.Duration(rand.IntN(100)) * time.Millisecond)
-			standby.ResumeReplay(t)
-			select {
-			case <-time.After(time.Duration(rand.IntN(600)) * time.Millisecond):
-			case <-over:
-				return
-			}
-		}
-	})
-	together(readersOf(t, h, 0, manyNotes, replicas...), 8*time.Second, 300)
-	close(over)
-	stalling.Wait()
-	h.check(t, "first")
-	for _, p := range replicas {
-		state := p.readReplica()
-		t.Logf("reads on the standby %d, on the primary %v", state.Reads, state.Fallbacks)
-		if state.Reads == 0 || state.Fallbacks["behind"] == 0 {
-			t.Errorf("the standby: %+v, want reads, and some that it was behind for", state)
-		}
-		metrics := string(p.administrator().get("/metrics").want(http.StatusOK).text)
-		for _, name := range []string{"notesd_replica_used 1", "notesd_replica_reads_total", `notesd_replica_fallbacks_total{reason="behind"}`, "notesd_replica_lag_seconds"} {
-			if !strings.Contains(metrics, name) {
-				t.Errorf("/metrics has no %s", name)
-			}
-		}
-	}
-}
-
-// readReplicaState is what /api/runtime says of the read replica.
-type readReplicaState struct {
-	Used      bool
-	Reads     uint64
-	Fallbacks map[string]uint64
-}
-
-func (p *process) readReplica() readReplicaState {
-	p.t.Helper()
-	var state struct{ Replica readReplicaState }
-	p.administrator().get("/api/runtime").want(http.StatusOK).decode(&state)
-	return state.Replica
 }
 
 // A session that was signed out is one nowhere, once that was acknowledged. Until then, which takes a second

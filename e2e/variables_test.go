@@ -98,7 +98,6 @@ func chosenSettings(t *testing.T, port int) map[string]choice {
 	return map[string]choice{
 		"APP_ENV": {"production", ""}, "NODE_ENV": {"production", ""}, "BACKEND_PORT": {fmt.Sprint(port), ""}, "HOST": {"localhost", ""},
 		"DATA_DIR": {"elsewhere", ""}, "DATABASE_URL": {postgres, "REDACTED"}, "DATABASE_CHANNEL_URL": {postgres, "REDACTED"},
-		"DATABASE_READ_URL": {postgres, "REDACTED"},
 		"DATABASE_PASSWORD": {"a password of my own", "REDACTED"}, "DATABASE_MAX_CONNS": {"40", ""},
 		"REDIS_URL": {"redis://" + storetest.SentinelMaster, "REDACTED"}, "REDIS_SENTINELS": {strings.Join(redis.Addresses, ","), ""},
 		"SESSION_SECRET": {"0123456789abcdef0123456789abcdef", "REDACTED"},

@@ -10,7 +10,6 @@ import (
 	"github.com/prometheus/client_golang/prometheus/promhttp"
 
 	"notesd/pool"
-	"notesd/store"
 )
 
 // prometheusMetrics answers GET /metrics.
@@ -72,11 +71,6 @@ var (
 	descLookups    = desc("cache_lookups_total", "Questions for copies. Shared are those misses which another's read of the database answered.", "kind", "result")
 	descConns      = desc("database_connections", "Connections to the database.", "pool", "state")
 	descConnWaits  = desc("database_connection_waits_total", "Waits for a connection; the pool is there to keep it at 0.", "pool")
-	descReplica    = desc("replica_used", "1 while lists are read on the read replica.")
-	descReplicated = desc("replica_reads_total", "Reads of lists that the read replica has answered.")
-	descOnPrimary  = desc("replica_fallbacks_total", "Reads of lists on the primary instead.", "reason")
-	descLag        = desc("replica_lag_seconds", "Since the read replica had replayed everything, right to a second.")
-	descLagBytes   = desc("replica_lag_bytes", "Of the log, that the read replica has to replay.")
 	descDependency = desc("dependency_up", "1 if the last look found it up.", "name")
 	descFallbacks  = desc("rate_limit_fallbacks_total", "Decisions taken in memory because Redis was away.")
 	descVitals     = desc("web_vitals_total", "Web vitals that browsers reported.", "name", "rating")
@@ -224,20 +218,6 @@ func (c *collector) cache(e emitter) {
 	}
 }
 
-func (c *collector) replica(e emitter) {
-	r, ok := c.s.store.Replica()
-	if !ok {
-		return
-	}
-	e.gauge(descReplica, oneIf(r.Why == ""))
-	e.counter(descReplicated, float64(r.Reads))
-	for f, n := range r.Fallbacks {
-		e.counter(descOnPrimary, float64(n), store.Fallback(f).String())
-	}
-	e.gauge(descLag, r.Lag.Seconds())
-	e.gauge(descLagBytes, float64(r.LagBytes))
-}
-
 func oneIf(yes bool) float64 {
 	if yes {
 		return 1
@@ -251,7 +231,6 @@ func (c *collector) dependencies(e emitter) {
 		e.gauge(descConns, float64(db.Idle), name, "idle")
 		e.counter(descConnWaits, float64(db.WaitCount), name)
 	}
-	c.replica(e)
 	e.counter(descFallbacks, float64(c.s.general.fallbacks.Load()))
 	for _, row := range c.s.readiness.get() {
 		e.gauge(descDependency, oneIf(row.Status == "up"), row.Name)

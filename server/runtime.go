@@ -10,7 +10,6 @@ import (
 	"notesd/cache"
 	"notesd/incident"
 	"notesd/pool"
-	"notesd/store"
 )
 
 // poolJSON is the pool as /api/runtime shows it; times are milliseconds.
@@ -267,28 +266,6 @@ type channelJSON struct {
 	Lost      uint64 `json:"lost"`      // times that messages may have been missed, and all copies were dropped
 }
 
-// replicaJSON is the read replica.
-type replicaJSON struct {
-	Used      bool              `json:"used"`
-	Why       string            `json:"why,omitempty"` // it is not
-	Reads     uint64            `json:"reads"`         // that it has answered
-	Fallbacks map[string]uint64 `json:"fallbacks"`     // to the primary, by reason
-	LagBytes  int64             `json:"lagBytes"`      // of the log, that it has to replay
-	LagMs     float64           `json:"lagMs"`         // since it had replayed everything
-}
-
-// replicaOutput is nil where there is none.
-func replicaOutput(r store.ReplicaStats, ok bool) *replicaJSON {
-	if !ok {
-		return nil
-	}
-	out := &replicaJSON{Used: r.Why == "", Why: r.Why, Reads: r.Reads, Fallbacks: map[string]uint64{}, LagBytes: r.LagBytes, LagMs: milliseconds(r.Lag)}
-	for f, n := range r.Fallbacks {
-		out.Fallbacks[store.Fallback(f).String()] = n
-	}
-	return out
-}
-
 // limits is what bounds the process.
 type limits struct {
 	GOMAXPROCS      int               `json:"gomaxprocs"`
@@ -365,7 +342,6 @@ type stateJSON struct {
 	Database  any                `json:"database"`
 	Cache     cacheJSON          `json:"cache"`
 	Channel   *channelJSON       `json:"channel,omitempty"`
-	Replica   *replicaJSON       `json:"replica,omitempty"`
 	Redis     *RedisStats        `json:"redis,omitempty"`
 	Disk      *diskJSON          `json:"disk,omitempty"`
 	Incidents *incidentsJSON     `json:"incidents,omitempty"`
@@ -407,7 +383,6 @@ func (s *Server) state() stateJSON {
 	if s.store.Engine() == "PostgreSQL" {
 		state.Channel = new(channelJSON(s.store.Channel()))
 	}
-	state.Replica = replicaOutput(s.store.Replica())
 	if s.redis != nil {
 		state.Redis = new(s.redis.Stats())
 	}

@@ -43,22 +43,12 @@ type Examination struct {
 	MaintenanceWorkMem       int64
 	Fsync, FullPageWrites    bool
 	SynchronousCommit        string
-	Peer                     netip.Addr          // where the server is; not valid: on a socket
-	Encrypted, Verified      bool                // the connection; the server's certificate and name
-	Heard                    bool                // a notification came through
-	Replica                  *ReplicaExamination // nil: there is none
+	Peer                     netip.Addr // where the server is; not valid: on a socket
+	Encrypted, Verified      bool       // the connection; the server's certificate and name
+	Heard                    bool       // a notification came through
 
 	JournalMode string // SQLite alone
 }
-
-// A ReplicaExamination is what the read replica says of itself.
-type ReplicaExamination struct {
-	Err error         // why it can't be read
-	Lag time.Duration // until it had what the primary had when asked; mostLag: it still had not
-}
-
-// mostLag is how long the read replica is waited for.
-const mostLag = 5 * time.Second
 
 // Examine looks at the database that cfg names, and changes nothing. Its errors don't show the URLs: they may hold a
 // password.
@@ -97,54 +87,9 @@ func examinePostgres(ctx context.Context, cfg Config) (x Examination, err error)
 	if x.Heard, err = heard(ctx, conn, hearing); err != nil {
 		return x, err
 	}
-	if cfg.ReadURL != "" {
-		x.Replica = new(ReplicaExamination)
-		x.Replica.Lag, x.Replica.Err = examineReplica(ctx, conn, cfg.ReadURL)
-	}
 	db := stdlib.OpenDB(*server)
 	defer func() { err = errors.Join(err, db.Close()) }()
 	return x, x.readSchema(ctx, db)
-}
-
-// examineReplica waits until the standby at url has what the primary has.
-func examineReplica(ctx context.Context, primary *pgx.Conn, url string) (lag time.Duration, err error) {
-	ctx, cancel := context.WithTimeout(ctx, 2*mostLag)
-	defer cancel()
-	server, err := ParsePostgresURL(url)
-	if err != nil {
-		return 0, err
-	}
-	conn, err := pgx.ConnectConfig(ctx, server)
-	if err != nil {
-		return 0, err
-	}
-	defer conn.Close(context.WithoutCancel(ctx))
-	began := time.Now()
-	var p position
-	if err := primary.QueryRow(ctx, positionQuery).Scan(&p.System, &p.Timeline, &p.LSN, &p.Place); err != nil {
-		return 0, err
-	}
-	if err := p.origin().verify(ctx, conn); err != nil {
-		return 0, err
-	}
-	for {
-		var replayed int64
-		var place string
-		err := conn.QueryRow(ctx, `SELECT (pg_last_wal_replay_lsn() - '0/0')::bigint,
-			COALESCE(pg_relation_filepath(to_regclass('user_counters')), '')`).Scan(&replayed, &place)
-		lag = time.Since(began)
-		switch {
-		case err != nil:
-			return 0, err
-		case replayed >= p.LSN && place != p.Place:
-			return 0, errOtherDatabase
-		case replayed >= p.LSN || lag >= mostLag:
-			return min(lag, mostLag), nil
-		}
-		if err := pause(ctx, time.Millisecond); err != nil {
-			return 0, err
-		}
-	}
 }
 
 // readClock asks for the time a few times: the quickest answer says most.

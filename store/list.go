@@ -57,10 +57,7 @@ type Ref struct {
 
 // NoteRefs lists owner's notes without reading them.
 func (s *Store) NoteRefs(ctx context.Context, owner string, q ListQuery) (refs []Ref, err error) {
-	err = s.readNotes(ctx, owner, func(db *gorm.DB) (err error) {
-		refs, err = s.noteRefs(db, owner, q)
-		return err
-	})
+	refs, err = s.noteRefs(s.reader(ctx), owner, q)
 	if err != nil {
 		return nil, fmt.Errorf("list notes: %w", translate(err))
 	}
@@ -105,10 +102,6 @@ func (s *Store) refs(db *gorm.DB, owner string, q ListQuery, n needle, among []i
 	return refs, rows.Err()
 }
 
-// fewRefs are so few notes that to read them costs the primary no more than to
-// say whether a standby has them: see BenchmarkReadReplica.
-const fewRefs = 4
-
 // NotesByRef reads the notes that refs point to, in their order. Those deleted
 // meanwhile are left out; those changed meanwhile are as they are now.
 func (s *Store) NotesByRef(ctx context.Context, owner string, refs []Ref) ([]Note, error) {
@@ -122,15 +115,8 @@ func (s *Store) NotesByRef(ctx context.Context, owner string, refs []Ref) ([]Not
 	var rows []noteRow
 	// An expression instead of user_id: else SQLite, or PostgreSQL before its
 	// first ANALYZE, may go through all of a person's notes instead of the keys.
-	read := s.readNotes
-	if len(refs) <= fewRefs {
-		read = s.readOnPrimary
-	}
-	err := read(ctx, owner, func(db *gorm.DB) error {
-		rows = nil
-		return db.Raw(`SELECT `+s.noteColumns()+` FROM notes WHERE key `+s.oneOf("bigint")+` AND user_id || '' = ?`,
-			toJSON(keys), owner).Scan(&rows).Error
-	})
+	err := s.reader(ctx).Raw(`SELECT `+s.noteColumns()+` FROM notes WHERE key `+s.oneOf("bigint")+` AND user_id || '' = ?`,
+		toJSON(keys), owner).Scan(&rows).Error
 	if err != nil {
 		return nil, fmt.Errorf("read %d notes: %w", len(refs), translate(err))
 	}

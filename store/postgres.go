@@ -79,14 +79,6 @@ func openPostgres(ctx context.Context, cfg Config) (*Store, error) {
 		}}
 	s.inBackground(ctx, s.connect)
 	s.inBackground(context.WithoutCancel(ctx), s.watchdog.run) // what still runs when ctx ends is to be watched
-	if cfg.ReadURL != "" {
-		if s.replica, err = newReadReplica(s, cfg); err != nil {
-			return nil, errors.Join(err, s.Close())
-		}
-		s.onClose(s.replica.close)
-		s.inBackground(context.WithoutCancel(ctx), s.replica.watchdog.run)
-		s.inBackground(context.WithoutCancel(ctx), s.replica.run)
-	}
 	if s.channel.listens {
 		s.inBackground(context.WithoutCancel(ctx), s.listen) // and to be told of
 	}

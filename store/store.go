@@ -27,10 +27,9 @@ import (
 // Config says which database to open and how much of it to use.
 type Config struct {
 	URL        string       // postgres://…, or a SQLite file's path (sqlite: or file: before it is allowed)
-	MaxConns   int          // connections at most, to ReadURL as many again; on SQLite those that read. 0: 4
+	MaxConns   int          // connections at most; on SQLite those that read. 0: 4
 	CacheBytes int64        // that SQLite's page caches may take in all; 0: what it takes itself, 2 MB a connection
 	Witness    Witness      // of changes; nil: nobody
-	ReadURL    string       // leads to standbys of the PostgreSQL at URL, for lists; "": there are none
 	ChannelURL string       // leads to the same PostgreSQL without a pooler in between; "": URL does
 	Log        *slog.Logger // nil: slog.Default()
 	// QuotaNotes and QuotaBytes are for people without a quota of their own; nil: no limit.
@@ -62,10 +61,9 @@ type Store struct {
 
 	written chan struct{} // has an element when the turn has come to an end
 
-	watchdog *watchdog    // of the server; nil on SQLite
-	files    ownFiles     // of SQLite; none on PostgreSQL
-	channel  *channel     // to other processes; nil on SQLite
-	replica  *readReplica // nil: there is none
+	watchdog *watchdog // of the server; nil on SQLite
+	files    ownFiles  // of SQLite; none on PostgreSQL
+	channel  *channel  // to other processes; nil on SQLite
 
 	committer     committer // of notes
 	uncertainties uncertainties
@@ -137,16 +135,10 @@ const (
 )
 
 // Stats returns the figures of the connection pools by name: "database" on
-// PostgreSQL and "replica" where one is read, "reader" and "writer" on SQLite.
+// PostgreSQL, "reader" and "writer" on SQLite.
 func (s *Store) Stats() map[string]sql.DBStats {
 	if s.postgres {
-		all := map[string]sql.DBStats{"database": pool(s.reads).Stats()}
-		if s.replica != nil {
-			if stats, ok := s.replica.stats(); ok {
-				all["replica"] = stats
-			}
-		}
-		return all
+		return map[string]sql.DBStats{"database": pool(s.reads).Stats()}
 	}
 	return map[string]sql.DBStats{"reader": pool(s.reads).Stats(), "writer": pool(s.writes).Stats()}
 }

@@ -20,8 +20,3 @@ func (s *Store) Reader(ctx context.Context) *gorm.DB { return s.reader(ctx) }
 
 // Alone reports whether s announces nothing, as nobody else is there.
 func (s *Store) Alone() bool { return s.channel.roster.alone(time.Now()) }
-
-// ReadNotes is readNotes.
-func (s *Store) ReadNotes(ctx context.Context, owner string, fn func(db *gorm.DB) error) error {
-	return s.readNotes(ctx, owner, fn)
-}

@@ -70,58 +70,6 @@ func NewPostgres(t testing.TB, settings ...string) *Server {
 	return s
 }
 
-// Standby starts a server for this test alone that follows s, by streaming
-// replication, and answers reading queries. The databases are at the same paths of its URL.
-func (s *Server) Standby(t testing.TB) *Server {
-	t.Helper()
-	standby, err := startStandby(s)
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { standby.discard(t) })
-	return standby
-}
-
-// PauseReplay has a standby receive what its primary does, and do none of it
-// until ResumeReplay.
-func (s *Server) PauseReplay(t testing.TB) {
-	t.Helper()
-	s.Execute(t, "SELECT pg_wal_replay_pause()")
-	s.Execute(t, `DO $$ BEGIN
-		WHILE pg_get_wal_replay_pause_state() <> 'paused' LOOP PERFORM pg_sleep(0.001); END LOOP;
-	END $$`)
-}
-
-// ResumeReplay has a standby catch up.
-func (s *Server) ResumeReplay(t testing.TB) {
-	t.Helper()
-	s.Execute(t, "SELECT pg_wal_replay_resume()")
-}
-
-// Promote makes a standby a primary of its own.
-func (s *Server) Promote(t testing.TB) {
-	t.Helper()
-	s.Execute(t, "SELECT pg_promote()")
-}
-
-// Execute runs a statement in the server's first database.
-func (s *Server) Execute(t testing.TB, statement string) {
-	t.Helper()
-	if err := execute(t.Context(), s.url, statement); err != nil {
-		t.Fatal(err)
-	}
-}
-
-// At is url, one of a database on a server's primary or standby, on s.
-func (s *Server) At(t testing.TB, url string) string {
-	t.Helper()
-	database, err := pgx.ParseConfig(url)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return databaseURL(s.url, database.Database)
-}
-
 // Database makes an empty database on the server and returns its URL.
 func (s *Server) Database(t testing.TB, name string) string {
 	t.Helper()
@@ -231,24 +179,6 @@ func execute(ctx context.Context, url, statement string) error {
 
 // startPostgres makes a cluster and starts a server on a free port.
 func startPostgres(settings []string) (*Server, error) {
-	s, err := startCluster(makeCluster, settings)
-	if err != nil {
-		return nil, err
-	}
-	return s, execute(context.Background(), s.url,
-		fmt.Sprintf("CREATE ROLE %s SUPERUSER LOGIN PASSWORD '%s'", Locked, LockedPassword))
-}
-
-// startStandby copies the cluster of a server that runs and starts one that follows it.
-func startStandby(primary *Server) (*Server, error) {
-	return startCluster(func(data string, attr *syscall.SysProcAttr) error {
-		return runPostgres("pg_basebackup", data, attr, "-D", data, "-d", primary.url, "--checkpoint=fast",
-			"--wal-method=stream", "--write-recovery-conf", "--no-sync")
-	}, durable)
-}
-
-// startCluster starts a server on a free port, with the cluster that fill has put into a directory.
-func startCluster(fill func(data string, attr *syscall.SysProcAttr) error, settings []string) (*Server, error) {
 	postgres, err := postgresProgram("postgres")
 	if err != nil {
 		return nil, err
@@ -262,40 +192,34 @@ func startCluster(fill func(data string, attr *syscall.SysProcAttr) error, setti
 		return nil, err
 	}
 	data := filepath.Join(dir, "data")
-	if err := fill(data, attr); err != nil {
+	if err := makeCluster(data, attr); err != nil {
 		return nil, err
 	}
 	port, err := freePort()
 	if err != nil {
 		return nil, err
 	}
-	s := &Server{
+	s, err := launch(&Server{
 		url: fmt.Sprintf("postgres://%s@127.0.0.1:%d/postgres?sslmode=disable", role, port), path: postgres,
 		args: append([]string{"-D", data, "-k", dir, "-h", "127.0.0.1", "-p", strconv.Itoa(port),
 			"-c", "max_connections=200", "-c", "shared_buffers=32MB", "-c", "log_checkpoints=off"}, settings...),
 		dir: dir, attr: attr, stop: syscall.SIGINT, kill: syscall.SIGQUIT,
 		ping: func(ctx context.Context, url string) error { return execute(ctx, url, "SELECT 1") },
+	})
+	if err != nil {
+		return nil, err
 	}
-	return launch(s)
+	return s, execute(context.Background(), s.url,
+		fmt.Sprintf("CREATE ROLE %s SUPERUSER LOGIN PASSWORD '%s'", Locked, LockedPassword))
 }
 
 // makeCluster runs initdb and says who may come in how.
 func makeCluster(data string, attr *syscall.SysProcAttr) error {
-	err := runPostgres("initdb", data, attr, "-D", data, "-U", role, "-E", "UTF8", "--locale=C.UTF-8", "--auth=trust", "--no-sync")
+	initdb, err := postgresProgram("initdb")
 	if err != nil {
 		return err
 	}
-	rules := "host all " + Locked + " 127.0.0.1/32 scram-sha-256\nhost all,replication all 127.0.0.1/32 trust\n"
-	return os.WriteFile(filepath.Join(data, "pg_hba.conf"), []byte(rules), 0o600) // keeps its owner
-}
-
-// runPostgres runs a program of PostgreSQL's that fills a data directory.
-func runPostgres(program, data string, attr *syscall.SysProcAttr, args ...string) error {
-	path, err := postgresProgram(program)
-	if err != nil {
-		return err
-	}
-	cmd := exec.Command(path, args...)
+	cmd := exec.Command(initdb, "-D", data, "-U", role, "-E", "UTF8", "--locale=C.UTF-8", "--auth=trust", "--no-sync")
 	cmd.Dir, cmd.SysProcAttr = filepath.Dir(data), attr
 	var said strings.Builder
 	cmd.Stdout, cmd.Stderr = &said, &said
@@ -303,9 +227,10 @@ func runPostgres(program, data string, attr *syscall.SysProcAttr, args ...string
 		return err
 	}
 	if err := cmd.Wait(); err != nil {
-		return fmt.Errorf("%s: %w\n%s", program, err, said.String())
+		return fmt.Errorf("initdb: %w\n%s", err, said.String())
 	}
-	return nil
+	rules := "host all " + Locked + " 127.0.0.1/32 scram-sha-256\nhost all all 127.0.0.1/32 trust\n"
+	return os.WriteFile(filepath.Join(data, "pg_hba.conf"), []byte(rules), 0o600) // keeps its owner
 }
 
 // unprivileged lets a process run as somebody else when we are root, which

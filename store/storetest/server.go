@@ -97,24 +97,6 @@ func (s *Server) children() (pids []int) {
 	return pids
 }
 
-// CPU is the time that the server's processes, those that run now, have had a core.
-func (s *Server) CPU(t testing.TB) (total time.Duration) {
-	t.Helper()
-	for _, pid := range s.children() {
-		text, err := os.ReadFile(fmt.Sprintf("/proc/%d/schedstat", pid))
-		if err != nil {
-			continue // it has ended
-		}
-		run, _, _ := strings.Cut(string(text), " ")
-		n, err := strconv.ParseInt(run, 10, 64)
-		if err != nil {
-			t.Fatal(err)
-		}
-		total += time.Duration(n)
-	}
-	return total
-}
-
 // runs tells whether a process has not ended, whether or not its end was seen.
 func runs(pid int) bool {
 	text, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
