@@ -104,6 +104,21 @@ func (d *watchdog) err() error {
 	return d.gone
 }
 
+// whySevered is why the server is gone, or errGivenUp where only one connection was.
+func (d *watchdog) whySevered() error {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return d.severedBecause()
+}
+
+// severedBecause is whySevered for a caller that holds mu.
+func (d *watchdog) severedBecause() error {
+	if d.gone != nil {
+		return d.gone
+	}
+	return errGivenUp
+}
+
 // attend has d watch the connections that pgx makes with cfg.
 func (d *watchdog) attend(cfg *pgx.ConnConfig) {
 	cfg.DialFunc = d.dial
@@ -138,7 +153,7 @@ func (d *watchdog) dial(ctx context.Context, network, address string) (net.Conn,
 	w.Conn = conn
 	if w.severed.Load() {
 		_ = conn.Close() // nothing has been said on it
-		return nil, errGivenUp
+		return nil, w.dog.severedBecause()
 	}
 	return w, nil
 }
@@ -159,7 +174,7 @@ func (d *watchdog) remove(w *wire) {
 	delete(d.wires, w)
 }
 
-// sever ends wires. Who waits for them gets errGivenUp.
+// sever ends wires. A caller that waits for one gets the reason of whySevered.
 func (d *watchdog) sever(wires ...*wire) {
 	d.mu.Lock()
 	defer d.mu.Unlock()

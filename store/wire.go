@@ -98,7 +98,7 @@ func (w *wire) wait() {
 // why is err, or the reason for it where the watchdog caused it.
 func (w *wire) why(err error) error {
 	if err != nil && w.severed.Load() {
-		return errGivenUp
+		return w.dog.whySevered()
 	}
 	return err
 }
