@@ -3,17 +3,32 @@
 package e2e
 
 import (
+	"errors"
 	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
+	"sync"
 	"testing"
 
 	"notesd/store/storetest"
 )
 
-// binary is the program under test, with the routes that fail on purpose.
+// binary is the program under test, with the routes that fail on purpose and
+// with the race detector: a race that it finds fails the test (see
+// process.races). plainBinary is for tests that measure.
 var binary string
+
+// raceReports is the directory to which the race detector of binary writes.
+var raceReports string
+
+// plainBinary builds binary without the race detector, which takes ten times
+// the memory and several times the CPU.
+var plainBinary = sync.OnceValues(func() (string, error) {
+	file := filepath.Join(filepath.Dir(binary), "plain", "notesd")
+	return file, goBuild("-tags", "faults", "-o", file, ".")
+})
 
 func TestMain(m *testing.M) {
 	dir, err := os.MkdirTemp("", "e2e")
@@ -32,17 +47,34 @@ func TestMain(m *testing.M) {
 
 // build makes the binary in dir, where any user may run it.
 func build(dir string) error {
-	if err := os.Chmod(dir, 0o755); err != nil {
+	raceReports = filepath.Join(dir, "races")
+	if err := errors.Join(os.Chmod(dir, 0o755), os.Mkdir(raceReports, 0o700), os.Chmod(raceReports, 0o777)); err != nil {
 		return err
 	}
 	binary = filepath.Join(dir, "notesd")
-	return goBuild("-tags", "faults", "-o", binary, ".")
+	return goBuild("-race", "-tags", "faults", "-o", binary, ".")
 }
 
-// goBuild is go build in the module's root.
+// measured is the program for a test of memory, rates or timings.
+func measured(t testing.TB) string {
+	t.Helper()
+	file, err := plainBinary()
+	if err != nil {
+		t.Fatal(err)
+	}
+	return file
+}
+
+// goBuild is go build in the module's root. It sets CGO_ENABLED, which the race
+// detector needs and tests of the static binary do not have.
 func goBuild(args ...string) error {
 	cmd := exec.Command("go", append([]string{"build"}, args...)...)
 	cmd.Dir = ".."
+	cgo := "CGO_ENABLED=0"
+	if slices.Contains(args, "-race") {
+		cgo = "CGO_ENABLED=1"
+	}
+	cmd.Env = append(os.Environ(), cgo)
 	if out, err := cmd.CombinedOutput(); err != nil {
 		return fmt.Errorf("%v: %w\n%s", cmd, err, out)
 	}

@@ -16,6 +16,7 @@ import (
 	"strconv"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"syscall"
 	"testing"
 	"time"
@@ -41,10 +42,14 @@ type process struct {
 	files    []*os.File          // that it inherits, from the fourth on
 	out      *os.File            // where it writes to; nil: log
 	log      *logBuffer          // of every start
+	reports  string              // the race detector writes to files that begin so
 
 	cmd   *exec.Cmd
 	ended chan struct{}
 }
+
+// processes counts those made.
+var processes atomic.Int64
 
 // newProcess makes a process that is not running yet. It logs JSON, limits no
 // rates and has adminToken, unless the settings say otherwise.
@@ -58,9 +63,12 @@ func newProcess(t testing.TB, settings ...string) *process {
 func bareProcess(t testing.TB, port int, settings ...string) *process {
 	t.Helper()
 	p := &process{t: t, dir: t.TempDir(), port: port, url: fmt.Sprintf("http://127.0.0.1:%d", port), log: &logBuffer{},
-		settings: append(settings, fmt.Sprintf("BACKEND_PORT=%d", port))}
+		settings: append(settings, fmt.Sprintf("BACKEND_PORT=%d", port)), reports: filepath.Join(raceReports, strconv.FormatInt(processes.Add(1), 10))}
 	t.Cleanup(func() {
 		p.kill()
+		if races := p.races(); races != "" {
+			t.Errorf("%s has data races:\n%s", p.url, races)
+		}
 		if t.Failed() {
 			t.Logf("log of %s, its last lines:\n%s", p.url, p.log.tail(60))
 		}
@@ -109,7 +117,7 @@ func (p *process) command(args ...string) *exec.Cmd {
 	args = append(append(p.wrap, cmp.Or(p.program, binary)), args...)
 	cmd := exec.Command(args[0], args[1:]...)
 	cmd.Dir = p.dir
-	cmd.Env = append([]string{"PATH=" + os.Getenv("PATH"), "HOME=" + p.dir}, p.settings...)
+	cmd.Env = append([]string{"PATH=" + os.Getenv("PATH"), "HOME=" + p.dir, "GORACE=atexit_sleep_ms=0 log_path=" + p.reports}, p.settings...)
 	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL, Credential: p.user}
 	return cmd
 }
@@ -226,6 +234,25 @@ func (p *process) fails() string {
 		p.t.Errorf("%v, want exit status 1", state)
 	}
 	return p.log.String()
+}
+
+// races returns what the race detector has reported of the process, of its
+// children and of subcommands, and forgets it.
+func (p *process) races() string {
+	p.t.Helper()
+	files, err := filepath.Glob(p.reports + ".*") // the detector appends the process's id
+	if err != nil {
+		p.t.Fatal(err)
+	}
+	var all strings.Builder
+	for _, file := range files {
+		text, err := os.ReadFile(file)
+		if err := errors.Join(err, os.Remove(file)); err != nil {
+			p.t.Error(err)
+		}
+		all.Write(text)
+	}
+	return all.String()
 }
 
 // data is a file in the data directory.

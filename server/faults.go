@@ -8,6 +8,7 @@ import (
 	"os"
 	"runtime"
 	"strconv"
+	"sync"
 	"time"
 
 	"notesd/pool"
@@ -26,6 +27,7 @@ func faultRoutes() []*route {
 		{method: http.MethodGet, pattern: "/api/fault/stall", handle: faultStall, class: pool.Read},
 		{method: http.MethodGet, pattern: "/api/fault/keep", handle: faultKeep, class: pool.Read},
 		{method: http.MethodGet, pattern: "/api/fault/midway", handle: faultMidway, class: pool.Read},
+		{method: http.MethodGet, pattern: "/api/fault/race", handle: faultRace, class: pool.Read},
 	}
 }
 
@@ -83,4 +85,16 @@ func faultMidway(s *Server, x *exchange) error {
 		return err
 	}
 	panic("fault route: panic midway")
+}
+
+// faultRace has two goroutines write one variable, which a binary built with
+// the race detector must report.
+func faultRace(_ *Server, x *exchange) error {
+	var n int
+	var both sync.WaitGroup
+	for range 2 {
+		both.Go(func() { n++ })
+	}
+	both.Wait()
+	return x.message(strconv.Itoa(n))
 }
