@@ -213,13 +213,45 @@ func startPostgres(settings []string) (*Server, error) {
 		fmt.Sprintf("CREATE ROLE %s SUPERUSER LOGIN PASSWORD '%s'", Locked, LockedPassword))
 }
 
-// makeCluster runs initdb and says who may come in how.
+// makeCluster copies a cluster that initdb made, which takes a third of the CPU time of initdb.
 func makeCluster(data string, attr *syscall.SysProcAttr) error {
+	made, err := initialCluster()
+	if err != nil {
+		return err
+	}
+	return fill(data, attr, "cp", "-R", made, data)
+}
+
+// initialCluster is the data directory of a cluster that no server has run on.
+var initialCluster = sync.OnceValues(func() (string, error) {
+	dir, err := newDir("initdb")
+	if err != nil {
+		return "", err
+	}
+	attr, err := unprivileged(dir)
+	if err != nil {
+		return "", err
+	}
+	data := filepath.Join(dir, "data")
+	return data, initCluster(data, attr)
+})
+
+// initCluster runs initdb and says who may come in how.
+func initCluster(data string, attr *syscall.SysProcAttr) error {
 	initdb, err := postgresProgram("initdb")
 	if err != nil {
 		return err
 	}
-	cmd := exec.Command(initdb, "-D", data, "-U", role, "-E", "UTF8", "--locale=C.UTF-8", "--auth=trust", "--no-sync")
+	if err := fill(data, attr, initdb, "-D", data, "-U", role, "-E", "UTF8", "--locale=C.UTF-8", "--auth=trust", "--no-sync"); err != nil {
+		return err
+	}
+	rules := "host all " + Locked + " 127.0.0.1/32 scram-sha-256\nhost all all 127.0.0.1/32 trust\n"
+	return os.WriteFile(filepath.Join(data, "pg_hba.conf"), []byte(rules), 0o600) // keeps its owner
+}
+
+// fill runs a program that fills a data directory.
+func fill(data string, attr *syscall.SysProcAttr, program string, args ...string) error {
+	cmd := exec.Command(program, args...)
 	cmd.Dir, cmd.SysProcAttr = filepath.Dir(data), attr
 	var said strings.Builder
 	cmd.Stdout, cmd.Stderr = &said, &said
@@ -227,10 +259,9 @@ func makeCluster(data string, attr *syscall.SysProcAttr) error {
 		return err
 	}
 	if err := cmd.Wait(); err != nil {
-		return fmt.Errorf("initdb: %w\n%s", err, said.String())
+		return fmt.Errorf("%s: %w\n%s", program, err, said.String())
 	}
-	rules := "host all " + Locked + " 127.0.0.1/32 scram-sha-256\nhost all all 127.0.0.1/32 trust\n"
-	return os.WriteFile(filepath.Join(data, "pg_hba.conf"), []byte(rules), 0o600) // keeps its owner
+	return nil
 }
 
 // unprivileged lets a process run as somebody else when we are root, which
