@@ -175,28 +175,29 @@ bench-growth: ## NOTES=1000000 beside a hundredth of them, IDLE=10000 connection
 	$(call prove-e2e,TestGrowth)
 
 define prove-e2e
-	@.ci/setup.sh
+	@.ci/setup.sh e2e
 	@go test ./e2e -list '^$(1)$$' | grep -q '^$(1)$$' || { echo "there is no $(1) in e2e" >&2; exit 1; }
 	PROOFS=$(abspath $(PROOFS)) go test ./e2e -run '^$(1)$$' -count=1 -v -timeout 1h
 endef
 
 ##@ Quality
 .PHONY: test check bench checklist e2e
-test: ## every test, with the race detector, on PostgreSQL, SQLite and Redis of its own
+test: ## what CI runs: unit tests with the race detector, and e2e -short; on PostgreSQL, SQLite and Redis of its own
 	.ci/setup.sh
-	go test -race -p 1 -timeout 30m ./... # one package at a time: some tests measure time
+	go test -race -p 1 -timeout 30m $$(go list ./... | grep -v '/e2e$$') # one package at a time: some tests measure time
+	CGO_ENABLED=0 go test -short -timeout 10m ./e2e # the servers that it starts have the race detector
 
 check: ## gofmt, vet, go fix, staticcheck
 	@unformatted=$$(gofmt -l .); test -z "$$unformatted" || { echo "not gofmt-ed: $$unformatted" >&2; exit 1; }
-	go vet ./... && go vet -tags faults ./...
-	go fix -diff ./...
-	go tool staticcheck ./...
+	CGO_ENABLED=0 go vet ./... && CGO_ENABLED=0 go vet -tags faults ./...
+	CGO_ENABLED=0 go fix -diff ./...
+	CGO_ENABLED=0 go tool staticcheck ./...
 
 bench: ## every benchmark
 	go test -run '^$$' -bench . -benchmem ./...
 
-e2e: build ## every row of the old checklist, in real processes and containers: verdict, time, command; 20 minutes
-	@.ci/setup.sh
+e2e: build ## all of e2e, browser, Prometheus and containers too, and for each row of the old checklist: verdict, time, command
+	@.ci/setup.sh e2e
 	@mkdir -p dist && echo '{}' >dist/check.json
 	@CHECK_REPORT=$(abspath dist/check.json) sh -c "$$(./notesd check -command)" | tee dist/tests.json | \
 		./notesd check -tests - -report dist/check.json $$(docker info >/dev/null 2>&1 && echo -strict)
@@ -210,7 +211,7 @@ checklist: build ## make e2e, and docs/CHECKLIST.md anew from what it found
 
 .PHONY: screenshot
 screenshot: ## docs/status.png: the status page while the pool is full, in Chromium
-	.ci/setup.sh
+	.ci/setup.sh e2e
 	SCREENSHOT=$(abspath docs/status.png) go test ./e2e -run '^TestStatusPage$$' -count=1
 
 .PHONY: help

@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"net/netip"
 	"slices"
 	"strings"
@@ -501,7 +502,7 @@ func proven(t *testing.T, ends map[string]string) Results {
 		all = append(all, it.allTests()...)
 	}
 	var b strings.Builder
-	for _, test := range unique(all) {
+	for _, test := range unique(append(all, slices.Collect(maps.Keys(ends))...)) {
 		where, name, _ := strings.Cut(test, ".")
 		where = strings.TrimSuffix("notesd/"+where, "/main")
 		if end := cmp.Or(ends[test], "pass"); end != "never" {
@@ -533,6 +534,8 @@ func TestChecklist(t *testing.T) {
 			"e2e.TestHealthcheck | skipped (e2e.TestImage: skipped, told of TestImage) |\n", "! e2e.TestImage: skipped, told of TestImage\n"},
 		"failed": {Judge(good()), map[string]string{image: "fail"}, Fail,
 			"| fail (e2e.TestImage: fail) |\n", "\ne2e.TestImage, its last lines:\n    a_test.go:1: told of TestImage\n"},
+		"failed, and in no row": {Judge(good()), map[string]string{"e2e.TestInNoRow": "fail"}, Fail,
+			"; `make prove-drain` | ok |\n", "\ne2e.TestInNoRow, its last lines:\n    a_test.go:1: told of TestInNoRow\n"},
 		"not run": {Judge(good()), map[string]string{drain: "never"}, NotRun,
 			"| not run (e2e.TestSecondSignal: not run) |\n", "NOT RUN    4.0s  Graceful shutdown handling\n"},
 		"a row to look at": {Judge(bad), nil, Warn, "| warn (check session-secret: warn) |\n", "! check session-secret: warn\n"},
@@ -571,9 +574,19 @@ func TestCommandOfRow(t *testing.T) {
 		t.Errorf("it is\n%s\nwant\n%s", got, want)
 	}
 	for test := range inFull {
-		if !strings.Contains(TestCommand(), strings.TrimPrefix(test, "e2e.")) {
+		if !slices.ContainsFunc(checklist, func(it item) bool { return slices.Contains(it.tests, test) }) {
 			t.Errorf("%s is in no row", test)
 		}
+	}
+	// make e2e runs the tests of the rows that stand elsewhere, and all of e2e.
+	got := TestCommand()
+	for _, want := range []string{"go test -json -p 1 . ", "|TestFitUSL|", "; LOAD=30s ROLLS=1 go test -json ./e2e -count=1"} {
+		if !strings.Contains(got, want) {
+			t.Errorf("no %q in %s", want, got)
+		}
+	}
+	if strings.Contains(got, "TestDrain") || strings.Contains(got, "-short") {
+		t.Errorf("%s leaves out tests of e2e", got)
 	}
 }
 

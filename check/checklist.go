@@ -3,6 +3,7 @@ package check
 import (
 	"fmt"
 	"io"
+	"maps"
 	"slices"
 	"strings"
 	"time"
@@ -91,13 +92,20 @@ func (it item) allTests() []string {
 	return it.tests
 }
 
-// TestCommand is the command for a shell that runs all tests of the checklist and writes what ReadResults reads.
+// TestCommand is the command for a shell that runs all tests of the checklist and all of e2e, most of which CI runs with
+// -short only, and writes what ReadResults reads.
 func TestCommand() string {
-	var all []string
+	var elsewhere []string
 	for _, it := range checklist {
-		all = append(all, it.allTests()...)
+		for _, test := range it.allTests() {
+			if !strings.HasPrefix(test, "e2e.") {
+				elsewhere = append(elsewhere, test)
+			}
+		}
 	}
-	return goTest("-json -p 1 ", all) // one package after the other: some measure
+	settings := strings.Join(unique(slices.Collect(maps.Values(inFull))), " ")
+	return goTest("-json -p 1 ", elsewhere) + "; " + // one package after the other: some measure
+		settings + " go test -json ./e2e -count=1 -timeout 2h"
 }
 
 // goTest is the command that runs tests in full.
@@ -225,7 +233,8 @@ func (r Report) Proofs(out io.Writer, results Results) (Verdict, error) {
 		all = worst(all, o.verdict)
 		counts[o.verdict]++
 	}
-	for _, name := range results.failed() {
+	for _, name := range results.failed() { // of the checklist or not
+		all = worst(all, Fail)
 		fmt.Fprintf(&b, "\n%s, its last lines:\n%s\n", name, strings.Join(results[name].said, "\n"))
 	}
 	fmt.Fprintf(&b, "\n%d rows: %d ok, %d failed, %d not run, %d skipped, %d to look at\n", len(checklist), counts[OK], counts[Fail],

@@ -43,6 +43,7 @@ type prometheus struct {
 // newPrometheus starts one, and skips the test where there is none.
 func newPrometheus(t *testing.T, blackbox string) *prometheus {
 	t.Helper()
+	long(t, "Prometheus")
 	need(t, "prometheus")
 	dir := t.TempDir()
 	targets := filepath.Join(dir, "targets")
@@ -87,7 +88,7 @@ func hasten(rules string) string {
 func need(t *testing.T, program string) {
 	t.Helper()
 	if _, err := exec.LookPath(program); err != nil {
-		t.Skipf("needs %s (bash .ci/setup.sh installs it on Debian)", program)
+		t.Skipf("needs %s (bash .ci/setup.sh e2e installs it on Debian)", program)
 	}
 }
 
@@ -362,6 +363,7 @@ const certificateEnding, certificateUnseen = "NotesdCertificateEnding", "NotesdC
 // blackbox_exporter's look at it.
 func TestCertificateAlerts(t *testing.T) {
 	t.Parallel()
+	long(t, "Prometheus")
 	need(t, "prometheus-blackbox-exporter")
 	port := freePort(t)
 	blackbox := fmt.Sprintf("127.0.0.1:%d", port)

@@ -212,6 +212,7 @@ func (p *process) killMidway(after time.Duration, args ...string) (killed bool) 
 // nothing that keeps the next from its work.
 func TestBackupKilled(t *testing.T) {
 	t.Parallel()
+	long(t, "it is killed many times")
 	file := bigBackup(t, 5000)
 	for engine, settings := range emptyDatabases {
 		t.Run(engine, func(t *testing.T) {

@@ -33,6 +33,7 @@ const reboundName = "rebound.example.com"
 // newTab opens one, and skips the test where there is no Chromium.
 func newTab(t *testing.T) *tab {
 	t.Helper()
+	long(t, "Chromium")
 	program := ""
 	for _, name := range []string{"chromium", "chromium-browser", "google-chrome"} {
 		if found, err := exec.LookPath(name); err == nil {

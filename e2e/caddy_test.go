@@ -29,6 +29,7 @@ func behindCaddy(t *testing.T, replicas ...*process) *process {
 
 func startCaddy(t *testing.T, addresses ...string) *process {
 	t.Helper()
+	long(t, "Caddy")
 	need(t, "caddy")
 	text, err := os.ReadFile("../deploy/Caddyfile")
 	if err != nil {
@@ -52,6 +53,7 @@ func startCaddy(t *testing.T, addresses ...string) *process {
 // is a GET: it may have been done.
 func TestCaddySendsOnce(t *testing.T) {
 	t.Parallel()
+	long(t, "Caddy")
 	for _, row := range []struct {
 		method, body string
 		times        int64
@@ -100,6 +102,7 @@ func listener(t *testing.T, addr string) net.Listener {
 // to the first that is back, with its body.
 func TestCaddyWaits(t *testing.T) {
 	t.Parallel()
+	long(t, "Caddy")
 	received := make(chan string, 10)
 	serving := receiving(received)
 	gone := &httptest.Server{Listener: listener(t, "127.0.0.1:0"), Config: &http.Server{Handler: serving}}
@@ -137,6 +140,7 @@ func TestCaddyWaits(t *testing.T) {
 // A write that one replica refuses the connection of goes to the other, with its body, and the other stays in use.
 func TestCaddyPassesOver(t *testing.T) {
 	t.Parallel()
+	long(t, "Caddy")
 	received := make(chan string, 100)
 	serving := receiving(received)
 	gone := &httptest.Server{Listener: listener(t, "127.0.0.1:0"), Config: &http.Server{Handler: serving}}

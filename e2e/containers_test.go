@@ -29,6 +29,7 @@ const (
 // needEngine skips the test where there is no Docker engine.
 func needEngine(t *testing.T) {
 	t.Helper()
+	long(t, "containers")
 	if err := engine(); err != nil {
 		t.Skipf("no Docker engine with compose: %v", err)
 	}

@@ -51,6 +51,7 @@ func TestAwayAtStart(t *testing.T) {
 			away := row.away(postgres, redis)
 			away.Stop(t)
 			p := newProcess(t, settings...)
+			p.program = unraced(t) // its migrations and passwords have to be done within backAfter
 			p.start()
 			p.awaitLog(row.says)
 			p.await("health", func() bool { return p.probe("/api/health") == http.StatusOK })
@@ -124,12 +125,13 @@ func theRedis(d dependencies) (*storetest.Server, *storetest.Proxy) { return d.r
 // the reason, soon, and never a 500; back by itself; what was acknowledged is
 // there, and there once.
 func TestAwayLater(t *testing.T) {
+	long(t, "twelve outages")
 	for _, o := range slices.Concat(outages("PostgreSQL", thePostgres), outages("Redis", theRedis)) {
 		t.Run(o.name, func(t *testing.T) {
 			t.Parallel() // with the other rows alone
 			postgres, redis := storetest.NewPostgres(t), storetest.NewRedis(t)
 			d := dependencies{postgres, redis, storetest.NewProxy(t, postgres.URL()), storetest.NewProxy(t, redis.URL())}
-			p := start(t, "DATABASE_URL="+d.toPostgres.URL(), "REDIS_URL="+d.toRedis.URL(), secret, nothingFromMemory)
+			p := startUnraced(t, "DATABASE_URL="+d.toPostgres.URL(), "REDIS_URL="+d.toRedis.URL(), secret, nothingFromMemory)
 			crowd := gather(p, 1)
 			defer crowd.check(t)
 			crowd.endure(t, o, d, 1500*time.Millisecond)
@@ -140,9 +142,10 @@ func TestAwayLater(t *testing.T) {
 // PostgreSQL is stopped for ten seconds under the load of several people, then
 // Redis, then both. It publishes what that came to.
 func TestTenSecondsAway(t *testing.T) {
+	long(t, "ten seconds each")
 	postgres, redis, settings := newDependencies(t)
 	d := dependencies{postgres: postgres, redis: redis}
-	crowd := gather(start(t, append(settings, nothingFromMemory)...), 3)
+	crowd := gather(startUnraced(t, append(settings, nothingFromMemory)...), 3)
 	both := outage{"PostgreSQL and Redis stopped",
 		func(t *testing.T, d dependencies) { d.postgres.Stop(t); d.redis.Stop(t) },
 		func(t *testing.T, d dependencies) { d.redis.Start(t); d.postgres.Start(t) }}

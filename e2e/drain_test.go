@@ -17,7 +17,6 @@ import (
 )
 
 const (
-	drains        = 5
 	shutdownDelay = time.Second
 	// balancerTime is how long a load balancer goes on sending requests to a
 	// process that has turned unready.
@@ -29,6 +28,10 @@ const (
 // SIGTERM under load: unready at once, everything served during the delay, no
 // accepted request fails, later ones are refused, and the last log line adds up.
 func TestDrain(t *testing.T) {
+	drains := 5
+	if testing.Short() {
+		drains = 2
+	}
 	var red []time.Duration
 	for i := range drains {
 		engine, settings := "SQLite", []string{"SHUTDOWN_DELAY=" + shutdownDelay.String(), "SHUTDOWN_TIMEOUT=5s",
@@ -175,7 +178,11 @@ func checkLastLine(t *testing.T, p *process, attempts []attempt, signalled time.
 // each request whose connection stood is answered. But for one: between the
 // last look into the backlog and the close, the kernel may let another in.
 func TestDrainUnannounced(t *testing.T) {
-	const runs, clients = 3, 16
+	const clients = 16
+	runs := 3
+	if testing.Short() {
+		runs = 1
+	}
 	for range runs {
 		p := start(t, "SHUTDOWN_DELAY="+shutdownDelay.String())
 		ada := p.member("ada@example.com")

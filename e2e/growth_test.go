@@ -21,6 +21,7 @@ import (
 // connection beside others: `make bench-growth`. It publishes the figures, and
 // fails only if there is something that was not measured.
 func TestGrowth(t *testing.T) {
+	long(t, "it measures")
 	number := func(name, usual string, least int) int {
 		n, err := strconv.Atoi(cmp.Or(os.Getenv(name), usual))
 		if err != nil || n < least {
@@ -37,7 +38,7 @@ func TestGrowth(t *testing.T) {
 	postgres := storetest.NewPostgres(t, "shared_buffers=128MB", "effective_cache_size=320MB", "random_page_cost=1.1")
 	report := newProof(t, "growth", fmt.Sprintf("NOTES=%d", notes), fmt.Sprintf("IDLE=%d", idle), fmt.Sprintf("ROUNDS=%d", rounds),
 		fmt.Sprintf("MEASURED=%v", measured))
-	err = bench.Growth{Notesd: binary, Notes: notes, Idle: idle, Rounds: rounds, Duration: measured,
+	err = bench.Growth{Notesd: unraced(t), Notes: notes, Idle: idle, Rounds: rounds, Duration: measured,
 		Postgres: [2]string{postgres.Database(t, "small"), postgres.Database(t, "large")},
 		Settings: []string{"REDIS_URL=" + storetest.NewRedis(t).URL(), secret}, Check: checkSeeded, Progress: t.Output()}.Run(t.Context(), report)
 	if err != nil {

@@ -30,6 +30,7 @@ func loadTime(t *testing.T) time.Duration {
 // single against cluster, in rounds that take turns: no request fails, and the
 // cluster is not slower than what rounds differ by.
 func TestLoadHealth(t *testing.T) {
+	long(t, "it measures")
 	d, rounds := loadTime(t), 3
 	if os.Getenv("LOAD") == "" {
 		rounds = 2
@@ -64,6 +65,7 @@ func slower(a, b []float64) bool { return slices.Max(a) < slices.Min(b) }
 func benchReport(t *testing.T, args ...string) (out string, r bench.Report) {
 	t.Helper()
 	p := newProcess(t)
+	p.program = unraced(t)
 	out = p.must("", append(append([]string{"bench"}, args...), "-json", "report.json")...)
 	text, err := os.ReadFile(filepath.Join(p.dir, "report.json"))
 	if err != nil {
@@ -79,7 +81,9 @@ func benchReport(t *testing.T, args ...string) (out string, r bench.Report) {
 // The table of the old checklist has every figure, in the file, with a row for
 // the improvement; docs/BENCHMARKS.md has that table.
 func TestBenchmarksTable(t *testing.T) {
+	long(t, "it measures")
 	p := newProcess(t)
+	p.program = unraced(t)
 	p.must("", strings.Fields("bench compare -d 100ms -rounds 1 -people 2 -notes 3 -c 10 -markdown docs/B.md -svg docs/plots")...)
 	head := "|  | requests/s | average | p95 | p99 | CPU | CPU a request | memory | refused/s | failed | generator |"
 	const figures = `( \| [^|]*\d[^|]*){7} \|`
@@ -107,6 +111,7 @@ func TestBenchmarksTable(t *testing.T) {
 // notesd bench measures throughput against cores, and fits the universal
 // scalability law where there is more than one.
 func TestBenchScale(t *testing.T) {
+	long(t, "it measures")
 	out, r := benchReport(t, strings.Fields("scale -d 200ms -rounds 1 -people 2 -notes 3 -c 10")...)
 	if len(r.Medians) == 0 || len(r.Plots) != 1 {
 		t.Fatalf("%d measurements and %d plots:\n%s", len(r.Medians), len(r.Plots), out)

@@ -326,6 +326,7 @@ func manyNotes(n int) string {
 // Killed in the middle, it goes on where it was.
 func TestImportLegacyKilled(t *testing.T) {
 	t.Parallel()
+	long(t, "it is killed many times")
 	const notes = 6000
 	for _, tg := range targets[:2] {
 		t.Run(tg.name, func(t *testing.T) {

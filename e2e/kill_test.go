@@ -1,12 +1,12 @@
 package e2e
 
 import (
-	"cmp"
 	"fmt"
 	"math/rand/v2"
 	"net/http"
 	"net/url"
 	"os"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -25,10 +25,7 @@ const writersAtOnce = 8
 // third time together with the server of the database: every write that was
 // acknowledged is there afterwards, and none is there twice.
 func TestKills(t *testing.T) {
-	kills, err := strconv.Atoi(cmp.Or(os.Getenv("KILLS"), "3"))
-	if err != nil || kills < 1 {
-		t.Fatalf("KILLS=%s, want a number above 0", os.Getenv("KILLS"))
-	}
+	kills := numberOf(t, "KILLS", 3)
 	proof := newProof(t, "kill", fmt.Sprintf("KILLS=%d", kills))
 	table := bench.Table{Title: "Writes", Head: []string{"", "kills", "of the database, too", "acknowledged notes",
 		"acknowledged deletions", "acknowledged changes", "tried again", "notes found", "missing", "twice", "back again",
@@ -43,7 +40,7 @@ func TestKills(t *testing.T) {
 			p.start()
 			p.awaitReady()
 			writers := startWriters(p)
-			k := killer{process: p, database: database}
+			k := killer{process: p, database: database, writers: writers}
 			for range kills {
 				k.kill(t)
 			}
@@ -85,11 +82,11 @@ func TestKillsNotice(t *testing.T) {
 	t.Parallel()
 	p := start(t)
 	writers := startWriters(p)
-	time.Sleep(time.Second)
+	writers.await(t, (deletedOf+1)*writersAtOnce) // so that one of them has deleted a note
 	if f := writers.stop(t); f.missing+f.twice+f.undone != 0 || f.notes < 20 || f.changes < 20 {
 		t.Fatalf("without any harm: %+v", f)
 	}
-	w := writers.all[0]
+	w := writers.all[slices.IndexFunc(writers.all, func(w *writer) bool { return len(w.deleted) > 0 })]
 	ids := w.client.get("/api/notes?limit=500").want(http.StatusOK).notes()
 	harmed := 0
 	for _, n := range ids {
@@ -113,12 +110,14 @@ func TestKillsNotice(t *testing.T) {
 type killer struct {
 	process   *process
 	database  *storetest.Server // nil: SQLite's, which has no process of its own
+	writers   *writers
 	kills     int
 	databases int           // kills that took the database, too
 	slowest   time.Duration // from the start to readiness
 }
 
 func (k *killer) kill(t *testing.T) {
+	k.writers.await(t, writersAtOnce)
 	time.Sleep(50*time.Millisecond + rand.N(250*time.Millisecond))
 	k.kills++
 	k.process.signal(os.Kill)
@@ -139,6 +138,7 @@ type writers struct {
 	all     []*writer
 	stopped atomic.Bool
 	running sync.WaitGroup
+	notes   atomic.Int64 // that were acknowledged
 }
 
 // A writer creates notes, deletes some of them and changes one, and keeps
@@ -149,6 +149,7 @@ type writer struct {
 	acknowledged map[string]bool // titles of notes, without those that it has begun to delete
 	deleted      map[string]bool // titles of notes
 	changed      int             // the last change that was acknowledged
+	notes        *atomic.Int64   // those of all writers that were acknowledged
 	again        int             // requests that had no good answer and were sent again
 }
 
@@ -157,13 +158,24 @@ func startWriters(p *process) *writers {
 	for n := range writersAtOnce {
 		c := p.member(fmt.Sprintf("writer%d@example.com", n))
 		w.all = append(w.all, &writer{client: c, changing: c.create(changeTitle(0), ""),
-			acknowledged: map[string]bool{}, deleted: map[string]bool{}})
+			acknowledged: map[string]bool{}, deleted: map[string]bool{}, notes: &w.notes})
 	}
 	p.t.Cleanup(func() { w.stopped.Store(true); w.running.Wait() })
 	for _, each := range w.all {
 		w.running.Go(func() { each.write(&w.stopped) })
 	}
 	return w
+}
+
+// await returns once so many more notes were acknowledged.
+func (w *writers) await(t *testing.T, more int64) {
+	t.Helper()
+	enough := w.notes.Load() + more
+	for deadline := time.Now().Add(patience); w.notes.Load() < enough; time.Sleep(10 * time.Millisecond) {
+		if time.Now().After(deadline) {
+			t.Fatalf("%d notes were acknowledged after %v, want %d", w.notes.Load(), patience, enough)
+		}
+	}
 }
 
 func changeTitle(n int) string { return fmt.Sprintf("change %d", n) }
@@ -178,6 +190,7 @@ func (w *writer) write(stopped *atomic.Bool) {
 		if r, ok := w.insist(stopped, http.StatusCreated, http.MethodPost, "/api/notes", note{Title: title}, "Idempotency-Key",
 			strings.ReplaceAll(title, " ", "-")); ok {
 			w.acknowledged[title] = true
+			w.notes.Add(1)
 			if i%deletedOf == 0 {
 				w.remove(stopped, title, r.note().ID)
 			}

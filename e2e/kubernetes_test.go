@@ -30,6 +30,7 @@ const kubernetes = "../deploy/kubernetes/"
 // The manifests are what Kubernetes' own types take, and a slip in them is noticed.
 func TestKubernetesManifests(t *testing.T) {
 	t.Parallel()
+	long(t, "it compiles Kubernetes' types")
 	program := filepath.Join(t.TempDir(), "validate")
 	build := exec.Command("go", "build", "-o", program, ".")
 	build.Dir = kubernetes + "validate"

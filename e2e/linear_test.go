@@ -327,6 +327,7 @@ func trouble(channels []*storetest.Proxy) (stop func()) {
 // channel between them, and never older than what the same replica has acknowledged.
 func TestLinearizableReplicas(t *testing.T) {
 	t.Parallel()
+	long(t, "replicas for many seconds")
 	replicas, channels := replicasOverChannels(t, true)
 	h := &history{began: time.Now()}
 	stop := trouble(channels)
@@ -342,6 +343,7 @@ func TestLinearizableReplicas(t *testing.T) {
 // at most, another replica may know it or not.
 func TestLinearizableSessions(t *testing.T) {
 	t.Parallel()
+	long(t, "replicas for many seconds")
 	for name, redis := range map[string]bool{"in Redis": true, "in PostgreSQL": false} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()

@@ -45,6 +45,18 @@ func TestMain(m *testing.M) {
 	os.Exit(code)
 }
 
+// long skips a test under -short, which CI runs: `make e2e` runs every test.
+func long(t testing.TB, why string) {
+	t.Helper()
+	if testing.Short() {
+		t.Skip("not with -short: " + why)
+	}
+}
+
+// raced tells whether binary has the race detector. Figures that go into the
+// documents are of a binary without.
+func raced() bool { return os.Getenv("PROOFS") == "" }
+
 // build makes the binary in dir, where any user may run it.
 func build(dir string) error {
 	raceReports = filepath.Join(dir, "races")
@@ -52,11 +64,15 @@ func build(dir string) error {
 		return err
 	}
 	binary = filepath.Join(dir, "notesd")
-	return goBuild("-race", "-tags", "faults", "-o", binary, ".")
+	args := []string{"-tags", "faults", "-o", binary, "."}
+	if raced() {
+		args = append([]string{"-race"}, args...)
+	}
+	return goBuild(args...)
 }
 
-// measured is the program for a test of memory, rates or timings.
-func measured(t testing.TB) string {
+// unraced returns plainBinary for a test that measures.
+func unraced(t testing.TB) string {
 	t.Helper()
 	file, err := plainBinary()
 	if err != nil {

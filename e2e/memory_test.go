@@ -59,13 +59,15 @@ func TestMemoryContainer(t *testing.T) {
 // The same without a container: GOMEMLIMIT is the limit, and the kernel's count
 // of the process's own memory must stay near it.
 func TestMemoryProcess(t *testing.T) {
-	p := start(t, "GOMEMLIMIT=64MiB", "CLUSTER_MODE=false", "LOG_LEVEL=error")
+	p := startUnraced(t, "GOMEMLIMIT=64MiB", "CLUSTER_MODE=false", "LOG_LEVEL=error")
 	s := newSqueeze(p.visitor(), func() bool { return p.probe("/healthz") == http.StatusOK })
 	s.seconds, s.used = time.Second, func() int64 { return anonymous(t, p.cmd.Process.Pid) }
 	s.fill()
 	proof := newProof(t, "memory of a process")
 	s.run(proof, storm{name: "1 MB", body: 1_000_000, list: s.small})
-	s.run(proof, storm{name: "3 MB", body: 3_000_000, list: s.large})
+	if !testing.Short() {
+		s.run(proof, storm{name: "3 MB", body: 3_000_000, list: s.large})
+	}
 	t.Log(s.table.Rows, s.goodput.Rows)
 	if most := int64(memoryLimit * 5 / 4); s.peak > most {
 		t.Errorf("the process took %d bytes, want at most %d with GOMEMLIMIT=64MiB", s.peak, most)
@@ -75,7 +77,7 @@ func TestMemoryProcess(t *testing.T) {
 // Texts that grow when they are folded or encoded, or have no place to cut, stay within the limit, too:
 // stored, read, changed, listed, or refused for want of memory.
 func TestMemoryUnkindText(t *testing.T) {
-	p := start(t, "GOMEMLIMIT=64MiB", "CLUSTER_MODE=false", "LOG_LEVEL=error")
+	p := startUnraced(t, "GOMEMLIMIT=64MiB", "CLUSTER_MODE=false", "LOG_LEVEL=error")
 	c := p.member("ada@example.com")
 	ctx, stop := context.WithCancel(t.Context())
 	var watch sync.WaitGroup

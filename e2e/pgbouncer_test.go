@@ -11,6 +11,7 @@ import (
 
 // Two replicas on a PostgreSQL behind PgBouncer are what they are without it.
 func TestPgBouncer(t *testing.T) {
+	long(t, "PgBouncer")
 	for _, row := range []struct {
 		name, mode string
 		past       bool // DATABASE_CHANNEL_URL leads past it
@@ -70,6 +71,7 @@ func checkDeaf(t *testing.T, p *process) {
 // server_login_retry that docs/DEPLOYMENT.md asks for.
 func TestPgBouncerRestart(t *testing.T) {
 	t.Parallel()
+	long(t, "PgBouncer")
 	server := storetest.NewPostgres(t)
 	p := start(t, "DATABASE_URL="+storetest.PgBouncer(t, server.Database(t, "notes"), "transaction"), secret)
 	p.awaitReady()

@@ -28,6 +28,7 @@ func buildPlain(t *testing.T) string {
 // The plain program answers as notesd does, byte for byte: else it would be
 // measured at other work.
 func TestPlainAnswers(t *testing.T) {
+	long(t, "it builds and compares another server")
 	_, _, settings := newDependencies(t)
 	p := start(t, settings...)
 	plain := newProcess(t, settings...)
@@ -150,10 +151,11 @@ func roundsAndMeasured(t *testing.T) (rounds int, measured time.Duration) {
 // ROUNDS of MEASURED each. It publishes the ratios, and fails only if there is
 // something that was not measured.
 func TestPlain(t *testing.T) {
+	long(t, "it measures")
 	rounds, measured := roundsAndMeasured(t)
 	_, _, settings := newDependencies(t)
 	report := newProof(t, "plain", fmt.Sprintf("ROUNDS=%d", rounds), fmt.Sprintf("MEASURED=%v", measured))
-	err := bench.Contest{Notesd: binary, Plain: buildPlain(t), Settings: settings, Rounds: rounds, Duration: measured,
+	err := bench.Contest{Notesd: unraced(t), Plain: buildPlain(t), Settings: settings, Rounds: rounds, Duration: measured,
 		Progress: t.Output()}.Run(t.Context(), report)
 	if err != nil {
 		t.Fatal(err)

@@ -85,6 +85,17 @@ func start(t testing.TB, settings ...string) *process {
 	return p
 }
 
+// startUnraced is start without the race detector, for a test that measures
+// memory, rates or timings.
+func startUnraced(t testing.TB, settings ...string) *process {
+	t.Helper()
+	p := newProcess(t, settings...)
+	p.program = unraced(t)
+	p.start()
+	p.awaitReady()
+	return p
+}
+
 // start starts the process, for the first time or again, and waits for nothing.
 func (p *process) start() {
 	p.t.Helper()

@@ -13,7 +13,11 @@ import (
 // like KILLS=100.
 func newProof(t *testing.T, title string, settings ...string) *bench.Report {
 	command := "go test ./e2e -run '^" + t.Name() + "$' -count=1 -v"
-	return bench.NewReport(title, strings.Join(append(settings, command), " "), cmp.Or(os.Getenv("VERSION"), "of this tree"))
+	r := bench.NewReport(title, strings.Join(append(settings, command), " "), cmp.Or(os.Getenv("VERSION"), "of this tree"))
+	if raced() {
+		r.Notes = append(r.Notes, "Without PROOFS most servers of these tests run with the race detector, which slows them.")
+	}
+	return r
 }
 
 // publish prints the report, and puts it into the file of reports that PROOFS

@@ -29,15 +29,15 @@ const (
 	people      = 20
 	connections = 64
 	atOnce      = 4 // who read everything back: fewer than there are workers
-	leastFiles  = 5000
 	mostFiles   = 5200
+	fewFiles    = 500     // with -short
 	hugeBytes   = 1 << 20 // of a file: such are left out
 	largeBytes  = 16 << 10
 	mostLarge   = 100
 	titleLength = 255 // characters
 )
 
-// The main job on real input: thousands of text files become notes of twenty
+// The main job on real input: thousands of text files, hundreds with -short, become notes of twenty
 // people, the process is killed halfway and started again, and at the end
 // every acknowledged note is there, once, byte for byte.
 func TestRealInput(t *testing.T) {
@@ -198,6 +198,10 @@ func textFiles(t *testing.T) []textFile {
 		t.Fatal(err)
 	}
 	root := strings.TrimSpace(string(goroot))
+	most, share := mostFiles, 1
+	if testing.Short() {
+		most, share = fewFiles, 20
+	}
 	var c collection
 	for _, place := range []struct {
 		dir  string
@@ -210,10 +214,10 @@ func textFiles(t *testing.T) []textFile {
 		{filepath.Join(root, "doc"), []string{"doc", "Go"}, 100},
 		{filepath.Join(root, "src"), []string{"source", "Go"}, mostFiles},
 	} {
-		c.add(place.dir, place.tags, min(len(c.files)+place.most, mostFiles))
+		c.add(place.dir, place.tags, min(len(c.files)+place.most/share, most))
 	}
-	if len(c.files) < leastFiles {
-		t.Fatalf("this machine has %d text files where they are looked for, want %d at least", len(c.files), leastFiles)
+	if least := most - most/20; len(c.files) < least {
+		t.Fatalf("this machine has %d text files where they are looked for, want %d at least", len(c.files), least)
 	}
 	for i := range c.files {
 		c.files[i].owner = i % people

@@ -76,6 +76,7 @@ func (c *client) awaitMe(status int) {
 // on. The one that was killed comes back as a replica.
 func TestSentinel(t *testing.T) {
 	t.Parallel()
+	long(t, "a failover takes many seconds")
 	redis := storetest.NewSentinel(t)
 	settings := []string{"DATABASE_URL=" + storetest.Postgres(t), "REDIS_URL=redis://" + storetest.SentinelMaster,
 		"REDIS_SENTINELS=127.0.0.1:1," + strings.Join(redis.Addresses, ","), secret, nothingFromMemory}

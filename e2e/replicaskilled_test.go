@@ -32,6 +32,7 @@ const (
 // what was in flight on it. Every write that was acknowledged is there, once and
 // as it was last; every session goes on, or has ended everywhere; limits count once.
 func TestReplicasKilled(t *testing.T) {
+	long(t, "Caddy")
 	lasts := durationOf(t, "KILLED", 6*time.Second)
 	settings := []string{"LOG_LEVEL=warn", "DATABASE_URL=" + storetest.EmptyPostgres(t), "REDIS_URL=" + storetest.Redis(t), secret,
 		"TRUSTED_PROXIES=127.0.0.1/32", fmt.Sprintf("RATE_LIMIT_MAX_REQUESTS=%d", rateLimit),

@@ -89,6 +89,7 @@ func engines(t *testing.T) map[string][]string {
 // A release that only adds to the schema can be taken back: this binary takes
 // over from it again, under load, and serves the wider schema.
 func TestRollback(t *testing.T) {
+	long(t, "it builds other releases")
 	later := release(t, expanding)
 	for engine, settings := range engines(t) {
 		t.Run(engine, func(t *testing.T) {
@@ -125,6 +126,7 @@ func (p *process) checkSchema(t *testing.T, program string, schema int64) {
 
 // The two of them serve side by side what the newer one has made of the schema.
 func TestTwoReleases(t *testing.T) {
+	long(t, "it builds other releases")
 	settings := []string{secret, "DATABASE_URL=" + storetest.Postgres(t)}
 	older := start(t, settings...)
 	ada := older.member("ada@example.com")
@@ -151,6 +153,7 @@ func TestTwoReleases(t *testing.T) {
 // A release that takes something away says so: this binary refuses its schema
 // before it has touched anything, and the newer one serves on.
 func TestNoRollback(t *testing.T) {
+	long(t, "it builds other releases")
 	later := release(t, contracting)
 	const says = "schema 90001 serves binaries from 2 on and this one is 1, use a newer notesd"
 	for engine, settings := range engines(t) {

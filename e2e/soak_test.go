@@ -32,6 +32,7 @@ const (
 // that Retry-After names, their p99 may at most double, and memory must come
 // back. SOAK is how long the attacks last: make prove-soak takes ten minutes.
 func TestSoak(t *testing.T) {
+	long(t, "every attack at once")
 	lasts := durationOf(t, "SOAK", 4*time.Second)
 	proof := newProof(t, "soak", fmt.Sprintf("SOAK=%v", lasts))
 	rows := []struct {
@@ -118,7 +119,7 @@ func newSoak(t *testing.T, mb int, url func() string) *soak {
 		if url != nil {
 			settings = append(settings, "DATABASE_URL="+url())
 		}
-		p := start(t, settings...)
+		p := startUnraced(t, settings...)
 		s.url, s.apart = p.url, true
 		s.alive = func() bool { return p.probe("/healthz") == http.StatusOK }
 		s.memory = func() int64 { return anonymous(t, p.cmd.Process.Pid) }

@@ -17,23 +17,28 @@ import (
 // Those with containers: TestCompose….
 
 func TestSingle(t *testing.T) {
+	long(t, "make compiles without cgo")
 	runsAs(t, false, "make dev", "./quick-start.sh <<<1")
 }
 
 func TestCluster(t *testing.T) {
+	long(t, "make compiles without cgo")
 	runsAs(t, true, "make dev-cluster", "./quick-start.sh development-cluster")
 }
 
 func TestProductionSingle(t *testing.T) {
+	long(t, "make compiles without cgo")
 	runsAs(t, false, "make start", "./quick-start.sh <<<3")
 }
 
 func TestProductionCluster(t *testing.T) {
+	long(t, "make compiles without cgo")
 	runsAs(t, true, "make start-cluster", "./quick-start.sh production-cluster")
 }
 
 // The binary is static, says which version it is, and runs with nothing beside it.
 func TestBuild(t *testing.T) {
+	long(t, "make compiles without cgo")
 	tool(t, []string{"VERSION=built-for-a-test"}, "make", "build")
 	program := absolute(t, "../notesd")
 	checkStatic(t, program)

@@ -73,9 +73,12 @@ func TestUpgrades(t *testing.T) {
 	}
 }
 
-// numberOf is the setting of a proof, or its quick default.
+// numberOf is the setting of a proof, or its quick default, which is 1 under -short.
 func numberOf(t *testing.T, name string, quick int) int {
 	t.Helper()
+	if testing.Short() {
+		quick = 1
+	}
 	n, err := strconv.Atoi(cmp.Or(os.Getenv(name), strconv.Itoa(quick)))
 	if err != nil || n < 1 {
 		t.Fatalf("%s=%s, want a number above 0", name, os.Getenv(name))

@@ -12,6 +12,7 @@ import (
 // notesd beside itself with one setting changed: `make bench-variants`, with
 // ROUNDS of MEASURED each.
 func TestVariants(t *testing.T) {
+	long(t, "it measures")
 	rounds, measured := roundsAndMeasured(t)
 	var settings []string // on SQLite, which is ready at once
 	few := os.Getenv("ROUNDS") == ""
@@ -19,7 +20,7 @@ func TestVariants(t *testing.T) {
 		_, _, settings = newDependencies(t)
 	}
 	report := newProof(t, "variants", fmt.Sprintf("ROUNDS=%d", rounds), fmt.Sprintf("MEASURED=%v", measured))
-	err := bench.Variants{Notesd: binary, Settings: settings, Few: few, Rounds: rounds, Duration: measured, Progress: t.Output()}.
+	err := bench.Variants{Notesd: unraced(t), Settings: settings, Few: few, Rounds: rounds, Duration: measured, Progress: t.Output()}.
 		Run(t.Context(), report)
 	if err != nil {
 		t.Fatal(err)

@@ -18,7 +18,7 @@ func PgBouncer(t testing.TB, postgres, mode string) string {
 	t.Helper()
 	path, err := exec.LookPath("pgbouncer")
 	if err != nil {
-		t.Skip("needs pgbouncer (bash .ci/setup.sh installs it on Debian)")
+		t.Skip("needs pgbouncer (bash .ci/setup.sh e2e installs it on Debian)")
 	}
 	s, err := startPgBouncer(path, postgres, mode)
 	if err != nil {
