@@ -36,7 +36,8 @@ func (p program) backup(ctx context.Context, args []string) error {
 	case ways != 1, *keep < 0, *keep > 0 && *dir == "":
 		return fmt.Errorf("backup FILE, backup -dir DIR [-keep N] or backup -verify FILE? %w", errUsage)
 	case *verify != "":
-		return p.verifyBackup(*verify)
+		cfg, _ := config.Survey(p.environ) // only the size of a note is of interest
+		return p.verifyBackup(cfg, *verify)
 	}
 	cfg, err := config.Load(p.environ)
 	if err != nil {
@@ -46,7 +47,7 @@ func (p program) backup(ctx context.Context, args []string) error {
 	case *dir != "":
 		return p.backupInto(ctx, cfg, *dir, *keep)
 	case args[0] == "-":
-		_, err := writeBackup(ctx, cfg, p.out, new(meter))
+		_, _, err := writeBackup(ctx, cfg, p.out, new(meter))
 		return err
 	default:
 		f, err := backup.Create(args[0])
@@ -78,13 +79,13 @@ func (p program) backupInto(ctx context.Context, cfg config.Config, dir string, 
 // leaves nothing.
 func (p program) backupTo(ctx context.Context, cfg config.Config, f *backup.File) error {
 	m := startMeter()
-	taken, err := writeBackup(ctx, cfg, f, m)
+	taken, longest, err := writeBackup(ctx, cfg, f, m)
 	took := m.stop()
 	if err == nil {
 		_, err = f.Seek(0, io.SeekStart)
 	}
 	if err == nil {
-		_, err = readBackup(f, store.CheckBackup)
+		_, err = readBackup(f, longest, store.CheckBackup)
 	}
 	if err != nil {
 		return errors.Join(err, f.Discard())
@@ -96,14 +97,14 @@ func (p program) backupTo(ctx context.Context, cfg config.Config, f *backup.File
 	return nil
 }
 
-// writeBackup writes the database that cfg names to out.
-func writeBackup(ctx context.Context, cfg config.Config, out io.Writer, m *meter) (store.Backup, error) {
+// writeBackup writes the database that cfg names to out, and says how long its longest line is.
+func writeBackup(ctx context.Context, cfg config.Config, out io.Writer, m *meter) (taken store.Backup, longest int, err error) {
 	w, err := backup.NewWriter(out)
 	if err != nil {
-		return store.Backup{}, err
+		return store.Backup{}, 0, err
 	}
 	head := true
-	taken, err := store.Snapshot(ctx, cfg.DatabaseURL.Reveal(), func(line []byte) error {
+	taken, err = store.Snapshot(ctx, cfg.DatabaseURL.Reveal(), func(line []byte) error {
 		m.bytes.Add(int64(len(line)))
 		if err := w.Line(line); err != nil || !head {
 			return err
@@ -112,30 +113,36 @@ func writeBackup(ctx context.Context, cfg config.Config, out io.Writer, m *meter
 		return w.Flush() // the rest is the same for the same data
 	})
 	if err != nil {
-		return taken, namePlace(cfg, err)
+		return taken, 0, namePlace(cfg, err)
 	}
-	return taken, w.Close()
+	return taken, w.Longest(), w.Close()
 }
 
-// readBackup reads a backup's lines to the end.
-func readBackup[T any](in io.Reader, lines func(next func() ([]byte, error)) (T, error)) (T, error) {
-	r, err := backup.NewReader(in)
-	if err != nil {
-		var none T
-		return none, err
+// longestNote bounds the line of a note that came in a body of BODY_PARSER_LIMIT: what
+// has 3 bytes in a body has at most 6 in a backup. The rest of its row is short.
+func longestNote(cfg config.Config) int { return int(2*cfg.BodyLimit) + 1<<20 }
+
+// readBackup reads a backup's lines, of at most longest bytes each, to the end.
+func readBackup[T any](in io.Reader, longest int, lines func(next func() ([]byte, error)) (T, error)) (result T, err error) {
+	r, err := backup.NewReader(in, longest)
+	if err == nil {
+		defer r.Close()
+		result, err = lines(r.Next)
 	}
-	defer r.Close()
-	return lines(r.Next)
+	if errors.Is(err, backup.ErrTooLong) {
+		err = fmt.Errorf("%w: if you trust the file, set BODY_PARSER_LIMIT to that of the server that made it", err)
+	}
+	return result, err
 }
 
 // verifyBackup reads a file as a restore does.
-func (p program) verifyBackup(name string) error {
+func (p program) verifyBackup(cfg config.Config, name string) error {
 	f, err := os.Open(name)
 	if err != nil {
 		return err
 	}
 	defer f.Close()
-	b, err := readBackup(f, store.CheckBackup)
+	b, err := readBackup(f, longestNote(cfg), store.CheckBackup)
 	if err != nil {
 		return fmt.Errorf("%s: %w", name, err)
 	}
@@ -162,14 +169,14 @@ func (p program) restore(ctx context.Context, args []string) error {
 		return err
 	}
 	defer f.Close()
-	if _, err := readBackup(f, store.CheckBackup); err != nil {
+	if _, err := readBackup(f, longestNote(cfg), store.CheckBackup); err != nil {
 		return fmt.Errorf("%s: %w", args[0], err)
 	}
 	if _, err := f.Seek(0, io.SeekStart); err != nil {
 		return err
 	}
 	m := startMeter()
-	done, err := readBackup(f, func(next func() ([]byte, error)) (store.Restored, error) {
+	done, err := readBackup(f, longestNote(cfg), func(next func() ([]byte, error)) (store.Restored, error) {
 		return store.Restore(ctx, cfg.DatabaseURL.Reveal(), func() ([]byte, error) {
 			line, err := next()
 			m.bytes.Add(int64(len(line)))

@@ -14,7 +14,8 @@
 //
 // A reader promises that a file which it has read to its end is, byte for byte,
 // one that a writer has closed. Both hold one block in memory, which is a
-// megabyte or one line that is longer.
+// megabyte or one line that is longer. What a reader makes room for is bounded by
+// the longest line that its caller expects, whatever the file says of itself.
 package backup
 
 import (
@@ -33,21 +34,25 @@ import (
 const (
 	magic     = "notesd backup 1\n"
 	blockSize = 1 << 20 // of lines, after which a block is written
-	mostBlock = 1 << 30 // of lines, packed or not: one that is longer is no note
+	mostBlock = 1 << 30 // of lines: one that is longer is no note
 )
 
 // ErrDamaged: it is no backup, or not all of one, or it has been changed.
 var ErrDamaged = errors.New("not a whole backup")
 
+// ErrTooLong: a line may be longer than the reader was told to expect.
+var ErrTooLong = errors.New("a block is too large")
+
 var castagnoli = crc32.MakeTable(crc32.Castagnoli)
 
 // A Writer writes a backup. Only Close makes it one.
 type Writer struct {
-	out    io.Writer // and the sum
-	sum    hash.Hash
-	packer *zstd.Encoder
-	lines  []byte
-	packed []byte
+	out     io.Writer // and the sum
+	sum     hash.Hash
+	packer  *zstd.Encoder
+	lines   []byte
+	packed  []byte
+	longest int
 }
 
 // NewWriter begins a backup. Who writes it closes it.
@@ -73,8 +78,12 @@ func (w *Writer) Line(line []byte) error {
 		}
 	}
 	w.lines = append(append(w.lines, line...), '\n')
+	w.longest = max(w.longest, len(line))
 	return nil
 }
+
+// Longest is how long the longest line was: what a reader of the backup is told.
+func (w *Writer) Longest() int { return w.longest }
 
 // Flush ends a block: what follows begins another.
 func (w *Writer) Flush() error {
@@ -107,26 +116,29 @@ func (w *Writer) Close() error {
 	return errors.Join(err, w.packer.Close())
 }
 
-// A Reader reads a backup. Its errors are ErrDamaged, which say where, and those
-// of what it reads from.
+// A Reader reads a backup. Its errors are ErrDamaged and ErrTooLong, which say
+// where, and those of what it reads from.
 type Reader struct {
 	in       io.Reader // and the sum
 	raw      io.Reader
 	sum      hash.Hash
 	unpacker *zstd.Decoder
+	most     int   // bytes of a block, unpacked
 	at       int64 // bytes read
 	packed   bytes.Buffer
 	room     []byte // of lines
 	lines    []byte // those not yet given out
 }
 
-// NewReader begins to read a backup. Who reads it closes it.
-func NewReader(in io.Reader) (*Reader, error) {
-	unpacker, err := zstd.NewReader(nil, zstd.WithDecoderConcurrency(1), zstd.WithDecoderMaxMemory(mostBlock))
+// NewReader begins to read a backup whose lines have at most longest bytes each.
+// Who reads it closes it.
+func NewReader(in io.Reader, longest int) (*Reader, error) {
+	most := min(max(longest, blockSize), mostBlock) + 1 // with the newline
+	unpacker, err := zstd.NewReader(nil, zstd.WithDecoderConcurrency(1), zstd.WithDecoderMaxMemory(uint64(most)))
 	if err != nil {
 		return nil, err
 	}
-	r := &Reader{raw: in, sum: sha256.New(), unpacker: unpacker}
+	r := &Reader{raw: in, sum: sha256.New(), unpacker: unpacker, most: most}
 	r.in = io.TeeReader(in, r.sum)
 	head := make([]byte, len(magic))
 	err = r.read(head)
@@ -169,19 +181,27 @@ func (r *Reader) nextBlock() error {
 	if err != nil {
 		return err
 	}
-	if length > mostBlock {
-		return damaged(began, "it can't be %d bytes long", length)
-	}
+	tooLong := int64(length) > packedSize(r.most)
 	r.packed.Reset()
-	n, err := io.CopyN(&r.packed, r.in, int64(length)) // which makes room only for what is there
-	r.at += n
-	if err != nil {
-		return r.cut(err)
+	var kept io.Writer = &r.packed // which makes room only for what is there
+	if tooLong {
+		kept = io.Discard // the checksum tells whether that is its length
 	}
-	if crc32.Checksum(r.packed.Bytes(), castagnoli) != sum {
+	check := crc32.New(castagnoli)
+	n, err := io.CopyN(io.MultiWriter(check, kept), r.in, int64(length))
+	r.at += n
+	switch {
+	case err != nil:
+		return r.cut(err)
+	case check.Sum32() != sum:
 		return damaged(began, "its checksum is wrong")
+	case tooLong:
+		return r.tooLong(began)
 	}
 	r.room, err = r.unpacker.DecodeAll(r.packed.Bytes(), r.room[:0])
+	if errors.Is(err, zstd.ErrDecoderSizeExceeded) || errors.Is(err, zstd.ErrWindowSizeExceeded) {
+		return r.tooLong(began)
+	}
 	if err != nil {
 		return damaged(began, "%v", err)
 	}
@@ -190,6 +210,14 @@ func (r *Reader) nextBlock() error {
 	}
 	r.lines = r.room
 	return nil
+}
+
+// packedSize bounds what n bytes become that do not get smaller: Zstandard adds 3
+// bytes to each 128 KiB, and 18 for the frame.
+func packedSize(n int) int64 { return int64(n) + int64(n)>>14 + 64 }
+
+func (r *Reader) tooLong(at int64) error {
+	return fmt.Errorf("%w: the one at byte %d has more than %d bytes", ErrTooLong, at, r.most)
 }
 
 // end checks the checksum, and that nothing follows it.

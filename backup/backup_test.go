@@ -2,17 +2,22 @@ package backup_test
 
 import (
 	"bytes"
+	"crypto/sha256"
+	"encoding/binary"
 	"errors"
 	"fmt"
+	"hash/crc32"
 	"io"
 	"math/rand/v2"
 	"os"
 	"path/filepath"
+	"runtime"
 	"slices"
 	"strings"
 	"testing"
 	"time"
 
+	"github.com/klauspost/compress/zstd"
 	"pgregory.net/rapid"
 
 	"notesd/backup"
@@ -36,9 +41,14 @@ func pack(t interface{ Fatal(...any) }, lines ...string) []byte {
 	return out.Bytes()
 }
 
+// longest is what the lines of these tests have at most.
+const longest = 4 << 20
+
 // unpack reads a backup to its end.
-func unpack(in io.Reader) (lines []string, err error) {
-	r, err := backup.NewReader(in)
+func unpack(in io.Reader) (lines []string, err error) { return unpackWithin(in, longest) }
+
+func unpackWithin(in io.Reader, longest int) (lines []string, err error) {
+	r, err := backup.NewReader(in, longest)
 	if err != nil {
 		return nil, err
 	}
@@ -124,6 +134,92 @@ func TestFlipped(t *testing.T) {
 	}
 }
 
+// framed is a backup of one block, whose frame says of itself what it likes.
+func framed(frame []byte) []byte {
+	file := []byte("notesd backup 1\n")
+	file = binary.BigEndian.AppendUint32(file, uint32(len(frame)))
+	file = binary.BigEndian.AppendUint32(file, crc32.Checksum(frame, crc32.MakeTable(crc32.Castagnoli)))
+	file = append(append(file, frame...), 0, 0, 0, 0)
+	sum := sha256.Sum256(file)
+	return append(file, sum[:]...)
+}
+
+// A block that unpacks to more than any line may have, or says so, is refused before
+// there is room for it, though all its checksums are right.
+func TestBlockThatLies(t *testing.T) {
+	const much = 64 << 20
+	packer, err := zstd.NewWriter(nil, zstd.WithEncoderConcurrency(1))
+	if err != nil {
+		t.Fatal(err)
+	}
+	honest := packer.EncodeAll(make([]byte, much), nil)
+	var unsaid bytes.Buffer // a frame that does not say how much is in it
+	packer.Reset(&unsaid)
+	for range much >> 20 {
+		if _, err := packer.Write(make([]byte, 1<<20)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := packer.Close(); err != nil {
+		t.Fatal(err)
+	}
+	one := packer.EncodeAll(make([]byte, longest), nil)
+	claim := []byte{0x28, 0xb5, 0x2f, 0xfd, 0xa0, 0, 0, 0, 0x3f, 1, 0, 0} // one segment of 1008 MiB, and then nothing
+	for _, test := range []struct {
+		name string
+		file []byte
+		want error
+	}{
+		{"much", framed(honest), backup.ErrTooLong},
+		{"much, unsaid", framed(unsaid.Bytes()), backup.ErrTooLong},
+		{"many frames", framed(bytes.Repeat(one, 16)), backup.ErrTooLong},
+		{"only says much", framed(claim), backup.ErrTooLong},
+		{"much that is packed", framed(make([]byte, 9*longest)), backup.ErrTooLong},
+		{"a length that is not there", []byte("notesd backup 1\n\x3f\xff\xff\xff\x00\x00\x00\x00"), backup.ErrDamaged},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			var before, after runtime.MemStats
+			runtime.ReadMemStats(&before)
+			r, err := backup.NewReader(bytes.NewReader(test.file), longest)
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer r.Close()
+			_, err = r.Next()
+			runtime.ReadMemStats(&after)
+			if !errors.Is(err, test.want) {
+				t.Errorf("read %d bytes: %v, want %v", len(test.file), err, test.want)
+			}
+			if took := after.TotalAlloc - before.TotalAlloc; took > 8*longest {
+				t.Errorf("reading %d bytes took %d MB of memory", len(test.file), took>>20)
+			}
+		})
+	}
+}
+
+// A line may be as long as the reader was told, compressible or not, and no longer.
+func TestLongestLine(t *testing.T) {
+	random := make([]byte, longest)
+	source := rand.NewChaCha8([32]byte{})
+	_, _ = source.Read(random)
+	for _, line := range []string{strings.Repeat("x", longest), strings.ReplaceAll(string(random), "\n", "x")} {
+		lines, err := unpackWithin(bytes.NewReader(pack(t, "first", line, "last")), longest)
+		if err != nil || len(lines) != 3 || lines[1] != line {
+			t.Errorf("a line of %d bytes: %d lines, %v", len(line), len(lines), err)
+		}
+		if _, err := unpackWithin(bytes.NewReader(pack(t, "first", line, "last")), longest-1); !errors.Is(err, backup.ErrTooLong) {
+			t.Errorf("a line of one byte more: %v, want ErrTooLong", err)
+		}
+	}
+	var short []string // they fill a block of lines to its end
+	for range 2 << 20 / 8 {
+		short = append(short, "1234567")
+	}
+	if lines, err := unpackWithin(bytes.NewReader(pack(t, short...)), 7); err != nil || len(lines) != len(short) {
+		t.Errorf("short lines: %d, %v", len(lines), err)
+	}
+}
+
 // A reader hands on what stops it, as it is.
 func TestUnreadable(t *testing.T) {
 	broken := errors.New("broken")
@@ -160,9 +256,10 @@ func FuzzReader(f *testing.F) {
 	f.Add([]byte("notesd backup 1\n"))
 	f.Add(pack(f, "a", "", "b"))
 	f.Add(pack(f))
+	f.Add(framed([]byte{0x28, 0xb5, 0x2f, 0xfd, 0xa0, 0, 0, 0, 0x3f, 1, 0, 0}))
 	f.Fuzz(func(t *testing.T, file []byte) {
 		lines, err := unpack(bytes.NewReader(file))
-		if err != nil && !errors.Is(err, backup.ErrDamaged) {
+		if err != nil && !errors.Is(err, backup.ErrDamaged) && !errors.Is(err, backup.ErrTooLong) {
 			t.Fatalf("%v", err)
 		}
 		if err != nil {

@@ -224,12 +224,14 @@ type backupReader struct {
 const (
 	savedRows  = 1000
 	savedBytes = 4 << 20
+
+	savedLine = 64 << 10 // bytes of a line that is no row, and of a row that JSON may make large
 )
 
 // head reads the first line.
 func (r *backupReader) head() (head backupHead, err error) {
 	line, err := r.next()
-	if err == nil && json.Unmarshal(line, &head) != nil || errors.Is(err, io.EOF) {
+	if err == nil && (len(line) > savedLine || json.Unmarshal(line, &head) != nil) || errors.Is(err, io.EOF) {
 		err = ErrNotBackup
 	}
 	return head, err
@@ -256,6 +258,9 @@ func (r *backupReader) read() error {
 		}
 		if err := r.flush(section); err != nil {
 			return err
+		}
+		if len(line) > savedLine {
+			return fmt.Errorf("%w: %.100q… is no line of one", ErrNotBackup, line)
 		}
 		if json.Unmarshal(line, &r.foot) == nil && r.foot.Rows != nil {
 			return r.end()
@@ -289,13 +294,12 @@ func beginSection(line []byte, left []savedTable) (savedTable, []savedTable, err
 }
 
 func (r *backupReader) row(section savedTable, line []byte) error {
-	places := places(section.columns)
-	row := places
-	if err := json.Unmarshal(line, &row); err != nil || len(row) != len(places) || len(row) == 0 {
+	row := places(section.columns)
+	if !readRow(line, row) {
 		return fmt.Errorf("%w: row %d of %s can't be read", ErrNotBackup, r.count[section.name]+1, section.name)
 	}
 	for i := range row {
-		row[i] = value(places[i])
+		row[i] = value(row[i])
 	}
 	r.count[section.name]++
 	r.rows = append(r.rows, row)
@@ -304,6 +308,31 @@ func (r *backupReader) row(section savedTable, line []byte) error {
 		return nil
 	}
 	return r.flush(section)
+}
+
+// readRow puts a row's values in their places and reports whether they were as many. A
+// long line is read value by value, which is slower: an array as a whole gets room for
+// all the values that a line can hold.
+func readRow(line []byte, places []any) bool {
+	if len(line) <= savedLine {
+		row := places
+		return json.Unmarshal(line, &row) == nil && len(row) == len(places) && len(row) > 0
+	}
+	in := json.NewDecoder(bytes.NewReader(line))
+	if begin, err := in.Token(); err != nil || begin != json.Delim('[') {
+		return false
+	}
+	for i := range places {
+		if !in.More() || in.Decode(&places[i]) != nil {
+			return false
+		}
+	}
+	end, err := in.Token()
+	if err != nil || end != json.Delim(']') || len(places) == 0 {
+		return false
+	}
+	_, err = in.Token()
+	return errors.Is(err, io.EOF)
 }
 
 func (r *backupReader) flush(section savedTable) error {

@@ -11,6 +11,7 @@ import (
 	"os"
 	"path/filepath"
 	"reflect"
+	"runtime"
 	"slices"
 	"strings"
 	"sync"
@@ -587,6 +588,40 @@ func TestSnapshotOfNothing(t *testing.T) {
 	}
 	if _, err := store.Snapshot(t.Context(), storetest.EmptyPostgres(t), nil); !errors.Is(err, store.ErrSchema) {
 		t.Errorf("Snapshot of an empty database = %v, want ErrSchema", err)
+	}
+}
+
+// A line costs about its length in memory, whatever is in it: JSON of a few bytes an
+// element would become many times that.
+func TestLineThatSwells(t *testing.T) {
+	const much = 2 << 20
+	list := func(element string) string { return strings.Repeat(element+",", much/len(element)) + element }
+	users := []byte(`{"table":"users","columns":["id"]}`)
+	for _, test := range []struct {
+		name string
+		line string
+	}{
+		{"a row with very many values", "[" + list("0") + "]"},
+		{"a row with a list in it", "[[" + list("0") + "]]"},
+		{"a row with an object in it", `[{"a":[` + list(`{"b":0}`) + `]}]`},
+		{"a row that goes on", `["a"],` + list("0")},
+		{"very many columns", `{"table":"user_counters","columns":[` + list(`""`) + "]}"},
+		{"very many members", `{"table":"user_counters","columns":[],"x":[` + list("0") + "]}"},
+		{"very many tables", `{"rows":{` + list(`"a":1`) + "}}"},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			swollen := lines{[]byte("{}"), users, []byte(test.line)}
+			var before, after runtime.MemStats
+			runtime.ReadMemStats(&before)
+			_, err := store.CheckBackup(swollen.next())
+			runtime.ReadMemStats(&after)
+			if !errors.Is(err, store.ErrNotBackup) {
+				t.Errorf("CheckBackup = %v, want ErrNotBackup", err)
+			}
+			if took := after.TotalAlloc - before.TotalAlloc; took > 6*uint64(len(test.line)) {
+				t.Errorf("a line of %d MB took %d MB", len(test.line)>>20, took>>20)
+			}
+		})
 	}
 }
 

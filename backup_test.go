@@ -1,0 +1,44 @@
+package main
+
+import (
+	"errors"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"notesd/backup"
+	"notesd/store"
+)
+
+// A note that is longer than BODY_PARSER_LIMIT allows today is backed up, and the backup
+// is read again. To restore it one has to say that such notes are right.
+func TestBackupOfLongNote(t *testing.T) {
+	dir := t.TempDir()
+	command := func(data, limit string, args ...string) error {
+		environ := []string{"DATA_DIR=" + filepath.Join(dir, data), "BODY_PARSER_LIMIT=" + limit}
+		return run(t.Context(), program{args: args, environ: environ, out: &strings.Builder{}})
+	}
+	db, err := store.Open(t.Context(), store.Config{URL: filepath.Join(dir, "data", "notes.db")})
+	if err != nil {
+		t.Fatal(err)
+	}
+	user, err := db.CreateUser(t.Context(), "ada@example.com", "Ada", "")
+	if err == nil {
+		_, err = db.CreateNote(t.Context(), user.ID, store.NewNote{Content: strings.Repeat("long ", 1<<19)})
+	}
+	if err := errors.Join(err, db.Close()); err != nil {
+		t.Fatal(err)
+	}
+	file := filepath.Join(dir, "notes.backup")
+	if err := command("data", "10kb", "backup", file); err != nil {
+		t.Fatalf("backup = %v", err)
+	}
+	for _, args := range [][]string{{"backup", "-verify", file}, {"restore", file}} {
+		if err := command("other", "10kb", args...); !errors.Is(err, backup.ErrTooLong) || !strings.Contains(err.Error(), "BODY_PARSER_LIMIT") {
+			t.Errorf("%s = %v, want ErrTooLong and the name of the setting", args[0], err)
+		}
+		if err := command("other", "3mb", args...); err != nil {
+			t.Errorf("%s with a larger limit = %v", args[0], err)
+		}
+	}
+}
