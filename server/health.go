@@ -15,7 +15,7 @@ import (
 const (
 	watchEvery = time.Second
 	watchLost  = 250 * time.Millisecond // while something is away: it is back in use as soon
-	pingTime   = time.Second
+	redisTime  = time.Second            // that Redis may take to answer
 )
 
 // health answers GET /api/health: the process is alive. To write the time is a
@@ -49,7 +49,7 @@ type dependency struct {
 }
 
 // readiness is what the last look at the dependencies saw. Probes read it, so
-// that any number of them costs the database one ping a second.
+// that any number of them costs the dependencies nothing.
 type readiness struct {
 	mu   sync.Mutex   // guards what follows
 	rows []dependency // nil before the first look
@@ -139,8 +139,9 @@ func (s *Server) memoryRow() dependency {
 	return row
 }
 
-// watch looks at the dependencies once a second until ctx ends, and tells of
-// each that comes or goes. A database that is just being connected to is not away.
+// watch looks at the dependencies once a second until ctx ends, at once when the store's
+// monitor finds the database gone or back, and tells of each that comes or goes. A database
+// that is just being connected to is not away.
 func (s *Server) watch(ctx context.Context) {
 	starting, cancel := context.WithTimeout(ctx, watchEvery)
 	_ = s.store.WaitReady(starting) // the look says why not
@@ -152,6 +153,7 @@ func (s *Server) watch(ctx context.Context) {
 		}
 		select {
 		case <-time.After(next):
+		case <-s.store.HealthChanged():
 		case <-ctx.Done():
 			return
 		}
@@ -162,7 +164,8 @@ func (s *Server) watch(ctx context.Context) {
 // lost: not of the schema and the sessions, too, when it is the database.
 func (s *Server) look(ctx context.Context) (well bool) {
 	before := s.readiness.get()
-	database := s.ping(ctx, "database", s.store.Ready)
+	health := s.store.Health()
+	database := answered("database", health.Err, health.Latency)
 	schema := dependency{Name: "schema", Status: database.Status, Decides: true}
 	if errors.Is(database.err, store.ErrSchema) { // it answers, but not to this binary
 		schema.Detail, schema.err = "does not fit this binary", database.err
@@ -170,7 +173,7 @@ func (s *Server) look(ctx context.Context) (well bool) {
 	}
 	sessions := dependency{Name: "sessions", Status: database.Status, Decides: true, Detail: "kept in the database"}
 	if s.redis != nil {
-		sessions = s.ping(ctx, "sessions", s.redis.Writable)
+		sessions = s.askRedis(ctx)
 	}
 	rows := []dependency{database, schema, sessions, s.writes()}
 	if s.store.Engine() == store.SQLite {
@@ -206,12 +209,17 @@ func (s *Server) files() dependency {
 	return row
 }
 
-func (s *Server) ping(ctx context.Context, name string, ask func(context.Context) error) dependency {
-	ctx, cancel := context.WithTimeout(ctx, pingTime)
+func (s *Server) askRedis(ctx context.Context) dependency {
+	ctx, cancel := context.WithTimeout(ctx, redisTime)
 	defer cancel()
 	began := time.Now()
-	err := ask(ctx)
-	row := dependency{Name: name, Status: "up", Decides: true, LatencyMs: new(milliseconds(time.Since(began)))}
+	err := s.redis.Writable(ctx)
+	return answered("sessions", err, time.Since(began))
+}
+
+// answered is the row of a dependency that was asked.
+func answered(name string, err error, latency time.Duration) dependency {
+	row := dependency{Name: name, Status: "up", Decides: true, LatencyMs: new(milliseconds(latency))}
 	if err != nil {
 		row.Status, row.Detail, row.err = "down", "not available; the log says why", err
 	}

@@ -195,6 +195,7 @@ func (s *Server) Serve(ctx context.Context, tcp *net.TCPListener) error {
 	ln.shared.Store(s.cfg.SharedListener)
 	work, stop := context.WithCancel(context.WithoutCancel(ctx))
 	var background sync.WaitGroup
+	background.Go(func() { s.store.Monitor(work) })
 	background.Go(func() { s.watch(work) })
 	background.Go(func() { s.logSheds(work) })
 	background.Go(func() { s.watchHashes(work) })

@@ -43,11 +43,13 @@ func openPostgres(ctx context.Context, cfg Config) (*Store, error) {
 	if err != nil {
 		return nil, fmt.Errorf("channel: %w", err)
 	}
-	s := &Store{log: cfg.Log, witness: cfg.Witness, quotaNotes: cfg.QuotaNotes, quotaBytes: cfg.QuotaBytes, postgres: true, watchdog: newWatchdog(server, cfg.Log)}
+	s := &Store{log: cfg.Log, witness: cfg.Witness, quotaNotes: cfg.QuotaNotes, quotaBytes: cfg.QuotaBytes, postgres: true,
+		health: health{changed: make(chan struct{}, 1)}, watchdog: newWatchdog(server, cfg.Log)}
 	s.committer.begin(s)
 	s.state.begin()
 	tell := s.watchdog.tell
 	s.watchdog.tell = func(gone error) {
+		s.health.wake()
 		if s.state.isSettled() { // until then connect says what is wrong
 			tell(gone)
 		}

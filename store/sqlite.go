@@ -24,7 +24,8 @@ func openSQLite(ctx context.Context, cfg Config) (_ *Store, err error) {
 	if err != nil {
 		return nil, err
 	}
-	s := &Store{log: cfg.Log, witness: cfg.Witness, quotaNotes: cfg.QuotaNotes, quotaBytes: cfg.QuotaBytes, turn: make(chan struct{}, 1), written: make(chan struct{}, 1)}
+	s := &Store{log: cfg.Log, witness: cfg.Witness, quotaNotes: cfg.QuotaNotes, quotaBytes: cfg.QuotaBytes,
+		health: health{changed: make(chan struct{}, 1)}, turn: make(chan struct{}, 1), written: make(chan struct{}, 1)}
 	s.committer.begin(s)
 	s.state.begin()
 	defer func() {

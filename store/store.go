@@ -74,6 +74,7 @@ type Store struct {
 	wishes chan wish // for lists of trigrams
 
 	state    state
+	health   health
 	writable writability
 	closer   []func() error // what Close does, last first
 }
