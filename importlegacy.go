@@ -256,6 +256,9 @@ func (m *move) count(a legacy.Account, done store.ImportResult) {
 	for _, id := range done.Foreign {
 		m.leaveNote(id, a.Email, "somebody else has a note with its id here")
 	}
+	for _, id := range done.Unsure {
+		m.leaveNote(id, a.Email, "its owner may have deleted it here: of very many deleted notes only the last are known")
+	}
 }
 
 // notes are an account's notes as they come here. Those that can't are left out.

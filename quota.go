@@ -10,7 +10,7 @@ import (
 	"notesd/config"
 )
 
-// The bytes that the store counts are of one copy of each note's text. It keeps
+// The bytes that the store counts are for one copy of each note's text. It keeps
 // another, folded for searching. A quota in megabytes is for both.
 const copiesKept = 2
 
@@ -50,7 +50,7 @@ func quotaUser(notes, mb string) userCommand {
 		defaultNotes, defaultBytes := defaultQuotas(a.cfg)
 		fmt.Fprintf(a.out, "%q has %d notes of %s, which take %.1f MB of %s\n", email,
 			c.Notes, quotaText(cmp.Or(c.QuotaNotes, defaultNotes), 1),
-			float64(c.Bytes)*copiesKept/(1<<20), quotaText(cmp.Or(c.QuotaBytes, defaultBytes), 1<<20/copiesKept))
+			float64(c.Used())*copiesKept/(1<<20), quotaText(cmp.Or(c.QuotaBytes, defaultBytes), 1<<20/copiesKept))
 		return nil
 	}
 }

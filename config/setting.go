@@ -127,7 +127,7 @@ func (d *draft) table() []setting {
 	}, {
 		name: "QUOTA_MB", initial: "0",
 		kind:    whole(&d.QuotaMB, 0, 1_000_000_000),
-		meaning: "megabytes that a person's notes may take, their copies for searching included; 0: any number",
+		meaning: "megabytes that a person's notes may count for: twice their text, 1 KB a note and 64 bytes a tag; 0: any number",
 	}, {
 		name: "CLUSTER_MODE", initial: "true",
 		kind:    boolean(&d.cluster),

@@ -28,6 +28,7 @@ type batch struct {
 	touched    []*noteState // in the order of their first edit
 	tombstones []tombstoneRow
 	claimed    []usedKey // for the first time, or anew
+	trims      []trim    // to be done once these are stored
 
 	uncertain bool // nobody knows whether the batch was committed
 }
@@ -64,7 +65,7 @@ func (b *batch) begin() {
 		e.note, e.replayed, e.err, e.again = noteRow{}, "", nil, false
 	}
 	b.uncertain = false
-	b.newKeys, b.deciding, b.touched, b.tombstones, b.claimed = nil, nil, nil, nil, nil
+	b.newKeys, b.deciding, b.touched, b.tombstones, b.claimed, b.trims = nil, nil, nil, nil, nil, nil
 }
 
 // owners are those whose counters are wanted, in the order in which everybody
@@ -206,6 +207,14 @@ func (b *batch) touch(state *noteState) *noteState {
 	return state
 }
 
+// trim has what owners have too much of removed, if e is one that trims. A second
+// time would find nothing.
+func (b *batch) trim(e *edit, of func(owner string) trim) {
+	if t := of(e.owner); e.trims && !slices.Contains(b.trims, t) {
+		b.trims = append(b.trims, t)
+	}
+}
+
 func (b *batch) nextKey() int64 {
 	key := b.newKeys[0]
 	b.newKeys = b.newKeys[1:]
@@ -219,13 +228,14 @@ type writes struct {
 	counters      []*countersRow
 	keys          []usedKey
 	tombstones    []tombstoneRow
+	trims         []trim
 	changes       []Change
 }
 
 // writes sums up what the edits came to. Where no counters have changed there is
 // nothing to store.
 func (b *batch) writes() writes {
-	w := writes{keys: b.claimed, tombstones: b.tombstones}
+	w := writes{keys: b.claimed, tombstones: b.tombstones, trims: b.trims}
 	for _, state := range b.touched {
 		if !state.changed() {
 			continue

@@ -71,14 +71,14 @@ func (b *batch) commitOn(ctx context.Context, conn *pgx.Conn) error {
 // tell what.
 func (b *batch) createAtOnce(ctx context.Context, conn *pgx.Conn) (made bool, err error) {
 	e := b.edits[0]
-	if len(b.edits) > 1 || e.fresh == nil || e.imported || b.waits {
+	if len(b.edits) > 1 || e.fresh == nil || e.imported || e.trims || b.waits {
 		return false, nil
 	}
 	row, changes := *e.fresh, []Change{{e.owner, e.id}}
 	statements := &pgx.Batch{}
 	statements.Queue(createStatement, row.UserID, row.Bytes, e.key, e.hash, row.ID, row.CreatedAt,
 		row.IsPinned, row.IsFavorite, row.IsArchived, row.IsMarkdown, row.Revision, row.Color, row.Title, row.TitleFolded,
-		row.Content, row.ContentFolded, row.Tags, b.s.quotaNotes, b.s.quotaBytes).QueryRow(func(found pgx.Row) error {
+		row.Content, row.ContentFolded, row.Tags, b.s.quotaNotes, b.s.quotaBytes, noteCost).QueryRow(func(found pgx.Row) error {
 		err := found.Scan(&row.Key, &row.ChangeSeq)
 		made = err == nil
 		if errors.Is(err, pgx.ErrNoRows) {
@@ -112,7 +112,7 @@ const createStatement = `WITH counted AS (
 		SET change_seq = change_seq + 1, note_count = note_count + 1, note_bytes = note_bytes + $2::bigint
 		WHERE user_id = (SELECT user_id FROM user_counters WHERE user_id = $1 FOR UPDATE SKIP LOCKED)
 			AND note_count < COALESCE(quota_notes, $18::bigint, note_count + 1)
-			AND note_bytes + $2::bigint <= COALESCE(quota_bytes, $19::bigint, note_bytes + $2::bigint)
+			AND note_bytes + $2::bigint + (note_count + 1) * $20::bigint <= COALESCE(quota_bytes, $19::bigint, 9223372036854775807)
 		RETURNING user_id, change_seq
 	), claimed AS (
 		INSERT INTO idempotency_keys (user_id, key, body_hash, note_id, created_at)
@@ -234,6 +234,9 @@ func (b *batch) writePostgres(w writes) *pgx.Batch {
 			column(w.keys, func(k usedKey) []byte { return k.hash }),
 			column(w.keys, func(k usedKey) string { return k.note }),
 			column(w.keys, func(k usedKey) int64 { return k.createdAt }))
+	}
+	for _, t := range w.trims {
+		statements.Queue(t.statement("$1", "$2"), t.owner, mostKept)
 	}
 	statements.Queue(`UPDATE user_counters AS c
 		SET change_seq = counted.change_seq, note_count = counted.note_count, note_bytes = counted.note_bytes

@@ -162,6 +162,11 @@ func (w writes) writeSQLite(tx sqliteTx) error {
 			return err
 		}
 	}
+	for _, t := range w.trims {
+		if err := tx.exec(t.statement("?", "?"), t.owner, t.owner, mostKept); err != nil {
+			return err
+		}
+	}
 	for _, c := range w.counters {
 		err := tx.exec(`UPDATE user_counters SET change_seq = ?, note_count = ?, note_bytes = ? WHERE user_id = ?`,
 			c.ChangeSeq, c.NoteCount, c.NoteBytes, c.UserID)

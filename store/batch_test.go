@@ -186,7 +186,7 @@ func TestBatchNumbers(t *testing.T) {
 				}
 			}
 			counters, err := s.Counters(t.Context(), owner)
-			if want := (store.Counters{ChangeSeq: each, Notes: each, Bytes: 3 * each}); err != nil || counters != want {
+			if want := (store.Counters{ChangeSeq: each, Notes: each, Bytes: (3 + store.TagCost) * each}); err != nil || counters != want {
 				t.Errorf("Counters() = %+v, %v, want %+v", counters, err, want)
 			}
 		}
@@ -311,7 +311,7 @@ func TestBatchModel(t *testing.T) {
 			for range rapid.IntRange(1, 12).Draw(rt, "edits") {
 				edits = append(edits, drawEdit(rt, s))
 			}
-			notes, bytes := rapid.Ptr(rapid.Int64Range(0, 6), true).Draw(rt, "notes"), rapid.Ptr(rapid.Int64Range(0, 60), true).Draw(rt, "bytes")
+			notes, bytes := rapid.Ptr(rapid.Int64Range(0, 6), true).Draw(rt, "notes"), rapid.Ptr(rapid.Int64Range(0, 100+6*(store.NoteCost+store.TagCost)), true).Draw(rt, "bytes")
 			var owners [2]string
 			var ids [2][]string
 			for i := range owners {

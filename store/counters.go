@@ -9,14 +9,24 @@ import (
 	"gorm.io/gorm/clause"
 )
 
+// A quota of bytes is for one copy of each text and what its rows and their places
+// in indexes take besides. All of that is there about twice: see TestDisk.
+const (
+	noteCost = 512
+	tagCost  = 32
+)
+
 // Counters are one person's: how much there is, and the number of the last change.
 type Counters struct {
 	ChangeSeq  int64
 	Notes      int64
-	Bytes      int64  // of titles, contents and tags, or of their folded copies where these are longer
+	Bytes      int64  // of titles, contents and tags, or of folded copies where these are longer, and tagCost a tag
 	QuotaNotes *int64 // nil: that of Config, if there is one
 	QuotaBytes *int64
 }
+
+// Used is what QuotaBytes limits.
+func (c Counters) Used() int64 { return c.Bytes + c.Notes*noteCost }
 
 // Counters returns owner's counters, or ErrNotFound.
 func (s *Store) Counters(ctx context.Context, owner string) (Counters, error) {
@@ -78,7 +88,8 @@ func (row *countersRow) applyDefaults(s *Store) {
 // add counts one more change, which adds so many notes and bytes, in row alone.
 // Above the quota it is ErrQuota and counts nothing.
 func (row *countersRow) add(notes, bytes int64) error {
-	if exceeds(notes, row.NoteCount+notes, row.QuotaNotes) || exceeds(bytes, row.NoteBytes+bytes, row.QuotaBytes) {
+	used := row.NoteBytes + bytes + (row.NoteCount+notes)*noteCost
+	if exceeds(notes, row.NoteCount+notes, row.QuotaNotes) || exceeds(bytes+notes*noteCost, used, row.QuotaBytes) {
 		return ErrQuota
 	}
 	row.grow(notes, bytes)

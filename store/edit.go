@@ -21,6 +21,7 @@ type edit struct {
 	key      string   // of a create: its idempotency key, or ""
 	hash     []byte   // and the hash of the request that came with it
 	content  bool     // it needs the note's content, not only the rest
+	trims    bool     // it removes the owner's oldest tombstones or keys, if there are too many
 
 	preconditions []Precondition // of what is no create: they hold of the note, or nothing is changed
 
@@ -45,9 +46,10 @@ func newEdit(ctx context.Context, owner, id string, bytes int64) *edit {
 
 // createEdit makes row. With an idempotency key that in has brought before it
 // makes nothing and says in replayed what note there is.
-func createEdit(ctx context.Context, row noteRow, in NewNote) *edit {
+func (s *Store) createEdit(ctx context.Context, row noteRow, in NewNote) *edit {
 	e := newEdit(ctx, row.UserID, row.ID, row.Bytes)
 	e.fresh, e.key, e.hash = &row, in.IdempotencyKey, append([]byte{}, in.BodyHash...) // nil would be NULL
+	e.trims = e.key != "" && s.trims()
 	e.change = func(b *batch, counters *countersRow) (noteRow, error) {
 		used, found := b.keys[keyRef{e.owner, e.key}]
 		if found && used.createdAt > row.CreatedAt-keepIdempotencyKeys.Milliseconds() {
@@ -60,6 +62,7 @@ func createEdit(ctx context.Context, row noteRow, in NewNote) *edit {
 		if e.key != "" {
 			used := usedKey{keyRef{e.owner, e.key}, e.hash, e.id, row.CreatedAt}
 			b.keys[used.keyRef], b.claimed = used, append(b.claimed, used)
+			b.trim(e, trimKeys)
 		}
 		return made, nil
 	}
@@ -154,6 +157,7 @@ func (s *Store) flipEdit(ctx context.Context, owner, id string, flag Flag) *edit
 // deleteEdit deletes a note if it is as it should be; any other is ErrNotFound.
 func (s *Store) deleteEdit(ctx context.Context, owner, id string, should func(*noteRow) bool) *edit {
 	e := newEdit(ctx, owner, id, 0)
+	e.trims = s.trims()
 	e.change = func(b *batch, counters *countersRow) (noteRow, error) {
 		state, err := b.find(e)
 		if err != nil {
@@ -169,6 +173,7 @@ func (s *Store) deleteEdit(ctx context.Context, owner, id string, should func(*n
 			return noteRow{}, err
 		}
 		b.tombstones = append(b.tombstones, tombstoneRow{e.owner, counters.ChangeSeq, e.id, s.now()})
+		b.trim(e, trimTombstones)
 		state.row = nil
 		return noteRow{}, nil
 	}

@@ -2,6 +2,7 @@ package store
 
 import (
 	"context"
+	"math"
 	"net"
 	"slices"
 	"strings"
@@ -27,6 +28,7 @@ type Tape struct {
 // Record begins to record what s sends, apart from BEGIN and COMMIT and what it
 // tells other processes.
 func Record(s *Store) *Tape {
+	s.trimEvery = math.MaxInt // whose statements would come by chance
 	tape := new(Tape)
 	for _, db := range slices.Compact([]*gorm.DB{s.reads, s.writes}) {
 		calls := db.Callback()
@@ -89,6 +91,18 @@ type Nobody = nobody
 func (s *Store) MakeLists(ctx context.Context, owner string, most int64) error {
 	return s.listAll(ctx, owner, 1, most)
 }
+
+// MostKept is how many tombstones and idempotency keys are kept of a person.
+const MostKept = mostKept
+
+// What a quota of bytes counts for a note and for a tag, besides their texts.
+const (
+	NoteCost = noteCost
+	TagCost  = tagCost
+)
+
+// TrimAlways has every edit trim that may.
+func (s *Store) TrimAlways() { s.trimEvery = 1 }
 
 // SegmentNotes is how many notes a segment has.
 const SegmentNotes = segmentNotes

@@ -23,10 +23,11 @@ type Import struct {
 type ImportResult struct {
 	Created bool     // the account; else it was there already
 	Notes   int64    // that were made
-	Bytes   int64    // of their titles, contents and tags
+	Bytes   int64    // that they count for in Counters
 	Present int64    // notes that were there already
 	Deleted int64    // notes that their owner has deleted here
 	Foreign []string // ids under which somebody else has a note
+	Unsure  []string // ids of notes that their owner may have deleted here: see Import
 }
 
 // Import brings an account over under the ids and dates that it and its notes
@@ -34,6 +35,9 @@ type ImportResult struct {
 // there already stays as it is, and what its owner has deleted here stays away
 // while there is a tombstone of it. So an import may be repeated, after an
 // interruption too, and several may run at once.
+//
+// An owner with mostKept tombstones may have had more. A note that is not here and
+// is older than all of them may be one of those that were deleted: it stays away.
 //
 // It takes steps of a batch's size, and others read and write in between. Quotas
 // don't apply. After an error the result says what is known to be done, and more
@@ -198,6 +202,10 @@ func (s *Store) sortOut(ctx context.Context, owner string, rows []noteRow, done 
 	if err != nil {
 		return nil, translate(err)
 	}
+	forgotten, err := s.forgotten(ctx, owner) // last: what is forgotten meanwhile counts
+	if err != nil {
+		return nil, translate(err)
+	}
 	owners, deleted := make(map[string]string), make(map[string]bool)
 	for _, row := range there {
 		owners[row.ID] = row.UserID
@@ -214,11 +222,21 @@ func (s *Store) sortOut(ctx context.Context, owner string, rows []noteRow, done 
 			done.Foreign = append(done.Foreign, row.ID)
 		case deleted[row.ID]:
 			done.Deleted++
+		case row.CreatedAt <= forgotten:
+			done.Unsure = append(done.Unsure, row.ID)
 		default:
 			fresh = append(fresh, row)
 		}
 	}
 	return fresh, nil
+}
+
+// forgotten returns until when owner may have deleted notes of which there is no
+// tombstone any more, because there were too many; 0: no such time.
+func (s *Store) forgotten(ctx context.Context, owner string) (until int64, err error) {
+	err = s.reader(ctx).Raw(`SELECT CASE WHEN count(*) >= ? THEN min(deleted_at) ELSE 0 END
+		FROM tombstones WHERE user_id = ?`, mostKept, owner).Scan(&until).Error
+	return until, err
 }
 
 // notesWithIDs finds notes by a JSON array of ids. OFFSET 0 has PostgreSQL look

@@ -310,7 +310,7 @@ func (m *model) setQuota(t *rapid.T) {
 	owner := m.owner(t)
 	counters := m.counters[owner]
 	counters.QuotaNotes = rapid.Ptr(rapid.Int64Range(0, 8), true).Draw(t, "notes")
-	counters.QuotaBytes = rapid.Ptr(rapid.Int64Range(0, 80), true).Draw(t, "bytes")
+	counters.QuotaBytes = rapid.Ptr(rapid.Int64Range(0, 80+3*store.NoteCost), true).Draw(t, "bytes")
 	if err := m.s.SetQuota(t.Context(), owner, counters.QuotaNotes, counters.QuotaBytes); err != nil {
 		t.Fatal(err)
 	}
@@ -471,7 +471,7 @@ func (m *model) count(owner string, notes, bytes int64) {
 func (m *model) exceeds(owner string, notes, bytes int64) bool {
 	c := m.counters[owner]
 	return notes > 0 && c.QuotaNotes != nil && c.Notes+notes > *c.QuotaNotes ||
-		bytes > 0 && c.QuotaBytes != nil && c.Bytes+bytes > *c.QuotaBytes
+		bytes+notes*store.NoteCost > 0 && c.QuotaBytes != nil && c.Used()+bytes+notes*store.NoteCost > *c.QuotaBytes
 }
 
 // patched is note after p, trashed at when if p does that.
@@ -502,7 +502,7 @@ func patched(note store.Note, p store.Patch, when time.Time) store.Note {
 
 // size is what a note counts for in its owner's bytes.
 func size(note store.Note) int64 {
-	return int64(len(note.Title) + len(note.Content) + len(strings.Join(note.Tags, "")))
+	return int64(len(note.Title) + len(note.Content) + len(strings.Join(note.Tags, "")) + len(note.Tags)*store.TagCost)
 }
 
 func keys(notes []store.Note) (keys []int64) {

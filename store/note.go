@@ -56,7 +56,7 @@ func (s *Store) CreateNote(ctx context.Context, owner string, in NewNote) (Note,
 	if err != nil {
 		return Note{}, fmt.Errorf("create note: %w", err)
 	}
-	e := createEdit(ctx, row, in)
+	e := s.createEdit(ctx, row, in)
 	if err := s.submit(e); err != nil {
 		return Note{}, fmt.Errorf("create note: %w", err)
 	}

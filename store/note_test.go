@@ -338,7 +338,7 @@ func TestIdempotencyLife(t *testing.T) {
 func TestQuota(t *testing.T) {
 	storetest.Each(t, func(t *testing.T, s *store.Store) {
 		owner := newOwner(t, s)
-		if err := s.SetQuota(t.Context(), owner, new(int64(2)), new(int64(10))); err != nil {
+		if err := s.SetQuota(t.Context(), owner, new(int64(2)), new(int64(10+2*store.NoteCost+store.TagCost))); err != nil {
 			t.Fatal(err)
 		}
 		note := newNote(t, s, owner, store.NewNote{Title: "12345", Content: "678", Tags: []string{"9"}})

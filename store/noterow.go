@@ -180,11 +180,11 @@ func equal(a, b *string) bool {
 // that, too: twice a person's bytes bound what both copies of it all take.
 func growth(text, folded string) int64 { return int64(max(0, len(folded)-len(text))) }
 
-// size is the length of a note's title, content and tags.
+// size is the length of a note's title, content and tags, and what the tags' rows take.
 func (row *noteRow) size() int64 {
 	size := len(row.Title) + len(row.Content)
 	for _, tag := range row.Tags {
-		size += len(tag)
+		size += len(tag) + tagCost
 	}
 	return int64(size)
 }

@@ -21,8 +21,8 @@ func (state *noteState) become(row noteRow, when int64, counters *countersRow) (
 	}
 	row.Bytes = row.size() + growth(row.Title, Fold(row.Title))
 	if row.Content == state.row.Content { // whose folded copy is not read
-		old := state.row
-		row.Bytes += max(0, old.Bytes-old.size()-growth(old.Title, Fold(old.Title)))
+		old := state.row // an older binary has not counted tagCost for it
+		row.Bytes = max(0, row.Bytes+old.Bytes-old.size()-growth(old.Title, Fold(old.Title)))
 	} else {
 		row.Bytes += growth(row.Content, row.ContentFolded)
 	}

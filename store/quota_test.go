@@ -1,9 +1,13 @@
 package store_test
 
 import (
+	"crypto/sha256"
 	"math"
+	"math/rand/v2"
 	"strings"
+	"sync"
 	"testing"
+	"time"
 
 	"notesd/store"
 	"notesd/store/storetest"
@@ -12,7 +16,7 @@ import (
 // Who has no quota of his own has that of the settings, whichever way a note is written.
 func TestDefaultQuota(t *testing.T) {
 	storetest.Engines(t, func(t *testing.T, url string) {
-		s, err := store.Open(t.Context(), store.Config{URL: url, Log: storetest.Log(t), QuotaNotes: new(int64(2)), QuotaBytes: new(int64(10))})
+		s, err := store.Open(t.Context(), store.Config{URL: url, Log: storetest.Log(t), QuotaNotes: new(int64(2)), QuotaBytes: new(int64(10 + 2*store.NoteCost))})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -44,8 +48,8 @@ func TestDefaultQuota(t *testing.T) {
 		if _, err := s.PatchNote(t.Context(), ordinary, note.ID, store.Patch{Title: new("1"), Content: new("23")}); err != nil {
 			t.Errorf("PatchNote of a note that gets smaller = %v", err)
 		}
-		create(poor, "12345678901", store.ErrQuota)
-		create(poor, "1234567890", nil)
+		create(poor, strings.Repeat("x", store.NoteCost+11), store.ErrQuota)
+		create(poor, strings.Repeat("x", store.NoteCost+10), nil)
 		create(poor, "", store.ErrQuota)
 		for range 3 {
 			create(rich, "1234567890", nil)
@@ -64,9 +68,10 @@ func TestBytesOfFolded(t *testing.T) {
 				t.Errorf("%s: %d bytes, %v; want %d", when, counters.Bytes, err, bytes)
 			}
 		}
+		const tag = 4 + store.TagCost
 		grows := strings.Repeat("\U0001D160", 25_000) // of 4 bytes, which fold to 12
 		note := newNote(t, s, owner, store.NewNote{Title: "\U0001D160", Content: grows, Tags: []string{"\U0001D160"}})
-		want(12+3*len(grows)+4, "made")
+		want(12+3*len(grows)+tag, "made")
 		change := func(p store.Patch, bytes int, when string) {
 			t.Helper()
 			if _, err := s.PatchNote(t.Context(), owner, note.ID, p); err != nil {
@@ -74,12 +79,12 @@ func TestBytesOfFolded(t *testing.T) {
 			}
 			want(bytes, when)
 		}
-		change(store.Patch{Pinned: new(true)}, 12+3*len(grows)+4, "pinned")
-		change(store.Patch{Title: new("t")}, 1+3*len(grows)+4, "another title")
+		change(store.Patch{Pinned: new(true)}, 12+3*len(grows)+tag, "pinned")
+		change(store.Patch{Title: new("t")}, 1+3*len(grows)+tag, "another title")
 		if _, err := s.TrashNote(t.Context(), owner, note.ID); err != nil {
 			t.Fatal(err)
 		}
-		want(1+3*len(grows)+4, "trashed")
+		want(1+3*len(grows)+tag, "trashed")
 		change(store.Patch{Tags: &[]string{}}, 1+3*len(grows), "without tags")
 		change(store.Patch{Content: new(grows[:100])}, 1+300, "shorter")
 		change(store.Patch{Content: new("ABC")}, 1+3, "plain")
@@ -88,5 +93,114 @@ func TestBytesOfFolded(t *testing.T) {
 			t.Fatal(err)
 		}
 		want(0, "deleted")
+	})
+}
+
+// What a person's notes take on the disk is at most twice what a quota counts for
+// both copies, however small the notes are and however they are searched.
+func TestDisk(t *testing.T) {
+	letters := make([]byte, 1<<20)
+	for i := range letters {
+		letters[i] = 'a' + byte(rand.N(26))
+	}
+	tests := []struct {
+		name  string
+		notes int
+		note  store.NewNote // with so many letters as content
+		chars int
+		lists bool
+	}{
+		{name: "one byte", notes: 1000, note: store.NewNote{Title: "x"}},
+		{name: "a long colour", notes: 1000, note: store.NewNote{Title: "x", Color: new(strings.Repeat("\U0001D160", 20))}},
+		{name: "50 tags", notes: 200, note: store.NewNote{Title: "x", Tags: strings.Split(strings.Repeat("x", 50), "")}},
+		{name: "3000 letters", notes: 200, chars: 3000},
+		{name: "4100 letters and their lists", notes: 200, chars: 4100, lists: true}, // as many trigrams as are listed
+	}
+	storetest.Each(t, func(t *testing.T, s *store.Store) {
+		size := func() (pages int64) {
+			query := `PRAGMA page_count`
+			if s.Engine() == store.PostgreSQL {
+				query = `SELECT sum(pg_total_relation_size(oid))::bigint / 4096 FROM pg_class
+					WHERE relkind = 'r' AND relnamespace = 'public'::regnamespace`
+			}
+			if err := s.DB().Raw(query).Scan(&pages).Error; err != nil {
+				t.Fatal(err)
+			}
+			return pages * 4096
+		}
+		for _, test := range tests {
+			owner, before := newOwner(t, s), size()
+			var made sync.WaitGroup
+			for range test.notes {
+				in, from := test.note, rand.N(len(letters)-test.chars)
+				in.Content = string(letters[from : from+test.chars])
+				made.Go(func() {
+					if _, err := s.CreateNote(t.Context(), owner, in); err != nil {
+						t.Error(err)
+					}
+				})
+			}
+			made.Wait()
+			if test.lists {
+				if err := s.MakeLists(t.Context(), owner, store.SegmentNotes); err != nil {
+					t.Fatal(err)
+				}
+			}
+			c, err := s.Counters(t.Context(), owner)
+			if err != nil || c.Notes == 0 {
+				t.Fatalf("Counters = %+v, %v", c, err)
+			}
+			grown, counted := size()-before, 2*c.Used()
+			t.Logf("%s: a note takes %d bytes and counts for %d: %.2f times",
+				test.name, grown/c.Notes, counted/c.Notes, float64(grown)/float64(counted))
+			if grown > 2*counted {
+				t.Errorf("%s: %d notes take %d bytes, want at most twice %d", test.name, c.Notes, grown, counted)
+			}
+		}
+		gone, id := newOwner(t, s), "'01a22a46-131e-7aec-ae3b-' || (100000000000 + i)"
+		newNote(t, s, gone, store.NewNote{IdempotencyKey: "key", BodyHash: make([]byte, sha256.Size)})
+		key := "'" + strings.Repeat("k", 250) + "' || i, (SELECT body_hash FROM idempotency_keys LIMIT 1), " + id
+		for table, values := range map[string]string{"tombstones": "c.change_seq + i, " + id, "idempotency_keys": key} {
+			before := size()
+			fillUp(t, s, gone, table, values, time.Now())
+			grown := size() - before
+			t.Logf("%d %s take %.1f MB", store.MostKept, table, float64(grown)/(1<<20))
+			if grown > 12<<20 {
+				t.Errorf("%d %s take %d bytes, want at most 12 MB", store.MostKept, table, grown)
+			}
+		}
+	})
+}
+
+// Notes that an older binary has stored without tagCost stay what they count for until they are rewritten, so that
+// none is refused which adds nothing.
+func TestBytesOfOlder(t *testing.T) {
+	storetest.Each(t, func(t *testing.T, s *store.Store) {
+		owner := newOwner(t, s)
+		note := newNote(t, s, owner, store.NewNote{Title: "t", Content: "c", Tags: []string{"1", "2"}})
+		for _, sql := range []string{"UPDATE notes SET bytes = 4", "UPDATE user_counters SET note_bytes = 4"} {
+			if err := s.WriterDB().Exec(sql).Error; err != nil {
+				t.Fatal(err)
+			}
+		}
+		if err := s.SetQuota(t.Context(), owner, nil, new(int64(4+store.NoteCost))); err != nil {
+			t.Fatal(err)
+		}
+		for _, step := range []struct {
+			patch store.Patch
+			bytes int64
+		}{
+			{store.Patch{Pinned: new(true)}, 4},
+			{store.Patch{Title: new("T")}, 4},
+			{store.Patch{Trashed: new(true)}, 4},
+			{store.Patch{Tags: &[]string{}}, 0},
+			{store.Patch{Content: new("C")}, 2},
+		} {
+			_, err := s.PatchNote(t.Context(), owner, note.ID, step.patch)
+			counters, err2 := s.Counters(t.Context(), owner)
+			if err != nil || err2 != nil || counters.Bytes != step.bytes {
+				t.Errorf("after %+v: %d bytes, %v, %v; want %d", step.patch, counters.Bytes, err, err2, step.bytes)
+			}
+		}
 	})
 }

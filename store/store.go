@@ -70,6 +70,7 @@ type Store struct {
 	statements    func(sql string, args []any) // hears of those that gorm doesn't know; nil: nobody
 
 	quotaNotes, quotaBytes *int64 // of people without their own; nil: no limit
+	trimEvery              int    // trimEvery, but in tests
 
 	wishes chan wish // for lists of trigrams
 
@@ -101,6 +102,7 @@ func Open(ctx context.Context, cfg Config) (*Store, error) {
 		return nil, err
 	}
 	s.wishes = make(chan wish, mostWaiting)
+	s.trimEvery = trimEvery
 	s.inBackground(ctx, s.makeLists)
 	return s, nil
 }
