@@ -32,21 +32,6 @@ func TestPrometheusRules(t *testing.T) {
 	promtool(t, "test", "rules", "rules_test.yml")
 }
 
-// The scrape job for a cluster is one, but for how it finds the pods: Debian's promtool knows no Kubernetes.
-func TestKubernetesScrape(t *testing.T) {
-	job := readText(t, "deploy/kubernetes/prometheus.yml")
-	const discovery = "kubernetes_sd_configs:\n      - { role: pod, namespaces: { names: [notesd] } }\n"
-	known := strings.Replace(job, discovery, "static_configs: []\n", 1)
-	if known == job {
-		t.Fatalf("there is no %s", discovery)
-	}
-	file := filepath.Join(t.TempDir(), "prometheus.yml")
-	if err := os.WriteFile(file, []byte(known), 0o600); err != nil {
-		t.Fatal(err)
-	}
-	promtool(t, "check", "config", "--syntax-only", file)
-}
-
 // Each alert has a unit test in which it fires and one in which it does not,
 // a paragraph that says what to do, and the link to it.
 func TestAlertsDescribed(t *testing.T) {
