@@ -11,7 +11,10 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"syscall"
 	"unicode/utf8"
+
+	"notesd/internal/owned"
 )
 
 // redacted is all that anyone gets to read of a secret.
@@ -101,6 +104,10 @@ func readSecretFile(name string) (string, error) {
 		return "", err
 	}
 	defer f.Close()
+	return readSecret(f)
+}
+
+func readSecret(f *os.File) (string, error) {
 	b, err := io.ReadAll(io.LimitReader(f, maxSecretFile+1))
 	if err != nil {
 		return "", err
@@ -144,17 +151,29 @@ func AdminTokenFile(dataDir string) string { return filepath.Join(dataDir, admin
 
 // KeptAdminToken is AdminToken for those who only look: where there is no token it makes none, and returns "".
 func KeptAdminToken(dataDir string) Secret {
-	text, _ := readSecretFile(AdminTokenFile(dataDir))
+	name, err := owned.Follow(AdminTokenFile(dataDir))
+	if err != nil {
+		return ""
+	}
+	f, _, err := openKept(name)
+	if err != nil {
+		return ""
+	}
+	defer f.Close()
+	text, _ := readSecret(f)
 	return Secret(text)
 }
 
 // ensureSecret returns the secret in the file base of dataDir. The first call makes it; if several processes do so at
 // once, all get the same. The file is only ever readable by its owner.
 func ensureSecret(dataDir, base string) (Secret, error) {
-	name := filepath.Join(dataDir, base)
+	name, err := owned.Follow(filepath.Join(dataDir, base))
+	if err != nil {
+		return "", err
+	}
 	secret, err := keptSecret(name)
 	if errors.Is(err, fs.ErrNotExist) {
-		if err = makeSecret(dataDir, name); err == nil {
+		if err = makeSecret(filepath.Dir(name), name); err == nil {
 			secret, err = keptSecret(name)
 		}
 	}
@@ -163,23 +182,44 @@ func ensureSecret(dataDir, base string) (Secret, error) {
 
 // keptSecret reads the secret in the file, and closes the file to others should it stand open.
 func keptSecret(name string) (Secret, error) {
-	text, err := readSecretFile(name)
+	f, info, err := openKept(name)
+	if err != nil {
+		return "", err
+	}
+	defer f.Close()
+	text, err := readSecret(f)
 	if err != nil {
 		return "", err
 	}
 	if len(text) < leastSecret {
 		return "", fmt.Errorf("%s is damaged: delete it, and a new one is made in its place", name)
 	}
-	info, err := os.Stat(name)
-	if err != nil {
-		return "", err
-	}
 	if info.Mode().Perm()&0o077 != 0 {
-		if err := os.Chmod(name, 0o600); err != nil {
+		if err := f.Chmod(0o600); err != nil {
 			return "", err
 		}
 	}
 	return Secret(text), nil
+}
+
+// openKept opens the file of a secret, which nobody else has put there. It waits for no
+// writer of a pipe.
+func openKept(name string) (*os.File, fs.FileInfo, error) {
+	f, err := os.OpenFile(name, os.O_RDONLY|syscall.O_NOFOLLOW|syscall.O_NONBLOCK, 0)
+	if err != nil {
+		return nil, nil, err
+	}
+	info, err := f.Stat()
+	if err == nil {
+		err = owned.Check(name, info)
+	}
+	if err == nil && !info.Mode().IsRegular() {
+		err = fmt.Errorf("%s is no file", name)
+	}
+	if err != nil {
+		return nil, nil, errors.Join(err, f.Close())
+	}
+	return f, info, nil
 }
 
 // makeSecret puts a new secret in the file. It appears there whole and only if no other is there: linking, unlike

@@ -3,12 +3,14 @@ package config
 import (
 	"bytes"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"log/slog"
 	"os"
 	"path/filepath"
 	"strings"
 	"sync"
+	"syscall"
 	"testing"
 )
 
@@ -121,6 +123,61 @@ func testMadeSecret(t *testing.T, file string, get func(dataDir string) (Secret,
 	}
 	if _, err := get(name); err == nil {
 		t.Error("get() in what is no directory: no error")
+	}
+}
+
+// A secret that somebody else has put there is not taken, and not touched: that user knows
+// it. A link of the operator's own is followed, also to a file that is not there yet.
+func TestPlantedSecrets(t *testing.T) {
+	const planted = "0123456789abcdef0123456789abcdef"
+	for _, tt := range made {
+		for name, plant := range map[string]func(name, other string) error{
+			"a file": func(name, _ string) error {
+				return errors.Join(os.WriteFile(name, []byte(planted), 0o644), os.Lchown(name, 65534, 65534))
+			},
+			"a link": func(name, other string) error {
+				return errors.Join(os.Symlink(other, name), os.Lchown(name, 65534, 65534))
+			},
+			"a pipe": func(name, _ string) error { return syscall.Mkfifo(name, 0o600) },
+		} {
+			t.Run(tt.file+" as "+name, func(t *testing.T) {
+				if name != "a pipe" && os.Geteuid() != 0 {
+					t.Skip("only root can give files away")
+				}
+				dir, other := t.TempDir(), filepath.Join(t.TempDir(), "other")
+				path := filepath.Join(dir, tt.file)
+				if err := errors.Join(os.WriteFile(other, []byte(planted), 0o644), plant(path, other)); err != nil {
+					t.Fatal(err)
+				}
+				before, err := os.Lstat(path)
+				if err != nil {
+					t.Fatal(err)
+				}
+				if s, err := tt.get(dir); err == nil || s != "" {
+					t.Errorf("get() takes it: %v", err)
+				}
+				if KeptAdminToken(dir) != "" {
+					t.Error("KeptAdminToken() takes it")
+				}
+				after, err := os.Lstat(path)
+				if err != nil || after.Mode() != before.Mode() || !os.SameFile(before, after) {
+					t.Errorf("it was changed: %v, %v", after, err)
+				}
+				checkMode(t, other, 0o644)
+			})
+		}
+		t.Run(tt.file+" on another disk", func(t *testing.T) {
+			dir, disk := t.TempDir(), t.TempDir()
+			if err := os.Symlink(filepath.Join(disk, "mine"), filepath.Join(dir, tt.file)); err != nil {
+				t.Fatal(err)
+			}
+			s, err := tt.get(dir)
+			again, errAgain := tt.get(dir)
+			if err := errors.Join(err, errAgain); err != nil || s == "" || s != again {
+				t.Errorf("get() by a link: the same %v, %v", s == again, err)
+			}
+			checkMode(t, filepath.Join(disk, "mine"), 0o600)
+		})
 	}
 }
 

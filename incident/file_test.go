@@ -3,6 +3,7 @@ package incident
 import (
 	"archive/zip"
 	"bytes"
+	"errors"
 	"fmt"
 	"io"
 	"log/slog"
@@ -111,6 +112,37 @@ func TestNewFails(t *testing.T) {
 	for _, dir := range []string{file, filepath.Join(file, "incidents"), "/proc/incidents"} {
 		if r, err := New(Config{Dir: dir}); err == nil {
 			t.Errorf("New() in %s = %v, want an error", dir, r)
+		}
+	}
+}
+
+// A directory or a link that somebody else has put there is not used: evidence would go
+// where that user reads it. The operator's own link leads to another disk.
+func TestPlantedDirectory(t *testing.T) {
+	dir, disk := t.TempDir(), t.TempDir()
+	incidents := filepath.Join(dir, "incidents")
+	if err := os.Symlink(disk, incidents); err != nil {
+		t.Fatal(err)
+	}
+	r, err := New(Config{Dir: incidents, Log: slog.New(slog.DiscardHandler)})
+	if err != nil {
+		t.Fatalf("New() in a link of our own = %v", err)
+	}
+	if r.cfg.Dir != disk {
+		t.Errorf("New() in a link of our own writes to %s, want %s", r.cfg.Dir, disk)
+	}
+	if os.Geteuid() != 0 {
+		t.Skip("only root can give files away")
+	}
+	for _, plant := range []func() error{
+		func() error { return nil }, // the link
+		func() error { return errors.Join(os.Remove(incidents), os.Mkdir(incidents, 0o777)) },
+	} {
+		if err := errors.Join(plant(), os.Lchown(incidents, 65534, 65534)); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := New(Config{Dir: incidents, Log: slog.New(slog.DiscardHandler)}); err == nil || !strings.Contains(err.Error(), "somebody else") {
+			t.Errorf("New() in what a stranger has put there = %v, want whose it is", err)
 		}
 	}
 }

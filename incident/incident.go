@@ -25,6 +25,8 @@ import (
 	"log/slog"
 	"sync"
 	"time"
+
+	"notesd/internal/owned"
 )
 
 const (
@@ -68,9 +70,14 @@ type trouble struct {
 
 // New returns a recorder for Run. It fails when nothing can be written in the directory.
 func New(cfg Config) (*Recorder, error) {
-	if err := prepare(cfg.Dir); err != nil {
+	dir, err := owned.Follow(cfg.Dir)
+	if err == nil {
+		err = prepare(dir)
+	}
+	if err != nil {
 		return nil, err
 	}
+	cfg.Dir = dir
 	r := &Recorder{cfg: cfg, pending: make(chan trouble, 1), last: map[string]time.Time{}}
 	r.remember(files(cfg.Dir), time.Now())
 	return r, nil

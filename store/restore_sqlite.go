@@ -30,6 +30,9 @@ func (r *restore) intoSQLite(ctx context.Context, name string, schema int64) (er
 		return err
 	}
 	defer func() { err = errors.Join(err, lock.release()) }()
+	if err := checkOwners(path); err != nil {
+		return err
+	}
 	if err := checkVacant(ctx, path); err != nil {
 		return err
 	}

@@ -1,20 +1,25 @@
 package store
 
 import (
+	"cmp"
 	"context"
 	"database/sql"
 	"database/sql/driver"
 	"errors"
 	"fmt"
+	"io/fs"
 	"net/url"
 	"os"
 	"path/filepath"
 	"strings"
+	"syscall"
 	"time"
 
 	"github.com/pressly/goose/v3"
 	"gorm.io/gorm"
 	"modernc.org/sqlite"
+
+	"notesd/internal/owned"
 )
 
 // openSQLite opens the file at cfg.URL, made if need be, for this process
@@ -126,7 +131,8 @@ func cachePragma(cfg Config) string {
 	return fmt.Sprintf("cache_size(-%d)", size)
 }
 
-// sqlitePath reads the path out of what may be a path or a URL.
+// sqlitePath reads the path out of what may be a path or a URL. Where a link is, it is
+// the path that the link leads to: SQLite keeps its log there, and there is the lock.
 func sqlitePath(name string) (string, error) {
 	path := name
 	for _, scheme := range []string{"sqlite:", "file:"} {
@@ -149,7 +155,11 @@ func sqlitePath(name string) (string, error) {
 		scheme, _, _ := strings.Cut(path, "://") // the rest may hold a password
 		return "", fmt.Errorf("no database is known under %s://: it is postgres:// or a path to a SQLite file", scheme)
 	}
-	return filepath.Abs(path)
+	path, err := filepath.Abs(path)
+	if err != nil {
+		return "", err
+	}
+	return owned.Follow(path)
 }
 
 // claimFile locks the file's directory and makes both unless they are there.
@@ -163,16 +173,30 @@ func claimFile(ctx context.Context, path string, patience time.Duration) (*dirLo
 	if err != nil {
 		return nil, err
 	}
-	if err := errors.Join(checkLog(ctx, path), hideFromOthers(path)); err != nil {
+	if err := cmp.Or(checkOwners(path), errors.Join(checkLog(ctx, path), hideFromOthers(path))); err != nil {
 		return nil, errors.Join(fmt.Errorf("database file can't be used: %w", err), lock.release())
 	}
 	return lock, nil
 }
 
+// checkOwners returns an error if SQLite would write to a file of somebody else's.
+func checkOwners(path string) error {
+	for _, suffix := range []string{"", "-journal", "-wal", "-shm"} {
+		info, err := os.Lstat(path + suffix)
+		if err == nil {
+			err = owned.Check(path+suffix, info)
+		}
+		if err != nil && !errors.Is(err, fs.ErrNotExist) {
+			return err
+		}
+	}
+	return nil
+}
+
 // hideFromOthers makes the file unless it is there, and takes the rights that
 // strangers have to it. SQLite gives the files beside it the same mode.
 func hideFromOthers(path string) error {
-	f, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE, 0o600)
+	f, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE|syscall.O_NOFOLLOW, 0o600)
 	if err != nil {
 		return err
 	}
