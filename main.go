@@ -30,15 +30,15 @@ func main() {
 	switch {
 	case errors.Is(err, flag.ErrHelp):
 	case errors.Is(err, errUsage), errors.Is(err, bench.ErrUsage):
-		fmt.Fprintln(os.Stderr, "notesd:", err)
+		fmt.Fprintln(os.Stderr, "notesd:", shownError(err))
 		os.Exit(2)
 	case errors.Is(err, errLeftOut), errors.Is(err, backup.ErrDamaged), errors.Is(err, store.ErrNotBackup):
-		fmt.Fprintln(os.Stderr, "notesd:", err)
+		fmt.Fprintln(os.Stderr, "notesd:", shownError(err))
 		os.Exit(3)
 	case errors.Is(err, errFindings):
 		os.Exit(3) // the report says what
 	case err != nil:
-		fmt.Fprintln(os.Stderr, "notesd:", err)
+		fmt.Fprintln(os.Stderr, "notesd:", shownError(err))
 		os.Exit(1)
 	}
 }

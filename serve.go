@@ -177,7 +177,7 @@ func newLog(cfg config.Config, out io.Writer, onTerminal bool) (log *slog.Logger
 	var handler slog.Handler
 	switch {
 	case cfg.LogFormat == "json":
-		handler = slog.NewJSONHandler(lines, options)
+		handler = slog.NewJSONHandler(plainJSON{lines}, options)
 	case onTerminal:
 		handler = newTerminalHandler(lines, cfg.LogLevel, os.Getenv("NO_COLOR") == "")
 	default:

@@ -1,7 +1,9 @@
 package main
 
 import (
+	"bytes"
 	"context"
+	"fmt"
 	"io"
 	"log/slog"
 	"os"
@@ -10,6 +12,7 @@ import (
 	"sync"
 	"time"
 	"unicode"
+	"unicode/utf16"
 	"unicode/utf8"
 )
 
@@ -27,6 +30,50 @@ func printable(s string) string {
 	}
 	return s
 }
+
+// shownError is an error's text for people to read. Servers that were asked may have
+// written a part of it.
+func shownError(err error) string {
+	var out strings.Builder
+	text := err.Error()
+	for i, r := range text {
+		switch {
+		case r == '\n' || unicode.IsPrint(r) && r != utf8.RuneError:
+			out.WriteRune(r)
+		case r == utf8.RuneError && !strings.HasPrefix(text[i:], string(r)): // a byte of no letter
+			fmt.Fprintf(&out, `\x%02x`, text[i])
+		default:
+			out.WriteString(strings.Trim(strconv.QuoteRune(r), "'"))
+		}
+	}
+	return out.String()
+}
+
+// A plainJSON hands lines of JSON on, with an escape for whatever a terminal would not
+// print but obey. slog escapes only what JSON asks for.
+type plainJSON struct{ out io.Writer }
+
+func (w plainJSON) Write(line []byte) (int, error) {
+	if !bytes.ContainsFunc(line, mustEscape) {
+		return w.out.Write(line)
+	}
+	var plain bytes.Buffer
+	for _, r := range string(line) {
+		if !mustEscape(r) {
+			plain.WriteRune(r)
+			continue
+		}
+		for _, unit := range utf16.Encode([]rune{r}) {
+			fmt.Fprintf(&plain, `\u%04x`, unit)
+		}
+	}
+	if _, err := w.out.Write(plain.Bytes()); err != nil {
+		return 0, err
+	}
+	return len(line), nil
+}
+
+func mustEscape(r rune) bool { return r != '\n' && !unicode.IsPrint(r) }
 
 // shownAddress is an e-mail address for people to read. One with letters beyond
 // ASCII, which may look like others, is followed by their numbers.

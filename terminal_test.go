@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -11,8 +12,11 @@ import (
 	"strings"
 	"testing"
 	"time"
+	"unicode"
 
 	"golang.org/x/sys/unix"
+
+	"notesd/config"
 )
 
 // A line on a terminal is short, coloured, and holds nothing that the terminal would obey.
@@ -45,6 +49,40 @@ func TestTerminalHandler(t *testing.T) {
 	log.Info("plain", "b", 2)
 	if got := out.String(); !regexp.MustCompile(`^\d\d:\d\d:\d\d INFO  plain a=1 g\.b=2\n$`).MatchString(got) {
 		t.Errorf("without colour: %q", got)
+	}
+}
+
+// What a server that was asked says in an error moves no cursor, and the lines of several errors stay lines.
+func TestShownError(t *testing.T) {
+	for text, want := range map[string]string{
+		"one\ntwo":                              "one\ntwo",
+		"no table \"J\u00fcrgen\"":              "no table \"J\u00fcrgen\"",
+		"FATAL: \x1b[2J\x1b]0;x\a":              `FATAL: \x1b[2J\x1b]0;x\a`,
+		"FATAL: \u009b31m \u202egnp\u202c \x7f": `FATAL: \u009b31m \u202egnp\u202c \x7f`,
+		"bad \xff\r":                            `bad \xff\r`,
+	} {
+		if got := shownError(errors.New(text)); got != want {
+			t.Errorf("shownError(%q) = %q, want %q", text, got, want)
+		}
+	}
+}
+
+// A log of JSON shows a terminal nothing that it would obey either, and says the same.
+func TestJSONLogOnTerminal(t *testing.T) {
+	const hostile = "\u009b31m \u202egnp \x7f \x1b[2J J\u00fcrgen \U000e0001 \u2028"
+	var out strings.Builder
+	log, flush := newLog(config.Config{LogFormat: "json"}, &out, false)
+	log.Info(hostile, hostile, "plain", "error", errors.New(hostile))
+	if err := flush(); err != nil {
+		t.Fatal(err)
+	}
+	line := strings.TrimSuffix(out.String(), "\n")
+	if i := strings.IndexFunc(line, func(r rune) bool { return !unicode.IsPrint(r) }); i >= 0 {
+		t.Errorf("logged %q", line)
+	}
+	var said map[string]any
+	if err := json.Unmarshal([]byte(line), &said); err != nil || said["msg"] != hostile || said[hostile] != "plain" || said["error"] != hostile {
+		t.Errorf("it says %q, %v, want %q", said, err, hostile)
 	}
 }
 

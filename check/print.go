@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io"
 	"strings"
+	"unicode"
 )
 
 // JSON writes the report for machines.
@@ -53,7 +54,7 @@ func (r Report) Table(out io.Writer, colour bool) error {
 // printable keeps what comes from outside from moving the cursor.
 func printable(s string) string {
 	return strings.Map(func(r rune) rune {
-		if r < ' ' || r == 0x7f {
+		if !unicode.IsPrint(r) {
 			return ' '
 		}
 		return r
