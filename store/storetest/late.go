@@ -1,0 +1,40 @@
+package storetest
+
+import (
+	"runtime"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+// TooLong tells whether took is longer than was promised, with slack for a
+// machine that has other work. A machine that keeps its threads waiting for a
+// core is allowed as many times the slack, so that a bound can be tight on an
+// idle machine and hold on a busy one.
+func TooLong(took, promised, slack time.Duration) bool {
+	if took <= promised+slack {
+		return false
+	}
+	return took > promised+time.Duration(float64(slack)*slowdown())
+}
+
+// slowdown is how many times longer than on an idle machine a goroutine that
+// computes takes at the moment.
+func slowdown() float64 {
+	runtime.LockOSThread()
+	defer runtime.UnlockOSThread()
+	const sample = 50 * time.Millisecond
+	began, used := time.Now(), threadTime()
+	for threadTime()-used < sample {
+	}
+	return float64(time.Since(began)) / float64(sample)
+}
+
+// threadTime is how long this thread has run on a core.
+func threadTime() time.Duration {
+	var usage unix.Rusage
+	if err := unix.Getrusage(unix.RUSAGE_THREAD, &usage); err != nil {
+		panic(err) // it knows no such call: the bounds of all tests would be guesses
+	}
+	return time.Duration(usage.Utime.Nano() + usage.Stime.Nano())
+}
