@@ -267,7 +267,7 @@ func TestBackupKilled(t *testing.T) {
 // What stands in the way is said, with an exit status that a script can tell by.
 func TestBackupCommands(t *testing.T) {
 	t.Parallel()
-	p := newProcess(t)
+	p := newUnraced(t)
 	p.check(
 		command{args: "backup", code: 2, says: "see notesd help"},
 		command{args: "backup a b", code: 2, says: "see notesd help"},

@@ -11,7 +11,7 @@ import (
 // and mistakes that are told in one line.
 func TestBench(t *testing.T) {
 	t.Parallel()
-	p := newProcess(t)
+	p := newUnraced(t)
 	out := p.must("", strings.Fields("bench overload -d 300ms -rounds 1 -people 2 -notes 3 -capacity 100 -loads 0.7,4 "+
 		"-arms sharded,unbounded -allow-late -markdown docs/R.md -svg docs/plots -json r.json")...)
 	page, err := os.ReadFile(filepath.Join(p.dir, "docs", "R.md"))

@@ -170,7 +170,7 @@ func TestCheckRunning(t *testing.T) {
 // Wrong arguments are said to be.
 func TestCheckArguments(t *testing.T) {
 	t.Parallel()
-	p := newProcess(t)
+	p := newUnraced(t)
 	p.check(
 		command{args: "check -h", says: "-strict"},
 		command{args: "check now", code: 2, says: "takes no arguments"},

@@ -34,7 +34,7 @@ func (p *process) check(commands ...command) {
 // What needs no database.
 func TestCommands(t *testing.T) {
 	t.Parallel()
-	p := newProcess(t)
+	p := newUnraced(t)
 	p.check(
 		command{args: "version", says: "notesd "},
 		command{args: "help", says: "notesd user add EMAIL"},
@@ -83,7 +83,7 @@ func TestNoSilentDatabase(t *testing.T) {
 		{"DATA_DIR=nots", "(DATA_DIR says where)", "nots/notes.db"},
 		{"DATABASE_URL=nots.db", "(DATABASE_URL says where)", "nots.db"},
 	} {
-		p := newProcess(t, row.setting, "LOG_FORMAT=json")
+		p := newUnraced(t, row.setting, "LOG_FORMAT=json")
 		missing := "there is no database " + filepath.Join(p.dir, row.path) + " " + row.says
 		p.check(
 			command{args: "user list", code: 1, says: missing},
@@ -128,7 +128,7 @@ func TestDataDirNamed(t *testing.T) {
 		{"DATA_DIR=file/data", "(DATA_DIR says where)"},
 		{"DATABASE_URL=file/notes.db", "(DATABASE_URL says where)"},
 	} {
-		p := newProcess(t, row.setting)
+		p := newUnraced(t, row.setting)
 		if row.setting != "DATA_DIR=file/data" {
 			p.settings = append(p.settings, secret) // else DATA_DIR is made for one
 		}
@@ -140,7 +140,7 @@ func TestDataDirNamed(t *testing.T) {
 		}
 		p.check(command{args: "migrate", code: 1, says: row.want})
 	}
-	p := newProcess(t, "DATA_DIR=file/data", secret) // the database, not the secret
+	p := newUnraced(t, "DATA_DIR=file/data", secret) // the database, not the secret
 	if err := os.WriteFile(filepath.Join(p.dir, "file"), nil, 0o600); err != nil {
 		t.Fatal(err)
 	}

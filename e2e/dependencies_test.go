@@ -50,8 +50,7 @@ func TestAwayAtStart(t *testing.T) {
 			postgres, redis, settings := newDependencies(t)
 			away := row.away(postgres, redis)
 			away.Stop(t)
-			p := newProcess(t, settings...)
-			p.program = unraced(t) // its migrations and passwords have to be done within backAfter
+			p := newUnraced(t, settings...) // its migrations and passwords have to be done within backAfter
 			p.start()
 			p.awaitLog(row.says)
 			p.await("health", func() bool { return p.probe("/api/health") == http.StatusOK })

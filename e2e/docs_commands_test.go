@@ -356,7 +356,7 @@ type examiner struct {
 
 func newExaminer(t *testing.T) *examiner {
 	t.Helper()
-	e := &examiner{t: t, p: newProcess(t), tests: allTests(t), targets: tool(t, nil, "make", "help")}
+	e := &examiner{t: t, p: newUnraced(t), tests: allTests(t), targets: tool(t, nil, "make", "help")}
 	e.help = e.p.must("", "help") + "\n" + e.p.must("", "bench", "-h")
 	return e
 }

@@ -64,8 +64,7 @@ func slower(a, b []float64) bool { return slices.Max(a) < slices.Min(b) }
 // benchReport runs notesd bench and returns what it prints and its report.
 func benchReport(t *testing.T, args ...string) (out string, r bench.Report) {
 	t.Helper()
-	p := newProcess(t)
-	p.program = unraced(t)
+	p := newUnraced(t)
 	out = p.must("", append(append([]string{"bench"}, args...), "-json", "report.json")...)
 	text, err := os.ReadFile(filepath.Join(p.dir, "report.json"))
 	if err != nil {
@@ -82,8 +81,7 @@ func benchReport(t *testing.T, args ...string) (out string, r bench.Report) {
 // the improvement; docs/BENCHMARKS.md has that table.
 func TestBenchmarksTable(t *testing.T) {
 	long(t, "it measures")
-	p := newProcess(t)
-	p.program = unraced(t)
+	p := newUnraced(t)
 	p.must("", strings.Fields("bench compare -d 100ms -rounds 1 -people 2 -notes 3 -c 10 -markdown docs/B.md -svg docs/plots")...)
 	head := "|  | requests/s | average | p95 | p99 | CPU | CPU a request | memory | refused/s | failed | generator |"
 	const figures = `( \| [^|]*\d[^|]*){7} \|`

@@ -35,13 +35,16 @@ func TestMemoryMonitoring(t *testing.T) {
 	stop()
 	p.await("a line with nothing held", func() bool { return !holds() })
 	lines := p.log.with("memory")
-	for i, line := range lines {
+	for _, line := range lines {
 		if shares, _ := line["bytes_in_flight"].([]any); len(shares) != shards || line.number("rss") <= 0 || line.number("heap_live") < 0 {
 			t.Errorf("line %v, want memory, and a share for each of %d shards", line, shards)
 		}
-		if i > 0 && at(t, line).Sub(at(t, lines[i-1])) < interval/2 {
-			t.Errorf("lines at %v and %v, want %v between them", lines[i-1]["time"], line["time"], interval)
-		}
+	}
+	p.await("more lines", func() bool { return len(p.log.with("memory")) >= 10 })
+	lines = p.log.with("memory")
+	// A busy machine writes a line late, and the next in time.
+	if n, span := len(lines), at(t, lines[len(lines)-1]).Sub(at(t, lines[0])); span < time.Duration(n-3)*interval {
+		t.Errorf("%d lines within %v, want one every %v", n, span, interval)
 	}
 	select {
 	case kind := <-kinds:

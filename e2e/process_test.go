@@ -85,12 +85,19 @@ func start(t testing.TB, settings ...string) *process {
 	return p
 }
 
-// startUnraced is start without the race detector, for a test that measures
-// memory, rates or timings.
-func startUnraced(t testing.TB, settings ...string) *process {
+// newUnraced is newProcess without the race detector, for a test that measures
+// memory, rates or timings, or whose commands run no two things at once.
+func newUnraced(t testing.TB, settings ...string) *process {
 	t.Helper()
 	p := newProcess(t, settings...)
 	p.program = unraced(t)
+	return p
+}
+
+// startUnraced starts newUnraced's and waits until it is ready.
+func startUnraced(t testing.TB, settings ...string) *process {
+	t.Helper()
+	p := newUnraced(t, settings...)
 	p.start()
 	p.awaitReady()
 	return p

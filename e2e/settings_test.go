@@ -108,7 +108,7 @@ func TestRuntimeSettings(t *testing.T) {
 					t.Skip(err)
 				}
 			}
-			p := newProcess(t, row.settings...)
+			p := newUnraced(t, row.settings...)
 			p.wrap = row.wrap
 			p.start()
 			p.awaitReady()

@@ -159,7 +159,7 @@ func TestBytes(t *testing.T) {
 
 // TestLargeNote: ten megabytes are a note like others.
 func TestLargeNote(t *testing.T) {
-	const size = 4 << 20 // more takes a busy machine with the race detector longer than a transaction may idle
+	const size = 2 << 20 // more takes a busy machine with the race detector longer than a transaction may idle
 	line := "Schöne Grüße aus 日本 🎉, and a stretch of ASCII that is longer than the rest of the line\n"
 	storetest.Each(t, func(t *testing.T, s *store.Store) {
 		owner := newOwner(t, s)
