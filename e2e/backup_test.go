@@ -32,6 +32,7 @@ var emptyDatabases = map[string]func(t testing.TB) []string{
 // before it began is missing there. The server's data comes to no harm.
 func TestBackupWhileServing(t *testing.T) {
 	t.Parallel()
+	long(t, "three backups under load, restored into either engine")
 	for engine, settings := range emptyDatabases {
 		t.Run(engine, func(t *testing.T) {
 			p := start(t, settings(t)...)

@@ -34,7 +34,7 @@ func TestCheckBad(t *testing.T) {
 	database := strings.Replace(storetest.Postgres(t), "notes@", "notes:geheim-geheim@", 1)
 	spoil(t, database)
 	const placeholder = "change-me-geheim-geheim-geheim-geheim"
-	p := newProcess(t, "APP_ENV=production", "SESSION_SECRET="+placeholder, "ADMIN_TOKEN=geheim-geheim-geheim-geheim-geheim",
+	p := newUnraced(t, "APP_ENV=production", "SESSION_SECRET="+placeholder, "ADMIN_TOKEN=geheim-geheim-geheim-geheim-geheim",
 		"CORS_ORIGIN=http://notes.example.com", "DATABASE_URL="+database, "REDIS_URL="+cache(t),
 		"MAX_WORKERS=1000", "MAX_OLD_SPACE_SIZE=16000000")
 	if err := os.WriteFile(filepath.Join(p.dir, "compose.prod.yaml"), []byte(badCompose), 0o600); err != nil {
@@ -143,6 +143,7 @@ func TestCheckRunning(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			p := start(t, settings...)
+			p.program = unraced(t) // of the commands
 			report := p.checked(0, "-measure", "100ms")
 			for id, want := range map[string]check.Verdict{"ready": check.OK, "same-version": check.OK, "restarts": check.OK, "schema": check.OK,
 				"durability": check.OK, "load-connections": check.OK, "load-workers": check.NotApplicable} {
@@ -152,7 +153,7 @@ func TestCheckRunning(t *testing.T) {
 			}
 			p.check(command{args: "check -url " + p.url, says: "ready"},
 				command{args: "check -measure 0 -checklist", says: "| Graceful shutdown handling | check: drain, grace;"})
-			other := newProcess(t, append(settings, "ADMIN_TOKEN=another")...)
+			other := newUnraced(t, append(settings, "ADMIN_TOKEN=another")...)
 			if f := found(t, other.checked(0, "-url", p.url), "restarts"); name == "SQLite" && f.Verdict == check.Fail {
 				t.Errorf("of another's server: %+v", f)
 			}

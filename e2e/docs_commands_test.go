@@ -168,7 +168,7 @@ func allTests(t *testing.T) map[string]bool {
 func (p *process) script(text string, settings ...string) *exec.Cmd {
 	cmd := exec.Command("bash", "-euo", "pipefail", "-c", text)
 	cmd.Dir = p.dir
-	cmd.Env = append(append(p.command().Env, "PATH="+filepath.Dir(binary)+":"+os.Getenv("PATH")), settings...)
+	cmd.Env = append(append(p.command().Env, "PATH="+filepath.Dir(unraced(p.t))+":"+os.Getenv("PATH")), settings...)
 	return cmd
 }
 
@@ -184,12 +184,14 @@ func (p *process) runs(text string, settings ...string) string {
 
 // playGoRun starts from source what the README starts, until it listens.
 func playGoRun(t *testing.T, text string) {
+	long(t, "it compiles")
 	environ := []string{fmt.Sprintf("BACKEND_PORT=%d", freePort(t)), "DATA_DIR=" + t.TempDir()}
 	runUntil(t, environ, "listening", "bash", "-c", text)
 }
 
 // playInDevelopment runs a line beside a server that has nothing set.
 func playInDevelopment(t *testing.T, line string) {
+	long(t, "a server for each line of the documents")
 	const brief = "-allow-late -set QUEUE_TIMEOUT=30s -d 200ms" // its figures go nowhere, and the machine may be busy
 	if out := start(t).runs(strings.Replace(line, "-d 2s", brief, 1)); out == "" {
 		t.Error("it printed nothing")

@@ -14,6 +14,7 @@ import (
 // all is as before; without it everybody is signed out at both, and limits begin
 // anew. Neither is ever an error of ours.
 func TestRedisRestarted(t *testing.T) {
+	long(t, "two replicas, twice")
 	for _, row := range []struct {
 		name  string
 		keeps string // appendonly

@@ -271,6 +271,9 @@ func TestUpgradeFails(t *testing.T) {
 		{"is not there", "/nonexistent", "no such file or directory"},
 	} {
 		t.Run(row.name, func(t *testing.T) {
+			if row.name != "refuses its settings" {
+				long(t, "one failure is enough")
+			}
 			p := upgradable(t)
 			p.start()
 			p.awaitReady()
