@@ -14,7 +14,8 @@
 //     (Forget), what was kept is gone. Nothing is kept for longer than MaxAge.
 //   - Bounded in bytes, with all that an entry costs. What is asked for once, as a walk through
 //     everything does, is the first to go: the S3-FIFO algorithm (Yang et al.,
-//     "FIFO queues are all you need for cache eviction", SOSP 2023).
+//     "FIFO queues are all you need for cache eviction", SOSP 2023). What is about one
+//     person takes at most a quarter.
 //   - No herd: of those who ask at once for what is not there one reads, and the
 //     others take what it found, unless it may be older than their question.
 //
@@ -295,7 +296,7 @@ func (c *Cache) PutNote(key Key, value any, size int, v View) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if v.holds(s) {
-		c.put(key, value, size, v.epoch, v.mark)
+		c.put(key, key.Owner, value, size, v.epoch, v.mark)
 	}
 }
 
@@ -305,7 +306,7 @@ func (c *Cache) PutList(key Key, value any, size int, v View) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.version.Load() == v.version {
-		c.put(key, value, size, v.epoch, v.mark)
+		c.put(key, key.Owner, value, size, v.epoch, v.mark)
 	}
 }
 
@@ -319,16 +320,16 @@ func (c *Cache) PutSession(key Key, value any, size int, sessionKey, user string
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if v.holds(s) { // so none has ended since the marks were taken
-		c.put(key, value, size, v.epoch, marks[0], marks[1])
+		c.put(key, user, value, size, v.epoch, marks[0], marks[1])
 	}
 }
 
-// put stores an entry. The caller holds the lock of its scope.
-func (c *Cache) put(key Key, value any, size int, epoch uint64, marks ...mark) {
+// put stores an entry that is about owner. The caller holds the lock of its scope.
+func (c *Cache) put(key Key, owner string, value any, size int, epoch uint64, marks ...mark) {
 	hash := c.hash(key)
-	c.shardOf(hash).put(key, hash, content{
+	c.shardOf(hash).put(key, hash, owner, content{
 		value: value,
-		size:  int64(size + overhead + len(key.Owner) + len(key.ID)),
+		size:  int64(size + overhead + len(key.ID)),
 		epoch: epoch,
 		put:   c.now(),
 		marks: [2]mark{marks[0], marks[len(marks)-1]},
@@ -366,7 +367,7 @@ func (w *Write) Done(key Key, value any, size int) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if value != nil && s.writing == 1 && s.version.Load() == w.strict.version {
-		c.put(key, value, size, w.epoch, w.strict)
+		c.put(key, key.Owner, value, size, w.epoch, w.strict)
 	} else {
 		s.version.Add(1) // for the others that are under way, to whom it has happened
 	}

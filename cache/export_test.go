@@ -1,7 +1,10 @@
 package cache
 
-// Overhead is overhead.
-const Overhead = overhead
+// What entries and owners cost.
+const (
+	Overhead  = overhead
+	OwnerCost = ownerCost
+)
 
 // NewNarrow is New with so few stripes that scopes share them all the time.
 func NewNarrow(cfg Config, stripes int) *Cache { return newCache(cfg, stripes) }
@@ -17,22 +20,45 @@ func (c *Cache) Ghosts() (known, room int) {
 	return known, room
 }
 
-// Audit counts what the queues really hold. An entry is in one queue and in the map, or in none.
-func (c *Cache) Audit() (bytes int64, entries int, ok bool) {
-	sound, all := true, 0
+// Audit counts what the queues really hold, in bytes by owner of the shard that has most of it. An entry is in one
+// queue of all and in the same of its owner's, and in the map, or nowhere. An owner has entries.
+func (c *Cache) Audit() (bytes int64, entries int, most map[string]int64, ok bool) {
+	sound, most := true, map[string]int64{}
 	for i := range c.shards {
 		s := &c.shards[i]
 		s.mu.Lock()
-		for _, q := range []*queue{&s.small, &s.main} {
-			for e := q.oldest(); e != &q.root; e = e.next {
-				bytes, entries = bytes+e.size, entries+1
-				sound = sound && s.entries[e.key] == e && s.queueOf(e) == q && e.next.prev == e
+		all, theirs := map[*entry]bool{}, map[*entry]bool{}
+		walk := func(q *queue, v view, found func(e *entry)) {
+			size, last := int64(0), (*entry)(nil)
+			for e := q.first; e != nil; e = e.places[v].next {
+				sound = sound && e.places[v].prev == last
+				size, last = size+e.size, e
+				found(e)
 			}
+			sound = sound && q.last == last && q.bytes == size
 		}
-		all += len(s.entries)
+		for _, q := range []*queue{&s.small, &s.main} {
+			walk(q, ofAll, func(e *entry) {
+				sound = sound && s.entries[e.key] == e && s.of(e) == q && s.owners[e.owner.name] == e.owner
+				all[e], bytes = true, bytes+e.size
+			})
+		}
+		for name, o := range s.owners {
+			for _, q := range []*queue{&o.small, &o.main} {
+				walk(q, ofOwner, func(e *entry) {
+					sound = sound && all[e] && !theirs[e] && e.owner == o && o.of(e) == q
+					theirs[e] = true
+				})
+			}
+			sound = sound && o.bytes() > 0
+			bytes += o.cost()
+			most[name] = max(most[name], o.bytes())
+		}
+		sound = sound && len(all) == len(s.entries) && len(theirs) == len(all)
+		entries += len(all)
 		s.mu.Unlock()
 	}
-	return bytes, entries, sound && entries == all
+	return bytes, entries, most, sound
 }
 
 // Lock holds up everything that changes a scope.

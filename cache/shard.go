@@ -8,10 +8,11 @@ import (
 )
 
 const (
-	overhead   = 344 // bytes that an entry costs besides its key and value: measured by TestOverhead
+	overhead   = 344 // bytes that an entry costs besides its ID and value: measured by TestOverhead
+	ownerCost  = 152 // bytes that an owner costs besides the name and the entries: measured there, too
 	smallShare = 10  // one byte in so many is for what was asked for once
 	mostUses   = 3   // counted of an entry
-	mostOfAll  = 4   // an entry takes at most one byte in so many
+	mostOfAll  = 4   // an owner's entries take at most one byte in so many
 )
 
 // content is what an entry holds.
@@ -23,33 +24,69 @@ type content struct {
 	marks [2]mark       // the second may repeat the first
 }
 
-// An entry stands in one of a shard's two queues.
+// An entry stands in one of a shard's two queues, and in the same one of its owner's.
 type entry struct {
 	content
-	key        Key
-	hash       uint64
-	uses       uint8
-	main       bool // in which queue
-	prev, next *entry
+	key    Key
+	hash   uint64
+	owner  *owner
+	uses   uint8
+	main   bool // in which queue
+	places [2]place
 }
+
+// A place is where an entry stands in a queue.
+type place struct{ prev, next *entry }
+
+// view says which of an entry's places a queue is about.
+type view uint8
+
+const (
+	ofAll view = iota
+	ofOwner
+)
 
 // A shard is S3-FIFO: who comes waits in the small queue; who was asked for
 // again by its end goes on to the main one, who was not leaves a ghost. Whose
 // ghost is still there when it comes again goes to the main queue at once. At the end of
 // the main queue, who was asked for goes round again.
+//
+// Each owner's entries are S3-FIFO among themselves, too, with a quarter of the room: what
+// one person reads pushes out their own entries first.
 type shard struct {
-	mu          sync.Mutex // guards all of it; held for some map accesses
-	limit       int64
-	entries     map[Key]*entry
-	small, main queue
-	ghosts      ghosts
-	evicted     uint64
+	mu      sync.Mutex // guards all of it; held for some map accesses
+	limit   int64
+	entries map[Key]*entry
+	owners  map[string]*owner // of entries
+	queues
+	ownerBytes int64 // that the owners cost
+	ghosts     ghosts
+	evicted    uint64
+}
+
+// An owner is whom some entries of a shard are about.
+type owner struct {
+	name string
+	queues
+}
+
+func (o *owner) cost() int64 { return int64(ownerCost + len(o.name)) }
+
+// queues are the two of S3-FIFO.
+type queues struct{ small, main queue }
+
+func (q *queues) bytes() int64 { return q.small.bytes + q.main.bytes }
+
+func (q *queues) of(e *entry) *queue {
+	if e.main {
+		return &q.main
+	}
+	return &q.small
 }
 
 func (s *shard) init() {
 	s.entries = make(map[Key]*entry)
-	s.small.init()
-	s.main.init()
+	s.owners = make(map[string]*owner)
 	s.ghosts.known = make(map[uint64]uint64)
 }
 
@@ -64,8 +101,8 @@ func (s *shard) get(key Key) (content, bool) {
 	return e.content, true
 }
 
-// put stores c under key, in the place of what is there.
-func (s *shard) put(key Key, hash uint64, c content) {
+// put stores c, which is about the owner with a name, under key, in the place of what is there.
+func (s *shard) put(key Key, hash uint64, name string, c content) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if c.size > s.limit/mostOfAll {
@@ -74,15 +111,30 @@ func (s *shard) put(key Key, hash uint64, c content) {
 	}
 	e, ok := s.entries[key]
 	if ok {
-		s.queueOf(e).bytes += c.size - e.size
+		s.of(e).bytes += c.size - e.size
+		e.owner.of(e).bytes += c.size - e.size
 		e.content = c
 	} else {
-		key = Key{key.Kind, strings.Clone(key.Owner), strings.Clone(key.ID)} // or a part of a long request would keep all of it
-		e = &entry{content: c, key: key, hash: hash, main: s.ghosts.take(hash)}
-		s.entries[key] = e
-		s.queueOf(e).push(e)
+		e = &entry{content: c, hash: hash, owner: s.ownerOf(name), main: s.ghosts.take(hash)}
+		e.key = Key{key.Kind, "", strings.Clone(key.ID)} // or a part of a long request would keep all of it
+		if key.Owner != "" {
+			e.key.Owner = e.owner.name
+		}
+		s.entries[e.key] = e
+		s.push(e)
 	}
-	s.shrink()
+	s.shrink(&e.owner.queues, s.limit/mostOfAll)
+	s.shrink(&s.queues, s.limit-s.ownerBytes)
+}
+
+func (s *shard) ownerOf(name string) *owner {
+	o, ok := s.owners[name]
+	if !ok {
+		o = &owner{name: strings.Clone(name)}
+		s.owners[o.name] = o
+		s.ownerBytes += o.cost()
+	}
+	return o
 }
 
 func (s *shard) remove(key Key) {
@@ -93,17 +145,27 @@ func (s *shard) remove(key Key) {
 
 // drop removes e, which may be nil.
 func (s *shard) drop(e *entry) {
-	if e != nil {
-		s.queueOf(e).remove(e)
-		delete(s.entries, e.key)
+	if e == nil {
+		return
+	}
+	s.pull(e)
+	delete(s.entries, e.key)
+	if e.owner.bytes() == 0 {
+		delete(s.owners, e.owner.name)
+		s.ownerBytes -= e.owner.cost()
 	}
 }
 
-func (s *shard) queueOf(e *entry) *queue {
-	if e.main {
-		return &s.main
-	}
-	return &s.small
+// push puts e at the end of its queues.
+func (s *shard) push(e *entry) {
+	s.of(e).push(e, ofAll)
+	e.owner.of(e).push(e, ofOwner)
+}
+
+// pull takes e out of its queues.
+func (s *shard) pull(e *entry) {
+	s.of(e).remove(e, ofAll)
+	e.owner.of(e).remove(e, ofOwner)
 }
 
 func (s *shard) setLimit(bytes int64) {
@@ -111,87 +173,98 @@ func (s *shard) setLimit(bytes int64) {
 	defer s.mu.Unlock()
 	less := bytes < s.limit
 	s.limit = bytes
-	s.shrink()
-	if less { // for memory is short, and maps keep what they have grown to
-		entries := make(map[Key]*entry, len(s.entries))
-		maps.Copy(entries, s.entries)
-		s.entries = entries
-		s.ghosts = ghosts{known: make(map[uint64]uint64)}
+	if !less {
+		return
 	}
+	for _, o := range s.owners {
+		s.shrink(&o.queues, s.limit/mostOfAll)
+	}
+	s.shrink(&s.queues, s.limit-s.ownerBytes)
+	s.entries, s.owners = fitted(s.entries), fitted(s.owners)
+	s.ghosts = ghosts{known: make(map[uint64]uint64)}
+}
+
+// fitted returns a copy of m, which may have had many more entries: memory is short, and maps keep what they have
+// grown to.
+func fitted[K comparable, V any](m map[K]V) map[K]V {
+	fit := make(map[K]V, len(m))
+	maps.Copy(fit, m)
+	return fit
 }
 
 func (s *shard) clear() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	clear(s.entries)
-	s.small.init()
-	s.main.init()
+	clear(s.owners)
+	s.queues, s.ownerBytes = queues{}, 0
 }
 
 func (s *shard) addTo(st *Stats) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	st.Bytes += s.small.bytes + s.main.bytes
+	st.Bytes += s.bytes() + s.ownerBytes
 	st.Limit += s.limit
 	st.Entries += len(s.entries)
 	st.Evicted += s.evicted
 }
 
-// shrink makes room until what is kept is within the limit.
-func (s *shard) shrink() {
-	for s.small.bytes+s.main.bytes > s.limit {
-		if s.small.bytes > s.limit/smallShare || s.main.bytes == 0 {
-			s.leaveSmall()
-		} else {
-			s.leaveMain()
+// shrink makes room until what stands in q is within the limit.
+func (s *shard) shrink(q *queues, limit int64) {
+	for q.bytes() > limit {
+		e := q.main.first
+		small := q.small.bytes > limit/smallShare || e == nil
+		if small {
+			e = q.small.first
 		}
+		if e.uses == 0 {
+			s.drop(e)
+			s.evicted++
+			if small {
+				s.ghosts.add(e.hash, len(s.entries))
+			}
+			continue
+		}
+		s.pull(e)
+		if small {
+			e.main, e.uses = true, 0
+		} else {
+			e.uses--
+		}
+		s.push(e)
 	}
 }
 
-func (s *shard) leaveSmall() {
-	e := s.small.oldest()
-	if e.uses == 0 {
-		s.drop(e)
-		s.ghosts.add(e.hash, len(s.entries))
-		s.evicted++
-		return
-	}
-	s.small.remove(e)
-	e.main, e.uses = true, 0
-	s.main.push(e)
-}
-
-func (s *shard) leaveMain() {
-	e := s.main.oldest()
-	if e.uses == 0 {
-		s.drop(e)
-		s.evicted++
-		return
-	}
-	s.main.remove(e)
-	e.uses--
-	s.main.push(e)
-}
-
-// A queue is a ring of entries, first in, first out.
+// A queue is a list of entries, first in, first out.
 type queue struct {
-	root  entry
-	bytes int64
+	first, last *entry
+	bytes       int64
 }
 
-func (q *queue) init() { q.root.prev, q.root.next, q.bytes = &q.root, &q.root, 0 }
-
-func (q *queue) oldest() *entry { return q.root.next }
-
-func (q *queue) push(e *entry) {
-	e.prev, e.next = q.root.prev, &q.root
-	e.prev.next, q.root.prev = e, e
+func (q *queue) push(e *entry, v view) {
+	e.places[v] = place{prev: q.last}
+	if q.last == nil {
+		q.first = e
+	} else {
+		q.last.places[v].next = e
+	}
+	q.last = e
 	q.bytes += e.size
 }
 
-func (q *queue) remove(e *entry) {
-	e.prev.next, e.next.prev = e.next, e.prev
-	e.prev, e.next = nil, nil
+func (q *queue) remove(e *entry, v view) {
+	at := e.places[v]
+	if at.prev == nil {
+		q.first = at.next
+	} else {
+		at.prev.places[v].next = at.next
+	}
+	if at.next == nil {
+		q.last = at.prev
+	} else {
+		at.next.places[v].prev = at.prev
+	}
+	e.places[v] = place{}
 	q.bytes -= e.size
 }
 

@@ -21,11 +21,17 @@ func sized(bytes int64) *cache.Cache {
 
 // entrySize is what an entry of one of the keys below costs with a value of so many bytes.
 func entrySize(value int) int64 {
-	return int64(value + cache.Overhead + len(numbered(0).Owner+numbered(0).ID))
+	return int64(value + cache.Overhead + len(numbered(0).ID))
 }
 
+// roomFor is what so many of the keys below cost.
+func roomFor(entries, value int) int64 {
+	return int64(entries)*entrySize(value) + 8*int64(cache.OwnerCost+len(numbered(0).Owner))
+}
+
+// numbered is one of eight people's notes, of whom each has about as many as the others.
 func numbered(n int) cache.Key {
-	return cache.Key{Kind: cache.Note, Owner: "ada", ID: fmt.Sprintf("%06d", n)}
+	return cache.Key{Kind: cache.Note, Owner: fmt.Sprintf("ada%d", (n%8+8)%8), ID: fmt.Sprintf("%06d", n)}
 }
 
 func keepSized(c *cache.Cache, key cache.Key, value any, size int) {
@@ -34,7 +40,7 @@ func keepSized(c *cache.Cache, key cache.Key, value any, size int) {
 
 // Whatever is asked of it: a cache holds no more than its limit, counts what it holds, and finds under a
 // key only what was put there last. What would not fit in a fourth of it is not kept, nor what was there
-// before it.
+// before it, and no more than a fourth is one person's.
 func TestModel(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		shards := rapid.IntRange(1, 3).Draw(t, "shards")
@@ -78,10 +84,15 @@ func TestModel(t *testing.T) {
 			"forget": func(*rapid.T) { c.Forget(); clear(may) },
 			"": func(t *rapid.T) {
 				st := c.Stats()
-				bytes, entries, ok := c.Audit()
+				bytes, entries, most, ok := c.Audit()
 				if !ok || bytes != st.Bytes || entries != st.Entries {
 					t.Errorf("it says %d entries of %d bytes, and holds %d of %d, in order: %v",
 						st.Entries, st.Bytes, entries, bytes, ok)
+				}
+				for owner, bytes := range most {
+					if bytes > limit/int64(shards)/4 {
+						t.Errorf("%d bytes are kept of %s within %d, want at most a fourth", bytes, owner, limit/int64(shards))
+					}
 				}
 				if st.Bytes > limit || st.Limit > limit {
 					t.Errorf("%d bytes are kept within %d, want at most %d", st.Bytes, st.Limit, limit)
@@ -97,7 +108,7 @@ func TestModel(t *testing.T) {
 // What is asked for again and again stays while everything else is walked through, several times.
 func TestScan(t *testing.T) {
 	const room, inUse = 1000, 500
-	c := sized(room * entrySize(100))
+	c := sized(roomFor(room, 100))
 	for n := range inUse {
 		keepSized(c, numbered(n), n, 100)
 		c.Get(numbered(n))
@@ -119,7 +130,7 @@ func TestScan(t *testing.T) {
 // Who comes again soon after it had to leave goes to the main queue and survives a walk there.
 func TestGhost(t *testing.T) {
 	const room = 1000
-	c := sized(room * entrySize(100))
+	c := sized(roomFor(room, 100))
 	keepSized(c, numbered(0), 0, 100)
 	others := 0
 	walk := func(entries int) {
@@ -138,7 +149,7 @@ func TestGhost(t *testing.T) {
 // full returns a cache in whose main queue is room for the entries 0 to inUse-1, which are there; the rest is
 // the small queue's.
 func full(inUse, newcomers int) *cache.Cache {
-	c := sized(int64(inUse+newcomers) * entrySize(100))
+	c := sized(roomFor(inUse+newcomers, 100))
 	for n := range inUse {
 		keepSized(c, numbered(n), n, 100)
 		for range 3 {
@@ -199,7 +210,7 @@ func wantNumbered(t *testing.T, c *cache.Cache, n int, want bool) {
 // they came again.
 func TestGhostsAreBounded(t *testing.T) {
 	const room = 100
-	c := sized(room * entrySize(100))
+	c := sized(roomFor(room, 100))
 	for n := range 100 * room {
 		keepSized(c, numbered(n%(10*room)), n, 100)
 		keepSized(c, numbered(max(0, n-room-3)), n, 100) // one that has just left
@@ -246,26 +257,35 @@ func TestSetLimit(t *testing.T) {
 	wantNumbered(t, c, 0, true)
 }
 
-// An entry in a full cache costs overhead bytes of heap besides its key and value, with the ghost of one that
-// has left. The maps that hold them grow in steps, and this is between two of them: from just before a step
-// until just after it the cost grows from about 285 to 350.
+// An entry in a full cache costs overhead bytes of heap besides its ID and value, with the ghost of one that has left,
+// and its owner costs ownerCost and the name. The maps that hold them grow in steps, and this is between two of them.
 func TestOverhead(t *testing.T) {
 	const entries = 125_000
-	keys := make([]cache.Key, 3*entries) // they are there already, and the values take no heap
-	for n := range keys {
-		keys[n] = numbered(n)
+	id := func(n int) string { return fmt.Sprintf("%036d", n) }
+	for _, test := range []struct {
+		name string
+		key  func(n int) cache.Key
+		most int64 // that is counted of an entry
+	}{
+		{"eight people's", func(n int) cache.Key { return cache.Key{Owner: id(n % 8), ID: id(n)} }, cache.Overhead + 36},
+		{"a person's each", func(n int) cache.Key { return cache.Key{Owner: id(n), ID: id(n)} }, cache.Overhead + 36 + cache.OwnerCost + 36},
+	} {
+		keys := make([]cache.Key, 3*entries) // they are there already, and the values take no heap
+		for n := range keys {
+			keys[n] = test.key(n)
+		}
+		before := heap()
+		c := sized(entries * test.most)
+		for _, key := range keys {
+			keepSized(c, key, true, 0)
+		}
+		each := float64(heap()-before) / float64(c.Stats().Entries)
+		t.Logf("an entry that is %s costs %.0f bytes of %d", test.name, each, test.most)
+		if each > 1.05*float64(test.most) || each < 0.9*float64(test.most) {
+			t.Errorf("an entry that is %s costs %.0f bytes, want about %d", test.name, each, test.most)
+		}
+		runtime.KeepAlive(keys)
 	}
-	before := heap()
-	c := sized(entries * entrySize(0))
-	for _, key := range keys {
-		keepSized(c, key, true, 0)
-	}
-	each := float64(heap()-before) / float64(c.Stats().Entries)
-	t.Logf("an entry costs %.0f bytes besides key and value", each)
-	if each > 1.05*cache.Overhead || each < 0.9*cache.Overhead {
-		t.Errorf("an entry costs %.0f bytes besides key and value, want about %d", each, cache.Overhead)
-	}
-	runtime.KeepAlive(keys)
 }
 
 // What is given up is given back: a lower limit frees also most of the maps that held it.
@@ -276,12 +296,12 @@ func TestSetLimitFrees(t *testing.T) {
 		keys[n] = numbered(n)
 	}
 	before := heap()
-	c := sized(entries * entrySize(0))
+	c := sized(roomFor(entries, 0))
 	for _, key := range keys {
 		keepSized(c, key, true, 0)
 	}
 	full := heap() - before
-	c.SetLimit(entries / 10 * entrySize(0))
+	c.SetLimit(roomFor(entries/10, 0))
 	if left := heap() - before; left > full/5 {
 		t.Errorf("with a tenth of the limit %d of %d bytes are in use, want at most a fifth", left, full)
 	}
@@ -318,4 +338,47 @@ func TestKeyIsItsOwn(t *testing.T) {
 		t.Errorf("%d entries keep %d bytes alive", keys, grown)
 	}
 	runtime.KeepAlive(c)
+}
+
+// Whatever one person reads, however often, costs others nothing as long as they are within their quarters. What the
+// person asks for again and again stays while everything else of theirs is walked through.
+func TestQuarter(t *testing.T) {
+	const room, others = 4000, 2900
+	for _, gets := range []int{0, 5} {
+		c := sized(roomFor(room, 100))
+		for n := range others { // of eight people
+			keepSized(c, numbered(n), n, 100)
+		}
+		eve := func(n int) cache.Key { return cache.Key{Kind: cache.Note, Owner: "eves", ID: fmt.Sprintf("%06d", n)} }
+		inUse := eve(999_999)
+		keepSized(c, inUse, "in use", 100)
+		for n := range 3 * room {
+			keepSized(c, eve(n), n, 100)
+			for range gets {
+				c.Get(eve(n))
+			}
+			if _, ok := c.Get(inUse); !ok && gets == 0 {
+				t.Fatalf("what is in use is gone after a walk through %d others", n)
+			}
+		}
+		for n := range others {
+			wantNumbered(t, c, n, true)
+		}
+		if _, _, most, ok := c.Audit(); !ok || most["eves"] < room/4*entrySize(100) {
+			t.Errorf("of one who reads all the time %d bytes are kept, want a fourth, %d; in order: %v", most["eves"], room/4*entrySize(100), ok)
+		}
+	}
+}
+
+// A person's sessions are part of the quarter.
+func TestQuarterOfSessions(t *testing.T) {
+	const limit = 100_000
+	c := sized(limit)
+	for n := range 1000 {
+		key := fmt.Sprint("session ", n)
+		c.PutSession(cache.Key{Kind: cache.Session, ID: key}, n, 100, key, "eve", c.View(c.AnySession()))
+	}
+	if _, _, most, ok := c.Audit(); !ok || most["eve"] > limit/4 || most["eve"] < limit/5 {
+		t.Errorf("%d bytes are kept of one person's sessions within %d, want a fourth; in order: %v", most["eve"], limit, ok)
+	}
 }
