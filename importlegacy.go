@@ -14,6 +14,7 @@ import (
 
 	"notesd/config"
 	"notesd/legacy"
+	"notesd/notes"
 	"notesd/server"
 	"notesd/store"
 )
@@ -175,11 +176,11 @@ func (m *move) usable(accounts []legacy.Account) (usable []legacy.Account) {
 func (m *move) choose(ctx context.Context, accounts []legacy.Account) (chosen []legacy.Account, err error) {
 	same := map[string][]legacy.Account{}
 	for _, a := range accounts {
-		address := store.Fold(a.Email)
+		address := notes.Fold(a.Email)
 		same[address] = append(same[address], a)
 	}
 	for _, a := range accounts {
-		group := same[store.Fold(a.Email)]
+		group := same[notes.Fold(a.Email)]
 		if a.ID != group[0].ID {
 			continue // came with the first of the group
 		}
@@ -262,16 +263,16 @@ func (m *move) count(a legacy.Account, done store.ImportResult) {
 }
 
 // notes are an account's notes as they come here. Those that can't are left out.
-func (m *move) notes(ctx context.Context, a legacy.Account) iter.Seq2[store.Note, error] {
-	return func(yield func(store.Note, error) bool) {
+func (m *move) notes(ctx context.Context, a legacy.Account) iter.Seq2[notes.Note, error] {
+	return func(yield func(notes.Note, error) bool) {
 		for old, err := range m.old.Notes(ctx, a.ID) {
 			if err != nil {
-				yield(store.Note{}, fmt.Errorf("old database: %w", err))
+				yield(notes.Note{}, fmt.Errorf("old database: %w", err))
 				return
 			}
 			m.progress()
 			note := noteOf(old)
-			reason := cmp.Or(nullFault(old.Null), datesFault(old.CreatedAt, old.UpdatedAt, old.TrashedAt), server.NoteFault(note))
+			reason := cmp.Or(nullFault(old.Null), datesFault(old.CreatedAt, old.UpdatedAt, old.TrashedAt), note.ImportFault())
 			if reason != "" {
 				m.leaveNote(old.ID, a.Email, reason)
 				continue
@@ -305,8 +306,8 @@ func userOf(a legacy.Account, now time.Time) store.User {
 
 // noteOf is a note as it is here: it has a date in the trash, and nowhere else,
 // and no tag is null.
-func noteOf(old legacy.Note) store.Note {
-	n := store.Note{
+func noteOf(old legacy.Note) notes.Note {
+	n := notes.Note{
 		ID: old.ID, Title: old.Title, Content: old.Content, Color: old.Color, Pinned: old.Pinned, Favorite: old.Favorite,
 		Archived: old.Archived, Markdown: old.Markdown, Trashed: old.Trashed, CreatedAt: old.CreatedAt, UpdatedAt: old.UpdatedAt,
 	}

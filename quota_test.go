@@ -5,6 +5,7 @@ import (
 	"strings"
 	"testing"
 
+	"notesd/notes"
 	"notesd/store"
 )
 
@@ -27,7 +28,7 @@ func TestUserQuota(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if _, err := db.CreateNote(t.Context(), ada.ID, store.NewNote{Content: strings.Repeat("x", 3<<19)}); err != nil {
+	if _, err := db.CreateNote(t.Context(), ada.ID, notes.NewNote{Title: "t", Content: strings.Repeat("x", 3<<19)}); err != nil {
 		t.Fatal(err)
 	}
 	if err := db.Close(); err != nil {

@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"notesd/bench"
+	"notesd/notes"
 	"notesd/store"
 	"notesd/store/storetest"
 )
@@ -91,7 +92,7 @@ func checkOwner(ctx context.Context, s *store.Store, owner string) error {
 	}
 	found, bytes := int64(0), int64(0)
 	var some []store.Ref
-	for _, q := range []store.ListQuery{{}, {Archived: true}, {Trashed: true}} {
+	for _, q := range []notes.Query{{}, {Archived: true}, {Trashed: true}} {
 		refs, err := s.NoteRefs(ctx, owner, q)
 		if err != nil {
 			return err
@@ -106,18 +107,18 @@ func checkOwner(ctx context.Context, s *store.Store, owner string) error {
 	if found == 0 || found != counters.Notes || bytes != counters.Bytes || counters.ChangeSeq < found {
 		return fmt.Errorf("%d notes of %d bytes, and the counters are %+v", found, bytes, counters)
 	}
-	notes, err := s.NotesByRef(ctx, owner, some)
-	if err != nil || len(notes) != len(some) {
-		return fmt.Errorf("%d of %d notes: %w", len(notes), len(some), err)
+	listed, err := s.NotesByRef(ctx, owner, some)
+	if err != nil || len(listed) != len(some) {
+		return fmt.Errorf("%d of %d notes: %w", len(listed), len(some), err)
 	}
-	for i, note := range notes {
+	for i, note := range listed {
 		size := len(note.Title) + len(note.Content) + len(strings.Join(note.Tags, ""))
-		hits, err := s.NoteRefs(ctx, owner, store.ListQuery{Search: strings.ToUpper(note.Content), Limit: 1})
+		hits, err := s.NoteRefs(ctx, owner, notes.Query{Search: strings.ToUpper(note.Content), Limit: 1})
 		if err != nil || len(hits) != 1 || hits[0].Key != note.Key || int64(size) != some[i].Bytes {
 			return fmt.Errorf("%+v of %d bytes; a search for its content finds %+v, %w", note, some[i].Bytes, hits, err)
 		}
 	}
-	made, err := s.CreateNote(ctx, owner, store.NewNote{Title: "one more"})
+	made, err := s.CreateNote(ctx, owner, notes.NewNote{Title: "one more"})
 	if err != nil || made.ChangeSeq != counters.ChangeSeq+1 {
 		return fmt.Errorf("create: %+v, %w", made, err)
 	}

@@ -11,6 +11,7 @@ import (
 	"unicode"
 	"unicode/utf8"
 
+	"notesd/notes"
 	"notesd/store"
 )
 
@@ -166,7 +167,7 @@ func login(s *Server, x *exchange) error {
 	if err != nil {
 		return err
 	}
-	if len(in.password) > maxPassword || !isText(in.email) {
+	if len(in.password) > maxPassword || !notes.ValidText(in.email) {
 		return errInputFormat
 	}
 	if len(in.email) > maxAddress {
@@ -177,7 +178,7 @@ func login(s *Server, x *exchange) error {
 	if !known && !errors.Is(err, store.ErrNotFound) {
 		return err
 	}
-	folded := store.Fold(in.email)
+	folded := notes.Fold(in.email)
 	g := s.guesserOf(x, u, folded)
 	until, err := s.lockedUntil(x, g, u)
 	if err != nil {

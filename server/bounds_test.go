@@ -6,7 +6,7 @@ import (
 	"strings"
 	"testing"
 
-	"notesd/store"
+	"notesd/notes"
 )
 
 // Every place where what a client sent is folded, hashed, compared, sorted or
@@ -17,7 +17,7 @@ func TestBounds(t *testing.T) {
 	s := onSQLite(t)
 	c := s.someone()
 	note := c.create(map[string]any{"title": "t", "content": "", "tags": []string{}})
-	longest, tooLong := strings.Repeat("x", maxID), strings.Repeat("x", maxID+1)
+	longest, tooLong := strings.Repeat("x", notes.MaxID), strings.Repeat("x", notes.MaxID+1)
 	for _, id := range []string{longest, tooLong} { // as no door lets in
 		other := c.create(map[string]any{"title": "t", "content": ""})
 		s.execute(t, `UPDATE notes SET id = ? WHERE id = ?`, id, other.ID)
@@ -25,20 +25,20 @@ func TestBounds(t *testing.T) {
 	sealed := func(n int) string { // a cursor of n bytes that is ours
 		title := strings.Repeat("x", n/4*3)
 		for {
-			cursor := s.server.cursors.seal(note.UserID, store.ListQuery{}, store.Position{Title: title})
+			cursor := s.server.cursors.seal(note.UserID, notes.Query{}, notes.Position{Title: title})
 			if len(cursor) <= n {
 				return cursor
 			}
 			title = title[1:]
 		}
 	}
-	const notes = "/api/notes"
+	const path = "/api/notes"
 	long := func(n int) string { return strings.Repeat("x", n) }
 	list := func(query string) func(string) reply {
-		return func(text string) reply { return c.in(t).get(notes + "?" + query + text) }
+		return func(text string) reply { return c.in(t).get(path + "?" + query + text) }
 	}
 	member := func(name string) func(string) reply {
-		return func(text string) reply { return c.in(t).patch(notes+"/"+note.ID, map[string]any{name: text}) }
+		return func(text string) reply { return c.in(t).patch(path+"/"+note.ID, map[string]any{name: text}) }
 	}
 	sender := s.visitor()
 	body := func(path string) func(string) reply {
@@ -58,17 +58,17 @@ func TestBounds(t *testing.T) {
 		{"search", list("search="), long(maxSearch), long(maxSearch + 1), 200, 400},
 		{"tags asked for", list("tags="), strings.Repeat("x,", maxSearchTags), strings.Repeat("x,", maxSearchTags+1), 200, 400},
 		{"cursor", list("limit=1&cursor="), sealed(maxCursor), sealed(maxCursor + 4), 200, 400},
-		{"id in a path", func(id string) reply { return c.in(t).get(notes + "/" + id) }, longest, tooLong, 200, 404},
-		{"id in a path of writes", func(id string) reply { return c.in(t).patch(notes+"/"+id+"/restore", nil) }, longest, tooLong, 200, 404},
-		{"title", member("title"), long(maxTitle), long(maxTitle + 1), 200, 400},
-		{"color", member("color"), long(maxColor), long(maxColor + 1), 200, 400},
+		{"id in a path", func(id string) reply { return c.in(t).get(path + "/" + id) }, longest, tooLong, 200, 404},
+		{"id in a path of writes", func(id string) reply { return c.in(t).patch(path+"/"+id+"/restore", nil) }, longest, tooLong, 200, 404},
+		{"title", member("title"), long(notes.MaxTitle), long(notes.MaxTitle + 1), 200, 400},
+		{"color", member("color"), long(notes.MaxColor), long(notes.MaxColor + 1), 200, 400},
 		{"tags", func(tags string) reply {
-			return c.in(t).patch(notes+"/"+note.ID, map[string]any{"tags": strings.Split(tags, ",")})
-		}, strings.Repeat("x,", maxTags-1) + "x", strings.Repeat("x,", maxTags) + "x", 200, 400},
-		{"tag", func(tag string) reply { return c.in(t).patch(notes+"/"+note.ID, map[string]any{"tags": []string{tag}}) },
-			long(maxTag), long(maxTag + 1), 200, 400},
+			return c.in(t).patch(path+"/"+note.ID, map[string]any{"tags": strings.Split(tags, ",")})
+		}, strings.Repeat("x,", notes.MaxTags-1) + "x", strings.Repeat("x,", notes.MaxTags) + "x", 200, 400},
+		{"tag", func(tag string) reply { return c.in(t).patch(path+"/"+note.ID, map[string]any{"tags": []string{tag}}) },
+			long(notes.MaxTag), long(notes.MaxTag + 1), 200, 400},
 		{"Idempotency-Key", func(key string) reply {
-			return c.in(t).post(notes, map[string]any{"title": "t", "content": ""}, "Idempotency-Key", key)
+			return c.in(t).post(path, map[string]any{"title": "t", "content": ""}, "Idempotency-Key", key)
 		}, long(255), long(256), 201, 400},
 		{"password of a new account", func(password string) reply {
 			return sender.in(t).post("/api/auth/register", map[string]any{"email": fmt.Sprint("bounds", len(password), "@example.com"), "password": password})
@@ -100,8 +100,8 @@ func TestLongestCursor(t *testing.T) {
 	s := onSQLite(t)
 	c := s.someone()
 	for _, title := range []string{"\U0001D160", "\u2028", "\x01", "\U00010400", "\u1fb7"} {
-		c.create(map[string]any{"title": strings.Repeat(title, maxTitle), "content": "", "isArchived": true})
-		c.create(map[string]any{"title": strings.Repeat(title, maxTitle), "content": "", "isArchived": true})
+		c.create(map[string]any{"title": strings.Repeat(title, notes.MaxTitle), "content": "", "isArchived": true})
+		c.create(map[string]any{"title": strings.Repeat(title, notes.MaxTitle), "content": "", "isArchived": true})
 	}
 	if got := len(c.pages("/api/notes?archived=true&sortBy=title&limit=1", nil)); got != 10 {
 		t.Errorf("the pages have %d notes, want 10", got)

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"notesd/cache"
+	"notesd/notes"
 	"notesd/pool"
 	"notesd/store"
 )
@@ -70,7 +71,7 @@ type packedCopy struct {
 // size is at most what a copy takes, or will when it is asked for packed, too: text that can't be packed stays as long.
 func (c *answerCopy) size() int { return 2*(len(c.body)+len(c.tag)) + len(c.link) + mostAccepts }
 
-func newNoteCopy(n store.Note) (*answerCopy, error) {
+func newNoteCopy(n notes.Note) (*answerCopy, error) {
 	var body bytes.Buffer // the encoder writes once: into as much as it needs
 	if err := encodeJSON(&body, envelope{Success: true, Data: noteOutput(n)}); err != nil {
 		return nil, err
@@ -104,7 +105,7 @@ func (k *Copies) get(key cache.Key) (*answerCopy, bool) {
 }
 
 // readNote has owner's note read unless it is here by now or another reads it already.
-func (k *Copies) readNote(ctx context.Context, owner, id string, read func() (store.Note, error)) (*answerCopy, error) {
+func (k *Copies) readNote(ctx context.Context, owner, id string, read func() (notes.Note, error)) (*answerCopy, error) {
 	scope := k.cache.NoteScope(owner, id)
 	v, err := k.cache.Share(ctx, noteKey(owner, id), scope, func(view cache.View) (any, error) {
 		n, err := read()
@@ -211,19 +212,19 @@ func (k *Copies) keepSession(token, key string, c *sessionCopy, view cache.View)
 }
 
 // Writing implements store.Witness: what the changes leave behind is kept.
-func (k *Copies) Writing(changes []store.Change) (done func(now []store.Note)) {
+func (k *Copies) Writing(changes []store.Change) (done func(now []notes.Note)) {
 	writes := make([]cache.Write, len(changes))
 	for i, c := range changes {
 		writes[i] = k.cache.Writing(k.cache.NoteScope(c.Owner, c.Note), k.cache.ListScope(c.Owner))
 	}
-	return func(now []store.Note) {
+	return func(now []notes.Note) {
 		for i, c := range changes {
 			k.written(&writes[i], c, now)
 		}
 	}
 }
 
-func (k *Copies) written(w *cache.Write, change store.Change, now []store.Note) {
+func (k *Copies) written(w *cache.Write, change store.Change, now []notes.Note) {
 	for i := range now {
 		n := &now[i]
 		if n.ID != change.Note || n.UserID != change.Owner || len(n.Content) > largeBody {
@@ -255,7 +256,7 @@ func (k *Copies) Trust(until time.Time) { k.cache.Trust(until) }
 func (k *Copies) Forget() { k.cache.Forget() }
 
 // after returns n's answer. As a rule it was made when n was written.
-func (k *Copies) after(n store.Note) (*answerCopy, error) {
+func (k *Copies) after(n notes.Note) (*answerCopy, error) {
 	if v, ok := k.cache.Look(noteKey(n.UserID, n.ID)); ok && v.(*answerCopy).tag == etag(n) {
 		return v.(*answerCopy), nil
 	}

@@ -9,7 +9,7 @@ import (
 	"strconv"
 	"strings"
 
-	"notesd/store"
+	"notesd/notes"
 )
 
 // cursors seals where a page ended into an opaque text and opens it again. The
@@ -30,7 +30,7 @@ func newCursors(secrets []string) cursors {
 	return c
 }
 
-// place is a store.Position as a cursor carries it.
+// place is a notes.Position as a cursor carries it.
 type place struct {
 	Favorite bool   `json:"f,omitempty"`
 	Pinned   bool   `json:"p,omitempty"`
@@ -39,7 +39,7 @@ type place struct {
 	ID       string `json:"i"`
 }
 
-func (c cursors) seal(user string, q store.ListQuery, at store.Position) string {
+func (c cursors) seal(user string, q notes.Query, at notes.Position) string {
 	text, err := json.Marshal(place(at))
 	if err != nil {
 		panic(err) // booleans, numbers and valid UTF-8: cannot fail
@@ -47,7 +47,7 @@ func (c cursors) seal(user string, q store.ListQuery, at store.Position) string 
 	return base64.RawURLEncoding.EncodeToString(append(sign(c.keys[0], bound(user, q, text)), text...))
 }
 
-func (c cursors) open(user string, q store.ListQuery, cursor string) (*store.Position, error) {
+func (c cursors) open(user string, q notes.Query, cursor string) (*notes.Position, error) {
 	if len(cursor) > maxCursor {
 		return nil, errBadCursor
 	}
@@ -63,11 +63,11 @@ func (c cursors) open(user string, q store.ListQuery, cursor string) (*store.Pos
 	if err := json.Unmarshal(text, &at); err != nil {
 		return nil, errBadCursor
 	}
-	return new(store.Position(at)), nil
+	return new(notes.Position(at)), nil
 }
 
 // bound is what a cursor's HMAC covers: all of the query but the page's length, and the place.
-func bound(user string, q store.ListQuery, text []byte) []byte {
+func bound(user string, q notes.Query, text []byte) []byte {
 	parts := []string{user, strconv.Itoa(int(q.Sort)), strconv.FormatBool(q.Ascending), strconv.FormatBool(q.Archived),
 		strconv.FormatBool(q.Trashed), strconv.Quote(q.Search), strconv.Quote(strings.Join(q.Tags, ",")), string(text)}
 	return []byte(strings.Join(parts, "\n"))

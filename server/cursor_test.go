@@ -6,16 +6,16 @@ import (
 
 	"pgregory.net/rapid"
 
-	"notesd/store"
+	"notesd/notes"
 )
 
 func TestCursorRoundTrip(t *testing.T) {
 	c := newCursors([]string{"first", "second"})
 	rapid.Check(t, func(t *rapid.T) {
 		user := rapid.String().Draw(t, "user")
-		q := store.ListQuery{Search: rapid.String().Draw(t, "search"), Tags: rapid.SliceOf(rapid.String()).Draw(t, "tags"),
+		q := notes.Query{Search: rapid.String().Draw(t, "search"), Tags: rapid.SliceOf(rapid.String()).Draw(t, "tags"),
 			Ascending: rapid.Bool().Draw(t, "ascending"), Limit: rapid.IntRange(1, 500).Draw(t, "limit")}
-		at := store.Position{Favorite: rapid.Bool().Draw(t, "favorite"), Time: rapid.Int64().Draw(t, "time"),
+		at := notes.Position{Favorite: rapid.Bool().Draw(t, "favorite"), Time: rapid.Int64().Draw(t, "time"),
 			Title: rapid.String().Draw(t, "title"), ID: rapid.String().Draw(t, "id")}
 		cursor := c.seal(user, q, at)
 		q.Limit = 7 // the page's length may change between pages
@@ -33,25 +33,25 @@ func TestCursorRoundTrip(t *testing.T) {
 }
 
 func TestCursorBinding(t *testing.T) {
-	sealed := newCursors([]string{"old"}).seal("ada", store.ListQuery{Search: "x"}, store.Position{ID: "1"})
+	sealed := newCursors([]string{"old"}).seal("ada", notes.Query{Search: "x"}, notes.Position{ID: "1"})
 	tests := []struct {
 		name    string
 		secrets []string
 		user    string
-		query   store.ListQuery
+		query   notes.Query
 		cursor  string
 		ok      bool
 	}{
-		{"the same", []string{"old"}, "ada", store.ListQuery{Search: "x"}, sealed, true},
-		{"after a new secret", []string{"new", "old"}, "ada", store.ListQuery{Search: "x"}, sealed, true},
-		{"after the old secret went", []string{"new"}, "ada", store.ListQuery{Search: "x"}, sealed, false},
-		{"another person", []string{"old"}, "bob", store.ListQuery{Search: "x"}, sealed, false},
-		{"another search", []string{"old"}, "ada", store.ListQuery{Search: "y"}, sealed, false},
-		{"another order", []string{"old"}, "ada", store.ListQuery{Search: "x", Ascending: true}, sealed, false},
-		{"trash", []string{"old"}, "ada", store.ListQuery{Search: "x", Trashed: true}, sealed, false},
-		{"no base64", []string{"old"}, "ada", store.ListQuery{Search: "x"}, "%%%", false},
-		{"too short", []string{"old"}, "ada", store.ListQuery{Search: "x"}, "YWJj", false},
-		{"empty", []string{"old"}, "ada", store.ListQuery{Search: "x"}, "", false},
+		{"the same", []string{"old"}, "ada", notes.Query{Search: "x"}, sealed, true},
+		{"after a new secret", []string{"new", "old"}, "ada", notes.Query{Search: "x"}, sealed, true},
+		{"after the old secret went", []string{"new"}, "ada", notes.Query{Search: "x"}, sealed, false},
+		{"another person", []string{"old"}, "bob", notes.Query{Search: "x"}, sealed, false},
+		{"another search", []string{"old"}, "ada", notes.Query{Search: "y"}, sealed, false},
+		{"another order", []string{"old"}, "ada", notes.Query{Search: "x", Ascending: true}, sealed, false},
+		{"trash", []string{"old"}, "ada", notes.Query{Search: "x", Trashed: true}, sealed, false},
+		{"no base64", []string{"old"}, "ada", notes.Query{Search: "x"}, "%%%", false},
+		{"too short", []string{"old"}, "ada", notes.Query{Search: "x"}, "YWJj", false},
+		{"empty", []string{"old"}, "ada", notes.Query{Search: "x"}, "", false},
 	}
 	for _, tt := range tests {
 		_, err := newCursors(tt.secrets).open(tt.user, tt.query, tt.cursor)

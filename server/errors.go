@@ -11,6 +11,7 @@ import (
 
 	"github.com/labstack/echo/v4"
 
+	"notesd/notes"
 	"notesd/pool"
 	"notesd/store"
 )
@@ -111,8 +112,8 @@ func failureFor(err error) failure {
 
 // detailedFailure is for the errors that carry more than their name.
 func detailedFailure(err error) (failure, bool) {
-	if e, ok := errors.AsType[*invalidNote](err); ok {
-		return failure{status: http.StatusBadRequest, Error: "Invalid note data", Fields: e.fields}, true
+	if e, ok := errors.AsType[*notes.InvalidError](err); ok {
+		return failure{status: http.StatusBadRequest, Error: "Invalid note data", Fields: e.Fields}, true
 	}
 	if e, ok := errors.AsType[*locked](err); ok {
 		return failure{status: http.StatusLocked, Error: e.text}, true

@@ -9,6 +9,7 @@ import (
 	"strings"
 	"time"
 
+	"notesd/notes"
 	"notesd/store"
 )
 
@@ -18,7 +19,7 @@ const representation = "1"
 
 // etag is the strong validator of n: which note, which revision, which
 // representation. The compressing layer adds a suffix for the content coding.
-func etag(n store.Note) string {
+func etag(n notes.Note) string {
 	return `"` + n.ID + "." + strconv.FormatInt(n.Revision, 10) + "." + representation + `"`
 }
 

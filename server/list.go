@@ -7,6 +7,7 @@ import (
 	"strings"
 	"unicode/utf8"
 
+	"notesd/notes"
 	"notesd/pool"
 	"notesd/store"
 )
@@ -242,10 +243,10 @@ func (s *Server) sendPart(x *exchange) error {
 
 // listQuery reads the query of GET /api/notes, as leniently as the old server
 // but for what is ours: limit and cursor. A cursor is bound to the query without the untrimmed tags.
-func (s *Server) listQuery(x *exchange) (q store.ListQuery, untrimmed []string, err error) {
+func (s *Server) listQuery(x *exchange) (q notes.Query, untrimmed []string, err error) {
 	values := parseQuery(x.Request().URL.RawQuery)
 	tags, untrimmed := tagList(values["tags"])
-	q = store.ListQuery{
+	q = notes.Query{
 		Search:    values.Get("search"),
 		Tags:      tags,
 		Archived:  values.Get("archived") == "true",
@@ -253,7 +254,7 @@ func (s *Server) listQuery(x *exchange) (q store.ListQuery, untrimmed []string, 
 		Sort:      sorts[values.Get("sortBy")], // unknown: by updatedAt
 		Ascending: values.Get("order") == "asc",
 	}
-	if !isText(q.Search) || !isText(strings.Join(tags, "")) {
+	if !notes.ValidText(q.Search) || !notes.ValidText(strings.Join(tags, "")) {
 		return q, untrimmed, errBadSearch
 	}
 	if utf8.RuneCountInString(q.Search) > maxSearch {
@@ -280,7 +281,7 @@ func (s *Server) listQuery(x *exchange) (q store.ListQuery, untrimmed []string, 
 	return q, untrimmed, err
 }
 
-var sorts = map[string]store.Sort{"updatedAt": store.ByUpdated, "createdAt": store.ByCreated, "title": store.ByTitle}
+var sorts = map[string]notes.Sort{"updatedAt": notes.ByUpdated, "createdAt": notes.ByCreated, "title": notes.ByTitle}
 
 // parseQuery reads a query as the old server did: what is no escape stands for
 // itself. url.ParseQuery drops the whole parameter then, and a search for "100%"

@@ -3,22 +3,13 @@ package server
 import (
 	"crypto/sha256"
 	"errors"
-	"fmt"
 	"net/http"
 	"net/url"
 	"strings"
 	"time"
-	"unicode/utf8"
 
+	"notesd/notes"
 	"notesd/store"
-)
-
-const (
-	maxTitle = 255 // code points, as all of these
-	maxColor = 20
-	maxTags  = 50
-	maxTag   = 64
-	maxID    = 255 // bytes: ours have 36, those of the old server 25
 )
 
 var errBadKey = errors.New("invalid idempotency key")
@@ -42,7 +33,7 @@ type noteJSON struct {
 	Revision   int64    `json:"revision"`
 }
 
-func noteOutput(n store.Note) noteJSON {
+func noteOutput(n notes.Note) noteJSON {
 	out := noteJSON{ID: n.ID, Title: n.Title, Content: n.Content, Tags: n.Tags, Color: n.Color,
 		IsPinned: n.Pinned, IsFavorite: n.Favorite, IsArchived: n.Archived, IsMarkdown: n.Markdown, IsTrashed: n.Trashed,
 		UserID: n.UserID, CreatedAt: stamp(n.CreatedAt), UpdatedAt: stamp(n.UpdatedAt), Revision: n.Revision}
@@ -71,7 +62,7 @@ func getNote(s *Server, x *exchange) error {
 	if err != nil {
 		return err
 	}
-	c, err := s.copies.readNote(x.ctx, x.user, id, func() (store.Note, error) {
+	c, err := s.copies.readNote(x.ctx, x.user, id, func() (notes.Note, error) {
 		n, err := s.store.Note(x.ctx, x.user, id)
 		if err == nil {
 			err = s.reserveJSON(x, n.Content)
@@ -109,7 +100,7 @@ func (x *exchange) lend(status int, body []byte) {
 }
 
 // note answers with n, as it is after a write, and its ETag.
-func (s *Server) note(x *exchange, status int, n store.Note) error {
+func (s *Server) note(x *exchange, status int, n notes.Note) error {
 	_ = s.reserveJSON(x, n.Content) // where there is no room it is answered all the same: the note was written
 	c, err := s.copies.after(n)
 	if err != nil {
@@ -143,7 +134,7 @@ func createNote(s *Server, x *exchange) error {
 		sum := sha256.Sum256(x.body)
 		in.BodyHash = sum[:]
 	}
-	var n store.Note
+	var n notes.Note
 	err = s.commit(x, func() (err error) {
 		n, err = s.store.CreateNote(x.ctx, x.user, in)
 		return err
@@ -163,7 +154,7 @@ func patchNote(s *Server, x *exchange) error {
 	}
 	patch, err := notePatch(o)
 	if err == nil && x.notJSON != "" { // without it the answer would be 200, and nothing saved
-		err = &invalidNote{}
+		err = &notes.InvalidError{}
 	}
 	if err != nil {
 		return err
@@ -177,7 +168,7 @@ func patchNote(s *Server, x *exchange) error {
 	if err != nil {
 		return err
 	}
-	var n store.Note
+	var n notes.Note
 	err = s.commit(x, func() (err error) {
 		n, err = s.store.PatchNote(x.ctx, x.user, id, patch, preconditions(x, id)...)
 		return err
@@ -190,13 +181,13 @@ func patchNote(s *Server, x *exchange) error {
 }
 
 // change answers with the note that do leaves behind.
-func change(do func(s *Server, x *exchange, id string) (store.Note, error)) handler {
+func change(do func(s *Server, x *exchange, id string) (notes.Note, error)) handler {
 	return func(s *Server, x *exchange) error {
 		id, err := noteID(x)
 		if err != nil {
 			return err
 		}
-		var n store.Note
+		var n notes.Note
 		err = s.commit(x, func() (err error) {
 			n, err = do(s, x, id)
 			return err
@@ -210,17 +201,17 @@ func change(do func(s *Server, x *exchange, id string) (store.Note, error)) hand
 }
 
 // flip answers PATCH /api/notes/:id/pin, /archive and /favorite.
-func flip(flag store.Flag) handler {
-	return change(func(s *Server, x *exchange, id string) (store.Note, error) {
+func flip(flag notes.Flag) handler {
+	return change(func(s *Server, x *exchange, id string) (notes.Note, error) {
 		return s.store.FlipNote(x.ctx, x.user, id, flag, preconditions(x, id)...)
 	})
 }
 
 var (
-	trashNote = change(func(s *Server, x *exchange, id string) (store.Note, error) {
+	trashNote = change(func(s *Server, x *exchange, id string) (notes.Note, error) {
 		return s.store.TrashNote(x.ctx, x.user, id, preconditions(x, id)...)
 	})
-	restoreNote = change(func(s *Server, x *exchange, id string) (store.Note, error) {
+	restoreNote = change(func(s *Server, x *exchange, id string) (notes.Note, error) {
 		return s.store.RestoreNote(x.ctx, x.user, id, preconditions(x, id)...)
 	})
 )
@@ -268,15 +259,10 @@ func noteID(x *exchange) (string, error) {
 	switch {
 	case id == "": // as in /api/notes//pin
 		return "", errUnknownRoute
-	case len(id) > maxID || !isText(id):
+	case len(id) > notes.MaxID || !notes.ValidText(id):
 		return "", store.ErrNotFound
 	}
 	return id, nil
-}
-
-// isText tells whether both engines can hold s: valid UTF-8 without NUL.
-func isText(s string) bool {
-	return utf8.ValidString(s) && !strings.Contains(s, "\x00")
 }
 
 func idempotencyKey(h http.Header) (string, error) {
@@ -291,33 +277,14 @@ func idempotencyKey(h http.Header) (string, error) {
 	return key, nil
 }
 
-// invalidNote says which members of a note are wrong, and how.
-type invalidNote struct{ fields map[string]string }
-
-func (e *invalidNote) Error() string { return fmt.Sprintf("invalid note data: %v", e.fields) }
-
-// noteInput reads members of a note and gathers what is wrong with them.
+// noteInput reads members of a note and gathers those that it can't read.
 type noteInput struct {
 	object
-	wrong map[string]string
-}
-
-func (in *noteInput) refuse(name, why string) {
-	if in.wrong == nil {
-		in.wrong = map[string]string{}
-	}
-	in.wrong[name] = why
-}
-
-func (in *noteInput) err() error {
-	if in.wrong == nil {
-		return nil
-	}
-	return &invalidNote{fields: in.wrong}
+	unreadable notes.InvalidError
 }
 
 // newNote reads the body of POST /api/notes.
-func newNote(o object) (store.NewNote, error) {
+func newNote(o object) (notes.NewNote, error) {
 	for _, name := range []string{"title", "content"} {
 		if _, ok := o[name]; !ok {
 			o[name] = nil // missing is as wrong as of another type
@@ -325,9 +292,9 @@ func newNote(o object) (store.NewNote, error) {
 	}
 	p, err := notePatch(o)
 	if err != nil {
-		return store.NewNote{}, err
+		return notes.NewNote{}, err
 	}
-	n := store.NewNote{Title: *p.Title, Content: *p.Content, Color: p.Color, Pinned: isTrue(p.Pinned),
+	n := notes.NewNote{Title: *p.Title, Content: *p.Content, Color: p.Color, Pinned: isTrue(p.Pinned),
 		Favorite: isTrue(p.Favorite), Archived: isTrue(p.Archived), Markdown: isTrue(p.Markdown)}
 	if p.Tags != nil {
 		n.Tags = *p.Tags
@@ -338,11 +305,11 @@ func newNote(o object) (store.NewNote, error) {
 func isTrue(b *bool) bool { return b != nil && *b }
 
 // notePatch reads the body of PATCH /api/notes/:id; what is not there stays as it is.
-func notePatch(o object) (store.Patch, error) {
+func notePatch(o object) (notes.Patch, error) {
 	in := noteInput{object: o}
-	p := store.Patch{
-		Title:    in.optionalText("title", 1, maxTitle),
-		Content:  in.optionalText("content", 0, 0),
+	p := notes.Patch{
+		Title:    in.optionalText("title"),
+		Content:  in.optionalText("content"),
 		Tags:     in.optionalTags(),
 		Pinned:   in.optionalFlag("isPinned"),
 		Favorite: in.optionalFlag("isFavorite"),
@@ -353,39 +320,26 @@ func notePatch(o object) (store.Patch, error) {
 	if raw, ok := o["color"]; ok {
 		p.SetColor = true
 		if string(raw) != "null" {
-			p.Color = in.optionalText("color", 0, maxColor)
+			p.Color = in.optionalText("color")
 		}
 	}
-	return p, in.err()
+	if in.unreadable.Fields != nil {
+		p.AddFaults(&in.unreadable)
+		return p, &in.unreadable
+	}
+	return p, nil // the store checks the rest
 }
 
-// optionalText is the string member name, least to most code points long (most 0: no bound).
-func (in *noteInput) optionalText(name string, least, most int) *string {
+func (in *noteInput) optionalText(name string) *string {
 	if _, ok := in.object[name]; !ok {
 		return nil
 	}
 	s, ok := in.text(name)
 	if !ok {
-		in.refuse(name, "must be a string")
+		in.unreadable.Set(name, "must be a string")
 		return nil
 	}
-	if why := textFault(s, least, most); why != "" {
-		in.refuse(name, why)
-	}
 	return &s
-}
-
-func textFault(s string, least, most int) string {
-	n := utf8.RuneCountInString(s)
-	switch {
-	case strings.Contains(s, "\x00"):
-		return "must not contain NUL"
-	case n < least:
-		return "must not be empty"
-	case most > 0 && n > most:
-		return fmt.Sprintf("must be at most %d characters, is %d", most, n)
-	}
-	return ""
 }
 
 func (in *noteInput) optionalTags() *[]string {
@@ -395,26 +349,10 @@ func (in *noteInput) optionalTags() *[]string {
 	}
 	tags, ok := stringList(raw)
 	if !ok {
-		in.refuse("tags", "must be an array of strings")
+		in.unreadable.Set("tags", "must be an array of strings")
 		return nil
 	}
-	if why := tagsFault(tags); why != "" {
-		in.refuse("tags", why)
-	}
 	return &tags
-}
-
-// tagsFault says what is wrong with a note's tags; empty: nothing.
-func tagsFault(tags []string) (fault string) {
-	if len(tags) > maxTags {
-		fault = fmt.Sprintf("must be at most %d, are %d", maxTags, len(tags))
-	}
-	for i, tag := range tags {
-		if why := textFault(tag, 0, maxTag); why != "" {
-			fault = fmt.Sprintf("tag %d %s", i+1, why)
-		}
-	}
-	return fault
 }
 
 func (in *noteInput) optionalFlag(name string) *bool {
@@ -423,7 +361,7 @@ func (in *noteInput) optionalFlag(name string) *bool {
 	}
 	b, ok := in.flag(name)
 	if !ok || len(in.object[name]) == 0 {
-		in.refuse(name, "must be true or false")
+		in.unreadable.Set(name, "must be true or false")
 		return nil
 	}
 	return &b

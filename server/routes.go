@@ -7,8 +7,8 @@ import (
 	"github.com/labstack/echo/v4"
 
 	"notesd/cache"
+	"notesd/notes"
 	"notesd/pool"
-	"notesd/store"
 )
 
 // route is one row of the page below.
@@ -69,9 +69,9 @@ func allRoutes() []*route {
 		{method: get, pattern: "/api/notes/:id", handle: getNote, copied: copiedNote, class: pool.Read, signedIn: true},
 		{method: patch, pattern: "/api/notes/:id", handle: patchNote, class: pool.Write, signedIn: true},
 		{method: del, pattern: "/api/notes/:id", handle: deleteNote, class: pool.Write, signedIn: true},
-		{method: patch, pattern: "/api/notes/:id/pin", handle: flip(store.FlagPinned), class: pool.Write, signedIn: true},
-		{method: patch, pattern: "/api/notes/:id/archive", handle: flip(store.FlagArchived), class: pool.Write, signedIn: true},
-		{method: patch, pattern: "/api/notes/:id/favorite", handle: flip(store.FlagFavorite), class: pool.Write, signedIn: true},
+		{method: patch, pattern: "/api/notes/:id/pin", handle: flip(notes.FlagPinned), class: pool.Write, signedIn: true},
+		{method: patch, pattern: "/api/notes/:id/archive", handle: flip(notes.FlagArchived), class: pool.Write, signedIn: true},
+		{method: patch, pattern: "/api/notes/:id/favorite", handle: flip(notes.FlagFavorite), class: pool.Write, signedIn: true},
 		{method: patch, pattern: "/api/notes/:id/trash", handle: trashNote, class: pool.Write, signedIn: true},
 		{method: patch, pattern: "/api/notes/:id/restore", handle: restoreNote, class: pool.Write, signedIn: true},
 		{method: del, pattern: "/api/notes/:id/permanent", handle: deleteTrashedNote, class: pool.Write, signedIn: true},

@@ -6,6 +6,8 @@ import (
 	"slices"
 	"sync/atomic"
 	"time"
+
+	"notesd/notes"
 )
 
 // A batch is the edits of one transaction, and what they are about: read and
@@ -187,7 +189,7 @@ func (b *batch) checkPreconditions(e *edit, state *noteState) error {
 
 // complete reads the content of a large note, if there is room for it.
 func (b *batch) complete(e *edit, state *noteState) error {
-	if err := askRoom(e.ctx, state.row.Bytes); err != nil {
+	if err := room(e.ctx)(state.row.Bytes); err != nil {
 		return err
 	}
 	content, err := b.readContent(state.row.Key)
@@ -261,8 +263,8 @@ func (b *batch) writes() writes {
 }
 
 // notes are the notes that the batch leaves, of those it changes.
-func (w writes) notes() []Note {
-	notes := make([]Note, 0, len(w.made)+len(w.updated))
+func (w writes) notes() []notes.Note {
+	notes := make([]notes.Note, 0, len(w.made)+len(w.updated))
 	for _, states := range [][]*noteState{w.made, w.updated} {
 		for _, state := range states {
 			notes = append(notes, state.row.note())

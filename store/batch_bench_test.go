@@ -14,6 +14,7 @@ import (
 	"testing"
 	"time"
 
+	"notesd/notes"
 	"notesd/store"
 	"notesd/store/storetest"
 )
@@ -42,7 +43,7 @@ func BenchmarkWritesTogether(b *testing.B) {
 }
 
 // ordinary is a note as people have many.
-var ordinary = store.NewNote{Title: "A title", Content: strings.Repeat("Lorem ipsum. ", 80), Tags: []string{"one", "two"}}
+var ordinary = notes.NewNote{Title: "A title", Content: strings.Repeat("Lorem ipsum. ", 80), Tags: []string{"one", "two"}}
 
 func benchmarkCreates(b *testing.B, s *store.Store, writers int) {
 	owners := []string{newOwner(b, s), newOwner(b, s), newOwner(b, s), newOwner(b, s), newOwner(b, s)}
@@ -56,13 +57,13 @@ func benchmarkCreates(b *testing.B, s *store.Store, writers int) {
 
 func benchmarkPatches(b *testing.B, s *store.Store, writers int) {
 	owners := []string{newOwner(b, s), newOwner(b, s), newOwner(b, s), newOwner(b, s), newOwner(b, s)}
-	notes := make([]store.Note, writers)
-	for i := range notes {
-		notes[i] = newNote(b, s, owners[i%len(owners)], ordinary)
+	made := make([]notes.Note, writers)
+	for i := range made {
+		made[i] = newNote(b, s, owners[i%len(owners)], ordinary)
 	}
 	writeTogether(b, s, writers, func(writer int, i int64) error {
 		content := fmt.Sprint(ordinary.Content, i)
-		_, err := s.PatchNote(b.Context(), notes[writer].UserID, notes[writer].ID, store.Patch{Content: &content})
+		_, err := s.PatchNote(b.Context(), made[writer].UserID, made[writer].ID, notes.Patch{Content: &content})
 		return err
 	})
 }

@@ -8,6 +8,8 @@ import (
 
 	"github.com/jackc/pgx/v5"
 	"gorm.io/gorm"
+
+	"notesd/notes"
 )
 
 // commitPostgres is a batch in two round trips: what it is about is locked and
@@ -89,11 +91,11 @@ func (b *batch) createAtOnce(ctx context.Context, conn *pgx.Conn) (made bool, er
 	if sql, args, ok := b.s.announcement(changes); ok {
 		statements.Queue(sql, args...) // in the same transaction, which the pipeline is
 	}
-	notes := func() []Note {
+	notes := func() []notes.Note {
 		if !made {
 			return nil
 		}
-		return []Note{row.note()}
+		return []notes.Note{row.note()}
 	}
 	err = b.s.witnessed(changes, notes, func() error { return b.send(ctx, conn, statements) })
 	b.uncertain = b.s.uncertain(err)

@@ -15,6 +15,7 @@ import (
 	"gorm.io/gorm"
 	"pgregory.net/rapid"
 
+	"notesd/notes"
 	"notesd/store"
 	"notesd/store/storetest"
 )
@@ -33,10 +34,10 @@ type onlooker struct {
 type seenWrite struct {
 	changes []store.Change
 	done    int
-	now     []store.Note
+	now     []notes.Note
 }
 
-func (o *onlooker) Writing(changes []store.Change) func([]store.Note) {
+func (o *onlooker) Writing(changes []store.Change) func([]notes.Note) {
 	w := &seenWrite{changes: slices.Clone(changes)}
 	o.mu.Lock()
 	o.writes = append(o.writes, w)
@@ -48,7 +49,7 @@ func (o *onlooker) Writing(changes []store.Change) func([]store.Note) {
 	if look != nil {
 		look(w)
 	}
-	return func(now []store.Note) {
+	return func(now []notes.Note) {
 		o.mu.Lock()
 		w.done++
 		w.now = now
@@ -138,7 +139,7 @@ func inOneBatch(t testing.TB, s *store.Store, o *onlooker, keeper string, calls 
 	defer release()
 	var all sync.WaitGroup
 	all.Go(func() {
-		if _, err := s.CreateNote(context.Background(), keeper, store.NewNote{Title: "kept waiting"}); err != nil {
+		if _, err := s.CreateNote(context.Background(), keeper, notes.NewNote{Title: "kept waiting"}); err != nil {
 			t.Error(err)
 		}
 	})
@@ -154,7 +155,7 @@ func inOneBatch(t testing.TB, s *store.Store, o *onlooker, keeper string, calls 
 // However many people write at once, each one's changes are numbered without a gap.
 func TestBatchNumbers(t *testing.T) {
 	eachWatched(t, func(t *testing.T, s *store.Store, o *onlooker) {
-		const people, notes, writers = 5, 8, 40
+		const people, rounds, writers = 5, 8, 40
 		owners := make([]string, people)
 		seqs := make([][]int64, people)
 		for i := range owners {
@@ -162,8 +163,8 @@ func TestBatchNumbers(t *testing.T) {
 		}
 		var mu sync.Mutex
 		atOnce(writers, func(i int) {
-			for n := range notes {
-				in := store.NewNote{Title: fmt.Sprintf("%02d", i), Tags: []string{"x"}, IdempotencyKey: fmt.Sprint(i, n)}
+			for n := range rounds {
+				in := notes.NewNote{Title: fmt.Sprintf("%02d", i), Tags: []string{"x"}, IdempotencyKey: fmt.Sprint(i, n)}
 				note, err := s.CreateNote(t.Context(), owners[i%people], in)
 				if err != nil {
 					t.Error(err)
@@ -177,7 +178,7 @@ func TestBatchNumbers(t *testing.T) {
 				}
 			}
 		})
-		const each = writers / people * notes
+		const each = writers / people * rounds
 		for i, owner := range owners {
 			slices.Sort(seqs[i])
 			for n, seq := range seqs[i] {
@@ -200,18 +201,18 @@ func TestBatchNumbers(t *testing.T) {
 func TestBatchOneFails(t *testing.T) {
 	eachWatched(t, func(t *testing.T, s *store.Store, o *onlooker) {
 		keeper, owner, poor, gone := newOwner(t, s), newOwner(t, s), newOwner(t, s), newOwner(t, s)
-		note := newNote(t, s, owner, store.NewNote{Title: "t", IdempotencyKey: "used", BodyHash: []byte("hash")})
+		note := newNote(t, s, owner, notes.NewNote{Title: "t", IdempotencyKey: "used", BodyHash: []byte("hash")})
 		if err := s.DeleteUser(t.Context(), gone); err != nil {
 			t.Fatal(err)
 		}
 		if err := s.SetQuota(t.Context(), poor, new(int64(1)), nil); err != nil {
 			t.Fatal(err)
 		}
-		newNote(t, s, poor, store.NewNote{Title: "the last"})
-		create := func(owner string, in store.NewNote) func() error {
+		newNote(t, s, poor, notes.NewNote{Title: "the last"})
+		create := func(owner string, in notes.NewNote) func() error {
 			return func() error { _, err := s.CreateNote(t.Context(), owner, in); return err }
 		}
-		patch := func(id string, p store.Patch, preconditions ...store.Precondition) func() error {
+		patch := func(id string, p notes.Patch, preconditions ...store.Precondition) func() error {
 			return func() error { _, err := s.PatchNote(t.Context(), owner, id, p, preconditions...); return err }
 		}
 		tests := []struct {
@@ -219,14 +220,14 @@ func TestBatchOneFails(t *testing.T) {
 			call func() error
 			want error
 		}{
-			{"above the quota", create(poor, store.NewNote{Title: "t"}), store.ErrQuota},
-			{"a used key", create(owner, store.NewNote{IdempotencyKey: "used", BodyHash: []byte("x")}), store.ErrIdempotency},
-			{"an owner who is gone", create(gone, store.NewNote{Title: "t"}), store.ErrOwnerGone},
-			{"another revision", patch(note.ID, store.Patch{Title: new("x")}, ifRevision(7)), store.ErrChanged},
+			{"above the quota", create(poor, notes.NewNote{Title: "t"}), store.ErrQuota},
+			{"a used key", create(owner, notes.NewNote{Title: "t", IdempotencyKey: "used", BodyHash: []byte("x")}), store.ErrIdempotency},
+			{"an owner who is gone", create(gone, notes.NewNote{Title: "t"}), store.ErrOwnerGone},
+			{"another revision", patch(note.ID, notes.Patch{Title: new("x")}, ifRevision(7)), store.ErrChanged},
 			{"another revision to delete", func() error {
 				return s.DeleteNote(t.Context(), owner, note.ID, ifRevision(7))
 			}, store.ErrChanged},
-			{"no such note", patch("none", store.Patch{Title: new("x")}), store.ErrNotFound},
+			{"no such note", patch("none", notes.Patch{Title: new("x")}), store.ErrNotFound},
 			{"not in the trash", func() error { return s.DeleteTrashedNote(t.Context(), owner, note.ID) }, store.ErrNotFound},
 		}
 		if s.Engine() == "PostgreSQL" { // which refuses this itself, in the statement of them all
@@ -234,7 +235,7 @@ func TestBatchOneFails(t *testing.T) {
 				name string
 				call func() error
 				want error
-			}{"NUL", create(owner, store.NewNote{Title: "nul \x00"}), errAny})
+			}{"NUL", create(owner, notes.NewNote{Title: "t", IdempotencyKey: "nul \x00"}), errAny})
 		}
 		for _, test := range tests {
 			t.Run(test.name, func(t *testing.T) {
@@ -243,7 +244,7 @@ func TestBatchOneFails(t *testing.T) {
 					t.Fatal(err)
 				}
 				good := func() {
-					if err := create(owner, store.NewNote{Title: "good"})(); err != nil {
+					if err := create(owner, notes.NewNote{Title: "good"})(); err != nil {
 						t.Errorf("a good one beside it = %v", err)
 					}
 				}
@@ -270,8 +271,8 @@ var errAny = errors.New("any")
 func TestBatchIdempotency(t *testing.T) {
 	eachWatched(t, func(t *testing.T, s *store.Store, o *onlooker) {
 		keeper, owner := newOwner(t, s), newOwner(t, s)
-		in := store.NewNote{Title: "t", Tags: []string{"x"}, IdempotencyKey: "key", BodyHash: []byte("hash")}
-		notes := make([]store.Note, 3)
+		in := notes.NewNote{Title: "t", Tags: []string{"x"}, IdempotencyKey: "key", BodyHash: []byte("hash")}
+		notes := make([]notes.Note, 3)
 		var calls []func()
 		for i := range notes {
 			calls = append(calls, func() {
@@ -311,17 +312,17 @@ func TestBatchModel(t *testing.T) {
 			for range rapid.IntRange(1, 12).Draw(rt, "edits") {
 				edits = append(edits, drawEdit(rt, s))
 			}
-			notes, bytes := rapid.Ptr(rapid.Int64Range(0, 6), true).Draw(rt, "notes"), rapid.Ptr(rapid.Int64Range(0, 100+6*(store.NoteCost+store.TagCost)), true).Draw(rt, "bytes")
+			most, bytes := rapid.Ptr(rapid.Int64Range(0, 6), true).Draw(rt, "notes"), rapid.Ptr(rapid.Int64Range(0, 100+6*(store.NoteCost+store.TagCost)), true).Draw(rt, "bytes")
 			var owners [2]string
 			var ids [2][]string
 			for i := range owners {
 				owners[i] = newOwner(t, s)
 				for n := range 3 {
-					in := store.NewNote{Title: fmt.Sprint(n), Tags: []string{"x"}, IdempotencyKey: fmt.Sprint(n), BodyHash: []byte("1")}
+					in := notes.NewNote{Title: fmt.Sprint(n), Tags: []string{"x"}, IdempotencyKey: fmt.Sprint(n), BodyHash: []byte("1")}
 					ids[i] = append(ids[i], newNote(t, s, owners[i], in).ID)
 				}
 				ids[i] = append(ids[i], "none")
-				if err := s.SetQuota(t.Context(), owners[i], notes, bytes); err != nil {
+				if err := s.SetQuota(t.Context(), owners[i], most, bytes); err != nil {
 					rt.Fatal(err)
 				}
 			}
@@ -348,7 +349,7 @@ func drawEdit(t *rapid.T, s *store.Store) func(owner string, ids []string) strin
 	pick := rapid.IntRange(0, 3).Draw(t, "note")
 	switch rapid.SampledFrom([]string{"create", "patch", "flip", "delete"}).Draw(t, "edit") {
 	case "create":
-		in := store.NewNote{Title: title.Draw(t, "title"), Content: text.Draw(t, "content"), Tags: tags.Draw(t, "tags")}
+		in := notes.NewNote{Title: title.Draw(t, "title"), Content: text.Draw(t, "content"), Tags: tags.Draw(t, "tags")}
 		if in.IdempotencyKey = rapid.SampledFrom([]string{"", "0", "k", "K"}).Draw(t, "key"); in.IdempotencyKey != "" {
 			in.BodyHash = []byte(rapid.SampledFrom([]string{"1", "2"}).Draw(t, "hash"))
 		}
@@ -357,7 +358,7 @@ func drawEdit(t *rapid.T, s *store.Store) func(owner string, ids []string) strin
 			return plain(note, err)
 		}
 	case "patch":
-		p := store.Patch{
+		p := notes.Patch{
 			Title:   rapid.Ptr(title, true).Draw(t, "title"),
 			Content: rapid.Ptr(text, true).Draw(t, "content"),
 			Tags:    rapid.Ptr(tags, true).Draw(t, "tags"),
@@ -372,7 +373,7 @@ func drawEdit(t *rapid.T, s *store.Store) func(owner string, ids []string) strin
 	case "flip":
 		preconditions := drawPreconditions(t)
 		return func(owner string, ids []string) string {
-			note, err := s.FlipNote(context.Background(), owner, ids[pick], store.FlagArchived, preconditions...)
+			note, err := s.FlipNote(context.Background(), owner, ids[pick], notes.FlagArchived, preconditions...)
 			return plain(note, err)
 		}
 	default:
@@ -382,7 +383,7 @@ func drawEdit(t *rapid.T, s *store.Store) func(owner string, ids []string) strin
 		}
 		preconditions := drawPreconditions(t)
 		return func(owner string, ids []string) string {
-			return plain(store.Note{}, call(context.Background(), owner, ids[pick], preconditions...))
+			return plain(notes.Note{}, call(context.Background(), owner, ids[pick], preconditions...))
 		}
 	}
 }
@@ -396,7 +397,7 @@ func drawPreconditions(t *rapid.T) []store.Precondition {
 }
 
 // plain is what a call came to, for a comparison.
-func plain(note store.Note, err error) string {
+func plain(note notes.Note, err error) string {
 	if changed, ok := errors.AsType[*store.ChangedError](err); ok {
 		note = changed.Current
 	}
@@ -453,17 +454,17 @@ func everything(t *rapid.T, s *store.Store, owner string) (all []string) {
 func TestBatchCancelled(t *testing.T) {
 	eachWatched(t, func(t *testing.T, s *store.Store, o *onlooker) {
 		keeper, owner := newOwner(t, s), newOwner(t, s)
-		note := newNote(t, s, owner, store.NewNote{Title: "t"})
+		note := newNote(t, s, owner, notes.NewNote{Title: "t"})
 		ctx, cancel := context.WithCancel(t.Context())
 		var left sync.WaitGroup
 		left.Add(1)
 		inOneBatch(t, s, o, keeper, func() {
 			defer left.Done()
-			if _, err := s.FlipNote(ctx, owner, note.ID, store.FlagPinned); !errors.Is(err, context.Canceled) {
+			if _, err := s.FlipNote(ctx, owner, note.ID, notes.FlagPinned); !errors.Is(err, context.Canceled) {
 				t.Errorf("FlipNote that is no longer wanted = %v, want %v", err, context.Canceled)
 			}
 		}, func() {
-			if _, err := s.FlipNote(t.Context(), owner, note.ID, store.FlagFavorite); err != nil {
+			if _, err := s.FlipNote(t.Context(), owner, note.ID, notes.FlagFavorite); err != nil {
 				t.Error(err)
 			}
 		}, func() {
@@ -473,7 +474,7 @@ func TestBatchCancelled(t *testing.T) {
 		}, func() {
 			cancel()
 			left.Wait() // they don't wait for the batch
-			if _, err := s.FlipNote(t.Context(), owner, note.ID, store.FlagArchived); err != nil {
+			if _, err := s.FlipNote(t.Context(), owner, note.ID, notes.FlagArchived); err != nil {
 				t.Error(err)
 			}
 		})
@@ -488,10 +489,10 @@ func TestBatchCancelled(t *testing.T) {
 func TestBatchLockedElsewhere(t *testing.T) {
 	s := storetest.Open(t, storetest.Postgres(t))
 	locked, free := newOwner(t, s), newOwner(t, s)
-	note := newNote(t, s, locked, store.NewNote{Title: "t"})
+	note := newNote(t, s, locked, notes.NewNote{Title: "t"})
 	var waiting sync.WaitGroup
 	const writers = 6
-	notes := make([]store.Note, writers)
+	made := make([]notes.Note, writers)
 	err := s.Write(t.Context(), func(tx *gorm.DB) error {
 		if err := tx.Exec("UPDATE user_counters SET quota_notes = 100 WHERE user_id = ?", locked).Error; err != nil {
 			return err
@@ -499,7 +500,7 @@ func TestBatchLockedElsewhere(t *testing.T) {
 		for i := range writers {
 			waiting.Go(func() {
 				var err error
-				if notes[i], err = s.CreateNote(t.Context(), locked, store.NewNote{Title: "waits"}); err != nil {
+				if made[i], err = s.CreateNote(t.Context(), locked, notes.NewNote{Title: "waits"}); err != nil {
 					t.Error(err)
 				}
 			})
@@ -508,13 +509,13 @@ func TestBatchLockedElsewhere(t *testing.T) {
 		atOnce(20, func(int) {
 			ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
 			defer cancel()
-			if _, err := s.CreateNote(ctx, free, store.NewNote{Title: "free"}); err != nil {
+			if _, err := s.CreateNote(ctx, free, notes.NewNote{Title: "free"}); err != nil {
 				t.Errorf("CreateNote while another's notes are locked = %v", err)
 			}
 		})
 		short, cancel := context.WithTimeout(t.Context(), 20*time.Millisecond)
 		defer cancel()
-		if _, err := s.FlipNote(short, locked, note.ID, store.FlagPinned); !errors.Is(err, context.DeadlineExceeded) {
+		if _, err := s.FlipNote(short, locked, note.ID, notes.FlagPinned); !errors.Is(err, context.DeadlineExceeded) {
 			t.Errorf("FlipNote whose time is over = %v, want %v", err, context.DeadlineExceeded)
 		}
 		return nil
@@ -524,7 +525,7 @@ func TestBatchLockedElsewhere(t *testing.T) {
 	}
 	waiting.Wait()
 	var seqs []int64
-	for _, note := range notes {
+	for _, note := range made {
 		seqs = append(seqs, note.ChangeSeq)
 	}
 	slices.Sort(seqs)
@@ -542,8 +543,8 @@ func TestBatchLockedElsewhere(t *testing.T) {
 func TestBatchLargeNote(t *testing.T) {
 	eachWatched(t, func(t *testing.T, s *store.Store, o *onlooker) {
 		keeper, owner := newOwner(t, s), newOwner(t, s)
-		large := newNote(t, s, owner, store.NewNote{Title: "large", Content: strings.Repeat("x", 100_000)})
-		small := newNote(t, s, owner, store.NewNote{Title: "small"})
+		large := newNote(t, s, owner, notes.NewNote{Title: "large", Content: strings.Repeat("x", 100_000)})
+		small := newNote(t, s, owner, notes.NewNote{Title: "small"})
 		none := errors.New("no room")
 		ctx := store.WithRoom(t.Context(), func(bytes int64) error {
 			if bytes != 100_005 {
@@ -552,16 +553,16 @@ func TestBatchLargeNote(t *testing.T) {
 			return none
 		})
 		inOneBatch(t, s, o, keeper, func() {
-			if _, err := s.FlipNote(ctx, owner, large.ID, store.FlagPinned); !errors.Is(err, none) {
+			if _, err := s.FlipNote(ctx, owner, large.ID, notes.FlagPinned); !errors.Is(err, none) {
 				t.Errorf("FlipNote with no room = %v, want %v", err, none)
 			}
 		}, func() {
-			got, err := s.PatchNote(t.Context(), owner, large.ID, store.Patch{Pinned: new(true)})
+			got, err := s.PatchNote(t.Context(), owner, large.ID, notes.Patch{Pinned: new(true)})
 			if err != nil || !got.Pinned || got.Revision != 2 || got.Content != large.Content {
 				t.Errorf("PatchNote of a large note = %v, pinned %t, revision %d", err, got.Pinned, got.Revision)
 			}
 		}, func() {
-			if _, err := s.FlipNote(ctx, owner, small.ID, store.FlagPinned); err != nil {
+			if _, err := s.FlipNote(ctx, owner, small.ID, notes.FlagPinned); err != nil {
 				t.Errorf("FlipNote of a small note = %v", err)
 			}
 		})
@@ -586,7 +587,7 @@ func TestBatchPanic(t *testing.T) {
 	eachWatched(t, func(t *testing.T, s *store.Store, o *onlooker) {
 		keeper, owner := newOwner(t, s), newOwner(t, s)
 		mine := errors.New("mine")
-		good := func() { newNote(t, s, owner, store.NewNote{Title: "good"}) }
+		good := func() { newNote(t, s, owner, notes.NewNote{Title: "good"}) }
 		inOneBatch(t, s, o, keeper, good, func() {
 			defer func() {
 				if err, _ := recover().(error); !errors.Is(err, mine) || !strings.Contains(err.Error(), "SubmitPanic") {
@@ -613,11 +614,11 @@ func TestBatchGoexit(t *testing.T) {
 					t.Error("the caller hears nothing of it")
 				}
 			}()
-			_, err := s.CreateNote(t.Context(), owner, store.NewNote{Title: "t"})
+			_, err := s.CreateNote(t.Context(), owner, notes.NewNote{Title: "t"})
 			t.Errorf("CreateNote = %v", err)
 		}()
 		o.watch(nil)
-		newNote(t, s, owner, store.NewNote{Title: "next"})
+		newNote(t, s, owner, notes.NewNote{Title: "next"})
 	})
 }
 
@@ -631,13 +632,13 @@ func TestBatchClose(t *testing.T) {
 		defer release()
 		var all sync.WaitGroup
 		all.Go(func() {
-			if _, err := s.CreateNote(t.Context(), owner, store.NewNote{Title: "under way"}); err != nil {
+			if _, err := s.CreateNote(t.Context(), owner, notes.NewNote{Title: "under way"}); err != nil {
 				t.Error(err)
 			}
 		})
 		eventually(t, "under way", func() bool { return o.begun() == 1 })
 		all.Go(func() {
-			if _, err := s.CreateNote(t.Context(), owner, store.NewNote{Title: "late"}); !errors.Is(err, store.ErrUnavailable) {
+			if _, err := s.CreateNote(t.Context(), owner, notes.NewNote{Title: "late"}); !errors.Is(err, store.ErrUnavailable) {
 				t.Errorf("CreateNote while the store closes = %v, want %v", err, store.ErrUnavailable)
 			}
 		})
@@ -662,7 +663,7 @@ func TestBatchClose(t *testing.T) {
 func TestBatchWitness(t *testing.T) {
 	eachWatched(t, func(t *testing.T, s *store.Store, o *onlooker) {
 		owner := newOwner(t, s)
-		note := newNote(t, s, owner, store.NewNote{Title: "t", Tags: []string{"x"}})
+		note := newNote(t, s, owner, notes.NewNote{Title: "t", Tags: []string{"x"}})
 		o.seen()
 		var before, after int64
 		o.watch(func(w *seenWrite) {
@@ -679,32 +680,32 @@ func TestBatchWitness(t *testing.T) {
 		past := time.Now().Add(-time.Hour).UnixMilli()
 		for _, test := range []struct {
 			name          string
-			call          func() (store.Note, error)
+			call          func() (notes.Note, error)
 			before, after int64 // the revisions that others see; 0: it is gone
 			writes        int
 		}{
-			{"flip", func() (store.Note, error) { return s.FlipNote(t.Context(), owner, note.ID, store.FlagPinned) }, 1, 2, 1},
-			{"patch", func() (store.Note, error) {
-				return s.PatchNote(t.Context(), owner, note.ID, store.Patch{Title: new("new"), Tags: &[]string{"y", "z"}})
+			{"flip", func() (notes.Note, error) { return s.FlipNote(t.Context(), owner, note.ID, notes.FlagPinned) }, 1, 2, 1},
+			{"patch", func() (notes.Note, error) {
+				return s.PatchNote(t.Context(), owner, note.ID, notes.Patch{Title: new("new"), Tags: &[]string{"y", "z"}})
 			}, 2, 3, 1},
-			{"patch of nothing", func() (store.Note, error) {
-				return s.PatchNote(t.Context(), owner, note.ID, store.Patch{Title: new("new")})
+			{"patch of nothing", func() (notes.Note, error) {
+				return s.PatchNote(t.Context(), owner, note.ID, notes.Patch{Title: new("new")})
 			}, 0, 0, 0},
-			{"refused patch", func() (store.Note, error) {
-				_, err := s.PatchNote(t.Context(), owner, note.ID, store.Patch{Pinned: new(false)}, ifRevision(1))
+			{"refused patch", func() (notes.Note, error) {
+				_, err := s.PatchNote(t.Context(), owner, note.ID, notes.Patch{Pinned: new(false)}, ifRevision(1))
 				if !errors.Is(err, store.ErrChanged) {
 					t.Error(err)
 				}
-				return store.Note{}, nil
+				return notes.Note{}, nil
 			}, 0, 0, 0},
-			{"trash", func() (store.Note, error) { return s.TrashNote(t.Context(), owner, note.ID) }, 3, 4, 1},
-			{"sweep", func() (store.Note, error) {
+			{"trash", func() (notes.Note, error) { return s.TrashNote(t.Context(), owner, note.ID) }, 3, 4, 1},
+			{"sweep", func() (notes.Note, error) {
 				exec(t, s, "UPDATE notes SET trashed_at = ? WHERE id = ?", past, note.ID)
 				swept, err := s.Sweep(t.Context(), store.SweepConfig{TrashRetention: time.Minute})
 				if swept.Notes != 1 {
 					t.Errorf("Sweep = %+v", swept)
 				}
-				return store.Note{}, err
+				return notes.Note{}, err
 			}, 4, 0, 1},
 		} {
 			before, after = 0, 0
@@ -721,7 +722,7 @@ func TestBatchWitness(t *testing.T) {
 				wantSeen(t, test.name, w, store.Change{Owner: owner, Note: note.ID}, got)
 			}
 		}
-		made := newNote(t, s, owner, store.NewNote{Title: "made", IdempotencyKey: "k"})
+		made := newNote(t, s, owner, notes.NewNote{Title: "made", IdempotencyKey: "k"})
 		if writes := o.seen(); len(writes) == 1 {
 			wantSeen(t, "create", writes[0], store.Change{Owner: owner, Note: made.ID}, made)
 		} else {
@@ -731,11 +732,11 @@ func TestBatchWitness(t *testing.T) {
 }
 
 // wantSeen fails the test unless w is a finished write of one change that left note.
-func wantSeen(t *testing.T, name string, w *seenWrite, change store.Change, note store.Note) {
+func wantSeen(t *testing.T, name string, w *seenWrite, change store.Change, note notes.Note) {
 	t.Helper()
-	var now []store.Note
+	var now []notes.Note
 	if note.ID != "" {
-		now = []store.Note{note}
+		now = []notes.Note{note}
 	}
 	if w.done != 1 || len(w.changes) != 1 || w.changes[0] != change || cmp.Diff(now, w.now, equalEmpty) != "" {
 		t.Errorf("%s: the Witness has seen %+v, want %v to become %v", name, *w, change, now)
@@ -751,10 +752,10 @@ func TestBatchWitnessUncertain(t *testing.T) {
 	o := new(onlooker)
 	s := openWatched(t, proxy.URL(), o)
 	owner := newOwner(t, s)
-	note := newNote(t, s, owner, store.NewNote{Title: "t"})
+	note := newNote(t, s, owner, notes.NewNote{Title: "t"})
 	o.seen()
 	proxy.CutAnswer("COMMIT\x00", 0)
-	if _, err := s.FlipNote(t.Context(), owner, note.ID, store.FlagPinned); !errors.Is(err, store.ErrUnavailable) {
+	if _, err := s.FlipNote(t.Context(), owner, note.ID, notes.FlagPinned); !errors.Is(err, store.ErrUnavailable) {
 		t.Fatalf("FlipNote whose answer is lost = %v, want %v", err, store.ErrUnavailable)
 	}
 	writes := o.seen()

@@ -16,6 +16,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 	"github.com/jackc/pgx/v5"
 
+	"notesd/notes"
 	"notesd/store"
 	"notesd/store/storetest"
 )
@@ -41,7 +42,7 @@ func (r *recorder) add(e event) {
 	r.events = append(r.events, e)
 }
 
-func (r *recorder) Writing([]store.Change) func([]store.Note) { return func([]store.Note) {} }
+func (r *recorder) Writing([]store.Change) func([]notes.Note) { return func([]notes.Note) {} }
 func (r *recorder) Changed(changes []store.Change)            { r.add(event{what: "changed", changes: changes}) }
 func (r *recorder) Revoked(key, user string)                  { r.add(event{what: "revoked " + key + "/" + user}) }
 func (r *recorder) Trust(until time.Time)                     { r.add(event{what: "trust", until: until}) }
@@ -113,16 +114,16 @@ func TestChannelTells(t *testing.T) {
 		do   func() error
 	}{
 		{"create", func() error {
-			n, err := a.CreateNote(ctx, owner, store.NewNote{Title: "x"})
+			n, err := a.CreateNote(ctx, owner, notes.NewNote{Title: "x"})
 			id = n.ID
 			return err
 		}},
 		{"patch", func() error {
-			_, err := a.PatchNote(ctx, owner, id, store.Patch{Title: new("y")})
+			_, err := a.PatchNote(ctx, owner, id, notes.Patch{Title: new("y")})
 			return err
 		}},
 		{"flip", func() error {
-			_, err := a.FlipNote(ctx, owner, id, store.FlagPinned)
+			_, err := a.FlipNote(ctx, owner, id, notes.FlagPinned)
 			return err
 		}},
 		{"trash by a command", func() error {
@@ -131,7 +132,7 @@ func TestChannelTells(t *testing.T) {
 		}},
 		{"delete", func() error { return a.DeleteTrashedNote(ctx, owner, id) }},
 		{"create under a key", func() error {
-			n, err := a.CreateNote(ctx, owner, store.NewNote{IdempotencyKey: "k", BodyHash: []byte("h")})
+			n, err := a.CreateNote(ctx, owner, notes.NewNote{Title: "t", IdempotencyKey: "k", BodyHash: []byte("h")})
 			id = n.ID
 			return err
 		}},
@@ -170,7 +171,7 @@ func TestChannelTells(t *testing.T) {
 		t.Errorf("Channel() = %+v", got)
 	}
 	n := len(ofB.since(0))
-	if _, err := a.PatchNote(ctx, owner, "none", store.Patch{Pinned: new(true)}); !errors.Is(err, store.ErrNotFound) {
+	if _, err := a.PatchNote(ctx, owner, "none", notes.Patch{Pinned: new(true)}); !errors.Is(err, store.ErrNotFound) {
 		t.Errorf("PatchNote of no note = %v", err)
 	}
 	ofB.trusts(t, time.Now().Add(time.Second))
@@ -423,7 +424,7 @@ func (c *copies) drop() {
 	c.revision = 0
 }
 
-func (c *copies) Writing([]store.Change) func([]store.Note) { return func([]store.Note) {} }
+func (c *copies) Writing([]store.Change) func([]notes.Note) { return func([]notes.Note) {} }
 func (c *copies) Changed([]store.Change)                    { c.drop() }
 func (c *copies) Revoked(string, string)                    {}
 func (c *copies) Forget()                                   { c.drop() }
@@ -512,7 +513,7 @@ func newCoherence(t *testing.T, url, channelURL string) *coherence {
 	c := &coherence{T: t, acknowledged: make([]time.Time, 2)}
 	c.writer = replica(t, store.Config{URL: url, ChannelURL: channelURL, Witness: &copies{}})
 	c.owner = mustUser(t, c.writer, "ada@example.org").ID
-	note, err := c.writer.CreateNote(t.Context(), c.owner, store.NewNote{})
+	note, err := c.writer.CreateNote(t.Context(), c.owner, notes.NewNote{Title: "t"})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -523,7 +524,7 @@ func newCoherence(t *testing.T, url, channelURL string) *coherence {
 
 func (c *coherence) write() {
 	for !c.stop.Load() {
-		n, err := c.writer.FlipNote(context.Background(), c.owner, c.note, store.FlagPinned)
+		n, err := c.writer.FlipNote(context.Background(), c.owner, c.note, notes.FlagPinned)
 		if err != nil {
 			c.Errorf("FlipNote = %v", err)
 			return

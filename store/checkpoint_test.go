@@ -7,6 +7,7 @@ import (
 	"sync"
 	"testing"
 
+	"notesd/notes"
 	"notesd/store"
 	"notesd/store/storetest"
 )
@@ -30,7 +31,7 @@ func TestLogStaysShort(t *testing.T) {
 	write := func(size int64) {
 		t.Helper()
 		const writers, each = 8, 100 << 10
-		note := store.NewNote{Content: strings.Repeat("x", each)}
+		note := notes.NewNote{Title: "t", Content: strings.Repeat("x", each)}
 		var all sync.WaitGroup
 		for range writers {
 			all.Go(func() {

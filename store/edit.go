@@ -4,6 +4,8 @@ import (
 	"bytes"
 	"context"
 	"fmt"
+
+	"notesd/notes"
 )
 
 // An edit is what one caller wants changed of one person's notes, and, once it
@@ -46,7 +48,7 @@ func newEdit(ctx context.Context, owner, id string, bytes int64) *edit {
 
 // createEdit makes row. With an idempotency key that in has brought before it
 // makes nothing and says in replayed what note there is.
-func (s *Store) createEdit(ctx context.Context, row noteRow, in NewNote) *edit {
+func (s *Store) createEdit(ctx context.Context, row noteRow, in notes.NewNote) *edit {
 	e := newEdit(ctx, row.UserID, row.ID, row.Bytes)
 	e.fresh, e.key, e.hash = &row, in.IdempotencyKey, append([]byte{}, in.BodyHash...) // nil would be NULL
 	e.trims = e.key != "" && s.trims()
@@ -96,16 +98,16 @@ func (b *batch) replay(e *edit, used usedKey) (noteRow, error) {
 
 // patchEdit changes a note by p. Long texts take a while to fold, so it is done
 // here, not while others wait.
-func (s *Store) patchEdit(ctx context.Context, owner, id string, p Patch) (*edit, error) {
+func (s *Store) patchEdit(ctx context.Context, owner, id string, p notes.Patch) (*edit, error) {
 	var titleFolded, contentFolded string
 	var size int
 	if p.Title != nil {
-		titleFolded = Fold(*p.Title)
+		titleFolded = notes.Fold(*p.Title)
 		size += len(*p.Title)
 	}
 	if p.Content != nil {
 		var err error
-		if contentFolded, err = foldWithin(ctx, *p.Content); err != nil {
+		if contentFolded, err = notes.FoldContext(ctx, *p.Content, room(ctx)); err != nil {
 			return nil, err
 		}
 		size += len(*p.Content)
@@ -122,7 +124,7 @@ func (s *Store) patchEdit(ctx context.Context, owner, id string, p Patch) (*edit
 		}
 		row := *state.row
 		when := max(s.now(), row.UpdatedAt+1)
-		p.apply(&row, when)
+		row.apply(p, when)
 		if row.Title != state.row.Title {
 			row.TitleFolded = titleFolded
 		}
@@ -135,7 +137,7 @@ func (s *Store) patchEdit(ctx context.Context, owner, id string, p Patch) (*edit
 }
 
 // flipEdit turns a flag over.
-func (s *Store) flipEdit(ctx context.Context, owner, id string, flag Flag) *edit {
+func (s *Store) flipEdit(ctx context.Context, owner, id string, flag notes.Flag) *edit {
 	e := newEdit(ctx, owner, id, 0)
 	e.content = true
 	e.change = func(b *batch, counters *countersRow) (noteRow, error) {
@@ -147,7 +149,7 @@ func (s *Store) flipEdit(ctx context.Context, owner, id string, flag Flag) *edit
 			return noteRow{}, err
 		}
 		row := *state.row
-		field := [...]*bool{FlagPinned: &row.IsPinned, FlagFavorite: &row.IsFavorite, FlagArchived: &row.IsArchived}[flag]
+		field := [...]*bool{notes.FlagPinned: &row.IsPinned, notes.FlagFavorite: &row.IsFavorite, notes.FlagArchived: &row.IsArchived}[flag]
 		*field = !*field
 		return state.become(row, max(s.now(), row.UpdatedAt+1), counters)
 	}

@@ -196,9 +196,3 @@ func PauseCheckpoints(s *Store) (resume func()) {
 func (s *Store) BoundUnknownLocks(ctx context.Context, most int) error {
 	return s.boundUnknownLocks(ctx, most)
 }
-
-// PieceLength is pieceLength, FoldWithin is foldWithin.
-var (
-	PieceLength = pieceLength
-	FoldWithin  = foldWithin
-)

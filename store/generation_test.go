@@ -9,6 +9,7 @@ import (
 	"strings"
 	"testing"
 
+	"notesd/notes"
 	"notesd/store"
 	"notesd/store/storetest"
 )
@@ -68,7 +69,7 @@ func TestLeftoverLog(t *testing.T) {
 	owner := mustUser(t, s, "ada@example.org").ID
 	note := func(s *store.Store, title string) {
 		t.Helper()
-		if _, err := s.CreateNote(t.Context(), owner, store.NewNote{Title: title, Content: strings.Repeat(title, 1000)}); err != nil {
+		if _, err := s.CreateNote(t.Context(), owner, notes.NewNote{Title: title, Content: strings.Repeat(title, 1000)}); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -131,7 +132,7 @@ func TestLeftoverLog(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			if got := titles(t, s, owner, store.ListQuery{}); len(got) != 4 {
+			if got := titles(t, s, owner, notes.Query{}); len(got) != 4 {
 				t.Errorf("the notes are %v, want all four", got)
 			}
 			if err := s.Close(); err != nil {
@@ -184,7 +185,7 @@ func TestLogGenerations(t *testing.T) {
 		if i == 200 {
 			t.Fatalf("the log has begun %d times in %d MB, want 4", len(begun), i)
 		}
-		if _, err := s.CreateNote(t.Context(), owner, store.NewNote{Title: "note", Content: content}); err != nil {
+		if _, err := s.CreateNote(t.Context(), owner, notes.NewNote{Title: "note", Content: content}); err != nil {
 			t.Fatal(err)
 		}
 		left := t.TempDir()

@@ -10,13 +10,15 @@ import (
 
 	"gorm.io/gorm"
 	"gorm.io/gorm/clause"
+
+	"notesd/notes"
 )
 
 // An Import is an account with its notes, as another database has them.
 type Import struct {
 	User   User
-	Notes  iter.Seq2[Note, error] // of the user's; an error is the last pair
-	DryRun bool                   // look, and change nothing
+	Notes  iter.Seq2[notes.Note, error] // of the user's; an error is the last pair
+	DryRun bool                         // look, and change nothing
 }
 
 // ImportResult says what an import has done, or would do.
@@ -102,7 +104,7 @@ func findImported(db *gorm.DB, row userRow) (there bool, err error) {
 
 func importedUser(u User) userRow {
 	return userRow{
-		ID: u.ID, Email: u.Email, EmailFolded: Fold(u.Email), Name: u.Name, PasswordHash: u.PasswordHash,
+		ID: u.ID, Email: u.Email, EmailFolded: notes.Fold(u.Email), Name: u.Name, PasswordHash: u.PasswordHash,
 		FailedLogins: u.FailedLogins, LockedUntil: millisOrNil(u.LockedUntil), LastLoginAt: millisOrNil(u.LastLoginAt),
 		CreatedAt: u.CreatedAt.UnixMilli(), UpdatedAt: u.UpdatedAt.UnixMilli(),
 	}
@@ -117,13 +119,13 @@ func millisOrNil(t time.Time) *int64 {
 }
 
 // importedRow folds the note's text, which takes a while, before anybody waits.
-func importedRow(owner string, note Note) noteRow {
+func importedRow(owner string, note notes.Note) noteRow {
 	row := noteRow{
 		ID: note.ID, UserID: owner, Revision: 1,
 		IsPinned: note.Pinned, IsFavorite: note.Favorite, IsArchived: note.Archived, IsMarkdown: note.Markdown,
 		IsTrashed: note.Trashed, CreatedAt: note.CreatedAt.UnixMilli(), UpdatedAt: note.UpdatedAt.UnixMilli(),
-		Color: note.Color, Title: note.Title, TitleFolded: Fold(note.Title),
-		Content: note.Content, ContentFolded: Fold(note.Content), Tags: append([]string{}, note.Tags...),
+		Color: note.Color, Title: note.Title, TitleFolded: notes.Fold(note.Title),
+		Content: note.Content, ContentFolded: notes.Fold(note.Content), Tags: append([]string{}, note.Tags...),
 	}
 	if note.Trashed {
 		row.TrashedAt = new(note.TrashedAt.UnixMilli())

@@ -16,20 +16,21 @@ import (
 	"github.com/google/uuid"
 	"pgregory.net/rapid"
 
+	"notesd/notes"
 	"notesd/store"
 	"notesd/store/storetest"
 )
 
 // listed yields notes, and then err unless it is nil.
-func listed(notes []store.Note, err error) iter.Seq2[store.Note, error] {
-	return func(yield func(store.Note, error) bool) {
-		for _, note := range notes {
+func listed(made []notes.Note, err error) iter.Seq2[notes.Note, error] {
+	return func(yield func(notes.Note, error) bool) {
+		for _, note := range made {
 			if !yield(note, nil) {
 				return
 			}
 		}
 		if err != nil {
-			yield(store.Note{}, err)
+			yield(notes.Note{}, err)
 		}
 	}
 }
@@ -44,17 +45,17 @@ func foreignUser() store.User {
 func january(n int) time.Time { return time.Date(2020, 1, n, 0, 0, 0, 123e6, time.UTC) }
 
 // foreignNotes are n small notes with ids that nobody has.
-func foreignNotes(n int) []store.Note {
-	notes := make([]store.Note, n)
-	for i := range notes {
-		notes[i] = store.Note{ID: uuid.NewString(), Title: fmt.Sprint("Note ", i), Content: "Ä", Tags: []string{"x", "y"},
+func foreignNotes(n int) []notes.Note {
+	made := make([]notes.Note, n)
+	for i := range made {
+		made[i] = notes.Note{ID: uuid.NewString(), Title: fmt.Sprint("Note ", i), Content: "Ä", Tags: []string{"x", "y"},
 			CreatedAt: january(1), UpdatedAt: january(2)}
 	}
-	return notes
+	return made
 }
 
-var foreignNote = rapid.Custom(func(t *rapid.T) store.Note {
-	n := store.Note{
+var foreignNote = rapid.Custom(func(t *rapid.T) notes.Note {
+	n := notes.Note{
 		ID: uuid.NewString(), Title: title.Draw(t, "title"), Content: text.Draw(t, "content"), Tags: tags.Draw(t, "tags"),
 		Color: color.Draw(t, "color"), Pinned: flags.Draw(t, "pinned"), Favorite: flags.Draw(t, "favorite"),
 		Archived: flags.Draw(t, "archived"), Markdown: flags.Draw(t, "markdown"), Trashed: flags.Draw(t, "trashed"),
@@ -72,17 +73,17 @@ var foreignNote = rapid.Custom(func(t *rapid.T) store.Note {
 func TestImport(t *testing.T) {
 	storetest.Each(t, func(t *testing.T, s *store.Store) {
 		rapid.Check(t, func(rt *rapid.T) {
-			user, notes := foreignUser(), rapid.SliceOfN(foreignNote, 0, 8).Draw(rt, "notes")
-			m := &model{s: s, owners: []string{user.ID}, notes: map[string]store.Note{}, counters: map[string]store.Counters{},
+			user, made := foreignUser(), rapid.SliceOfN(foreignNote, 0, 8).Draw(rt, "notes")
+			m := &model{s: s, owners: []string{user.ID}, notes: map[string]notes.Note{}, counters: map[string]store.Counters{},
 				ids: []string{"no such note"}, keys: map[string]usedKey{}}
-			for i, note := range notes {
+			for i, note := range made {
 				note.UserID, note.Revision, note.ChangeSeq = user.ID, 1, int64(i+1)
 				m.notes[note.ID], m.ids = note, append(m.ids, note.ID)
 				m.count(user.ID, 1, size(note))
 			}
-			want := store.ImportResult{Created: true, Notes: int64(len(notes)), Bytes: m.counters[user.ID].Bytes}
+			want := store.ImportResult{Created: true, Notes: int64(len(made)), Bytes: m.counters[user.ID].Bytes}
 			for _, dry := range []bool{true, false} {
-				got, err := s.Import(rt.Context(), store.Import{User: user, Notes: listed(notes, nil), DryRun: dry})
+				got, err := s.Import(rt.Context(), store.Import{User: user, Notes: listed(made, nil), DryRun: dry})
 				if diff := gocmp.Diff(want, got); diff != "" || err != nil {
 					rt.Fatalf("Import() dry %v = %v (-want +got):\n%s", dry, err, diff)
 				}
@@ -97,10 +98,10 @@ func TestImport(t *testing.T) {
 				"flip":   m.flip,
 				"delete": m.delete,
 				"import again": func(rt *rapid.T) {
-					want := store.ImportResult{Present: int64(len(m.notes)), Deleted: int64(len(notes) - len(m.notes))}
+					want := store.ImportResult{Present: int64(len(m.notes)), Deleted: int64(len(made) - len(m.notes))}
 					changed := user
 					changed.Name, changed.PasswordHash = "Another", "other"
-					got, err := s.Import(rt.Context(), store.Import{User: changed, Notes: listed(notes, nil)})
+					got, err := s.Import(rt.Context(), store.Import{User: changed, Notes: listed(made, nil)})
 					if diff := gocmp.Diff(want, got); diff != "" || err != nil {
 						rt.Fatalf("Import() again = %v (-want +got):\n%s", err, diff)
 					}
@@ -131,11 +132,11 @@ func compareNotes(t *rapid.T, m *model) {
 
 // checkImported fails the test unless owner has exactly the notes, with the
 // change numbers 1 to n.
-func checkImported(t *testing.T, s *store.Store, owner string, notes []store.Note) {
+func checkImported(t *testing.T, s *store.Store, owner string, made []notes.Note) {
 	t.Helper()
-	var got []store.Note
+	var got []notes.Note
 	var bytes int64
-	for _, note := range notes {
+	for _, note := range made {
 		n, err := s.Note(t.Context(), owner, note.ID)
 		if err != nil {
 			t.Fatal(err)
@@ -145,13 +146,13 @@ func checkImported(t *testing.T, s *store.Store, owner string, notes []store.Not
 		}
 		got, bytes = append(got, n), bytes+size(n)
 	}
-	slices.SortFunc(got, func(a, b store.Note) int { return cmp.Compare(a.ChangeSeq, b.ChangeSeq) })
+	slices.SortFunc(got, func(a, b notes.Note) int { return cmp.Compare(a.ChangeSeq, b.ChangeSeq) })
 	for i, n := range got {
 		if n.ChangeSeq != int64(i+1) {
 			t.Fatalf("change number %d of the note in place %d", n.ChangeSeq, i+1)
 		}
 	}
-	want := store.Counters{ChangeSeq: int64(len(notes)), Notes: int64(len(notes)), Bytes: bytes}
+	want := store.Counters{ChangeSeq: int64(len(made)), Notes: int64(len(made)), Bytes: bytes}
 	counters, err := s.Counters(t.Context(), owner)
 	if diff := gocmp.Diff(want, counters); diff != "" || err != nil {
 		t.Fatalf("Counters() = %v (-want +got):\n%s", err, diff)
@@ -159,8 +160,8 @@ func checkImported(t *testing.T, s *store.Store, owner string, notes []store.Not
 	for table, condition := range map[string]string{"note_search": "note_key = key", "note_tags": "note_key = key AND position = 0"} {
 		var n int
 		err := s.DB().Raw("SELECT count(*) FROM notes JOIN "+table+" ON "+condition+" WHERE user_id = ?", owner).Scan(&n).Error
-		if err != nil || n != len(notes) {
-			t.Errorf("%d of %d notes are in %s, %v", n, len(notes), table, err)
+		if err != nil || n != len(made) {
+			t.Errorf("%d of %d notes are in %s, %v", n, len(made), table, err)
 		}
 	}
 }
@@ -168,25 +169,25 @@ func checkImported(t *testing.T, s *store.Store, owner string, notes []store.Not
 // An import that broke off goes on where it was, step by step.
 func TestImportGoesOn(t *testing.T) {
 	storetest.Each(t, func(t *testing.T, s *store.Store) {
-		user, notes, broken := foreignUser(), foreignNotes(450), errors.New("broken off")
+		user, made, broken := foreignUser(), foreignNotes(450), errors.New("broken off")
 		ctx, cancel := context.WithCancel(t.Context())
 		for i, row := range []struct {
 			ctx  context.Context
-			list iter.Seq2[store.Note, error]
+			list iter.Seq2[notes.Note, error]
 			want store.ImportResult
 			err  error
 		}{
-			{t.Context(), listed(notes[:127], broken), store.ImportResult{Created: true}, broken},
-			{t.Context(), listed(notes[:129], broken), store.ImportResult{Notes: 128}, broken},
-			{ctx, func(yield func(store.Note, error) bool) {
-				listed(notes, nil)(func(n store.Note, err error) bool {
-					if n.ID == notes[420].ID {
+			{t.Context(), listed(made[:127], broken), store.ImportResult{Created: true}, broken},
+			{t.Context(), listed(made[:129], broken), store.ImportResult{Notes: 128}, broken},
+			{ctx, func(yield func(notes.Note, error) bool) {
+				listed(made, nil)(func(n notes.Note, err error) bool {
+					if n.ID == made[420].ID {
 						cancel()
 					}
 					return yield(n, err)
 				})
 			}, store.ImportResult{Present: 128, Notes: 256}, context.Canceled},
-			{t.Context(), listed(notes, nil), store.ImportResult{Present: 384, Notes: 66}, nil},
+			{t.Context(), listed(made, nil), store.ImportResult{Present: 384, Notes: 66}, nil},
 		} {
 			got, err := s.Import(row.ctx, store.Import{User: user, Notes: row.list})
 			got.Bytes = 0
@@ -194,7 +195,7 @@ func TestImportGoesOn(t *testing.T) {
 				t.Fatalf("Import() no. %d = %v, want %v (-want +got):\n%s", i, err, row.err, diff)
 			}
 		}
-		checkImported(t, s, user.ID, notes)
+		checkImported(t, s, user.ID, made)
 	})
 }
 
@@ -234,8 +235,8 @@ func TestImportInTheWay(t *testing.T) {
 	storetest.Each(t, func(t *testing.T, s *store.Store) {
 		user := foreignUser()
 		other := mustUser(t, s, strings.ToUpper(user.Email))
-		theirs := newNote(t, s, other.ID, store.NewNote{Title: "theirs"})
-		unasked := func(func(store.Note, error) bool) { t.Error("notes of an account that can't come were asked for") }
+		theirs := newNote(t, s, other.ID, notes.NewNote{Title: "theirs"})
+		unasked := func(func(notes.Note, error) bool) { t.Error("notes of an account that can't come were asked for") }
 		for _, dry := range []bool{true, false} {
 			_, err := s.Import(t.Context(), store.Import{User: user, Notes: unasked, DryRun: dry})
 			if !errors.Is(err, store.ErrDuplicate) {
@@ -261,9 +262,9 @@ func TestImportInTheWay(t *testing.T) {
 // A database that is away for a moment is waited for.
 func TestImportOutage(t *testing.T) {
 	s, proxy := behindProxy(t)
-	user, notes := foreignUser(), foreignNotes(600)
-	asked := func(yield func(store.Note, error) bool) {
-		for i, note := range notes {
+	user, made := foreignUser(), foreignNotes(600)
+	asked := func(yield func(notes.Note, error) bool) {
+		for i, note := range made {
 			if i == 300 {
 				proxy.Cut()
 			}
@@ -275,7 +276,7 @@ func TestImportOutage(t *testing.T) {
 	if _, err := s.Import(t.Context(), store.Import{User: user, Notes: asked}); err != nil {
 		t.Fatal(err)
 	}
-	checkImported(t, s, user.ID, notes)
+	checkImported(t, s, user.ID, made)
 }
 
 // Notes are looked for by their ids, also in a table that was empty a moment ago.

@@ -9,54 +9,25 @@ import (
 	"strings"
 
 	"gorm.io/gorm"
+
+	"notesd/notes"
 )
 
-// A Sort is what orders notes that are equally favourite and pinned.
-type Sort uint8
-
-const (
-	ByUpdated Sort = iota
-	ByCreated
-	ByTitle // without regard to case, else by code point
-)
-
-// column is what a Sort compares.
-func (s Sort) column() string {
-	return [...]string{ByUpdated: "updated_at", ByCreated: "created_at", ByTitle: "title_folded"}[s]
-}
-
-// A ListQuery says which of a person's notes to list, and in which order:
-// favourites first, pinned ones next (but not in the trash), then by Sort,
-// newest or last title first unless Ascending, then by id in the same direction.
-type ListQuery struct {
-	Search    string   // only notes with this text in title or content, without regard to case; "": all
-	Tags      []string // only notes with one of these tags, exactly; none: all
-	Archived  bool     // these notes, or those that are not archived; ignored in the trash
-	Trashed   bool     // the trash, or what is not in it
-	Sort      Sort
-	Ascending bool
-	Limit     int       // notes at most; 0: all
-	After     *Position // only what follows this place; nil: from the first
-}
-
-// A Position is a note's place in the order of a ListQuery: a page ended there.
-type Position struct {
-	Favorite, Pinned bool   // not in the trash
-	Time             int64  // what ByUpdated or ByCreated compared: Unix milliseconds
-	Title            string // what ByTitle compared: the folded title
-	ID               string
+// sortColumn is what a sort compares.
+func sortColumn(s notes.Sort) string {
+	return [...]string{notes.ByUpdated: "updated_at", notes.ByCreated: "created_at", notes.ByTitle: "title_folded"}[s]
 }
 
 // A Ref points to a note in a list.
 type Ref struct {
 	Key      int64
 	ID       string
-	Bytes    int64    // of title, content and tags: what fetching it will cost
-	Position Position // in lists with a limit
+	Bytes    int64          // of title, content and tags: what fetching it will cost
+	Position notes.Position // in lists with a limit
 }
 
 // NoteRefs lists owner's notes without reading them.
-func (s *Store) NoteRefs(ctx context.Context, owner string, q ListQuery) (refs []Ref, err error) {
+func (s *Store) NoteRefs(ctx context.Context, owner string, q notes.Query) (refs []Ref, err error) {
 	refs, err = s.noteRefs(s.reader(ctx), owner, q)
 	if err != nil {
 		return nil, fmt.Errorf("list notes: %w", translate(err))
@@ -64,7 +35,7 @@ func (s *Store) NoteRefs(ctx context.Context, owner string, q ListQuery) (refs [
 	return refs, nil
 }
 
-func (s *Store) noteRefs(db *gorm.DB, owner string, q ListQuery) (refs []Ref, err error) {
+func (s *Store) noteRefs(db *gorm.DB, owner string, q notes.Query) (refs []Ref, err error) {
 	n := newNeedle(q.Search)
 	among, err := s.candidates(db, owner, n)
 	if err != nil || among != nil && len(among) == 0 {
@@ -84,7 +55,7 @@ func (s *Store) noteRefs(db *gorm.DB, owner string, q ListQuery) (refs []Ref, er
 }
 
 // refs lists the notes that hold the piece of the needle that the engines search for.
-func (s *Store) refs(db *gorm.DB, owner string, q ListQuery, n needle, among []int64) (refs []Ref, err error) {
+func (s *Store) refs(db *gorm.DB, owner string, q notes.Query, n needle, among []int64) (refs []Ref, err error) {
 	sql, args := s.listSQL(owner, q, n, among)
 	rows, err := db.Raw(sql, args...).Rows()
 	if err != nil {
@@ -104,7 +75,7 @@ func (s *Store) refs(db *gorm.DB, owner string, q ListQuery, n needle, among []i
 
 // NotesByRef reads the notes that refs point to, in their order. Those deleted
 // meanwhile are left out; those changed meanwhile are as they are now.
-func (s *Store) NotesByRef(ctx context.Context, owner string, refs []Ref) ([]Note, error) {
+func (s *Store) NotesByRef(ctx context.Context, owner string, refs []Ref) ([]notes.Note, error) {
 	if len(refs) == 0 {
 		return nil, nil
 	}
@@ -124,7 +95,7 @@ func (s *Store) NotesByRef(ctx context.Context, owner string, refs []Ref) ([]Not
 	for i := range rows {
 		byKey[rows[i].Key] = &rows[i]
 	}
-	notes := make([]Note, 0, len(rows))
+	notes := make([]notes.Note, 0, len(rows))
 	for _, key := range keys {
 		if row, found := byKey[key]; found {
 			notes = append(notes, row.note())
@@ -135,16 +106,16 @@ func (s *Store) NotesByRef(ctx context.Context, owner string, refs []Ref) ([]Not
 
 // listSQL is the query for q's refs, with what Ref.fields reads: of the notes
 // with the keys among, or of all if that is nil.
-func (s *Store) listSQL(owner string, q ListQuery, n needle, among []int64) (string, []any) {
+func (s *Store) listSQL(owner string, q notes.Query, n needle, among []int64) (string, []any) {
 	columns := "key, bytes, id"
 	if q.Limit > 0 {
-		columns += ", " + q.Sort.column()
+		columns += ", " + sortColumn(q.Sort)
 		if !q.Trashed {
 			columns += ", is_favorite, is_pinned"
 		}
 	}
 	conditions, args := s.conditions(owner, q, n, among)
-	sql := "SELECT " + columns + " FROM notes WHERE " + strings.Join(conditions, " AND ") + " ORDER BY " + q.order()
+	sql := "SELECT " + columns + " FROM notes WHERE " + strings.Join(conditions, " AND ") + " ORDER BY " + listOrder(q)
 	if q.Limit > 0 {
 		sql += " LIMIT ?"
 		args = append(args, q.Limit)
@@ -153,13 +124,13 @@ func (s *Store) listSQL(owner string, q ListQuery, n needle, among []int64) (str
 }
 
 // fields are the places for the columns of listSQL.
-func (r *Ref) fields(q ListQuery) []any {
+func (r *Ref) fields(q notes.Query) []any {
 	fields := []any{&r.Key, &r.Bytes, &r.ID}
 	if q.Limit == 0 {
 		return fields
 	}
 	place := &r.Position
-	if q.Sort == ByTitle {
+	if q.Sort == notes.ByTitle {
 		fields = append(fields, &place.Title)
 	} else {
 		fields = append(fields, &place.Time)
@@ -173,7 +144,7 @@ func (r *Ref) fields(q ListQuery) []any {
 // conditions are what every note of q fulfils. The first of them are words for
 // word those of the indexes notes_list and notes_trash, unless it is some keys
 // that are asked for.
-func (s *Store) conditions(owner string, q ListQuery, n needle, among []int64) (conditions []string, args []any) {
+func (s *Store) conditions(owner string, q notes.Query, n needle, among []int64) (conditions []string, args []any) {
 	add := func(condition string, values ...any) {
 		conditions = append(conditions, condition)
 		args = append(args, values...)
@@ -194,7 +165,7 @@ func (s *Store) conditions(owner string, q ListQuery, n needle, among []int64) (
 		add(s.keyAmong(), toJSON(among))
 	}
 	if q.After != nil {
-		condition, values := q.after()
+		condition, values := listAfter(q)
 		add(condition, values...)
 	}
 	if len(q.Tags) > 0 {
@@ -206,27 +177,27 @@ func (s *Store) conditions(owner string, q ListQuery, n needle, among []int64) (
 	return conditions, args
 }
 
-// order is what follows ORDER BY.
-func (q ListQuery) order() string {
+// listOrder is what follows ORDER BY.
+func listOrder(q notes.Query) string {
 	direction := " DESC"
 	if q.Ascending {
 		direction = " ASC"
 	}
-	order := q.Sort.column() + direction + ", id" + direction
+	order := sortColumn(q.Sort) + direction + ", id" + direction
 	if q.Trashed {
 		return order
 	}
 	return "is_favorite DESC, is_pinned DESC, " + order
 }
 
-// after is true of the notes that follow q.After in q's order. One comparison of
+// listAfter is true of the notes that follow q.After in q's order. One comparison of
 // rows is one walk of an index, so the default order, which has one, makes one.
-func (q ListQuery) after() (condition string, values []any) {
+func listAfter(q notes.Query) (condition string, values []any) {
 	place := []any{q.After.Time, q.After.ID}
-	if q.Sort == ByTitle {
+	if q.Sort == notes.ByTitle {
 		place[0] = q.After.Title
 	}
-	column := q.Sort.column()
+	column := sortColumn(q.Sort)
 	flags := []any{q.After.Favorite, q.After.Pinned}
 	switch {
 	case q.Trashed && q.Ascending:

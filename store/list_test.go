@@ -8,12 +8,13 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
+	"notesd/notes"
 	"notesd/store"
 	"notesd/store/storetest"
 )
 
 // titles lists owner's notes and returns their titles.
-func titles(t *testing.T, s *store.Store, owner string, q store.ListQuery) []string {
+func titles(t *testing.T, s *store.Store, owner string, q notes.Query) []string {
 	t.Helper()
 	refs, err := s.NoteRefs(t.Context(), owner, q)
 	if err != nil {
@@ -36,22 +37,22 @@ func titles(t *testing.T, s *store.Store, owner string, q store.ListQuery) []str
 func TestListOrder(t *testing.T) {
 	storetest.Each(t, func(t *testing.T, s *store.Store) {
 		owner := newOwner(t, s)
-		newNote(t, s, newOwner(t, s), store.NewNote{Title: "another's"})
+		newNote(t, s, newOwner(t, s), notes.NewNote{Title: "another's"})
 		for created, in := range []struct {
-			store.NewNote
+			notes.NewNote
 			updated int64
 		}{
-			{store.NewNote{Title: "a"}, 30},
-			{store.NewNote{Title: "B"}, 31},
-			{store.NewNote{Title: "ä"}, 21},
-			{store.NewNote{Title: "pinned", Pinned: true}, 20},
-			{store.NewNote{Title: "Favourite", Favorite: true}, 20},
-			{store.NewNote{Title: "both", Favorite: true, Pinned: true}, 20},
-			{store.NewNote{Title: "archived", Archived: true, Pinned: true}, 20},
-			{store.NewNote{Title: "Zoë"}, 22},
-			{store.NewNote{Title: "trash: favourite", Favorite: true}, 51},
-			{store.NewNote{Title: "trash: first"}, 50},
-			{store.NewNote{Title: "trash: archived", Archived: true}, 52},
+			{notes.NewNote{Title: "a"}, 30},
+			{notes.NewNote{Title: "B"}, 31},
+			{notes.NewNote{Title: "ä"}, 21},
+			{notes.NewNote{Title: "pinned", Pinned: true}, 20},
+			{notes.NewNote{Title: "Favourite", Favorite: true}, 20},
+			{notes.NewNote{Title: "both", Favorite: true, Pinned: true}, 20},
+			{notes.NewNote{Title: "archived", Archived: true, Pinned: true}, 20},
+			{notes.NewNote{Title: "Zoë"}, 22},
+			{notes.NewNote{Title: "trash: favourite", Favorite: true}, 51},
+			{notes.NewNote{Title: "trash: first"}, 50},
+			{notes.NewNote{Title: "trash: archived", Archived: true}, 52},
 		} {
 			note := newNote(t, s, owner, in.NewNote)
 			if strings.HasPrefix(note.Title, "trash") {
@@ -64,23 +65,23 @@ func TestListOrder(t *testing.T) {
 		first := []string{"both", "Favourite", "pinned"}
 		for _, test := range []struct {
 			name string
-			q    store.ListQuery
+			q    notes.Query
 			want []string
 		}{
-			{"default", store.ListQuery{}, append(first[:3:3], "B", "a", "Zoë", "ä")},
-			{"oldest change first", store.ListQuery{Ascending: true}, append(first[:3:3], "ä", "Zoë", "a", "B")},
-			{"newest first", store.ListQuery{Sort: store.ByCreated}, append(first[:3:3], "Zoë", "ä", "B", "a")},
-			{"oldest first", store.ListQuery{Sort: store.ByCreated, Ascending: true},
+			{"default", notes.Query{}, append(first[:3:3], "B", "a", "Zoë", "ä")},
+			{"oldest change first", notes.Query{Ascending: true}, append(first[:3:3], "ä", "Zoë", "a", "B")},
+			{"newest first", notes.Query{Sort: notes.ByCreated}, append(first[:3:3], "Zoë", "ä", "B", "a")},
+			{"oldest first", notes.Query{Sort: notes.ByCreated, Ascending: true},
 				append(first[:3:3], "a", "B", "ä", "Zoë")},
-			{"last title first", store.ListQuery{Sort: store.ByTitle}, append(first[:3:3], "ä", "Zoë", "B", "a")},
-			{"first title first", store.ListQuery{Sort: store.ByTitle, Ascending: true},
+			{"last title first", notes.Query{Sort: notes.ByTitle}, append(first[:3:3], "ä", "Zoë", "B", "a")},
+			{"first title first", notes.Query{Sort: notes.ByTitle, Ascending: true},
 				append(first[:3:3], "a", "B", "Zoë", "ä")},
-			{"archive", store.ListQuery{Archived: true}, []string{"archived"}},
-			{"trash", store.ListQuery{Trashed: true}, []string{"trash: archived", "trash: favourite", "trash: first"}},
-			{"trash by creation", store.ListQuery{Trashed: true, Archived: true, Sort: store.ByCreated, Ascending: true},
+			{"archive", notes.Query{Archived: true}, []string{"archived"}},
+			{"trash", notes.Query{Trashed: true}, []string{"trash: archived", "trash: favourite", "trash: first"}},
+			{"trash by creation", notes.Query{Trashed: true, Archived: true, Sort: notes.ByCreated, Ascending: true},
 				[]string{"trash: favourite", "trash: first", "trash: archived"}},
-			{"limit", store.ListQuery{Limit: 2}, first[:2]},
-			{"limit of all", store.ListQuery{Trashed: true, Limit: 3},
+			{"limit", notes.Query{Limit: 2}, first[:2]},
+			{"limit of all", notes.Query{Trashed: true, Limit: 3},
 				[]string{"trash: archived", "trash: favourite", "trash: first"}},
 		} {
 			if diff := cmp.Diff(test.want, titles(t, s, owner, test.q)); diff != "" {
@@ -93,8 +94,8 @@ func TestListOrder(t *testing.T) {
 func TestSearch(t *testing.T) {
 	storetest.Each(t, func(t *testing.T, s *store.Store) {
 		owner := newOwner(t, s)
-		newNote(t, s, newOwner(t, s), store.NewNote{Title: "groß"})
-		for _, in := range []store.NewNote{
+		newNote(t, s, newOwner(t, s), notes.NewNote{Title: "groß"})
+		for _, in := range []notes.NewNote{
 			{Title: "german", Content: "Die GROẞE Straße in Köln"},
 			{Title: "greek", Content: "ΟΔΥΣΣΕΥΣ ὁ πολύτροπος"},
 			{Title: "Привет", Content: "мир"},
@@ -138,7 +139,7 @@ func TestSearch(t *testing.T) {
 			{"nothing like it", nil},
 			{" ", []string{"german", "greek", "percent", "quotes", "日本語"}},
 		} {
-			got := titles(t, s, owner, store.ListQuery{Search: test.needle, Sort: store.ByCreated, Ascending: true})
+			got := titles(t, s, owner, notes.Query{Search: test.needle, Sort: notes.ByCreated, Ascending: true})
 			if !slices.Equal(got, test.want) {
 				t.Errorf("a search for %q found %q, want %q", test.needle, got, test.want)
 			}
@@ -149,8 +150,8 @@ func TestSearch(t *testing.T) {
 func TestTagFilter(t *testing.T) {
 	storetest.Each(t, func(t *testing.T, s *store.Store) {
 		owner := newOwner(t, s)
-		newNote(t, s, newOwner(t, s), store.NewNote{Title: "another's", Tags: []string{"work"}})
-		for _, in := range []store.NewNote{
+		newNote(t, s, newOwner(t, s), notes.NewNote{Title: "another's", Tags: []string{"work"}})
+		for _, in := range []notes.NewNote{
 			{Title: "none"},
 			{Title: "work", Tags: []string{"work"}},
 			{Title: "Work", Tags: []string{"Work", "two words"}},
@@ -174,7 +175,7 @@ func TestTagFilter(t *testing.T) {
 			{"unknown", []string{"unknown"}, nil},
 			{"a hundred thousand", append(many, "x"), []string{"twice"}},
 		} {
-			got := titles(t, s, owner, store.ListQuery{Tags: test.tags, Sort: store.ByCreated, Ascending: true})
+			got := titles(t, s, owner, notes.Query{Tags: test.tags, Sort: notes.ByCreated, Ascending: true})
 			if !slices.Equal(got, test.want) {
 				t.Errorf("%s: found %q, want %q", test.name, got, test.want)
 			}
@@ -187,16 +188,16 @@ func TestTagFilter(t *testing.T) {
 func TestPagesOfEquals(t *testing.T) {
 	storetest.Each(t, func(t *testing.T, s *store.Store) {
 		owner, thrower := newOwner(t, s), newOwner(t, s)
-		const notes = 10
-		for i := range notes {
-			newNote(t, s, owner, store.NewNote{Title: "same", Pinned: i%2 == 0})
-			newNote(t, s, thrower, store.NewNote{Title: "same", Pinned: i%2 == 0})
+		const made = 10
+		for i := range made {
+			newNote(t, s, owner, notes.NewNote{Title: "same", Pinned: i%2 == 0})
+			newNote(t, s, thrower, notes.NewNote{Title: "same", Pinned: i%2 == 0})
 		}
 		exec(t, s, `UPDATE notes SET created_at = 7, updated_at = 7`)
 		exec(t, s, `UPDATE notes SET is_trashed = NOT is_trashed, trashed_at = 7 WHERE user_id = ?`, thrower)
-		for _, q := range []store.ListQuery{
-			{}, {Ascending: true}, {Sort: store.ByCreated}, {Sort: store.ByTitle}, {Sort: store.ByTitle, Ascending: true},
-			{Trashed: true}, {Trashed: true, Ascending: true}, {Trashed: true, Sort: store.ByTitle},
+		for _, q := range []notes.Query{
+			{}, {Ascending: true}, {Sort: notes.ByCreated}, {Sort: notes.ByTitle}, {Sort: notes.ByTitle, Ascending: true},
+			{Trashed: true}, {Trashed: true, Ascending: true}, {Trashed: true, Sort: notes.ByTitle},
 		} {
 			owner := owner
 			if q.Trashed {
@@ -207,20 +208,20 @@ func TestPagesOfEquals(t *testing.T) {
 				whole = append(whole, ref.Key)
 			}
 			q.Limit = 3
-			for page := refs(t, s, owner, q); len(page) > 0 && len(paged) < 2*notes; page = refs(t, s, owner, q) {
+			for page := refs(t, s, owner, q); len(page) > 0 && len(paged) < 2*made; page = refs(t, s, owner, q) {
 				for _, ref := range page {
 					paged = append(paged, ref.Key)
 				}
 				q.After = &page[len(page)-1].Position
 			}
-			if len(whole) != notes || !slices.Equal(whole, paged) {
+			if len(whole) != made || !slices.Equal(whole, paged) {
 				t.Errorf("%+v: the list is %v, its pages are %v", q, whole, paged)
 			}
 		}
 	})
 }
 
-func refs(t *testing.T, s *store.Store, owner string, q store.ListQuery) []store.Ref {
+func refs(t *testing.T, s *store.Store, owner string, q notes.Query) []store.Ref {
 	t.Helper()
 	refs, err := s.NoteRefs(t.Context(), owner, q)
 	if err != nil {
@@ -237,7 +238,7 @@ func TestNotesByRef(t *testing.T) {
 		var asked []store.Ref
 		var want []string
 		for i := range 5 {
-			note := newNote(t, s, owner, store.NewNote{Title: fmt.Sprint(i)})
+			note := newNote(t, s, owner, notes.NewNote{Title: fmt.Sprint(i)})
 			asked = append(asked, store.Ref{Key: note.Key})
 			if i != 2 {
 				want = append(want, note.Title)

@@ -14,6 +14,7 @@ import (
 	"github.com/google/go-cmp/cmp/cmpopts"
 	"pgregory.net/rapid"
 
+	"notesd/notes"
 	"notesd/store"
 	"notesd/store/storetest"
 )
@@ -44,7 +45,7 @@ func TestModel(t *testing.T) {
 type model struct {
 	s          *store.Store
 	owners     []string
-	notes      map[string]store.Note // by id
+	notes      map[string]notes.Note // by id
 	ids        []string              // of all notes there ever were, and of one there never was
 	counters   map[string]store.Counters
 	keys       map[string]usedKey // by owner and idempotency key
@@ -66,7 +67,7 @@ func newModel(t *testing.T, s *store.Store) *model {
 	return &model{
 		s:        s,
 		owners:   []string{newOwner(t, s), newOwner(t, s)},
-		notes:    map[string]store.Note{},
+		notes:    map[string]notes.Note{},
 		ids:      []string{"no such note"},
 		counters: map[string]store.Counters{},
 		keys:     map[string]usedKey{},
@@ -101,17 +102,17 @@ func (m *model) pick(t *rapid.T) (owner, id string) {
 }
 
 // find is the note that owner sees under id.
-func (m *model) find(owner, id string) (store.Note, error) {
+func (m *model) find(owner, id string) (notes.Note, error) {
 	note, found := m.notes[id]
 	if !found || note.UserID != owner {
-		return store.Note{}, store.ErrNotFound
+		return notes.Note{}, store.ErrNotFound
 	}
 	return note, nil
 }
 
 func (m *model) create(t *rapid.T) {
 	owner := m.owner(t)
-	in := store.NewNote{
+	in := notes.NewNote{
 		Title:    title.Draw(t, "title"),
 		Content:  text.Draw(t, "content"),
 		Tags:     tags.Draw(t, "tags"),
@@ -131,18 +132,18 @@ func (m *model) create(t *rapid.T) {
 	if used, found := m.keys[key]; found {
 		want, wantErr := m.find(owner, used.id)
 		if used.hash != string(in.BodyHash) {
-			want, wantErr = store.Note{}, store.ErrIdempotency
+			want, wantErr = notes.Note{}, store.ErrIdempotency
 		}
 		compare(t, "CreateNote with a used key", got, err, want, wantErr)
 		return
 	}
-	want := store.Note{
+	want := notes.Note{
 		Key: got.Key, ID: got.ID, UserID: owner, Title: in.Title, Content: in.Content, Tags: in.Tags, Color: in.Color,
 		Pinned: in.Pinned, Favorite: in.Favorite, Archived: in.Archived, Markdown: in.Markdown,
 		CreatedAt: got.CreatedAt, UpdatedAt: got.CreatedAt, Revision: 1, ChangeSeq: m.counters[owner].ChangeSeq + 1,
 	}
 	if m.exceeds(owner, 1, size(want)) {
-		compare(t, "CreateNote", got, err, store.Note{}, store.ErrQuota)
+		compare(t, "CreateNote", got, err, notes.Note{}, store.ErrQuota)
 		return
 	}
 	compare(t, "CreateNote", got, err, want, nil)
@@ -171,7 +172,7 @@ func (m *model) patch(t *rapid.T) {
 	owner, id := m.pick(t)
 	old, wantErr := m.find(owner, id)
 	flag := rapid.Ptr(flags, true)
-	p := store.Patch{
+	p := notes.Patch{
 		Title:    rapid.Ptr(title, true).Draw(t, "title"),
 		Content:  rapid.Ptr(text, true).Draw(t, "content"),
 		Tags:     rapid.Ptr(tags, true).Draw(t, "tags"),
@@ -187,7 +188,7 @@ func (m *model) patch(t *rapid.T) {
 	switch trash := flag.Draw(t, "trash"); {
 	case trash == nil:
 	case rapid.Bool().Draw(t, "only that"):
-		p = store.Patch{Trashed: trash}
+		p = notes.Patch{Trashed: trash}
 		if *trash {
 			call = m.trash
 		} else {
@@ -201,28 +202,28 @@ func (m *model) patch(t *rapid.T) {
 	want := patched(old, p, got.UpdatedAt)
 	switch {
 	case wantErr != nil:
-		compare(t, "PatchNote", got, err, store.Note{}, wantErr)
+		compare(t, "PatchNote", got, err, notes.Note{}, wantErr)
 	case !allowed:
 		compareChanged(t, "PatchNote", err, old)
 	case gocmp.Equal(want, old):
 		compare(t, "PatchNote with nothing new", got, err, old, nil)
 	case m.exceeds(owner, 0, size(want)-size(old)):
-		compare(t, "PatchNote", got, err, store.Note{}, store.ErrQuota)
+		compare(t, "PatchNote", got, err, notes.Note{}, store.ErrQuota)
 	default:
 		m.change(t, "PatchNote", old, want, got, err)
 	}
 }
 
-func (m *model) trash(ctx context.Context, owner, id string, _ store.Patch, preconditions ...store.Precondition) (store.Note, error) {
+func (m *model) trash(ctx context.Context, owner, id string, _ notes.Patch, preconditions ...store.Precondition) (notes.Note, error) {
 	return m.s.TrashNote(ctx, owner, id, preconditions...)
 }
 
-func (m *model) restore(ctx context.Context, owner, id string, _ store.Patch, preconditions ...store.Precondition) (store.Note, error) {
+func (m *model) restore(ctx context.Context, owner, id string, _ notes.Patch, preconditions ...store.Precondition) (notes.Note, error) {
 	return m.s.RestoreNote(ctx, owner, id, preconditions...)
 }
 
 // drawRevisions draws preconditions, and tells whether note meets them.
-func drawRevisions(t *rapid.T, note store.Note) (preconditions []store.Precondition, allowed bool) {
+func drawRevisions(t *rapid.T, note notes.Note) (preconditions []store.Precondition, allowed bool) {
 	preconditions, allowed = drawPreconditions(t), true
 	for _, holds := range preconditions {
 		allowed = allowed && holds(note.Revision, note.UpdatedAt)
@@ -231,7 +232,7 @@ func drawRevisions(t *rapid.T, note store.Note) (preconditions []store.Precondit
 }
 
 // compareChanged expects that err brings the note as it stands.
-func compareChanged(t *rapid.T, call string, err error, want store.Note) {
+func compareChanged(t *rapid.T, call string, err error, want notes.Note) {
 	changed, ok := errors.AsType[*store.ChangedError](err)
 	if !ok {
 		t.Fatalf("%s of another revision = %v, want %v", call, err, store.ErrChanged)
@@ -243,19 +244,19 @@ func (m *model) flip(t *rapid.T) {
 	owner, id := m.pick(t)
 	want, wantErr := m.find(owner, id)
 	old := want
-	flag := rapid.SampledFrom([]store.Flag{store.FlagPinned, store.FlagFavorite, store.FlagArchived}).Draw(t, "flag")
+	flag := rapid.SampledFrom([]notes.Flag{notes.FlagPinned, notes.FlagFavorite, notes.FlagArchived}).Draw(t, "flag")
 	switch flag {
-	case store.FlagPinned:
+	case notes.FlagPinned:
 		want.Pinned = !want.Pinned
-	case store.FlagFavorite:
+	case notes.FlagFavorite:
 		want.Favorite = !want.Favorite
-	case store.FlagArchived:
+	case notes.FlagArchived:
 		want.Archived = !want.Archived
 	}
 	preconditions, allowed := drawRevisions(t, old)
 	got, err := m.s.FlipNote(t.Context(), owner, id, flag, preconditions...)
 	if wantErr != nil {
-		compare(t, "FlipNote", got, err, store.Note{}, wantErr)
+		compare(t, "FlipNote", got, err, notes.Note{}, wantErr)
 		return
 	}
 	if !allowed {
@@ -266,7 +267,7 @@ func (m *model) flip(t *rapid.T) {
 }
 
 // change expects that call turned old into want, and got's date to be right.
-func (m *model) change(t *rapid.T, call string, old, want, got store.Note, err error) {
+func (m *model) change(t *rapid.T, call string, old, want, got notes.Note, err error) {
 	want.Revision = old.Revision + 1
 	want.ChangeSeq = m.counters[old.UserID].ChangeSeq + 1
 	want.UpdatedAt = got.UpdatedAt
@@ -360,37 +361,37 @@ func (m *model) pages(t *rapid.T) {
 }
 
 // listQuery draws a query without pages.
-func listQuery(t *rapid.T) store.ListQuery {
-	return store.ListQuery{
+func listQuery(t *rapid.T) notes.Query {
+	return notes.Query{
 		Search:    rapid.OneOf(rapid.Just(""), text).Draw(t, "search"),
 		Tags:      rapid.OneOf(rapid.Just[[]string](nil), tags).Draw(t, "tags"),
 		Archived:  flags.Draw(t, "archived"),
 		Trashed:   flags.Draw(t, "trashed"),
-		Sort:      rapid.SampledFrom([]store.Sort{store.ByUpdated, store.ByCreated, store.ByTitle}).Draw(t, "sort"),
+		Sort:      rapid.SampledFrom([]notes.Sort{notes.ByUpdated, notes.ByCreated, notes.ByTitle}).Draw(t, "sort"),
 		Ascending: flags.Draw(t, "ascending"),
 	}
 }
 
 // listed is q's list of owner's notes, without pages.
-func (m *model) listed(owner string, q store.ListQuery) []store.Note {
-	notes := slices.Collect(maps.Values(m.notes))
-	notes = slices.DeleteFunc(notes, func(n store.Note) bool {
+func (m *model) listed(owner string, q notes.Query) []notes.Note {
+	made := slices.Collect(maps.Values(m.notes))
+	made = slices.DeleteFunc(made, func(n notes.Note) bool {
 		wanted := n.UserID == owner && n.Trashed == q.Trashed && (q.Trashed || n.Archived == q.Archived)
-		needle := store.Fold(q.Search)
-		wanted = wanted && (strings.Contains(store.Fold(n.Title), needle) || strings.Contains(store.Fold(n.Content), needle))
+		needle := notes.Fold(q.Search)
+		wanted = wanted && (strings.Contains(notes.Fold(n.Title), needle) || strings.Contains(notes.Fold(n.Content), needle))
 		return !wanted || len(q.Tags) > 0 && !slices.ContainsFunc(n.Tags, func(tag string) bool {
 			return slices.Contains(q.Tags, tag)
 		})
 	})
-	slices.SortFunc(notes, func(a, b store.Note) int {
+	slices.SortFunc(made, func(a, b notes.Note) int {
 		var order int
 		switch q.Sort {
-		case store.ByUpdated:
+		case notes.ByUpdated:
 			order = a.UpdatedAt.Compare(b.UpdatedAt)
-		case store.ByCreated:
+		case notes.ByCreated:
 			order = a.CreatedAt.Compare(b.CreatedAt)
-		case store.ByTitle:
-			order = strings.Compare(store.Fold(a.Title), store.Fold(b.Title))
+		case notes.ByTitle:
+			order = strings.Compare(notes.Fold(a.Title), notes.Fold(b.Title))
 		}
 		order = cmp.Or(order, strings.Compare(a.ID, b.ID))
 		if !q.Ascending {
@@ -401,7 +402,7 @@ func (m *model) listed(owner string, q store.ListQuery) []store.Note {
 		}
 		return cmp.Or(first(a.Favorite, b.Favorite), first(a.Pinned, b.Pinned), order)
 	})
-	return notes
+	return made
 }
 
 // first orders what is true before what is not.
@@ -447,7 +448,7 @@ func (m *model) compareTables(t *rapid.T) {
 	}
 	var want, got []searched
 	for _, note := range m.notes {
-		want = append(want, searched{note.ID, store.Fold(note.Title), store.Fold(note.Content), size(note)})
+		want = append(want, searched{note.ID, notes.Fold(note.Title), notes.Fold(note.Content), size(note)})
 	}
 	err = m.s.DB().Raw(`SELECT id, title_folded, content_folded, bytes FROM notes JOIN note_search ON note_key = key
 		WHERE user_id IN ?`, m.owners).Scan(&got).Error
@@ -475,7 +476,7 @@ func (m *model) exceeds(owner string, notes, bytes int64) bool {
 }
 
 // patched is note after p, trashed at when if p does that.
-func patched(note store.Note, p store.Patch, when time.Time) store.Note {
+func patched(note notes.Note, p notes.Patch, when time.Time) notes.Note {
 	set := func(field, value *bool) {
 		if value != nil {
 			*field = *value
@@ -501,11 +502,11 @@ func patched(note store.Note, p store.Patch, when time.Time) store.Note {
 }
 
 // size is what a note counts for in its owner's bytes.
-func size(note store.Note) int64 {
+func size(note notes.Note) int64 {
 	return int64(len(note.Title) + len(note.Content) + len(strings.Join(note.Tags, "")) + len(note.Tags)*store.TagCost)
 }
 
-func keys(notes []store.Note) (keys []int64) {
+func keys(notes []notes.Note) (keys []int64) {
 	for _, note := range notes {
 		keys = append(keys, note.Key)
 	}
@@ -513,7 +514,7 @@ func keys(notes []store.Note) (keys []int64) {
 }
 
 // compare fails the test unless a call returned what it should have.
-func compare(t *rapid.T, call string, got store.Note, err error, want store.Note, wantErr error) {
+func compare(t *rapid.T, call string, got notes.Note, err error, want notes.Note, wantErr error) {
 	t.Helper()
 	if !errors.Is(err, wantErr) {
 		t.Fatalf("%s = %v, want %v", call, err, wantErr)

@@ -5,8 +5,9 @@ import (
 	"unicode/utf8"
 
 	"golang.org/x/text/unicode/norm"
-
 	"gorm.io/gorm"
+
+	"notesd/notes"
 )
 
 // enginePiece is the most bytes of a needle that the engines compare. Both
@@ -35,7 +36,7 @@ type needle struct {
 const joiner = "\u034f"
 
 func newNeedle(search string) needle {
-	text := Fold(search)
+	text := notes.Fold(search)
 	midRun := text != "" && !norm.NFC.PropertiesString(text).BoundaryBefore()
 	end := enginePiece
 	if midRun {
@@ -100,7 +101,7 @@ func (n needle) holding(db *gorm.DB, owner string, refs []Ref, limit int, oneOf 
 			count++
 		}
 		if bytes > largeNote { // of a single large note no more than a piece is held, see inLarge
-			if err := askRoom(db.Statement.Context, min(bytes, bytesTogether)); err != nil {
+			if err := room(db.Statement.Context)(min(bytes, bytesTogether)); err != nil {
 				return nil, err
 			}
 		}
@@ -159,7 +160,7 @@ func (n needle) holders(db *gorm.DB, owner string, refs []Ref, oneOf string) (ma
 // never more than about 16.
 func (n needle) inLarge(db *gorm.DB, key, bytes int64) (bool, error) {
 	characters := max(256<<10, bytes/16)
-	if err := askRoom(db.Statement.Context, min(bytes, utf8.UTFMax*characters)); err != nil {
+	if err := room(db.Statement.Context)(min(bytes, utf8.UTFMax*characters)); err != nil {
 		return false, err
 	}
 	matched := 0

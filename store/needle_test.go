@@ -10,6 +10,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
+	"notesd/notes"
 	"notesd/store"
 	"notesd/store/storetest"
 )
@@ -21,7 +22,7 @@ func TestSearchUnkindNeedle(t *testing.T) {
 	const size = 2 << 20
 	storetest.Each(t, func(t *testing.T, s *store.Store) {
 		owner := newOwner(t, s)
-		note := newNote(t, s, owner, store.NewNote{Title: "unkind", Content: strings.Repeat("a", size) + strings.Repeat("\U0001D160", 1000)})
+		note := newNote(t, s, owner, notes.NewNote{Title: "unkind", Content: strings.Repeat("a", size) + strings.Repeat("\U0001D160", 1000)})
 		for name, needle := range map[string]string{
 			"differs at its end":   strings.Repeat("a", 999) + "b",
 			"differs at its begin": "b" + strings.Repeat("a", 999),
@@ -32,13 +33,13 @@ func TestSearchUnkindNeedle(t *testing.T) {
 			"short":                strings.Repeat("a", 60) + "b",
 		} {
 			ctx, stop := context.WithTimeout(t.Context(), 5*time.Second)
-			refs, err := s.NoteRefs(ctx, owner, store.ListQuery{Search: needle})
+			refs, err := s.NoteRefs(ctx, owner, notes.Query{Search: needle})
 			stop()
 			if err != nil || len(refs) > 0 {
 				t.Errorf("a needle that %s: %d notes, %v; want none", name, len(refs), err)
 			}
 		}
-		refs, err := s.NoteRefs(t.Context(), owner, store.ListQuery{Search: strings.Repeat("a", 500) + strings.Repeat("\U0001D160", 500)})
+		refs, err := s.NoteRefs(t.Context(), owner, notes.Query{Search: strings.Repeat("a", 500) + strings.Repeat("\U0001D160", 500)})
 		if err != nil || len(refs) != 1 || refs[0].ID != note.ID {
 			t.Errorf("the needle that is there: %v, %v", refs, err)
 		}
@@ -53,29 +54,29 @@ func TestSearchLongNeedles(t *testing.T) {
 	filler := strings.Repeat("fill äöü ", 33_000) // in more than one piece
 	storetest.Each(t, func(t *testing.T, s *store.Store) {
 		owner := newOwner(t, s)
-		newNote(t, s, newOwner(t, s), store.NewNote{Title: "another's", Content: long})
-		var notes []store.Note
+		newNote(t, s, newOwner(t, s), notes.NewNote{Title: "another's", Content: long})
+		var made []notes.Note
 		for i, content := range []string{
 			"", phrase, long, long[:len(long)-3], "x" + long + "x", strings.Repeat(phrase, 2) + "end", phrase + phrase[:40],
 			filler + long, filler + phrase + filler, long + filler,
 		} {
 			title := fmt.Sprintf("%02d", i)
-			notes = append(notes, newNote(t, s, owner, store.NewNote{Title: title, Content: content, Favorite: i%5 == 0, Archived: i == 4}))
+			made = append(made, newNote(t, s, owner, notes.NewNote{Title: title, Content: content, Favorite: i%5 == 0, Archived: i == 4}))
 		}
-		notes = append(notes, newNote(t, s, owner, store.NewNote{Title: phrase + phrase, Content: "x"}))
+		made = append(made, newNote(t, s, owner, notes.NewNote{Title: phrase + phrase, Content: "x"}))
 		for _, needle := range []string{
 			phrase, strings.ToLower(phrase), long, phrase[3:70], phrase[3:71] + "?", phrase + phrase, "dog while ΟΔΥΣΣΕΥΣ looks on; " + phrase,
 			strings.Repeat("fill ÄÖÜ ", 9), phrase + "fill äöü", "nothing like it, however long it may be, and it is long enough to be looked at",
 		} {
 			var want []string
-			folded := store.Fold(needle)
-			for _, note := range notes {
-				if !note.Archived && (strings.Contains(store.Fold(note.Title), folded) || strings.Contains(store.Fold(note.Content), folded)) {
+			folded := notes.Fold(needle)
+			for _, note := range made {
+				if !note.Archived && (strings.Contains(notes.Fold(note.Title), folded) || strings.Contains(notes.Fold(note.Content), folded)) {
 					want = append(want, note.Title)
 				}
 			}
-			for _, sort := range []store.Sort{store.ByUpdated, store.ByTitle} {
-				q := store.ListQuery{Search: needle, Sort: sort, Ascending: true}
+			for _, sort := range []notes.Sort{notes.ByUpdated, notes.ByTitle} {
+				q := notes.Query{Search: needle, Sort: sort, Ascending: true}
 				all := titles(t, s, owner, q)
 				if diff := cmp.Diff(want, slices.Sorted(slices.Values(all))); diff != "" {
 					t.Fatalf("search for %q differs (-want +got):\n%s", needle, diff)
@@ -114,10 +115,10 @@ func TestSearchInRunOfMarks(t *testing.T) {
 	large := strings.Repeat("fill ", 80_000)
 	storetest.Each(t, func(t *testing.T, s *store.Store) {
 		owner := newOwner(t, s)
-		newNote(t, s, owner, store.NewNote{Title: "x" + marks, Content: "in the title"})
-		newNote(t, s, owner, store.NewNote{Title: "content", Content: "x" + marks + " and more"})
-		newNote(t, s, owner, store.NewNote{Title: "large", Content: large + "x" + marks + " and more " + large})
-		newNote(t, s, owner, store.NewNote{Title: "few", Content: "x" + marks[:len(marks)/3]})
+		newNote(t, s, owner, notes.NewNote{Title: "x" + marks, Content: "in the title"})
+		newNote(t, s, owner, notes.NewNote{Title: "content", Content: "x" + marks + " and more"})
+		newNote(t, s, owner, notes.NewNote{Title: "large", Content: large + "x" + marks + " and more " + large})
+		newNote(t, s, owner, notes.NewNote{Title: "few", Content: "x" + marks[:len(marks)/3]})
 		for _, tt := range []struct {
 			needle string
 			found  int
@@ -125,7 +126,7 @@ func TestSearchInRunOfMarks(t *testing.T) {
 			{"x" + marks, 3}, {marks[4:], 3}, {marks[len(marks)/2:], 3}, {marks[8:] + " and", 2}, {marks[8:] + " or", 0},
 			{marks + marks, 0}, {"\u0301\u0302", 4},
 		} {
-			if got := titles(t, s, owner, store.ListQuery{Search: tt.needle}); len(got) != tt.found {
+			if got := titles(t, s, owner, notes.Query{Search: tt.needle}); len(got) != tt.found {
 				t.Errorf("a search for %d marks finds %d notes, want %d", len([]rune(tt.needle)), len(got), tt.found)
 			}
 		}

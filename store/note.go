@@ -4,61 +4,26 @@ import (
 	"context"
 	"fmt"
 	"time"
+
+	"notesd/notes"
 )
-
-// A Note is one person's text with what they said about it.
-//
-// Title, Content and Tags come back byte for byte as they were stored. They, and
-// every other text that the methods take (ids, keys, what to search for), are
-// valid UTF-8 without NUL: PostgreSQL takes nothing else, so a caller checks what
-// comes from outside.
-type Note struct {
-	Key       int64 // the note's row, for a Ref; never shown to anybody
-	ID        string
-	UserID    string
-	Title     string
-	Content   string
-	Tags      []string // in their order, never nil
-	Color     *string
-	Pinned    bool
-	Favorite  bool
-	Archived  bool
-	Markdown  bool
-	Trashed   bool
-	TrashedAt *time.Time // when Trashed, else nil
-	CreatedAt time.Time
-	UpdatedAt time.Time // grows with every change, if only by a millisecond
-	Revision  int64     // 1 at first, one more with every change
-	ChangeSeq int64     // the number of the owner's change that made the note what it is
-}
-
-// NewNote is what a note begins as. With an IdempotencyKey, BodyHash tells
-// whether a later request under the same key asks for the same note.
-type NewNote struct {
-	Title, Content string
-	Tags           []string
-	Color          *string
-	Pinned         bool
-	Favorite       bool
-	Archived       bool
-	Markdown       bool
-	IdempotencyKey string // at most some hundred bytes: it is indexed
-	BodyHash       []byte
-}
 
 // CreateNote makes a note of owner's. The idempotency key is stored with the
 // note or not at all; used again within a day with the same hash it returns
 // the note as it is by then (ErrNotFound once it was deleted), with another
-// hash ErrIdempotency. A note that the owner's quota has no room for is
-// ErrQuota; ErrOwnerGone: there is no such owner any more.
-func (s *Store) CreateNote(ctx context.Context, owner string, in NewNote) (Note, error) {
+// hash ErrIdempotency. A note that breaks a rule is a *notes.InvalidError, one that
+// the owner's quota has no room for ErrQuota; ErrOwnerGone: there is no such owner any more.
+func (s *Store) CreateNote(ctx context.Context, owner string, in notes.NewNote) (notes.Note, error) {
+	if err := in.Check(); err != nil {
+		return notes.Note{}, err
+	}
 	row, err := newRow(ctx, owner, in, s.now())
 	if err != nil {
-		return Note{}, fmt.Errorf("create note: %w", err)
+		return notes.Note{}, fmt.Errorf("create note: %w", err)
 	}
 	e := s.createEdit(ctx, row, in)
 	if err := s.submit(e); err != nil {
-		return Note{}, fmt.Errorf("create note: %w", err)
+		return notes.Note{}, fmt.Errorf("create note: %w", err)
 	}
 	if e.replayed != "" {
 		return s.Note(ctx, owner, e.replayed)
@@ -67,25 +32,12 @@ func (s *Store) CreateNote(ctx context.Context, owner string, in NewNote) (Note,
 }
 
 // Note returns owner's note. Another's note and no note look alike: ErrNotFound.
-func (s *Store) Note(ctx context.Context, owner, id string) (Note, error) {
+func (s *Store) Note(ctx context.Context, owner, id string) (notes.Note, error) {
 	row, err := s.takeNote(s.reader(ctx), owner, id)
 	if err != nil {
-		return Note{}, fmt.Errorf("note %s: %w", id, translate(err))
+		return notes.Note{}, fmt.Errorf("note %s: %w", id, translate(err))
 	}
 	return row.note(), nil
-}
-
-// A Patch says what to change; what is nil stays. Color counts if SetColor does.
-type Patch struct {
-	Title, Content *string
-	Tags           *[]string
-	SetColor       bool
-	Color          *string
-	Pinned         *bool
-	Favorite       *bool
-	Archived       *bool
-	Markdown       *bool
-	Trashed        *bool // keeps TrashedAt in step; the first date stays
 }
 
 // A Precondition decides, in the transaction of a write, whether the write may change the note as it
@@ -93,7 +45,7 @@ type Patch struct {
 type Precondition func(revision int64, updatedAt time.Time) bool
 
 // A ChangedError is ErrChanged with the note that did not meet a write's precondition.
-type ChangedError struct{ Current Note }
+type ChangedError struct{ Current notes.Note }
 
 func (e *ChangedError) Error() string { return ErrChanged.Error() }
 func (e *ChangedError) Unwrap() error { return ErrChanged }
@@ -101,46 +53,40 @@ func (e *ChangedError) Unwrap() error { return ErrChanged }
 // PatchNote changes owner's note and returns it as it is then. What p points to
 // must stay as it is, even after an early return because ctx has ended. A patch that
 // changes nothing moves nothing: not the revision, the dates, the change number.
-// Errors: ErrNotFound, ErrChanged, ErrQuota, ErrOwnerGone.
-func (s *Store) PatchNote(ctx context.Context, owner, id string, p Patch, preconditions ...Precondition) (Note, error) {
+// Errors: *notes.InvalidError, ErrNotFound, ErrChanged, ErrQuota, ErrOwnerGone.
+func (s *Store) PatchNote(ctx context.Context, owner, id string, p notes.Patch, preconditions ...Precondition) (notes.Note, error) {
+	if err := p.Check(); err != nil {
+		return notes.Note{}, err
+	}
 	e, err := s.patchEdit(ctx, owner, id, p)
 	if err != nil {
-		return Note{}, fmt.Errorf("patch note %s: %w", id, err)
+		return notes.Note{}, fmt.Errorf("patch note %s: %w", id, err)
 	}
 	e.preconditions = preconditions
 	if err := s.submit(e); err != nil {
-		return Note{}, fmt.Errorf("patch note %s: %w", id, err)
+		return notes.Note{}, fmt.Errorf("patch note %s: %w", id, err)
 	}
 	return e.note.note(), nil
 }
 
 // TrashNote moves owner's note to the trash. One that is there already stays
 // as it is, with its first date.
-func (s *Store) TrashNote(ctx context.Context, owner, id string, preconditions ...Precondition) (Note, error) {
-	return s.PatchNote(ctx, owner, id, Patch{Trashed: new(true)}, preconditions...)
+func (s *Store) TrashNote(ctx context.Context, owner, id string, preconditions ...Precondition) (notes.Note, error) {
+	return s.PatchNote(ctx, owner, id, notes.Patch{Trashed: new(true)}, preconditions...)
 }
 
 // RestoreNote takes owner's note out of the trash; one that isn't in it stays as it is.
-func (s *Store) RestoreNote(ctx context.Context, owner, id string, preconditions ...Precondition) (Note, error) {
-	return s.PatchNote(ctx, owner, id, Patch{Trashed: new(false)}, preconditions...)
+func (s *Store) RestoreNote(ctx context.Context, owner, id string, preconditions ...Precondition) (notes.Note, error) {
+	return s.PatchNote(ctx, owner, id, notes.Patch{Trashed: new(false)}, preconditions...)
 }
-
-// A Flag is one that FlipNote turns over.
-type Flag uint8
-
-const (
-	FlagPinned Flag = iota
-	FlagFavorite
-	FlagArchived
-)
 
 // FlipNote turns a flag of owner's note over: two flips at once are two flips.
 // Errors: ErrNotFound, ErrChanged, ErrOwnerGone.
-func (s *Store) FlipNote(ctx context.Context, owner, id string, flag Flag, preconditions ...Precondition) (Note, error) {
+func (s *Store) FlipNote(ctx context.Context, owner, id string, flag notes.Flag, preconditions ...Precondition) (notes.Note, error) {
 	e := s.flipEdit(ctx, owner, id, flag)
 	e.preconditions = preconditions
 	if err := s.submit(e); err != nil {
-		return Note{}, fmt.Errorf("flip a flag of note %s: %w", id, err)
+		return notes.Note{}, fmt.Errorf("flip a flag of note %s: %w", id, err)
 	}
 	return e.note.note(), nil
 }

@@ -6,6 +6,7 @@ import (
 	"sync/atomic"
 	"testing"
 
+	"notesd/notes"
 	"notesd/store"
 	"notesd/store/storetest"
 )
@@ -22,9 +23,9 @@ func BenchmarkNotes(b *testing.B) {
 }
 
 func benchmarkNotes(b *testing.B, s *store.Store) {
-	in := store.NewNote{Title: "A title", Content: strings.Repeat("Lorem ipsum. ", 80), Tags: []string{"one", "two"}}
+	in := notes.NewNote{Title: "A title", Content: strings.Repeat("Lorem ipsum. ", 80), Tags: []string{"one", "two"}}
 	owner := newOwner(b, s)
-	var note store.Note
+	var note notes.Note
 	for range 1000 {
 		note = newNote(b, s, owner, in)
 	}
@@ -35,22 +36,22 @@ func benchmarkNotes(b *testing.B, s *store.Store) {
 	}{
 		{"get", func(string) error { _, err := s.Note(b.Context(), owner, note.ID); return err }},
 		{"list of 50", func(string) error {
-			refs, err := s.NoteRefs(b.Context(), owner, store.ListQuery{Limit: 50})
+			refs, err := s.NoteRefs(b.Context(), owner, notes.Query{Limit: 50})
 			if err == nil {
 				_, err = s.NotesByRef(b.Context(), owner, refs)
 			}
 			return err
 		}},
-		{"list of refs", func(string) error { _, err := s.NoteRefs(b.Context(), owner, store.ListQuery{}); return err }},
+		{"list of refs", func(string) error { _, err := s.NoteRefs(b.Context(), owner, notes.Query{}); return err }},
 		{"search of all", func(string) error {
-			_, err := s.NoteRefs(b.Context(), owner, store.ListQuery{Search: "in vain"})
+			_, err := s.NoteRefs(b.Context(), owner, notes.Query{Search: "in vain"})
 			return err
 		}},
 		{"create", func(owner string) error { _, err := s.CreateNote(b.Context(), owner, in); return err }},
-		{"flip", func(string) error { _, err := s.FlipNote(b.Context(), owner, note.ID, store.FlagPinned); return err }},
+		{"flip", func(string) error { _, err := s.FlipNote(b.Context(), owner, note.ID, notes.FlagPinned); return err }},
 		{"patch", func(string) error {
 			content := fmt.Sprint(in.Content, changes.Add(1))
-			_, err := s.PatchNote(b.Context(), owner, note.ID, store.Patch{Content: &content})
+			_, err := s.PatchNote(b.Context(), owner, note.ID, notes.Patch{Content: &content})
 			return err
 		}},
 	} {

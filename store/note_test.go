@@ -17,6 +17,7 @@ import (
 	"github.com/google/uuid"
 	"pgregory.net/rapid"
 
+	"notesd/notes"
 	"notesd/store"
 	"notesd/store/storetest"
 )
@@ -32,7 +33,7 @@ func newOwner(t testing.TB, s *store.Store) string {
 }
 
 // newNote makes a note of owner's.
-func newNote(t testing.TB, s *store.Store, owner string, in store.NewNote) store.Note {
+func newNote(t testing.TB, s *store.Store, owner string, in notes.NewNote) notes.Note {
 	t.Helper()
 	note, err := s.CreateNote(t.Context(), owner, in)
 	if err != nil {
@@ -42,7 +43,7 @@ func newNote(t testing.TB, s *store.Store, owner string, in store.NewNote) store
 }
 
 // expect fails the test unless a call returned what it should have.
-func expect(t testing.TB, call string, got store.Note, err error, want store.Note, wantErr error) {
+func expect(t testing.TB, call string, got notes.Note, err error, want notes.Note, wantErr error) {
 	t.Helper()
 	if !errors.Is(err, wantErr) {
 		t.Errorf("%s = %v, want %v", call, err, wantErr)
@@ -56,7 +57,7 @@ func expect(t testing.TB, call string, got store.Note, err error, want store.Not
 func TestStrangersNote(t *testing.T) {
 	storetest.Each(t, func(t *testing.T, s *store.Store) {
 		owner, stranger := newOwner(t, s), newOwner(t, s)
-		note := newNote(t, s, owner, store.NewNote{Title: "mine"})
+		note := newNote(t, s, owner, notes.NewNote{Title: "mine"})
 		note, err := s.TrashNote(t.Context(), owner, note.ID)
 		if err != nil {
 			t.Fatal(err)
@@ -65,8 +66,8 @@ func TestStrangersNote(t *testing.T) {
 		for _, id := range []string{note.ID, "none", "", "'; DROP TABLE notes; --"} {
 			for name, call := range map[string]func(owner string) error{
 				"Note":              func(o string) error { _, err := s.Note(t.Context(), o, id); return err },
-				"PatchNote":         func(o string) error { _, err := s.PatchNote(ctx, o, id, store.Patch{}); return err },
-				"FlipNote":          func(o string) error { _, err := s.FlipNote(ctx, o, id, store.FlagPinned); return err },
+				"PatchNote":         func(o string) error { _, err := s.PatchNote(ctx, o, id, notes.Patch{}); return err },
+				"FlipNote":          func(o string) error { _, err := s.FlipNote(ctx, o, id, notes.FlagPinned); return err },
 				"TrashNote":         func(o string) error { _, err := s.TrashNote(t.Context(), o, id); return err },
 				"RestoreNote":       func(o string) error { _, err := s.RestoreNote(t.Context(), o, id); return err },
 				"DeleteNote":        func(o string) error { return s.DeleteNote(t.Context(), o, id) },
@@ -90,17 +91,17 @@ func TestStrangersNote(t *testing.T) {
 func TestOwnerGone(t *testing.T) {
 	storetest.Each(t, func(t *testing.T, s *store.Store) {
 		owner := newOwner(t, s)
-		note := newNote(t, s, owner, store.NewNote{Title: "t", Tags: []string{"x"}, IdempotencyKey: "k"})
+		note := newNote(t, s, owner, notes.NewNote{Title: "t", Tags: []string{"x"}, IdempotencyKey: "k"})
 		if err := s.DeleteUser(t.Context(), owner); err != nil {
 			t.Fatal(err)
 		}
 		for name, call := range map[string]func() error{
 			"CreateNote": func() error {
-				_, err := s.CreateNote(t.Context(), owner, store.NewNote{Title: "t", IdempotencyKey: "k"})
+				_, err := s.CreateNote(t.Context(), owner, notes.NewNote{Title: "t", IdempotencyKey: "k"})
 				return err
 			},
-			"PatchNote":  func() error { _, err := s.PatchNote(t.Context(), owner, note.ID, store.Patch{}); return err },
-			"FlipNote":   func() error { _, err := s.FlipNote(t.Context(), owner, note.ID, store.FlagPinned); return err },
+			"PatchNote":  func() error { _, err := s.PatchNote(t.Context(), owner, note.ID, notes.Patch{}); return err },
+			"FlipNote":   func() error { _, err := s.FlipNote(t.Context(), owner, note.ID, notes.FlagPinned); return err },
 			"DeleteNote": func() error { return s.DeleteNote(t.Context(), owner, note.ID) },
 		} {
 			if err := call(); !errors.Is(err, store.ErrOwnerGone) {
@@ -128,7 +129,7 @@ func TestBytes(t *testing.T) {
 	storetest.Each(t, func(t *testing.T, s *store.Store) {
 		owner := newOwner(t, s)
 		rapid.Check(t, func(t *rapid.T) {
-			in := store.NewNote{
+			in := notes.NewNote{
 				Title:   text.Draw(t, "title"),
 				Content: text.Draw(t, "content"),
 				Tags:    rapid.SliceOfN(text, 0, 3).Draw(t, "tags"),
@@ -147,7 +148,7 @@ func TestBytes(t *testing.T) {
 
 			want.Title, want.Content = text.Draw(t, "new title"), text.Draw(t, "new content")
 			want.Tags = append([]string{}, rapid.SliceOfN(text, 0, 3).Draw(t, "new tags")...)
-			patch := store.Patch{Title: &want.Title, Content: &want.Content, Tags: &want.Tags}
+			patch := notes.Patch{Title: &want.Title, Content: &want.Content, Tags: &want.Tags}
 			patched, err := s.PatchNote(t.Context(), owner, made.ID, patch)
 			want.Revision, want.ChangeSeq, want.UpdatedAt = patched.Revision, patched.ChangeSeq, patched.UpdatedAt
 			compare(t, "PatchNote", patched, err, want, nil)
@@ -164,21 +165,21 @@ func TestLargeNote(t *testing.T) {
 	storetest.Each(t, func(t *testing.T, s *store.Store) {
 		owner := newOwner(t, s)
 		content := strings.Repeat(line, size/len(line)) + "NEEDLE"
-		note := newNote(t, s, owner, store.NewNote{Title: "large", Content: content})
+		note := newNote(t, s, owner, notes.NewNote{Title: "large", Content: content})
 		got, err := s.Note(t.Context(), owner, note.ID)
 		if err != nil || got.Content != content {
 			t.Errorf("Note() = %v, and the content is the same: %t", err, got.Content == content)
 		}
-		flipped, err := s.FlipNote(t.Context(), owner, note.ID, store.FlagPinned)
+		flipped, err := s.FlipNote(t.Context(), owner, note.ID, notes.FlagPinned)
 		if err != nil || flipped.Content != content {
 			t.Errorf("FlipNote() = %v, and the content is the same: %t", err, flipped.Content == content)
 		}
 		content = "begins anew\n" + content
-		patched, err := s.PatchNote(t.Context(), owner, note.ID, store.Patch{Content: &content})
+		patched, err := s.PatchNote(t.Context(), owner, note.ID, notes.Patch{Content: &content})
 		if err != nil || patched.Content != content {
 			t.Errorf("PatchNote() = %v, and the content is the new one: %t", err, patched.Content == content)
 		}
-		refs, err := s.NoteRefs(t.Context(), owner, store.ListQuery{Search: "needle"})
+		refs, err := s.NoteRefs(t.Context(), owner, notes.Query{Search: "needle"})
 		if err != nil || len(refs) != 1 || refs[0].Bytes != int64(len("large")+len(content)) {
 			t.Errorf("NoteRefs() = %v, %v, want the note of %d bytes", refs, err, len("large")+len(content))
 		}
@@ -200,7 +201,7 @@ func TestManyTags(t *testing.T) {
 			tags = append(tags, strings.Repeat("日", 62)+fmt.Sprint(i%7))
 		}
 		owner := newOwner(t, s)
-		note := newNote(t, s, owner, store.NewNote{Title: "t", Tags: tags})
+		note := newNote(t, s, owner, notes.NewNote{Title: "t", Tags: tags})
 		got, err := s.Note(t.Context(), owner, note.ID)
 		expect(t, "Note", got, err, note, nil)
 		if !slices.Equal(got.Tags, tags) {
@@ -218,10 +219,10 @@ func TestManyTags(t *testing.T) {
 func TestUpdatedAt(t *testing.T) {
 	storetest.Each(t, func(t *testing.T, s *store.Store) {
 		owner := newOwner(t, s)
-		note := newNote(t, s, owner, store.NewNote{Title: "t"})
+		note := newNote(t, s, owner, notes.NewNote{Title: "t"})
 		ahead := time.Now().Add(time.Hour).UnixMilli()
 		exec(t, s, `UPDATE notes SET updated_at = ? WHERE id = ?`, ahead, note.ID)
-		flipped, err := s.FlipNote(t.Context(), owner, note.ID, store.FlagPinned)
+		flipped, err := s.FlipNote(t.Context(), owner, note.ID, notes.FlagPinned)
 		if err != nil || flipped.UpdatedAt.UnixMilli() != ahead+1 {
 			t.Errorf("FlipNote() at %v, %v, want %v", flipped.UpdatedAt, err, time.UnixMilli(ahead+1))
 		}
@@ -247,7 +248,7 @@ func exec(t testing.TB, s *store.Store, statement string, args ...any) {
 func TestTrash(t *testing.T) {
 	storetest.Each(t, func(t *testing.T, s *store.Store) {
 		owner := newOwner(t, s)
-		note := newNote(t, s, owner, store.NewNote{Title: "t"})
+		note := newNote(t, s, owner, notes.NewNote{Title: "t"})
 		restored, err := s.RestoreNote(t.Context(), owner, note.ID)
 		expect(t, "RestoreNote of a note that is not in the trash", restored, err, note, nil)
 		trashed, err := s.TrashNote(t.Context(), owner, note.ID)
@@ -269,7 +270,7 @@ func TestTrash(t *testing.T) {
 func TestIdempotencyKey(t *testing.T) {
 	storetest.Each(t, func(t *testing.T, s *store.Store) {
 		owner, other := newOwner(t, s), newOwner(t, s)
-		in := store.NewNote{Title: "t", Tags: []string{"x"}, IdempotencyKey: "key", BodyHash: []byte("hash")}
+		in := notes.NewNote{Title: "t", Tags: []string{"x"}, IdempotencyKey: "key", BodyHash: []byte("hash")}
 		note := newNote(t, s, owner, in)
 
 		again, err := s.CreateNote(t.Context(), owner, in)
@@ -284,11 +285,11 @@ func TestIdempotencyKey(t *testing.T) {
 		expect(t, "CreateNote again with no room left", again, err, note, nil)
 		in.BodyHash = []byte("another")
 		again, err = s.CreateNote(t.Context(), owner, in)
-		expect(t, "CreateNote with another body", again, err, store.Note{}, store.ErrIdempotency)
+		expect(t, "CreateNote with another body", again, err, notes.Note{}, store.ErrIdempotency)
 
 		in.IdempotencyKey = "refused"
 		again, err = s.CreateNote(t.Context(), owner, in)
-		expect(t, "CreateNote above the quota", again, err, store.Note{}, store.ErrQuota)
+		expect(t, "CreateNote above the quota", again, err, notes.Note{}, store.ErrQuota)
 		if err := s.SetQuota(t.Context(), owner, nil, nil); err != nil {
 			t.Fatal(err)
 		}
@@ -296,7 +297,7 @@ func TestIdempotencyKey(t *testing.T) {
 		newNote(t, s, owner, in) // what was refused left no key
 
 		in.IdempotencyKey, in.BodyHash = "key", []byte("hash")
-		changed, err := s.FlipNote(t.Context(), owner, note.ID, store.FlagPinned)
+		changed, err := s.FlipNote(t.Context(), owner, note.ID, notes.FlagPinned)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -306,7 +307,7 @@ func TestIdempotencyKey(t *testing.T) {
 			t.Fatal(err)
 		}
 		again, err = s.CreateNote(t.Context(), owner, in)
-		expect(t, "CreateNote again of a note that was deleted", again, err, store.Note{}, store.ErrNotFound)
+		expect(t, "CreateNote again of a note that was deleted", again, err, notes.Note{}, store.ErrNotFound)
 	})
 }
 
@@ -314,7 +315,7 @@ func TestIdempotencyKey(t *testing.T) {
 func TestIdempotencyLife(t *testing.T) {
 	storetest.Each(t, func(t *testing.T, s *store.Store) {
 		owner := newOwner(t, s)
-		in := store.NewNote{Title: "t", IdempotencyKey: "key", BodyHash: []byte("hash")}
+		in := notes.NewNote{Title: "t", IdempotencyKey: "key", BodyHash: []byte("hash")}
 		note := newNote(t, s, owner, in)
 		age := func(by time.Duration) {
 			exec(t, s, `UPDATE idempotency_keys SET created_at = ?`, time.Now().Add(-by).UnixMilli())
@@ -341,23 +342,21 @@ func TestQuota(t *testing.T) {
 		if err := s.SetQuota(t.Context(), owner, new(int64(2)), new(int64(10+2*store.NoteCost+store.TagCost))); err != nil {
 			t.Fatal(err)
 		}
-		note := newNote(t, s, owner, store.NewNote{Title: "12345", Content: "678", Tags: []string{"9"}})
-		newNote(t, s, owner, store.NewNote{Title: "0"}) // the last that fits
-		for _, title := range []string{"", "1"} {
-			got, err := s.CreateNote(t.Context(), owner, store.NewNote{Title: title})
-			expect(t, "CreateNote above the quota", got, err, store.Note{}, store.ErrQuota)
-		}
-		for _, patch := range []store.Patch{{Title: new("123456")}, {Content: new("6789")}, {Tags: &[]string{"9", "0"}}} {
+		note := newNote(t, s, owner, notes.NewNote{Title: "12345", Content: "678", Tags: []string{"9"}})
+		newNote(t, s, owner, notes.NewNote{Title: "0"}) // the last that fits
+		got, err := s.CreateNote(t.Context(), owner, notes.NewNote{Title: "1"})
+		expect(t, "CreateNote above the quota", got, err, notes.Note{}, store.ErrQuota)
+		for _, patch := range []notes.Patch{{Title: new("123456")}, {Content: new("6789")}, {Tags: &[]string{"9", "0"}}} {
 			got, err := s.PatchNote(t.Context(), owner, note.ID, patch)
-			expect(t, "PatchNote above the quota", got, err, store.Note{}, store.ErrQuota)
+			expect(t, "PatchNote above the quota", got, err, notes.Note{}, store.ErrQuota)
 		}
-		got, err := s.Note(t.Context(), owner, note.ID)
+		got, err = s.Note(t.Context(), owner, note.ID)
 		expect(t, "Note", got, err, note, nil)
 
 		if err := s.SetQuota(t.Context(), owner, new(int64(0)), new(int64(0))); err != nil {
 			t.Fatal(err)
 		}
-		for _, patch := range []store.Patch{{Pinned: new(true)}, {Content: new("876")}, {Content: new("8")}} {
+		for _, patch := range []notes.Patch{{Pinned: new(true)}, {Content: new("876")}, {Content: new("8")}} {
 			if _, err := s.PatchNote(t.Context(), owner, note.ID, patch); err != nil {
 				t.Errorf("PatchNote(%+v) of too much = %v, want it to shrink", patch, err)
 			}
@@ -378,10 +377,10 @@ func TestFlipsAtOnce(t *testing.T) {
 	storetest.Each(t, func(t *testing.T, s *store.Store) {
 		for _, flips := range []int{50, 51} {
 			owner := newOwner(t, s)
-			note := newNote(t, s, owner, store.NewNote{Title: "t", Tags: []string{"x"}})
+			note := newNote(t, s, owner, notes.NewNote{Title: "t", Tags: []string{"x"}})
 			seqs := make([]int64, flips)
 			atOnce(flips, func(i int) {
-				flipped, err := s.FlipNote(t.Context(), owner, note.ID, store.FlagFavorite)
+				flipped, err := s.FlipNote(t.Context(), owner, note.ID, notes.FlagFavorite)
 				if err != nil {
 					t.Error(err)
 				}
@@ -424,8 +423,8 @@ func TestCreatesAtOnce(t *testing.T) {
 		owner := newOwner(t, s)
 		const calls = 8
 		for round := range 5 {
-			in := store.NewNote{Title: "t", Tags: []string{"x"}, IdempotencyKey: fmt.Sprint(round), BodyHash: []byte{1}}
-			notes := make([]store.Note, calls)
+			in := notes.NewNote{Title: "t", Tags: []string{"x"}, IdempotencyKey: fmt.Sprint(round), BodyHash: []byte{1}}
+			notes := make([]notes.Note, calls)
 			atOnce(calls, func(i int) {
 				note, err := s.CreateNote(t.Context(), owner, in)
 				if err != nil {
@@ -453,14 +452,14 @@ func ifRevision(revisions ...int64) store.Precondition {
 func TestPatchesAtOnce(t *testing.T) {
 	storetest.Each(t, func(t *testing.T, s *store.Store) {
 		owner := newOwner(t, s)
-		note := newNote(t, s, owner, store.NewNote{Title: "first"})
+		note := newNote(t, s, owner, notes.NewNote{Title: "first"})
 		const calls = 10
 		for round := range int64(5) {
 			var mu sync.Mutex
-			var won []store.Note
+			var won []notes.Note
 			atOnce(calls, func(i int) {
 				title := fmt.Sprint("round ", round, " call ", i)
-				patch := store.Patch{Title: &title, Tags: &[]string{title}}
+				patch := notes.Patch{Title: &title, Tags: &[]string{title}}
 				got, err := s.PatchNote(t.Context(), owner, note.ID, patch, ifRevision(1+round))
 				if err == nil {
 					mu.Lock()
@@ -488,17 +487,17 @@ func TestPatchesAtOnce(t *testing.T) {
 func TestWritesOfOneRevision(t *testing.T) {
 	storetest.Each(t, func(t *testing.T, s *store.Store) {
 		ctx, owner, first := t.Context(), newOwner(t, s), ifRevision(1)
-		note := func(_ store.Note, err error) error { return err }
+		note := func(_ notes.Note, err error) error { return err }
 		writes := []func(id string) error{
 			func(id string) error {
-				return note(s.PatchNote(ctx, owner, id, store.Patch{Title: new("patched")}, first))
+				return note(s.PatchNote(ctx, owner, id, notes.Patch{Title: new("patched")}, first))
 			},
-			func(id string) error { return note(s.FlipNote(ctx, owner, id, store.FlagPinned, first)) },
+			func(id string) error { return note(s.FlipNote(ctx, owner, id, notes.FlagPinned, first)) },
 			func(id string) error { return note(s.TrashNote(ctx, owner, id, first)) },
 			func(id string) error { return s.DeleteNote(ctx, owner, id, first) },
 		}
 		for range 5 {
-			id := newNote(t, s, owner, store.NewNote{Title: "first"}).ID
+			id := newNote(t, s, owner, notes.NewNote{Title: "first"}).ID
 			var won atomic.Int64
 			atOnce(len(writes), func(i int) {
 				switch err := writes[i](id); {
@@ -521,7 +520,7 @@ func TestChangesAtOnce(t *testing.T) {
 	storetest.Each(t, func(t *testing.T, s *store.Store) {
 		owner := newOwner(t, s)
 		for range 10 {
-			note := newNote(t, s, owner, store.NewNote{Title: "0", Tags: []string{"0"}})
+			note := newNote(t, s, owner, notes.NewNote{Title: "0", Tags: []string{"0"}})
 			late := func(err error) {
 				if err != nil && !errors.Is(err, store.ErrNotFound) {
 					t.Error(err)
@@ -531,11 +530,11 @@ func TestChangesAtOnce(t *testing.T) {
 				text := fmt.Sprint(i)
 				switch i % 4 {
 				case 0:
-					got, err := s.PatchNote(t.Context(), owner, note.ID, store.Patch{Title: &text, Tags: &[]string{text}})
+					got, err := s.PatchNote(t.Context(), owner, note.ID, notes.Patch{Title: &text, Tags: &[]string{text}})
 					late(err)
 					late(whole(got))
 				case 1:
-					got, err := s.FlipNote(t.Context(), owner, note.ID, store.FlagPinned)
+					got, err := s.FlipNote(t.Context(), owner, note.ID, notes.FlagPinned)
 					late(err)
 					late(whole(got))
 				case 2:
@@ -563,7 +562,7 @@ func TestChangesAtOnce(t *testing.T) {
 }
 
 // whole reports a note whose title and tag are not of the same patch.
-func whole(note store.Note) error {
+func whole(note notes.Note) error {
 	if note.ID != "" && !slices.Equal(note.Tags, []string{note.Title}) {
 		return fmt.Errorf("a note with title %q has tags %q", note.Title, note.Tags)
 	}
@@ -576,16 +575,16 @@ func TestOwnerGoesAtOnce(t *testing.T) {
 	storetest.Each(t, func(t *testing.T, s *store.Store) {
 		for range 10 {
 			owner := newOwner(t, s)
-			note := newNote(t, s, owner, store.NewNote{Title: "t"})
+			note := newNote(t, s, owner, notes.NewNote{Title: "t"})
 			atOnce(12, func(i int) {
 				var err error
 				switch i % 4 {
 				case 0:
-					_, err = s.CreateNote(t.Context(), owner, store.NewNote{Title: "t", IdempotencyKey: fmt.Sprint(i)})
+					_, err = s.CreateNote(t.Context(), owner, notes.NewNote{Title: "t", IdempotencyKey: fmt.Sprint(i)})
 				case 1:
-					_, err = s.PatchNote(t.Context(), owner, note.ID, store.Patch{Title: new(fmt.Sprint(i))})
+					_, err = s.PatchNote(t.Context(), owner, note.ID, notes.Patch{Title: new(fmt.Sprint(i))})
 				case 2:
-					_, err = s.FlipNote(t.Context(), owner, note.ID, store.FlagPinned)
+					_, err = s.FlipNote(t.Context(), owner, note.ID, notes.FlagPinned)
 				case 3:
 					if i == 7 {
 						err = s.DeleteUser(t.Context(), owner)
@@ -604,12 +603,12 @@ func TestOwnerGoesAtOnce(t *testing.T) {
 // TestWritersAtOnce: many people write at the same time, and none hears of the others.
 func TestWritersAtOnce(t *testing.T) {
 	storetest.Each(t, func(t *testing.T, s *store.Store) {
-		const people, notes = 16, 10
+		const people, made = 16, 10
 		atOnce(people, func(int) {
 			owner := newOwner(t, s)
-			for i := range notes {
+			for i := range made {
 				content := strings.Repeat("x", rand.IntN(20_000))
-				note, err := s.CreateNote(t.Context(), owner, store.NewNote{Title: fmt.Sprint(i), Content: content})
+				note, err := s.CreateNote(t.Context(), owner, notes.NewNote{Title: fmt.Sprint(i), Content: content})
 				if err != nil {
 					t.Error(err)
 					return
@@ -619,8 +618,8 @@ func TestWritersAtOnce(t *testing.T) {
 				}
 			}
 			counters, err := s.Counters(t.Context(), owner)
-			if err != nil || counters.Notes != notes || counters.ChangeSeq != notes {
-				t.Errorf("Counters() = %+v, %v, want %d notes and changes", counters, err, notes)
+			if err != nil || counters.Notes != made || counters.ChangeSeq != made {
+				t.Errorf("Counters() = %+v, %v, want %d notes and changes", counters, err, made)
 			}
 		})
 	})
@@ -631,14 +630,14 @@ func TestWritersAtOnce(t *testing.T) {
 func TestCancelled(t *testing.T) {
 	storetest.Each(t, func(t *testing.T, s *store.Store) {
 		owner := newOwner(t, s)
-		note := newNote(t, s, owner, store.NewNote{Title: "t"})
+		note := newNote(t, s, owner, notes.NewNote{Title: "t"})
 		ctx, cancel := context.WithCancel(t.Context())
 		cancel()
 		for name, call := range map[string]func() error{
-			"CreateNote": func() error { _, err := s.CreateNote(ctx, owner, store.NewNote{Title: "t"}); return err },
+			"CreateNote": func() error { _, err := s.CreateNote(ctx, owner, notes.NewNote{Title: "t"}); return err },
 			"Note":       func() error { _, err := s.Note(ctx, owner, note.ID); return err },
-			"PatchNote":  func() error { _, err := s.PatchNote(ctx, owner, note.ID, store.Patch{Title: new("x")}); return err },
-			"NoteRefs":   func() error { _, err := s.NoteRefs(ctx, owner, store.ListQuery{}); return err },
+			"PatchNote":  func() error { _, err := s.PatchNote(ctx, owner, note.ID, notes.Patch{Title: new("x")}); return err },
+			"NoteRefs":   func() error { _, err := s.NoteRefs(ctx, owner, notes.Query{}); return err },
 			"NotesByRef": func() error { _, err := s.NotesByRef(ctx, owner, []store.Ref{{Key: note.Key}}); return err },
 			"DeleteNote": func() error { return s.DeleteNote(ctx, owner, note.ID) },
 		} {
@@ -657,8 +656,8 @@ func TestCancelled(t *testing.T) {
 func TestStatements(t *testing.T) {
 	storetest.Each(t, func(t *testing.T, s *store.Store) {
 		owner := newOwner(t, s)
-		note := newNote(t, s, owner, store.NewNote{Title: "t", Content: "c", Tags: []string{"x"}})
-		refs, err := s.NoteRefs(t.Context(), owner, store.ListQuery{})
+		note := newNote(t, s, owner, notes.NewNote{Title: "t", Content: "c", Tags: []string{"x"}})
+		refs, err := s.NoteRefs(t.Context(), owner, notes.Query{})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -672,33 +671,33 @@ func TestStatements(t *testing.T) {
 		for _, test := range []struct {
 			name string
 			want int
-			call func() (store.Note, error)
+			call func() (notes.Note, error)
 		}{
-			{"create", byEngine(5, 1), func() (store.Note, error) {
-				return s.CreateNote(t.Context(), owner, store.NewNote{Title: "t"})
+			{"create", byEngine(5, 1), func() (notes.Note, error) {
+				return s.CreateNote(t.Context(), owner, notes.NewNote{Title: "t"})
 			}},
-			{"create with tags and key", byEngine(9, 1), func() (store.Note, error) {
-				in := store.NewNote{Title: "t", Tags: []string{"x", "y"}, IdempotencyKey: "k", BodyHash: []byte{1}}
+			{"create with tags and key", byEngine(9, 1), func() (notes.Note, error) {
+				in := notes.NewNote{Title: "t", Tags: []string{"x", "y"}, IdempotencyKey: "k", BodyHash: []byte{1}}
 				return s.CreateNote(t.Context(), owner, in)
 			}},
-			{"get", 1, func() (store.Note, error) { return s.Note(t.Context(), owner, note.ID) }},
-			{"flip", 4, func() (store.Note, error) { return s.FlipNote(t.Context(), owner, note.ID, store.FlagPinned) }},
-			{"patch of nothing", 2, func() (store.Note, error) {
-				return s.PatchNote(t.Context(), owner, note.ID, store.Patch{})
+			{"get", 1, func() (notes.Note, error) { return s.Note(t.Context(), owner, note.ID) }},
+			{"flip", 4, func() (notes.Note, error) { return s.FlipNote(t.Context(), owner, note.ID, notes.FlagPinned) }},
+			{"patch of nothing", 2, func() (notes.Note, error) {
+				return s.PatchNote(t.Context(), owner, note.ID, notes.Patch{})
 			}},
-			{"patch of the content", 5, func() (store.Note, error) {
-				return s.PatchNote(t.Context(), owner, note.ID, store.Patch{Content: new("new")})
+			{"patch of the content", 5, func() (notes.Note, error) {
+				return s.PatchNote(t.Context(), owner, note.ID, notes.Patch{Content: new("new")})
 			}},
-			{"trash", 4, func() (store.Note, error) { return s.TrashNote(t.Context(), owner, note.ID) }},
-			{"list", 1, func() (store.Note, error) {
-				_, err := s.NoteRefs(t.Context(), owner, store.ListQuery{Limit: 50})
-				return store.Note{}, err
+			{"trash", 4, func() (notes.Note, error) { return s.TrashNote(t.Context(), owner, note.ID) }},
+			{"list", 1, func() (notes.Note, error) {
+				_, err := s.NoteRefs(t.Context(), owner, notes.Query{Limit: 50})
+				return notes.Note{}, err
 			}},
-			{"read", 1, func() (store.Note, error) {
+			{"read", 1, func() (notes.Note, error) {
 				_, err := s.NotesByRef(t.Context(), owner, refs)
-				return store.Note{}, err
+				return notes.Note{}, err
 			}},
-			{"delete", 5, func() (store.Note, error) { return store.Note{}, s.DeleteNote(t.Context(), owner, note.ID) }},
+			{"delete", 5, func() (notes.Note, error) { return notes.Note{}, s.DeleteNote(t.Context(), owner, note.ID) }},
 		} {
 			tape.Rewind()
 			if _, err := test.call(); err != nil {

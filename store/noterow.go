@@ -6,6 +6,8 @@ import (
 	"strconv"
 
 	"gorm.io/gorm"
+
+	"notesd/notes"
 )
 
 // noteRow is a note as its table holds it.
@@ -47,13 +49,12 @@ func WithRoom(ctx context.Context, room func(bytes int64) error) context.Context
 	return context.WithValue(ctx, roomKey{}, room)
 }
 
-// askRoom returns why there is no room for a large note, or nil.
-func askRoom(ctx context.Context, bytes int64) error {
-	room, ok := ctx.Value(roomKey{}).(func(int64) error)
-	if !ok {
-		return nil
+// room is what WithRoom has put into ctx; without it there is room for everything.
+func room(ctx context.Context) func(bytes int64) error {
+	if room, ok := ctx.Value(roomKey{}).(func(int64) error); ok {
+		return room
 	}
-	return room(bytes)
+	return func(int64) error { return nil }
 }
 
 // noteColumns is what a noteRow is read from: everything but what is folded,
@@ -95,7 +96,7 @@ func (s *Store) takeNote(db *gorm.DB, owner, id string) (noteRow, error) {
 // room for it. Outside a transaction it may have changed meanwhile, and grown
 // by what is taken for granted then.
 func (s *Store) takeLarge(db *gorm.DB, row noteRow) (noteRow, error) {
-	if err := askRoom(db.Statement.Context, row.Bytes); err != nil {
+	if err := room(db.Statement.Context)(row.Bytes); err != nil {
 		return noteRow{}, err
 	}
 	return s.readNote(db, s.noteColumns(), row.UserID, row.ID)
@@ -108,8 +109,8 @@ func (s *Store) readNote(db *gorm.DB, columns, owner, id string) (row noteRow, e
 
 // newRow is the row of a note that is made now. Its change number and key are
 // yet to come.
-func newRow(ctx context.Context, owner string, in NewNote, now int64) (noteRow, error) {
-	folded, err := foldWithin(ctx, in.Content)
+func newRow(ctx context.Context, owner string, in notes.NewNote, now int64) (noteRow, error) {
+	folded, err := notes.FoldContext(ctx, in.Content, room(ctx))
 	if err != nil {
 		return noteRow{}, err
 	}
@@ -125,7 +126,7 @@ func newRow(ctx context.Context, owner string, in NewNote, now int64) (noteRow, 
 		Revision:      1,
 		Color:         in.Color,
 		Title:         in.Title,
-		TitleFolded:   Fold(in.Title),
+		TitleFolded:   notes.Fold(in.Title),
 		Content:       in.Content,
 		ContentFolded: folded,
 		Tags:          append([]string{}, in.Tags...), // not nil, for toJSON
@@ -135,7 +136,7 @@ func newRow(ctx context.Context, owner string, in NewNote, now int64) (noteRow, 
 }
 
 // apply sets what p asks for, dated when if it needs a date.
-func (p Patch) apply(row *noteRow, when int64) {
+func (row *noteRow) apply(p notes.Patch, when int64) {
 	assign(&row.Title, p.Title)
 	assign(&row.Content, p.Content)
 	assign(&row.IsPinned, p.Pinned)
@@ -189,8 +190,8 @@ func (row *noteRow) size() int64 {
 	return int64(size)
 }
 
-func (row *noteRow) note() Note {
-	note := Note{
+func (row *noteRow) note() notes.Note {
+	note := notes.Note{
 		Key:       row.Key,
 		ID:        row.ID,
 		UserID:    row.UserID,

@@ -3,6 +3,8 @@ package store
 import (
 	"cmp"
 	"slices"
+
+	"notesd/notes"
 )
 
 // noteState is a note as it was stored and as it is by now.
@@ -19,10 +21,10 @@ func (state *noteState) become(row noteRow, when int64, counters *countersRow) (
 	if row.sameAs(state.row) {
 		return *state.row, nil
 	}
-	row.Bytes = row.size() + growth(row.Title, Fold(row.Title))
+	row.Bytes = row.size() + growth(row.Title, notes.Fold(row.Title))
 	if row.Content == state.row.Content { // whose folded copy is not read
 		old := state.row // an older binary has not counted tagCost for it
-		row.Bytes = max(0, row.Bytes+old.Bytes-old.size()-growth(old.Title, Fold(old.Title)))
+		row.Bytes = max(0, row.Bytes+old.Bytes-old.size()-growth(old.Title, notes.Fold(old.Title)))
 	} else {
 		row.Bytes += growth(row.Content, row.ContentFolded)
 	}

@@ -9,6 +9,7 @@ import (
 	"testing"
 	"time"
 
+	"notesd/notes"
 	"notesd/store"
 	"notesd/store/storetest"
 )
@@ -77,7 +78,7 @@ func TestFilesInPlace(t *testing.T) {
 			}
 			t.Cleanup(func() { _ = s.Close() }) // of what is no longer there
 			owner := mustUser(t, s, "ada@example.org").ID
-			first, err := s.CreateNote(t.Context(), owner, store.NewNote{Title: "before"})
+			first, err := s.CreateNote(t.Context(), owner, notes.NewNote{Title: "before"})
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -85,7 +86,7 @@ func TestFilesInPlace(t *testing.T) {
 			if err := test.harm(dir); err != nil {
 				t.Fatal(err)
 			}
-			_, err = s.CreateNote(t.Context(), owner, store.NewNote{Title: "after"}) // at once, before any look
+			_, err = s.CreateNote(t.Context(), owner, notes.NewNote{Title: "after"}) // at once, before any look
 			if test.well {
 				if err != nil || s.FilesInPlace() != nil {
 					t.Errorf("CreateNote = %v, FilesInPlace = %v, want nil", err, s.FilesInPlace())

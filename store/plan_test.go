@@ -16,6 +16,7 @@ import (
 	"github.com/jackc/pgx/v5/pgtype"
 	"gorm.io/gorm"
 
+	"notesd/notes"
 	"notesd/store"
 	"notesd/store/storetest"
 )
@@ -71,7 +72,7 @@ type planTest struct {
 func planTests(t *testing.T, s *store.Store) []planTest {
 	const owner = "person 7"
 	var refs []store.Ref
-	list := func(q store.ListQuery) func(context.Context) error {
+	list := func(q notes.Query) func(context.Context) error {
 		return func(ctx context.Context) (err error) {
 			if refs, err = s.NoteRefs(ctx, owner, q); err == nil && len(refs) == 0 {
 				return fmt.Errorf("NoteRefs(%+v) is empty", q)
@@ -80,7 +81,7 @@ func planTests(t *testing.T, s *store.Store) []planTest {
 		}
 	}
 	// deep is q from four fifths of the list on.
-	deep := func(q store.ListQuery) store.ListQuery {
+	deep := func(q notes.Query) notes.Query {
 		all := q
 		all.Limit = math.MaxInt32
 		if err := list(all)(t.Context()); err != nil {
@@ -89,9 +90,9 @@ func planTests(t *testing.T, s *store.Store) []planTest {
 		q.After = &refs[len(refs)*4/5].Position
 		return q
 	}
-	page := store.ListQuery{Limit: 51}
-	archive := store.ListQuery{Archived: true, Limit: 51}
-	trash := store.ListQuery{Trashed: true, Limit: 51}
+	page := notes.Query{Limit: 51}
+	archive := notes.Query{Archived: true, Limit: 51}
+	trash := notes.Query{Trashed: true, Limit: 51}
 	deepPage, deepTrash := deep(page), deep(trash)
 	if err := list(page)(t.Context()); err != nil {
 		t.Fatal(err)
@@ -104,19 +105,19 @@ func planTests(t *testing.T, s *store.Store) []planTest {
 	byPlace, byDate := "(is_favorite,is_pinned,updated_at,id)<", "(updated_at,id)<"
 	get := func(ctx context.Context) error { _, err := s.Note(ctx, owner, id); return err }
 	read := func(ctx context.Context) error { _, err := s.NotesByRef(ctx, owner, first); return err }
-	flip := func(ctx context.Context) error { _, err := s.FlipNote(ctx, owner, id, store.FlagPinned); return err }
+	flip := func(ctx context.Context) error { _, err := s.FlipNote(ctx, owner, id, notes.FlagPinned); return err }
 	remove := func(ctx context.Context) error { return s.DeleteTrashedNote(ctx, owner, trashed) }
 	return []planTest{
 		{"get", "id", "", get},
 		{"list, first page", "notes_list", "", list(page)},
 		{"list, deep page", "notes_list", byPlace, list(deepPage)},
-		{"list, all", "notes_list", "", list(store.ListQuery{})},
+		{"list, all", "notes_list", "", list(notes.Query{})},
 		{"archive, first page", "notes_list", "", list(archive)},
 		{"trash, first page", "notes_trash", "", list(trash)},
 		{"trash, deep page", "notes_trash", byDate, list(deepTrash)},
-		{"trash, all", "notes_trash", "", list(store.ListQuery{Trashed: true})},
-		{"search", "notes_list", "", list(store.ListQuery{Search: "title 10", Limit: 51})},
-		{"tags", "notes_list", "", list(store.ListQuery{Tags: []string{"tag 6", "tag 26"}, Limit: 51})},
+		{"trash, all", "notes_trash", "", list(notes.Query{Trashed: true})},
+		{"search", "notes_list", "", list(notes.Query{Search: "title 10", Limit: 51})},
+		{"tags", "notes_list", "", list(notes.Query{Tags: []string{"tag 6", "tag 26"}, Limit: 51})},
 		{"notes of a page", "key", "", read},
 		{"flip", "id or key", "", flip},
 		{"delete from the trash", "id or key", "", remove},

@@ -7,6 +7,7 @@ import (
 	"strings"
 	"testing"
 
+	"notesd/notes"
 	"notesd/store"
 )
 
@@ -89,7 +90,7 @@ func TestLinkedDatabase(t *testing.T) {
 	if err := os.Remove(filepath.Join(disk, "mine.db-wal")); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := s.CreateNote(t.Context(), owner, store.NewNote{Title: "x"}); !errors.Is(err, store.ErrUnavailable) {
+	if _, err := s.CreateNote(t.Context(), owner, notes.NewNote{Title: "x"}); !errors.Is(err, store.ErrUnavailable) {
 		t.Errorf("CreateNote without the log = %v, want ErrUnavailable", err)
 	}
 	_ = s.Close()

@@ -12,6 +12,7 @@ import (
 
 	"github.com/jackc/pgx/v5"
 
+	"notesd/notes"
 	"notesd/store"
 	"notesd/store/storetest"
 )
@@ -278,7 +279,7 @@ func TestPostgresColumnChanged(t *testing.T) {
 	ready(t, s)
 	ctx := t.Context()
 	owner := mustUser(t, s, "ada@example.org").ID
-	first, err := s.CreateNote(ctx, owner, store.NewNote{Title: "first"})
+	first, err := s.CreateNote(ctx, owner, notes.NewNote{Title: "first"})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -293,10 +294,10 @@ func TestPostgresColumnChanged(t *testing.T) {
 				if _, err := s.UserByEmail(ctx, "ada@example.org"); err != nil {
 					t.Errorf("UserByEmail = %v", err)
 				}
-				if _, err := s.FlipNote(ctx, owner, first.ID, store.FlagPinned); err != nil {
+				if _, err := s.FlipNote(ctx, owner, first.ID, notes.FlagPinned); err != nil {
 					t.Errorf("FlipNote = %v", err)
 				}
-				if _, err := s.CreateNote(ctx, owner, store.NewNote{Title: "another"}); err != nil {
+				if _, err := s.CreateNote(ctx, owner, notes.NewNote{Title: "another"}); err != nil {
 					t.Errorf("CreateNote = %v", err)
 				}
 			})

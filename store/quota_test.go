@@ -9,6 +9,7 @@ import (
 	"testing"
 	"time"
 
+	"notesd/notes"
 	"notesd/store"
 	"notesd/store/storetest"
 )
@@ -31,26 +32,26 @@ func TestDefaultQuota(t *testing.T) {
 		if err := s.SetQuota(t.Context(), rich, new(int64(math.MaxInt64)), new(int64(math.MaxInt64))); err != nil {
 			t.Fatal(err)
 		}
-		create := func(owner, title string, want error) store.Note {
+		create := func(owner, title string, want error) notes.Note {
 			t.Helper()
-			note, err := s.CreateNote(t.Context(), owner, store.NewNote{Title: title})
+			note, err := s.CreateNote(t.Context(), owner, notes.NewNote{Title: title})
 			if want != nil || err != nil {
-				expect(t, "CreateNote", note, err, store.Note{}, want)
+				expect(t, "CreateNote", note, err, notes.Note{}, want)
 			}
 			return note
 		}
 		note := create(ordinary, "12345", nil)
 		create(ordinary, "123456", store.ErrQuota)
 		create(ordinary, "12345", nil)
-		create(ordinary, "", store.ErrQuota)
-		got, err := s.PatchNote(t.Context(), ordinary, note.ID, store.Patch{Content: new("1")})
-		expect(t, "PatchNote above the quota", got, err, store.Note{}, store.ErrQuota)
-		if _, err := s.PatchNote(t.Context(), ordinary, note.ID, store.Patch{Title: new("1"), Content: new("23")}); err != nil {
+		create(ordinary, "1", store.ErrQuota)
+		got, err := s.PatchNote(t.Context(), ordinary, note.ID, notes.Patch{Content: new("1")})
+		expect(t, "PatchNote above the quota", got, err, notes.Note{}, store.ErrQuota)
+		if _, err := s.PatchNote(t.Context(), ordinary, note.ID, notes.Patch{Title: new("1"), Content: new("23")}); err != nil {
 			t.Errorf("PatchNote of a note that gets smaller = %v", err)
 		}
 		create(poor, strings.Repeat("x", store.NoteCost+11), store.ErrQuota)
-		create(poor, strings.Repeat("x", store.NoteCost+10), nil)
-		create(poor, "", store.ErrQuota)
+		create(poor, strings.Repeat("x", store.NoteCost+9), nil)
+		create(poor, "1", store.ErrQuota)
 		for range 3 {
 			create(rich, "1234567890", nil)
 		}
@@ -70,25 +71,25 @@ func TestBytesOfFolded(t *testing.T) {
 		}
 		const tag = 4 + store.TagCost
 		grows := strings.Repeat("\U0001D160", 25_000) // of 4 bytes, which fold to 12
-		note := newNote(t, s, owner, store.NewNote{Title: "\U0001D160", Content: grows, Tags: []string{"\U0001D160"}})
+		note := newNote(t, s, owner, notes.NewNote{Title: "\U0001D160", Content: grows, Tags: []string{"\U0001D160"}})
 		want(12+3*len(grows)+tag, "made")
-		change := func(p store.Patch, bytes int, when string) {
+		change := func(p notes.Patch, bytes int, when string) {
 			t.Helper()
 			if _, err := s.PatchNote(t.Context(), owner, note.ID, p); err != nil {
 				t.Fatal(err)
 			}
 			want(bytes, when)
 		}
-		change(store.Patch{Pinned: new(true)}, 12+3*len(grows)+tag, "pinned")
-		change(store.Patch{Title: new("t")}, 1+3*len(grows)+tag, "another title")
+		change(notes.Patch{Pinned: new(true)}, 12+3*len(grows)+tag, "pinned")
+		change(notes.Patch{Title: new("t")}, 1+3*len(grows)+tag, "another title")
 		if _, err := s.TrashNote(t.Context(), owner, note.ID); err != nil {
 			t.Fatal(err)
 		}
 		want(1+3*len(grows)+tag, "trashed")
-		change(store.Patch{Tags: &[]string{}}, 1+3*len(grows), "without tags")
-		change(store.Patch{Content: new(grows[:100])}, 1+300, "shorter")
-		change(store.Patch{Content: new("ABC")}, 1+3, "plain")
-		change(store.Patch{Content: &grows, Title: new("\U0001D160")}, 12+3*len(grows), "as it was")
+		change(notes.Patch{Tags: &[]string{}}, 1+3*len(grows), "without tags")
+		change(notes.Patch{Content: new(grows[:100])}, 1+300, "shorter")
+		change(notes.Patch{Content: new("ABC")}, 1+3, "plain")
+		change(notes.Patch{Content: &grows, Title: new("\U0001D160")}, 12+3*len(grows), "as it was")
 		if err := s.DeleteNote(t.Context(), owner, note.ID); err != nil {
 			t.Fatal(err)
 		}
@@ -106,13 +107,13 @@ func TestDisk(t *testing.T) {
 	tests := []struct {
 		name  string
 		notes int
-		note  store.NewNote // with so many letters as content
+		note  notes.NewNote // with so many letters as content
 		chars int
 		lists bool
 	}{
-		{name: "one byte", notes: 1000, note: store.NewNote{Title: "x"}},
-		{name: "a long colour", notes: 1000, note: store.NewNote{Title: "x", Color: new(strings.Repeat("\U0001D160", 20))}},
-		{name: "50 tags", notes: 200, note: store.NewNote{Title: "x", Tags: strings.Split(strings.Repeat("x", 50), "")}},
+		{name: "one byte", notes: 1000, note: notes.NewNote{Title: "x"}},
+		{name: "a long colour", notes: 1000, note: notes.NewNote{Title: "x", Color: new(strings.Repeat("\U0001D160", 20))}},
+		{name: "50 tags", notes: 200, note: notes.NewNote{Title: "x", Tags: strings.Split(strings.Repeat("x", 50), "")}},
 		{name: "3000 letters", notes: 200, chars: 3000},
 		{name: "4100 letters and their lists", notes: 200, chars: 4100, lists: true}, // as many trigrams as are listed
 	}
@@ -158,7 +159,7 @@ func TestDisk(t *testing.T) {
 			}
 		}
 		gone, id := newOwner(t, s), "'01a22a46-131e-7aec-ae3b-' || (100000000000 + i)"
-		newNote(t, s, gone, store.NewNote{IdempotencyKey: "key", BodyHash: make([]byte, sha256.Size)})
+		newNote(t, s, gone, notes.NewNote{IdempotencyKey: "key", BodyHash: make([]byte, sha256.Size)})
 		key := "'" + strings.Repeat("k", 250) + "' || i, (SELECT body_hash FROM idempotency_keys LIMIT 1), " + id
 		for table, values := range map[string]string{"tombstones": "c.change_seq + i, " + id, "idempotency_keys": key} {
 			before := size()
@@ -177,7 +178,7 @@ func TestDisk(t *testing.T) {
 func TestBytesOfOlder(t *testing.T) {
 	storetest.Each(t, func(t *testing.T, s *store.Store) {
 		owner := newOwner(t, s)
-		note := newNote(t, s, owner, store.NewNote{Title: "t", Content: "c", Tags: []string{"1", "2"}})
+		note := newNote(t, s, owner, notes.NewNote{Title: "t", Content: "c", Tags: []string{"1", "2"}})
 		for _, sql := range []string{"UPDATE notes SET bytes = 4", "UPDATE user_counters SET note_bytes = 4"} {
 			if err := s.WriterDB().Exec(sql).Error; err != nil {
 				t.Fatal(err)
@@ -187,14 +188,14 @@ func TestBytesOfOlder(t *testing.T) {
 			t.Fatal(err)
 		}
 		for _, step := range []struct {
-			patch store.Patch
+			patch notes.Patch
 			bytes int64
 		}{
-			{store.Patch{Pinned: new(true)}, 4},
-			{store.Patch{Title: new("T")}, 4},
-			{store.Patch{Trashed: new(true)}, 4},
-			{store.Patch{Tags: &[]string{}}, 0},
-			{store.Patch{Content: new("C")}, 2},
+			{notes.Patch{Pinned: new(true)}, 4},
+			{notes.Patch{Title: new("T")}, 4},
+			{notes.Patch{Trashed: new(true)}, 4},
+			{notes.Patch{Tags: &[]string{}}, 0},
+			{notes.Patch{Content: new("C")}, 2},
 		} {
 			_, err := s.PatchNote(t.Context(), owner, note.ID, step.patch)
 			counters, err2 := s.Counters(t.Context(), owner)

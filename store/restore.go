@@ -7,6 +7,8 @@ import (
 	"log/slog"
 	"slices"
 	"strings"
+
+	"notesd/notes"
 )
 
 // ErrOccupied: the database that something is to be restored into holds
@@ -133,7 +135,7 @@ func (r *restore) insert(ctx context.Context, db emptyDatabase, t savedTable, ro
 // folded is Fold for a value of a column.
 func folded(text any) *string {
 	if s, ok := text.(*string); ok && s != nil {
-		return new(Fold(*s))
+		return new(notes.Fold(*s))
 	}
 	return nil
 }

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"notesd/bench"
+	"notesd/notes"
 	"notesd/store"
 	"notesd/store/storetest"
 )
@@ -29,20 +30,20 @@ func BenchmarkSearch(b *testing.B) {
 	})
 }
 
-func benchmarkSearch(b *testing.B, url string, notes int) {
+func benchmarkSearch(b *testing.B, url string, made int) {
 	s := openFresh(b, url)
 	newOwner(b, s)
 	if err := s.Close(); err != nil {
 		b.Fatal(err)
 	}
-	owner, words, err := bench.Seed(b.Context(), url, notes)
+	owner, words, err := bench.Seed(b.Context(), url, made)
 	if err != nil {
 		b.Fatal(err)
 	}
 	s = storetest.Open(b, url)
 	search := func(b *testing.B, word string) time.Duration {
 		began := time.Now()
-		refs, err := s.NoteRefs(b.Context(), owner, store.ListQuery{Search: word, Limit: 51})
+		refs, err := s.NoteRefs(b.Context(), owner, notes.Query{Search: word, Limit: 51})
 		if err == nil {
 			_, err = s.NotesByRef(b.Context(), owner, refs)
 		}

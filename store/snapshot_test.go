@@ -18,6 +18,7 @@ import (
 	"testing"
 	"time"
 
+	"notesd/notes"
 	"notesd/store"
 	"notesd/store/storetest"
 )
@@ -128,25 +129,25 @@ func fillWithEverything(t testing.TB, s *store.Store) {
 	must(s.SetPassword(ctx, ada.ID, "$argon2id$…"))
 	must(s.SetQuota(ctx, ada.ID, new(int64(1000)), nil))
 	color := "teal"
-	n, err := s.CreateNote(ctx, ada.ID, store.NewNote{Title: "ΣΊΣΥΦΟΣ \u2028 line", Content: "a<b & \"c\"\r\n\t\x01 \U0001F600 Straße",
+	n, err := s.CreateNote(ctx, ada.ID, notes.NewNote{Title: "ΣΊΣΥΦΟΣ \u2028 line", Content: "a<b & \"c\"\r\n\t\x01 \U0001F600 Straße",
 		Tags: []string{"z", "a", "Ä"}, Color: &color, Pinned: true})
 	must(err)
-	_, err = s.FlipNote(ctx, ada.ID, n.ID, store.FlagFavorite)
+	_, err = s.FlipNote(ctx, ada.ID, n.ID, notes.FlagFavorite)
 	must(err)
-	_, err = s.CreateNote(ctx, ada.ID, store.NewNote{Title: "empty", Content: ""})
+	_, err = s.CreateNote(ctx, ada.ID, notes.NewNote{Title: "empty", Content: ""})
 	must(err)
-	large, err := s.CreateNote(ctx, grace.ID, store.NewNote{Title: "large", Content: strings.Repeat("Größe \n", 300_000), Markdown: true})
+	large, err := s.CreateNote(ctx, grace.ID, notes.NewNote{Title: "large", Content: strings.Repeat("Größe \n", 300_000), Markdown: true})
 	must(err)
-	trashed, err := s.CreateNote(ctx, grace.ID, store.NewNote{Title: "trash", Content: "t", Archived: true})
+	trashed, err := s.CreateNote(ctx, grace.ID, notes.NewNote{Title: "trash", Content: "t", Archived: true})
 	must(err)
 	_, err = s.TrashNote(ctx, grace.ID, trashed.ID)
 	must(err)
-	_, err = s.CreateNote(ctx, ada.ID, store.NewNote{Title: "once", Content: "c", IdempotencyKey: "key", BodyHash: []byte{0, 1, 0xff}})
+	_, err = s.CreateNote(ctx, ada.ID, notes.NewNote{Title: "once", Content: "c", IdempotencyKey: "key", BodyHash: []byte{0, 1, 0xff}})
 	must(err)
-	gone, err := s.CreateNote(ctx, grace.ID, store.NewNote{Title: "gone", Content: "g"})
+	gone, err := s.CreateNote(ctx, grace.ID, notes.NewNote{Title: "gone", Content: "g"})
 	must(err)
 	must(s.DeleteNote(ctx, grace.ID, gone.ID))
-	_, err = s.PatchNote(ctx, grace.ID, large.ID, store.Patch{Title: new("Large")})
+	_, err = s.PatchNote(ctx, grace.ID, large.ID, notes.Patch{Title: new("Large")})
 	must(err)
 }
 
@@ -167,7 +168,7 @@ func sameAnswers(t testing.TB, want, have *store.Store) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	n, err := have.CreateNote(t.Context(), ada.ID, store.NewNote{Title: "next"})
+	n, err := have.CreateNote(t.Context(), ada.ID, notes.NewNote{Title: "next"})
 	if err != nil || n.Key < 7 || n.ChangeSeq != before.ChangeSeq+1 {
 		t.Errorf("the next note = key %d, change %d, %v, want a key above 6 and change %d", n.Key, n.ChangeSeq, err, before.ChangeSeq+1)
 	}
@@ -186,7 +187,7 @@ func allAnswers(t testing.TB, s *store.Store) map[string]any {
 			t.Fatal(err)
 		}
 		all[u.Email] = []any{u, c}
-		for _, q := range []store.ListQuery{{}, {Trashed: true}, {Archived: true}, {Sort: store.ByTitle}, {Search: "STRASSE"},
+		for _, q := range []notes.Query{{}, {Trashed: true}, {Archived: true}, {Sort: notes.ByTitle}, {Search: "STRASSE"},
 			{Search: "grösse"}, {Tags: []string{"Ä"}}, {Limit: 1}} {
 			refs, err := s.NoteRefs(t.Context(), u.ID, q)
 			if err != nil {
@@ -221,7 +222,7 @@ type edition struct {
 	trashed              bool
 }
 
-func editionOf(n store.Note) edition {
+func editionOf(n notes.Note) edition {
 	return edition{n.Title, n.Content, strings.Join(n.Tags, ","), n.Revision, n.ChangeSeq, n.Trashed}
 }
 
@@ -258,7 +259,7 @@ func (a *author) change(i int) error {
 	state := maps.Clone(a.log[i][len(a.log[i])-1])
 	a.mu.Unlock()
 	ids := slices.Sorted(maps.Keys(state))
-	var n store.Note
+	var n notes.Note
 	var err error
 	what := rand.IntN(10)
 	if len(ids) < 5 {
@@ -266,12 +267,12 @@ func (a *author) change(i int) error {
 	}
 	switch {
 	case what < 3:
-		n, err = a.s.CreateNote(ctx, owner, store.NewNote{Title: "made", Content: strings.Repeat("x", rand.IntN(2000)), Tags: []string{"a", "b"}})
+		n, err = a.s.CreateNote(ctx, owner, notes.NewNote{Title: "made", Content: strings.Repeat("x", rand.IntN(2000)), Tags: []string{"a", "b"}})
 	case what < 7:
-		n, err = a.s.PatchNote(ctx, owner, ids[rand.IntN(len(ids))], store.Patch{Content: new(fmt.Sprint(rand.Int64())), Tags: &[]string{fmt.Sprint(rand.IntN(9))}})
+		n, err = a.s.PatchNote(ctx, owner, ids[rand.IntN(len(ids))], notes.Patch{Content: new(fmt.Sprint(rand.Int64())), Tags: &[]string{fmt.Sprint(rand.IntN(9))}})
 	case what < 9:
 		id := ids[rand.IntN(len(ids))]
-		n, err = a.s.PatchNote(ctx, owner, id, store.Patch{Trashed: new(!state[id].trashed)})
+		n, err = a.s.PatchNote(ctx, owner, id, notes.Patch{Trashed: new(!state[id].trashed)})
 	default:
 		id := ids[rand.IntN(len(ids))]
 		err = a.s.DeleteNote(ctx, owner, id)
@@ -316,7 +317,7 @@ func (a *author) check(t testing.TB, have *store.Store, before, after [2]int) {
 		a.mu.Unlock()
 		found := map[string]edition{}
 		for _, trashed := range []bool{false, true} {
-			refs, err := have.NoteRefs(t.Context(), owner, store.ListQuery{Trashed: trashed})
+			refs, err := have.NoteRefs(t.Context(), owner, notes.Query{Trashed: trashed})
 			if err != nil {
 				t.Fatal(err)
 			}

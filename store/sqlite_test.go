@@ -15,6 +15,7 @@ import (
 	"testing"
 	"time"
 
+	"notesd/notes"
 	"notesd/store"
 	"notesd/store/storetest"
 )
@@ -127,7 +128,7 @@ func TestSQLiteFull(t *testing.T) {
 	if err := s.WriterDB().Exec("PRAGMA max_page_count = 1").Error; err != nil { // of those there are
 		t.Fatal(err)
 	}
-	big := store.NewNote{Title: "big", Content: strings.Repeat("x", 1<<20)}
+	big := notes.NewNote{Title: "big", Content: strings.Repeat("x", 1<<20)}
 	_, err := s.CreateNote(t.Context(), owner.ID, big)
 	if !errors.Is(err, store.ErrUnavailable) || !strings.Contains(err.Error(), "disk full") {
 		t.Errorf("CreateNote on a full disk = %v, want ErrUnavailable that says so", err)

@@ -8,6 +8,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
+	"notesd/notes"
 	"notesd/store"
 	"notesd/store/storetest"
 )
@@ -38,7 +39,7 @@ func TestSweep(t *testing.T) {
 	eachInTime(t, func(t *testing.T, s *store.Store) {
 		ctx := t.Context()
 		u := mustUser(t, s, "somebody@example.org")
-		trashed, err := s.CreateNote(ctx, u.ID, store.NewNote{Title: "trashed"})
+		trashed, err := s.CreateNote(ctx, u.ID, notes.NewNote{Title: "trashed"})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -136,9 +137,9 @@ func TestSweepTogether(t *testing.T) {
 	})
 }
 
-func mustNote(t *testing.T, s *store.Store, owner store.User, title string) store.Note {
+func mustNote(t *testing.T, s *store.Store, owner store.User, title string) notes.Note {
 	t.Helper()
-	in := store.NewNote{Title: title, IdempotencyKey: title, BodyHash: []byte("hash")}
+	in := notes.NewNote{Title: title, IdempotencyKey: title, BodyHash: []byte("hash")}
 	n, err := s.CreateNote(t.Context(), owner.ID, in)
 	if err != nil {
 		t.Fatalf("CreateNote(%q) = %v", title, err)

@@ -15,6 +15,7 @@ import (
 
 	"pgregory.net/rapid"
 
+	"notesd/notes"
 	"notesd/store"
 	"notesd/store/storetest"
 )
@@ -30,7 +31,7 @@ func TestSearchInMany(t *testing.T) {
 		for i := range 1300 {
 			ids[newNote(t, s, owner, randomNote(random, i)).ID] = true
 		}
-		newNote(t, s, other, store.NewNote{Title: "Quetzal of another person"})
+		newNote(t, s, other, notes.NewNote{Title: "Quetzal of another person"})
 		check := func(when string) {
 			t.Helper()
 			checkSearch(t, s, owner, when, "quetzal", "ETZ", "ΣΊΣΥΦΟΣ", "東京都", "word7 w", "ord", "%_%", "nowhere", "ab", "zz9")
@@ -51,21 +52,21 @@ func TestSearchInMany(t *testing.T) {
 			var err error
 			switch i % 5 {
 			case 0:
-				_, err = s.PatchNote(t.Context(), owner, id, store.Patch{Content: new("now of a quetzal " + fmt.Sprint(i))})
+				_, err = s.PatchNote(t.Context(), owner, id, notes.Patch{Content: new("now of a quetzal " + fmt.Sprint(i))})
 			case 1:
-				_, err = s.PatchNote(t.Context(), owner, id, store.Patch{Title: new("Σίσυφος"), Content: new("")})
+				_, err = s.PatchNote(t.Context(), owner, id, notes.Patch{Title: new("Σίσυφος"), Content: new("")})
 			case 2:
 				err = s.DeleteNote(t.Context(), owner, id)
 			case 3:
 				_, err = s.TrashNote(t.Context(), owner, id)
 			case 4:
-				_, err = s.FlipNote(t.Context(), owner, id, store.FlagArchived)
+				_, err = s.FlipNote(t.Context(), owner, id, notes.FlagArchived)
 			}
 			if err != nil {
 				t.Fatal(err)
 			}
 		}
-		newNote(t, s, owner, store.NewNote{Title: "last", Content: strings.Repeat("much ", 20_000) + "quetzal"})
+		newNote(t, s, owner, notes.NewNote{Title: "last", Content: strings.Repeat("much ", 20_000) + "quetzal"})
 		check("after changes")
 		makeLists(t, s, owner)
 		check("with lists of the changes")
@@ -73,8 +74,8 @@ func TestSearchInMany(t *testing.T) {
 }
 
 // randomNote is the i-th note: of few words most of them, and some with rare ones.
-func randomNote(random *rand.Rand, i int) store.NewNote {
-	n := store.NewNote{Title: fmt.Sprint("Title ", i), Archived: i%13 == 0, Favorite: i%17 == 0}
+func randomNote(random *rand.Rand, i int) notes.NewNote {
+	n := notes.NewNote{Title: fmt.Sprint("Title ", i), Archived: i%13 == 0, Favorite: i%17 == 0}
 	for range 20 {
 		n.Content += fmt.Sprintf("word%d ", random.IntN(50))
 	}
@@ -92,19 +93,19 @@ func randomNote(random *rand.Rand, i int) store.NewNote {
 // checkSearch compares every page of searches with what is in the notes.
 func checkSearch(t *testing.T, s *store.Store, owner, when string, needles ...string) {
 	t.Helper()
-	for _, q := range []store.ListQuery{{}, {Archived: true}, {Trashed: true}, {Sort: store.ByTitle, Ascending: true}} {
+	for _, q := range []notes.Query{{}, {Archived: true}, {Trashed: true}, {Sort: notes.ByTitle, Ascending: true}} {
 		refs, err := s.NoteRefs(t.Context(), owner, q)
 		if err != nil {
 			t.Fatal(err)
 		}
-		notes, err := s.NotesByRef(t.Context(), owner, refs)
+		made, err := s.NotesByRef(t.Context(), owner, refs)
 		if err != nil {
 			t.Fatal(err)
 		}
 		for _, needle := range needles {
 			var want []int64
-			for _, n := range notes {
-				if folded := store.Fold(needle); strings.Contains(store.Fold(n.Title), folded) || strings.Contains(store.Fold(n.Content), folded) {
+			for _, n := range made {
+				if folded := notes.Fold(needle); strings.Contains(notes.Fold(n.Title), folded) || strings.Contains(notes.Fold(n.Content), folded) {
 					want = append(want, n.Key)
 				}
 			}
@@ -116,7 +117,7 @@ func checkSearch(t *testing.T, s *store.Store, owner, when string, needles ...st
 }
 
 // searchPages are the keys that all pages of a search hold.
-func searchPages(t *testing.T, s *store.Store, owner, needle string, q store.ListQuery) (keys []int64) {
+func searchPages(t *testing.T, s *store.Store, owner, needle string, q notes.Query) (keys []int64) {
 	t.Helper()
 	q.Search, q.Limit = needle, 200
 	for {
@@ -157,28 +158,28 @@ func TestListsModel(t *testing.T) {
 		rapid.Check(t, func(rt *rapid.T) {
 			owner := newOwner(t, s)
 			exec(t, s, "UPDATE user_counters SET note_count = 1000 WHERE user_id = ?", owner)
-			notes := map[string]string{} // their texts, by id
+			made := map[string]string{} // their texts, by id
 			do := func(err error) {
 				if err != nil {
 					rt.Fatal(err)
 				}
 			}
 			some := func(rt *rapid.T) string {
-				if len(notes) == 0 {
+				if len(made) == 0 {
 					rt.Skip("no notes")
 				}
-				return rapid.SampledFrom(slices.Sorted(maps.Keys(notes))).Draw(rt, "id")
+				return rapid.SampledFrom(slices.Sorted(maps.Keys(made))).Draw(rt, "id")
 			}
 			rt.Repeat(map[string]func(*rapid.T){
 				"create": func(rt *rapid.T) {
 					in := text.Draw(rt, "text")
-					notes[newNote(t, s, owner, store.NewNote{Title: "t", Content: in}).ID] = in
+					made[newNote(t, s, owner, notes.NewNote{Title: "t", Content: in}).ID] = in
 				},
 				"change": func(rt *rapid.T) {
 					id, in := some(rt), text.Draw(rt, "text")
-					_, err := s.PatchNote(t.Context(), owner, id, store.Patch{Content: &in})
+					_, err := s.PatchNote(t.Context(), owner, id, notes.Patch{Content: &in})
 					do(err)
-					notes[id] = in
+					made[id] = in
 				},
 				"trash and restore": func(rt *rapid.T) {
 					id := some(rt)
@@ -190,7 +191,7 @@ func TestListsModel(t *testing.T) {
 				"delete": func(rt *rapid.T) {
 					id := some(rt)
 					do(s.DeleteNote(t.Context(), owner, id))
-					delete(notes, id)
+					delete(made, id)
 				},
 				"make lists": func(rt *rapid.T) {
 					if !rapid.Bool().Draw(rt, "now") { // it is what takes most of the time
@@ -200,11 +201,11 @@ func TestListsModel(t *testing.T) {
 				},
 				"search": func(rt *rapid.T) {
 					needle := text.Draw(rt, "needle")
-					refs, err := s.NoteRefs(t.Context(), owner, store.ListQuery{Search: needle, Limit: 1000})
+					refs, err := s.NoteRefs(t.Context(), owner, notes.Query{Search: needle, Limit: 1000})
 					do(err)
 					var want, got []string
-					for id, text := range notes {
-						if strings.Contains(store.Fold("t"), store.Fold(needle)) || strings.Contains(store.Fold(text), store.Fold(needle)) {
+					for id, text := range made {
+						if strings.Contains(notes.Fold("t"), notes.Fold(needle)) || strings.Contains(notes.Fold(text), notes.Fold(needle)) {
 							want = append(want, id)
 						}
 					}
@@ -214,7 +215,7 @@ func TestListsModel(t *testing.T) {
 					slices.Sort(want)
 					slices.Sort(got)
 					if !slices.Equal(got, want) {
-						rt.Fatalf("a search for %q finds %q, want %q of %q", needle, got, want, notes)
+						rt.Fatalf("a search for %q finds %q, want %q of %q", needle, got, want, made)
 					}
 				},
 			})
@@ -245,8 +246,8 @@ func TestListsTogether(t *testing.T) {
 		}
 		const count = 60
 		for i := range count {
-			note := newNote(t, s, owner, store.NewNote{Title: "quetzal"})
-			if _, err := s.PatchNote(t.Context(), owner, note.ID, store.Patch{Content: new(fmt.Sprint("zebra", i%2))}); err != nil {
+			note := newNote(t, s, owner, notes.NewNote{Title: "quetzal"})
+			if _, err := s.PatchNote(t.Context(), owner, note.ID, notes.Patch{Content: new(fmt.Sprint("zebra", i%2))}); err != nil {
 				t.Fatal(err)
 			}
 		}
@@ -267,7 +268,7 @@ func TestListsTogether(t *testing.T) {
 func TestDamagedLists(t *testing.T) {
 	storetest.Each(t, func(t *testing.T, s *store.Store) {
 		owner := newOwner(t, s)
-		newNote(t, s, owner, store.NewNote{Title: "a quetzal"})
+		newNote(t, s, owner, notes.NewNote{Title: "a quetzal"})
 		exec(t, s, "UPDATE user_counters SET note_count = 1000 WHERE user_id = ?", owner)
 		for _, damage := range []string{
 			"UPDATE search_lists SET lists = ? WHERE part = 0", "UPDATE search_lists SET lists = ? WHERE part > 0",
@@ -384,7 +385,7 @@ func TestListsPlans(t *testing.T) {
 		exec(t, s, vacuum)
 		for needle, wanted := range map[string][]string{"19986": {lists, changes, keys}, "title": {lists, changes, walk}} {
 			tape := store.Record(s)
-			if refs, err := s.NoteRefs(t.Context(), "person 7", store.ListQuery{Search: needle, Limit: 51}); len(refs) == 0 || err != nil {
+			if refs, err := s.NoteRefs(t.Context(), "person 7", notes.Query{Search: needle, Limit: 51}); len(refs) == 0 || err != nil {
 				t.Errorf("NoteRefs(%q) = %d notes, %v, want some", needle, len(refs), err)
 			}
 			var plans strings.Builder

@@ -7,6 +7,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
+	"notesd/notes"
 	"notesd/store"
 	"notesd/store/storetest"
 )
@@ -62,10 +63,10 @@ func TestTrim(t *testing.T) {
 	storetest.Each(t, func(t *testing.T, s *store.Store) {
 		s.TrimAlways()
 		owner, other := newOwner(t, s), newOwner(t, s)
-		create := func(owner, key string) store.Note {
-			return newNote(t, s, owner, store.NewNote{Title: key, IdempotencyKey: key, BodyHash: []byte("hash")})
+		create := func(owner, key string) notes.Note {
+			return newNote(t, s, owner, notes.NewNote{Title: key, IdempotencyKey: key, BodyHash: []byte("hash")})
 		}
-		remove := func(note store.Note) string {
+		remove := func(note notes.Note) string {
 			if err := s.DeleteNote(t.Context(), note.UserID, note.ID); err != nil {
 				t.Fatal(err)
 			}
@@ -94,28 +95,28 @@ func TestImportOfForgotten(t *testing.T) {
 	storetest.Each(t, func(t *testing.T, s *store.Store) {
 		s.TrimAlways()
 		owner := foreignUser()
-		notes := foreignNotes(3)
-		importNotes := func(want store.ImportResult, notes ...store.Note) {
+		foreign := foreignNotes(3)
+		importNotes := func(want store.ImportResult, foreign ...notes.Note) {
 			t.Helper()
-			got, err := s.Import(t.Context(), store.Import{User: owner, Notes: listed(notes, nil)})
+			got, err := s.Import(t.Context(), store.Import{User: owner, Notes: listed(foreign, nil)})
 			got.Bytes = 0
 			if diff := cmp.Diff(want, got); err != nil || diff != "" {
 				t.Errorf("Import = %v (-want +got):\n%s", err, diff)
 			}
 		}
-		importNotes(store.ImportResult{Created: true, Notes: 3}, notes...)
+		importNotes(store.ImportResult{Created: true, Notes: 3}, foreign...)
 		deleteNote := func(id string) {
 			if err := s.DeleteNote(t.Context(), owner.ID, id); err != nil {
 				t.Fatal(err)
 			}
 		}
-		deleteNote(notes[0].ID)
-		importNotes(store.ImportResult{Present: 2, Deleted: 1}, notes...)
+		deleteNote(foreign[0].ID)
+		importNotes(store.ImportResult{Present: 2, Deleted: 1}, foreign...)
 		fillUp(t, s, owner.ID, "tombstones", filledTombstone, january(20))
-		deleteNote(notes[1].ID) // and trims
+		deleteNote(foreign[1].ID) // and trims
 		newer, older := foreignNotes(5)[3], foreignNotes(5)[4]
 		newer.CreatedAt, older.CreatedAt = january(21), january(19)
-		importNotes(store.ImportResult{Notes: 1, Present: 1, Deleted: 1, Unsure: []string{notes[0].ID, older.ID}},
-			notes[0], notes[1], notes[2], newer, older)
+		importNotes(store.ImportResult{Notes: 1, Present: 1, Deleted: 1, Unsure: []string{foreign[0].ID, older.ID}},
+			foreign[0], foreign[1], foreign[2], newer, older)
 	})
 }

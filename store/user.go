@@ -9,6 +9,8 @@ import (
 	"time"
 
 	"gorm.io/gorm"
+
+	"notesd/notes"
 )
 
 const (
@@ -41,7 +43,7 @@ func (s *Store) CreateUser(ctx context.Context, email, name, passwordHash string
 func (s *Store) SignUp(ctx context.Context, u User, first *Session) (User, error) {
 	now := s.now()
 	row := userRow{
-		ID: u.ID, Email: u.Email, EmailFolded: Fold(u.Email), Name: u.Name, PasswordHash: u.PasswordHash,
+		ID: u.ID, Email: u.Email, EmailFolded: notes.Fold(u.Email), Name: u.Name, PasswordHash: u.PasswordHash,
 		CreatedAt: now, UpdatedAt: now,
 	}
 	err := s.write(ctx, func(tx *gorm.DB) error {
@@ -67,7 +69,7 @@ func (s *Store) User(ctx context.Context, id string) (User, error) {
 // UserByEmail returns the user with the e-mail address in whatever case, or
 // ErrNotFound.
 func (s *Store) UserByEmail(ctx context.Context, email string) (User, error) {
-	return s.findUser(ctx, "email_folded = ?", Fold(email))
+	return s.findUser(ctx, "email_folded = ?", notes.Fold(email))
 }
 
 // MaxBcryptCost returns the highest cost of a bcrypt hash; 0: there is none. It reads all users.

@@ -10,6 +10,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
+	"notesd/notes"
 	"notesd/store"
 	"notesd/store/storetest"
 )
@@ -101,14 +102,14 @@ func TestDeleteUser(t *testing.T) {
 	storetest.Each(t, func(t *testing.T, s *store.Store) {
 		ctx := t.Context()
 		gone, stays := mustUser(t, s, "gone@example.org"), mustUser(t, s, "stays@example.org")
-		notes := map[string]store.Note{}
+		made := map[string]notes.Note{}
 		for _, u := range []store.User{gone, stays} {
-			n, err := s.CreateNote(ctx, u.ID, store.NewNote{Title: "t", Content: "c", Tags: []string{"a"}, IdempotencyKey: "k",
+			n, err := s.CreateNote(ctx, u.ID, notes.NewNote{Title: "t", Content: "c", Tags: []string{"a"}, IdempotencyKey: "k",
 				BodyHash: []byte("h")})
 			if err != nil {
 				t.Fatal(err)
 			}
-			notes[u.ID] = n
+			made[u.ID] = n
 			mustSession(t, s, store.Session{Key: "of " + u.ID, UserID: u.ID, ExpiresAt: time.Now().Add(time.Hour)})
 		}
 		if err := s.DeleteUser(ctx, gone.ID); err != nil {
@@ -126,7 +127,7 @@ func TestDeleteUser(t *testing.T) {
 				t.Errorf("%s has %d rows, %v, want the other user's one", table, rows, err)
 			}
 		}
-		if _, err := s.Note(ctx, stays.ID, notes[stays.ID].ID); err != nil {
+		if _, err := s.Note(ctx, stays.ID, made[stays.ID].ID); err != nil {
 			t.Errorf("another user's note after DeleteUser: %v", err)
 		}
 		err := s.SaveSession(ctx, store.Session{Key: "late", UserID: gone.ID, ExpiresAt: time.Now().Add(time.Hour)})
@@ -178,7 +179,7 @@ func TestDeleteUserWhileWriting(t *testing.T) {
 			for range 3 {
 				wg.Go(func() {
 					for {
-						_, err := s.CreateNote(t.Context(), u.ID, store.NewNote{Title: "t"})
+						_, err := s.CreateNote(t.Context(), u.ID, notes.NewNote{Title: "t"})
 						if errors.Is(err, store.ErrOwnerGone) {
 							return
 						}

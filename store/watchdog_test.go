@@ -12,6 +12,7 @@ import (
 
 	"gorm.io/gorm"
 
+	"notesd/notes"
 	"notesd/store"
 	"notesd/store/storetest"
 )
@@ -112,7 +113,7 @@ func writing(t *testing.T, s *store.Store, owner string, callers int) *writes {
 		l.callers.Go(func() {
 			for i := 0; !l.stop.Load(); i++ {
 				w := written{title: fmt.Sprintf("%d of %d", i, caller), began: time.Now()}
-				_, w.err = s.CreateNote(context.Background(), owner, store.NewNote{Title: w.title})
+				_, w.err = s.CreateNote(context.Background(), owner, notes.NewNote{Title: w.title})
 				w.ended = time.Now()
 				l.mu.Lock()
 				l.writes = append(l.writes, w)
@@ -145,7 +146,7 @@ func (l *writes) check(t *testing.T, s *store.Store, owner string) {
 func titleCounts(t *testing.T, s *store.Store, owner string) map[string]int {
 	t.Helper()
 	there := map[string]int{}
-	for _, title := range titles(t, s, owner, store.ListQuery{}) {
+	for _, title := range titles(t, s, owner, notes.Query{}) {
 		there[title]++
 	}
 	return there
@@ -298,7 +299,7 @@ func TestPostgresLostAnswer(t *testing.T) {
 				losing(proxy, mark)
 			}
 			owner := mustUser(t, s, "ada@example.org").ID
-			note, err := s.CreateNote(ctx, owner, store.NewNote{Title: "first"})
+			note, err := s.CreateNote(ctx, owner, notes.NewNote{Title: "first"})
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -311,10 +312,10 @@ func TestPostgresLostAnswer(t *testing.T) {
 			const made, committed = "SELECT 1\x00", "COMMIT\x00" // a create is one statement
 
 			lose(proxy, made)
-			_, err = s.CreateNote(ctx, owner, store.NewNote{Title: "no key"})
+			_, err = s.CreateNote(ctx, owner, notes.NewNote{Title: "no key"})
 			unsure("CreateNote", err)
 
-			keyed := store.NewNote{Title: "key", IdempotencyKey: "key", BodyHash: []byte("hash")}
+			keyed := notes.NewNote{Title: "key", IdempotencyKey: "key", BodyHash: []byte("hash")}
 			lose(proxy, made)
 			_, err = s.CreateNote(ctx, owner, keyed)
 			unsure("CreateNote with a key", err)
@@ -327,7 +328,7 @@ func TestPostgresLostAnswer(t *testing.T) {
 			}
 
 			lose(proxy, committed)
-			_, err = s.FlipNote(ctx, owner, note.ID, store.FlagPinned)
+			_, err = s.FlipNote(ctx, owner, note.ID, notes.FlagPinned)
 			unsure("FlipNote", err)
 			if n, err := s.Note(ctx, owner, note.ID); err != nil || !n.Pinned || n.Revision != 2 {
 				t.Errorf("after one flip pinned %v, revision %d, %v; want true, 2", n.Pinned, n.Revision, err)
@@ -359,12 +360,12 @@ func TestPostgresCutBeforeCommit(t *testing.T) {
 	t.Parallel()
 	s, proxy := behindProxy(t)
 	owner := mustUser(t, s, "ada@example.org").ID
-	note, err := s.CreateNote(t.Context(), owner, store.NewNote{Title: "first"})
+	note, err := s.CreateNote(t.Context(), owner, notes.NewNote{Title: "first"})
 	if err != nil {
 		t.Fatal(err)
 	}
 	proxy.CutAnswer("SELECT 1\x00", 0)
-	if _, err := s.FlipNote(t.Context(), owner, note.ID, store.FlagPinned); !errors.Is(err, store.ErrUnavailable) {
+	if _, err := s.FlipNote(t.Context(), owner, note.ID, notes.FlagPinned); !errors.Is(err, store.ErrUnavailable) {
 		t.Errorf("FlipNote that was cut = %v, want ErrUnavailable", err)
 	}
 	if n, err := s.Note(t.Context(), owner, note.ID); err != nil || n.Pinned || n.Revision != 1 {

@@ -10,6 +10,7 @@ import (
 	"testing"
 	"time"
 
+	"notesd/notes"
 	"notesd/store"
 	"notesd/store/storetest"
 )
@@ -207,7 +208,7 @@ func TestPostgresStuckWrite(t *testing.T) {
 	owner := mustUser(t, s, "ada@example.org").ID
 	proxy.Set(storetest.HalfOpen)
 	began := time.Now()
-	_, err := s.CreateNote(t.Context(), owner, store.NewNote{Title: "large", Content: strings.Repeat("x", 32<<20)})
+	_, err := s.CreateNote(t.Context(), owner, notes.NewNote{Title: "large", Content: strings.Repeat("x", 32<<20)})
 	if took := time.Since(began); !errors.Is(err, store.ErrUnavailable) || storetest.TooLong(took, told, 4*slack) {
 		t.Errorf("CreateNote = %v after %v, want ErrUnavailable within %v", err, took, told)
 	}

@@ -6,6 +6,8 @@ import (
 	"time"
 
 	"github.com/jackc/pgx/v5/pgconn"
+
+	"notesd/notes"
 )
 
 // A Change says what a write alters: one note of an owner's.
@@ -21,7 +23,7 @@ type Witness interface {
 	// committed or have failed and before whoever asked for them is told; now are
 	// the notes as they have become, without those that are gone. It is called
 	// also when nobody knows whether the changes were committed, with none.
-	Writing(changes []Change) (done func(now []Note))
+	Writing(changes []Change) (done func(now []notes.Note))
 
 	// Changed says that another process has committed changes.
 	Changed(changes []Change)
@@ -44,7 +46,7 @@ const lateCommit = 10 * time.Second
 
 // witnessed runs commit, which is about to commit the changes, in the presence of
 // the Witness; notes are those that the changes leave.
-func (s *Store) witnessed(changes []Change, notes func() []Note, commit func() error) error {
+func (s *Store) witnessed(changes []Change, notes func() []notes.Note, commit func() error) error {
 	done := s.witness.Writing(changes)
 	err := errors.New("panicked")
 	defer func() {
@@ -116,8 +118,8 @@ func (u *uncertainties) endAll() {
 // nobody is the Witness of a store that has none.
 type nobody struct{}
 
-func (nobody) Writing([]Change) func([]Note) { return func([]Note) {} }
-func (nobody) Changed([]Change)              {}
-func (nobody) Revoked(string, string)        {}
-func (nobody) Trust(time.Time)               {}
-func (nobody) Forget()                       {}
+func (nobody) Writing([]Change) func([]notes.Note) { return func([]notes.Note) {} }
+func (nobody) Changed([]Change)                    {}
+func (nobody) Revoked(string, string)              {}
+func (nobody) Trust(time.Time)                     {}
+func (nobody) Forget()                             {}

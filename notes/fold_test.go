@@ -1,4 +1,4 @@
-package store_test
+package notes
 
 import (
 	"context"
@@ -11,8 +11,6 @@ import (
 	"golang.org/x/text/cases"
 	"golang.org/x/text/unicode/norm"
 	"pgregory.net/rapid"
-
-	"notesd/store"
 )
 
 func TestFold(t *testing.T) {
@@ -33,7 +31,7 @@ func TestFold(t *testing.T) {
 		{"no case at all", "日本語 🎉 אבג", "日本語 🎉 אבג"},
 	} {
 		t.Run(test.name, func(t *testing.T) {
-			if got := store.Fold(test.in); got != test.want {
+			if got := Fold(test.in); got != test.want {
 				t.Errorf("Fold(%q) = %q, want %q", test.in, got, test.want)
 			}
 		})
@@ -47,12 +45,12 @@ func TestFoldEveryRune(t *testing.T) {
 		if !utf8.ValidRune(r) {
 			continue
 		}
-		folded := store.Fold(string(r))
-		if again := store.Fold(folded); again != folded {
+		folded := Fold(string(r))
+		if again := Fold(folded); again != folded {
 			t.Errorf("Fold(Fold(%U)) = %+q, want %+q", r, again, folded)
 		}
 		for simple := unicode.SimpleFold(r); simple != r; simple = unicode.SimpleFold(simple) {
-			if got := store.Fold(string(simple)); got != folded {
+			if got := Fold(string(simple)); got != folded {
 				t.Errorf("Fold(%U) = %+q, Fold(%U) = %+q, want the same", simple, got, r, folded)
 			}
 		}
@@ -63,7 +61,7 @@ func TestFoldEveryRune(t *testing.T) {
 func TestFoldCheapWay(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		s := rapid.StringMatching(`[\x00-\x7f]{0,40}`).Draw(t, "s")
-		if got, want := store.Fold(s), norm.NFC.String(cases.Fold().String(s)); got != want {
+		if got, want := Fold(s), norm.NFC.String(cases.Fold().String(s)); got != want {
 			t.Errorf("Fold(%q) = %q, want %q", s, got, want)
 		}
 	})
@@ -75,11 +73,11 @@ func TestFoldProperties(t *testing.T) {
 	text := rapid.StringOf(rapid.OneOf(awkward, rapid.Rune()))
 	rapid.Check(t, func(t *rapid.T) {
 		s := text.Draw(t, "s")
-		folded := store.Fold(s)
-		if got := store.Fold(folded); got != folded {
+		folded := Fold(s)
+		if got := Fold(folded); got != folded {
 			t.Errorf("Fold(Fold(%+q)) = %+q, want %+q", s, got, folded)
 		}
-		if got := store.Fold(norm.NFD.String(s)); got != folded {
+		if got := Fold(norm.NFD.String(s)); got != folded {
 			t.Errorf("Fold(NFD(%+q)) = %+q, want %+q", s, got, folded)
 		}
 		if !utf8.ValidString(folded) {
@@ -101,7 +99,7 @@ func TestFoldDefinition(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		s := text.Draw(t, "s")
 		want := norm.NFC.String(cases.Fold().String(norm.NFD.String(s)))
-		if got := store.Fold(s); got != want {
+		if got := Fold(s); got != want {
 			t.Errorf("Fold(%+q) = %+q, want %+q", s, got, want)
 		}
 	})
@@ -116,7 +114,7 @@ func BenchmarkFold(b *testing.B) {
 		b.Run(text.name, func(b *testing.B) {
 			b.SetBytes(int64(len(text.s)))
 			for b.Loop() {
-				store.Fold(text.s)
+				Fold(text.s)
 			}
 		})
 	}
@@ -128,7 +126,7 @@ func TestFoldLong(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		text := strings.Repeat(rapid.StringOfN(awkward, 1, 40, -1).Draw(t, "text"), 1<<13)
 		want := norm.NFC.String(cases.Fold().String(norm.NFD.String(text)))
-		if got := store.Fold(text); got != want {
+		if got := Fold(text); got != want {
 			t.Errorf("Fold of %d bytes has %d, at once %d, and they differ", len(text), len(got), len(want))
 		}
 	})
@@ -145,14 +143,14 @@ func TestFoldPieces(t *testing.T) {
 			text := strings.Repeat(unit, 3*piece/len(unit)+1)
 			var folded strings.Builder
 			for rest := text; rest != ""; {
-				n := store.PieceLength(rest)
+				n := pieceLength(rest)
 				if n <= 0 || n > piece || !utf8.ValidString(rest[:n]) {
 					t.Fatalf("a piece of %d bytes, want 1 to %d that are whole characters", n, piece)
 				}
-				folded.WriteString(store.Fold(rest[:n]))
+				folded.WriteString(Fold(rest[:n]))
 				rest = rest[n:]
 			}
-			got := store.Fold(text)
+			got := Fold(text)
 			if got != folded.String() {
 				t.Error("a text folds otherwise than its pieces")
 			}
@@ -170,18 +168,18 @@ func TestFoldBoundaries(t *testing.T) {
 	}
 	for r := rune(0); r <= unicode.MaxRune; r++ {
 		if s := string(r); utf8.ValidRune(r) && norm.NFC.PropertiesString(s).BoundaryBefore() {
-			if folded := store.Fold(s); !begins(folded) || !begins(cases.Fold().String(norm.NFD.String(s))) {
+			if folded := Fold(s); !begins(folded) || !begins(cases.Fold().String(norm.NFD.String(s))) {
 				t.Errorf("%U begins a segment, and folded to %+q it does not", r, folded)
 			}
 		}
 	}
 }
 
-// TestFoldWithin: a long text is no longer folded when nobody waits for it.
-func TestFoldWithin(t *testing.T) {
+// TestFoldContext: a long text is no longer folded when nobody waits for it.
+func TestFoldContext(t *testing.T) {
 	ctx, cancel := context.WithCancelCause(t.Context())
 	cancel(io.ErrClosedPipe)
-	if _, err := store.FoldWithin(ctx, strings.Repeat("語", 1<<20)); err != io.ErrClosedPipe {
-		t.Errorf("FoldWithin() = %v when the context has ended, want its cause", err)
+	if _, err := FoldContext(ctx, strings.Repeat("語", 1<<20), func(int64) error { return nil }); err != io.ErrClosedPipe {
+		t.Errorf("FoldContext() = %v when the context has ended, want its cause", err)
 	}
 }

@@ -1,4 +1,4 @@
-package store
+package notes
 
 import (
 	"context"
@@ -18,13 +18,14 @@ import (
 // themselves: that is why they agree. What Fold answers is stored, so another
 // answer (newer Unicode tables, say) needs a migration that folds anew.
 func Fold(s string) string {
-	folded, _ := foldWithin(context.Background(), s) // which does not end
+	folded, _ := FoldContext(context.Background(), s, func(int64) error { return nil }) // which does not end
 	return folded
 }
 
-// foldWithin is Fold that gives up when ctx ends, or when the folded text is
-// longer than the text and there is no room for it (WithRoom).
-func foldWithin(ctx context.Context, s string) (string, error) {
+// FoldContext is Fold for a long text. It gives up when ctx ends, with its cause, or
+// when the folded text grows longer than s and room has an error for it: room is told
+// the size of a note, in bytes, that takes as much memory.
+func FoldContext(ctx context.Context, s string, room func(bytes int64) error) (string, error) {
 	if isASCII(s) {
 		return strings.ToLower(s), nil
 	}
@@ -41,13 +42,13 @@ func foldWithin(ctx context.Context, s string) (string, error) {
 		n := pieceLength(s)
 		piece := foldText(s[:n])
 		s = s[n:]
-		if room := folded.Len() + len(piece); room > folded.Cap() { // by itself it would grow to more than twice as much
-			room += max(len(s)*len(piece)/n, room/4)
-			if err := askRoom(ctx, (text+int64(room))/2); err != nil { // what it is stored in grows half as fast (e2e: TestMemoryUnkindText)
+		if size := folded.Len() + len(piece); size > folded.Cap() { // by itself it would grow to more than twice as much
+			size += max(len(s)*len(piece)/n, size/4)
+			if err := room((text + int64(size)) / 2); err != nil { // what it is stored in grows half as fast (e2e: TestMemoryUnkindText)
 				return "", err
 			}
 			grown := new(strings.Builder)
-			grown.Grow(room)
+			grown.Grow(size)
 			grown.WriteString(folded.String())
 			folded = grown
 		}

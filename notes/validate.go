@@ -1,0 +1,131 @@
+package notes
+
+import (
+	"fmt"
+	"strings"
+	"unicode/utf8"
+)
+
+// What a note may hold, in code points. The content has no bound of its own: a door limits
+// the bytes of a request, and a quota those of a person.
+const (
+	MaxTitle = 255
+	MaxColor = 20
+	MaxTags  = 50
+	MaxTag   = 64
+
+	MaxID = 255 // bytes: ours have 36, those of the old server 25
+)
+
+// An InvalidError says what is wrong with a note that somebody writes.
+type InvalidError struct {
+	Fields map[string]string // by the field's name in the API: what it must be, as "must not be empty"
+}
+
+func (e *InvalidError) Error() string { return fmt.Sprintf("invalid note: %v", e.Fields) }
+
+// Set says what is wrong with a field.
+func (e *InvalidError) Set(field, wrong string) {
+	if e.Fields == nil {
+		e.Fields = make(map[string]string)
+	}
+	e.Fields[field] = wrong
+}
+
+// Check returns an *InvalidError that names every field which breaks a rule, or nil.
+func (n NewNote) Check() error {
+	return Patch{Title: &n.Title, Content: &n.Content, Tags: &n.Tags, Color: n.Color}.Check()
+}
+
+// Check returns an *InvalidError that names every field which breaks a rule, or nil.
+func (p Patch) Check() error {
+	var invalid InvalidError
+	p.AddFaults(&invalid)
+	if invalid.Fields == nil {
+		return nil
+	}
+	return &invalid
+}
+
+// AddFaults adds the fields that break a rule to those a door could not read, so that
+// its client is told of all at once.
+func (p Patch) AddFaults(invalid *InvalidError) {
+	checkText := func(field string, text *string, least, most int) {
+		if text == nil {
+			return
+		}
+		if wrong := textFault(*text, least, most); wrong != "" {
+			invalid.Set(field, wrong)
+		}
+	}
+	checkText("title", p.Title, 1, MaxTitle)
+	checkText("content", p.Content, 0, 0)
+	checkText("color", p.Color, 0, MaxColor)
+	if p.Tags != nil {
+		if wrong := tagsFault(*p.Tags); wrong != "" {
+			invalid.Set("tags", wrong)
+		}
+	}
+}
+
+// textFault says what is wrong with a text that must be least to most code points long
+// (most 0: no bound), or "".
+func textFault(s string, least, most int) string {
+	switch {
+	case strings.Contains(s, "\x00"):
+		return "must not contain NUL"
+	case !utf8.ValidString(s):
+		return "must be valid UTF-8"
+	case len(s) < least:
+		return "must not be empty"
+	}
+	if most == 0 || len(s) <= most {
+		return ""
+	}
+	if n := utf8.RuneCountInString(s); n > most {
+		return fmt.Sprintf("must be at most %d characters, is %d", most, n)
+	}
+	return ""
+}
+
+// tagsFault says what is wrong with a note's tags, or "".
+func tagsFault(tags []string) (fault string) {
+	if len(tags) > MaxTags {
+		fault = fmt.Sprintf("must be at most %d, are %d", MaxTags, len(tags))
+	}
+	for i, tag := range tags {
+		if wrong := textFault(tag, 0, MaxTag); wrong != "" {
+			fault = fmt.Sprintf("tag %d %s", i+1, wrong)
+		}
+	}
+	return fault
+}
+
+// ImportFault says why a note that another server made can't be kept here, or "". It is
+// less than Check asks of a note that is written now: a title may be longer, or empty.
+func (n Note) ImportFault() string {
+	switch {
+	case n.ID == "" || !ValidText(n.ID):
+		return "its id is empty or no text"
+	case len(n.ID) > MaxID:
+		return fmt.Sprintf("its id is longer than %d bytes", MaxID)
+	}
+	texts := append([]string{n.Title, n.Content}, n.Tags...)
+	if n.Color != nil {
+		texts = append(texts, *n.Color)
+	}
+	for _, text := range texts {
+		if !ValidText(text) {
+			return "it is not valid UTF-8"
+		}
+	}
+	if wrong := tagsFault(n.Tags); wrong != "" {
+		return "tags: " + wrong
+	}
+	return ""
+}
+
+// ValidText reports whether both engines can hold s: valid UTF-8 without NUL.
+func ValidText(s string) bool {
+	return utf8.ValidString(s) && !strings.Contains(s, "\x00")
+}
