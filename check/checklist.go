@@ -64,7 +64,7 @@ var checklist = []item{
 		[]string{"workers", "threads", "heap", "limits-fit", "queue", "cache", "body", "open-files", "kernel-memory", "load-workers", "load-memory", "load-cache"},
 		[]string{"e2e.TestCheckBad", "e2e.TestCheckContainer"}, ""},
 	{"Monitoring rows: log rotation, health checks, alerts for worker failures", []string{"log-rotation", "health-checks", "ready", "logs", "metrics", "alerts"},
-		[]string{"main.TestPrometheusRules", "main.TestAlertsDescribed", "e2e.TestAlertsFire", "e2e.TestCertificateAlerts", "e2e.TestComposeMonitoring",
+		[]string{"main.TestPrometheusRules", "main.TestAlertsDescribed", "e2e.TestAlertFires", "e2e.TestMetricsThere", "e2e.TestComposeMonitoring",
 			"e2e.TestWebhookExample", "server.TestAlerts", "e2e.TestHealthcheck"}, ""},
 	{"Deployment rows: migrations run, Redis for sessions, reverse proxy, HTTPS, firewall",
 		[]string{"database", "database-version", "schema", "connections", "load-connections", "postgres-memory", "durability", "database-tls", "database-clock",

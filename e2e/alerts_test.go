@@ -2,17 +2,8 @@ package e2e
 
 import (
 	"bytes"
-	"cmp"
-	"crypto/ecdsa"
-	"crypto/elliptic"
-	"crypto/rand"
-	"crypto/tls"
-	"crypto/x509"
-	"encoding/json"
 	"fmt"
 	"io"
-	"math/big"
-	"net"
 	"net/http"
 	"net/http/httptest"
 	"net/url"
@@ -22,7 +13,6 @@ import (
 	"regexp"
 	"slices"
 	"strings"
-	"sync/atomic"
 	"syscall"
 	"testing"
 	"time"
@@ -32,56 +22,27 @@ import (
 
 const rulesFile = "../deploy/prometheus/rules.yml"
 
-// A prometheus is the real one, with the rules of deploy/prometheus at another
+// startPrometheus starts a real one that watches addr, with the rules of deploy/prometheus at another
 // pace: it looks every second, and where a rule says minutes it takes seconds.
-type prometheus struct {
-	t       *testing.T
-	url     string
-	targets string // a directory: what to scrape
-}
-
-// newPrometheus starts one, and skips the test where there is none.
-func newPrometheus(t *testing.T, blackbox string) *prometheus {
+func startPrometheus(t *testing.T, addr string) string {
 	t.Helper()
 	long(t, "Prometheus")
 	need(t, "prometheus")
 	dir := t.TempDir()
-	targets := filepath.Join(dir, "targets")
-	if err := os.Mkdir(targets, 0o755); err != nil {
-		t.Fatal(err)
-	}
-	rules, err := os.ReadFile(rulesFile)
-	if err != nil {
-		t.Fatal(err)
-	}
-	write(t, filepath.Join(dir, "rules.yml"), hasten(string(rules)))
+	rules := regexp.MustCompile(`for: \d+[sm]`).ReplaceAllString(readFile(t, rulesFile), "for: 1s")
+	write(t, filepath.Join(dir, "rules.yml"), regexp.MustCompile(`\[\d+m\]`).ReplaceAllString(rules, "[6s]"))
 	write(t, filepath.Join(dir, "prometheus.yml"), fmt.Sprintf(`
 global: { scrape_interval: 1s, scrape_timeout: 1s, evaluation_interval: 1s }
 rule_files: [rules.yml]
 scrape_configs:
   - job_name: notesd
-    authorization: { credentials: "%s" }
-    file_sd_configs: [{ files: [targets/server-*.json], refresh_interval: 1s }]
-  - job_name: certificate
-    metrics_path: /probe
-    params: { module: [tls] }
-    file_sd_configs: [{ files: [targets/site-*.json], refresh_interval: 1s }]
-    relabel_configs:
-      - { source_labels: [__address__], target_label: __param_target }
-      - { source_labels: [__param_target], target_label: instance }
-      - { target_label: __address__, replacement: "%s" }
-`, adminToken, cmp.Or(blackbox, "127.0.0.1:1")))
-	port := freePort(t)
-	p := &prometheus{t: t, url: fmt.Sprintf("http://127.0.0.1:%d", port), targets: targets}
+    authorization: { credentials: %q }
+    static_configs: [{ targets: [%q] }]
+`, adminToken, addr))
+	listen := fmt.Sprintf("127.0.0.1:%d", freePort(t))
 	runBeside(t, exec.Command("prometheus", "--config.file="+filepath.Join(dir, "prometheus.yml"), "--storage.tsdb.path="+filepath.Join(dir, "data"),
-		fmt.Sprintf("--web.listen-address=127.0.0.1:%d", port), "--log.level=error"), p.url+"/-/ready")
-	return p
-}
-
-// hasten makes a rule's minutes seconds: what it waits for, and what it looks back on.
-func hasten(rules string) string {
-	rules = regexp.MustCompile(`for: \d+[sm]`).ReplaceAllString(rules, "for: 1s")
-	return regexp.MustCompile(`\[\d+m\]`).ReplaceAllString(rules, "[6s]")
+		"--web.listen-address="+listen, "--log.level=error"), "http://"+listen+"/-/ready")
+	return "http://" + listen
 }
 
 // need skips the test where a program is missing that setup.sh installs.
@@ -121,295 +82,43 @@ func runBeside(t *testing.T, cmd *exec.Cmd, url string) {
 	}
 }
 
-// scrape has it look at addr from now on: file is server-*.json, or site-*.json for a certificate alone.
-func (m *prometheus) scrape(t *testing.T, file, addr string) {
-	t.Helper()
-	hidden := filepath.Join(m.targets, "."+file)
-	write(t, hidden, fmt.Sprintf(`[{"targets":[%q]}]`, addr))
-	if err := os.Rename(hidden, filepath.Join(m.targets, file)); err != nil {
-		t.Fatal(err)
-	}
-}
-
-// awaitSamples returns once addr has been looked at a few times.
-func (m *prometheus) awaitSamples(t *testing.T, addr string) {
-	t.Helper()
-	const few = 3
-	query := url.Values{"query": {fmt.Sprintf(`count_over_time(up{instance=%q}[1m]) >= %d`, addr, few)}}
-	for deadline := time.Now().Add(2 * patience); time.Now().Before(deadline); time.Sleep(200 * time.Millisecond) {
-		var in struct{ Data struct{ Result []any } }
-		m.ask(t, "/api/v1/query?"+query.Encode(), &in)
-		if len(in.Data.Result) > 0 {
-			return
-		}
-	}
-	t.Fatalf("Prometheus has not looked at %s %d times in %v", addr, few, 2*patience)
-}
-
-// ask reads what Prometheus answers to a GET of path.
-func (m *prometheus) ask(t *testing.T, path string, into any) {
-	t.Helper()
-	answer, err := http.Get(m.url + path)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer answer.Body.Close()
-	if err := json.NewDecoder(answer.Body).Decode(into); err != nil {
-		t.Fatal(err)
-	}
-}
-
-// firing are the names of the alerts that fire for addr.
-func (m *prometheus) firing(t *testing.T, addr string) (names []string) {
-	t.Helper()
-	var in struct {
-		Data struct {
-			Alerts []struct {
-				State  string
-				Labels map[string]string
-			}
-		}
-	}
-	m.ask(t, "/api/v1/alerts", &in)
-	for _, a := range in.Data.Alerts {
-		if a.State == "firing" && a.Labels["instance"] == addr {
-			names = append(names, a.Labels["alertname"])
-		}
-	}
-	return names
-}
-
-// await returns once all of names fire for addr, or with fires false none of them.
-func (m *prometheus) await(t *testing.T, addr string, fires bool, names ...string) {
-	t.Helper()
-	began := time.Now()
-	var now []string
-	for time.Since(began) < 2*patience {
-		now = m.firing(t, addr)
-		n := 0
-		for _, name := range names {
-			if slices.Contains(now, name) == fires {
-				n++
-			}
-		}
-		if n == len(names) {
-			t.Logf("%v firing: %v after %v", names, fires, time.Since(began).Round(time.Second))
-			return
-		}
-		time.Sleep(200 * time.Millisecond)
-	}
-	t.Fatalf("after %v %v fire, want %v firing: %v", 2*patience, now, names, fires)
-}
-
-// A mishap is caused, and ended, in a real process that a real Prometheus watches.
-type mishap struct {
-	alerts   []string
-	settings []string
-	prepare  func(t *testing.T, p *process) // before it starts; nil: nothing
-	cause    func(t *testing.T, p *process) (end func())
-}
-
-// mishaps are all that alerts are for but certificates, by what they are called.
-// Each of the servers is for one of them.
-func mishaps(redis *storetest.Server, postgres string, toPostgres *storetest.Proxy) map[string]mishap {
-	return map[string]mishap{
-		"the process is gone": {alerts: []string{"NotesdDown"},
-			cause: func(t *testing.T, p *process) func() { p.kill(); return func() { p.start() } }},
-		"a route panics": {alerts: []string{"NotesdWorkersRestarting"}, settings: []string{"RESTART_THRESHOLD=1000000"},
-			cause: func(t *testing.T, p *process) func() {
-				return p.repeat("/api/fault/panic")
-			}},
-		"a route panics too often": {alerts: []string{"NotesdRouteQuarantined", "NotesdIncident"}, settings: []string{"RESTART_THRESHOLD=2"},
-			cause: func(t *testing.T, p *process) func() {
-				for range 3 {
-					p.visitor().get("/api/fault/panic")
-				}
-				return func() {
-					p.await("a release", func() bool { return p.visitor().get("/api/fault/panic?well=true").status == http.StatusOK })
-				}
-			}},
-		"somebody guesses at the administrators' token": {alerts: []string{"NotesdAdminTokenGuessed"},
-			cause: func(t *testing.T, p *process) func() {
-				p.await("a warning", func() bool {
-					p.visitor().as("Authorization", "Bearer wrong").get("/metrics")
-					return len(p.log.with("somebody guesses at the administrators' token")) > 0
-				})
-				return func() {}
-			}},
-		"the pool is full": {alerts: []string{"NotesdQueueStanding", "NotesdShedding"},
-			settings: []string{"MAX_WORKERS=1", "WORKERS_PER_SHARD=2", "QUEUE_LENGTH=8"},
-			cause:    func(t *testing.T, p *process) func() { return p.fullPool(40, 300*time.Millisecond) }},
-		"requests are slow": {alerts: []string{"NotesdSlow"},
-			cause: func(t *testing.T, p *process) func() { return p.repeat("/api/fault/slow?for=1500ms") }},
-		"a handler minds nothing": {alerts: []string{"NotesdWorkerStuck"}, settings: []string{"REQUEST_TIMEOUT=1s"},
-			cause: func(t *testing.T, p *process) func() { return p.stall(1, 10*time.Second) }},
-		"memory is above the threshold": {alerts: []string{"NotesdMemoryAboveThreshold"},
-			settings: []string{"MEMORY_THRESHOLD_MB=8", "MEMORY_MONITOR_INTERVAL=1s"},
-			cause:    func(t *testing.T, p *process) func() { return p.mend("MEMORY_THRESHOLD_MB=512") }},
-		"memory is short": {alerts: []string{"NotesdMemoryStageHigh", "NotesdNearOutOfMemory"}, settings: []string{"GOMEMLIMIT=64MiB"},
-			cause: func(t *testing.T, p *process) func() { return p.ask(1, "/api/fault/keep?bytes=67000000&for=10s") }},
-		"more handlers than connections": {alerts: []string{"NotesdConnectionWaits"},
-			settings: []string{"FAULT_ADMISSION=off", "DATABASE_MAX_CONNS=4", "CACHE_SIZE_MB=0"},
-			cause: func(t *testing.T, p *process) func() {
-				ada := p.member("ada@example.com")
-				l := startLoad(ada, 40, func(int, int) request { return request{http.MethodGet, "/api/notes?search=x", ""} })
-				return func() { l.stop() }
-			}},
-		"Redis is stopped": {alerts: []string{"NotesdDependencyDown"}, settings: []string{"REDIS_URL=" + redis.URL()},
-			cause: func(t *testing.T, p *process) func() {
-				redis.Stop(t)
-				return func() { redis.Start(t) }
-			}},
-		"the channel between replicas is cut": {alerts: []string{"NotesdCacheUntrusted"},
-			settings: []string{"DATABASE_URL=" + postgres, "DATABASE_CHANNEL_URL=" + toPostgres.URL(), secret},
-			cause:    cut(toPostgres, "notesd_cache_trusted")},
-		"a database file is moved": {alerts: []string{"NotesdFilesReplaced"},
-			cause: func(t *testing.T, p *process) func() {
-				move := func(from, to string) {
-					if err := os.Rename(p.data(from), p.data(to)); err != nil {
-						t.Error(err)
-					}
-				}
-				move("notes.db", "away")
-				return func() { move("away", "notes.db") }
-			}},
-		"the disk is full": {alerts: []string{"NotesdDiskFilling", "NotesdWritesRefused"},
-			prepare: func(t *testing.T, p *process) { smallDisk(t, p, 16<<10) },
-			cause: func(t *testing.T, p *process) func() {
-				ada := p.member("ada@example.com")
-				free := fill(t, p.data(""))
-				p.await("a readiness that tells of writes", func() bool {
-					ada.post("/api/notes", note{Title: "full", Content: longText(64 << 10)})
-					return p.readiness()["writes"] == "down"
-				})
-				return func() { free(); ada.create("after", "") }
-			}},
-	}
-}
-
-// cut has a proxy refuse everything, once what is behind it has made a gauge 1.
-func cut(proxy *storetest.Proxy, gauge string) func(t *testing.T, p *process) (end func()) {
-	return func(_ *testing.T, p *process) func() {
-		p.await(gauge, func() bool {
-			return strings.Contains(string(p.administrator().get("/metrics").text), "\n"+gauge+" 1\n")
-		})
-		proxy.Set(storetest.Refuse)
-		return func() { proxy.Set(storetest.Pass) }
-	}
-}
-
-// Every alert fires when its trouble is caused, and no longer when that has ended.
-func TestAlertsFire(t *testing.T) {
-	m := newPrometheus(t, "")
-	tried := []string{certificateEnding, certificateUnseen} // TestCertificateAlerts
-	postgres := storetest.NewPostgres(t).URL()
-	for name, it := range mishaps(storetest.NewRedis(t), postgres, storetest.NewProxy(t, postgres)) {
-		tried = append(tried, it.alerts...)
-		t.Run(name, func(t *testing.T) {
-			t.Parallel()
-			p := newProcess(t, it.settings...)
-			if it.prepare != nil {
-				it.prepare(t, p)
-			}
-			p.start()
-			p.await("health", func() bool { return p.probe("/healthz") == http.StatusOK })
-			m.scrape(t, fmt.Sprintf("server-%d.json", p.port), p.addr())
-			m.awaitSamples(t, p.addr()) // of it being well: an increase begins somewhere
-			end := it.cause(t, p)
-			m.await(t, p.addr(), true, it.alerts...)
-			end()
-			m.await(t, p.addr(), false, it.alerts...)
-		})
-	}
-	for _, name := range alertNames(t) {
-		if !slices.Contains(tried, name) {
-			t.Errorf("no mishap makes %s fire", name)
-		}
-	}
-}
-
-// alertNames are those of the rules.
-func alertNames(t *testing.T) (names []string) {
-	t.Helper()
-	text, err := os.ReadFile(rulesFile)
-	if err != nil {
-		t.Fatal(err)
-	}
-	for _, m := range regexp.MustCompile(`(?m)- alert: (\w+)`).FindAllStringSubmatch(string(text), -1) {
-		names = append(names, m[1])
-	}
-	return names
-}
-
-// repeat asks for path over and over until the function it returns is called.
-func (p *process) repeat(path string) (stop func()) {
-	l := startLoad(p.visitor(), 2, func(int, int) request { return request{http.MethodGet, path, ""} })
-	return func() { l.stop() }
-}
-
-// mend returns a function that starts the process again, with another setting.
-func (p *process) mend(setting string) func() {
-	return func() {
-		p.kill()
-		p.settings = append(p.settings, setting) // the last one counts
-		p.start()
-	}
-}
-
-// What TestCertificateAlerts makes fire.
-const certificateEnding, certificateUnseen = "NotesdCertificateEnding", "NotesdCertificateUnseen"
-
-// A certificate that ends soon is told of, as is one that is not shown, by
-// blackbox_exporter's look at it.
-func TestCertificateAlerts(t *testing.T) {
+// An alert fires when its trouble is caused in a real process, and no longer when that has ended. What
+// each rule makes of its metrics, promtool proves with rules_test.yml; TestMetricsThere has their names.
+func TestAlertFires(t *testing.T) {
 	t.Parallel()
-	long(t, "Prometheus")
-	need(t, "prometheus-blackbox-exporter")
-	port := freePort(t)
-	blackbox := fmt.Sprintf("127.0.0.1:%d", port)
-	runBeside(t, exec.Command("prometheus-blackbox-exporter", "--config.file=../deploy/prometheus/blackbox.yml",
-		"--web.listen-address="+blackbox), "http://"+blackbox+"/-/healthy")
-	m := newPrometheus(t, blackbox)
-
-	var shown atomic.Pointer[tls.Certificate]
-	shown.Store(certificate(t, 30*24*time.Hour))
-	site := httptest.NewUnstartedServer(http.NotFoundHandler())
-	site.TLS = &tls.Config{GetConfigForClient: func(*tls.ClientHelloInfo) (*tls.Config, error) {
-		if c := shown.Load(); c != nil {
-			return &tls.Config{Certificates: []tls.Certificate{*c}}, nil
+	const alert = "NotesdRouteQuarantined"
+	p := start(t, "RESTART_THRESHOLD=2")
+	prometheus := startPrometheus(t, p.addr())
+	fires := func() bool {
+		query := url.QueryEscape(fmt.Sprintf("ALERTS{alertname=%q, alertstate=\"firing\"}", alert))
+		answer, err := http.Get(prometheus + "/api/v1/query?query=" + query)
+		if err != nil {
+			t.Fatal(err)
 		}
-		return nil, fmt.Errorf("none")
-	}}
-	site.StartTLS()
-	t.Cleanup(site.Close)
-	addr := site.Listener.Addr().String()
-	m.scrape(t, "site-caddy.json", addr)
-	m.awaitSamples(t, addr)
-	if names := m.firing(t, addr); len(names) != 0 {
-		t.Errorf("with 30 days left %v fire", names)
+		defer answer.Body.Close()
+		text, err := io.ReadAll(answer.Body)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if !bytes.Contains(text, []byte(`"status":"success"`)) {
+			t.Fatalf("Prometheus says %s", text)
+		}
+		return bytes.Contains(text, []byte(alert))
 	}
-	shown.Store(certificate(t, 6*24*time.Hour))
-	m.await(t, addr, true, certificateEnding)
-	shown.Store(nil)
-	m.await(t, addr, true, certificateUnseen)
-	shown.Store(certificate(t, 30*24*time.Hour))
-	m.await(t, addr, false, certificateEnding, certificateUnseen)
+	for range 3 {
+		p.visitor().get("/api/fault/panic")
+	}
+	p.await(alert, fires)
+	p.await("a release", func() bool { return p.visitor().get("/api/fault/panic?well=true").status == http.StatusOK })
+	p.await("the end of "+alert, func() bool { return !fires() })
 }
 
-// certificate is one of our own that ends after d.
-func certificate(t *testing.T, d time.Duration) *tls.Certificate {
-	t.Helper()
-	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
-	if err != nil {
-		t.Fatal(err)
-	}
-	c := &x509.Certificate{SerialNumber: big.NewInt(1), NotBefore: time.Now().Add(-time.Hour), NotAfter: time.Now().Add(d),
-		IPAddresses: []net.IP{net.IPv4(127, 0, 0, 1)}}
-	der, err := x509.CreateCertificate(rand.Reader, c, c, key.Public(), key)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return &tls.Certificate{Certificate: [][]byte{der}, PrivateKey: key}
+// The configuration of blackbox_exporter is one.
+func TestBlackbox(t *testing.T) {
+	t.Parallel()
+	long(t, "blackbox_exporter")
+	need(t, "prometheus-blackbox-exporter")
+	tool(t, nil, "prometheus-blackbox-exporter", "--config.file=deploy/prometheus/blackbox.yml", "--config.check")
 }
 
 // What rules and dashboard ask for is on /metrics of a real server, by name.

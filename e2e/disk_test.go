@@ -131,6 +131,7 @@ func testDiskFull(t *testing.T, p *process, disk string) {
 	compareTitles(t, "on a full disk", ada.titles(), kept)
 	p.await("log of a full disk", func() bool { return containsAny(p.log.String(), "disk full|No space left") })
 	p.await("a readiness that tells of writes", func() bool { return writes() == "down" })
+	p.wantMetrics(t, `notesd_dependency_up{name="writes"} 0`)
 	if status := p.probe("/readyz"); status != http.StatusOK {
 		t.Errorf("readiness on a full disk = %d, want 200: reads go on", status)
 	}

@@ -37,6 +37,7 @@ func TestFilesRemoved(t *testing.T) {
 	if got := p.readiness()["files"]; got != "down" {
 		t.Errorf("readiness says that files are %q, want down", got)
 	}
+	p.wantMetrics(t, `notesd_dependency_up{name="files"} 0`, "notesd_cache_trusted 0")
 	down := p.awaitLog("dependency is down")
 	if !strings.Contains(down.text("error"), "notes.db was removed or replaced") || !strings.HasPrefix(down.text("error"), "database unavailable: "+p.dir) {
 		t.Errorf("the log has %v, want the file's path", down)

@@ -57,10 +57,16 @@ func TestMemoryMonitoring(t *testing.T) {
 	if n := len(p.log.with("memory above threshold")); n != 1 {
 		t.Errorf("%d warnings, want one for one crossing", n)
 	}
-	metrics := string(p.administrator().get("/metrics").want(http.StatusOK).text)
-	for _, want := range []string{"\nnotesd_memory_above_threshold 1\n", "\nnotesd_memory_threshold_crossings_total 1\n"} {
-		if !strings.Contains(metrics, want) {
-			t.Errorf("/metrics has no %q", want)
+	p.wantMetrics(t, "notesd_memory_above_threshold 1", "notesd_memory_threshold_crossings_total 1")
+}
+
+// wantMetrics fails the test unless /metrics has the lines.
+func (p *process) wantMetrics(t *testing.T, lines ...string) {
+	t.Helper()
+	text := string(p.administrator().get("/metrics").want(http.StatusOK).text)
+	for _, line := range lines {
+		if !strings.Contains(text, "\n"+line+"\n") {
+			t.Errorf("/metrics has no %s", line)
 		}
 	}
 }

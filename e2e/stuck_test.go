@@ -3,6 +3,7 @@ package e2e
 import (
 	"database/sql"
 	"encoding/json"
+	"fmt"
 	"net/http"
 	"net/http/httptest"
 	"os"
@@ -85,6 +86,7 @@ func TestStuck(t *testing.T) {
 	if s := state.Stuck; s.Found != stuck || s.Replaced != bound || s.Bound != bound || len(s.Turns) != stuck {
 		t.Errorf("/api/runtime has %+v, want %d stuck, %d replaced", s, stuck, bound)
 	}
+	p.wantMetrics(t, fmt.Sprintf(`notesd_pool_stuck_workers{replaced="true"} %d`, bound))
 	lines := p.log.with("worker stuck")
 	replaced := 0
 	for _, e := range lines {

@@ -3,7 +3,6 @@
 package server
 
 import (
-	"errors"
 	"net/http"
 	"os"
 	"runtime"
@@ -25,7 +24,6 @@ func faultRoutes() []*route {
 		{method: http.MethodGet, pattern: "/api/fault/exit", handle: faultExit, class: pool.Read},
 		{method: http.MethodGet, pattern: "/api/fault/slow", handle: faultSlow, class: pool.Read},
 		{method: http.MethodGet, pattern: "/api/fault/stall", handle: faultStall, class: pool.Read},
-		{method: http.MethodGet, pattern: "/api/fault/keep", handle: faultKeep, class: pool.Read},
 		{method: http.MethodGet, pattern: "/api/fault/midway", handle: faultMidway, class: pool.Read},
 		{method: http.MethodGet, pattern: "/api/fault/race", handle: faultRace, class: pool.Read},
 	}
@@ -62,19 +60,6 @@ func faultStall(_ *Server, x *exchange) error {
 		return errInputFormat
 	}
 	time.Sleep(d)
-	return x.message("done")
-}
-
-// faultKeep takes ?bytes= and ?for=, and has so much memory in use for so long.
-func faultKeep(_ *Server, x *exchange) error {
-	size, sizeErr := strconv.Atoi(x.QueryParam("bytes"))
-	d, err := time.ParseDuration(x.QueryParam("for"))
-	if err = errors.Join(err, sizeErr); err != nil {
-		return errInputFormat
-	}
-	kept := make([]byte, size)
-	time.Sleep(d)
-	runtime.KeepAlive(kept)
 	return x.message("done")
 }
 
