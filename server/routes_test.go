@@ -38,6 +38,7 @@ func TestPaths(t *testing.T) {
 		{"trailing slash", "GET", "/api/health/", 200, ""},
 		{"probe's name", "GET", "/healthz", 200, ""},
 		{"probe's name, trailing slash", "GET", "/Readyz/", 200, ""},
+		{"a route that fails on purpose", "GET", "/api/fault/panic", 404, "Route not found"},
 		{"two trailing slashes", "GET", "/api/health//", 404, "Route not found"},
 		{"two leading slashes", "GET", "//api/health", 404, "Route not found"},
 		{"list in upper case", "GET", "/API/NOTES", 200, ""},
