@@ -192,7 +192,10 @@ func PauseCheckpoints(s *Store) (resume func()) {
 	return func() { <-s.turn }
 }
 
-// BoundUnknownLocks is boundUnknownLocks, with a bound that a test reaches.
+// MaxDeviceLocks is how many devices of an account are counted.
+const MaxDeviceLocks = maxDeviceLocks
+
+// BoundUnknownLocks is boundLocks, with a bound that a test reaches.
 func (s *Store) BoundUnknownLocks(ctx context.Context, most int) error {
-	return s.boundUnknownLocks(ctx, most)
+	return s.boundLocks(ctx, nil, most)
 }

@@ -13,6 +13,10 @@ const (
 	// maxUnknownLocks bounds the addresses without account whose wrong passwords are counted.
 	maxUnknownLocks = 10_000
 
+	// maxDeviceLocks bounds the devices of an account whose wrong passwords are counted. Whoever has so many
+	// knows the password: each got its cookie by a sign-in.
+	maxDeviceLocks = 100
+
 	keepSignInLocks = 30 * 24 * time.Hour
 )
 
@@ -27,13 +31,13 @@ func (s *Store) SignInLock(ctx context.Context, key string) (until time.Time, er
 }
 
 // CountFailure counts a wrong password under the key, as CountFailedSignIn does for an account. The key is a
-// device's of the user with the id, or, with "", that of an address without account: of these the oldest are
-// forgotten when there are very many.
+// device's of the user with the id, or, with "", that of an address without account. The oldest of these, and of an
+// account's devices, are forgotten when there are very many.
 func (s *Store) CountFailure(ctx context.Context, key, userID string) (until time.Time, err error) {
 	now := s.now()
-	user := &userID
+	user, most := &userID, maxDeviceLocks
 	if userID == "" {
-		user = nil
+		user, most = nil, maxUnknownLocks
 	}
 	var row signInLockRow
 	err = s.writeOne(ctx, func(db *gorm.DB) error {
@@ -49,8 +53,8 @@ func (s *Store) CountFailure(ctx context.Context, key, userID string) (until tim
 			map[string]any{"key": key, "user": user, "now": now, "limit": lockAfter, "until": now + lockTime.Milliseconds()}).
 			Take(&row).Error
 	})
-	if err == nil && userID == "" && row.Failures == 1 {
-		err = s.boundUnknownLocks(ctx, maxUnknownLocks)
+	if err == nil && row.Failures == 1 {
+		err = s.boundLocks(ctx, user, most)
 	}
 	if err != nil {
 		return time.Time{}, fmt.Errorf("count sign-in failure: %w", err)
@@ -58,11 +62,16 @@ func (s *Store) CountFailure(ctx context.Context, key, userID string) (until tim
 	return timeOrZero(row.LockedUntil), nil
 }
 
-// boundUnknownLocks forgets the oldest addresses without account but for so many.
-func (s *Store) boundUnknownLocks(ctx context.Context, most int) error {
+// boundLocks forgets the oldest of the user's devices, or of the addresses without account, but for so many.
+func (s *Store) boundLocks(ctx context.Context, user *string, most int) error {
+	whose := "user_id = @user"
+	if user == nil {
+		whose = "user_id IS NULL"
+	}
 	return s.writeOne(ctx, func(db *gorm.DB) error {
-		return db.Exec(`DELETE FROM sign_in_locks WHERE user_id IS NULL AND updated_at <= (
-			SELECT updated_at FROM sign_in_locks WHERE user_id IS NULL ORDER BY updated_at DESC LIMIT 1 OFFSET ?)`, most).Error
+		return db.Exec(`DELETE FROM sign_in_locks WHERE `+whose+` AND updated_at <= (
+			SELECT updated_at FROM sign_in_locks WHERE `+whose+` ORDER BY updated_at DESC LIMIT 1 OFFSET @most)`,
+			map[string]any{"user": user, "most": most}).Error
 	})
 }
 

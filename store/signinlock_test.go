@@ -3,6 +3,7 @@ package store_test
 import (
 	"errors"
 	"fmt"
+	"slices"
 	"testing"
 	"time"
 
@@ -72,7 +73,38 @@ func TestSignInLocks(t *testing.T) {
 	})
 }
 
-// Addresses without account are forgotten when there are very many, the oldest first, and devices never.
+// Whoever signs in from ever new clients, with a wrong password from each, leaves no more than so many counts. The last
+// ones stay, and other people's.
+func TestDeviceLocksAreBounded(t *testing.T) {
+	storetest.Each(t, func(t *testing.T, s *store.Store) {
+		ctx := t.Context()
+		u, other := mustUser(t, s, "somebody@example.org"), mustUser(t, s, "other@example.org")
+		before := time.Now().Add(-time.Hour)
+		for i := range store.MaxDeviceLocks {
+			err := s.WriterDB().Exec(`INSERT INTO sign_in_locks (key, user_id, failures, updated_at) VALUES (?, ?, 1, ?)`,
+				fmt.Sprint("device ", i), u.ID, before.UnixMilli()+int64(i)).Error
+			if err != nil {
+				t.Fatal(err)
+			}
+		}
+		for key, user := range map[string]string{"of another": other.ID, "unknown": "", "newest": u.ID} {
+			if _, err := s.CountFailure(ctx, key, user); err != nil {
+				t.Fatal(err)
+			}
+		}
+		var left []string
+		if err := s.DB().Raw("SELECT key FROM sign_in_locks WHERE updated_at <= ? OR updated_at > ? ORDER BY updated_at, key",
+			before.UnixMilli()+1, before.UnixMilli()+int64(store.MaxDeviceLocks)).Scan(&left).Error; err != nil {
+			t.Fatal(err)
+		}
+		slices.Sort(left)
+		if got := fmt.Sprint(left); got != "[device 1 newest of another unknown]" {
+			t.Errorf("left are %v, want all but the oldest of the person's devices", got)
+		}
+	})
+}
+
+// Addresses without account are forgotten when there are very many, the oldest first. Devices stay.
 func TestUnknownLocksAreBounded(t *testing.T) {
 	storetest.Each(t, func(t *testing.T, s *store.Store) {
 		ctx := t.Context()
