@@ -72,12 +72,12 @@ func (a announcement) Write(p []byte) (int, error) {
 
 // Who may import whom. A package that is not here imports nothing of ours.
 var mayImport = map[string][]string{
-	".":               {"notesd/backup", "notesd/bench", "notesd/check", "notesd/config", "notesd/incident", "notesd/legacy", "notesd/pool", "notesd/server", "notesd/store"},
+	".":               {"notesd/backup", "notesd/bench", "notesd/check", "notesd/config", "notesd/incident", "notesd/legacy", "notesd/notes", "notesd/pool", "notesd/server", "notesd/store"},
 	"bench/pools":     {"notesd/bench"},
 	"config":          {"notesd/internal/owned"},
 	"incident":        {"notesd/internal/owned"},
-	"store":           {"notesd/internal/owned"},
-	"server":          {"notesd/cache", "notesd/incident", "notesd/pool", "notesd/store"},
+	"store":           {"notesd/internal/owned", "notesd/notes"},
+	"server":          {"notesd/cache", "notesd/incident", "notesd/notes", "notesd/pool", "notesd/store"},
 	"store/storetest": {"notesd/store"},
 }
 
@@ -87,6 +87,7 @@ var mustNotKnow = map[string][]string{
 	"pool":   {"net/http", "github.com/labstack/", "database/sql", "gorm.io/", "notesd/"},
 	"store":  {"net/http", "github.com/labstack/"},
 	"legacy": {"net/http", "github.com/labstack/", "gorm.io/", "notesd/"},
+	"notes":  {"net/http", "github.com/labstack/", "database/sql", "gorm.io/", "notesd/"},
 	"cache":  {"net/http", "github.com/labstack/", "database/sql", "gorm.io/", "notesd/"},
 	"config": {"net/http", "github.com/labstack/", "database/sql", "gorm.io/"},
 	"server": {"gorm.io/", "github.com/jackc/"},
