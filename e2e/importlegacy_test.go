@@ -57,7 +57,7 @@ func (tg target) importer(t *testing.T, old string) (*process, string) {
 	if database != "" {
 		settings = append(settings, "DATABASE_URL="+database, secret)
 	}
-	p := newProcess(t, settings...)
+	p := newUnraced(t, settings...) // the race detector takes 20 s of a busy machine for one hash of bcrypt
 	if database == "" {
 		database = p.data("notes.db")
 	}
