@@ -184,7 +184,8 @@ endef
 .PHONY: test check bench checklist e2e
 test: ## what CI runs: unit tests with the race detector, and e2e -short; on PostgreSQL, SQLite and Redis of its own
 	.ci/setup.sh
-	go test -race -p 1 -timeout 30m $$(go list ./... | grep -v '/e2e$$') # one package at a time: some tests measure time
+	go test -race $$(go list ./... | grep -vE '/(e2e|server|store)$$')
+	go test -race -p 1 -parallel 4 -timeout 20m ./store ./server # one after the other: some of their tests measure time
 	CGO_ENABLED=0 go test -short -timeout 10m ./e2e # the servers that it starts have the race detector
 
 check: ## gofmt, vet, go fix, staticcheck

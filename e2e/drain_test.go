@@ -44,7 +44,7 @@ func TestDrain(t *testing.T) {
 	}
 	slices.Sort(red)
 	t.Logf("unready after %v", red)
-	if len(red) == drains && red[0] > 50*time.Millisecond { // what else the machine has to do only adds to it
+	if len(red) == drains && storetest.TooLong(red[0], 50*time.Millisecond, 50*time.Millisecond) {
 		t.Errorf("time from SIGTERM to unready = %v at best, want 50ms at most", red[0])
 	}
 }
@@ -95,7 +95,7 @@ func awaitRed(t *testing.T, p *process, signalled time.Time) time.Time {
 			return now
 		case status != http.StatusOK:
 			t.Fatalf("the probe = %d, want 200 or 503", status)
-		case now.Sub(signalled) > 500*time.Millisecond:
+		case storetest.TooLong(now.Sub(signalled), 50*time.Millisecond, 450*time.Millisecond):
 			t.Fatalf("still ready %v after SIGTERM", now.Sub(signalled))
 		}
 		time.Sleep(2 * time.Millisecond)
