@@ -1,10 +1,11 @@
 #!/usr/bin/env bash
 # Software: github.com/blevesearch/bleve v2.6.3 (Go), the default index mapping.
-# Expected: a note called "2024-01-15" is found by 2024-01-15, as the note "Call of 2024-01-15" is.
+# Expected: a note called "2024-01-15" is found by 2024-01-15, as the note "Call of 2024-01-15"
+#   is.
 # What happens: the default mapping looks at each text: one that is a date or a time by itself is
-#   stored as a point in time and not as words. So daily notes are not found by their titles, neither
-#   by match nor by phrase nor by prefix, and a search for the year 2024 has holes. Next to other
-#   words the same date is found.
+#   stored as a point in time and not as words. So daily notes are not found by their titles,
+#   neither by match nor by phrase nor by prefix, and a search for the year 2024 has holes. Next
+#   to other words the same date is found.
 # Who meets it: search over daily notes, journals, and titles that importers make from dates.
 # What to do: a mapping with NewTextFieldMapping for each field of text.
 set -euo pipefail

@@ -1,10 +1,11 @@
 #!/usr/bin/env bash
 # Software: dexie 4.4.7 (npm), here over fake-indexeddb 6.2.8.
 # Expected: where(a).or(b).limit(2) gives two notes if two or more match.
-# What happens: the queries of the two branches are counted together, before the doubles are removed.
-#   A note that matches both uses up two places of the limit, so fewer notes come than asked for: here
-#   half of them. The documentation warns of offset with or, not of limit.
-# Who meets it: lists and "show more" in offline apps: a page that is not full is taken for the last.
+# What happens: the queries of the two branches are counted together, before the doubles are
+#   removed. A note that matches both uses up two places of the limit, so fewer notes come than
+#   asked for: here half of them. The documentation warns of offset with or, not of limit.
+# Who meets it: lists and "show more" in offline apps: a page that is not full is taken for the
+#   last.
 # What to do: no limit with or: toArray(), sort and slice.
 set -euo pipefail
 dir=$(mktemp -d)

@@ -1,11 +1,12 @@
 #!/usr/bin/env bash
 # Software: @tiptap/markdown 3.35.0 with starter-kit 3.35.0; @lexical/markdown 0.52.0 (npm).
-# Expected: a paragraph that was typed, "1. FC Town won" or "# 12 is free", is a paragraph when the
-#   note is opened again: the writer puts a backslash before what would be Markdown. The reader of
-#   both takes the backslash off.
+# Expected: a paragraph that was typed, "1. FC Town won" or "# 12 is free", is a paragraph when
+#   the note is opened again: the writer puts a backslash before what would be Markdown. The
+#   reader of both takes the backslash off.
 # What happens: neither writer escapes what opens a line. The paragraph comes back as a list, a
-#   heading or a rule, and its number or sign is gone from the text. Stars and underscores inside a
-#   line are escaped, by both. A note with the backslash in its source loses it at the first save.
+#   heading or a rule, and its number or sign is gone from the text. Stars and underscores inside
+#   a line are escaped, by both. A note with the backslash in its source loses it at the first
+#   save.
 # Who meets it: notes apps that store Markdown under a rich-text editor: results of a match, house
 #   numbers, "- 5 degrees", lines of dashes.
 # What to do: escape the first characters of each text block in the writer of the paragraph; until

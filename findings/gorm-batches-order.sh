@@ -1,13 +1,13 @@
 #!/usr/bin/env bash
 # Software: gorm.io/gorm v1.31.2, here with glebarez/sqlite v1.11.0 (Go).
 # Expected: Order("title").FindInBatches hands out each note once, by title, or returns an error.
-# What happens: each batch begins behind the primary key of the last row of the batch before. In any
-#   other order this is no place in the order: notes are handed out twice and others never, without
-#   an error. RowsAffected counts what was handed out.
-# Who meets it: exports and mails "newest first" of more notes than a batch holds. A test with fewer
-#   notes passes.
-# What to do: no Order with FindInBatches. For another order use Rows() or a cursor over the column
-#   and the key.
+# What happens: each batch begins behind the primary key of the last row of the batch before. In
+#   any other order this is no place in the order: notes are handed out twice and others never,
+#   without an error. RowsAffected counts what was handed out.
+# Who meets it: exports and mails "newest first" of more notes than a batch holds. A test with
+#   fewer notes passes.
+# What to do: no Order with FindInBatches. For another order use Rows() or a cursor over the
+#   column and the key.
 set -euo pipefail
 dir=$(mktemp -d)
 trap 'rm -rf "$dir"' EXIT

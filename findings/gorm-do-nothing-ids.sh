@@ -3,12 +3,12 @@
 # Expected: after Create of three notes under OnConflict{DoNothing: true}, the first and the third
 #   know their ids, and the second, which was there before, keeps 0.
 # What happens: the database returns the ids of the rows that it has inserted, and gorm hands them
-#   out from the front. The second note gets the id of the third, and the third gets 0. No error is
-#   returned, RowsAffected is 2.
+#   out from the front. The second note gets the id of the third, and the third gets 0. No error
+#   is returned, RowsAffected is 2.
 # Who meets it: an import that passes over what is there, and then stores tags, attachments or
 #   versions under the ids: they end up on another note.
-# What to do: do not use the ids after DoNothing. Make the ids before (UUIDs), or read the notes back
-#   by their unique key.
+# What to do: do not use the ids after DoNothing. Make the ids before (UUIDs), or read the notes
+#   back by their unique key.
 set -euo pipefail
 dir=$(mktemp -d)
 trap 'rm -rf "$dir"' EXIT

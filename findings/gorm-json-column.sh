@@ -3,13 +3,13 @@
 # Expected: Update("tags", []string{"red"}) on a field with serializer:json stores ["red"], as
 #   Create does, or returns an error.
 # What happens: a slice in Update, or in the map of Updates, is spread into a list of SQL values
-#   without the serializer. One tag is stored as the bare text red, no tag as NULL, two tags are an
-#   SQL error. After the first, each Find that meets this note fails with "invalid character": the
-#   whole list of notes does not load.
+#   without the serializer. One tag is stored as the bare text red, no tag as NULL, two tags are
+#   an SQL error. After the first, each Find that meets this note fails with "invalid character":
+#   the whole list of notes does not load.
 # Who meets it: notes with tags or settings in a JSON column; the one-tag case passes a test that
 #   looks at the error of the update only.
-# What to do: update with a struct, Select("tags").Updates(&Note{Tags: tags}), or give the column a
-#   type of its own with Value and Scan.
+# What to do: update with a struct, Select("tags").Updates(&Note{Tags: tags}), or give the column
+#   a type of its own with Value and Scan.
 set -euo pipefail
 dir=$(mktemp -d)
 trap 'rm -rf "$dir"' EXIT

@@ -3,8 +3,8 @@
 # Expected: Where("rev = ?", 1).Save(&note) stores the note if it is still at revision 1, and else
 #   answers RowsAffected 0.
 # What happens: Save sends the UPDATE with the condition. If it meets no row, Save sends an INSERT
-#   that overwrites the row on conflict, without the condition. RowsAffected is 1: the newer text is
-#   gone and the caller is told that the save was fine. With Model(...) before it the same.
+#   that overwrites the row on conflict, without the condition. RowsAffected is 1: the newer text
+#   is gone and the caller is told that the save was fine. With Model(...) before it the same.
 # Who meets it: servers with a revision or a version column against lost updates, and those that
 #   guard by owner: Where("user_id = ?", me).Save(&note).
 # What to do: Select("*").Updates(&note), which has no second step and answers 0, or an UPDATE by

@@ -3,8 +3,9 @@
 # Expected: a note that is read and written without an edit means the same.
 # What happens: the blank line of a quote, ">", is written as "> >": the second paragraph of each
 #   quote or callout moves into a quote of its own, one level deeper. Code that belongs to a list
-#   item leaves the list, so that a numbered list is cut in two. In a table, which the editor takes
-#   for text, the backslash before a | is dropped: the row has a cell more and the last is not shown.
+#   item leaves the list, so that a numbered list is cut in two. In a table, which the editor
+#   takes for text, the backslash before a | is dropped: the row has a cell more and the last is
+#   not shown.
 # Who meets it: notes apps on Lexical that open Markdown written elsewhere.
 # What to do: let the editor write only the blocks that were edited, or compare before saving.
 set -euo pipefail

@@ -2,11 +2,11 @@
 # Software: loro-crdt 1.17.1; yjs 13.6.33 for comparison (npm).
 # Expected: I set a title, another person sees it and sets a newer one, I press undo: my change is
 #   no longer there to be undone, and the newer title stays. yjs does so.
-# What happens: Loro's UndoManager sets the title back to what it was before mine, as a new change.
-#   The newer title is gone, on all devices. Undo of one's own step takes back a step of somebody
-#   else that nobody wanted undone.
-# Who meets it: title, colour, folder and other plain values of notes in a LoroMap, with two people
-#   or two devices. Text in a LoroText is not affected.
+# What happens: Loro's UndoManager sets the title back to what it was before mine, as a new
+#   change. The newer title is gone, on all devices. Undo of one's own step takes back a step of
+#   somebody else that nobody wanted undone.
+# Who meets it: title, colour, folder and other plain values of notes in a LoroMap, with two
+#   people or two devices. Text in a LoroText is not affected.
 # What to do: keep plain values out of the undo (excludeOriginPrefixes and an origin for their
 #   commits), or look before undo() whether the value is still one's own.
 set -euo pipefail

@@ -3,10 +3,10 @@
 # Expected: a fix changes how the source looks and not what the note says.
 # What happens: six ordinary lines say something else afterwards. A line that opens with a tag
 #   (#home) or a number (#1) becomes a heading, 5 * 3 * 2 becomes 5 *3* 2 with the 3 in italics, a
-#   paragraph "2024. A good year" is renumbered to 1., the exclamation mark of a heading and the tabs
-#   of a Makefile in a code block are removed.
-# Who meets it: folders of notes under a pre-commit hook, and editors that fix at each save. Notes of
-#   Obsidian, Logseq or memos open many lines with a tag.
+#   paragraph "2024. A good year" is renumbered to 1., the exclamation mark of a heading and the
+#   tabs of a Makefile in a code block are removed.
+# Who meets it: folders of notes under a pre-commit hook, and editors that fix at each save. Notes
+#   of Obsidian, Logseq or memos open many lines with a tag.
 # What to do: turn off MD010 for code ("code_blocks": false), MD018, MD026, MD029 and MD037.
 set -euo pipefail
 dir=$(mktemp -d)

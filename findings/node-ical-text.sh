@@ -1,12 +1,12 @@
 #!/usr/bin/env bash
 # Software: node-ical 0.26.1; ical.js 2.2.1 as the writer and for comparison (npm).
 # Expected: a text that one library writes into an iCalendar file is read by the other as it was.
-# What happens: node-ical undoes \n, \, and \; one after the other and \\ last. A backslash before an
-#   n, as in C:\new or \nabla, which stands as \\n in the file, becomes a backslash and a line break.
-#   Categories are cut at every comma, also at one that is escaped: "home, office" becomes "home\"
-#   and "office".
-# Who meets it: readers of journals and tasks (VJOURNAL, VTODO), for instance an import from a CalDAV
-#   server: paths, regular expressions and formulas in notes change, tags are split.
+# What happens: node-ical undoes \n, \, and \; one after the other and \\ last. A backslash before
+#   an n, as in C:\new or \nabla, which stands as \\n in the file, becomes a backslash and a line
+#   break. Categories are cut at every comma, also at one that is escaped: "home, office" becomes
+#   "home\" and "office".
+# Who meets it: readers of journals and tasks (VJOURNAL, VTODO), for instance an import from a
+#   CalDAV server: paths, regular expressions and formulas in notes change, tags are split.
 # What to do: ical.js, which reads both right.
 set -euo pipefail
 dir=$(mktemp -d)

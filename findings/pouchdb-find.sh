@@ -1,14 +1,14 @@
 #!/usr/bin/env bash
 # Software: pouchdb-find 9.0.0 with pouchdb-core and pouchdb-adapter-memory 9.0.0 (npm).
 # Expected: an index makes find faster and gives the same notes; the same query can be used twice.
-# What happens: without an index { trashed: { $eq: null } } and { trashed: { $lt: 9 } } find only notes
-#   that have the field; with an index on it, also those that lack it. And find changes the object
-#   that it is given: a $regex is wrapped into a list, which the next find with the same object
-#   refuses; a limit of 25 is written into it, too.
+# What happens: without an index { trashed: { $eq: null } } and { trashed: { $lt: 9 } } find only
+#   notes that have the field; with an index on it, also those that lack it. And find changes the
+#   object that it is given: a $regex is wrapped into a list, which the next find with the same
+#   object refuses; a limit of 25 is written into it, too.
 # Who meets it: lists that change when somebody adds an index, or when a database made by an older
 #   version of the app has no index yet; queries that are kept as constants.
-# What to do: store null or a number in each note and add { $exists: true }; give find a fresh object
-#   each time.
+# What to do: store null or a number in each note and add { $exists: true }; give find a fresh
+#   object each time.
 set -euo pipefail
 dir=$(mktemp -d)
 trap 'rm -rf "$dir"' EXIT

@@ -1,14 +1,14 @@
 #!/usr/bin/env bash
 # Software: tinybase 10.0.1 (npm), MergeableStore.
-# Expected: a note is deleted on one device and edited on the other at the same time. After the merge
-#   the note is either gone or there whole.
-# What happens: a deleted row is its cells set to nothing, each by itself. If the edit is later by the
-#   clock, the note comes back with the edited cell alone: no title, no tags, no id of its folder, on
-#   both devices. If it is earlier, the edit is gone.
-# Who meets it: apps that keep a note in a row and delete rows. The list then shows a note without a
-#   title, and the deleted one cannot be brought back whole.
-# What to do: a cell `trashed` instead of delRow; remove rows for good only when no device can still
-#   hold an edit.
+# Expected: a note is deleted on one device and edited on the other at the same time. After the
+#   merge the note is either gone or there whole.
+# What happens: a deleted row is its cells set to nothing, each by itself. If the edit is later by
+#   the clock, the note comes back with the edited cell alone: no title, no tags, no id of its
+#   folder, on both devices. If it is earlier, the edit is gone.
+# Who meets it: apps that keep a note in a row and delete rows. The list then shows a note without
+#   a title, and the deleted one cannot be brought back whole.
+# What to do: a cell `trashed` instead of delRow; remove rows for good only when no device can
+#   still hold an edit.
 set -euo pipefail
 dir=$(mktemp -d)
 trap 'rm -rf "$dir"' EXIT

@@ -2,13 +2,13 @@
 # Software: tiptap-markdown 0.9.0 and @tiptap/markdown 3.35.0 with @tiptap/core 3.35.0 (npm).
 # Expected: what the editor writes, it reads back as the same document.
 # What happens: a code block whose text has a line of three backticks is written between three
-#   backticks by both: it ends at this line, and the rest of the code is text and blocks. In a table
-#   tiptap-markdown writes the | of a cell bare: the cell is cut in two, and at the next opening the
-#   last cell of the row is gone for good.
-# Who meets it: notes about Markdown, prompts and READMEs kept in a note, tables with a || b or with
-#   regular expressions. Two openings and saves are enough, no edit is needed.
-# What to do: for code, a serializer of one's own with a fence that is longer than the longest in the
-#   text; for tables, the same for the cells, or @tiptap/markdown, which escapes them.
+#   backticks by both: it ends at this line, and the rest of the code is text and blocks. In a
+#   table tiptap-markdown writes the | of a cell bare: the cell is cut in two, and at the next
+#   opening the last cell of the row is gone for good.
+# Who meets it: notes about Markdown, prompts and READMEs kept in a note, tables with a || b or
+#   with regular expressions. Two openings and saves are enough, no edit is needed.
+# What to do: for code, a serializer of one's own with a fence that is longer than the longest in
+#   the text; for tables, the same for the cells, or @tiptap/markdown, which escapes them.
 set -euo pipefail
 dir=$(mktemp -d)
 trap 'rm -rf "$dir"' EXIT

@@ -2,11 +2,11 @@
 # Software: workbox-background-sync 7.4.1 with workbox-core 7.4.1 (npm).
 # Expected: saves that were queued offline stay in the queue until the server has taken them.
 # What happens: at the replay any answer counts as delivered. With 503 (a restart, a proxy whose
-#   server is not up yet), 429 or 401 (the session has ended in the meantime) the request leaves the
-#   queue for good, the next one is sent, and replayRequests reports success. Only a connection that
-#   fails keeps the request.
-# Who meets it: apps that queue writes with BackgroundSyncPlugin or Queue: the notes of a day in the
-#   train are gone when the first answer is a sign-in page.
+#   server is not up yet), 429 or 401 (the session has ended in the meantime) the request leaves
+#   the queue for good, the next one is sent, and replayRequests reports success. Only a
+#   connection that fails keeps the request.
+# Who meets it: apps that queue writes with BackgroundSyncPlugin or Queue: the notes of a day in
+#   the train are gone when the first answer is a sign-in page.
 # What to do: an onSync of one's own: shiftRequest, fetch, look at the status, unshiftRequest and
 #   throw for 401, 408, 429 and 5xx. Or a queue in the app, which can ask the user.
 set -euo pipefail

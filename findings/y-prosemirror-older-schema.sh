@@ -1,12 +1,12 @@
 #!/usr/bin/env bash
 # Software: y-prosemirror 1.3.7 with yjs 13.6.33, prosemirror-view 1.44.0 (npm).
-# Expected: an editor whose schema does not know a node or a mark, because the app on this device is
-#   older, shows a gap or refuses. The shared document stays as it is as long as nobody types.
-# What happens: to open the note is enough. What the schema does not know is deleted from the shared
-#   document and the deletion is sent to everybody: an unknown block with all text in it, and, for
-#   one word with an unknown mark, the whole text of its paragraph.
-# Who meets it: editors on ProseMirror, TipTap and others with yjs, whenever a new version brings a
-#   node (callouts, tables) or a mark (highlight), and one tab or phone still runs the old one.
+# Expected: an editor whose schema does not know a node or a mark, because the app on this device
+#   is older, shows a gap or refuses. The shared document stays as it is as long as nobody types.
+# What happens: to open the note is enough. What the schema does not know is deleted from the
+#   shared document and the deletion is sent to everybody: an unknown block with all text in it,
+#   and, for one word with an unknown mark, the whole text of its paragraph.
+# Who meets it: editors on ProseMirror, TipTap and others with yjs, whenever a new version brings
+#   a node (callouts, tables) or a mark (highlight), and one tab or phone still runs the old one.
 # What to do: write the version of the schema into the document and do not open a newer one; ship
 #   the new schema a release before the button for it.
 set -euo pipefail

@@ -1,12 +1,12 @@
 #!/usr/bin/env bash
 # Software: yjs 13.6.33 (npm).
-# Expected: map.set('due', new Date(...)) stores the date, or throws, as set does for a function or
-#   for an object of an unknown class.
+# Expected: map.set('due', new Date(...)) stores the date, or throws, as set does for a function
+#   or for an object of an unknown class.
 # What happens: set takes it and get gives the Date back here, for as long as the document is in
 #   memory. What is sent and stored is {}: on the other devices, and here after a reload, the date
 #   is an empty object. The same for a Date inside an object or an array.
-# Who meets it: due dates and reminders in a Y.Map. On the device of the person who tests it, all is
-#   well.
+# Who meets it: due dates and reminders in a Y.Map. On the device of the person who tests it, all
+#   is well.
 # What to do: store numbers or ISO texts.
 set -euo pipefail
 dir=$(mktemp -d)

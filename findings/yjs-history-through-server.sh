@@ -1,14 +1,14 @@
 #!/usr/bin/env bash
 # Software: yjs 13.6.33 (npm).
-# Expected: an older version, kept as a snapshot by a client with gc: false, can be shown by another
-#   client with gc: false, or is refused with an error, as createDocFromSnapshot does for a document
-#   with gc: true.
-# What happens: if the updates went through one document with the default gc: true, for instance the
-#   one that a server keeps, the deleted text is gone from what it hands on. The check looks at the
-#   last document only: the old version is an empty text, without an error. Who then restores it,
-#   empties the note.
-# Who meets it: version history over a server that holds a Y.Doc made with new Y.Doc(). It works as
-#   long as the document was not loaded again from that server.
+# Expected: an older version, kept as a snapshot by a client with gc: false, can be shown by
+#   another client with gc: false, or is refused with an error, as createDocFromSnapshot does for
+#   a document with gc: true.
+# What happens: if the updates went through one document with the default gc: true, for instance
+#   the one that a server keeps, the deleted text is gone from what it hands on. The check looks
+#   at the last document only: the old version is an empty text, without an error. Who then
+#   restores it, empties the note.
+# Who meets it: version history over a server that holds a Y.Doc made with new Y.Doc(). It works
+#   as long as the document was not loaded again from that server.
 # What to do: gc: false in every place that the updates pass, or let the server keep updates (
 #   mergeUpdates does not collect), or keep the text of each version beside its snapshot.
 set -euo pipefail

@@ -3,12 +3,13 @@
 # Expected: an UndoManager without options takes back what was typed here. What came in through
 #   applyUpdate is somebody else's and stays.
 # What happens: the UndoManager goes by the origin of a transaction, not by whether it is local.
-#   applyUpdate without its third argument has the origin null, the same as typing has, so the text
-#   of the other person is on the undo stack. Ctrl+Z takes it back, for everybody.
-# Who meets it: providers of one's own: updates that come over SSE, a WebSocket or from a store and
-#   are applied as the first example of the documentation does. The ready-made providers give
+#   applyUpdate without its third argument has the origin null, the same as typing has, so the
+#   text of the other person is on the undo stack. Ctrl+Z takes it back, for everybody.
+# Who meets it: providers of one's own: updates that come over SSE, a WebSocket or from a store
+#   and are applied as the first example of the documentation does. The ready-made providers give
 #   themselves as origin.
-# What to do: applyUpdate(doc, update, provider), with anything but null; then the default is right.
+# What to do: applyUpdate(doc, update, provider), with anything but null; then the default is
+#   right.
 set -euo pipefail
 dir=$(mktemp -d)
 trap 'rm -rf "$dir"' EXIT
