@@ -110,7 +110,7 @@ func didYouMean(word string, known []string, mark string) string {
 	if best == "" {
 		return ""
 	}
-	return fmt.Sprintf(", did you mean %s%s?", mark, best)
+	return fmt.Sprintf(" (did you mean %s%s?)", mark, best)
 }
 
 // count is a number with its noun.

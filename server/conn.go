@@ -24,7 +24,7 @@ var standing = []struct{ name, value string }{
 }
 
 // contentPolicy lets a page of ours use what this server serves and nothing else.
-const contentPolicy = "default-src 'self'; script-src 'self'; object-src 'none'; base-uri 'self'; form-action 'self'; " +
+const contentPolicy = "default-src 'self'; script-src 'self'; object-src 'none'; base-uri 'none'; form-action 'self'; " +
 	"frame-ancestors 'self'"
 
 // varies are the request's headers that an answer depends on, in the words of compression and CORS.

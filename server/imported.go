@@ -13,6 +13,8 @@ func AccountFault(u store.User) string {
 	switch {
 	case u.ID == "" || !notes.ValidText(u.ID):
 		return "its id is empty or no text"
+	case len(u.ID) > notes.MaxID: // an index of PostgreSQL can't hold any length
+		return fmt.Sprintf("its id is longer than %d bytes", notes.MaxID)
 	case u.Email == "":
 		return "its e-mail address is empty"
 	case len(u.Email) > maxAddress:

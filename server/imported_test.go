@@ -1,6 +1,7 @@
 package server
 
 import (
+	"strings"
 	"testing"
 
 	"notesd/store"
@@ -15,6 +16,8 @@ func TestAccountFault(t *testing.T) {
 	}{
 		{"plain", store.User{ID: "u", Email: "ada@example.com"}, ""},
 		{"no id", store.User{Email: "ada@example.com"}, "its id is empty or no text"},
+		{"longest id", store.User{ID: strings.Repeat("u", 255), Email: "ada@example.com"}, ""},
+		{"too long an id", store.User{ID: strings.Repeat("u", 256), Email: "ada@example.com"}, "its id is longer than 255 bytes"},
 		{"no address", store.User{ID: "u"}, "its e-mail address is empty"},
 		{"odd name", store.User{ID: "u", Email: "ada@example.com", Name: "\xff"}, "it is not valid UTF-8"},
 	} {

@@ -56,7 +56,7 @@ func TestSecurityHeaders(t *testing.T) {
 			}
 		}
 		policy := r.header.Get("Content-Security-Policy")
-		for _, part := range []string{"default-src 'self'", "script-src 'self'", "frame-ancestors 'self'"} {
+		for _, part := range []string{"default-src 'self'", "script-src 'self'", "object-src 'none'", "base-uri 'none'", "frame-ancestors 'self'"} {
 			if !slices.Contains(strings.Split(policy, "; "), part) {
 				t.Errorf("%s: Content-Security-Policy %q, want %q in it", r.call, policy, part)
 			}
