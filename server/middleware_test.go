@@ -1,6 +1,9 @@
 package server
 
 import (
+	"bufio"
+	"fmt"
+	"net"
 	"net/http"
 	"net/netip"
 	"slices"
@@ -15,6 +18,42 @@ func behind(prefixes ...string) options {
 		cfg.TrustedProxies = nil
 		for _, p := range append([]string{"127.0.0.0/8"}, prefixes...) {
 			cfg.TrustedProxies = append(cfg.TrustedProxies, netip.MustParsePrefix(p))
+		}
+	}
+}
+
+// The header of a request is bounded, and thus how many fields it can have, each of which
+// costs more than its bytes.
+func TestHeaderBytes(t *testing.T) {
+	t.Parallel()
+	s := onSQLite(t)
+	few, many := strings.Repeat("h", 15<<10), strings.Builder{}
+	for i := 0; many.Len() < 21<<10; i++ {
+		fmt.Fprintf(&many, "%x:\r\n", i)
+	}
+	for _, tt := range []struct {
+		name, headers string
+		status        int
+	}{
+		{"15 KiB", "Few: " + few + "\r\n", http.StatusOK},
+		{"21 KiB", "Few: " + few + few[:6<<10] + "\r\n", http.StatusRequestHeaderFieldsTooLarge},
+		{"thousands of headers", many.String(), http.StatusRequestHeaderFieldsTooLarge},
+	} {
+		conn, err := net.Dial("tcp", strings.TrimPrefix(s.url, "http://"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer conn.Close()
+		if _, err := fmt.Fprintf(conn, "GET /api/health HTTP/1.1\r\nHost: localhost\r\n%s\r\n", tt.headers); err != nil {
+			t.Fatal(err)
+		}
+		answer, err := http.ReadResponse(bufio.NewReader(conn), nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		_ = answer.Body.Close()
+		if answer.StatusCode != tt.status {
+			t.Errorf("%s: %d, want %d", tt.name, answer.StatusCode, tt.status)
 		}
 	}
 }

@@ -26,7 +26,7 @@ import (
 const (
 	headerTimeout = 10 * time.Second
 	idleTimeout   = 75 * time.Second // longer than a proxy keeps a connection, so that it is the one to close
-	headerBytes   = 64 << 10         // above, net/http itself answers, as to all that is no HTTP: in plain text, uncounted
+	headerBytes   = 16 << 10         // as Node.js, which the old backend ran on; above, net/http itself answers, as to all that is no HTTP: in plain text, uncounted
 	compressFrom  = 1 << 10          // bytes; below, compressing costs more than it saves
 	committers    = 4                // for each worker, who may wait for a commit without one
 
