@@ -32,9 +32,10 @@ func TestDefaultQuota(t *testing.T) {
 		if err := s.SetQuota(t.Context(), rich, new(int64(math.MaxInt64)), new(int64(math.MaxInt64))); err != nil {
 			t.Fatal(err)
 		}
-		create := func(owner, title string, want error) notes.Note {
+		create := func(owner, text string, want error) notes.Note {
 			t.Helper()
-			note, err := s.CreateNote(t.Context(), owner, notes.NewNote{Title: title})
+			n := min(len(text), 5)
+			note, err := s.CreateNote(t.Context(), owner, notes.NewNote{Title: text[:n], Content: text[n:]})
 			if want != nil || err != nil {
 				expect(t, "CreateNote", note, err, notes.Note{}, want)
 			}
@@ -50,7 +51,7 @@ func TestDefaultQuota(t *testing.T) {
 			t.Errorf("PatchNote of a note that gets smaller = %v", err)
 		}
 		create(poor, strings.Repeat("x", store.NoteCost+11), store.ErrQuota)
-		create(poor, strings.Repeat("x", store.NoteCost+9), nil)
+		create(poor, strings.Repeat("x", store.NoteCost+10), nil)
 		create(poor, "1", store.ErrQuota)
 		for range 3 {
 			create(rich, "1234567890", nil)
@@ -114,8 +115,8 @@ func TestDisk(t *testing.T) {
 		{name: "one byte", notes: 1000, note: notes.NewNote{Title: "x"}},
 		{name: "a long colour", notes: 1000, note: notes.NewNote{Title: "x", Color: new(strings.Repeat("\U0001D160", 20))}},
 		{name: "50 tags", notes: 200, note: notes.NewNote{Title: "x", Tags: strings.Split(strings.Repeat("x", 50), "")}},
-		{name: "3000 letters", notes: 200, chars: 3000},
-		{name: "4100 letters and their lists", notes: 200, chars: 4100, lists: true}, // as many trigrams as are listed
+		{name: "3000 letters", notes: 200, note: notes.NewNote{Title: "x"}, chars: 3000},
+		{name: "4100 letters and their lists", notes: 200, note: notes.NewNote{Title: "x"}, chars: 4100, lists: true}, // as many trigrams as are listed
 	}
 	storetest.Each(t, func(t *testing.T, s *store.Store) {
 		size := func() (pages int64) {
@@ -159,7 +160,7 @@ func TestDisk(t *testing.T) {
 			}
 		}
 		gone, id := newOwner(t, s), "'01a22a46-131e-7aec-ae3b-' || (100000000000 + i)"
-		newNote(t, s, gone, notes.NewNote{IdempotencyKey: "key", BodyHash: make([]byte, sha256.Size)})
+		newNote(t, s, gone, notes.NewNote{Title: "x", IdempotencyKey: "key", BodyHash: make([]byte, sha256.Size)})
 		key := "'" + strings.Repeat("k", 250) + "' || i, (SELECT body_hash FROM idempotency_keys LIMIT 1), " + id
 		for table, values := range map[string]string{"tombstones": "c.change_seq + i, " + id, "idempotency_keys": key} {
 			before := size()
