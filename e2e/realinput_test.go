@@ -29,18 +29,19 @@ const (
 	people      = 20
 	connections = 64
 	atOnce      = 4 // who read everything back: fewer than there are workers
+	leastFiles  = 5000
 	mostFiles   = 5200
-	fewFiles    = 500     // with -short
 	hugeBytes   = 1 << 20 // of a file: such are left out
 	largeBytes  = 16 << 10
 	mostLarge   = 100
 	titleLength = 255 // characters
 )
 
-// The main job on real input: thousands of text files, hundreds with -short, become notes of twenty
+// The main job on real input: thousands of text files become notes of twenty
 // people, the process is killed halfway and started again, and at the end
 // every acknowledged note is there, once, byte for byte.
 func TestRealInput(t *testing.T) {
+	long(t, "thousands of notes, on both engines")
 	files := textFiles(t)
 	t.Logf("%d files", len(files))
 	t.Run("SQLite", func(t *testing.T) {
@@ -51,8 +52,7 @@ func TestRealInput(t *testing.T) {
 	})
 }
 
-// textFile is a file as a note. Sent and read back thousands of times under
-// the race detector, it is encoded once.
+// textFile is a file as a note. Sent and read back thousands of times, it is encoded once.
 type textFile struct {
 	note
 	owner int
@@ -198,10 +198,6 @@ func textFiles(t *testing.T) []textFile {
 		t.Fatal(err)
 	}
 	root := strings.TrimSpace(string(goroot))
-	most, share := mostFiles, 1
-	if testing.Short() {
-		most, share = fewFiles, 20
-	}
 	var c collection
 	for _, place := range []struct {
 		dir  string
@@ -212,12 +208,12 @@ func textFiles(t *testing.T) []textFile {
 		{"/usr/share/doc", []string{"doc", "Debian"}, 1000},
 		{"/usr/share/man", []string{"man page"}, 1000},
 		{filepath.Join(root, "doc"), []string{"doc", "Go"}, 100},
-		{filepath.Join(root, "src"), []string{"source", "Go"}, most * share},
+		{filepath.Join(root, "src"), []string{"source", "Go"}, mostFiles},
 	} {
-		c.add(place.dir, place.tags, min(len(c.files)+place.most/share, most))
+		c.add(place.dir, place.tags, min(len(c.files)+place.most, mostFiles))
 	}
-	if least := most - most/20; len(c.files) < least {
-		t.Fatalf("this machine has %d text files where they are looked for, want %d at least", len(c.files), least)
+	if len(c.files) < leastFiles {
+		t.Fatalf("this machine has %d text files where they are looked for, want %d at least", len(c.files), leastFiles)
 	}
 	for i := range c.files {
 		c.files[i].owner = i % people
