@@ -14,8 +14,8 @@ import (
 	"strings"
 	"time"
 
-	"notesd/check"
 	"notesd/config"
+	"notesd/internal/check"
 	"notesd/server"
 	"notesd/store"
 )

@@ -5,8 +5,8 @@ import (
 	"strings"
 	"testing"
 
-	"notesd/check"
 	"notesd/config"
+	"notesd/internal/check"
 )
 
 // A password is weak that everybody tries, that nobody changed, or that is short.

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"errors"
 	"os"
 	"path/filepath"
 	"regexp"
@@ -9,7 +10,7 @@ import (
 	"strings"
 	"testing"
 
-	"notesd/check"
+	"notesd/internal/check"
 )
 
 // section is a place of a page that a command writes.
@@ -175,9 +176,11 @@ func checkTestsNamed(t *testing.T, file, page string) {
 	for _, m := range regexp.MustCompile(`\b([a-z]\w*)\.((?:Test|Fuzz)\w+)`).FindAllStringSubmatch(page, -1) {
 		pattern := strings.TrimPrefix(m[1]+"/", "main/") + "*_test.go"
 		files, err := filepath.Glob(pattern)
-		if err != nil {
+		inside, insideErr := filepath.Glob("internal/" + pattern)
+		if err := errors.Join(err, insideErr); err != nil {
 			t.Fatal(err)
 		}
+		files = append(files, inside...)
 		if !slices.ContainsFunc(files, func(f string) bool { return strings.Contains(readText(t, f), "func "+m[2]+"(") }) {
 			t.Errorf("%s names %s, which is not in %s", file, m[0], pattern)
 		}

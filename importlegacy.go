@@ -13,7 +13,7 @@ import (
 	"time"
 
 	"notesd/config"
-	"notesd/legacy"
+	"notesd/internal/legacy"
 	"notesd/notes"
 	"notesd/server"
 	"notesd/store"

@@ -7,7 +7,7 @@ import (
 	"time"
 
 	"notesd/config"
-	"notesd/incident"
+	"notesd/internal/incident"
 	"notesd/pool"
 	"notesd/server"
 )

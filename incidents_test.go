@@ -18,7 +18,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"notesd/config"
-	"notesd/incident"
+	"notesd/internal/incident"
 	"notesd/pool"
 	"notesd/server"
 	"notesd/store"

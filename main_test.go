@@ -72,28 +72,28 @@ func (a announcement) Write(p []byte) (int, error) {
 
 // Who may import whom. A package that is not here imports nothing of ours.
 var mayImport = map[string][]string{
-	".":               {"notesd/backup", "notesd/bench", "notesd/check", "notesd/config", "notesd/incident", "notesd/legacy", "notesd/notes", "notesd/pool", "notesd/server", "notesd/store"},
-	"bench/pools":     {"notesd/bench"},
-	"config":          {"notesd/internal/owned"},
-	"incident":        {"notesd/internal/owned"},
-	"store":           {"notesd/internal/owned", "notesd/notes"},
-	"server":          {"notesd/cache", "notesd/incident", "notesd/notes", "notesd/pool", "notesd/store"},
-	"store/storetest": {"notesd/store"},
+	".":                 {"notesd/backup", "notesd/bench", "notesd/internal/check", "notesd/config", "notesd/internal/incident", "notesd/internal/legacy", "notesd/notes", "notesd/pool", "notesd/server", "notesd/store"},
+	"bench/pools":       {"notesd/bench"},
+	"config":            {"notesd/internal/owned"},
+	"internal/incident": {"notesd/internal/owned"},
+	"store":             {"notesd/internal/owned", "notesd/notes"},
+	"server":            {"notesd/internal/cache", "notesd/internal/incident", "notesd/notes", "notesd/pool", "notesd/store"},
+	"store/storetest":   {"notesd/store"},
 }
 
 // What packages must not know of, by the beginnings of import paths.
 var mustNotKnow = map[string][]string{
-	"backup": {"net/http", "github.com/labstack/", "database/sql", "gorm.io/", "notesd/"},
-	"pool":   {"net/http", "github.com/labstack/", "database/sql", "gorm.io/", "notesd/"},
-	"store":  {"net/http", "github.com/labstack/"},
-	"legacy": {"net/http", "github.com/labstack/", "gorm.io/", "notesd/"},
-	"notes":  {"net/http", "github.com/labstack/", "database/sql", "gorm.io/", "notesd/"},
-	"cache":  {"net/http", "github.com/labstack/", "database/sql", "gorm.io/", "notesd/"},
-	"config": {"net/http", "github.com/labstack/", "database/sql", "gorm.io/"},
-	"server": {"gorm.io/", "github.com/jackc/"},
+	"backup":          {"net/http", "github.com/labstack/", "database/sql", "gorm.io/", "notesd/"},
+	"pool":            {"net/http", "github.com/labstack/", "database/sql", "gorm.io/", "notesd/"},
+	"store":           {"net/http", "github.com/labstack/"},
+	"internal/legacy": {"net/http", "github.com/labstack/", "gorm.io/", "notesd/"},
+	"notes":           {"net/http", "github.com/labstack/", "database/sql", "gorm.io/", "notesd/"},
+	"internal/cache":  {"net/http", "github.com/labstack/", "database/sql", "gorm.io/", "notesd/"},
+	"config":          {"net/http", "github.com/labstack/", "database/sql", "gorm.io/"},
+	"server":          {"gorm.io/", "github.com/jackc/"},
 
-	"check":    {"github.com/labstack/", "database/sql", "gorm.io/", "github.com/jackc/", "notesd/"},
-	"incident": {"net/http", "github.com/labstack/", "database/sql", "gorm.io/"},
+	"internal/check":    {"github.com/labstack/", "database/sql", "gorm.io/", "github.com/jackc/", "notesd/"},
+	"internal/incident": {"net/http", "github.com/labstack/", "database/sql", "gorm.io/"},
 }
 
 // The arrows between packages point the way that TREE.md draws them.
@@ -126,7 +126,7 @@ func TestImports(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	for _, dir := range []string{".", "check", "config", "incident", "pool", "server", "store"} {
+	for _, dir := range []string{".", "config", "internal/check", "internal/incident", "notes", "pool", "server", "store"} {
 		if !seen[dir] {
 			t.Errorf("found no package in %s", dir)
 		}

@@ -12,7 +12,7 @@ import (
 
 	"github.com/gomodule/redigo/redis"
 
-	"notesd/check"
+	"notesd/internal/check"
 	"notesd/store/storetest"
 )
 

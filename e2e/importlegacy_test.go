@@ -28,7 +28,7 @@ const oldPassword = "correct horse battery"
 func legacyTables(t *testing.T, files ...string) (statements []string) {
 	t.Helper()
 	for _, file := range files {
-		text, err := os.ReadFile("../legacy/testdata/" + file)
+		text, err := os.ReadFile("../internal/legacy/testdata/" + file)
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -18,7 +18,7 @@ import (
 
 	"go.yaml.in/yaml/v3"
 
-	"notesd/check"
+	"notesd/internal/check"
 	"notesd/store/storetest"
 )
 

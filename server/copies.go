@@ -9,7 +9,7 @@ import (
 	"sync/atomic"
 	"time"
 
-	"notesd/cache"
+	"notesd/internal/cache"
 	"notesd/notes"
 	"notesd/pool"
 	"notesd/store"

@@ -6,7 +6,7 @@ import (
 	"strings"
 	"time"
 
-	"notesd/cache"
+	"notesd/internal/cache"
 	"notesd/pool"
 )
 

@@ -6,7 +6,7 @@ import (
 
 	"github.com/labstack/echo/v4"
 
-	"notesd/cache"
+	"notesd/internal/cache"
 	"notesd/notes"
 	"notesd/pool"
 )

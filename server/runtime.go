@@ -7,8 +7,8 @@ import (
 	"syscall"
 	"time"
 
-	"notesd/cache"
-	"notesd/incident"
+	"notesd/internal/cache"
+	"notesd/internal/incident"
 	"notesd/pool"
 )
 

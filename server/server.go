@@ -18,7 +18,7 @@ import (
 
 	"github.com/klauspost/compress/gzhttp"
 
-	"notesd/incident"
+	"notesd/internal/incident"
 	"notesd/pool"
 	"notesd/store"
 )

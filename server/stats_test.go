@@ -17,7 +17,7 @@ import (
 	"github.com/prometheus/common/expfmt"
 	"github.com/prometheus/common/model"
 
-	"notesd/incident"
+	"notesd/internal/incident"
 	"notesd/pool"
 	"notesd/store/storetest"
 )

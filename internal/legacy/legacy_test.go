@@ -12,7 +12,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 	"github.com/jackc/pgx/v5"
 
-	"notesd/legacy"
+	"notesd/internal/legacy"
 	"notesd/store/storetest"
 )
 

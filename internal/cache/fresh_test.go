@@ -8,7 +8,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
-	"notesd/cache"
+	"notesd/internal/cache"
 )
 
 var (

@@ -5,7 +5,7 @@ import (
 	"testing"
 	"time"
 
-	"notesd/cache"
+	"notesd/internal/cache"
 )
 
 // benchmarked returns a cache with so many notes and their keys.

@@ -16,7 +16,7 @@ import (
 
 	"github.com/anishathalye/porcupine"
 
-	"notesd/cache"
+	"notesd/internal/cache"
 )
 
 // The notes of a person, or the sessions of one, are a few numbers: each the revision of one, or 0 if

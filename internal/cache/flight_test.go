@@ -9,7 +9,7 @@ import (
 	"testing/synctest"
 	"time"
 
-	"notesd/cache"
+	"notesd/internal/cache"
 )
 
 // A reader takes a second for each read and counts them.

@@ -9,7 +9,7 @@ import (
 
 	"pgregory.net/rapid"
 
-	"notesd/cache"
+	"notesd/internal/cache"
 )
 
 // sized returns a cache of one shard that is trusted.

@@ -19,7 +19,7 @@ import (
 
 // Our own compose files are read as compose reads them.
 func TestParseCompose(t *testing.T) {
-	text, err := os.ReadFile("../compose.prod.yaml")
+	text, err := os.ReadFile("../../compose.prod.yaml")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -102,7 +102,7 @@ func TestNoCompose(t *testing.T) {
 }
 
 func FuzzParseCompose(f *testing.F) {
-	for _, name := range []string{"../compose.yaml", "../compose.prod.yaml"} {
+	for _, name := range []string{"../../compose.yaml", "../../compose.prod.yaml"} {
 		text, err := os.ReadFile(name)
 		if err != nil {
 			f.Fatal(err)
