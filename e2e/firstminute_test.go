@@ -50,6 +50,18 @@ func TestFirstMinute(t *testing.T) {
 	p.stop()
 }
 
+// What the README runs from source listens.
+func TestGoRun(t *testing.T) {
+	t.Parallel()
+	long(t, "it compiles")
+	text := regexp.MustCompile("```sh\n(CGO_ENABLED=0 go run [^\n]*)\n```").FindStringSubmatch(readFile(t, "../README.md"))
+	if text == nil {
+		t.Fatal("README.md runs nothing from source")
+	}
+	environ := []string{fmt.Sprintf("BACKEND_PORT=%d", freePort(t)), "DATA_DIR=" + t.TempDir()}
+	runUntil(t, environ, "listening", "bash", "-c", text[1])
+}
+
 // tryLine is the command that the server prints for people to try.
 func tryLine(t *testing.T, p *process) string {
 	t.Helper()

@@ -7,6 +7,7 @@ import (
 	"net/http"
 	"net/url"
 	"os"
+	"os/exec"
 	"regexp"
 	"slices"
 	"strings"
@@ -416,4 +417,29 @@ func TestImportLegacyNulls(t *testing.T) {
 			t.Errorf("import-legacy does not say %q:\n%s", says, said)
 		}
 	}
+}
+
+// The commands of docs/MIGRATING.md bring a real database of the old backend over, and serve what came.
+func TestMigrationPage(t *testing.T) {
+	t.Parallel()
+	if _, err := exec.LookPath("pg_dump"); err != nil {
+		t.Skip("needs pg_dump, of PostgreSQL's client")
+	}
+	const twin = `DELETE FROM "Note" WHERE "userId" IN (SELECT "id" FROM "User" WHERE "email" = 'Ada@Example.com');
+		DELETE FROM "User" WHERE "email" = 'Ada@Example.com'` // of another account, which the import would name
+	url := storetest.PostgresWith(t, append(legacyTables(t, "legacy.sql"), twin)...)
+	old, _, _ := strings.Cut(url, "?") // whose & is the shell's
+	p := newProcess(t)
+	lines := commandLines(sh.FindStringSubmatch(readFile(t, "../docs/MIGRATING.md"))[2])
+	if last := lines[len(lines)-1]; last != "notesd" {
+		t.Fatalf("the last command is %s, want notesd", last)
+	}
+	text := strings.NewReplacer("postgres://notes@db.example.com/notes", old, "…", "unused").Replace(strings.Join(lines[:len(lines)-1], "\n"))
+	if out := p.runs(text); strings.Count(out, "account") < 2 {
+		t.Errorf("the import says\n%s", out)
+	}
+	p.start()
+	p.awaitReady()
+	p.visitor().get("/api/health").want(http.StatusOK)
+	p.stop()
 }

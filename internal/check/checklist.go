@@ -42,7 +42,7 @@ var checklist = []item{
 	{"Redis for sessions", []string{"redis", "eviction", "redis-memory", "persistence", "redis-clock"}, []string{"e2e.TestReplicas", "e2e.TestAwayLater"}, ""},
 	{"SCALING, DEPLOYMENT, ARCHITECTURE_DIAGRAMS, VERTICAL_SCALING_SUMMARY, CHECKLIST, README", nil,
 		[]string{"main.TestDocuments", "main.TestLinks", "main.TestProofs", "main.TestChecklist", "e2e.TestWalkThrough", "e2e.TestRuntimePage",
-			"e2e.TestDocumentsBlocks", "e2e.TestDocumentsCommands"}, ""},
+			"e2e.TestDocumentsRun", "e2e.TestDocumentsCommands"}, ""},
 	{"Manual test: single", nil, []string{"e2e.TestSingle"}, ""},
 	{"Manual test: cluster", nil, []string{"e2e.TestCluster"}, ""},
 	{"Manual test: build", nil, []string{"e2e.TestBuild"}, ""},
