@@ -89,7 +89,7 @@ func unreachable(s *site) bool {
 // what runs finished, and one line that counts it all.
 func TestLeave(t *testing.T) {
 	t.Parallel()
-	const delay = time.Second
+	const delay = 3 * time.Second // most of it for a busy machine
 	h := newHolding()
 	s := withRoutes(t, h.routes(), workers(2), func(cfg *Config, _ *Parts) { cfg.ShutdownDelay = delay })
 	c := s.someone()
@@ -115,7 +115,7 @@ func TestLeave(t *testing.T) {
 		t.Errorf("%s = %s, want the process draining", red.call, red.text)
 	}
 	served := 0
-	for time.Since(began) < delay-300*time.Millisecond { // everything is still served, and each answer closes its connection
+	for time.Since(began) < delay/5 { // everything is still served, and each answer closes its connection
 		for _, path := range []string{"/api/notes/" + id, "/api/health", "/api/auth/me"} {
 			w := s.dial(t)
 			w.header("GET", path, c)
