@@ -224,7 +224,7 @@ func (s *Store) sortOut(ctx context.Context, owner string, rows []noteRow, done 
 			done.Foreign = append(done.Foreign, row.ID)
 		case deleted[row.ID]:
 			done.Deleted++
-		case row.CreatedAt <= forgotten:
+		case forgotten != nil && row.CreatedAt <= *forgotten:
 			done.Unsure = append(done.Unsure, row.ID)
 		default:
 			fresh = append(fresh, row)
@@ -234,9 +234,9 @@ func (s *Store) sortOut(ctx context.Context, owner string, rows []noteRow, done 
 }
 
 // forgotten returns until when owner may have deleted notes of which there is no
-// tombstone any more, because there were too many; 0: no such time.
-func (s *Store) forgotten(ctx context.Context, owner string) (until int64, err error) {
-	err = s.reader(ctx).Raw(`SELECT CASE WHEN count(*) >= ? THEN min(deleted_at) ELSE 0 END
+// tombstone any more, because there were too many; nil: no such time.
+func (s *Store) forgotten(ctx context.Context, owner string) (until *int64, err error) {
+	err = s.reader(ctx).Raw(`SELECT CASE WHEN count(*) >= ? THEN min(deleted_at) END
 		FROM tombstones WHERE user_id = ?`, mostKept, owner).Scan(&until).Error
 	return until, err
 }

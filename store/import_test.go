@@ -296,6 +296,19 @@ func TestImportPlan(t *testing.T) {
 	})
 }
 
+// Notes from before 1970 are imported like others: nothing was deleted here that they could be.
+func TestImportBefore1970(t *testing.T) {
+	storetest.Each(t, func(t *testing.T, s *store.Store) {
+		user, made := foreignUser(), foreignNotes(2)
+		made[0].CreatedAt, made[1].CreatedAt = time.UnixMilli(0).UTC(), time.Date(1, 1, 1, 0, 0, 0, 0, time.UTC)
+		done, err := s.Import(t.Context(), store.Import{User: user, Notes: listed(made, nil)})
+		if err != nil || done.Notes != 2 || len(done.Unsure) > 0 {
+			t.Errorf("Import() = %+v, %v, want two notes", done, err)
+		}
+		checkImported(t, s, user.ID, made)
+	})
+}
+
 // Notes of any size, and the most tags, in steps of all sizes.
 func TestImportLarge(t *testing.T) {
 	storetest.Each(t, func(t *testing.T, s *store.Store) {
