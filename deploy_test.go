@@ -67,7 +67,7 @@ func TestProductionSettings(t *testing.T) {
 	}
 	passed := submatches(`\$\{(\w+):-`, compose)
 	decided := append(submatches(`(?m)^      (\w+): [^$\s]`, services(t, "compose.prod.yaml")["notesd"]),
-		"DATABASE_PASSWORD", "REDIS_URL", // from files
+		"DATABASE_PASSWORD", "REDIS_URL", "ALERT_WEBHOOK_SECRET", // from files
 		"DATA_DIR", // the image's
 		"NODE_ENV") // APP_ENV's other name
 	for _, name := range submatches(`(?m)^# ?(\w+)=`, template) {
