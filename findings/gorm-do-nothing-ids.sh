@@ -23,6 +23,7 @@ import (
 	"github.com/glebarez/sqlite"
 	"gorm.io/gorm"
 	"gorm.io/gorm/clause"
+	"gorm.io/gorm/logger"
 )
 
 type Note struct {
@@ -31,7 +32,7 @@ type Note struct {
 }
 
 func main() {
-	db, err := gorm.Open(sqlite.Open("notes.db"), &gorm.Config{})
+	db, err := gorm.Open(sqlite.Open("notes.db"), &gorm.Config{Logger: logger.Discard})
 	if err != nil {
 		panic(err)
 	}
