@@ -37,6 +37,7 @@ func TestFilesRemoved(t *testing.T) {
 	if got := p.readiness()["files"]; got != "down" {
 		t.Errorf("readiness says that files are %q, want down", got)
 	}
+	p.await("no trust in copies", func() bool { return !p.cache().Trusted })
 	p.wantMetrics(t, `notesd_dependency_up{name="files"} 0`, "notesd_cache_trusted 0")
 	down := p.awaitLog("dependency is down")
 	if !strings.Contains(down.text("error"), "notes.db was removed or replaced") || !strings.HasPrefix(down.text("error"), "database unavailable: "+p.dir) {
