@@ -42,7 +42,7 @@ docker-build: ## the image `notesd`
 	docker build --build-arg GOPROXY --build-arg VERSION --tag notesd .
 
 docker-up: docker-build ## notesd, PostgreSQL and Redis, healthy: http://localhost:3001
-	docker compose up --detach --wait
+	docker compose up --detach --wait --no-build # it was built just now
 
 docker-down: ## stop and remove them; their data stays
 	docker compose down
