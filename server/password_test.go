@@ -19,8 +19,8 @@ func TestPassword(t *testing.T) {
 		if err != nil {
 			t.Fatalf("hashPassword(%q) = %v", password, err)
 		}
-		if !strings.HasPrefix(hash, "$argon2id$v=19$m=19456,t=2,p=1$") {
-			t.Errorf("hashPassword(%q) = %q, want argon2id of 19 MiB, 2 passes, 1 lane", password, hash)
+		if !strings.HasPrefix(hash, "$argon2id$v=19$m=2048,t=1,p=1$") {
+			t.Errorf("hashPassword(%q) = %q, want argon2id by passwordParams", password, hash)
 		}
 		if !verifyPassword(hash, password) {
 			t.Errorf("verifyPassword(%q, %q) = false, want true", hash, password)
@@ -31,6 +31,16 @@ func TestPassword(t *testing.T) {
 		if needsRehash(hash) {
 			t.Errorf("needsRehash(%q) = true, want false", hash)
 		}
+	}
+}
+
+func TestPasswordParams(t *testing.T) {
+	if want := (argon2id.Params{Memory: 19 << 10, Iterations: 2, Parallelism: 1, SaltLength: 16, KeyLength: 32}); shippedParams != want {
+		t.Errorf("passwords are hashed by %+v, want %+v", shippedParams, want)
+	}
+	hash, err := argon2id.CreateHash("correct horse", &shippedParams)
+	if err != nil || !verifyPassword(hash, "correct horse") || verifyPassword(hash, "another horse") {
+		t.Errorf("a hash as it is shipped, %q, %v, does not tell passwords apart", hash, err)
 	}
 }
 
@@ -150,7 +160,7 @@ func TestPasswordOfNobody(t *testing.T) {
 		t.Fatal(err)
 	}
 	somebody, nobody := time.Hour, time.Hour
-	for range 3 { // the least of a few: what the machine does besides can only add
+	for range 20 { // the least of a few: what the machine does besides can only add
 		somebody = min(somebody, timed(func() { verifyPassword(somebodys, "wrong") }))
 		nobody = min(nobody, timed(func() { paddingFor("", 0).compute("wrong") }))
 	}
