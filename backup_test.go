@@ -25,7 +25,7 @@ func TestBackupOfLongNote(t *testing.T) {
 	}
 	user, err := db.CreateUser(t.Context(), "ada@example.com", "Ada", "")
 	if err == nil {
-		_, err = db.CreateNote(t.Context(), user.ID, notes.NewNote{Content: strings.Repeat("long ", 1<<19)})
+		_, err = db.CreateNote(t.Context(), user.ID, notes.NewNote{Title: "long", Content: strings.Repeat("long ", 1<<19)})
 	}
 	if err := errors.Join(err, db.Close()); err != nil {
 		t.Fatal(err)

@@ -123,8 +123,11 @@ func BenchmarkFold(b *testing.B) {
 // TestFoldLong: a long text, which is folded piece by piece, folds as if at once.
 func TestFoldLong(t *testing.T) {
 	awkward := rapid.SampledFrom([]rune("aAäÄßẞﬃıİςΣ\u0345\u0301\u0323\u0307ᾳΐᾼ각ᆨK "))
+	units := rapid.StringOfN(awkward, 1, 40, -1).Filter(func(unit string) bool {
+		return strings.Trim(unit, "\u0345\u0301\u0323\u0307ᆨ") != "" // where nothing begins a segment for 64 KiB the text is cut anywhere: TestFoldPieces
+	})
 	rapid.Check(t, func(t *rapid.T) {
-		unit := rapid.StringOfN(awkward, 1, 40, -1).Draw(t, "text")
+		unit := units.Draw(t, "text")
 		text := strings.Repeat(unit, 150<<10/len(unit)) // more than two pieces
 		want := norm.NFC.String(cases.Fold().String(norm.NFD.String(text)))
 		if got := Fold(text); got != want {
