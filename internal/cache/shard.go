@@ -123,8 +123,8 @@ func (s *shard) put(key Key, hash uint64, name string, c content) {
 		s.entries[e.key] = e
 		s.push(e)
 	}
-	s.shrink(&e.owner.queues, s.limit/mostOfAll)
-	s.shrink(&s.queues, s.limit-s.ownerBytes)
+	s.shrinkOwner(e.owner)
+	s.shrinkAll()
 }
 
 func (s *shard) ownerOf(name string) *owner {
@@ -177,9 +177,9 @@ func (s *shard) setLimit(bytes int64) {
 		return
 	}
 	for _, o := range s.owners {
-		s.shrink(&o.queues, s.limit/mostOfAll)
+		s.shrinkOwner(o)
 	}
-	s.shrink(&s.queues, s.limit-s.ownerBytes)
+	s.shrinkAll()
 	s.entries, s.owners = fitted(s.entries), fitted(s.owners)
 	s.ghosts = ghosts{known: make(map[uint64]uint64)}
 }
@@ -209,30 +209,44 @@ func (s *shard) addTo(st *Stats) {
 	st.Evicted += s.evicted
 }
 
-// shrink makes room until what stands in q is within the limit.
-func (s *shard) shrink(q *queues, limit int64) {
-	for q.bytes() > limit {
-		e := q.main.first
-		small := q.small.bytes > limit/smallShare || e == nil
-		if small {
-			e = q.small.first
-		}
-		if e.uses == 0 {
-			s.drop(e)
-			s.evicted++
-			if small {
-				s.ghosts.add(e.hash, len(s.entries))
-			}
-			continue
-		}
-		s.pull(e)
-		if small {
-			e.main, e.uses = true, 0
-		} else {
-			e.uses--
-		}
-		s.push(e)
+// shrinkOwner evicts entries until those of o take no more than an owner's may.
+func (s *shard) shrinkOwner(o *owner) {
+	for limit := s.limit / mostOfAll; o.bytes() > limit; {
+		s.evict(&o.queues, limit)
 	}
+}
+
+// shrinkAll evicts entries until all of them and their owners are within the limit. An
+// owner leaves with its last entry, so what owners cost is looked at each time.
+func (s *shard) shrinkAll() {
+	for s.bytes()+s.ownerBytes > s.limit {
+		s.evict(&s.queues, s.limit)
+	}
+}
+
+// evict takes one step towards room in q, which holds an entry and may take limit bytes: the
+// entry that is next leaves, or goes round again if it was asked for.
+func (s *shard) evict(q *queues, limit int64) {
+	e := q.main.first
+	small := q.small.bytes > limit/smallShare || e == nil
+	if small {
+		e = q.small.first
+	}
+	if e.uses == 0 {
+		s.drop(e)
+		s.evicted++
+		if small {
+			s.ghosts.add(e.hash, len(s.entries))
+		}
+		return
+	}
+	s.pull(e)
+	if small {
+		e.main, e.uses = true, 0
+	} else {
+		e.uses--
+	}
+	s.push(e)
 }
 
 // A queue is a list of entries, first in, first out.

@@ -257,6 +257,22 @@ func TestSetLimit(t *testing.T) {
 	wantNumbered(t, c, 0, true)
 }
 
+// A limit that is less than what the owners cost leaves room for some, and ends nothing.
+func TestSetLimitOfManyOwners(t *testing.T) {
+	const entries = 1000
+	each := int64(cache.Overhead + cache.OwnerCost + 3*len(numbered(0).ID))
+	key := func(n int) cache.Key { return cache.Key{Owner: numbered(n).ID, ID: numbered(n).ID} }
+	c := sized(entries * each)
+	for n := range entries {
+		keepSized(c, key(n), n, 0)
+	}
+	limit := entries / 10 * each
+	c.SetLimit(limit)
+	if st := c.Stats(); st.Entries < entries/20 || st.Bytes > limit {
+		t.Errorf("a tenth of the limit keeps %d of %d entries, %d of %d bytes", st.Entries, entries, st.Bytes, limit)
+	}
+}
+
 // An entry in a full cache costs overhead bytes of heap besides its ID and value, with the ghost of one that has left,
 // and its owner costs ownerCost and the name. The maps that hold them grow in steps, and this is between two of them.
 func TestOverhead(t *testing.T) {
