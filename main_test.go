@@ -96,7 +96,7 @@ var mustNotKnow = map[string][]string{
 	"internal/incident": {"net/http", "github.com/labstack/", "database/sql", "gorm.io/"},
 }
 
-// The arrows between packages point the way that TREE.md draws them.
+// The arrows between packages point the way that mayImport says.
 func TestImports(t *testing.T) {
 	seen := map[string]bool{}
 	err := filepath.WalkDir(".", func(path string, d fs.DirEntry, err error) error {

@@ -9,8 +9,9 @@ import (
 // shippedParams are passwordParams as they ship.
 var shippedParams = passwordParams
 
-// TestMain has most tests hash passwords for less: under the race detector a hash as they are
-// shipped takes a second of a core on a busy machine, and nearly every test signs somebody up.
+// TestMain has tests hash passwords for less: nearly every one signs somebody up, and on a busy
+// machine hashes as they ship were most of what the package took. TestPasswordParams has the
+// parameters that ship.
 func TestMain(m *testing.M) {
 	passwordParams.Memory, passwordParams.Iterations = 2048, 1
 	storetest.Main(m)
