@@ -10,6 +10,7 @@ import (
 	"os"
 	"runtime"
 	"runtime/debug"
+	"sync"
 	"time"
 )
 
@@ -38,6 +39,19 @@ func (r Runtime) Apply() {
 	if r.GOMAXPROCS > 0 { // only then: after the call Go no longer follows a quota that changes
 		runtime.GOMAXPROCS(r.GOMAXPROCS)
 	}
+	if os.Getenv("GOGC") == "" { // Go itself reads it there
+		paceOnce.Do(func() { paceCollector(r.garbage()) })
+	}
+}
+
+var paceOnce sync.Once // the collector is the process's
+
+// garbage is how much a small heap may gather: next to nothing in a small container.
+func (r Runtime) garbage() int64 {
+	if bound := tighter(r.MemoryLimit, r.CgroupMemory); bound > 0 {
+		return min(maxGarbage, bound/32)
+	}
+	return maxGarbage
 }
 
 // followEvery is the time between two readings of the control groups.
