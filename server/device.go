@@ -13,6 +13,7 @@ import (
 
 const (
 	deviceCookie = "notesd_device"
+	devicePath   = "/api/auth" // where it is asked for: no other request brings it along
 	deviceLife   = 365 * 24 * time.Hour
 	maxDevices   = 4 // cookies of that name that are looked at
 )
@@ -46,7 +47,7 @@ func (s *Server) knowDevice(x *exchange, u store.User) {
 		nonce = rand.Text()
 	}
 	http.SetCookie(&x.out, &http.Cookie{
-		Name: deviceCookie, Value: nonce + "." + deviceSeal(s.cfg.SessionSecrets[0], u, nonce), Path: "/",
+		Name: deviceCookie, Value: nonce + "." + deviceSeal(s.cfg.SessionSecrets[0], u, nonce), Path: devicePath,
 		MaxAge: int(deviceLife.Seconds()), HttpOnly: true, Secure: s.secure(x.Request()), SameSite: http.SameSiteStrictMode,
 	})
 }

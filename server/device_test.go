@@ -87,9 +87,9 @@ func TestDeviceCookie(t *testing.T) {
 			device = c
 		}
 	}
-	if device == nil || !device.HttpOnly || !device.Secure || device.SameSite != http.SameSiteStrictMode || device.Path != "/" ||
+	if device == nil || !device.HttpOnly || !device.Secure || device.SameSite != http.SameSiteStrictMode || device.Path != "/api/auth" ||
 		device.MaxAge != 365*24*60*60 {
-		t.Fatalf("%s sets %v, want notesd_device; Path=/; Max-Age=31536000; HttpOnly; Secure; SameSite=Strict", made.call, made.cookies)
+		t.Fatalf("%s sets %v, want notesd_device; Path=/api/auth; Max-Age=31536000; HttpOnly; Secure; SameSite=Strict", made.call, made.cookies)
 	}
 	s.member("bob@example.com")
 	u, err := s.store.UserByEmail(t.Context(), "ada@example.com")

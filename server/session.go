@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"net/textproto"
 	"slices"
 	"strings"
 	"time"
@@ -83,7 +84,7 @@ func newSessions(backend sessionBackend, secrets []string, copies *Copies) *sess
 func (s *sessions) load(ctx context.Context, r *http.Request) (user string, err error) {
 	token, sole := tokenOf(r)
 	if !sole {
-		return s.loadOneOf(ctx, tokensOf(candidates(r)))
+		return s.loadOneOf(ctx, appendTokens(nil, r))
 	}
 	return s.loadToken(ctx, token)
 }
@@ -256,28 +257,35 @@ func (s *sessions) writeCookie(ctx context.Context, w http.ResponseWriter, token
 
 // tokenOf returns the first session cookie that can be one of ours, or "", and whether it is the only one.
 func tokenOf(r *http.Request) (token string, sole bool) {
-	for _, c := range candidates(r) {
-		switch {
-		case !isToken(c.Value) || c.Value == token:
-		case token != "":
-			return token, false
-		default:
-			token = c.Value
-		}
+	var room [maxTokens]string
+	tokens := appendTokens(room[:0], r)
+	if len(tokens) == 0 {
+		return "", true
 	}
-	return token, true
+	return tokens[0], len(tokens) == 1
 }
 
-// candidates are the cookies that may say who asks. Where one comes that nobody else can plant, it alone counts.
-func candidates(r *http.Request) []*http.Cookie {
+// appendTokens appends the session cookies that can be ours, each once. It reads what every request brings, so it makes no list of all cookies. Where one comes that nobody else can
+// plant, those of its name alone count.
+func appendTokens(tokens []string, r *http.Request) []string {
+	name := sessionCookie
 	for _, line := range r.Header["Cookie"] {
-		if strings.Contains(line, hostCookie) { // or else reading the cookies twice would cost every request
-			if cookies := r.CookiesNamed(hostCookie); len(cookies) > 0 {
-				return cookies
+		for line != "" {
+			var pair string
+			pair, line, _ = strings.Cut(line, ";")
+			key, value, _ := strings.Cut(textproto.TrimString(pair), "=")
+			if key = textproto.TrimString(key); key == hostCookie && name != hostCookie {
+				name, tokens = hostCookie, tokens[:0]
+			}
+			if n := len(value); n > 1 && value[0] == '"' && value[n-1] == '"' { // as net/http reads it
+				value = value[1 : n-1]
+			}
+			if key == name && isToken(value) && len(tokens) < maxTokens && !slices.Contains(tokens, value) {
+				tokens = append(tokens, value)
 			}
 		}
 	}
-	return r.CookiesNamed(sessionCookie)
+	return tokens
 }
 
 // tokensOf returns what can be tokens of ours among cookies, each once.
