@@ -41,6 +41,21 @@ var (
 	errSlowBody     = errors.New("request body came too slowly")
 )
 
+// readArrived reads the request's body, before there is a worker, if all of it has come with the header, as most do. The
+// request then has no worker to give back while it is read, and one that is refused leaves nothing unread.
+func readArrived(x *exchange) (err error) {
+	r := x.Request()
+	if r.ContentLength <= 0 || connOf(r).arrived < r.ContentLength || r.Header.Get("Expect") != "" {
+		return nil
+	}
+	body := make([]byte, r.ContentLength) // at most what the connection's buffer holds
+	if _, err := io.ReadFull(r.Body, body); err != nil {
+		return fmt.Errorf("%w: %w", errMalformed, err)
+	}
+	x.arrived, x.received = body, true
+	return nil
+}
+
 // readBody reads the request's body, outside the turn: a client that sends it
 // slowly, or never, holds no worker. It is read at the least rate or not at all.
 // A length that would not fit into memory is refused at once, but memory is set
@@ -49,6 +64,10 @@ func (s *Server) readBody(x *exchange) ([]byte, error) {
 	r := x.Request()
 	if r.Body == nil || r.Body == http.NoBody {
 		return nil, nil
+	}
+	if x.arrived != nil {
+		s.hold(x, len(x.arrived))
+		return x.arrived, nil
 	}
 	if r.ContentLength > largeBody {
 		if err := s.pool.Fits(&x.memory, x.reserver(), r.ContentLength*bodyCopies); err != nil {

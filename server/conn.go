@@ -57,6 +57,8 @@ type conn struct {
 	lines    []byte    // that this answer gets
 	deadline time.Time // of writing, when it was set last
 	asked    bool      // for something, so that connections has forgotten it
+	reads    int       // since it was new or idle
+	arrived  int64     // bytes of a request's body that its first read has brought along
 }
 
 type connKey struct{}
@@ -97,6 +99,22 @@ func (c *conn) begin(id string, varied bool, h http.Header) {
 	for _, header := range standing {
 		h.Set(header.name, header.value)
 	}
+}
+
+var headerEnd = []byte("\r\n\r\n")
+
+// Read reads what the client has sent, and counts what comes behind the header of the first request since the connection
+// was idle. What it begins with is of that request, so the first empty line is the header's end, or comes after it.
+// net/http reads from one goroutine at a time, and in the background only when a request has no more body.
+func (c *conn) Read(p []byte) (int, error) {
+	n, err := c.Conn.Read(p)
+	c.reads, c.arrived = c.reads+1, 0
+	if c.reads == 1 {
+		if end := bytes.Index(p[:n], headerEnd); end >= 0 {
+			c.arrived = int64(n - end - len(headerEnd))
+		}
+	}
+	return n, err
 }
 
 // CloseWrite is what net/http asks for before it closes on a client that still sends.

@@ -98,7 +98,11 @@ func (c *connections) track(client net.Conn, state http.ConnState) {
 		return
 	}
 	if state != http.StateNew {
-		if ours, ok := client.(*conn); !ok || !ours.asked { // once: this is every request's way
+		ours, ok := client.(*conn)
+		if ok && state == http.StateIdle {
+			ours.reads, ours.arrived = 0, 0
+		}
+		if !ok || !ours.asked { // once: this is every request's way
 			c.forget(client)
 			if ok {
 				ours.asked = true

@@ -35,6 +35,7 @@ type exchange struct {
 	outside  time.Duration    // without one, waiting for the client
 	memory   pool.Reservation // for what is large
 	held     int64            // bytes in flight on account of this exchange
+	arrived  []byte           // the request's body, if it was read before there was a worker
 	body     []byte           // the request's, once read and until the answer is made
 	bytesIn  int              // its length, from then on
 	received bool             // all of the body
@@ -76,6 +77,9 @@ func (s *Server) pooled(rt *route) echo.HandlerFunc {
 			if c, user := s.recall(x.Request(), rt, x.Param("id")); c != nil {
 				return s.answerCopy(x, c, user)
 			}
+		}
+		if err := readArrived(x); err != nil {
+			return err
 		}
 		client, cancel := context.WithCancelCause(store.WithRoom(x.Request().Context(), x.room(s)))
 		defer cancel(nil)

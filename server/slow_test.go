@@ -4,8 +4,10 @@ import (
 	"context"
 	"database/sql"
 	"errors"
+	"fmt"
 	"net/http"
 	"strconv"
+	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -227,4 +229,44 @@ func (s *site) lockDatabase(t *testing.T) (release func()) {
 			t.Error(err)
 		}
 	})
+}
+
+// However a connection's bytes are cut into pieces, each request gets its own body. An empty line in a body is not taken
+// for a header's end.
+func TestBodiesInPieces(t *testing.T) {
+	t.Parallel()
+	s := onSQLite(t, uncounted)
+	c := s.someone()
+	var stream strings.Builder
+	var ends []int // of headers and bodies
+	const requests = 3
+	for i := range requests {
+		body := fmt.Sprintf("{\"title\":\"%d\",\r\n\r\n\"content\":\"%s\"}", i, strings.Repeat("x", 20*i))
+		fmt.Fprintf(&stream, "POST /api/notes HTTP/1.1\r\nHost: localhost\r\nCookie: sessionId=%s\r\nContent-Length: %d\r\n\r\n", c.token(), len(body))
+		ends = append(ends, stream.Len())
+		stream.WriteString(body)
+		ends = append(ends, stream.Len())
+	}
+	whole := stream.String()
+	cuts := [][]int{{}, ends, ends[:1], ends[1:2]}
+	for _, end := range ends[:len(ends)-1] {
+		for near := -3; near <= 3; near++ {
+			cuts = append(cuts, []int{end + near}, []int{end + near, end + near + 20})
+		}
+	}
+	for _, at := range cuts {
+		w := s.dial(t)
+		sent := 0
+		for _, end := range append(at, len(whole)) {
+			w.send("%s", whole[sent:end])
+			time.Sleep(2 * time.Millisecond) // a piece is a read of the server's
+			sent = end
+		}
+		for i := range requests {
+			if got := w.reply().want(http.StatusCreated).note(); got.Title != strconv.Itoa(i) || len(got.Content) != 20*i {
+				t.Fatalf("cut at %v: note %d has the title %q and %d bytes", at, i, got.Title, len(got.Content))
+			}
+		}
+		_ = w.Close()
+	}
 }
