@@ -7,7 +7,7 @@ import (
 )
 
 const (
-	maxGarbage = 16 << 20 // bytes that a small heap may gather before a collection
+	maxGarbage = 32 << 20 // bytes that a small heap may gather before a collection
 	maxPercent = 400      // of what is alive: how far garbage may outgrow it until the next look
 )
 

@@ -30,7 +30,7 @@ func TestGCPercent(t *testing.T) {
 func TestGarbage(t *testing.T) {
 	const mib = 1 << 20
 	for _, c := range []struct{ limit, cgroup, want int64 }{
-		{0, 0, 16 * mib}, {64 * mib, 64 * mib, 2 * mib}, {0, 512 * mib, 16 * mib}, {256 * mib, 512 * mib, 8 * mib}, {1 << 40, 0, 16 * mib},
+		{0, 0, 32 * mib}, {64 * mib, 64 * mib, 2 * mib}, {0, 512 * mib, 16 * mib}, {256 * mib, 512 * mib, 8 * mib}, {1 << 40, 0, 32 * mib},
 	} {
 		if got := (Runtime{MemoryLimit: c.limit, CgroupMemory: c.cgroup}).garbage(); got != c.want {
 			t.Errorf("with a limit of %d in a container of %d: %d bytes, want %d", c.limit, c.cgroup, got, c.want)
@@ -42,7 +42,7 @@ func TestGarbage(t *testing.T) {
 // shrunk again gathers garbage.
 func TestPaceCollector(t *testing.T) {
 	defer debug.SetGCPercent(debug.SetGCPercent(100))
-	const garbage = 16 << 20
+	const garbage = 32 << 20
 	paceCollector(garbage)
 	var grown []byte
 	for _, c := range []struct {
