@@ -10,6 +10,7 @@ import (
 	"strings"
 
 	"notesd/config"
+	"notesd/internal/logging"
 )
 
 // A flagSet is the flags of a command and the text of its help.
@@ -57,7 +58,7 @@ func (f flagSet) describe(err error) string {
 	if name, ok := strings.CutPrefix(text, "flag provided but not defined: -"); ok {
 		var known []string
 		f.VisitAll(func(f *flag.Flag) { known = append(known, f.Name) })
-		return fmt.Sprintf("no flag -%s%s", printable(name), didYouMean(name, known, "-"))
+		return fmt.Sprintf("no flag -%s%s", logging.Printable(name), didYouMean(name, known, "-"))
 	}
 	if _, name, ok := strings.Cut(text, " for -"); ok && strings.HasPrefix(text, "invalid boolean value ") {
 		name, _, _ = strings.Cut(name, ":")

@@ -12,6 +12,7 @@ import (
 
 	"notesd/backup"
 	"notesd/config"
+	"notesd/internal/logging"
 	"notesd/store"
 )
 
@@ -189,7 +190,7 @@ func (p program) restore(ctx context.Context, args []string) error {
 	}
 	into := done.Engine
 	if path := store.FilePath(cfg.DatabaseURL.Reveal()); path != "" {
-		into += " " + printable(path)
+		into += " " + logging.Printable(path)
 	}
 	fmt.Fprintf(p.out, "restored %s into %s, schema %d, %s\n", contents(done.Backup), into, done.Schema, m.rate(done.Backup, took))
 	if len(done.Faults) == 0 {

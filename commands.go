@@ -20,6 +20,7 @@ import (
 	"time"
 
 	"notesd/config"
+	"notesd/internal/logging"
 	"notesd/server"
 	"notesd/store"
 )
@@ -99,7 +100,7 @@ func (p program) withStore(ctx context.Context, create bool, do func(context.Con
 	}
 	defer func() { err = errors.Join(err, db.Close()) }()
 	if made != "" {
-		fmt.Fprintf(p.out, "made a new, empty database: %s\n", printable(made))
+		fmt.Fprintf(p.out, "made a new, empty database: %s\n", logging.Printable(made))
 	}
 	ctx, cancel := context.WithTimeout(ctx, connectTime)
 	defer cancel()
@@ -313,7 +314,7 @@ func (p program) listUsers(ctx context.Context, _ config.Config, db *store.Store
 		if err != nil {
 			return err
 		}
-		fmt.Fprintf(table, "%s\t%s\t%s\t%s\t%s\n", shownAddress(u.Email), printable(u.ID), when(u.CreatedAt), when(u.LastLoginAt), when(u.LockedUntil))
+		fmt.Fprintf(table, "%s\t%s\t%s\t%s\t%s\n", shownAddress(u.Email), logging.Printable(u.ID), when(u.CreatedAt), when(u.LastLoginAt), when(u.LockedUntil))
 	}
 	return table.Flush()
 }

@@ -14,6 +14,7 @@ import (
 
 	"notesd/config"
 	"notesd/internal/legacy"
+	"notesd/internal/logging"
 	"notesd/notes"
 	"notesd/server"
 	"notesd/store"
@@ -194,7 +195,7 @@ func (m *move) choose(ctx context.Context, accounts []legacy.Account) (chosen []
 		for _, other := range group {
 			if other.ID != best.ID {
 				m.leaveAccount(other, fmt.Sprintf("its address is that of account %s, %s, in other letter case; that one %s",
-					printable(best.ID), shownAddress(best.Email), why))
+					logging.Printable(best.ID), shownAddress(best.Email), why))
 			}
 		}
 	}
@@ -232,7 +233,7 @@ func (m *move) bring(ctx context.Context, a legacy.Account) error {
 		if err != nil {
 			return err
 		}
-		m.leaveAccount(a, "its address has an account here already, "+printable(here.ID))
+		m.leaveAccount(a, "its address has an account here already, "+logging.Printable(here.ID))
 		return nil
 	}
 	m.count(a, done)
@@ -366,7 +367,7 @@ func (m *move) say(f finding) {
 	if f.Notes > 0 {
 		of += fmt.Sprintf(" with notes: %d", f.Notes)
 	}
-	fmt.Fprintf(m.out, "%s: %s %s%s: %s\n", f.What, f.Kind, printable(f.ID), of, f.Reason)
+	fmt.Fprintf(m.out, "%s: %s %s%s: %s\n", f.What, f.Kind, logging.Printable(f.ID), of, f.Reason)
 }
 
 // progress says now and then that there is some.

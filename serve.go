@@ -5,7 +5,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"log/slog"
 	"net"
 	"net/http"
@@ -19,6 +18,7 @@ import (
 	"time"
 
 	"notesd/config"
+	"notesd/internal/logging"
 	"notesd/pool"
 	"notesd/server"
 	"notesd/store"
@@ -44,7 +44,7 @@ func (p program) serve(ctx context.Context, args []string) (err error) {
 	defer guard.stop()
 	defer context.AfterFunc(ctx, guard.begin)()
 	cfg.Runtime.Apply() // memory limit from the cgroup; cores when asked or when a parent group's quota is tighter
-	log, flush := newLog(cfg, p.out, p.onTerminal())
+	log, flush := p.newLog(cfg)
 	defer func() { err = errors.Join(err, flush()) }()
 	warn := sync.OnceFunc(func() { // last before the server listens, or ends
 		for _, w := range cfg.Warnings {
@@ -169,24 +169,14 @@ func serveWhileUsable(ctx context.Context, s *server.Server, db *store.Store, ln
 	return err
 }
 
-// newLog writes JSON, or in development lines for people, on a terminal short ones;
-// flush writes what waits to be written.
-func newLog(cfg config.Config, out io.Writer, onTerminal bool) (log *slog.Logger, flush func() error) {
-	options := &slog.HandlerOptions{Level: cfg.LogLevel}
-	lines := &lines{out: out}
-	var handler slog.Handler
-	switch {
-	case cfg.LogFormat == "json":
-		handler = slog.NewJSONHandler(plainJSON{lines}, options)
-	case onTerminal:
-		handler = newTerminalHandler(lines, cfg.LogLevel, os.Getenv("NO_COLOR") == "")
-	default:
-		handler = slog.NewTextHandler(lines, options)
-	}
-	return slog.New(promptly{handler, lines}), lines.flush
+// newLog makes the log that the settings ask for. The function flush writes the lines that are
+// still buffered.
+func (p program) newLog(cfg config.Config) (log *slog.Logger, flush func() error) {
+	return logging.New(p.out, logging.Options{Level: cfg.LogLevel, JSON: cfg.LogFormat == "json", Terminal: p.onTerminal(),
+		Coloured: os.Getenv("NO_COLOR") == ""})
 }
 
-// onTerminal reports whether people look at what the process prints as it is printed.
+// onTerminal reports whether people read the output of the process as it is printed.
 func (p program) onTerminal() bool {
 	f, isFile := p.out.(*os.File)
 	return isFile && isTerminal(f)
@@ -398,7 +388,7 @@ func (p program) introduce(cfg config.Config) {
 		settings = cfg.Changed()
 	}
 	for _, s := range settings {
-		fmt.Fprintf(p.out, "  %-26s %-40s %s\n", s.Name, printable(s.Value), s.Source)
+		fmt.Fprintf(p.out, "  %-26s %-40s %s\n", s.Name, logging.Printable(s.Value), s.Source)
 	}
 	if p.onTerminal() {
 		fmt.Fprint(p.out, "  All other settings have their defaults (docs/CONFIGURATION.md).\n")
@@ -419,7 +409,7 @@ func (p program) announce(cfg config.Config, db *store.Store, ln net.Listener, l
 		return
 	}
 	if abs, err := filepath.Abs(cfg.DataDir); err == nil && db.Engine() == "SQLite" {
-		fmt.Fprintf(p.out, "Data is kept in %s.\n", printable(abs))
+		fmt.Fprintf(p.out, "Data is kept in %s.\n", logging.Printable(abs))
 	}
 	fmt.Fprintf(p.out, "Listening on %s\nTry:  curl %s/api/health\n", url, url)
 	fmt.Fprintf(p.out, "Status page: %s\n\n", p.statusLink(cfg, url))

@@ -1,4 +1,4 @@
-package main
+package logging
 
 import (
 	"fmt"
@@ -11,8 +11,6 @@ import (
 	"testing"
 	"testing/synctest"
 	"time"
-
-	"notesd/config"
 )
 
 // writes is what was written, write by write.
@@ -41,7 +39,7 @@ func (w *writes) counts() (lines []int) {
 func TestLinesTogether(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var out writes
-		log, flush := newLog(config.Config{LogFormat: "json"}, &out, false)
+		log, flush := New(&out, Options{JSON: true})
 		want := func(when string, lines ...int) {
 			t.Helper()
 			synctest.Wait()

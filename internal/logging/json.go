@@ -1,0 +1,35 @@
+package logging
+
+import (
+	"bytes"
+	"fmt"
+	"io"
+	"unicode"
+	"unicode/utf16"
+)
+
+// A plainJSON passes lines of JSON on, and escapes each character that a terminal would
+// not print, but obey. slog escapes only what JSON requires.
+type plainJSON struct{ out io.Writer }
+
+func (w plainJSON) Write(line []byte) (int, error) {
+	if !bytes.ContainsFunc(line, mustEscape) {
+		return w.out.Write(line)
+	}
+	var escaped bytes.Buffer
+	for _, r := range string(line) {
+		if !mustEscape(r) {
+			escaped.WriteRune(r)
+			continue
+		}
+		for _, unit := range utf16.Encode([]rune{r}) {
+			fmt.Fprintf(&escaped, `\u%04x`, unit)
+		}
+	}
+	if _, err := w.out.Write(escaped.Bytes()); err != nil {
+		return 0, err
+	}
+	return len(line), nil
+}
+
+func mustEscape(r rune) bool { return r != '\n' && !unicode.IsPrint(r) }

@@ -1,0 +1,45 @@
+// Package logging makes the log of the server. Lines are written together, but never late. They are
+// JSON, text, or on a terminal short and coloured, and hold nothing that a terminal would obey.
+package logging
+
+import (
+	"io"
+	"log/slog"
+	"strconv"
+	"strings"
+	"unicode"
+	"unicode/utf8"
+)
+
+// Options say what the lines of a log look like.
+type Options struct {
+	Level    slog.Leveler // the lowest that is logged; nil: info
+	JSON     bool         // a line is a JSON object
+	Terminal bool         // people read the lines as they are written; ignored for JSON
+	Coloured bool         // on a terminal
+}
+
+// New returns a log that writes to out. The function flush writes the lines that are still buffered.
+func New(out io.Writer, o Options) (log *slog.Logger, flush func() error) {
+	lines := &lines{out: out}
+	options := &slog.HandlerOptions{Level: o.Level}
+	var handler slog.Handler
+	switch {
+	case o.JSON:
+		handler = slog.NewJSONHandler(plainJSON{lines}, options)
+	case o.Terminal:
+		handler = newTerminalHandler(lines, o.Level, o.Coloured)
+	default:
+		handler = slog.NewTextHandler(lines, options)
+	}
+	return slog.New(promptly{handler, lines}), lines.flush
+}
+
+// Printable returns a text of unknown origin for people to read. It is quoted if it holds
+// characters that a terminal would not print, but obey.
+func Printable(s string) string {
+	if !utf8.ValidString(s) || strings.ContainsFunc(s, func(r rune) bool { return !unicode.IsPrint(r) }) {
+		return strconv.Quote(s)
+	}
+	return s
+}
