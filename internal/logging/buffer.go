@@ -10,67 +10,67 @@ import (
 )
 
 const (
-	logDelay = 20 * time.Millisecond // how late a line may be written; one of a warning never is
-	logBytes = 32 << 10              // of lines that wait, at most
+	maxDelay  = 20 * time.Millisecond // how late a line may be written; a warning is never late
+	maxBuffer = 32 << 10              // bytes of lines that wait
 )
 
-// lines gathers what is logged, line by line, so that lines that come at the same
-// time are written together: a write costs more than all else about a line.
-type lines struct {
+// A bufferedWriter collects log lines, so that lines of the same moment are written
+// together: a write costs more than everything else about a line.
+type bufferedWriter struct {
 	out io.Writer
 
 	mu      sync.Mutex // guards what follows, and writes to out
 	waiting bytes.Buffer
-	due     bool // a flush is on its way
+	due     bool // a flush is scheduled
 }
 
 // Write takes one line. Its error is that of an earlier write.
-func (l *lines) Write(line []byte) (int, error) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	l.waiting.Write(line)
-	if l.waiting.Len() >= logBytes {
-		return len(line), l.flushLocked()
+func (w *bufferedWriter) Write(line []byte) (int, error) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.waiting.Write(line)
+	if w.waiting.Len() >= maxBuffer {
+		return len(line), w.flushLocked()
 	}
-	if !l.due {
-		l.due = true
-		time.AfterFunc(logDelay, func() { _ = l.flush() })
+	if !w.due {
+		w.due = true
+		time.AfterFunc(maxDelay, func() { _ = w.flush() })
 	}
 	return len(line), nil
 }
 
-// flush writes what waits.
-func (l *lines) flush() error {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	l.due = false
-	return l.flushLocked()
+// flush writes the lines that wait.
+func (w *bufferedWriter) flush() error {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.due = false
+	return w.flushLocked()
 }
 
-func (l *lines) flushLocked() error {
-	_, err := l.waiting.WriteTo(l.out)
-	l.waiting.Reset()
+func (w *bufferedWriter) flushLocked() error {
+	_, err := w.waiting.WriteTo(w.out)
+	w.waiting.Reset()
 	return err
 }
 
-// promptly is a handler whose warnings, with all that was logged before them, are written at once.
-type promptly struct {
+// flushOnWarn is a handler that writes a warning at once, with everything that was logged before it.
+type flushOnWarn struct {
 	slog.Handler
-	lines *lines
+	buffer *bufferedWriter
 }
 
-func (h promptly) Handle(ctx context.Context, r slog.Record) error {
+func (h flushOnWarn) Handle(ctx context.Context, r slog.Record) error {
 	err := h.Handler.Handle(ctx, r)
 	if err == nil && r.Level >= slog.LevelWarn {
-		err = h.lines.flush()
+		err = h.buffer.flush()
 	}
 	return err
 }
 
-func (h promptly) WithAttrs(attrs []slog.Attr) slog.Handler {
-	return promptly{h.Handler.WithAttrs(attrs), h.lines}
+func (h flushOnWarn) WithAttrs(attrs []slog.Attr) slog.Handler {
+	return flushOnWarn{h.Handler.WithAttrs(attrs), h.buffer}
 }
 
-func (h promptly) WithGroup(name string) slog.Handler {
-	return promptly{h.Handler.WithGroup(name), h.lines}
+func (h flushOnWarn) WithGroup(name string) slog.Handler {
+	return flushOnWarn{h.Handler.WithGroup(name), h.buffer}
 }

@@ -35,7 +35,7 @@ func (w *writes) counts() (lines []int) {
 	return lines
 }
 
-// Lines are written together, no later than logDelay; a warning at once, with what came before it.
+// Lines are written together, no later than maxDelay; a warning at once, with what came before it.
 func TestLinesTogether(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var out writes
@@ -51,19 +51,19 @@ func TestLinesTogether(t *testing.T) {
 			log.Info("request")
 		}
 		want("at once")
-		time.Sleep(logDelay)
+		time.Sleep(maxDelay)
 		want("after a while", 3)
 		log.With("a", 1).WithGroup("g").Info("request")
 		log.With("a", 1).WithGroup("g").Warn("trouble")
 		want("at a warning", 3, 2)
-		log.Info(strings.Repeat("x", logBytes))
+		log.Info(strings.Repeat("x", maxBuffer))
 		want("when it is much", 3, 2, 1)
 		log.Info("last")
 		if err := flush(); err != nil {
 			t.Fatal(err)
 		}
 		want("at the end", 3, 2, 1, 1)
-		time.Sleep(logDelay) // flushes on their way have nothing left to write
+		time.Sleep(maxDelay) // flushes on their way have nothing left to write
 		want("later", 3, 2, 1, 1)
 	})
 }
@@ -75,7 +75,7 @@ func BenchmarkLog(b *testing.B) {
 		b.Fatal(err)
 	}
 	defer file.Close()
-	for name, out := range map[string]io.Writer{"together": &lines{out: file}, "one by one": file} {
+	for name, out := range map[string]io.Writer{"together": &bufferedWriter{out: file}, "one by one": file} {
 		log := slog.New(slog.NewJSONHandler(out, nil))
 		b.Run(name, func(b *testing.B) {
 			b.ReportAllocs()

@@ -8,11 +8,11 @@ import (
 	"unicode/utf16"
 )
 
-// A plainJSON passes lines of JSON on, and escapes each character that a terminal would
+// An escapingWriter passes lines of JSON on, and escapes each character that a terminal would
 // not print, but obey. slog escapes only what JSON requires.
-type plainJSON struct{ out io.Writer }
+type escapingWriter struct{ out io.Writer }
 
-func (w plainJSON) Write(line []byte) (int, error) {
+func (w escapingWriter) Write(line []byte) (int, error) {
 	if !bytes.ContainsFunc(line, mustEscape) {
 		return w.out.Write(line)
 	}

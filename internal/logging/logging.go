@@ -21,18 +21,18 @@ type Options struct {
 
 // New returns a log that writes to out. The function flush writes the lines that are still buffered.
 func New(out io.Writer, o Options) (log *slog.Logger, flush func() error) {
-	lines := &lines{out: out}
+	buffer := &bufferedWriter{out: out}
 	options := &slog.HandlerOptions{Level: o.Level}
 	var handler slog.Handler
 	switch {
 	case o.JSON:
-		handler = slog.NewJSONHandler(plainJSON{lines}, options)
+		handler = slog.NewJSONHandler(escapingWriter{buffer}, options)
 	case o.Terminal:
-		handler = newTerminalHandler(lines, o.Level, o.Coloured)
+		handler = newTerminalHandler(buffer, o.Level, o.Coloured)
 	default:
-		handler = slog.NewTextHandler(lines, options)
+		handler = slog.NewTextHandler(buffer, options)
 	}
-	return slog.New(promptly{handler, lines}), lines.flush
+	return slog.New(flushOnWarn{handler, buffer}), buffer.flush
 }
 
 // Printable returns a text of unknown origin for people to read. It is quoted if it holds
