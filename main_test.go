@@ -76,7 +76,7 @@ var mayImport = map[string][]string{
 	"bench/pools":       {"notesd/bench"},
 	"config":            {"notesd/internal/owned"},
 	"internal/incident": {"notesd/internal/owned"},
-	"store":             {"notesd/internal/owned", "notesd/notes"},
+	"store":             {"notesd/internal/owned", "notesd/notes", "notesd/store/trigram"},
 	"server":            {"notesd/internal/cache", "notesd/internal/incident", "notesd/notes", "notesd/pool", "notesd/store"},
 	"store/storetest":   {"notesd/store"},
 }
@@ -86,6 +86,7 @@ var mustNotKnow = map[string][]string{
 	"backup":          {"net/http", "github.com/labstack/", "database/sql", "gorm.io/", "notesd/"},
 	"pool":            {"net/http", "github.com/labstack/", "database/sql", "gorm.io/", "notesd/"},
 	"store":           {"net/http", "github.com/labstack/"},
+	"store/trigram":   {"net/http", "github.com/labstack/", "database/sql", "gorm.io/", "notesd/"},
 	"internal/legacy": {"net/http", "github.com/labstack/", "gorm.io/", "notesd/"},
 	"notes":           {"net/http", "github.com/labstack/", "database/sql", "gorm.io/", "notesd/"},
 	"internal/cache":  {"net/http", "github.com/labstack/", "database/sql", "gorm.io/", "notesd/"},

@@ -11,6 +11,8 @@ import (
 	"time"
 
 	"gorm.io/gorm"
+
+	"notesd/store/trigram"
 )
 
 // Query is one statement that a method sent to the database.
@@ -89,7 +91,7 @@ type Nobody = nobody
 
 // MakeLists lists all of owner's notes, in segments of most.
 func (s *Store) MakeLists(ctx context.Context, owner string, most int64) error {
-	return s.listAll(ctx, owner, 1, most)
+	return s.indexUser(ctx, owner, 1, most)
 }
 
 // MostKept is how many tombstones and idempotency keys are kept of a person.
@@ -105,30 +107,7 @@ const (
 func (s *Store) TrimAlways() { s.trimEvery = 1 }
 
 // SegmentNotes is how many notes a segment has.
-const SegmentNotes = segmentNotes
-
-// SegmentOf lists notes with these texts, and the keys from 1 on.
-func SegmentOf(texts ...string) [][]byte {
-	g := segment{lists: map[trigram]*[]uint16{}}
-	for i, text := range texts {
-		g.add(int64(i+1), false, text)
-	}
-	return g.rows()
-}
-
-// SearchSegment are the keys of the notes that may hold a needle, says a segment; not ok: it is damaged.
-func SearchSegment(rows [][]byte, needle string) (keys []int64, ok bool) {
-	m := newMatch(needleTrigrams(needle))
-	for part, row := range rows {
-		if _, asked := m.missing[part]; asked && !m.read(part, row) {
-			return nil, false
-		}
-	}
-	return m.keys()
-}
-
-// Seal appends what tells lists from others.
-var Seal = seal
+const SegmentNotes = trigram.MaxNotes
 
 // A ChangeRange is one of a person's changes.
 type ChangeRange = changeRange

@@ -72,7 +72,7 @@ type Store struct {
 	quotaNotes, quotaBytes *int64 // of people without their own; nil: no limit
 	trimEvery              int    // trimEvery, but in tests
 
-	wishes chan wish // for lists of trigrams
+	indexRequests chan indexRequest // to the indexer, of searches
 
 	state    state
 	health   health
@@ -101,9 +101,9 @@ func Open(ctx context.Context, cfg Config) (*Store, error) {
 	if err != nil {
 		return nil, err
 	}
-	s.wishes = make(chan wish, mostWaiting)
+	s.indexRequests = make(chan indexRequest, maxIndexRequests)
 	s.trimEvery = trimEvery
-	s.inBackground(ctx, s.makeLists)
+	s.inBackground(ctx, s.runIndexer)
 	return s, nil
 }
 

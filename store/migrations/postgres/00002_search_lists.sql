@@ -1,5 +1,5 @@
 -- +goose Up
--- Which of a person's notes may hold three letters in a row: see trigram.go. Made from the notes, and kept by nobody
+-- Which of a person's notes may hold three letters in a row: see the package trigram. Made from the notes, and kept by nobody
 -- who writes them.
 CREATE TABLE search_lists (
 	user_id text COLLATE "C" NOT NULL REFERENCES users ON DELETE CASCADE,

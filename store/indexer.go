@@ -9,29 +9,43 @@ import (
 	"strings"
 
 	"gorm.io/gorm"
+
+	"notesd/store/trigram"
 )
 
-// A wish is for somebody's lists.
-type wish struct {
+// A write indexes nothing. A person's notes are indexed in the background, once
+// there are many of them and that person searches, and some notes at a time: a
+// segment. Since every change of a note has a number, and the numbers of one person
+// become visible in their order, a segment is of those notes whose last change was
+// after that of the segment before, and up to its own. Notes that changed since are
+// in a later one, or above all of them, and a search reads these always. That holds
+// whichever process wrote them, an older binary too; what a segment has of notes
+// that changed or went is a wrong hint at most.
+
+// maxIndexRequests is how many people's requests wait for the indexer.
+const maxIndexRequests = 64
+
+// An indexRequest asks the indexer to bring a person's index up to date.
+type indexRequest struct {
 	owner string
-	anew  bool // those that are there are damaged
+	anew  bool // the one that is there is damaged
 }
 
-// wantLists has somebody's lists made, unless there is too much to do already:
-// the next search asks again.
-func (s *Store) wantLists(w wish) {
+// requestIndex asks the indexer, unless it has too much to do already: the next
+// search asks again.
+func (s *Store) requestIndex(r indexRequest) {
 	select {
-	case s.wishes <- w:
+	case s.indexRequests <- r:
 	default:
 	}
 }
 
-// makeLists makes the lists that are wanted until ctx ends.
-func (s *Store) makeLists(ctx context.Context) {
+// runIndexer does what is requested until ctx ends.
+func (s *Store) runIndexer(ctx context.Context) {
 	for {
 		select {
-		case w := <-s.wishes:
-			err := s.grant(ctx, w)
+		case r := <-s.indexRequests:
+			err := s.index(ctx, r)
 			if err != nil && ctx.Err() == nil && !errors.Is(err, ErrUnavailable) { // of which others tell
 				s.log.Warn("no lists of trigrams, searches in many notes are slow", "error", err)
 			}
@@ -41,22 +55,22 @@ func (s *Store) makeLists(ctx context.Context) {
 	}
 }
 
-func (s *Store) grant(ctx context.Context, w wish) error {
-	if w.anew {
+func (s *Store) index(ctx context.Context, r indexRequest) error {
+	if r.anew {
 		err := s.writeOne(ctx, func(db *gorm.DB) error {
-			return db.Exec(`DELETE FROM search_lists WHERE user_id = ?`, w.owner).Error
+			return db.Exec(`DELETE FROM search_lists WHERE user_id = ?`, r.owner).Error
 		})
 		if err != nil {
 			return err
 		}
 		s.log.Warn("lists of trigrams were damaged and are made anew")
 	}
-	return s.listAll(ctx, w.owner, mostUnlisted, segmentNotes)
+	return s.indexUser(ctx, r.owner, maxUnindexed, trigram.MaxNotes)
 }
 
-// listAll makes owner's segments, of most notes each, until fewer than least are
+// indexUser makes owner's segments, of most notes each, until fewer than least are
 // in none, one after another: others write in between.
-func (s *Store) listAll(ctx context.Context, owner string, least, most int64) error {
+func (s *Store) indexUser(ctx context.Context, owner string, least, most int64) error {
 	for {
 		ranges, err := changeRanges(s.reader(ctx), owner)
 		if err != nil {
@@ -70,7 +84,7 @@ func (s *Store) listAll(ctx context.Context, owner string, least, most int64) er
 		if err != nil {
 			return err
 		}
-		err = s.saveSegment(ctx, owner, ranges, r, upto, g.rows())
+		err = s.saveSegment(ctx, owner, ranges, r, upto, g.Parts())
 		if errors.Is(err, ErrOwnerGone) || errors.Is(err, errOvertaken) {
 			return nil
 		}
@@ -115,7 +129,7 @@ func nextRange(ranges []changeRange, least, most int64) (r changeRange, found bo
 
 // readSegment makes a segment of the first most notes of a range, and says with which
 // change it ends. No write waits for that: what changes meanwhile comes later.
-func (s *Store) readSegment(ctx context.Context, owner string, r changeRange, most int64) (g segment, upto int64, err error) {
+func (s *Store) readSegment(ctx context.Context, owner string, r changeRange, most int64) (g *trigram.Segment, upto int64, err error) {
 	rows, err := s.reader(ctx).Raw(`SELECT key, change_seq, bytes > ?, title_folded, CASE WHEN bytes <= ? THEN
 			(SELECT content_folded FROM note_search WHERE note_key = n.key) ELSE '' END
 		FROM (SELECT key, change_seq, bytes, title_folded FROM notes
@@ -125,7 +139,7 @@ func (s *Store) readSegment(ctx context.Context, owner string, r changeRange, mo
 		return g, 0, err
 	}
 	defer rows.Close()
-	g.lists = make(map[trigram]*[]uint16)
+	g = trigram.NewSegment()
 	for rows.Next() {
 		var key, change int64
 		var large bool
@@ -133,7 +147,7 @@ func (s *Store) readSegment(ctx context.Context, owner string, r changeRange, mo
 		if err := rows.Scan(&key, &change, &large, &title, &content); err != nil {
 			return g, 0, err
 		}
-		g.add(key, large, title, content)
+		g.Add(key, large, title, content)
 		upto = max(upto, change)
 	}
 	if r.Upto < noEnd {

@@ -1,0 +1,92 @@
+package store
+
+import (
+	"database/sql"
+	"errors"
+	"strings"
+
+	"gorm.io/gorm"
+
+	"notesd/store/trigram"
+)
+
+const (
+	manyNotes    = 1000 // of a person; to read fewer takes no time
+	maxUnindexed = 256  // changed notes which a search reads before they are indexed
+)
+
+// candidates are the keys of the notes that may hold what is searched for. Nil:
+// any may, as far as the index tells, or so many that a page will be full before
+// the walk through the list has come far.
+func (s *Store) candidates(db *gorm.DB, owner string, n needle) ([]int64, error) {
+	query := trigram.Query(n.text)
+	if len(query) == 0 || n.midRun { // the index has the trigrams with a joiner in them
+		return nil, nil
+	}
+	var notes int64
+	err := db.Raw(`SELECT note_count FROM user_counters WHERE user_id = ?`, owner).Scan(&notes).Error
+	if err != nil || notes < manyNotes {
+		return nil, err
+	}
+	keys, mark, err := lookup(db, owner, query)
+	if errors.Is(err, errDamaged) || err == nil && mark == 0 {
+		s.requestIndex(indexRequest{owner, err != nil})
+		return nil, nil
+	}
+	if err != nil {
+		return nil, err
+	}
+	most := int(notes / 4)
+	var changed []int64
+	err = db.Raw(`SELECT key FROM notes WHERE user_id = ? AND change_seq > ? LIMIT ?`, owner, mark, most+1).Scan(&changed).Error
+	if len(changed) > maxUnindexed {
+		s.requestIndex(indexRequest{owner, false})
+	}
+	if err != nil || len(keys)+len(changed) > most {
+		return nil, err
+	}
+	return append(keys, changed...), nil
+}
+
+// lookup returns the keys of the notes that have all the trigrams, says the
+// person's index, which knows of the changes up to mark; 0: there is no index.
+func lookup(db *gorm.DB, owner string, query []trigram.Trigram) (keys []int64, mark int64, err error) {
+	args := []any{owner, 0}
+	for _, t := range query {
+		args = append(args, t.Part())
+	}
+	rows, err := db.Raw(`SELECT part, segment, lists FROM search_lists WHERE user_id = ? AND part IN (?`+
+		strings.Repeat(", ?", len(query))+`)`, args...).Rows()
+	if err != nil {
+		return nil, 0, err
+	}
+	defer rows.Close()
+	found := map[int64]*trigram.Match{}
+	for rows.Next() {
+		var part int
+		var segment int64
+		var lists sql.RawBytes
+		if err := rows.Scan(&part, &segment, &lists); err != nil {
+			return nil, 0, err
+		}
+		if found[segment] == nil {
+			found[segment] = trigram.NewMatch(query)
+		}
+		if !found[segment].Read(part, lists) {
+			return nil, 0, errDamaged
+		}
+		mark = max(mark, segment)
+	}
+	keys = []int64{}
+	for _, m := range found {
+		some, ok := m.Keys()
+		if !ok {
+			return nil, 0, errDamaged
+		}
+		keys = append(keys, some...)
+	}
+	return keys, mark, rows.Err()
+}
+
+// errDamaged is the error of an index that is not as it was made.
+var errDamaged = errors.New("the lists for searches are damaged")
