@@ -163,7 +163,7 @@ func (m *move) run(ctx context.Context) error {
 // usable leaves out the accounts that can't be here.
 func (m *move) usable(accounts []legacy.Account) (usable []legacy.Account) {
 	for _, a := range accounts {
-		reason := cmp.Or(nullFault(a.Null), datesFault(a.CreatedAt, a.UpdatedAt, a.LastLoginAt, a.LockedUntil), server.AccountFault(userOf(a, m.began)))
+		reason := cmp.Or(nullFault(a.Null), datesFault(a.CreatedAt, a.UpdatedAt, a.LastLoginAt, a.LockedUntil), notes.Account{ID: a.ID, Email: a.Email, Name: a.Name, PasswordHash: a.PasswordHash}.ImportFault())
 		if reason != "" {
 			m.leaveAccount(a, reason)
 			continue

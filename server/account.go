@@ -5,26 +5,27 @@ import (
 	"errors"
 	"fmt"
 
+	"notesd/notes"
 	"notesd/store"
 )
 
 // AddAccount makes an account by the same rules as a sign-up, whether or not
 // registration is open. store.ErrDuplicate: the address has one.
 func AddAccount(ctx context.Context, db *store.Store, email, password string) (store.User, error) {
-	if err := checkNewAccount(credentials{email: email, password: password}); err != nil {
+	if err := notes.CheckNewAccount(email, password); err != nil {
 		return store.User{}, err
 	}
 	hash, err := hashPassword(password)
 	if err != nil {
 		return store.User{}, err
 	}
-	return db.CreateUser(ctx, email, nameOf(email), hash)
+	return db.CreateUser(ctx, email, notes.AccountName(email), hash)
 }
 
 // ResetPassword gives the account a new password and ends its sessions, wherever they are kept: the
 // account's epoch ends them also where redis is nil though the server has one.
 func ResetPassword(ctx context.Context, db *store.Store, redis *Redis, id, password string) error {
-	if err := checkPassword(password); err != nil {
+	if err := notes.CheckPassword(password); err != nil {
 		return err
 	}
 	hash, err := hashPassword(password)

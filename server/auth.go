@@ -5,11 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
-	"regexp"
-	"strings"
 	"time"
-	"unicode"
-	"unicode/utf8"
 
 	"notesd/notes"
 	"notesd/store"
@@ -18,14 +14,7 @@ import (
 const (
 	signUpWindow      = time.Hour
 	signUpsPerAddress = 100
-
-	minPassword = 8    // characters
-	maxPassword = 1024 // bytes: what a hash is asked to read
-	maxEmail    = 254  // bytes (RFC 5321, errata 1690)
-	maxAddress  = 1024 // bytes of an account's address, if another server made the account
 )
-
-var emailForm = regexp.MustCompile(`^[^\s@]+@[^\s@]+\.[^\s@]+$`)
 
 // userJSON is a person as the API shows one.
 type userJSON struct {
@@ -68,7 +57,7 @@ func register(s *Server, x *exchange) error {
 	if err != nil {
 		return err
 	}
-	if err := checkNewAccount(in); err != nil {
+	if err := notes.CheckNewAccount(in.email, in.password); err != nil {
 		return err
 	}
 	if !s.cfg.RegistrationOpen {
@@ -84,7 +73,7 @@ func register(s *Server, x *exchange) error {
 	if err != nil {
 		return err
 	}
-	u := store.User{ID: store.NewID(), Email: in.email, Name: nameOf(in.email), PasswordHash: hash}
+	u := store.User{ID: store.NewID(), Email: in.email, Name: notes.AccountName(in.email), PasswordHash: hash}
 	err = s.sessions.begin(x.ctx, &x.out, x.Request(), s.arrival(x, u, in.remember),
 		func(ctx context.Context, first store.Session) error { return s.signUp(ctx, u, first) })
 	if errors.Is(err, store.ErrDuplicate) {
@@ -132,33 +121,6 @@ func (s *Server) limitSignUps(x *exchange) error {
 	return x.obey(d)
 }
 
-func checkNewAccount(in credentials) error {
-	if len(in.email) > maxEmail || !isPrintable(in.email) || !emailForm.MatchString(in.email) {
-		return errEmailFormat
-	}
-	return checkPassword(in.password)
-}
-
-// isPrintable reports whether s holds nothing that a terminal obeys or nobody sees: no control, format, private or
-// unassigned characters. Addresses and names of new accounts must be so, since administrators read them. What an older
-// version let in still signs in.
-func isPrintable(s string) bool {
-	return utf8.ValidString(s) && !strings.ContainsFunc(s, func(r rune) bool { return !unicode.IsPrint(r) })
-}
-
-func checkPassword(password string) error {
-	switch {
-	case utf8.RuneCountInString(password) < minPassword:
-		return errPasswordShort
-	case len(password) > maxPassword:
-		return errPasswordLong
-	}
-	return nil
-}
-
-// nameOf is the part of an address before the @.
-func nameOf(email string) string { return email[:strings.LastIndexByte(email, '@')] }
-
 // login answers POST /api/auth/login. An unknown account costs and answers the
 // same as a wrong password; every attempt is counted before the password is
 // looked at, so that guesses in parallel gain nothing.
@@ -167,10 +129,10 @@ func login(s *Server, x *exchange) error {
 	if err != nil {
 		return err
 	}
-	if len(in.password) > maxPassword || !notes.ValidText(in.email) {
+	if len(in.password) > notes.MaxPassword || !notes.ValidText(in.email) {
 		return errInputFormat
 	}
-	if len(in.email) > maxAddress {
+	if len(in.email) > notes.MaxImportedEmail {
 		in.email = "" // no account's either, and costs nothing to fold and to look up
 	}
 	u, err := s.store.UserByEmail(x.ctx, in.email)

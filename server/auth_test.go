@@ -10,6 +10,7 @@ import (
 
 	"golang.org/x/crypto/bcrypt"
 
+	"notesd/notes"
 	"notesd/pool"
 )
 
@@ -329,15 +330,15 @@ func TestLongestAddress(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	for length, status := range map[int]int{maxAddress: http.StatusOK, maxAddress + 1: http.StatusUnauthorized} {
+	for length, status := range map[int]int{notes.MaxImportedEmail: http.StatusOK, notes.MaxImportedEmail + 1: http.StatusUnauthorized} {
 		email := strings.Repeat("a", length-len("@b.example")) + "@b.example"
 		u, err := s.store.CreateUser(t.Context(), email, "old", string(hash))
 		if err != nil {
 			t.Fatal(err)
 		}
 		s.visitor().login("", email, password).want(status)
-		if fault := AccountFault(u); (fault == "") != (status == http.StatusOK) {
-			t.Errorf("AccountFault() of an address of %d bytes = %q", length, fault)
+		if fault := (notes.Account{ID: u.ID, Email: u.Email}).ImportFault(); (fault == "") != (status == http.StatusOK) {
+			t.Errorf("ImportFault() of an address of %d bytes = %q", length, fault)
 		}
 	}
 }

@@ -72,10 +72,10 @@ func TestBounds(t *testing.T) {
 		}, long(255), long(256), 201, 400},
 		{"password of a new account", func(password string) reply {
 			return sender.in(t).post("/api/auth/register", map[string]any{"email": fmt.Sprint("bounds", len(password), "@example.com"), "password": password})
-		}, long(maxPassword), long(maxPassword + 1), 201, 400},
+		}, long(notes.MaxPassword), long(notes.MaxPassword + 1), 201, 400},
 		{"password", func(password string) reply {
 			return sender.in(t).post("/api/auth/login", map[string]any{"email": "nobody@example.com", "password": password})
-		}, long(maxPassword), long(maxPassword + 1), 401, 400},
+		}, long(notes.MaxPassword), long(notes.MaxPassword + 1), 401, 400},
 		{"body of a sign-in", body("/api/auth/login"), "", long(smallBody), 401, 413},
 		{"body of a sign-up", body("/api/auth/register"), "", long(smallBody), 400, 413},
 		{"body of a web vital", func(text string) reply {

@@ -17,22 +17,19 @@ import (
 )
 
 var (
-	errTwoPeople     = errors.New("sessions of two people")
-	errTimeout       = errors.New("request timed out")
-	errSignedOut     = errors.New("not signed in")
-	errNotAdmin      = errors.New("not an administrator")
-	errCrossOrigin   = errors.New("cross-origin request")
-	errUnknownHost   = errors.New("unknown host name")
-	errUnknownRoute  = errors.New("no such route")
-	errNotInTrash    = errors.New("note is not in the trash")
-	errRegistration  = errors.New("registration failed")
-	errClosed        = errors.New("registration is closed")
-	errInputFormat   = errors.New("invalid input format")
-	errEmailFormat   = errors.New("invalid email format")
-	errPasswordShort = errors.New("password too short")
-	errPasswordLong  = errors.New("password too long")
-	errCredentials   = errors.New("invalid credentials")
-	errNobody        = errors.New("not authenticated")
+	errTwoPeople    = errors.New("sessions of two people")
+	errTimeout      = errors.New("request timed out")
+	errSignedOut    = errors.New("not signed in")
+	errNotAdmin     = errors.New("not an administrator")
+	errCrossOrigin  = errors.New("cross-origin request")
+	errUnknownHost  = errors.New("unknown host name")
+	errUnknownRoute = errors.New("no such route")
+	errNotInTrash   = errors.New("note is not in the trash")
+	errRegistration = errors.New("registration failed")
+	errClosed       = errors.New("registration is closed")
+	errInputFormat  = errors.New("invalid input format")
+	errCredentials  = errors.New("invalid credentials")
+	errNobody       = errors.New("not authenticated")
 )
 
 // failure is the failure envelope of the API.
@@ -68,9 +65,9 @@ var meanings = []struct {
 	{errNobody, http.StatusUnauthorized, "Not authenticated"},
 	{errCredentials, http.StatusUnauthorized, "Invalid credentials"},
 	{errInputFormat, http.StatusBadRequest, "Invalid input format"},
-	{errEmailFormat, http.StatusBadRequest, "Invalid email format"},
-	{errPasswordShort, http.StatusBadRequest, "Password must be at least 8 characters long"},
-	{errPasswordLong, http.StatusBadRequest, "Password must be at most 1024 bytes long"},
+	{notes.ErrEmailFormat, http.StatusBadRequest, "Invalid email format"},
+	{notes.ErrPasswordShort, http.StatusBadRequest, "Password must be at least 8 characters long"},
+	{notes.ErrPasswordLong, http.StatusBadRequest, "Password must be at most 1024 bytes long"},
 	{errRegistration, http.StatusBadRequest, "Registration failed"},
 	{errClosed, http.StatusForbidden, "Registration is closed"},
 	{errNotInTrash, http.StatusNotFound, "Note not found in trash"},

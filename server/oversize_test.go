@@ -8,6 +8,7 @@ import (
 	"testing"
 	"time"
 
+	"notesd/notes"
 	"notesd/store/storetest"
 )
 
@@ -70,8 +71,8 @@ func TestSmallBodies(t *testing.T) {
 	t.Parallel()
 	s := onSQLite(t)
 	for path, body := range map[string]string{
-		"/api/auth/register":  `{"email":"a@example.com","password":"` + strings.Repeat(`\u0061`, maxPassword) + `"}`,
-		"/api/auth/login":     `{"email":"a@example.com","password":"` + strings.Repeat(`\u0061`, maxPassword) + `"}`,
+		"/api/auth/register":  `{"email":"a@example.com","password":"` + strings.Repeat(`\u0061`, notes.MaxPassword) + `"}`,
+		"/api/auth/login":     `{"email":"a@example.com","password":"` + strings.Repeat(`\u0061`, notes.MaxPassword) + `"}`,
 		"/api/metrics/vitals": `{"name":"CLS","value":0.1,"rating":"good"}`,
 	} {
 		for _, chunked := range []bool{false, true} {

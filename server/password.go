@@ -8,6 +8,8 @@ import (
 	"sync/atomic"
 	"time"
 
+	"notesd/store"
+
 	"github.com/alexedwards/argon2id"
 	"golang.org/x/crypto/bcrypt"
 )
@@ -182,3 +184,7 @@ func isBcrypt(hash string) bool {
 func (s *Server) reserveHash(x *exchange) error {
 	return s.pool.ReserveWithin(x.ctx, &x.memory, x.reserver(), hashBytes, s.pacer.most)
 }
+
+// HasKnownHash reports whether the account's password can be verified. Without
+// that, nobody signs in until it is reset.
+func HasKnownHash(u store.User) bool { return verifiable(u.PasswordHash) }

@@ -1,0 +1,79 @@
+package notes
+
+import (
+	"errors"
+	"fmt"
+	"regexp"
+	"strings"
+	"unicode"
+	"unicode/utf8"
+)
+
+// What an account may hold.
+const (
+	MinPassword = 8    // characters
+	MaxPassword = 1024 // bytes: a password hash reads all of them
+	MaxEmail    = 254  // bytes (RFC 5321, errata 1690)
+
+	MaxImportedEmail = 1024 // bytes of an address that another server let in
+)
+
+// Why an account or a password is refused.
+var (
+	ErrEmailFormat   = errors.New("invalid email format")
+	ErrPasswordShort = errors.New("password too short")
+	ErrPasswordLong  = errors.New("password too long")
+)
+
+var emailForm = regexp.MustCompile(`^[^\s@]+@[^\s@]+\.[^\s@]+$`)
+
+// CheckNewAccount returns ErrEmailFormat or an error of CheckPassword if no account may be made of the two.
+func CheckNewAccount(email, password string) error {
+	if len(email) > MaxEmail || !isPrintable(email) || !emailForm.MatchString(email) {
+		return ErrEmailFormat
+	}
+	return CheckPassword(password)
+}
+
+// CheckPassword returns ErrPasswordShort or ErrPasswordLong for a password that nobody may choose.
+func CheckPassword(password string) error {
+	switch {
+	case utf8.RuneCountInString(password) < MinPassword:
+		return ErrPasswordShort
+	case len(password) > MaxPassword:
+		return ErrPasswordLong
+	}
+	return nil
+}
+
+// AccountName returns the name of a new account: the part of its address before the @.
+func AccountName(email string) string { return email[:strings.LastIndexByte(email, '@')] }
+
+// isPrintable reports whether s is free of control, format, private and unassigned characters, which a terminal obeys or
+// nobody sees. Administrators read the addresses of new accounts. An account that an older version let in still signs in.
+func isPrintable(s string) bool {
+	return utf8.ValidString(s) && !strings.ContainsFunc(s, func(r rune) bool { return !unicode.IsPrint(r) })
+}
+
+// Account is an account that another server made.
+type Account struct{ ID, Email, Name, PasswordHash string }
+
+// ImportFault says why the account can't be kept here, or "". A name is kept as it is: a joiner in an emoji must not cost
+// people their notes.
+func (a Account) ImportFault() string {
+	switch {
+	case a.ID == "" || !ValidText(a.ID):
+		return "its id is empty or no text"
+	case len(a.ID) > MaxID: // an index of PostgreSQL holds no longer key
+		return fmt.Sprintf("its id is longer than %d bytes", MaxID)
+	case a.Email == "":
+		return "its e-mail address is empty"
+	case len(a.Email) > MaxImportedEmail:
+		return fmt.Sprintf("its e-mail address is longer than %d bytes", MaxImportedEmail)
+	case !ValidText(a.Email), !ValidText(a.Name), !ValidText(a.PasswordHash):
+		return "it is not valid UTF-8"
+	case !isPrintable(a.Email):
+		return "its e-mail address has characters that can't be seen"
+	}
+	return ""
+}
