@@ -76,17 +76,18 @@ check-setup: $(ENV_FILE) ## judge the running production stack, inside its conta
 	@$(compose-prod) config | $(compose-prod) exec -T notesd /notesd check -compose - $(CHECK)
 
 ##@ Proofs (docs/RUNTIME.md)
-# The files that figures go to, with plots beside, and what notesd bench is told besides. For a quick look:
+# The file that a proof writes its figures to, with plots beside it: docs/results/NAME.md unless PROOFS says otherwise.
+# BENCH is passed on to notesd bench. For a quick look:
 # make prove-storm PROOFS=/tmp/look.md BENCH="-d 1s -rounds 1 -allow-late"
-PROOFS ?= docs/RUNTIME.md
-BENCHMARKS ?= docs/BENCHMARKS.md
+PROOFS ?=
 STRICT ?=
 BENCH ?=
 
 proofs := pool cost overload storm fairness panics drain memory outage kill replicas upgrade rolling compare scale
 proof := dist/notesd-faults bench
-into = -markdown $(1) -svg $(dir $(1))plots $(STRICT) $(BENCH)
-from-pools := $(if $(filter /%,$(PROOFS)),,../../)$(PROOFS)
+results = $(or $(PROOFS),docs/results/$(lastword $(subst -, ,$@)).md)
+from-pools = $(if $(filter /%,$(results)),,../../)$(results)
+into = -markdown $(results) -svg $(dir $(results))plots $(STRICT) $(BENCH)
 
 .PHONY: prove prove-binary $(proofs:%=prove-%)
 prove: ## all of them, about 40 minutes on 2 otherwise idle cores; STRICT=-strict makes a miss an error
@@ -99,22 +100,22 @@ prove-pool: ## a turn of the pool beside semaphores and goroutine pools
 	go -C bench/pools run . -markdown $(from-pools) $(STRICT)
 
 prove-cost: prove-binary ## CPU of whole requests, with the pool and without
-	$(proof) cost $(call into,$(PROOFS))
+	$(proof) cost $(into)
 
 prove-overload: prove-binary ## half to ten times the capacity, with admission and without
-	$(proof) overload -arms sharded,single,unbounded $(call into,$(PROOFS))
+	$(proof) overload -arms sharded,single,unbounded $(into)
 
 prove-storm: prove-binary ## 2000 clients that retry at once
-	$(proof) storm $(call into,$(PROOFS))
+	$(proof) storm $(into)
 
 prove-fairness: prove-binary ## one who asks for ten times a person's share
-	$(proof) fairness $(call into,$(PROOFS))
+	$(proof) fairness $(into)
 
 prove-panics: prove-binary ## 10 000 panics beside other people's work; a quarantine
-	$(proof) panics $(call into,$(PROOFS))
+	$(proof) panics $(into)
 
 prove-drain: prove-binary ## SIGTERM under load, 50 times
-	$(proof) drain $(call into,$(PROOFS))
+	$(proof) drain $(into)
 
 prove-memory: ## ten times capacity in a container of 64 MiB
 	$(call prove-e2e,TestMemoryContainer)
@@ -140,28 +141,26 @@ prove-rolling: ## two replicas behind Caddy replaced in turn, ROLLS=25 times eac
 
 .PHONY: prove-soak
 prove-soak: export SOAK ?= 10m
-prove-soak: PROOFS = docs/SECURITY.md
 prove-soak: ## every known attack at once beside 50 people, SOAK=10m on each of three servers; 40 minutes
 	$(call prove-e2e,TestSoak)
 
+prove-compare prove-scale: results = $(or $(PROOFS),docs/BENCHMARKS.md)
 prove-compare: prove-binary ## one shard against all cores, into docs/BENCHMARKS.md
-	$(proof) compare $(call into,$(BENCHMARKS))
+	$(proof) compare $(into)
 
 prove-scale: prove-binary ## throughput against cores, into docs/BENCHMARKS.md
-	$(proof) scale $(call into,$(BENCHMARKS))
+	$(proof) scale $(into)
 
 ##@ Performance (docs/PERFORMANCE.md)
 .PHONY: bench-plain
 bench-plain: export ROUNDS ?= 5
 bench-plain: export MEASURED ?= 3s
-bench-plain: PROOFS = docs/PERFORMANCE.md
 bench-plain: ## notesd and bench/plain in turns on the same work, ROUNDS=5 times MEASURED=3s each
 	$(call prove-e2e,TestPlain)
 
 .PHONY: bench-variants
 bench-variants: export ROUNDS ?= 3
 bench-variants: export MEASURED ?= 2s
-bench-variants: PROOFS = docs/PERFORMANCE.md
 bench-variants: ## notesd as it comes beside itself with one setting changed, ROUNDS=3 times MEASURED=2s each
 	$(call prove-e2e,TestVariants)
 
@@ -170,14 +169,13 @@ bench-growth: export NOTES ?= 1000000
 bench-growth: export IDLE ?= 10000
 bench-growth: export ROUNDS ?= 3
 bench-growth: export MEASURED ?= 3s
-bench-growth: PROOFS = docs/PERFORMANCE.md
 bench-growth: ## NOTES=1000000 beside a hundredth of them, IDLE=10000 connections; 20 minutes, 8 GB of disk
 	$(call prove-e2e,TestGrowth)
 
 define prove-e2e
 	@.ci/setup.sh e2e
 	@go test ./e2e -list '^$(1)$$' | grep -q '^$(1)$$' || { echo "there is no $(1) in e2e" >&2; exit 1; }
-	PROOFS=$(abspath $(PROOFS)) go test ./e2e -run '^$(1)$$' -count=1 -v -timeout 1h
+	PROOFS=$(abspath $(results)) go test ./e2e -run '^$(1)$$' -count=1 -v -timeout 1h
 endef
 
 ##@ Quality

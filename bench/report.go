@@ -231,9 +231,9 @@ func writeJSON(file string, reports []*Report) error {
 	return os.WriteFile(file, append(text, '\n'), 0o644)
 }
 
-const reportHead = `# Benchmarks
+const reportHead = `# Results
 
-Written by ` + "`notesd bench -markdown`" + `, never by hand: every section says which command made it, on which machine.
+A command wrote this file, and no figure here is typed: each section names the command, the date and the machine.
 
 `
 

@@ -145,7 +145,7 @@ const checklistHead = `# The checklist
 Written by ` + "`make checklist`" + ` from what ` + "`make e2e`" + ` found, which runs the tests and ` + "`notesd check`" + ` inside the production stack; nothing
 here is typed. Every row of the checklist that the old backend came with, what proves it here, and how that came out: rows of
 ` + "`notesd check`" + ` (below), tests (package.Test; ` + "`make e2e`" + ` prints the command for each), commands that measure (their figures stand in
-RUNTIME.md and BENCHMARKS.md).
+docs/results and BENCHMARKS.md).
 
 | Checklist | Proved by | Verdict |
 |---|---|---|
