@@ -35,10 +35,10 @@ func TestPrometheusRules(t *testing.T) {
 // Each alert has a unit test in which it fires and one in which it does not,
 // a paragraph that says what to do, and the link to it.
 func TestAlertsDescribed(t *testing.T) {
-	rules, tests, page := readText(t, "deploy/prometheus/rules.yml"), readText(t, "deploy/prometheus/rules_test.yml"), readText(t, "docs/ALERTS.md")
+	rules, tests, page := readText(t, "deploy/prometheus/rules.yml"), readText(t, "deploy/prometheus/rules_test.yml"), readText(t, "docs/OPERATIONS.md")
 	names := submatches(`(?m)- alert: (\w+)`, rules)
 	if described := submatches(`(?m)^### (Notesd\w+)$`, page); !slices.Equal(names, described) {
-		t.Errorf("the rules have %v\ndocs/ALERTS.md describes %v", names, described)
+		t.Errorf("the rules have %v\ndocs/OPERATIONS.md describes %v", names, described)
 	}
 	for _, name := range names {
 		if !regexp.MustCompile(`alertname: ` + name + `\n +exp_alerts:`).MatchString(tests) {
@@ -47,7 +47,7 @@ func TestAlertsDescribed(t *testing.T) {
 		if !strings.Contains(tests, "alertname: "+name+" }") {
 			t.Errorf("%s is silent in no test", name)
 		}
-		if !strings.Contains(rules, "runbook_url: docs/ALERTS.md#"+strings.ToLower(name)+"\n") {
+		if !strings.Contains(rules, "runbook_url: docs/OPERATIONS.md#"+strings.ToLower(name)+"\n") {
 			t.Errorf("%s has no link to its paragraph", name)
 		}
 	}

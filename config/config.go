@@ -400,7 +400,7 @@ func (d *draft) judgeSecrets() {
 // judgeWebhook warns of alerts that nobody can tell from forged ones.
 func (d *draft) judgeWebhook() {
 	if d.AlertWebhookURL != "" && d.AlertWebhookSecret == "" && d.sound("ALERT_WEBHOOK_URL", "ALERT_WEBHOOK_SECRET") {
-		d.warn("ALERT_WEBHOOK_URL is set without ALERT_WEBHOOK_SECRET: alerts are not signed (docs/ALERTS.md)")
+		d.warn("ALERT_WEBHOOK_URL is set without ALERT_WEBHOOK_SECRET: alerts are not signed (docs/OPERATIONS.md)")
 	}
 }
 

@@ -187,7 +187,7 @@ func (d *draft) table() []setting {
 	}, {
 		name: "ALERT_WEBHOOK_SECRET", secret: true,
 		kind: token(&d.AlertWebhookSecret, &d.Production), command: secretCommand,
-		meaning: "key that signs alerts (docs/ALERTS.md); without it they are not signed",
+		meaning: "key that signs alerts (docs/OPERATIONS.md); without it they are not signed",
 	}, {
 		name: "SHUTDOWN_DELAY", initial: "0s", production: "5s",
 		kind:    duration(&d.ShutdownDelay, 0, 10*time.Minute),

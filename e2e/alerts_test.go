@@ -152,7 +152,7 @@ func TestMetricsThere(t *testing.T) {
 	}
 }
 
-// docs/ALERTS.md's way to check a delivery of the webhook takes what a real
+// docs/OPERATIONS.md's way to check a delivery of the webhook takes what a real
 // process posts for genuine, and nothing else.
 func TestWebhookExample(t *testing.T) {
 	t.Parallel()
@@ -181,13 +181,13 @@ func TestWebhookExample(t *testing.T) {
 	case <-time.After(patience):
 		t.Fatal("nothing was posted")
 	}
-	page, err := os.ReadFile("../docs/ALERTS.md")
+	page, err := os.ReadFile("../docs/OPERATIONS.md")
 	if err != nil {
 		t.Fatal(err)
 	}
 	script := regexp.MustCompile("(?s)<!-- a test sends this script.*?```sh\n(.*?)```").FindSubmatch(page)
 	if script == nil {
-		t.Fatal("docs/ALERTS.md has no script for the webhook")
+		t.Fatal("docs/OPERATIONS.md has no script for the webhook")
 	}
 	stamp, signature := got.header.Get("X-Notesd-Timestamp"), got.header.Get("X-Notesd-Signature")
 	for _, row := range []struct{ name, body, timestamp, signature, key, want string }{

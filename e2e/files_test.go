@@ -13,7 +13,7 @@ import (
 )
 
 // When the database file is removed under a server, it acknowledges nothing more,
-// says so, and what it has acknowledged can be rescued as docs/ALERTS.md says.
+// says so, and what it has acknowledged can be rescued as docs/OPERATIONS.md says.
 func TestFilesRemoved(t *testing.T) {
 	t.Parallel()
 	url, alerts := receive(t)
@@ -55,14 +55,14 @@ func TestFilesRemoved(t *testing.T) {
 		t.Errorf("reads show %d notes, want all %d", len(got), len(kept))
 	}
 
-	page, err := os.ReadFile("../docs/ALERTS.md")
+	page, err := os.ReadFile("../docs/OPERATIONS.md")
 	if err != nil {
 		t.Fatal(err)
 	}
 	_, after, _ := strings.Cut(string(page), "<!-- a test runs this on a process whose files were removed -->\n```bash\n")
 	script, _, found := strings.Cut(after, "```")
 	if !found {
-		t.Fatal("docs/ALERTS.md has no script")
+		t.Fatal("docs/OPERATIONS.md has no script")
 	}
 	cmd := exec.Command("bash", "-e", "-c", script)
 	cmd.Dir, cmd.Env = t.TempDir(), append(os.Environ(), fmt.Sprintf("PID=%d", p.cmd.Process.Pid))

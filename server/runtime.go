@@ -275,7 +275,7 @@ type limits struct {
 	Settings        map[string]string `json:"settings"`
 }
 
-// incidentsJSON is what was written when there was trouble: see docs/INCIDENTS.md.
+// incidentsJSON is what was written when there was trouble: see docs/OPERATIONS.md#incident-files.
 type incidentsJSON struct {
 	Tracing    bool           `json:"tracing"`    // there are signs of trouble now
 	Suppressed uint64         `json:"suppressed"` // triggers that brought no file: another was too recent

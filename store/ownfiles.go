@@ -84,7 +84,7 @@ func (f *ownFiles) look() error {
 			continue
 		}
 		err = unavailable(fmt.Errorf("%s was removed or replaced while it is open: writes are refused, and what was "+
-			"written before may be lost when this process ends (docs/ALERTS.md#notesdfilesreplaced)", file.path))
+			"written before may be lost when this process ends (docs/OPERATIONS.md#notesdfilesreplaced)", file.path))
 		f.trouble.Store(&err)
 		return err
 	}

@@ -1,7 +1,7 @@
 // Package incident keeps evidence of a bad minute, so that it can be looked
 // into the morning after: a zip archive with a trace of the last seconds, every
 // goroutine's stack, the heap's profile, a minute of the pool's history and the
-// state of the process with its settings. docs/INCIDENTS.md says how to read it.
+// state of the process with its settings. docs/OPERATIONS.md#incident-files says how to read it.
 //
 // What a Recorder promises:
 //
