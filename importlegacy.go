@@ -25,11 +25,11 @@ import (
 const legacyPassword = "LEGACY_DATABASE_PASSWORD"
 
 // errLeftOut says that all is well but for what was left out.
-var errLeftOut = errors.New("something was left out, see above and docs/MIGRATING.md")
+var errLeftOut = errors.New("something was left out, see above and docs/IMPORT.md")
 
 // importLegacy does what `notesd import-legacy …` says.
 func (p program) importLegacy(ctx context.Context, args []string) (err error) {
-	flags := p.newFlags("notesd import-legacy --from postgres://…\nBrings the old backend's accounts and notes over (docs/MIGRATING.md).")
+	flags := p.newFlags("notesd import-legacy --from postgres://…\nBrings the old backend's accounts and notes over (docs/IMPORT.md).")
 	from := flags.String("from", "", "`URL` of the old database, postgres://user@host/name; its password may be in "+legacyPassword)
 	dry := flags.Bool("dry-run", false, "say what would be imported, and import nothing")
 	asJSON := flags.Bool("json", false, "print a JSON object a line")

@@ -81,7 +81,7 @@ const usage = `notesd: a notes server in one binary
   notesd user list               every account
   notesd user quota EMAIL        what it stores and may store; -notes and -mb change that
   notesd user delete EMAIL       delete it with all of its notes
-  notesd import-legacy           bring the old backend's accounts and notes over (docs/MIGRATING.md)
+  notesd import-legacy           bring the old backend's accounts and notes over (docs/IMPORT.md)
   notesd check                   judge this set-up and say what to set; exit 3 if something must be; notesd check -h says how
   notesd backup FILE             save the database, also while it is served; -h: into a directory, verify (docs/BACKUP.md)
   notesd restore FILE            put a backup into an empty database of either engine

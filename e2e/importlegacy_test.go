@@ -277,16 +277,16 @@ func summaryOf(t *testing.T, said string) (summary map[string]any) {
 	return summary
 }
 
-// The ways out that docs/MIGRATING.md shows lead out.
+// The ways out that docs/IMPORT.md shows lead out.
 func TestImportLegacyWaysOut(t *testing.T) {
 	t.Parallel()
-	page, err := os.ReadFile("../docs/MIGRATING.md")
+	page, err := os.ReadFile("../docs/IMPORT.md")
 	if err != nil {
 		t.Fatal(err)
 	}
 	blocks := regexp.MustCompile("(?s)```sql\n(.*?)```").FindAllSubmatch(page, -1)
 	if len(blocks) != 2 {
-		t.Fatalf("docs/MIGRATING.md has %d blocks of SQL, want 2", len(blocks))
+		t.Fatalf("docs/IMPORT.md has %d blocks of SQL, want 2", len(blocks))
 	}
 	old := storetest.PostgresWith(t, legacyTables(t, "legacy.sql", "awkward.sql")...)
 	p := newProcess(t)
@@ -419,7 +419,7 @@ func TestImportLegacyNulls(t *testing.T) {
 	}
 }
 
-// The commands of docs/MIGRATING.md bring a real database of the old backend over, and serve what came.
+// The commands of docs/IMPORT.md bring a real database of the old backend over, and serve what came.
 func TestMigrationPage(t *testing.T) {
 	t.Parallel()
 	if _, err := exec.LookPath("pg_dump"); err != nil {
@@ -430,7 +430,7 @@ func TestMigrationPage(t *testing.T) {
 	url := storetest.PostgresWith(t, append(legacyTables(t, "legacy.sql"), twin)...)
 	old, _, _ := strings.Cut(url, "?") // whose & is the shell's
 	p := newProcess(t)
-	lines := commandLines(sh.FindStringSubmatch(readFile(t, "../docs/MIGRATING.md"))[2])
+	lines := commandLines(sh.FindStringSubmatch(readFile(t, "../docs/IMPORT.md"))[2])
 	if last := lines[len(lines)-1]; last != "notesd" {
 		t.Fatalf("the last command is %s, want notesd", last)
 	}
