@@ -68,7 +68,7 @@ func checkDeaf(t *testing.T, p *process) {
 }
 
 // A PostgreSQL that is restarted behind PgBouncer is in use again soon, with the
-// server_login_retry that docs/DEPLOYMENT.md asks for.
+// server_login_retry that docs/SCALING.md asks for.
 func TestPgBouncerRestart(t *testing.T) {
 	t.Parallel()
 	long(t, "PgBouncer")
