@@ -69,7 +69,7 @@ next_steps() {
 	local prod="docker compose --env-file $ENV_FILE -f compose.prod.yaml"
 	case $1 in
 	dev*) steps "$(setting .env BACKEND_PORT 'http://localhost:%s' 3001)" 'in the link to the status page that the server prints; the file is data/admin-token' \
-		'Sign up and write a note: the walk through in README.md' \
+		'Sign up and write a note: docs/WALKTHROUGH.md' \
 		'Have a front end of yours call it: CORS_ORIGIN in .env (cp env/development.env .env)' \
 		'Stop it with Ctrl-C; the notes stay in ./data' ;;
 	start*) steps "$(setting "$ENV_FILE" BACKEND_PORT 'http://localhost:%s' 3001), for a proxy with HTTPS in front of it" "the file $secrets/admin_token" \
@@ -77,7 +77,7 @@ next_steps() {
 		"Set CORS_ORIGIN and TRUSTED_PROXIES in $ENV_FILE, for the proxy" \
 		"Look it over: APP_ENV=production deploy/with-env $ENV_FILE ./notesd check" ;;
 	docker-up) steps "$(setting .env BACKEND_PORT 'http://localhost:%s' 3001)" 'printed by: docker compose cp notesd:/data/admin-token - | tar -xO' \
-		'Sign up and write a note: the walk through in README.md' \
+		'Sign up and write a note: docs/WALKTHROUGH.md' \
 		'See what it does: make docker-logs, and /status with the token' \
 		'Stop it: make docker-down; the data stays in volumes' ;;
 	docker-prod-up) steps "$(site "$(setting "$ENV_FILE" SITE_ADDRESS %s localhost)")" "the file $secrets/admin_token" \

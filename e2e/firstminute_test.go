@@ -87,10 +87,10 @@ func bash(t *testing.T, dir, script string) string {
 	return string(out)
 }
 
-// readmePort is where the README says the server listens.
+// readmePort is where README and docs/WALKTHROUGH.md say the server listens.
 const readmePort = 3001
 
-// README's walk through works word for word.
+// docs/WALKTHROUGH.md works word for word.
 func TestWalkThrough(t *testing.T) {
 	t.Parallel()
 	port := readmePort
@@ -129,18 +129,17 @@ func TestWalkThrough(t *testing.T) {
 	}
 }
 
-// walkThrough is the commands of README's section, one after the other.
+// walkThrough is the commands of docs/WALKTHROUGH.md, one after the other.
 func walkThrough(t *testing.T) string {
 	t.Helper()
-	text, err := os.ReadFile("../README.md")
+	text, err := os.ReadFile("../docs/WALKTHROUGH.md")
 	if err != nil {
 		t.Fatal(err)
 	}
 	_, section, found := strings.Cut(string(text), "\n<!-- a test runs the commands from here")
 	if !found {
-		t.Fatal("README.md does not say where its walk through begins")
+		t.Fatal("docs/WALKTHROUGH.md does not say where its commands begin")
 	}
-	section, _, _ = strings.Cut(section, "\n## ")
 	var script strings.Builder
 	for _, m := range regexp.MustCompile("(?s)```sh\n(.*?)```").FindAllStringSubmatch(section, -1) {
 		script.WriteString(m[1])
