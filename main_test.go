@@ -75,6 +75,7 @@ var mayImport = map[string][]string{
 	".":                 {"notesd/backup", "notesd/bench", "notesd/internal/check", "notesd/config", "notesd/internal/incident", "notesd/internal/legacy", "notesd/internal/logging", "notesd/notes", "notesd/pool", "notesd/server", "notesd/store"},
 	"bench/pools":       {"notesd/bench"},
 	"config":            {"notesd/internal/owned"},
+	"config/generate":   {"notesd/config"},
 	"internal/incident": {"notesd/internal/owned"},
 	"store":             {"notesd/internal/owned", "notesd/notes", "notesd/store/trigram"},
 	"server":            {"notesd/internal/cache", "notesd/internal/incident", "notesd/notes", "notesd/pool", "notesd/store"},

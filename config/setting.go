@@ -8,7 +8,7 @@ import (
 )
 
 // A setting is one row of the table that everything about settings comes from: what is read and refused, what is
-// printed as in force, the templates in env/ and docs/CONFIGURATION.md.
+// printed as in force, the templates in env/ and the table of docs/CONFIGURATION.md (go generate).
 type setting struct {
 	name       string
 	initial    string // read when the variable is not set

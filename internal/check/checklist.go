@@ -29,7 +29,7 @@ var checklist = []item{
 		[]string{"e2e.TestContainerLimits", "e2e.TestDockerStats", "e2e.TestMemoryContainer"}, ""},
 	{"Configurable heap size", []string{"heap"}, []string{"config.TestRuntime", "e2e.TestRuntimeSettings", "e2e.TestContainerLimits"}, ""},
 	{"Environment variables; development and production templates", []string{"environment", "settings", "warnings"},
-		[]string{"config.TestTemplatesAndDocumentation", "config.TestTemplatesHoldDefaults", "e2e.TestProductionTemplate"}, ""},
+		[]string{"config.TestGenerated", "config.TestTemplatesHoldDefaults", "e2e.TestProductionTemplate"}, ""},
 	{"Compose for development and production", []string{"limits", "health-checks", "restart-policy", "log-rotation", "read-only", "pinned"},
 		[]string{"main.TestShipped", "e2e.TestComposeDevelopment", "e2e.TestComposeProduction"}, ""},
 	{"dev:cluster, start:cluster, docker build scripts", nil,
