@@ -42,7 +42,7 @@ func sampled(t testing.TB) (*sampler, string) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	ln, err := inheritance{}.listen(cfg)
+	ln, err := new(Inherited).Listen(listenAddress(cfg))
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -28,6 +28,7 @@ const (
 	sweepEvery  = 10 * time.Minute
 	delayTarget = 5 * time.Millisecond // CoDel's (RFC 8289)
 	cachePart   = 32                   // one byte of memory in so many is for SQLite's page caches
+	lockMargin  = 30 * time.Second     // on what a parent may take to leave
 )
 
 // serve is the server from its settings to its last log line. What opens first closes last.
@@ -52,16 +53,15 @@ func (p program) serve(ctx context.Context, args []string) (err error) {
 		}
 	})
 	defer warn()
-	in, err := inherit(p.environ)
+	in, err := Inherit(p.environ)
 	if err != nil {
 		return err
 	}
-	ln, err := in.listen(cfg)
+	ln, err := in.Listen(listenAddress(cfg))
 	if err != nil {
-		return err
+		return fmt.Errorf("%w (BACKEND_PORT and HOST say where to listen)", err)
 	}
 	defer func() { _ = ln.Close() }() // closed already when the server ran
-	in.listener = ln
 	p.introduce(cfg)
 	redis, err := openRedis(cfg)
 	if err != nil {
@@ -79,15 +79,20 @@ func (p program) serve(ctx context.Context, args []string) (err error) {
 			log.Warn("metrics and the status page are closed: set ADMIN_TOKEN, or a DATA_DIR that can be written", "error", err)
 		}
 	}
-	if err := in.proveWithoutFile(ctx, cfg, redis); err != nil {
-		return err
+	if store.IsFile(cfg.DatabaseURL.Reveal()) {
+		// A child can't open the file while its parent has it, so it proves what it can: its settings
+		// are right, the schema fits, Redis answers.
+		fits := func(ctx context.Context) error { return store.FileFits(ctx, cfg.DatabaseURL.Reveal()) }
+		if err := in.ReportReady(ctx, fits, writable(redis)); err != nil {
+			return err
+		}
 	}
 	made := missingFile(cfg)
 	copies := server.NewCopies(cfg.CacheSize, cfg.Runtime.Cores)
 	quotaNotes, quotaBytes := defaultQuotas(cfg)
 	db, err := store.Open(ctx, store.Config{QuotaNotes: quotaNotes, QuotaBytes: quotaBytes, URL: cfg.DatabaseURL.Reveal(), ChannelURL: cfg.ChannelURL.Reveal(),
 		MaxConns: cfg.Runtime.DatabaseMaxConns, CacheBytes: memoryBound(cfg) / cachePart, Witness: copies, Log: log,
-		LockPatience: in.lockPatience(cfg)})
+		LockPatience: lockPatience(cfg, in)})
 	if err != nil {
 		return namePlace(cfg, err)
 	}
@@ -100,18 +105,18 @@ func (p program) serve(ctx context.Context, args []string) (err error) {
 	workers := newPool(cfg, alerts, log)
 	memory, stages := newMonitor(cfg, workers, alerts, log), newStages(cfg, workers, copies, alerts, log)
 	settings := serverConfig(cfg, secrets)
-	settings.SharedListener = in.held
+	settings.SharedListener = in.Held()
 	s, err := server.New(settings, server.Parts{
 		Store: db, Copies: copies, Redis: redis, Pool: workers, Memory: memory, Stages: stages, Alerts: alerts, Incidents: incidents, Log: log})
 	if err != nil {
 		return err
 	}
 	debug.FreeOSMemory() // what the start has taken, a password's hash above all
-	u := &upgrader{program: p, in: in, server: s, leaving: ctx, guard: guard, alerts: alerts, log: log}
-	defer inBackground(u.run, alerts.Run, workers.Watch, workers.Sample, stages.Run, memoryLoop(memory), sweepLoop(db, cfg, log),
+	upgrader := p.newUpgrader(in, s, guard, alerts, log)
+	defer inBackground(until(ctx, upgrader.Run), alerts.Run, workers.Watch, workers.Sample, stages.Run, memoryLoop(memory), sweepLoop(db, cfg, log),
 		func(ctx context.Context) { cfg.Runtime.Follow(ctx, log) },
 		incidentLoop(incidents, newSampler(cfg, s, workers)))()
-	if err := in.prove(ctx, db, redis); err != nil {
+	if err := in.ReportReady(ctx, db.WaitReady, writable(redis)); err != nil {
 		return err
 	}
 	if err := awaitDependencies(ctx, db, redis); err != nil {
@@ -122,12 +127,55 @@ func (p program) serve(ctx context.Context, args []string) (err error) {
 		return err
 	}
 	p.announce(cfg, db, ln, log)
-	if !in.heir { // of an heir the one before it tells
-		p.notify("READY=1")
+	if !in.FromParent() { // the parent reports the readiness of a child process
+		Notify(p.environ, "READY=1")
 	}
-	defer context.AfterFunc(ctx, func() { p.notify("STOPPING=1") })()
+	defer context.AfterFunc(ctx, func() { Notify(p.environ, "STOPPING=1") })()
 	defer guard.begin() // whyever it ends
 	return serveWhileUsable(ctx, s, db, ln)
+}
+
+// listenAddress returns the address that the settings say.
+func listenAddress(cfg config.Config) string {
+	return net.JoinHostPort(cfg.Host, strconv.Itoa(cfg.Port))
+}
+
+// writable returns a check that Redis answers and takes what the server writes, if Redis is used.
+func writable(redis *server.Redis) func(context.Context) error {
+	return func(ctx context.Context) error {
+		if redis == nil {
+			return nil
+		}
+		return redis.Writable(ctx)
+	}
+}
+
+// lockPatience returns how long to wait for the lock of a data directory: none, unless the parent
+// has promised to leave it.
+func lockPatience(cfg config.Config, in *Inherited) time.Duration {
+	if !in.FromParent() {
+		return 0
+	}
+	return cfg.ShutdownDelay + cfg.ShutdownTimeout + lockMargin
+}
+
+// newUpgrader returns what replaces this process when the signal for it comes.
+func (p program) newUpgrader(
+	in *Inherited, s *server.Server, guard *exitGuard, alerts *server.Alerts, log *slog.Logger,
+) *Upgrader {
+	return &Upgrader{
+		Path:       p.path,
+		Args:       p.args,
+		Environ:    p.environ,
+		Inherited:  in,
+		Requests:   p.upgrades,
+		HandOver:   s.HandOver,
+		HandedOver: guard.begin,
+		Failed: func(err error) {
+			alerts.Send(server.Event{Kind: "upgrade_failed", Subject: p.path, Detail: map[string]any{"error": err.Error()}})
+		},
+		Log: log,
+	}
 }
 
 // startPatience is how long the server waits for its dependencies before it listens without them.
@@ -340,6 +388,16 @@ func inBackground(loops ...func(context.Context)) (stop func()) {
 	return func() {
 		cancel()
 		running.Wait()
+	}
+}
+
+// until returns a loop that ends when leaving ends, too.
+func until(leaving context.Context, loop func(context.Context)) func(context.Context) {
+	return func(ctx context.Context) {
+		ctx, cancel := context.WithCancel(ctx)
+		defer cancel()
+		defer context.AfterFunc(leaving, cancel)()
+		loop(ctx)
 	}
 }
 

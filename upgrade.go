@@ -13,55 +13,56 @@ import (
 	"sync/atomic"
 	"syscall"
 	"time"
-
-	"notesd/server"
 )
 
 const (
-	readyTime = time.Minute     // for a new process to prove itself
-	endTime   = 5 * time.Second // for one that has not to end by itself
+	readyTime = time.Minute     // for a new process to report that it is ready
+	endTime   = 5 * time.Second // for one that did not, to end by itself
 )
 
-// An upgrader replaces this process by a new one when SIGUSR2 comes. The new
-// one is what stands under our path by then. It is given the listener, proves
-// that it can serve, and only then this one leaves. Whatever goes wrong before
-// that ends the new process, and this one goes on.
-type upgrader struct {
-	program
-	in      inheritance // with the listener that we serve on
-	server  *server.Server
-	leaving context.Context // ends when this process is told to leave
-	guard   *exitGuard
-	alerts  *server.Alerts
-	log     *slog.Logger
-	busy    atomic.Bool
+// An Upgrader replaces this process by a new one when it is asked to. The new process runs the
+// program that is at Path by then. It is given the listener and reports that it can serve; only
+// then this process leaves. Whatever goes wrong before that ends the new process, and this one
+// goes on.
+type Upgrader struct {
+	Path      string           // of the program, see ProgramPath
+	Args      []string         // for the program
+	Environ   []string         // of this process
+	Inherited *Inherited       // with the listener that this process serves on
+	Requests  <-chan os.Signal // each asks for an upgrade; nil: none comes
+
+	// HandOver lets go of the listener once the requests that have begun are answered, unless the
+	// new process dies before that.
+	HandOver   func(ctx context.Context, died <-chan struct{}) error
+	HandedOver func()          // is called when the listener is the new process's
+	Failed     func(err error) // is called when this process goes on
+	Log        *slog.Logger
+
+	busy atomic.Bool
 }
 
-// run upgrades whenever it is asked to, until ctx ends or the process leaves.
-func (u *upgrader) run(ctx context.Context) {
-	ctx, cancel := context.WithCancel(ctx)
-	defer cancel()
-	defer context.AfterFunc(u.leaving, cancel)()
+// Run upgrades whenever it is asked to, until ctx ends.
+func (u *Upgrader) Run(ctx context.Context) {
 	var running sync.WaitGroup
 	defer running.Wait()
 	for {
 		select {
-		case <-u.upgrades:
+		case <-u.Requests:
 		case <-ctx.Done():
 			return
 		}
 		if why := u.refusal(os.Getpid()); why != "" {
-			u.log.Warn("upgrade: refused", "reason", why)
+			u.Log.Warn("upgrade: refused", "reason", why)
 			continue
 		}
 		running.Go(func() {
 			err := u.upgrade(ctx)
 			if err == nil {
-				return // there is an heir: nobody replaces this process any more
+				return // busy stays true: a process is replaced once
 			}
 			if ctx.Err() == nil {
-				u.log.Error("upgrade: failed, serving on", "error", err)
-				u.alerts.Send(server.Event{Kind: "upgrade_failed", Subject: u.path, Detail: map[string]any{"error": err.Error()}})
+				u.Log.Error("upgrade: failed, serving on", "error", err)
+				u.Failed(err)
 			}
 			u.busy.Store(false)
 		})
@@ -69,7 +70,7 @@ func (u *upgrader) run(ctx context.Context) {
 }
 
 // refusal says why the process pid can't be replaced now; empty: it can.
-func (u *upgrader) refusal(pid int) string {
+func (u *Upgrader) refusal(pid int) string {
 	switch {
 	case pid == 1:
 		return "process 1 ends its container when it ends: replace the container instead (docs/DEPLOYMENT.md)"
@@ -79,67 +80,67 @@ func (u *upgrader) refusal(pid int) string {
 	return ""
 }
 
-// upgrade returns nil when there is an heir and the server has let go of the listener.
-func (u *upgrader) upgrade(ctx context.Context) error {
+// upgrade returns nil when a child has taken over and the server has let go of the listener.
+func (u *Upgrader) upgrade(ctx context.Context) error {
 	next, err := u.start()
 	if err != nil {
-		return fmt.Errorf("start %s: %w", u.path, err)
+		return fmt.Errorf("start %s: %w", u.Path, err)
 	}
-	defer next.hear.Close()
+	defer next.ready.Close()
 	pid := next.cmd.Process.Pid
-	u.log.Info("upgrade: new process started", "pid", pid, "path", u.path)
+	u.Log.Info("upgrade: new process started", "pid", pid, "path", u.Path)
 	if err := next.awaitReady(ctx, readyTime); err != nil {
 		next.end()
 		return err
 	}
-	u.log.Info("upgrade: new process is ready, leaving to it", "pid", pid)
-	if err := u.server.HandOver(ctx, next.died); err != nil {
+	u.Log.Info("upgrade: new process is ready, leaving to it", "pid", pid)
+	if err := u.HandOver(ctx, next.died); err != nil {
 		next.end()
 		return err
 	}
-	u.guard.begin()
-	u.notify(fmt.Sprintf("MAINPID=%d", pid))
+	u.HandedOver()
+	Notify(u.Environ, fmt.Sprintf("MAINPID=%d", pid))
 	return nil
 }
 
-// An heir is the process that is to take over.
-type heir struct {
-	cmd  *exec.Cmd
-	hear *os.File      // its word comes from there
-	died chan struct{} // closed when it has
+// A child is the process that is to take over.
+type child struct {
+	cmd   *exec.Cmd
+	ready *os.File      // the child writes readyWord there
+	died  chan struct{} // closed when it has
 }
 
-// start starts what is to be the next notesd, with our arguments, environment and listener.
-func (u *upgrader) start() (*heir, error) {
-	socket, err := shared(u.in.listener)
+// start starts the program with our arguments, environment and listener.
+func (u *Upgrader) start() (*child, error) {
+	socket, err := duplicate(u.Inherited.listener)
 	if err != nil {
 		return nil, err
 	}
 	defer socket.Close()
-	hear, say, err := os.Pipe()
+	ready, report, err := os.Pipe()
 	if err != nil {
 		return nil, err
 	}
-	defer say.Close()
-	cmd := exec.Command(u.path, u.args...)
-	cmd.Env = u.in.environment(u.environ)
+	defer report.Close()
+	cmd := exec.Command(u.Path, u.Args...)
+	cmd.Env = u.Inherited.childEnviron(u.Environ)
 	cmd.Stdout, cmd.Stderr = os.Stdout, os.Stderr
-	cmd.ExtraFiles = []*os.File{socket, say}
+	cmd.ExtraFiles = []*os.File{socket, report}
 	if err := cmd.Start(); err != nil {
-		_ = hear.Close()
+		_ = ready.Close()
 		return nil, err
 	}
-	next := &heir{cmd: cmd, hear: hear, died: make(chan struct{})}
+	next := &child{cmd: cmd, ready: ready, died: make(chan struct{})}
 	go func() {
 		defer close(next.died)
-		_ = cmd.Wait() // how it ended, ProcessState says
+		_ = cmd.Wait() // ProcessState says how it ended
 	}()
 	return next, nil
 }
 
-// shared returns a file of ln's socket. ln.File would make that blocking when it
-// is passed on, for ln as well: it could no longer be told to stop accepting.
-func shared(ln *net.TCPListener) (*os.File, error) {
+// duplicate returns a file of ln's socket. That of ln.File becomes blocking when it is passed on,
+// and so does ln: it could no longer be told to stop accepting.
+func duplicate(ln *net.TCPListener) (*os.File, error) {
 	raw, err := ln.SyscallConn()
 	if err != nil {
 		return nil, err
@@ -157,38 +158,38 @@ func shared(ln *net.TCPListener) (*os.File, error) {
 	return os.NewFile(fd, "listener"), nil
 }
 
-// awaitReady returns nil once the heir has said that it can serve.
-func (h *heir) awaitReady(ctx context.Context, limit time.Duration) error {
+// awaitReady returns nil once the child has reported that it can serve.
+func (c *child) awaitReady(ctx context.Context, limit time.Duration) error {
 	ctx, cancel := context.WithTimeout(ctx, limit)
 	defer cancel()
-	defer context.AfterFunc(ctx, func() { _ = h.hear.SetReadDeadline(time.Now()) })()
+	defer context.AfterFunc(ctx, func() { _ = c.ready.SetReadDeadline(time.Now()) })()
 	word := make([]byte, len(readyWord))
-	if _, err := io.ReadFull(h.hear, word); err == nil && string(word) == readyWord {
+	if _, err := io.ReadFull(c.ready, word); err == nil && string(word) == readyWord {
 		return nil
 	}
 	select {
-	case <-h.died:
-		return fmt.Errorf("the new process ended before it was ready: %v", h.cmd.ProcessState)
+	case <-c.died:
+		return fmt.Errorf("the new process ended before it was ready: %v", c.cmd.ProcessState)
 	case <-ctx.Done():
 		return fmt.Errorf("the new process was not ready within %v", limit)
 	}
 }
 
-// end ends an heir that is not wanted.
-func (h *heir) end() {
-	_ = h.cmd.Process.Signal(syscall.SIGTERM) // it may have ended
+// end ends a child that is not to take over.
+func (c *child) end() {
+	_ = c.cmd.Process.Signal(syscall.SIGTERM) // it may have ended
 	select {
-	case <-h.died:
+	case <-c.died:
 		return
 	case <-time.After(endTime):
 	}
-	_ = h.cmd.Process.Kill()
-	<-h.died
+	_ = c.cmd.Process.Kill()
+	<-c.died
 }
 
-// startedAs is the path that this process was started by. Links in it are left
-// as they are: one may name a newer program by the time of an upgrade.
-func startedAs() string {
+// ProgramPath returns the path that this process was started by. Links in it are left as they
+// are: one may lead to a newer program by the time of an upgrade.
+func ProgramPath() string {
 	if path, err := exec.LookPath(os.Args[0]); err == nil {
 		if path, err = filepath.Abs(path); err == nil {
 			return path

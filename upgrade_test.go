@@ -10,7 +10,7 @@ import (
 
 // Process 1 can't hand over, and one upgrade at a time is enough.
 func TestRefusal(t *testing.T) {
-	u := &upgrader{}
+	u := &Upgrader{}
 	for _, row := range []struct {
 		pid  int
 		want string // in the reason; empty: none
@@ -29,12 +29,12 @@ func TestNeverReady(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer ln.Close()
-	u := &upgrader{program: program{path: "/bin/sleep", args: []string{"60"}}, in: inheritance{listener: ln.(*net.TCPListener)}}
+	u := &Upgrader{Path: "/bin/sleep", Args: []string{"60"}, Inherited: &Inherited{listener: ln.(*net.TCPListener)}}
 	next, err := u.start()
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer next.hear.Close()
+	defer next.ready.Close()
 	const limit = 100 * time.Millisecond
 	began := time.Now()
 	if err := next.awaitReady(t.Context(), limit); err == nil || !strings.Contains(err.Error(), "not ready within 100ms") || time.Since(began) < limit {
@@ -46,11 +46,11 @@ func TestNeverReady(t *testing.T) {
 	}
 }
 
-// An heir is given the socket by words of our own, whatever systemd said to us.
-func TestHeirsEnvironment(t *testing.T) {
+// A child is given the socket in words of our own, whatever systemd said to its parent.
+func TestChildEnviron(t *testing.T) {
 	environ := []string{"A=1", "LISTEN_PID=7", "LISTEN_FDS=1", "LISTEN_FDNAMES=x", "NOTESD_HANDOVER=own", "B=2"}
 	for held, how := range map[bool]string{false: "own", true: "held"} {
-		got := inheritance{held: held}.environment(environ)
+		got := (&Inherited{held: held}).childEnviron(environ)
 		if want := []string{"A=1", "B=2", "LISTEN_FDS=1", "NOTESD_HANDOVER=" + how}; !slices.Equal(got, want) {
 			t.Errorf("held %v: %v, want %v", held, got, want)
 		}
@@ -65,11 +65,11 @@ func TestInheritNothing(t *testing.T) {
 		"nobody's":      {"LISTEN_FDS=1"},
 		"only the word": {"NOTESD_HANDOVER=own"},
 	} {
-		if in, err := inherit(environ); err != nil || in != (inheritance{}) {
-			t.Errorf("%s: inherit() = %+v, %v, want nothing", name, in, err)
+		if in, err := Inherit(environ); err != nil || *in != (Inherited{}) {
+			t.Errorf("%s: Inherit() = %+v, %v, want nothing", name, in, err)
 		}
 	}
-	if _, err := inherit([]string{"LISTEN_FDS=2", "NOTESD_HANDOVER=own"}); err == nil {
-		t.Error("inherit() takes two sockets")
+	if _, err := Inherit([]string{"LISTEN_FDS=2", "NOTESD_HANDOVER=own"}); err == nil {
+		t.Error("Inherit() takes two sockets")
 	}
 }
