@@ -19,6 +19,7 @@ import (
 
 	"notesd/config"
 	"notesd/internal/incident"
+	"notesd/internal/upgrade"
 	"notesd/pool"
 	"notesd/server"
 	"notesd/store"
@@ -42,7 +43,7 @@ func sampled(t testing.TB) (*sampler, string) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	ln, err := new(Inherited).Listen(listenAddress(cfg))
+	ln, err := new(upgrade.Inherited).Listen(listenAddress(cfg))
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -15,6 +15,7 @@ import (
 
 	"notesd/backup"
 	"notesd/bench"
+	"notesd/internal/upgrade"
 	"notesd/store"
 )
 
@@ -25,7 +26,7 @@ func main() {
 	ctx := leaveOnSignal()
 	upgrades := make(chan os.Signal, 1)
 	signal.Notify(upgrades, syscall.SIGUSR2) // before anybody can know that there is a server to send it to
-	err := run(ctx, program{path: ProgramPath(), args: os.Args[1:], environ: os.Environ(), in: os.Stdin, out: os.Stdout, err: os.Stderr,
+	err := run(ctx, program{path: upgrade.ProgramPath(), args: os.Args[1:], environ: os.Environ(), in: os.Stdin, out: os.Stdout, err: os.Stderr,
 		exit: os.Exit, upgrades: upgrades})
 	switch {
 	case errors.Is(err, flag.ErrHelp):

@@ -19,6 +19,7 @@ import (
 
 	"notesd/config"
 	"notesd/internal/logging"
+	"notesd/internal/upgrade"
 	"notesd/pool"
 	"notesd/server"
 	"notesd/store"
@@ -53,7 +54,7 @@ func (p program) serve(ctx context.Context, args []string) (err error) {
 		}
 	})
 	defer warn()
-	in, err := Inherit(p.environ)
+	in, err := upgrade.Inherit(p.environ)
 	if err != nil {
 		return err
 	}
@@ -128,9 +129,9 @@ func (p program) serve(ctx context.Context, args []string) (err error) {
 	}
 	p.announce(cfg, db, ln, log)
 	if !in.FromParent() { // the parent reports the readiness of a child process
-		Notify(p.environ, "READY=1")
+		upgrade.Notify(p.environ, "READY=1")
 	}
-	defer context.AfterFunc(ctx, func() { Notify(p.environ, "STOPPING=1") })()
+	defer context.AfterFunc(ctx, func() { upgrade.Notify(p.environ, "STOPPING=1") })()
 	defer guard.begin() // whyever it ends
 	return serveWhileUsable(ctx, s, db, ln)
 }
@@ -152,7 +153,7 @@ func writable(redis *server.Redis) func(context.Context) error {
 
 // lockPatience returns how long to wait for the lock of a data directory: none, unless the parent
 // has promised to leave it.
-func lockPatience(cfg config.Config, in *Inherited) time.Duration {
+func lockPatience(cfg config.Config, in *upgrade.Inherited) time.Duration {
 	if !in.FromParent() {
 		return 0
 	}
@@ -161,9 +162,9 @@ func lockPatience(cfg config.Config, in *Inherited) time.Duration {
 
 // newUpgrader returns what replaces this process when the signal for it comes.
 func (p program) newUpgrader(
-	in *Inherited, s *server.Server, guard *exitGuard, alerts *server.Alerts, log *slog.Logger,
-) *Upgrader {
-	return &Upgrader{
+	in *upgrade.Inherited, s *server.Server, guard *exitGuard, alerts *server.Alerts, log *slog.Logger,
+) *upgrade.Upgrader {
+	return &upgrade.Upgrader{
 		Path:       p.path,
 		Args:       p.args,
 		Environ:    p.environ,

@@ -1,4 +1,8 @@
-package main
+// Package upgrade replaces a running server by a new process without refusing a connection. The
+// listener is passed on to the new process, as systemd would do it, and the old one leaves only
+// when the new one has reported that it is ready. Package upgrade knows what this takes of
+// processes and sockets, and nothing of what is served.
+package upgrade
 
 import (
 	"context"
