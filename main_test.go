@@ -79,7 +79,7 @@ var mayImport = map[string][]string{
 	"internal/incident": {"notesd/internal/owned"},
 	"store":             {"notesd/internal/owned", "notesd/notes", "notesd/store/trigram"},
 	"server":            {"notesd/internal/cache", "notesd/internal/incident", "notesd/notes", "notesd/pool", "notesd/store"},
-	"store/storetest":   {"notesd/store"},
+	"store/storetest":   {"notesd/internal/testkit", "notesd/internal/testserver", "notesd/store"},
 }
 
 // What packages must not know of, by the beginnings of import paths.

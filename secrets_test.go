@@ -18,10 +18,11 @@ import (
 	"testing"
 	"time"
 
+	"notesd/internal/testserver"
 	"notesd/store/storetest"
 )
 
-func TestMain(m *testing.M) { storetest.Main(m) }
+func TestMain(m *testing.M) { testserver.Main(m) }
 
 // mark is in every secret below. Nothing may show it.
 const mark = "hunter2"
@@ -47,10 +48,10 @@ func TestSecretsStaySecret(t *testing.T) {
 	}
 	good := postgres.String()
 	locked := *postgres
-	locked.User = url.UserPassword(storetest.Locked, mark)
+	locked.User = url.UserPassword(testserver.Locked, mark)
 	missing := locked
 	missing.User, missing.Path = url.UserPassword("notes", mark), "/missing"
-	redis := strings.TrimPrefix(storetest.Redis(t), "redis://")
+	redis := strings.TrimPrefix(testserver.Redis(t), "redis://")
 	redisHost, _, _ := strings.Cut(redis, "/")
 	hook := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { http.Error(w, "no", http.StatusTeapot) }))
 	t.Cleanup(hook.Close)

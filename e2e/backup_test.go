@@ -18,13 +18,13 @@ import (
 	"github.com/jackc/pgx/v5"
 
 	"notesd/backup"
-	"notesd/store/storetest"
+	"notesd/internal/testserver"
 )
 
 // emptyDatabases are settings for a database of each engine with nothing in it.
 var emptyDatabases = map[string]func(t testing.TB) []string{
 	"SQLite":     func(testing.TB) []string { return []string{secret} },
-	"PostgreSQL": func(t testing.TB) []string { return []string{secret, "DATABASE_URL=" + storetest.EmptyPostgres(t)} },
+	"PostgreSQL": func(t testing.TB) []string { return []string{secret, "DATABASE_URL=" + testserver.EmptyPostgres(t)} },
 }
 
 // A backup taken by a second process while people write, and while the server is

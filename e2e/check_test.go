@@ -13,6 +13,7 @@ import (
 	"github.com/gomodule/redigo/redis"
 
 	"notesd/internal/check"
+	"notesd/internal/testserver"
 	"notesd/store/storetest"
 )
 
@@ -75,7 +76,7 @@ func TestCheckBad(t *testing.T) {
 // cache is a Redis that would put out sessions to make room.
 func cache(t *testing.T) (url string) {
 	t.Helper()
-	url = storetest.NewRedis(t).URL()
+	url = testserver.NewRedis(t).URL()
 	conn, err := redis.DialURL(url)
 	if err != nil {
 		t.Fatal(err)
@@ -139,7 +140,7 @@ func TestCheckRunning(t *testing.T) {
 	t.Parallel()
 	for name, settings := range map[string][]string{
 		"SQLite":     nil,
-		"PostgreSQL": {"DATABASE_URL=" + storetest.NewPostgres(t).URL(), "REDIS_URL=" + storetest.NewRedis(t).URL(), secret},
+		"PostgreSQL": {"DATABASE_URL=" + testserver.NewPostgres(t).URL(), "REDIS_URL=" + testserver.NewRedis(t).URL(), secret},
 	} {
 		t.Run(name, func(t *testing.T) {
 			p := start(t, settings...)

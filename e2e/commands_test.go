@@ -10,6 +10,7 @@ import (
 	"strings"
 	"testing"
 
+	"notesd/internal/testserver"
 	"notesd/store/storetest"
 )
 
@@ -157,7 +158,7 @@ func TestHealthcheck(t *testing.T) {
 	p.stop()
 	p.check(command{args: "healthcheck", code: 1, says: "connection refused"})
 
-	postgres := storetest.NewPostgres(t)
+	postgres := testserver.NewPostgres(t)
 	postgres.Stop(t)
 	away := newProcess(t, "DATABASE_URL="+postgres.URL(), secret)
 	away.start()
@@ -174,7 +175,7 @@ func TestMigrate(t *testing.T) {
 	sqlite.awaitReady()
 	sqlite.check(command{args: "migrate", code: 1, says: "in use by notesd (pid "})
 
-	postgres := newProcess(t, "DATABASE_URL="+storetest.EmptyPostgres(t), secret)
+	postgres := newProcess(t, "DATABASE_URL="+testserver.EmptyPostgres(t), secret)
 	postgres.check(command{args: "migrate", says: "PostgreSQL schema"})
 	postgres.start()
 	postgres.awaitReady()
@@ -195,7 +196,7 @@ func TestUserCommands(t *testing.T) {
 			return []string{"DATABASE_URL=" + storetest.Postgres(t), secret}
 		}, false},
 		{"PostgreSQL and Redis", func(t *testing.T) []string {
-			return []string{"DATABASE_URL=" + storetest.Postgres(t), "REDIS_URL=" + storetest.Redis(t), secret}
+			return []string{"DATABASE_URL=" + storetest.Postgres(t), "REDIS_URL=" + testserver.Redis(t), secret}
 		}, false},
 	} {
 		t.Run(row.name, func(t *testing.T) {

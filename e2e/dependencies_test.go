@@ -13,6 +13,8 @@ import (
 	"github.com/gomodule/redigo/redis"
 
 	"notesd/bench"
+	"notesd/internal/testkit"
+	"notesd/internal/testserver"
 	"notesd/store/storetest"
 )
 
@@ -27,9 +29,9 @@ const (
 
 // newDependencies starts a PostgreSQL and a Redis for a test alone, and
 // returns settings that name them.
-func newDependencies(t *testing.T) (postgres, redis *storetest.Server, settings []string) {
+func newDependencies(t *testing.T) (postgres, redis *testserver.Server, settings []string) {
 	t.Helper()
-	postgres, redis = storetest.NewPostgres(t), storetest.NewRedis(t)
+	postgres, redis = testserver.NewPostgres(t), testserver.NewRedis(t)
 	return postgres, redis, []string{"DATABASE_URL=" + postgres.URL(), "REDIS_URL=" + redis.URL(), secret}
 }
 
@@ -38,12 +40,12 @@ func newDependencies(t *testing.T) (postgres, redis *storetest.Server, settings 
 func TestAwayAtStart(t *testing.T) {
 	for _, row := range []struct {
 		name string
-		away func(postgres, redis *storetest.Server) *storetest.Server
+		away func(postgres, redis *testserver.Server) *testserver.Server
 		says string // in the log
 	}{
-		{"PostgreSQL", func(postgres, _ *storetest.Server) *storetest.Server { return postgres },
+		{"PostgreSQL", func(postgres, _ *testserver.Server) *testserver.Server { return postgres },
 			"database can't be used yet, trying again"},
-		{"Redis", func(_, redis *storetest.Server) *storetest.Server { return redis }, "dependency is down"},
+		{"Redis", func(_, redis *testserver.Server) *testserver.Server { return redis }, "dependency is down"},
 	} {
 		t.Run(row.name, func(t *testing.T) {
 			t.Parallel() // with the other rows alone
@@ -64,7 +66,7 @@ func TestAwayAtStart(t *testing.T) {
 			away.Start(t)
 			began := time.Now()
 			p.awaitReady()
-			if took := time.Since(began); storetest.TooLong(took, 2*time.Second, backAfter-2*time.Second) {
+			if took := time.Since(began); testkit.TooLong(took, 2*time.Second, backAfter-2*time.Second) {
 				t.Errorf("ready %v after %s came, want %v at most", took, row.name, backAfter)
 			}
 			// Who was turned away halfway may have an account: the session came last.
@@ -86,8 +88,8 @@ func (c *client) signUp(email string) reply {
 
 // dependencies are a PostgreSQL and a Redis, and the ways to them.
 type dependencies struct {
-	postgres, redis     *storetest.Server
-	toPostgres, toRedis *storetest.Proxy
+	postgres, redis     *testserver.Server
+	toPostgres, toRedis *testserver.Proxy
 }
 
 // An outage is a way in which dependencies go away and come back.
@@ -97,28 +99,28 @@ type outage struct {
 }
 
 // outages are all that can become of the PostgreSQL or the Redis that of returns.
-func outages(name string, of func(d dependencies) (*storetest.Server, *storetest.Proxy)) []outage {
+func outages(name string, of func(d dependencies) (*testserver.Server, *testserver.Proxy)) []outage {
 	stop := func(t *testing.T, d dependencies) { s, _ := of(d); s.Stop(t) }
 	kill := func(t *testing.T, d dependencies) { s, _ := of(d); s.Kill(t) }
 	start := func(t *testing.T, d dependencies) { s, _ := of(d); s.Start(t) }
-	fault := func(f storetest.Fault) func(*testing.T, dependencies) {
+	fault := func(f testserver.Fault) func(*testing.T, dependencies) {
 		return func(_ *testing.T, d dependencies) { _, p := of(d); p.Set(f) }
 	}
 	return []outage{
 		{name + " stopped", stop, start},
 		{name + " crashed", kill, start},
-		{name + " out of reach", fault(storetest.Refuse), fault(storetest.Pass)},
-		{name + " stalled", fault(storetest.Stall), fault(storetest.Pass)},
-		{name + " vanished", fault(storetest.HalfOpen), fault(storetest.Pass)},
-		{name + " too slow", fault(storetest.Slow), fault(storetest.Pass)},
+		{name + " out of reach", fault(testserver.Refuse), fault(testserver.Pass)},
+		{name + " stalled", fault(testserver.Stall), fault(testserver.Pass)},
+		{name + " vanished", fault(testserver.HalfOpen), fault(testserver.Pass)},
+		{name + " too slow", fault(testserver.Slow), fault(testserver.Pass)},
 	}
 }
 
-func thePostgres(d dependencies) (*storetest.Server, *storetest.Proxy) {
+func thePostgres(d dependencies) (*testserver.Server, *testserver.Proxy) {
 	return d.postgres, d.toPostgres
 }
 
-func theRedis(d dependencies) (*storetest.Server, *storetest.Proxy) { return d.redis, d.toRedis }
+func theRedis(d dependencies) (*testserver.Server, *testserver.Proxy) { return d.redis, d.toRedis }
 
 // A dependency that goes away later costs its time and nothing else: 503 with
 // the reason, soon, and never a 500; back by itself; what was acknowledged is
@@ -128,8 +130,8 @@ func TestAwayLater(t *testing.T) {
 	for _, o := range slices.Concat(outages("PostgreSQL", thePostgres), outages("Redis", theRedis)) {
 		t.Run(o.name, func(t *testing.T) {
 			t.Parallel() // with the other rows alone
-			postgres, redis := storetest.NewPostgres(t), storetest.NewRedis(t)
-			d := dependencies{postgres, redis, storetest.NewProxy(t, postgres.URL()), storetest.NewProxy(t, redis.URL())}
+			postgres, redis := testserver.NewPostgres(t), testserver.NewRedis(t)
+			d := dependencies{postgres, redis, testserver.NewProxy(t, postgres.URL()), testserver.NewProxy(t, redis.URL())}
 			p := startUnraced(t, "DATABASE_URL="+d.toPostgres.URL(), "REDIS_URL="+d.toRedis.URL(), secret, nothingFromMemory)
 			crowd := gather(p, 1)
 			defer crowd.check(t)
@@ -176,7 +178,7 @@ const nothingFromMemory = "CACHE_SIZE_MB=0"
 // Redis is, whoever is known goes on as before, and nobody can sign in or out.
 func TestAwayFromMemory(t *testing.T) {
 	t.Parallel()
-	postgres, redis := storetest.NewPostgres(t), storetest.NewRedis(t)
+	postgres, redis := testserver.NewPostgres(t), testserver.NewRedis(t)
 	p := start(t, "DATABASE_URL="+postgres.URL(), "REDIS_URL="+redis.URL(), secret)
 	ada := p.member("ada@example.com")
 	path := "/api/notes/" + ada.create("kept", "in memory")
@@ -294,7 +296,7 @@ func (c *crowd) endure(t *testing.T, o outage, d dependencies, last time.Duratio
 	if m.refused < 20 {
 		t.Errorf("only %d requests were refused: nothing was proved", m.refused)
 	}
-	if storetest.TooLong(green, 2*time.Second, backAfter-2*time.Second) {
+	if testkit.TooLong(green, 2*time.Second, backAfter-2*time.Second) {
 		t.Errorf("readiness green %v after the return, want %v at most", green, backAfter)
 	}
 	return m
@@ -337,7 +339,7 @@ func (c *crowd) metBetween(t *testing.T, ending, gone, starting, back time.Time)
 			m.first = min(m.first, max(0, a.answered.Sub(gone)))
 			m.longest = max(m.longest, a.took())
 			m.last = max(m.last, a.answered.Sub(back))
-			if wrong := a.reply.unavailable("dependency_down"); wrong != "" || storetest.TooLong(a.took(), time.Second, noAnswerAfter-time.Second) {
+			if wrong := a.reply.unavailable("dependency_down"); wrong != "" || testkit.TooLong(a.took(), time.Second, noAnswerAfter-time.Second) {
 				t.Fatalf("after %v: %s", a.took(), wrong)
 			}
 		}
@@ -430,10 +432,10 @@ func (l *ledger) addFlips(attempts []attempt, path string, done int) {
 func TestRefusedAtStart(t *testing.T) {
 	t.Parallel()
 	const wrong = "wrong horse battery"
-	locked := strings.Replace(storetest.Postgres(t), "notes@", storetest.Locked+"@", 1)
+	locked := strings.Replace(storetest.Postgres(t), "notes@", testserver.Locked+"@", 1)
 	user := fmt.Sprintf("powerless%d", rand.Uint32()) // roles are the whole server's
-	empty := storetest.PostgresWith(t, "CREATE ROLE "+user+" LOGIN")
-	redisURL := storetest.NewRedis(t).URL()
+	empty := testserver.PostgresWith(t, "CREATE ROLE "+user+" LOGIN")
+	redisURL := testserver.NewRedis(t).URL()
 	conn, err := redis.DialURL(redisURL)
 	if err != nil {
 		t.Fatal(err)
@@ -447,7 +449,7 @@ func TestRefusedAtStart(t *testing.T) {
 		want     string
 	}{
 		"database password": {[]string{"DATABASE_URL=" + locked, "DATABASE_PASSWORD=" + wrong}, "password authentication failed"},
-		"missing database":  {[]string{"DATABASE_URL=" + inDatabase(t, locked, "missing"), "DATABASE_PASSWORD=" + storetest.LockedPassword}, `database "missing" does not exist`},
+		"missing database":  {[]string{"DATABASE_URL=" + inDatabase(t, locked, "missing"), "DATABASE_PASSWORD=" + testserver.LockedPassword}, `database "missing" does not exist`},
 		"missing right":     {[]string{"DATABASE_URL=" + strings.Replace(empty, "notes@", user+"@", 1)}, "permission denied for schema public"},
 		"Redis password":    {[]string{"REDIS_URL=" + withPassword(t, redisURL, wrong)}, "WRONGPASS"},
 		"no Redis password": {[]string{"REDIS_URL=" + redisURL}, "NOAUTH"},

@@ -12,7 +12,8 @@ import (
 	"testing"
 	"time"
 
-	"notesd/store/storetest"
+	"notesd/internal/testkit"
+	"notesd/internal/testserver"
 )
 
 // smallDisk mounts an empty file system of so many KiB on p's data directory.
@@ -125,7 +126,7 @@ func testDiskFull(t *testing.T, p *process, disk string) {
 			break
 		}
 	}
-	if refused < 20 || storetest.TooLong(longest, time.Second, noAnswerAfter-time.Second) {
+	if refused < 20 || testkit.TooLong(longest, time.Second, noAnswerAfter-time.Second) {
 		t.Errorf("on a full disk %d of 20 writes were refused, within %v; want all, in a second", refused, longest)
 	}
 	compareTitles(t, "on a full disk", ada.titles(), kept)
@@ -173,7 +174,7 @@ func smallPostgres(t *testing.T, kib int) (url, disk string) {
 		t.Fatal(err)
 	}
 	mount(t, disk, kib)
-	return storetest.NewPostgres(t).DatabaseIn(t, disk), disk
+	return testserver.NewPostgres(t).DatabaseIn(t, disk), disk
 }
 
 // readiness is the status of each row of the readiness answer.

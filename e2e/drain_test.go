@@ -13,6 +13,8 @@ import (
 	"testing"
 	"time"
 
+	"notesd/internal/testkit"
+	"notesd/internal/testserver"
 	"notesd/store/storetest"
 )
 
@@ -38,13 +40,13 @@ func TestDrain(t *testing.T) {
 			"WORKERS_PER_SHARD=16"} // so that the slow requests are in nobody's way
 		if i == drains-1 {
 			engine = "PostgreSQL and Redis"
-			settings = append(settings, "DATABASE_URL="+storetest.Postgres(t), "REDIS_URL="+storetest.Redis(t), secret)
+			settings = append(settings, "DATABASE_URL="+storetest.Postgres(t), "REDIS_URL="+testserver.Redis(t), secret)
 		}
 		t.Run(fmt.Sprintf("%s %d", engine, i), func(t *testing.T) { red = append(red, drain(t, start(t, settings...))) })
 	}
 	slices.Sort(red)
 	t.Logf("unready after %v", red)
-	if len(red) == drains && storetest.TooLong(red[0], 50*time.Millisecond, 50*time.Millisecond) {
+	if len(red) == drains && testkit.TooLong(red[0], 50*time.Millisecond, 50*time.Millisecond) {
 		t.Errorf("time from SIGTERM to unready = %v at best, want 50ms at most", red[0])
 	}
 }
@@ -95,7 +97,7 @@ func awaitRed(t *testing.T, p *process, signalled time.Time) time.Time {
 			return now
 		case status != http.StatusOK:
 			t.Fatalf("the probe = %d, want 200 or 503", status)
-		case storetest.TooLong(now.Sub(signalled), 50*time.Millisecond, 450*time.Millisecond):
+		case testkit.TooLong(now.Sub(signalled), 50*time.Millisecond, 450*time.Millisecond):
 			t.Fatalf("still ready %v after SIGTERM", now.Sub(signalled))
 		}
 		time.Sleep(2 * time.Millisecond)
@@ -245,7 +247,7 @@ func TestCut(t *testing.T) {
 	signalled := time.Now()
 	p.signal(syscall.SIGTERM)
 	state := p.wait(patience)
-	if took := time.Since(signalled); took < 500*time.Millisecond || storetest.TooLong(took, 500*time.Millisecond, 2500*time.Millisecond) {
+	if took := time.Since(signalled); took < 500*time.Millisecond || testkit.TooLong(took, 500*time.Millisecond, 2500*time.Millisecond) {
 		t.Errorf("gone after %v, want little more than 500ms", took)
 	}
 	running.Wait()
@@ -276,7 +278,7 @@ func TestSecondSignal(t *testing.T) {
 	signalled := time.Now()
 	p.signal(syscall.SIGTERM)
 	state := p.wait(patience)
-	if took := time.Since(signalled); storetest.TooLong(took, 0, time.Second) {
+	if took := time.Since(signalled); testkit.TooLong(took, 0, time.Second) {
 		t.Errorf("gone %v after the second signal, want at once", took)
 	}
 	if status := state.Sys().(syscall.WaitStatus); !status.Signaled() || status.Signal() != syscall.SIGTERM {

@@ -13,9 +13,9 @@ import (
 	"time"
 
 	"notesd/bench"
+	"notesd/internal/testserver"
 	"notesd/notes"
 	"notesd/store"
-	"notesd/store/storetest"
 )
 
 // What a request costs among NOTES beside a hundredth of them, and an idle
@@ -36,12 +36,12 @@ func TestGrowth(t *testing.T) {
 		t.Fatalf("MEASURED=%s, want a duration like 3s", os.Getenv("MEASURED"))
 	}
 	// As compose.prod.yaml has it.
-	postgres := storetest.NewPostgres(t, "shared_buffers=128MB", "effective_cache_size=320MB", "random_page_cost=1.1")
+	postgres := testserver.NewPostgres(t, "shared_buffers=128MB", "effective_cache_size=320MB", "random_page_cost=1.1")
 	report := newProof(t, "growth", fmt.Sprintf("NOTES=%d", notes), fmt.Sprintf("IDLE=%d", idle), fmt.Sprintf("ROUNDS=%d", rounds),
 		fmt.Sprintf("MEASURED=%v", measured))
 	err = bench.Growth{Notesd: unraced(t), Notes: notes, Idle: idle, Rounds: rounds, Duration: measured,
 		Postgres: [2]string{postgres.Database(t, "small"), postgres.Database(t, "large")},
-		Settings: []string{"REDIS_URL=" + storetest.NewRedis(t).URL(), secret}, Check: checkSeeded, Progress: t.Output()}.Run(t.Context(), report)
+		Settings: []string{"REDIS_URL=" + testserver.NewRedis(t).URL(), secret}, Check: checkSeeded, Progress: t.Output()}.Run(t.Context(), report)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -18,6 +18,8 @@ import (
 	"github.com/google/go-cmp/cmp"
 	"github.com/jackc/pgx/v5"
 
+	"notesd/internal/testkit"
+	"notesd/internal/testserver"
 	"notesd/store"
 	"notesd/store/storetest"
 )
@@ -132,7 +134,7 @@ func TestImportLegacy(t *testing.T) {
 	for _, tg := range targets {
 		t.Run(tg.name, func(t *testing.T) {
 			t.Parallel()
-			old := storetest.PostgresWith(t, legacyTables(t, "legacy.sql", "awkward.sql")...)
+			old := testserver.PostgresWith(t, legacyTables(t, "legacy.sql", "awkward.sql")...)
 			p, database := tg.importer(t, old)
 			conn := connect(t, old)
 			expected := map[string]map[string]any{}
@@ -205,7 +207,7 @@ func useAndSignOut(t *testing.T, p *process) map[string]any {
 // checkRehash fails the test unless who has signed in has a hash of today's kind.
 func checkRehash(t *testing.T, database string) {
 	t.Helper()
-	db, err := store.Open(t.Context(), store.Config{URL: database, Log: storetest.Log(t)})
+	db, err := store.Open(t.Context(), store.Config{URL: database, Log: testkit.Log(t)})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -288,7 +290,7 @@ func TestImportLegacyWaysOut(t *testing.T) {
 	if len(blocks) != 2 {
 		t.Fatalf("docs/IMPORT.md has %d blocks of SQL, want 2", len(blocks))
 	}
-	old := storetest.PostgresWith(t, legacyTables(t, "legacy.sql", "awkward.sql")...)
+	old := testserver.PostgresWith(t, legacyTables(t, "legacy.sql", "awkward.sql")...)
 	p := newProcess(t)
 	wanted := []string{"cm4legacy0000000000000002 of Ada@", "note-too-many-tags-X", "note-long-tag-X"}
 	before, code := p.run("", "import-legacy", "--from", old)
@@ -332,7 +334,7 @@ func TestImportLegacyKilled(t *testing.T) {
 	for _, tg := range targets[:2] {
 		t.Run(tg.name, func(t *testing.T) {
 			t.Parallel()
-			old := storetest.PostgresWith(t, append(legacyTables(t, "legacy.sql"), manyNotes(notes))...)
+			old := testserver.PostgresWith(t, append(legacyTables(t, "legacy.sql"), manyNotes(notes))...)
 			p, _ := tg.importer(t, old)
 			p.must("", "migrate")
 			for _, sig := range []syscall.Signal{syscall.SIGKILL, syscall.SIGKILL, syscall.SIGTERM} {
@@ -360,13 +362,13 @@ func TestImportLegacyKilled(t *testing.T) {
 // What it is told wrongly it says, and no password with it.
 func TestImportLegacyMistakes(t *testing.T) {
 	t.Parallel()
-	old := storetest.PostgresWith(t, legacyTables(t, "legacy.sql")...)
-	older := storetest.PostgresWith(t, append(legacyTables(t, "legacy.sql"), `ALTER TABLE "Note" DROP COLUMN "isTrashed"`)...)
+	old := testserver.PostgresWith(t, legacyTables(t, "legacy.sql")...)
+	older := testserver.PostgresWith(t, append(legacyTables(t, "legacy.sql"), `ALTER TABLE "Note" DROP COLUMN "isTrashed"`)...)
 	u, err := url.Parse(old)
 	if err != nil {
 		t.Fatal(err)
 	}
-	u.User = url.User(storetest.Locked)
+	u.User = url.User(testserver.Locked)
 	const hidden = "hush-hush"
 	p := newProcess(t)
 	for _, row := range []struct {
@@ -388,7 +390,7 @@ func TestImportLegacyMistakes(t *testing.T) {
 			t.Errorf("import-legacy %q = exit %d, %q; want %d, %q", row.args, code, out, row.code, row.says)
 		}
 	}
-	p.settings = append(p.settings, "LEGACY_DATABASE_PASSWORD="+storetest.LockedPassword)
+	p.settings = append(p.settings, "LEGACY_DATABASE_PASSWORD="+testserver.LockedPassword)
 	if out, code := p.run("", "import-legacy", "--from", u.String()); code != 3 {
 		t.Errorf("with the password in the environment: exit %d, %s", code, out)
 	}
@@ -397,7 +399,7 @@ func TestImportLegacyMistakes(t *testing.T) {
 // A NULL that the old backend never writes leaves its row out, by name, and no other.
 func TestImportLegacyNulls(t *testing.T) {
 	t.Parallel()
-	old := storetest.PostgresWith(t, append(legacyTables(t, "legacy.sql"),
+	old := testserver.PostgresWith(t, append(legacyTables(t, "legacy.sql"),
 		`ALTER TABLE "Note" ALTER "title" DROP NOT NULL`, `ALTER TABLE "Note" ALTER "userId" DROP NOT NULL`,
 		`ALTER TABLE "User" ALTER "password" DROP NOT NULL`,
 		`UPDATE "Note" SET "title" = NULL WHERE "id" = 'cm4legacynote000000000001'`,
@@ -427,7 +429,7 @@ func TestMigrationPage(t *testing.T) {
 	}
 	const twin = `DELETE FROM "Note" WHERE "userId" IN (SELECT "id" FROM "User" WHERE "email" = 'Ada@Example.com');
 		DELETE FROM "User" WHERE "email" = 'Ada@Example.com'` // of another account, which the import would name
-	url := storetest.PostgresWith(t, append(legacyTables(t, "legacy.sql"), twin)...)
+	url := testserver.PostgresWith(t, append(legacyTables(t, "legacy.sql"), twin)...)
 	old, _, _ := strings.Cut(url, "?") // whose & is the shell's
 	p := newProcess(t)
 	lines := commandLines(sh.FindStringSubmatch(readFile(t, "../docs/IMPORT.md"))[2])

@@ -15,7 +15,7 @@ import (
 	"time"
 
 	"notesd/bench"
-	"notesd/store/storetest"
+	"notesd/internal/testserver"
 )
 
 // writersAtOnce is how many people write while the process is killed.
@@ -32,9 +32,9 @@ func TestKills(t *testing.T) {
 		"changes undone", "slowest start"}}
 	for _, engine := range []string{"SQLite", "PostgreSQL"} {
 		t.Run(engine, func(t *testing.T) {
-			p, database := newProcess(t, "LOG_LEVEL=error", secret), (*storetest.Server)(nil)
+			p, database := newProcess(t, "LOG_LEVEL=error", secret), (*testserver.Server)(nil)
 			if engine == "PostgreSQL" {
-				database = storetest.NewPostgres(t)
+				database = testserver.NewPostgres(t)
 				p.settings = append(p.settings, "DATABASE_URL="+database.URL())
 			}
 			p.start()
@@ -109,7 +109,7 @@ func TestKillsNotice(t *testing.T) {
 // A killer kills a process, and at times the database with it.
 type killer struct {
 	process   *process
-	database  *storetest.Server // nil: SQLite's, which has no process of its own
+	database  *testserver.Server // nil: SQLite's, which has no process of its own
 	writers   *writers
 	kills     int
 	databases int           // kills that took the database, too

@@ -19,6 +19,7 @@ import (
 	"go.yaml.in/yaml/v3"
 
 	"notesd/internal/check"
+	"notesd/internal/testserver"
 	"notesd/store/storetest"
 )
 
@@ -107,7 +108,7 @@ func TestKubernetesSettings(t *testing.T) {
 	all := kubernetesObjects(t)
 	deployment := all["Deployment"]
 	image := []string{"APP_ENV=production", "HOST=127.0.0.1", "MAX_WORKERS=1"} // the last: however many cores this machine has
-	secrets := []string{secret, "ADMIN_TOKEN=" + adminToken, "DATABASE_PASSWORD=unused", "REDIS_URL=" + storetest.NewRedis(t).URL()}
+	secrets := []string{secret, "ADMIN_TOKEN=" + adminToken, "DATABASE_PASSWORD=unused", "REDIS_URL=" + testserver.NewRedis(t).URL()}
 	p := newProcess(t, slices.Concat(image, secrets,
 		all["ConfigMap"].settings(t, "data", map[string]string{"DATABASE_URL": storetest.Postgres(t), "SHUTDOWN_DELAY": "1s"}))...)
 	p.start()

@@ -10,6 +10,7 @@ import (
 
 	"github.com/anishathalye/porcupine"
 
+	"notesd/internal/testserver"
 	"notesd/store/storetest"
 )
 
@@ -236,7 +237,7 @@ func TestLinearizable(t *testing.T) {
 	t.Parallel()
 	for name, settings := range map[string][]string{
 		"SQLite":     nil,
-		"PostgreSQL": {"DATABASE_URL=" + storetest.Postgres(t), "REDIS_URL=" + storetest.Redis(t)},
+		"PostgreSQL": {"DATABASE_URL=" + storetest.Postgres(t), "REDIS_URL=" + testserver.Redis(t)},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -279,15 +280,15 @@ func (p *process) cache() cacheState {
 
 // replicasOverChannels are two processes on one database, and the proxies
 // through which each hears the other.
-func replicasOverChannels(t *testing.T, redis bool) (replicas []*process, channels []*storetest.Proxy) {
+func replicasOverChannels(t *testing.T, redis bool) (replicas []*process, channels []*testserver.Proxy) {
 	t.Helper()
 	url := storetest.Postgres(t)
 	settings := []string{"DATABASE_URL=" + url, secret, "RATE_LIMIT_MAX_REQUESTS=0"}
 	if redis {
-		settings = append(settings, "REDIS_URL="+storetest.Redis(t))
+		settings = append(settings, "REDIS_URL="+testserver.Redis(t))
 	}
 	for range 2 {
-		proxy := storetest.NewProxy(t, url)
+		proxy := testserver.NewProxy(t, url)
 		p := newProcess(t, append(settings, "DATABASE_CHANNEL_URL="+proxy.URL())...)
 		p.start()
 		replicas, channels = append(replicas, p), append(channels, proxy)
@@ -300,14 +301,14 @@ func replicasOverChannels(t *testing.T, redis bool) (replicas []*process, channe
 }
 
 // trouble cuts and heals the channels at random until stop is called.
-func trouble(channels []*storetest.Proxy) (stop func()) {
+func trouble(channels []*testserver.Proxy) (stop func()) {
 	over := make(chan struct{})
 	var wg sync.WaitGroup
 	for _, channel := range channels {
 		wg.Go(func() {
-			defer channel.Set(storetest.Pass)
+			defer channel.Set(testserver.Pass)
 			for {
-				faults := []storetest.Fault{storetest.Pass, storetest.Pass, storetest.Refuse, storetest.Stall, storetest.HalfOpen}
+				faults := []testserver.Fault{testserver.Pass, testserver.Pass, testserver.Refuse, testserver.Stall, testserver.HalfOpen}
 				channel.Set(faults[rand.IntN(len(faults))])
 				select {
 				case <-time.After(time.Duration(rand.IntN(2500)) * time.Millisecond):

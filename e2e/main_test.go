@@ -12,7 +12,7 @@ import (
 	"sync"
 	"testing"
 
-	"notesd/store/storetest"
+	"notesd/internal/testserver"
 )
 
 // binary is the program under test, with the routes that fail on purpose and
@@ -39,7 +39,7 @@ func TestMain(m *testing.M) {
 	if err != nil {
 		fmt.Fprintln(os.Stderr, "e2e:", err)
 	} else {
-		code = storetest.Run(m)
+		code = testserver.Run(m)
 	}
 	_ = os.RemoveAll(dir) // what is left there hurts nobody
 	os.Exit(code)

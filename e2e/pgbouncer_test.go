@@ -6,7 +6,7 @@ import (
 	"testing"
 	"time"
 
-	"notesd/store/storetest"
+	"notesd/internal/testserver"
 )
 
 // Two replicas on a PostgreSQL behind PgBouncer are what they are without it.
@@ -23,8 +23,8 @@ func TestPgBouncer(t *testing.T) {
 	} {
 		t.Run(row.name, func(t *testing.T) {
 			t.Parallel()
-			direct := storetest.EmptyPostgres(t)
-			settings := []string{"DATABASE_URL=" + storetest.PgBouncer(t, direct, row.mode), secret}
+			direct := testserver.EmptyPostgres(t)
+			settings := []string{"DATABASE_URL=" + testserver.PgBouncer(t, direct, row.mode), secret}
 			if row.past {
 				settings = append(settings, "DATABASE_CHANNEL_URL="+direct)
 			}
@@ -72,8 +72,8 @@ func checkDeaf(t *testing.T, p *process) {
 func TestPgBouncerRestart(t *testing.T) {
 	t.Parallel()
 	long(t, "PgBouncer")
-	server := storetest.NewPostgres(t)
-	p := start(t, "DATABASE_URL="+storetest.PgBouncer(t, server.Database(t, "notes"), "transaction"), secret)
+	server := testserver.NewPostgres(t)
+	p := start(t, "DATABASE_URL="+testserver.PgBouncer(t, server.Database(t, "notes"), "transaction"), secret)
 	p.awaitReady()
 	ada := p.member("ada@example.com")
 	server.Stop(t)

@@ -22,6 +22,7 @@ import (
 	"time"
 	"unicode/utf8"
 
+	"notesd/internal/testserver"
 	"notesd/store/storetest"
 )
 
@@ -48,7 +49,7 @@ func TestRealInput(t *testing.T) {
 		storeFiles(t, newProcess(t), files)
 	})
 	t.Run("PostgreSQL and Redis", func(t *testing.T) {
-		storeFiles(t, newProcess(t, "DATABASE_URL="+storetest.Postgres(t), "REDIS_URL="+storetest.Redis(t), secret), files)
+		storeFiles(t, newProcess(t, "DATABASE_URL="+storetest.Postgres(t), "REDIS_URL="+testserver.Redis(t), secret), files)
 	})
 }
 

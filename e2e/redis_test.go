@@ -7,6 +7,8 @@ import (
 	"testing"
 	"time"
 
+	"notesd/internal/testkit"
+	"notesd/internal/testserver"
 	"notesd/store/storetest"
 )
 
@@ -22,7 +24,7 @@ func TestRedisRestarted(t *testing.T) {
 	}{{"with what it had", "yes", http.StatusOK}, {"empty", "no", http.StatusUnauthorized}} {
 		t.Run(row.name, func(t *testing.T) {
 			t.Parallel()
-			redis := storetest.NewRedis(t, "--appendonly", row.keeps)
+			redis := testserver.NewRedis(t, "--appendonly", row.keeps)
 			settings := []string{"DATABASE_URL=" + storetest.Postgres(t), "REDIS_URL=" + redis.URL(), secret,
 				fmt.Sprintf("RATE_LIMIT_MAX_REQUESTS=%d", rateLimit), fmt.Sprintf("RATE_LIMIT_WINDOW_MS=%d", rateWindow.Milliseconds())}
 			one, other := start(t, settings...), start(t, settings...)
@@ -66,7 +68,7 @@ func (c *client) awaitMe(status int) {
 			return
 		case r.status != http.StatusOK && r.unavailable("dependency_down") != "":
 			c.t.Fatalf("after Redis was restarted: %s = %d %s", r.call, r.status, r.text)
-		case storetest.TooLong(time.Since(began), 2*time.Second, backAfter-2*time.Second):
+		case testkit.TooLong(time.Since(began), 2*time.Second, backAfter-2*time.Second):
 			c.t.Fatalf("%v after Redis was restarted: %s = %d %s, want %d", backAfter, r.call, r.status, r.text, status)
 		}
 	}
@@ -78,8 +80,8 @@ func (c *client) awaitMe(status int) {
 func TestSentinel(t *testing.T) {
 	t.Parallel()
 	long(t, "a failover takes many seconds")
-	redis := storetest.NewSentinel(t)
-	settings := []string{"DATABASE_URL=" + storetest.Postgres(t), "REDIS_URL=redis://" + storetest.SentinelMaster,
+	redis := testserver.NewSentinel(t)
+	settings := []string{"DATABASE_URL=" + storetest.Postgres(t), "REDIS_URL=redis://" + testserver.SentinelMaster,
 		"REDIS_SENTINELS=127.0.0.1:1," + strings.Join(redis.Addresses, ","), secret, nothingFromMemory}
 	one, other := start(t, settings...), start(t, settings...)
 	carl := one.member("carl@example.com")
@@ -117,7 +119,7 @@ func TestSentinel(t *testing.T) {
 
 // awaitCopied returns once the replica has the client's session, which a master
 // that dies at once may take with it.
-func (c *client) awaitCopied(redis *storetest.Sentinel) {
+func (c *client) awaitCopied(redis *testserver.Sentinel) {
 	c.t.Helper()
 	for deadline := time.Now().Add(patience); redis.Replica.Keys(c.t, "scs:session:*") == 0; time.Sleep(20 * time.Millisecond) {
 		if time.Now().After(deadline) {

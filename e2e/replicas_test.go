@@ -6,6 +6,7 @@ import (
 	"strings"
 	"testing"
 
+	"notesd/internal/testserver"
 	"notesd/store/storetest"
 )
 
@@ -19,9 +20,9 @@ func TestReplicas(t *testing.T) {
 	}{{"sessions in Redis", true}, {"sessions in PostgreSQL", false}} {
 		t.Run(row.name, func(t *testing.T) {
 			t.Parallel()
-			settings := []string{"DATABASE_URL=" + storetest.EmptyPostgres(t), secret}
+			settings := []string{"DATABASE_URL=" + testserver.EmptyPostgres(t), secret}
 			if row.redis {
-				settings = append(settings, "REDIS_URL="+storetest.Redis(t))
+				settings = append(settings, "REDIS_URL="+testserver.Redis(t))
 			}
 			one, other := newProcess(t, settings...), newProcess(t, settings...)
 			one.start()
@@ -100,7 +101,7 @@ func checkSharedLimit(t *testing.T, one, other *process) {
 func TestReplicasLimit(t *testing.T) {
 	t.Parallel()
 	const most = 10
-	settings := []string{"DATABASE_URL=" + storetest.Postgres(t), "REDIS_URL=" + storetest.Redis(t), secret,
+	settings := []string{"DATABASE_URL=" + storetest.Postgres(t), "REDIS_URL=" + testserver.Redis(t), secret,
 		fmt.Sprintf("RATE_LIMIT_MAX_REQUESTS=%d", most), "RATE_LIMIT_WINDOW_MS=3600000"}
 	one, other := start(t, settings...), start(t, settings...)
 	ada := one.member("ada@example.com") // which counts for the address, not for her

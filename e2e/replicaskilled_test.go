@@ -14,7 +14,7 @@ import (
 	"time"
 
 	"notesd/bench"
-	"notesd/store/storetest"
+	"notesd/internal/testserver"
 )
 
 const (
@@ -34,7 +34,7 @@ const (
 func TestReplicasKilled(t *testing.T) {
 	long(t, "Caddy")
 	lasts := durationOf(t, "KILLED", 6*time.Second)
-	settings := []string{"LOG_LEVEL=warn", "DATABASE_URL=" + storetest.EmptyPostgres(t), "REDIS_URL=" + storetest.Redis(t), secret,
+	settings := []string{"LOG_LEVEL=warn", "DATABASE_URL=" + testserver.EmptyPostgres(t), "REDIS_URL=" + testserver.Redis(t), secret,
 		"TRUSTED_PROXIES=127.0.0.1/32", fmt.Sprintf("RATE_LIMIT_MAX_REQUESTS=%d", rateLimit),
 		fmt.Sprintf("RATE_LIMIT_WINDOW_MS=%d", rateWindow.Milliseconds())}
 	var replicas []*process

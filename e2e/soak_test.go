@@ -17,8 +17,8 @@ import (
 	"testing"
 	"time"
 
+	"notesd/internal/testserver"
 	"notesd/pool"
-	"notesd/store/storetest"
 )
 
 const (
@@ -43,7 +43,7 @@ func TestSoak(t *testing.T) {
 	}{
 		{"64 MiB, SQLite", 64, false, nil},
 		{"512 MiB, SQLite", 512, true, nil},
-		{"512 MiB, PostgreSQL", 512, true, func() string { return storetest.EmptyPostgres(t) }},
+		{"512 MiB, PostgreSQL", 512, true, func() string { return testserver.EmptyPostgres(t) }},
 	}
 	for _, row := range rows {
 		if row.full && lasts < 10*time.Second {

@@ -18,6 +18,7 @@ import (
 	"time"
 
 	"notesd/bench"
+	"notesd/internal/testserver"
 	"notesd/store/storetest"
 )
 
@@ -39,7 +40,7 @@ func TestUpgrades(t *testing.T) {
 	}{
 		{"SQLite", func() []string { return nil }},
 		{"PostgreSQL and Redis", func() []string {
-			return []string{"DATABASE_URL=" + storetest.Postgres(t), "REDIS_URL=" + storetest.Redis(t)}
+			return []string{"DATABASE_URL=" + storetest.Postgres(t), "REDIS_URL=" + testserver.Redis(t)}
 		}},
 	} {
 		t.Run(row.engine, func(t *testing.T) {

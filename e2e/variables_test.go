@@ -10,6 +10,7 @@ import (
 	"testing"
 	"time"
 
+	"notesd/internal/testserver"
 	"notesd/store/storetest"
 )
 
@@ -94,12 +95,12 @@ type choice struct{ set, shown string }
 
 // chosenSettings has a value for every setting, none of them its default.
 func chosenSettings(t *testing.T, port int) map[string]choice {
-	postgres, redis := storetest.Postgres(t), storetest.NewSentinel(t)
+	postgres, redis := storetest.Postgres(t), testserver.NewSentinel(t)
 	return map[string]choice{
 		"APP_ENV": {"production", ""}, "NODE_ENV": {"production", ""}, "BACKEND_PORT": {fmt.Sprint(port), ""}, "HOST": {"localhost", ""},
 		"DATA_DIR": {"elsewhere", ""}, "DATABASE_URL": {postgres, "REDACTED"}, "DATABASE_CHANNEL_URL": {postgres, "REDACTED"},
 		"DATABASE_PASSWORD": {"a password of my own", "REDACTED"}, "DATABASE_MAX_CONNS": {"40", ""},
-		"REDIS_URL": {"redis://" + storetest.SentinelMaster, "REDACTED"}, "REDIS_SENTINELS": {strings.Join(redis.Addresses, ","), ""},
+		"REDIS_URL": {"redis://" + testserver.SentinelMaster, "REDACTED"}, "REDIS_SENTINELS": {strings.Join(redis.Addresses, ","), ""},
 		"SESSION_SECRET": {"0123456789abcdef0123456789abcdef", "REDACTED"},
 		"ADMIN_TOKEN":    {adminToken, "REDACTED"}, "REGISTRATION": {"closed", ""}, "CORS_ORIGIN": {"https://notes.example.com", ""},
 		"ALLOWED_HOSTS": {"notes.example.com", ""}, "TRUSTED_PROXIES": {"10.0.0.0/8", ""}, "RATE_LIMIT_MAX_REQUESTS": {"17", ""}, "RATE_LIMIT_WINDOW_MS": {"1700", ""},

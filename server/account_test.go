@@ -8,6 +8,7 @@ import (
 
 	"golang.org/x/crypto/bcrypt"
 
+	"notesd/internal/testserver"
 	"notesd/store"
 	"notesd/store/storetest"
 )
@@ -25,7 +26,7 @@ var endings = map[string]func(ctx context.Context, db *store.Store, id string) e
 func TestSessionsEndWhereverTheyAreKept(t *testing.T) {
 	t.Parallel()
 	url := storetest.Postgres(t)
-	s := onDatabase(t, url, onRedis(t, storetest.Redis(t)))
+	s := onDatabase(t, url, onRedis(t, testserver.Redis(t)))
 	eventually(t, "listening", func() bool { return s.store.Channel().Listening })
 	shell := storetest.Open(t, url)
 	for name, end := range endings {
@@ -55,7 +56,7 @@ func TestSessionsEndWhereverTheyAreKept(t *testing.T) {
 // A binary that knows no epochs may serve beside this one: its sessions are valid unless they began before the reset.
 func TestSessionWithoutEpoch(t *testing.T) {
 	t.Parallel()
-	s := onSQLite(t, onRedis(t, storetest.Redis(t)))
+	s := onSQLite(t, onRedis(t, testserver.Redis(t)))
 	id := newPerson(t, s.store)
 	save := func(created time.Time) *client {
 		token := newToken()
@@ -136,5 +137,5 @@ func TestAccountEndsWhileSigningIn(t *testing.T) {
 		}
 	}
 	storetest.Engines(t, func(t *testing.T, url string) { test(t, url) })
-	t.Run("Redis", func(t *testing.T) { test(t, storetest.SQLite(t), onRedis(t, storetest.Redis(t))) })
+	t.Run("Redis", func(t *testing.T) { test(t, storetest.SQLite(t), onRedis(t, testserver.Redis(t))) })
 }

@@ -17,7 +17,7 @@ import (
 	"testing/synctest"
 	"time"
 
-	"notesd/store/storetest"
+	"notesd/internal/testkit"
 )
 
 // receiver is a webhook that keeps what it was sent.
@@ -115,7 +115,7 @@ func TestAlertsDropped(t *testing.T) {
 	for range alertQueue + 3 {
 		a.Send(Event{Kind: "more"})
 	}
-	if took := time.Since(began); storetest.TooLong(took, 0, time.Second) {
+	if took := time.Since(began); testkit.TooLong(took, 0, time.Second) {
 		t.Errorf("sending took %v, want no time", took)
 	}
 	if n := strings.Count(log.String(), "alert dropped"); n != 3 {

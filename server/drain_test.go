@@ -9,6 +9,7 @@ import (
 	"testing"
 	"time"
 
+	"notesd/internal/testkit"
 	"notesd/pool"
 	"notesd/store/storetest"
 )
@@ -108,7 +109,7 @@ func TestLeave(t *testing.T) {
 	done, began := s.stopping(), time.Now()
 	var red reply
 	eventually(t, "readiness red", func() bool { red = probe.get("/readyz"); return red.status == http.StatusServiceUnavailable })
-	if took := time.Since(began); storetest.TooLong(took, 50*time.Millisecond, 450*time.Millisecond) {
+	if took := time.Since(began); testkit.TooLong(took, 50*time.Millisecond, 450*time.Millisecond) {
 		t.Errorf("unready after %v, want 50 ms", took)
 	}
 	if row := red.checks()["process"]; row.Status != "draining" {

@@ -6,8 +6,9 @@ import (
 	"testing"
 	"time"
 
+	"notesd/internal/testkit"
+	"notesd/internal/testserver"
 	"notesd/store"
-	"notesd/store/storetest"
 )
 
 // TestHealth: the process is alive, and says when.
@@ -67,7 +68,7 @@ func TestReady(t *testing.T) {
 	}
 	eachSite(t, test, workers(2))
 	t.Run("Redis", func(t *testing.T) {
-		s := onSQLite(t, workers(2), onRedis(t, storetest.Redis(t)))
+		s := onSQLite(t, workers(2), onRedis(t, testserver.Redis(t)))
 		test(t, s)
 		if row := s.visitor().get("/readyz").checks()["sessions"]; row.LatencyMs == nil {
 			t.Errorf("the sessions' row is %+v, want Redis's latency", row)
@@ -85,17 +86,17 @@ const told = time.Second
 // An outage is a way in which a dependency, reached through a proxy, goes away.
 type outage struct {
 	name       string
-	begin, end func(t *testing.T, server *storetest.Server, p *storetest.Proxy)
+	begin, end func(t *testing.T, server *testserver.Server, p *testserver.Proxy)
 }
 
 // outages has one of each kind: all connections end, or none does and all are silent.
 func outages() []outage {
-	pass := func(_ *testing.T, _ *storetest.Server, p *storetest.Proxy) { p.Set(storetest.Pass) }
+	pass := func(_ *testing.T, _ *testserver.Server, p *testserver.Proxy) { p.Set(testserver.Pass) }
 	return []outage{
-		{"stops", func(t *testing.T, s *storetest.Server, _ *storetest.Proxy) { s.Stop(t) },
-			func(t *testing.T, s *storetest.Server, _ *storetest.Proxy) { s.Start(t) }},
-		{"stalls", func(_ *testing.T, _ *storetest.Server, p *storetest.Proxy) { p.Set(storetest.Stall) }, pass},
-		{"is half-open", func(_ *testing.T, _ *storetest.Server, p *storetest.Proxy) { p.Set(storetest.HalfOpen) }, pass},
+		{"stops", func(t *testing.T, s *testserver.Server, _ *testserver.Proxy) { s.Stop(t) },
+			func(t *testing.T, s *testserver.Server, _ *testserver.Proxy) { s.Start(t) }},
+		{"stalls", func(_ *testing.T, _ *testserver.Server, p *testserver.Proxy) { p.Set(testserver.Stall) }, pass},
+		{"is half-open", func(_ *testing.T, _ *testserver.Server, p *testserver.Proxy) { p.Set(testserver.HalfOpen) }, pass},
 	}
 }
 
@@ -111,8 +112,8 @@ func TestDatabaseAway(t *testing.T) {
 }
 
 func testDatabaseAway(t *testing.T, o outage) {
-	db := storetest.NewPostgres(t)
-	proxy := storetest.NewProxy(t, db.URL())
+	db := testserver.NewPostgres(t)
+	proxy := testserver.NewProxy(t, db.URL())
 	webhook := newReceiver(t, "", http.StatusOK)
 	alerts, _ := alerting(t, webhook.URL, "")
 	s := onDatabase(t, proxy.URL(), uncopied, func(_ *Config, parts *Parts) { parts.Alerts = alerts })
@@ -140,7 +141,7 @@ func testDatabaseAway(t *testing.T, o outage) {
 		t.Run(tt.method+" "+tt.path, func(t *testing.T) {
 			began := time.Now()
 			r := c.in(t).request(tt.method, tt.path, tt.body).want(http.StatusServiceUnavailable)
-			if took := time.Since(began); storetest.TooLong(took, told, 500*time.Millisecond) {
+			if took := time.Since(began); testkit.TooLong(took, told, 500*time.Millisecond) {
 				t.Errorf("%s took %v, want at most 1 s", r.call, took)
 			}
 			wantRefusal(t, r, "dependency_down")
@@ -170,7 +171,7 @@ func testDatabaseAway(t *testing.T, o outage) {
 	began := time.Now()
 	eventually(t, "readiness green", func() bool { return c.get("/readyz").status == http.StatusOK })
 	c.get("/api/notes/" + note.ID).want(http.StatusOK)
-	if took := time.Since(began); storetest.TooLong(took, 2*time.Second, time.Second) {
+	if took := time.Since(began); testkit.TooLong(took, 2*time.Second, time.Second) {
 		t.Errorf("back after %v, want at most 2 s", took)
 	}
 	log := s.log.String()
@@ -204,8 +205,8 @@ func TestRedisGone(t *testing.T) {
 }
 
 func testRedisGone(t *testing.T, o outage) {
-	server := storetest.NewRedis(t)
-	proxy := storetest.NewProxy(t, server.URL())
+	server := testserver.NewRedis(t)
+	proxy := testserver.NewProxy(t, server.URL())
 	webhook := newReceiver(t, "", http.StatusOK)
 	alerts, _ := alerting(t, webhook.URL, "")
 	s := onSQLite(t, onRedis(t, proxy.URL()), func(_ *Config, parts *Parts) { parts.Alerts = alerts })
@@ -215,7 +216,7 @@ func testRedisGone(t *testing.T, o outage) {
 		t.Helper()
 		began := time.Now()
 		r := send()
-		if took := time.Since(began); storetest.TooLong(took, told, 500*time.Millisecond) {
+		if took := time.Since(began); testkit.TooLong(took, told, 500*time.Millisecond) {
 			t.Errorf("%s took %v, want at most 1 s", r.call, took)
 		}
 		return r
@@ -247,7 +248,7 @@ func testRedisGone(t *testing.T, o outage) {
 	o.end(t, server, proxy)
 	began := time.Now()
 	eventually(t, "readiness green", func() bool { return c.get("/readyz").status == http.StatusOK })
-	if took := time.Since(began); storetest.TooLong(took, 2*time.Second, time.Second) {
+	if took := time.Since(began); testkit.TooLong(took, 2*time.Second, time.Second) {
 		t.Errorf("back after %v, want at most 2 s", took)
 	}
 	c.get("/api/auth/me").want(http.StatusOK) // the session has outlived it
@@ -264,7 +265,7 @@ func testRedisGone(t *testing.T, o outage) {
 // A database that was never there: unready, and every route that needs it says so.
 func TestDatabaseNeverThere(t *testing.T) {
 	t.Parallel()
-	db, err := store.Open(t.Context(), store.Config{URL: "postgres://nobody@127.0.0.1:1/none", Log: storetest.Log(t)})
+	db, err := store.Open(t.Context(), store.Config{URL: "postgres://nobody@127.0.0.1:1/none", Log: testkit.Log(t)})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -7,12 +7,12 @@ import (
 	"testing"
 	"time"
 
-	"notesd/store/storetest"
+	"notesd/internal/testserver"
 )
 
 // limiterReplicas are limiters of processes that share a Redis.
 func limiterReplicas(t *testing.T, n int) (all []*limiter) {
-	url := storetest.Redis(t)
+	url := testserver.Redis(t)
 	for range n {
 		all = append(all, newLimiter(openRedis(t, url), testSecret))
 	}

@@ -17,7 +17,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 	"pgregory.net/rapid"
 
-	"notesd/store/storetest"
+	"notesd/internal/testserver"
 )
 
 const testSecret = "a secret of at least thirty-two bytes"
@@ -26,7 +26,7 @@ const testSecret = "a secret of at least thirty-two bytes"
 func eachLimiter(t *testing.T, test func(t *testing.T, l *limiter)) {
 	t.Run("memory", func(t *testing.T) { test(t, newLimiter(nil, testSecret)) })
 	t.Run("Redis", func(t *testing.T) {
-		l := newLimiter(openRedis(t, storetest.Redis(t)), testSecret)
+		l := newLimiter(openRedis(t, testserver.Redis(t)), testSecret)
 		test(t, l)
 		if got := l.fallbacks.Load(); got != 0 {
 			t.Errorf("%d decisions fell back to memory, want 0", got)
@@ -174,7 +174,7 @@ func TestPaceForgetsWhatIsTooFarAhead(t *testing.T) {
 
 // Keys in Redis tell nothing of addresses and people, and expire.
 func TestLimitKeysInRedis(t *testing.T) {
-	l := newLimiter(openRedis(t, storetest.Redis(t)), testSecret)
+	l := newLimiter(openRedis(t, testserver.Redis(t)), testSecret)
 	for _, key := range []string{"ip:203.0.113.77", "user:nobody@example.org"} {
 		take(t, l, key, 10, time.Minute)
 	}
@@ -225,7 +225,7 @@ func everythingIn(t *testing.T, r *Redis) map[string]string {
 
 // One EVALSHA is for a sixteenth of what remains.
 func TestLimitRoundTrips(t *testing.T) {
-	l := newLimiter(openRedis(t, storetest.Redis(t)), testSecret)
+	l := newLimiter(openRedis(t, testserver.Redis(t)), testSecret)
 	take(t, l, "ip:other", 1000, time.Minute) // Redis learns the script
 	commandCalls(t, l.redis)
 	for range 62 + 58 + 1 {
@@ -240,10 +240,10 @@ func TestLimitRoundTrips(t *testing.T) {
 
 // Without Redis each process counts on its own, and says how often it had to.
 func TestLimitWithoutRedis(t *testing.T) {
-	p := storetest.NewProxy(t, storetest.Redis(t))
+	p := testserver.NewProxy(t, testserver.Redis(t))
 	l := newLimiter(openRedis(t, p.URL()), testSecret)
 	take(t, l, "ip:away", 3, time.Hour)
-	p.Set(storetest.Refuse)
+	p.Set(testserver.Refuse)
 	for i := range 3 {
 		if d := take(t, l, "ip:away", 3, time.Hour); !d.Allowed {
 			t.Errorf("request %d without Redis: %+v, want allowed", i+1, d)
@@ -255,7 +255,7 @@ func TestLimitWithoutRedis(t *testing.T) {
 	if got := l.fallbacks.Load(); got != 4 {
 		t.Errorf("%d fallbacks counted, want 4", got)
 	}
-	p.Set(storetest.Pass)
+	p.Set(testserver.Pass)
 	time.Sleep(redisRest)
 	if d := take(t, l, "ip:away", 3, time.Hour); !d.Allowed || d.Remaining != 1 {
 		t.Errorf("with Redis back: %+v, want allowed, 1 remaining, as Redis counts", d)
@@ -263,7 +263,7 @@ func TestLimitWithoutRedis(t *testing.T) {
 }
 
 func TestLimitOfClientThatLeft(t *testing.T) {
-	r := openRedis(t, storetest.Redis(t))
+	r := openRedis(t, testserver.Redis(t))
 	l := newLimiter(r, testSecret)
 	defer occupy(t, r)()
 	gone := errors.New("client gone")
@@ -402,7 +402,7 @@ func BenchmarkLimitMemory(b *testing.B) {
 }
 
 func BenchmarkLimitRedis(b *testing.B) {
-	r := openRedis(b, storetest.Redis(b))
+	r := openRedis(b, testserver.Redis(b))
 	l := newLimiter(r, testSecret)
 	b.Run("take", func(b *testing.B) {
 		b.ReportAllocs()

@@ -3,7 +3,7 @@ package server
 import (
 	"testing"
 
-	"notesd/store/storetest"
+	"notesd/internal/testserver"
 )
 
 // shippedParams are passwordParams as they ship.
@@ -14,5 +14,5 @@ var shippedParams = passwordParams
 // parameters that ship.
 func TestMain(m *testing.M) {
 	passwordParams.Memory, passwordParams.Iterations = 2048, 1
-	storetest.Main(m)
+	testserver.Main(m)
 }

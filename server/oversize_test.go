@@ -8,8 +8,8 @@ import (
 	"testing"
 	"time"
 
+	"notesd/internal/testkit"
 	"notesd/notes"
-	"notesd/store/storetest"
 )
 
 func bodyLimit(n int64) options { return func(cfg *Config, _ *Parts) { cfg.BodyLimit = n } }
@@ -122,7 +122,7 @@ func TestTooLargeAtOnce(t *testing.T) {
 			began := time.Now()
 			w.header("POST", tt.path, tt.client, append(tt.headers, "Content-Type: application/json")...)
 			r := w.reply().fails(http.StatusRequestEntityTooLarge, "Request body too large")
-			if took := time.Since(began); storetest.TooLong(took, 0, time.Second) {
+			if took := time.Since(began); testkit.TooLong(took, 0, time.Second) {
 				t.Errorf("refused after %v, want at once", took)
 			}
 			wantHeader(t, r, "Connection", "close")

@@ -10,7 +10,7 @@ import (
 	"github.com/alexedwards/argon2id"
 	"golang.org/x/crypto/bcrypt"
 
-	"notesd/store/storetest"
+	"notesd/internal/testkit"
 )
 
 func TestPassword(t *testing.T) {
@@ -125,7 +125,7 @@ func TestPasswordHostileHash(t *testing.T) {
 			if params, err := decodeHash(hash); err == nil && bearable(params) {
 				t.Errorf("bearable(%+v) = true, want false", params)
 			}
-			if took := time.Since(began); storetest.TooLong(took, 0, time.Second) {
+			if took := time.Since(began); testkit.TooLong(took, 0, time.Second) {
 				t.Errorf("verifyPassword(%q) took %v", hash, took)
 			}
 		})

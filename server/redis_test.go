@@ -12,8 +12,9 @@ import (
 	"github.com/gomodule/redigo/redis"
 	"golang.org/x/sync/errgroup"
 
+	"notesd/internal/testkit"
+	"notesd/internal/testserver"
 	"notesd/store"
-	"notesd/store/storetest"
 )
 
 func openRedis(t testing.TB, rawURL string) *Redis {
@@ -67,7 +68,7 @@ func TestOpenRedis(t *testing.T) {
 // What Redis says no to, and what a transaction of several commands says no to
 // in one of them, is Redis not being available.
 func TestRedisRefusals(t *testing.T) {
-	r := openRedis(t, storetest.Redis(t))
+	r := openRedis(t, testserver.Redis(t))
 	if _, err := r.command(t.Context(), "NOSUCHCOMMAND"); !errors.Is(err, store.ErrUnavailable) {
 		t.Errorf("an unknown command = %v, want store.ErrUnavailable", err)
 	}
@@ -84,7 +85,7 @@ func TestRedisRefusals(t *testing.T) {
 }
 
 func TestRedisWrongPassword(t *testing.T) {
-	address := strings.TrimPrefix(storetest.Redis(t), "redis://")
+	address := strings.TrimPrefix(testserver.Redis(t), "redis://")
 	r := openRedis(t, "redis://:secret@"+address)
 	err := r.Ping(t.Context())
 	if !errors.Is(err, store.ErrUnavailable) || strings.Contains(err.Error(), "secret") {
@@ -95,10 +96,10 @@ func TestRedisWrongPassword(t *testing.T) {
 // Whatever becomes of the way to Redis, callers are told within a second, more
 // of them than there are connections, and it is over within two of its end.
 func TestRedisFaults(t *testing.T) {
-	for _, fault := range storetest.Faults {
+	for _, fault := range testserver.Faults {
 		t.Run(fault.String(), func(t *testing.T) {
 			t.Parallel()
-			p := storetest.NewProxy(t, storetest.Redis(t))
+			p := testserver.NewProxy(t, testserver.Redis(t))
 			r := openRedis(t, p.URL())
 			occupy(t, r)()
 			p.Set(fault)
@@ -121,20 +122,20 @@ func TestRedisFaults(t *testing.T) {
 				})
 			}
 			callers.Wait()
-			if took := time.Duration(longest.Load()); storetest.TooLong(took, time.Second, 500*time.Millisecond) {
+			if took := time.Duration(longest.Load()); testkit.TooLong(took, time.Second, 500*time.Millisecond) {
 				t.Errorf("a Ping took %v, want 1s at most", took)
 			}
 			if got := r.Stats().Failures; got == 0 {
 				t.Errorf("Stats().Failures = %d, want some", got)
 			}
-			p.Set(storetest.Pass)
+			p.Set(testserver.Pass)
 			ended := time.Now()
 			for r.Ping(t.Context()) != nil && time.Since(ended) < 10*time.Second {
 				time.Sleep(10 * time.Millisecond)
 			}
 			took := time.Since(ended)
 			t.Logf("told within %v, back after %v", time.Duration(longest.Load()), took)
-			if storetest.TooLong(took, 2*time.Second, 500*time.Millisecond) {
+			if testkit.TooLong(took, 2*time.Second, 500*time.Millisecond) {
 				t.Errorf("back after %v, want 2s at most", took)
 			}
 			pingByMany(t, r)
@@ -144,8 +145,8 @@ func TestRedisFaults(t *testing.T) {
 
 // While Redis is lost one caller tries it, and the others are refused at once.
 func TestRedisLostIsTriedByOne(t *testing.T) {
-	p := storetest.NewProxy(t, storetest.Redis(t))
-	p.Set(storetest.Stall)
+	p := testserver.NewProxy(t, testserver.Redis(t))
+	p.Set(testserver.Stall)
 	r := openRedis(t, p.URL())
 	r.Ping(t.Context())
 	time.Sleep(redisRest)
@@ -167,14 +168,14 @@ func TestRedisLostIsTriedByOne(t *testing.T) {
 
 // A command whose answer is lost may have been carried out: it is not sent again.
 func TestRedisLostAnswer(t *testing.T) {
-	for name, lose := range map[string]func(*storetest.Proxy, string){
-		"cut":        func(p *storetest.Proxy, mark string) { p.CutAnswer(mark, 0) },
-		"cut midway": func(p *storetest.Proxy, mark string) { p.CutAnswer(mark, 3) },
-		"half-open":  func(p *storetest.Proxy, mark string) { p.LoseAnswer(mark) },
+	for name, lose := range map[string]func(*testserver.Proxy, string){
+		"cut":        func(p *testserver.Proxy, mark string) { p.CutAnswer(mark, 0) },
+		"cut midway": func(p *testserver.Proxy, mark string) { p.CutAnswer(mark, 3) },
+		"half-open":  func(p *testserver.Proxy, mark string) { p.LoseAnswer(mark) },
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			p := storetest.NewProxy(t, storetest.Redis(t))
+			p := testserver.NewProxy(t, testserver.Redis(t))
 			failures := redisFailures{openRedis(t, p.URL())}
 			count := func() (int, error) {
 				n, _, err := failures.AddSignInFailure(t.Context(), "key", time.Minute)
@@ -203,7 +204,7 @@ func TestRedisLostAnswer(t *testing.T) {
 // After a restart of the server every idle connection is dead. Nobody notices.
 func TestRedisRestart(t *testing.T) {
 	t.Parallel()
-	server := storetest.NewRedis(t)
+	server := testserver.NewRedis(t)
 	r := openRedis(t, server.URL())
 	for range 2 {
 		occupy(t, r)()
@@ -222,7 +223,7 @@ func TestRedisRestart(t *testing.T) {
 // With every connection in use, redisstore's Pool.Get included, a caller waits
 // a bounded time, or until its client has left.
 func TestRedisFull(t *testing.T) {
-	r := openRedis(t, storetest.Redis(t))
+	r := openRedis(t, testserver.Redis(t))
 	sessions := newRedisSessions(r, unreset{})
 	release := occupy(t, r)
 

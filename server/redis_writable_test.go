@@ -6,7 +6,7 @@ import (
 
 	"github.com/gomodule/redigo/redis"
 
-	"notesd/store/storetest"
+	"notesd/internal/testserver"
 )
 
 // A Redis that answers a PING and takes no sessions makes the site unready, and an alert says so. Who is signed in
@@ -24,7 +24,7 @@ func TestRedisRefusesWrites(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			server := storetest.NewRedis(t)
+			server := testserver.NewRedis(t)
 			do := func(c command) {
 				t.Helper()
 				conn, err := redis.DialURL(server.URL())

@@ -5,13 +5,13 @@ import (
 	"testing"
 	"time"
 
-	"notesd/store/storetest"
+	"notesd/internal/testserver"
 )
 
 // A sign-up while the sessions are away leaves nothing behind: the next try succeeds.
 func TestRegisterWithoutSessions(t *testing.T) {
 	t.Parallel()
-	redis := storetest.NewRedis(t)
+	redis := testserver.NewRedis(t)
 	s := onSQLite(t, onRedis(t, redis.URL()))
 	in := map[string]any{"email": "ada@example.com", "password": password}
 	redis.Stop(t)

@@ -8,15 +8,15 @@ import (
 
 	"github.com/gomodule/redigo/redis"
 
-	"notesd/store/storetest"
+	"notesd/internal/testserver"
 )
 
 // What Sentinels say is followed within a second, though the old master still answers: for ten seconds it
 // acknowledges what is lost.
 func TestPlannedFailover(t *testing.T) {
 	t.Parallel()
-	s := storetest.NewSentinel(t)
-	r, err := OpenRedis("redis://"+storetest.SentinelMaster, append([]string{"127.0.0.1:1"}, s.Addresses...)...)
+	s := testserver.NewSentinel(t)
+	r, err := OpenRedis("redis://"+testserver.SentinelMaster, append([]string{"127.0.0.1:1"}, s.Addresses...)...)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -46,7 +46,7 @@ func TestPlannedFailover(t *testing.T) {
 	}
 	defer leader.Close()
 	address := func() string {
-		a, err := redis.Strings(leader.Do("SENTINEL", "get-master-addr-by-name", storetest.SentinelMaster))
+		a, err := redis.Strings(leader.Do("SENTINEL", "get-master-addr-by-name", testserver.SentinelMaster))
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -56,7 +56,7 @@ func TestPlannedFailover(t *testing.T) {
 		t.Fatalf("before the failover Redis is at %s, and the Sentinel says %s", before, now)
 	}
 	eventually(t, "failover", func() bool { // a Sentinel that has just begun may refuse it
-		_, err := leader.Do("SENTINEL", "FAILOVER", storetest.SentinelMaster)
+		_, err := leader.Do("SENTINEL", "FAILOVER", testserver.SentinelMaster)
 		return err == nil
 	})
 	eventually(t, "another master", func() bool { return address() != before })

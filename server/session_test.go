@@ -22,6 +22,8 @@ import (
 	"github.com/google/go-cmp/cmp"
 	"github.com/google/go-cmp/cmp/cmpopts"
 
+	"notesd/internal/testkit"
+	"notesd/internal/testserver"
 	"notesd/store"
 	"notesd/store/storetest"
 )
@@ -36,7 +38,7 @@ type vault struct {
 // eachVault runs a test on every backend.
 func eachVault(t *testing.T, test func(t *testing.T, v vault)) {
 	t.Run("Redis", func(t *testing.T) {
-		r := openRedis(t, storetest.Redis(t))
+		r := openRedis(t, testserver.Redis(t))
 		test(t, vault{newRedisSessions(r, unreset{}), rand.Text, func() map[string]string { return everythingIn(t, r) }})
 	})
 	storetest.Engines(t, func(t *testing.T, url string) {
@@ -621,7 +623,7 @@ func TestSessionList(t *testing.T) {
 
 // Redis forgets sessions by itself, and their index with them.
 func TestSessionsExpireInRedis(t *testing.T) {
-	r := openRedis(t, storetest.Redis(t))
+	r := openRedis(t, testserver.Redis(t))
 	s := newRedisSessions(r, unreset{})
 	save := func(key string, life time.Duration) {
 		t.Helper()
@@ -654,7 +656,7 @@ func TestSessionsExpireInRedis(t *testing.T) {
 
 // What a session costs Redis: a look is one GET, and nothing ever walks the keys.
 func TestSessionRoundTrips(t *testing.T) {
-	r := openRedis(t, storetest.Redis(t))
+	r := openRedis(t, testserver.Redis(t))
 	s := newSessions(newRedisSessions(r, unreset{}), []string{testSecret}, trustedCopies())
 	if err := s.revoke(t.Context(), "somebody", ""); err != nil { // Redis learns the script
 		t.Fatal(err)
@@ -701,15 +703,15 @@ func TestSessionRoundTrips(t *testing.T) {
 // While Redis is away nobody is taken for signed out, no cookie is set or
 // cleared, and who has none is served. Then all is as before.
 func TestSessionsWithoutRedis(t *testing.T) {
-	p := storetest.NewProxy(t, storetest.Redis(t))
+	p := testserver.NewProxy(t, testserver.Redis(t))
 	s := newSessionSite(t, newRedisSessions(openRedis(t, p.URL()), unreset{}), testSecret)
 	b := s.browser(t)
 	b.signIn("u")
-	p.Set(storetest.Refuse)
+	p.Set(testserver.Refuse)
 	for _, path := range []string{"/me", "/out", "/in?user=u"} {
 		began := time.Now()
 		body, response := b.get(path)
-		if took := time.Since(began); response.StatusCode != http.StatusServiceUnavailable || storetest.TooLong(took, time.Second, time.Second) {
+		if took := time.Since(began); response.StatusCode != http.StatusServiceUnavailable || testkit.TooLong(took, time.Second, time.Second) {
 			t.Errorf("%s = %d %q after %v, want 503 within 2s", path, response.StatusCode, body, took)
 		}
 		if strings.Contains(body, b.token()) {
@@ -724,14 +726,14 @@ func TestSessionsWithoutRedis(t *testing.T) {
 	if _, response := stranger.get("/in?user=u"); response.StatusCode != http.StatusServiceUnavailable || len(response.Cookies()) != 0 {
 		t.Errorf("/in = %d, Set-Cookie %v, want 503 and none", response.StatusCode, response.Cookies())
 	}
-	p.Set(storetest.Pass)
+	p.Set(testserver.Pass)
 	time.Sleep(redisRest)
 	b.wantSignedIn("u", "with Redis back")
 }
 
 // Sessions outlive a crash of a Redis that writes what it acknowledges.
 func TestSessionsOutliveRedis(t *testing.T) {
-	server := storetest.NewRedis(t)
+	server := testserver.NewRedis(t)
 	b := newSessionSite(t, newRedisSessions(openRedis(t, server.URL()), unreset{}), testSecret).browser(t)
 	b.signIn("u")
 	server.Kill(t)
@@ -789,7 +791,7 @@ func FuzzReadRecord(f *testing.F) {
 }
 
 func BenchmarkSessionLoad(b *testing.B) {
-	s := newSessions(newRedisSessions(openRedis(b, storetest.Redis(b)), unreset{}), []string{testSecret}, trustedCopies())
+	s := newSessions(newRedisSessions(openRedis(b, testserver.Redis(b)), unreset{}), []string{testSecret}, trustedCopies())
 	w := httptest.NewRecorder()
 	r := httptest.NewRequest(http.MethodPost, "/", nil)
 	r.Header.Set("User-Agent", "Mozilla/5.0 (X11; Linux x86_64; rv:128.0) Gecko/20100101 Firefox/128.0")

@@ -10,6 +10,7 @@ import (
 	"testing"
 	"time"
 
+	"notesd/internal/testserver"
 	"notesd/store"
 	"notesd/store/storetest"
 )
@@ -17,7 +18,7 @@ import (
 // eachSignInLimit runs a test with the counts in Redis and in either database.
 func eachSignInLimit(t *testing.T, test func(t *testing.T, l *signInLimit)) {
 	t.Run("Redis", func(t *testing.T) {
-		test(t, newSignInLimit(openRedis(t, storetest.Redis(t)), nil, testSecret))
+		test(t, newSignInLimit(openRedis(t, testserver.Redis(t)), nil, testSecret))
 	})
 	storetest.Each(t, func(t *testing.T, s *store.Store) { test(t, newSignInLimit(nil, s, testSecret)) })
 }
@@ -168,7 +169,7 @@ func TestFailureCounts(t *testing.T) {
 
 // The counts tell nothing of who failed to sign in where.
 func TestSignInKeysInRedis(t *testing.T) {
-	l := newSignInLimit(openRedis(t, storetest.Redis(t)), nil, testSecret)
+	l := newSignInLimit(openRedis(t, testserver.Redis(t)), nil, testSecret)
 	wantReserved(t, l, "203.0.113.77", "ann@example.org", 1)
 	all := everythingIn(t, l.counts.(redisFailures).redis)
 	if len(all) != 2 {
@@ -183,10 +184,10 @@ func TestSignInKeysInRedis(t *testing.T) {
 
 // Nobody tries passwords while nobody counts.
 func TestSignInWithoutRedis(t *testing.T) {
-	p := storetest.NewProxy(t, storetest.Redis(t))
+	p := testserver.NewProxy(t, testserver.Redis(t))
 	l := newSignInLimit(openRedis(t, p.URL()), nil, testSecret)
 	wantReserved(t, l, "203.0.113.7", "ann", 1)
-	p.Set(storetest.Refuse)
+	p.Set(testserver.Refuse)
 	if refund, wait, err := l.reserve(t.Context(), "203.0.113.7", "ann"); refund != nil || wait != 0 || !errors.Is(err, store.ErrUnavailable) {
 		t.Errorf("reserve() without Redis = %v, %v, want store.ErrUnavailable", wait, err)
 	}

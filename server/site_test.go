@@ -25,6 +25,7 @@ import (
 	"testing"
 	"time"
 
+	"notesd/internal/testserver"
 	"notesd/pool"
 	"notesd/store"
 	"notesd/store/storetest"
@@ -116,7 +117,7 @@ func eachSite(t *testing.T, test func(t *testing.T, s *site), edits ...options) 
 func eachVaultSite(t *testing.T, test func(t *testing.T, s *site), edits ...options) {
 	t.Helper()
 	eachSite(t, test, edits...)
-	t.Run("Redis", func(t *testing.T) { test(t, onSQLite(t, append(edits, onRedis(t, storetest.Redis(t)))...)) })
+	t.Run("Redis", func(t *testing.T) { test(t, onSQLite(t, append(edits, onRedis(t, testserver.Redis(t)))...)) })
 }
 
 // onSQLite is a site for tests that don't depend on the engine.

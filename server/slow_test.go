@@ -12,8 +12,8 @@ import (
 	"testing"
 	"time"
 
+	"notesd/internal/testkit"
 	"notesd/pool"
-	"notesd/store/storetest"
 )
 
 // workers is a pool of n workers in one shard.
@@ -76,7 +76,7 @@ func TestSlowBodies(t *testing.T) {
 			}
 			began := time.Now()
 			c.in(t).get("/api/notes").want(http.StatusOK)
-			if took := time.Since(began); storetest.TooLong(took, 0, time.Second) {
+			if took := time.Since(began); testkit.TooLong(took, 0, time.Second) {
 				t.Errorf("a request beside them took %v, want it at once", took)
 			}
 			for _, b := range slow {

@@ -18,8 +18,9 @@ import (
 	"github.com/prometheus/common/model"
 
 	"notesd/internal/incident"
+	"notesd/internal/testkit"
+	"notesd/internal/testserver"
 	"notesd/pool"
-	"notesd/store/storetest"
 )
 
 type metrics struct {
@@ -215,9 +216,9 @@ func TestSystemMetrics(t *testing.T) {
 func TestPrometheus(t *testing.T) {
 	t.Parallel()
 	monitor := func(_ *Config, parts *Parts) {
-		parts.Memory = pool.NewMonitor(pool.MonitorConfig{Interval: time.Hour, Threshold: 1 << 40, Log: storetest.Log(t)})
+		parts.Memory = pool.NewMonitor(pool.MonitorConfig{Interval: time.Hour, Threshold: 1 << 40, Log: testkit.Log(t)})
 	}
-	s := onSQLite(t, workers(3), monitor, onRedis(t, storetest.Redis(t)))
+	s := onSQLite(t, workers(3), monitor, onRedis(t, testserver.Redis(t)))
 	c := s.someone()
 	for range 3 {
 		c.get("/api/notes/none").want(http.StatusNotFound)
@@ -306,7 +307,7 @@ func TestRuntimeState(t *testing.T) {
 	})
 	monitor := func(cfg *Config, parts *Parts) {
 		cfg.Settings = map[string]string{"RATE_LIMIT_MAX_REQUESTS": "7"}
-		parts.Memory = pool.NewMonitor(pool.MonitorConfig{Interval: time.Hour, Threshold: 1 << 40, Log: storetest.Log(t)})
+		parts.Memory = pool.NewMonitor(pool.MonitorConfig{Interval: time.Hour, Threshold: 1 << 40, Log: testkit.Log(t)})
 	}
 	s := withRoutes(t, []*route{hold}, workers(3, func(c *pool.Config) { c.Limits[pool.Password] = 1 }), monitor)
 	done := make(chan reply)
@@ -360,7 +361,7 @@ func TestRuntimeState(t *testing.T) {
 func TestRuntimeIncidents(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()
-	r, err := incident.New(incident.Config{Dir: dir, Log: storetest.Log(t)})
+	r, err := incident.New(incident.Config{Dir: dir, Log: testkit.Log(t)})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -6,8 +6,8 @@ import (
 	"testing"
 	"time"
 
+	"notesd/internal/testkit"
 	"notesd/pool"
-	"notesd/store/storetest"
 )
 
 // The status page is there for everybody, says nothing, and uses nothing but its own files.
@@ -56,7 +56,7 @@ func TestStatusWhileFull(t *testing.T) {
 // kept, and counted on /metrics; so are dependencies and the disk.
 func TestRuntimeEvents(t *testing.T) {
 	t.Parallel()
-	alerts := NewAlerts("", "", storetest.Log(t))
+	alerts := NewAlerts("", "", testkit.Log(t))
 	s := onSQLite(t, func(cfg *Config, parts *Parts) { parts.Alerts, cfg.DataDir = alerts, t.TempDir() })
 	for i := range keptEvents + 1 {
 		alerts.Send(Event{Kind: "incident", Subject: "slow", Detail: map[string]any{"bytes": i}})

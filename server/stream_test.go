@@ -14,6 +14,7 @@ import (
 	"testing"
 	"time"
 
+	"notesd/internal/testkit"
 	"notesd/pool"
 	"notesd/store/storetest"
 )
@@ -171,7 +172,7 @@ func TestSlowReaders(t *testing.T) {
 	}
 	began := time.Now()
 	c.get("/api/notes?limit=1").want(http.StatusOK)
-	if took := time.Since(began); storetest.TooLong(took, 0, time.Second) {
+	if took := time.Since(began); testkit.TooLong(took, 0, time.Second) {
 		t.Errorf("a request beside them took %v", took)
 	}
 	whole := c.get("/api/notes").text

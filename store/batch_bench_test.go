@@ -14,6 +14,7 @@ import (
 	"testing"
 	"time"
 
+	"notesd/internal/testserver"
 	"notesd/notes"
 	"notesd/store"
 	"notesd/store/storetest"
@@ -30,7 +31,7 @@ func BenchmarkWritesTogether(b *testing.B) {
 	}{
 		{"SQLite", storetest.SQLite},
 		{"PostgreSQL", storetest.Postgres},
-		{"PostgreSQL on disk", func(t testing.TB) string { return storetest.NewPostgres(t).URL() }},
+		{"PostgreSQL on disk", func(t testing.TB) string { return testserver.NewPostgres(t).URL() }},
 	} {
 		b.Run(engine.name, func(b *testing.B) {
 			s := storetest.Open(b, engine.url(b))

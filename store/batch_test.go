@@ -15,6 +15,8 @@ import (
 	"gorm.io/gorm"
 	"pgregory.net/rapid"
 
+	"notesd/internal/testkit"
+	"notesd/internal/testserver"
 	"notesd/notes"
 	"notesd/store"
 	"notesd/store/storetest"
@@ -107,7 +109,7 @@ func eachWatched(t *testing.T, test func(t *testing.T, s *store.Store, o *onlook
 
 func openWatched(t *testing.T, url string, o *onlooker) *store.Store {
 	t.Helper()
-	s, err := store.Open(context.Background(), store.Config{URL: url, Witness: o, Log: storetest.Log(t)})
+	s, err := store.Open(context.Background(), store.Config{URL: url, Witness: o, Log: testkit.Log(t)})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -748,7 +750,7 @@ func wantSeen(t *testing.T, name string, w *seenWrite, change store.Change, note
 func TestBatchWitnessUncertain(t *testing.T) {
 	t.Parallel()
 	url, _, _ := strings.Cut(storetest.Postgres(t), "&connect_timeout=")
-	proxy := storetest.NewProxy(t, url)
+	proxy := testserver.NewProxy(t, url)
 	o := new(onlooker)
 	s := openWatched(t, proxy.URL(), o)
 	owner := newOwner(t, s)

@@ -16,6 +16,8 @@ import (
 	"github.com/google/go-cmp/cmp"
 	"github.com/jackc/pgx/v5"
 
+	"notesd/internal/testkit"
+	"notesd/internal/testserver"
 	"notesd/notes"
 	"notesd/store"
 	"notesd/store/storetest"
@@ -67,7 +69,7 @@ func (r *recorder) trusts(t *testing.T, beyond time.Time) {
 func replica(t *testing.T, cfg store.Config) *store.Store {
 	t.Helper()
 	if cfg.Log == nil {
-		cfg.Log = storetest.Log(t)
+		cfg.Log = testkit.Log(t)
 	}
 	s, err := store.Open(context.Background(), cfg)
 	if err != nil {
@@ -196,7 +198,7 @@ func TestChannelAlone(t *testing.T) {
 	}
 	began := time.Now()
 	ofB := &recorder{}
-	proxy := storetest.NewProxy(t, url)
+	proxy := testserver.NewProxy(t, url)
 	b := replica(t, store.Config{URL: url, ChannelURL: proxy.URL(), Witness: ofB})
 	eventually(t, "peer", func() bool { return a.Channel().Peers == 1 })
 	if a.Alone() {
@@ -210,13 +212,13 @@ func TestChannelAlone(t *testing.T) {
 	if b.Alone() {
 		t.Error("the second replica believes it is alone")
 	}
-	proxy.Set(storetest.HalfOpen)
+	proxy.Set(testserver.HalfOpen)
 	vanished := time.Now()
 	eventually(t, "loneliness", a.Alone)
 	if took := time.Since(vanished); took < 1500*time.Millisecond || took > 10*time.Second {
 		t.Errorf("alone %v after the other has vanished, want 2 s after its last beat", took)
 	}
-	proxy.Set(storetest.Pass)
+	proxy.Set(testserver.Pass)
 	eventually(t, "peer's return", func() bool { return !a.Alone() })
 	ofB.trusts(t, time.Now())
 	left := time.Now()
@@ -235,27 +237,27 @@ func TestChannelAlone(t *testing.T) {
 // Whatever becomes of the connection, trust isn't extended without it, and
 // comes back only after everything was forgotten.
 func TestChannelFaults(t *testing.T) {
-	faults := map[string]func(p *storetest.Proxy){
-		"cut":          func(p *storetest.Proxy) { p.Cut() },
-		"lost answer":  func(p *storetest.Proxy) { p.LoseAnswer(`"kind":"beat"`) },
-		"cut answer":   func(p *storetest.Proxy) { p.CutAnswer(`"kind":"beat"`, 20) },
-		"lost command": func(p *storetest.Proxy) { p.LoseAnswer("SELECT 1\x00") },
+	faults := map[string]func(p *testserver.Proxy){
+		"cut":          func(p *testserver.Proxy) { p.Cut() },
+		"lost answer":  func(p *testserver.Proxy) { p.LoseAnswer(`"kind":"beat"`) },
+		"cut answer":   func(p *testserver.Proxy) { p.CutAnswer(`"kind":"beat"`, 20) },
+		"lost command": func(p *testserver.Proxy) { p.LoseAnswer("SELECT 1\x00") },
 	}
-	for _, f := range storetest.Faults {
-		faults[f.String()] = func(p *storetest.Proxy) { p.Set(f) }
+	for _, f := range testserver.Faults {
+		faults[f.String()] = func(p *testserver.Proxy) { p.Set(f) }
 	}
 	for name, begin := range faults {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			url := direct(t)
-			proxy := storetest.NewProxy(t, url)
+			proxy := testserver.NewProxy(t, url)
 			a, r := listening(t, store.Config{URL: url, ChannelURL: proxy.URL()})
 			n := len(r.since(0))
 			begin(proxy)
 			began := time.Now()
 			eventually(t, "fault", func() bool { return a.Channel().Lost > 0 })
 			time.Sleep(time.Second)
-			proxy.Set(storetest.Pass)
+			proxy.Set(testserver.Pass)
 			r.trusts(t, time.Now().Add(time.Second/2))
 			forgot := false
 			for _, e := range r.since(n) {
@@ -276,7 +278,7 @@ func TestAnnounceRevoked(t *testing.T) {
 	t.Parallel()
 	url := direct(t)
 	ctx := t.Context()
-	toA, toB := storetest.NewProxy(t, url), storetest.NewProxy(t, url)
+	toA, toB := testserver.NewProxy(t, url), testserver.NewProxy(t, url)
 	a, _ := listening(t, store.Config{URL: toA.URL(), ChannelURL: url})
 	takes := func(s *store.Store, key, user string, least, most time.Duration) error {
 		t.Helper()
@@ -307,18 +309,18 @@ func TestAnnounceRevoked(t *testing.T) {
 		t.Errorf("by a command: %v, heard %v", err, heard("revoked by a command/"))
 	}
 
-	toA.Set(storetest.Refuse)
+	toA.Set(testserver.Refuse)
 	n := len(ofB.since(0))
 	if err := takes(a, "unsaid", "", quick, busy); !errors.Is(err, store.ErrUnavailable) {
 		t.Errorf("what can't be said: %v, want ErrUnavailable", err)
 	}
-	toA.Set(storetest.Pass)
+	toA.Set(testserver.Pass)
 	eventually(t, "forgetting", func() bool {
 		return slices.ContainsFunc(ofB.since(n), func(e event) bool { return e.what == "forget" })
 	})
 	eventually(t, "return of the database", func() bool { return a.Ready(ctx) == nil })
 
-	toB.Set(storetest.Stall)
+	toB.Set(testserver.Stall)
 	short, cancel := context.WithTimeout(ctx, 100*time.Millisecond)
 	defer cancel()
 	if err := a.AnnounceRevoked(short, "impatient", ""); !errors.Is(err, context.DeadlineExceeded) {
@@ -330,7 +332,7 @@ func TestAnnounceRevoked(t *testing.T) {
 	if b.Channel().Trusted {
 		t.Error("one who doesn't hear still trusts what it has")
 	}
-	toB.Set(storetest.Pass)
+	toB.Set(testserver.Pass)
 
 	sqlite := storetest.Open(t, storetest.SQLite(t))
 	if err := takes(sqlite, "k", "", 0, 10*time.Millisecond); err != nil || sqlite.Channel() != (store.ChannelStats{}) {
@@ -471,7 +473,7 @@ func TestChannelCoherence(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			url := direct(t)
-			proxy := storetest.NewProxy(t, url)
+			proxy := testserver.NewProxy(t, url)
 			channel := map[bool]string{true: proxy.URL()} // "": not through the proxy
 			c := newCoherence(t, url, channel[test.faultyWriter])
 			c.running.Go(c.write)
@@ -548,17 +550,17 @@ func (c *coherence) write() {
 	}
 }
 
-func (c *coherence) disturb(proxy *storetest.Proxy) {
+func (c *coherence) disturb(proxy *testserver.Proxy) {
 	for !c.stop.Load() {
 		time.Sleep(time.Duration(rand.IntN(6)) * time.Second)
-		f := rand.IntN(len(storetest.Faults) + 1)
-		if f == len(storetest.Faults) {
+		f := rand.IntN(len(testserver.Faults) + 1)
+		if f == len(testserver.Faults) {
 			proxy.Cut()
 			continue
 		}
-		proxy.Set(storetest.Faults[f])
+		proxy.Set(testserver.Faults[f])
 		time.Sleep(time.Duration(rand.IntN(1500)) * time.Millisecond)
-		proxy.Set(storetest.Pass)
+		proxy.Set(testserver.Pass)
 	}
 }
 

@@ -9,6 +9,7 @@ import (
 	"testing"
 	"time"
 
+	"notesd/internal/testserver"
 	"notesd/store"
 	"notesd/store/storetest"
 )
@@ -45,7 +46,7 @@ func TestExamine(t *testing.T) {
 
 // A channel to elsewhere hears nothing.
 func TestExamineChannel(t *testing.T) {
-	url, other := storetest.EmptyPostgres(t), storetest.EmptyPostgres(t)
+	url, other := testserver.EmptyPostgres(t), testserver.EmptyPostgres(t)
 	for channel, want := range map[string]bool{url: true, other: false} {
 		if x, err := store.Examine(t.Context(), store.Config{URL: url, ChannelURL: channel}); err != nil || x.Heard != want {
 			t.Errorf("Examine() with the channel %s: heard %v, %v, want %v", channel, x.Heard, err, want)
@@ -60,7 +61,7 @@ func TestExamineEmpty(t *testing.T) {
 	if _, gone := os.Stat(file); err != nil || !x.Missing || !errors.Is(gone, os.ErrNotExist) {
 		t.Errorf("Examine() of no file = %+v, %v and then %v", x, err, gone)
 	}
-	url := storetest.EmptyPostgres(t)
+	url := testserver.EmptyPostgres(t)
 	for range 2 {
 		if x, err := store.Examine(t.Context(), store.Config{URL: url}); err != nil || x.Schema != 0 || x.Misfit != nil {
 			t.Errorf("Examine() of an empty database = %+v, %v, want schema 0", x, err)
@@ -83,7 +84,7 @@ func TestExamineTrouble(t *testing.T) {
 
 // A limit of connections holds for everybody but superusers.
 func TestExamineConnLimit(t *testing.T) {
-	url := storetest.EmptyPostgres(t)
+	url := testserver.EmptyPostgres(t)
 	execute(t, url, "DO $$ BEGIN EXECUTE format('ALTER DATABASE %I CONNECTION LIMIT 7', current_database()); END $$",
 		"CREATE ROLE plain LOGIN")
 	defer execute(t, url, "DROP ROLE plain")

@@ -9,9 +9,9 @@ import (
 	"strings"
 	"testing"
 
+	"notesd/internal/testkit"
 	"notesd/notes"
 	"notesd/store"
-	"notesd/store/storetest"
 )
 
 // crashed is the directory of a store that was killed with a log beside its file:
@@ -48,7 +48,7 @@ func copyFile(t *testing.T, from, to string) {
 }
 
 func openFile(t *testing.T, dir string) (*store.Store, error) {
-	return store.Open(context.Background(), store.Config{URL: filepath.Join(dir, "notes.db"), Log: storetest.Log(t)})
+	return store.Open(context.Background(), store.Config{URL: filepath.Join(dir, "notes.db"), Log: testkit.Log(t)})
 }
 
 func mustOpenFile(t *testing.T, dir string) *store.Store {

@@ -7,6 +7,7 @@ import (
 	"testing"
 	"time"
 
+	"notesd/internal/testserver"
 	"notesd/store"
 	"notesd/store/storetest"
 )
@@ -53,7 +54,7 @@ func TestHealth(t *testing.T) {
 // A server that is gone, or back, is published when the monitor's question tells, or anybody's that
 // is left without an answer. A refusal is one.
 func TestHealthServerGone(t *testing.T) {
-	for _, fault := range storetest.Faults {
+	for _, fault := range testserver.Faults {
 		for name, asks := range map[string]func(s *store.Store) func(ctx context.Context){
 			"monitor": func(s *store.Store) func(ctx context.Context) { return s.Monitor },
 			"requests": func(s *store.Store) func(ctx context.Context) {
@@ -65,7 +66,7 @@ func TestHealthServerGone(t *testing.T) {
 				}
 			},
 		} {
-			if fault == storetest.Refuse && name == "requests" {
+			if fault == testserver.Refuse && name == "requests" {
 				continue
 			}
 			t.Run(fault.String()+", told by the "+name, func(t *testing.T) {
@@ -74,7 +75,7 @@ func TestHealthServerGone(t *testing.T) {
 				beside(t, asks(s))
 				proxy.Set(fault)
 				awaitHealth(t, s, store.ErrUnavailable)
-				proxy.Set(storetest.Pass)
+				proxy.Set(testserver.Pass)
 				awaitHealth(t, s, nil)
 			})
 		}
@@ -84,13 +85,13 @@ func TestHealthServerGone(t *testing.T) {
 // A server that was never there can't be used, and one that comes later is published.
 func TestHealthServerLate(t *testing.T) {
 	t.Parallel()
-	proxy := storetest.NewProxy(t, storetest.Postgres(t))
-	proxy.Set(storetest.Refuse)
+	proxy := testserver.NewProxy(t, storetest.Postgres(t))
+	proxy.Set(testserver.Refuse)
 	s := openPostgres(t, proxy.URL())
 	beside(t, s.Monitor)
 	if err := s.Health().Err; !errors.Is(err, store.ErrUnavailable) {
 		t.Errorf("Health() = %v, want ErrUnavailable", err)
 	}
-	proxy.Set(storetest.Pass)
+	proxy.Set(testserver.Pass)
 	awaitHealth(t, s, nil)
 }

@@ -13,13 +13,15 @@ import (
 	"github.com/google/go-cmp/cmp"
 	"github.com/jackc/pgx/v5"
 
+	"notesd/internal/testkit"
+	"notesd/internal/testserver"
 	"notesd/store"
 	"notesd/store/storetest"
 )
 
 // Several replicas that start at once on an empty database migrate it once.
 func TestMigrateTogether(t *testing.T) {
-	url := storetest.EmptyPostgres(t)
+	url := testserver.EmptyPostgres(t)
 	began := time.Now()
 	var wg sync.WaitGroup
 	for range 5 {
@@ -41,7 +43,7 @@ func TestMigrateTogether(t *testing.T) {
 
 // A start without a rival is quick, both with the schema to make and without.
 func TestMigrateAlone(t *testing.T) {
-	url := storetest.EmptyPostgres(t)
+	url := testserver.EmptyPostgres(t)
 	for _, state := range []string{"empty", "up to date"} {
 		began := time.Now()
 		s := storetest.Open(t, url)
@@ -60,7 +62,7 @@ func TestMigrateAlone(t *testing.T) {
 // A process that was killed while it migrated stands in the way until its lease
 // has run out, and no longer.
 func TestMigrateAfterKill(t *testing.T) {
-	url := storetest.EmptyPostgres(t)
+	url := testserver.EmptyPostgres(t)
 	mustExec(t, url, `CREATE TABLE goose_lock (lock_id bigint PRIMARY KEY, locked boolean NOT NULL DEFAULT false,
 		locked_at timestamptz, locked_by text, lease_expires_at timestamptz, updated_at timestamptz)`)
 	mustExec(t, url, `INSERT INTO goose_lock VALUES (4097083626, true, now(), 'killed', now() + interval '2 s', now())`)
@@ -93,7 +95,7 @@ func TestNewerSchema(t *testing.T) {
 					t.Fatal(err)
 				}
 			}
-			other, err := store.Open(t.Context(), store.Config{URL: url, Log: storetest.Log(t)})
+			other, err := store.Open(t.Context(), store.Config{URL: url, Log: testkit.Log(t)})
 			if err != nil {
 				return err
 			}

@@ -9,9 +9,9 @@ import (
 	"testing"
 	"time"
 
+	"notesd/internal/testkit"
 	"notesd/notes"
 	"notesd/store"
-	"notesd/store/storetest"
 )
 
 // trusting is a Witness that knows how long its copies are good for.
@@ -72,7 +72,7 @@ func TestFilesInPlace(t *testing.T) {
 			t.Parallel()
 			dir := filepath.Join(t.TempDir(), "data")
 			witness := &trusting{}
-			s, err := store.Open(t.Context(), store.Config{URL: filepath.Join(dir, "notes.db"), Witness: witness, Log: storetest.Log(t)})
+			s, err := store.Open(t.Context(), store.Config{URL: filepath.Join(dir, "notes.db"), Witness: witness, Log: testkit.Log(t)})
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -110,7 +110,7 @@ func TestFilesInPlace(t *testing.T) {
 // What was only moved away can be put back, and all is well.
 func TestFilesPutBack(t *testing.T) {
 	dir := filepath.Join(t.TempDir(), "data")
-	s, err := store.Open(t.Context(), store.Config{URL: filepath.Join(dir, "notes.db"), Log: storetest.Log(t)})
+	s, err := store.Open(t.Context(), store.Config{URL: filepath.Join(dir, "notes.db"), Log: testkit.Log(t)})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -132,7 +132,7 @@ func TestFilesPutBack(t *testing.T) {
 
 // Connections come and go, and the files stay the ones that were open first.
 func TestFilesStayOpen(t *testing.T) {
-	s, err := store.Open(t.Context(), store.Config{URL: filepath.Join(t.TempDir(), "notes.db"), Log: storetest.Log(t)})
+	s, err := store.Open(t.Context(), store.Config{URL: filepath.Join(t.TempDir(), "notes.db"), Log: testkit.Log(t)})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -12,6 +12,8 @@ import (
 
 	"github.com/jackc/pgx/v5"
 
+	"notesd/internal/testkit"
+	"notesd/internal/testserver"
 	"notesd/notes"
 	"notesd/store"
 	"notesd/store/storetest"
@@ -20,7 +22,7 @@ import (
 // openPostgres opens a store whose server may be away.
 func openPostgres(t *testing.T, url string) *store.Store {
 	t.Helper()
-	s, err := store.Open(t.Context(), store.Config{URL: url, MaxConns: 3, Log: storetest.Log(t)})
+	s, err := store.Open(t.Context(), store.Config{URL: url, MaxConns: 3, Log: testkit.Log(t)})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -35,7 +37,7 @@ func openPostgres(t *testing.T, url string) *store.Store {
 // A server that is away at the start, goes, crashes and comes back: the store
 // says at once that it can't serve, and is back by itself.
 func TestPostgresAway(t *testing.T) {
-	server := storetest.NewPostgres(t)
+	server := testserver.NewPostgres(t)
 	server.Stop(t)
 	s := openPostgres(t, strings.Replace(server.URL(), "@", ":secret@", 1))
 	ctx := t.Context()
@@ -53,7 +55,7 @@ func TestPostgresAway(t *testing.T) {
 				if !errors.Is(err, store.ErrUnavailable) || strings.Contains(err.Error(), "secret") {
 					t.Errorf("%s %s = %v, want ErrUnavailable and no secret", name, when, err)
 				}
-				if took := time.Since(began); storetest.TooLong(took, told, time.Second) {
+				if took := time.Since(began); testkit.TooLong(took, told, time.Second) {
 					t.Errorf("%s %s says so after %v", name, when, took)
 				}
 			}
@@ -115,7 +117,7 @@ func TestPostgresRefuses(t *testing.T) {
 		return u.String()
 	}
 	for _, c := range []struct{ name, url, want string }{
-		{"a wrong password", with(url.UserPassword(storetest.Locked, "secret"), ""), "password authentication failed"},
+		{"a wrong password", with(url.UserPassword(testserver.Locked, "secret"), ""), "password authentication failed"},
 		{"an unknown database", with(url.UserPassword("notes", "secret"), "/missing"), `database "missing" does not exist`},
 		{"an unknown user", with(url.UserPassword("stranger", "secret"), ""), `role "stranger" does not exist`},
 	} {
@@ -132,7 +134,7 @@ func TestPostgresRefuses(t *testing.T) {
 			}
 		})
 	}
-	storetest.Open(t, with(url.UserPassword(storetest.Locked, storetest.LockedPassword), ""))
+	storetest.Open(t, with(url.UserPassword(testserver.Locked, testserver.LockedPassword), ""))
 }
 
 // Why a server can't be reached is said in one line, whatever stands in the way.
@@ -172,7 +174,7 @@ func TestPostgresURL(t *testing.T) {
 		"postgres://me@host/notes?password=secret&sslmode=wrong",
 		"postgresql://me:secret@[::1/notes",
 	} {
-		s, err := store.Open(t.Context(), store.Config{URL: bad, Log: storetest.Log(t)})
+		s, err := store.Open(t.Context(), store.Config{URL: bad, Log: testkit.Log(t)})
 		if err == nil {
 			s.Close()
 			if !strings.Contains(bad, "#") { // to a URL it is a fragment
@@ -229,7 +231,7 @@ func TestPostgresConnections(t *testing.T) {
 func TestPostgresEncoding(t *testing.T) {
 	for _, encoding := range []string{"LATIN1", "SQL_ASCII"} {
 		t.Run(encoding, func(t *testing.T) {
-			server := storetest.EmptyPostgres(t)
+			server := testserver.EmptyPostgres(t)
 			name := "encoding_" + strings.ToLower(encoding)
 			for _, statement := range []string{"DROP DATABASE IF EXISTS " + name,
 				"CREATE DATABASE " + name + " ENCODING '" + encoding + "' LOCALE 'C' TEMPLATE template0"} {

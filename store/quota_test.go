@@ -9,6 +9,7 @@ import (
 	"testing"
 	"time"
 
+	"notesd/internal/testkit"
 	"notesd/notes"
 	"notesd/store"
 	"notesd/store/storetest"
@@ -17,7 +18,7 @@ import (
 // Who has no quota of his own has that of the settings, whichever way a note is written.
 func TestDefaultQuota(t *testing.T) {
 	storetest.Engines(t, func(t *testing.T, url string) {
-		s, err := store.Open(t.Context(), store.Config{URL: url, Log: storetest.Log(t), QuotaNotes: new(int64(2)), QuotaBytes: new(int64(10 + 2*store.NoteCost))})
+		s, err := store.Open(t.Context(), store.Config{URL: url, Log: testkit.Log(t), QuotaNotes: new(int64(2)), QuotaBytes: new(int64(10 + 2*store.NoteCost))})
 		if err != nil {
 			t.Fatal(err)
 		}

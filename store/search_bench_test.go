@@ -9,6 +9,8 @@ import (
 	"time"
 
 	"notesd/bench"
+	"notesd/internal/testkit"
+	"notesd/internal/testserver"
 	"notesd/notes"
 	"notesd/store"
 	"notesd/store/storetest"
@@ -25,7 +27,7 @@ func BenchmarkSearch(b *testing.B) {
 	}
 	b.Run("SQLite", func(b *testing.B) { benchmarkSearch(b, storetest.SQLite(b), notes) })
 	b.Run("PostgreSQL", func(b *testing.B) {
-		benchmarkSearch(b, storetest.NewPostgres(b, "shared_buffers=128MB", "effective_cache_size=320MB", "random_page_cost=1.1").
+		benchmarkSearch(b, testserver.NewPostgres(b, "shared_buffers=128MB", "effective_cache_size=320MB", "random_page_cost=1.1").
 			Database(b, "notes")+"&connect_timeout=30", notes)
 	})
 }
@@ -147,7 +149,7 @@ func BenchmarkTrigramIndex(b *testing.B) {
 
 // openFresh is a store on a database that is to be filled when it is closed again.
 func openFresh(b *testing.B, url string) *store.Store {
-	s, err := store.Open(b.Context(), store.Config{URL: url, Log: storetest.Log(b)})
+	s, err := store.Open(b.Context(), store.Config{URL: url, Log: testkit.Log(b)})
 	if err == nil {
 		err = s.WaitReady(b.Context())
 	}

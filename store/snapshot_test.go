@@ -18,6 +18,8 @@ import (
 	"testing"
 	"time"
 
+	"notesd/internal/testkit"
+	"notesd/internal/testserver"
 	"notesd/notes"
 	"notesd/store"
 	"notesd/store/storetest"
@@ -67,7 +69,7 @@ func (l lines) next() func() ([]byte, error) {
 }
 
 // vacant are databases of each engine that a backup can be restored into.
-var vacant = map[string]func(t testing.TB) string{"SQLite": storetest.SQLite, "PostgreSQL": storetest.EmptyPostgres}
+var vacant = map[string]func(t testing.TB) string{"SQLite": storetest.SQLite, "PostgreSQL": testserver.EmptyPostgres}
 
 // restored is the URL of a new database that a backup was restored into.
 func restored(t testing.TB, engine string, backup lines) string {
@@ -464,7 +466,7 @@ func TestRestoreOccupied(t *testing.T) {
 	fillWithEverything(t, storetest.Open(t, source))
 	good, _ := snapshotOf(t, source)
 	storetest.Engines(t, func(t *testing.T, url string) {
-		s, err := store.Open(t.Context(), store.Config{URL: url, Log: storetest.Log(t)})
+		s, err := store.Open(t.Context(), store.Config{URL: url, Log: testkit.Log(t)})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -587,7 +589,7 @@ func TestSnapshotOfNothing(t *testing.T) {
 	if _, err := os.Stat(filepath.Dir(path)); !errors.Is(err, os.ErrNotExist) {
 		t.Errorf("it made something: %v", err)
 	}
-	if _, err := store.Snapshot(t.Context(), storetest.EmptyPostgres(t), nil); !errors.Is(err, store.ErrSchema) {
+	if _, err := store.Snapshot(t.Context(), testserver.EmptyPostgres(t), nil); !errors.Is(err, store.ErrSchema) {
 		t.Errorf("Snapshot of an empty database = %v, want ErrSchema", err)
 	}
 }

@@ -15,6 +15,7 @@ import (
 	"testing"
 	"time"
 
+	"notesd/internal/testkit"
 	"notesd/notes"
 	"notesd/store"
 	"notesd/store/storetest"
@@ -59,7 +60,7 @@ func TestSQLiteCannotOpen(t *testing.T) {
 		{"parameters", "file:" + dir + "/notes.db?mode=ro", "parameters are not taken"},
 		{"another database", "mysql://me:secret@host/notes", "no database is known under mysql://"},
 	} {
-		s, err := store.Open(t.Context(), store.Config{URL: c.url, Log: storetest.Log(t)})
+		s, err := store.Open(t.Context(), store.Config{URL: c.url, Log: testkit.Log(t)})
 		if err == nil {
 			t.Errorf("%s: Open succeeds, want an error", c.name)
 			s.Close()
@@ -154,7 +155,7 @@ func TestOpenElsewhere(t *testing.T) {
 	if url == "" {
 		t.SkipNow()
 	}
-	s, err := store.Open(t.Context(), store.Config{URL: url, Log: storetest.Log(t)})
+	s, err := store.Open(t.Context(), store.Config{URL: url, Log: testkit.Log(t)})
 	fmt.Println("opened:", err)
 	if err == nil {
 		defer s.Close()
@@ -229,7 +230,7 @@ func TestSQLiteLock(t *testing.T) {
 		t.Fatal(err)
 	}
 	_ = owner.Wait()
-	s, err := store.Open(t.Context(), store.Config{URL: path, Log: storetest.Log(t)})
+	s, err := store.Open(t.Context(), store.Config{URL: path, Log: testkit.Log(t)})
 	if err != nil {
 		t.Fatalf("Open once the owner is killed = %v", err)
 	}

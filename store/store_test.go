@@ -5,11 +5,12 @@ import (
 	"testing/synctest"
 	"time"
 
+	"notesd/internal/testserver"
 	"notesd/store"
 	"notesd/store/storetest"
 )
 
-func TestMain(m *testing.M) { storetest.Main(m) }
+func TestMain(m *testing.M) { testserver.Main(m) }
 
 // eachInTime is storetest.Each in fake time: a Sleep takes none.
 func eachInTime(t *testing.T, test func(t *testing.T, s *store.Store)) {

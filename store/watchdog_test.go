@@ -12,6 +12,8 @@ import (
 
 	"gorm.io/gorm"
 
+	"notesd/internal/testkit"
+	"notesd/internal/testserver"
 	"notesd/notes"
 	"notesd/store"
 	"notesd/store/storetest"
@@ -27,11 +29,11 @@ const (
 )
 
 // behindProxy opens a store with a network between it and its PostgreSQL.
-func behindProxy(t *testing.T) (*store.Store, *storetest.Proxy) {
+func behindProxy(t *testing.T) (*store.Store, *testserver.Proxy) {
 	t.Helper()
 	url, _, _ := strings.Cut(storetest.Postgres(t), "&connect_timeout=") // as it is in production
-	proxy := storetest.NewProxy(t, url)
-	s, err := store.Open(t.Context(), store.Config{URL: proxy.URL(), MaxConns: 8, Log: storetest.Log(t)})
+	proxy := testserver.NewProxy(t, url)
+	s, err := store.Open(t.Context(), store.Config{URL: proxy.URL(), MaxConns: 8, Log: testkit.Log(t)})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -57,7 +59,7 @@ func ready(t *testing.T, s *store.Store) {
 // more of them than there are connections, and it is all over within two of its
 // end. What was acknowledged is there, and there once.
 func TestPostgresFaults(t *testing.T) {
-	for _, fault := range storetest.Faults {
+	for _, fault := range testserver.Faults {
 		t.Run(fault.String(), func(t *testing.T) {
 			t.Parallel()
 			s, proxy := behindProxy(t)
@@ -67,7 +69,7 @@ func TestPostgresFaults(t *testing.T) {
 			began := time.Now()
 			proxy.Set(fault)
 			time.Sleep(2 * time.Second)
-			proxy.Set(storetest.Pass)
+			proxy.Set(testserver.Pass)
 			ended := time.Now()
 			time.Sleep(back + slack + time.Second)
 			l.end()
@@ -84,7 +86,7 @@ func TestPostgresFaults(t *testing.T) {
 				}
 			}
 			t.Logf("%d writes; a failed one took %v at most, the last failed %v after the fault's end", len(l.writes), longest, last)
-			if storetest.TooLong(longest, told, slack) || storetest.TooLong(last, back, slack) || longest == 0 {
+			if testkit.TooLong(longest, told, slack) || testkit.TooLong(last, back, slack) || longest == 0 {
 				t.Errorf("a failed write took %v, the last failed %v after the end; want %v and %v at most", longest, last, told, back)
 			}
 			l.check(t, s, owner)
@@ -204,14 +206,14 @@ func TestPostgresVanished(t *testing.T) {
 	proxy.LoseAnswer("UPDATE 1\x00")
 	began := time.Now()
 	err := s.Write(t.Context(), func(tx *gorm.DB) error { return increase(tx, 0) })
-	if took := time.Since(began); !errors.Is(err, store.ErrUnavailable) || storetest.TooLong(took, told, slack) {
+	if took := time.Since(began); !errors.Is(err, store.ErrUnavailable) || testkit.TooLong(took, told, slack) {
 		t.Errorf("Write on a connection that vanished = %v after %v, want ErrUnavailable within %v", err, took, told)
 	}
 	began = time.Now()
 	patient, stop := context.WithTimeout(t.Context(), 10*time.Second)
 	defer stop()
 	err = s.Write(patient, func(tx *gorm.DB) error { return increase(tx, 0) })
-	if took := time.Since(began); err != nil || storetest.TooLong(took, back, slack) {
+	if took := time.Since(began); err != nil || testkit.TooLong(took, back, slack) {
 		t.Errorf("the next Write = %v after %v, want nil within %v", err, took, back)
 	}
 	cancel()
@@ -281,17 +283,17 @@ func TestPostgresIdleDead(t *testing.T) {
 
 // A commit whose answer is lost is not acknowledged, and not done again.
 func TestPostgresLostAnswer(t *testing.T) {
-	lose := map[string]func(p *storetest.Proxy, mark string){
-		"cut":        func(p *storetest.Proxy, mark string) { p.CutAnswer(mark, 0) },
-		"cut midway": func(p *storetest.Proxy, mark string) { p.CutAnswer(mark, 3) },
-		"half-open":  func(p *storetest.Proxy, mark string) { p.LoseAnswer(mark) },
+	lose := map[string]func(p *testserver.Proxy, mark string){
+		"cut":        func(p *testserver.Proxy, mark string) { p.CutAnswer(mark, 0) },
+		"cut midway": func(p *testserver.Proxy, mark string) { p.CutAnswer(mark, 3) },
+		"half-open":  func(p *testserver.Proxy, mark string) { p.LoseAnswer(mark) },
 	}
 	for name, losing := range lose {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			s, proxy := behindProxy(t)
 			ctx := t.Context()
-			lose := func(proxy *storetest.Proxy, mark string) {
+			lose := func(proxy *testserver.Proxy, mark string) {
 				for s.Ready(ctx) != nil {
 					time.Sleep(10 * time.Millisecond)
 				}
@@ -375,22 +377,22 @@ func TestPostgresCutBeforeCommit(t *testing.T) {
 
 // A network that does not work at the start is waited for.
 func TestPostgresFaultAtStart(t *testing.T) {
-	for _, fault := range storetest.Faults {
+	for _, fault := range testserver.Faults {
 		t.Run(fault.String(), func(t *testing.T) {
 			t.Parallel()
 			url, _, _ := strings.Cut(storetest.Postgres(t), "&connect_timeout=")
-			proxy := storetest.NewProxy(t, url)
+			proxy := testserver.NewProxy(t, url)
 			proxy.Set(fault)
 			s := openPostgres(t, proxy.URL())
 			time.Sleep(1200 * time.Millisecond) // the first attempt fails
 			began := time.Now()
-			if err := s.Ready(t.Context()); !errors.Is(err, store.ErrUnavailable) || storetest.TooLong(time.Since(began), told, slack) {
+			if err := s.Ready(t.Context()); !errors.Is(err, store.ErrUnavailable) || testkit.TooLong(time.Since(began), told, slack) {
 				t.Errorf("Ready = %v after %v, want ErrUnavailable", err, time.Since(began))
 			}
-			proxy.Set(storetest.Pass)
+			proxy.Set(testserver.Pass)
 			began = time.Now()
 			ready(t, s)
-			if took := time.Since(began); storetest.TooLong(took, back, slack) {
+			if took := time.Since(began); testkit.TooLong(took, back, slack) {
 				t.Errorf("ready %v after the end of the fault, want %v at most", took, back)
 			}
 		})
@@ -419,7 +421,7 @@ func TestPostgresCancelled(t *testing.T) {
 			t.Errorf("Ready = %v", err)
 		}
 	}
-	if took := time.Since(began); storetest.TooLong(took, told, slack) {
+	if took := time.Since(began); testkit.TooLong(took, told, slack) {
 		t.Errorf("8 queries took %v afterwards", took)
 	}
 }

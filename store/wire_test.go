@@ -10,6 +10,8 @@ import (
 	"testing"
 	"time"
 
+	"notesd/internal/testkit"
+	"notesd/internal/testserver"
 	"notesd/notes"
 	"notesd/store"
 	"notesd/store/storetest"
@@ -206,10 +208,10 @@ func TestPostgresStuckWrite(t *testing.T) {
 	t.Parallel()
 	s, proxy := behindProxy(t)
 	owner := mustUser(t, s, "ada@example.org").ID
-	proxy.Set(storetest.HalfOpen)
+	proxy.Set(testserver.HalfOpen)
 	began := time.Now()
 	_, err := s.CreateNote(t.Context(), owner, notes.NewNote{Title: "large", Content: strings.Repeat("x", 32<<20)})
-	if took := time.Since(began); !errors.Is(err, store.ErrUnavailable) || storetest.TooLong(took, told, 4*slack) {
+	if took := time.Since(began); !errors.Is(err, store.ErrUnavailable) || testkit.TooLong(took, told, 4*slack) {
 		t.Errorf("CreateNote = %v after %v, want ErrUnavailable within %v", err, took, told)
 	}
 }

@@ -12,6 +12,7 @@ import (
 
 	"gorm.io/gorm"
 
+	"notesd/internal/testkit"
 	"notesd/store"
 	"notesd/store/storetest"
 )
@@ -281,7 +282,7 @@ func waitBlocked(t *testing.T, n int) {
 
 func TestClosed(t *testing.T) {
 	storetest.Engines(t, func(t *testing.T, url string) {
-		s, err := store.Open(t.Context(), store.Config{URL: url, Log: storetest.Log(t)})
+		s, err := store.Open(t.Context(), store.Config{URL: url, Log: testkit.Log(t)})
 		if err != nil {
 			t.Fatal(err)
 		}

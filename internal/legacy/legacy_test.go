@@ -13,10 +13,10 @@ import (
 	"github.com/jackc/pgx/v5"
 
 	"notesd/internal/legacy"
-	"notesd/store/storetest"
+	"notesd/internal/testserver"
 )
 
-func TestMain(m *testing.M) { storetest.Main(m) }
+func TestMain(m *testing.M) { testserver.Main(m) }
 
 // database is an old database of files in testdata and more statements.
 func database(t *testing.T, files []string, statements ...string) string {
@@ -25,7 +25,7 @@ func database(t *testing.T, files []string, statements ...string) string {
 	for _, file := range files {
 		all = append(all, read(t, file))
 	}
-	return storetest.PostgresWith(t, append(all, statements...)...)
+	return testserver.PostgresWith(t, append(all, statements...)...)
 }
 
 func open(t *testing.T, url string) (*legacy.Database, error) {

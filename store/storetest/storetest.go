@@ -1,24 +1,21 @@
-// Package storetest gives tests fresh stores on real databases. PostgreSQL and
-// Redis are started on first use, one of each for a test binary, and are gone
-// with their files when it ends, in whichever way it ends.
+// Package storetest gives tests fresh stores on real databases.
 package storetest
 
 import (
 	"context"
-	"fmt"
+	"errors"
 	"log/slog"
-	"os"
 	"path/filepath"
 	"testing"
 	"time"
 
-	"go.uber.org/goleak"
-
+	"notesd/internal/testkit"
+	"notesd/internal/testserver"
 	"notesd/store"
 )
 
-// startTimeout is how long a server may take to start and a store to be ready.
-const startTimeout = time.Minute
+// readyTimeout is how long a store may take to be ready.
+const readyTimeout = time.Minute
 
 // Each runs test on a fresh store of each engine.
 func Each(t *testing.T, test func(t *testing.T, s *store.Store)) {
@@ -40,11 +37,11 @@ func Open(t testing.TB, url string) *store.Store {
 	return OpenWatched(t, url, nil)
 }
 
-// OpenWatched is Open with a Witness.
+// OpenWatched is Open for a store with a Witness.
 func OpenWatched(t testing.TB, url string, w store.Witness) *store.Store {
 	t.Helper()
 	// Not t.Context: it ends before the cleanups, the store's users among them.
-	s, err := store.Open(context.Background(), store.Config{URL: url, Witness: w, Log: Log(t)})
+	s, err := store.Open(context.Background(), store.Config{URL: url, Witness: w, Log: testkit.Log(t)})
 	if err != nil {
 		t.Fatalf("open %s: %v", url, err)
 	}
@@ -53,7 +50,7 @@ func OpenWatched(t testing.TB, url string, w store.Witness) *store.Store {
 			t.Errorf("close %s: %v", url, err)
 		}
 	})
-	ctx, cancel := context.WithTimeout(t.Context(), startTimeout)
+	ctx, cancel := context.WithTimeout(t.Context(), readyTimeout)
 	defer cancel()
 	if err := s.WaitReady(ctx); err != nil {
 		t.Fatalf("open %s: %v", url, err)
@@ -61,33 +58,27 @@ func OpenWatched(t testing.TB, url string, w store.Witness) *store.Store {
 	return s
 }
 
-// SQLite returns the path of a database that is not there yet, in a data
-// directory that is not there either.
+// SQLite returns the path of a database that does not exist yet, in a data
+// directory that does not exist either.
 func SQLite(t testing.TB) string {
 	return filepath.Join(t.TempDir(), "data", "notes.db")
 }
 
-// Log is a logger whose lines are shown with the test's.
-func Log(t testing.TB) *slog.Logger {
-	return slog.New(slog.NewTextHandler(t.Output(), &slog.HandlerOptions{Level: slog.LevelWarn}))
+// Postgres returns the URL of a fresh database that has the schema and nothing
+// else, on the server that this test binary shares. It is dropped when the
+// test ends.
+func Postgres(t testing.TB) string {
+	t.Helper()
+	return migrated.Copy(t)
 }
 
-// Main runs the tests of a package and exits: see Run.
-func Main(m *testing.M) { os.Exit(Run(m)) }
-
-// Run runs the tests of a package, stops what they started, and fails if a
-// goroutine is left. It returns the code to exit with.
-func Run(m *testing.M) int {
-	code := m.Run()
-	if err := stopAll(); err != nil {
-		fmt.Fprintln(os.Stderr, "storetest:", err)
-		code = max(code, 1)
+// migrated is an empty database with the schema.
+var migrated = testserver.NewPostgresTemplate("migrated", func(url string) error {
+	ctx, cancel := context.WithTimeout(context.Background(), readyTimeout)
+	defer cancel()
+	s, err := store.Open(ctx, store.Config{URL: url, Log: slog.New(slog.DiscardHandler)})
+	if err != nil {
+		return err
 	}
-	if code == 0 {
-		if err := goleak.Find(); err != nil {
-			fmt.Fprintln(os.Stderr, "storetest:", err)
-			code = 1
-		}
-	}
-	return code
-}
+	return errors.Join(s.WaitReady(ctx), s.Close())
+})

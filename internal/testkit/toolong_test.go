@@ -1,11 +1,11 @@
-package storetest
+package testkit
 
 import (
 	"testing"
 	"time"
 )
 
-// On whatever machine: what is within the bound passes, and what is far beyond it never does.
+// On any machine, a time within the bound passes and one far beyond it does not.
 func TestTooLong(t *testing.T) {
 	for took, want := range map[time.Duration]bool{0: false, time.Second: false, 1500 * time.Millisecond: false, time.Hour: true} {
 		if got := TooLong(took, time.Second, 500*time.Millisecond); got != want {

@@ -1,4 +1,8 @@
-package storetest
+// Package testserver starts the servers that tests need: PostgreSQL, Redis,
+// Redis Sentinel, PgBouncer, and a proxy that fails on purpose. PostgreSQL and
+// Redis are started on first use, one of each for a test binary. All are gone
+// with their files when the binary ends, in whichever way it ends.
+package testserver
 
 import (
 	"context"
@@ -17,10 +21,35 @@ import (
 	"syscall"
 	"testing"
 	"time"
+
+	"go.uber.org/goleak"
 )
 
-// A Server is a database server of its own for one test, which may stop and
-// start it. It keeps its address and its data.
+// startTimeout is how long a server may take to start or stop.
+const startTimeout = time.Minute
+
+// Main runs the tests of a package and exits: see Run.
+func Main(m *testing.M) { os.Exit(Run(m)) }
+
+// Run runs the tests of a package, stops the servers that they started, and
+// fails if a goroutine is left. It returns the exit code.
+func Run(m *testing.M) int {
+	code := m.Run()
+	if err := stopAll(); err != nil {
+		fmt.Fprintln(os.Stderr, "testserver:", err)
+		code = max(code, 1)
+	}
+	if code == 0 {
+		if err := goleak.Find(); err != nil {
+			fmt.Fprintln(os.Stderr, "testserver:", err)
+			code = 1
+		}
+	}
+	return code
+}
+
+// A Server is a server for one test, which may stop and start it. It keeps its
+// address and its data.
 type Server struct {
 	url  string
 	path string // of the program
@@ -212,7 +241,7 @@ for try in 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16 17 18 19 20; do
 done`
 
 func openHome() (err error) {
-	if home.dir, err = os.MkdirTemp("", "storetest"); err != nil {
+	if home.dir, err = os.MkdirTemp("", "testserver"); err != nil {
 		return err
 	}
 	if err = os.Chmod(home.dir, 0o711); err != nil { // another user's server passes through

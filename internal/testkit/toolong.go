@@ -1,4 +1,6 @@
-package storetest
+// Package testkit holds what tests of several packages share and needs no
+// server: waiting, bounds of time, logs, free ports.
+package testkit
 
 import (
 	"runtime"
@@ -7,10 +9,9 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// TooLong tells whether took is longer than was promised, with slack for a
-// machine that has other work. A machine that keeps its threads waiting for a
-// core is allowed as many times the slack, so that a bound can be tight on an
-// idle machine and hold on a busy one.
+// TooLong reports whether took is longer than promised plus slack. On a machine
+// whose threads wait for a core, slack grows by the factor that they are slowed
+// down: a bound can be tight on an idle machine and hold on a busy one.
 func TooLong(took, promised, slack time.Duration) bool {
 	if took <= promised+slack {
 		return false
@@ -18,8 +19,8 @@ func TooLong(took, promised, slack time.Duration) bool {
 	return took > promised+time.Duration(float64(slack)*slowdown())
 }
 
-// slowdown is how many times longer than on an idle machine a goroutine that
-// computes takes at the moment.
+// slowdown returns how many times longer than on an idle machine a goroutine
+// that computes takes at the moment.
 func slowdown() float64 {
 	runtime.LockOSThread()
 	defer runtime.UnlockOSThread()
@@ -30,11 +31,11 @@ func slowdown() float64 {
 	return float64(time.Since(began)) / float64(sample)
 }
 
-// threadTime is how long this thread has run on a core.
+// threadTime returns how long this thread has run on a core.
 func threadTime() time.Duration {
 	var usage unix.Rusage
 	if err := unix.Getrusage(unix.RUSAGE_THREAD, &usage); err != nil {
-		panic(err) // it knows no such call: the bounds of all tests would be guesses
+		panic(err) // without this call the bounds of all tests would be guesses
 	}
 	return time.Duration(usage.Utime.Nano() + usage.Stime.Nano())
 }

@@ -1,4 +1,4 @@
-package storetest
+package testserver
 
 import (
 	"context"
@@ -13,7 +13,7 @@ import (
 
 // PgBouncer starts a pooler in front of the PostgreSQL of a URL, in a mode
 // ("transaction", "session"), and returns the URL through it. It skips the test
-// where there is none.
+// where PgBouncer is not installed.
 func PgBouncer(t testing.TB, postgres, mode string) string {
 	t.Helper()
 	path, err := exec.LookPath("pgbouncer")

@@ -1,4 +1,4 @@
-package storetest
+package testserver
 
 import (
 	"bytes"
@@ -14,24 +14,24 @@ type Fault uint8
 
 const (
 	Pass     Fault = iota
-	Refuse         // nobody listens any more, and all connections are reset
-	Stall          // connections are taken and nothing passes, until the fault ends: then what was held does
-	HalfOpen       // the same, but connections that there are or come meanwhile never pass anything again
-	Slow           // everything takes slowness, each way
+	Refuse         // the port is closed and every connection is reset
+	Stall          // connections are accepted and bytes are held until the fault ends
+	HalfOpen       // connections that exist, or are made meanwhile, never pass a byte again
+	Slow           // bytes are delayed by slowness, each way
 )
 
-// slowness is more than anybody is to wait for.
+// slowness is longer than any client should wait.
 const slowness = 2 * time.Second
 
-// Faults are all that are any.
+// Faults lists every Fault but Pass.
 var Faults = []Fault{Refuse, Stall, HalfOpen, Slow}
 
 func (f Fault) String() string {
 	return [...]string{Pass: "pass", Refuse: "refuse", Stall: "stall", HalfOpen: "half-open", Slow: "slow"}[f]
 }
 
-// A Proxy stands between clients and a server, and is the bad network that
-// they may have between them. It may be told so while connections live.
+// A Proxy stands between clients and a server and plays a bad network. Its fault
+// may change while connections are open.
 type Proxy struct {
 	t        testing.TB
 	url      url.URL
@@ -42,20 +42,20 @@ type Proxy struct {
 	listener net.Listener
 	pairs    map[*pair]struct{}
 	fault    Fault
-	changed  chan struct{} // closed when fault is another
+	changed  chan struct{} // closed when fault changes
 	accepted int
-	mark     []byte                                        // of the answer that is to be lost; nil: none
-	loss     func(c *pair, answer []byte) (passing []byte) // with mu held
+	mark     []byte                                        // text in the answer to lose; nil: none
+	loss     func(c *pair, answer []byte) (passing []byte) // called with mu held
 	losses   int
 }
 
 // A pair is one connection through the proxy.
 type pair struct {
 	client, server net.Conn // server is nil until dialled
-	dead           bool     // passes nothing any more
+	dead           bool     // it passes no more bytes
 }
 
-// NewProxy stands before the server at rawURL. It ends with the test.
+// NewProxy starts a proxy in front of the server at rawURL. It ends with the test.
 func NewProxy(t testing.TB, rawURL string) *Proxy {
 	t.Helper()
 	u, err := url.Parse(rawURL)
@@ -72,24 +72,24 @@ func NewProxy(t testing.TB, rawURL string) *Proxy {
 	return p
 }
 
-// URL leads through the proxy.
+// URL returns the server's URL through the proxy.
 func (p *Proxy) URL() string { return p.url.String() }
 
-// Accepted is how many connections were made so far.
+// Accepted returns the number of connections made so far.
 func (p *Proxy) Accepted() int {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	return p.accepted
 }
 
-// Losses is how often CutAnswer and LoseAnswer came true.
+// Losses returns how often an answer was lost by CutAnswer or LoseAnswer.
 func (p *Proxy) Losses() int {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	return p.losses
 }
 
-// Set begins a fault, or with Pass ends it.
+// Set begins a fault. Pass ends it.
 func (p *Proxy) Set(fault Fault) {
 	p.t.Helper()
 	p.mu.Lock()
@@ -110,7 +110,7 @@ func (p *Proxy) Set(fault Fault) {
 	}
 }
 
-// Cut resets all connections. New ones are let in.
+// Cut resets all connections. New ones are accepted.
 func (p *Proxy) Cut() {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -119,18 +119,18 @@ func (p *Proxy) Cut() {
 	}
 }
 
-// CutAnswer resets the connection whose next answer has mark in it, after so
-// many bytes of that answer.
+// CutAnswer waits for an answer that contains mark, and resets its connection
+// after that many bytes of it.
 func (p *Proxy) CutAnswer(mark string, after int) {
 	p.spoil(mark, func(c *pair, answer []byte) []byte {
-		_, _ = c.client.Write(answer[:min(after, len(answer))]) // what follows is as good as an error
+		_, _ = c.client.Write(answer[:min(after, len(answer))]) // an error changes nothing: the connection is reset next
 		c.reset()
 		return nil
 	})
 }
 
-// LoseAnswer makes the connection half-open whose next answer has mark in it:
-// that answer and all that follows are lost, and neither end hears of it.
+// LoseAnswer waits for an answer that contains mark, and makes its connection
+// half-open: the answer and all that follows are lost, and neither end is told.
 func (p *Proxy) LoseAnswer(mark string) {
 	p.spoil(mark, func(c *pair, _ []byte) []byte {
 		c.dead = true
@@ -162,7 +162,7 @@ func (p *Proxy) listen(address string) {
 	})
 }
 
-// serve passes on what one connection brings, until either end has closed it.
+// serve forwards one connection until either end has closed it.
 func (p *Proxy) serve(conn net.Conn) {
 	c := p.begin(conn)
 	defer p.end(c)
@@ -205,13 +205,13 @@ func (p *Proxy) connected(c *pair, server net.Conn) bool {
 func (p *Proxy) end(c *pair) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	if !c.dead { // of a dead one the other end is to hear nothing
+	if !c.dead { // the other end of a dead connection is told nothing
 		delete(p.pairs, c)
 		c.close()
 	}
 }
 
-// pump passes bytes on until there are no more.
+// pump copies bytes from one end to the other until there are no more.
 func (p *Proxy) pump(c *pair, to, from net.Conn, answers bool) {
 	defer p.end(c)
 	buffer := make([]byte, 32<<10)
@@ -229,7 +229,7 @@ func (p *Proxy) pump(c *pair, to, from net.Conn, answers bool) {
 	}
 }
 
-// wait holds up what passes through c, and reports whether it may.
+// wait delays what passes through c as the fault says, and reports whether it may pass.
 func (p *Proxy) wait(c *pair) bool {
 	for {
 		p.mu.Lock()
@@ -248,7 +248,7 @@ func (p *Proxy) wait(c *pair) bool {
 	}
 }
 
-// left is what is left of bytes that pass, when an answer has been lost.
+// left returns what is left of passing bytes after CutAnswer or LoseAnswer.
 func (p *Proxy) left(c *pair, passing []byte, answers bool) []byte {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -260,7 +260,7 @@ func (p *Proxy) left(c *pair, passing []byte, answers bool) []byte {
 	return p.loss(c, passing)
 }
 
-// reset ends the connection rudely at both ends.
+// reset ends the connection with a TCP reset at both ends.
 func (c *pair) reset() {
 	for _, conn := range []net.Conn{c.client, c.server} {
 		if tcp, ok := conn.(*net.TCPConn); ok {

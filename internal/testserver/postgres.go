@@ -1,10 +1,9 @@
-package storetest
+package testserver
 
 import (
 	"context"
 	"errors"
 	"fmt"
-	"log/slog"
 	"net/url"
 	"os"
 	"os/exec"
@@ -19,29 +18,17 @@ import (
 	"testing"
 
 	"github.com/jackc/pgx/v5"
-
-	"notesd/store"
 )
 
-// Postgres returns the URL of a fresh database that has the schema and nothing
-// else, on the server that this test binary shares. It is dropped when the
-// test ends.
-func Postgres(t testing.TB) string {
-	t.Helper()
-	if err := migrated(); err != nil {
-		t.Fatal(err)
-	}
-	return newDatabase(t, "TEMPLATE "+template)
-}
-
-// EmptyPostgres is Postgres without the schema.
+// EmptyPostgres returns the URL of a fresh database without tables, on the
+// server that this test binary shares. It is dropped when the test ends.
 func EmptyPostgres(t testing.TB) string {
 	t.Helper()
-	return newDatabase(t, "TEMPLATE template0")
+	return newDatabase(t, "template0")
 }
 
-// PostgresWith returns the URL of a fresh database with nothing but what the
-// statements make.
+// PostgresWith returns the URL of a fresh database after the statements have
+// run in it.
 func PostgresWith(t testing.TB, statements ...string) string {
 	t.Helper()
 	url := EmptyPostgres(t)
@@ -51,6 +38,38 @@ func PostgresWith(t testing.TB, statements ...string) string {
 		}
 	}
 	return url
+}
+
+// A PostgresTemplate is a database that is filled once, on first use, and copied
+// for each test.
+type PostgresTemplate struct {
+	name string
+	made func() error
+}
+
+// NewPostgresTemplate returns a template that fill, called with the URL of an
+// empty database, has to fill. Its connections must be closed when it returns.
+func NewPostgresTemplate(name string, fill func(url string) error) *PostgresTemplate {
+	return &PostgresTemplate{name: name, made: sync.OnceValue(func() error {
+		server, err := shared()
+		if err != nil {
+			return err
+		}
+		if err := execute(context.Background(), server.url, "CREATE DATABASE "+name); err != nil {
+			return err
+		}
+		return fill(databaseURL(server.url, name))
+	})}
+}
+
+// Copy returns the URL of a fresh copy of the template, on the server that this
+// test binary shares. It is dropped when the test ends.
+func (p *PostgresTemplate) Copy(t testing.TB) string {
+	t.Helper()
+	if err := p.made(); err != nil {
+		t.Fatal(err)
+	}
+	return newDatabase(t, p.name)
 }
 
 // NewPostgres starts a server for this test alone, with settings like
@@ -97,17 +116,15 @@ func (s *Server) DatabaseIn(t testing.TB, dir string) string {
 }
 
 const (
-	template = "migrated" // the database that Postgres copies
-	role     = "notes"
+	role = "notes" // every URL's user
 
-	// Locked is the URL's user who needs a password, LockedPassword; anyone
-	// else comes in without.
+	// Locked is a role that must give a password, LockedPassword. Others need none.
 	Locked         = "locked"
 	LockedPassword = "correct horse"
 )
 
-// quick settings spare the shared server every wait for the disk: what it
-// holds is never read after a crash. An idle durable one makes do with little.
+// The quick settings of the shared server never wait for the disk: what it holds
+// is not read after a crash. Servers of a test's own get the durable ones.
 var (
 	quick   = []string{"-c", "fsync=off", "-c", "synchronous_commit=off", "-c", "full_page_writes=off"}
 	durable = []string{"-c", "fsync=on"}
@@ -116,35 +133,18 @@ var (
 // shared is the PostgreSQL server of this test binary.
 var shared = sync.OnceValues(func() (*Server, error) { return startPostgres(quick) })
 
-// migrated makes the template database.
-var migrated = sync.OnceValue(func() error {
-	server, err := shared()
-	if err != nil {
-		return err
-	}
-	if err := execute(context.Background(), server.url, "CREATE DATABASE "+template); err != nil {
-		return err
-	}
-	ctx, cancel := context.WithTimeout(context.Background(), startTimeout)
-	defer cancel()
-	s, err := store.Open(ctx, store.Config{URL: databaseURL(server.url, template), Log: slog.New(slog.DiscardHandler)})
-	if err != nil {
-		return err
-	}
-	return errors.Join(s.WaitReady(ctx), s.Close())
-})
-
 var databases atomic.Int64
 
-// newDatabase makes a database on the shared server and drops it with the test.
-func newDatabase(t testing.TB, options string) string {
+// newDatabase makes a copy of a template on the shared server and drops it when
+// the test ends.
+func newDatabase(t testing.TB, template string) string {
 	t.Helper()
 	server, err := shared()
 	if err != nil {
 		t.Fatal(err)
 	}
 	name := fmt.Sprintf("test%d", databases.Add(1))
-	if err := execute(t.Context(), server.url, "CREATE DATABASE "+name+" "+options); err != nil {
+	if err := execute(t.Context(), server.url, "CREATE DATABASE "+name+" TEMPLATE "+template); err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() {
@@ -152,11 +152,11 @@ func newDatabase(t testing.TB, options string) string {
 			t.Error(err)
 		}
 	})
-	// A machine busy with other tests may take longer to let one in than the store waits.
+	// On a machine that is busy with other tests, connecting may take longer than the store's default.
 	return databaseURL(server.url, name) + "&connect_timeout=30"
 }
 
-// databaseURL is server's URL with another database in it.
+// databaseURL returns the server's URL with another database in it.
 func databaseURL(server, database string) string {
 	u, err := url.Parse(server)
 	if err != nil {
@@ -236,7 +236,7 @@ var initialCluster = sync.OnceValues(func() (string, error) {
 	return data, initCluster(data, attr)
 })
 
-// initCluster runs initdb and says who may come in how.
+// initCluster runs initdb and writes the rules of authentication.
 func initCluster(data string, attr *syscall.SysProcAttr) error {
 	initdb, err := postgresProgram("initdb")
 	if err != nil {
@@ -264,8 +264,8 @@ func fill(data string, attr *syscall.SysProcAttr, program string, args ...string
 	return nil
 }
 
-// unprivileged lets a process run as somebody else when we are root, which
-// PostgreSQL refuses to be, and gives that user dir.
+// unprivileged returns attributes with which a process does not run as root,
+// which PostgreSQL refuses, and gives dir to the user that it runs as.
 func unprivileged(dir string) (*syscall.SysProcAttr, error) {
 	attr := &syscall.SysProcAttr{Pdeathsig: syscall.SIGQUIT}
 	if os.Geteuid() != 0 {

@@ -1,4 +1,4 @@
-package storetest
+package testserver
 
 import (
 	"context"
@@ -29,8 +29,8 @@ func Redis(t testing.TB) string {
 	return fmt.Sprintf("%s/%d", server.url, numbers.Add(1)%redisDatabases)
 }
 
-// NewRedis starts a server for this test alone, with settings that come after
-// ours. Unlike the shared one it keeps what it has acknowledged through a crash.
+// NewRedis starts a server for this test alone, with settings that override
+// the defaults. Unlike the shared one it keeps what it has acknowledged through a crash.
 func NewRedis(t testing.TB, settings ...string) *Server {
 	t.Helper()
 	s, err := startRedis(append([]string{"--appendonly", "yes", "--appendfsync", "always"}, settings...)...)
@@ -48,7 +48,7 @@ type Sentinel struct {
 	Addresses       []string // of the Sentinels
 }
 
-// SentinelMaster is the name by which Sentinels know the master.
+// SentinelMaster is the name of the master at the Sentinels.
 const SentinelMaster = "notes"
 
 // NewSentinel starts them for this test alone.
@@ -89,12 +89,12 @@ func (s *Sentinel) await(t testing.TB) {
 			return
 		}
 		if time.Now().After(deadline) {
-			t.Fatalf("%d of %d Sentinels know all there is", known, len(s.Addresses))
+			t.Fatalf("%d of %d Sentinels know the replica and each other", known, len(s.Addresses))
 		}
 	}
 }
 
-// Keys is how many keys of a pattern a Redis has.
+// Keys returns the number of keys that match a pattern.
 func (s *Server) Keys(t testing.TB, pattern string) int {
 	t.Helper()
 	conn, err := redis.DialURL(s.url)
@@ -122,7 +122,7 @@ func startSentinel(masterPort string) (*Server, error) {
 	if err != nil {
 		return nil, err
 	}
-	file := filepath.Join(dir, "sentinel.conf") // which Sentinel writes to
+	file := filepath.Join(dir, "sentinel.conf") // Sentinel writes to it
 	settings := fmt.Sprintf(`bind 127.0.0.1
 port %[1]d
 sentinel monitor %[2]s 127.0.0.1 %[3]s 2
