@@ -80,6 +80,8 @@ var mayImport = map[string][]string{
 	"store":             {"notesd/internal/owned", "notesd/notes", "notesd/store/trigram"},
 	"server":            {"notesd/internal/cache", "notesd/internal/incident", "notesd/notes", "notesd/pool", "notesd/store"},
 	"store/storetest":   {"notesd/internal/testkit", "notesd/internal/testserver", "notesd/store"},
+
+	"internal/testserver": {"notesd/internal/testkit"},
 }
 
 // What packages must not know of, by the beginnings of import paths.

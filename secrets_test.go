@@ -2,7 +2,6 @@ package main
 
 import (
 	"archive/zip"
-	"bytes"
 	"context"
 	"fmt"
 	"io"
@@ -14,10 +13,10 @@ import (
 	"regexp"
 	"strconv"
 	"strings"
-	"sync"
 	"testing"
 	"time"
 
+	"notesd/internal/testkit"
 	"notesd/internal/testserver"
 	"notesd/store/storetest"
 )
@@ -110,7 +109,7 @@ func TestSecretsStaySecret(t *testing.T) {
 				t.Fatal(err)
 			}
 			environ := append([]string{"DATA_DIR=" + dir, "BACKEND_PORT=0", "LOG_LEVEL=debug", "ADMIN_TOKEN=" + adminToken}, row.environ...)
-			var shown buffer
+			var shown testkit.LogBuffer
 			serveUntil(t, &shown, environ, row.until)
 			if err := run(t.Context(), program{args: []string{"check", "-json", "-measure=1ms"}, environ: environ, out: &shown}); err != nil {
 				fmt.Fprintln(&shown, err)
@@ -126,15 +125,15 @@ func TestSecretsStaySecret(t *testing.T) {
 
 // serveUntil runs the server until it has logged a text, and shows what it prints and its pages. Without a text the
 // server must end by itself.
-func serveUntil(t *testing.T, shown *buffer, environ []string, until string) {
+func serveUntil(t *testing.T, shown *testkit.LogBuffer, environ []string, until string) {
 	t.Helper()
 	ctx, stop := context.WithCancel(t.Context())
 	defer stop()
 	ended := make(chan error, 1)
 	go func() { ended <- run(ctx, program{environ: environ, out: shown}) }()
 	if until != "" {
-		said := shown.await(t, ended, "Listening on (http://\\S+)")
-		shown.await(t, ended, until)
+		said := awaitLine(t, shown, ended, "Listening on (http://\\S+)")
+		awaitLine(t, shown, ended, until)
 		for _, path := range []string{"/", "/status", "/api/runtime?minute=true", "/api/metrics", "/metrics", "/api/health/ready", "/api/notes"} {
 			r, err := http.NewRequestWithContext(ctx, http.MethodGet, said[1]+path, nil)
 			if err != nil {
@@ -164,7 +163,7 @@ func serveUntil(t *testing.T, shown *buffer, environ []string, until string) {
 }
 
 // readIncidents shows what is in the incident files of a data directory.
-func readIncidents(t *testing.T, shown *buffer, dir string) {
+func readIncidents(t *testing.T, shown *testkit.LogBuffer, dir string) {
 	t.Helper()
 	files, err := filepath.Glob(filepath.Join(dir, "incidents", "*.zip"))
 	if err != nil {
@@ -189,39 +188,21 @@ func readIncidents(t *testing.T, shown *buffer, dir string) {
 	}
 }
 
-// buffer holds what was written to it.
-type buffer struct {
-	mu   sync.Mutex // guards text
-	text bytes.Buffer
-}
-
-func (b *buffer) Write(p []byte) (int, error) {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	return b.text.Write(p)
-}
-
-func (b *buffer) String() string {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	return b.text.String()
-}
-
-// await returns the match of a regular expression once there is one.
-func (b *buffer) await(t *testing.T, ended <-chan error, want string) []string {
+// awaitLine returns the match of a regular expression in out once there is one.
+func awaitLine(t *testing.T, out *testkit.LogBuffer, ended <-chan error, want string) []string {
 	t.Helper()
 	expr := regexp.MustCompile(want)
 	for deadline := time.Now().Add(time.Minute); ; time.Sleep(10 * time.Millisecond) {
-		if m := expr.FindStringSubmatch(b.String()); m != nil {
+		if m := expr.FindStringSubmatch(out.String()); m != nil {
 			return m
 		}
 		select {
 		case err := <-ended:
-			t.Fatalf("the server ended (%v) before it said %q:\n%s", err, want, b.String())
+			t.Fatalf("the server ended (%v) before it said %q:\n%s", err, want, out.String())
 		default:
 		}
 		if time.Now().After(deadline) {
-			t.Fatalf("the server did not say %q:\n%s", want, b.String())
+			t.Fatalf("the server did not say %q:\n%s", want, out.String())
 		}
 	}
 }

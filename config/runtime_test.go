@@ -9,12 +9,13 @@ import (
 	"runtime"
 	"runtime/debug"
 	"strings"
-	"sync"
 	"sync/atomic"
 	"testing"
 	"testing/fstest"
 	"testing/synctest"
 	"time"
+
+	"notesd/internal/testkit"
 
 	"github.com/google/go-cmp/cmp"
 	"pgregory.net/rapid"
@@ -292,7 +293,7 @@ func TestFollow(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		log := &lockedLog{}
+		log := &testkit.LogBuffer{}
 		root := &changingFS{}
 		root.now.Store(&m.root)
 		m.root = root
@@ -314,7 +315,7 @@ func TestFollow(t *testing.T) {
 				t.Errorf("GOMAXPROCS is %d with a quota of %s, want %d", got, step.quota, step.want)
 			}
 		}
-		if said := log.take(); said != "" {
+		if said := log.Take(); said != "" {
 			t.Errorf("logged %s", said)
 		}
 		for _, step := range []struct{ limit, want string }{
@@ -328,32 +329,13 @@ func TestFollow(t *testing.T) {
 			root.now.Store(&fsys)
 			time.Sleep(followEvery)
 			synctest.Wait()
-			if said := log.take(); !strings.Contains(said, step.want) || step.want == "" && said != "" {
+			if said := log.Take(); !strings.Contains(said, step.want) || step.want == "" && said != "" {
 				t.Errorf("a limit of %s logged %q, want %q", step.limit, said, step.want)
 			}
 		}
 		stop()
 		<-done
 	})
-}
-
-// lockedLog is what was logged since it was taken last.
-type lockedLog struct {
-	mu   sync.Mutex
-	text strings.Builder
-}
-
-func (l *lockedLog) Write(p []byte) (int, error) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.text.Write(p)
-}
-
-func (l *lockedLog) take() string {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	defer l.text.Reset()
-	return l.text.String()
 }
 
 // changingFS is a file system that another can take the place of.

@@ -18,6 +18,7 @@ import (
 	"github.com/jackc/pgx/v5"
 
 	"notesd/backup"
+	"notesd/internal/testkit"
 	"notesd/internal/testserver"
 )
 
@@ -192,7 +193,7 @@ func (p *process) killMidway(after time.Duration, args ...string) (killed bool) 
 	p.t.Helper()
 	cmd := p.command(args...)
 	cmd.SysProcAttr.Pdeathsig = 0 // it is killed here, or ends
-	var said logBuffer
+	var said testkit.LogBuffer
 	cmd.Stdout, cmd.Stderr = &said, &said
 	if err := cmd.Start(); err != nil {
 		p.t.Fatal(err)

@@ -109,14 +109,14 @@ func TestNoSilentDatabase(t *testing.T) {
 		}
 		p.start()
 		p.awaitReady()
-		if e := p.awaitLog("made a new, empty database"); e.text("path") != filepath.Join(p.dir, row.path) {
+		if e := p.awaitLog("made a new, empty database"); e.Text("path") != filepath.Join(p.dir, row.path) {
 			t.Errorf("the log says %v", e)
 		}
 		p.stop()
 		p.start()
 		p.awaitReady()
 		p.stop()
-		if n := len(p.log.with("made a new, empty database")); n != 1 {
+		if n := len(p.log.With("made a new, empty database")); n != 1 {
 			t.Errorf("said %d times, want once", n)
 		}
 	}

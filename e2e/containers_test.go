@@ -17,6 +17,8 @@ import (
 	"syscall"
 	"testing"
 	"time"
+
+	"notesd/internal/testkit"
 )
 
 const (
@@ -201,7 +203,7 @@ func startContainer(t *testing.T, flags ...string) (c *client, id string) {
 
 // outside is a server that runs in containers, as a client sees it.
 func outside(t *testing.T, url string) *process {
-	return &process{t: t, url: url, log: &logBuffer{}}
+	return &process{t: t, url: url, log: &testkit.LogBuffer{}}
 }
 
 // awaitAnswer returns once GET path says 200. The engine takes connections
@@ -367,7 +369,7 @@ func runUntil(t *testing.T, environ []string, text, name string, args ...string)
 	cmd := exec.Command(name, args...)
 	cmd.Dir, cmd.Env = "..", append(os.Environ(), environ...)
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true} // what it starts ends with it
-	out := &logBuffer{}
+	out := &testkit.LogBuffer{}
 	cmd.Stdout, cmd.Stderr = out, out
 	if err := cmd.Start(); err != nil {
 		t.Fatal(err)
@@ -385,12 +387,12 @@ func runUntil(t *testing.T, environ []string, text, name string, args ...string)
 	})
 	for deadline := time.Now().Add(5 * time.Minute); !strings.Contains(strings.ToLower(out.String()), text); {
 		if time.Now().After(deadline) {
-			t.Fatalf("%s %v never printed %q:\n%s", name, args, text, out.tail(40))
+			t.Fatalf("%s %v never printed %q:\n%s", name, args, text, out.Tail(40))
 		}
 		select {
 		case err := <-ended:
 			ended <- err
-			t.Fatalf("%s %v ended: %v\n%s", name, args, err, out.tail(40))
+			t.Fatalf("%s %v ended: %v\n%s", name, args, err, out.Tail(40))
 		case <-time.After(50 * time.Millisecond):
 		}
 	}

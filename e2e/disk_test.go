@@ -144,7 +144,7 @@ func testDiskFull(t *testing.T, p *process, disk string) {
 	p.await("a readiness that tells of writes again", func() bool { return writes() == "up" })
 	p.awaitLog("dependency is back")
 	for _, message := range []string{"dependency is down", "dependency is back"} {
-		if n := len(p.log.with(message)); n != 1 {
+		if n := len(p.log.With(message)); n != 1 {
 			t.Errorf("%q is in the log %d times, want once", message, n)
 		}
 	}

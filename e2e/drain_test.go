@@ -156,9 +156,9 @@ func checkDelay(t *testing.T, attempts []attempt, unready time.Time) {
 // checkLastLine compares what the process says of its leaving with what its clients saw.
 func checkLastLine(t *testing.T, p *process, attempts []attempt, signalled time.Time, shed int) {
 	t.Helper()
-	entries := p.log.entries()
+	entries := p.log.Entries()
 	last := entries[len(entries)-1]
-	if last.text("msg") != "shutdown: done" || last.number("cut") != 0 || last.number("shed") != float64(shed) {
+	if last.Text("msg") != "shutdown: done" || last.Number("cut") != 0 || last.Number("shed") != float64(shed) {
 		t.Errorf("the last line is %v, want shutdown: done with %d shed and none cut", last, shed)
 	}
 	sent, answered := 0, 0
@@ -171,7 +171,7 @@ func checkLastLine(t *testing.T, p *process, attempts []attempt, signalled time.
 		}
 	}
 	const probes = 300 // at most: one every 2 ms, for half a second
-	if got := int(last.number("answered")); got < sent || got > answered+probes {
+	if got := int(last.Number("answered")); got < sent || got > answered+probes {
 		t.Errorf("the last line counts %d answered, want %d to %d", got, sent, answered+probes)
 	}
 }
@@ -251,18 +251,18 @@ func TestCut(t *testing.T) {
 		t.Errorf("gone after %v, want little more than 500ms", took)
 	}
 	running.Wait()
-	if state.ExitCode() != 1 || !strings.Contains(p.log.tail(2), "notesd: requests cut after 500ms: 2") {
-		t.Errorf("%v, saying %s, want exit status 1 and the requests cut", state, p.log.tail(2))
+	if state.ExitCode() != 1 || !strings.Contains(p.log.Tail(2), "notesd: requests cut after 500ms: 2") {
+		t.Errorf("%v, saying %s, want exit status 1 and the requests cut", state, p.log.Tail(2))
 	}
-	if e := p.lastLine(); e.number("cut") != 2 {
+	if e := p.lastLine(); e.Number("cut") != 2 {
 		t.Errorf("the last line is %v, want cut 2", e)
 	}
 }
 
 // lastLine is the line with which an ended process took its leave.
-func (p *process) lastLine() entry {
+func (p *process) lastLine() testkit.Entry {
 	p.t.Helper()
-	lines := p.log.with("shutdown: done")
+	lines := p.log.With("shutdown: done")
 	if len(lines) != 1 {
 		p.t.Fatalf("%d lines say that the shutdown is done, want 1", len(lines))
 	}

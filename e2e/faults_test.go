@@ -8,6 +8,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"notesd/internal/testkit"
 )
 
 // runtimeState is what the tests read of /api/runtime.
@@ -123,25 +125,25 @@ func (l *load) allServed(t *testing.T) {
 // once a minute.
 func checkRestarts(t *testing.T, p *process, state runtimeState, culprit string) {
 	t.Helper()
-	restarts := p.log.with("worker restarted")
+	restarts := p.log.With("worker restarted")
 	if len(restarts) != faults {
 		t.Errorf("the log has %d restarts, want %d", len(restarts), faults)
 	}
 	now := state.workers()
 	for _, e := range restarts {
-		old, fresh := uint64(e.number("worker")), uint64(e.number("replacement"))
+		old, fresh := uint64(e.Number("worker")), uint64(e.Number("replacement"))
 		if old == 0 || fresh <= old || slices.Contains(now, old) {
 			t.Fatalf("worker %d was replaced by %d, and the workers are now %v", old, fresh, now)
 		}
-		if !strings.HasPrefix(e.text("route"), "/api/fault/") || e.text("fingerprint") != restarts[0].text("fingerprint") {
+		if !strings.HasPrefix(e.Text("route"), "/api/fault/") || e.Text("fingerprint") != restarts[0].Text("fingerprint") {
 			t.Fatalf("restart %v, want it of the same kind as %v", e, restarts[0])
 		}
 	}
 	kinds := state.Pool.PanicKinds
-	if len(kinds) != 1 || kinds[0].Count != faults || !strings.Contains(kinds[0].Frame, culprit) || kinds[0].Fingerprint != restarts[0].text("fingerprint") {
+	if len(kinds) != 1 || kinds[0].Count != faults || !strings.Contains(kinds[0].Frame, culprit) || kinds[0].Fingerprint != restarts[0].Text("fingerprint") {
 		t.Errorf("kinds of panics %+v, want one, %d times, by %s", kinds, faults, culprit)
 	}
-	stacks := slices.DeleteFunc(restarts, func(e entry) bool { return !strings.Contains(e.text("stack"), culprit) })
+	stacks := slices.DeleteFunc(restarts, func(e testkit.Entry) bool { return !strings.Contains(e.Text("stack"), culprit) })
 	if len(stacks) < 1 || len(stacks) > 3 {
 		t.Errorf("the log has %d stacks, want one a minute", len(stacks))
 	}
@@ -186,7 +188,7 @@ func TestMidway(t *testing.T) {
 	state := p.runtime()
 	state.atRest(t)
 	checkRestarts(t, p, state, "faultMidway")
-	if got := len(p.log.with("answer cut midway")); got != faults {
+	if got := len(p.log.With("answer cut midway")); got != faults {
 		t.Errorf("the log has %d cut answers, want %d", got, faults)
 	}
 }

@@ -40,7 +40,7 @@ func TestFilesRemoved(t *testing.T) {
 	p.await("no trust in copies", func() bool { return !p.cache().Trusted })
 	p.wantMetrics(t, `notesd_dependency_up{name="files"} 0`, "notesd_cache_trusted 0")
 	down := p.awaitLog("dependency is down")
-	if !strings.Contains(down.text("error"), "notes.db was removed or replaced") || !strings.HasPrefix(down.text("error"), "database unavailable: "+p.dir) {
+	if !strings.Contains(down.Text("error"), "notes.db was removed or replaced") || !strings.HasPrefix(down.Text("error"), "database unavailable: "+p.dir) {
 		t.Errorf("the log has %v, want the file's path", down)
 	}
 	select {

@@ -37,8 +37,8 @@ func TestForeignPages(t *testing.T) {
 		}
 	}
 	refused := func() (n int) {
-		for _, e := range p.log.with("request") {
-			if e.text("route") == "/api/notes" && e.number("status") == http.StatusForbidden {
+		for _, e := range p.log.With("request") {
+			if e.Text("route") == "/api/notes" && e.Number("status") == http.StatusForbidden {
 				n++
 			}
 		}

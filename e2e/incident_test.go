@@ -102,13 +102,13 @@ func TestIncident(t *testing.T) {
 	panicking := func() {
 		_, _ = ada.try(http.MethodGet, "/api/fault/panic?"+canary, nil, "X-Canary", canary, "Authorization", "Bearer "+canary)
 	}
-	p.await("incident file", func() bool { panicking(); return len(p.log.with("incident file written")) > 0 })
-	p.await("second quarantine", func() bool { panicking(); return len(p.log.with("route quarantined")) > 2 })
+	p.await("incident file", func() bool { panicking(); return len(p.log.With("incident file written")) > 0 })
+	p.await("second quarantine", func() bool { panicking(); return len(p.log.With("route quarantined")) > 2 })
 	others.allServed(t)
 
 	name, parts := p.incident()
-	if line := p.log.with("incident file written")[0]; line.text("file") != name || line.text("reason") != "route_quarantined" ||
-		line.text("detail") != "/api/fault/panic" {
+	if line := p.log.With("incident file written")[0]; line.Text("file") != name || line.Text("reason") != "route_quarantined" ||
+		line.Text("detail") != "/api/fault/panic" {
 		t.Errorf("logged %v for %s", line, name)
 	}
 	var state incidentsState
@@ -240,7 +240,7 @@ func TestIncidentOfLatencyAndLoad(t *testing.T) {
 			l := startLoad(p.visitor(), row.clients, func(int, int) request { return request{http.MethodGet, row.path, ""} })
 			line := p.awaitLog("incident file written")
 			l.stop()
-			if _, parts := p.incident(); line.text("reason") != row.reason || !strings.Contains(parts["incident.json"], line.text("detail")) {
+			if _, parts := p.incident(); line.Text("reason") != row.reason || !strings.Contains(parts["incident.json"], line.Text("detail")) {
 				t.Errorf("logged %v, want reason %s", line, row.reason)
 			}
 		})

@@ -8,6 +8,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"notesd/internal/testkit"
 )
 
 // A line every MEMORY_MONITOR_INTERVAL with the share of each shard, and above
@@ -28,20 +30,20 @@ func TestMemoryMonitoring(t *testing.T) {
 	shards := len(p.runtime().Pool.Shards)
 	stop := readNothing(t, p.member("ada@example.com"))
 	holds := func() bool {
-		lines := p.log.with("memory")
+		lines := p.log.With("memory")
 		return len(lines) > 0 && total(lines[len(lines)-1]) > 0
 	}
 	p.await("a line with what a shard holds", holds)
 	stop()
 	p.await("a line with nothing held", func() bool { return !holds() })
-	lines := p.log.with("memory")
+	lines := p.log.With("memory")
 	for _, line := range lines {
-		if shares, _ := line["bytes_in_flight"].([]any); len(shares) != shards || line.number("rss") <= 0 || line.number("heap_live") < 0 {
+		if shares, _ := line["bytes_in_flight"].([]any); len(shares) != shards || line.Number("rss") <= 0 || line.Number("heap_live") < 0 {
 			t.Errorf("line %v, want memory, and a share for each of %d shards", line, shards)
 		}
 	}
-	p.await("more lines", func() bool { return len(p.log.with("memory")) >= 10 })
-	lines = p.log.with("memory")
+	p.await("more lines", func() bool { return len(p.log.With("memory")) >= 10 })
+	lines = p.log.With("memory")
 	// A busy machine writes a line late, and the next in time.
 	if n, span := len(lines), at(t, lines[len(lines)-1]).Sub(at(t, lines[0])); span < time.Duration(n-3)*interval {
 		t.Errorf("%d lines within %v, want one every %v", n, span, interval)
@@ -54,7 +56,7 @@ func TestMemoryMonitoring(t *testing.T) {
 	case <-time.After(patience):
 		t.Error("the webhook is told of nothing")
 	}
-	if n := len(p.log.with("memory above threshold")); n != 1 {
+	if n := len(p.log.With("memory above threshold")); n != 1 {
 		t.Errorf("%d warnings, want one for one crossing", n)
 	}
 	p.wantMetrics(t, "notesd_memory_above_threshold 1", "notesd_memory_threshold_crossings_total 1")
@@ -72,7 +74,7 @@ func (p *process) wantMetrics(t *testing.T, lines ...string) {
 }
 
 // total is what all shards hold, by a line of the memory monitor.
-func total(line entry) (n float64) {
+func total(line testkit.Entry) (n float64) {
 	shares, _ := line["bytes_in_flight"].([]any)
 	for _, share := range shares {
 		bytes, _ := share.(float64)
@@ -82,9 +84,9 @@ func total(line entry) (n float64) {
 }
 
 // at is when a line was written.
-func at(t *testing.T, line entry) time.Time {
+func at(t *testing.T, line testkit.Entry) time.Time {
 	t.Helper()
-	when, err := time.Parse(time.RFC3339Nano, line.text("time"))
+	when, err := time.Parse(time.RFC3339Nano, line.Text("time"))
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -62,7 +62,7 @@ func checkDeaf(t *testing.T, p *process) {
 	const message = "channel to the other replicas is broken, trying again"
 	p.awaitLog(message)
 	time.Sleep(6 * time.Second) // longer than the same reason is kept quiet about otherwise
-	if said := p.log.with(message); len(said) != 1 || !strings.Contains(said[0].text("error"), "DATABASE_CHANNEL_URL") {
+	if said := p.log.With(message); len(said) != 1 || !strings.Contains(said[0].Text("error"), "DATABASE_CHANNEL_URL") {
 		t.Errorf("the log has %v, want once that DATABASE_CHANNEL_URL is to lead past the pooler", said)
 	}
 }

@@ -1,12 +1,9 @@
 package e2e
 
 import (
-	"bytes"
 	"cmp"
-	"encoding/json"
 	"errors"
 	"fmt"
-	"math/rand/v2"
 	"net"
 	"net/http"
 	"os"
@@ -15,11 +12,12 @@ import (
 	"runtime"
 	"strconv"
 	"strings"
-	"sync"
 	"sync/atomic"
 	"syscall"
 	"testing"
 	"time"
+
+	"notesd/internal/testkit"
 )
 
 // patience is how long anything may take that has no deadline of its own.
@@ -41,7 +39,7 @@ type process struct {
 	user     *syscall.Credential // nil: ours
 	files    []*os.File          // that it inherits, from the fourth on
 	out      *os.File            // where it writes to; nil: log
-	log      *logBuffer          // of every start
+	log      *testkit.LogBuffer  // of every start
 	reports  string              // the race detector writes to files that begin so
 
 	cmd   *exec.Cmd
@@ -62,7 +60,7 @@ func newProcess(t testing.TB, settings ...string) *process {
 // bareProcess is newProcess with nothing set but the port and the settings.
 func bareProcess(t testing.TB, port int, settings ...string) *process {
 	t.Helper()
-	p := &process{t: t, dir: t.TempDir(), port: port, url: fmt.Sprintf("http://127.0.0.1:%d", port), log: &logBuffer{},
+	p := &process{t: t, dir: t.TempDir(), port: port, url: fmt.Sprintf("http://127.0.0.1:%d", port), log: &testkit.LogBuffer{},
 		settings: append(settings, fmt.Sprintf("BACKEND_PORT=%d", port)), reports: filepath.Join(raceReports, strconv.FormatInt(processes.Add(1), 10))}
 	t.Cleanup(func() {
 		p.kill()
@@ -70,7 +68,7 @@ func bareProcess(t testing.TB, port int, settings ...string) *process {
 			t.Errorf("%s has data races:\n%s", p.url, races)
 		}
 		if t.Failed() {
-			t.Logf("log of %s, its last lines:\n%s", p.url, p.log.tail(60))
+			t.Logf("log of %s, its last lines:\n%s", p.url, p.log.Tail(60))
 		}
 	})
 	return p
@@ -185,10 +183,10 @@ func (p *process) await(what string, done func() bool) {
 }
 
 // awaitLog returns the first line with a message, once it is there.
-func (p *process) awaitLog(message string) entry {
+func (p *process) awaitLog(message string) testkit.Entry {
 	p.t.Helper()
-	p.await(fmt.Sprintf("log line %q", message), func() bool { return len(p.log.with(message)) > 0 })
-	return p.log.with(message)[0]
+	p.await(fmt.Sprintf("log line %q", message), func() bool { return len(p.log.With(message)) > 0 })
+	return p.log.With(message)[0]
 }
 
 // probe is the status of one GET on a connection of its own; 0: there was no answer.
@@ -276,72 +274,12 @@ func (p *process) races() string {
 // data is a file in the data directory.
 func (p *process) data(name string) string { return filepath.Join(p.dir, "data", name) }
 
-// freePort returns a port that nobody listens on, below those that outgoing
-// connections are given: it stays free while its process is away.
+// freePort returns a port that nothing listens on. It stays free while its process is stopped.
 func freePort(t testing.TB) int {
 	t.Helper()
-	for range 100 {
-		port := 20_000 + rand.IntN(12_000)
-		ln, err := net.Listen("tcp", net.JoinHostPort("127.0.0.1", strconv.Itoa(port)))
-		if err != nil {
-			continue
-		}
-		if err := ln.Close(); err != nil {
-			t.Fatal(err)
-		}
-		return port
+	port, err := testkit.FreePort()
+	if err != nil {
+		t.Fatal(err)
 	}
-	t.Fatal("no free port")
-	return 0
-}
-
-// logBuffer is what processes have written.
-type logBuffer struct {
-	mu   sync.Mutex // guards what follows
-	text bytes.Buffer
-}
-
-func (b *logBuffer) Write(p []byte) (int, error) {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	return b.text.Write(p)
-}
-
-func (b *logBuffer) String() string {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	return b.text.String()
-}
-
-// tail is the last n lines.
-func (b *logBuffer) tail(n int) string {
-	lines := strings.SplitAfter(b.String(), "\n")
-	return strings.Join(lines[max(0, len(lines)-n):], "")
-}
-
-// entry is one line of a JSON log.
-type entry map[string]any
-
-func (e entry) text(name string) string    { s, _ := e[name].(string); return s }
-func (e entry) number(name string) float64 { n, _ := e[name].(float64); return n }
-
-// entries are the lines that are JSON.
-func (b *logBuffer) entries() (all []entry) {
-	for line := range strings.Lines(b.String()) {
-		var e entry
-		if json.Unmarshal([]byte(line), &e) == nil {
-			all = append(all, e)
-		}
-	}
-	return all
-}
-
-// with are the lines with a message.
-func (b *logBuffer) with(message string) (found []entry) {
-	for _, e := range b.entries() {
-		if e.text("msg") == message {
-			found = append(found, e)
-		}
-	}
-	return found
+	return port
 }

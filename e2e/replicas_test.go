@@ -30,7 +30,7 @@ func TestReplicas(t *testing.T) {
 			one.awaitReady()
 			other.awaitReady()
 
-			migrated := len(one.log.with("schema migrated")) + len(other.log.with("schema migrated"))
+			migrated := len(one.log.With("schema migrated")) + len(other.log.With("schema migrated"))
 			if migrated != 1 {
 				t.Errorf("the schema was migrated %d times, want once", migrated)
 			}

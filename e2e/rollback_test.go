@@ -119,7 +119,7 @@ func (p *process) checkSchema(t *testing.T, program string, schema int64) {
 	if err != nil || runs != program {
 		t.Errorf("%s runs (%v), want %s", runs, err, program)
 	}
-	if migrated := p.log.with("schema migrated"); migrated[len(migrated)-1].number("version") != float64(schema) {
+	if migrated := p.log.With("schema migrated"); migrated[len(migrated)-1].Number("version") != float64(schema) {
 		t.Errorf("the schema was migrated as %v say, want to %d", migrated, schema)
 	}
 }

@@ -6,6 +6,7 @@ import (
 	"strings"
 	"testing"
 
+	"notesd/internal/testkit"
 	"notesd/store/storetest"
 )
 
@@ -126,17 +127,17 @@ func TestRuntimeSettings(t *testing.T) {
 			if row.memory != 0 && got.Limits.GOMEMLIMIT != row.memory {
 				t.Errorf("GOMEMLIMIT %d, want %d", got.Limits.GOMEMLIMIT, row.memory)
 			}
-			if warned := p.log.String(); !strings.Contains(warned, row.warns) || row.warns == "" && len(p.log.warnings()) > 0 {
-				t.Errorf("warnings %v, want %q", p.log.warnings(), row.warns)
+			if warned := p.log.String(); !strings.Contains(warned, row.warns) || row.warns == "" && len(warnings(p.log)) > 0 {
+				t.Errorf("warnings %v, want %q", warnings(p.log), row.warns)
 			}
 		})
 	}
 }
 
-// warnings are the log's lines of that level.
-func (b *logBuffer) warnings() (found []entry) {
-	for _, e := range b.entries() {
-		if e.text("level") == "WARN" {
+// warnings returns the log's entries of level WARN.
+func warnings(log *testkit.LogBuffer) (found []testkit.Entry) {
+	for _, e := range log.Entries() {
+		if e.Text("level") == "WARN" {
 			found = append(found, e)
 		}
 	}

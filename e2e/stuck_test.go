@@ -88,13 +88,13 @@ func TestStuck(t *testing.T) {
 		t.Errorf("/api/runtime has %+v, want %d stuck, %d replaced", s, stuck, bound)
 	}
 	p.wantMetrics(t, fmt.Sprintf(`notesd_pool_stuck_workers{replaced="true"} %d`, bound))
-	lines := p.log.with("worker stuck")
+	lines := p.log.With("worker stuck")
 	replaced := 0
 	for _, e := range lines {
-		if e.number("replacement") > 0 {
+		if e.Number("replacement") > 0 {
 			replaced++
 		}
-		if stack := e.text("stack"); !strings.Contains(stack, "faultStall") || strings.Contains(stack, "goroutine profile") ||
+		if stack := e.Text("stack"); !strings.Contains(stack, "faultStall") || strings.Contains(stack, "goroutine profile") ||
 			strings.Contains(stack, "Watch") {
 			t.Errorf("a stuck request's stack is\n%s\nwant its own alone", stack)
 		}
@@ -111,7 +111,7 @@ func TestStuck(t *testing.T) {
 	if state.Workers != 8 || state.Idle != 8 || state.Restarts != 0 || len(state.Stuck.Turns) != 0 {
 		t.Errorf("at the end %+v, want eight workers, all idle", state)
 	}
-	if got := len(p.log.with("stuck worker recovered")); got != stuck {
+	if got := len(p.log.With("stuck worker recovered")); got != stuck {
 		t.Errorf("the log has %d recovered, want %d", got, stuck)
 	}
 	told := map[string]int{}
@@ -147,7 +147,7 @@ func TestStuckDrain(t *testing.T) {
 	if took := time.Since(began); state.ExitCode() != 1 || took < 2*time.Second || took > 8*time.Second {
 		t.Errorf("%v after %v, want exit status 1 after 2 s", state, took)
 	}
-	if e := p.log.with("shutdown: done"); len(e) != 1 || e[0].number("cut") != 2 {
+	if e := p.log.With("shutdown: done"); len(e) != 1 || e[0].Number("cut") != 2 {
 		t.Errorf("the log ends with %v, want two requests cut", e)
 	}
 }
@@ -187,7 +187,7 @@ func TestStuckExit(t *testing.T) {
 		gone(t, p)
 		<-asked
 		if text := p.log.String(); !strings.Contains(text, "something is stuck") || !strings.Contains(text, "(*committer).close") {
-			t.Errorf("its last words are\n%s\nwant what is stuck", p.log.tail(20))
+			t.Errorf("its last words are\n%s\nwant what is stuck", p.log.Tail(20))
 		}
 	})
 	t.Run("the log", func(t *testing.T) {

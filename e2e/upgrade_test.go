@@ -18,6 +18,7 @@ import (
 	"time"
 
 	"notesd/bench"
+	"notesd/internal/testkit"
 	"notesd/internal/testserver"
 	"notesd/store/storetest"
 )
@@ -213,10 +214,10 @@ func (p *process) upgrade() time.Duration {
 		p.t.Fatalf("the process that was replaced: %v, want exit status 0", state)
 	}
 	for {
-		since := &logBuffer{}
+		since := &testkit.LogBuffer{}
 		_, _ = since.Write([]byte(p.log.String()[before:])) // all of it may be long
-		if ready := since.with(nextIsReady); len(ready) > 0 {
-			p.adopt(int(ready[0].number("pid")))
+		if ready := since.With(nextIsReady); len(ready) > 0 {
+			p.adopt(int(ready[0].Number("pid")))
 			return took
 		}
 		if time.Since(began) > patience {
@@ -283,8 +284,8 @@ func TestUpgradeFails(t *testing.T) {
 			p.install(row.program)
 			p.signal(syscall.SIGUSR2)
 			e := p.awaitLog("upgrade: failed, serving on")
-			if !strings.Contains(e.text("error"), row.says) {
-				t.Errorf("the log says %q, want %q", e.text("error"), row.says)
+			if !strings.Contains(e.Text("error"), row.says) {
+				t.Errorf("the log says %q, want %q", e.Text("error"), row.says)
 			}
 			time.Sleep(upgradePause)
 			p.install(binary)
@@ -301,9 +302,9 @@ func TestUpgradeHeirDies(t *testing.T) {
 	p.awaitReady()
 	company := startCompany(p)
 	p.signal(syscall.SIGUSR2)
-	pid := int(p.awaitLog(nextIsReady).number("pid"))
+	pid := int(p.awaitLog(nextIsReady).Number("pid"))
 	p.signal(syscall.SIGUSR2)
-	if e := p.awaitLog("upgrade: refused"); e.text("reason") != "an upgrade is under way" {
+	if e := p.awaitLog("upgrade: refused"); e.Text("reason") != "an upgrade is under way" {
 		t.Errorf("a second SIGUSR2 meets %v", e)
 	}
 	if err := syscall.Kill(pid, syscall.SIGKILL); err != nil {
@@ -325,7 +326,7 @@ func TestUpgradeStopped(t *testing.T) {
 	p.awaitReady()
 	p.install(script(t, "exec sleep 60"))
 	p.signal(syscall.SIGUSR2)
-	pid := int(p.awaitLog("upgrade: new process started").number("pid"))
+	pid := int(p.awaitLog("upgrade: new process started").Number("pid"))
 	p.stop()
 	if err := syscall.Kill(pid, 0); err == nil {
 		t.Error("the new process is left alone")

@@ -1,19 +1,17 @@
 package pool_test
 
 import (
-	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
 	"log/slog"
 	"runtime"
 	"strings"
-	"sync"
 	"testing"
 	"time"
 
+	"notesd/internal/testkit"
 	"notesd/pool"
 )
 
@@ -26,30 +24,11 @@ type logged struct {
 	Shard                                               int
 }
 
-// logBuffer is what was logged and not taken yet.
-type logBuffer struct {
-	mu   sync.Mutex // guards text
-	text bytes.Buffer
-}
-
-func (b *logBuffer) Write(p []byte) (int, error) {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	return b.text.Write(p)
-}
-
-func (b *logBuffer) take() io.Reader {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	defer b.text.Reset()
-	return strings.NewReader(b.text.String())
-}
-
 // logTo returns a logger and a function that decodes what it wrote since the last call.
 func logTo(t *testing.T) (*slog.Logger, func() []logged) {
-	out := &logBuffer{}
+	out := &testkit.LogBuffer{}
 	return slog.New(slog.NewJSONHandler(out, nil)), func() (lines []logged) {
-		for d := json.NewDecoder(out.take()); d.More(); {
+		for d := json.NewDecoder(strings.NewReader(out.Take())); d.More(); {
 			var line logged
 			if err := d.Decode(&line); err != nil {
 				t.Fatalf("log line: %v", err)

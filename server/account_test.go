@@ -8,6 +8,7 @@ import (
 
 	"golang.org/x/crypto/bcrypt"
 
+	"notesd/internal/testkit"
 	"notesd/internal/testserver"
 	"notesd/store"
 	"notesd/store/storetest"
@@ -27,7 +28,7 @@ func TestSessionsEndWhereverTheyAreKept(t *testing.T) {
 	t.Parallel()
 	url := storetest.Postgres(t)
 	s := onDatabase(t, url, onRedis(t, testserver.Redis(t)))
-	eventually(t, "listening", func() bool { return s.store.Channel().Listening })
+	testkit.Eventually(t, "listening", func() bool { return s.store.Channel().Listening })
 	shell := storetest.Open(t, url)
 	for name, end := range endings {
 		t.Run(name, func(t *testing.T) {

@@ -71,9 +71,9 @@ func (in *receiver) next(t *testing.T) Event {
 }
 
 // alerting are Alerts that run until the test ends.
-func alerting(t *testing.T, url, key string) (*Alerts, *logBuffer) {
+func alerting(t *testing.T, url, key string) (*Alerts, *testkit.LogBuffer) {
 	t.Helper()
-	log := &logBuffer{}
+	log := &testkit.LogBuffer{}
 	a := NewAlerts(url, key, slog.New(slog.NewJSONHandler(log, nil)))
 	done := make(chan bool)
 	ctx := t.Context() // ends before the cleanups
@@ -160,7 +160,7 @@ func TestAlertsFail(t *testing.T) {
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
-				log := &logBuffer{}
+				log := &testkit.LogBuffer{}
 				a := NewAlerts(tt.url, "key", slog.New(slog.NewJSONHandler(log, nil)))
 				tries := 0
 				a.client.Transport = roundTrip(func(r *http.Request) (*http.Response, error) { tries++; return tt.transport(r) })

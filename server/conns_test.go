@@ -14,6 +14,8 @@ import (
 	"testing"
 	"testing/synctest"
 	"time"
+
+	"notesd/internal/testkit"
 )
 
 // connect opens a connection from a loopback address of the test's choice.
@@ -57,7 +59,7 @@ func TestBurstOfConnections(t *testing.T) {
 	for i := range conns {
 		conns[i] = s.connect(t, "127.0.0.2")
 	}
-	eventually(t, "all connections", func() bool { return s.fresh() == len(conns) })
+	testkit.Eventually(t, "all connections", func() bool { return s.fresh() == len(conns) })
 	for i, conn := range conns {
 		if !served(conn) {
 			t.Fatalf("connection %d is closed without an answer", i)
@@ -190,7 +192,7 @@ func TestFreshConnectionsOfProxy(t *testing.T) {
 	for range mostFresh + 10 {
 		s.connect(t, "127.0.0.2")
 	}
-	eventually(t, "fresh connections", func() bool { return s.fresh() == mostFresh+10 })
+	testkit.Eventually(t, "fresh connections", func() bool { return s.fresh() == mostFresh+10 })
 	if !served(s.connect(t, "127.0.0.2")) {
 		t.Error("a trusted proxy is held to the bound of an address")
 	}

@@ -64,8 +64,8 @@ func (s *site) stopping() chan bool {
 // lastLine is the log line of a site that has stopped.
 func (s *site) lastLine(t *testing.T) map[string]any {
 	t.Helper()
-	lines := s.log.lines()
-	at := slices.IndexFunc(lines, func(line map[string]any) bool { return line["msg"] == "shutdown: done" })
+	lines := s.log.Entries()
+	at := slices.IndexFunc(lines, func(line testkit.Entry) bool { return line["msg"] == "shutdown: done" })
 	if at < 0 {
 		t.Fatalf("the log ends with %v, want shutdown: done", lines[len(lines)-1])
 	}
@@ -108,7 +108,7 @@ func TestLeave(t *testing.T) {
 
 	done, began := s.stopping(), time.Now()
 	var red reply
-	eventually(t, "readiness red", func() bool { red = probe.get("/readyz"); return red.status == http.StatusServiceUnavailable })
+	testkit.Eventually(t, "readiness red", func() bool { red = probe.get("/readyz"); return red.status == http.StatusServiceUnavailable })
 	if took := time.Since(began); testkit.TooLong(took, 50*time.Millisecond, 450*time.Millisecond) {
 		t.Errorf("unready after %v, want 50 ms", took)
 	}
@@ -131,11 +131,11 @@ func TestLeave(t *testing.T) {
 	wantHeader(t, kept[0].reply().want(http.StatusOK), "Connection", "close")
 	served++
 
-	eventually(t, "closed listener", func() bool { return unreachable(s) })
+	testkit.Eventually(t, "closed listener", func() bool { return unreachable(s) })
 	if took := time.Since(began); took < delay {
 		t.Errorf("the listener closed after %v, want %v", took, delay)
 	}
-	eventually(t, "refusals", func() bool { return s.pool.Stats().Draining })
+	testkit.Eventually(t, "refusals", func() bool { return s.pool.Stats().Draining })
 	kept[1].header("GET", "/api/notes", c)
 	r := kept[1].reply().fails(http.StatusServiceUnavailable, "Server is shutting down, please try again")
 	wantRefusal(t, r, "draining")
@@ -160,7 +160,7 @@ func TestLeave(t *testing.T) {
 		t.Errorf("%v, want at least %d answered", last, served+3)
 	}
 	answered, after := 0.0, false
-	for _, line := range s.log.lines() {
+	for _, line := range s.log.Entries() {
 		after = after || strings.HasPrefix(line["msg"].(string), "shutdown: unready")
 		if after && line["msg"] == "request" && line["reason"] != "draining" {
 			answered++
@@ -178,13 +178,13 @@ func TestLeaveServesWhatWaits(t *testing.T) {
 	s := withRoutes(t, h.routes(), workers(1, func(c *pool.Config) { c.QueueTimeout = time.Minute }))
 	c := s.someone()
 	body := s.slowBody(t, c, "/api/notes", `{"title":"slow","content":"body"}`)
-	eventually(t, "the body on its way", func() bool { return s.pool.Stats().Outside == 1 })
+	testkit.Eventually(t, "the body on its way", func() bool { return s.pool.Stats().Outside == 1 })
 	held := s.ask(t, "/hold", nil)
 	h.await(t)
 	queued := s.ask(t, "/api/notes", c)
-	eventually(t, "a request in the queue", func() bool { return s.pool.Stats().Queued == 1 })
+	testkit.Eventually(t, "a request in the queue", func() bool { return s.pool.Stats().Queued == 1 })
 	done := s.stopping()
-	eventually(t, "refusals", func() bool { return s.pool.Stats().Draining })
+	testkit.Eventually(t, "refusals", func() bool { return s.pool.Stats().Draining })
 	close(h.finish)
 	held.reply().want(http.StatusOK)
 	queued.reply().want(http.StatusOK)
@@ -203,9 +203,9 @@ func TestLeaveFinishesStreams(t *testing.T) {
 	c := s.someone()
 	s.fill(t, c, notes, bytes)
 	w := s.slowList(t, c)
-	eventually(t, "the list on its way", func() bool { return s.pool.Stats().Outside == 1 })
+	testkit.Eventually(t, "the list on its way", func() bool { return s.pool.Stats().Outside == 1 })
 	done := s.stopping()
-	eventually(t, "refusals", func() bool { return s.pool.Stats().Draining })
+	testkit.Eventually(t, "refusals", func() bool { return s.pool.Stats().Draining })
 	text, err := w.finish()
 	if err != nil {
 		t.Fatal(err)
@@ -223,7 +223,7 @@ func TestLeaveWaitsForNoIdler(t *testing.T) {
 	idle.header("GET", "/healthz", nil)
 	idle.reply().want(http.StatusOK)
 	noBody.header("POST", "/api/auth/logout", nil, "Content-Length: 10")
-	eventually(t, "two fresh connections", func() bool { return s.fresh() == 2 })
+	testkit.Eventually(t, "two fresh connections", func() bool { return s.fresh() == 2 })
 	began := time.Now()
 	<-s.stopping()
 	if took := time.Since(began); took > 6*time.Second {
@@ -266,5 +266,5 @@ func TestLeaveCuts(t *testing.T) {
 	if last := s.lastLine(t); last["cut"] != 2.0 {
 		t.Errorf("%v, want 2 cut", last)
 	}
-	eventually(t, "rest", s.atRest)
+	testkit.Eventually(t, "rest", s.atRest)
 }

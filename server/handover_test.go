@@ -9,6 +9,7 @@ import (
 	"testing"
 	"time"
 
+	"notesd/internal/testkit"
 	"notesd/store/storetest"
 )
 
@@ -39,7 +40,7 @@ func TestHandOver(t *testing.T) {
 	began := time.Now()
 	handed := make(chan error)
 	go func() { handed <- s.server.HandOver(t.Context(), nil) }()
-	eventually(t, "the handover", s.server.leaving.Load)
+	testkit.Eventually(t, "the handover", s.server.leaving.Load)
 	s.visitor().get("/readyz").want(http.StatusOK)
 	kept.header("GET", "/healthz", nil)
 	wantHeader(t, kept.reply().want(http.StatusOK), "Connection", "close")
@@ -47,7 +48,7 @@ func TestHandOver(t *testing.T) {
 		t.Fatalf("HandOver() = %v after %v, want nil after %v", err, time.Since(began), letGo)
 	}
 
-	eventually(t, "the listener left", func() bool { return strings.Contains(s.log.String(), "shutdown: listener left to the new process") })
+	testkit.Eventually(t, "the listener left", func() bool { return strings.Contains(s.log.String(), "shutdown: listener left to the new process") })
 	waiting := s.dial(t) // in the backlog
 	waiting.header("GET", "/healthz", nil)
 	close(h.finish)

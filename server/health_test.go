@@ -156,7 +156,7 @@ func testDatabaseAway(t *testing.T, o outage) {
 	c.get("/api/health").want(http.StatusOK)                                            // alive all the same
 	s.visitor().get("/api/auth/me").fails(http.StatusUnauthorized, "Not authenticated") // which asks no store
 	var down reply
-	eventually(t, "readiness red", func() bool {
+	testkit.Eventually(t, "readiness red", func() bool {
 		down = c.get("/readyz")
 		return down.status == http.StatusServiceUnavailable
 	})
@@ -169,7 +169,7 @@ func testDatabaseAway(t *testing.T, o outage) {
 
 	o.end(t, db, proxy)
 	began := time.Now()
-	eventually(t, "readiness green", func() bool { return c.get("/readyz").status == http.StatusOK })
+	testkit.Eventually(t, "readiness green", func() bool { return c.get("/readyz").status == http.StatusOK })
 	c.get("/api/notes/" + note.ID).want(http.StatusOK)
 	if took := time.Since(began); testkit.TooLong(took, 2*time.Second, time.Second) {
 		t.Errorf("back after %v, want at most 2 s", took)
@@ -241,13 +241,13 @@ func testRedisGone(t *testing.T, o outage) {
 		t.Errorf("%s has no RateLimit-Remaining: %v", r.call, err)
 	}
 	c.get("/api/health").want(http.StatusOK)
-	eventually(t, "readiness red", func() bool {
+	testkit.Eventually(t, "readiness red", func() bool {
 		r := c.get("/readyz")
 		return r.status == http.StatusServiceUnavailable && r.checks()["sessions"].Status == "down" && r.checks()["database"].Status == "up"
 	})
 	o.end(t, server, proxy)
 	began := time.Now()
-	eventually(t, "readiness green", func() bool { return c.get("/readyz").status == http.StatusOK })
+	testkit.Eventually(t, "readiness green", func() bool { return c.get("/readyz").status == http.StatusOK })
 	if took := time.Since(began); testkit.TooLong(took, 2*time.Second, time.Second) {
 		t.Errorf("back after %v, want at most 2 s", took)
 	}
@@ -273,7 +273,7 @@ func TestDatabaseNeverThere(t *testing.T) {
 	s := makeSite(t, db)
 	s.serve()
 	c := s.visitor()
-	eventually(t, "a first look", func() bool { return c.get("/readyz").checks()["database"].LatencyMs != nil })
+	testkit.Eventually(t, "a first look", func() bool { return c.get("/readyz").checks()["database"].LatencyMs != nil })
 	r := c.get("/readyz").want(http.StatusServiceUnavailable)
 	if row := r.checks()["database"]; row.Status != "down" {
 		t.Errorf("%s = %s, want the database down", r.call, r.text)

@@ -68,7 +68,7 @@ func TestLog(t *testing.T) {
 			t.Errorf("log line %v, want the person and the pattern", line)
 		}
 		times := map[any]int{}
-		for _, line := range s.log.lines() {
+		for _, line := range s.log.Entries() {
 			if line["msg"] == "request" {
 				times[line["request_id"]]++
 			}

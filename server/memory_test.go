@@ -13,6 +13,7 @@ import (
 	"sync"
 	"testing"
 
+	"notesd/internal/testkit"
 	"notesd/pool"
 )
 
@@ -131,7 +132,7 @@ func TestNoRoom(t *testing.T) {
 	}
 	ada.patch(path, map[string]any{"title": "changed"}).want(http.StatusOK)
 	ada.get("/api/notes").want(http.StatusOK)
-	eventually(t, "rest", s.atRest)
+	testkit.Eventually(t, "rest", s.atRest)
 }
 
 // A long list is bulk work, refused when memory is tight; a short one is a read, as ever.
@@ -150,7 +151,7 @@ func TestLongListsAreBulk(t *testing.T) {
 	ada.get("/api/notes?limit=2").want(http.StatusOK)
 	m.take(0)
 	ada.get("/api/notes").want(http.StatusOK)
-	eventually(t, "rest", s.atRest)
+	testkit.Eventually(t, "rest", s.atRest)
 }
 
 // Whatever one person's clients leave standing, bodies that were announced or have half come and
@@ -197,7 +198,7 @@ func TestIdleClientsKeepNobodyOut(t *testing.T) {
 				idle = append(idle, w)
 			}
 			begun.Wait()
-			eventually(t, "memory set aside, but for no worker", func() bool {
+			testkit.Eventually(t, "memory set aside, but for no worker", func() bool {
 				now := m.stages.Stats()
 				return now.Reserved >= tt.reserved && now.Reserved <= tt.announced && s.pool.Stats().Busy == 0
 			})
@@ -213,13 +214,13 @@ func TestIdleClientsKeepNobodyOut(t *testing.T) {
 				_ = w.Close()
 			}
 			m.take(0)
-			eventually(t, "rest", s.atRest)
-			eventually(t, "nothing reserved", func() bool { return m.stages.Stats().Reserved == 0 })
+			testkit.Eventually(t, "rest", s.atRest)
+			testkit.Eventually(t, "nothing reserved", func() bool { return m.stages.Stats().Reserved == 0 })
 		})
 	}
 
 	free := m.reserveAll()
-	eventually(t, "readiness that tells of it", func() bool {
+	testkit.Eventually(t, "readiness that tells of it", func() bool {
 		var state struct{ Checks []dependency }
 		s.visitor().get("/readyz").want(http.StatusOK).decode(&state)
 		return slices.ContainsFunc(state.Checks, func(row dependency) bool { return row.Name == "memory" && row.Status != "up" })
@@ -252,7 +253,7 @@ func (m *scarcity) take(percent int64) {
 	m.pool.Hold(0, bytes-m.taken)
 	m.taken = bytes
 	calm := percent < 80
-	eventually(m.t, "a look at memory", func() bool {
+	testkit.Eventually(m.t, "a look at memory", func() bool {
 		it := m.stages.Stats()
 		return it.Needed >= bytes && it.Needed < bytes+1<<34 && (!calm || it.Stage == pool.StageCalm)
 	})
@@ -263,11 +264,11 @@ func (m *scarcity) take(percent int64) {
 func (m *scarcity) leave(bytes int64) {
 	m.t.Helper()
 	runtime.GC()
-	eventually(m.t, "a look at memory", func() bool { return m.stages.Stats().Needed > 0 })
+	testkit.Eventually(m.t, "a look at memory", func() bool { return m.stages.Stats().Needed > 0 })
 	hold := m.stages.Stats().Free - bytes
 	m.pool.Hold(0, hold)
 	m.taken += hold
-	eventually(m.t, "a look at memory", func() bool { return m.stages.Stats().Free < 2*bytes })
+	testkit.Eventually(m.t, "a look at memory", func() bool { return m.stages.Stats().Free < 2*bytes })
 }
 
 // reserveAll leaves no room, and would not if a GB became free.
@@ -278,7 +279,7 @@ func (m *scarcity) reserveAll() (free func()) {
 		}
 	}
 	m.pool.Hold(0, 1<<30)
-	eventually(m.t, "a look at memory", func() bool { return m.stages.Stats().Needed >= m.taken+1<<30 })
+	testkit.Eventually(m.t, "a look at memory", func() bool { return m.stages.Stats().Needed >= m.taken+1<<30 })
 	return func() {
 		m.pool.Shrink(&all, 0)
 		m.pool.Hold(0, -1<<30)

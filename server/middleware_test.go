@@ -170,7 +170,7 @@ func TestForwardedProtoUnknown(t *testing.T) {
 	for range 3 {
 		s.visitor().get("/api/health", "X-Forwarded-Proto", "ftp").want(http.StatusOK)
 	}
-	if got := s.logged("a trusted proxy names a scheme that is neither http nor https: it is taken for http"); len(got) != 1 || got[0]["scheme"] != "ftp" {
+	if got := s.log.With("a trusted proxy names a scheme that is neither http nor https: it is taken for http"); len(got) != 1 || got[0]["scheme"] != "ftp" {
 		t.Errorf("logged %v, want one warning", got)
 	}
 }
@@ -434,13 +434,13 @@ func TestClientAddressUnknown(t *testing.T) {
 		t.Run(tt.name, func(t *testing.T) {
 			s := onSQLite(t, tt.site)
 			s.visitor().get("/api/health", tt.headers...).want(http.StatusOK) // what a proxy itself asks for has no client
-			if got := s.logged(warning); len(got) > 0 {
+			if got := s.log.With(warning); len(got) > 0 {
 				t.Errorf("a health check is logged as %v", got)
 			}
 			for range 3 {
 				s.visitor().get("/api/notes", tt.headers...).want(http.StatusUnauthorized)
 			}
-			got := s.logged(warning)
+			got := s.log.With(warning)
 			if tt.header == nil {
 				if len(got) > 0 {
 					t.Errorf("logged %v, want nothing", got)

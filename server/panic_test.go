@@ -14,6 +14,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
+	"notesd/internal/testkit"
 	"notesd/pool"
 	"notesd/store/storetest"
 )
@@ -180,7 +181,7 @@ func TestCut(t *testing.T) {
 				if !errors.Is(err, io.ErrUnexpectedEOF) || tt.part != (text != "") {
 					t.Errorf("read %q, %v, want the connection cut, with a part before %v", text, err, tt.part)
 				}
-				eventually(t, "rest", s.atRest)
+				testkit.Eventually(t, "rest", s.atRest)
 				if p := s.pool.Stats(); p.Panics != tt.panics || p.Restarts != tt.restarts || len(s.workerIDs()) != 2 {
 					t.Errorf("%d panics, %d restarts, workers %v, want %d, %d and two workers", p.Panics, p.Restarts, s.workerIDs(),
 						tt.panics, tt.restarts)
@@ -306,8 +307,8 @@ func TestClientLeaves(t *testing.T) {
 	if err := <-told; !errors.Is(err, context.Canceled) {
 		t.Errorf("the handler is told %v, want %v", err, context.Canceled)
 	}
-	eventually(t, "its log line", func() bool {
-		for _, line := range s.log.lines() {
+	testkit.Eventually(t, "its log line", func() bool {
+		for _, line := range s.log.Entries() {
 			if line["route"] == "/wait" && line["status"] == 499.0 {
 				return true
 			}

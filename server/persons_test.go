@@ -6,6 +6,7 @@ import (
 	"testing"
 	"time"
 
+	"notesd/internal/testkit"
 	"notesd/pool"
 )
 
@@ -17,7 +18,7 @@ func onePlace(_ *Config, parts *Parts) {
 // awaitQueued waits until so many requests of a class wait.
 func (s *site) awaitQueued(class pool.Class, n int) {
 	s.t.Helper()
-	eventually(s.t, fmt.Sprint(n, " of ", class, " to wait"), func() bool { return s.pool.Stats().Classes[class].Queued == n })
+	testkit.Eventually(s.t, fmt.Sprint(n, " of ", class, " to wait"), func() bool { return s.pool.Stats().Classes[class].Queued == n })
 }
 
 // Two people behind one address have a queue each, since their sessions are

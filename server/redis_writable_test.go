@@ -6,6 +6,7 @@ import (
 
 	"github.com/gomodule/redigo/redis"
 
+	"notesd/internal/testkit"
 	"notesd/internal/testserver"
 )
 
@@ -41,7 +42,7 @@ func TestRedisRefusesWrites(t *testing.T) {
 			s := onSQLite(t, onRedis(t, server.URL()), uncopied, func(_ *Config, parts *Parts) { parts.Alerts = alerts })
 			ada := s.member("ada@example.com")
 			do(c.begin)
-			eventually(t, "readiness red", func() bool {
+			testkit.Eventually(t, "readiness red", func() bool {
 				r := ada.get("/readyz")
 				return r.status == http.StatusServiceUnavailable && r.checks()["sessions"].Status == "down"
 			})
@@ -55,7 +56,7 @@ func TestRedisRefusesWrites(t *testing.T) {
 			}
 			wantRefusal(t, s.visitor().login("", "ada@example.com", password).want(http.StatusServiceUnavailable), "dependency_down")
 			do(c.end)
-			eventually(t, "readiness green", func() bool { return ada.get("/readyz").status == http.StatusOK })
+			testkit.Eventually(t, "readiness green", func() bool { return ada.get("/readyz").status == http.StatusOK })
 			s.visitor().post("/api/auth/register", in).want(http.StatusCreated)
 			s.visitor().login("", "ada@example.com", password).want(http.StatusOK)
 			if n := server.Keys(t, "*probe*"); n != 0 {

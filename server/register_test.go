@@ -5,6 +5,7 @@ import (
 	"testing"
 	"time"
 
+	"notesd/internal/testkit"
 	"notesd/internal/testserver"
 )
 
@@ -17,7 +18,7 @@ func TestRegisterWithoutSessions(t *testing.T) {
 	redis.Stop(t)
 	wantRefusal(t, s.visitor().post("/api/auth/register", in).want(http.StatusServiceUnavailable), "dependency_down")
 	redis.Start(t)
-	eventually(t, "sign-up", func() bool { return s.visitor().post("/api/auth/register", in).status == http.StatusCreated })
+	testkit.Eventually(t, "sign-up", func() bool { return s.visitor().post("/api/auth/register", in).status == http.StatusCreated })
 }
 
 // An address makes at most 100 accounts in an hour, and tries at no more.

@@ -8,6 +8,7 @@ import (
 
 	"github.com/gomodule/redigo/redis"
 
+	"notesd/internal/testkit"
 	"notesd/internal/testserver"
 )
 
@@ -55,13 +56,13 @@ func TestPlannedFailover(t *testing.T) {
 	if now := address(); now != before {
 		t.Fatalf("before the failover Redis is at %s, and the Sentinel says %s", before, now)
 	}
-	eventually(t, "failover", func() bool { // a Sentinel that has just begun may refuse it
+	testkit.Eventually(t, "failover", func() bool { // a Sentinel that has just begun may refuse it
 		_, err := leader.Do("SENTINEL", "FAILOVER", testserver.SentinelMaster)
 		return err == nil
 	})
-	eventually(t, "another master", func() bool { return address() != before })
+	testkit.Eventually(t, "another master", func() bool { return address() != before })
 	said := time.Now()
-	eventually(t, "the other master in use", func() bool { return ask() != before })
+	testkit.Eventually(t, "the other master in use", func() bool { return ask() != before })
 	if took := time.Since(said); took > 5*time.Second { // a second, and a machine that is busy; it was ten
 		t.Errorf("the other master is in use %v after the Sentinel named it, want 1s at most", took)
 	}

@@ -11,6 +11,7 @@ import (
 	"testing/synctest"
 	"time"
 
+	"notesd/internal/testkit"
 	"notesd/pool"
 )
 
@@ -116,9 +117,9 @@ func TestShedsAreShown(t *testing.T) {
 		}
 	}
 	counted := map[string]float64{}
-	eventually(t, "lines about who was turned away", func() bool {
+	testkit.Eventually(t, "lines about who was turned away", func() bool {
 		clear(counted)
-		for _, line := range s.log.lines() {
+		for _, line := range s.log.Entries() {
 			for _, why := range []string{"queue_full", "rate_limit"} {
 				if n, ok := line[why].(float64); ok && line["msg"] == "turned away" {
 					counted[why] += n

@@ -25,6 +25,7 @@ import (
 	"testing"
 	"time"
 
+	"notesd/internal/testkit"
 	"notesd/internal/testserver"
 	"notesd/pool"
 	"notesd/store"
@@ -39,7 +40,7 @@ type site struct {
 	pool     *pool.Pool
 	store    *store.Store
 	database string // its URL
-	log      *logBuffer
+	log      *testkit.LogBuffer
 	stop     func() // SIGTERM; returns when the server has left
 }
 
@@ -58,7 +59,7 @@ func newSite(t testing.TB, db *store.Store, edits ...options) *site {
 // makeSite makes a site that does not serve yet, for tests that change its server first.
 func makeSite(t testing.TB, db *store.Store, edits ...options) *site {
 	t.Helper()
-	log := &logBuffer{}
+	log := &testkit.LogBuffer{}
 	cfg := Config{Version: "test", RequestTimeout: 2 * time.Minute, ShutdownTimeout: 5 * time.Second, BodyLimit: 10 << 20,
 		CORSOrigins: []string{"http://localhost:3000"}, RateLimitMax: 100_000, RateLimitWindow: time.Minute,
 		RegistrationOpen: true, SessionSecrets: []string{"a secret of at least thirty-two characters"}, AdminToken: adminToken,
@@ -101,7 +102,7 @@ func (s *site) serve() {
 func (s *site) awaitReady() {
 	s.t.Helper()
 	probe := s.visitor()
-	eventually(s.t, "readiness", func() bool { return probe.get("/readyz").status == http.StatusOK })
+	testkit.Eventually(s.t, "readiness", func() bool { return probe.get("/readyz").status == http.StatusOK })
 }
 
 // uncopied makes the server answer nothing from memory.
@@ -389,69 +390,19 @@ func (t *stamp) UnmarshalJSON(text []byte) error {
 	return err
 }
 
-// logBuffer is a log that a test can read.
-type logBuffer struct {
-	mu   sync.Mutex
-	text bytes.Buffer
-}
-
-func (b *logBuffer) Write(p []byte) (int, error) {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	return b.text.Write(p)
-}
-
-// lines are the log's lines so far.
-func (b *logBuffer) lines() []map[string]any {
-	var lines []map[string]any
-	for text := range strings.Lines(b.String()) {
-		var line map[string]any
-		if json.Unmarshal([]byte(text), &line) == nil { // the last may be half written
-			lines = append(lines, line)
-		}
-	}
-	return lines
-}
-
 // line is the log line of r's request. It is written when the answer has been sent.
 func (s *site) line(r reply) map[string]any {
 	r.t.Helper()
 	var found map[string]any
-	eventually(r.t, "a log line of "+r.call, func() bool {
-		for _, line := range s.log.lines() {
-			if line["msg"] == "request" && line["request_id"] == r.header.Get("X-Request-Id") {
+	testkit.Eventually(r.t, "a log line of "+r.call, func() bool {
+		for _, line := range s.log.With("request") {
+			if line["request_id"] == r.header.Get("X-Request-Id") {
 				found = line
 			}
 		}
 		return found != nil
 	})
 	return found
-}
-
-// logged are the lines with this message.
-func (s *site) logged(message string) (found []map[string]any) {
-	for _, line := range s.log.lines() {
-		if line["msg"] == message {
-			found = append(found, line)
-		}
-	}
-	return found
-}
-
-// eventually waits until what is there.
-func eventually(t testing.TB, what string, there func() bool) {
-	t.Helper()
-	for limit := time.Now().Add(30 * time.Second); !there(); time.Sleep(5 * time.Millisecond) {
-		if time.Now().After(limit) {
-			t.Fatalf("no %s within 30 s", what)
-		}
-	}
-}
-
-func (b *logBuffer) String() string {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	return b.text.String()
 }
 
 // wire is a connection on which a test says byte for byte what it sends.

@@ -70,7 +70,7 @@ func TestSlowBodies(t *testing.T) {
 			for range many {
 				slow = append(slow, s.slowBody(t, tt.client, tt.path, tt.body))
 			}
-			eventually(t, "fifty bodies on their way", func() bool { return s.pool.Stats().Outside == many })
+			testkit.Eventually(t, "fifty bodies on their way", func() bool { return s.pool.Stats().Outside == many })
 			if stats := s.pool.Stats(); stats.Busy > 0 || stats.Queued > 0 {
 				t.Errorf("%d workers busy and %d requests queued, want none", stats.Busy, stats.Queued)
 			}
@@ -82,7 +82,7 @@ func TestSlowBodies(t *testing.T) {
 			for _, b := range slow {
 				b.finish().want(tt.status)
 			}
-			eventually(t, "rest", s.atRest)
+			testkit.Eventually(t, "rest", s.atRest)
 		})
 	}
 }
@@ -107,9 +107,9 @@ func TestLeftInTheBody(t *testing.T) {
 	s := onSQLite(t)
 	c := s.someone()
 	b := s.slowBody(t, c, "/api/notes", `{"title":"slow","content":"body"}`)
-	eventually(t, "the body on its way", func() bool { return s.pool.Stats().Outside == 1 })
+	testkit.Eventually(t, "the body on its way", func() bool { return s.pool.Stats().Outside == 1 })
 	_ = b.Close()
-	eventually(t, "rest", s.atRest)
+	testkit.Eventually(t, "rest", s.atRest)
 	if notes := c.get("/api/notes").notes(); len(notes) != 0 {
 		t.Errorf("half a body made %d notes", len(notes))
 	}
@@ -124,9 +124,9 @@ func TestLeftInTheQueue(t *testing.T) {
 	release := s.occupy(t, 1)
 	w := s.dial(t)
 	w.header("PATCH", "/api/notes/"+id+"/pin", c)
-	eventually(t, "the request in the queue", func() bool { return s.pool.Stats().Queued == 1 })
+	testkit.Eventually(t, "the request in the queue", func() bool { return s.pool.Stats().Queued == 1 })
 	_ = w.Close()
-	eventually(t, "an empty queue", func() bool { return s.pool.Stats().Queued == 0 })
+	testkit.Eventually(t, "an empty queue", func() bool { return s.pool.Stats().Queued == 0 })
 	release()
 	if note := c.get("/api/notes/" + id).note(); note.IsPinned {
 		t.Error("who left the queue flipped a flag")
@@ -203,14 +203,14 @@ func TestCommitHoldsNothing(t *testing.T) {
 	release := s.lockDatabase(t)
 	written := make(chan reply, 1)
 	go func() { written <- c.post("/api/notes", map[string]any{"title": "a", "content": ""}) }()
-	eventually(t, "a write on its way", func() bool {
+	testkit.Eventually(t, "a write on its way", func() bool {
 		p := s.pool.Stats()
 		return p.Outside == 1 && p.Busy == 0
 	})
 	c.get("/api/auth/me").want(http.StatusOK)
 	release()
 	(<-written).want(http.StatusCreated)
-	eventually(t, "rest", s.atRest)
+	testkit.Eventually(t, "rest", s.atRest)
 }
 
 // lockDatabase keeps everybody from writing to the SQLite file until the function it returns is called.

@@ -77,7 +77,7 @@ func TestStream(t *testing.T) {
 		if r := c.get("/api/notes?tags=none").want(http.StatusOK); r.header.Get("Content-Length") == "" {
 			t.Errorf("%s has no Content-Length: a short list is no stream", r.call)
 		}
-		eventually(t, "rest", s.atRest)
+		testkit.Eventually(t, "rest", s.atRest)
 	}, workers(4))
 }
 
@@ -150,10 +150,10 @@ func TestSlowReaders(t *testing.T) {
 	var slow []*wire
 	for range readers {
 		slow = append(slow, s.slowList(t, c))
-		eventually(t, "slow readers", func() bool { return s.pool.Stats().Outside == len(slow) })
+		testkit.Eventually(t, "slow readers", func() bool { return s.pool.Stats().Outside == len(slow) })
 	}
 	time.Sleep(300 * time.Millisecond) // as much as the kernel buffers is sent by then
-	eventually(t, "nobody at work", func() bool { return s.pool.Stats().Busy == 0 })
+	testkit.Eventually(t, "nobody at work", func() bool { return s.pool.Stats().Busy == 0 })
 	stats := s.pool.Stats()
 	if stats.Busy > 0 || stats.Outside != readers {
 		t.Errorf("%d workers busy, %d requests outside, want 0 and %d", stats.Busy, stats.Outside, readers)
@@ -182,7 +182,7 @@ func TestSlowReaders(t *testing.T) {
 			t.Errorf("a slow reader got %d bytes, %v, want the same %d as others", len(text), err, len(whole))
 		}
 	}
-	eventually(t, "rest", s.atRest)
+	testkit.Eventually(t, "rest", s.atRest)
 }
 
 // heap is how many bytes are in use after a collection.
@@ -202,7 +202,7 @@ func TestStreamWhileNotesGo(t *testing.T) {
 	c := s.someone()
 	s.fill(t, c, notes, bytes)
 	w := s.slowList(t, c)
-	eventually(t, "the list on its way", func() bool { return s.pool.Stats().Outside == 1 })
+	testkit.Eventually(t, "the list on its way", func() bool { return s.pool.Stats().Outside == 1 })
 	time.Sleep(1600 * time.Millisecond)
 	s.execute(t, "DELETE FROM notes WHERE created_at - (SELECT min(created_at) FROM notes) < 100") // the last of the list
 	text, err := w.finish()
@@ -230,7 +230,7 @@ func TestStreamCutMidway(t *testing.T) {
 			s.fill(t, c, notes, bytes)
 			s.execute(t, "UPDATE notes SET content = hex(randomblob(bytes / 2))") // or the kernel would take all of it, packed
 			w := s.slowList(t, c, "Accept-Encoding: "+coding)
-			eventually(t, "the list on its way", func() bool { return s.pool.Stats().Outside == 1 })
+			testkit.Eventually(t, "the list on its way", func() bool { return s.pool.Stats().Outside == 1 })
 			if err := s.store.Close(); err != nil {
 				t.Fatal(err)
 			}
@@ -238,7 +238,7 @@ func TestStreamCutMidway(t *testing.T) {
 			if !errors.Is(err, io.ErrUnexpectedEOF) || len(text) == 0 || json.Valid([]byte(text)) {
 				t.Errorf("read %d bytes, %v, want a part and then the connection cut", len(text), err)
 			}
-			eventually(t, "rest", func() bool {
+			testkit.Eventually(t, "rest", func() bool {
 				p := s.pool.Stats()
 				return p.Outside == 0 && p.Busy == 0 && p.Shards[0].BytesInFlight == 0
 			})
@@ -256,8 +256,8 @@ func TestReaderLeaves(t *testing.T) {
 	c := s.someone()
 	s.fill(t, c, 400, 20<<10)
 	w := s.slowList(t, c)
-	eventually(t, "the list on its way", func() bool { return s.pool.Stats().Outside == 1 })
+	testkit.Eventually(t, "the list on its way", func() bool { return s.pool.Stats().Outside == 1 })
 	_ = w.Close()
-	eventually(t, "rest", s.atRest)
+	testkit.Eventually(t, "rest", s.atRest)
 	c.get("/api/notes?limit=1").want(http.StatusOK)
 }

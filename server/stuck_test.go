@@ -8,6 +8,7 @@ import (
 	"testing"
 	"time"
 
+	"notesd/internal/testkit"
 	"notesd/pool"
 	"notesd/store/storetest"
 )
@@ -37,7 +38,7 @@ func TestReadyWhileStuck(t *testing.T) {
 	answers := make(chan reply)
 	stick := func(n int) {
 		go func() { answers <- s.visitor().get("/stuck") }()
-		eventually(t, "a stuck request", func() bool { return len(s.pool.Stats().Stuck.Turns) == n })
+		testkit.Eventually(t, "a stuck request", func() bool { return len(s.pool.Stats().Stuck.Turns) == n })
 	}
 	stick(1)
 	if row := c.get("/readyz").want(http.StatusOK).checks()["pool"]; row.Decides || row.Status != "up" {
@@ -62,10 +63,10 @@ func TestReadyWhileStuck(t *testing.T) {
 
 	end <- true
 	(<-answers).want(http.StatusOK)
-	eventually(t, "readiness green", func() bool { return c.get("/readyz").status == http.StatusOK })
+	testkit.Eventually(t, "readiness green", func() bool { return c.get("/readyz").status == http.StatusOK })
 	end <- true
 	(<-answers).want(http.StatusOK)
-	eventually(t, "rest", s.atRest)
+	testkit.Eventually(t, "rest", s.atRest)
 	if p := s.pool.Stats(); p.Idle != 2 || p.Stuck.Recovered != 2 || p.Restarts != 0 {
 		t.Errorf("at the end %d idle, %+v, want two and two recovered", p.Idle, p.Stuck)
 	}
@@ -86,7 +87,7 @@ func TestStuckInSQL(t *testing.T) {
 		t.Errorf("given up after %v, want some 300 ms", took) // REQUEST_TIMEOUT is minutes here
 	}
 	wantRefusal(t, r, "timeout")
-	eventually(t, "connections back", func() bool {
+	testkit.Eventually(t, "connections back", func() bool {
 		for _, db := range s.store.Stats() {
 			if db.InUse > 0 {
 				return false
@@ -134,5 +135,5 @@ func TestStuckOutside(t *testing.T) {
 	})}, impatient(1, 200*time.Millisecond))
 	s.watchPool(t)
 	wantRefusal(t, s.visitor().get("/late").fails(http.StatusServiceUnavailable, "The request took too long"), "timeout")
-	eventually(t, "rest", s.atRest)
+	testkit.Eventually(t, "rest", s.atRest)
 }

@@ -122,16 +122,6 @@ func openWatched(t *testing.T, url string, o *onlooker) *store.Store {
 	return s
 }
 
-// eventually returns once something is so.
-func eventually(t testing.TB, what string, is func() bool) {
-	t.Helper()
-	for deadline := time.Now().Add(20 * time.Second); !is(); time.Sleep(100 * time.Microsecond) {
-		if time.Now().After(deadline) {
-			t.Fatalf("never %s", what)
-		}
-	}
-}
-
 // inOneBatch makes the calls, which are writes of notes, so that they travel
 // together and in their order: while another write, of keeper's, is held up.
 func inOneBatch(t testing.TB, s *store.Store, o *onlooker, keeper string, calls ...func()) {
@@ -145,10 +135,10 @@ func inOneBatch(t testing.TB, s *store.Store, o *onlooker, keeper string, calls 
 			t.Error(err)
 		}
 	})
-	eventually(t, "held up", func() bool { return o.begun() == 1 })
+	testkit.Eventually(t, "write held up", func() bool { return o.begun() == 1 })
 	for i, call := range calls {
 		all.Go(call)
-		eventually(t, "in the queue", func() bool { return store.Waiting(s) == i+1 })
+		testkit.Eventually(t, "write in the queue", func() bool { return store.Waiting(s) == i+1 })
 	}
 	release()
 	all.Wait()
@@ -507,7 +497,7 @@ func TestBatchLockedElsewhere(t *testing.T) {
 				}
 			})
 		}
-		eventually(t, "apart", func() bool { return store.Apart(s, locked) })
+		testkit.Eventually(t, "write apart", func() bool { return store.Apart(s, locked) })
 		atOnce(20, func(int) {
 			ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
 			defer cancel()
@@ -638,19 +628,19 @@ func TestBatchClose(t *testing.T) {
 				t.Error(err)
 			}
 		})
-		eventually(t, "under way", func() bool { return o.begun() == 1 })
+		testkit.Eventually(t, "write under way", func() bool { return o.begun() == 1 })
 		all.Go(func() {
 			if _, err := s.CreateNote(t.Context(), owner, notes.NewNote{Title: "late"}); !errors.Is(err, store.ErrUnavailable) {
 				t.Errorf("CreateNote while the store closes = %v, want %v", err, store.ErrUnavailable)
 			}
 		})
-		eventually(t, "in the queue", func() bool { return store.Waiting(s) == 1 })
+		testkit.Eventually(t, "write in the queue", func() bool { return store.Waiting(s) == 1 })
 		all.Go(func() {
 			if err := s.Close(); err != nil {
 				t.Errorf("Close = %v", err)
 			}
 		})
-		eventually(t, "closing", func() bool { return s.Ready(t.Context()) != nil })
+		testkit.Eventually(t, "store that closes", func() bool { return s.Ready(t.Context()) != nil })
 		release()
 		all.Wait()
 		again := openWatched(t, url, new(onlooker))

@@ -60,7 +60,7 @@ func (r *recorder) since(n int) []event {
 // trusts waits until the recorder is to trust what it has beyond a time.
 func (r *recorder) trusts(t *testing.T, beyond time.Time) {
 	t.Helper()
-	eventually(t, "trust", func() bool {
+	testkit.Eventually(t, "trust", func() bool {
 		return slices.ContainsFunc(r.since(0), func(e event) bool { return e.what == "trust" && e.until.After(beyond) })
 	})
 }
@@ -200,7 +200,7 @@ func TestChannelAlone(t *testing.T) {
 	ofB := &recorder{}
 	proxy := testserver.NewProxy(t, url)
 	b := replica(t, store.Config{URL: url, ChannelURL: proxy.URL(), Witness: ofB})
-	eventually(t, "peer", func() bool { return a.Channel().Peers == 1 })
+	testkit.Eventually(t, "peer", func() bool { return a.Channel().Peers == 1 })
 	if a.Alone() {
 		t.Fatal("alone with a peer")
 	}
@@ -214,18 +214,18 @@ func TestChannelAlone(t *testing.T) {
 	}
 	proxy.Set(testserver.HalfOpen)
 	vanished := time.Now()
-	eventually(t, "loneliness", a.Alone)
+	testkit.Eventually(t, "loneliness", a.Alone)
 	if took := time.Since(vanished); took < 1500*time.Millisecond || took > 10*time.Second {
 		t.Errorf("alone %v after the other has vanished, want 2 s after its last beat", took)
 	}
 	proxy.Set(testserver.Pass)
-	eventually(t, "peer's return", func() bool { return !a.Alone() })
+	testkit.Eventually(t, "peer's return", func() bool { return !a.Alone() })
 	ofB.trusts(t, time.Now())
 	left := time.Now()
 	if err := b.Close(); err != nil {
 		t.Fatal(err)
 	}
-	eventually(t, "loneliness", a.Alone)
+	testkit.Eventually(t, "loneliness", a.Alone)
 	if took := time.Since(left); took > 5*time.Second {
 		t.Errorf("alone %v after the other has said goodbye", took)
 	}
@@ -255,7 +255,7 @@ func TestChannelFaults(t *testing.T) {
 			n := len(r.since(0))
 			begin(proxy)
 			began := time.Now()
-			eventually(t, "fault", func() bool { return a.Channel().Lost > 0 })
+			testkit.Eventually(t, "fault", func() bool { return a.Channel().Lost > 0 })
 			time.Sleep(time.Second)
 			proxy.Set(testserver.Pass)
 			r.trusts(t, time.Now().Add(time.Second/2))
@@ -294,7 +294,7 @@ func TestAnnounceRevoked(t *testing.T) {
 		t.Errorf("alone: %v, %+v", err, a.Channel())
 	}
 	b, ofB := listening(t, store.Config{URL: url, ChannelURL: toB.URL()})
-	eventually(t, "peers", func() bool { return a.Channel().Peers == 1 && b.Channel().Peers == 1 })
+	testkit.Eventually(t, "peers", func() bool { return a.Channel().Peers == 1 && b.Channel().Peers == 1 })
 	heard := func(what string) bool {
 		return slices.ContainsFunc(ofB.since(0), func(e event) bool { return e.what == what })
 	}
@@ -315,10 +315,10 @@ func TestAnnounceRevoked(t *testing.T) {
 		t.Errorf("what can't be said: %v, want ErrUnavailable", err)
 	}
 	toA.Set(testserver.Pass)
-	eventually(t, "forgetting", func() bool {
+	testkit.Eventually(t, "forgetting", func() bool {
 		return slices.ContainsFunc(ofB.since(n), func(e event) bool { return e.what == "forget" })
 	})
-	eventually(t, "return of the database", func() bool { return a.Ready(ctx) == nil })
+	testkit.Eventually(t, "return of the database", func() bool { return a.Ready(ctx) == nil })
 
 	toB.Set(testserver.Stall)
 	short, cancel := context.WithTimeout(ctx, 100*time.Millisecond)
@@ -356,7 +356,7 @@ func TestChannelFence(t *testing.T) {
 	}
 	r := &recorder{}
 	s := replica(t, store.Config{URL: url, Witness: r})
-	eventually(t, "listening", func() bool { return s.Channel().Listening })
+	testkit.Eventually(t, "listening", func() bool { return s.Channel().Listening })
 	time.Sleep(3 * time.Second)
 	if events := r.since(0); len(events) > 0 || s.Alone() {
 		t.Errorf("while an old transaction goes on: told %v, alone %v", events, s.Alone())
@@ -402,7 +402,7 @@ func TestChannelElsewhere(t *testing.T) {
 	t.Parallel()
 	r := &recorder{}
 	a := replica(t, store.Config{URL: storetest.Postgres(t), ChannelURL: storetest.Postgres(t), Witness: r, Log: slog.New(slog.DiscardHandler)})
-	eventually(t, "doubt", func() bool { return a.Channel().Lost > 0 })
+	testkit.Eventually(t, "doubt", func() bool { return a.Channel().Lost > 0 })
 	if events := r.since(0); len(events) > 0 || a.Alone() {
 		t.Errorf("told %v, alone %v", events, a.Alone())
 	}

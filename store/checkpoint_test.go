@@ -7,6 +7,7 @@ import (
 	"sync"
 	"testing"
 
+	"notesd/internal/testkit"
 	"notesd/notes"
 	"notesd/store"
 	"notesd/store/storetest"
@@ -69,7 +70,7 @@ func TestLogStaysShort(t *testing.T) {
 	if err := tx.Rollback(); err != nil {
 		t.Fatal(err)
 	}
-	eventually(t, "short again", func() bool {
+	testkit.Eventually(t, "short log", func() bool {
 		write(2 << 20)
 		return logSize() <= most
 	})

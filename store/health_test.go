@@ -7,6 +7,7 @@ import (
 	"testing"
 	"time"
 
+	"notesd/internal/testkit"
 	"notesd/internal/testserver"
 	"notesd/store"
 	"notesd/store/storetest"
@@ -36,7 +37,7 @@ func awaitHealth(t *testing.T, s *store.Store, want error) {
 func TestHealth(t *testing.T) {
 	storetest.Each(t, func(t *testing.T, s *store.Store) {
 		beside(t, s.Monitor)
-		eventually(t, "answered", func() bool { return s.Health().Latency > 0 })
+		testkit.Eventually(t, "answer", func() bool { return s.Health().Latency > 0 })
 		if err := s.Health().Err; err != nil {
 			t.Fatalf("Health() = %v, want nil", err)
 		}

@@ -10,10 +10,10 @@ import (
 	"strings"
 	"sync"
 	"testing"
-	"time"
 
 	"pgregory.net/rapid"
 
+	"notesd/internal/testkit"
 	"notesd/notes"
 	"notesd/store"
 	"notesd/store/storetest"
@@ -285,7 +285,7 @@ func TestDamagedLists(t *testing.T) {
 				t.Errorf("after %s: Candidates = %v, %v, want none", damage, keys, err)
 			}
 			checkSearch(t, s, owner, damage, "quetzal")
-			await(t, "lists that are gone", func() bool {
+			testkit.Eventually(t, "lists that are gone", func() bool {
 				var left int
 				if err := s.DB().Raw("SELECT count(*) FROM search_lists").Scan(&left).Error; err != nil {
 					t.Fatal(err)
@@ -335,7 +335,7 @@ func TestListsAreMade(t *testing.T) {
 		for i := range 1100 {
 			newNote(t, s, owner, randomNote(random, i))
 		}
-		await(t, "candidates", func() bool {
+		testkit.Eventually(t, "candidates", func() bool {
 			keys, err := s.Candidates(t.Context(), owner, "quetzal")
 			if err != nil {
 				t.Fatal(err)
@@ -350,16 +350,6 @@ func TestListsAreMade(t *testing.T) {
 			t.Errorf("their owner left %d lists, %v", left, err)
 		}
 	})
-}
-
-// await waits for what goes on in the background.
-func await(t *testing.T, what string, there func() bool) {
-	t.Helper()
-	for deadline := time.Now().Add(30 * time.Second); !there(); time.Sleep(time.Millisecond) {
-		if time.Now().After(deadline) {
-			t.Fatalf("no %s", what)
-		}
-	}
 }
 
 // A search in many notes is a walk of one person's lists, and of the changes

@@ -82,7 +82,7 @@ func TestFilesInPlace(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			await(t, "trust", witness.trusts)
+			testkit.Eventually(t, "trust", witness.trusts)
 			if err := test.harm(dir); err != nil {
 				t.Fatal(err)
 			}
@@ -99,7 +99,7 @@ func TestFilesInPlace(t *testing.T) {
 			if err := s.FilesInPlace(); !errors.Is(err, store.ErrUnavailable) {
 				t.Errorf("FilesInPlace = %v, want ErrUnavailable", err)
 			}
-			await(t, "the end of trust", func() bool { return !witness.trusts() })
+			testkit.Eventually(t, "the end of trust", func() bool { return !witness.trusts() })
 			if n, err := s.Note(t.Context(), owner, first.ID); err != nil || n.Title != "before" {
 				t.Errorf("Note = %q, %v, want what was written before", n.Title, err)
 			}
@@ -122,11 +122,11 @@ func TestFilesPutBack(t *testing.T) {
 	if err := os.Rename(dir, dir+".away"); err != nil {
 		t.Fatal(err)
 	}
-	await(t, "a look", func() bool { return s.FilesInPlace() != nil })
+	testkit.Eventually(t, "a look", func() bool { return s.FilesInPlace() != nil })
 	if err := os.Rename(dir+".away", dir); err != nil {
 		t.Fatal(err)
 	}
-	await(t, "another look", func() bool { return s.FilesInPlace() == nil })
+	testkit.Eventually(t, "another look", func() bool { return s.FilesInPlace() == nil })
 	mustUser(t, s, "ada@example.org")
 }
 

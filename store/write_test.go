@@ -94,7 +94,7 @@ func TestWriteTakenBack(t *testing.T) {
 		}
 		wantNumber(t, s, 0, 1)
 		for name := range s.Stats() { // the store itself asks the database now and then
-			eventually(t, name+" with no connection in use", func() bool { return s.Stats()[name].InUse == 0 })
+			testkit.Eventually(t, name+" with no connection in use", func() bool { return s.Stats()[name].InUse == 0 })
 		}
 	})
 }

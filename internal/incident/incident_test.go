@@ -16,6 +16,8 @@ import (
 	"testing/synctest"
 	"time"
 
+	"notesd/internal/testkit"
+
 	"github.com/google/go-cmp/cmp"
 	"go.uber.org/goleak"
 )
@@ -312,14 +314,14 @@ func TestFile(t *testing.T) {
 	w.mu.Lock()
 	w.now = Sample{Queued: 7} // there is room
 	w.mu.Unlock()
-	awaitTrue(t, "sample with room", w.roomForTrace)
+	testkit.Eventually(t, "sample with room", w.roomForTrace)
 	if w.Stats().Tracing {
 		t.Error("it traces though nothing is the matter")
 	}
 	began := time.Now()
 	w.Trigger("a_reason", "why")
 	w.Trigger("another", "")
-	awaitTrue(t, "file", func() bool { return len(w.files(t)) == 1 })
+	testkit.Eventually(t, "file", func() bool { return len(w.files(t)) == 1 })
 	if took := time.Since(began); took < settle {
 		t.Errorf("written after %v: the trace is to have %v", took, settle)
 	}
@@ -354,17 +356,8 @@ func TestFile(t *testing.T) {
 	if !strings.Contains(a.text(t, "history.json"), `"queued": 7,`) {
 		t.Errorf("history.json = %s", a.text(t, "history.json"))
 	}
-	awaitTrue(t, "end of the trace", func() bool { return !w.Stats().Tracing })
+	testkit.Eventually(t, "end of the trace", func() bool { return !w.Stats().Tracing })
 	if info, err := os.Stat(filepath.Join(w.dir, w.Stats().Files[0].Name)); err != nil || info.Mode() != 0o600 {
 		t.Errorf("file %v, %v, want mode 0600", info.Mode(), err)
-	}
-}
-
-func awaitTrue(t *testing.T, what string, done func() bool) {
-	t.Helper()
-	for deadline := time.Now().Add(30 * time.Second); !done(); time.Sleep(10 * time.Millisecond) {
-		if time.Now().After(deadline) {
-			t.Fatalf("no %s", what)
-		}
 	}
 }

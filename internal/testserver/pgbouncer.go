@@ -9,6 +9,8 @@ import (
 	"path/filepath"
 	"syscall"
 	"testing"
+
+	"notesd/internal/testkit"
 )
 
 // PgBouncer starts a pooler in front of the PostgreSQL of a URL, in a mode
@@ -41,7 +43,7 @@ func startPgBouncer(path, postgres, mode string) (*Server, error) {
 	if err != nil {
 		return nil, err
 	}
-	port, err := freePort()
+	port, err := testkit.FreePort()
 	if err != nil {
 		return nil, err
 	}

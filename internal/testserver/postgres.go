@@ -17,6 +17,8 @@ import (
 	"syscall"
 	"testing"
 
+	"notesd/internal/testkit"
+
 	"github.com/jackc/pgx/v5"
 )
 
@@ -195,7 +197,7 @@ func startPostgres(settings []string) (*Server, error) {
 	if err := makeCluster(data, attr); err != nil {
 		return nil, err
 	}
-	port, err := freePort()
+	port, err := testkit.FreePort()
 	if err != nil {
 		return nil, err
 	}

@@ -15,6 +15,8 @@ import (
 	"testing"
 	"time"
 
+	"notesd/internal/testkit"
+
 	"github.com/gomodule/redigo/redis"
 )
 
@@ -118,7 +120,7 @@ func startSentinel(masterPort string) (*Server, error) {
 	if err != nil {
 		return nil, err
 	}
-	port, err := freePort()
+	port, err := testkit.FreePort()
 	if err != nil {
 		return nil, err
 	}
@@ -154,7 +156,7 @@ func startRedis(settings ...string) (*Server, error) {
 	if err != nil {
 		return nil, err
 	}
-	port, err := freePort()
+	port, err := testkit.FreePort()
 	if err != nil {
 		return nil, err
 	}

@@ -9,7 +9,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"net"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -197,15 +196,6 @@ func (s *Server) end(signal syscall.Signal) error {
 	case <-time.After(startTimeout):
 		return fmt.Errorf("%s does not stop", s.path)
 	}
-}
-
-// freePort returns a TCP port that nobody listens on.
-func freePort() (int, error) {
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		return 0, err
-	}
-	return l.Addr().(*net.TCPAddr).Port, l.Close()
 }
 
 // home holds what the servers of this process write, and ends them and itself

@@ -1,0 +1,22 @@
+package testkit
+
+import (
+	"testing"
+	"time"
+)
+
+// eventuallyTimeout is longer than anything takes that a test waits for, on a busy machine too.
+const eventuallyTimeout = 30 * time.Second
+
+// Eventually returns once there is what a test waits for, and fails the test if
+// that takes too long. It asks often at first and then less and less.
+func Eventually(t testing.TB, what string, there func() bool) {
+	t.Helper()
+	pause := 100 * time.Microsecond
+	for deadline := time.Now().Add(eventuallyTimeout); !there(); time.Sleep(pause) {
+		if time.Now().After(deadline) {
+			t.Fatalf("no %s within %v", what, eventuallyTimeout)
+		}
+		pause = min(2*pause, 10*time.Millisecond)
+	}
+}
