@@ -91,6 +91,7 @@ var mustNotKnow = map[string][]string{
 	"store":           {"net/http", "github.com/labstack/"},
 	"store/trigram":   {"net/http", "github.com/labstack/", "database/sql", "gorm.io/", "notesd/"},
 	"internal/legacy": {"net/http", "github.com/labstack/", "gorm.io/", "notesd/"},
+	"merge":           {"net/http", "github.com/labstack/", "database/sql", "gorm.io/", "notesd/"},
 	"notes":           {"net/http", "github.com/labstack/", "database/sql", "gorm.io/", "notesd/"},
 	"internal/cache":  {"net/http", "github.com/labstack/", "database/sql", "gorm.io/", "notesd/"},
 	"config":          {"net/http", "github.com/labstack/", "database/sql", "gorm.io/"},
@@ -132,7 +133,7 @@ func TestImports(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	for _, dir := range []string{".", "config", "internal/check", "internal/incident", "internal/logging", "internal/upgrade", "notes", "pool", "server", "store"} {
+	for _, dir := range []string{".", "config", "internal/check", "internal/incident", "internal/logging", "internal/upgrade", "merge", "notes", "pool", "server", "store"} {
 		if !seen[dir] {
 			t.Errorf("found no package in %s", dir)
 		}
