@@ -110,6 +110,25 @@ func TestLinks(t *testing.T) {
 	}
 }
 
+// The source files that documents name are there, and so are the directories of README's tree.
+func TestSourcesNamed(t *testing.T) {
+	for _, page := range append(glob(t, "*.md"), glob(t, "docs/*.md")...) {
+		text := readText(t, page)
+		names := submatches("`(\\w[\\w/.-]*\\.go)`", text)
+		switch page {
+		case "CHANGELOG.md":
+			continue // what was so once
+		case "README.md":
+			names = append(names, submatches("`([a-z]\\w*/)`", text)...)
+		}
+		for _, name := range names {
+			if _, err := os.Stat(name); err != nil {
+				t.Errorf("%s names %s: %v", page, name, err)
+			}
+		}
+	}
+}
+
 // What is shipped names documents, and headings in them, that are there.
 func TestDocumentsNamed(t *testing.T) {
 	named := regexp.MustCompile(`docs/([A-Z_]+\.md)(?:#([\w-]+))?`)
