@@ -5,10 +5,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"net"
 	"net/url"
-	"os"
 	"slices"
 	"strconv"
 	"strings"
@@ -25,30 +23,25 @@ var errFindings = errors.New("something is to be mended")
 
 // checkOptions are the flags of notesd check.
 type checkOptions struct {
-	json, checklist, strict     bool
-	command                     bool
-	url, compose, report, tests string
-	replicas                    int
-	measure                     time.Duration
+	json, strict bool
+	url, compose string
+	replicas     int
+	measure      time.Duration
 }
 
 // parseCheck reads them.
 func (p program) parseCheck(args []string) (o checkOptions, err error) {
 	flags := p.newFlags("notesd check\nJudges this set-up and says what to set. Exits with 3 if something must be.")
 	flags.BoolVar(&o.json, "json", false, "write JSON")
-	flags.BoolVar(&o.checklist, "checklist", false, "write docs/CHECKLIST.md: the whole checklist, in Markdown")
 	flags.BoolVar(&o.strict, "strict", false, "exit with 3 for warnings and what is not known, too")
 	flags.StringVar(&o.url, "url", "", "`address` of the running server (default: the one that the settings say)")
 	flags.StringVar(&o.compose, "compose", "", "compose `file`, - for standard input (default: compose.prod.yaml, in development compose.yaml)")
 	flags.IntVar(&o.replicas, "replicas", 1, "servers that share the database")
 	flags.DurationVar(&o.measure, "measure", time.Second, "how long to look at the running server")
-	flags.StringVar(&o.report, "report", "", "judge nothing, print what -json has written to this `file`")
-	flags.BoolVar(&o.command, "command", false, "judge nothing, print the command for all tests of the checklist")
-	flags.StringVar(&o.tests, "tests", "", "`file` of what that command has written, - for standard input: say row by row how it came out")
 	if err := flags.parseNone(args); err != nil {
 		return o, err
 	}
-	if o.replicas < 1 || o.json && (o.checklist || o.tests != "") {
+	if o.replicas < 1 {
 		return o, fmt.Errorf("check %s: %w", strings.Join(args, " "), errUsage)
 	}
 	return o, nil
@@ -60,68 +53,19 @@ func (p program) check(ctx context.Context, args []string) error {
 	if err != nil {
 		return err
 	}
-	if o.command {
-		_, err := fmt.Fprintln(p.out, check.TestCommand())
-		return err
+	report := check.Judge(check.Gather(ctx, p.checkConfig(o)))
+	if o.json {
+		err = report.JSON(p.out)
+	} else {
+		err = report.Table(p.out, p.onTerminal())
 	}
-	results, err := p.results(o)
 	if err != nil {
 		return err
 	}
-	report, err := p.report(ctx, o)
-	if err != nil {
-		return err
-	}
-	found, err := p.printReport(report, results, o)
-	if err != nil {
-		return err
-	}
-	if !found.Passes(o.strict) {
+	if !report.Verdict.Passes(o.strict) {
 		return errFindings
 	}
 	return nil
-}
-
-// results are what the tests of the checklist came to, if they are asked for. It returns when they have ended.
-func (p program) results(o checkOptions) (check.Results, error) {
-	switch {
-	case o.tests == "":
-		return nil, nil
-	case o.tests == "-":
-		return check.ReadResults(p.in, p.out)
-	}
-	f, err := os.Open(o.tests)
-	if err != nil {
-		return nil, err
-	}
-	defer f.Close()
-	return check.ReadResults(f, io.Discard)
-}
-
-// report is what another run has found, or what there is to find here.
-func (p program) report(ctx context.Context, o checkOptions) (check.Report, error) {
-	if o.report == "" {
-		return check.Judge(check.Gather(ctx, p.checkConfig(o))), nil
-	}
-	f, err := os.Open(o.report)
-	if err != nil {
-		return check.Report{}, err
-	}
-	defer f.Close()
-	return check.ReadReport(f)
-}
-
-// printReport prints it as asked for and returns the worst that it says.
-func (p program) printReport(r check.Report, results check.Results, o checkOptions) (check.Verdict, error) {
-	switch {
-	case o.json:
-		return r.Verdict, r.JSON(p.out)
-	case o.checklist:
-		return r.Verdict, r.Checklist(p.out, results)
-	case o.tests != "":
-		return r.Proofs(p.out, results)
-	}
-	return r.Verdict, r.Table(p.out, p.onTerminal())
 }
 
 // checkConfig says where to look: at what the settings name, as far as they have no mistake.

@@ -9,8 +9,6 @@ import (
 	"strconv"
 	"strings"
 	"testing"
-
-	"notesd/internal/check"
 )
 
 // section is a place of a page that a command writes.
@@ -185,18 +183,9 @@ func anchors(page string) (all []string) {
 	return all
 }
 
-// docs/CHECKLIST.md is as the command writes it, but for verdicts, and the tests it names are there.
+// The tests that docs/CHECKLIST.md names are there.
 func TestChecklist(t *testing.T) {
-	page := readText(t, "docs/CHECKLIST.md")
-	var fresh strings.Builder
-	if err := check.Judge(check.Facts{}).Checklist(&fresh, nil); err != nil {
-		t.Fatal(err)
-	}
-	verdicts := regexp.MustCompile(`(?m)[^|]*\|$`)
-	if verdicts.ReplaceAllString(page, "") != verdicts.ReplaceAllString(fresh.String(), "") {
-		t.Error("docs/CHECKLIST.md is out of date: make checklist")
-	}
-	checkTestsNamed(t, "docs/CHECKLIST.md", page)
+	checkTestsNamed(t, "docs/CHECKLIST.md", readText(t, "docs/CHECKLIST.md"))
 }
 
 // The tests that docs/SECURITY.md names are there.
@@ -207,7 +196,7 @@ func TestSecurityPage(t *testing.T) {
 // checkTestsNamed looks for each package.Test that a page names.
 func checkTestsNamed(t *testing.T, file, page string) {
 	t.Helper()
-	for _, m := range regexp.MustCompile(`\b([a-z]\w*)\.((?:Test|Fuzz)\w+)`).FindAllStringSubmatch(page, -1) {
+	for _, m := range regexp.MustCompile(`\b([a-z][\w/]*)\.((?:Test|Fuzz)\w+)`).FindAllStringSubmatch(page, -1) {
 		pattern := strings.TrimPrefix(m[1]+"/", "main/") + "*_test.go"
 		files, err := filepath.Glob(pattern)
 		inside, insideErr := filepath.Glob("internal/" + pattern)

@@ -66,7 +66,7 @@ func TestCheckBad(t *testing.T) {
 			t.Errorf("%s: %s, %q, fix %q, want %s with %q", f.ID, f.Verdict, f.Seen, f.Fix, w.verdict, w.fix)
 		}
 	}
-	for _, args := range [][]string{{"check"}, {"check", "-json"}, {"check", "-checklist"}} {
+	for _, args := range [][]string{{"check"}, {"check", "-json"}} {
 		if out, code := p.run("", args...); code != 3 || strings.Contains(out, "geheim") {
 			t.Errorf("notesd %v = exit %d, want 3 and no secret:\n%s", args, code, out)
 		}
@@ -119,8 +119,8 @@ func (p *process) checked(code int, args ...string) check.Report {
 
 func reported(t testing.TB, text string) check.Report {
 	t.Helper()
-	report, err := check.ReadReport(strings.NewReader(text))
-	if err != nil {
+	var report check.Report
+	if err := json.Unmarshal([]byte(text), &report); err != nil {
 		t.Fatalf("%v:\n%s", err, text)
 	}
 	return report
@@ -152,8 +152,7 @@ func TestCheckRunning(t *testing.T) {
 					t.Errorf("%s: %s, %q, want %s", id, f.Verdict, f.Seen, want)
 				}
 			}
-			p.check(command{args: "check -url " + p.url, says: "ready"},
-				command{args: "check -measure 0 -checklist", says: "| Graceful shutdown handling | check: drain, grace;"})
+			p.check(command{args: "check -url " + p.url, says: "ready"})
 			other := newUnraced(t, append(settings, "ADMIN_TOKEN=another")...)
 			if f := found(t, other.checked(0, "-url", p.url), "restarts"); name == "SQLite" && f.Verdict == check.Fail {
 				t.Errorf("of another's server: %+v", f)
@@ -178,20 +177,7 @@ func TestCheckArguments(t *testing.T) {
 		command{args: "check now", code: 2, says: "takes no arguments"},
 		command{args: "check -loud", code: 2, says: "-loud"},
 		command{args: "check -replicas 0", code: 2, says: "see notesd help"},
-		command{args: "check -json -checklist", code: 2, says: "see notesd help"},
-		command{args: "check -json -tests x", code: 2, says: "see notesd help"},
-		command{args: "check -tests none.json", code: 1, says: "none.json"},
-		command{args: "check -command", says: "go test -json"},
-		command{args: "check -report none.json", code: 1, says: "none.json"},
-		command{args: "check -checklist -tests none.json", code: 1, says: "none.json"},
 	)
-	text := p.must("", "check", "-json")
-	if err := os.WriteFile(filepath.Join(p.dir, "report.json"), []byte(text), 0o600); err != nil {
-		t.Fatal(err)
-	}
-	if again := p.must("", "check", "-json", "-report", "report.json"); again != text {
-		t.Errorf("a report read back is\n%s\nwant\n%s", again, text)
-	}
 }
 
 // Inside a container its own limits count.

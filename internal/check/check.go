@@ -12,18 +12,16 @@ import (
 // A Verdict is what is thought of a row.
 type Verdict string
 
-// From the best to the worst. Unknown is what should have been seen and could not be. Tests alone are skipped or not run.
+// From the best to the worst. Unknown is what should have been seen and could not be.
 const (
 	NotApplicable Verdict = "n/a"
 	OK            Verdict = "ok"
 	Unknown       Verdict = "unknown"
 	Warn          Verdict = "warn"
-	Skipped       Verdict = "skipped"
-	NotRun        Verdict = "not run"
 	Fail          Verdict = "fail"
 )
 
-var order = []Verdict{NotApplicable, OK, Unknown, Warn, Skipped, NotRun, Fail}
+var order = []Verdict{NotApplicable, OK, Unknown, Warn, Fail}
 
 // worst returns the worst of verdicts, NotApplicable of none.
 func worst(verdicts ...Verdict) Verdict {
@@ -36,13 +34,13 @@ func worst(verdicts ...Verdict) Verdict {
 	return w
 }
 
-// Passes tells whether nothing has to be done: with strict, not even looked at.
+// Passes reports whether nothing has to be changed. With strict, warnings and what is not known do not pass either.
 func (v Verdict) Passes(strict bool) bool {
-	most := Skipped
+	limit := Warn
 	if strict {
-		most = OK
+		limit = OK
 	}
-	return worst(v, most) == most
+	return worst(v, limit) == limit
 }
 
 // A Finding is a row with its verdict.

@@ -16,15 +16,6 @@ func (r Report) JSON(out io.Writer) error {
 	return e.Encode(r)
 }
 
-// ReadReport reads what JSON has written.
-func ReadReport(in io.Reader) (Report, error) {
-	var r Report
-	if err := json.NewDecoder(in).Decode(&r); err != nil {
-		return r, fmt.Errorf("not the output of notesd check -json: %w", err)
-	}
-	return r, nil
-}
-
 var colours = map[Verdict]string{OK: "32", Warn: "33", Unknown: "35", Fail: "31", NotApplicable: "90"}
 
 // Table writes the report for people, with colours where they show.
