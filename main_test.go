@@ -73,6 +73,8 @@ func (a announcement) Write(p []byte) (int, error) {
 // Who may import whom. A package that is not here imports nothing of ours.
 var mayImport = map[string][]string{
 	".":                 {"notesd/backup", "notesd/bench", "notesd/internal/check", "notesd/config", "notesd/internal/incident", "notesd/internal/legacy", "notesd/internal/logging", "notesd/internal/upgrade", "notesd/notes", "notesd/pool", "notesd/server", "notesd/store"},
+	"bench":             {"notesd/bench/format"},
+	"bench/lab":         {"notesd/bench", "notesd/bench/format"},
 	"bench/pools":       {"notesd/bench"},
 	"e2e/checklist":     {"notesd/internal/check"},
 	"config":            {"notesd/internal/owned"},

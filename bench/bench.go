@@ -45,17 +45,17 @@ func Run(ctx context.Context, o Options, p Program) error {
 	if err := checkFaults(o, p.Executable); err != nil {
 		return err
 	}
-	stage, err := newStage(ctx, o, p.Executable)
+	testbed, err := NewTestbed(ctx, o, p.Executable)
 	if err != nil {
 		return err
 	}
-	progress := &progress{out: p.Progress, terminal: p.Terminal}
-	reports, err := runAll(ctx, o, p, stage, progress)
+	progress := &Progress{out: p.Progress, terminal: p.Terminal}
+	reports, err := runAll(ctx, o, p, testbed, progress)
 	progress.end()
 	if err == nil && o.JSON != "" {
 		err = writeJSON(o.JSON, reports)
 	}
-	if closeErr := stage.close(ctx); closeErr != nil {
+	if closeErr := testbed.close(ctx); closeErr != nil {
 		err = errors.Join(err, fmt.Errorf("clean up: %w", closeErr))
 	}
 	if err != nil {
@@ -78,9 +78,9 @@ func judgeAll(reports []*Report, strict bool) error {
 }
 
 // runAll runs the scenario with one kind of work after the other, and reports each.
-func runAll(ctx context.Context, o Options, p Program, stage *stage, progress *progress) (reports []*Report, err error) {
+func runAll(ctx context.Context, o Options, p Program, testbed *Testbed, progress *Progress) (reports []*Report, err error) {
 	for _, work := range o.Works {
-		s := &session{Options: o, Report: newReport(o, p, work), work: work, stage: stage, progress: progress}
+		s := &Session{Options: o, Report: newReport(o, p, work), work: work, testbed: testbed, Progress: progress}
 		s.Report.Arms = s.theArms()
 		err := o.scenario.run(ctx, s)
 		progress.end()

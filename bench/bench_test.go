@@ -349,7 +349,7 @@ func TestInterrupted(t *testing.T) {
 
 // A process that ends under load is an error with its last words.
 func TestServerEnds(t *testing.T) {
-	s := &stage{executable: binary, root: t.TempDir()}
+	s := &Testbed{executable: binary, root: t.TempDir()}
 	if err := os.Mkdir(s.origin(), 0o700); err != nil {
 		t.Fatal(err)
 	}
@@ -358,9 +358,9 @@ func TestServerEnds(t *testing.T) {
 		t.Fatal(err)
 	}
 	time.AfterFunc(100*time.Millisecond, func() { _ = on.process.cmd.Process.Kill() })
-	p := &plan{}
-	p.add("health", 1, []request{get("x", "/api/health", "")})
-	_, err = on.measure(t.Context(), load{plan: p, connections: 2, measured: 400 * time.Millisecond, most: 1_000_000}, "")
+	p := &Plan{}
+	p.Add("health", 1, []Request{Get("x", "/api/health", "")})
+	_, err = on.measure(t.Context(), Load{plan: p, connections: 2, measured: 400 * time.Millisecond, most: 1_000_000}, "")
 	if err == nil || !strings.Contains(err.Error(), "ended under load: signal: killed") ||
 		!strings.Contains(err.Error(), "listening") {
 		t.Errorf("measure() = %v, want that it was killed, and its last words", err)
@@ -385,13 +385,13 @@ func TestProcessFigures(t *testing.T) {
 	if used := after - before; err != nil || used < 90*time.Millisecond || used > 30*time.Second {
 		t.Errorf("cpuTime() grew by %v, %v, want about 100ms", used, err)
 	}
-	if peak, err := peakRSS(os.Getpid()); err != nil || peak < int64(len(ballast)) {
-		t.Errorf("peakRSS() = %d, %v, want %d at least", peak, err, len(ballast))
+	if peak, err := PeakRSS(os.Getpid()); err != nil || peak < int64(len(ballast)) {
+		t.Errorf("PeakRSS() = %d, %v, want %d at least", peak, err, len(ballast))
 	}
 	if _, err := cpuTime(-1); err == nil {
 		t.Error("cpuTime of no process = nil error")
 	}
-	if _, err := peakRSS(-1); err == nil {
+	if _, err := PeakRSS(-1); err == nil {
 		t.Error("peakRSS of no process = nil error")
 	}
 }

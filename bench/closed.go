@@ -12,14 +12,14 @@ const errorPause = 10 * time.Millisecond
 
 // A closedLoop is clients that send their next request when the last is answered.
 type closedLoop struct {
-	load
+	Load
 	clients
 	tally *tally
 	left  atomic.Int64 // requests
 }
 
-func newClosedLoop(l load, c clients, t *tally) *closedLoop {
-	loop := &closedLoop{load: l, clients: c, tally: t}
+func newClosedLoop(l Load, c clients, t *tally) *closedLoop {
+	loop := &closedLoop{Load: l, clients: c, tally: t}
 	loop.left.Store(int64(l.most))
 	return loop
 }
@@ -59,17 +59,18 @@ func (l *closedLoop) client(ctx context.Context, n int) {
 func (l *closedLoop) again(ctx context.Context, a attempt) bool {
 	switch {
 	case a.err != nil:
-		pause(ctx, errorPause)
+		Pause(ctx, errorPause)
 		return false
 	case !a.answer.refused() || l.retry == RetryNone:
 		return false
 	case l.retry == RetryAfter:
-		pause(ctx, max(a.answer.retryAfter, errorPause))
+		Pause(ctx, max(a.answer.retryAfter, errorPause))
 	}
 	return true
 }
 
-func pause(ctx context.Context, d time.Duration) {
+// Pause waits for d, or until ctx ends.
+func Pause(ctx context.Context, d time.Duration) {
 	select {
 	case <-time.After(d):
 	case <-ctx.Done():

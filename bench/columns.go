@@ -1,36 +1,40 @@
 package bench
 
-import "fmt"
+import (
+	"fmt"
+
+	"notesd/bench/format"
+)
 
 // columns are what tables show of a measurement, by their heads.
 var columns = map[string]func(m Measurement) string{
 	"":              func(m Measurement) string { return m.Arm },
 	"load":          func(m Measurement) string { return m.Label },
-	"clients":       func(m Measurement) string { return number(m.Connections) },
-	"offered/s":     func(m Measurement) string { return whole(m.Rate) },
-	"good/s":        func(m Measurement) string { return whole(m.All.Goodput) },
-	"in time/s":     func(m Measurement) string { return whole(m.All.InTime) },
-	"requests/s":    func(m Measurement) string { return whole(m.All.Goodput) },
-	"of C":          func(m Measurement) string { return percent(m.OfCapacity) },
-	"refused/s":     func(m Measurement) string { return whole(m.All.RefusedRate) },
-	"failed":        func(m Measurement) string { return number(m.All.Failed + m.All.Errors) },
-	"average":       func(m Measurement) string { return millis(m.All.MeanMs) },
-	"p50":           func(m Measurement) string { return millis(m.All.P50Ms) },
-	"p95":           func(m Measurement) string { return millis(m.All.P95Ms) },
-	"p99":           func(m Measurement) string { return millis(m.All.P99Ms) },
-	"max":           func(m Measurement) string { return millis(m.All.MaxMs) },
-	"CPU":           func(m Measurement) string { return cores(m.ServerCores) },
-	"CPU a request": func(m Measurement) string { return micros(m.AnswerMicros) },
-	"CPU an answer": func(m Measurement) string { return micros(m.AnswerMicros) },
-	"memory":        func(m Measurement) string { return megabytes(m.PeakRSS) },
-	"unsent":        func(m Measurement) string { return number(m.Unsent) },
-	"late p99":      func(m Measurement) string { return millis(m.LateP99Ms) },
-	"generator":     func(m Measurement) string { return cores(m.GeneratorCores) },
-	"slowest probe": func(m Measurement) string { return millis(m.ProbeMs) },
+	"clients":       func(m Measurement) string { return format.Number(m.Connections) },
+	"offered/s":     func(m Measurement) string { return format.Rate(m.Rate) },
+	"good/s":        func(m Measurement) string { return format.Rate(m.All.Goodput) },
+	"in time/s":     func(m Measurement) string { return format.Rate(m.All.InTime) },
+	"requests/s":    func(m Measurement) string { return format.Rate(m.All.Goodput) },
+	"of C":          func(m Measurement) string { return format.Percent(m.OfCapacity) },
+	"refused/s":     func(m Measurement) string { return format.Rate(m.All.RefusedRate) },
+	"failed":        func(m Measurement) string { return format.Number(m.All.Failed + m.All.Errors) },
+	"average":       func(m Measurement) string { return format.Millis(m.All.MeanMs) },
+	"p50":           func(m Measurement) string { return format.Millis(m.All.P50Ms) },
+	"p95":           func(m Measurement) string { return format.Millis(m.All.P95Ms) },
+	"p99":           func(m Measurement) string { return format.Millis(m.All.P99Ms) },
+	"max":           func(m Measurement) string { return format.Millis(m.All.MaxMs) },
+	"CPU":           func(m Measurement) string { return format.Cores(m.ServerCores) },
+	"CPU a request": func(m Measurement) string { return format.Micros(m.AnswerMicros) },
+	"CPU an answer": func(m Measurement) string { return format.Micros(m.AnswerMicros) },
+	"memory":        func(m Measurement) string { return format.Megabytes(m.PeakRSS) },
+	"unsent":        func(m Measurement) string { return format.Number(m.Unsent) },
+	"late p99":      func(m Measurement) string { return format.Millis(m.LateP99Ms) },
+	"generator":     func(m Measurement) string { return format.Cores(m.GeneratorCores) },
+	"slowest probe": func(m Measurement) string { return format.Millis(m.ProbeMs) },
 	"probes failed": func(m Measurement) string { return fmt.Sprintf("%d of %d", m.ProbeFail, m.Probes) },
 
 	"what went wrong": func(m Measurement) string { return m.All.wrong() },
-	"requests/s if all its cores were the server's": func(m Measurement) string { return whole(m.alone()) },
+	"requests/s if all its cores were the server's": func(m Measurement) string { return format.Rate(m.alone()) },
 }
 
 // tableOf shows measurements, a line each, under the heads of columns.

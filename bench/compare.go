@@ -4,16 +4,18 @@ import (
 	"context"
 	"fmt"
 	"slices"
+
+	"notesd/bench/format"
 )
 
 // closed measures a closed loop on every arm.
-func closed(ctx context.Context, s *session) error {
+func closed(ctx context.Context, s *Session) error {
 	_, err := s.closedTable(ctx)
 	return err
 }
 
 // compare sets one shard against all cores: the table of the old checklist.
-func compare(ctx context.Context, s *session) error {
+func compare(ctx context.Context, s *Session) error {
 	medians, err := s.closedTable(ctx)
 	if err != nil {
 		return err
@@ -23,10 +25,10 @@ func compare(ctx context.Context, s *session) error {
 		return nil
 	}
 	t := &s.Tables[0]
-	t.Rows = append(t.Rows, []string{"improvement", change(single.All.Goodput, sharded.All.Goodput),
-		change(single.All.MeanMs, sharded.All.MeanMs), change(single.All.P95Ms, sharded.All.P95Ms),
-		change(single.All.P99Ms, sharded.All.P99Ms), change(single.ServerCores, sharded.ServerCores),
-		change(single.AnswerMicros, sharded.AnswerMicros), change(float64(single.PeakRSS), float64(sharded.PeakRSS)),
+	t.Rows = append(t.Rows, []string{"improvement", format.Change(single.All.Goodput, sharded.All.Goodput),
+		format.Change(single.All.MeanMs, sharded.All.MeanMs), format.Change(single.All.P95Ms, sharded.All.P95Ms),
+		format.Change(single.All.P99Ms, sharded.All.P99Ms), format.Change(single.ServerCores, sharded.ServerCores),
+		format.Change(single.AnswerMicros, sharded.AnswerMicros), format.Change(float64(single.PeakRSS), float64(sharded.PeakRSS)),
 		"", "", ""})
 	s.Findings = append(s.Findings, s.verdict(single, sharded))
 	return nil
@@ -43,13 +45,13 @@ func theTwo(medians []Measurement) (single, sharded Measurement, both bool) {
 }
 
 // closedTable measures a closed loop on every arm and shows it as the old checklist did.
-func (s *session) closedTable(ctx context.Context) ([]Measurement, error) {
-	var turns []turn
+func (s *Session) closedTable(ctx context.Context) ([]Measurement, error) {
+	var turns []Turn
 	for _, arm := range s.theArms() {
-		label := count(s.Connections, "connection")
-		turns = append(turns, turn{arm: arm, label: label, load: s.closedLoad(s.Connections)})
+		label := format.Count(s.Connections, "connection")
+		turns = append(turns, Turn{Arm: arm, Label: label, Load: s.closedLoad(s.Connections)})
 	}
-	medians, err := s.inTurns(ctx, turns)
+	medians, err := s.InTurns(ctx, turns)
 	if err != nil {
 		return nil, err
 	}
@@ -59,19 +61,19 @@ func (s *session) closedTable(ctx context.Context) ([]Measurement, error) {
 	return medians, nil
 }
 
-func (s *session) closedTitle() string {
-	return fmt.Sprintf("%s, %s, closed loop, %v", s.work.Name, count(s.Connections, "connection"), s.Duration)
+func (s *Session) closedTitle() string {
+	return fmt.Sprintf("%s, %s, closed loop, %v", s.work.Name, format.Count(s.Connections, "connection"), s.Duration)
 }
 
 // classTable shows the classes of a load that has more than one, and what went wrong in them.
-func (s *session) classTable(medians []Measurement) {
+func (s *Session) classTable(medians []Measurement) {
 	t := Table{Title: "By class",
 		Head: []string{"", "load", "class", "good/s", "average", "p50", "p95", "p99", "max", "refused", "failed",
 			"what went wrong"}}
 	for _, m := range medians {
 		for _, f := range m.Classes {
-			t.Rows = append(t.Rows, []string{m.Arm, m.Label, f.Class, whole(f.Goodput), millis(f.MeanMs), millis(f.P50Ms),
-				millis(f.P95Ms), millis(f.P99Ms), millis(f.MaxMs), number(f.Refused), number(f.Failed + f.Errors),
+			t.Rows = append(t.Rows, []string{m.Arm, m.Label, f.Class, format.Rate(f.Goodput), format.Millis(f.MeanMs), format.Millis(f.P50Ms),
+				format.Millis(f.P95Ms), format.Millis(f.P99Ms), format.Millis(f.MaxMs), format.Number(f.Refused), format.Number(f.Failed + f.Errors),
 				f.wrong()})
 		}
 	}
@@ -79,7 +81,7 @@ func (s *session) classTable(medians []Measurement) {
 }
 
 // verdict says what sharding gains. Less than the rounds differ among themselves is nothing.
-func (s *session) verdict(single, sharded Measurement) string {
+func (s *Session) verdict(single, sharded Measurement) string {
 	const least = 0.05
 	noise := max(least, s.spread(single), s.spread(sharded))
 	gain := sharded.All.Goodput/single.All.Goodput - 1
@@ -96,12 +98,12 @@ func (s *session) verdict(single, sharded Measurement) string {
 	}
 	return text + fmt.Sprintf(" A request costs the server %s of CPU on one shard and %s sharded (%+.0f %%), while "+
 		"the generator took %s and %s: with a generator on a machine of its own the server would have these too.",
-		micros(single.AnswerMicros), micros(sharded.AnswerMicros), -100*each, cores(single.GeneratorCores),
-		cores(sharded.GeneratorCores))
+		format.Micros(single.AnswerMicros), format.Micros(sharded.AnswerMicros), -100*each, format.Cores(single.GeneratorCores),
+		format.Cores(sharded.GeneratorCores))
 }
 
 // spread is by how much the rounds of a median differ: from least to most, as a part of the median.
-func (s *session) spread(m Measurement) float64 {
+func (s *Session) spread(m Measurement) float64 {
 	least, most := m.All.Goodput, m.All.Goodput
 	for _, r := range s.Runs {
 		if r.Arm == m.Arm && r.Label == m.Label {

@@ -4,6 +4,8 @@ import (
 	"context"
 	"fmt"
 	"slices"
+
+	"notesd/bench/format"
 )
 
 const (
@@ -13,7 +15,7 @@ const (
 
 // cost sets the server against itself without the pool, at a load that both
 // serve whole.
-func cost(ctx context.Context, s *session) error {
+func cost(ctx context.Context, s *Session) error {
 	var arms []Arm
 	for _, name := range []string{"sharded", "unbounded"} {
 		arm, err := armNamed(name)
@@ -27,12 +29,12 @@ func cost(ctx context.Context, s *session) error {
 	if err != nil {
 		return err
 	}
-	var turns []turn
+	var turns []Turn
 	for _, arm := range arms {
-		turns = append(turns, turn{arm: arm, label: fmt.Sprintf("%v C", costLoad),
-			load: s.openLoad(costLoad * capacities["sharded"])})
+		turns = append(turns, Turn{Arm: arm, Label: fmt.Sprintf("%v C", costLoad),
+			Load: s.openLoad(costLoad * capacities["sharded"])})
 	}
-	medians, err := s.inTurns(ctx, turns)
+	medians, err := s.InTurns(ctx, turns)
 	if err != nil {
 		return err
 	}
@@ -44,7 +46,7 @@ func cost(ctx context.Context, s *session) error {
 }
 
 // costGoal holds the medians to the promise, and says how far the rounds are apart.
-func (s *session) costGoal(with, without Measurement) {
+func (s *Session) costGoal(with, without Measurement) {
 	ratio := 0.0
 	if without.AnswerMicros > 0 {
 		ratio = with.AnswerMicros / without.AnswerMicros
@@ -58,14 +60,14 @@ func (s *session) costGoal(with, without Measurement) {
 	s.Promise("CPU of a whole request", fmt.Sprintf("≤ %v × that without the pool", mostCost), text,
 		ratio > 0 && ratio <= mostCost)
 	for _, m := range []Measurement{with, without} {
-		bad := m.All.unserved()
-		s.Promise(m.Arm+": refused or failed, which would be cheaper", "0", fmt.Sprintf("%s of %s", number(bad),
-			number(m.All.Sent)), bad == 0 && m.All.Sent > 0)
+		bad := m.All.Unserved()
+		s.Promise(m.Arm+": refused or failed, which would be cheaper", "0", fmt.Sprintf("%s of %s", format.Number(bad),
+			format.Number(m.All.Sent)), bad == 0 && m.All.Sent > 0)
 	}
 }
 
 // ratios are those of one arm's CPU time to the other's, of each sound round.
-func (s *session) ratios(arm, other string) (each []float64) {
+func (s *Session) ratios(arm, other string) (each []float64) {
 	of := func(name string) map[int]float64 {
 		rounds := map[int]float64{}
 		for _, r := range s.Runs {

@@ -17,14 +17,14 @@ func TestCostGoal(t *testing.T) {
 		run("sharded", 3, 99), run("unbounded", 3, 100), void, run("unbounded", 4, 100), step, run("unbounded", 5, 100),
 		run("sharded", 6, 900)}
 	for with, want := range map[float64]string{102: "met", 102.1: missed, 0: missed} {
-		s := &session{Report: &Report{Runs: runs}}
+		s := &Session{Report: &Report{Runs: runs}}
 		s.costGoal(run("sharded", 0, with), run("unbounded", 0, 100))
 		if g := s.Goals[0]; g.Verdict != want || !strings.Contains(g.Measured, "of the 3 rounds") ||
 			!strings.Contains(g.Measured, "all from 0.990 to 1.100 ×") {
 			t.Errorf("%v µs and 100 µs: %+v, want %s", with, g, want)
 		}
 	}
-	s := &session{Report: &Report{}}
+	s := &Session{Report: &Report{}}
 	refused := run("sharded", 0, 100)
 	refused.All.Refused = 1
 	s.costGoal(refused, run("unbounded", 0, 100))

@@ -8,6 +8,8 @@ import (
 	"sync"
 	"syscall"
 	"time"
+
+	"notesd/bench/format"
 )
 
 const (
@@ -28,7 +30,7 @@ type drained struct {
 // drain ends servers with SIGTERM under load. As behind a load balancer, which
 // has seen by then that the server is unready, the load ends a little before
 // the listener closes.
-func drain(ctx context.Context, s *session) error {
+func drain(ctx context.Context, s *Session) error {
 	arm := Arm{"sharded", "the server as it comes, but that it goes on serving for a second after SIGTERM",
 		[]string{"SHUTDOWN_DELAY=" + drainDelay.String()}}
 	s.Report.Arms = []Arm{arm}
@@ -40,16 +42,16 @@ func drain(ctx context.Context, s *session) error {
 		return err
 	}
 	rate := drainLoad * capacities[arm.Name]
-	s.progress.expect(s.Rounds)
+	s.Progress.Expect(s.Rounds)
 	var all []drained
 	for round := range s.Rounds {
-		s.progress.step(fmt.Sprintf("SIGTERM at %v C, %d", drainLoad, round+1))
+		s.Progress.Step(fmt.Sprintf("SIGTERM at %v C, %d", drainLoad, round+1))
 		d, err := s.drainOnce(ctx, arm, rate)
 		if err != nil {
 			return err
 		}
 		d.Arm, d.Label, d.Load, d.Round = arm.Name, fmt.Sprintf("%v C", drainLoad), drainLoad, round+1
-		s.keep(&d.Measurement)
+		s.Keep(&d.Measurement)
 		all = append(all, d)
 	}
 	s.drainGoals(all)
@@ -57,8 +59,8 @@ func drain(ctx context.Context, s *session) error {
 }
 
 // drainOnce puts a load on a server, and tells it to leave in the middle.
-func (s *session) drainOnce(ctx context.Context, arm Arm, rate float64) (d drained, err error) {
-	on, err := s.stage.open(ctx, arm)
+func (s *Session) drainOnce(ctx context.Context, arm Arm, rate float64) (d drained, err error) {
+	on, err := s.testbed.open(ctx, arm)
 	if err != nil {
 		return drained{}, err
 	}
@@ -66,7 +68,7 @@ func (s *session) drainOnce(ctx context.Context, arm Arm, rate float64) (d drain
 	l.warm = 0
 	var leaving sync.WaitGroup
 	leaving.Go(func() {
-		pause(ctx, l.measured-(drainDelay-drainSpare))
+		Pause(ctx, l.measured-(drainDelay-drainSpare))
 		signalled := time.Now()
 		_ = on.process.cmd.Process.Signal(syscall.SIGTERM) // it has ended: then nothing is served, and that is seen
 		d.unready = awaitUnready(ctx, on, signalled)
@@ -101,12 +103,12 @@ func awaitUnready(ctx context.Context, on *target, signalled time.Time) time.Dur
 		if err == nil && a.status == http.StatusServiceUnavailable {
 			return time.Since(signalled)
 		}
-		pause(ctx, 2*time.Millisecond)
+		Pause(ctx, 2*time.Millisecond)
 	}
 	return time.Since(signalled)
 }
 
-func (s *session) drainGoals(all []drained) {
+func (s *Session) drainGoals(all []drained) {
 	var runs []Measurement
 	var unready, gone []time.Duration
 	exits := 0
@@ -117,22 +119,22 @@ func (s *session) drainGoals(all []drained) {
 			exits++
 		}
 	}
-	m := median(runs)
+	m := Median(runs)
 	s.Medians = append(s.Medians, m)
 	resets := 0
 	for _, n := range m.All.ErrorKinds {
 		resets += n
 	}
-	s.Promise("drains", "≥ 50", number(len(all)), len(all) >= 50)
-	s.Promise("resets and other connection errors", "0", fmt.Sprintf("%s of %s requests", number(resets), number(m.All.Sent)),
+	s.Promise("drains", "≥ 50", format.Number(len(all)), len(all) >= 50)
+	s.Promise("resets and other connection errors", "0", fmt.Sprintf("%s of %s requests", format.Number(resets), format.Number(m.All.Sent)),
 		resets == 0 && m.All.Sent > 0)
-	s.Promise("failed", "0", number(m.All.Failed), m.All.Failed == 0)
-	s.Promise("refused, when each answer has cost its client a connection", "0", fmt.Sprintf("%s of %s", number(m.All.Refused),
-		number(m.All.Sent)), m.All.Refused == 0)
+	s.Promise("failed", "0", format.Number(m.All.Failed), m.All.Failed == 0)
+	s.Promise("refused, when each answer has cost its client a connection", "0", fmt.Sprintf("%s of %s", format.Number(m.All.Refused),
+		format.Number(m.All.Sent)), m.All.Refused == 0)
 	slices.Sort(unready)
 	slices.Sort(gone)
-	s.Promise("red readiness after SIGTERM", "≤ 50 ms", fmt.Sprintf("median %s, slowest %s", millis(ms(int64(unready[len(unready)/2]))),
-		millis(ms(int64(unready[len(unready)-1])))), unready[len(unready)-1] <= unreadyIn)
+	s.Promise("red readiness after SIGTERM", "≤ 50 ms", fmt.Sprintf("median %s, slowest %s", format.Millis(ms(int64(unready[len(unready)/2]))),
+		format.Millis(ms(int64(unready[len(unready)-1])))), unready[len(unready)-1] <= unreadyIn)
 	s.Promise("exit status 0", "all", fmt.Sprintf("%d of %d", exits, len(all)), exits == len(all))
 	s.Findings = append(s.Findings, fmt.Sprintf("Gone %.2f s after SIGTERM (median), %.2f s at most; SHUTDOWN_DELAY is %v.",
 		gone[len(gone)/2].Seconds(), gone[len(gone)-1].Seconds(), drainDelay))

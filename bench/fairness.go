@@ -13,21 +13,21 @@ const (
 )
 
 // fairness measures what people feel of one among them who asks for too much.
-func fairness(ctx context.Context, s *session) error {
+func fairness(ctx context.Context, s *Session) error {
 	arms := s.theArms()
 	capacities, err := s.capacities(ctx, arms)
 	if err != nil {
 		return err
 	}
-	var turns []turn
+	var turns []Turn
 	for _, arm := range arms {
 		c := capacities[arm.Name]
 		greedy := greed * c / float64(s.People)
 		turns = append(turns,
-			turn{arm: arm, label: "alone", load: s.peopleLoad(othersLoad*c, 0)},
-			turn{arm: arm, label: "with the greedy one", load: s.peopleLoad(othersLoad*c, greedy)})
+			Turn{Arm: arm, Label: "alone", Load: s.peopleLoad(othersLoad*c, 0)},
+			Turn{Arm: arm, Label: "with the greedy one", Load: s.peopleLoad(othersLoad*c, greedy)})
 	}
-	medians, err := s.inTurns(ctx, turns)
+	medians, err := s.InTurns(ctx, turns)
 	if err != nil {
 		return err
 	}
@@ -42,18 +42,18 @@ func fairness(ctx context.Context, s *session) error {
 }
 
 // peopleLoad is the open loop of all people but the last at one rate together, and of the last at another.
-func (s *session) peopleLoad(others, greedy float64) load {
+func (s *Session) peopleLoad(others, greedy float64) Load {
 	l := s.openLoad(others + greedy)
-	last := len(s.stage.people) - 1
-	l.plan = &plan{}
-	l.plan.addWork(s.stage.host, s.stage.people[:last], s.work, others, func(string) string { return otherPeople })
+	last := len(s.testbed.users) - 1
+	l.plan = &Plan{}
+	l.plan.addWork(s.testbed.host, s.testbed.users[:last], s.work, others, func(string) string { return otherPeople })
 	if greedy > 0 {
-		l.plan.addWork(s.stage.host, s.stage.people[last:], s.work, greedy, func(string) string { return greedyOne })
+		l.plan.addWork(s.testbed.host, s.testbed.users[last:], s.work, greedy, func(string) string { return greedyOne })
 	}
 	return l
 }
 
-func (s *session) fairnessGoals(alone, beside Figures, arm string) {
+func (s *Session) fairnessGoals(alone, beside Figures, arm string) {
 	const most = 1.2
 	p99 := Goal{What: arm + ": the others' p99", Goal: fmt.Sprintf("≤ %v × that without the greedy one", most)}
 	p99.slower(beside, alone, most)

@@ -4,7 +4,10 @@ import (
 	"fmt"
 	"maps"
 	"slices"
+	"strings"
 	"time"
+
+	"notesd/bench/format"
 
 	"github.com/HdrHistogram/hdrhistogram-go"
 )
@@ -49,8 +52,33 @@ func (r *row) figures(class string, measured time.Duration) Figures {
 	return f
 }
 
-// unserved is how many requests were not done, for whatever reason.
-func (f Figures) unserved() int { return f.Refused + f.Failed + f.Errors }
+// Unserved is how many requests were not done, for whatever reason.
+func (f Figures) Unserved() int { return f.Refused + f.Failed + f.Errors }
+
+// wrong says in few words what went wrong, the most frequent first.
+func (f Figures) wrong() string {
+	kinds := map[string]int{}
+	for status, n := range f.Statuses {
+		kinds[fmt.Sprintf("status %d", status)] = n
+	}
+	for reason, n := range f.Reasons {
+		if reason == "" {
+			reason = "without a reason"
+		}
+		kinds["refused: "+reason] = n
+	}
+	addCounts(kinds, f.ErrorKinds)
+	names := slices.SortedFunc(maps.Keys(kinds), func(a, b string) int {
+		if kinds[a] != kinds[b] {
+			return kinds[b] - kinds[a]
+		}
+		return strings.Compare(a, b)
+	})
+	for i, name := range names {
+		names[i] = fmt.Sprintf("%s × %s", format.Number(kinds[name]), name)
+	}
+	return strings.Join(names, "; ")
+}
 
 func quantile(h *hdrhistogram.Histogram, percent float64) float64 {
 	return ms(h.ValueAtQuantile(percent))
@@ -92,7 +120,7 @@ type usage struct {
 }
 
 // newMeasurement is what an outcome means.
-func newMeasurement(l load, o outcome, u usage, injected string) Measurement {
+func newMeasurement(l Load, o outcome, u usage, injected string) Measurement {
 	r := Measurement{Rate: l.rate, Connections: l.connections, Seconds: o.measured.Seconds(), PeakRSS: u.peakRSS,
 		Unsent: o.unsent, Capped: o.capped}
 	all, answered := newRow(), 0
@@ -121,13 +149,13 @@ func (r *Measurement) judge() {
 	case r.All.Sent+r.Unsent == 0:
 		r.Void = "nothing was sent in the measured time"
 	case r.LateP99Ms > max(lateBoundMs, latePart*r.All.P99Ms):
-		r.Void = fmt.Sprintf("the generator sent one request in a hundred more than %s late", millis(r.LateP99Ms))
+		r.Void = fmt.Sprintf("the generator sent one request in a hundred more than %s late", format.Millis(r.LateP99Ms))
 	}
 }
 
-// median is the medians of the sound runs among runs, of all if none is, and
+// Median is the medians of the sound runs among runs, of all if none is, and
 // the sums of what was counted. The latencies of a class are medians as well.
-func median(runs []Measurement) Measurement {
+func Median(runs []Measurement) Measurement {
 	sound := slices.DeleteFunc(slices.Clone(runs), func(r Measurement) bool { return r.Void != "" })
 	if len(sound) == 0 {
 		sound = runs

@@ -87,7 +87,7 @@ func TestTally(t *testing.T) {
 	if s.rows[1].sent != again.rows[1].sent {
 		t.Error("merged twice = twice as much")
 	}
-	l := load{plan: &plan{rows: []string{"read", "write"}}}
+	l := Load{plan: &Plan{rows: []string{"read", "write"}}}
 	m := newMeasurement(l, outcome{stripe: s, measured: time.Second}, usage{server: time.Second}, "")
 	read, write := m.Classes[0], m.Classes[1]
 	if read.Sent != 1 || read.Good != 1 || read.Goodput != 4 || read.InTime != 3 {
@@ -142,34 +142,21 @@ func TestMedian(t *testing.T) {
 		return Measurement{Round: 1, All: f, Classes: []Figures{f}, Void: void, PeakRSS: int64(refused), ProbeMs: p99}
 	}
 	runs := []Measurement{run(100, 9, 1, ""), run(300, 1, 2, ""), run(200, 5, 4, ""), run(9999, 9999, 8, "late")}
-	m := median(runs)
+	m := Median(runs)
 	if m.All.Goodput != 200 || m.All.P99Ms != 5 || m.Classes[0].Goodput != 200 || m.ProbeMs != 9 || m.PeakRSS != 4 ||
 		m.Round != 0 {
-		t.Errorf("median() = %+v", m)
+		t.Errorf("Median() = %+v", m)
 	}
 	if m.All.Refused != 7 || m.All.Reasons["overload"] != 7 || m.Classes[0].Refused != 7 {
-		t.Errorf("median() counts %d refusals, %v, want 7: counts are added up", m.All.Refused, m.All.Reasons)
+		t.Errorf("Median() counts %d refusals, %v, want 7: counts are added up", m.All.Refused, m.All.Reasons)
 	}
 	if runs[0].All.Reasons["overload"] != 1 {
-		t.Error("median() changes what it is given")
+		t.Error("Median() changes what it is given")
 	}
-	if m := median(runs[:2]); m.All.Goodput != 200 {
+	if m := Median(runs[:2]); m.All.Goodput != 200 {
 		t.Errorf("the median of 100 and 300 = %v, want 200", m.All.Goodput)
 	}
-	if m := median(runs[3:]); m.All.Goodput != 9999 || m.Void == "" {
+	if m := Median(runs[3:]); m.All.Goodput != 9999 || m.Void == "" {
 		t.Errorf("the median of void runs = %v, void %q, want them, as void", m.All.Goodput, m.Void)
-	}
-}
-
-func TestNumbers(t *testing.T) {
-	for want, got := range map[string]string{
-		"0": number(0), "999": number(999), "1\u202f000": number(1000), "12\u202f345\u202f678": number(12_345_678),
-		"9.5": whole(9.5), "10": whole(9.96), "1\u202f235": whole(1234.6), "7": whole(7), "0.12 ms": millis(0.123),
-		"12.3 ms": millis(12.34), "123 ms": millis(123.4), "–": millis(0), "5 %": percent(0.05), "95.1 %": percent(0.951),
-		"+20.0 %": change(10, 12), "1 run": count(1, "run"), "2 runs": count(2, "run"), "34 MB": megabytes(34 << 20),
-	} {
-		if got != want {
-			t.Errorf("got %q, want %q", got, want)
-		}
 	}
 }

@@ -25,11 +25,10 @@ const (
 	RetryAfter Retry = "after" // it waits as long as Retry-After says, and sends it again
 )
 
-// A load is what is done to a target: a closed loop of clients, each sending
-// its next request when the last is answered, or an open one that sends at a
-// rate, whatever the answers.
-type load struct {
-	plan        *plan
+// A Load is what is done to a target: a closed loop of clients, each sending its next request when
+// the last is answered, or an open one that sends at a rate, whatever the answers.
+type Load struct {
+	plan        *Plan
 	connections int     // of a closed loop; the most that an open one may use at once
 	rate        float64 // requests a second of an open loop; 0: a closed loop
 	fixed       bool    // the open loop sends evenly spaced, not at random
@@ -38,6 +37,20 @@ type load struct {
 	measured    time.Duration // after warm
 	most        int           // requests, after which the load ends early
 	probed      bool          // health is asked for meanwhile
+}
+
+// NewClosedLoad is a closed loop of clients who send the requests of a plan and do not try again
+// when they are refused.
+func NewClosedLoad(p *Plan, connections int, measured time.Duration) Load {
+	return Load{plan: p, connections: connections, retry: RetryNone, warm: warmUp(measured), measured: measured,
+		most: MaxRequests}
+}
+
+// Short is the load with at most so many requests, and with hardly any warm-up, which takes some of
+// them.
+func (l Load) Short(requests int) Load {
+	l.warm, l.most = min(l.warm, 100*time.Millisecond), requests
+	return l
 }
 
 // clients are where a load's requests go: connect makes the n-th client.
@@ -52,7 +65,7 @@ type exchange func(request []byte) (answer, error)
 // wires are clients with a connection to addr each, cut when ctx ends.
 func wires(ctx context.Context, addr netip.AddrPort) clients {
 	return clients{nap: napFor, connect: func(n int) (exchange, func()) {
-		w := &wire{addr: addr.String(), from: sourceAddress(addr.Addr(), n), cut: ctx}
+		w := &wire{addr: addr.String(), from: ClientAddress(addr.Addr(), n), cut: ctx}
 		return w.exchange, w.close
 	}}
 }
@@ -67,7 +80,7 @@ type outcome struct {
 
 // run does the load, until its time is over or ctx ends. begun and over are
 // called when the measured time begins and ends.
-func (l load) run(ctx context.Context, c clients, begun, over func()) outcome {
+func (l Load) run(ctx context.Context, c clients, begun, over func()) outcome {
 	start := time.Now()
 	w := window{start.Add(l.warm), start.Add(l.warm + l.measured)}
 	t := newTally(w, len(l.plan.rows))

@@ -6,6 +6,8 @@ import (
 	"runtime"
 	"strconv"
 	"strings"
+
+	"notesd/bench/format"
 )
 
 // A Machine is where something was measured.
@@ -37,6 +39,6 @@ func fieldOf(file, name string) string {
 }
 
 func (m Machine) String() string {
-	return fmt.Sprintf("%s of %s, %d GB, Linux %s, %s", count(m.Cores, "core"), m.Model, (m.Memory+1<<29)>>30, m.Kernel,
+	return fmt.Sprintf("%s of %s, %d GB, Linux %s, %s", format.Count(m.Cores, "core"), m.Model, (m.Memory+1<<29)>>30, m.Kernel,
 		m.Go)
 }

@@ -14,7 +14,7 @@ import (
 // k6's arrival-rate executors). To have it wait for a connection would measure
 // the queue of the generator.
 type openLoop struct {
-	load
+	Load
 	clients
 	tally    *tally
 	arrivals arrivals
@@ -30,12 +30,12 @@ type openLoop struct {
 
 // due is a request on its way to a connection.
 type due struct {
-	request
+	Request
 	intended time.Time
 }
 
-func newOpenLoop(l load, c clients, t *tally) *openLoop {
-	o := &openLoop{load: l, clients: c, tally: t, arrivals: arrivals{rate: l.rate}, random: newRandom()}
+func newOpenLoop(l Load, c clients, t *tally) *openLoop {
+	o := &openLoop{Load: l, clients: c, tally: t, arrivals: arrivals{rate: l.rate}, random: newRandom()}
 	if !l.fixed {
 		o.arrivals.poisson = newRandom()
 	}
@@ -51,7 +51,7 @@ func (o *openLoop) run(ctx context.Context, start time.Time) outcome {
 			capped = false
 			break
 		}
-		o.hand(due{request: o.plan.next(o.random), intended: intended})
+		o.hand(due{Request: o.plan.next(o.random), intended: intended})
 	}
 	o.finish()
 	o.running.Wait()

@@ -17,15 +17,15 @@ import (
 var ErrUsage = errors.New("see notesd bench -h")
 
 const (
-	leastTime       = 100 * time.Millisecond // of a measured run
-	mostTime        = time.Hour
-	mostRate        = 1_000_000
-	mostConnections = 50_000
-	mostRounds      = 100
-	mostPeople      = 1000
-	mostNotes       = 10_000
-	mostRequests    = 1_000_000_000
-	mostPanics      = 1_000_000
+	minTime        = 100 * time.Millisecond // of a measured run
+	maxTime        = time.Hour
+	maxRate        = 1_000_000
+	maxConnections = 50_000
+	maxRounds      = 100
+	maxPeople      = 1000
+	maxNotes       = 10_000
+	MaxRequests    = 1_000_000_000
+	maxPanics      = 1_000_000
 )
 
 // Options are what the command line asks for.
@@ -161,14 +161,14 @@ func parseSeconds(text string, d *time.Duration) (err error) {
 	if *d, err = time.ParseDuration(text); err != nil {
 		return errors.New("not a duration like 30s")
 	}
-	if *d < leastTime || *d > mostTime {
-		return fmt.Errorf("a run takes from %v to %v", leastTime, mostTime)
+	if *d < minTime || *d > maxTime {
+		return fmt.Errorf("a run takes from %v to %v", minTime, maxTime)
 	}
 	return nil
 }
 
 func (o *Options) addWork(text string) error {
-	w, err := parseWork(text)
+	w, err := ParseWork(text)
 	o.Works = append(o.Works, w)
 	return err
 }
@@ -222,7 +222,7 @@ func (o *Options) fill() {
 	for _, number := range []struct {
 		set   *int
 		value int
-	}{{&o.Connections, min(s.connections, fileLimit())}, {&o.People, s.people}, {&o.Rounds, s.rounds}} {
+	}{{&o.Connections, min(s.connections, FileLimit())}, {&o.People, s.people}, {&o.Rounds, s.rounds}} {
 		if *number.set == unset {
 			*number.set = number.value
 		}
@@ -246,15 +246,15 @@ func (o *Options) fill() {
 	}
 }
 
-// fileLimit is how many connections this process may have open, and a server
+// FileLimit is how many connections this process may have open, and a server
 // that it starts, too: each is a file, and there are others.
-func fileLimit() int {
+func FileLimit() int {
 	const others = 200
 	var most syscall.Rlimit
 	if err := syscall.Getrlimit(syscall.RLIMIT_NOFILE, &most); err != nil {
-		return mostConnections
+		return maxConnections
 	}
-	return max(1, int(min(most.Cur, mostConnections+others))-others)
+	return max(1, int(min(most.Cur, maxConnections+others))-others)
 }
 
 // check refuses what makes no sense.
@@ -263,24 +263,24 @@ func (o *Options) check() error {
 		flag              string
 		value, from, upTo int
 	}{
-		{"-c", o.Connections, 1, mostConnections}, {"-people", o.People, o.scenario.leastPeople, mostPeople},
-		{"-notes", o.NotesEach, 1, mostNotes}, {"-rounds", o.Rounds, 1, mostRounds},
-		{"-requests", o.Requests, 1, mostRequests}, {"-panics", o.Panics, 1, mostPanics},
+		{"-c", o.Connections, 1, maxConnections}, {"-people", o.People, o.scenario.leastPeople, maxPeople},
+		{"-notes", o.NotesEach, 1, maxNotes}, {"-rounds", o.Rounds, 1, maxRounds},
+		{"-requests", o.Requests, 1, MaxRequests}, {"-panics", o.Panics, 1, maxPanics},
 	} {
 		if number.value < number.from || number.value > number.upTo {
 			return fmt.Errorf("%s %d: from %d to %d", number.flag, number.value, number.from, number.upTo)
 		}
 	}
 	switch s := o.scenario; {
-	case o.Connections > fileLimit():
-		return fmt.Errorf("-c %d: this process may have %d open (ulimit -n says how many files)", o.Connections, fileLimit())
-	case s.rated && !(o.Rate > 0 && o.Rate <= mostRate):
+	case o.Connections > FileLimit():
+		return fmt.Errorf("-c %d: this process may have %d open (ulimit -n says how many files)", o.Connections, FileLimit())
+	case s.rated && !(o.Rate > 0 && o.Rate <= maxRate):
 		return fmt.Errorf("-rate %v: the scenario %s sends at a rate above 0, %d a second at most", o.Rate, s.name,
-			mostRate)
+			maxRate)
 	case !s.rated && o.Rate != 0:
 		return fmt.Errorf("-rate is for the scenario open, not for %s", s.name)
-	case !(o.Capacity >= 0 && o.Capacity <= mostRate):
-		return fmt.Errorf("-capacity %v: above 0, %d a second at most", o.Capacity, mostRate)
+	case !(o.Capacity >= 0 && o.Capacity <= maxRate):
+		return fmt.Errorf("-capacity %v: above 0, %d a second at most", o.Capacity, maxRate)
 	case s.starts && o.URL != "":
 		return fmt.Errorf("-url: the scenario %s starts the servers that it compares", s.name)
 	case o.URL != "" && (o.Arms != nil || o.Settings != nil):

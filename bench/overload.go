@@ -5,15 +5,17 @@ import (
 	"fmt"
 	"slices"
 	"time"
+
+	"notesd/bench/format"
 )
 
 // open measures one rate on every arm.
-func open(ctx context.Context, s *session) error {
-	var turns []turn
+func open(ctx context.Context, s *Session) error {
+	var turns []Turn
 	for _, arm := range s.theArms() {
-		turns = append(turns, turn{arm: arm, label: whole(s.Rate) + "/s", load: s.openLoad(s.Rate)})
+		turns = append(turns, Turn{Arm: arm, Label: format.Rate(s.Rate) + "/s", Load: s.openLoad(s.Rate)})
 	}
-	medians, err := s.inTurns(ctx, turns)
+	medians, err := s.InTurns(ctx, turns)
 	if err != nil {
 		return err
 	}
@@ -23,7 +25,7 @@ func open(ctx context.Context, s *session) error {
 }
 
 // loadTable shows loads of an open loop, beside the capacities where these are known.
-func (s *session) loadTable(medians []Measurement) {
+func (s *Session) loadTable(medians []Measurement) {
 	title := fmt.Sprintf("%s, open loop, %s arrivals, %v", s.work.Name, s.arrivalNames(), s.Duration)
 	heads := []string{"load", "", "offered/s", "good/s", "of C", "in time/s", "refused/s", "failed", "p50", "p99", "max", "CPU",
 		"CPU an answer", "memory", "unsent", "late p99", "generator", "what went wrong"}
@@ -38,7 +40,7 @@ func (s *session) loadTable(medians []Measurement) {
 	}
 }
 
-func (s *session) arrivalNames() string {
+func (s *Session) arrivalNames() string {
 	if s.Fixed {
 		return "evenly spaced"
 	}
@@ -46,7 +48,7 @@ func (s *session) arrivalNames() string {
 }
 
 // capacity finds every arm's capacity.
-func capacity(ctx context.Context, s *session) error {
+func capacity(ctx context.Context, s *Session) error {
 	_, err := s.capacities(ctx, s.theArms())
 	return err
 }
@@ -72,7 +74,7 @@ var capacityRule = fmt.Sprintf("Capacity C: a closed loop of %d connections gues
 
 // capacities finds the capacity of each arm. The arm without admission gets
 // the sharded one's, so that the same load is put on both.
-func (s *session) capacities(ctx context.Context, arms []Arm) (map[string]float64, error) {
+func (s *Session) capacities(ctx context.Context, arms []Arm) (map[string]float64, error) {
 	found := map[string]float64{}
 	s.Notes = append(s.Notes, capacityRule)
 	var steps []Measurement
@@ -87,8 +89,8 @@ func (s *session) capacities(ctx context.Context, arms []Arm) (map[string]float6
 		}
 		steps = append(steps, runs...)
 		found[arm.Name] = c
-		s.Findings = append(s.Findings, fmt.Sprintf("Capacity of %s: C = %s requests/s.", arm.Name, whole(c)))
-		s.progress.say(s.Findings[len(s.Findings)-1])
+		s.Findings = append(s.Findings, fmt.Sprintf("Capacity of %s: C = %s requests/s.", arm.Name, format.Rate(c)))
+		s.Progress.Say(s.Findings[len(s.Findings)-1])
 	}
 	if len(steps) > 0 {
 		s.Tables = append(s.Tables, tableOf("Capacity of "+s.work.Name, steps, "", "offered/s", "good/s", "refused/s", "failed",
@@ -99,11 +101,11 @@ func (s *session) capacities(ctx context.Context, arms []Arm) (map[string]float6
 }
 
 // findCapacity goes up in steps on one server.
-func (s *session) findCapacity(ctx context.Context, arm Arm) (c float64, runs []Measurement, err error) {
+func (s *Session) findCapacity(ctx context.Context, arm Arm) (c float64, runs []Measurement, err error) {
 	if s.Capacity > 0 {
 		return s.Capacity, nil, nil
 	}
-	on, err := s.stage.open(ctx, arm)
+	on, err := s.testbed.open(ctx, arm)
 	if err != nil {
 		return 0, nil, err
 	}
@@ -112,9 +114,9 @@ func (s *session) findCapacity(ctx context.Context, arm Arm) (c float64, runs []
 			err = closeErr
 		}
 	}()
-	s.progress.step(arm.Name + ", a guess at the capacity")
+	s.Progress.Step(arm.Name + ", a guess at the capacity")
 	probe := s.shortened(s.closedLoad(min(probeConnections, s.Connections)))
-	guess, err := s.measure(ctx, on, turn{arm: arm, label: "guess", load: probe}, 1)
+	guess, err := s.measure(ctx, on, Turn{Arm: arm, Label: "guess", Load: probe}, 1)
 	if err != nil {
 		return 0, nil, err
 	}
@@ -124,8 +126,8 @@ func (s *session) findCapacity(ctx context.Context, arm Arm) (c float64, runs []
 	best, last := 0.0, 0
 	for _, part := range steps {
 		rate := part * guess.All.Goodput
-		s.progress.step(fmt.Sprintf("%s, capacity at %s/s", arm.Name, whole(rate)))
-		r, err := s.measure(ctx, on, turn{arm: arm, label: "step " + whole(rate) + "/s", load: s.shortened(s.openLoad(rate))}, 1)
+		s.Progress.Step(fmt.Sprintf("%s, capacity at %s/s", arm.Name, format.Rate(rate)))
+		r, err := s.measure(ctx, on, Turn{Arm: arm, Label: "step " + format.Rate(rate) + "/s", Load: s.shortened(s.openLoad(rate))}, 1)
 		if err != nil {
 			return 0, nil, err
 		}
@@ -147,7 +149,7 @@ func (s *session) findCapacity(ctx context.Context, arm Arm) (c float64, runs []
 }
 
 // shortened is a load that lasts no longer than a step.
-func (s *session) shortened(l load) load {
+func (s *Session) shortened(l Load) Load {
 	l.measured = min(l.measured, stepTime)
 	l.warm = warmUp(l.measured)
 	return l
@@ -160,20 +162,20 @@ func isLast(r, first Measurement, best float64) bool {
 }
 
 // overload puts multiples of the capacity on every arm.
-func overload(ctx context.Context, s *session) error {
+func overload(ctx context.Context, s *Session) error {
 	arms := s.theArms()
 	capacities, err := s.capacities(ctx, arms)
 	if err != nil {
 		return err
 	}
-	var turns []turn
+	var turns []Turn
 	for _, multiple := range s.Loads {
 		for _, arm := range arms {
-			turns = append(turns, turn{arm: arm, label: fmt.Sprintf("%v C", multiple), multiple: multiple,
-				load: s.openLoad(multiple * capacities[arm.Name])})
+			turns = append(turns, Turn{Arm: arm, Label: fmt.Sprintf("%v C", multiple), Multiple: multiple,
+				Load: s.openLoad(multiple * capacities[arm.Name])})
 		}
 	}
-	medians, err := s.inTurns(ctx, turns)
+	medians, err := s.InTurns(ctx, turns)
 	if err != nil {
 		return err
 	}
@@ -188,7 +190,7 @@ func overload(ctx context.Context, s *session) error {
 }
 
 // overloadGoals holds an arm to what RUNTIME promises under overload.
-func (s *session) overloadGoals(arm string, c float64, medians []Measurement) {
+func (s *Session) overloadGoals(arm string, c float64, medians []Measurement) {
 	at := func(multiple float64) *Measurement {
 		i := slices.IndexFunc(medians, func(r Measurement) bool { return r.Arm == arm && r.Load == multiple && r.Void == "" })
 		if i < 0 {
@@ -197,9 +199,9 @@ func (s *session) overloadGoals(arm string, c float64, medians []Measurement) {
 		return &medians[i]
 	}
 	goodput := func(multiple, least float64) {
-		g := Goal{What: fmt.Sprintf("%s: goodput at %v C", arm, multiple), Goal: "≥ " + percent(least) + " of C"}
+		g := Goal{What: fmt.Sprintf("%s: goodput at %v C", arm, multiple), Goal: "≥ " + format.Percent(least) + " of C"}
 		if r := at(multiple); r != nil {
-			g.measured(percent(r.All.Goodput/c)+" of C", r.All.Goodput >= least*c)
+			g.measured(format.Percent(r.All.Goodput/c)+" of C", r.All.Goodput >= least*c)
 		}
 		s.Goals = append(s.Goals, g)
 	}
@@ -215,7 +217,7 @@ func (s *session) overloadGoals(arm string, c float64, medians []Measurement) {
 	}
 	g := Goal{What: arm + ": CPU of a refusal", Goal: "≤ 5 % of the request it refuses"}
 	if cost, ok := refusalCost(s.Runs, arm); ok {
-		g.measured(percent(cost), cost <= 0.05)
+		g.measured(format.Percent(cost), cost <= 0.05)
 	}
 	s.Goals = append(s.Goals, g, explainedGoal(arm, medians), errorGoal(arm, medians))
 }
@@ -227,7 +229,7 @@ func (g *Goal) slower(loaded, calm Figures, most float64) {
 	case loaded.Good == 0:
 		g.measured("nothing asked for in the measured time was answered well", false)
 	default:
-		g.measured(fmt.Sprintf("%.2f × (%s, %s)", loaded.P99Ms/calm.P99Ms, millis(loaded.P99Ms), millis(calm.P99Ms)),
+		g.measured(fmt.Sprintf("%.2f × (%s, %s)", loaded.P99Ms/calm.P99Ms, format.Millis(loaded.P99Ms), format.Millis(calm.P99Ms)),
 			loaded.P99Ms <= most*calm.P99Ms)
 	}
 }
@@ -282,7 +284,7 @@ func errorGoal(arm string, runs []Measurement) Goal {
 			addCounts(all.ErrorKinds, r.All.ErrorKinds)
 		}
 	}
-	text := number(all.Failed + all.Errors)
+	text := format.Number(all.Failed + all.Errors)
 	if wrong := all.wrong(); wrong != "" {
 		text += " (" + wrong + ")"
 	}
@@ -291,7 +293,7 @@ func errorGoal(arm string, runs []Measurement) Goal {
 }
 
 // overloadPlots are latency and goodput against load.
-func (s *session) overloadPlots(arms []Arm, medians []Measurement) {
+func (s *Session) overloadPlots(arms []Arm, medians []Measurement) {
 	latency := Plot{Name: "latency", Title: "Latency against load: p99 of the answered, from the intended time",
 		X: "offered requests/s",
 		Y: "p99, ms", LogX: true, LogY: true}

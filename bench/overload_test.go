@@ -56,7 +56,7 @@ func TestOverloadGoals(t *testing.T) {
 		return Measurement{Arm: "sharded", Load: load, Seconds: 1, ServerCores: goodput/5000 + 10e-6, All: f}
 	}
 	verdicts := func(runs ...Measurement) string {
-		s := &session{Report: &Report{Runs: runs}}
+		s := &Session{Report: &Report{Runs: runs}}
 		s.overloadGoals("sharded", 1000, runs)
 		var all []string
 		for _, g := range s.Goals {
@@ -91,7 +91,7 @@ func TestVerdict(t *testing.T) {
 		{70, 70, "Sharding loses 30 %"},
 	} {
 		single, sharded := run("single", 100, 200), run("sharded", test.sharded, 220)
-		s := &session{Report: &Report{Runs: []Measurement{single, sharded, run("sharded", test.noisy, 220)}}}
+		s := &Session{Report: &Report{Runs: []Measurement{single, sharded, run("sharded", test.noisy, 220)}}}
 		if got := s.verdict(single, sharded); !strings.Contains(got, test.want) || !strings.Contains(got, "(+10 %)") {
 			t.Errorf("verdict of 100 and %v: %s, want %q", test.sharded, got, test.want)
 		}

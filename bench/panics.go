@@ -8,6 +8,8 @@ import (
 	"net/http"
 	"strings"
 	"time"
+
+	"notesd/bench/format"
 )
 
 const (
@@ -24,7 +26,7 @@ const (
 
 // panics has one request in ten panic: first with a budget of panics that lasts,
 // then with the default one, which puts the route into quarantine.
-func panics(ctx context.Context, s *session) error {
+func panics(ctx context.Context, s *Session) error {
 	lasting := Arm{"lasting", "the server as it comes, but that no route is quarantined for its panics",
 		[]string{"RESTART_THRESHOLD=1000000"}}
 	usual := Arm{Name: "usual", About: "the server as it comes"}
@@ -40,9 +42,9 @@ func panics(ctx context.Context, s *session) error {
 	s.Rounds = max(s.Rounds, roundsFor(s.Panics, rate, s.Duration))
 
 	counted := &slots{}
-	medians, err := s.inTurns(ctx, []turn{
-		{arm: lasting, label: "no panics", load: calm},
-		{arm: lasting, label: "1 in 10 panics", load: panicking, after: counted.count},
+	medians, err := s.InTurns(ctx, []Turn{
+		{Arm: lasting, Label: "no panics", Load: calm},
+		{Arm: lasting, Label: "1 in 10 panics", Load: panicking, after: counted.count},
 	})
 	if err != nil {
 		return err
@@ -61,7 +63,7 @@ func panics(ctx context.Context, s *session) error {
 // roundsFor is how many runs it takes to have so many panics, and some to spare.
 func roundsFor(panics int, rate float64, measured time.Duration) int {
 	each := 0.75 * panicShare * rate * (measured + warmUp(measured)).Seconds()
-	return min(mostRounds, int(math.Ceil(float64(panics)/each)))
+	return min(maxRounds, int(math.Ceil(float64(panics)/each)))
 }
 
 // slots is what servers say of their workers after panics.
@@ -74,7 +76,7 @@ type slots struct {
 func (c *slots) count(ctx context.Context, on *target) error {
 	state, err := on.runtime(ctx)
 	for deadline := time.Now().Add(restTime); err == nil && !state.atRest() && time.Now().Before(deadline); {
-		pause(ctx, 50*time.Millisecond)
+		Pause(ctx, 50*time.Millisecond)
 		state, err = on.runtime(ctx)
 	}
 	if err != nil {
@@ -113,16 +115,16 @@ func (s runtimeState) wrongSlots() (wrong []string) {
 	return wrong
 }
 
-func (s *session) panicGoals(calm, panicking Measurement, counted *slots) {
-	s.Promise("panics", "≥ "+number(s.Panics), number(int(counted.panics)), counted.panics >= uint64(s.Panics))
+func (s *Session) panicGoals(calm, panicking Measurement, counted *slots) {
+	s.Promise("panics", "≥ "+format.Number(s.Panics), format.Number(int(counted.panics)), counted.panics >= uint64(s.Panics))
 	s.othersServed("the others: failed or refused", panicking.All)
 	slower := Goal{What: "the others' p99", Goal: fmt.Sprintf("≤ %v × that without panics", panicSlower)}
 	slower.slower(panicking.All, calm.All, panicSlower)
 	s.Goals = append(s.Goals, slower)
 	for _, f := range panicking.Classes {
 		if f.Class == panicPath {
-			s.Promise("panics answered otherwise than 500", "0", fmt.Sprintf("%s of %s", number(f.Sent-f.Statuses[panicAnswer]),
-				number(f.Sent)), f.Sent > 0 && f.Statuses[panicAnswer] == f.Sent)
+			s.Promise("panics answered otherwise than 500", "0", fmt.Sprintf("%s of %s", format.Number(f.Sent-f.Statuses[panicAnswer]),
+				format.Number(f.Sent)), f.Sent > 0 && f.Statuses[panicAnswer] == f.Sent)
 		}
 	}
 	text := "all"
@@ -133,9 +135,9 @@ func (s *session) panicGoals(calm, panicking Measurement, counted *slots) {
 }
 
 // othersServed is that everybody but those who panic is served.
-func (s *session) othersServed(what string, others Figures) {
+func (s *Session) othersServed(what string, others Figures) {
 	bad := others.Failed + others.Errors + others.Refused
-	text := fmt.Sprintf("%s of %s", number(bad), number(others.Sent))
+	text := fmt.Sprintf("%s of %s", format.Number(bad), format.Number(others.Sent))
 	if wrong := others.wrong(); wrong != "" {
 		text += " (" + wrong + ")"
 	}
@@ -144,11 +146,11 @@ func (s *session) othersServed(what string, others Figures) {
 
 // quarantine panics one route until it is quarantined, and has it be well until
 // it is released, while others are served.
-func (s *session) quarantine(ctx context.Context, arm Arm, others load) error {
+func (s *Session) quarantine(ctx context.Context, arm Arm, others Load) error {
 	var panicked int
 	var shown bool
 	var released time.Duration
-	r, err := s.take(ctx, turn{arm: arm, label: "a route in quarantine", load: others,
+	r, err := s.take(ctx, Turn{Arm: arm, Label: "a route in quarantine", Load: others,
 		beside: func(ctx context.Context, on *target) (err error) {
 			victim := &wire{addr: on.addr.String(), cut: ctx}
 			defer victim.close()
@@ -218,7 +220,7 @@ func awaitRelease(ctx context.Context, victim *wire) (time.Duration, error) {
 		if a.good() {
 			return time.Since(began), nil
 		}
-		pause(ctx, 20*time.Millisecond)
+		Pause(ctx, 20*time.Millisecond)
 	}
 	return 0, errors.Join(errors.New("the route is never released"), context.Cause(ctx))
 }

@@ -40,8 +40,8 @@ func TestRoundsFor(t *testing.T) {
 	if got := roundsFor(750, 100, 8*time.Second); got != 10 {
 		t.Errorf("roundsFor() = %d, want 10", got)
 	}
-	if got := roundsFor(mostPanics, 1, time.Second); got != mostRounds {
-		t.Errorf("roundsFor() = %d, want no more than %d", got, mostRounds)
+	if got := roundsFor(maxPanics, 1, time.Second); got != maxRounds {
+		t.Errorf("roundsFor() = %d, want no more than %d", got, maxRounds)
 	}
 }
 

@@ -5,6 +5,8 @@ import (
 	"encoding/xml"
 	"fmt"
 	"math"
+
+	"notesd/bench/format"
 )
 
 // A Plot is series of points in a frame.
@@ -213,7 +215,7 @@ func niceStep(high float64) float64 {
 
 func tickText(v float64) string {
 	if math.Abs(v) >= 10_000 {
-		return whole(v)
+		return format.Rate(v)
 	}
 	return fmt.Sprintf("%.4g", v)
 }

@@ -39,11 +39,11 @@ func CPUTime() time.Duration {
 	return time.Duration(u.Utime.Nano() + u.Stime.Nano())
 }
 
-// peakRSS is the most memory that process pid has had resident since forgetPeak, in bytes.
-func peakRSS(pid int) (int64, error) { return memoryOf(pid, "VmHWM:") }
+// PeakRSS is the most memory that process pid has had resident since forgetPeak, in bytes.
+func PeakRSS(pid int) (int64, error) { return memoryOf(pid, "VmHWM:") }
 
-// residentBytes is what process pid has resident now.
-func residentBytes(pid int) (int64, error) { return memoryOf(pid, "VmRSS:") }
+// ResidentBytes is what process pid has resident now.
+func ResidentBytes(pid int) (int64, error) { return memoryOf(pid, "VmRSS:") }
 
 func memoryOf(pid int, field string) (int64, error) {
 	text, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", pid))

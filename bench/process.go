@@ -25,38 +25,39 @@ const (
 	logBytes  = 16 << 20         // of its log that are kept
 )
 
-// A process is a notesd that was started to be measured. It ends with this one, whatever happens.
-type process struct {
+// A Process is a notesd that was started to be measured. It ends when this process ends, whatever
+// happens.
+type Process struct {
 	cmd   *exec.Cmd
 	log   *os.File
 	ended chan struct{}
 	url   string
-	token string // of its administrators
+	token string // ADMIN_TOKEN
 }
 
-// startProcess starts executable with settings in dir and returns when it is ready.
-func startProcess(ctx context.Context, executable, dir string, settings []string) (*process, error) {
+// StartProcess starts executable with settings in dir and returns when it is ready.
+func StartProcess(ctx context.Context, executable, dir string, settings []string) (*Process, error) {
 	log, err := openLog(dir)
 	if err != nil {
 		return nil, err
 	}
 	cmd := exec.Command(executable, "serve")
 	cmd.Dir, cmd.Stdout, cmd.Stderr = dir, log, log
-	cmd.Env = environment(dir, settings)
+	cmd.Env = Environment(dir, settings)
 	// Its own group: Ctrl-C is for us, and we tell it.
 	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL, Setpgid: true}
-	p := &process{cmd: cmd, log: log, ended: make(chan struct{}), token: lastValue(cmd.Env, "ADMIN_TOKEN")}
+	p := &Process{cmd: cmd, log: log, ended: make(chan struct{}), token: lastValue(cmd.Env, "ADMIN_TOKEN")}
 	if err := p.start(); err != nil {
 		return nil, errors.Join(err, p.closeLog())
 	}
 	if err := p.awaitReady(ctx); err != nil {
-		return nil, errors.Join(err, p.stop())
+		return nil, errors.Join(err, p.Stop())
 	}
 	return p, nil
 }
 
-// environment is that of a notesd in dir: settings, and nothing of our own.
-func environment(dir string, settings []string) []string {
+// Environment is that of a notesd in dir: settings, and nothing of our own.
+func Environment(dir string, settings []string) []string {
 	return append([]string{"PATH=" + os.Getenv("PATH"), "HOME=" + dir, "HOST=127.0.0.1", "BACKEND_PORT=0",
 		"DATA_DIR=" + dir, "LOG_FORMAT=json", "RATE_LIMIT_MAX_REQUESTS=0", "ADMIN_TOKEN=" + rand.Text()}, settings...)
 }
@@ -82,14 +83,14 @@ func openLog(dir string) (*os.File, error) {
 }
 
 // closeLog removes the log.
-func (p *process) closeLog() error {
+func (p *Process) closeLog() error {
 	err := errors.Join(p.log.Close(), os.Remove(p.log.Name()))
 	_ = os.Remove(filepath.Dir(p.log.Name())) // the directory in memory; any other is not empty
 	return err
 }
 
 // start starts the process on a thread that lives as long: Pdeathsig means the thread's death.
-func (p *process) start() error {
+func (p *Process) start() error {
 	started := make(chan error)
 	go func() {
 		defer close(p.ended)
@@ -104,7 +105,7 @@ func (p *process) start() error {
 }
 
 // awaitReady returns once the process says that it is ready.
-func (p *process) awaitReady(ctx context.Context) error {
+func (p *Process) awaitReady(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, startTime)
 	defer cancel()
 	client := &http.Client{Transport: &http.Transport{}, Timeout: time.Second}
@@ -140,7 +141,7 @@ func isReady(client *http.Client, url string) bool {
 // awaitTrust waits until the server trusts what it has in memory, which on
 // PostgreSQL it does some seconds after its start: loads are to find it as it is from then on. A server
 // that does not say is not waited for.
-func (p *process) awaitTrust(ctx context.Context) {
+func (p *Process) awaitTrust(ctx context.Context) {
 	client := &http.Client{Transport: &http.Transport{}, Timeout: time.Second}
 	defer client.CloseIdleConnections()
 	for end := time.Now().Add(startTime); time.Now().Before(end) && ctx.Err() == nil; time.Sleep(50 * time.Millisecond) {
@@ -151,7 +152,7 @@ func (p *process) awaitTrust(ctx context.Context) {
 }
 
 // trust is what the server says of the copies it has.
-func (p *process) trust(client *http.Client) (trusted, says bool) {
+func (p *Process) trust(client *http.Client) (trusted, says bool) {
 	r, err := http.NewRequest(http.MethodGet, p.url+"/api/runtime", nil)
 	if err != nil {
 		return false, false
@@ -170,7 +171,7 @@ func (p *process) trust(client *http.Client) (trusted, says bool) {
 }
 
 // listening is the address that the log says the process listens on.
-func (p *process) listening() string {
+func (p *Process) listening() string {
 	for line := range bytes.Lines(p.readLog()) {
 		var entry struct{ Msg, URL string }
 		if json.Unmarshal(line, &entry) == nil && entry.Msg == "listening" {
@@ -181,14 +182,14 @@ func (p *process) listening() string {
 }
 
 // readLog is the beginning of the log.
-func (p *process) readLog() []byte {
+func (p *Process) readLog() []byte {
 	text := make([]byte, 64<<10)
 	n, _ := p.log.ReadAt(text, 0) // as much as there is
 	return text[:n]
 }
 
 // lastWords are the end of the log.
-func (p *process) lastWords() string {
+func (p *Process) lastWords() string {
 	const lines = 10
 	info, err := p.log.Stat()
 	if err != nil {
@@ -201,14 +202,20 @@ func (p *process) lastWords() string {
 }
 
 // boundLog empties the log when it has grown too long.
-func (p *process) boundLog() {
+func (p *Process) boundLog() {
 	if info, err := p.log.Stat(); err == nil && info.Size() > logBytes {
 		_ = p.log.Truncate(0) // else it grows on
 	}
 }
 
-// address is where the process listens.
-func (p *process) address() (netip.AddrPort, error) {
+// URL is where the process serves.
+func (p *Process) URL() string { return p.url }
+
+// PID is the number of the process.
+func (p *Process) PID() int { return p.cmd.Process.Pid }
+
+// Address is where the process listens.
+func (p *Process) Address() (netip.AddrPort, error) {
 	u, err := url.Parse(p.url)
 	if err != nil {
 		return netip.AddrPort{}, err
@@ -217,7 +224,7 @@ func (p *process) address() (netip.AddrPort, error) {
 }
 
 // hasEnded tells whether the process is gone.
-func (p *process) hasEnded() bool {
+func (p *Process) hasEnded() bool {
 	select {
 	case <-p.ended:
 		return true
@@ -226,8 +233,8 @@ func (p *process) hasEnded() bool {
 	}
 }
 
-// stop ends the process in good order, else by force.
-func (p *process) stop() error {
+// Stop ends the process in good order, or by force if it does not go.
+func (p *Process) Stop() error {
 	_ = p.cmd.Process.Signal(syscall.SIGTERM) // it may have ended
 	select {
 	case <-p.ended:

@@ -8,9 +8,9 @@ import (
 	"time"
 )
 
-// progress tells people how far it is: a bar on a terminal, elsewhere a line
-// for every run.
-type progress struct {
+// A Progress shows how far a measurement is: as a bar on a terminal, elsewhere as a line for every
+// run.
+type Progress struct {
 	out      io.Writer
 	terminal bool
 
@@ -20,15 +20,15 @@ type progress struct {
 	began       time.Time
 }
 
-// expect announces so many runs.
-func (p *progress) expect(runs int) {
+// Expect announces so many runs.
+func (p *Progress) Expect(runs int) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.total, p.done, p.began = runs, 0, time.Now()
 }
 
-// step tells of the run that begins.
-func (p *progress) step(label string) {
+// Step announces the run that begins.
+func (p *Progress) Step(label string) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.done++
@@ -41,15 +41,15 @@ func (p *progress) step(label string) {
 }
 
 // place is which run of how many it is, once that is known.
-func (p *progress) place() string {
+func (p *Progress) place() string {
 	if p.total == 0 {
 		return ""
 	}
 	return fmt.Sprintf("%d/%d ", p.done, p.total)
 }
 
-// say prints a line, above the bar.
-func (p *progress) say(line string) {
+// Say prints a line, above the bar.
+func (p *Progress) Say(line string) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if p.terminal {
@@ -61,7 +61,7 @@ func (p *progress) say(line string) {
 const clearLine = "\r\x1b[K"
 
 // draw draws the bar: the runs before this one, and what is left if the others take as long.
-func (p *progress) draw() {
+func (p *Progress) draw() {
 	const width = 24
 	bar, left := "", ""
 	if p.total > 0 {
@@ -77,7 +77,7 @@ func (p *progress) draw() {
 }
 
 // end removes the bar; what comes next begins anew.
-func (p *progress) end() {
+func (p *Progress) end() {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if p.terminal {

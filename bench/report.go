@@ -10,6 +10,8 @@ import (
 	"path/filepath"
 	"strings"
 	"time"
+
+	"notesd/bench/format"
 )
 
 // A Report is what one scenario found out about one kind of work, or a proof of
@@ -152,7 +154,7 @@ func (r *Report) notes() []string {
 		return r.Notes
 	}
 	notes := []string{fmt.Sprintf("The generator and the server share the machine's %s: what one uses the other "+
-		"lacks. Ratios inside one run say more than the figures themselves.", count(r.Machine.Cores, "core"))}
+		"lacks. Ratios inside one run say more than the figures themselves.", format.Count(r.Machine.Cores, "core"))}
 	for _, a := range r.Arms {
 		notes = append(notes, fmt.Sprintf("%s: %s.", a.Name, a.About))
 	}

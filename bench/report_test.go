@@ -173,12 +173,12 @@ func TestProgress(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			var out bytes.Buffer
-			p := &progress{out: &out, terminal: test.terminal}
-			p.step("a guess")
-			p.expect(2)
-			p.step("sharded")
-			p.say("C = 7")
-			p.step("single")
+			p := &Progress{out: &out, terminal: test.terminal}
+			p.Step("a guess")
+			p.Expect(2)
+			p.Step("sharded")
+			p.Say("C = 7")
+			p.Step("single")
 			p.end()
 			if out.String() != test.want {
 				t.Errorf("%q, want %q", out.String(), test.want)

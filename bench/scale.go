@@ -4,19 +4,21 @@ import (
 	"context"
 	"fmt"
 	"runtime"
+
+	"notesd/bench/format"
 )
 
 // scale measures throughput against cores and fits the universal scalability law to it.
-func scale(ctx context.Context, s *session) error {
-	var turns []turn
+func scale(ctx context.Context, s *Session) error {
+	var turns []Turn
 	s.Report.Arms = nil
 	for _, n := range coreCounts(runtime.NumCPU()) {
 		arm := onCores(n)
 		s.Report.Arms = append(s.Report.Arms, arm)
-		turns = append(turns, turn{arm: arm, label: count(s.Connections, "connection"), multiple: float64(n),
-			load: s.closedLoad(s.Connections)})
+		turns = append(turns, Turn{Arm: arm, Label: format.Count(s.Connections, "connection"), Multiple: float64(n),
+			Load: s.closedLoad(s.Connections)})
 	}
-	medians, err := s.inTurns(ctx, turns)
+	medians, err := s.InTurns(ctx, turns)
 	if err != nil {
 		return err
 	}
@@ -52,7 +54,7 @@ func coreCounts(cores int) (counts []int) {
 }
 
 // scalePlot shows throughput against cores with the fitted laws, and says what they predict.
-func (s *session) scalePlot(measured, alone []Point) {
+func (s *Session) scalePlot(measured, alone []Point) {
 	p := Plot{Name: "cores", Title: "Throughput against cores", X: "cores", Y: "requests/s"}
 	for _, series := range []struct {
 		name   string

@@ -4,9 +4,12 @@ import (
 	"cmp"
 	"context"
 	"fmt"
+	"io"
 	"slices"
 	"strings"
 	"time"
+
+	"notesd/bench/format"
 
 	"golang.org/x/sync/errgroup"
 )
@@ -14,7 +17,7 @@ import (
 // A scenario is one thing to measure, with the values of flags that suit it.
 type scenario struct {
 	name, about string
-	run         func(context.Context, *session) error
+	run         func(context.Context, *Session) error
 	starts      bool // it starts its servers, and can't measure one that runs already
 	rated       bool // it needs -rate
 	faults      bool // it needs a binary built with -tags faults
@@ -93,31 +96,37 @@ func scenarioNamed(name string) (scenario, error) {
 	return scenario{}, fmt.Errorf("no scenario %q: %q", name, names)
 }
 
-// A session is one scenario with one kind of work.
-type session struct {
+// A Session is one scenario with one kind of work.
+type Session struct {
 	Options
 	*Report
 	work     Work
-	stage    *stage
-	progress *progress
+	testbed  *Testbed
+	Progress *Progress
 }
 
-// A turn is one load on one arm; what is compared takes turns.
-type turn struct {
-	arm      Arm
-	stage    *stage  // nil: the session's
-	label    string  // of the load
-	multiple float64 // of the capacity
-	load     load
+// NewSession is a session of an experiment that is no scenario of notesd bench. It adds to r. bed
+// is where turns run that name no other.
+func NewSession(o Options, r *Report, bed *Testbed, progress io.Writer) *Session {
+	return &Session{Options: o, Report: r, testbed: bed, Progress: &Progress{out: progress}}
+}
+
+// A Turn is one load on one arm. What is compared takes turns.
+type Turn struct {
+	Arm      Arm
+	Testbed  *Testbed // nil: the session's
+	Label    string   // of the load
+	Multiple float64  // of the capacity
+	Load     Load
 	beside   func(context.Context, *target) error // runs while the load does; nil: nothing
 	after    func(context.Context, *target) error // looks at the server when the load has ended; nil: nothing
 }
 
-// inTurns measures every turn in every round, each on a server just started,
+// InTurns measures every turn in every round, each on a server just started,
 // and returns their medians in the order of turns. Every other round goes
 // backwards, so that a machine that slows down favours nobody.
-func (s *session) inTurns(ctx context.Context, turns []turn) ([]Measurement, error) {
-	s.progress.expect(s.Rounds * len(turns))
+func (s *Session) InTurns(ctx context.Context, turns []Turn) ([]Measurement, error) {
+	s.Progress.Expect(s.Rounds * len(turns))
 	runs := make([][]Measurement, len(turns))
 	for round := range s.Rounds {
 		order := make([]int, len(turns))
@@ -137,16 +146,16 @@ func (s *session) inTurns(ctx context.Context, turns []turn) ([]Measurement, err
 	}
 	medians := make([]Measurement, len(turns))
 	for i := range turns {
-		medians[i] = median(runs[i])
+		medians[i] = Median(runs[i])
 	}
 	s.Medians = append(s.Medians, medians...)
 	return medians, nil
 }
 
 // take measures one turn.
-func (s *session) take(ctx context.Context, t turn, round int) (r Measurement, err error) {
-	s.progress.step(fmt.Sprintf("%s, %s, round %d", t.arm.Name, t.label, round))
-	on, err := cmp.Or(t.stage, s.stage).open(ctx, t.arm)
+func (s *Session) take(ctx context.Context, t Turn, round int) (r Measurement, err error) {
+	s.Progress.Step(fmt.Sprintf("%s, %s, round %d", t.Arm.Name, t.Label, round))
+	on, err := cmp.Or(t.Testbed, s.testbed).open(ctx, t.Arm)
 	if err != nil {
 		return Measurement{}, err
 	}
@@ -161,7 +170,7 @@ func (s *session) take(ctx context.Context, t turn, round int) (r Measurement, e
 }
 
 // measure does one turn to a server that is open, and keeps what it measured.
-func (s *session) measure(ctx context.Context, on *target, t turn, round int) (Measurement, error) {
+func (s *Session) measure(ctx context.Context, on *target, t Turn, round int) (Measurement, error) {
 	injected := ""
 	if s.Injection != nil {
 		injected = s.Injection.Path
@@ -169,7 +178,7 @@ func (s *session) measure(ctx context.Context, on *target, t turn, round int) (M
 	var r Measurement
 	group, together := errgroup.WithContext(ctx)
 	group.Go(func() (err error) {
-		r, err = on.measure(together, t.load, injected)
+		r, err = on.measure(together, t.Load, injected)
 		return err
 	})
 	if t.beside != nil {
@@ -178,20 +187,21 @@ func (s *session) measure(ctx context.Context, on *target, t turn, round int) (M
 	if err := group.Wait(); err != nil {
 		return Measurement{}, err
 	}
-	r.Arm, r.Label, r.Load, r.Round = t.arm.Name, t.label, t.multiple, round
+	r.Arm, r.Label, r.Load, r.Round = t.Arm.Name, t.Label, t.Multiple, round
 	if c := s.Capacities[r.Arm]; c > 0 {
 		r.OfCapacity = r.All.Goodput / c
 	}
-	s.keep(&r)
+	s.Keep(&r)
 	if r.Capped {
 		s.Notes = append(s.Notes, fmt.Sprintf("%s, %s, round %d ended after %.1f s, with request %s (-requests).",
-			r.Arm, r.Label, round, r.Seconds, number(s.Requests)))
+			r.Arm, r.Label, round, r.Seconds, format.Number(s.Requests)))
 	}
 	return r, nil
 }
 
-// keep keeps a run, and tells of one that is void; one that was late is not, if that is allowed.
-func (s *session) keep(r *Measurement) {
+// Keep adds a run to the report, and says so if it is void. A run that was late is not void if that
+// is allowed.
+func (s *Session) Keep(r *Measurement) {
 	what := fmt.Sprintf("%s, %s, round %d: %s", r.Arm, r.Label, r.Round, r.Void)
 	switch {
 	case r.Void == "":
@@ -200,13 +210,13 @@ func (s *session) keep(r *Measurement) {
 		s.Late = append(s.Late, what)
 	default:
 		s.Void = append(s.Void, what)
-		s.progress.say("void: " + what)
+		s.Progress.Say("void: " + what)
 	}
 	s.Runs = append(s.Runs, *r)
 }
 
 // theArms are the arms to measure: the server that runs already is one.
-func (s *session) theArms() []Arm {
+func (s *Session) theArms() []Arm {
 	if s.URL != "" {
 		return []Arm{given(s.URL)}
 	}
@@ -214,15 +224,15 @@ func (s *session) theArms() []Arm {
 }
 
 // closedLoad is the closed loop of some clients who do the session's work.
-func (s *session) closedLoad(connections int) load {
+func (s *Session) closedLoad(connections int) Load {
 	l := s.openLoad(0)
 	l.connections, l.retry = connections, s.Retry
 	return l
 }
 
 // openLoad is the session's work at a rate.
-func (s *session) openLoad(rate float64) load {
-	return load{plan: planFor(s.stage.host, s.stage.people, s.work, s.Injection), connections: s.Connections, rate: rate,
+func (s *Session) openLoad(rate float64) Load {
+	return Load{plan: planFor(s.testbed.host, s.testbed.users, s.work, s.Injection), connections: s.Connections, rate: rate,
 		fixed: s.Fixed, warm: warmUp(s.Duration), measured: s.Duration, most: s.Requests}
 }
 

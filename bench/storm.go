@@ -3,22 +3,24 @@ package bench
 import (
 	"context"
 	"fmt"
+
+	"notesd/bench/format"
 )
 
 // calmConnections is the load that the storm's goodput is compared with.
 const calmConnections = 64
 
 // storm sets many clients that retry at once against a few.
-func storm(ctx context.Context, s *session) error {
-	var turns []turn
+func storm(ctx context.Context, s *Session) error {
+	var turns []Turn
 	for _, arm := range s.theArms() {
 		for _, connections := range []int{calmConnections, s.Connections} {
 			l := s.closedLoad(connections)
 			l.probed = true
-			turns = append(turns, turn{arm: arm, label: count(connections, "connection"), load: l})
+			turns = append(turns, Turn{Arm: arm, Label: format.Count(connections, "connection"), Load: l})
 		}
 	}
-	medians, err := s.inTurns(ctx, turns)
+	medians, err := s.InTurns(ctx, turns)
 	if err != nil {
 		return err
 	}
@@ -32,15 +34,15 @@ func storm(ctx context.Context, s *session) error {
 	return nil
 }
 
-func (s *session) stormGoals(calm, stormy Measurement) {
+func (s *Session) stormGoals(calm, stormy Measurement) {
 	const least, slowest = 0.9, 250 // of goodput; milliseconds
 	goodput := Goal{What: fmt.Sprintf("%s: goodput of %s", stormy.Arm, stormy.Label),
-		Goal: fmt.Sprintf("≥ %s of that of %d", percent(least), calm.Connections)}
+		Goal: fmt.Sprintf("≥ %s of that of %d", format.Percent(least), calm.Connections)}
 	if calm.All.Goodput > 0 {
-		goodput.measured(percent(stormy.All.Goodput/calm.All.Goodput), stormy.All.Goodput >= least*calm.All.Goodput)
+		goodput.measured(format.Percent(stormy.All.Goodput/calm.All.Goodput), stormy.All.Goodput >= least*calm.All.Goodput)
 	}
 	probes := Goal{What: stormy.Arm + ": health probes throughout", Goal: fmt.Sprintf("≤ %d ms, none failed", slowest)}
-	probes.measured(fmt.Sprintf("slowest %s, %d of %d failed", millis(stormy.ProbeMs), stormy.ProbeFail, stormy.Probes),
+	probes.measured(fmt.Sprintf("slowest %s, %d of %d failed", format.Millis(stormy.ProbeMs), stormy.ProbeFail, stormy.Probes),
 		stormy.ProbeMs <= slowest && stormy.ProbeFail == 0 && stormy.Probes > 0)
 	runs := []Measurement{stormy}
 	s.Goals = append(s.Goals, goodput, probes, explainedGoal(stormy.Arm, runs), errorGoal(stormy.Arm, runs))

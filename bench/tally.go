@@ -147,7 +147,7 @@ func errorKind(err error) string {
 	case errors.Is(err, io.EOF), errors.Is(err, io.ErrUnexpectedEOF):
 		return "connection closed"
 	case errors.Is(err, os.ErrDeadlineExceeded), ok && timeout.Timeout():
-		return "no answer in " + patience.String()
+		return "no answer in " + Patience.String()
 	case errors.Is(err, errNotHTTP):
 		return errNotHTTP.Error()
 	}

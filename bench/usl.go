@@ -3,6 +3,8 @@ package bench
 import (
 	"fmt"
 	"math"
+
+	"notesd/bench/format"
 )
 
 // A USL is Gunther's universal scalability law,
@@ -127,16 +129,16 @@ func (u USL) error(points []Point) (sum float64) {
 
 // String says what the law is and what it predicts.
 func (u USL) String() string {
-	text := fmt.Sprintf("one core does %s/s, contention σ = %.3f, coherency κ = %.5f. ", whole(u.Lambda), u.Sigma, u.Kappa)
+	text := fmt.Sprintf("one core does %s/s, contention σ = %.3f, coherency κ = %.5f. ", format.Rate(u.Lambda), u.Sigma, u.Kappa)
 	switch {
 	case u.PeakCores >= 1:
 		text += fmt.Sprintf("It predicts the most, %s/s, on %.0f cores; more would cost.",
-			whole(u.At(math.Floor(u.PeakCores))), math.Floor(u.PeakCores))
+			format.Rate(u.At(math.Floor(u.PeakCores))), math.Floor(u.PeakCores))
 	case u.Kappa > 0 || u.Sigma >= 1:
 		text += "It predicts that more than one core gains nothing."
 	case u.Sigma > 0:
 		text += fmt.Sprintf("It predicts no peak: throughput approaches %s/s, and on %.0f cores half of each core is lost.",
-			whole(u.Lambda/u.Sigma), 1+1/u.Sigma)
+			format.Rate(u.Lambda/u.Sigma), 1+1/u.Sigma)
 	default:
 		text += "It predicts that throughput grows with the cores."
 	}

@@ -17,7 +17,7 @@ import (
 )
 
 const (
-	patience   = 10 * time.Second // how long a client waits for an answer
+	Patience   = 10 * time.Second // how long a client waits for an answer
 	readBuffer = 16 << 10         // of a connection
 	failureMax = 4 << 10          // bytes of a failure's body that are looked at
 )
@@ -55,10 +55,10 @@ func (a answer) refused() bool {
 // explained tells whether a refusal says why, and when to come back.
 func (a answer) explained() bool { return a.reason != "" && a.retryAfter >= 0 }
 
-// sourceAddress is the i-th client's own address, when the target is this
+// ClientAddress is the i-th client's own address, when the target is this
 // machine's: like people at home, and unlike one attacker, each of them has
 // one. Elsewhere clients have the machine's.
-func sourceAddress(target netip.Addr, i int) *net.TCPAddr {
+func ClientAddress(target netip.Addr, i int) *net.TCPAddr {
 	if !target.Is4() || !target.IsLoopback() {
 		return nil
 	}
@@ -83,7 +83,7 @@ func (w *wire) exchange(request []byte) (answer, error) {
 }
 
 func (w *wire) open() error {
-	dialer := net.Dialer{Timeout: patience}
+	dialer := net.Dialer{Timeout: Patience}
 	if w.from != nil {
 		dialer.LocalAddr = w.from
 	}
@@ -110,8 +110,29 @@ func (w *wire) close() {
 	}
 }
 
+// A Conn is a connection that stays open between requests.
+type Conn struct{ wire wire }
+
+// Dial opens a connection to addr, from the address from unless that is nil.
+func Dial(addr netip.AddrPort, from *net.TCPAddr) (*Conn, error) {
+	c := &Conn{wire{addr: addr.String(), from: from}}
+	return c, c.wire.open()
+}
+
+// Do sends a request. An answer that is not good is an error.
+func (c *Conn) Do(r Request) error {
+	a, err := c.wire.exchange(r.raw)
+	if err == nil && !a.good() {
+		err = fmt.Errorf("status %d", a.status)
+	}
+	return err
+}
+
+// Close closes the connection.
+func (c *Conn) Close() { c.wire.close() }
+
 func (w *wire) roundTrip(request []byte) (a answer, keep bool, err error) {
-	if err := w.conn.SetDeadline(time.Now().Add(patience)); err != nil {
+	if err := w.conn.SetDeadline(time.Now().Add(Patience)); err != nil {
 		return answer{}, false, err
 	}
 	if _, err := w.conn.Write(request); err != nil {

@@ -150,21 +150,21 @@ func TestWireOpensAgain(t *testing.T) {
 func TestSourceAddress(t *testing.T) {
 	seen := map[string]bool{}
 	for i := range 20_000 {
-		from := sourceAddress(netip.MustParseAddr("127.0.0.1"), i)
+		from := ClientAddress(netip.MustParseAddr("127.0.0.1"), i)
 		if !from.IP.IsLoopback() || seen[from.IP.String()] {
-			t.Fatalf("sourceAddress(%d) = %v: not loopback, or seen before", i, from.IP)
+			t.Fatalf("ClientAddress(%d) = %v: not loopback, or seen before", i, from.IP)
 		}
 		seen[from.IP.String()] = true
 	}
 	for _, elsewhere := range []string{"::1", "192.0.2.1"} {
-		if from := sourceAddress(netip.MustParseAddr(elsewhere), 1); from != nil {
-			t.Errorf("sourceAddress for %s = %v, want none", elsewhere, from)
+		if from := ClientAddress(netip.MustParseAddr(elsewhere), 1); from != nil {
+			t.Errorf("ClientAddress for %s = %v, want none", elsewhere, from)
 		}
 	}
 	addrs := make(chan string, 1)
 	site := httptest.NewServer(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) { addrs <- r.RemoteAddr }))
 	defer site.Close()
-	w := &wire{addr: site.Listener.Addr().String(), from: sourceAddress(netip.MustParseAddr("127.0.0.1"), 7)}
+	w := &wire{addr: site.Listener.Addr().String(), from: ClientAddress(netip.MustParseAddr("127.0.0.1"), 7)}
 	defer w.close()
 	if _, err := w.exchange(getHealth); err != nil {
 		t.Fatal(err)

@@ -22,26 +22,26 @@ type Work struct {
 }
 
 // kinds are the kinds of work, and the requests of one person that do it.
-var kinds = map[string]func(host string, p person) []request{
-	"health":  func(host string, _ person) []request { return []request{get(host, "/api/health", "")} },
-	"sign-in": func(host string, p person) []request { return []request{signIn(host, p)} },
-	"read":    readNotes,
-	"list":    func(host string, p person) []request { return []request{get(host, "/api/notes?limit=50", p.cookie)} },
-	"write":   func(host string, p person) []request { return []request{writeNote(host, p)} },
+var kinds = map[string]func(host string, p User) []Request{
+	"health":  func(host string, _ User) []Request { return []Request{Get(host, "/api/health", "")} },
+	"sign-in": func(host string, p User) []Request { return []Request{signIn(host, p)} },
+	"read":    ReadNotes,
+	"list":    func(host string, p User) []Request { return []Request{Get(host, "/api/notes?limit=50", p.Cookie)} },
+	"write":   func(host string, p User) []Request { return []Request{writeNote(host, p)} },
 	"search":  searchNotes,
 }
 
-// everyday is what people do all day.
-const everyday = "read=70,list=20,write=10"
+// Everyday is what people do all day: the work "mix".
+const Everyday = "read=70,list=20,write=10"
 
-const workHelp = "health, sign-in, read, list, write, search, mix (" + everyday +
+const workHelp = "health, sign-in, read, list, write, search, mix (" + Everyday +
 	") or shares of your own like read=90,search=10"
 
-// parseWork reads what -work says.
-func parseWork(text string) (Work, error) {
+// ParseWork reads what -work says.
+func ParseWork(text string) (Work, error) {
 	shares := text
 	if text == "mix" {
-		shares = everyday
+		shares = Everyday
 	}
 	w := Work{Name: text}
 	if !strings.Contains(shares, "=") {
@@ -85,14 +85,14 @@ func parseInjection(text string) (*Injection, error) {
 	return &Injection{path, n}, nil
 }
 
-// A request is ready to be sent.
-type request struct {
+// A Request is ready to be sent.
+type Request struct {
 	raw []byte
 	row int // of the tally that it is counted in
 }
 
-// A plan is what a load chooses its requests from.
-type plan struct {
+// A Plan is what a load chooses its requests from.
+type Plan struct {
 	rows    []string // the rows of the tally, by name
 	choices []choice
 	total   float64
@@ -100,26 +100,26 @@ type plan struct {
 
 type choice struct {
 	upTo     float64 // the weights so far
-	requests []request
+	requests []Request
 }
 
-// add gives requests a share of the load, counted in the row of that name.
-func (p *plan) add(row string, weight float64, requests []request) {
+// Add gives requests a share of the load, counted in the row of that name.
+func (p *Plan) Add(row string, weight float64, requests []Request) {
 	i := slices.Index(p.rows, row)
 	if i < 0 {
 		i = len(p.rows)
 		p.rows = append(p.rows, row)
 	}
-	counted := make([]request, len(requests))
+	counted := make([]Request, len(requests))
 	for n, r := range requests {
-		counted[n] = request{r.raw, i}
+		counted[n] = Request{r.raw, i}
 	}
 	p.total += weight
 	p.choices = append(p.choices, choice{p.total, counted})
 }
 
 // next chooses a request.
-func (p *plan) next(random *rand.Rand) request {
+func (p *Plan) next(random *rand.Rand) Request {
 	at := random.Float64() * p.total
 	for _, c := range p.choices {
 		if at < c.upTo {
@@ -131,55 +131,62 @@ func (p *plan) next(random *rand.Rand) request {
 }
 
 // planFor is the plan of people who do work, all of them the same, counted by kind.
-func planFor(host string, people []person, work Work, injected *Injection) *plan {
-	p := &plan{}
+func planFor(host string, people []User, work Work, injected *Injection) *Plan {
+	p := &Plan{}
 	p.addWork(host, people, work, 1, func(kind string) string { return kind })
 	if injected != nil {
 		weight := p.total * injected.Share / (1 - injected.Share)
-		p.add(injected.Path, weight, []request{get(host, injected.Path, people[0].cookie)})
+		p.Add(injected.Path, weight, []Request{Get(host, injected.Path, people[0].Cookie)})
 	}
 	return p
 }
 
 // addWork gives people's work a share of the load; row says what each kind is counted in.
-func (p *plan) addWork(host string, people []person, work Work, weight float64, row func(kind string) string) {
+func (p *Plan) addWork(host string, people []User, work Work, weight float64, row func(kind string) string) {
 	whole := 0.0
 	for _, s := range work.Shares {
 		whole += s.Weight
 	}
 	for _, s := range work.Shares {
-		var requests []request
+		var requests []Request
 		for _, who := range people {
 			requests = append(requests, kinds[s.Work](host, who)...)
 		}
-		p.add(row(s.Work), weight*s.Weight/whole, requests)
+		p.Add(row(s.Work), weight*s.Weight/whole, requests)
 	}
 }
 
-func get(host, path, cookie string) request {
-	return request{raw: rawRequest("GET", host, path, cookie, "")}
+// Get is a GET request. No cookie is the empty one.
+func Get(host, path, cookie string) Request {
+	return Request{raw: rawRequest("GET", host, path, cookie, "")}
 }
 
-func readNotes(host string, p person) (all []request) {
-	for _, id := range p.notes {
-		all = append(all, get(host, "/api/notes/"+id, p.cookie))
+// Post is a POST request with a body in JSON.
+func Post(host, path, cookie, body string) Request {
+	return Request{raw: rawRequest("POST", host, path, cookie, body)}
+}
+
+// ReadNotes is a request for each of a user's notes.
+func ReadNotes(host string, p User) (all []Request) {
+	for _, id := range p.Notes {
+		all = append(all, Get(host, "/api/notes/"+id, p.Cookie))
 	}
 	return all
 }
 
-func searchNotes(host string, p person) (all []request) {
+func searchNotes(host string, p User) (all []Request) {
 	for _, word := range vocabulary {
-		all = append(all, get(host, "/api/notes?limit=50&search="+word, p.cookie))
+		all = append(all, Get(host, "/api/notes?limit=50&search="+word, p.Cookie))
 	}
 	return all
 }
 
-func writeNote(host string, p person) request {
-	return request{raw: rawRequest("POST", host, "/api/notes", p.cookie, noteJSON("Under load", 0))}
+func writeNote(host string, p User) Request {
+	return Post(host, "/api/notes", p.Cookie, noteJSON("Under load", 0))
 }
 
-func signIn(host string, p person) request {
-	return request{raw: rawRequest("POST", host, "/api/auth/login", "", credentialsJSON(p.email))}
+func signIn(host string, p User) Request {
+	return Post(host, "/api/auth/login", "", credentialsJSON(p.Email))
 }
 
 // rawRequest is a request as it goes over the wire.

@@ -12,7 +12,7 @@ import (
 	"testing"
 	"time"
 
-	"notesd/bench"
+	"notesd/bench/lab"
 	"notesd/internal/testserver"
 	"notesd/notes"
 	"notesd/store"
@@ -39,7 +39,7 @@ func TestGrowth(t *testing.T) {
 	postgres := testserver.NewPostgres(t, "shared_buffers=128MB", "effective_cache_size=320MB", "random_page_cost=1.1")
 	report := newProof(t, "growth", fmt.Sprintf("NOTES=%d", notes), fmt.Sprintf("IDLE=%d", idle), fmt.Sprintf("ROUNDS=%d", rounds),
 		fmt.Sprintf("MEASURED=%v", measured))
-	err = bench.Growth{Notesd: unraced(t), Notes: notes, Idle: idle, Rounds: rounds, Duration: measured,
+	err = lab.Growth{Notesd: unraced(t), Notes: notes, Idle: idle, Rounds: rounds, Duration: measured,
 		Postgres: [2]string{postgres.Database(t, "small"), postgres.Database(t, "large")},
 		Settings: []string{"REDIS_URL=" + testserver.NewRedis(t).URL(), secret}, Check: checkSeeded, Progress: t.Output()}.Run(t.Context(), report)
 	if err != nil {

@@ -12,7 +12,7 @@ import (
 	"testing"
 	"time"
 
-	"notesd/bench"
+	"notesd/bench/lab"
 )
 
 // buildPlain builds the server that notesd is measured against and returns its path.
@@ -155,7 +155,7 @@ func TestPlain(t *testing.T) {
 	rounds, measured := roundsAndMeasured(t)
 	_, _, settings := newDependencies(t)
 	report := newProof(t, "plain", fmt.Sprintf("ROUNDS=%d", rounds), fmt.Sprintf("MEASURED=%v", measured))
-	err := bench.Contest{Notesd: unraced(t), Plain: buildPlain(t), Settings: settings, Rounds: rounds, Duration: measured,
+	err := lab.Comparison{Notesd: unraced(t), Plain: buildPlain(t), Settings: settings, Rounds: rounds, Duration: measured,
 		Progress: t.Output()}.Run(t.Context(), report)
 	if err != nil {
 		t.Fatal(err)

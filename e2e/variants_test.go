@@ -6,7 +6,7 @@ import (
 	"regexp"
 	"testing"
 
-	"notesd/bench"
+	"notesd/bench/lab"
 )
 
 // notesd beside itself with one setting changed: `make bench-variants`, with
@@ -20,7 +20,7 @@ func TestVariants(t *testing.T) {
 		_, _, settings = newDependencies(t)
 	}
 	report := newProof(t, "variants", fmt.Sprintf("ROUNDS=%d", rounds), fmt.Sprintf("MEASURED=%v", measured))
-	err := bench.Variants{Notesd: unraced(t), Settings: settings, Few: few, Rounds: rounds, Duration: measured, Progress: t.Output()}.
+	err := lab.Variants{Notesd: unraced(t), Settings: settings, Few: few, Rounds: rounds, Duration: measured, Progress: t.Output()}.
 		Run(t.Context(), report)
 	if err != nil {
 		t.Fatal(err)

@@ -8,7 +8,7 @@ import (
 	"testing"
 	"time"
 
-	"notesd/bench"
+	"notesd/bench/lab"
 	"notesd/internal/testkit"
 	"notesd/internal/testserver"
 	"notesd/notes"
@@ -38,7 +38,7 @@ func benchmarkSearch(b *testing.B, url string, made int) {
 	if err := s.Close(); err != nil {
 		b.Fatal(err)
 	}
-	owner, words, err := bench.Seed(b.Context(), url, made)
+	owner, words, err := lab.Seed(b.Context(), url, made)
 	if err != nil {
 		b.Fatal(err)
 	}
@@ -124,7 +124,7 @@ func BenchmarkTrigramIndex(b *testing.B) {
 	url := storetest.Postgres(b)
 	s := openFresh(b, url)
 	newOwner(b, s)
-	if _, _, err := bench.Seed(b.Context(), url, notes); err != nil {
+	if _, _, err := lab.Seed(b.Context(), url, notes); err != nil {
 		b.Fatal(err)
 	}
 	for _, table := range []struct{ name, index string }{

@@ -1,14 +1,16 @@
-package bench
+package lab
 
 import (
 	"slices"
 	"strings"
 	"testing"
 	"time"
+
+	"notesd/bench"
 )
 
-// A population has the notes that were asked for, a twentieth of them with each
-// hoarder, and is the same each time it is asked for.
+// A population has the notes that were asked for, a twentieth of them with each heavy user, and is
+// the same each time it is asked for.
 func TestPopulation(t *testing.T) {
 	now := time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC)
 	p, again := newPopulation(30, 2000, now, newLexicon()), newPopulation(30, 2000, now, newLexicon())
@@ -30,12 +32,12 @@ func TestPopulation(t *testing.T) {
 		t.Errorf("%d notes, want 2000", n)
 	}
 	for who, count := range owned {
-		if who < hoarders && count != 100 || who >= hoarders && (count == 0 || count > 200) {
+		if who < heavyUsers && count != 100 || who >= heavyUsers && (count == 0 || count > 200) {
 			t.Errorf("person %d has %d notes", who, count)
 		}
 	}
-	if owned[hoarders] < 2*owned[29] {
-		t.Errorf("the first of the others has %d notes and the last %d", owned[hoarders], owned[29])
+	if owned[heavyUsers] < 2*owned[29] {
+		t.Errorf("the first of the others has %d notes and the last %d", owned[heavyUsers], owned[29])
 	}
 	first := func(p *population) (n seedNote) {
 		for n = range p.all() {
@@ -99,26 +101,27 @@ func TestGrowthGoals(t *testing.T) {
 		{"nothing measured", 0, 0, 0, 7, 6},
 	} {
 		t.Run(row.name, func(t *testing.T) {
-			medians := map[string][]Measurement{}
+			medians := map[string][]bench.Measurement{}
 			for _, work := range growthWorks {
-				large := Measurement{All: Figures{Sent: 10, P99Ms: row.large}}
-				if work == workSearch || work == workHoardSearch {
+				large := bench.Measurement{All: bench.Figures{Sent: 10, P99Ms: row.large}}
+				if work == workSearch || work == workHeavySearch {
 					large.All.P99Ms = row.search
 				}
-				medians[work] = []Measurement{{All: Figures{Sent: 10, P99Ms: 1}}, large}
+				medians[work] = []bench.Measurement{{All: bench.Figures{Sent: 10, P99Ms: 1}}, large}
 			}
 			medians[workGet][1].All.Failed = row.failed
-			s := &session{Report: &Report{}}
-			few, many := &grown{population: &population{notes: 10}}, &grown{population: &population{notes: 1000}}
-			s.growthGoals([]*grown{few, many}, medians)
+			r := &bench.Report{}
+			few, many := &grownDatabase{population: &population{notes: 10}}, &grownDatabase{population: &population{notes: 1000}}
+			growthGoals(r, []*grownDatabase{few, many}, medians)
 			wrong := 0
-			for _, g := range s.Goals {
-				if g.Verdict == missed {
+			for _, g := range r.Goals {
+				if g.Verdict == "missed" {
 					wrong++
 				}
 			}
-			if len(s.Goals) != row.goals || wrong != row.wrong {
-				t.Errorf("%d goals, %d of them missed, want %d and %d: %+v", len(s.Goals), wrong, row.goals, row.wrong, s.Goals)
+			if len(r.Goals) != row.goals || wrong != row.wrong {
+				t.Errorf("%d goals, %d of them missed, want %d and %d: %+v", len(r.Goals), wrong, row.goals,
+					row.wrong, r.Goals)
 			}
 		})
 	}

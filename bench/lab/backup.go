@@ -1,4 +1,4 @@
-package bench
+package lab
 
 import (
 	"bytes"
@@ -8,50 +8,56 @@ import (
 	"os/exec"
 	"path/filepath"
 	"time"
+
+	"notesd/bench"
+	"notesd/bench/format"
 )
 
-// A copying is what one `notesd backup` or `notesd restore` took.
+// A copying is the cost of one notesd backup or notesd restore.
 type copying struct {
 	took   time.Duration
 	memory int64 // bytes resident at most
 }
 
-// backups saves each database while its server runs, and restores it into a new SQLite database.
-func (s *session) backups(ctx context.Context, root string, all []*grown) error {
-	t := Table{Title: "Backups", Head: []string{"", "database", "backup", "file", "memory", "restored into SQLite", "memory"}}
+// backupTable backs each database up while its server runs, and restores it into a new SQLite
+// database.
+func backupTable(ctx context.Context, s *bench.Session, root string, all []*grownDatabase) (bench.Table, error) {
+	t := bench.Table{Title: "Backups", Head: []string{"", "database", "backup", "file", "memory",
+		"restored into SQLite", "memory"}}
 	for _, d := range all {
-		s.progress.say("backup of " + d.name())
+		s.Progress.Say("backup of " + d.name())
 		file := filepath.Join(root, "one.backup")
 		saved, err := d.copying(ctx, d.dir, d.settings, "backup", file)
 		if err != nil {
-			return err
+			return t, err
 		}
 		info, err := os.Stat(file)
 		if err != nil {
-			return err
+			return t, err
 		}
 		into := filepath.Join(root, "restored")
 		restored, err := d.copying(ctx, into, nil, "restore", file)
 		if err != nil {
-			return err
+			return t, err
 		}
-		t.Rows = append(t.Rows, []string{d.name(), megabytes(d.size), saved.took.Round(10 * time.Millisecond).String(), megabytes(info.Size()),
-			megabytes(saved.memory), restored.took.Round(10 * time.Millisecond).String(), megabytes(restored.memory)})
+		t.Rows = append(t.Rows, []string{d.name(), format.Megabytes(d.size),
+			saved.took.Round(10 * time.Millisecond).String(), format.Megabytes(info.Size()),
+			format.Megabytes(saved.memory), restored.took.Round(10 * time.Millisecond).String(),
+			format.Megabytes(restored.memory)})
 		if err := os.RemoveAll(into); err != nil {
-			return err
+			return t, err
 		}
 		if err := os.Remove(file); err != nil {
-			return err
+			return t, err
 		}
 	}
-	s.Tables = append(s.Tables, t)
-	return nil
+	return t, nil
 }
 
 // copying runs a command of notesd on a file, with a server's settings and directory.
-func (d *grown) copying(ctx context.Context, dir string, settings []string, command, file string) (copying, error) {
+func (d *grownDatabase) copying(ctx context.Context, dir string, settings []string, command, file string) (copying, error) {
 	cmd := exec.CommandContext(ctx, d.Notesd, command, file)
-	cmd.Env = environment(dir, settings)
+	cmd.Env = bench.Environment(dir, settings)
 	var out bytes.Buffer
 	cmd.Stdout, cmd.Stderr = &out, &out
 	began := time.Now()
@@ -70,7 +76,7 @@ func (d *grown) copying(ctx context.Context, dir string, settings []string, comm
 			c.took = time.Since(began)
 			return c, err
 		case <-time.After(10 * time.Millisecond): // what Wait says of memory counts this process's too, which it began as
-			if peak, err := peakRSS(cmd.Process.Pid); err == nil {
+			if peak, err := bench.PeakRSS(cmd.Process.Pid); err == nil {
 				c.memory = peak
 			}
 		}

@@ -1,4 +1,4 @@
-package bench
+package lab
 
 import (
 	"context"
@@ -15,39 +15,39 @@ import (
 	_ "modernc.org/sqlite" // the driver "sqlite"
 )
 
-// A population is people and their notes as a database of some years has them:
-// few people have most of the notes, those of all people lie between each other
-// in the order in which they were written, and few words are most of the text.
-// It is the same on every engine.
+// A population is users and their notes as a database of some years has them: few users have most
+// of the notes, the notes of all users lie between each other in the order in which they were
+// written, and few words are most of the text. It is the same on every engine.
 type population struct {
 	people, notes int
 	now           time.Time
 	lexicon       *lexicon
-	ids           []string // of the people: the hoarders first, then those with many notes
+	ids           []string // of the users: the heavy ones first, then those with many notes
 	owners        []int32  // of the notes, in the order in which they were written
 }
 
 const (
-	hoarders  = 5  // people who have a twentieth of all notes each,
-	hoarding  = 20 // which is 50 000 of a million
-	seedYears = 3
+	heavyUsers = 5       // users that have a twentieth of all notes each,
+	heavyPart  = 20      // which is 50 000 of a million
+	noteBytes  = 1 << 10 // of a note's content
+	seedYears  = 3
 )
 
 func newPopulation(people, notes int, now time.Time, l *lexicon) *population {
 	p, random := newPeople(people, notes, now, l)
-	for who := range hoarders {
-		p.give(who, notes/hoarding)
+	for who := range heavyUsers {
+		p.give(who, notes/heavyPart)
 	}
 	// The n-th of the others has about n^-0.8 of what the first has.
 	share := func(n int) float64 { return math.Pow(float64(n+10), -0.8) }
 	whole, left, given := 0.0, notes-len(p.owners), 0.0
-	for n := range people - hoarders {
+	for n := range people - heavyUsers {
 		whole += share(n)
 	}
-	for n := range people - hoarders {
+	for n := range people - heavyUsers {
 		before := int(given / whole * float64(left))
 		given += share(n)
-		p.give(hoarders+n, int(given/whole*float64(left))-before)
+		p.give(heavyUsers+n, int(given/whole*float64(left))-before)
 	}
 	for len(p.owners) < notes { // what rounding has left
 		p.give(people-1, 1)
@@ -155,13 +155,17 @@ type seedTable struct {
 func (p *population) tables(passwordHash string) []seedTable {
 	began := p.now.AddDate(-seedYears, 0, 0).UnixMilli()
 	return []seedTable{
-		{"users", strings.Fields("id email email_folded name password_hash created_at updated_at"), p.users(passwordHash, began)},
+		{"users", strings.Fields("id email email_folded name password_hash created_at updated_at"),
+			p.users(passwordHash, began)},
 		{"user_counters", strings.Fields("user_id change_seq note_count note_bytes"), p.counters()},
-		{"notes", strings.Fields("key id user_id is_pinned is_favorite is_archived is_markdown is_trashed trashed_at created_at " +
-			"updated_at revision change_seq bytes title title_folded content"), p.rows(func(n seedNote, row func(...any) bool) bool {
-			return row(n.key, n.id, p.ids[n.who], n.pinned, n.favorite, n.archived, false, n.trashedAt != nil, n.trashedAt, n.created,
-				n.updated, n.revision, n.change, n.size(), n.title, strings.ToLower(n.title), n.content)
-		})},
+		{"notes",
+			strings.Fields("key id user_id is_pinned is_favorite is_archived is_markdown is_trashed trashed_at created_at " +
+				"updated_at revision change_seq bytes title title_folded content"), p.rows(func(n seedNote,
+				row func(...any) bool) bool {
+				return row(n.key, n.id, p.ids[n.who], n.pinned, n.favorite, n.archived, false, n.trashedAt != nil,
+					n.trashedAt, n.created,
+					n.updated, n.revision, n.change, n.size(), n.title, strings.ToLower(n.title), n.content)
+			})},
 		{"note_search", strings.Fields("note_key content_folded"), p.rows(func(n seedNote, row func(...any) bool) bool {
 			return row(n.key, strings.ToLower(n.content))
 		})},
@@ -213,10 +217,10 @@ func (p *population) counters() iter.Seq[[]any] {
 	}
 }
 
-// Seed fills a database, PostgreSQL's by its URL and SQLite's by its path, in
-// which there is one user and nothing else: with two people who have so many
-// notes each, of a kilobyte, those of one between those of the other. It returns
-// the first one's id, and words to search for: common, rare and absent ones.
+// Seed fills a database, PostgreSQL's by its URL and SQLite's by its path, in which there is one
+// user and nothing else, with two users that have so many notes of a kilobyte each, those of one
+// between those of the other. It returns the id of the first user, and words to search for: common,
+// rare and absent ones.
 func Seed(ctx context.Context, database string, notes int) (owner string, words map[string][]string, err error) {
 	l := newLexicon()
 	p, random := newPeople(2, 2*notes, time.Now(), l)
@@ -267,7 +271,8 @@ func (p *population) seedPostgres(ctx context.Context, url string) error {
 
 // seedSQLite does the same with a file that nobody else has open.
 func (p *population) seedSQLite(ctx context.Context, file string) (err error) {
-	db, err := sql.Open("sqlite", "file:"+file+"?_pragma=foreign_keys(1)&_pragma=cache_size(-500000)&_pragma=synchronous(OFF)")
+	db, err := sql.Open("sqlite",
+		"file:"+file+"?_pragma=foreign_keys(1)&_pragma=cache_size(-500000)&_pragma=synchronous(OFF)")
 	if err != nil {
 		return err
 	}
@@ -314,7 +319,8 @@ func insertAll(ctx context.Context, db *sql.DB, t seedTable) error {
 }
 
 // insertSome inserts up to most rows, and tells whether there may be more.
-func insertSome(ctx context.Context, tx *sql.Tx, insert string, next func() ([]any, bool), most int) (more bool, err error) {
+func insertSome(ctx context.Context, tx *sql.Tx, insert string, next func() ([]any, bool), most int) (more bool,
+	err error) {
 	statement, err := tx.PrepareContext(ctx, insert)
 	if err != nil {
 		return false, err

@@ -1,13 +1,13 @@
-package bench
+package lab
 
 import (
 	"math/rand/v2"
 	"strings"
 )
 
-// A lexicon is made-up words, the most frequent first. Frequent words are short,
-// and their syllables too are of unequal frequency, as in languages that people
-// speak: so a few letters of one word are found in many.
+// A lexicon is made-up words, the most frequent first. Frequent words are short, and their
+// syllables are of unequal frequency, too, as in natural languages: so a few letters of one word
+// are found in many.
 type lexicon struct {
 	words []string
 	all   string // them, one after another
@@ -51,7 +51,7 @@ func newWord(random *rand.Rand, syllables int) string {
 	return b.String()
 }
 
-// often chooses the first of what there is much oftener than the last.
+// often chooses the first elements much more often than the last.
 func often(random *rand.Rand, from []string) string {
 	f := random.Float64()
 	return from[int(f*f*float64(len(from)))]
@@ -90,12 +90,12 @@ func (w *writer) text(bytes int) string {
 	return strings.TrimSuffix(b.String(), " ")
 }
 
-// needles are what people search for.
+// needles are words to search for.
 type needles struct{ common, rare, absent []string }
 
-// needles are of three letters and more. The common ones are in much of all
-// text, and the rare ones in about one note of some thousands; the absent ones
-// are made of the same syllables, and nobody wrote them.
+// needles are words to search for, of three letters and more. The common ones are in much of all
+// text, and the rare ones in about one note of some thousands. The absent ones are made of the same
+// syllables and are in no text.
 func (l *lexicon) needles() (n needles) {
 	const each = 12
 	random := rand.New(rand.NewPCG(5, 6))

@@ -14,14 +14,13 @@ import (
 	"time"
 )
 
-// A stage is where the loads run: servers that it starts itself, one for each
-// turn, all from the same state; or one that runs already. People and their
-// notes are set up once.
-type stage struct {
+// A Testbed runs loads on servers: either on servers that it starts itself, one for each turn and
+// all from the same state, or on one that runs already. Users and their notes are made once.
+type Testbed struct {
 	executable string
 	settings   []string // of every server it starts
 	host       string   // the Host header
-	people     []person
+	users      []User
 
 	given netip.AddrPort // the server that runs already
 	url   string         // of that server; empty: servers are started
@@ -29,100 +28,120 @@ type stage struct {
 	turns int
 }
 
-// newStage sets up people with notes of their own, in a given server or in one started for it.
-func newStage(ctx context.Context, o Options, executable string) (s *stage, err error) {
-	s = &stage{executable: executable, settings: o.Settings, host: "127.0.0.1"}
+// NewTestbed makes users with notes of their own, on the server at o.URL or on one that it starts
+// from executable.
+func NewTestbed(ctx context.Context, o Options, executable string) (b *Testbed, err error) {
+	b = &Testbed{executable: executable, settings: o.Settings, host: "127.0.0.1"}
 	if o.URL != "" {
 		target, err := checkTarget(ctx, o.URL, o.AllowRemote)
 		if err != nil {
 			return nil, err
 		}
-		s.given, s.url, s.host = target.addr, target.url, target.host
-		s.people, err = settleAt(ctx, s.url, o.People, o.NotesEach)
-		return s, err
+		b.given, b.url, b.host = target.addr, target.url, target.host
+		b.users, err = AddUsers(ctx, b.url, o.People, o.NotesEach)
+		return b, err
 	}
-	if s.root, err = os.MkdirTemp(o.Dir, "notesd-bench"); err != nil {
+	if b.root, err = os.MkdirTemp(o.Dir, "notesd-bench"); err != nil {
 		return nil, err
 	}
-	if err := s.furnish(ctx, o); err != nil {
-		return nil, errors.Join(err, os.RemoveAll(s.root))
+	if err := b.prepare(ctx, o); err != nil {
+		return nil, errors.Join(err, os.RemoveAll(b.root))
 	}
-	return s, nil
+	return b, nil
 }
 
-// furnish makes the origin of every turn's state.
-func (s *stage) furnish(ctx context.Context, o Options) error {
-	if err := os.Mkdir(s.origin(), 0o700); err != nil {
+// prepare makes the state that every turn starts from.
+func (b *Testbed) prepare(ctx context.Context, o Options) error {
+	if err := os.Mkdir(b.origin(), 0o700); err != nil {
 		return err
 	}
-	p, err := startProcess(ctx, s.executable, s.origin(), s.settings)
+	p, err := StartProcess(ctx, b.executable, b.origin(), b.settings)
 	if err != nil {
 		return err
 	}
-	s.people, err = settleAt(ctx, p.url, o.People, o.NotesEach)
-	return errors.Join(err, p.stop())
+	b.users, err = AddUsers(ctx, p.url, o.People, o.NotesEach)
+	return errors.Join(err, p.Stop())
 }
 
-func settleAt(ctx context.Context, url string, people, notes int) ([]person, error) {
-	settlers := newSettlers(url)
-	defer settlers.close()
-	return settlers.settle(ctx, people, notes)
+// AddUsers signs up users at the server at url, each with so many notes.
+func AddUsers(ctx context.Context, url string, users, notes int) ([]User, error) {
+	client := NewClient(url)
+	defer client.Close()
+	return client.addUsers(ctx, users, notes)
 }
 
-func (s *stage) origin() string { return filepath.Join(s.root, "origin") }
+func (b *Testbed) origin() string { return filepath.Join(b.root, "origin") }
 
-// close removes what the stage has made. What is in a database of its own goes
-// with the directory; from any other the notes are deleted.
-func (s *stage) close(ctx context.Context) error {
-	if s.url != "" {
-		return s.leave(ctx, s.url)
+// With is the testbed with the same state and another program, for turns that are not at the same
+// time as its own.
+func (b *Testbed) With(executable string) *Testbed {
+	other := *b
+	other.executable = executable
+	return &other
+}
+
+// Remove removes the testbed's directory, and leaves a database elsewhere as it is.
+func (b *Testbed) Remove() error { return os.RemoveAll(b.root) }
+
+// ClosedLoad is a closed loop of o.Connections clients who do the work.
+func (b *Testbed) ClosedLoad(o Options, w Work) Load {
+	l := NewClosedLoad(planFor(b.host, b.users, w, nil), o.Connections, o.Duration)
+	l.retry, l.most = o.Retry, o.Requests
+	return l
+}
+
+// close removes what the testbed has made. A database of its own goes with the directory; from any
+// other, and from a server that runs already, the notes are deleted.
+func (b *Testbed) close(ctx context.Context) error {
+	if b.url != "" {
+		return b.deleteNotes(ctx, b.url)
 	}
 	var err error
-	if slices.ContainsFunc(s.settings, func(set string) bool { return strings.HasPrefix(set, "DATABASE_URL=") }) {
-		err = s.leaveDatabase(ctx)
+	if slices.ContainsFunc(b.settings, func(set string) bool { return strings.HasPrefix(set, "DATABASE_URL=") }) {
+		err = b.deleteFromDatabase(ctx)
 	}
-	return errors.Join(err, os.RemoveAll(s.root))
+	return errors.Join(err, os.RemoveAll(b.root))
 }
 
-func (s *stage) leave(ctx context.Context, url string) error {
-	settlers := newSettlers(url)
-	defer settlers.close()
-	return settlers.leave(ctx, s.people)
+func (b *Testbed) deleteNotes(ctx context.Context, url string) error {
+	client := NewClient(url)
+	defer client.Close()
+	return client.deleteAll(ctx, b.users)
 }
 
-// leaveDatabase starts a server once more, to delete the notes through it.
-func (s *stage) leaveDatabase(ctx context.Context) error {
-	p, err := startProcess(context.WithoutCancel(ctx), s.executable, s.origin(), s.settings)
+// deleteFromDatabase starts a server once more, to delete the notes through it.
+func (b *Testbed) deleteFromDatabase(ctx context.Context) error {
+	p, err := StartProcess(context.WithoutCancel(ctx), b.executable, b.origin(), b.settings)
 	if err != nil {
 		return err
 	}
-	return errors.Join(s.leave(ctx, p.url), p.stop())
+	return errors.Join(b.deleteNotes(ctx, p.url), p.Stop())
 }
 
 // A target is a server that loads can be done to.
 type target struct {
 	addr    netip.AddrPort
-	process *process // nil: not ours
+	process *Process // nil: not ours
 	dir     string   // of the process
 }
 
 // open starts the server of an arm, or takes the one that runs already.
-func (s *stage) open(ctx context.Context, arm Arm) (*target, error) {
-	if s.url != "" {
-		return &target{addr: s.given}, nil
+func (b *Testbed) open(ctx context.Context, arm Arm) (*target, error) {
+	if b.url != "" {
+		return &target{addr: b.given}, nil
 	}
-	s.turns++
-	dir := filepath.Join(s.root, fmt.Sprintf("turn-%d", s.turns))
-	if err := copyFiles(dir, s.origin()); err != nil {
+	b.turns++
+	dir := filepath.Join(b.root, fmt.Sprintf("turn-%d", b.turns))
+	if err := copyFiles(dir, b.origin()); err != nil {
 		return nil, err
 	}
-	p, err := startProcess(ctx, s.executable, dir, slices.Concat(arm.Settings, s.settings))
+	p, err := StartProcess(ctx, b.executable, dir, slices.Concat(arm.Settings, b.settings))
 	if err != nil {
 		return nil, fmt.Errorf("%s: %w", arm.Name, err)
 	}
 	p.awaitTrust(ctx)
 	t := &target{process: p, dir: dir}
-	if t.addr, err = p.address(); err != nil {
+	if t.addr, err = p.Address(); err != nil {
 		return nil, errors.Join(err, t.close())
 	}
 	return t, nil
@@ -133,7 +152,7 @@ func (t *target) close() error {
 	if t.process == nil {
 		return nil
 	}
-	return errors.Join(t.process.stop(), os.RemoveAll(t.dir))
+	return errors.Join(t.process.Stop(), os.RemoveAll(t.dir))
 }
 
 // copyFiles makes the directory to with what is in from.
@@ -144,8 +163,17 @@ func copyFiles(to, from string) error {
 	return os.CopyFS(to, os.DirFS(from))
 }
 
-// measure does a load to an open target.
-func (t *target) measure(ctx context.Context, l load, injected string) (Measurement, error) {
+// Measure puts a load on the process.
+func (p *Process) Measure(ctx context.Context, l Load) (Measurement, error) {
+	addr, err := p.Address()
+	if err != nil {
+		return Measurement{}, err
+	}
+	return (&target{addr: addr, process: p}).measure(ctx, l, "")
+}
+
+// measure puts a load on an open target.
+func (t *target) measure(ctx context.Context, l Load, injected string) (Measurement, error) {
 	var watched sync.WaitGroup
 	defer watched.Wait()
 	ctx, stop := context.WithCancel(ctx)
@@ -197,9 +225,9 @@ type runtimeState struct {
 
 // runtime is the state of a server of ours.
 func (t *target) runtime(ctx context.Context) (state runtimeState, err error) {
-	asker := t.process.asker()
-	defer asker.close()
-	_, err = asker.call(ctx, http.MethodGet, "/api/runtime", "", "", &state)
+	admin := t.process.AdminClient()
+	defer admin.Close()
+	_, err = admin.Call(ctx, http.MethodGet, "/api/runtime", "", "", &state)
 	return state, err
 }
 
@@ -209,13 +237,13 @@ func (t *target) usage() usage {
 	if t.process != nil {
 		pid := t.process.cmd.Process.Pid
 		u.server, _ = cpuTime(pid) // 0 when it has ended, and the run fails
-		u.peakRSS, _ = peakRSS(pid)
+		u.peakRSS, _ = PeakRSS(pid)
 	}
 	return u
 }
 
 // watch keeps the log of the process within bounds until ctx ends.
-func (p *process) watch(ctx context.Context) {
+func (p *Process) watch(ctx context.Context) {
 	tick := time.NewTicker(time.Second)
 	defer tick.Stop()
 	for {
@@ -246,7 +274,7 @@ func (p *prober) start() {
 	p.running.Go(func() {
 		for ctx.Err() == nil {
 			p.probe()
-			pause(ctx, probeEvery)
+			Pause(ctx, probeEvery)
 		}
 	})
 }
