@@ -80,7 +80,8 @@ var mayImport = map[string][]string{
 	"config":            {"notesd/internal/owned"},
 	"config/generate":   {"notesd/config"},
 	"internal/incident": {"notesd/internal/owned"},
-	"store":             {"notesd/internal/owned", "notesd/notes", "notesd/store/trigram"},
+	"store":             {"notesd/notes", "notesd/store/engine", "notesd/store/trigram"},
+	"store/engine":      {"notesd/internal/owned", "notesd/store/migrations"},
 	"server":            {"notesd/internal/cache", "notesd/internal/incident", "notesd/notes", "notesd/pool", "notesd/store"},
 	"store/storetest":   {"notesd/internal/testkit", "notesd/internal/testserver", "notesd/store"},
 
@@ -92,6 +93,7 @@ var mustNotKnow = map[string][]string{
 	"backup":          {"net/http", "github.com/labstack/", "database/sql", "gorm.io/", "notesd/"},
 	"pool":            {"net/http", "github.com/labstack/", "database/sql", "gorm.io/", "notesd/"},
 	"store":           {"net/http", "github.com/labstack/"},
+	"store/engine":    {"net/http", "github.com/labstack/"},
 	"store/trigram":   {"net/http", "github.com/labstack/", "database/sql", "gorm.io/", "notesd/"},
 	"internal/legacy": {"net/http", "github.com/labstack/", "gorm.io/", "notesd/"},
 	"merge":           {"net/http", "github.com/labstack/", "database/sql", "gorm.io/", "notesd/"},

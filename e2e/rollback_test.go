@@ -44,12 +44,12 @@ func buildRelease(name string, number int, migrations ...string) (string, error)
 		over.Replace[filepath.Join(root, path)] = file
 		return os.WriteFile(file, []byte(text), 0o644)
 	}
-	source, err := os.ReadFile("../store/migrate.go")
+	source, err := os.ReadFile("../store/engine/migrate.go")
 	if err != nil {
 		return "", err
 	}
 	later := strings.Replace(string(source), "binary = 1\n", fmt.Sprintf("binary = %d\n", number), 1)
-	if err := lay("store/migrate.go", later); err != nil {
+	if err := lay("store/engine/migrate.go", later); err != nil {
 		return "", err
 	}
 	for n, sql := range migrations {

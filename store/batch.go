@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"notesd/notes"
+	"notesd/store/engine"
 )
 
 // A batch is the edits of one transaction, and what they are about: read and
@@ -279,9 +280,9 @@ func (b *batch) commit() error {
 	ctx, cancel := b.context()
 	defer cancel()
 	if b.s.postgres {
-		return b.s.attempt(ctx, b.commitPostgres)
+		return b.s.db.WriteOne(ctx, b.commitPostgres)
 	}
-	return b.s.attempt(ctx, b.commitSQLite)
+	return b.s.db.WriteOne(ctx, b.commitSQLite)
 }
 
 // context ends when those of all the batch's callers have ended: nobody waits
@@ -338,6 +339,6 @@ func (b *batch) mayDivide(err error) bool {
 	if len(b.edits) == 1 || b.uncertain {
 		return false
 	}
-	return brokenUp(err) || !errors.Is(err, ErrUnavailable) &&
+	return engine.IsRetryable(err) || !errors.Is(err, ErrUnavailable) &&
 		!errors.Is(err, context.Canceled) && !errors.Is(err, context.DeadlineExceeded)
 }

@@ -4,43 +4,31 @@ import (
 	"cmp"
 	"context"
 	"errors"
-	"time"
 
 	"github.com/jackc/pgx/v5"
 	"gorm.io/gorm"
 
 	"notesd/notes"
+	"notesd/store/engine"
 )
 
 // commitPostgres is a batch in two round trips: what it is about is locked and
 // read in the first and written in the second.
 func (b *batch) commitPostgres(db *gorm.DB) error {
 	ctx := db.Statement.Context
-	conn, err := pool(db).Conn(ctx)
+	conn, err := engine.Pool(db).Conn(ctx)
 	if err != nil {
 		return err
 	}
 	defer conn.Close()
 	var outcome error
 	err = conn.Raw(func(driverConn any) error {
-		wire := driverConn.(replanningConn).Conn.Conn()
-		defer leaveIdle(wire)
+		wire := engine.PgxConn(driverConn)
+		defer engine.RollBack(wire)
 		outcome = b.commitOn(ctx, wire)
 		return nil
 	})
 	return cmp.Or(outcome, err)
-}
-
-// leaveIdle takes back the transaction that conn is in, if it is in one.
-func leaveIdle(conn *pgx.Conn) {
-	if conn.IsClosed() || conn.PgConn().TxStatus() == txIdle {
-		return
-	}
-	ctx, cancel := context.WithTimeout(context.Background(), time.Second)
-	defer cancel()
-	if _, err := conn.Exec(ctx, "rollback"); err != nil {
-		_ = conn.Close(ctx) // which the server takes for a rollback
-	}
 }
 
 func (b *batch) commitOn(ctx context.Context, conn *pgx.Conn) error {
@@ -60,7 +48,7 @@ func (b *batch) commitOn(ctx context.Context, conn *pgx.Conn) error {
 	}
 	w := b.writes()
 	if len(w.counters) == 0 {
-		return nil // leaveIdle ends the transaction
+		return nil // the transaction is rolled back
 	}
 	err := b.s.witnessed(w.changes, w.notes, func() error { return b.send(ctx, conn, b.writePostgres(w)) })
 	b.uncertain = b.s.uncertain(err)
@@ -99,7 +87,7 @@ func (b *batch) createAtOnce(ctx context.Context, conn *pgx.Conn) (made bool, er
 	}
 	err = b.s.witnessed(changes, notes, func() error { return b.send(ctx, conn, statements) })
 	b.uncertain = b.s.uncertain(err)
-	if errors.Is(translate(err), ErrDuplicate) { // the idempotency key
+	if errors.Is(engine.Translate(err), ErrDuplicate) { // the idempotency key
 		return false, nil
 	}
 	e.note = row

@@ -7,13 +7,15 @@ import (
 	"errors"
 
 	"gorm.io/gorm"
+
+	"notesd/store/engine"
 )
 
 // commitSQLite is a batch as one transaction of the one writer, whose turn it is.
-// Its statements stay prepared (see statementKeeper).
+// Its statements stay prepared.
 func (b *batch) commitSQLite(db *gorm.DB) error {
 	ctx := db.Statement.Context
-	sqlTx, err := pool(db).BeginTx(ctx, nil)
+	sqlTx, err := engine.Pool(db).BeginTx(ctx, nil)
 	if err != nil {
 		return err
 	}

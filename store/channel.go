@@ -1,6 +1,7 @@
 package store
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -10,6 +11,8 @@ import (
 
 	"github.com/jackc/pgx/v5"
 	"gorm.io/gorm"
+
+	"notesd/store/engine"
 )
 
 const (
@@ -17,7 +20,8 @@ const (
 	answerTime = time.Second            // for a statement on the channel's connection
 	deafTime   = 2 * time.Second        // without a beat that comes back: there is something wrong with the connection
 
-	mostRetry = 2 * time.Second // between attempts to listen, which begin with retry
+	retry     = 250 * time.Millisecond // between attempts to listen, at first
+	mostRetry = 2 * time.Second
 )
 
 // publish says each of the texts to all who listen, the sender included, when
@@ -94,17 +98,25 @@ func (s *Store) Channel() ChannelStats {
 
 // newChannel makes the channel of a store with its own witness; with none it
 // has no copies, so it doesn't listen, and never knows that it is alone.
-func (s *Store) newChannel(server *pgx.ConnConfig) *channel {
+func (s *Store) newChannel(cfg Config) (*channel, error) {
+	server, err := engine.ParsePostgresURL(cmp.Or(cfg.ChannelURL, cfg.URL))
+	if err != nil && cfg.ChannelURL != "" {
+		err = fmt.Errorf("channel: %w", err)
+	}
+	if err != nil {
+		return nil, err
+	}
+	server.DialFunc = engine.DialPatiently // it waits most of the time, and beats: no watchdog is needed
 	_, none := s.witness.(nobody)
 	return &channel{
 		id: NewID(), began: time.Now(), server: server, listens: !none, witness: s.witness, log: s.log,
 		publish: s.publish, roster: newRoster(),
-	}
+	}, nil
 }
 
 // publish says something in a transaction of its own.
 func (s *Store) publish(ctx context.Context, said ...string) error {
-	return s.writeOne(ctx, func(db *gorm.DB) error { return db.Exec(publish, said).Error })
+	return s.db.WriteOne(ctx, func(db *gorm.DB) error { return db.Exec(publish, said).Error })
 }
 
 // announcement is the statement that tells the other processes of the changes
@@ -163,18 +175,18 @@ func (c *channel) insist(ctx context.Context, m message) error {
 		if err == nil || !errors.Is(err, ErrUnavailable) && trying.Err() == nil {
 			return err
 		}
-		if pause(trying, retry) != nil {
+		if engine.Pause(trying, retry) != nil {
 			if ctx.Err() != nil {
 				return ctx.Err()
 			}
-			return unavailable(err)
+			return engine.Unavailable(err)
 		}
 	}
 }
 
 // run listens until ctx ends, on one connection after another.
 func (c *channel) run(ctx context.Context) {
-	var said complaint
+	var said engine.Complaint
 	wait := retry
 	for ctx.Err() == nil {
 		worked, err := c.listen(ctx)
@@ -185,10 +197,10 @@ func (c *channel) run(ctx context.Context) {
 		if worked {
 			wait = retry
 		}
-		if deaf := errors.Is(err, errDeaf); (!deaf || said.said != err.Error()) && said.isNews(err) { // that is no matter of time
+		if deaf := errors.Is(err, errDeaf); (!deaf || !said.IsKnown(err)) && said.IsNews(err) { // that is no matter of time
 			c.log.Warn("channel to the other replicas is broken, trying again", "error", err)
 		}
-		_ = pause(ctx, wait)
+		_ = engine.Pause(ctx, wait)
 		wait = min(2*wait, mostRetry)
 	}
 }
@@ -249,7 +261,7 @@ func (l *link) say(ctx context.Context, said ...string) error {
 // join begins to listen, and sends the first beat over the connections that
 // write: when it is heard, what these say is heard here.
 func (l *link) join(ctx context.Context) error {
-	if _, err := outliveUsBriefly(ctx, l.conn); err != nil {
+	if _, err := engine.SetSessionTimeouts(ctx, l.conn); err != nil {
 		return err
 	}
 	if _, err := l.conn.Exec(ctx, "LISTEN notesd"); err != nil {

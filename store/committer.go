@@ -47,7 +47,7 @@ func (c *committer) route(e *edit) {
 	waiting, apart := c.apart[e.owner]
 	switch {
 	case c.closed:
-		e.err = c.s.state.err()
+		e.err = c.s.db.Usable()
 		close(e.done)
 	case apart:
 		c.apart[e.owner] = append(waiting, e)

@@ -7,6 +7,8 @@ import (
 
 	"gorm.io/gorm"
 	"gorm.io/gorm/clause"
+
+	"notesd/store/engine"
 )
 
 // A quota of bytes is for one copy of each text and what its rows and their places
@@ -31,8 +33,8 @@ func (c Counters) Used() int64 { return c.Bytes + c.Notes*noteCost }
 // Counters returns owner's counters, or ErrNotFound.
 func (s *Store) Counters(ctx context.Context, owner string) (Counters, error) {
 	var row countersRow
-	if err := s.reader(ctx).Where("user_id = ?", owner).Take(&row).Error; err != nil {
-		return Counters{}, fmt.Errorf("counters of %s: %w", owner, translate(err))
+	if err := s.db.Reader(ctx).Where("user_id = ?", owner).Take(&row).Error; err != nil {
+		return Counters{}, fmt.Errorf("counters of %s: %w", owner, engine.Translate(err))
 	}
 	return Counters{row.ChangeSeq, row.NoteCount, row.NoteBytes, row.QuotaNotes, row.QuotaBytes}, nil
 }
@@ -40,7 +42,7 @@ func (s *Store) Counters(ctx context.Context, owner string) (Counters, error) {
 // SetQuota limits how many notes and bytes owner may have; nil is what Config says.
 // What is there already stays, but while it is too much it can only shrink.
 func (s *Store) SetQuota(ctx context.Context, owner string, notes, bytes *int64) error {
-	err := s.write(ctx, func(tx *gorm.DB) error {
+	err := s.db.Write(ctx, func(tx *gorm.DB) error {
 		set := tx.Exec(`UPDATE user_counters SET quota_notes = ?, quota_bytes = ? WHERE user_id = ?`, notes, bytes, owner)
 		if set.Error == nil && set.RowsAffected == 0 {
 			return ErrNotFound

@@ -189,7 +189,7 @@ func (s *Store) submit(e *edit) error {
 	if err := e.ctx.Err(); err != nil {
 		return err
 	}
-	if err := s.usable(); err != nil {
+	if err := s.db.Usable(); err != nil {
 		return err
 	}
 	s.committer.add(e)

@@ -1,241 +1,36 @@
 package store
 
 import (
-	"context"
-	"database/sql"
-	"database/sql/driver"
 	"errors"
-	"fmt"
-	"io"
-	"net"
-	"slices"
-	"strings"
-	"syscall"
 
-	"github.com/jackc/pgx/v5/pgconn"
-	"gorm.io/gorm"
-	"modernc.org/sqlite"
-	sqlite3 "modernc.org/sqlite/lib"
+	"notesd/store/engine"
 )
 
 // What a method's error may be, besides the context's. The texts are for logs;
 // what a client reads is the server's to say.
 var (
-	ErrNotFound    = errors.New("not found")
-	ErrDuplicate   = errors.New("exists already")
+	ErrNotFound    = engine.ErrNotFound
+	ErrDuplicate   = engine.ErrDuplicate
 	ErrChanged     = errors.New("has changed meanwhile") // always a *ChangedError
 	ErrIdempotency = errors.New("idempotency key used with another body")
 	ErrQuota       = errors.New("quota exceeded")
 	ErrLocked      = errors.New("account locked")
-	ErrOwnerGone   = errors.New("owner is gone")
+	ErrOwnerGone   = engine.ErrForeignKey // every row belongs to an account, or to a note of one
 
 	// ErrEpoch: all of the account's sessions were ended since it was read, or the account is gone.
 	ErrEpoch = errors.New("the sessions of the account were ended meanwhile")
 
 	// ErrUnavailable: the database cannot serve now but may later. It is
 	// starting, stopping, gone, full or read-only; the cause is wrapped.
-	ErrUnavailable = errors.New("database unavailable")
+	ErrUnavailable = engine.ErrUnavailable
 
 	// ErrSchema: this binary and the schema do not fit, and waiting won't help.
-	ErrSchema error = unusable("schema does not fit this binary")
+	ErrSchema = engine.ErrSchema
 
 	// ErrRefused: the database is there and lets us do nothing: a wrong password,
 	// no such database, a missing right. Waiting won't help.
-	ErrRefused error = unusable("database refuses access")
+	ErrRefused = engine.ErrRefused
 
 	// ErrEncoding: the database's encoding has no place for some characters. Waiting won't help.
-	ErrEncoding error = unusable("database has another encoding than UTF8")
+	ErrEncoding = engine.ErrEncoding
 )
-
-// unusable is an ErrUnavailable that waiting does not end.
-type unusable string
-
-func (e unusable) Error() string { return string(e) }
-
-// Is reports that e is an ErrUnavailable.
-func (e unusable) Is(target error) bool { return target == ErrUnavailable }
-
-// refusals are the SQLSTATEs of ErrRefused.
-var refusals = []string{
-	"28000", // invalid_authorization_specification: no such role, no line in pg_hba.conf
-	"28P01", // invalid_password
-	"3D000", // invalid_catalog_name: no such database
-	"3F000", // invalid_schema_name: no schema to make tables in
-	"42501", // insufficient_privilege
-}
-
-// refused returns err as ErrRefused if it is one, else nil.
-func refused(err error) error {
-	if e, ok := errors.AsType[*pgconn.PgError](err); ok && slices.Contains(refusals, e.Code) {
-		return fmt.Errorf("%w: %w", ErrRefused, e)
-	}
-	return nil
-}
-
-// translate puts an error of gorm or a driver into our words. What it does not
-// know comes back as it is.
-func translate(err error) error {
-	switch {
-	case err == nil:
-		return nil
-	case errors.Is(err, gorm.ErrRecordNotFound), errors.Is(err, sql.ErrNoRows):
-		return ErrNotFound
-	case errors.Is(err, gorm.ErrDuplicatedKey):
-		return ErrDuplicate
-	case errors.Is(err, gorm.ErrForeignKeyViolated):
-		return ErrOwnerGone
-	case errors.Is(err, ErrUnavailable):
-		return unavailable(err)
-	}
-	if e, ok := errors.AsType[*pgconn.PgError](err); ok {
-		return translatePostgres(e)
-	}
-	if e, ok := errors.AsType[*sqlite.Error](err); ok {
-		return translateSQLite(e)
-	}
-	return translateConn(err)
-}
-
-// translatePostgres reads the SQLSTATE: its first two characters are the class.
-func translatePostgres(e *pgconn.PgError) error {
-	switch e.Code {
-	case "23505": // unique_violation
-		return ErrDuplicate
-	case "23503": // foreign_key_violation
-		return ErrOwnerGone
-	case "25006", // read_only_sql_transaction: a standby, or default_transaction_read_only
-		"25P03",          // idle_in_transaction_session_timeout: we were away for too long
-		"3D000",          // invalid_catalog_name: no such database
-		"40001", "40P01": // serialization_failure, deadlock_detected: tried again already
-		return unavailable(e)
-	}
-	switch e.Code[:min(2, len(e.Code))] {
-	case "08", // connection exception
-		"28", // invalid authorization
-		"53", // insufficient resources: too many connections, disk full, out of memory
-		"57", // operator intervention: shutting down, starting, cancelled
-		"58": // system error: input and output
-		return unavailable(e)
-	}
-	return e
-}
-
-// translateSQLite reads the result code: its lowest byte says what happened,
-// the rest where.
-func translateSQLite(e *sqlite.Error) error {
-	switch e.Code() {
-	case sqlite3.SQLITE_CONSTRAINT_UNIQUE, sqlite3.SQLITE_CONSTRAINT_PRIMARYKEY:
-		return ErrDuplicate
-	case sqlite3.SQLITE_CONSTRAINT_FOREIGNKEY:
-		return ErrOwnerGone
-	}
-	switch e.Code() & 0xff {
-	case sqlite3.SQLITE_INTERRUPT: // only an ended context interrupts
-		return fmt.Errorf("%w: %w", context.Canceled, e)
-	case sqlite3.SQLITE_FULL:
-		return unavailable(fmt.Errorf("disk full: %w", e))
-	case sqlite3.SQLITE_READONLY:
-		return unavailable(fmt.Errorf("data directory is read-only: %w", e))
-	case sqlite3.SQLITE_NOTADB:
-		return fmt.Errorf("not a SQLite database: %w", e)
-	case sqlite3.SQLITE_BUSY, sqlite3.SQLITE_IOERR, sqlite3.SQLITE_CANTOPEN:
-		return unavailable(e)
-	}
-	return e
-}
-
-// translateConn knows the ways in which a connection is lost or not made.
-func translateConn(err error) error {
-	if _, ok := errors.AsType[*pgconn.ConnectError](err); ok && !errors.Is(err, context.Canceled) {
-		return unavailable(err) // a deadline in it is the dialler's own
-	}
-	if errors.Is(err, context.Canceled) || errors.Is(err, context.DeadlineExceeded) {
-		return err
-	}
-	if _, ok := errors.AsType[*net.OpError](err); ok {
-		return unavailable(err)
-	}
-	lost := []error{
-		driver.ErrBadConn, sql.ErrConnDone, pgconn.ErrConnClosed, net.ErrClosed,
-		io.EOF, io.ErrUnexpectedEOF, syscall.ECONNRESET, syscall.EPIPE,
-	}
-	for _, target := range lost {
-		if errors.Is(err, target) {
-			return unavailable(err)
-		}
-	}
-	if strings.HasSuffix(err.Error(), "sql: database is closed") { // database/sql keeps this one to itself
-		return unavailable(err)
-	}
-	return err
-}
-
-// unavailable makes cause an ErrUnavailable, with one line of pgx's if it could not connect.
-func unavailable(cause error) error {
-	if e, ok := errors.AsType[*pgconn.ConnectError](cause); ok {
-		return connectFailure{e}
-	}
-	if errors.Is(cause, ErrUnavailable) {
-		return cause
-	}
-	return fmt.Errorf("%w: %w", ErrUnavailable, cause)
-}
-
-// A connectFailure is ErrUnavailable because of what pgx has tried. pgx's own text has a line for
-// each attempt, with and without TLS and for each address, and names the user and the database in each.
-type connectFailure struct{ cause *pgconn.ConnectError }
-
-func (e connectFailure) Error() string {
-	known := reasons(e.cause, nil)
-	if len(known) == 0 {
-		known = []string{errGivenUp.Error()}
-	}
-	return ErrUnavailable.Error() + ": " + strings.Join(known, "; ")
-}
-
-func (e connectFailure) Unwrap() []error { return []error{ErrUnavailable, e.cause} }
-
-// reasons adds to known the innermost errors of err, each text once. That the
-// watchdog has ended an attempt is none: it knows from another attempt why.
-func reasons(err error, known []string) []string {
-	if err == errGivenUp {
-		return known
-	}
-	var within []error
-	switch e := err.(type) {
-	case *net.OpError, *pgconn.PgError: // their own text is short, and has the address
-	case interface{ Unwrap() []error }:
-		within = e.Unwrap()
-	case interface{ Unwrap() error }:
-		if cause := e.Unwrap(); cause != nil { // a net.DNSError has none, as a rule
-			within = []error{cause}
-		}
-	}
-	for _, cause := range within {
-		known = reasons(cause, known)
-	}
-	text := err.Error()
-	if within != nil || err == ErrUnavailable || slices.Contains(known, text) {
-		return known
-	}
-	return append(known, text)
-}
-
-// brokenUp reports whether PostgreSQL ended a transaction in favour of
-// another, or since the tables have changed, so that it may be run again.
-func brokenUp(err error) bool {
-	if planChanged(err) {
-		return true
-	}
-	e, ok := errors.AsType[*pgconn.PgError](err)
-	return ok && (e.Code == "40001" || e.Code == "40P01")
-}
-
-// noSuchTable reports whether a query failed because the schema is not there.
-func noSuchTable(err error) bool {
-	if e, ok := errors.AsType[*pgconn.PgError](err); ok {
-		return e.Code == "42P01" // undefined_table
-	}
-	e, ok := errors.AsType[*sqlite.Error](err)
-	return ok && strings.Contains(e.Error(), "no such table")
-}

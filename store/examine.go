@@ -5,7 +5,6 @@ import (
 	"context"
 	"database/sql"
 	"errors"
-	"fmt"
 	"io/fs"
 	"net/netip"
 	"net/url"
@@ -15,7 +14,8 @@ import (
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgtype"
 	"github.com/jackc/pgx/v5/stdlib"
-	"github.com/pressly/goose/v3"
+
+	"notesd/store/engine"
 )
 
 // heardIn is how long a notification may take.
@@ -53,18 +53,18 @@ type Examination struct {
 // Examine looks at the database that cfg names, and changes nothing. Its errors don't show the URLs: they may hold a
 // password.
 func Examine(ctx context.Context, cfg Config) (Examination, error) {
-	if isPostgres(cfg.URL) {
+	if engine.IsPostgres(cfg.URL) {
 		return examinePostgres(ctx, cfg)
 	}
 	return examineSQLite(ctx, cfg.URL)
 }
 
 func examinePostgres(ctx context.Context, cfg Config) (x Examination, err error) {
-	server, err := ParsePostgresURL(cfg.URL)
+	server, err := engine.ParsePostgresURL(cfg.URL)
 	if err != nil {
 		return x, err
 	}
-	hearing, err := ParsePostgresURL(cmp.Or(cfg.ChannelURL, cfg.URL))
+	hearing, err := engine.ParsePostgresURL(cmp.Or(cfg.ChannelURL, cfg.URL))
 	if err != nil {
 		return x, err
 	}
@@ -73,7 +73,7 @@ func examinePostgres(ctx context.Context, cfg Config) (x Examination, err error)
 		return x, err
 	}
 	defer func() { err = errors.Join(err, conn.Close(context.WithoutCancel(ctx))) }()
-	x = Examination{Engine: "PostgreSQL", Newest: newestMigration("migrations/postgres")}
+	x = Examination{Engine: "PostgreSQL", Newest: engine.NewestMigration(engine.PostgreSQL)}
 	if peer, err := netip.ParseAddrPort(conn.PgConn().Conn().RemoteAddr().String()); err == nil {
 		x.Peer = peer.Addr().Unmap()
 	}
@@ -119,7 +119,7 @@ func (x *Examination) readPostgres(ctx context.Context, conn *pgx.Conn) error {
 		pg_size_bytes(current_setting('shared_buffers')), pg_size_bytes(current_setting('effective_cache_size')),
 		pg_size_bytes(current_setting('work_mem')), pg_size_bytes(current_setting('maintenance_work_mem')),
 		current_setting('fsync')::bool, current_setting('full_page_writes')::bool, current_setting('synchronous_commit'),
-		(SELECT ssl FROM pg_stat_ssl WHERE pid = pg_backend_pid())`, applicationName).
+		(SELECT ssl FROM pg_stat_ssl WHERE pid = pg_backend_pid())`, engine.ApplicationName).
 		Scan(&x.Version, &x.MaxConnections, &x.Reserved, &x.ConnLimit, &x.OthersConnected, &x.SharedBuffers, &x.EffectiveCache,
 			&x.WorkMem, &x.MaintenanceWorkMem, &x.Fsync, &x.FullPageWrites, &x.SynchronousCommit, &encrypted)
 	x.Encrypted = encrypted.Bool
@@ -150,11 +150,11 @@ func heard(ctx context.Context, sender *pgx.Conn, hearing *pgx.ConnConfig) (bool
 }
 
 func examineSQLite(ctx context.Context, name string) (x Examination, err error) {
-	path, err := sqlitePath(name)
+	path, err := engine.SQLitePath(name)
 	if err != nil {
 		return x, err
 	}
-	x = Examination{Engine: "SQLite", Newest: newestMigration("migrations/sqlite")}
+	x = Examination{Engine: "SQLite", Newest: engine.NewestMigration(engine.SQLite)}
 	if _, err := os.Stat(path); errors.Is(err, fs.ErrNotExist) {
 		x.Missing = true
 		return x, nil
@@ -169,36 +169,23 @@ func examineSQLite(ctx context.Context, name string) (x Examination, err error) 
 	defer func() { err = errors.Join(err, db.Close()) }()
 	began := time.Now()
 	if err := db.QueryRowContext(ctx, "SELECT sqlite_version()").Scan(&x.Version); err != nil {
-		return x, translate(err)
+		return x, engine.Translate(err)
 	}
 	if err := db.QueryRowContext(ctx, "PRAGMA journal_mode").Scan(&x.JournalMode); err != nil {
-		return x, translate(err)
+		return x, engine.Translate(err)
 	}
 	x.Latency = time.Since(began)
 	return x, x.readSchema(ctx, db)
 }
 
 func (x *Examination) readSchema(ctx context.Context, db *sql.DB) error {
-	found, err := readSchema(ctx, db)
+	found, err := engine.ReadSchema(ctx, db)
 	if err != nil {
-		return translate(err)
+		return engine.Translate(err)
 	}
-	x.Schema = found.version
-	if found.version > 0 {
-		x.Misfit = found.fits()
+	x.Schema = found.Version
+	if found.Version > 0 {
+		x.Misfit = found.Fits()
 	}
 	return nil
-}
-
-// newestMigration returns the number of the last file in dir.
-func newestMigration(dir string) int64 {
-	files, err := fs.ReadDir(migrations, dir)
-	if err != nil || len(files) == 0 {
-		panic(fmt.Sprintf("no migrations in %s: %v", dir, err)) // they are embedded
-	}
-	n, err := goose.NumericComponent(files[len(files)-1].Name())
-	if err != nil {
-		panic(err)
-	}
-	return n
 }

@@ -3,15 +3,14 @@ package store
 import (
 	"context"
 	"math"
-	"net"
 	"slices"
 	"strings"
 	"sync"
-	"sync/atomic"
 	"time"
 
 	"gorm.io/gorm"
 
+	"notesd/store/engine"
 	"notesd/store/trigram"
 )
 
@@ -32,7 +31,11 @@ type Tape struct {
 func Record(s *Store) *Tape {
 	s.trimEvery = math.MaxInt // whose statements would come by chance
 	tape := new(Tape)
-	for _, db := range slices.Compact([]*gorm.DB{s.reads, s.writes}) {
+	all := []*gorm.DB{s.DB()}
+	if !s.postgres { // which writes with another
+		all = append(all, s.WriterDB())
+	}
+	for _, db := range all {
 		calls := db.Callback()
 		for _, register := range []func(string, func(*gorm.DB)) error{
 			calls.Create().Register, calls.Query().Register, calls.Update().Register,
@@ -74,17 +77,23 @@ func (t *Tape) Rewind() []Query {
 }
 
 // DB is the pool that s reads from.
-func (s *Store) DB() *gorm.DB { return s.reads }
+func (s *Store) DB() *gorm.DB { return s.db.Reader(context.Background()) }
 
 // LookAtFilesEvery is for fake time, in which half a year of looks at real files would take minutes.
 func (s *Store) LookAtFilesEvery(d time.Duration) {
-	if s.files.tick != nil {
-		s.files.tick.Reset(d)
+	if s.lookAtFiles != nil {
+		s.lookAtFiles.Reset(d)
 	}
 }
 
 // WriterDB is the pool that s writes to.
-func (s *Store) WriterDB() *gorm.DB { return s.writes }
+func (s *Store) WriterDB() (writer *gorm.DB) {
+	err := s.db.WriteOne(context.Background(), func(db *gorm.DB) error { writer = db; return nil })
+	if err != nil {
+		panic(err)
+	}
+	return writer
+}
 
 // Nobody is a Witness that keeps nothing.
 type Nobody = nobody
@@ -117,58 +126,25 @@ var NextRange = nextRange
 
 // Candidates is what lists leave of owner's notes; nil: they don't tell.
 func (s *Store) Candidates(ctx context.Context, owner, search string) ([]int64, error) {
-	return s.candidates(s.reader(ctx), owner, newNeedle(search))
+	return s.candidates(s.db.Reader(ctx), owner, newNeedle(search))
 }
-
-// Sever ends every connection of s to PostgreSQL, as its watchdog does with those that went dead.
-func Sever(s *Store) { s.watchdog.sever(s.watchdog.those(func(*wire) bool { return true })...) }
 
 // LogBytes is what SQLite's log is cut down to.
-const LogBytes = logBytes
-
-// lateWriter is a connection whose writer gets no core for a while after a write.
-type lateWriter struct {
-	*net.TCPConn
-	prompt *atomic.Bool // no longer
-}
-
-func (c lateWriter) Write(b []byte) (int, error) {
-	n, err := c.TCPConn.Write(b)
-	if !c.prompt.Load() {
-		time.Sleep(40 * time.Millisecond)
-	}
-	return n, err
-}
-
-// LateWrites has all connections of s to PostgreSQL, which are idle, write so until it is told to stop.
-func LateWrites(s *Store) (stop func()) {
-	prompt := new(atomic.Bool)
-	s.watchdog.mu.Lock()
-	defer s.watchdog.mu.Unlock()
-	for w := range s.watchdog.wires {
-		w.Conn = lateWriter{w.Conn.(*net.TCPConn), prompt}
-	}
-	return func() { prompt.Store(true) }
-}
-
-// Reads is how many connections of s to PostgreSQL are being read.
-func Reads(s *Store) int {
-	return len(s.watchdog.those(func(w *wire) bool {
-		idle := w.reading.TryLock()
-		if idle {
-			w.reading.Unlock()
-		}
-		return !idle
-	}))
-}
-
-// CheckLog is checkLog.
-var CheckLog = checkLog
+const LogBytes = engine.LogBytes
 
 // PauseCheckpoints has nothing copied from SQLite's log, and nothing written, until it is told to resume.
 func PauseCheckpoints(s *Store) (resume func()) {
-	s.turn <- struct{}{}
-	return func() { <-s.turn }
+	paused, resumed, over := make(chan struct{}), make(chan struct{}), make(chan error)
+	go func() {
+		over <- s.db.WriteOne(context.Background(), func(*gorm.DB) error { close(paused); <-resumed; return nil })
+	}()
+	<-paused
+	return func() {
+		close(resumed)
+		if err := <-over; err != nil {
+			panic(err)
+		}
+	}
 }
 
 // MaxDeviceLocks is how many devices of an account are counted.

@@ -12,6 +12,7 @@ import (
 	"notesd/internal/testkit"
 	"notesd/notes"
 	"notesd/store"
+	"notesd/store/engine"
 )
 
 // crashed is the directory of a store that was killed with a log beside its file:
@@ -199,7 +200,7 @@ func TestLogGenerations(t *testing.T) {
 			t.Fatal(err)
 		}
 		begun[string(log[16:24])] = true // its salts
-		if err := store.CheckLog(t.Context(), filepath.Join(left, "notes.db")); err != nil {
+		if err := engine.CheckLog(t.Context(), filepath.Join(left, "notes.db")); err != nil {
 			t.Fatalf("after note %d: %v", i, err)
 		}
 		if err := os.RemoveAll(left); err != nil {

@@ -2,78 +2,61 @@ package store
 
 import (
 	"context"
-	"sync/atomic"
 	"time"
-)
 
-const (
-	askEvery = time.Second // between the monitor's questions; retry while the database can't be used
-	askTime  = time.Second // that an answer may take
+	"notesd/store/engine"
 )
 
 // A Health says whether the database can be used.
-type Health struct {
-	Err     error         // why not. ErrSchema: it answers, but its schema does not fit this binary
-	Latency time.Duration // of the last answer to the monitor
-}
+type Health = engine.Health
 
-// health is the last Health that the monitor has seen, and what wakes its readers.
-type health struct {
-	last    atomic.Pointer[Health] // nil: the monitor has asked nothing yet
-	changed chan struct{}          // has a token when Err has become nil, or is no longer
-}
-
-// Health returns what is known of the database. It asks nothing: Monitor does, and while the
-// watchdog knows that the server is gone, that is the answer at once.
-func (s *Store) Health() (h Health) {
-	if last := s.health.last.Load(); last != nil {
-		h = *last
-	}
-	if err := s.usable(); err != nil {
-		h.Err = err
-	}
-	return h
-}
+// Health returns what is known of the database. It asks nothing: Monitor does, and once it is
+// known that the server is gone, that is the answer at once.
+func (s *Store) Health() Health { return s.db.Health() }
 
 // HealthChanged has an element when the database has gone or come back, for one reader.
-func (s *Store) HealthChanged() <-chan struct{} { return s.health.changed }
+func (s *Store) HealthChanged() <-chan struct{} { return s.db.HealthChanged() }
 
-// Monitor asks the database once a second whether it can be used, until ctx ends. A server that does
-// not answer is the watchdog's to find out: the question is one more that it sees waiting.
-func (s *Store) Monitor(ctx context.Context) {
-	if s.WaitReady(ctx) != nil {
-		return // it never will be ready, which Health says
-	}
-	s.health.wake()
-	for ctx.Err() == nil {
-		next := askEvery
-		if !s.ask(ctx) {
-			next = retry
+// Monitor asks the database once a second whether it can be used, until ctx ends.
+func (s *Store) Monitor(ctx context.Context) { s.db.Monitor(ctx) }
+
+// Ready returns nil when the database answers and its schema fits, else why not.
+func (s *Store) Ready(ctx context.Context) error { return s.db.Ready(ctx) }
+
+// WaitReady returns nil once the store can be used, ErrSchema, ErrRefused or
+// ErrEncoding if it never will be, and when ctx ends first ctx's error with the reason.
+func (s *Store) WaitReady(ctx context.Context) error { return s.db.WaitReady(ctx) }
+
+// Writable returns why the database, though it may answer, has lately had no
+// place for a write (its disk is full, fails or is read-only), or nil. It asks
+// nothing: writes tell.
+func (s *Store) Writable() error { return s.db.Writable() }
+
+// FilesInPlace returns nil while the files of a SQLite database that are open are
+// those at their paths, or why writes are refused. On PostgreSQL it is nil.
+func (s *Store) FilesInPlace() error { return s.db.FilesInPlace() }
+
+const (
+	filesEvery = time.Second     // between looks at the files
+	filesTrust = 5 * time.Second // that a look which found them in place is good for
+)
+
+// watchFiles looks at the files of SQLite until ctx ends. While they are in place no
+// other process can write to them, and the Witness may trust its copies.
+func (s *Store) watchFiles(ctx context.Context) {
+	defer s.lookAtFiles.Stop()
+	for {
+		began := time.Now()
+		if s.db.LookAtFiles() == nil {
+			s.witness.Trust(began.Add(filesTrust))
+		} else {
+			s.witness.Trust(began) // no longer
+			s.witness.Forget()
 		}
-		_ = pause(ctx, next)
-	}
-}
-
-// ask asks once, and reports whether the database can be used.
-func (s *Store) ask(ctx context.Context) (well bool) {
-	asking, cancel := context.WithTimeout(ctx, askTime)
-	defer cancel()
-	began, before := time.Now(), s.health.last.Load()
-	err := s.Ready(asking)
-	if ctx.Err() != nil {
-		return false // which says nothing of the database
-	}
-	s.health.last.Store(&Health{err, time.Since(began)})
-	if wasWell := before == nil || before.Err == nil; wasWell != (err == nil) {
-		s.health.wake()
-	}
-	return err == nil
-}
-
-// wake has the reader look.
-func (h *health) wake() {
-	select {
-	case h.changed <- struct{}{}:
-	default:
+		select {
+		case <-s.lookAtFiles.C:
+		case <-ctx.Done():
+			return
+		}
 	}
 }

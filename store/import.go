@@ -12,6 +12,7 @@ import (
 	"gorm.io/gorm/clause"
 
 	"notesd/notes"
+	"notesd/store/engine"
 )
 
 // An Import is an account with its notes, as another database has them.
@@ -73,11 +74,11 @@ func (s *Store) Import(ctx context.Context, in Import) (done ImportResult, err e
 // importUser makes the account unless it is there.
 func (s *Store) importUser(ctx context.Context, in Import) (created bool, err error) {
 	row := importedUser(in.User)
-	there, err := findImported(s.reader(ctx), row)
+	there, err := findImported(s.db.Reader(ctx), row)
 	if err != nil || there || in.DryRun {
-		return err == nil && !there, translate(err)
+		return err == nil && !there, engine.Translate(err)
 	}
-	err = s.write(ctx, func(tx *gorm.DB) error {
+	err = s.db.Write(ctx, func(tx *gorm.DB) error {
 		made := tx.Clauses(clause.OnConflict{DoNothing: true}).Create(&row)
 		if made.Error != nil {
 			return made.Error
@@ -147,7 +148,7 @@ func (s *Store) importStep(ctx context.Context, owner string, rows []noteRow, dr
 		if err == nil {
 			rows, err = s.importNotes(ctx, fresh, done)
 		}
-		if err != nil && (n == attempts || !errors.Is(err, ErrUnavailable) || pause(ctx, rest) != nil) {
+		if err != nil && (n == attempts || !errors.Is(err, ErrUnavailable) || engine.Pause(ctx, rest) != nil) {
 			return fmt.Errorf("import notes of %s: %w", owner, err)
 		}
 	}
@@ -194,19 +195,19 @@ func (s *Store) sortOut(ctx context.Context, owner string, rows []noteRow, done 
 	}
 	list := toJSON(ids)
 	var there []noteRow
-	err = s.reader(ctx).Raw(s.notesWithIDs(), list).Scan(&there).Error
+	err = s.db.Reader(ctx).Raw(s.notesWithIDs(), list).Scan(&there).Error
 	if err != nil {
-		return nil, translate(err)
+		return nil, engine.Translate(err)
 	}
 	var gone []string
-	err = s.reader(ctx).Raw(`SELECT note_id FROM tombstones WHERE user_id = ? AND note_id `+s.oneOf("text"), owner, list).
+	err = s.db.Reader(ctx).Raw(`SELECT note_id FROM tombstones WHERE user_id = ? AND note_id `+s.oneOf("text"), owner, list).
 		Scan(&gone).Error
 	if err != nil {
-		return nil, translate(err)
+		return nil, engine.Translate(err)
 	}
 	forgotten, err := s.forgotten(ctx, owner) // last: what is forgotten meanwhile counts
 	if err != nil {
-		return nil, translate(err)
+		return nil, engine.Translate(err)
 	}
 	owners, deleted := make(map[string]string), make(map[string]bool)
 	for _, row := range there {
@@ -236,7 +237,7 @@ func (s *Store) sortOut(ctx context.Context, owner string, rows []noteRow, done 
 // forgotten returns until when owner may have deleted notes of which there is no
 // tombstone any more, because there were too many; nil: no such time.
 func (s *Store) forgotten(ctx context.Context, owner string) (until *int64, err error) {
-	err = s.reader(ctx).Raw(`SELECT CASE WHEN count(*) >= ? THEN min(deleted_at) END
+	err = s.db.Reader(ctx).Raw(`SELECT CASE WHEN count(*) >= ? THEN min(deleted_at) END
 		FROM tombstones WHERE user_id = ?`, mostKept, owner).Scan(&until).Error
 	return until, err
 }

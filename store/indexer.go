@@ -57,7 +57,7 @@ func (s *Store) runIndexer(ctx context.Context) {
 
 func (s *Store) index(ctx context.Context, r indexRequest) error {
 	if r.anew {
-		err := s.writeOne(ctx, func(db *gorm.DB) error {
+		err := s.db.WriteOne(ctx, func(db *gorm.DB) error {
 			return db.Exec(`DELETE FROM search_lists WHERE user_id = ?`, r.owner).Error
 		})
 		if err != nil {
@@ -72,7 +72,7 @@ func (s *Store) index(ctx context.Context, r indexRequest) error {
 // in none, one after another: others write in between.
 func (s *Store) indexUser(ctx context.Context, owner string, least, most int64) error {
 	for {
-		ranges, err := changeRanges(s.reader(ctx), owner)
+		ranges, err := changeRanges(s.db.Reader(ctx), owner)
 		if err != nil {
 			return err
 		}
@@ -130,7 +130,7 @@ func nextRange(ranges []changeRange, least, most int64) (r changeRange, found bo
 // readSegment makes a segment of the first most notes of a range, and says with which
 // change it ends. No write waits for that: what changes meanwhile comes later.
 func (s *Store) readSegment(ctx context.Context, owner string, r changeRange, most int64) (g *trigram.Segment, upto int64, err error) {
-	rows, err := s.reader(ctx).Raw(`SELECT key, change_seq, bytes > ?, title_folded, CASE WHEN bytes <= ? THEN
+	rows, err := s.db.Reader(ctx).Raw(`SELECT key, change_seq, bytes > ?, title_folded, CASE WHEN bytes <= ? THEN
 			(SELECT content_folded FROM note_search WHERE note_key = n.key) ELSE '' END
 		FROM (SELECT key, change_seq, bytes, title_folded FROM notes
 			WHERE user_id = ? AND change_seq > ? AND change_seq <= ? ORDER BY change_seq LIMIT ?) AS n ORDER BY key`,
@@ -163,7 +163,7 @@ var errOvertaken = errors.New("overtaken")
 // it holds the owner's counters, so that of two processes one comes after the
 // other, and finds ranges that are no longer as it saw them.
 func (s *Store) saveSegment(ctx context.Context, owner string, seen []changeRange, r changeRange, upto int64, rows [][]byte) error {
-	return s.write(ctx, func(tx *gorm.DB) error {
+	return s.db.Write(ctx, func(tx *gorm.DB) error {
 		if err := lockCounters(tx, owner); err != nil {
 			return err
 		}

@@ -11,6 +11,7 @@ import (
 	"gorm.io/gorm"
 
 	"notesd/notes"
+	"notesd/store/engine"
 )
 
 // sortColumn is what a sort compares.
@@ -28,9 +29,9 @@ type Ref struct {
 
 // NoteRefs lists owner's notes without reading them.
 func (s *Store) NoteRefs(ctx context.Context, owner string, q notes.Query) (refs []Ref, err error) {
-	refs, err = s.noteRefs(s.reader(ctx), owner, q)
+	refs, err = s.noteRefs(s.db.Reader(ctx), owner, q)
 	if err != nil {
-		return nil, fmt.Errorf("list notes: %w", translate(err))
+		return nil, fmt.Errorf("list notes: %w", engine.Translate(err))
 	}
 	return refs, nil
 }
@@ -86,10 +87,10 @@ func (s *Store) NotesByRef(ctx context.Context, owner string, refs []Ref) ([]not
 	var rows []noteRow
 	// An expression instead of user_id: else SQLite, or PostgreSQL before its
 	// first ANALYZE, may go through all of a person's notes instead of the keys.
-	err := s.reader(ctx).Raw(`SELECT `+s.noteColumns()+` FROM notes WHERE key `+s.oneOf("bigint")+` AND user_id || '' = ?`,
+	err := s.db.Reader(ctx).Raw(`SELECT `+s.noteColumns()+` FROM notes WHERE key `+s.oneOf("bigint")+` AND user_id || '' = ?`,
 		toJSON(keys), owner).Scan(&rows).Error
 	if err != nil {
-		return nil, fmt.Errorf("read %d notes: %w", len(refs), translate(err))
+		return nil, fmt.Errorf("read %d notes: %w", len(refs), engine.Translate(err))
 	}
 	byKey := make(map[int64]*noteRow, len(rows))
 	for i := range rows {

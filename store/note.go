@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"notesd/notes"
+	"notesd/store/engine"
 )
 
 // CreateNote makes a note of owner's. The idempotency key is stored with the
@@ -33,9 +34,9 @@ func (s *Store) CreateNote(ctx context.Context, owner string, in notes.NewNote) 
 
 // Note returns owner's note. Another's note and no note look alike: ErrNotFound.
 func (s *Store) Note(ctx context.Context, owner, id string) (notes.Note, error) {
-	row, err := s.takeNote(s.reader(ctx), owner, id)
+	row, err := s.takeNote(s.db.Reader(ctx), owner, id)
 	if err != nil {
-		return notes.Note{}, fmt.Errorf("note %s: %w", id, translate(err))
+		return notes.Note{}, fmt.Errorf("note %s: %w", id, engine.Translate(err))
 	}
 	return row.note(), nil
 }

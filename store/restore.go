@@ -9,6 +9,7 @@ import (
 	"strings"
 
 	"notesd/notes"
+	"notesd/store/engine"
 )
 
 // ErrOccupied: the database that something is to be restored into holds
@@ -43,13 +44,13 @@ func Restore(ctx context.Context, name string, next func() ([]byte, error)) (Res
 	if err != nil {
 		return Restored{}, err
 	}
-	if isPostgres(name) {
+	if engine.IsPostgres(name) {
 		err = r.intoPostgres(ctx, name, head.Schema)
 	} else {
 		err = r.intoSQLite(ctx, name, head.Schema)
 	}
 	if err != nil {
-		return Restored{}, translate(err)
+		return Restored{}, engine.Translate(err)
 	}
 	r.done.Backup = describe(head, r.reader.foot)
 	return r.done, nil
@@ -64,7 +65,7 @@ type restore struct {
 
 // An emptyDatabase is one that is restored into, in a transaction.
 type emptyDatabase interface {
-	asker
+	engine.Querier
 	// insert adds rows to a table.
 	insert(ctx context.Context, table string, columns []string, rows [][]any) error
 	// keepKeys has later notes get keys above last.
@@ -94,7 +95,7 @@ func (r *restore) into(ctx context.Context, db emptyDatabase) error {
 }
 
 // refuseOccupied returns ErrOccupied if there are accounts.
-func refuseOccupied(ctx context.Context, db asker) error {
+func refuseOccupied(ctx context.Context, db engine.Querier) error {
 	var users, notes int64
 	err := db.QueryRowContext(ctx, `SELECT (SELECT count(*) FROM users), (SELECT count(*) FROM notes)`).Scan(&users, &notes)
 	if err == nil && users+notes > 0 {
@@ -156,7 +157,7 @@ var faults = []struct{ what, query string }{
 
 // findFaults checks that all rows are there, which is an error if not, and
 // returns what in them contradicts itself.
-func findFaults(ctx context.Context, db asker, want map[string]int64) (found []string, err error) {
+func findFaults(ctx context.Context, db engine.Querier, want map[string]int64) (found []string, err error) {
 	count := func(query string) (n int64, err error) {
 		err = db.QueryRowContext(ctx, query).Scan(&n)
 		return n, err
@@ -183,14 +184,13 @@ func findFaults(ctx context.Context, db asker, want map[string]int64) (found []s
 }
 
 // raise brings the schema of what was restored up to date.
-func (r *restore) raise(ctx context.Context, m migrator) error {
-	if err := m.run(ctx); err != nil {
+func (r *restore) raise(ctx context.Context, m engine.Migrator, db engine.Querier) error {
+	if err := m.Up(ctx); err != nil {
 		return err
 	}
-	db, done := m.open()
-	found, err := readSchema(ctx, db)
-	r.done.Schema = found.version
-	return errors.Join(err, done())
+	found, err := engine.ReadSchema(ctx, db)
+	r.done.Schema = found.Version
+	return err
 }
 
 // quiet is the log of migrations that nobody reads.

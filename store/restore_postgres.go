@@ -8,21 +8,18 @@ import (
 
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/stdlib"
-	"github.com/pressly/goose/v3"
+
+	"notesd/store/engine"
 )
 
 // intoPostgres restores in one transaction on a connection of its own.
 func (r *restore) intoPostgres(ctx context.Context, name string, schema int64) error {
-	server, err := ParsePostgresURL(name)
+	server, err := engine.ParsePostgresURL(name)
 	if err != nil {
 		return err
 	}
-	m := migrator{dialect: goose.DialectPostgres, dir: "migrations/postgres", log: quiet,
-		open: func() (*sql.DB, func() error) {
-			own := stdlib.OpenDB(*server)
-			return own, own.Close
-		}}
-	if err := m.to(ctx, schema); err != nil {
+	m := engine.PostgresMigrator(server, quiet)
+	if err := m.UpTo(ctx, schema); err != nil {
 		return err
 	}
 	db := stdlib.OpenDB(*server, stdlib.OptionAfterConnect(watchUs))
@@ -35,8 +32,8 @@ func (r *restore) intoPostgres(ctx context.Context, name string, schema int64) e
 	if err := r.fillPostgres(ctx, conn); err != nil {
 		return err
 	}
-	r.done.Engine = PostgreSQL
-	return r.raise(ctx, m)
+	r.done.Engine = engine.PostgreSQL
+	return r.raise(ctx, m, db)
 }
 
 // fillPostgres fills the tables while nobody else can see into them.

@@ -6,18 +6,17 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
-	"net/url"
 	"os"
 	"path/filepath"
 	"strings"
 
-	"github.com/pressly/goose/v3"
+	"notesd/store/engine"
 )
 
 // intoSQLite restores into a file beside the one that is asked for, which then
 // takes its name.
 func (r *restore) intoSQLite(ctx context.Context, name string, schema int64) (err error) {
-	path, err := sqlitePath(name)
+	path, err := engine.SQLitePath(name)
 	if err != nil {
 		return err
 	}
@@ -25,12 +24,12 @@ func (r *restore) intoSQLite(ctx context.Context, name string, schema int64) (er
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return fmt.Errorf("data directory %s can't be made: %w", dir, err)
 	}
-	lock, err := lockDir(dir)
+	lock, err := engine.LockDir(dir)
 	if err != nil {
 		return err
 	}
-	defer func() { err = errors.Join(err, lock.release()) }()
-	if err := checkOwners(path); err != nil {
+	defer func() { err = errors.Join(err, lock.Release()) }()
+	if err := engine.CheckOwners(path); err != nil {
 		return err
 	}
 	if err := checkVacant(ctx, path); err != nil {
@@ -43,7 +42,7 @@ func (r *restore) intoSQLite(ctx context.Context, name string, schema int64) (er
 	if err := r.fillSQLite(ctx, making, schema); err != nil {
 		return errors.Join(err, removeSQLite(making))
 	}
-	r.done.Engine = SQLite
+	r.done.Engine = engine.SQLite
 	return putInPlace(making, path)
 }
 
@@ -65,16 +64,16 @@ func checkVacant(ctx context.Context, path string) error {
 // checkUnoccupied opens the file as its owner does: the last one to close it
 // takes what is beside it into it.
 func checkUnoccupied(ctx context.Context, path string) (err error) {
-	db, err := openOwn(path)
+	db, err := engine.OpenOwn(path)
 	if err != nil {
 		return err
 	}
 	defer func() { err = errors.Join(err, db.Close()) }()
-	found, err := readSchema(ctx, db)
+	found, err := engine.ReadSchema(ctx, db)
 	if err != nil {
 		return err
 	}
-	if found.version > 0 {
+	if found.Version > 0 {
 		return refuseOccupied(ctx, db)
 	}
 	var tables int
@@ -83,17 +82,6 @@ func checkUnoccupied(ctx context.Context, path string) (err error) {
 		err = fmt.Errorf("%w: it is not notesd's", ErrOccupied)
 	}
 	return err
-}
-
-// openOwn opens a file that nobody else uses.
-func openOwn(path string, pragmas ...string) (*sql.DB, error) {
-	connector, err := sqliteConnector(path, url.Values{}, pragmas...)
-	if err != nil {
-		return nil, err
-	}
-	db := sql.OpenDB(statementKeeper{connector})
-	db.SetMaxOpenConns(1)
-	return db, nil
 }
 
 // removeSQLite removes a file, and what SQLite keeps beside it, if there are any.
@@ -117,14 +105,13 @@ func (r *restore) fillSQLite(ctx context.Context, path string, schema int64) (er
 	if err := f.Close(); err != nil {
 		return err
 	}
-	db, err := openOwn(path, "journal_mode(MEMORY)", "synchronous(OFF)", "foreign_keys(1)", "cache_size(-32000)")
+	db, err := engine.OpenOwn(path, "journal_mode(MEMORY)", "synchronous(OFF)", "foreign_keys(1)", "cache_size(-32000)")
 	if err != nil {
 		return err
 	}
 	defer func() { err = errors.Join(err, db.Close()) }()
-	m := migrator{dialect: goose.DialectSQLite3, dir: "migrations/sqlite", log: quiet,
-		open: func() (*sql.DB, func() error) { return db, func() error { return nil } }}
-	if err := m.to(ctx, schema); err != nil {
+	m := engine.SQLiteMigrator(quiet, func() (*sql.DB, func() error) { return db, func() error { return nil } })
+	if err := m.UpTo(ctx, schema); err != nil {
 		return err
 	}
 	tx, err := db.BeginTx(ctx, nil)
@@ -137,7 +124,7 @@ func (r *restore) fillSQLite(ctx context.Context, path string, schema int64) (er
 	if err := tx.Commit(); err != nil {
 		return err
 	}
-	return r.raise(ctx, m)
+	return r.raise(ctx, m, db)
 }
 
 type emptySQLite struct{ *sql.Tx }

@@ -7,6 +7,8 @@ import (
 	"time"
 
 	"gorm.io/gorm"
+
+	"notesd/store/engine"
 )
 
 // A Session is one signed-in browser. The store never sees its token, only the
@@ -31,9 +33,9 @@ const ofEpoch = `EXISTS (SELECT 1 FROM users WHERE users.id = sessions.user_id
 // all sessions of its account were ended since it began.
 func (s *Store) FindSession(ctx context.Context, key string) (Session, error) {
 	var row sessionRow
-	err := s.reader(ctx).Where("token_hash = ? AND expires_at > ? AND "+ofEpoch, key, s.now()).Take(&row).Error
+	err := s.db.Reader(ctx).Where("token_hash = ? AND expires_at > ? AND "+ofEpoch, key, s.now()).Take(&row).Error
 	if err != nil {
-		return Session{}, fmt.Errorf("find session: %w", translate(err))
+		return Session{}, fmt.Errorf("find session: %w", engine.Translate(err))
 	}
 	return row.session(), nil
 }
@@ -42,7 +44,7 @@ func (s *Store) FindSession(ctx context.Context, key string) (Session, error) {
 // ErrEpoch: all sessions of its account were ended since it was let in, or the account is gone.
 // Looking and saving are one statement.
 func (s *Store) SaveSession(ctx context.Context, session Session) error {
-	err := s.writeOne(ctx, func(db *gorm.DB) error { return s.saveSession(db, session) })
+	err := s.db.WriteOne(ctx, func(db *gorm.DB) error { return s.saveSession(db, session) })
 	if errors.Is(err, ErrOwnerGone) { // deleted at this moment
 		err = ErrEpoch
 	}
@@ -82,7 +84,7 @@ func (s *Store) DeleteSessions(ctx context.Context, userID, except string) error
 }
 
 func (s *Store) deleteSessions(ctx context.Context, condition string, values ...any) error {
-	err := s.writeOne(ctx, func(db *gorm.DB) error {
+	err := s.db.WriteOne(ctx, func(db *gorm.DB) error {
 		return db.Where(condition, values...).Delete(&sessionRow{}).Error
 	})
 	if err != nil {
@@ -94,10 +96,10 @@ func (s *Store) deleteSessions(ctx context.Context, condition string, values ...
 // Sessions returns a user's sessions whose time is not over, the newest first.
 func (s *Store) Sessions(ctx context.Context, userID string) ([]Session, error) {
 	var rows []sessionRow
-	err := s.reader(ctx).Where("user_id = ? AND expires_at > ? AND "+ofEpoch, userID, s.now()).
+	err := s.db.Reader(ctx).Where("user_id = ? AND expires_at > ? AND "+ofEpoch, userID, s.now()).
 		Order("created_at DESC, token_hash").Find(&rows).Error
 	if err != nil {
-		return nil, fmt.Errorf("list sessions: %w", translate(err))
+		return nil, fmt.Errorf("list sessions: %w", engine.Translate(err))
 	}
 	sessions := make([]Session, len(rows))
 	for i, row := range rows {

@@ -18,7 +18,7 @@ func (s *Store) AddSignInFailure(
 ) (count int, ends time.Time, err error) {
 	now := s.now()
 	var row signInRow
-	err = s.writeOne(ctx, func(db *gorm.DB) error {
+	err = s.db.WriteOne(ctx, func(db *gorm.DB) error {
 		return db.Raw(`INSERT INTO sign_in_failures AS f (key, count, window_ends) VALUES (@key, 1, @ends)
 			ON CONFLICT (key) DO UPDATE SET
 				count       = CASE WHEN f.window_ends > @now THEN f.count + 1 ELSE 1 END,
@@ -35,7 +35,7 @@ func (s *Store) AddSignInFailure(
 // RefundSignInFailure takes back one AddSignInFailure whose sign-in turned out
 // well.
 func (s *Store) RefundSignInFailure(ctx context.Context, key string) error {
-	err := s.writeOne(ctx, func(db *gorm.DB) error {
+	err := s.db.WriteOne(ctx, func(db *gorm.DB) error {
 		return db.Exec("UPDATE sign_in_failures SET count = count - 1 WHERE key = ? AND count > 0", key).Error
 	})
 	if err != nil {

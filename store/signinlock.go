@@ -7,6 +7,8 @@ import (
 	"time"
 
 	"gorm.io/gorm"
+
+	"notesd/store/engine"
 )
 
 const (
@@ -23,9 +25,9 @@ const (
 // SignInLock returns until when sign-ins under the key are locked; zero if they aren't.
 func (s *Store) SignInLock(ctx context.Context, key string) (until time.Time, err error) {
 	var row signInLockRow
-	err = s.reader(ctx).Where("key = ?", key).Limit(1).Find(&row).Error
+	err = s.db.Reader(ctx).Where("key = ?", key).Limit(1).Find(&row).Error
 	if err != nil {
-		return time.Time{}, fmt.Errorf("sign-in lock: %w", translate(err))
+		return time.Time{}, fmt.Errorf("sign-in lock: %w", engine.Translate(err))
 	}
 	return timeOrZero(row.LockedUntil), nil
 }
@@ -40,7 +42,7 @@ func (s *Store) CountFailure(ctx context.Context, key, userID string) (until tim
 		user, most = nil, maxUnknownLocks
 	}
 	var row signInLockRow
-	err = s.writeOne(ctx, func(db *gorm.DB) error {
+	err = s.db.WriteOne(ctx, func(db *gorm.DB) error {
 		return db.Raw(`INSERT INTO sign_in_locks AS l (key, user_id, failures, updated_at) VALUES (@key, @user, 1, @now)
 			ON CONFLICT (key) DO UPDATE SET
 				failures     = CASE WHEN l.locked_until > @now THEN l.failures
@@ -68,7 +70,7 @@ func (s *Store) boundLocks(ctx context.Context, user *string, most int) error {
 	if user == nil {
 		whose = "user_id IS NULL"
 	}
-	return s.writeOne(ctx, func(db *gorm.DB) error {
+	return s.db.WriteOne(ctx, func(db *gorm.DB) error {
 		return db.Exec(`DELETE FROM sign_in_locks WHERE `+whose+` AND updated_at <= (
 			SELECT updated_at FROM sign_in_locks WHERE `+whose+` ORDER BY updated_at DESC LIMIT 1 OFFSET @most)`,
 			map[string]any{"user": user, "most": most}).Error
@@ -77,7 +79,7 @@ func (s *Store) boundLocks(ctx context.Context, user *string, most int) error {
 
 // ClearFailures begins the count under the key anew, or returns ErrLocked, and changes nothing, while a lock is in force.
 func (s *Store) ClearFailures(ctx context.Context, key string) error {
-	err := s.writeOne(ctx, func(db *gorm.DB) error {
+	err := s.db.WriteOne(ctx, func(db *gorm.DB) error {
 		return db.Exec("DELETE FROM sign_in_locks WHERE key = ? AND (locked_until IS NULL OR locked_until <= ?)", key, s.now()).Error
 	})
 	if err != nil {
@@ -92,7 +94,7 @@ func (s *Store) ClearFailures(ctx context.Context, key string) error {
 
 // Unlock takes the account's lock and those of its devices, or returns ErrNotFound.
 func (s *Store) Unlock(ctx context.Context, id string) error {
-	err := s.write(ctx, func(tx *gorm.DB) error {
+	err := s.db.Write(ctx, func(tx *gorm.DB) error {
 		done := tx.Exec("UPDATE users SET failed_logins = 0, locked_until = NULL WHERE id = ?", id)
 		if done.Error == nil && done.RowsAffected == 0 {
 			return ErrNotFound

@@ -6,13 +6,14 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
-	"net/url"
 	"os"
 	"strings"
 	"time"
 
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/stdlib"
+
+	"notesd/store/engine"
 )
 
 // Snapshot hands put, line by line, all that the database at name holds of
@@ -26,53 +27,47 @@ import (
 // write meanwhile and never wait for it. PostgreSQL keeps old rows, and SQLite
 // its log of changes, until it ends. A row is held in memory at a time.
 func Snapshot(ctx context.Context, name string, put func(line []byte) error) (Backup, error) {
-	db, engine, err := openToRead(name)
+	db, from, err := openToRead(name)
 	if err != nil {
 		return Backup{}, err
 	}
 	defer db.Close() // it was only read
-	tx, err := db.BeginTx(ctx, &sql.TxOptions{Isolation: isolation(engine), ReadOnly: true})
+	tx, err := db.BeginTx(ctx, &sql.TxOptions{Isolation: isolation(from), ReadOnly: true})
 	if err != nil {
-		return Backup{}, translate(err)
+		return Backup{}, engine.Translate(err)
 	}
 	defer tx.Rollback() // nothing to take back
-	s := snapshot{ctx, tx, engine, newLineWriter(put)}
+	s := snapshot{ctx, tx, from, newLineWriter(put)}
 	b, err := s.write()
-	return b, translate(err)
+	return b, engine.Translate(err)
 }
 
 // isolation is what keeps a transaction at one instant. SQLite knows no other.
-func isolation(engine string) sql.IsolationLevel {
-	if engine == SQLite {
+func isolation(from string) sql.IsolationLevel {
+	if from == engine.SQLite {
 		return sql.LevelDefault
 	}
 	return sql.LevelRepeatableRead
 }
 
 // openToRead opens a database that must be there.
-func openToRead(name string) (db *sql.DB, engine string, err error) {
-	if isPostgres(name) {
-		server, err := ParsePostgresURL(name)
+func openToRead(name string) (db *sql.DB, from string, err error) {
+	if engine.IsPostgres(name) {
+		server, err := engine.ParsePostgresURL(name)
 		if err != nil {
 			return nil, "", err
 		}
-		return stdlib.OpenDB(*server, stdlib.OptionAfterConnect(watchUs)), PostgreSQL, nil
+		return stdlib.OpenDB(*server, stdlib.OptionAfterConnect(watchUs)), engine.PostgreSQL, nil
 	}
-	path, err := sqlitePath(name)
+	path, err := engine.SQLitePath(name)
 	if err != nil {
 		return nil, "", err
 	}
 	if _, err := os.Stat(path); errors.Is(err, fs.ErrNotExist) {
 		return nil, "", fmt.Errorf("there is no database %s", path)
 	}
-	// Not the data directory's lock, which is the serving process's: readers
-	// and the one writer of a SQLite file agree through locks of SQLite's own.
-	// mode=ro: what a reader that ends last would tidy up is left to the owner.
-	connector, err := sqliteConnector(path, url.Values{"mode": {"ro"}}, "query_only(1)")
-	if err != nil {
-		return nil, "", err
-	}
-	return sql.OpenDB(connector), SQLite, nil
+	db, err = engine.OpenReadOnly(path) // the data directory's lock is the serving process's
+	return db, engine.SQLite, err
 }
 
 // watchUs prepares the server's end of a connection whose one transaction may
@@ -90,7 +85,7 @@ func watchUs(ctx context.Context, conn *pgx.Conn) error {
 type snapshot struct {
 	ctx    context.Context
 	tx     *sql.Tx
-	engine string
+	engine string // that it is taken from
 	lines  *lineWriter
 }
 
@@ -116,14 +111,14 @@ func (s snapshot) write() (Backup, error) {
 
 // head asks for the schema, with which the instant begins.
 func (s snapshot) head() (backupHead, error) {
-	found, err := readSchema(s.ctx, s.tx)
+	found, err := engine.ReadSchema(s.ctx, s.tx)
 	if err != nil {
 		return backupHead{}, err
 	}
-	if err := found.fits(); err != nil {
+	if err := found.Fits(); err != nil {
 		return backupHead{}, err
 	}
-	return backupHead{Schema: found.version, Engine: s.engine, Taken: time.Now().UTC().Truncate(time.Millisecond)}, nil
+	return backupHead{Schema: found.Version, Engine: s.engine, Taken: time.Now().UTC().Truncate(time.Millisecond)}, nil
 }
 
 // table writes a section with all its rows.
@@ -171,7 +166,7 @@ func (s snapshot) columns(table string) ([]string, error) {
 // of the instant, which makes it larger at most.
 func (s snapshot) lastKey() (last int64, err error) {
 	query := `SELECT coalesce(max(seq), 0) FROM sqlite_sequence WHERE name = 'notes'`
-	if s.engine == PostgreSQL {
+	if s.engine == engine.PostgreSQL {
 		query = `SELECT CASE WHEN is_called THEN last_value ELSE 0 END FROM notes_key_seq`
 	}
 	err = s.tx.QueryRowContext(s.ctx, query).Scan(&last)

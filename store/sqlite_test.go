@@ -18,6 +18,7 @@ import (
 	"notesd/internal/testkit"
 	"notesd/notes"
 	"notesd/store"
+	"notesd/store/engine"
 	"notesd/store/storetest"
 )
 
@@ -320,7 +321,7 @@ func TestSQLiteLockPatience(t *testing.T) {
 func TestFileFits(t *testing.T) {
 	path := storetest.SQLite(t)
 	missing := filepath.Join(t.TempDir(), "missing.db")
-	if err := store.FileFits(t.Context(), missing); err != nil {
+	if err := engine.FileFits(t.Context(), missing); err != nil {
 		t.Errorf("FileFits of no file = %v, want nil", err)
 	}
 	if _, err := os.Stat(missing); err == nil {
@@ -330,7 +331,7 @@ func TestFileFits(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := store.FileFits(t.Context(), path); err != nil {
+	if err := engine.FileFits(t.Context(), path); err != nil {
 		t.Errorf("FileFits = %v, want nil", err)
 	}
 	if err := owner.Close(); err != nil {
@@ -344,7 +345,7 @@ func TestFileFits(t *testing.T) {
 	if _, err := db.Exec("UPDATE schema_info SET min_binary = 99"); err != nil {
 		t.Fatal(err)
 	}
-	if err := store.FileFits(t.Context(), path); !errors.Is(err, store.ErrSchema) {
+	if err := engine.FileFits(t.Context(), path); !errors.Is(err, store.ErrSchema) {
 		t.Errorf("FileFits of a file for binary 99 = %v, want ErrSchema", err)
 	}
 }

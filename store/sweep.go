@@ -7,6 +7,8 @@ import (
 	"time"
 
 	"gorm.io/gorm"
+
+	"notesd/store/engine"
 )
 
 const (
@@ -74,7 +76,7 @@ func (s *Store) sweepRows(ctx context.Context, table, key, column string, before
 	if s.postgres {
 		oldest += " FOR UPDATE SKIP LOCKED"
 	}
-	err = s.writeOne(ctx, func(db *gorm.DB) error {
+	err = s.db.WriteOne(ctx, func(db *gorm.DB) error {
 		deleted := db.Exec(fmt.Sprintf("DELETE FROM %s WHERE (%s) IN (%s)", table, key, oldest), before, sweepBatch)
 		n = deleted.RowsAffected
 		return deleted.Error
@@ -86,10 +88,10 @@ func (s *Store) sweepRows(ctx context.Context, table, key, column string, before
 func (s *Store) sweepTrash(ctx context.Context, before int64) (total int64, err error) {
 	for {
 		var oldest []noteRow
-		err := s.reader(ctx).Select("user_id", "id").Where("is_trashed AND trashed_at <= ?", before).
+		err := s.db.Reader(ctx).Select("user_id", "id").Where("is_trashed AND trashed_at <= ?", before).
 			Order("trashed_at").Limit(sweptNotes).Find(&oldest).Error
 		if err != nil || len(oldest) == 0 {
-			return total, translate(err)
+			return total, engine.Translate(err)
 		}
 		n, err := s.emptyTrash(ctx, oldest, before)
 		total += n

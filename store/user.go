@@ -11,6 +11,7 @@ import (
 	"gorm.io/gorm"
 
 	"notesd/notes"
+	"notesd/store/engine"
 )
 
 const (
@@ -46,7 +47,7 @@ func (s *Store) SignUp(ctx context.Context, u User, first *Session) (User, error
 		ID: u.ID, Email: u.Email, EmailFolded: notes.Fold(u.Email), Name: u.Name, PasswordHash: u.PasswordHash,
 		CreatedAt: now, UpdatedAt: now,
 	}
-	err := s.write(ctx, func(tx *gorm.DB) error {
+	err := s.db.Write(ctx, func(tx *gorm.DB) error {
 		if err := tx.Create(&row).Error; err != nil {
 			return err
 		}
@@ -75,9 +76,9 @@ func (s *Store) UserByEmail(ctx context.Context, email string) (User, error) {
 // MaxBcryptCost returns the highest cost of a bcrypt hash; 0: there is none. It reads all users.
 func (s *Store) MaxBcryptCost(ctx context.Context) (cost int, err error) {
 	var digits *string
-	err = s.reader(ctx).Raw("SELECT max(substr(password_hash, 5, 2)) FROM users WHERE password_hash LIKE '$2_$__$%'").Scan(&digits).Error
+	err = s.db.Reader(ctx).Raw("SELECT max(substr(password_hash, 5, 2)) FROM users WHERE password_hash LIKE '$2_$__$%'").Scan(&digits).Error
 	if err != nil {
-		return 0, fmt.Errorf("bcrypt cost: %w", translate(err))
+		return 0, fmt.Errorf("bcrypt cost: %w", engine.Translate(err))
 	}
 	if digits != nil {
 		cost, _ = strconv.Atoi(*digits) // else no bcrypt
@@ -87,17 +88,17 @@ func (s *Store) MaxBcryptCost(ctx context.Context) (cost int, err error) {
 
 // SessionEpoch returns the user's SessionEpoch, or ErrNotFound.
 func (s *Store) SessionEpoch(ctx context.Context, id string) (epoch int64, err error) {
-	err = s.reader(ctx).Model(&userRow{}).Select("session_epoch").Where("id = ?", id).Take(&epoch).Error
+	err = s.db.Reader(ctx).Model(&userRow{}).Select("session_epoch").Where("id = ?", id).Take(&epoch).Error
 	if err != nil {
-		return 0, fmt.Errorf("session epoch: %w", translate(err))
+		return 0, fmt.Errorf("session epoch: %w", engine.Translate(err))
 	}
 	return epoch, nil
 }
 
 func (s *Store) findUser(ctx context.Context, condition, value string) (User, error) {
 	var row userRow
-	if err := s.reader(ctx).Where(condition, value).Take(&row).Error; err != nil {
-		return User{}, fmt.Errorf("find user: %w", translate(err))
+	if err := s.db.Reader(ctx).Where(condition, value).Take(&row).Error; err != nil {
+		return User{}, fmt.Errorf("find user: %w", engine.Translate(err))
 	}
 	return row.user(), nil
 }
@@ -111,9 +112,9 @@ func (s *Store) Users(ctx context.Context) iter.Seq2[User, error] {
 		last := ""
 		for {
 			var rows []userRow
-			err := s.reader(ctx).Where("email_folded > ?", last).Order("email_folded").Limit(page).Find(&rows).Error
+			err := s.db.Reader(ctx).Where("email_folded > ?", last).Order("email_folded").Limit(page).Find(&rows).Error
 			if err != nil {
-				yield(User{}, fmt.Errorf("list users: %w", translate(err)))
+				yield(User{}, fmt.Errorf("list users: %w", engine.Translate(err)))
 				return
 			}
 			for _, row := range rows {
@@ -132,7 +133,7 @@ func (s *Store) Users(ctx context.Context) iter.Seq2[User, error] {
 // DeleteUser removes an account and all that belongs to it, or returns
 // ErrNotFound.
 func (s *Store) DeleteUser(ctx context.Context, id string) error {
-	err := s.write(ctx, func(tx *gorm.DB) error {
+	err := s.db.Write(ctx, func(tx *gorm.DB) error {
 		// In the order of every write of notes, or the two would wait for each other.
 		err := lockCounters(tx, id)
 		if errors.Is(err, ErrOwnerGone) {
@@ -211,7 +212,7 @@ func (s *Store) SetPassword(ctx context.Context, id, hash string) error {
 func (s *Store) changeUser(ctx context.Context, id, set string, values map[string]any) (time.Time, error) {
 	var row userRow
 	values["id"] = id
-	err := s.writeOne(ctx, func(db *gorm.DB) error {
+	err := s.db.WriteOne(ctx, func(db *gorm.DB) error {
 		return db.Raw("UPDATE users SET "+set+" id = @id RETURNING locked_until", values).Take(&row).Error
 	})
 	if err != nil {
@@ -223,7 +224,7 @@ func (s *Store) changeUser(ctx context.Context, id, set string, values map[strin
 // ReplaceHash exchanges the hash of a password for another hash of the same
 // one. It does nothing if the password has been changed meanwhile.
 func (s *Store) ReplaceHash(ctx context.Context, id, oldHash, newHash string) error {
-	err := s.writeOne(ctx, func(db *gorm.DB) error {
+	err := s.db.WriteOne(ctx, func(db *gorm.DB) error {
 		return db.Exec("UPDATE users SET password_hash = ? WHERE id = ? AND password_hash = ?", newHash, id, oldHash).Error
 	})
 	if err != nil {

@@ -426,18 +426,16 @@ func TestPostgresCancelled(t *testing.T) {
 	}
 }
 
-// Connections that the watchdog has ended are no trouble at the end.
-func TestPostgresCloseSevered(t *testing.T) {
-	s, err := store.Open(t.Context(), store.Config{URL: storetest.Postgres(t)})
-	if err != nil {
-		t.Fatal(err)
-	}
-	ready(t, s)
-	if err := s.Ready(t.Context()); err != nil { // on a connection that stays
-		t.Fatal(err)
-	}
-	store.Sever(s)
-	if err := s.Close(); err != nil {
-		t.Errorf("Close() = %v, want nil", err)
+// A statement too large for the network to swallow is given up as any other when
+// its far end has vanished.
+func TestPostgresStuckWrite(t *testing.T) {
+	t.Parallel()
+	s, proxy := behindProxy(t)
+	owner := mustUser(t, s, "ada@example.org").ID
+	proxy.Set(testserver.HalfOpen)
+	began := time.Now()
+	_, err := s.CreateNote(t.Context(), owner, notes.NewNote{Title: "large", Content: strings.Repeat("x", 32<<20)})
+	if took := time.Since(began); !errors.Is(err, store.ErrUnavailable) || testkit.TooLong(took, told, 4*slack) {
+		t.Errorf("CreateNote = %v after %v, want ErrUnavailable within %v", err, took, told)
 	}
 }

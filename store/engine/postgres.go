@@ -1,9 +1,8 @@
-package store
+package engine
 
 import (
 	"cmp"
 	"context"
-	"database/sql"
 	"database/sql/driver"
 	"errors"
 	"fmt"
@@ -16,7 +15,6 @@ import (
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgconn"
 	"github.com/jackc/pgx/v5/stdlib"
-	"github.com/pressly/goose/v3"
 	"gorm.io/driver/postgres"
 	"gorm.io/gorm"
 )
@@ -24,74 +22,54 @@ import (
 const (
 	connectTimeout = time.Second // of one attempt, unless the URL has its own
 	sayAgain       = time.Minute // how often an unchanged reason is logged
-
-	applicationName = "notesd" // as the server's people see us
 )
 
-// isPostgres reports whether the name of a database is a PostgreSQL URL.
-func isPostgres(name string) bool {
+// ApplicationName is our name in pg_stat_activity.
+const ApplicationName = "notesd"
+
+// IsPostgres reports whether the name of a database is a PostgreSQL URL.
+func IsPostgres(name string) bool {
 	return strings.HasPrefix(name, "postgres://") || strings.HasPrefix(name, "postgresql://")
 }
 
 // openPostgres returns at once; connect goes on in the background.
-func openPostgres(ctx context.Context, cfg Config) (*Store, error) {
+func openPostgres(ctx context.Context, cfg Config) (*DB, error) {
 	server, err := ParsePostgresURL(cfg.URL)
 	if err != nil {
 		return nil, err
 	}
-	hearing, err := ParsePostgresURL(cmp.Or(cfg.ChannelURL, cfg.URL))
-	if err != nil {
-		return nil, fmt.Errorf("channel: %w", err)
-	}
-	s := &Store{log: cfg.Log, witness: cfg.Witness, quotaNotes: cfg.QuotaNotes, quotaBytes: cfg.QuotaBytes, postgres: true,
-		health: health{changed: make(chan struct{}, 1)}, watchdog: newWatchdog(server, cfg.Log)}
-	s.committer.begin(s)
-	s.state.begin()
-	tell := s.watchdog.tell
-	s.watchdog.tell = func(gone error) {
-		s.health.wake()
-		if s.state.isSettled() { // until then connect says what is wrong
+	d := &DB{log: cfg.Log, postgres: true, health: health{changed: make(chan struct{}, 1)},
+		watchdog: newWatchdog(server, cfg.Log)}
+	d.state.begin()
+	tell := d.watchdog.tell
+	d.watchdog.tell = func(gone error) {
+		d.health.wake()
+		if d.state.isSettled() { // until then connect says what is wrong
 			tell(gone)
 		}
 	}
-	hearing.DialFunc = s.watchdog.dialer.DialContext // it waits most of the time, and beats: no watchdog is needed
-	s.channel = s.newChannel(hearing)
-	s.watchdog.attend(server)
+	d.watchdog.attend(server)
 	server.OnNotification = ignore
 	g := newGreeter(cfg.URL, cfg.Log)
 	db := openPool(server, stdlib.OptionBeforeConnect(g.choose), stdlib.OptionAfterConnect(g.greet),
 		stdlib.OptionResetSession(stillOpen))
-	s.onClose(db.Close)
+	d.onClose(db.Close)
 	db.SetMaxOpenConns(cfg.MaxConns)
 	db.SetMaxIdleConns(cfg.MaxConns)
 	db.SetConnMaxLifetime(connLifetime)
-	s.watchdog.dropIdle = func() {
+	d.watchdog.dropIdle = func() {
 		db.SetMaxIdleConns(0)
 		db.SetMaxIdleConns(cfg.MaxConns)
 	}
-	s.reads, err = gorm.Open(postgres.New(postgres.Config{Conn: db}), gormConfig())
+	d.reads, err = gorm.Open(postgres.New(postgres.Config{Conn: db}), gormConfig())
 	if err != nil {
-		return nil, errors.Join(err, s.Close())
+		return nil, errors.Join(err, d.Close())
 	}
-	s.writes = s.reads
-	s.migrator = migrator{dialect: goose.DialectPostgres, dir: "migrations/postgres", log: cfg.Log,
-		open: func() (*sql.DB, func() error) {
-			own := stdlib.OpenDB(*server)
-			return own, own.Close
-		}}
-	s.inBackground(ctx, s.connect)
-	s.inBackground(context.WithoutCancel(ctx), s.watchdog.run) // what still runs when ctx ends is to be watched
-	if s.channel.listens {
-		s.inBackground(context.WithoutCancel(ctx), s.listen) // and to be told of
-	}
-	return s, nil
-}
-
-// listen runs the channel once the database is ready.
-func (s *Store) listen(ctx context.Context) {
-	if s.state.wait(ctx) == nil {
-		s.channel.run(ctx)
-	}
+	d.writes = d.reads
+	d.migrator = PostgresMigrator(server, cfg.Log)
+	d.InBackground(ctx, d.connect)
+	d.InBackground(context.WithoutCancel(ctx), d.watchdog.run) // what still runs when ctx ends is to be watched
+	return d, nil
 }
 
 // ignore is for what the channel of another client has left behind on a
@@ -122,7 +100,7 @@ func (g *greeter) choose(_ context.Context, server *pgx.ConnConfig) error {
 // too late. What is set at a pooler's connection may be set at anybody's.
 func (g *greeter) greet(ctx context.Context, conn *pgx.Conn) error {
 	wireUnder(conn).pid.Store(conn.PgConn().PID())
-	ours, err := outliveUsBriefly(ctx, conn)
+	ours, err := SetSessionTimeouts(ctx, conn)
 	if err != nil || ours {
 		return err
 	}
@@ -136,12 +114,12 @@ func (g *greeter) greet(ctx context.Context, conn *pgx.Conn) error {
 	return driver.ErrBadConn
 }
 
-// outliveUsBriefly prepares the server's end of a connection, unless it isn't
+// SetSessionTimeouts prepares the server's end of a connection, unless it isn't
 // ours alone, which it reports. Should we vanish
 // without a word, our locks are not to outlast us by more than two seconds (no
 // transaction of ours idles for as many milliseconds), nor our connections by ten: the
 // server would run out of them. A server too old to know one of these does without.
-func outliveUsBriefly(ctx context.Context, conn *pgx.Conn) (ours bool, err error) {
+func SetSessionTimeouts(ctx context.Context, conn *pgx.Conn) (ours bool, err error) {
 	// A pooler has made the process id up.
 	done, err := conn.Exec(ctx, fmt.Sprintf(`SELECT set_config(name, value, false)
 		FROM (VALUES ('idle_in_transaction_session_timeout', '2s'), ('tcp_user_timeout', '10s'),
@@ -187,7 +165,7 @@ func ParsePostgresURL(name string) (*pgx.ConnConfig, error) {
 		server.ConnectTimeout = connectTimeout
 	}
 	if server.RuntimeParams["application_name"] == "" {
-		server.RuntimeParams["application_name"] = applicationName
+		server.RuntimeParams["application_name"] = ApplicationName
 	}
 	return server, nil
 }
@@ -199,48 +177,52 @@ func choosesMode(name string) bool {
 }
 
 // connect migrates the database as soon as it can be reached, and so makes the
-// store ready. It gives up when ctx ends, when the database refuses us or has
+// database ready. It gives up when ctx ends, when the database refuses us or has
 // another encoding, or when its schema does not fit this binary.
-func (s *Store) connect(ctx context.Context) {
-	var said complaint
+func (d *DB) connect(ctx context.Context) {
+	var said Complaint
 	for {
-		err := s.Migrate(ctx)
+		err := d.Migrate(ctx)
 		if err == nil {
-			s.log.Info("database ready", "engine", s.Engine())
-			s.state.settle(nil)
+			d.log.Info("database ready", "engine", d.Engine())
+			d.state.settle(nil)
 			return
 		}
 		if refusal := refused(err); refusal != nil {
 			err = refusal
 		}
 		if errors.Is(err, ErrSchema) || errors.Is(err, ErrRefused) || errors.Is(err, ErrEncoding) {
-			s.state.settle(err)
+			d.state.settle(err)
 			return
 		}
 		if ctx.Err() != nil {
-			s.state.settle(unavailable(ctx.Err()))
+			d.state.settle(Unavailable(ctx.Err()))
 			return
 		}
-		err = unavailable(err)
-		s.state.set(err)
-		if said.isNews(err) {
-			s.log.Warn("database can't be used yet, trying again", "error", err)
+		err = Unavailable(err)
+		d.state.set(err)
+		if said.IsNews(err) {
+			d.log.Warn("database can't be used yet, trying again", "error", err)
 		}
-		_ = pause(ctx, retry)
+		_ = Pause(ctx, retry)
 	}
 }
 
-// A complaint is a reason that is worth a line in the log when it is another
+// A Complaint is a reason that is worth a line in the log when it is another
 // one, and now and then while it stays.
-type complaint struct {
+type Complaint struct {
 	said string
 	at   time.Time
 }
 
-func (c *complaint) isNews(err error) bool {
-	if err.Error() == c.said && time.Since(c.at) < sayAgain {
+// IsNews reports whether err is worth a line, which it is taken to get then.
+func (c *Complaint) IsNews(err error) bool {
+	if c.IsKnown(err) && time.Since(c.at) < sayAgain {
 		return false
 	}
 	c.said, c.at = err.Error(), time.Now()
 	return true
 }
+
+// IsKnown reports whether err is what the last line was of.
+func (c *Complaint) IsKnown(err error) bool { return err.Error() == c.said }

@@ -1,7 +1,6 @@
-package store_test
+package engine_test
 
 import (
-	"errors"
 	"log/slog"
 	"net"
 	"runtime"
@@ -10,10 +9,7 @@ import (
 	"testing"
 	"time"
 
-	"notesd/internal/testkit"
-	"notesd/internal/testserver"
-	"notesd/notes"
-	"notesd/store"
+	"notesd/store/engine"
 	"notesd/store/storetest"
 )
 
@@ -93,7 +89,7 @@ func TestStillOpen(t *testing.T) {
 					}
 				}
 				answer := make(chan bool, 1)
-				go func() { answer <- store.StillOpen(ours) }()
+				go func() { answer <- engine.StillOpen(ours) }()
 				select {
 				case got := <-answer:
 					if got != test.wants {
@@ -110,7 +106,7 @@ func TestStillOpen(t *testing.T) {
 		if _, err := theirs.Write([]byte("goodbye")); err != nil {
 			t.Fatal(err)
 		}
-		for deadline := time.Now().Add(10 * time.Second); store.StillOpen(ours); time.Sleep(time.Millisecond) {
+		for deadline := time.Now().Add(10 * time.Second); engine.StillOpen(ours); time.Sleep(time.Millisecond) {
 			if time.Now().After(deadline) {
 				t.Fatal("StillOpen = true, want false")
 			}
@@ -127,39 +123,39 @@ func TestStillOpen(t *testing.T) {
 func TestPostgresIdleReader(t *testing.T) {
 	t.Parallel()
 	var said logLines
-	s, err := store.Open(t.Context(), store.Config{URL: storetest.Postgres(t), MaxConns: 2, Log: slog.New(slog.NewTextHandler(&said, nil))})
+	db, err := engine.Open(t.Context(), engine.Config{URL: storetest.Postgres(t), MaxConns: 2, Log: slog.New(slog.NewTextHandler(&said, nil))})
 	if err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(func() { _ = s.Close() })
-	ready(t, s)
-	first, second := pids(t, s)
-	prompt := store.LateWrites(s)
+	t.Cleanup(func() { _ = db.Close() })
+	ready(t, db)
+	first, second := pids(t, db)
+	prompt := engine.LateWrites(db)
 	ask := func() (pid int) {
-		if err := s.Reader(t.Context()).Raw("SELECT pg_backend_pid()").Scan(&pid).Error; err != nil {
+		if err := db.Reader(t.Context()).Raw("SELECT pg_backend_pid()").Scan(&pid).Error; err != nil {
 			t.Errorf("a query = %v", err)
 		}
 		return pid
 	}
 	var long sync.WaitGroup
 	long.Go(func() { // the watchdog looks while somebody waits, which is more than ten times
-		if err := s.Reader(t.Context()).Exec("SELECT pg_sleep(1.5)").Error; err != nil {
+		if err := db.Reader(t.Context()).Exec("SELECT pg_sleep(1.5)").Error; err != nil {
 			t.Errorf("a query that takes 1.5 s = %v", err)
 		}
 	})
-	for s.Stats()["database"].InUse == 0 {
+	for db.Stats()["database"].InUse == 0 {
 		time.Sleep(time.Millisecond)
 	}
 	idle := ask()
 	long.Wait()
 	prompt()
-	if n := store.Reads(s); n == 0 {
+	if n := engine.Reads(db); n == 0 {
 		t.Error("nobody reads the idle connections: nothing was proved")
 	}
 	if again := ask(); again != idle && again != first && again != second {
 		t.Errorf("process %d answers, want one of %d and %d: the connections are well", again, first, second)
 	}
-	if n := store.Reads(s); n > 1 {
+	if n := engine.Reads(db); n > 1 {
 		t.Errorf("%d connections are still read, want at most the one that was not used again", n)
 	}
 	if text := said.String(); strings.Contains(text, "gone dead") {
@@ -168,12 +164,12 @@ func TestPostgresIdleReader(t *testing.T) {
 }
 
 // pids are the server's processes at the ends of both connections.
-func pids(t *testing.T, s *store.Store) (first, second int) {
+func pids(t *testing.T, db *engine.DB) (first, second int) {
 	t.Helper()
 	var both sync.WaitGroup
 	for _, pid := range []*int{&first, &second} {
 		both.Go(func() {
-			if err := s.Reader(t.Context()).Raw("SELECT pg_backend_pid() FROM pg_sleep(0.2)").Scan(pid).Error; err != nil {
+			if err := db.Reader(t.Context()).Raw("SELECT pg_backend_pid() FROM pg_sleep(0.2)").Scan(pid).Error; err != nil {
 				t.Error(err)
 			}
 		})
@@ -200,18 +196,4 @@ func (l *logLines) String() string {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	return l.text.String()
-}
-
-// A statement too large for the network to swallow is given up as any other when
-// its far end has vanished.
-func TestPostgresStuckWrite(t *testing.T) {
-	t.Parallel()
-	s, proxy := behindProxy(t)
-	owner := mustUser(t, s, "ada@example.org").ID
-	proxy.Set(testserver.HalfOpen)
-	began := time.Now()
-	_, err := s.CreateNote(t.Context(), owner, notes.NewNote{Title: "large", Content: strings.Repeat("x", 32<<20)})
-	if took := time.Since(began); !errors.Is(err, store.ErrUnavailable) || testkit.TooLong(took, told, 4*slack) {
-		t.Errorf("CreateNote = %v after %v, want ErrUnavailable within %v", err, took, told)
-	}
 }

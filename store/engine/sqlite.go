@@ -1,4 +1,4 @@
-package store
+package engine
 
 import (
 	"cmp"
@@ -15,7 +15,6 @@ import (
 	"syscall"
 	"time"
 
-	"github.com/pressly/goose/v3"
 	"gorm.io/gorm"
 	"modernc.org/sqlite"
 
@@ -24,52 +23,50 @@ import (
 
 // openSQLite opens the file at cfg.URL, made if need be, for this process
 // alone: one connection writes, cfg.MaxConns read beside it.
-func openSQLite(ctx context.Context, cfg Config) (_ *Store, err error) {
-	path, err := sqlitePath(cfg.URL)
+func openSQLite(ctx context.Context, cfg Config) (_ *DB, err error) {
+	path, err := SQLitePath(cfg.URL)
 	if err != nil {
 		return nil, err
 	}
-	s := &Store{log: cfg.Log, witness: cfg.Witness, quotaNotes: cfg.QuotaNotes, quotaBytes: cfg.QuotaBytes,
-		health: health{changed: make(chan struct{}, 1)}, turn: make(chan struct{}, 1), written: make(chan struct{}, 1)}
-	s.committer.begin(s)
-	s.state.begin()
+	d := &DB{log: cfg.Log, health: health{changed: make(chan struct{}, 1)},
+		turn: make(chan struct{}, 1), written: make(chan struct{}, 1)}
+	d.state.begin()
 	defer func() {
 		if err != nil {
-			err = errors.Join(err, s.Close())
+			err = errors.Join(err, d.Close())
 		}
 	}()
 	lock, err := claimFile(ctx, path, cfg.LockPatience)
 	if err != nil {
 		return nil, err
 	}
-	s.onClose(lock.release)
+	d.onClose(lock.Release)
 	// As in the builds of SQLite that distributions ship: a commit syncs what is
 	// needed to read it again, and not the file's times, which many a file system
 	// has to write to its journal (https://github.com/modernc-org/sqlite/issues/10).
 	if _, err := sqlite.Fdatasync(true); err != nil && !errors.Is(err, sqlite.ErrFdatasyncUnavailable) {
 		return nil, err
 	}
-	if err := s.openSQLitePools(ctx, path, cfg); err != nil {
+	if err := d.openSQLitePools(ctx, path, cfg); err != nil {
 		return nil, fmt.Errorf("open SQLite file %s: %w", path, err)
 	}
-	if err := errors.Join(s.beginLog(ctx), s.files.remember(lock, path)); err != nil {
+	if err := errors.Join(d.beginLog(ctx), d.files.remember(lock, path)); err != nil {
 		return nil, fmt.Errorf("open SQLite file %s: %w", path, err)
 	}
-	s.inBackground(ctx, s.checkpoints)
-	s.inBackground(ctx, s.watchFiles)
-	s.state.settle(nil)
-	return s, nil
+	d.InBackground(ctx, d.checkpoints)
+	d.state.settle(nil)
+	return d, nil
 }
 
 // IsFile tells whether url names a SQLite file, which one process owns at a time.
-func IsFile(url string) bool { return !isPostgres(url) }
+func IsFile(url string) bool { return !IsPostgres(url) }
 
 // FilePath returns the path of the SQLite file that url names; "" if it names none.
 func FilePath(url string) string {
-	if isPostgres(url) {
+	if IsPostgres(url) {
 		return ""
 	}
-	path, _ := sqlitePath(url) // Open says what is wrong with it
+	path, _ := SQLitePath(url) // Open says what is wrong with it
 	return path
 }
 
@@ -77,45 +74,43 @@ func FilePath(url string) string {
 // this binary. It changes nothing, and another process may own the file. There
 // is nothing against a file that is not there, nor against one that is older.
 func FileFits(ctx context.Context, name string) error {
-	path, err := sqlitePath(name)
+	path, err := SQLitePath(name)
 	if err != nil {
 		return err
 	}
 	if _, err := os.Stat(path); errors.Is(err, os.ErrNotExist) {
 		return nil
 	}
-	connector, err := sqliteConnector(path, url.Values{"mode": {"ro"}}, "query_only(1)")
+	db, err := OpenReadOnly(path)
 	if err != nil {
 		return err
 	}
-	db := sql.OpenDB(connector)
-	found, err := readSchema(ctx, db)
-	if err == nil && found.minBinary > binary {
-		err = found.fits()
+	found, err := ReadSchema(ctx, db)
+	if err == nil && found.MinBinary > binary {
+		err = found.Fits()
 	}
-	return errors.Join(translate(err), db.Close())
+	return errors.Join(Translate(err), db.Close())
 }
 
 // openSQLitePools opens the writer, migrates with it, and opens the readers.
-func (s *Store) openSQLitePools(ctx context.Context, path string, cfg Config) (err error) {
+func (d *DB) openSQLitePools(ctx context.Context, path string, cfg Config) (err error) {
 	cache := cachePragma(cfg)
-	s.writes, err = s.openSQLitePool(path, 1, cache, "journal_mode(WAL)", "synchronous(FULL)", "foreign_keys(1)",
-		fmt.Sprintf("wal_autocheckpoint(%d)", backstopPages), fmt.Sprintf("journal_size_limit(%d)", logBytes))
+	d.writes, err = d.openSQLitePool(path, 1, cache, "journal_mode(WAL)", "synchronous(FULL)", "foreign_keys(1)",
+		fmt.Sprintf("wal_autocheckpoint(%d)", backstopPages), fmt.Sprintf("journal_size_limit(%d)", LogBytes))
 	if err != nil {
 		return err
 	}
 	// The connection that writes is never closed: the last one to be closed removes
 	// -wal and -shm, and those that come then are not the ones that were remembered.
-	pool(s.writes).SetConnMaxLifetime(0)
-	s.migrator = migrator{dialect: goose.DialectSQLite3, dir: "migrations/sqlite", log: s.log,
-		open: func() (*sql.DB, func() error) {
-			s.turn <- struct{}{}
-			return pool(s.writes), func() error { <-s.turn; return nil }
-		}}
-	if err := s.Migrate(ctx); err != nil {
+	Pool(d.writes).SetConnMaxLifetime(0)
+	d.migrator = SQLiteMigrator(d.log, func() (*sql.DB, func() error) {
+		d.turn <- struct{}{}
+		return Pool(d.writes), func() error { <-d.turn; return nil }
+	})
+	if err := d.Migrate(ctx); err != nil {
 		return err
 	}
-	s.reads, err = s.openSQLitePool(path, cfg.MaxConns, cache, "query_only(1)")
+	d.reads, err = d.openSQLitePool(path, cfg.MaxConns, cache, "query_only(1)")
 	return err
 }
 
@@ -131,9 +126,9 @@ func cachePragma(cfg Config) string {
 	return fmt.Sprintf("cache_size(-%d)", size)
 }
 
-// sqlitePath reads the path out of what may be a path or a URL. Where a link is, it is
+// SQLitePath reads the path out of what may be a path or a URL. Where a link is, it is
 // the path that the link leads to: SQLite keeps its log there, and there is the lock.
-func sqlitePath(name string) (string, error) {
+func SQLitePath(name string) (string, error) {
 	path := name
 	for _, scheme := range []string{"sqlite:", "file:"} {
 		rest, ok := strings.CutPrefix(name, scheme)
@@ -164,7 +159,7 @@ func sqlitePath(name string) (string, error) {
 
 // claimFile locks the file's directory and makes both unless they are there.
 // What it makes only the owner can read.
-func claimFile(ctx context.Context, path string, patience time.Duration) (*dirLock, error) {
+func claimFile(ctx context.Context, path string, patience time.Duration) (*DirLock, error) {
 	dir := filepath.Dir(path)
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return nil, fmt.Errorf("data directory %s can't be made: %w", dir, err)
@@ -173,14 +168,14 @@ func claimFile(ctx context.Context, path string, patience time.Duration) (*dirLo
 	if err != nil {
 		return nil, err
 	}
-	if err := cmp.Or(checkOwners(path), errors.Join(checkLog(ctx, path), hideFromOthers(path))); err != nil {
-		return nil, errors.Join(fmt.Errorf("database file can't be used: %w", err), lock.release())
+	if err := cmp.Or(CheckOwners(path), errors.Join(CheckLog(ctx, path), hideFromOthers(path))); err != nil {
+		return nil, errors.Join(fmt.Errorf("database file can't be used: %w", err), lock.Release())
 	}
 	return lock, nil
 }
 
-// checkOwners returns an error if SQLite would write to a file of somebody else's.
-func checkOwners(path string) error {
+// CheckOwners returns an error if SQLite would write to a file of somebody else's.
+func CheckOwners(path string) error {
 	for _, suffix := range []string{"", "-journal", "-wal", "-shm"} {
 		info, err := os.Lstat(path + suffix)
 		if err == nil {
@@ -209,14 +204,13 @@ func hideFromOthers(path string) error {
 
 // openSQLitePool opens up to conns connections, each with the pragmas: those of
 // an Exec would reach one connection only.
-func (s *Store) openSQLitePool(path string, conns int, pragmas ...string) (*gorm.DB, error) {
+func (d *DB) openSQLitePool(path string, conns int, pragmas ...string) (*gorm.DB, error) {
 	// Without immediate a transaction that reads first can't wait for its right to write.
-	connector, err := sqliteConnector(path, url.Values{"_txlock": {"immediate"}}, pragmas...)
+	db, err := openSQLiteFile(path, url.Values{"_txlock": {"immediate"}}, pragmas...)
 	if err != nil {
 		return nil, err
 	}
-	db := sql.OpenDB(statementKeeper{connector})
-	s.onClose(db.Close)
+	d.onClose(db.Close)
 	db.SetMaxOpenConns(conns)
 	db.SetMaxIdleConns(conns)
 	db.SetConnMaxLifetime(connLifetime)
@@ -224,7 +218,36 @@ func (s *Store) openSQLitePool(path string, conns int, pragmas ...string) (*gorm
 	if err != nil {
 		return nil, err
 	}
-	return g, translate(db.Ping()) // opens the file
+	return g, Translate(db.Ping()) // opens the file
+}
+
+// OpenOwn opens the one connection to a file that nobody else uses.
+func OpenOwn(path string, pragmas ...string) (*sql.DB, error) {
+	db, err := openSQLiteFile(path, url.Values{}, pragmas...)
+	if err == nil {
+		db.SetMaxOpenConns(1)
+	}
+	return db, err
+}
+
+// openSQLiteFile makes connections that keep their statements prepared.
+func openSQLiteFile(path string, params url.Values, pragmas ...string) (*sql.DB, error) {
+	connector, err := sqliteConnector(path, params, pragmas...)
+	if err != nil {
+		return nil, err
+	}
+	return sql.OpenDB(statementKeeper{connector}), nil
+}
+
+// OpenReadOnly opens a file that is there, and takes no lock: readers and the one
+// writer of a SQLite file agree through locks of SQLite's own. What a reader that ends
+// last would tidy up is left to the file's owner.
+func OpenReadOnly(path string) (*sql.DB, error) {
+	connector, err := sqliteConnector(path, url.Values{"mode": {"ro"}}, "query_only(1)")
+	if err != nil {
+		return nil, err
+	}
+	return sql.OpenDB(connector), nil
 }
 
 // sqliteConnector makes connections to the file, each with the parameters and

@@ -1,4 +1,4 @@
-package store
+package engine
 
 import (
 	"context"
@@ -15,9 +15,10 @@ const (
 	checkpointPages = 1000                // are copied together, beside the writer
 	restartPages    = 4 * checkpointPages // are enough: the writer waits until the last are copied, and begins the log anew
 	backstopPages   = 4 * restartPages    // have the writer copy them itself, if nobody else has
-
-	logBytes = 2 * restartPages * 4096 // are left of the log's file when it begins anew
 )
+
+// LogBytes are left of the file of SQLite's log when it begins anew.
+const LogBytes = 2 * restartPages * 4096
 
 // A checkpoint is how far the file is behind the log, in pages.
 type checkpoint struct{ log, copied int64 }
@@ -26,48 +27,48 @@ func (c checkpoint) behind() int64 { return c.log - c.copied }
 
 // runCheckpoint copies what may be copied (PASSIVE), or only looks (NOOP). It
 // can't be interrupted: that would take the connection with it.
-func (s *Store) runCheckpoint(mode string) (c checkpoint, err error) {
+func (d *DB) runCheckpoint(mode string) (c checkpoint, err error) {
 	var busy bool // somebody else was copying
-	err = pool(s.reads).QueryRow("PRAGMA wal_checkpoint("+mode+")").Scan(&busy, &c.log, &c.copied)
+	err = Pool(d.reads).QueryRow("PRAGMA wal_checkpoint("+mode+")").Scan(&busy, &c.log, &c.copied)
 	return c, err
 }
 
 // checkpoints keeps SQLite's log short until ctx ends.
-func (s *Store) checkpoints(ctx context.Context) {
+func (d *DB) checkpoints(ctx context.Context) {
 	failed := false
 	for {
 		select {
-		case <-s.written:
+		case <-d.written:
 		case <-ctx.Done():
 			return
 		}
-		left, err := s.shortenLog(ctx)
+		left, err := d.shortenLog(ctx)
 		if err != nil && ctx.Err() == nil && !failed {
-			s.log.Warn("the write-ahead log is not copied into the database file, trying again", "error", err)
+			d.log.Warn("the write-ahead log is not copied into the database file, trying again", "error", err)
 		}
 		failed = err != nil
 		wait := 10 * time.Millisecond          // for more to copy together
 		if failed || left >= checkpointPages { // a reader is still at what is to be overwritten
 			wait = 250 * time.Millisecond
 		}
-		if pause(ctx, wait) != nil {
+		if Pause(ctx, wait) != nil {
 			return
 		}
 	}
 }
 
 // shortenLog copies into the file what there is enough of, and says how much is left.
-func (s *Store) shortenLog(ctx context.Context) (left int64, err error) {
-	c, err := s.runCheckpoint("NOOP")
+func (d *DB) shortenLog(ctx context.Context) (left int64, err error) {
+	c, err := d.runCheckpoint("NOOP")
 	if err != nil || c.behind() < checkpointPages {
 		return 0, err
 	}
-	c, err = s.runCheckpoint("PASSIVE")
+	c, err = d.runCheckpoint("PASSIVE")
 	if err != nil || c.behind() > 0 && (c.log < restartPages || c.behind() >= checkpointPages) {
 		return c.behind(), err
 	}
-	err = s.inTurn(ctx, func(db *gorm.DB) error {
-		if c, err = s.runCheckpoint("PASSIVE"); err != nil || c.behind() > 0 {
+	err = d.inTurn(ctx, func(db *gorm.DB) error {
+		if c, err = d.runCheckpoint("PASSIVE"); err != nil || c.behind() > 0 {
 			return err
 		}
 		return beginGeneration(db) // which begins the log anew

@@ -1,7 +1,6 @@
-package store
+package engine
 
 import (
-	"context"
 	"errors"
 	"fmt"
 	"os"
@@ -10,14 +9,9 @@ import (
 	"time"
 )
 
-const (
-	filesEvery = time.Second     // between looks at the files
-	filesTrust = 5 * time.Second // that a look which found them in place is good for
-
-	// filesTick is more than a file system's clock may stand still: what happens to a
-	// directory that was changed longer ago than that changes its time.
-	filesTick = 50 * time.Millisecond
-)
+// filesTick is more than a file system's clock may stand still: what happens to a
+// directory that was changed longer ago than that changes its time.
+const filesTick = 50 * time.Millisecond
 
 // ownFiles are the files of a SQLite database that this process has open, with the
 // lock on their directory. Whoever removes one of them, or puts another in its
@@ -28,7 +22,6 @@ type ownFiles struct {
 	open    []ownFile
 	seen    atomic.Pointer[os.FileInfo] // of dir, as it was when all were in place; nil: look
 	trouble atomic.Pointer[error]       // nil: all were in place when they were last looked at
-	tick    *time.Ticker                // says when to look
 }
 
 type ownFile struct {
@@ -38,7 +31,7 @@ type ownFile struct {
 
 // remember takes the files at their paths for those that are open. SQLite makes no
 // -wal and no -shm where the file system does not allow that.
-func (f *ownFiles) remember(lock *dirLock, path string) error {
+func (f *ownFiles) remember(lock *DirLock, path string) error {
 	info, err := lock.file.Stat()
 	if err != nil {
 		return err
@@ -54,7 +47,6 @@ func (f *ownFiles) remember(lock *dirLock, path string) error {
 		}
 		f.open = append(f.open, ownFile{name, info})
 	}
-	f.tick = time.NewTicker(filesEvery)
 	return nil
 }
 
@@ -83,7 +75,7 @@ func (f *ownFiles) look() error {
 		if err == nil && os.SameFile(info, file.info) {
 			continue
 		}
-		err = unavailable(fmt.Errorf("%s was removed or replaced while it is open: writes are refused, and what was "+
+		err = Unavailable(fmt.Errorf("%s was removed or replaced while it is open: writes are refused, and what was "+
 			"written before may be lost when this process ends (docs/OPERATIONS.md#notesdfilesreplaced)", file.path))
 		f.trouble.Store(&err)
 		return err
@@ -105,24 +97,8 @@ func (f *ownFiles) err() error {
 
 // FilesInPlace returns nil while the files of a SQLite database that are open are
 // those at their paths, or why writes are refused. On PostgreSQL it is nil.
-func (s *Store) FilesInPlace() error { return s.files.err() }
+func (d *DB) FilesInPlace() error { return d.files.err() }
 
-// watchFiles looks at the files until ctx ends. While they are in place nobody else
-// can write to them, and the Witness may trust its copies.
-func (s *Store) watchFiles(ctx context.Context) {
-	defer s.files.tick.Stop()
-	for {
-		began := time.Now()
-		if s.files.look() == nil {
-			s.witness.Trust(began.Add(filesTrust))
-		} else {
-			s.witness.Trust(began) // no longer
-			s.witness.Forget()
-		}
-		select {
-		case <-s.files.tick.C:
-		case <-ctx.Done():
-			return
-		}
-	}
-}
+// LookAtFiles looks whether the files of a SQLite database that are open are those
+// at their paths, and returns nil if they are: nobody else could write to them.
+func (d *DB) LookAtFiles() error { return d.files.look() }

@@ -1,4 +1,4 @@
-package store
+package engine
 
 import (
 	"cmp"
@@ -19,27 +19,27 @@ const lockPoll = 10 * time.Millisecond
 // errInUse is the error of a lock that another process has.
 var errInUse = errors.New("in use by notesd")
 
-// dirLock is the right of one process to a data directory. The kernel takes
+// A DirLock is the right of one process to a data directory. The kernel takes
 // it back when the process ends, in whichever way.
-type dirLock struct{ file *os.File }
+type DirLock struct{ file *os.File }
 
-// awaitDir is lockDir for one who was promised the lock: it waits for it, as
+// awaitDir is LockDir for one who was promised the lock: it waits for it, as
 // long as patience and ctx last.
-func awaitDir(ctx context.Context, dir string, patience time.Duration) (*dirLock, error) {
+func awaitDir(ctx context.Context, dir string, patience time.Duration) (*DirLock, error) {
 	for deadline := time.Now().Add(patience); ; {
-		lock, err := lockDir(dir)
+		lock, err := LockDir(dir)
 		if !errors.Is(err, errInUse) || !time.Now().Before(deadline) {
 			return lock, err
 		}
-		if err := pause(ctx, lockPoll); err != nil {
+		if err := Pause(ctx, lockPoll); err != nil {
 			return nil, err
 		}
 	}
 }
 
-// lockDir takes the lock on dir. If another process has it, the error is
+// LockDir takes the lock on dir. If another process has it, the error is
 // errInUse and names that process.
-func lockDir(dir string) (*dirLock, error) {
+func LockDir(dir string) (*DirLock, error) {
 	f, err := os.OpenFile(filepath.Join(dir, "notesd.lock"), os.O_RDWR|os.O_CREATE|syscall.O_NOFOLLOW, 0o600)
 	if err != nil {
 		return nil, fmt.Errorf("data directory %s can't be used: %w", dir, err)
@@ -55,7 +55,7 @@ func lockDir(dir string) (*dirLock, error) {
 	if err != nil {
 		return nil, errors.Join(err, f.Close())
 	}
-	return &dirLock{f}, nil
+	return &DirLock{f}, nil
 }
 
 // signLock writes who holds the lock into its file, for the next process to
@@ -75,4 +75,5 @@ func signLock(f *os.File) error {
 	return nil
 }
 
-func (l *dirLock) release() error { return l.file.Close() }
+// Release lets another process have the directory.
+func (l *DirLock) Release() error { return l.file.Close() }

@@ -1,4 +1,4 @@
-package store
+package engine
 
 import (
 	"context"
@@ -27,8 +27,8 @@ func TestTranslate(t *testing.T) {
 		{"no row, said by database/sql", sql.ErrNoRows, ErrNotFound},
 		{"duplicate", fmt.Errorf("insert: %w", gorm.ErrDuplicatedKey), ErrDuplicate},
 		{"duplicate, said by PostgreSQL", code("23505"), ErrDuplicate},
-		{"foreign key", gorm.ErrForeignKeyViolated, ErrOwnerGone},
-		{"foreign key, said by PostgreSQL", code("23503"), ErrOwnerGone},
+		{"foreign key", gorm.ErrForeignKeyViolated, ErrForeignKey},
+		{"foreign key, said by PostgreSQL", code("23503"), ErrForeignKey},
 		{"shut down by the administrator", code("57P01"), ErrUnavailable},
 		{"shut down by a crash", code("57P02"), ErrUnavailable},
 		{"starting", code("57P03"), ErrUnavailable},
@@ -47,27 +47,27 @@ func TestTranslate(t *testing.T) {
 		{"closed", closedError(t), ErrUnavailable},
 		{"cancelled", fmt.Errorf("query: %w", context.Canceled), context.Canceled},
 		{"late", fmt.Errorf("query: %w", context.DeadlineExceeded), context.DeadlineExceeded},
-		{"ours already", fmt.Errorf("quota: %w", ErrQuota), ErrQuota},
+		{"ours already", fmt.Errorf("user: %w", ErrNotFound), ErrNotFound},
 		{"our mistake", code("42601"), code("42601")},
 		{"without a class", code(""), code("")},
 		{"unknown", unknown, unknown},
 	} {
-		got := translate(c.err)
+		got := Translate(c.err)
 		if pg, ok := errors.AsType[*pgconn.PgError](c.want); ok {
 			if e, ok := errors.AsType[*pgconn.PgError](got); !ok || e.Code != pg.Code || errors.Is(got, ErrUnavailable) {
-				t.Errorf("%s: translate(%v) = %v, want it as it is", c.name, c.err, got)
+				t.Errorf("%s: Translate(%v) = %v, want it as it is", c.name, c.err, got)
 			}
 			continue
 		}
 		if !errors.Is(got, c.want) {
-			t.Errorf("%s: translate(%v) = %v, want %v", c.name, c.err, got, c.want)
+			t.Errorf("%s: Translate(%v) = %v, want %v", c.name, c.err, got, c.want)
 		}
 		if errors.Is(c.want, ErrUnavailable) && !errors.Is(got, c.err) {
-			t.Errorf("%s: translate(%v) = %v, which has lost the cause", c.name, c.err, got)
+			t.Errorf("%s: Translate(%v) = %v, which has lost the cause", c.name, c.err, got)
 		}
 	}
-	if err := translate(nil); err != nil {
-		t.Errorf("translate(nil) = %v", err)
+	if err := Translate(nil); err != nil {
+		t.Errorf("Translate(nil) = %v", err)
 	}
 }
 

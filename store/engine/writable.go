@@ -1,4 +1,4 @@
-package store
+package engine
 
 import (
 	"errors"
@@ -11,7 +11,7 @@ import (
 )
 
 // calm is how long no write may have been refused for want of space before the
-// store counts as writable: a full disk takes small writes and refuses large
+// database counts as writable: a full disk takes small writes and refuses large
 // ones for a while, and that is one story, not many.
 const calm = 10 * time.Second
 
@@ -30,7 +30,7 @@ type refusal struct {
 // note draws the conclusion from what a write came to.
 func (w *writability) note(err error) {
 	if hasNoPlace(err) {
-		w.last.Store(&refusal{why: translate(err), at: time.Now()})
+		w.last.Store(&refusal{why: Translate(err), at: time.Now()})
 	} else if r := w.last.Load(); r != nil && err == nil {
 		r.mended.Store(true)
 	}

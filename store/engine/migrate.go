@@ -1,23 +1,23 @@
-package store
+package engine
 
 import (
 	"cmp"
 	"context"
 	"database/sql"
-	"embed"
 	"errors"
 	"fmt"
 	"io/fs"
 	"log/slog"
 	"time"
 
+	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgconn"
+	"github.com/jackc/pgx/v5/stdlib"
 	"github.com/pressly/goose/v3"
 	"github.com/pressly/goose/v3/lock"
-)
 
-//go:embed migrations
-var migrations embed.FS
+	"notesd/store/migrations"
+)
 
 const (
 	// binary is what a schema's min_binary is compared with. It grows by one
@@ -37,8 +37,8 @@ const (
 	leasePolls   = 5 * 60 * 5 // five minutes of them: another's migration may be long
 )
 
-// migrator brings a database's schema up to date.
-type migrator struct {
+// A Migrator brings a database's schema up to date.
+type Migrator struct {
 	dialect goose.Dialect
 	dir     string // of the migrations
 	log     *slog.Logger
@@ -47,23 +47,44 @@ type migrator struct {
 	open func() (*sql.DB, func() error)
 }
 
+// PostgresMigrator migrates over connections of its own.
+func PostgresMigrator(server *pgx.ConnConfig, log *slog.Logger) Migrator {
+	return Migrator{dialect: goose.DialectPostgres, dir: postgresMigrations, log: log,
+		open: func() (*sql.DB, func() error) {
+			own := stdlib.OpenDB(*server)
+			return own, own.Close
+		}}
+}
+
+// SQLiteMigrator migrates over the connection that take returns, and gives it back then.
+func SQLiteMigrator(log *slog.Logger, take func() (db *sql.DB, giveBack func() error)) Migrator {
+	return Migrator{dialect: goose.DialectSQLite3, dir: sqliteMigrations, log: log, open: take}
+}
+
+// The directories of the migrations.
+const (
+	postgresMigrations = "postgres"
+	sqliteMigrations   = "sqlite"
+)
+
 // Migrate brings the schema up to date and returns once it fits. It is safe to
 // call from several processes at once, and while others serve. ErrSchema: the
 // schema is too new for this binary.
-func (s *Store) Migrate(ctx context.Context) error {
-	return translate(s.migrator.run(ctx))
+func (d *DB) Migrate(ctx context.Context) error {
+	return Translate(d.migrator.Up(ctx))
 }
 
 // SchemaVersion returns the number of the newest migration that the database has.
-func (s *Store) SchemaVersion(ctx context.Context) (int64, error) {
-	if err := s.usable(); err != nil {
+func (d *DB) SchemaVersion(ctx context.Context) (int64, error) {
+	if err := d.Usable(); err != nil {
 		return 0, err
 	}
-	found, err := readSchema(ctx, pool(s.reads))
-	return found.version, translate(cmp.Or(err, found.fits()))
+	found, err := ReadSchema(ctx, Pool(d.reads))
+	return found.Version, Translate(cmp.Or(err, found.Fits()))
 }
 
-func (m migrator) run(ctx context.Context) (err error) {
+// Up makes the schema the newest, unless it is newer. ErrSchema: it does not fit this binary.
+func (m Migrator) Up(ctx context.Context) (err error) {
 	db, done := m.open()
 	defer func() { err = errors.Join(err, done()) }()
 	if err := m.checkEncoding(ctx, db); err != nil {
@@ -74,12 +95,12 @@ func (m migrator) run(ctx context.Context) (err error) {
 		return err
 	}
 	newest := newestMigration(m.dir)
-	found, err := readSchema(ctx, db)
+	found, err := ReadSchema(ctx, db)
 	if err != nil {
 		return err
 	}
-	if found.version >= newest || found.minBinary > binary {
-		return found.fits()
+	if found.Version >= newest || found.MinBinary > binary {
+		return found.Fits()
 	}
 	began := time.Now()
 	results, err := provider.Up(ctx)
@@ -89,14 +110,14 @@ func (m migrator) run(ctx context.Context) (err error) {
 	if len(results) > 0 {
 		m.log.Info("schema migrated", "version", newest, "migrations", len(results), "ms", time.Since(began).Milliseconds())
 	}
-	if found, err = readSchema(ctx, db); err != nil {
+	if found, err = ReadSchema(ctx, db); err != nil {
 		return err
 	}
-	return found.fits()
+	return found.Fits()
 }
 
-// to makes the schema of an empty database that of a version, or finds it so.
-func (m migrator) to(ctx context.Context, version int64) (err error) {
+// UpTo makes the schema of an empty database that of a version, or finds it so.
+func (m Migrator) UpTo(ctx context.Context, version int64) (err error) {
 	db, done := m.open()
 	defer func() { err = errors.Join(err, done()) }()
 	if err := m.checkEncoding(ctx, db); err != nil {
@@ -110,12 +131,12 @@ func (m migrator) to(ctx context.Context, version int64) (err error) {
 		return fmt.Errorf("%w: schema %d is asked for, and this binary knows those up to %d: use a newer notesd",
 			ErrSchema, version, newest)
 	}
-	found, err := readSchema(ctx, db)
-	if err != nil || found.version == version {
+	found, err := ReadSchema(ctx, db)
+	if err != nil || found.Version == version {
 		return err
 	}
-	if found.version != 0 {
-		return fmt.Errorf("%w: the database has schema %d and not %d: use an empty one", ErrSchema, found.version, version)
+	if found.Version != 0 {
+		return fmt.Errorf("%w: the database has schema %d and not %d: use an empty one", ErrSchema, found.Version, version)
 	}
 	if _, err := provider.UpTo(ctx, version); err != nil {
 		return fmt.Errorf("migrate: %w", err)
@@ -124,7 +145,7 @@ func (m migrator) to(ctx context.Context, version int64) (err error) {
 }
 
 // checkEncoding returns ErrEncoding for a PostgreSQL database that can't hold every text.
-func (m migrator) checkEncoding(ctx context.Context, db *sql.DB) error {
+func (m Migrator) checkEncoding(ctx context.Context, db *sql.DB) error {
 	if m.dialect != goose.DialectPostgres {
 		return nil
 	}
@@ -140,8 +161,8 @@ func (m migrator) checkEncoding(ctx context.Context, db *sql.DB) error {
 	return nil
 }
 
-func (m migrator) provider(db *sql.DB) (*goose.Provider, error) {
-	files, err := fs.Sub(migrations, m.dir)
+func (m Migrator) provider(db *sql.DB) (*goose.Provider, error) {
+	files, err := fs.Sub(migrations.Files, m.dir)
 	if err != nil {
 		return nil, err
 	}
@@ -169,44 +190,65 @@ func leaseHeld(err error) bool {
 	if _, ok := errors.AsType[*pgconn.PgError](err); ok {
 		return false
 	}
-	return !errors.Is(translate(err), ErrUnavailable)
+	return !errors.Is(Translate(err), ErrUnavailable)
 }
 
-// schemaInfo is what a database says of its own.
-type schemaInfo struct {
-	version   int64 // the newest migration it has; 0: empty
-	minBinary int64 // the oldest binary it serves
+// A Schema is what a database says of its own.
+type Schema struct {
+	Version   int64 // the newest migration it has; 0: empty
+	MinBinary int64 // the oldest binary it serves
 }
 
-// An asker is a database, or a transaction of one.
-type asker interface {
+// A Querier is a database, or a transaction of one.
+type Querier interface {
 	QueryRowContext(ctx context.Context, query string, args ...any) *sql.Row
 }
 
-// readSchema reads it. Of an empty database it is zero.
-func readSchema(ctx context.Context, db asker) (schemaInfo, error) {
-	var found schemaInfo
+// ReadSchema reads the schema of a database, which of an empty one is zero.
+func ReadSchema(ctx context.Context, db Querier) (Schema, error) {
+	var found Schema
 	err := db.QueryRowContext(ctx, `SELECT min_binary, (SELECT max(version_id) FROM goose_db_version WHERE is_applied)
-		FROM schema_info`).Scan(&found.minBinary, &found.version)
+		FROM schema_info`).Scan(&found.MinBinary, &found.Version)
 	if noSuchTable(err) {
-		return schemaInfo{}, nil
+		return Schema{}, nil
 	}
 	if err != nil {
-		return schemaInfo{}, fmt.Errorf("read schema version: %w", err)
+		return Schema{}, fmt.Errorf("read schema version: %w", err)
 	}
 	return found, nil
 }
 
-// fits returns ErrSchema unless this binary can serve the schema. A newer one
+// Fits returns ErrSchema unless this binary can serve the schema. A newer one
 // is welcome as long as it says so: two neighbouring binaries serve it side by
 // side.
-func (f schemaInfo) fits() error {
+func (f Schema) Fits() error {
 	switch {
-	case f.minBinary > binary:
+	case f.MinBinary > binary:
 		return fmt.Errorf("%w: schema %d serves binaries from %d on and this one is %d, use a newer notesd",
-			ErrSchema, f.version, f.minBinary, binary)
-	case f.version < needsSchema:
-		return fmt.Errorf("%w: schema %d is older than %d, which this binary needs", ErrSchema, f.version, needsSchema)
+			ErrSchema, f.Version, f.MinBinary, binary)
+	case f.Version < needsSchema:
+		return fmt.Errorf("%w: schema %d is older than %d, which this binary needs", ErrSchema, f.Version, needsSchema)
 	}
 	return nil
+}
+
+// NewestMigration is the number of the newest schema of an engine that this binary knows.
+func NewestMigration(engine string) int64 {
+	if engine == PostgreSQL {
+		return newestMigration(postgresMigrations)
+	}
+	return newestMigration(sqliteMigrations)
+}
+
+// newestMigration returns the number of the last file in dir.
+func newestMigration(dir string) int64 {
+	files, err := fs.ReadDir(migrations.Files, dir)
+	if err != nil || len(files) == 0 {
+		panic(fmt.Sprintf("no migrations in %s: %v", dir, err)) // they are embedded
+	}
+	n, err := goose.NumericComponent(files[len(files)-1].Name())
+	if err != nil {
+		panic(err)
+	}
+	return n
 }

@@ -1,10 +1,11 @@
-package store
+package engine
 
 import (
 	"context"
 	"database/sql"
 	"database/sql/driver"
 	"errors"
+	"time"
 
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgconn"
@@ -31,8 +32,24 @@ func (r replanner) Connect(ctx context.Context) (driver.Conn, error) {
 
 type replanningConn struct{ *stdlib.Conn }
 
+// PgxConn is pgx's connection under driverConn, which one of a Pool of PostgreSQL's
+// shows in Raw.
+func PgxConn(driverConn any) *pgx.Conn { return driverConn.(replanningConn).Conn.Conn() }
+
+// RollBack takes back the transaction that conn is in, if it is in one.
+func RollBack(conn *pgx.Conn) {
+	if conn.IsClosed() || conn.PgConn().TxStatus() == txIdle {
+		return
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), time.Second)
+	defer cancel()
+	if _, err := conn.Exec(ctx, "rollback"); err != nil {
+		_ = conn.Close(ctx) // which the server takes for a rollback
+	}
+}
+
 // QueryContext asks twice only outside of a transaction: one that has failed is
-// run again as a whole (see brokenUp).
+// run again as a whole (see IsRetryable).
 func (c replanningConn) QueryContext(ctx context.Context, query string, args []driver.NamedValue) (driver.Rows, error) {
 	rows, err := c.Conn.QueryContext(ctx, query, args)
 	if planChanged(err) && c.Conn.Conn().PgConn().TxStatus() == txIdle {

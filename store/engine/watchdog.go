@@ -1,4 +1,4 @@
-package store
+package engine
 
 import (
 	"context"
@@ -29,8 +29,8 @@ const (
 )
 
 var (
-	errSilent  = unavailable(errors.New("the server has fallen silent"))
-	errGivenUp = unavailable(errors.New("connection given up: the server is gone"))
+	errSilent  = Unavailable(errors.New("the server has fallen silent"))
+	errGivenUp = Unavailable(errors.New("connection given up: the server is gone"))
 	errSentry  = errors.New("the server answers, but not on the watchdog's connection")
 )
 
@@ -52,7 +52,6 @@ var (
 // While nobody waits it does nothing at all.
 type watchdog struct {
 	server   *pgx.ConnConfig // of the sentry
-	dialer   net.Dialer
 	silence  time.Duration
 	log      *slog.Logger
 	began    time.Time
@@ -65,12 +64,20 @@ type watchdog struct {
 	gone  error // nil: the server answers, as far as is known
 }
 
+// patientDialer keeps connections alive on which nothing is said for long, the sentry's
+// among them: no firewall forgets them.
+var patientDialer = net.Dialer{KeepAliveConfig: net.KeepAliveConfig{
+	Enable: true, Idle: 5 * time.Second, Interval: time.Second, Count: 3,
+}}
+
+// DialPatiently is what a pgx.ConnConfig of a connection that waits most of the time dials with.
+func DialPatiently(ctx context.Context, network, address string) (net.Conn, error) {
+	return patientDialer.DialContext(ctx, network, address)
+}
+
 func newWatchdog(server *pgx.ConnConfig, log *slog.Logger) *watchdog {
 	d := &watchdog{
-		server: server.Copy(),
-		dialer: net.Dialer{KeepAliveConfig: net.KeepAliveConfig{
-			Enable: true, Idle: 5 * time.Second, Interval: time.Second, Count: 3, // nor does a firewall forget the sentry
-		}},
+		server:  server.Copy(),
 		silence: server.ConnectTimeout / 2,
 		log:     log, began: time.Now(), busy: make(chan struct{}, 1), dropIdle: func() {},
 		wires: make(map[*wire]struct{}),
@@ -82,7 +89,7 @@ func newWatchdog(server *pgx.ConnConfig, log *slog.Logger) *watchdog {
 			log.Info("database answers")
 		}
 	}
-	d.server.DialFunc = d.dialer.DialContext
+	d.server.DialFunc = DialPatiently
 	return d
 }
 
@@ -139,7 +146,7 @@ func (d *watchdog) dial(ctx context.Context, network, address string) (net.Conn,
 		return nil, err
 	}
 	w.wait()
-	conn, err := d.dialer.DialContext(ctx, network, address)
+	conn, err := DialPatiently(ctx, network, address)
 	w.waiting.Store(0)
 	if err != nil {
 		d.remove(w)
@@ -210,7 +217,7 @@ func (d *watchdog) run(ctx context.Context) {
 			if ctx.Err() == nil && !refusesOne(err) {
 				d.lose(err)
 			}
-			_ = pause(ctx, retry)
+			_ = Pause(ctx, retry)
 			continue
 		}
 		d.find()
@@ -233,7 +240,7 @@ func refusesOne(err error) bool {
 
 // lose has everybody who waits for the server, and who comes, know that it is gone.
 func (d *watchdog) lose(cause error) {
-	gone := unavailable(cause)
+	gone := Unavailable(cause)
 	d.mu.Lock()
 	known := d.gone != nil
 	d.gone = gone
@@ -268,7 +275,7 @@ func (d *watchdog) watch(ctx context.Context, sentry *pgx.Conn) error {
 				return ctx.Err()
 			}
 		}
-		if err := pause(ctx, beat); err != nil {
+		if err := Pause(ctx, beat); err != nil {
 			return err
 		}
 		now := d.now()
@@ -327,15 +334,4 @@ func (d *watchdog) busyAmong(ctx context.Context, sentry *pgx.Conn, pids []uint3
 		return pids, nil
 	}
 	return busy, nil
-}
-
-// pause waits for d, or until ctx ends, and returns ctx's error.
-func pause(ctx context.Context, d time.Duration) error {
-	timer := time.NewTimer(d)
-	defer timer.Stop()
-	select {
-	case <-timer.C:
-	case <-ctx.Done():
-	}
-	return ctx.Err()
 }

@@ -1,4 +1,4 @@
-package store
+package engine
 
 import (
 	"database/sql"
@@ -42,7 +42,7 @@ func (sqliteDialect) Translate(err error) error {
 		switch translateSQLite(e) {
 		case ErrDuplicate:
 			return gorm.ErrDuplicatedKey
-		case ErrOwnerGone:
+		case ErrForeignKey:
 			return gorm.ErrForeignKeyViolated
 		}
 	}

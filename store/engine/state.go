@@ -1,4 +1,4 @@
-package store
+package engine
 
 import (
 	"context"
@@ -6,9 +6,9 @@ import (
 	"sync"
 )
 
-// state is whether the store may be used, and if not, why.
+// state is whether the database may be used, and if not, why.
 type state struct {
-	settled chan struct{} // closed once the store is ready or never will be
+	settled chan struct{} // closed once the database is ready or never will be
 	once    sync.Once     // closes it
 
 	mu     sync.RWMutex
@@ -22,14 +22,14 @@ func (s *state) begin() {
 	s.why = fmt.Errorf("%w: not connected yet", ErrUnavailable)
 }
 
-// err is nil when the store is ready, else why it is not.
+// err is nil when the database is ready, else why it is not.
 func (s *state) err() error {
 	s.mu.RLock()
 	defer s.mu.RUnlock()
 	return s.why
 }
 
-// set notes why the store is not ready, while that may still change.
+// set notes why the database is not ready, while that may still change.
 func (s *state) set(why error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -38,7 +38,7 @@ func (s *state) set(why error) {
 	}
 }
 
-// settle ends the start: with nil the store is ready, with an error it never
+// settle ends the start: with nil the database is ready, with an error it never
 // will be.
 func (s *state) settle(why error) {
 	s.set(why)
@@ -55,7 +55,7 @@ func (s *state) isSettled() bool {
 	}
 }
 
-// close ends the store's use for good.
+// close ends the database's use for good.
 func (s *state) close() {
 	s.settle(fmt.Errorf("%w: closed", ErrUnavailable))
 	s.mu.Lock()

@@ -1,13 +1,11 @@
-package store
+package engine
 
 import (
 	"context"
-	"database/sql"
 	"errors"
 	"fmt"
 	"io"
 	"math/rand/v2"
-	"net/url"
 	"os"
 
 	"gorm.io/gorm"
@@ -33,9 +31,9 @@ var errOtherLog = errors.New("the -wal file beside it was written for another co
 // fileHeader is what the first page of a SQLite file says of it.
 type fileHeader struct{ generation, schema uint32 }
 
-// checkLog returns errOtherLog if the -wal that a process has left at path, by not
+// CheckLog returns errOtherLog if the -wal that a process has left at path, by not
 // closing it, is not the file's. It changes neither.
-func checkLog(ctx context.Context, path string) error {
+func CheckLog(ctx context.Context, path string) error {
 	log, err := os.Stat(path + "-wal")
 	if errors.Is(err, os.ErrNotExist) || err == nil && log.Size() == 0 {
 		return nil
@@ -94,11 +92,10 @@ func bigEndian(b []byte) uint32 {
 
 // readMergedHeader reads the file as its log makes it.
 func readMergedHeader(ctx context.Context, path string) (h fileHeader, err error) {
-	connector, err := sqliteConnector(path, url.Values{"mode": {"ro"}}, "query_only(1)")
+	db, err := OpenReadOnly(path)
 	if err != nil {
 		return h, err
 	}
-	db := sql.OpenDB(connector)
 	defer func() { err = errors.Join(err, db.Close()) }()
 	var generation int32
 	err = errors.Join(db.QueryRowContext(ctx, "PRAGMA user_version").Scan(&generation),
@@ -127,8 +124,8 @@ func setGeneration(db *gorm.DB, generation int32) error {
 
 // beginLog copies what a process has left in the log, and begins it anew. A full
 // disk is no reason not to start: there is still reading.
-func (s *Store) beginLog(ctx context.Context) error {
-	err := s.inTurn(ctx, func(db *gorm.DB) error {
+func (d *DB) beginLog(ctx context.Context) error {
+	err := d.inTurn(ctx, func(db *gorm.DB) error {
 		whole, err := copyLog(db)
 		if err != nil || !whole {
 			return err
@@ -145,7 +142,7 @@ func (s *Store) beginLog(ctx context.Context) error {
 		return beginGeneration(db)
 	})
 	if hasNoPlace(err) {
-		s.writable.note(err)
+		d.writable.note(err)
 		return nil
 	}
 	return err
@@ -155,6 +152,6 @@ func (s *Store) beginLog(ctx context.Context) error {
 func copyLog(db *gorm.DB) (whole bool, err error) {
 	var busy bool
 	var c checkpoint
-	err = pool(db).QueryRow("PRAGMA wal_checkpoint(TRUNCATE)").Scan(&busy, &c.log, &c.copied)
+	err = Pool(db).QueryRow("PRAGMA wal_checkpoint(TRUNCATE)").Scan(&busy, &c.log, &c.copied)
 	return !busy, err
 }
