@@ -1,0 +1,81 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"log/slog"
+	"os"
+	"slices"
+	"time"
+
+	"notesd/config"
+	"notesd/internal/logging"
+	"notesd/store"
+)
+
+const connectTime = 15 * time.Second // for a command to reach the database
+
+// withStore runs do with the database open and ready, if that does not take long.
+func (p program) withStore(ctx context.Context, create bool, do func(context.Context, config.Config, *store.Store) error) (err error) {
+	cfg, db, made, err := p.openStore(ctx, create)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, db.Close()) }()
+	if made != "" {
+		fmt.Fprintf(p.out, "made a new, empty database: %s\n", logging.Printable(made))
+	}
+	ctx, cancel := context.WithTimeout(ctx, connectTime)
+	defer cancel()
+	return do(ctx, cfg, db)
+}
+
+// openStore opens the database that the settings name and waits until it is
+// ready. A SQLite file that is not there is made if create is true; its path is
+// then returned for the command to print, as a wrong path looks like no data.
+func (p program) openStore(ctx context.Context, create bool) (cfg config.Config, db *store.Store, made string, err error) {
+	cfg, err = config.Load(p.environ)
+	if err != nil {
+		return cfg, nil, "", err
+	}
+	made = missingFile(cfg)
+	if made != "" && !create {
+		return cfg, nil, "", namePlace(cfg, fmt.Errorf("there is no database %s", made))
+	}
+	db, err = store.Open(ctx, store.Config{URL: cfg.DatabaseURL.Reveal(), Log: slog.New(slog.DiscardHandler)})
+	if err != nil {
+		return cfg, nil, "", namePlace(cfg, err)
+	}
+	waiting, cancel := context.WithTimeout(ctx, connectTime)
+	defer cancel()
+	if err := db.WaitReady(waiting); err != nil {
+		return cfg, nil, "", errors.Join(err, db.Close())
+	}
+	return cfg, db, made, nil
+}
+
+// missingFile is the path of the SQLite file that the settings name if it is not there, else "".
+func missingFile(cfg config.Config) string {
+	path := store.FilePath(cfg.DatabaseURL.Reveal())
+	if path == "" {
+		return ""
+	}
+	if _, err := os.Stat(path); !errors.Is(err, fs.ErrNotExist) {
+		return ""
+	}
+	return path
+}
+
+// namePlace adds to an error of a SQLite file the setting that says where the file is.
+func namePlace(cfg config.Config, err error) error {
+	if err == nil || !store.IsFile(cfg.DatabaseURL.Reveal()) || errors.Is(err, store.ErrSchema) {
+		return err
+	}
+	name := "DATA_DIR"
+	if slices.ContainsFunc(cfg.Changed(), func(s config.Setting) bool { return s.Name == "DATABASE_URL" }) {
+		name = "DATABASE_URL"
+	}
+	return fmt.Errorf("%w (%s says where)", err, name)
+}
