@@ -1,6 +1,8 @@
 package main
 
 import (
+	"bytes"
+	"encoding/json"
 	"fmt"
 	"io/fs"
 	"maps"
@@ -13,6 +15,9 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"notesd/internal/check"
+	"notesd/internal/cli"
 )
 
 func readText(t *testing.T, file string) string {
@@ -547,6 +552,36 @@ func TestBuildFlags(t *testing.T) {
 			if !strings.Contains(line, "CGO_ENABLED=0 go ") || strings.Contains(line, "-trimpath") || strings.Contains(line, "-gcflags") {
 				t.Errorf("%s: %s\nwant CGO_ENABLED=0 and no flag of the compiler", file, line)
 			}
+		}
+	}
+}
+
+// What we ship is judged good as far as it can be without running: the compose file, and what git has.
+func TestShipped(t *testing.T) {
+	secret := strings.Repeat("0123456789abcdef", 2)
+	var out bytes.Buffer
+	p := cli.Process{
+		Environ: []string{"APP_ENV=production", "SESSION_SECRET=" + secret, "ADMIN_TOKEN=x" + secret, "CORS_ORIGIN=https://localhost"},
+		Out:     &out,
+	}
+	if err := cli.Check(t.Context(), p, []string{"-json", "-measure=1ms", "-url=http://127.0.0.1:1"}); err == nil {
+		t.Error("notesd check finds nothing wrong with a server that is not there")
+	}
+	var report check.Report
+	if err := json.Unmarshal(out.Bytes(), &report); err != nil {
+		t.Fatal(err)
+	}
+	for _, f := range report.Rows {
+		shipped := f.Part == "Containers" || slices.Contains([]string{"published", "env-files", "log-rotation"}, f.ID)
+		allowed := []check.Verdict{check.OK}
+		switch f.ID {
+		case "env-files":
+			allowed = append(allowed, check.NotApplicable) // an archive without git
+		case "limits-fit":
+			allowed = append(allowed, check.Warn) // a machine that is smaller
+		}
+		if shipped && !slices.Contains(allowed, f.Verdict) {
+			t.Errorf("%s: %s, %q, fix: %s", f.ID, f.Verdict, f.Seen, f.Fix)
 		}
 	}
 }

@@ -131,7 +131,8 @@ func TestSourcesNamed(t *testing.T) {
 func TestDocumentsNamed(t *testing.T) {
 	named := regexp.MustCompile(`docs/([A-Z_]+\.md)(?:#([\w-]+))?`)
 	var files []string
-	for _, pattern := range []string{"Makefile", "Dockerfile", "*.yaml", "*.sh", "*.go", "env/*", "deploy/notesd*", "deploy/Caddyfile", "deploy/rolling",
+	for _, pattern := range []string{"Makefile", "Dockerfile", "*.yaml", "*.sh", "*.go", "internal/*/*.go", "env/*",
+		"deploy/notesd*", "deploy/Caddyfile", "deploy/rolling",
 		"deploy/prometheus/*", "deploy/kubernetes/*.y*ml"} {
 		files = append(files, glob(t, pattern)...)
 	}

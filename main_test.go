@@ -1,78 +1,21 @@
 package main
 
 import (
-	"context"
 	"go/parser"
 	"go/token"
 	"io/fs"
-	"net/http"
 	"os"
 	"os/exec"
 	"path/filepath"
-	"regexp"
 	"slices"
 	"strconv"
 	"strings"
 	"testing"
-	"time"
 )
-
-// The whole program, run with an environment of its own, serves until its
-// context ends and then returns.
-func TestRun(t *testing.T) {
-	t.Chdir(t.TempDir())
-	ctx, stop := context.WithCancel(t.Context())
-	defer stop()
-	said := make(announcement)
-	ended := make(chan error, 1)
-	go func() { ended <- run(ctx, program{environ: []string{"BACKEND_PORT=0", "LOG_LEVEL=warn"}, out: said}) }()
-
-	url := ""
-	for url == "" {
-		select {
-		case line := <-said:
-			if m := regexp.MustCompile(`Listening on (\S+)`).FindStringSubmatch(line); m != nil {
-				url = m[1]
-			}
-		case err := <-ended:
-			t.Fatalf("run() = %v before it listened", err)
-		}
-	}
-	go func() {
-		for range said { // what it says later
-		}
-	}()
-	answer, err := http.Get(url + "/api/health")
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := answer.Body.Close(); err != nil || answer.StatusCode != http.StatusOK {
-		t.Errorf("health = %d, %v, want 200", answer.StatusCode, err)
-	}
-	http.DefaultClient.CloseIdleConnections()
-	stop()
-	select {
-	case err := <-ended:
-		if err != nil {
-			t.Errorf("run() = %v, want nil", err)
-		}
-	case <-time.After(10 * time.Second):
-		t.Fatal("run() goes on when its context has ended")
-	}
-	close(said)
-}
-
-// announcement is a writer that hands over what is written.
-type announcement chan string
-
-func (a announcement) Write(p []byte) (int, error) {
-	a <- string(p)
-	return len(p), nil
-}
 
 // Who may import whom. A package that is not here imports nothing of ours.
 var mayImport = map[string][]string{
-	".":                 {"notesd/backup", "notesd/bench", "notesd/internal/check", "notesd/config", "notesd/internal/incident", "notesd/internal/legacy", "notesd/internal/logging", "notesd/internal/upgrade", "notesd/notes", "notesd/pool", "notesd/server", "notesd/store"},
+	".":                 {"notesd/internal/cli"},
 	"bench":             {"notesd/bench/format"},
 	"bench/lab":         {"notesd/bench", "notesd/bench/format"},
 	"bench/pools":       {"notesd/bench"},
@@ -86,6 +29,9 @@ var mayImport = map[string][]string{
 	"store/storetest":   {"notesd/internal/testkit", "notesd/internal/testserver", "notesd/store"},
 
 	"internal/testserver": {"notesd/internal/testkit"},
+	"internal/cli": {"notesd/backup", "notesd/bench", "notesd/config", "notesd/internal/check", "notesd/internal/incident",
+		"notesd/internal/legacy", "notesd/internal/logging", "notesd/internal/upgrade", "notesd/notes", "notesd/pool",
+		"notesd/server", "notesd/store"},
 }
 
 // What packages must not know of, by the beginnings of import paths.
@@ -138,7 +84,8 @@ func TestImports(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	for _, dir := range []string{".", "config", "internal/check", "internal/incident", "internal/logging", "internal/upgrade", "merge", "notes", "pool", "server", "store"} {
+	for _, dir := range []string{".", "config", "internal/check", "internal/cli", "internal/incident", "internal/logging",
+		"internal/upgrade", "merge", "notes", "pool", "server", "store"} {
 		if !seen[dir] {
 			t.Errorf("found no package in %s", dir)
 		}

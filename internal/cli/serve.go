@@ -1,4 +1,4 @@
-package main
+package cli
 
 import (
 	"cmp"
@@ -10,7 +10,6 @@ import (
 	"net/http"
 	"os"
 	"os/signal"
-	"path/filepath"
 	"runtime/debug"
 	"strconv"
 	"sync"
@@ -32,12 +31,12 @@ const (
 	lockMargin  = 30 * time.Second     // on what a parent may take to leave
 )
 
-// serve is the server from its settings to its last log line. What opens first closes last.
-func (p program) serve(ctx context.Context, args []string) (err error) {
+// Serve is the server from its settings to its last log line. What opens first closes last.
+func Serve(ctx context.Context, p Process, args []string) (err error) {
 	if err := p.noArguments("notesd serve\nRuns the server. Settings come from the environment (docs/CONFIGURATION.md).", args); err != nil {
 		return err
 	}
-	cfg, err := config.Load(p.environ)
+	cfg, err := config.Load(p.Environ)
 	if err != nil {
 		return err
 	}
@@ -54,7 +53,7 @@ func (p program) serve(ctx context.Context, args []string) (err error) {
 		}
 	})
 	defer warn()
-	in, err := upgrade.Inherit(p.environ)
+	in, err := upgrade.Inherit(p.Environ)
 	if err != nil {
 		return err
 	}
@@ -106,7 +105,7 @@ func (p program) serve(ctx context.Context, args []string) (err error) {
 	workers := newPool(cfg, alerts, log)
 	memory, stages := newMonitor(cfg, workers, alerts, log), newStages(cfg, workers, copies, alerts, log)
 	settings := serverConfig(cfg, secrets)
-	settings.SharedListener = in.Held()
+	settings.Version, settings.SharedListener = p.version(), in.Held()
 	s, err := server.New(settings, server.Parts{
 		Store: db, Copies: copies, Redis: redis, Pool: workers, Memory: memory, Stages: stages, Alerts: alerts, Incidents: incidents, Log: log})
 	if err != nil {
@@ -129,9 +128,9 @@ func (p program) serve(ctx context.Context, args []string) (err error) {
 	}
 	p.announce(cfg, db, ln, log)
 	if !in.FromParent() { // the parent reports the readiness of a child process
-		upgrade.Notify(p.environ, "READY=1")
+		upgrade.Notify(p.Environ, "READY=1")
 	}
-	defer context.AfterFunc(ctx, func() { upgrade.Notify(p.environ, "STOPPING=1") })()
+	defer context.AfterFunc(ctx, func() { upgrade.Notify(p.Environ, "STOPPING=1") })()
 	defer guard.begin() // whyever it ends
 	return serveWhileUsable(ctx, s, db, ln)
 }
@@ -161,19 +160,19 @@ func lockPatience(cfg config.Config, in *upgrade.Inherited) time.Duration {
 }
 
 // newUpgrader returns what replaces this process when the signal for it comes.
-func (p program) newUpgrader(
+func (p Process) newUpgrader(
 	in *upgrade.Inherited, s *server.Server, guard *exitGuard, alerts *server.Alerts, log *slog.Logger,
 ) *upgrade.Upgrader {
 	return &upgrade.Upgrader{
-		Path:       p.path,
-		Args:       p.args,
-		Environ:    p.environ,
+		Path:       p.Path,
+		Args:       p.Args,
+		Environ:    p.Environ,
 		Inherited:  in,
-		Requests:   p.upgrades,
+		Requests:   p.Upgrades,
 		HandOver:   s.HandOver,
 		HandedOver: guard.begin,
 		Failed: func(err error) {
-			alerts.Send(server.Event{Kind: "upgrade_failed", Subject: p.path, Detail: map[string]any{"error": err.Error()}})
+			alerts.Send(server.Event{Kind: "upgrade_failed", Subject: p.Path, Detail: map[string]any{"error": err.Error()}})
 		},
 		Log: log,
 	}
@@ -220,14 +219,14 @@ func serveWhileUsable(ctx context.Context, s *server.Server, db *store.Store, ln
 
 // newLog makes the log that the settings ask for. The function flush writes the lines that are
 // still buffered.
-func (p program) newLog(cfg config.Config) (log *slog.Logger, flush func() error) {
-	return logging.New(p.out, logging.Options{Level: cfg.LogLevel, JSON: cfg.LogFormat == "json", Terminal: p.onTerminal(),
+func (p Process) newLog(cfg config.Config) (log *slog.Logger, flush func() error) {
+	return logging.New(p.Out, logging.Options{Level: cfg.LogLevel, JSON: cfg.LogFormat == "json", Terminal: p.onTerminal(),
 		Coloured: os.Getenv("NO_COLOR") == ""})
 }
 
 // onTerminal reports whether people read the output of the process as it is printed.
-func (p program) onTerminal() bool {
-	f, isFile := p.out.(*os.File)
+func (p Process) onTerminal() bool {
+	f, isFile := p.Out.(*os.File)
 	return isFile && isTerminal(f)
 }
 
@@ -354,7 +353,6 @@ func serverConfig(cfg config.Config, secrets []string) server.Config {
 		settings[s.Name] = s.Value
 	}
 	return server.Config{
-		Version:            buildVersion(),
 		Production:         cfg.Production,
 		DataDir:            cfg.DataDir,
 		RequestTimeout:     cfg.RequestTimeout,
@@ -433,58 +431,4 @@ func sweepLoop(db *store.Store, cfg config.Config, log *slog.Logger) func(contex
 			}
 		}
 	}
-}
-
-// introduce says which program this is and with which settings it runs: on a
-// terminal those that differ from the default, else all. What goes wrong comes below.
-func (p program) introduce(cfg config.Config) {
-	if cfg.LogFormat == "json" {
-		return // announce has them
-	}
-	fmt.Fprintf(p.out, "notesd %s, %s, %s\n\n", buildVersion(), cfg.Env, store.EngineOf(cfg.DatabaseURL.Reveal()))
-	settings := cfg.Settings()
-	if p.onTerminal() {
-		settings = cfg.Changed()
-	}
-	for _, s := range settings {
-		fmt.Fprintf(p.out, "  %-26s %-40s %s\n", s.Name, logging.Printable(s.Value), s.Source)
-	}
-	if p.onTerminal() {
-		fmt.Fprint(p.out, "  All other settings have their defaults (docs/CONFIGURATION.md).\n")
-	}
-	fmt.Fprintln(p.out)
-}
-
-// announce says where the server listens and what to try.
-func (p program) announce(cfg config.Config, db *store.Store, ln net.Listener, log *slog.Logger) {
-	port := ln.Addr().(*net.TCPAddr).Port // BACKEND_PORT=0 takes any
-	url := "http://" + net.JoinHostPort(shownHost(cfg.Host), strconv.Itoa(port))
-	if cfg.LogFormat == "json" {
-		attrs := []any{"url", url, "version", buildVersion(), "engine", db.Engine()}
-		for _, s := range cfg.Settings() {
-			attrs = append(attrs, s.Name, s.Value)
-		}
-		log.Info("listening", attrs...)
-		return
-	}
-	if abs, err := filepath.Abs(cfg.DataDir); err == nil && db.Engine() == "SQLite" {
-		fmt.Fprintf(p.out, "Data is kept in %s.\n", logging.Printable(abs))
-	}
-	fmt.Fprintf(p.out, "Listening on %s\nTry:  curl %s/api/health\n", url, url)
-	fmt.Fprintf(p.out, "Status page: %s\n\n", p.statusLink(cfg, url))
-}
-
-// statusLink is where the status page is. On a terminal, where people look and no log is kept, a token that was made in
-// the data directory is part of it.
-func (p program) statusLink(cfg config.Config, url string) string {
-	made := config.KeptAdminToken(cfg.DataDir)
-	switch {
-	case cfg.AdminToken == "":
-		return url + "/status (there is no token for it: set ADMIN_TOKEN)"
-	case made == "" || made != cfg.AdminToken:
-		return url + "/status (the token is ADMIN_TOKEN)"
-	case p.onTerminal():
-		return url + "/status#token=" + made.Reveal()
-	}
-	return url + "/status (the token is in " + config.AdminTokenFile(cfg.DataDir) + ")"
 }

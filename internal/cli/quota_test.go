@@ -1,4 +1,4 @@
-package main
+package cli
 
 import (
 	"errors"
@@ -14,7 +14,7 @@ func TestUserQuota(t *testing.T) {
 	environ := []string{"DATA_DIR=" + dir, "QUOTA_MB=50"}
 	user := func(args string) (string, error) {
 		var out strings.Builder
-		err := run(t.Context(), program{args: append([]string{"user"}, strings.Fields(args)...), environ: environ, out: &out})
+		err := User(t.Context(), Process{Environ: environ, Out: &out}, strings.Fields(args))
 		return out.String(), err
 	}
 	if _, err := user("add ada@example.com"); err != nil {

@@ -1,4 +1,4 @@
-package main
+package cli
 
 import (
 	"io"
@@ -34,7 +34,7 @@ func TestExitGuard(t *testing.T) {
 				}
 				began, got := time.Now(), time.Duration(0)
 				g := newExitGuard(config.Config{ShutdownDelay: 5 * time.Second, ShutdownTimeout: 10 * time.Second},
-					program{err: err, exit: func(code int) {
+					Process{Err: err, Exit: func(code int) {
 						if got = time.Since(began); code != 1 {
 							t.Errorf("exit(%d), want exit(1)", code)
 						}
@@ -57,7 +57,7 @@ func TestExitGuard(t *testing.T) {
 // What is written tells which goroutine is stuck.
 func TestExitGuardStacks(t *testing.T) {
 	var said strings.Builder
-	g := newExitGuard(config.Config{}, program{err: &said, exit: func(int) {}})
+	g := newExitGuard(config.Config{}, Process{Err: &said, Exit: func(int) {}})
 	g.end()
 	if text := said.String(); !strings.Contains(text, "stuck") || !strings.Contains(text, "TestExitGuardStacks") {
 		t.Errorf("it says %q, want the stack of this test", text)

@@ -1,4 +1,4 @@
-package main
+package cli
 
 import (
 	"archive/zip"
@@ -111,7 +111,7 @@ func TestSecretsStaySecret(t *testing.T) {
 			environ := append([]string{"DATA_DIR=" + dir, "BACKEND_PORT=0", "LOG_LEVEL=debug", "ADMIN_TOKEN=" + adminToken}, row.environ...)
 			var shown testkit.LogBuffer
 			serveUntil(t, &shown, environ, row.until)
-			if err := run(t.Context(), program{args: []string{"check", "-json", "-measure=1ms"}, environ: environ, out: &shown}); err != nil {
+			if err := Check(t.Context(), Process{Environ: environ, Out: &shown}, []string{"-json", "-measure=1ms"}); err != nil {
 				fmt.Fprintln(&shown, err)
 			}
 			readIncidents(t, &shown, dir)
@@ -130,7 +130,7 @@ func serveUntil(t *testing.T, shown *testkit.LogBuffer, environ []string, until 
 	ctx, stop := context.WithCancel(t.Context())
 	defer stop()
 	ended := make(chan error, 1)
-	go func() { ended <- run(ctx, program{environ: environ, out: shown}) }()
+	go func() { ended <- Serve(ctx, Process{Environ: environ, Out: shown}, nil) }()
 	if until != "" {
 		said := awaitLine(t, shown, ended, "Listening on (http://\\S+)")
 		awaitLine(t, shown, ended, until)
@@ -154,7 +154,7 @@ func serveUntil(t *testing.T, shown *testkit.LogBuffer, environ []string, until 
 	select {
 	case err := <-ended:
 		if (err == nil) != (until != "") {
-			t.Errorf("run() = %v", err)
+			t.Errorf("Serve() = %v", err)
 		}
 		fmt.Fprintln(shown, err)
 	case <-time.After(time.Minute):

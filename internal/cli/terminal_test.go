@@ -1,4 +1,4 @@
-package main
+package cli
 
 import (
 	"context"
@@ -56,7 +56,7 @@ func TestServeOnTerminal(t *testing.T) {
 	defer stop()
 	ended := make(chan error, 1)
 	go func() {
-		err := run(ctx, program{environ: []string{"BACKEND_PORT=0", "RATE_LIMIT_MAX_REQUESTS=1000", "ADMIN_TOKEN=hunter2", "LOG_LEVELS=x"}, out: tty})
+		err := Serve(ctx, Process{Environ: []string{"BACKEND_PORT=0", "RATE_LIMIT_MAX_REQUESTS=1000", "ADMIN_TOKEN=hunter2", "LOG_LEVELS=x"}, Out: tty}, nil)
 		ended <- errors.Join(err, tty.Close()) // then nothing more comes
 	}()
 	var shown strings.Builder
@@ -72,7 +72,7 @@ func TestServeOnTerminal(t *testing.T) {
 		}
 	}
 	if err := <-ended; err != nil {
-		t.Errorf("run() = %v", err)
+		t.Errorf("Serve() = %v", err)
 	}
 	text := strings.ReplaceAll(shown.String(), "\r\n", "\n")
 	for _, want := range []string{

@@ -1,4 +1,4 @@
-package main
+package cli
 
 import (
 	"fmt"
@@ -29,8 +29,8 @@ type exitGuard struct {
 	over  bool
 }
 
-func newExitGuard(cfg config.Config, p program) *exitGuard {
-	return &exitGuard{limit: cfg.ShutdownDelay + cfg.ShutdownTimeout + closeTime, err: p.err, exit: p.exit}
+func newExitGuard(cfg config.Config, p Process) *exitGuard {
+	return &exitGuard{limit: cfg.ShutdownDelay + cfg.ShutdownTimeout + closeTime, err: p.Err, exit: p.Exit}
 }
 
 // begin is called when the process begins to leave. Only the first call counts.

@@ -1,4 +1,4 @@
-package main
+package cli
 
 import (
 	"cmp"
@@ -24,11 +24,11 @@ import (
 // on the machine could read among the arguments.
 const legacyPassword = "LEGACY_DATABASE_PASSWORD"
 
-// errLeftOut says that all is well but for what was left out.
-var errLeftOut = errors.New("something was left out, see above and docs/IMPORT.md")
+// errLeftOut is the end of an import without some accounts or notes.
+var errLeftOut = &exitError{status: statusFindings, err: errors.New("something was left out, see above and docs/IMPORT.md")}
 
-// importLegacy does what `notesd import-legacy …` says.
-func (p program) importLegacy(ctx context.Context, args []string) (err error) {
+// ImportLegacy does what `notesd import-legacy …` says.
+func ImportLegacy(ctx context.Context, p Process, args []string) (err error) {
 	flags := p.newFlags("notesd import-legacy --from postgres://…\nBrings the old backend's accounts and notes over (docs/IMPORT.md).")
 	from := flags.String("from", "", "`URL` of the old database, postgres://user@host/name; its password may be in "+legacyPassword)
 	dry := flags.Bool("dry-run", false, "say what would be imported, and import nothing")
@@ -40,7 +40,7 @@ func (p program) importLegacy(ctx context.Context, args []string) (err error) {
 	if *from == "" || len(args) > 0 { // the arguments may hold a password: they aren't repeated
 		return fmt.Errorf("import-legacy takes --from postgres://… and options: %w", errUsage)
 	}
-	old, err := openLegacy(ctx, *from, p.environ)
+	old, err := openLegacy(ctx, *from, p.Environ)
 	if err != nil {
 		return fmt.Errorf("old database: %w", err)
 	}
@@ -50,7 +50,7 @@ func (p program) importLegacy(ctx context.Context, args []string) (err error) {
 		return err
 	}
 	defer func() { err = errors.Join(err, db.Close()) }()
-	m := move{old: old, db: db, cfg: cfg, out: p.out, json: *asJSON, began: time.Now(), heard: time.Now()}
+	m := move{old: old, db: db, cfg: cfg, out: p.Out, json: *asJSON, began: time.Now(), heard: time.Now()}
 	m.sum.DryRun = *dry
 	if made != "" {
 		m.say(finding{What: "made", Kind: "database", ID: made, Reason: "there was none"})

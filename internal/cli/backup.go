@@ -1,4 +1,4 @@
-package main
+package cli
 
 import (
 	"context"
@@ -16,8 +16,8 @@ import (
 	"notesd/store"
 )
 
-// backup does what `notesd backup …` says.
-func (p program) backup(ctx context.Context, args []string) error {
+// Backup does what `notesd backup …` says.
+func Backup(ctx context.Context, p Process, args []string) error {
 	flags := p.newFlags("notesd backup FILE\nnotesd backup -dir DIR [-keep N]\nnotesd backup -verify FILE\n" +
 		"Saves the database, also while it is served. FILE - is standard output.")
 	dir := flags.String("dir", "", "write to a file in this `directory` that is named after the time; the directory is made if need be")
@@ -37,10 +37,10 @@ func (p program) backup(ctx context.Context, args []string) error {
 	case ways != 1, *keep < 0, *keep > 0 && *dir == "":
 		return fmt.Errorf("backup FILE, backup -dir DIR [-keep N] or backup -verify FILE? %w", errUsage)
 	case *verify != "":
-		cfg, _ := config.Survey(p.environ) // only the size of a note is of interest
+		cfg, _ := config.Survey(p.Environ) // only the size of a note is of interest
 		return p.verifyBackup(cfg, *verify)
 	}
-	cfg, err := config.Load(p.environ)
+	cfg, err := config.Load(p.Environ)
 	if err != nil {
 		return err
 	}
@@ -48,7 +48,7 @@ func (p program) backup(ctx context.Context, args []string) error {
 	case *dir != "":
 		return p.backupInto(ctx, cfg, *dir, *keep)
 	case args[0] == "-":
-		_, _, err := writeBackup(ctx, cfg, p.out, new(meter))
+		_, _, err := writeBackup(ctx, cfg, p.Out, new(meter))
 		return err
 	default:
 		f, err := backup.Create(args[0])
@@ -61,7 +61,7 @@ func (p program) backup(ctx context.Context, args []string) error {
 
 // backupInto adds a backup to a directory of them, and when it is whole and has
 // been read again removes the oldest.
-func (p program) backupInto(ctx context.Context, cfg config.Config, dir string, keep int) error {
+func (p Process) backupInto(ctx context.Context, cfg config.Config, dir string, keep int) error {
 	f, err := backup.CreateIn(dir, time.Now())
 	if err != nil {
 		return err
@@ -71,14 +71,14 @@ func (p program) backupInto(ctx context.Context, cfg config.Config, dir string, 
 	}
 	removed, err := backup.Prune(dir, keep)
 	for _, name := range removed {
-		fmt.Fprintf(p.out, "removed %s\n", filepath.Join(dir, name))
+		fmt.Fprintf(p.Out, "removed %s\n", filepath.Join(dir, name))
 	}
 	return err
 }
 
 // backupTo writes a backup to f, reads it again, and gives it its name, or
 // leaves nothing.
-func (p program) backupTo(ctx context.Context, cfg config.Config, f *backup.File) error {
+func (p Process) backupTo(ctx context.Context, cfg config.Config, f *backup.File) error {
 	m := startMeter()
 	taken, longest, err := writeBackup(ctx, cfg, f, m)
 	took := m.stop()
@@ -94,7 +94,7 @@ func (p program) backupTo(ctx context.Context, cfg config.Config, f *backup.File
 	if err := f.Finish(); err != nil {
 		return err
 	}
-	fmt.Fprintf(p.out, "%s: %s, %s\n", f.Path(), contents(taken), m.rate(taken, took))
+	fmt.Fprintf(p.Out, "%s: %s, %s\n", f.Path(), contents(taken), m.rate(taken, took))
 	return nil
 }
 
@@ -130,14 +130,17 @@ func readBackup[T any](in io.Reader, longest int, lines func(next func() ([]byte
 		defer r.Close()
 		result, err = lines(r.Next)
 	}
-	if errors.Is(err, backup.ErrTooLong) {
+	switch {
+	case errors.Is(err, backup.ErrTooLong):
 		err = fmt.Errorf("%w: if you trust the file, set BODY_PARSER_LIMIT to that of the server that made it", err)
+	case errors.Is(err, backup.ErrDamaged), errors.Is(err, store.ErrNotBackup):
+		err = &exitError{status: statusFindings, err: err}
 	}
 	return result, err
 }
 
 // verifyBackup reads a file as a restore does.
-func (p program) verifyBackup(cfg config.Config, name string) error {
+func (p Process) verifyBackup(cfg config.Config, name string) error {
 	f, err := os.Open(name)
 	if err != nil {
 		return err
@@ -147,13 +150,13 @@ func (p program) verifyBackup(cfg config.Config, name string) error {
 	if err != nil {
 		return fmt.Errorf("%s: %w", name, err)
 	}
-	fmt.Fprintf(p.out, "%s: whole: %s\n", name, contents(b))
+	fmt.Fprintf(p.Out, "%s: whole: %s\n", name, contents(b))
 	return nil
 }
 
-// restore does what `notesd restore FILE` says. The file is read twice: nothing
-// is touched before all of it has been found whole.
-func (p program) restore(ctx context.Context, args []string) error {
+// Restore does what `notesd restore FILE` says. The file is read twice: nothing is touched before
+// all of it has been found whole.
+func Restore(ctx context.Context, p Process, args []string) error {
 	args, err := p.newFlags("notesd restore FILE\nPuts a backup into the database of the settings, which must be empty.").parse(args)
 	if err != nil {
 		return err
@@ -161,7 +164,7 @@ func (p program) restore(ctx context.Context, args []string) error {
 	if len(args) != 1 {
 		return fmt.Errorf("restore FILE? It goes into the database of the settings, which must be empty: %w", errUsage)
 	}
-	cfg, err := config.Load(p.environ)
+	cfg, err := config.Load(p.Environ)
 	if err != nil {
 		return err
 	}
@@ -192,13 +195,13 @@ func (p program) restore(ctx context.Context, args []string) error {
 	if path := store.FilePath(cfg.DatabaseURL.Reveal()); path != "" {
 		into += " " + logging.Printable(path)
 	}
-	fmt.Fprintf(p.out, "restored %s into %s, schema %d, %s\n", contents(done.Backup), into, done.Schema, m.rate(done.Backup, took))
+	fmt.Fprintf(p.Out, "restored %s into %s, schema %d, %s\n", contents(done.Backup), into, done.Schema, m.rate(done.Backup, took))
 	if len(done.Faults) == 0 {
-		fmt.Fprintln(p.out, "checked: every row is there, counters and change numbers fit")
+		fmt.Fprintln(p.Out, "checked: every row is there, counters and change numbers fit")
 		return nil
 	}
 	for _, fault := range done.Faults {
-		fmt.Fprintln(p.out, "doubtful:", fault)
+		fmt.Fprintln(p.Out, "doubtful:", fault)
 	}
 	return errors.New("restored as it was saved, but the data contradicts itself")
 }

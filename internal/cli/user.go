@@ -1,4 +1,4 @@
-package main
+package cli
 
 import (
 	"bufio"
@@ -7,6 +7,8 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
+	"slices"
 	"strings"
 	"text/tabwriter"
 	"time"
@@ -27,8 +29,8 @@ notesd user list            every account
 notesd user quota EMAIL     what it stores and may store; -notes and -mb change that
 notesd user delete EMAIL    delete it with all of its notes`
 
-// user does what `notesd user …` says.
-func (p program) user(ctx context.Context, args []string) error {
+// User does what `notesd user …` says.
+func User(ctx context.Context, p Process, args []string) error {
 	flags := p.newFlags(userUsage)
 	fromInput := flags.Bool("password-stdin", false, "read the password from the first line of standard input (add, reset)")
 	quotas := map[string]*string{
@@ -46,7 +48,7 @@ func (p program) user(ctx context.Context, args []string) error {
 	command, ok := userCommands[name]
 	switch {
 	case !ok:
-		return noSuch("command user", name, userCommands)
+		return noSuch("command user", name, slices.Collect(maps.Keys(userCommands)))
 	case name != "quota" && (*quotas["notes"] != "" || *quotas["mb"] != ""):
 		return fmt.Errorf("user %s takes neither -notes nor -mb: %w", name, errUsage)
 	case name == "list" && len(args) > 0:
@@ -60,13 +62,13 @@ func (p program) user(ctx context.Context, args []string) error {
 		command = quotaUser(*quotas["notes"], *quotas["mb"])
 	}
 	return p.withStore(ctx, name == "add", func(ctx context.Context, cfg config.Config, db *store.Store) error {
-		return command(ctx, accounts{program: p, db: db, cfg: cfg, fromInput: *fromInput}, args[0])
+		return command(ctx, accounts{Process: p, db: db, cfg: cfg, fromInput: *fromInput}, args[0])
 	})
 }
 
 // accounts is what the user commands work with.
 type accounts struct {
-	program
+	Process
 	db        *store.Store
 	cfg       config.Config
 	fromInput bool
@@ -113,7 +115,7 @@ func unlockUser(ctx context.Context, a accounts, email string) error {
 	if err := a.db.Unlock(ctx, u.ID); err != nil {
 		return err
 	}
-	fmt.Fprintf(a.out, "unlocked %s\n", shownAddress(email))
+	fmt.Fprintf(a.Out, "unlocked %s\n", shownAddress(email))
 	return nil
 }
 
@@ -131,7 +133,7 @@ func deleteUser(ctx context.Context, a accounts, email string) error {
 	}
 	err = server.DeleteAccount(ctx, a.db, redis, u.ID)
 	if err == nil || errors.Is(err, server.ErrStale) {
-		fmt.Fprintf(a.out, "deleted %s and all of its notes\n", shownAddress(u.Email))
+		fmt.Fprintf(a.Out, "deleted %s and all of its notes\n", shownAddress(u.Email))
 	}
 	return err
 }
@@ -149,7 +151,7 @@ func (a accounts) password() (string, error) {
 	if !a.fromInput {
 		return rand.Text(), nil
 	}
-	line, err := bufio.NewReader(a.in).ReadString('\n')
+	line, err := bufio.NewReader(a.In).ReadString('\n')
 	if err != nil && !errors.Is(err, io.EOF) {
 		return "", fmt.Errorf("read the password: %w", err)
 	}
@@ -162,15 +164,15 @@ func (a accounts) done(err error, what, email, password string) error {
 	if err != nil && !errors.Is(err, server.ErrStale) {
 		return err
 	}
-	fmt.Fprintf(a.out, "%s %s\n", what, shownAddress(email))
+	fmt.Fprintf(a.Out, "%s %s\n", what, shownAddress(email))
 	if !a.fromInput {
-		fmt.Fprintf(a.out, "password: %s\n", password)
+		fmt.Fprintf(a.Out, "password: %s\n", password)
 	}
 	return err
 }
 
-func (p program) listUsers(ctx context.Context, _ config.Config, db *store.Store) error {
-	table := tabwriter.NewWriter(p.out, 0, 0, 2, ' ', 0)
+func (p Process) listUsers(ctx context.Context, _ config.Config, db *store.Store) error {
+	table := tabwriter.NewWriter(p.Out, 0, 0, 2, ' ', 0)
 	fmt.Fprintln(table, "EMAIL\tID\tCREATED\tLAST SIGN-IN\tLOCKED UNTIL")
 	for u, err := range db.Users(ctx) {
 		if err != nil {

@@ -1,4 +1,4 @@
-package main
+package cli
 
 import (
 	"bytes"
@@ -12,13 +12,13 @@ import (
 
 func TestBenchArguments(t *testing.T) {
 	var out bytes.Buffer
-	if err := run(t.Context(), program{args: []string{"bench", "-h"}, out: &out}); !errors.Is(err, flag.ErrHelp) {
+	if err := Bench(t.Context(), Process{Out: &out}, []string{"-h"}); !errors.Is(err, flag.ErrHelp) {
 		t.Errorf("bench -h = %v, want flag.ErrHelp: it is no failure", err)
 	}
 	if !strings.Contains(out.String(), "Scenarios:") {
 		t.Errorf("bench -h says %q", out.String())
 	}
-	if err := run(t.Context(), program{args: []string{"bench", "open"}}); !errors.Is(err, bench.ErrUsage) {
+	if err := Bench(t.Context(), Process{}, []string{"open"}); !errors.Is(err, bench.ErrUsage) {
 		t.Errorf("bench open, without a rate = %v, want an ErrUsage", err)
 	}
 }

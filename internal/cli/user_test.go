@@ -1,4 +1,4 @@
-package main
+package cli
 
 import (
 	"strings"
@@ -11,7 +11,7 @@ func TestResetWithoutRedis(t *testing.T) {
 	user := func(args ...string) string {
 		t.Helper()
 		var out strings.Builder
-		if err := run(t.Context(), program{args: append([]string{"user"}, args...), environ: environ, out: &out}); err != nil {
+		if err := User(t.Context(), Process{Environ: environ, Out: &out}, args); err != nil {
 			t.Fatalf("notesd user %s = %v", strings.Join(args, " "), err)
 		}
 		return out.String()

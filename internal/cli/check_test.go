@@ -1,8 +1,6 @@
-package main
+package cli
 
 import (
-	"slices"
-	"strings"
 	"testing"
 
 	"notesd/config"
@@ -24,26 +22,6 @@ func TestPassword(t *testing.T) {
 	} {
 		if got := password(config.Secret(url)); got != want {
 			t.Errorf("password(%s) = %s, want %s", url, got, want)
-		}
-	}
-}
-
-// What we ship is judged good as far as it can be without running: the compose file, and what git has.
-func TestShipped(t *testing.T) {
-	secret := strings.Repeat("0123456789abcdef", 2)
-	p := program{environ: []string{"APP_ENV=production", "SESSION_SECRET=" + secret, "ADMIN_TOKEN=x" + secret, "CORS_ORIGIN=https://localhost"}}
-	report := check.Judge(check.Gather(t.Context(), p.checkConfig(checkOptions{url: "http://127.0.0.1:1"})))
-	for _, f := range report.Rows {
-		shipped := f.Part == "Containers" || slices.Contains([]string{"published", "env-files", "log-rotation"}, f.ID)
-		allowed := []check.Verdict{check.OK}
-		switch f.ID {
-		case "env-files":
-			allowed = append(allowed, check.NotApplicable) // an archive without git
-		case "limits-fit":
-			allowed = append(allowed, check.Warn) // a machine that is smaller
-		}
-		if shipped && !slices.Contains(allowed, f.Verdict) {
-			t.Errorf("%s: %s, %q, fix: %s", f.ID, f.Verdict, f.Seen, f.Fix)
 		}
 	}
 }

@@ -1,4 +1,4 @@
-package main
+package cli
 
 import (
 	"context"
@@ -8,8 +8,8 @@ import (
 	"notesd/store"
 )
 
-// migrate brings the schema up to date, as serving does at its start.
-func (p program) migrate(ctx context.Context, args []string) error {
+// Migrate brings the schema up to date, as serving does at its start.
+func Migrate(ctx context.Context, p Process, args []string) error {
 	if err := p.noArguments("notesd migrate\nBrings the database's schema up to date and says which it is.", args); err != nil {
 		return err
 	}
@@ -18,7 +18,7 @@ func (p program) migrate(ctx context.Context, args []string) error {
 		if err != nil {
 			return err
 		}
-		fmt.Fprintf(p.out, "%s schema %d, up to date\n", db.Engine(), schema)
+		fmt.Fprintf(p.Out, "%s schema %d, up to date\n", db.Engine(), schema)
 		return nil
 	})
 }

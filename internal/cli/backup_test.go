@@ -1,6 +1,7 @@
-package main
+package cli
 
 import (
+	"context"
 	"errors"
 	"path/filepath"
 	"strings"
@@ -17,7 +18,8 @@ func TestBackupOfLongNote(t *testing.T) {
 	dir := t.TempDir()
 	command := func(data, limit string, args ...string) error {
 		environ := []string{"DATA_DIR=" + filepath.Join(dir, data), "BODY_PARSER_LIMIT=" + limit}
-		return run(t.Context(), program{args: args, environ: environ, out: &strings.Builder{}})
+		run := map[string]func(context.Context, Process, []string) error{"backup": Backup, "restore": Restore}[args[0]]
+		return run(t.Context(), Process{Environ: environ, Out: &strings.Builder{}}, args[1:])
 	}
 	db, err := store.Open(t.Context(), store.Config{URL: filepath.Join(dir, "data", "notes.db")})
 	if err != nil {

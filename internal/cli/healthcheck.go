@@ -1,4 +1,4 @@
-package main
+package cli
 
 import (
 	"context"
@@ -14,19 +14,19 @@ import (
 	"notesd/config"
 )
 
-const checkTime = 3 * time.Second
+const healthcheckTime = 3 * time.Second
 
-// healthcheck asks the server on this machine whether it is ready. It is for
-// containers, which have no curl.
-func (p program) healthcheck(ctx context.Context, args []string) error {
+// Healthcheck asks the server on this machine whether it is ready. It is for containers, which
+// have no curl.
+func Healthcheck(ctx context.Context, p Process, args []string) error {
 	if err := p.noArguments("notesd healthcheck\nExits with 0 if the server on this machine is ready, with 1 if not.", args); err != nil {
 		return err
 	}
-	cfg, err := config.Load(p.environ)
+	cfg, err := config.Load(p.Environ)
 	if err != nil {
 		return err
 	}
-	ctx, cancel := context.WithTimeout(ctx, checkTime)
+	ctx, cancel := context.WithTimeout(ctx, healthcheckTime)
 	defer cancel()
 	url := "http://" + net.JoinHostPort(reachable(cfg.Host), strconv.Itoa(cfg.Port)) + "/readyz"
 	r, err := http.NewRequestWithContext(ctx, http.MethodGet, url, nil)
@@ -42,7 +42,7 @@ func (p program) healthcheck(ctx context.Context, args []string) error {
 	if answer.StatusCode != http.StatusOK {
 		return fmt.Errorf("not ready: %s", strings.TrimSpace(string(text)))
 	}
-	fmt.Fprintln(p.out, "ready")
+	fmt.Fprintln(p.Out, "ready")
 	return nil
 }
 
@@ -50,15 +50,6 @@ func (p program) healthcheck(ctx context.Context, args []string) error {
 func reachable(host string) string {
 	if addr, err := netip.ParseAddr(host); host == "" || err == nil && addr.IsUnspecified() {
 		return "127.0.0.1"
-	}
-	return host
-}
-
-// shownHost is how people should reach a server on this machine that listens on
-// host. The cookies of localhost, the site of the default CORS_ORIGIN, do not come from 127.0.0.1.
-func shownHost(host string) string {
-	if host = reachable(host); host == "127.0.0.1" || host == "::1" {
-		return "localhost"
 	}
 	return host
 }

@@ -1,4 +1,4 @@
-package main
+package cli
 
 import (
 	"context"
@@ -18,14 +18,14 @@ import (
 const connectTime = 15 * time.Second // for a command to reach the database
 
 // withStore runs do with the database open and ready, if that does not take long.
-func (p program) withStore(ctx context.Context, create bool, do func(context.Context, config.Config, *store.Store) error) (err error) {
+func (p Process) withStore(ctx context.Context, create bool, do func(context.Context, config.Config, *store.Store) error) (err error) {
 	cfg, db, made, err := p.openStore(ctx, create)
 	if err != nil {
 		return err
 	}
 	defer func() { err = errors.Join(err, db.Close()) }()
 	if made != "" {
-		fmt.Fprintf(p.out, "made a new, empty database: %s\n", logging.Printable(made))
+		fmt.Fprintf(p.Out, "made a new, empty database: %s\n", logging.Printable(made))
 	}
 	ctx, cancel := context.WithTimeout(ctx, connectTime)
 	defer cancel()
@@ -35,8 +35,8 @@ func (p program) withStore(ctx context.Context, create bool, do func(context.Con
 // openStore opens the database that the settings name and waits until it is
 // ready. A SQLite file that is not there is made if create is true; its path is
 // then returned for the command to print, as a wrong path looks like no data.
-func (p program) openStore(ctx context.Context, create bool) (cfg config.Config, db *store.Store, made string, err error) {
-	cfg, err = config.Load(p.environ)
+func (p Process) openStore(ctx context.Context, create bool) (cfg config.Config, db *store.Store, made string, err error) {
+	cfg, err = config.Load(p.Environ)
 	if err != nil {
 		return cfg, nil, "", err
 	}

@@ -1,4 +1,4 @@
-package main
+package cli
 
 import (
 	"cmp"
@@ -18,8 +18,8 @@ import (
 	"notesd/store"
 )
 
-// errFindings is the end of a check that found something: exit status 3.
-var errFindings = errors.New("something is to be mended")
+// errFindings is the end of a check that found something. The report says what.
+var errFindings = &exitError{status: statusFindings, err: errors.New("something is to be mended"), silent: true}
 
 // checkOptions are the flags of notesd check.
 type checkOptions struct {
@@ -30,7 +30,7 @@ type checkOptions struct {
 }
 
 // parseCheck reads them.
-func (p program) parseCheck(args []string) (o checkOptions, err error) {
+func (p Process) parseCheck(args []string) (o checkOptions, err error) {
 	flags := p.newFlags("notesd check\nJudges this set-up and says what to set. Exits with 3 if something must be.")
 	flags.BoolVar(&o.json, "json", false, "write JSON")
 	flags.BoolVar(&o.strict, "strict", false, "exit with 3 for warnings and what is not known, too")
@@ -47,17 +47,17 @@ func (p program) parseCheck(args []string) (o checkOptions, err error) {
 	return o, nil
 }
 
-// check judges this set-up, and says what to set.
-func (p program) check(ctx context.Context, args []string) error {
+// Check judges this set-up, and says what to set.
+func Check(ctx context.Context, p Process, args []string) error {
 	o, err := p.parseCheck(args)
 	if err != nil {
 		return err
 	}
 	report := check.Judge(check.Gather(ctx, p.checkConfig(o)))
 	if o.json {
-		err = report.JSON(p.out)
+		err = report.JSON(p.Out)
 	} else {
-		err = report.Table(p.out, p.onTerminal())
+		err = report.Table(p.Out, p.onTerminal())
 	}
 	if err != nil {
 		return err
@@ -69,12 +69,12 @@ func (p program) check(ctx context.Context, args []string) error {
 }
 
 // checkConfig says where to look: at what the settings name, as far as they have no mistake.
-func (p program) checkConfig(o checkOptions) check.Config {
-	cfg, mistakes := config.Survey(p.environ)
+func (p Process) checkConfig(o checkOptions) check.Config {
+	cfg, mistakes := config.Survey(p.Environ)
 	c := check.Config{
-		Version: buildVersion(), Settings: checkSettings(cfg, mistakes), Replicas: o.replicas,
+		Version: p.version(), Settings: checkSettings(cfg, mistakes), Replicas: o.replicas,
 		AdminToken: cmp.Or(cfg.AdminToken, config.KeptAdminToken(cfg.DataDir)).Reveal(), Server: strings.TrimSuffix(o.url, "/"), ServerGiven: o.url != "", Measure: o.measure,
-		Dir: ".", Compose: o.compose, In: p.in, Environ: p.environ,
+		Dir: ".", Compose: o.compose, In: p.In, Environ: p.Environ,
 		Placeholder: func(s string) bool { return config.Secret(s).Placeholder() },
 	}
 	if o.url != "" {

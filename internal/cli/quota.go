@@ -1,4 +1,4 @@
-package main
+package cli
 
 import (
 	"cmp"
@@ -48,7 +48,7 @@ func quotaUser(notes, mb string) userCommand {
 			}
 		}
 		defaultNotes, defaultBytes := defaultQuotas(a.cfg)
-		fmt.Fprintf(a.out, "%q has %d notes of %s, which take %.1f MB of %s\n", email,
+		fmt.Fprintf(a.Out, "%q has %d notes of %s, which take %.1f MB of %s\n", email,
 			c.Notes, quotaText(cmp.Or(c.QuotaNotes, defaultNotes), 1),
 			float64(c.Used())*copiesKept/(1<<20), quotaText(cmp.Or(c.QuotaBytes, defaultBytes), 1<<20/copiesKept))
 		return nil

@@ -1,17 +1,19 @@
-package main
+package cli
 
 import (
 	"errors"
 	"flag"
 	"fmt"
 	"io"
-	"maps"
 	"slices"
 	"strings"
 
 	"notesd/config"
 	"notesd/internal/logging"
 )
+
+// errHelp is the error of a command that has printed its help. It is no failure.
+var errHelp = &exitError{err: flag.ErrHelp, silent: true}
 
 // A flagSet is the flags of a command and the text of its help.
 type flagSet struct {
@@ -20,20 +22,20 @@ type flagSet struct {
 	usage string // begins with the command, as it is typed
 }
 
-func (p program) newFlags(usage string) flagSet {
-	f := flagSet{flag.NewFlagSet("", flag.ContinueOnError), p.out, usage}
+func (p Process) newFlags(usage string) flagSet {
+	f := flagSet{flag.NewFlagSet("", flag.ContinueOnError), p.Out, usage}
 	f.SetOutput(io.Discard) // errors are returned, and help is ours
 	f.Usage = func() {}
 	return f
 }
 
 // parse reads flags wherever they stand among the arguments, up to "--", and
-// returns the other arguments. -h prints the help; the error is flag.ErrHelp.
+// returns the other arguments. -h prints the help; the error is errHelp.
 func (f flagSet) parse(args []string) (others []string, err error) {
 	for {
 		if err := f.Parse(args); errors.Is(err, flag.ErrHelp) {
 			f.help()
-			return nil, err
+			return nil, errHelp
 		} else if err != nil {
 			return nil, fmt.Errorf("%s: %w", f.describe(err), errUsage)
 		}
@@ -78,7 +80,7 @@ func (f flagSet) parseNone(args []string) error {
 }
 
 // noArguments is parseNone for a command without flags.
-func (p program) noArguments(usage string, args []string) error {
+func (p Process) noArguments(usage string, args []string) error {
 	return p.newFlags(usage).parseNone(args)
 }
 
@@ -91,9 +93,8 @@ func asksVersion(args []string) bool {
 }
 
 // noSuch says that a word is none of those that are known, and which is probably meant.
-func noSuch[V any](what, word string, known map[string]V) error {
-	names := slices.Sorted(maps.Keys(known))
-	return fmt.Errorf("no %s %q%s: %w", what, word, didYouMean(word, names, ""), errUsage)
+func noSuch(what, word string, known []string) error {
+	return fmt.Errorf("no %s %q%s: %w", what, word, didYouMean(word, slices.Sorted(slices.Values(known)), ""), errUsage)
 }
 
 // didYouMean suggests the nearest of the known words, if one is near.

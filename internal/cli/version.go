@@ -1,0 +1,33 @@
+package cli
+
+import (
+	"context"
+	"fmt"
+	"runtime/debug"
+)
+
+// Version says which build this is.
+func Version(_ context.Context, p Process, args []string) error {
+	if err := p.noArguments("notesd version\nSays which build this is.", args); err != nil {
+		return err
+	}
+	fmt.Fprintln(p.Out, "notesd", p.version())
+	return nil
+}
+
+// version is the version of the build, or the commit it was made of.
+func (p Process) version() string {
+	if p.Version != "" {
+		return p.Version
+	}
+	info, ok := debug.ReadBuildInfo()
+	if !ok {
+		return "unknown"
+	}
+	for _, s := range info.Settings {
+		if s.Key == "vcs.revision" {
+			return "commit " + s.Value[:min(12, len(s.Value))]
+		}
+	}
+	return "unreleased"
+}
