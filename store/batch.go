@@ -253,7 +253,7 @@ func (b *batch) writes() writes {
 		default:
 			w.updated = append(w.updated, state)
 		}
-		w.changes = append(w.changes, Change{is.UserID, is.ID})
+		w.changes = append(w.changes, Change{Owner: is.UserID, Note: is.ID})
 	}
 	for _, owner := range b.owners() {
 		if counters := b.counters[owner]; counters != nil && counters.changed {

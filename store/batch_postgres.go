@@ -64,7 +64,7 @@ func (b *batch) createAtOnce(ctx context.Context, conn *pgx.Conn) (made bool, er
 	if len(b.edits) > 1 || e.fresh == nil || e.imported || e.trims || b.waits {
 		return false, nil
 	}
-	row, changes := *e.fresh, []Change{{e.owner, e.id}}
+	row, changes := *e.fresh, []Change{{Owner: e.owner, Note: e.id}}
 	statements := &pgx.Batch{}
 	statements.Queue(createStatement, row.UserID, row.Bytes, e.key, e.hash, row.ID, row.CreatedAt,
 		row.IsPinned, row.IsFavorite, row.IsArchived, row.IsMarkdown, row.Revision, row.Color, row.Title, row.TitleFolded,

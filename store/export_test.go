@@ -11,6 +11,7 @@ import (
 	"gorm.io/gorm"
 
 	"notesd/store/engine"
+	"notesd/store/pgnotify"
 	"notesd/store/trigram"
 )
 
@@ -59,7 +60,7 @@ func (t *Tape) add(db *gorm.DB) {
 }
 
 func (t *Tape) note(query Query) {
-	if query.SQL == publish {
+	if query.SQL == pgnotify.Notify {
 		return
 	}
 	t.mu.Lock()

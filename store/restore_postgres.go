@@ -10,6 +10,7 @@ import (
 	"github.com/jackc/pgx/v5/stdlib"
 
 	"notesd/store/engine"
+	"notesd/store/pgnotify"
 )
 
 // intoPostgres restores in one transaction on a connection of its own.
@@ -56,8 +57,8 @@ func (r *restore) fillPostgres(ctx context.Context, conn *sql.Conn) error {
 	if _, err := tx.ExecContext(ctx, "ANALYZE "+strings.Join(tables, ", ")+", note_search"); err != nil {
 		return fmt.Errorf("analyze: %w", err)
 	}
-	forget := message{Kind: forgetMessage, From: NewID()}.String() // to processes that were there before
-	if _, err := tx.ExecContext(ctx, publish, []string{forget}); err != nil {
+	forget, args := pgnotify.InvalidateAll() // of processes that were there before
+	if _, err := tx.ExecContext(ctx, forget, args...); err != nil {
 		return err
 	}
 	return tx.Commit()

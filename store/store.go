@@ -20,6 +20,7 @@ import (
 	"github.com/jackc/pgx/v5"
 
 	"notesd/store/engine"
+	"notesd/store/pgnotify"
 )
 
 // Config says which database to open and how much of it to use.
@@ -43,7 +44,7 @@ type Store struct {
 	postgres bool // the engine, where the SQL must differ
 	log      *slog.Logger
 	witness  Witness
-	channel  *channel // to other processes; nil on SQLite
+	notifier *pgnotify.Notifier // to other processes; nil on SQLite
 
 	committer     committer // of notes
 	uncertainties uncertainties
@@ -76,7 +77,7 @@ func Open(ctx context.Context, cfg Config) (*Store, error) {
 	s.committer.begin(s)
 	var err error
 	if s.postgres {
-		if s.channel, err = s.newChannel(cfg); err != nil {
+		if s.notifier, err = s.newNotifier(cfg); err != nil {
 			return nil, err
 		}
 	}
@@ -86,7 +87,7 @@ func Open(ctx context.Context, cfg Config) (*Store, error) {
 	if err != nil {
 		return nil, err
 	}
-	if s.postgres && s.channel.listens {
+	if s.postgres && s.listens() {
 		s.db.InBackground(context.WithoutCancel(ctx), s.listen) // what still runs when ctx ends is to be told of
 	}
 	if !s.postgres {
@@ -95,13 +96,6 @@ func Open(ctx context.Context, cfg Config) (*Store, error) {
 	}
 	s.db.InBackground(ctx, s.runIndexer)
 	return s, nil
-}
-
-// listen runs the channel once the database is ready.
-func (s *Store) listen(ctx context.Context) {
-	if s.db.WaitReady(ctx) == nil {
-		s.channel.run(ctx)
-	}
 }
 
 // Close ends the connections once their statements have ended, and releases

@@ -8,10 +8,11 @@ import (
 	"github.com/jackc/pgx/v5/pgconn"
 
 	"notesd/notes"
+	"notesd/store/pgnotify"
 )
 
 // A Change says what a write alters: one note of an owner's.
-type Change struct{ Owner, Note string }
+type Change = pgnotify.Change
 
 // A Witness hears of every change of notes in time to keep copies of what it
 // has read that are never stale in this process, and elsewhere for no longer
@@ -25,20 +26,7 @@ type Witness interface {
 	// also when nobody knows whether the changes were committed, with none.
 	Writing(changes []Change) (done func(now []notes.Note))
 
-	// Changed says that another process has committed changes.
-	Changed(changes []Change)
-
-	// Revoked says that sessions have ended in another process: the one with
-	// the key, or, if it is empty, all of the user's.
-	Revoked(key, user string)
-
-	// Trust says that of what others had committed one second before until,
-	// nothing is unknown here. Until the first call, and after until, copies are not to be trusted.
-	Trust(until time.Time)
-
-	// Forget says that changes of others may have been missed: no copy made up to
-	// now, nor of what is being read now, is to be used again.
-	Forget()
+	pgnotify.Listener // to what other processes change
 }
 
 // lateCommit is how long after its connection broke a COMMIT may still be done.

@@ -2,7 +2,6 @@ package store
 
 import (
 	"context"
-	"time"
 
 	"gorm.io/gorm"
 )
@@ -21,4 +20,4 @@ func (s *Store) WriteOne(ctx context.Context, fn func(db *gorm.DB) error) error 
 func (s *Store) Reader(ctx context.Context) *gorm.DB { return s.db.Reader(ctx) }
 
 // Alone reports whether s announces nothing, as nobody else is there.
-func (s *Store) Alone() bool { return s.channel.roster.alone(time.Now()) }
+func (s *Store) Alone() bool { return s.notifier.SoleMember() }

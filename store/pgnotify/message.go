@@ -1,4 +1,4 @@
-package store
+package pgnotify
 
 import (
 	"encoding/json"
@@ -83,9 +83,9 @@ func (m message) changes() (changes []Change) {
 	return changes
 }
 
-// sayChanges is what to say of one transaction's changes: as many messages as
+// encodeChanges is what to say of one transaction's changes: as many messages as
 // they need, or one to forget everything where they need too many.
-func sayChanges(from string, changes []Change) []string {
+func encodeChanges(from string, changes []Change) []string {
 	if len(changes) <= mostAnnounced {
 		if said, ok := splitChanges(from, changes); ok {
 			return said

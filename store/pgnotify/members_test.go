@@ -1,4 +1,4 @@
-package store
+package pgnotify
 
 import (
 	"testing"
@@ -7,22 +7,22 @@ import (
 
 const ms = time.Millisecond
 
-// A rosterTest plays one process's roster against a clock.
-type rosterTest struct {
+// A membersTest plays one process's members against a clock.
+type membersTest struct {
 	*testing.T
-	*roster
+	*members
 	now time.Time
 }
 
-func newRosterTest(t *testing.T) *rosterTest { return &rosterTest{t, newRoster(), time.Now()} }
+func newMembersTest(t *testing.T) *membersTest { return &membersTest{t, newMembers(), time.Now()} }
 
 // beat lets a beat take some time to come back, now.
-func (r *rosterTest) beat(took time.Duration) (first, long bool) {
+func (r *membersTest) beat(took time.Duration) (first, long bool) {
 	return r.heardOwn(r.now.Add(-took), r.now)
 }
 
 // introduce lets the introduction pass.
-func (r *rosterTest) introduce() {
+func (r *membersTest) introduce() {
 	r.Helper()
 	for {
 		if _, long := r.beat(0); long {
@@ -34,7 +34,7 @@ func (r *rosterTest) introduce() {
 	r.isAlone(true, "introduced")
 }
 
-func (r *rosterTest) isAlone(want bool, when string) {
+func (r *membersTest) isAlone(want bool, when string) {
 	r.Helper()
 	if got := r.alone(r.now); got != want {
 		r.Errorf("alone() = %v, want %v: %s", got, want, when)
@@ -42,11 +42,11 @@ func (r *rosterTest) isAlone(want bool, when string) {
 }
 
 // Before the introduction is over, nobody is alone.
-func TestRosterIntroduction(t *testing.T) {
-	r := newRosterTest(t)
+func TestMembersIntroduction(t *testing.T) {
+	r := newMembersTest(t)
 	r.isAlone(false, "at the start")
 	began := r.now
-	for r.now.Sub(began) < introduction {
+	for r.now.Sub(began) < joinPeriod {
 		if first, long := r.beat(10 * ms); first != r.now.Equal(began) || long {
 			t.Fatalf("after %v: first %v, long %v", r.now.Sub(began), first, long)
 		}
@@ -62,8 +62,8 @@ func TestRosterIntroduction(t *testing.T) {
 
 // Trust lasts for a second from when a beat was sent; what comes back later is
 // the first after a gap.
-func TestRosterGap(t *testing.T) {
-	r := newRosterTest(t)
+func TestMembersGap(t *testing.T) {
+	r := newMembersTest(t)
 	r.introduce()
 	r.now = r.now.Add(trusted - 1)
 	r.isAlone(true, "just before the second is over")
@@ -77,7 +77,7 @@ func TestRosterGap(t *testing.T) {
 	}
 	r.isAlone(false, "after a gap")
 	r.introduce()
-	r.deaf()
+	r.disconnected()
 	r.isAlone(false, "deaf")
 	if first, _ := r.beat(0); !first {
 		t.Error("a beat after deafness is not the first")
@@ -85,8 +85,8 @@ func TestRosterGap(t *testing.T) {
 }
 
 // Who is heard is there for two seconds, or until it says goodbye.
-func TestRosterPeers(t *testing.T) {
-	r := newRosterTest(t)
+func TestMembersPeers(t *testing.T) {
+	r := newMembersTest(t)
 	r.introduce()
 	r.heard("b", r.now)
 	r.isAlone(false, "with a peer")
@@ -104,7 +104,7 @@ func TestRosterPeers(t *testing.T) {
 }
 
 // A revocation waits for everybody who is there, and for nobody's second word.
-func TestRosterAwait(t *testing.T) {
+func TestMembersAwait(t *testing.T) {
 	is := func(done <-chan struct{}) bool {
 		select {
 		case <-done:
@@ -113,7 +113,7 @@ func TestRosterAwait(t *testing.T) {
 			return false
 		}
 	}
-	r := newRosterTest(t)
+	r := newMembersTest(t)
 	if done, _ := r.await("0", r.now); done != nil {
 		t.Error("who doesn't know the others waits for some of them")
 	}

@@ -1,7 +1,9 @@
-package store
+// Package pgnotify is how the processes that share a PostgreSQL tell each other what
+// they change, so that each may keep copies of what it reads: a Notifier, with LISTEN
+// on a connection of its own, and NOTIFY in the transactions that change something.
+package pgnotify
 
 import (
-	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -9,8 +11,8 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/google/uuid"
 	"github.com/jackc/pgx/v5"
-	"gorm.io/gorm"
 
 	"notesd/store/engine"
 )
@@ -20,25 +22,61 @@ const (
 	answerTime = time.Second            // for a statement on the channel's connection
 	deafTime   = 2 * time.Second        // without a beat that comes back: there is something wrong with the connection
 
-	retry     = 250 * time.Millisecond // between attempts to listen, at first
-	mostRetry = 2 * time.Second
+	retry    = 250 * time.Millisecond // between attempts to listen, at first
+	maxRetry = 2 * time.Second        // and at last
 )
 
-// publish says each of the texts to all who listen, the sender included, when
-// its transaction commits: then or never.
-const publish = `SELECT pg_notify('notesd', said) FROM unnest($1::text[]) AS said`
+// Notify is the statement that sends each of the payloads to all who listen, the
+// sender included, when its transaction commits: then or never.
+const Notify = `SELECT pg_notify('notesd', said) FROM unnest($1::text[]) AS said`
+
+// InvalidateAll is the statement, and its arguments, that has all who listen forget
+// what they have.
+func InvalidateAll() (sql string, args []any) {
+	return Notify, []any{[]string{message{Kind: forgetMessage, From: newID()}.String()}}
+}
 
 // errDeaf is what a wrong DATABASE_CHANNEL_URL leads to, and a pooler that gives
 // each transaction another connection.
 var errDeaf = errors.New("what is said in the database isn't heard on this connection, so nothing is answered from memory: " +
 	"behind a pooler let DATABASE_CHANNEL_URL lead past it")
 
-// A channel is how the processes that share a PostgreSQL tell each other what
-// they change, so that each may keep copies of what it reads: LISTEN on a
-// connection of its own, and NOTIFY in the transactions that change something.
-// A message of a transaction that is seen can't be lost, nor one of a
-// transaction that never was be heard, and all hear all in the order in which they
-// commit. Nothing else has that: so notes and sessions use it wherever sessions are kept.
+// A Change says what a write alters: one note of an owner's.
+type Change struct{ Owner, Note string }
+
+// A Listener hears what other processes say, in time to keep copies of what it has
+// read for no longer than they are good. Its methods don't block and may be called
+// from several goroutines.
+type Listener interface {
+	// Changed says that another process has committed changes.
+	Changed(changes []Change)
+
+	// Revoked says that sessions have ended in another process: the one with
+	// the key, or, if it is empty, all of the user's.
+	Revoked(key, user string)
+
+	// Trust says that of what others had committed one second before until,
+	// nothing is unknown here. Until the first call, and after until, copies are not to be trusted.
+	Trust(until time.Time)
+
+	// Forget says that changes of others may have been missed: no copy made up to
+	// now, nor of what is being read now, is to be used again.
+	Forget()
+}
+
+// Config says how a Notifier reaches the others.
+type Config struct {
+	Server   *pgx.ConnConfig // to listen on: no pooler in between
+	Listener Listener        // nil: it only speaks, and never knows that it is alone
+	Log      *slog.Logger
+	// Notify sends payloads in a transaction of its own, over the connections that write.
+	Notify func(ctx context.Context, payloads []string) error
+}
+
+// A Notifier is one process's part in telling and hearing what changes. A message
+// of a transaction that is seen can't be lost, nor one of a transaction that never
+// was be heard, and all hear all in the order in which they commit. Nothing else
+// has that: so notes and sessions use it wherever sessions are kept.
 //
 // Every process says heartbeat by heartbeat that it is there. When its own word
 // comes back it has heard all that was committed before, and trusts its copies
@@ -47,34 +85,38 @@ var errDeaf = errors.New("what is said in the database isn't heard on this conne
 // where it can't be heard.
 //
 // A NOTIFY costs: PostgreSQL lets all transactions with one commit one after
-// another. So who is alone announces nothing (see alone). Whoever comes must be
-// known before it trusts what it has; its introduction is over when
-//   - our beats have come back for so long (introduction) that nobody has
-//     decided for a while that he is alone (see roster), and
+// another. So a process that is alone announces nothing (see SoleMember). One that comes
+// must be known before it trusts what it has; its introduction is over when
+//   - our beats have come back for so long (joinPeriod) that no process has
+//     decided for a while that it is alone (see members), and
 //   - all transactions have ended that there were then, among them what was
 //     decided before (see fence).
 //
 // What a process decides and the server gets only a second later escapes that, if
-// another starts in this very second; the watchdog gives a server up sooner.
-type channel struct {
+// another starts in this very second; the engine gives a server up sooner.
+type Notifier struct {
 	id      string // of this process, in what it says
 	began   time.Time
-	server  *pgx.ConnConfig
-	listens bool // else it only speaks
-	witness Witness
-	log     *slog.Logger
-	publish func(ctx context.Context, said ...string) error // over the connections that write
-	roster  *roster
+	cfg     Config
+	members *members
 
-	owes      atomic.Bool // a revocation couldn't be said: everybody is to forget everything
-	listening atomic.Bool
-	announced atomic.Uint64
-	heard     atomic.Uint64
-	lost      atomic.Uint64
+	pendingInvalidateAll atomic.Bool // a revocation couldn't be said: everybody is to forget everything
+	listening            atomic.Bool
+	announced            atomic.Uint64
+	heard                atomic.Uint64
+	lost                 atomic.Uint64
 }
 
-// ChannelStats are figures of the channel to the other processes on the database.
-type ChannelStats struct {
+// New makes a Notifier. It hears nothing before Run.
+func New(cfg Config) *Notifier {
+	return &Notifier{id: newID(), began: time.Now(), cfg: cfg, members: newMembers()}
+}
+
+// newID makes an identifier that no other process has.
+func newID() string { return uuid.Must(uuid.NewV7()).String() }
+
+// Stats are figures of a Notifier.
+type Stats struct {
 	Listening bool   // what others say arrives
 	Trusted   bool   // copies may be used
 	Peers     int    // others that listen
@@ -83,78 +125,53 @@ type ChannelStats struct {
 	Lost      uint64 // times that messages may have been missed, or were not understood
 }
 
-// Channel returns the channel's figures; on SQLite, which has none, all are zero.
-func (s *Store) Channel() ChannelStats {
-	c := s.channel
-	if c == nil {
-		return ChannelStats{}
-	}
+// Stats returns the figures.
+func (n *Notifier) Stats() Stats {
 	now := time.Now()
-	return ChannelStats{
-		Listening: c.listening.Load(), Trusted: c.roster.trusts(now), Peers: c.roster.count(now),
-		Announced: c.announced.Load(), Heard: c.heard.Load(), Lost: c.lost.Load(),
+	return Stats{
+		Listening: n.listening.Load(), Trusted: n.members.trusts(now), Peers: n.members.count(now),
+		Announced: n.announced.Load(), Heard: n.heard.Load(), Lost: n.lost.Load(),
 	}
 }
 
-// newChannel makes the channel of a store with its own witness; with none it
-// has no copies, so it doesn't listen, and never knows that it is alone.
-func (s *Store) newChannel(cfg Config) (*channel, error) {
-	server, err := engine.ParsePostgresURL(cmp.Or(cfg.ChannelURL, cfg.URL))
-	if err != nil && cfg.ChannelURL != "" {
-		err = fmt.Errorf("channel: %w", err)
-	}
-	if err != nil {
-		return nil, err
-	}
-	server.DialFunc = engine.DialPatiently // it waits most of the time, and beats: no watchdog is needed
-	_, none := s.witness.(nobody)
-	return &channel{
-		id: NewID(), began: time.Now(), server: server, listens: !none, witness: s.witness, log: s.log,
-		publish: s.publish, roster: newRoster(),
-	}, nil
-}
+// SoleMember reports whether certainly no other process has copies that it trusts, nor
+// will have any of what was there before now: then nothing is announced.
+func (n *Notifier) SoleMember() bool { return n.members.alone(time.Now()) }
 
-// publish says something in a transaction of its own.
-func (s *Store) publish(ctx context.Context, said ...string) error {
-	return s.db.WriteOne(ctx, func(db *gorm.DB) error { return db.Exec(publish, said).Error })
-}
-
-// announcement is the statement that tells the other processes of the changes
+// Announcement is the statement that tells the other processes of the changes
 // of a transaction, to be sent in it. It is to be asked for when the transaction
 // has nothing else to do before its COMMIT: it is not ok, and there is
-// nothing to send, when nobody else can have copies by then.
-func (s *Store) announcement(changes []Change) (sql string, args []any, ok bool) {
-	c := s.channel
-	if c == nil || len(changes) == 0 || c.roster.alone(time.Now()) {
+// nothing to send, when no other process can have copies by then.
+func (n *Notifier) Announcement(changes []Change) (sql string, args []any, ok bool) {
+	if len(changes) == 0 || n.SoleMember() {
 		return "", nil, false
 	}
-	c.announced.Add(1)
-	return publish, []any{sayChanges(c.id, changes)}, true
+	n.announced.Add(1)
+	return Notify, []any{encodeChanges(n.id, changes)}, true
 }
 
 // AnnounceRevoked tells the other processes that a session has ended, the one
 // with the key, or without a key all of the user's. It has ended already: they
 // are to let go of their copies. It returns nil once all that listen have said
-// that they know, or else after a second: who has not heard of it by then trusts
-// no copy any more. When nobody else listens, and on SQLite, it returns at once.
+// that they know, or else after a second: a process that has not heard of it by then
+// trusts no copy any more. When no other listens it returns at once.
 //
-// ErrUnavailable: for a second it couldn't be said. That is no matter when nobody
-// reaches the server; but who does, though we don't, may know the session for
-// longer, until we do, when he is told to forget everything.
+// ErrUnavailable: for a second it couldn't be said. That is no matter when no process
+// reaches the server; but one that does, though we don't, may know the session for
+// longer, until we do, when it is told to forget everything.
 // The same goes for the context's error.
-func (s *Store) AnnounceRevoked(ctx context.Context, key, user string) error {
-	c := s.channel
-	if c == nil || c.roster.alone(time.Now()) {
+func (n *Notifier) AnnounceRevoked(ctx context.Context, key, user string) error {
+	if n.SoleMember() {
 		return nil
 	}
-	m := message{Kind: revokedMessage, From: c.id, ID: NewID(), Key: key, User: user}
-	acknowledged, forget := c.roster.await(m.ID, time.Now())
+	m := message{Kind: revokedMessage, From: n.id, ID: newID(), Key: key, User: user}
+	acknowledged, forget := n.members.await(m.ID, time.Now())
 	defer forget()
-	if err := c.insist(ctx, m); err != nil {
-		c.owes.Store(true)
+	if err := n.insist(ctx, m); err != nil {
+		n.pendingInvalidateAll.Store(true)
 		return fmt.Errorf("announce a revocation: %w", err)
 	}
-	c.announced.Add(1)
+	n.announced.Add(1)
 	timer := time.NewTimer(trusted)
 	defer timer.Stop()
 	select {
@@ -167,12 +184,12 @@ func (s *Store) AnnounceRevoked(ctx context.Context, key, user string) error {
 }
 
 // insist says m, for as long as others may trust what they have without it.
-func (c *channel) insist(ctx context.Context, m message) error {
+func (n *Notifier) insist(ctx context.Context, m message) error {
 	trying, cancel := context.WithTimeout(ctx, trusted)
 	defer cancel()
 	for {
-		err := c.publish(trying, m.String())
-		if err == nil || !errors.Is(err, ErrUnavailable) && trying.Err() == nil {
+		err := n.cfg.Notify(trying, []string{m.String()})
+		if err == nil || !errors.Is(err, engine.ErrUnavailable) && trying.Err() == nil {
 			return err
 		}
 		if engine.Pause(trying, retry) != nil {
@@ -184,41 +201,41 @@ func (c *channel) insist(ctx context.Context, m message) error {
 	}
 }
 
-// run listens until ctx ends, on one connection after another.
-func (c *channel) run(ctx context.Context) {
+// Run listens until ctx ends, on one connection after another.
+func (n *Notifier) Run(ctx context.Context) {
 	var said engine.Complaint
 	wait := retry
 	for ctx.Err() == nil {
-		worked, err := c.listen(ctx)
+		worked, err := n.listen(ctx)
 		if ctx.Err() != nil {
 			return
 		}
-		c.lost.Add(1)
+		n.lost.Add(1)
 		if worked {
 			wait = retry
 		}
 		if deaf := errors.Is(err, errDeaf); (!deaf || !said.IsKnown(err)) && said.IsNews(err) { // that is no matter of time
-			c.log.Warn("channel to the other replicas is broken, trying again", "error", err)
+			n.cfg.Log.Warn("channel to the other replicas is broken, trying again", "error", err)
 		}
 		_ = engine.Pause(ctx, wait)
-		wait = min(2*wait, mostRetry)
+		wait = min(2*wait, maxRetry)
 	}
 }
 
 // listen hears and beats until the connection breaks or ctx ends. It reports
 // whether anything was heard.
-func (c *channel) listen(ctx context.Context) (worked bool, err error) {
-	l := link{channel: c}
-	if l.conn, err = pgx.ConnectConfig(ctx, c.server); err != nil {
+func (n *Notifier) listen(ctx context.Context) (worked bool, err error) {
+	l := link{Notifier: n}
+	if l.conn, err = pgx.ConnectConfig(ctx, n.cfg.Server); err != nil {
 		return false, err
 	}
 	defer l.leave(ctx)
 	if err := l.do(ctx, l.join); err != nil {
 		return false, err
 	}
-	c.listening.Store(true)
-	defer c.listening.Store(false)
-	defer c.roster.deaf()
+	n.listening.Store(true)
+	defer n.listening.Store(false)
+	defer n.members.disconnected()
 	for next := time.Now().Add(heartbeat); ; {
 		if err := l.hearUntil(ctx, next); err != nil {
 			return l.proved, err
@@ -232,7 +249,7 @@ func (c *channel) listen(ctx context.Context) (worked bool, err error) {
 
 // A link is one connection of the channel, used by one goroutine.
 type link struct {
-	*channel
+	*Notifier
 	conn *pgx.Conn
 
 	joined   time.Time // when it began to listen
@@ -250,10 +267,10 @@ func (l *link) do(ctx context.Context, fn func(ctx context.Context) error) error
 	return fn(ctx)
 }
 
-// say publishes on the link itself.
-func (l *link) say(ctx context.Context, said ...string) error {
+// say notifies on the link itself.
+func (l *link) say(ctx context.Context, payloads ...string) error {
 	return l.do(ctx, func(ctx context.Context) error {
-		_, err := l.conn.Exec(ctx, publish, said)
+		_, err := l.conn.Exec(ctx, Notify, payloads)
 		return err
 	})
 }
@@ -269,7 +286,7 @@ func (l *link) join(ctx context.Context) error {
 	}
 	l.joined = time.Now()
 	l.latest = l.joined
-	return l.publish(ctx, l.now().String())
+	return l.cfg.Notify(ctx, []string{l.now().String()})
 }
 
 // now is a beat.
@@ -285,14 +302,14 @@ func (l *link) beat(ctx context.Context) error {
 	case !l.proved:
 		return nil
 	}
-	var said []string
-	owed := l.owes.Swap(false)
-	if owed {
-		said = append(said, message{Kind: forgetMessage, From: l.id}.String())
+	var payloads []string
+	pending := l.pendingInvalidateAll.Swap(false)
+	if pending {
+		payloads = append(payloads, message{Kind: forgetMessage, From: l.id}.String())
 	}
-	err := l.say(ctx, append(said, l.now().String())...)
-	if owed && err != nil {
-		l.owes.Store(true)
+	err := l.say(ctx, append(payloads, l.now().String())...)
+	if pending && err != nil {
+		l.pendingInvalidateAll.Store(true)
 	}
 	return err
 }
@@ -331,31 +348,31 @@ func (l *link) hear(ctx context.Context, text string) error {
 	}
 	switch m.Kind {
 	case beatMessage:
-		l.roster.heard(m.From, time.Now())
+		l.members.heard(m.From, time.Now())
 		return nil
 	case byeMessage:
-		l.roster.left(m.From)
+		l.members.left(m.From)
 	case changesMessage:
-		l.witness.Changed(m.changes())
+		l.cfg.Listener.Changed(m.changes())
 	case forgetMessage:
-		l.witness.Forget()
+		l.cfg.Listener.Forget()
 	case revokedMessage:
-		l.witness.Revoked(m.Key, m.User)
+		l.cfg.Listener.Revoked(m.Key, m.User)
 		err = l.say(ctx, message{Kind: ackMessage, From: l.id, ID: m.ID}.String())
 	case ackMessage:
-		l.roster.acknowledged(m.ID, m.From)
+		l.members.acknowledged(m.ID, m.From)
 	}
-	l.channel.heard.Add(1)
+	l.Notifier.heard.Add(1)
 	return err
 }
 
 // puzzle forgets everything, as what was said may have been about anything.
 func (l *link) puzzle(err error) {
 	l.lost.Add(1)
-	l.witness.Forget()
+	l.cfg.Listener.Forget()
 	if !l.puzzled {
 		l.puzzled = true
-		l.log.Warn("a message of another replica isn't understood; all copies are dropped", "error", err)
+		l.cfg.Log.Warn("a message of another replica isn't understood; all copies are dropped", "error", err)
 	}
 }
 
@@ -365,7 +382,7 @@ func (l *link) heardOwn(ctx context.Context, sent time.Time) error {
 		return nil // over an older connection
 	}
 	l.latest, l.proved = sent, true
-	first, long := l.roster.heardOwn(sent, time.Now())
+	first, long := l.members.heardOwn(sent, time.Now())
 	if first {
 		l.fenced, l.trusting = 0, false
 	}
@@ -378,10 +395,10 @@ func (l *link) heardOwn(ctx context.Context, sent time.Time) error {
 			return err
 		}
 		l.trusting = true
-		l.witness.Forget()
-		l.roster.introduced()
+		l.cfg.Listener.Forget()
+		l.members.introduced()
 	}
-	l.witness.Trust(sent.Add(trusted))
+	l.cfg.Listener.Trust(sent.Add(trusted))
 	return nil
 }
 
@@ -405,9 +422,9 @@ func (l *link) leave(ctx context.Context) {
 	ending, cancel := context.WithTimeout(context.WithoutCancel(ctx), retry)
 	defer cancel()
 	if ctx.Err() != nil {
-		l.roster.deaf()
-		l.witness.Forget()
-		_, _ = l.conn.Exec(ending, publish, []string{message{Kind: byeMessage, From: l.id}.String()}) // else they miss us soon
+		l.members.disconnected()
+		l.cfg.Listener.Forget()
+		_, _ = l.conn.Exec(ending, Notify, []string{message{Kind: byeMessage, From: l.id}.String()}) // else they miss us soon
 	}
 	_ = l.conn.Close(ending) // it may be broken
 }

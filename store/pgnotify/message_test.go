@@ -1,4 +1,4 @@
-package store
+package pgnotify
 
 import (
 	"fmt"
@@ -47,7 +47,7 @@ func TestMessageRefused(t *testing.T) {
 
 // Whatever the changes, each is named in messages that PostgreSQL takes, or
 // everything is to be forgotten.
-func TestSayChanges(t *testing.T) {
+func TestEncodeChanges(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		id := rapid.StringN(0, 60, -1)
 		owners := rapid.SliceOfN(id, 1, 5).Draw(t, "owners")
@@ -55,7 +55,7 @@ func TestSayChanges(t *testing.T) {
 			return Change{rapid.SampledFrom(owners).Draw(t, "owner"), id.Draw(t, "note")}
 		}), 1, 300).Draw(t, "changes")
 		var heard []Change
-		for _, text := range sayChanges("me", changes) {
+		for _, text := range encodeChanges("me", changes) {
 			m, err := parseMessage(text)
 			if err != nil || m.Kind != changesMessage || len(text) > longestMessage {
 				t.Fatalf("%d bytes that begin %.200s: %v", len(text), text, err)
@@ -74,7 +74,7 @@ func sorted(changes []Change) []Change {
 	})
 }
 
-func TestSayChangesEdges(t *testing.T) {
+func TestEncodeChangesEdges(t *testing.T) {
 	many := make([]Change, mostAnnounced+1)
 	for i := range many {
 		many[i] = Change{"ada", fmt.Sprintf("01890a5d-ac96-774b-bcce-%012d", i)}
@@ -93,7 +93,7 @@ func TestSayChangesEdges(t *testing.T) {
 		{"the most", many[:mostAnnounced], changesMessage, 8},
 		{"one too many", many, forgetMessage, 1},
 	} {
-		said := sayChanges("me", test.changes)
+		said := encodeChanges("me", test.changes)
 		if len(said) > test.most {
 			t.Errorf("%s: %d messages, want %d at most", test.name, len(said), test.most)
 		}
