@@ -17,8 +17,8 @@ import (
 	"testing"
 	"time"
 
+	"notesd/internal/histogram"
 	"notesd/internal/testserver"
-	"notesd/pool"
 )
 
 const (
@@ -179,7 +179,7 @@ func (s *soak) settled() int64 {
 
 // A soaked is what became of requests, and of attacks.
 type soaked struct {
-	took pool.Histogram // of people's requests that were done, without the waits
+	took histogram.Histogram // of people's requests that were done, without the waits
 
 	mu                    sync.Mutex // guards what follows
 	asked, waited, failed int

@@ -71,16 +71,6 @@ func BenchmarkRefusal(b *testing.B) {
 	}
 }
 
-// What a sample costs, for the middlewares that record one a request.
-func BenchmarkHistogramRecord(b *testing.B) {
-	var h pool.Histogram
-	d := time.Duration(0)
-	for b.Loop() {
-		d += time.Microsecond
-		h.Record(d % time.Second)
-	}
-}
-
 func hammer(b *testing.B, way way, goroutinesPerCore int) {
 	b.ReportAllocs()
 	b.SetParallelism(goroutinesPerCore)

@@ -13,6 +13,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 	"go.uber.org/goleak"
 
+	"notesd/internal/histogram"
 	"notesd/pool"
 )
 
@@ -414,7 +415,7 @@ func TestStatsWait(t *testing.T) {
 		turn := acquire(t, p, read)
 		turn.Release()
 		got := p.Stats().Shards[0].Wait
-		want := pool.Summary{Count: 100, Sum: 200 * time.Millisecond, Max: 200 * time.Millisecond}
+		want := histogram.Summary{Count: 100, Sum: 200 * time.Millisecond, Max: 200 * time.Millisecond}
 		if diff := cmp.Diff(want, got); diff != "" {
 			t.Errorf("Wait (-want +got):\n%s", diff)
 		}

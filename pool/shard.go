@@ -6,6 +6,8 @@ import (
 	"sync"
 	"sync/atomic"
 	"time"
+
+	"notesd/internal/histogram"
 )
 
 // cacheLine keeps what one core writes off the lines that others read.
@@ -24,8 +26,8 @@ type shard struct {
 	done, panics, restarts, goexits atomic.Uint64
 	bytesInFlight                   atomic.Int64
 
-	wait    Histogram // of those that took the lock; who did not, did not wait
-	service Histogram // of one turn in timedTurns
+	wait    histogram.Histogram // of those that took the lock; who did not, did not wait
+	service histogram.Histogram // of one turn in timedTurns
 }
 
 func (s *shard) init(p *Pool, id int) {

@@ -3,6 +3,8 @@ package pool
 import (
 	"maps"
 	"time"
+
+	"notesd/internal/histogram"
 )
 
 // Stats is the pool at a moment. Of a busy pool the numbers are taken one after
@@ -45,8 +47,8 @@ type ShardStats struct {
 	Busy                            int
 	Done, Panics, Goexits, Restarts uint64
 	BytesInFlight                   int64
-	Wait                            Summary // for a worker, of those that got one
-	Service                         Summary // time with the worker, of one in eight
+	Wait                            histogram.Summary // for a worker, of those that got one
+	Service                         histogram.Summary // time with the worker, of one in eight
 	Workers                         []WorkerStats
 }
 
@@ -167,8 +169,8 @@ func (p *Pool) shardStats(i int, classes []ClassStats) ShardStats {
 }
 
 // Waits is what all that had a worker waited for it, nothing included.
-func (p *Pool) Waits() *Histogram {
-	all := new(Histogram)
+func (p *Pool) Waits() *histogram.Histogram {
+	all := new(histogram.Histogram)
 	for i := range p.shards {
 		all.Merge(p.shards[i].waits())
 	}
@@ -176,15 +178,15 @@ func (p *Pool) Waits() *Histogram {
 }
 
 // waits is that of a shard.
-func (s *shard) waits() *Histogram {
+func (s *shard) waits() *histogram.Histogram {
 	var begun uint64
 	for i := range s.workers {
 		begun += (s.workers[i].turns.Load() + 1) / 2
 	}
-	all := new(Histogram)
+	all := new(histogram.Histogram)
 	all.Merge(&s.wait)
 	if queued := all.Count(); begun > queued {
-		all.record(0, begun-queued)
+		all.RecordN(0, begun-queued)
 	}
 	return all
 }

@@ -9,6 +9,7 @@ import (
 
 	"github.com/labstack/echo/v4"
 
+	"notesd/internal/histogram"
 	"notesd/pool"
 	"notesd/store"
 )
@@ -122,8 +123,8 @@ func (s *Server) recordTook(x *exchange) {
 
 // Took is how long requests that had a worker were in the server's hands: from
 // the header read to the answer ready, without the time outside their turns.
-func (s *Server) Took() *pool.Histogram {
-	all := new(pool.Histogram)
+func (s *Server) Took() *histogram.Histogram {
+	all := new(histogram.Histogram)
 	for i := range s.took {
 		all.Merge(&s.took[i])
 	}

@@ -9,6 +9,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus/collectors"
 	"github.com/prometheus/client_golang/prometheus/promhttp"
 
+	"notesd/internal/histogram"
 	"notesd/pool"
 )
 
@@ -105,7 +106,7 @@ func (e emitter) gauge(d *prometheus.Desc, v float64, labels ...string) {
 // quantiles of a summary.
 var quantiles = []float64{0.5, 0.95, 0.99}
 
-func (e emitter) summary(d *prometheus.Desc, h *pool.Histogram, labels ...string) {
+func (e emitter) summary(d *prometheus.Desc, h *histogram.Histogram, labels ...string) {
 	values := map[float64]float64{}
 	for _, q := range quantiles {
 		values[q] = h.Quantile(q).Seconds()
@@ -119,7 +120,7 @@ var bounds = []time.Duration{time.Millisecond, 2500 * time.Microsecond, 5 * time
 	25 * time.Millisecond, 50 * time.Millisecond, 100 * time.Millisecond, 250 * time.Millisecond, 500 * time.Millisecond,
 	time.Second, 2500 * time.Millisecond, 5 * time.Second, 10 * time.Second, 30 * time.Second}
 
-func (e emitter) histogram(d *prometheus.Desc, h *pool.Histogram) {
+func (e emitter) histogram(d *prometheus.Desc, h *histogram.Histogram) {
 	buckets, count := map[float64]uint64{}, h.Count()
 	for _, bound := range bounds {
 		buckets[bound.Seconds()] = count - h.Over(bound)

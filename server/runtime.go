@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"notesd/internal/cache"
+	"notesd/internal/histogram"
 	"notesd/internal/incident"
 	"notesd/pool"
 )
@@ -192,7 +193,7 @@ func stampOrNil(t time.Time) *stamp {
 	return new(stamp(t))
 }
 
-func summaryOutput(s pool.Summary) summaryJSON {
+func summaryOutput(s histogram.Summary) summaryJSON {
 	return summaryJSON{s.Count, milliseconds(mean(s)), milliseconds(s.P50), milliseconds(s.P95), milliseconds(s.P99),
 		milliseconds(s.Max)}
 }

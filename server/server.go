@@ -18,6 +18,7 @@ import (
 
 	"github.com/klauspost/compress/gzhttp"
 
+	"notesd/internal/histogram"
 	"notesd/internal/incident"
 	"notesd/pool"
 	"notesd/store"
@@ -96,7 +97,7 @@ type Server struct {
 	conns       *connections
 	http        *http.Server
 	tally       *tally
-	took        []pool.Histogram // by shard: see Took
+	took        []histogram.Histogram // by shard: see Took
 	vitals      vitalCounts
 	clients     clientCounts
 	prometheus  http.Handler
@@ -140,7 +141,7 @@ func New(cfg Config, parts Parts) (*Server, error) {
 		cursors: newCursors(cfg.SessionSecrets), persons: newPersons(), started: time.Now(), handover: handover{done: make(chan struct{})}}
 	s.conns = newConnections(s.isProxy, &s.clients, mostConnections(cfg.MemoryBound))
 	admission := parts.Pool.Stats()
-	s.tally, s.took = newTally(len(admission.Shards), s.routes), make([]pool.Histogram, len(admission.Shards))
+	s.tally, s.took = newTally(len(admission.Shards), s.routes), make([]histogram.Histogram, len(admission.Shards))
 	s.committing = make(chan struct{}, committers*admission.Workers)
 	s.pacer = newPacer(admission.QueueTimeout)
 	s.copies = cmp.Or(parts.Copies, NewCopies(0, 1))

@@ -12,6 +12,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"notesd/internal/histogram"
 	"notesd/pool"
 )
 
@@ -34,7 +35,7 @@ type tally struct {
 }
 
 type shardTally struct {
-	took   pool.Histogram
+	took   histogram.Histogram
 	counts [][]atomic.Uint64 // by route, the last of them unknown, and by status
 }
 
@@ -82,8 +83,8 @@ func (t *tally) each(f func(method, pattern string, status int, n uint64)) {
 	}
 }
 
-func (t *tally) times() *pool.Histogram {
-	var all pool.Histogram
+func (t *tally) times() *histogram.Histogram {
+	var all histogram.Histogram
 	for i := range t.shards {
 		all.Merge(&t.shards[i].took)
 	}
@@ -128,7 +129,7 @@ func requestMetrics(s *Server, x *exchange) error {
 		codes, paths, stamp(time.Now())})
 }
 
-func mean(s pool.Summary) time.Duration {
+func mean(s histogram.Summary) time.Duration {
 	return s.Sum / time.Duration(max(s.Count, 1))
 }
 

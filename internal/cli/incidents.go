@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"notesd/config"
+	"notesd/internal/histogram"
 	"notesd/internal/incident"
 	"notesd/pool"
 	"notesd/server"
@@ -64,7 +65,7 @@ type sampler struct {
 
 	stats       pool.Stats // and what follows: as they were a second ago
 	refused     map[pool.Reason]uint64
-	took, waits *pool.Histogram
+	took, waits *histogram.Histogram
 	memory      pool.Memory
 }
 

@@ -1,4 +1,6 @@
-package pool
+// Package histogram counts durations. A Histogram has a fixed size, whatever it records, and any
+// number of goroutines may record and read at once without a lock.
+package histogram
 
 import (
 	"math"
@@ -7,43 +9,42 @@ import (
 	"time"
 )
 
-// A Histogram counts durations. Any number of goroutines may record and read
-// at once, without a lock. The zero value is empty and ready.
+// A Histogram counts durations. Any number of goroutines may record and read at once, without a
+// lock. The zero value is an empty histogram, ready to use.
 //
-// The buckets are those of HdrHistogram: each power of two is cut into equal
-// parts, so that a bucket's width is at most 1/64 of what it holds and its
-// middle within 0.8 % of it. The count, the sum and the extremes are exact. A
-// histogram takes 30 KB, whatever it is fed.
+// The buckets are those of HdrHistogram: each power of two is divided into 64 equal parts, so a
+// bucket is at most 1/64 as wide as its values, and its middle is within 0.8 % of each of them.
+// The count, the sum, the minimum and the maximum are exact. A histogram takes 30 KB.
 type Histogram struct {
 	sum     atomic.Int64
 	max     atomic.Uint64
-	notMin  atomic.Uint64 // ^min: grows like max, and 0 is "nothing yet"
+	notMin  atomic.Uint64 // ^min: it grows as max does, and 0 means that nothing was recorded
 	buckets [numBuckets]atomic.Uint64
 }
 
 const (
-	partBits   = 6 // 2^6 parts for each power of two
+	partBits   = 6 // each power of two has 2^6 parts
 	numBuckets = (64 - partBits) << partBits
 )
 
-// bucketOf is the index of the bucket that holds v, which is not negative.
+// bucketOf returns the index of the bucket for v, which must not be negative.
 func bucketOf(v int64) int {
 	shift := max(bits.Len64(uint64(v))-partBits-1, 0)
 	return shift<<partBits + int(v>>shift)
 }
 
-// bucketMiddle is the value that stands for all in a bucket.
+// bucketMiddle returns the value in the middle of a bucket: it stands for all values there.
 func bucketMiddle(bucket int) int64 {
 	shift := max(bucket>>partBits-1, 0)
 	lowest := int64(bucket-shift<<partBits) << shift
 	return lowest + (int64(1)<<shift-1)/2
 }
 
-// Record counts d; below zero counts as zero.
-func (h *Histogram) Record(d time.Duration) { h.record(d, 1) }
+// Record counts d. A negative duration counts as zero.
+func (h *Histogram) Record(d time.Duration) { h.RecordN(d, 1) }
 
-// record counts n times d.
-func (h *Histogram) record(d time.Duration, n uint64) {
+// RecordN counts d n times.
+func (h *Histogram) RecordN(d time.Duration, n uint64) {
 	v := max(int64(d), 0)
 	h.sum.Add(v * int64(n))
 	raise(&h.max, uint64(v))
@@ -51,13 +52,13 @@ func (h *Histogram) record(d time.Duration, n uint64) {
 	h.buckets[bucketOf(v)].Add(n)
 }
 
-// raise makes a at least v.
+// raise sets a to v unless it is greater already.
 func raise(a *atomic.Uint64, v uint64) {
 	for old := a.Load(); old < v && !a.CompareAndSwap(old, v); old = a.Load() {
 	}
 }
 
-// Merge adds what other holds.
+// Merge adds the durations of other.
 func (h *Histogram) Merge(other *Histogram) {
 	h.sum.Add(other.sum.Load())
 	raise(&h.max, other.max.Load())
@@ -69,20 +70,19 @@ func (h *Histogram) Merge(other *Histogram) {
 	}
 }
 
-// Since is what was recorded since h was as before, which is a copy of it. Its
-// sum and extremes are those of the buckets: within 0.8 %.
+// Since returns a histogram of the durations that were recorded after before, which is an earlier
+// copy of h. Its sum, minimum and maximum come from the buckets: they are within 0.8 %.
 func (h *Histogram) Since(before *Histogram) *Histogram {
 	since := new(Histogram)
 	for i := range h.buckets {
 		if now, then := h.buckets[i].Load(), before.buckets[i].Load(); now > then {
-			since.record(time.Duration(bucketMiddle(i)), now-then)
+			since.RecordN(time.Duration(bucketMiddle(i)), now-then)
 		}
 	}
 	return since
 }
 
-// Reset empties the histogram. What is recorded meanwhile may be counted in
-// part.
+// Reset empties the histogram. A duration that is recorded at the same time may be lost in part.
 func (h *Histogram) Reset() {
 	h.sum.Store(0)
 	h.max.Store(0)
@@ -92,7 +92,7 @@ func (h *Histogram) Reset() {
 	}
 }
 
-// Count is how many durations were recorded.
+// Count returns how many durations were recorded.
 func (h *Histogram) Count() uint64 {
 	var n uint64
 	for i := range h.buckets {
@@ -101,8 +101,7 @@ func (h *Histogram) Count() uint64 {
 	return n
 }
 
-// Over is how many of them were longer than d; those in the same bucket are not
-// counted.
+// Over returns how many durations were longer than d. Those in d's own bucket do not count.
 func (h *Histogram) Over(d time.Duration) uint64 {
 	var n uint64
 	for i := bucketOf(int64(d)) + 1; i < numBuckets; i++ {
@@ -111,10 +110,10 @@ func (h *Histogram) Over(d time.Duration) uint64 {
 	return n
 }
 
-// Sum is what they add up to.
+// Sum returns the sum of the durations.
 func (h *Histogram) Sum() time.Duration { return time.Duration(h.sum.Load()) }
 
-// Min is the shortest, 0 when there is none.
+// Min returns the shortest duration, or 0 if there is none.
 func (h *Histogram) Min() time.Duration {
 	if notMin := h.notMin.Load(); notMin > 0 {
 		return time.Duration(^notMin)
@@ -122,16 +121,16 @@ func (h *Histogram) Min() time.Duration {
 	return 0
 }
 
-// Max is the longest, 0 when there is none.
+// Max returns the longest duration, or 0 if there is none.
 func (h *Histogram) Max() time.Duration { return time.Duration(h.max.Load()) }
 
-// Quantile is a duration, within 1 %, that at least the share q of all is not
-// longer than; 0 when there is none.
+// Quantile returns the q-quantile, within 1 %: at least the share q of the durations is not longer.
+// It returns 0 if there is no duration.
 func (h *Histogram) Quantile(q float64) time.Duration {
 	return h.quantile(q, h.Count())
 }
 
-// quantile is Quantile for a known count.
+// quantile is Quantile for a count that is known.
 func (h *Histogram) quantile(q float64, count uint64) time.Duration {
 	rank := uint64(math.Ceil(q * float64(count)))
 	var seen uint64
@@ -143,7 +142,7 @@ func (h *Histogram) quantile(q float64, count uint64) time.Duration {
 	return 0
 }
 
-// A Summary is a histogram in a few numbers.
+// A Summary describes a histogram in a few numbers.
 type Summary struct {
 	Count              uint64
 	Sum                time.Duration
@@ -151,7 +150,7 @@ type Summary struct {
 	Max                time.Duration
 }
 
-// Summary returns the numbers of this moment.
+// Summary returns the summary of this moment.
 func (h *Histogram) Summary() Summary {
 	n := h.Count()
 	return Summary{

@@ -1,4 +1,4 @@
-package pool_test
+package histogram_test
 
 import (
 	"math"
@@ -11,7 +11,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 	"pgregory.net/rapid"
 
-	"notesd/pool"
+	"notesd/internal/histogram"
 )
 
 // durations draws from nanoseconds to days, each order of magnitude as likely.
@@ -22,8 +22,9 @@ func durations(t *rapid.T, label string) []time.Duration {
 	}), 1, 200).Draw(t, label)
 }
 
-func record(all []time.Duration) *pool.Histogram {
-	h := new(pool.Histogram)
+// record returns a histogram of the durations.
+func record(all []time.Duration) *histogram.Histogram {
+	h := new(histogram.Histogram)
 	for _, d := range all {
 		h.Record(d)
 	}
@@ -32,7 +33,7 @@ func record(all []time.Duration) *pool.Histogram {
 
 // Count, sum and extremes are exact, and any quantile is within 1 % of the one
 // of the sorted samples.
-func TestHistogramQuantiles(t *testing.T) {
+func TestQuantiles(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		all := durations(t, "samples")
 		h := record(all)
@@ -52,7 +53,7 @@ func TestHistogramQuantiles(t *testing.T) {
 			}
 		}
 		s := h.Summary()
-		want := pool.Summary{Count: h.Count(), Sum: sum, Min: all[0], P50: h.Quantile(0.5), P95: h.Quantile(0.95),
+		want := histogram.Summary{Count: h.Count(), Sum: sum, Min: all[0], P50: h.Quantile(0.5), P95: h.Quantile(0.95),
 			P99: h.Quantile(0.99), Max: all[len(all)-1]}
 		if diff := cmp.Diff(want, s); diff != "" {
 			t.Errorf("Summary (-want +got):\n%s", diff)
@@ -60,18 +61,18 @@ func TestHistogramQuantiles(t *testing.T) {
 	})
 }
 
-// Merging two is recording all in one; a reset histogram is as new.
-func TestHistogramMerge(t *testing.T) {
+// Merging two histograms is like recording all in one. A histogram that was reset is empty.
+func TestMerge(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		a, b := durations(t, "a"), durations(t, "b")
 		merged, all := record(a), record(append(a, b...))
 		merged.Merge(record(b))
-		merged.Merge(new(pool.Histogram))
+		merged.Merge(new(histogram.Histogram))
 		if diff := cmp.Diff(all.Summary(), merged.Summary()); diff != "" {
 			t.Errorf("Summary (-all in one +merged):\n%s", diff)
 		}
 		merged.Reset()
-		if diff := cmp.Diff(pool.Summary{}, merged.Summary()); diff != "" {
+		if diff := cmp.Diff(histogram.Summary{}, merged.Summary()); diff != "" {
 			t.Errorf("Summary after Reset (-want +got):\n%s", diff)
 		}
 		merged.Merge(all)
@@ -81,8 +82,8 @@ func TestHistogramMerge(t *testing.T) {
 	})
 }
 
-// Since is what was recorded meanwhile: as much, and like it to within a bucket.
-func TestHistogramSince(t *testing.T) {
+// Since returns what was recorded since, to within a bucket.
+func TestSince(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		early, late := durations(t, "early"), durations(t, "late")
 		before, now, want := record(early), record(append(early, late...)), record(late)
@@ -104,8 +105,8 @@ func TestHistogramSince(t *testing.T) {
 	})
 }
 
-// Over counts what is longer, but for what can't be told from d.
-func TestHistogramOver(t *testing.T) {
+// Over counts the longer durations, but for those in d's bucket.
+func TestOver(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		all := durations(t, "samples")
 		d := rapid.SampledFrom(all).Draw(t, "d")
@@ -124,25 +125,25 @@ func TestHistogramOver(t *testing.T) {
 	})
 }
 
-// Alone in a histogram, every duration is told exactly: the extremes are.
-func TestHistogramEdges(t *testing.T) {
+// A single duration is reported exactly, since the minimum and the maximum are exact.
+func TestEdges(t *testing.T) {
 	for _, c := range []struct{ in, want time.Duration }{
 		{0, 0}, {1, 1}, {127, 127}, {128, 128}, {129, 129}, {-time.Second, 0}, {math.MaxInt64, math.MaxInt64},
 	} {
 		got := record([]time.Duration{c.in}).Summary()
-		want := pool.Summary{Count: 1, Sum: c.want, Min: c.want, P50: c.want, P95: c.want, P99: c.want, Max: c.want}
+		want := histogram.Summary{Count: 1, Sum: c.want, Min: c.want, P50: c.want, P95: c.want, P99: c.want, Max: c.want}
 		if diff := cmp.Diff(want, got); diff != "" {
 			t.Errorf("Summary of %d ns (-want +got):\n%s", c.in, diff)
 		}
 	}
-	if diff := cmp.Diff(pool.Summary{}, new(pool.Histogram).Summary()); diff != "" {
+	if diff := cmp.Diff(histogram.Summary{}, new(histogram.Histogram).Summary()); diff != "" {
 		t.Errorf("Summary of nothing (-want +got):\n%s", diff)
 	}
 }
 
-// Nothing that is recorded at the same time is lost.
-func TestHistogramConcurrent(t *testing.T) {
-	var h pool.Histogram
+// Durations that are recorded at the same time are all counted.
+func TestConcurrent(t *testing.T) {
+	var h histogram.Histogram
 	var all sync.WaitGroup
 	for i := range 8 {
 		all.Go(func() {
@@ -161,9 +162,19 @@ func TestHistogramConcurrent(t *testing.T) {
 	}
 }
 
-// A histogram is small enough to have one for each route.
-func TestHistogramSize(t *testing.T) {
-	if size := unsafe.Sizeof(pool.Histogram{}); size > 32<<10 {
+// A histogram is small enough for one a route.
+func TestSize(t *testing.T) {
+	if size := unsafe.Sizeof(histogram.Histogram{}); size > 32<<10 {
 		t.Errorf("a histogram takes %d bytes, want at most 32 KB", size)
+	}
+}
+
+// BenchmarkRecord measures one sample.
+func BenchmarkRecord(b *testing.B) {
+	var h histogram.Histogram
+	d := time.Duration(0)
+	for b.Loop() {
+		d += time.Microsecond
+		h.Record(d % time.Second)
 	}
 }
