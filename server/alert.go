@@ -1,32 +1,24 @@
 package server
 
 import (
-	"bytes"
 	"context"
-	"encoding/hex"
-	"encoding/json"
-	"fmt"
 	"log/slog"
-	"net/http"
 	"os"
 	"slices"
-	"strconv"
 	"sync"
 	"time"
+
+	"notesd/internal/webhook"
 )
 
-const (
-	alertTime  = 5 * time.Second // for one delivery
-	alertTries = 3
-	alertQueue = 64
-	keptEvents = 50 // for /api/runtime
-)
+// maxRecent is how many of the last events /api/runtime shows.
+const maxRecent = 50
 
 // eventKinds are all that Event.Kind may be.
 var eventKinds = []string{"memory_high", "memory_normal", "memory_stage_up", "memory_stage_down", "dependency_down", "dependency_up",
 	"route_quarantined", "route_released", "worker_stuck", "worker_recovered", "upgrade_failed", "incident", "admin_token_guessed"}
 
-// Event is something that the people who run the server want to know of.
+// An Event is something that the operators of the server want to know of.
 type Event struct {
 	Kind    string         `json:"event"`   // one of eventKinds
 	Subject string         `json:"subject"` // what it is about
@@ -35,39 +27,30 @@ type Event struct {
 	Host    string         `json:"host"`
 }
 
-// Alerts posts events to ALERT_WEBHOOK_URL, in order and one at a time. It
-// never makes anybody wait: when its queue is full, the event is dropped and
-// logged. Without a url it posts nothing, but keeps the last events all the same;
-// a nil *Alerts drops everything silently.
-//
-// Each delivery carries X-Notesd-Timestamp (Unix seconds) and, when key is
-// set, X-Notesd-Signature: "sha256=" and the hexadecimal HMAC-SHA256 under key
-// of the timestamp, a full stop and the body.
+// Alerts keeps the last events, counts all of them, and has ALERT_WEBHOOK_URL told of each. A nil
+// *Alerts ignores them.
 type Alerts struct {
-	// OnEvent is told of each event as well, by whoever sends it. It must not
-	// block; nil is allowed. It is set before the first.
+	// OnEvent is called with each event, by the caller of Send. It must not block. It may be nil,
+	// and is set before the first event.
 	OnEvent func(Event)
 
-	url, key string
-	log      *slog.Logger
-	client   *http.Client
-	queue    chan Event
+	webhook *webhook.Sender // nil: events are posted nowhere
 
-	mu     sync.Mutex // guards what follows
-	recent []Event    // at most keptEvents, the oldest first
+	mu     sync.Mutex // guards the fields below
+	recent []Event    // at most maxRecent, the oldest first
 	counts map[string]uint64
 }
 
-// NewAlerts makes Alerts for a webhook; Run delivers.
+// NewAlerts makes Alerts for the webhook at url, which may be empty. Run delivers.
 func NewAlerts(url, key string, log *slog.Logger) *Alerts {
-	return &Alerts{url: url, key: key, log: log, client: &http.Client{Timeout: alertTime, CheckRedirect: noRedirect}, queue: make(chan Event, alertQueue),
-		counts: map[string]uint64{}}
+	a := &Alerts{counts: map[string]uint64{}}
+	if url != "" {
+		a.webhook = webhook.New(url, key, log)
+	}
+	return a
 }
 
-// noRedirect keeps an event from going where only the receiver says.
-func noRedirect(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }
-
-// Send queues e. It stamps it with the time and the host's name.
+// Send adds the time and the host's name to e, and passes it on. It does not block.
 func (a *Alerts) Send(e Event) {
 	if a == nil {
 		return
@@ -78,28 +61,23 @@ func (a *Alerts) Send(e Event) {
 	if a.OnEvent != nil {
 		a.OnEvent(e)
 	}
-	if a.url == "" {
-		return
-	}
-	select {
-	case a.queue <- e:
-	default:
-		a.log.Warn("alert dropped: the webhook is too slow", "event", e.Kind, "subject", e.Subject)
+	if a.webhook != nil {
+		a.webhook.Send(webhook.Message{Event: e.Kind, Subject: e.Subject, Body: e})
 	}
 }
 
-// keep counts e and puts it to the last ones.
+// keep counts e and adds it to the last events.
 func (a *Alerts) keep(e Event) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	a.counts[e.Kind]++
 	a.recent = append(a.recent, e)
-	if len(a.recent) > keptEvents {
+	if len(a.recent) > maxRecent {
 		a.recent = slices.Delete(a.recent, 0, 1)
 	}
 }
 
-// Recent are the last events, the newest first.
+// Recent returns the last events, the newest first.
 func (a *Alerts) Recent() []Event {
 	if a == nil {
 		return nil
@@ -111,7 +89,7 @@ func (a *Alerts) Recent() []Event {
 	return recent
 }
 
-// count is how many events of a kind there were since the start.
+// count returns how many events of a kind there were since the start.
 func (a *Alerts) count(kind string) uint64 {
 	if a == nil {
 		return 0
@@ -121,61 +99,9 @@ func (a *Alerts) count(kind string) uint64 {
 	return a.counts[kind]
 }
 
-// Run delivers until ctx ends. What fails is tried again, alertTries times in all.
+// Run delivers to the webhook, if there is one, until ctx ends.
 func (a *Alerts) Run(ctx context.Context) {
-	if a == nil {
-		return
+	if a != nil && a.webhook != nil {
+		a.webhook.Run(ctx)
 	}
-	for {
-		select {
-		case e := <-a.queue:
-			a.deliver(ctx, e)
-		case <-ctx.Done():
-			return
-		}
-	}
-}
-
-func (a *Alerts) deliver(ctx context.Context, e Event) {
-	err := a.post(ctx, e)
-	for try := 1; err != nil && try < alertTries; try++ {
-		select {
-		case <-time.After(time.Second << (try - 1)):
-			err = a.post(ctx, e)
-		case <-ctx.Done():
-			return
-		}
-	}
-	if err == nil || ctx.Err() != nil {
-		return
-	}
-	a.log.Warn("alert not delivered", "event", e.Kind, "subject", e.Subject, "error", err)
-}
-
-// post delivers e once. Its errors never hold the URL: it may carry a secret.
-func (a *Alerts) post(ctx context.Context, e Event) error {
-	body, err := json.Marshal(e)
-	if err != nil {
-		return fmt.Errorf("encode: %w", err)
-	}
-	r, err := http.NewRequestWithContext(ctx, http.MethodPost, a.url, bytes.NewReader(body))
-	if err != nil {
-		return fmt.Errorf("ALERT_WEBHOOK_URL is no URL")
-	}
-	stamp := strconv.FormatInt(time.Now().Unix(), 10)
-	r.Header.Set("Content-Type", "application/json")
-	r.Header.Set("X-Notesd-Timestamp", stamp)
-	if a.key != "" {
-		mac := sign([]byte(a.key), append([]byte(stamp+"."), body...))
-		r.Header.Set("X-Notesd-Signature", "sha256="+hex.EncodeToString(mac))
-	}
-	answer, err := a.client.Do(r)
-	if err != nil {
-		return fmt.Errorf("the webhook did not answer")
-	}
-	_ = answer.Body.Close()
-	if answer.StatusCode >= 300 {
-		return fmt.Errorf("the webhook answered %d", answer.StatusCode)
-	}
-	return nil
 }

@@ -58,7 +58,7 @@ func TestRuntimeEvents(t *testing.T) {
 	t.Parallel()
 	alerts := NewAlerts("", "", testkit.Log(t))
 	s := onSQLite(t, func(cfg *Config, parts *Parts) { parts.Alerts, cfg.DataDir = alerts, t.TempDir() })
-	for i := range keptEvents + 1 {
+	for i := range maxRecent + 1 {
 		alerts.Send(Event{Kind: "incident", Subject: "slow", Detail: map[string]any{"bytes": i}})
 	}
 	var in struct {
@@ -69,11 +69,11 @@ func TestRuntimeEvents(t *testing.T) {
 		Minute []any
 	}
 	s.administrator().get("/api/runtime").want(http.StatusOK).decode(&in)
-	if n := len(in.Events); n != keptEvents {
-		t.Fatalf("%d events, want the last %d", n, keptEvents)
+	if n := len(in.Events); n != maxRecent {
+		t.Fatalf("%d events, want the last %d", n, maxRecent)
 	}
-	first, last := in.Events[0], in.Events[keptEvents-1]
-	if first.Detail["bytes"] != float64(keptEvents) || last.Detail["bytes"] != 1.0 || first.Kind != "incident" || first.Subject != "slow" ||
+	first, last := in.Events[0], in.Events[maxRecent-1]
+	if first.Detail["bytes"] != float64(maxRecent) || last.Detail["bytes"] != 1.0 || first.Kind != "incident" || first.Subject != "slow" ||
 		time.Since(time.Time(first.Time)).Abs() > time.Minute {
 		t.Errorf("events from %+v to %+v, want the newest first", first, last)
 	}
