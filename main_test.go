@@ -27,7 +27,7 @@ var mayImport = map[string][]string{
 	"store/pgnotify":    {"notesd/store/engine"},
 	"store/engine":      {"notesd/internal/owned", "notesd/store/migrations"},
 	"pool":              {"notesd/internal/histogram"},
-	"server":            {"notesd/internal/cache", "notesd/internal/histogram", "notesd/internal/incident", "notesd/internal/webhook", "notesd/notes", "notesd/pool", "notesd/store"},
+	"server":            {"notesd/internal/cache", "notesd/internal/histogram", "notesd/internal/incident", "notesd/internal/netutil", "notesd/internal/webhook", "notesd/notes", "notesd/pool", "notesd/store"},
 	"store/storetest":   {"notesd/internal/testkit", "notesd/internal/testserver", "notesd/store"},
 
 	"internal/testserver": {"notesd/internal/testkit"},
@@ -55,6 +55,7 @@ var mustNotKnow = map[string][]string{
 	"internal/upgrade":   {"net/http", "github.com/labstack/", "database/sql", "gorm.io/", "notesd/"},
 	"internal/histogram": {"net/http", "github.com/labstack/", "database/sql", "gorm.io/", "notesd/"},
 	"internal/webhook":   {"github.com/labstack/", "database/sql", "gorm.io/", "notesd/"},
+	"internal/netutil":   {"net/http", "github.com/labstack/", "database/sql", "gorm.io/", "notesd/"},
 }
 
 // The arrows between packages point the way that mayImport says.

@@ -12,9 +12,11 @@ import (
 	"sync/atomic"
 	"syscall"
 	"time"
+
+	"notesd/internal/netutil"
 )
 
-// Connections of one network (see networksOf) that have not sent a complete request header.
+// Connections of one network (see netutil.Networks) that have not sent a complete request header.
 // Trusted proxies have no such bounds.
 const (
 	mostFresh  = 256             // above it, those are closed that are older than
@@ -193,7 +195,7 @@ func (c *connections) takeFirst(line *list.List, age time.Duration) net.Conn {
 // admit takes a new connection of addr, unless there are too many, and closes those that are slow.
 func (c *connections) admit(conn net.Conn, addr netip.Addr) bool {
 	c.mu.Lock()
-	network, site := prefixesOf(addr)
+	network, site := netutil.Prefixes(addr)
 	line := c.lines[network]
 	if line == nil {
 		line = &freshLine{}
@@ -271,26 +273,12 @@ func closeAll(conns []net.Conn) {
 	}
 }
 
-// hasSent tells whether something that conn's client has sent waits to be read.
-// It asks the kernel and takes no lock: a reader that waits for the client holds that of the connection.
+// hasSent reports whether something that conn's client has sent waits to be read.
 func hasSent(client net.Conn) bool {
 	if ours, ok := client.(*conn); ok {
 		client = ours.Conn
 	}
-	socket, ok := client.(syscall.Conn)
-	if !ok {
-		return false
-	}
-	raw, err := socket.SyscallConn()
-	if err != nil {
-		return false
-	}
-	waiting := 0
-	controlErr := raw.Control(func(fd uintptr) {
-		var one [1]byte
-		waiting, _, err = syscall.Recvfrom(int(fd), one[:], syscall.MSG_PEEK|syscall.MSG_DONTWAIT)
-	})
-	return controlErr == nil && err == nil && waiting > 0
+	return netutil.HasUnread(client)
 }
 
 func (c *connections) forget(conn net.Conn) {

@@ -8,6 +8,7 @@ import (
 	"strings"
 	"time"
 
+	"notesd/internal/netutil"
 	"notesd/store"
 )
 
@@ -64,7 +65,7 @@ func (s *Server) guesserOf(x *exchange, u store.User, folded string) guesser {
 	secret := []byte(s.cfg.SessionSecrets[0])
 	if u.ID != "" {
 		if nonce := s.device(x.Request(), u); nonce != "" {
-			return guesser{nonce, seal(secret, "device failures", u.ID+" "+nonce), "device " + nonce + " " + networkOf(x.addr)}
+			return guesser{nonce, seal(secret, "device failures", u.ID+" "+nonce), "device " + nonce + " " + netutil.Network(x.addr)}
 		}
 	}
 	return guesser{"", seal(secret, "address failures", folded), x.addr}

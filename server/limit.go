@@ -8,13 +8,14 @@ import (
 	"hash/maphash"
 	"math"
 	"net/http"
-	"net/netip"
 	"strconv"
 	"sync"
 	"sync/atomic"
 	"time"
 
 	"golang.org/x/sync/singleflight"
+
+	"notesd/internal/netutil"
 )
 
 // decision is what a limit says to one request.
@@ -193,7 +194,7 @@ const sitesNetworks = 16
 // takeAddress counts one request of an address against limit, and against that
 // of the site around it.
 func takeAddress(address string, limit int, take func(key string, limit int) (decision, error)) (decision, error) {
-	network, site := networksOf(address)
+	network, site := netutil.Networks(address)
 	d, err := take("ip:"+network, limit)
 	if err != nil || !d.Allowed || site == "" {
 		return d, err
@@ -203,38 +204,6 @@ func takeAddress(address string, limit int, take func(key string, limit int) (de
 		return wider, err
 	}
 	return d, err
-}
-
-// networkOf is who an address stands for in a limit: an IPv4 address for
-// itself, an IPv6 address for its /64, since whoever has one address there has
-// them all.
-func networkOf(address string) string {
-	network, _ := networksOf(address)
-	return network
-}
-
-// networksOf is networkOf and, for IPv6, the /48 around it, which has limits
-// sitesNetworks times as high.
-func networksOf(address string) (network, site string) {
-	ip, err := netip.ParseAddr(address)
-	if err != nil {
-		return address, ""
-	}
-	inner, outer := prefixesOf(ip.Unmap())
-	if !outer.IsValid() {
-		return inner.Addr().String(), ""
-	}
-	return inner.String(), outer.String()
-}
-
-// prefixesOf are those of networksOf. site is not valid for IPv4.
-func prefixesOf(ip netip.Addr) (network, site netip.Prefix) {
-	if ip.Is4() {
-		return netip.PrefixFrom(ip, 32), netip.Prefix{}
-	}
-	network, _ = ip.Prefix(64) // fits every IPv6 address
-	site, _ = ip.Prefix(48)
-	return network, site
 }
 
 // seal is text under secret: equal texts look equal, and without the secret

@@ -337,24 +337,6 @@ func TestDecisionHeaders(t *testing.T) {
 	}
 }
 
-func TestNetworkOf(t *testing.T) {
-	for _, test := range []struct{ address, want string }{
-		{"203.0.113.7", "203.0.113.7"},
-		{"::ffff:203.0.113.7", "203.0.113.7"},
-		{"2001:db8:1:2:3:4:5:6", "2001:db8:1:2::/64"},
-		{"2001:db8:1:2::", "2001:db8:1:2::/64"},
-		{"2001:db8:1:3::", "2001:db8:1:3::/64"},
-		{"fe80::1%eth0", "fe80::/64"},
-		{"::1", "::/64"},
-		{"", ""},
-		{"@", "@"},
-	} {
-		if got := networkOf(test.address); got != test.want {
-			t.Errorf("networkOf(%q) = %q, want %q", test.address, got, test.want)
-		}
-	}
-}
-
 func TestSeal(t *testing.T) {
 	one := seal([]byte("secret"), "session", "text")
 	for name, other := range map[string]string{

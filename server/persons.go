@@ -4,6 +4,7 @@ import (
 	"hash/maphash"
 	"sync"
 
+	"notesd/internal/netutil"
 	"notesd/pool"
 )
 
@@ -85,4 +86,4 @@ func (s *Server) person(x *exchange) string {
 }
 
 // addressOf is the address of x's client, as the pool knows it.
-func addressOf(x *exchange) string { return "ip:" + networkOf(x.addr) }
+func addressOf(x *exchange) string { return "ip:" + netutil.Network(x.addr) }

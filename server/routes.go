@@ -7,6 +7,7 @@ import (
 	"github.com/labstack/echo/v4"
 
 	"notesd/internal/cache"
+	"notesd/internal/netutil"
 	"notesd/notes"
 	"notesd/pool"
 )
@@ -117,7 +118,7 @@ func (s *Server) entry(rt *route) echo.HandlerFunc {
 			return inPool(x)
 		}
 		if rt.admin {
-			if err := s.guard.check(x.Request().Header, networkOf(x.addr)); err != nil {
+			if err := s.guard.check(x.Request().Header, netutil.Network(x.addr)); err != nil {
 				return err
 			}
 		}

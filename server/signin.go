@@ -6,6 +6,7 @@ import (
 
 	"github.com/gomodule/redigo/redis"
 
+	"notesd/internal/netutil"
 	"notesd/store"
 )
 
@@ -44,7 +45,7 @@ func newSignInLimit(r *Redis, db *store.Store, secret string) *signInLimit {
 // in parallel are no more than guesses in turn. Whatever turns out not to be a
 // failure calls refund. A wait above 0 refuses the attempt, and counts nothing.
 func (l *signInLimit) reserve(ctx context.Context, address, account string) (refund func(context.Context), wait time.Duration, err error) {
-	network, site := networksOf(address)
+	network, site := netutil.Networks(address)
 	type keyLimit struct {
 		key   string
 		limit int
