@@ -15,23 +15,25 @@ import (
 
 // Who may import whom. A package that is not here imports nothing of ours.
 var mayImport = map[string][]string{
-	".":                 {"notesd/internal/cli"},
-	"bench":             {"notesd/bench/format"},
-	"bench/lab":         {"notesd/bench", "notesd/bench/format"},
-	"bench/pools":       {"notesd/bench"},
-	"e2e/checklist":     {"notesd/internal/check"},
-	"config":            {"notesd/internal/owned"},
-	"config/generate":   {"notesd/config"},
-	"internal/incident": {"notesd/internal/owned"},
-	"store":             {"notesd/notes", "notesd/store/engine", "notesd/store/pgnotify", "notesd/store/trigram"},
-	"store/pgnotify":    {"notesd/store/engine"},
-	"store/engine":      {"notesd/internal/owned", "notesd/store/migrations"},
-	"pool":              {"notesd/internal/histogram"},
-	"server":            {"notesd/internal/cache", "notesd/internal/histogram", "notesd/internal/incident", "notesd/internal/netutil", "notesd/internal/webhook", "notesd/notes", "notesd/pool", "notesd/store"},
-	"store/storetest":   {"notesd/internal/testkit", "notesd/internal/testserver", "notesd/store"},
+	".":                        {"notesd/internal/cli"},
+	"bench":                    {"notesd/bench/format"},
+	"bench/lab":                {"notesd/bench", "notesd/bench/format"},
+	"bench/pools":              {"notesd/bench"},
+	"e2e/checklist":            {"notesd/internal/check"},
+	"config":                   {"notesd/internal/owned"},
+	"config/generate":          {"notesd/config"},
+	"internal/incident":        {"notesd/internal/owned"},
+	"store":                    {"notesd/notes", "notesd/store/engine", "notesd/store/pgnotify", "notesd/store/trigram"},
+	"store/pgnotify":           {"notesd/store/engine"},
+	"store/engine":             {"notesd/internal/owned", "notesd/store/migrations"},
+	"pool":                     {"notesd/internal/histogram"},
+	"internal/redis":           {"notesd/internal/netutil"},
+	"internal/redis/redistest": {"notesd/internal/redis"},
+	"server":                   {"notesd/internal/cache", "notesd/internal/histogram", "notesd/internal/incident", "notesd/internal/netutil", "notesd/internal/redis", "notesd/internal/webhook", "notesd/notes", "notesd/pool", "notesd/store"},
+	"store/storetest":          {"notesd/internal/testkit", "notesd/internal/testserver", "notesd/store"},
 
 	"internal/testserver": {"notesd/internal/testkit"},
-	"internal/cli":        {"notesd/backup", "notesd/bench", "notesd/config", "notesd/internal/check", "notesd/internal/histogram", "notesd/internal/incident", "notesd/internal/legacy", "notesd/internal/logging", "notesd/internal/upgrade", "notesd/notes", "notesd/pool", "notesd/server", "notesd/store"},
+	"internal/cli":        {"notesd/backup", "notesd/bench", "notesd/config", "notesd/internal/check", "notesd/internal/histogram", "notesd/internal/incident", "notesd/internal/legacy", "notesd/internal/logging", "notesd/internal/redis", "notesd/internal/upgrade", "notesd/notes", "notesd/pool", "notesd/server", "notesd/store"},
 }
 
 // What packages must not know of, by the beginnings of import paths.
@@ -56,6 +58,7 @@ var mustNotKnow = map[string][]string{
 	"internal/histogram": {"net/http", "github.com/labstack/", "database/sql", "gorm.io/", "notesd/"},
 	"internal/webhook":   {"github.com/labstack/", "database/sql", "gorm.io/", "notesd/"},
 	"internal/netutil":   {"net/http", "github.com/labstack/", "database/sql", "gorm.io/", "notesd/"},
+	"internal/redis":     {"net/http", "github.com/labstack/", "database/sql", "gorm.io/"},
 }
 
 // The arrows between packages point the way that mayImport says.

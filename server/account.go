@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 
+	"notesd/internal/redis"
 	"notesd/notes"
 	"notesd/store"
 )
@@ -23,8 +24,8 @@ func AddAccount(ctx context.Context, db *store.Store, email, password string) (s
 }
 
 // ResetPassword gives the account a new password and ends its sessions, wherever they are kept: the
-// account's epoch ends them also where redis is nil though the server has one.
-func ResetPassword(ctx context.Context, db *store.Store, redis *Redis, id, password string) error {
+// account's epoch ends them also where rdb is nil though the server has one.
+func ResetPassword(ctx context.Context, db *store.Store, rdb *redis.Client, id, password string) error {
 	if err := notes.CheckPassword(password); err != nil {
 		return err
 	}
@@ -35,15 +36,15 @@ func ResetPassword(ctx context.Context, db *store.Store, redis *Redis, id, passw
 	if err := db.SetPassword(ctx, id, hash); err != nil {
 		return err
 	}
-	return announceEnd(ctx, db, redis, id)
+	return announceEnd(ctx, db, rdb, id)
 }
 
 // DeleteAccount deletes the account with its notes and ends its sessions.
-func DeleteAccount(ctx context.Context, db *store.Store, redis *Redis, id string) error {
+func DeleteAccount(ctx context.Context, db *store.Store, rdb *redis.Client, id string) error {
 	if err := db.DeleteUser(ctx, id); err != nil {
 		return err
 	}
-	return announceEnd(ctx, db, redis, id)
+	return announceEnd(ctx, db, rdb, id)
 }
 
 // ErrStale says that the account was changed, and that a running server may go on with its sessions for a minute.
@@ -51,8 +52,8 @@ var ErrStale = errors.New("a running server that could not be told may accept th
 
 // announceEnd tells the servers that the account's epoch has ended its sessions, and tidies up what is left of them.
 // What Redis does not delete now expires there, and lets nobody in.
-func announceEnd(ctx context.Context, db *store.Store, redis *Redis, id string) error {
-	_ = rawBackendFor(db, redis).DeleteSessions(ctx, id, "")
+func announceEnd(ctx context.Context, db *store.Store, rdb *redis.Client, id string) error {
+	_ = rawBackendFor(db, rdb).DeleteSessions(ctx, id, "")
 	if err := db.AnnounceRevoked(ctx, "", id); err != nil {
 		return fmt.Errorf("%w: %w", ErrStale, err)
 	}
@@ -60,13 +61,13 @@ func announceEnd(ctx context.Context, db *store.Store, redis *Redis, id string) 
 }
 
 // backendFor is where sessions are kept: in Redis, if there is one, so that replicas share them.
-func backendFor(db *store.Store, redis *Redis) sessionBackend {
-	return announcedSessions{rawBackendFor(db, redis), db}
+func backendFor(db *store.Store, rdb *redis.Client) sessionBackend {
+	return announcedSessions{rawBackendFor(db, rdb), db}
 }
 
-func rawBackendFor(db *store.Store, redis *Redis) sessionBackend {
-	if redis != nil {
-		return newRedisSessions(redis, db)
+func rawBackendFor(db *store.Store, rdb *redis.Client) sessionBackend {
+	if rdb != nil {
+		return newRedisSessions(rdb, db)
 	}
 	return db
 }

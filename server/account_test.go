@@ -8,6 +8,7 @@ import (
 
 	"golang.org/x/crypto/bcrypt"
 
+	"notesd/internal/redis"
 	"notesd/internal/testkit"
 	"notesd/internal/testserver"
 	"notesd/store"
@@ -66,8 +67,8 @@ func TestSessionWithoutEpoch(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		key := redisSessionPrefix + sessionKey([]byte(s.server.cfg.SessionSecrets[0]), token)
-		if _, err := s.server.redis.command(t.Context(), "SET", key, record); err != nil {
+		key := redis.SessionPrefix + sessionKey([]byte(s.server.cfg.SessionSecrets[0]), token)
+		if _, err := s.server.redis.Do(t.Context(), "SET", key, record); err != nil {
 			t.Fatal(err)
 		}
 		return s.visitor().bearing(token)

@@ -11,6 +11,7 @@ import (
 
 	"github.com/labstack/echo/v4"
 
+	"notesd/internal/redis"
 	"notesd/notes"
 	"notesd/pool"
 	"notesd/store"
@@ -121,13 +122,18 @@ func detailedFailure(err error) (failure, bool) {
 	if e, ok := errors.AsType[*pool.Refusal](err); ok {
 		return turnedAway(e), true
 	}
-	if errors.Is(err, store.ErrUnavailable) {
+	if isUnavailable(err) {
 		return unavailable("dependency_down", "Storage is not available, please try again", 0), true
 	}
 	if errors.Is(err, errTimeout) || errors.Is(err, context.DeadlineExceeded) || errors.Is(err, pool.ErrStuck) {
 		return unavailable("timeout", "The request took too long", 0), true
 	}
 	return failure{}, false
+}
+
+// isUnavailable reports whether err means that the database or Redis can't be used now.
+func isUnavailable(err error) bool {
+	return errors.Is(err, store.ErrUnavailable) || errors.Is(err, redis.ErrUnavailable)
 }
 
 var refusalTexts = map[pool.Reason]string{
@@ -187,7 +193,7 @@ func (s *Server) fail(x *exchange, err error) {
 	f := failureFor(err)
 	f.RequestID = x.id
 	x.reason = f.Reason
-	if errors.Is(err, store.ErrUnavailable) {
+	if isUnavailable(err) {
 		x.cause = err // a full disk, say: what clients and readiness are told has no details
 	}
 	if f.status == http.StatusInternalServerError {

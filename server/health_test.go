@@ -6,6 +6,7 @@ import (
 	"testing"
 	"time"
 
+	"notesd/internal/redis/redistest"
 	"notesd/internal/testkit"
 	"notesd/internal/testserver"
 	"notesd/store"
@@ -77,7 +78,7 @@ func TestReady(t *testing.T) {
 }
 
 func onRedis(t *testing.T, url string) options {
-	return func(_ *Config, parts *Parts) { parts.Redis = openRedis(t, url) }
+	return func(_ *Config, parts *Parts) { parts.Redis = redistest.Open(t, url) }
 }
 
 // told is how long a client may wait for its 503 while a dependency is away.

@@ -6,7 +6,7 @@ import (
 	"sync"
 	"time"
 
-	"github.com/gomodule/redigo/redis"
+	redigo "github.com/gomodule/redigo/redis"
 )
 
 // To ask Redis about every request would cost as much as many an answer. So a
@@ -116,7 +116,7 @@ func (s *leaseShard) forget() {
 // remains is wanted, and how many at most. It answers how many it has counted, 0
 // for a refusal, how far ahead the key is now, and the time. Microseconds since
 // 1970 fit a Lua number exactly.
-var leaseScript = redis.NewScript(1, `
+var leaseScript = redigo.NewScript(1, `
 local interval, burst = tonumber(ARGV[1]), tonumber(ARGV[2])
 local back, backDue, share, most = tonumber(ARGV[3]), tonumber(ARGV[4]), tonumber(ARGV[5]), tonumber(ARGV[6])
 local time = redis.call('TIME')
@@ -163,7 +163,7 @@ func (l *limiter) lease(ctx context.Context, key string, p pace) (refusal decisi
 	if room {
 		most = leaseMost
 	}
-	answer, err := redis.Int64s(l.redis.script(ctx, leaseScript, "notesd:rate:"+seal(l.secret, "rate", key),
+	answer, err := redigo.Int64s(l.redis.RunScript(ctx, leaseScript, "notesd:rate:"+seal(l.secret, "rate", key),
 		p.interval, p.burst, last.left, last.due, leaseShare, most))
 	if err != nil {
 		return decision{}, err

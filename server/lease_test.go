@@ -7,6 +7,7 @@ import (
 	"testing"
 	"time"
 
+	"notesd/internal/redis/redistest"
 	"notesd/internal/testserver"
 )
 
@@ -14,7 +15,7 @@ import (
 func limiterReplicas(t *testing.T, n int) (all []*limiter) {
 	url := testserver.Redis(t)
 	for range n {
-		all = append(all, newLimiter(openRedis(t, url), testSecret))
+		all = append(all, newLimiter(redistest.Open(t, url), testSecret))
 	}
 	return all
 }

@@ -16,6 +16,7 @@ import (
 	"golang.org/x/sync/singleflight"
 
 	"notesd/internal/netutil"
+	"notesd/internal/redis"
 )
 
 // decision is what a limit says to one request.
@@ -43,7 +44,7 @@ func (d decision) writeHeaders(h http.Header) {
 // allowed, and what one has in advance another lacks, for a second or until the key's next
 // request there. While Redis is away, and without it, each process counts for itself.
 type limiter struct {
-	redis     *Redis // nil: only memory
+	redis     *redis.Client // nil: only memory
 	leases    *leases
 	asking    singleflight.Group // Redis for leases, by key
 	memory    *bucketMap
@@ -51,7 +52,7 @@ type limiter struct {
 	fallbacks atomic.Uint64 // decisions taken in memory because Redis was away
 }
 
-func newLimiter(r *Redis, secret string) *limiter {
+func newLimiter(r *redis.Client, secret string) *limiter {
 	return &limiter{redis: r, leases: newLeases(), memory: newBucketMap(), secret: []byte(secret)}
 }
 

@@ -13,10 +13,12 @@ import (
 	"testing/synctest"
 	"time"
 
-	"github.com/gomodule/redigo/redis"
+	redigo "github.com/gomodule/redigo/redis"
 	"github.com/google/go-cmp/cmp"
 	"pgregory.net/rapid"
 
+	"notesd/internal/redis"
+	"notesd/internal/redis/redistest"
 	"notesd/internal/testserver"
 )
 
@@ -26,7 +28,7 @@ const testSecret = "a secret of at least thirty-two bytes"
 func eachLimiter(t *testing.T, test func(t *testing.T, l *limiter)) {
 	t.Run("memory", func(t *testing.T) { test(t, newLimiter(nil, testSecret)) })
 	t.Run("Redis", func(t *testing.T) {
-		l := newLimiter(openRedis(t, testserver.Redis(t)), testSecret)
+		l := newLimiter(redistest.Open(t, testserver.Redis(t)), testSecret)
 		test(t, l)
 		if got := l.fallbacks.Load(); got != 0 {
 			t.Errorf("%d decisions fell back to memory, want 0", got)
@@ -174,12 +176,12 @@ func TestPaceForgetsWhatIsTooFarAhead(t *testing.T) {
 
 // Keys in Redis tell nothing of addresses and people, and expire.
 func TestLimitKeysInRedis(t *testing.T) {
-	l := newLimiter(openRedis(t, testserver.Redis(t)), testSecret)
+	l := newLimiter(redistest.Open(t, testserver.Redis(t)), testSecret)
 	for _, key := range []string{"ip:203.0.113.77", "user:nobody@example.org"} {
 		take(t, l, key, 10, time.Minute)
 	}
 	var rates int
-	for key, value := range everythingIn(t, l.redis) {
+	for key, value := range redistest.Contents(t, l.redis) {
 		for _, secret := range []string{"203.0.113.77", "nobody", "example.org"} {
 			if strings.Contains(key+value, secret) {
 				t.Errorf("Redis holds %q = %q: shows %q", key, value, secret)
@@ -187,7 +189,7 @@ func TestLimitKeysInRedis(t *testing.T) {
 		}
 		if strings.HasPrefix(key, "notesd:rate:") {
 			rates++
-			if ttl, err := redis.Int64(l.redis.command(t.Context(), "PTTL", key)); err != nil || ttl < 0 || ttl > 3_600_000 {
+			if ttl, err := redigo.Int64(l.redis.Do(t.Context(), "PTTL", key)); err != nil || ttl < 0 || ttl > 3_600_000 {
 				t.Errorf("PTTL %s = %d, %v, want at most the window", key, ttl, err)
 			}
 		}
@@ -197,41 +199,15 @@ func TestLimitKeysInRedis(t *testing.T) {
 	}
 }
 
-// everythingIn returns all that Redis holds, each value as text.
-func everythingIn(t *testing.T, r *Redis) map[string]string {
-	t.Helper()
-	all := map[string]string{}
-	keys, err := redis.Strings(r.command(t.Context(), "KEYS", "*"))
-	if err != nil {
-		t.Fatal(err)
-	}
-	for _, key := range keys {
-		kind, err := redis.String(r.command(t.Context(), "TYPE", key))
-		if err != nil {
-			t.Fatal(err)
-		}
-		read := map[string][]any{"string": {"GET", key}, "zset": {"ZRANGE", key, 0, -1}}[kind]
-		if read == nil {
-			continue // gone since
-		}
-		value, err := r.command(t.Context(), read[0].(string), read[1:]...)
-		if err != nil && !errors.Is(err, redis.ErrNil) {
-			t.Fatal(err)
-		}
-		all[key] = fmt.Sprintf("%s", value)
-	}
-	return all
-}
-
 // One EVALSHA is for a sixteenth of what remains.
 func TestLimitRoundTrips(t *testing.T) {
-	l := newLimiter(openRedis(t, testserver.Redis(t)), testSecret)
+	l := newLimiter(redistest.Open(t, testserver.Redis(t)), testSecret)
 	take(t, l, "ip:other", 1000, time.Minute) // Redis learns the script
-	commandCalls(t, l.redis)
+	redistest.Calls(t, l.redis)
 	for range 62 + 58 + 1 {
 		take(t, l, "ip:round-trips", 1000, time.Hour)
 	}
-	got := commandCalls(t, l.redis)
+	got := redistest.Calls(t, l.redis)
 	maps.DeleteFunc(got, func(name, _ string) bool { return name == "time" || name == "get" || name == "set" }) // inside the script
 	if diff := cmp.Diff(map[string]string{"evalsha": "3"}, got); diff != "" {
 		t.Errorf("commands of 121 decisions (-want +got):\n%s", diff)
@@ -241,7 +217,7 @@ func TestLimitRoundTrips(t *testing.T) {
 // Without Redis each process counts on its own, and says how often it had to.
 func TestLimitWithoutRedis(t *testing.T) {
 	p := testserver.NewProxy(t, testserver.Redis(t))
-	l := newLimiter(openRedis(t, p.URL()), testSecret)
+	l := newLimiter(redistest.Open(t, p.URL()), testSecret)
 	take(t, l, "ip:away", 3, time.Hour)
 	p.Set(testserver.Refuse)
 	for i := range 3 {
@@ -256,16 +232,16 @@ func TestLimitWithoutRedis(t *testing.T) {
 		t.Errorf("%d fallbacks counted, want 4", got)
 	}
 	p.Set(testserver.Pass)
-	time.Sleep(redisRest)
+	time.Sleep(redis.RetryAfter)
 	if d := take(t, l, "ip:away", 3, time.Hour); !d.Allowed || d.Remaining != 1 {
 		t.Errorf("with Redis back: %+v, want allowed, 1 remaining, as Redis counts", d)
 	}
 }
 
 func TestLimitOfClientThatLeft(t *testing.T) {
-	r := openRedis(t, testserver.Redis(t))
+	r := redistest.Open(t, testserver.Redis(t))
 	l := newLimiter(r, testSecret)
-	defer occupy(t, r)()
+	defer redistest.Occupy(t, r)()
 	gone := errors.New("client gone")
 	ctx, leave := context.WithCancelCause(t.Context())
 	leave(gone)
@@ -384,7 +360,7 @@ func BenchmarkLimitMemory(b *testing.B) {
 }
 
 func BenchmarkLimitRedis(b *testing.B) {
-	r := openRedis(b, testserver.Redis(b))
+	r := redistest.Open(b, testserver.Redis(b))
 	l := newLimiter(r, testSecret)
 	b.Run("take", func(b *testing.B) {
 		b.ReportAllocs()
@@ -395,7 +371,7 @@ func BenchmarkLimitRedis(b *testing.B) {
 	b.Run("ping", func(b *testing.B) { // what any round trip costs
 		b.ReportAllocs()
 		for b.Loop() {
-			r.Ping(b.Context())
+			redistest.Ping(b.Context(), r)
 		}
 	})
 }

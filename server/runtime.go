@@ -10,6 +10,7 @@ import (
 	"notesd/internal/cache"
 	"notesd/internal/histogram"
 	"notesd/internal/incident"
+	"notesd/internal/redis"
 	"notesd/pool"
 )
 
@@ -343,7 +344,7 @@ type stateJSON struct {
 	Database  any                `json:"database"`
 	Cache     cacheJSON          `json:"cache"`
 	Channel   *channelJSON       `json:"channel,omitempty"`
-	Redis     *RedisStats        `json:"redis,omitempty"`
+	Redis     *redis.Stats       `json:"redis,omitempty"`
 	Disk      *diskJSON          `json:"disk,omitempty"`
 	Incidents *incidentsJSON     `json:"incidents,omitempty"`
 	Events    []eventJSON        `json:"events"` // what alerts were sent for, the newest first

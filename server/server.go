@@ -20,6 +20,7 @@ import (
 
 	"notesd/internal/histogram"
 	"notesd/internal/incident"
+	"notesd/internal/redis"
 	"notesd/pool"
 	"notesd/store"
 )
@@ -73,7 +74,7 @@ type Server struct {
 	cfg         Config
 	log         *slog.Logger
 	store       *store.Store
-	redis       *Redis // nil: sessions and limits are in the store and the process
+	redis       *redis.Client // nil: sessions and limits are in the store and the process
 	pool        *pool.Pool
 	memory      *pool.Monitor // nil: not monitored
 	stages      *pool.Stages  // nil: not watched
@@ -121,7 +122,7 @@ type Server struct {
 type Parts struct {
 	Store     *store.Store
 	Copies    *Copies
-	Redis     *Redis
+	Redis     *redis.Client
 	Pool      *pool.Pool
 	Memory    *pool.Monitor
 	Stages    *pool.Stages
@@ -146,7 +147,7 @@ func New(cfg Config, parts Parts) (*Server, error) {
 	s.pacer = newPacer(admission.QueueTimeout)
 	s.copies = cmp.Or(parts.Copies, NewCopies(0, 1))
 	if parts.Redis != nil {
-		parts.Redis.renewed = s.copies.Forget // the sessions may be gone that are known here
+		parts.Redis.OnNewServer(s.copies.Forget) // the new server may lack sessions that the cache has
 	}
 	s.sessions = newSessions(backendFor(parts.Store, parts.Redis), cfg.SessionSecrets, s.copies)
 	s.hosts = newHostGuard(cfg)

@@ -8,14 +8,10 @@ import (
 	"time"
 
 	"github.com/alexedwards/scs/redisstore"
-	"github.com/gomodule/redigo/redis"
+	redigo "github.com/gomodule/redigo/redis"
 
+	"notesd/internal/redis"
 	"notesd/store"
-)
-
-const (
-	redisSessionPrefix = "scs:session:" // and the key: the session
-	redisUserPrefix    = "scs:user:"    // and the id: a sorted set of the person's keys by expiry
 )
 
 // redisSessions keeps sessions in Redis, as redisstore does, and beside them
@@ -24,7 +20,7 @@ const (
 // in one transaction. Whether a session has ended with all of its account's, the
 // database says: a command that knows no Redis can end them.
 type redisSessions struct {
-	redis    *Redis
+	redis    *redis.Client
 	kept     *redisstore.RedisStore
 	accounts accountEpochs
 }
@@ -34,8 +30,8 @@ type accountEpochs interface {
 	SessionEpoch(ctx context.Context, userID string) (int64, error)
 }
 
-func newRedisSessions(r *Redis, accounts accountEpochs) *redisSessions {
-	return &redisSessions{redis: r, kept: redisstore.NewWithPrefix(r.pool, redisSessionPrefix), accounts: accounts}
+func newRedisSessions(rdb *redis.Client, accounts accountEpochs) *redisSessions {
+	return &redisSessions{redis: rdb, kept: redisstore.NewWithPrefix(rdb.Pool(), redis.SessionPrefix), accounts: accounts}
 }
 
 // FindSession is one GET, and a look at its account. A process asks for a session once a minute.
@@ -60,7 +56,7 @@ func (s *redisSessions) FindSession(ctx context.Context, key string) (store.Sess
 
 // get returns a session of whatever epoch.
 func (s *redisSessions) get(ctx context.Context, key string) (data []byte, found bool, err error) {
-	err = s.redis.do(ctx, func() (err error) {
+	err = s.redis.Run(ctx, func() (err error) {
 		data, found, err = s.kept.Find(key)
 		return err
 	})
@@ -83,36 +79,18 @@ func (s *redisSessions) SaveSession(ctx context.Context, session store.Session) 
 
 // put saves a session whose account need not be there yet.
 func (s *redisSessions) put(ctx context.Context, session store.Session) error {
-	return s.redis.atomically(ctx, saving(session)...)
+	return s.redis.Transaction(ctx, saving(session)...)
 }
 
-func saving(session store.Session) []redisCommand {
-	index, expires, now := redisUserPrefix+session.UserID, session.ExpiresAt.UnixMilli(), time.Now()
-	return []redisCommand{
-		{"SET", []any{redisSessionPrefix + session.Key, session.Data, "PXAT", expires}},
-		{"ZADD", []any{index, expires, session.Key}},
-		{"ZREMRANGEBYSCORE", []any{index, "-inf", now.UnixMilli()}},
-		{"PEXPIREAT", []any{index, now.Add(rememberedLife + time.Minute).UnixMilli()}},
+// saving returns the commands that save a session. redis.Client.Writable tries the same commands.
+func saving(session store.Session) []redis.Command {
+	index, expires, now := redis.UserSessionPrefix+session.UserID, session.ExpiresAt.UnixMilli(), time.Now()
+	return []redis.Command{
+		redis.NewCommand("SET", redis.SessionPrefix+session.Key, session.Data, "PXAT", expires),
+		redis.NewCommand("ZADD", index, expires, session.Key),
+		redis.NewCommand("ZREMRANGEBYSCORE", index, "-inf", now.UnixMilli()),
+		redis.NewCommand("PEXPIREAT", index, now.Add(rememberedLife+time.Minute).UnixMilli()),
 	}
-}
-
-// probeScript does what our scripts do.
-var probeScript = redis.NewScript(1, `
-redis.call('SET', KEYS[1], 0, 'PX', 1000)
-redis.call('INCR', KEYS[1])
-return redis.call('DEL', KEYS[1])`)
-
-// Writable has Redis save a session and run a script, both of which leave nothing behind. A Redis that is full or
-// read-only, has too few replicas or does not let us refuses that, though it answers a PING.
-func (r *Redis) Writable(ctx context.Context) error {
-	const probe = "probe"
-	err := r.atomically(ctx, append(saving(store.Session{Key: probe, UserID: probe, ExpiresAt: time.Now().Add(time.Second)}),
-		redisCommand{"DEL", []any{redisSessionPrefix + probe, redisUserPrefix + probe}})...)
-	if err != nil {
-		return err
-	}
-	_, err = r.script(ctx, probeScript, "notesd:"+probe)
-	return err
 }
 
 func (s *redisSessions) DeleteSession(ctx context.Context, key string) error {
@@ -120,16 +98,16 @@ func (s *redisSessions) DeleteSession(ctx context.Context, key string) error {
 	if err != nil || !found {
 		return err
 	}
-	return s.redis.atomically(ctx,
-		redisCommand{"DEL", []any{redisSessionPrefix + key}},
-		redisCommand{"ZREM", []any{redisUserPrefix + readRecord(data).UserID, key}},
+	return s.redis.Transaction(ctx,
+		redis.NewCommand("DEL", redis.SessionPrefix+key),
+		redis.NewCommand("ZREM", redis.UserSessionPrefix+readRecord(data).UserID, key),
 	)
 }
 
 // revokeScript deletes a person's sessions in one step: one that begins at the
 // same time is either gone or in the index. KEYS: the index. ARGV: the prefix of
 // sessions, the key to spare.
-var revokeScript = redis.NewScript(1, `
+var revokeScript = redigo.NewScript(1, `
 for _, key in ipairs(redis.call('ZRANGE', KEYS[1], 0, -1)) do
 	if key ~= ARGV[2] then
 		redis.call('DEL', ARGV[1] .. key)
@@ -139,21 +117,21 @@ end
 return 0`)
 
 func (s *redisSessions) DeleteSessions(ctx context.Context, userID, exceptKey string) error {
-	_, err := s.redis.script(ctx, revokeScript, redisUserPrefix+userID, redisSessionPrefix, exceptKey)
+	_, err := s.redis.RunScript(ctx, revokeScript, redis.UserSessionPrefix+userID, redis.SessionPrefix, exceptKey)
 	return err
 }
 
 // Sessions returns the newest first.
 func (s *redisSessions) Sessions(ctx context.Context, userID string) ([]store.Session, error) {
-	keys, err := redis.Strings(s.redis.command(ctx, "ZRANGE", redisUserPrefix+userID, time.Now().UnixMilli(), "+inf", "BYSCORE"))
+	keys, err := redigo.Strings(s.redis.Do(ctx, "ZRANGE", redis.UserSessionPrefix+userID, time.Now().UnixMilli(), "+inf", "BYSCORE"))
 	if err != nil || len(keys) == 0 {
 		return nil, err
 	}
 	names := make([]any, len(keys))
 	for i, key := range keys {
-		names[i] = redisSessionPrefix + key
+		names[i] = redis.SessionPrefix + key
 	}
-	values, err := redis.ByteSlices(s.redis.command(ctx, "MGET", names...))
+	values, err := redigo.ByteSlices(s.redis.Do(ctx, "MGET", names...))
 	if err != nil {
 		return nil, err
 	}

@@ -22,6 +22,8 @@ import (
 	"github.com/google/go-cmp/cmp"
 	"github.com/google/go-cmp/cmp/cmpopts"
 
+	"notesd/internal/redis"
+	"notesd/internal/redis/redistest"
 	"notesd/internal/testkit"
 	"notesd/internal/testserver"
 	"notesd/store"
@@ -38,8 +40,8 @@ type vault struct {
 // eachVault runs a test on every backend.
 func eachVault(t *testing.T, test func(t *testing.T, v vault)) {
 	t.Run("Redis", func(t *testing.T) {
-		r := openRedis(t, testserver.Redis(t))
-		test(t, vault{newRedisSessions(r, unreset{}), rand.Text, func() map[string]string { return everythingIn(t, r) }})
+		r := redistest.Open(t, testserver.Redis(t))
+		test(t, vault{newRedisSessions(r, unreset{}), rand.Text, func() map[string]string { return redistest.Contents(t, r) }})
 	})
 	storetest.Engines(t, func(t *testing.T, url string) {
 		s := storetest.Open(t, url)
@@ -151,7 +153,7 @@ func (s *sessionSite) handle(fn func(w http.ResponseWriter, r *http.Request, use
 		if err == nil {
 			err = fn(w, r, user)
 		}
-		if errors.Is(err, store.ErrUnavailable) {
+		if isUnavailable(err) {
 			http.Error(w, err.Error(), http.StatusServiceUnavailable)
 		} else if err != nil {
 			http.Error(w, err.Error(), http.StatusInternalServerError)
@@ -623,7 +625,7 @@ func TestSessionList(t *testing.T) {
 
 // Redis forgets sessions by itself, and their index with them.
 func TestSessionsExpireInRedis(t *testing.T) {
-	r := openRedis(t, testserver.Redis(t))
+	r := redistest.Open(t, testserver.Redis(t))
 	s := newRedisSessions(r, unreset{})
 	save := func(key string, life time.Duration) {
 		t.Helper()
@@ -643,12 +645,12 @@ func TestSessionsExpireInRedis(t *testing.T) {
 		t.Errorf("Sessions() = %v, %v, want the long one", list, err)
 	}
 	save("another", time.Hour)
-	index := everythingIn(t, r)[redisUserPrefix+"u"]
+	index := redistest.Contents(t, r)[redis.UserSessionPrefix+"u"]
 	if strings.Contains(index, "short") || !strings.Contains(index, "long") {
 		t.Errorf("the index holds %s, want what has not expired", index)
 	}
-	for key := range everythingIn(t, r) {
-		if ttl, err := r.command(t.Context(), "TTL", key); err != nil || ttl.(int64) <= 0 {
+	for key := range redistest.Contents(t, r) {
+		if ttl, err := r.Do(t.Context(), "TTL", key); err != nil || ttl.(int64) <= 0 {
 			t.Errorf("TTL %s = %v, %v, want that it expires", key, ttl, err)
 		}
 	}
@@ -656,7 +658,7 @@ func TestSessionsExpireInRedis(t *testing.T) {
 
 // What a session costs Redis: a look is one GET, and nothing ever walks the keys.
 func TestSessionRoundTrips(t *testing.T) {
-	r := openRedis(t, testserver.Redis(t))
+	r := redistest.Open(t, testserver.Redis(t))
 	s := newSessions(newRedisSessions(r, unreset{}), []string{testSecret}, trustedCopies())
 	if err := s.revoke(t.Context(), "somebody", ""); err != nil { // Redis learns the script
 		t.Fatal(err)
@@ -690,11 +692,11 @@ func TestSessionRoundTrips(t *testing.T) {
 		}, map[string]string{"get": "2", "multi": "1", "del": "1", "zrem": "1", "exec": "1"}},
 		{"revoke", func() error { return s.revoke(t.Context(), "u", "") }, map[string]string{"evalsha": "1", "zrange": "1"}},
 	} {
-		commandCalls(t, r)
+		redistest.Calls(t, r)
 		if err := step.do(); err != nil {
 			t.Fatalf("%s: %v", step.name, err)
 		}
-		if diff := cmp.Diff(step.want, commandCalls(t, r)); diff != "" {
+		if diff := cmp.Diff(step.want, redistest.Calls(t, r)); diff != "" {
 			t.Errorf("%s: commands (-want +got):\n%s", step.name, diff)
 		}
 	}
@@ -704,7 +706,7 @@ func TestSessionRoundTrips(t *testing.T) {
 // cleared, and who has none is served. Then all is as before.
 func TestSessionsWithoutRedis(t *testing.T) {
 	p := testserver.NewProxy(t, testserver.Redis(t))
-	s := newSessionSite(t, newRedisSessions(openRedis(t, p.URL()), unreset{}), testSecret)
+	s := newSessionSite(t, newRedisSessions(redistest.Open(t, p.URL()), unreset{}), testSecret)
 	b := s.browser(t)
 	b.signIn("u")
 	p.Set(testserver.Refuse)
@@ -727,21 +729,38 @@ func TestSessionsWithoutRedis(t *testing.T) {
 		t.Errorf("/in = %d, Set-Cookie %v, want 503 and none", response.StatusCode, response.Cookies())
 	}
 	p.Set(testserver.Pass)
-	time.Sleep(redisRest)
+	time.Sleep(redis.RetryAfter)
 	b.wantSignedIn("u", "with Redis back")
+}
+
+// While every connection to Redis is in use, a session is not found within a bounded time.
+func TestSessionsWithoutConnections(t *testing.T) {
+	r := redistest.Open(t, testserver.Redis(t))
+	sessions := newRedisSessions(r, unreset{})
+	release := redistest.Occupy(t, r)
+	began := time.Now()
+	_, err := sessions.FindSession(t.Context(), "any")
+	if took := time.Since(began); !errors.Is(err, redis.ErrUnavailable) || took < redis.AcquireTimeout || took > 2*time.Second {
+		t.Errorf("FindSession() with all connections in use = %v after %v, want redis.ErrUnavailable after %v",
+			err, took, redis.AcquireTimeout)
+	}
+	release()
+	if _, err := sessions.FindSession(t.Context(), "any"); !errors.Is(err, store.ErrNotFound) {
+		t.Errorf("FindSession() with connections free again = %v, want store.ErrNotFound", err)
+	}
 }
 
 // Sessions outlive a crash of a Redis that writes what it acknowledges.
 func TestSessionsOutliveRedis(t *testing.T) {
 	server := testserver.NewRedis(t)
-	b := newSessionSite(t, newRedisSessions(openRedis(t, server.URL()), unreset{}), testSecret).browser(t)
+	b := newSessionSite(t, newRedisSessions(redistest.Open(t, server.URL()), unreset{}), testSecret).browser(t)
 	b.signIn("u")
 	server.Kill(t)
 	if _, response := b.get("/me"); response.StatusCode != http.StatusServiceUnavailable {
 		t.Errorf("/me while Redis is dead = %d, want 503", response.StatusCode)
 	}
 	server.Start(t)
-	time.Sleep(redisRest)
+	time.Sleep(redis.RetryAfter)
 	b.wantSignedIn("u", "after Redis was started again")
 }
 
@@ -791,7 +810,7 @@ func FuzzReadRecord(f *testing.F) {
 }
 
 func BenchmarkSessionLoad(b *testing.B) {
-	s := newSessions(newRedisSessions(openRedis(b, testserver.Redis(b)), unreset{}), []string{testSecret}, trustedCopies())
+	s := newSessions(newRedisSessions(redistest.Open(b, testserver.Redis(b)), unreset{}), []string{testSecret}, trustedCopies())
 	w := httptest.NewRecorder()
 	r := httptest.NewRequest(http.MethodPost, "/", nil)
 	r.Header.Set("User-Agent", "Mozilla/5.0 (X11; Linux x86_64; rv:128.0) Gecko/20100101 Firefox/128.0")

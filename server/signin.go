@@ -4,9 +4,10 @@ import (
 	"context"
 	"time"
 
-	"github.com/gomodule/redigo/redis"
+	redigo "github.com/gomodule/redigo/redis"
 
 	"notesd/internal/netutil"
+	"notesd/internal/redis"
 	"notesd/store"
 )
 
@@ -32,11 +33,11 @@ type signInLimit struct {
 	secret []byte // hides addresses and accounts in the keys
 }
 
-// newSignInLimit counts in Redis, or in db when r is nil.
-func newSignInLimit(r *Redis, db *store.Store, secret string) *signInLimit {
+// newSignInLimit counts in Redis, or in db when rdb is nil.
+func newSignInLimit(rdb *redis.Client, db *store.Store, secret string) *signInLimit {
 	l := &signInLimit{counts: db, secret: []byte(secret)}
-	if r != nil {
-		l.counts = redisFailures{r}
+	if rdb != nil {
+		l.counts = redisFailures{rdb}
 	}
 	return l
 }
@@ -85,11 +86,11 @@ func (l *signInLimit) refund(ctx context.Context, keys []string) {
 }
 
 // redisFailures keeps the counts in Redis, which forgets them by itself.
-type redisFailures struct{ redis *Redis }
+type redisFailures struct{ redis *redis.Client }
 
 // addFailureScript counts one up. KEYS: the key. ARGV: the window in
 // milliseconds. It answers the count and how long its window lasts yet.
-var addFailureScript = redis.NewScript(1, `
+var addFailureScript = redigo.NewScript(1, `
 local count = redis.call('INCR', KEYS[1])
 if count == 1 then
 	redis.call('PEXPIRE', KEYS[1], ARGV[1])
@@ -98,14 +99,14 @@ return {count, redis.call('PTTL', KEYS[1])}`)
 
 // refundFailureScript counts one down, unless the window has passed; with the
 // last failure the window goes too.
-var refundFailureScript = redis.NewScript(1, `
+var refundFailureScript = redigo.NewScript(1, `
 if tonumber(redis.call('GET', KEYS[1]) or 0) > 1 then
 	return redis.call('DECR', KEYS[1])
 end
 return redis.call('DEL', KEYS[1])`)
 
 func (f redisFailures) AddSignInFailure(ctx context.Context, key string, window time.Duration) (count int, ends time.Time, err error) {
-	answer, err := redis.Int64s(f.redis.script(ctx, addFailureScript, "notesd:sign-in:"+key, window.Milliseconds()))
+	answer, err := redigo.Int64s(f.redis.RunScript(ctx, addFailureScript, redis.Prefix+"sign-in:"+key, window.Milliseconds()))
 	if err != nil {
 		return 0, time.Time{}, err
 	}
@@ -113,6 +114,6 @@ func (f redisFailures) AddSignInFailure(ctx context.Context, key string, window 
 }
 
 func (f redisFailures) RefundSignInFailure(ctx context.Context, key string) error {
-	_, err := f.redis.script(ctx, refundFailureScript, "notesd:sign-in:"+key)
+	_, err := f.redis.RunScript(ctx, refundFailureScript, redis.Prefix+"sign-in:"+key)
 	return err
 }

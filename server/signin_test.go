@@ -10,6 +10,8 @@ import (
 	"testing"
 	"time"
 
+	"notesd/internal/redis"
+	"notesd/internal/redis/redistest"
 	"notesd/internal/testserver"
 	"notesd/store"
 	"notesd/store/storetest"
@@ -18,7 +20,7 @@ import (
 // eachSignInLimit runs a test with the counts in Redis and in either database.
 func eachSignInLimit(t *testing.T, test func(t *testing.T, l *signInLimit)) {
 	t.Run("Redis", func(t *testing.T) {
-		test(t, newSignInLimit(openRedis(t, testserver.Redis(t)), nil, testSecret))
+		test(t, newSignInLimit(redistest.Open(t, testserver.Redis(t)), nil, testSecret))
 	})
 	storetest.Each(t, func(t *testing.T, s *store.Store) { test(t, newSignInLimit(nil, s, testSecret)) })
 }
@@ -169,9 +171,9 @@ func TestFailureCounts(t *testing.T) {
 
 // The counts tell nothing of who failed to sign in where.
 func TestSignInKeysInRedis(t *testing.T) {
-	l := newSignInLimit(openRedis(t, testserver.Redis(t)), nil, testSecret)
+	l := newSignInLimit(redistest.Open(t, testserver.Redis(t)), nil, testSecret)
 	wantReserved(t, l, "203.0.113.77", "ann@example.org", 1)
-	all := everythingIn(t, l.counts.(redisFailures).redis)
+	all := redistest.Contents(t, l.counts.(redisFailures).redis)
 	if len(all) != 2 {
 		t.Errorf("Redis holds %v, want two counts", all)
 	}
@@ -185,10 +187,10 @@ func TestSignInKeysInRedis(t *testing.T) {
 // Nobody tries passwords while nobody counts.
 func TestSignInWithoutRedis(t *testing.T) {
 	p := testserver.NewProxy(t, testserver.Redis(t))
-	l := newSignInLimit(openRedis(t, p.URL()), nil, testSecret)
+	l := newSignInLimit(redistest.Open(t, p.URL()), nil, testSecret)
 	wantReserved(t, l, "203.0.113.7", "ann", 1)
 	p.Set(testserver.Refuse)
-	if refund, wait, err := l.reserve(t.Context(), "203.0.113.7", "ann"); refund != nil || wait != 0 || !errors.Is(err, store.ErrUnavailable) {
-		t.Errorf("reserve() without Redis = %v, %v, want store.ErrUnavailable", wait, err)
+	if refund, wait, err := l.reserve(t.Context(), "203.0.113.7", "ann"); refund != nil || wait != 0 || !errors.Is(err, redis.ErrUnavailable) {
+		t.Errorf("reserve() without Redis = %v, %v, want redis.ErrUnavailable", wait, err)
 	}
 }

@@ -14,7 +14,7 @@ import (
 
 	"notesd/config"
 	"notesd/internal/check"
-	"notesd/server"
+	"notesd/internal/redis"
 	"notesd/store"
 )
 
@@ -105,7 +105,7 @@ func redisOf(cfg config.Config) string {
 	if err != nil || len(cfg.RedisSentinels) == 0 {
 		return cfg.RedisURL.Reveal()
 	}
-	if address, err := server.RedisMaster(context.Background(), u.Hostname(), cfg.RedisSentinels); err == nil {
+	if address, err := redis.FindMaster(context.Background(), u.Hostname(), cfg.RedisSentinels); err == nil {
 		u.Host = address
 	}
 	return u.String()
@@ -113,12 +113,12 @@ func redisOf(cfg config.Config) string {
 
 // redisWrites has the Redis at a URL take what the server writes to it.
 func redisWrites(ctx context.Context, url string) (err error) {
-	redis, err := server.OpenRedis(url)
+	rdb, err := redis.Open(url)
 	if err != nil {
 		return err
 	}
-	defer func() { err = errors.Join(err, redis.Close()) }()
-	return redis.Writable(ctx)
+	defer func() { err = errors.Join(err, rdb.Close()) }()
+	return rdb.Writable(ctx)
 }
 
 // sound reports whether none of the settings has a mistake.

@@ -18,6 +18,7 @@ import (
 
 	"notesd/config"
 	"notesd/internal/logging"
+	"notesd/internal/redis"
 	"notesd/internal/upgrade"
 	"notesd/pool"
 	"notesd/server"
@@ -63,12 +64,12 @@ func Serve(ctx context.Context, p Process, args []string) (err error) {
 	}
 	defer func() { _ = ln.Close() }() // closed already when the server ran
 	p.introduce(cfg)
-	redis, err := openRedis(cfg)
+	rdb, err := openRedis(cfg)
 	if err != nil {
 		return err
 	}
-	if redis != nil {
-		defer func() { err = errors.Join(err, redis.Close()) }()
+	if rdb != nil {
+		defer func() { err = errors.Join(err, rdb.Close()) }()
 	}
 	secrets, err := sessionSecrets(cfg)
 	if err != nil {
@@ -83,7 +84,7 @@ func Serve(ctx context.Context, p Process, args []string) (err error) {
 		// A child can't open the file while its parent has it, so it proves what it can: its settings
 		// are right, the schema fits, Redis answers.
 		fits := func(ctx context.Context) error { return store.FileFits(ctx, cfg.DatabaseURL.Reveal()) }
-		if err := in.ReportReady(ctx, fits, writable(redis)); err != nil {
+		if err := in.ReportReady(ctx, fits, writable(rdb)); err != nil {
 			return err
 		}
 	}
@@ -107,7 +108,7 @@ func Serve(ctx context.Context, p Process, args []string) (err error) {
 	settings := serverConfig(cfg, secrets)
 	settings.Version, settings.SharedListener = p.version(), in.Held()
 	s, err := server.New(settings, server.Parts{
-		Store: db, Copies: copies, Redis: redis, Pool: workers, Memory: memory, Stages: stages, Alerts: alerts, Incidents: incidents, Log: log})
+		Store: db, Copies: copies, Redis: rdb, Pool: workers, Memory: memory, Stages: stages, Alerts: alerts, Incidents: incidents, Log: log})
 	if err != nil {
 		return err
 	}
@@ -116,10 +117,10 @@ func Serve(ctx context.Context, p Process, args []string) (err error) {
 	defer inBackground(until(ctx, upgrader.Run), alerts.Run, workers.Watch, workers.Sample, stages.Run, memoryLoop(memory), sweepLoop(db, cfg, log),
 		func(ctx context.Context) { cfg.Runtime.Follow(ctx, log) },
 		incidentLoop(incidents, newSampler(cfg, s, workers)))()
-	if err := in.ReportReady(ctx, db.WaitReady, writable(redis)); err != nil {
+	if err := in.ReportReady(ctx, db.WaitReady, writable(rdb)); err != nil {
 		return err
 	}
-	if err := awaitDependencies(ctx, db, redis); err != nil {
+	if err := awaitDependencies(ctx, db, rdb); err != nil {
 		return err
 	}
 	warn()
@@ -141,12 +142,12 @@ func listenAddress(cfg config.Config) string {
 }
 
 // writable returns a check that Redis answers and takes what the server writes, if Redis is used.
-func writable(redis *server.Redis) func(context.Context) error {
+func writable(rdb *redis.Client) func(context.Context) error {
 	return func(ctx context.Context) error {
-		if redis == nil {
+		if rdb == nil {
 			return nil
 		}
-		return redis.Writable(ctx)
+		return rdb.Writable(ctx)
 	}
 }
 
@@ -183,16 +184,16 @@ const startPatience = time.Second
 
 // awaitDependencies returns an error if the database or Redis answers, but can never be used with these settings: the
 // password is wrong, say. One that does not answer is no error, since it may come.
-func awaitDependencies(ctx context.Context, db *store.Store, redis *server.Redis) error {
+func awaitDependencies(ctx context.Context, db *store.Store, rdb *redis.Client) error {
 	ctx, cancel := context.WithTimeout(ctx, startPatience)
 	defer cancel()
 	if err := db.WaitReady(ctx); neverUsable(err) {
 		return err
 	}
-	if redis == nil {
+	if rdb == nil {
 		return nil
 	}
-	return redis.Refusal(ctx)
+	return rdb.Refusal(ctx)
 }
 
 // neverUsable reports whether err says that waiting for the database is in vain.
@@ -231,11 +232,11 @@ func (p Process) onTerminal() bool {
 }
 
 // openRedis returns nil when no Redis is set.
-func openRedis(cfg config.Config) (*server.Redis, error) {
+func openRedis(cfg config.Config) (*redis.Client, error) {
 	if cfg.RedisURL.Reveal() == "" {
 		return nil, nil
 	}
-	return server.OpenRedis(cfg.RedisURL.Reveal(), cfg.RedisSentinels...)
+	return redis.Open(cfg.RedisURL.Reveal(), cfg.RedisSentinels...)
 }
 
 // sessionSecrets are the settings', or in development one that stays in the data directory.

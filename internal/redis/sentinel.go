@@ -1,4 +1,4 @@
-package server
+package redis
 
 import (
 	"context"
@@ -9,7 +9,7 @@ import (
 	"sync"
 	"time"
 
-	"github.com/gomodule/redigo/redis"
+	redigo "github.com/gomodule/redigo/redis"
 )
 
 // sentinels are what is known from the Sentinels of one master. They hear of a failover one after another, so
@@ -33,14 +33,14 @@ func newSentinels(name string, addresses []string) *sentinels {
 	return &sentinels{name: name, addresses: addresses, words: map[string]sentinelWord{}}
 }
 
-// RedisMaster asks Sentinels for the address of the master with a name.
-func RedisMaster(ctx context.Context, name string, addresses []string) (address string, err error) {
+// FindMaster asks Sentinels for the address of the master with a name.
+func FindMaster(ctx context.Context, name string, addresses []string) (address string, err error) {
 	return newSentinels(name, addresses).master(ctx)
 }
 
 // Follow asks each Sentinel several times a second who the master is, until ctx ends: connections to another
 // are not used again.
-func (r *Redis) Follow(ctx context.Context) {
+func (r *Client) Follow(ctx context.Context) {
 	if r.sentinels == nil {
 		return
 	}
@@ -125,20 +125,20 @@ func (s *sentinels) askOnce(ctx context.Context, sentinel string) (sentinelWord,
 	return s.ask(ctx, conn)
 }
 
-func dialSentinel(ctx context.Context, sentinel string) (redis.Conn, error) {
-	return redis.DialContext(ctx, "tcp", sentinel, redis.DialConnectTimeout(sentinelReply),
-		redis.DialReadTimeout(sentinelReply), redis.DialWriteTimeout(sentinelReply))
+func dialSentinel(ctx context.Context, sentinel string) (redigo.Conn, error) {
+	return redigo.DialContext(ctx, "tcp", sentinel, redigo.DialConnectTimeout(sentinelReply),
+		redigo.DialReadTimeout(sentinelReply), redigo.DialWriteTimeout(sentinelReply))
 }
 
 // ask asks for the epoch first: the word may then be newer than its epoch, and not the other way round.
-func (s *sentinels) ask(ctx context.Context, conn redis.Conn) (sentinelWord, error) {
-	state, err := redis.StringMap(redis.DoContext(conn, ctx, "SENTINEL", "MASTER", s.name))
+func (s *sentinels) ask(ctx context.Context, conn redigo.Conn) (sentinelWord, error) {
+	state, err := redigo.StringMap(redigo.DoContext(conn, ctx, "SENTINEL", "MASTER", s.name))
 	if lost(err) {
 		return sentinelWord{}, err
 	}
 	epoch, _ := strconv.ParseInt(state["config-epoch"], 10, 64) // 0 where the Sentinel does not let us ask
-	found, err := redis.Strings(redis.DoContext(conn, ctx, "SENTINEL", "GET-MASTER-ADDR-BY-NAME", s.name))
-	if errors.Is(err, redis.ErrNil) || err == nil && len(found) != 2 {
+	found, err := redigo.Strings(redigo.DoContext(conn, ctx, "SENTINEL", "GET-MASTER-ADDR-BY-NAME", s.name))
+	if errors.Is(err, redigo.ErrNil) || err == nil && len(found) != 2 {
 		return sentinelWord{}, fmt.Errorf("it knows no master %q", s.name)
 	}
 	if err != nil {

@@ -1,4 +1,4 @@
-package server
+package redis_test
 
 import (
 	"context"
@@ -6,33 +6,34 @@ import (
 	"testing"
 	"time"
 
-	"github.com/gomodule/redigo/redis"
+	redigo "github.com/gomodule/redigo/redis"
 
+	"notesd/internal/redis"
 	"notesd/internal/testkit"
 	"notesd/internal/testserver"
 )
 
-// What Sentinels say is followed within a second, though the old master still answers: for ten seconds it
-// acknowledges what is lost.
+// The client follows the Sentinels to another master within a second, though the old one still
+// answers: for ten seconds it acknowledges writes that are lost.
 func TestPlannedFailover(t *testing.T) {
 	t.Parallel()
 	s := testserver.NewSentinel(t)
-	r, err := OpenRedis("redis://"+testserver.SentinelMaster, append([]string{"127.0.0.1:1"}, s.Addresses...)...)
+	c, err := redis.Open("redis://"+testserver.SentinelMaster, append([]string{"127.0.0.1:1"}, s.Addresses...)...)
 	if err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(func() { r.Close() })
+	t.Cleanup(func() { c.Close() })
 	var following sync.WaitGroup
 	defer following.Wait()
 	ctx, stop := context.WithCancel(t.Context())
 	defer stop()
-	following.Go(func() { r.Follow(ctx) })
+	following.Go(func() { c.Follow(ctx) })
 	ask := func() string {
-		info, err := redis.String(r.command(t.Context(), "INFO", "server"))
+		info, err := redigo.String(c.Do(t.Context(), "INFO", "server"))
 		if err != nil {
 			return err.Error()
 		}
-		return infoField(info, "tcp_port")
+		return redis.InfoField(info, "tcp_port")
 	}
 	ask() // the first connection
 	before := ask()
@@ -41,13 +42,13 @@ func TestPlannedFailover(t *testing.T) {
 		asking.Go(func() { ask() })
 	}
 	asking.Wait()
-	leader, err := redis.Dial("tcp", s.Addresses[2])
+	leader, err := redigo.Dial("tcp", s.Addresses[2])
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer leader.Close()
 	address := func() string {
-		a, err := redis.Strings(leader.Do("SENTINEL", "get-master-addr-by-name", testserver.SentinelMaster))
+		a, err := redigo.Strings(leader.Do("SENTINEL", "get-master-addr-by-name", testserver.SentinelMaster))
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -66,7 +67,7 @@ func TestPlannedFailover(t *testing.T) {
 	if took := time.Since(said); took > 5*time.Second { // a second, and a machine that is busy; it was ten
 		t.Errorf("the other master is in use %v after the Sentinel named it, want 1s at most", took)
 	}
-	for range redisConnections {
+	for range redis.MaxConns {
 		if now := ask(); now == before {
 			t.Fatal("a connection to the old master is still used")
 		}

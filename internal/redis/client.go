@@ -1,4 +1,4 @@
-package server
+package redis
 
 import (
 	"context"
@@ -12,26 +12,29 @@ import (
 	"sync/atomic"
 	"time"
 
-	"github.com/gomodule/redigo/redis"
+	redigo "github.com/gomodule/redigo/redis"
 
-	"notesd/store"
+	"notesd/internal/netutil"
 )
 
 // These three bound an operation: a second in all, as a rule far less, since
 // connections are seldom all in use while one has to be made.
 const (
-	redisConnections = 64
-	redisWait        = 250 * time.Millisecond // for a connection, when all are in use
-	redisDial        = 500 * time.Millisecond // to connect and sign in
-	redisReply       = 750 * time.Millisecond // for the answer to a command
-	sentinelReply    = 150 * time.Millisecond // to connect to a Sentinel, and for its answer
-	sentinelEvery    = 250 * time.Millisecond // between questions to each Sentinel
-	sentinelFresh    = 2 * time.Second        // how long an answer of a Sentinel counts
+	MaxConns       = 64
+	AcquireTimeout = 250 * time.Millisecond // for a connection, when all are in use
+	redisDial      = 500 * time.Millisecond // to connect and sign in
+	redisReply     = 750 * time.Millisecond // for the answer to a command
+	sentinelReply  = 150 * time.Millisecond // to connect to a Sentinel, and for its answer
+	sentinelEvery  = 250 * time.Millisecond // between questions to each Sentinel
+	sentinelFresh  = 2 * time.Second        // how long an answer of a Sentinel counts
 
-	redisRest = 250 * time.Millisecond // how long a lost Redis is left alone
-	redisIdle = time.Minute            // a connection idle for longer may be dead: it is not used again
-	redisAge  = 30 * time.Minute       // nor is one older than this, so that replicas come to share a new server
+	RetryAfter = 250 * time.Millisecond // how long a lost Redis is left alone
+	redisIdle  = time.Minute            // a connection idle for longer may be dead: it is not used again
+	redisAge   = 30 * time.Minute       // nor is one older than this, so that replicas come to share a new server
 )
+
+// ErrUnavailable means that Redis could not be reached, did not answer in time, or refused.
+var ErrUnavailable = errors.New("database unavailable")
 
 var (
 	errRedisAway = errors.New("no connection")
@@ -41,14 +44,14 @@ var (
 	errOldMaster = errors.New("the Sentinels name another master by now")
 )
 
-// Redis is a bounded set of connections to one Redis server, made when they
+// A Client is a bounded set of connections to one Redis server, made when they
 // are needed. It promises that an operation is sent once and as a rule ends
 // within a second, that what Redis could not do, or perhaps did without our
-// hearing of it, is an error that wraps store.ErrUnavailable, and that after a
+// hearing of it, is an error that wraps ErrUnavailable, and that after a
 // loss it is asked by one caller at a time until it answers again; the others are
 // refused at once.
-type Redis struct {
-	pool *redis.Pool
+type Client struct {
+	pool *redigo.Pool
 	// slots has room for one token a connection. Whoever put one in finds the
 	// pool not full, so that even Pool.Get, which redisstore calls without a
 	// context, can't block.
@@ -65,31 +68,31 @@ type Redis struct {
 	renewed func()                 // called when it is another, or was started anew: it may know less; nil: nobody asks
 }
 
-// OpenRedis takes a URL as in redis://user:password@host:6379/0, rediss:// for
+// Open takes a URL as in redis://user:password@host:6379/0, rediss:// for
 // TLS. With Sentinels, as host:port, its host is the name of a master, which they
 // are asked for whenever a connection is made. It connects to nothing yet. Its errors don't show the URL: it may hold a
 // password.
-func OpenRedis(rawURL string, sentinels ...string) (*Redis, error) {
-	if err := checkRedisURL(rawURL); err != nil {
+func Open(rawURL string, sentinels ...string) (*Client, error) {
+	if err := checkURL(rawURL); err != nil {
 		return nil, fmt.Errorf("redis URL: %w", err)
 	}
-	r := &Redis{slots: make(chan struct{}, redisConnections), began: time.Now()}
+	r := &Client{slots: make(chan struct{}, MaxConns), began: time.Now()}
 	if len(sentinels) > 0 {
 		u, _ := url.Parse(rawURL) // checked above
 		r.sentinels = newSentinels(u.Hostname(), sentinels)
 	}
-	r.pool = &redis.Pool{
-		MaxActive:       redisConnections,
-		MaxIdle:         redisConnections, // fewer would mean dialling again under load
+	r.pool = &redigo.Pool{
+		MaxActive:       MaxConns,
+		MaxIdle:         MaxConns, // fewer would mean dialling again under load
 		IdleTimeout:     redisIdle,
 		MaxConnLifetime: redisAge,
 		TestOnBorrow:    r.trusted,
-		DialContext:     func(ctx context.Context) (redis.Conn, error) { return r.dial(ctx, rawURL) },
+		DialContext:     func(ctx context.Context) (redigo.Conn, error) { return r.dial(ctx, rawURL) },
 	}
 	return r, nil
 }
 
-func checkRedisURL(rawURL string) error {
+func checkURL(rawURL string) error {
 	u, err := url.Parse(rawURL)
 	if err != nil {
 		return errors.New("not a URL")
@@ -108,22 +111,22 @@ func checkRedisURL(rawURL string) error {
 	return nil
 }
 
-// redisConn is a connection whose network connection can be looked at.
-type redisConn struct {
-	redis.Conn
+// conn is a connection whose network connection can be looked at.
+type conn struct {
+	redigo.Conn
 	network net.Conn
 	address string // that the Sentinels named
 }
 
 // dial makes a connection, and notices when it leads to another server than those before.
-func (r *Redis) dial(ctx context.Context, rawURL string) (redis.Conn, error) {
+func (r *Client) dial(ctx context.Context, rawURL string) (redigo.Conn, error) {
 	ctx, cancel := context.WithTimeout(ctx, redisDial)
 	defer cancel()
 	conn, err := r.connect(ctx, rawURL)
 	if err != nil {
 		return nil, fmt.Errorf("%w: %w", errRedisAway, err)
 	}
-	info, err := redis.String(redis.DoContext(conn.Conn, ctx, "INFO"))
+	info, err := redigo.String(redigo.DoContext(conn.Conn, ctx, "INFO"))
 	if r.sentinels != nil && err == nil && infoField(info, "role") != "master" {
 		err = errNoMaster
 	}
@@ -151,9 +154,9 @@ func infoField(info, name string) string {
 	return ""
 }
 
-func (r *Redis) connect(ctx context.Context, rawURL string) (c redisConn, err error) {
-	c.Conn, err = redis.DialURLContext(ctx, rawURL,
-		redis.DialContextFunc(func(ctx context.Context, kind, address string) (net.Conn, error) {
+func (r *Client) connect(ctx context.Context, rawURL string) (c conn, err error) {
+	c.Conn, err = redigo.DialURLContext(ctx, rawURL,
+		redigo.DialContextFunc(func(ctx context.Context, kind, address string) (net.Conn, error) {
 			if r.sentinels != nil {
 				if address, err = r.sentinels.master(ctx); err != nil {
 					return nil, err
@@ -164,19 +167,23 @@ func (r *Redis) connect(ctx context.Context, rawURL string) (c redisConn, err er
 			c.network, err = dialer.DialContext(ctx, kind, address)
 			return c.network, err
 		}),
-		redis.DialTLSHandshakeTimeout(redisDial),
-		redis.DialReadTimeout(redisReply), // redigo has none by default
-		redis.DialWriteTimeout(redisReply))
+		redigo.DialTLSHandshakeTimeout(redisDial),
+		redigo.DialReadTimeout(redisReply), // redigo has none by default
+		redigo.DialWriteTimeout(redisReply))
 	return c, err
 }
 
+// OnNewServer has f called when a connection leads to another server than the one before, or to one
+// that was started anew: it may lack keys. It must be called before the Client is shared.
+func (r *Client) OnNewServer(f func()) { r.renewed = f }
+
 // Close closes the connections as they fall idle.
-func (r *Redis) Close() error {
+func (r *Client) Close() error {
 	return r.pool.Close()
 }
 
-// RedisStats is what the connections did and do.
-type RedisStats struct {
+// Stats is what the connections did and do.
+type Stats struct {
 	Open     int    `json:"open"`
 	Idle     int    `json:"idle"`
 	InUse    int    `json:"inUse"`
@@ -184,14 +191,14 @@ type RedisStats struct {
 }
 
 // Stats returns the figures of the moment.
-func (r *Redis) Stats() RedisStats {
+func (r *Client) Stats() Stats {
 	s := r.pool.Stats()
-	return RedisStats{Open: s.ActiveCount, Idle: s.IdleCount, InUse: len(r.slots), Failures: r.failures.Load()}
+	return Stats{Open: s.ActiveCount, Idle: s.IdleCount, InUse: len(r.slots), Failures: r.failures.Load()}
 }
 
-// command runs one command.
-func (r *Redis) command(ctx context.Context, name string, args ...any) (reply any, err error) {
-	err = r.do(ctx, func() error {
+// Do runs one command.
+func (r *Client) Do(ctx context.Context, name string, args ...any) (reply any, err error) {
+	err = r.Run(ctx, func() error {
 		conn := r.pool.Get()
 		defer conn.Close()
 		reply, err = conn.Do(name, args...)
@@ -200,9 +207,9 @@ func (r *Redis) command(ctx context.Context, name string, args ...any) (reply an
 	return reply, err
 }
 
-// script runs a script, by its hash once Redis knows it: one round trip.
-func (r *Redis) script(ctx context.Context, script *redis.Script, keysAndArgs ...any) (reply any, err error) {
-	err = r.do(ctx, func() error {
+// RunScript runs a script, by its hash once Redis knows it: one round trip.
+func (r *Client) RunScript(ctx context.Context, script *redigo.Script, keysAndArgs ...any) (reply any, err error) {
+	err = r.Run(ctx, func() error {
 		conn := r.pool.Get()
 		defer conn.Close()
 		reply, err = script.Do(conn, keysAndArgs...)
@@ -211,15 +218,18 @@ func (r *Redis) script(ctx context.Context, script *redis.Script, keysAndArgs ..
 	return reply, err
 }
 
-// redisCommand is a command to be run with others.
-type redisCommand struct {
+// A Command is a command to be run with others.
+type Command struct {
 	name string
 	args []any
 }
 
-// atomically runs commands in one transaction: one round trip.
-func (r *Redis) atomically(ctx context.Context, commands ...redisCommand) error {
-	return r.do(ctx, func() error {
+// NewCommand returns the command name with its arguments.
+func NewCommand(name string, args ...any) Command { return Command{name, args} }
+
+// Transaction runs commands in one transaction: one round trip.
+func (r *Client) Transaction(ctx context.Context, commands ...Command) error {
+	return r.Run(ctx, func() error {
 		conn := r.pool.Get()
 		defer conn.Close()
 		if err := conn.Send("MULTI"); err != nil {
@@ -230,23 +240,26 @@ func (r *Redis) atomically(ctx context.Context, commands ...redisCommand) error 
 				return err
 			}
 		}
-		return firstRefusal(redis.Values(conn.Do("EXEC")))
+		return firstRefusal(redigo.Values(conn.Do("EXEC")))
 	})
 }
 
 // firstRefusal returns err, or else the first error among the replies of a transaction.
 func firstRefusal(replies []any, err error) error {
 	for _, reply := range replies {
-		if refusal, ok := reply.(redis.Error); ok {
+		if refusal, ok := reply.(redigo.Error); ok {
 			return refusal
 		}
 	}
 	return err
 }
 
-// do runs fn, which may take one connection from the pool, waits for its
+// Pool returns the pool of connections, for libraries that take one. It may be used inside Run only.
+func (r *Client) Pool() *redigo.Pool { return r.pool }
+
+// Run runs fn, which may take one connection from the pool, waits for its
 // answer and closes it.
-func (r *Redis) do(ctx context.Context, fn func() error) error {
+func (r *Client) Run(ctx context.Context, fn func() error) error {
 	if err := r.enter(ctx); err != nil {
 		return err
 	}
@@ -255,7 +268,7 @@ func (r *Redis) do(ctx context.Context, fn func() error) error {
 }
 
 // enter waits for a connection to be free, unless Redis is lost.
-func (r *Redis) enter(ctx context.Context) error {
+func (r *Client) enter(ctx context.Context) error {
 	if !r.mayAsk() {
 		return unavailableRedis(errRedisLost)
 	}
@@ -264,7 +277,7 @@ func (r *Redis) enter(ctx context.Context) error {
 		return nil
 	default:
 	}
-	patience := time.NewTimer(redisWait)
+	patience := time.NewTimer(AcquireTimeout)
 	defer patience.Stop()
 	select {
 	case r.slots <- struct{}{}:
@@ -278,7 +291,7 @@ func (r *Redis) enter(ctx context.Context) error {
 
 // mayAsk reports whether Redis answers as far as is known, or this caller is
 // the one to find out.
-func (r *Redis) mayAsk() bool {
+func (r *Client) mayAsk() bool {
 	until := r.resting.Load()
 	if until == 0 {
 		return true
@@ -288,19 +301,19 @@ func (r *Redis) mayAsk() bool {
 }
 
 // judge draws the conclusion from what an operation came to.
-func (r *Redis) judge(err error) error {
+func (r *Client) judge(err error) error {
 	if lost(err) {
 		r.failures.Add(1)
 		r.lost.Store(r.since())
 		if away(err) || r.resting.Load() != 0 { // else one connection broke, and the next tells whether Redis is gone
-			r.resting.Store(r.since() + int64(redisRest))
+			r.resting.Store(r.since() + int64(RetryAfter))
 		}
 		return unavailableRedis(err)
 	}
 	if r.resting.Load() != 0 {
 		r.resting.Store(0)
 	}
-	if err != nil && !errors.Is(err, redis.ErrNil) {
+	if err != nil && !errors.Is(err, redigo.ErrNil) {
 		if strings.HasPrefix(err.Error(), "READONLY") { // another is the master by now: connect anew
 			r.lost.Store(r.since())
 		}
@@ -312,9 +325,9 @@ func (r *Redis) judge(err error) error {
 // trusted turns idle connections away that the server has closed, as all are
 // after its restart, and those that lay idle when another one broke: the network
 // may have forgotten them.
-func (r *Redis) trusted(conn redis.Conn, lastUsed time.Time) error {
-	c := conn.(redisConn)
-	if int64(lastUsed.Sub(r.began)) < r.lost.Load() || !r.current(c) || !store.StillOpen(c.network) {
+func (r *Client) trusted(idle redigo.Conn, lastUsed time.Time) error {
+	c := idle.(conn)
+	if int64(lastUsed.Sub(r.began)) < r.lost.Load() || !r.current(c) || !netutil.StillOpen(c.network) {
 		return errRedisLost
 	}
 	return nil
@@ -322,7 +335,7 @@ func (r *Redis) trusted(conn redis.Conn, lastUsed time.Time) error {
 
 // current reports whether a connection leads to the master that Sentinels name, as far as they have said
 // of late. After a planned failover the old master acknowledges writes for ten seconds more, and loses them.
-func (r *Redis) current(c redisConn) bool {
+func (r *Client) current(c conn) bool {
 	if r.sentinels == nil {
 		return true
 	}
@@ -331,16 +344,16 @@ func (r *Redis) current(c redisConn) bool {
 }
 
 // since is the time since the start, in nanoseconds and never 0.
-func (r *Redis) since() int64 {
+func (r *Client) since() int64 {
 	return max(1, int64(time.Since(r.began)))
 }
 
 // lost reports whether err is about the way to Redis, not an answer of it.
 func lost(err error) bool {
-	if err == nil || errors.Is(err, redis.ErrNil) {
+	if err == nil || errors.Is(err, redigo.ErrNil) {
 		return false
 	}
-	_, answered := errors.AsType[redis.Error](err)
+	_, answered := errors.AsType[redigo.Error](err)
 	return !answered
 }
 
@@ -350,5 +363,5 @@ func away(err error) bool {
 }
 
 func unavailableRedis(err error) error {
-	return fmt.Errorf("redis: %w: %w", store.ErrUnavailable, err)
+	return fmt.Errorf("redis: %w: %w", ErrUnavailable, err)
 }

@@ -1,0 +1,4 @@
+package redis
+
+// InfoField is infoField, for tests.
+var InfoField = infoField
