@@ -29,11 +29,11 @@ return redis.call('DEL', KEYS[1])`)
 // Writable returns an error unless Redis saves a session and runs a script, neither of which leaves
 // anything behind. A Redis that is full or read-only, has too few replicas or denies us access fails
 // that, though it answers a PING.
-func (r *Client) Writable(ctx context.Context) error {
+func (c *Client) Writable(ctx context.Context) error {
 	session, index := SessionPrefix+probeKey, UserSessionPrefix+probeKey
 	now := time.Now()
 	expires := now.Add(time.Second).UnixMilli()
-	err := r.Transaction(ctx,
+	err := c.Transaction(ctx,
 		NewCommand("SET", session, "", "PXAT", expires),
 		NewCommand("ZADD", index, expires, probeKey),
 		NewCommand("ZREMRANGEBYSCORE", index, "-inf", now.UnixMilli()),
@@ -42,7 +42,7 @@ func (r *Client) Writable(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	_, err = r.RunScript(ctx, probeScript, Prefix+probeKey)
+	_, err = c.RunScript(ctx, probeScript, Prefix+probeKey)
 	return err
 }
 
@@ -58,8 +58,8 @@ var denials = []string{
 
 // Refusal returns an error if Redis answers, but refuses us for a reason that stays. A Redis that
 // does not answer is no error, since it may come.
-func (r *Client) Refusal(ctx context.Context) error {
-	reply, ok := errors.AsType[redigo.Error](r.Writable(ctx))
+func (c *Client) Refusal(ctx context.Context) error {
+	reply, ok := errors.AsType[redigo.Error](c.Writable(ctx))
 	if !ok {
 		return nil
 	}
