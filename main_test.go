@@ -29,7 +29,8 @@ var mayImport = map[string][]string{
 	"pool":                     {"notesd/internal/histogram"},
 	"internal/redis":           {"notesd/internal/netutil"},
 	"internal/redis/redistest": {"notesd/internal/redis"},
-	"server":                   {"notesd/internal/cache", "notesd/internal/histogram", "notesd/internal/incident", "notesd/internal/netutil", "notesd/internal/redis", "notesd/internal/webhook", "notesd/notes", "notesd/pool", "notesd/store"},
+	"internal/ratelimit":       {"notesd/internal/netutil", "notesd/internal/redis"},
+	"server":                   {"notesd/internal/cache", "notesd/internal/histogram", "notesd/internal/incident", "notesd/internal/netutil", "notesd/internal/ratelimit", "notesd/internal/redis", "notesd/internal/webhook", "notesd/notes", "notesd/pool", "notesd/store"},
 	"store/storetest":          {"notesd/internal/testkit", "notesd/internal/testserver", "notesd/store"},
 
 	"internal/testserver": {"notesd/internal/testkit"},
@@ -59,6 +60,7 @@ var mustNotKnow = map[string][]string{
 	"internal/webhook":   {"github.com/labstack/", "database/sql", "gorm.io/", "notesd/"},
 	"internal/netutil":   {"net/http", "github.com/labstack/", "database/sql", "gorm.io/", "notesd/"},
 	"internal/redis":     {"net/http", "github.com/labstack/", "database/sql", "gorm.io/"},
+	"internal/ratelimit": {"net/http", "github.com/labstack/", "database/sql", "gorm.io/"},
 }
 
 // The arrows between packages point the way that mayImport says.

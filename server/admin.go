@@ -10,6 +10,8 @@ import (
 	"sync"
 	"sync/atomic"
 	"time"
+
+	"notesd/internal/ratelimit"
 )
 
 const (
@@ -30,14 +32,14 @@ const (
 type tokenGuard struct {
 	token   string                               // empty: nobody is an administrator
 	tell    func(network string, guesses uint64) // of guesses, at most once in guessesToldEvery
-	wrong   *bucketMap
-	told    *bucketMap
+	wrong   *ratelimit.Buckets
+	told    *ratelimit.Buckets
 	known   sync.Map // networks that have sent the right token
 	guesses atomic.Uint64
 }
 
 func newTokenGuard(token string, tell func(network string, guesses uint64)) *tokenGuard {
-	return &tokenGuard{token: token, tell: tell, wrong: newBucketMap(), told: newBucketMap()}
+	return &tokenGuard{token: token, tell: tell, wrong: ratelimit.NewBuckets(), told: ratelimit.NewBuckets()}
 }
 
 // check returns nil if an administrator asks: one who sends the bearer token.
@@ -48,10 +50,9 @@ func (g *tokenGuard) check(h http.Header, network string) error {
 	if !ok {
 		return errNotAdmin
 	}
-	limit := paceOf(tokenGuesses, tokenGuessWindow)
 	_, known := g.known.Load(network)
 	if !known {
-		if d := g.wrong.peek(network, limit); !d.Allowed { // the token is not even compared
+		if d := g.wrong.Peek(network, tokenGuesses, tokenGuessWindow); !d.Allowed { // the token is not even compared
 			g.guesses.Add(1)
 			return &limited{"admin_token_limit", "Too many wrong administrator tokens, please try again later.", d.RetryAfter}
 		}
@@ -63,7 +64,8 @@ func (g *tokenGuard) check(h http.Header, network string) error {
 		return nil
 	}
 	guesses := g.guesses.Add(1)
-	if d := g.wrong.take(network, limit); d.Remaining == 0 && g.told.take("", paceOf(1, guessesToldEvery)).Allowed {
+	d := g.wrong.Take(network, tokenGuesses, tokenGuessWindow)
+	if d.Remaining == 0 && g.told.Take("", 1, guessesToldEvery).Allowed {
 		g.tell(network, guesses)
 	}
 	return errNotAdmin

@@ -7,6 +7,7 @@ import (
 	"net/http"
 	"time"
 
+	"notesd/internal/ratelimit"
 	"notesd/notes"
 	"notesd/store"
 )
@@ -112,7 +113,7 @@ func (s *Server) limitSignUps(x *exchange) error {
 	if s.cfg.RateLimitMax <= 0 {
 		return nil
 	}
-	d, err := takeAddress(x.addr, signUpsPerAddress, func(key string, limit int) (decision, error) {
+	d, err := ratelimit.TakeAddress(x.addr, signUpsPerAddress, func(key string, limit int) (ratelimit.Decision, error) {
 		return s.general.Take(x.ctx, "sign-up "+key, limit, signUpWindow)
 	})
 	if err != nil {
@@ -157,7 +158,7 @@ func login(s *Server, x *exchange) error {
 		return err
 	}
 	if wait > 0 {
-		decision{Limit: signInsPerPair, Reset: wait, RetryAfter: wait}.writeHeaders(x.out.Header())
+		writeLimitHeaders(x.out.Header(), ratelimit.Decision{Limit: signInsPerPair, Reset: wait, RetryAfter: wait})
 		return &limited{"sign_in_limit", "Too many authentication attempts, please try again later.", wait}
 	}
 	s.bcryptCost.raise(u.PasswordHash)

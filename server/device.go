@@ -20,7 +20,7 @@ const (
 )
 
 // A device cookie tells a browser that an account has signed in from before (OWASP, "Slow down online guessing
-// attacks with device cookies"): strangers who guess at the account do not lock it out. It is a nonce and the seal of
+// attacks with device cookies"): strangers who guess at the account do not lock it out. It is a nonce and the keyed hash of
 // the account, the nonce and the account's epoch, so a reset makes it worth nothing. It stays at sign-out.
 
 // device returns the nonce of the request's device cookie, or "" if none is of the account.
@@ -38,7 +38,7 @@ func (s *Server) device(r *http.Request, u store.User) string {
 }
 
 func deviceSeal(secret string, u store.User, nonce string) string {
-	return seal([]byte(secret), "device", u.ID+" "+nonce+" "+strconv.FormatInt(u.SessionEpoch, 10))
+	return keyedHash([]byte(secret), "device", u.ID+" "+nonce+" "+strconv.FormatInt(u.SessionEpoch, 10))
 }
 
 // knowDevice gives the client the account's device cookie, for another year if it has one.
@@ -65,10 +65,10 @@ func (s *Server) guesserOf(x *exchange, u store.User, folded string) guesser {
 	secret := []byte(s.cfg.SessionSecrets[0])
 	if u.ID != "" {
 		if nonce := s.device(x.Request(), u); nonce != "" {
-			return guesser{nonce, seal(secret, "device failures", u.ID+" "+nonce), "device " + nonce + " " + netutil.Network(x.addr)}
+			return guesser{nonce, keyedHash(secret, "device failures", u.ID+" "+nonce), "device " + nonce + " " + netutil.Network(x.addr)}
 		}
 	}
-	return guesser{"", seal(secret, "address failures", folded), x.addr}
+	return guesser{"", keyedHash(secret, "address failures", folded), x.addr}
 }
 
 // lockedUntil is the end of the guesser's lock. The store is asked in each case: how long the answer takes does not tell

@@ -10,6 +10,7 @@ import (
 	"github.com/labstack/echo/v4"
 
 	"notesd/internal/histogram"
+	"notesd/internal/ratelimit"
 	"notesd/pool"
 	"notesd/store"
 )
@@ -174,27 +175,27 @@ func (s *Server) limit(x *exchange) error {
 	if s.cfg.RateLimitMax <= 0 {
 		return nil
 	}
-	take := func(key string, limit int) (decision, error) {
+	take := func(key string, limit int) (ratelimit.Decision, error) {
 		return s.general.Take(x.ctx, key, limit, s.cfg.RateLimitWindow)
 	}
-	var d decision
+	var d ratelimit.Decision
 	var err error
 	if x.user == "" {
-		d, err = takeAddress(x.addr, s.cfg.RateLimitMax, take)
+		d, err = ratelimit.TakeAddress(x.addr, s.cfg.RateLimitMax, take)
 	} else {
 		d, err = take("user:"+x.user, s.cfg.RateLimitMax)
 	}
 	if err != nil {
 		return err
 	}
-	d.writeHeaders(x.out.Header())
+	writeLimitHeaders(x.out.Header(), d)
 	return x.obey(d)
 }
 
 // obey refuses the request if the limit says so.
-func (x *exchange) obey(d decision) error {
+func (x *exchange) obey(d ratelimit.Decision) error {
 	if !d.Allowed {
-		d.writeHeaders(x.out.Header())
+		writeLimitHeaders(x.out.Header(), d)
 		return &limited{reason: "rate_limit", text: "Too many requests, please try again later.", after: d.RetryAfter}
 	}
 	return nil

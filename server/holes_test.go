@@ -9,6 +9,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"notesd/internal/ratelimit"
 )
 
 // What never reaches a handler is limited too, by address. Only health probes
@@ -65,13 +67,13 @@ func TestLimitOfSite(t *testing.T) {
 	c := s.visitor()
 	for _, path := range []string{"/api/auth/me", "/nothing"} {
 		answered := 0
-		for i := range 2*sitesNetworks + 5 {
+		for i := range 2*ratelimit.NetworksPerSite + 5 {
 			r := c.get(path, "X-Forwarded-For", fmt.Sprintf("2001:db8:1:%x::1", i))
 			if r.status != http.StatusTooManyRequests {
 				answered++
 			}
 		}
-		if want := 2 * sitesNetworks; answered != want {
+		if want := 2 * ratelimit.NetworksPerSite; answered != want {
 			t.Errorf("%s: %d networks of one /48 were answered, want %d", path, answered, want)
 		}
 		if r := c.get(path, "X-Forwarded-For", "2001:db8:2::1"); r.status == http.StatusTooManyRequests {
@@ -96,7 +98,7 @@ func (c countsInMemory) RefundSignInFailure(_ context.Context, key string) error
 func TestSignInLimitOfSite(t *testing.T) {
 	l := &signInLimit{counts: countsInMemory{}, secret: []byte(testSecret)}
 	allowed := 0
-	for i := range signInsPerAddress*sitesNetworks + 5 {
+	for i := range signInsPerAddress*ratelimit.NetworksPerSite + 5 {
 		_, wait, err := l.reserve(t.Context(), fmt.Sprintf("2001:db8:1:%x::1", i), fmt.Sprint("account ", i))
 		if err != nil {
 			t.Fatal(err)
@@ -105,7 +107,7 @@ func TestSignInLimitOfSite(t *testing.T) {
 			allowed++
 		}
 	}
-	if want := signInsPerAddress * sitesNetworks; allowed != want {
+	if want := signInsPerAddress * ratelimit.NetworksPerSite; allowed != want {
 		t.Errorf("%d sign-ins from one /48 failed, want %d", allowed, want)
 	}
 	if _, wait, err := l.reserve(t.Context(), "2001:db8:2::1", "account"); wait != 0 || err != nil {

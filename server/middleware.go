@@ -14,6 +14,7 @@ import (
 	"github.com/labstack/echo/v4"
 	"github.com/labstack/echo/v4/middleware"
 
+	"notesd/internal/ratelimit"
 	"notesd/pool"
 )
 
@@ -204,10 +205,10 @@ func (s *Server) countUnrouted(x *exchange) error {
 		return nil
 	}
 	x.asked = pool.Request{Class: pool.Read, Route: x.pattern(), Person: addressOf(x)}
-	d, _ := takeAddress(x.addr, s.cfg.RateLimitMax, func(key string, limit int) (decision, error) {
-		return s.unrouted.take(key, paceOf(limit, s.cfg.RateLimitWindow)), nil
+	d, _ := ratelimit.TakeAddress(x.addr, s.cfg.RateLimitMax, func(key string, limit int) (ratelimit.Decision, error) {
+		return s.unrouted.Take(key, limit, s.cfg.RateLimitWindow), nil
 	})
-	d.writeHeaders(x.out.Header())
+	writeLimitHeaders(x.out.Header(), d)
 	return x.obey(d)
 }
 

@@ -232,7 +232,7 @@ func (c *collector) dependencies(e emitter) {
 		e.gauge(descConns, float64(db.Idle), name, "idle")
 		e.counter(descConnWaits, float64(db.WaitCount), name)
 	}
-	e.counter(descFallbacks, float64(c.s.general.fallbacks.Load()))
+	e.counter(descFallbacks, float64(c.s.general.Fallbacks()))
 	for _, row := range c.s.readiness.get() {
 		e.gauge(descDependency, oneIf(row.Status == "up"), row.Name)
 	}

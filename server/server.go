@@ -20,6 +20,7 @@ import (
 
 	"notesd/internal/histogram"
 	"notesd/internal/incident"
+	"notesd/internal/ratelimit"
 	"notesd/internal/redis"
 	"notesd/pool"
 	"notesd/store"
@@ -84,10 +85,10 @@ type Server struct {
 	copies      *Copies
 	sessions    *sessions
 	persons     *persons
-	general     *limiter
+	general     *ratelimit.Limiter
 	guard       *tokenGuard
 	hosts       hostGuard
-	unrouted    *bucketMap // see limitUnrouted
+	unrouted    *ratelimit.Buckets // see limitUnrouted
 	signInLimit *signInLimit
 	bcryptCost  bcryptCost
 	cursors     cursors
@@ -153,8 +154,8 @@ func New(cfg Config, parts Parts) (*Server, error) {
 	s.hosts = newHostGuard(cfg)
 	s.guard = newTokenGuard(cfg.AdminToken, s.tellOfGuesses)
 	s.sessions.most = cfg.SessionsPerUser
-	s.unrouted = newBucketMap()
-	s.general = newLimiter(parts.Redis, cfg.SessionSecrets[0])
+	s.unrouted = ratelimit.NewBuckets()
+	s.general = ratelimit.New(parts.Redis, cfg.SessionSecrets[0])
 	s.signInLimit = newSignInLimit(parts.Redis, parts.Store, cfg.SessionSecrets[0])
 	nobodysHash() // so that the first sign-in to no account takes no longer than the next
 	if parts.Redis == nil && cfg.RateLimitMax > 0 {

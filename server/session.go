@@ -371,15 +371,15 @@ func (sessionCodec) Decode(data []byte) (time.Time, map[string]any, error) {
 }
 
 // tokenStore is what scs takes for its store. Behind it nobody sees a token,
-// only its seal under a secret of ours, so a copy of the store opens no session.
+// only its hash under a secret of ours, so a copy of the store opens no session.
 type tokenStore struct {
 	backend sessionBackend
-	secrets [][]byte // the first seals, all are tried
+	secrets [][]byte // the first hashes, all are tried
 }
 
-func sessionKey(secret []byte, token string) string { return seal(secret, "session", token) }
+func sessionKey(secret []byte, token string) string { return keyedHash(secret, "session", token) }
 
-// find returns the session of token and its key, whichever secret it was sealed under.
+// find returns the session of token and its key, whichever secret it was hashed under.
 func (t *tokenStore) find(ctx context.Context, token string) (key string, s store.Session, err error) {
 	for _, secret := range t.secrets {
 		key = sessionKey(secret, token)

@@ -7,6 +7,7 @@ import (
 	redigo "github.com/gomodule/redigo/redis"
 
 	"notesd/internal/netutil"
+	"notesd/internal/ratelimit"
 	"notesd/internal/redis"
 	"notesd/store"
 )
@@ -52,11 +53,11 @@ func (l *signInLimit) reserve(ctx context.Context, address, account string) (ref
 		limit int
 	}
 	limits := []keyLimit{
-		{seal(l.secret, "sign-in pair", network+" "+account), signInsPerPair},
-		{seal(l.secret, "sign-in address", network), signInsPerAddress},
+		{keyedHash(l.secret, "sign-in pair", network+" "+account), signInsPerPair},
+		{keyedHash(l.secret, "sign-in address", network), signInsPerAddress},
 	}
 	if site != "" {
-		limits = append(limits, keyLimit{seal(l.secret, "sign-in site", site), signInsPerAddress * sitesNetworks})
+		limits = append(limits, keyLimit{keyedHash(l.secret, "sign-in site", site), signInsPerAddress * ratelimit.NetworksPerSite})
 	}
 	var taken []string
 	refund = func(ctx context.Context) { l.refund(ctx, taken) }

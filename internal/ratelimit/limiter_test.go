@@ -1,11 +1,10 @@
-package server
+package ratelimit
 
 import (
 	"context"
 	"errors"
 	"fmt"
 	"maps"
-	"net/http"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -22,21 +21,23 @@ import (
 	"notesd/internal/testserver"
 )
 
+func TestMain(m *testing.M) { testserver.Main(m) }
+
 const testSecret = "a secret of at least thirty-two bytes"
 
 // eachLimiter runs a test in memory and in Redis. Keys need a name of their own.
-func eachLimiter(t *testing.T, test func(t *testing.T, l *limiter)) {
-	t.Run("memory", func(t *testing.T) { test(t, newLimiter(nil, testSecret)) })
+func eachLimiter(t *testing.T, test func(t *testing.T, l *Limiter)) {
+	t.Run("memory", func(t *testing.T) { test(t, New(nil, testSecret)) })
 	t.Run("Redis", func(t *testing.T) {
-		l := newLimiter(redistest.Open(t, testserver.Redis(t)), testSecret)
+		l := New(redistest.Open(t, testserver.Redis(t)), testSecret)
 		test(t, l)
-		if got := l.fallbacks.Load(); got != 0 {
+		if got := l.Fallbacks(); got != 0 {
 			t.Errorf("%d decisions fell back to memory, want 0", got)
 		}
 	})
 }
 
-func take(t *testing.T, l *limiter, key string, limit int, window time.Duration) decision {
+func take(t *testing.T, l *Limiter, key string, limit int, window time.Duration) Decision {
 	t.Helper()
 	d, err := l.Take(t.Context(), key, limit, window)
 	if err != nil {
@@ -48,7 +49,7 @@ func take(t *testing.T, l *limiter, key string, limit int, window time.Duration)
 // A fresh client may use its whole limit at once, then has to wait; another
 // client isn't touched by it.
 func TestLimit(t *testing.T) {
-	eachLimiter(t, func(t *testing.T, l *limiter) {
+	eachLimiter(t, func(t *testing.T, l *Limiter) {
 		for i := range 5 {
 			if d := take(t, l, "ip:a", 5, time.Hour); !d.Allowed || d.Remaining != 4-i || d.Limit != 5 || d.RetryAfter != 0 {
 				t.Fatalf("request %d: %+v, want allowed, %d remaining", i+1, d, 4-i)
@@ -72,7 +73,7 @@ func TestLimit(t *testing.T) {
 
 // Requests at the same time get no more than the limit.
 func TestLimitInParallel(t *testing.T) {
-	eachLimiter(t, func(t *testing.T, l *limiter) {
+	eachLimiter(t, func(t *testing.T, l *Limiter) {
 		var allowed atomic.Int64
 		var wg sync.WaitGroup
 		for range 20 {
@@ -99,12 +100,12 @@ func TestLimitInParallel(t *testing.T) {
 // comes a moment earlier is not, and after Reset it has the whole limit again.
 func TestLimitTellsTheTime(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		l := newLimiter(nil, testSecret)
+		l := New(nil, testSecret)
 		for range 10 {
 			take(t, l, "k", 10, time.Minute)
 		}
 		d := take(t, l, "k", 10, time.Minute)
-		if want := (decision{Limit: 10, Reset: time.Minute, RetryAfter: 6 * time.Second}); d != want {
+		if want := (Decision{Limit: 10, Reset: time.Minute, RetryAfter: 6 * time.Second}); d != want {
 			t.Fatalf("Take() beyond the limit = %+v, want %+v", d, want)
 		}
 		time.Sleep(d.RetryAfter - time.Microsecond)
@@ -126,11 +127,11 @@ func TestLimitTellsTheTime(t *testing.T) {
 // Whatever the limit, the window and the moments of the requests: no window
 // sees more than the limit and what it refills, Remaining are allowed at once
 // and not one more, and a request at RetryAfter is allowed.
-func TestPace(t *testing.T) {
+func TestRate(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		limit := rapid.IntRange(1, 2000).Draw(t, "limit")
 		window := time.Duration(rapid.Int64Range(1, int64(time.Hour)).Draw(t, "window"))
-		p := paceOf(limit, window)
+		p := rateOf(limit, window)
 		var now, due, began, allowed int64
 		for range rapid.IntRange(1, 100).Draw(t, "requests") {
 			now += rapid.Int64Range(0, 3*p.interval).Draw(t, "pause")
@@ -152,7 +153,7 @@ func TestPace(t *testing.T) {
 	})
 }
 
-func checkRemaining(t *rapid.T, p pace, due, now int64, d decision) {
+func checkRemaining(t *rapid.T, p rate, due, now int64, d Decision) {
 	for i := range d.Remaining {
 		var ok bool
 		if due, ok = p.advance(due, now); !ok {
@@ -166,8 +167,8 @@ func checkRemaining(t *rapid.T, p pace, due, now int64, d decision) {
 
 // A limit that was lowered, or a clock that was set back, costs a client one
 // window, not the time until the old count is paid.
-func TestPaceForgetsWhatIsTooFarAhead(t *testing.T) {
-	p := paceOf(10, time.Minute)
+func TestRateForgetsWhatIsTooFarAhead(t *testing.T) {
+	p := rateOf(10, time.Minute)
 	after, ok := p.advance(int64(24*time.Hour/time.Microsecond), 0)
 	if d := p.decide(ok, after); ok || d.RetryAfter != 6*time.Second || d.Reset != time.Minute {
 		t.Errorf("a day ahead: %+v, want refused for 6s", d)
@@ -176,7 +177,7 @@ func TestPaceForgetsWhatIsTooFarAhead(t *testing.T) {
 
 // Keys in Redis tell nothing of addresses and people, and expire.
 func TestLimitKeysInRedis(t *testing.T) {
-	l := newLimiter(redistest.Open(t, testserver.Redis(t)), testSecret)
+	l := New(redistest.Open(t, testserver.Redis(t)), testSecret)
 	for _, key := range []string{"ip:203.0.113.77", "user:nobody@example.org"} {
 		take(t, l, key, 10, time.Minute)
 	}
@@ -201,7 +202,7 @@ func TestLimitKeysInRedis(t *testing.T) {
 
 // One EVALSHA is for a sixteenth of what remains.
 func TestLimitRoundTrips(t *testing.T) {
-	l := newLimiter(redistest.Open(t, testserver.Redis(t)), testSecret)
+	l := New(redistest.Open(t, testserver.Redis(t)), testSecret)
 	take(t, l, "ip:other", 1000, time.Minute) // Redis learns the script
 	redistest.Calls(t, l.redis)
 	for range 62 + 58 + 1 {
@@ -217,7 +218,7 @@ func TestLimitRoundTrips(t *testing.T) {
 // Without Redis each process counts on its own, and says how often it had to.
 func TestLimitWithoutRedis(t *testing.T) {
 	p := testserver.NewProxy(t, testserver.Redis(t))
-	l := newLimiter(redistest.Open(t, p.URL()), testSecret)
+	l := New(redistest.Open(t, p.URL()), testSecret)
 	take(t, l, "ip:away", 3, time.Hour)
 	p.Set(testserver.Refuse)
 	for i := range 3 {
@@ -228,7 +229,7 @@ func TestLimitWithoutRedis(t *testing.T) {
 	if d := take(t, l, "ip:away", 3, time.Hour); d.Allowed {
 		t.Errorf("request 4 without Redis: %+v, want refused", d)
 	}
-	if got := l.fallbacks.Load(); got != 4 {
+	if got := l.Fallbacks(); got != 4 {
 		t.Errorf("%d fallbacks counted, want 4", got)
 	}
 	p.Set(testserver.Pass)
@@ -240,7 +241,7 @@ func TestLimitWithoutRedis(t *testing.T) {
 
 func TestLimitOfClientThatLeft(t *testing.T) {
 	r := redistest.Open(t, testserver.Redis(t))
-	l := newLimiter(r, testSecret)
+	l := New(r, testSecret)
 	defer redistest.Occupy(t, r)()
 	gone := errors.New("client gone")
 	ctx, leave := context.WithCancelCause(t.Context())
@@ -253,7 +254,7 @@ func TestLimitOfClientThatLeft(t *testing.T) {
 // However many clients come, memory is bounded, and one that has used up its
 // limit isn't forgotten for it.
 func TestBucketsAreBounded(t *testing.T) {
-	l := newLimiter(nil, testSecret)
+	l := New(nil, testSecret)
 	for range 10 {
 		take(t, l, "ip:greedy", 10, time.Hour)
 	}
@@ -271,7 +272,7 @@ func TestBucketsAreBounded(t *testing.T) {
 // Clients that came once are forgotten as others come.
 func TestBucketsForget(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		l := newLimiter(nil, testSecret)
+		l := New(nil, testSecret)
 		for i := range 10_000 {
 			take(t, l, fmt.Sprint("ip:", i), 10, time.Second)
 		}
@@ -285,58 +286,20 @@ func TestBucketsForget(t *testing.T) {
 	})
 }
 
-func bucketCount(m *bucketMap) (n int) {
+func bucketCount(m *Buckets) (n int) {
 	for i := range m.shards {
-		n += len(m.shards[i].due)
+		n += len(m.shards[i].tat)
 	}
 	return n
 }
 
-func TestDecisionHeaders(t *testing.T) {
-	for _, test := range []struct {
-		name string
-		d    decision
-		want http.Header
-	}{
-		{"allowed", decision{Allowed: true, Limit: 1000, Remaining: 999, Reset: 60 * time.Millisecond},
-			http.Header{"Ratelimit-Limit": {"1000"}, "Ratelimit-Remaining": {"999"}, "Ratelimit-Reset": {"1"}}},
-		{"refused", decision{Limit: 10, Reset: time.Minute, RetryAfter: 5001 * time.Millisecond},
-			http.Header{"Ratelimit-Limit": {"10"}, "Ratelimit-Remaining": {"0"}, "Ratelimit-Reset": {"60"}, "Retry-After": {"6"}}},
-	} {
-		t.Run(test.name, func(t *testing.T) {
-			got := http.Header{}
-			test.d.writeHeaders(got)
-			if diff := cmp.Diff(test.want, got); diff != "" {
-				t.Errorf("writeHeaders() (-want +got):\n%s", diff)
-			}
-		})
-	}
-}
-
-func TestSeal(t *testing.T) {
-	one := seal([]byte("secret"), "session", "text")
-	for name, other := range map[string]string{
-		"secret":  seal([]byte("secret 2"), "session", "text"),
-		"purpose": seal([]byte("secret"), "rate", "text"),
-		"text":    seal([]byte("secret"), "session", "text 2"),
-		"border":  seal([]byte("secret"), "sessiont", "ext"),
-	} {
-		if other == one {
-			t.Errorf("another %s, the same seal %s", name, one)
-		}
-	}
-	if again := seal([]byte("secret"), "session", "text"); again != one || len(one) != 64 {
-		t.Errorf("seal() = %s and %s, want twice the same 64 hex digits", one, again)
-	}
-}
-
-func BenchmarkLimitMemory(b *testing.B) {
+func BenchmarkMemory(b *testing.B) {
 	const clients = 10_000
 	keys := make([]string, clients)
 	for i := range keys {
 		keys[i] = fmt.Sprintf("user:%036d", i)
 	}
-	l := newLimiter(nil, testSecret)
+	l := New(nil, testSecret)
 	b.Run("known", func(b *testing.B) {
 		b.ReportAllocs()
 		for i := 0; b.Loop(); i++ {
@@ -359,9 +322,9 @@ func BenchmarkLimitMemory(b *testing.B) {
 	})
 }
 
-func BenchmarkLimitRedis(b *testing.B) {
+func BenchmarkRedis(b *testing.B) {
 	r := redistest.Open(b, testserver.Redis(b))
-	l := newLimiter(r, testSecret)
+	l := New(r, testSecret)
 	b.Run("take", func(b *testing.B) {
 		b.ReportAllocs()
 		for b.Loop() {

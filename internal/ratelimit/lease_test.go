@@ -1,4 +1,4 @@
-package server
+package ratelimit
 
 import (
 	"fmt"
@@ -12,10 +12,10 @@ import (
 )
 
 // limiterReplicas are limiters of processes that share a Redis.
-func limiterReplicas(t *testing.T, n int) (all []*limiter) {
+func limiterReplicas(t *testing.T, n int) (all []*Limiter) {
 	url := testserver.Redis(t)
 	for range n {
-		all = append(all, newLimiter(redistest.Open(t, url), testSecret))
+		all = append(all, New(redistest.Open(t, url), testSecret))
 	}
 	return all
 }
@@ -83,33 +83,33 @@ func TestLeaseComesBackOnce(t *testing.T) {
 
 // Keys beyond the bound are counted one by one, and leases that time has paid for make room.
 func TestLeasesAreBounded(t *testing.T) {
-	l := newLeases()
+	l := newLeaseTable()
 	hour := time.Hour.Microseconds()
 	for i := range 4 * leaseShards * leasesPerShard {
-		if _, room := l.end(fmt.Sprint(i)); room {
-			l.begin(fmt.Sprint(i), lease{left: 1, due: hour, at: time.Now()})
+		if _, room := l.remove(fmt.Sprint(i)); room {
+			l.put(fmt.Sprint(i), lease{left: 1, tat: hour, at: time.Now()})
 		}
 	}
 	if n := l.count(); n > leaseShards*leasesPerShard || n < leaseShards*leasesPerShard/2 {
 		t.Errorf("%d leases, want at most %d", n, leaseShards*leasesPerShard)
 	}
 	for i := range l.shards {
-		for key, held := range l.shards[i].of {
-			held.due = 0
-			l.shards[i].of[key] = held
+		for key, held := range l.shards[i].leases {
+			held.tat = 0
+			l.shards[i].leases[key] = held
 		}
 	}
 	for i := range leaseShards * leasesPerShard {
-		l.end(fmt.Sprint("another ", i))
+		l.remove(fmt.Sprint("another ", i))
 	}
 	if n := l.count(); n > leaseShards {
 		t.Errorf("%d leases that time has paid for, want about none", n)
 	}
 }
 
-func (l *leases) count() (n int) {
+func (l *leaseTable) count() (n int) {
 	for i := range l.shards {
-		n += len(l.shards[i].of)
+		n += len(l.shards[i].leases)
 	}
 	return n
 }

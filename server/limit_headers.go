@@ -1,0 +1,18 @@
+package server
+
+import (
+	"net/http"
+	"strconv"
+
+	"notesd/internal/ratelimit"
+)
+
+// writeLimitHeaders tells the client the state of its limit.
+func writeLimitHeaders(h http.Header, d ratelimit.Decision) {
+	h.Set("RateLimit-Limit", strconv.Itoa(d.Limit))
+	h.Set("RateLimit-Remaining", strconv.Itoa(d.Remaining))
+	h.Set("RateLimit-Reset", strconv.Itoa(seconds(d.Reset)))
+	if !d.Allowed {
+		h.Set("Retry-After", strconv.Itoa(seconds(d.RetryAfter)))
+	}
+}
