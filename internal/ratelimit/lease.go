@@ -9,37 +9,37 @@ import (
 	redigo "github.com/gomodule/redigo/redis"
 )
 
-// To ask Redis about every request would cost as much as many an answer. So a
-// process has several counted at once, a lease, and lets them pass by itself: a
-// sixteenth of what remains to the key, so that a key that is near its limit is
-// counted one by one, and no replica has much that another may lack.
+// To ask Redis about every request would cost as much as many an answer. So a process takes a quota
+// lease: Redis counts several requests at once, and the process lets them pass by itself. A lease is
+// a sixteenth of what remains to the key. So a key that is near its limit is counted one by one, and
+// no replica holds much that another may lack.
 const (
 	leaseShare     = 16
-	maxLease       = 256
+	maxLease       = 256         // requests
 	leaseTime      = time.Second // afterwards the rest goes back, with the key's next request
 	leaseShards    = 64
 	leasesPerShard = 256 // keys without room for a lease are counted one by one
 )
 
-// A lease is requests of a key that Redis has counted and nobody has made.
+// A lease is requests of a key that Redis has counted and that have not been made.
 type lease struct {
 	left  int64     // of them
-	tat   int64     // of the key, all of them counted, by Redis's clock in microseconds
+	tat   int64     // of the key with all of them, by Redis's clock in microseconds
 	clock int64     // Redis's,
-	at    time.Time // and ours, when it answered
+	at    time.Time // and ours, when it replied
 }
 
-// ahead is how far the key is, after a request that this lease had room for:
-// what it has left is not yet made.
-func (l lease) ahead(p rate) int64 {
-	return max(p.interval, l.tat-l.left*p.interval-l.now())
+// ahead returns how far the key's tat is ahead after a request of this lease. What is left of the
+// lease does not count.
+func (l lease) ahead(r rate) int64 {
+	return max(r.interval, l.tat-l.left*r.interval-l.now())
 }
 
-// now is Redis's clock.
+// now returns the time by Redis's clock.
 func (l lease) now() int64 { return l.clock + time.Since(l.at).Microseconds() }
 
-// A leaseTable has the leases of this process. At most leaseShards × leasesPerShard of
-// them, so that whoever comes with many addresses takes no more memory.
+// A leaseTable has the leases of this process. They are at most leaseShards × leasesPerShard, so a
+// client with many addresses takes no more memory.
 type leaseTable struct {
 	seed   maphash.Seed
 	shards [leaseShards]leaseShard
@@ -51,20 +51,20 @@ type leaseShard struct {
 }
 
 func newLeaseTable() *leaseTable {
-	l := &leaseTable{seed: maphash.MakeSeed()}
-	for i := range l.shards {
-		l.shards[i].leases = map[string]lease{}
+	t := &leaseTable{seed: maphash.MakeSeed()}
+	for i := range t.shards {
+		t.shards[i].leases = map[string]lease{}
 	}
-	return l
+	return t
 }
 
-func (l *leaseTable) shard(key string) *leaseShard {
-	return &l.shards[maphash.String(l.seed, key)%leaseShards]
+func (t *leaseTable) shard(key string) *leaseShard {
+	return &t.shards[maphash.String(t.seed, key)%leaseShards]
 }
 
-// take takes one request of key's lease, and returns what is left; false: there is none.
-func (l *leaseTable) take(key string) (lease, bool) {
-	s := l.shard(key)
+// take takes one request of key's lease, and returns what is left. ok is false if there is none.
+func (t *leaseTable) take(key string) (l lease, ok bool) {
+	s := t.shard(key)
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	held := s.leases[key]
@@ -76,28 +76,29 @@ func (l *leaseTable) take(key string) (lease, bool) {
 	return held, true
 }
 
-// remove takes away key's lease, for what is left to be returned, and makes room for the next one. There may be none.
-func (l *leaseTable) remove(key string) (held lease, room bool) {
-	s := l.shard(key)
+// remove removes key's lease, if there is one, for its rest to be returned. It makes room for the
+// next lease, and reports whether there is any.
+func (t *leaseTable) remove(key string) (held lease, room bool) {
+	s := t.shard(key)
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	held = s.leases[key]
 	delete(s.leases, key)
-	s.forget()
+	s.deleteExpired()
 	return held, len(s.leases) < leasesPerShard
 }
 
-// put keeps what Redis has counted of key.
-func (l *leaseTable) put(key string, held lease) {
-	s := l.shard(key)
+// put keeps a lease on key.
+func (t *leaseTable) put(key string, held lease) {
+	s := t.shard(key)
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.leases[key] = held
 }
 
-// forget looks at a few leases, from a random one on, and forgets those whose key has had its time: to return
-// something would change nothing.
-func (s *leaseShard) forget() {
+// deleteExpired looks at a few leases, from a random one on, and deletes those whose tat has passed:
+// to return their rest would change nothing.
+func (s *leaseShard) deleteExpired() {
 	looked := 0
 	for key, l := range s.leases {
 		if l.now() >= l.tat {
@@ -109,13 +110,13 @@ func (s *leaseShard) forget() {
 	}
 }
 
-// leaseScript is rate.advance inside Redis for several requests at once, by
-// Redis's clock, which is the same for all replicas. KEYS: the key. ARGV:
-// interval, burst; how many of an earlier lease come back, and when the key was
-// due with them: later than that, time has paid for them; which share of what
-// remains is wanted, and how many at most. It answers how many it has counted, 0
-// for a refusal, how far ahead the key is now, and the time. Microseconds since
-// 1970 fit a Lua number exactly.
+// leaseScript is rate.advance inside Redis, for several requests at once and by Redis's clock, which
+// is the same for all replicas.
+//
+// KEYS: the key. ARGV: interval and burst; how many requests of an earlier lease come back, and the
+// key's tat with them, after which time has paid for them; which share of what remains is wanted,
+// and how many requests at most. It replies how many it has counted, 0 for a refusal, how far ahead
+// the key's tat is now, and the time. Microseconds since 1970 fit a Lua number exactly.
 var leaseScript = redigo.NewScript(1, `
 local interval, burst = tonumber(ARGV[1]), tonumber(ARGV[2])
 local back, backDue, share, most = tonumber(ARGV[3]), tonumber(ARGV[4]), tonumber(ARGV[5]), tonumber(ARGV[6])
@@ -136,18 +137,18 @@ redis.call('SET', KEYS[1], string.format('%.0f', due), 'PX', math.ceil((due - no
 return {count, due - now, now}`)
 
 // takeShared counts one request of key for all replicas. The error is the context's or Redis's.
-func (l *Limiter) takeShared(ctx context.Context, key string, p rate) (Decision, error) {
+func (l *Limiter) takeShared(ctx context.Context, key string, r rate) (Decision, error) {
 	for {
 		if held, ok := l.leases.take(key); ok {
-			return p.decide(true, held.ahead(p)), nil
+			return r.decide(true, held.ahead(r)), nil
 		}
-		asked := l.asking.DoChan(key, func() (any, error) { return l.lease(context.WithoutCancel(ctx), key, p) })
+		leased := l.leasing.DoChan(key, func() (any, error) { return l.lease(context.WithoutCancel(ctx), key, r) })
 		select {
-		case r := <-asked:
-			if r.Err != nil {
-				return Decision{}, r.Err
+		case result := <-leased:
+			if result.Err != nil {
+				return Decision{}, result.Err
 			}
-			if refusal := r.Val.(Decision); refusal.Limit != 0 {
+			if refusal := result.Val.(Decision); refusal.Limit != 0 {
 				return refusal, nil
 			}
 		case <-ctx.Done():
@@ -156,21 +157,21 @@ func (l *Limiter) takeShared(ctx context.Context, key string, p rate) (Decision,
 	}
 }
 
-// lease asks Redis for key's next lease. The decision is a refusal, or nothing.
-func (l *Limiter) lease(ctx context.Context, key string, p rate) (refusal Decision, err error) {
+// lease gets key's next lease from Redis. If there is none, it returns the refusal.
+func (l *Limiter) lease(ctx context.Context, key string, r rate) (refusal Decision, err error) {
 	last, room := l.leases.remove(key)
 	most := 1
 	if room {
 		most = maxLease
 	}
-	answer, err := redigo.Int64s(l.redis.RunScript(ctx, leaseScript, l.redisKey(key),
-		p.interval, p.burst, last.left, last.tat, leaseShare, most))
+	reply, err := redigo.Int64s(l.redis.RunScript(ctx, leaseScript, l.redisKey(key),
+		r.interval, r.burst, last.left, last.tat, leaseShare, most))
 	if err != nil {
 		return Decision{}, err
 	}
-	counted, ahead, now := answer[0], answer[1], answer[2]
+	counted, ahead, now := reply[0], reply[1], reply[2]
 	if counted == 0 {
-		return p.decide(false, ahead), nil
+		return r.decide(false, ahead), nil
 	}
 	l.leases.put(key, lease{left: counted, tat: now + ahead, clock: now, at: time.Now()})
 	return Decision{}, nil

@@ -11,7 +11,7 @@ import (
 	"notesd/internal/testserver"
 )
 
-// limiterReplicas are limiters of processes that share a Redis.
+// limiterReplicas returns the limiters of n processes that share a Redis.
 func limiterReplicas(t *testing.T, n int) (all []*Limiter) {
 	url := testserver.Redis(t)
 	for range n {
@@ -20,7 +20,7 @@ func limiterReplicas(t *testing.T, n int) (all []*Limiter) {
 	return all
 }
 
-// However requests come to replicas, together they allow the limit and not one more.
+// However requests are spread, the replicas together allow exactly the limit.
 func TestLeasesTogether(t *testing.T) {
 	const limit = 1000
 	replicas := limiterReplicas(t, 3)
@@ -45,7 +45,7 @@ func TestLeasesTogether(t *testing.T) {
 	}
 }
 
-// What a replica has in advance is what another lacks; it comes back with the key's next request after a second.
+// What one replica holds another lacks. It comes back with the key's next request after a second.
 func TestLeaseComesBack(t *testing.T) {
 	const limit, first, second = 1600, 1600 / leaseShare, 1500 / leaseShare // the leases
 	replicas := limiterReplicas(t, 2)
@@ -64,7 +64,7 @@ func TestLeaseComesBack(t *testing.T) {
 	}
 }
 
-// What time has paid for does not come back as well.
+// Requests that time has paid for do not come back as well.
 func TestLeaseComesBackOnce(t *testing.T) {
 	l := limiterReplicas(t, 1)[0]
 	const limit, window = 160, 1600 * time.Millisecond // one each 10 ms: the lease of 10 is paid in a tenth of a second
@@ -81,7 +81,7 @@ func TestLeaseComesBackOnce(t *testing.T) {
 	}
 }
 
-// Keys beyond the bound are counted one by one, and leases that time has paid for make room.
+// Keys beyond the bound get no lease, and expired leases make room.
 func TestLeasesAreBounded(t *testing.T) {
 	l := newLeaseTable()
 	hour := time.Hour.Microseconds()

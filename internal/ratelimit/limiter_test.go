@@ -25,7 +25,7 @@ func TestMain(m *testing.M) { testserver.Main(m) }
 
 const testSecret = "a secret of at least thirty-two bytes"
 
-// eachLimiter runs a test in memory and in Redis. Keys need a name of their own.
+// eachLimiter runs a test in memory and in Redis.
 func eachLimiter(t *testing.T, test func(t *testing.T, l *Limiter)) {
 	t.Run("memory", func(t *testing.T) { test(t, New(nil, testSecret)) })
 	t.Run("Redis", func(t *testing.T) {
@@ -46,8 +46,7 @@ func take(t *testing.T, l *Limiter, key string, limit int, window time.Duration)
 	return d
 }
 
-// A fresh client may use its whole limit at once, then has to wait; another
-// client isn't touched by it.
+// A new key may use its whole limit at once and then has to wait. Another key is not affected.
 func TestLimit(t *testing.T) {
 	eachLimiter(t, func(t *testing.T, l *Limiter) {
 		for i := range 5 {
@@ -71,7 +70,7 @@ func TestLimit(t *testing.T) {
 	})
 }
 
-// Requests at the same time get no more than the limit.
+// Concurrent requests get no more than the limit.
 func TestLimitInParallel(t *testing.T) {
 	eachLimiter(t, func(t *testing.T, l *Limiter) {
 		var allowed atomic.Int64
@@ -96,8 +95,8 @@ func TestLimitInParallel(t *testing.T) {
 	})
 }
 
-// A refused client that comes back when it was told to is let in, one that
-// comes a moment earlier is not, and after Reset it has the whole limit again.
+// A refused request is allowed at RetryAfter and not a moment earlier. After Reset the whole limit is
+// there again.
 func TestLimitTellsTheTime(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		l := New(nil, testSecret)
@@ -124,9 +123,9 @@ func TestLimitTellsTheTime(t *testing.T) {
 	})
 }
 
-// Whatever the limit, the window and the moments of the requests: no window
-// sees more than the limit and what it refills, Remaining are allowed at once
-// and not one more, and a request at RetryAfter is allowed.
+// Whatever the limit, the window and the times of the requests: no window has more requests than
+// the limit and what it refills, exactly Remaining are allowed at once, and a request at RetryAfter
+// is allowed.
 func TestRate(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		limit := rapid.IntRange(1, 2000).Draw(t, "limit")
@@ -165,8 +164,7 @@ func checkRemaining(t *rapid.T, p rate, due, now int64, d Decision) {
 	}
 }
 
-// A limit that was lowered, or a clock that was set back, costs a client one
-// window, not the time until the old count is paid.
+// If the limit was lowered or the clock set back, a key waits for one window at most.
 func TestRateForgetsWhatIsTooFarAhead(t *testing.T) {
 	p := rateOf(10, time.Minute)
 	after, ok := p.advance(int64(24*time.Hour/time.Microsecond), 0)
@@ -175,7 +173,7 @@ func TestRateForgetsWhatIsTooFarAhead(t *testing.T) {
 	}
 }
 
-// Keys in Redis tell nothing of addresses and people, and expire.
+// Keys in Redis tell nothing of addresses and users, and expire.
 func TestLimitKeysInRedis(t *testing.T) {
 	l := New(redistest.Open(t, testserver.Redis(t)), testSecret)
 	for _, key := range []string{"ip:203.0.113.77", "user:nobody@example.org"} {
@@ -200,7 +198,7 @@ func TestLimitKeysInRedis(t *testing.T) {
 	}
 }
 
-// One EVALSHA is for a sixteenth of what remains.
+// One EVALSHA counts a sixteenth of what remains.
 func TestLimitRoundTrips(t *testing.T) {
 	l := New(redistest.Open(t, testserver.Redis(t)), testSecret)
 	take(t, l, "ip:other", 1000, time.Minute) // Redis learns the script
@@ -215,7 +213,7 @@ func TestLimitRoundTrips(t *testing.T) {
 	}
 }
 
-// Without Redis each process counts on its own, and says how often it had to.
+// Without Redis each process counts for itself, and counts how often it had to.
 func TestLimitWithoutRedis(t *testing.T) {
 	p := testserver.NewProxy(t, testserver.Redis(t))
 	l := New(redistest.Open(t, p.URL()), testSecret)
@@ -251,8 +249,7 @@ func TestLimitOfClientThatLeft(t *testing.T) {
 	}
 }
 
-// However many clients come, memory is bounded, and one that has used up its
-// limit isn't forgotten for it.
+// However many keys there are, memory is bounded, and a key that has used up its limit is kept.
 func TestBucketsAreBounded(t *testing.T) {
 	l := New(nil, testSecret)
 	for range 10 {
@@ -269,7 +266,7 @@ func TestBucketsAreBounded(t *testing.T) {
 	}
 }
 
-// Clients that came once are forgotten as others come.
+// Keys whose time has passed make room for others.
 func TestBucketsForget(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		l := New(nil, testSecret)
