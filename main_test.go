@@ -30,7 +30,8 @@ var mayImport = map[string][]string{
 	"internal/redis":           {"notesd/internal/netutil"},
 	"internal/redis/redistest": {"notesd/internal/redis"},
 	"internal/ratelimit":       {"notesd/internal/netutil", "notesd/internal/redis"},
-	"server":                   {"notesd/internal/cache", "notesd/internal/histogram", "notesd/internal/incident", "notesd/internal/netutil", "notesd/internal/ratelimit", "notesd/internal/redis", "notesd/internal/webhook", "notesd/notes", "notesd/pool", "notesd/store"},
+	"server/listener":          {"notesd/internal/netutil"},
+	"server":                   {"notesd/internal/cache", "notesd/internal/histogram", "notesd/internal/incident", "notesd/internal/netutil", "notesd/internal/ratelimit", "notesd/internal/redis", "notesd/internal/webhook", "notesd/notes", "notesd/pool", "notesd/server/listener", "notesd/store"},
 	"store/storetest":          {"notesd/internal/testkit", "notesd/internal/testserver", "notesd/store"},
 
 	"internal/testserver": {"notesd/internal/testkit"},
@@ -61,6 +62,7 @@ var mustNotKnow = map[string][]string{
 	"internal/netutil":   {"net/http", "github.com/labstack/", "database/sql", "gorm.io/", "notesd/"},
 	"internal/redis":     {"net/http", "github.com/labstack/", "database/sql", "gorm.io/"},
 	"internal/ratelimit": {"net/http", "github.com/labstack/", "database/sql", "gorm.io/"},
+	"server/listener":    {"github.com/labstack/", "database/sql", "gorm.io/"},
 }
 
 // The arrows between packages point the way that mayImport says.

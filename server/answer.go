@@ -7,6 +7,8 @@ import (
 	"strconv"
 	"sync/atomic"
 	"time"
+
+	"notesd/server/listener"
 )
 
 const (
@@ -32,7 +34,7 @@ type answer struct {
 	begun  bool  // something has left
 	failed error // of the write that was the last
 
-	conn    *conn
+	conn    *listener.Conn
 	id      string       // of the request
 	head    bool         // its method is HEAD
 	varies  bool         // the connection is to say so: no middleware does
@@ -41,7 +43,7 @@ type answer struct {
 }
 
 func newAnswer(w http.ResponseWriter, r *http.Request, id string, leaving *atomic.Bool) answer {
-	return answer{w: w, ctrl: *http.NewResponseController(w), conn: connOf(r), id: id, head: r.Method == http.MethodHead, leaving: leaving}
+	return answer{w: w, ctrl: *http.NewResponseController(w), conn: listener.ConnOf(r), id: id, head: r.Method == http.MethodHead, leaving: leaving}
 }
 
 func (a *answer) Header() http.Header         { return a.w.Header() }
@@ -103,7 +105,7 @@ func (a *answer) write() error {
 	a.limit(len(body))
 	if !a.begun {
 		a.begun = true
-		a.conn.begin(a.id, a.varies, a.Header())
+		a.conn.BeginResponse(a.id, a.varies, a.Header())
 		if a.leaving.Load() {
 			a.Header().Set("Connection", "close")
 		}
@@ -120,11 +122,11 @@ func (a *answer) write() error {
 // twentieth of a small answer, so one that is near enough serves.
 func (a *answer) limit(bytes int) {
 	least := time.Now().Add(sendGrace + time.Duration(bytes/leastRate)*time.Second)
-	if slack := a.conn.deadline.Sub(least); slack >= 0 && slack <= sendSlack {
+	if slack := a.conn.WriteDeadline.Sub(least); slack >= 0 && slack <= sendSlack {
 		return
 	}
-	a.conn.deadline = least.Add(sendSlack)
-	_ = a.ctrl.SetWriteDeadline(a.conn.deadline) // not supported by a recorder: no deadline then
+	a.conn.WriteDeadline = least.Add(sendSlack)
+	_ = a.ctrl.SetWriteDeadline(a.conn.WriteDeadline) // not supported by a recorder: no deadline then
 }
 
 func bodyAllowed(status int) bool {

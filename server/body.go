@@ -14,6 +14,7 @@ import (
 	"unicode/utf8"
 
 	"notesd/pool"
+	"notesd/server/listener"
 )
 
 const (
@@ -45,7 +46,7 @@ var (
 // request then has no worker to give back while it is read, and one that is refused leaves nothing unread.
 func readArrived(x *exchange) (err error) {
 	r := x.Request()
-	if r.ContentLength <= 0 || connOf(r).arrived < r.ContentLength || r.Header.Get("Expect") != "" {
+	if r.ContentLength <= 0 || listener.ConnOf(r).BodyArrived() < r.ContentLength || r.Header.Get("Expect") != "" {
 		return nil
 	}
 	body := make([]byte, r.ContentLength) // at most what the connection's buffer holds

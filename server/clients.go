@@ -1,13 +1,14 @@
 package server
 
-import "sync/atomic"
+import (
+	"sync/atomic"
+
+	"notesd/server/listener"
+)
 
 // clientCounts counts what clients did that was given up on, since the start.
 type clientCounts struct {
-	refused  atomic.Uint64 // connections: one address had too many without a request
-	crowded  atomic.Uint64 // connections: all together were too many, and none of them idle
-	evicted  atomic.Uint64 // connections closed to make room for others
-	headers  atomic.Uint64 // connections whose first header did not come in time
+	conns    listener.Counts
 	oversize atomic.Uint64 // bodies above BODY_PARSER_LIMIT
 	bodies   atomic.Uint64 // that came too slowly
 	readers  atomic.Uint64 // that took their answer too slowly
@@ -27,16 +28,16 @@ type clientsJSON struct {
 }
 
 func (c *clientCounts) output() clientsJSON {
-	return clientsJSON{c.refused.Load(), c.crowded.Load(), c.evicted.Load(),
-		c.headers.Load(), c.oversize.Load(), c.bodies.Load(), c.readers.Load(), c.gone.Load()}
+	return clientsJSON{c.conns.RejectedPending.Load(), c.conns.RejectedFull.Load(), c.conns.Evicted.Load(),
+		c.conns.SlowHeaders.Load(), c.oversize.Load(), c.bodies.Load(), c.readers.Load(), c.gone.Load()}
 }
 
 // each calls f for every count, by what Prometheus calls it.
 func (c *clientCounts) each(f func(what string, n uint64)) {
-	f("connection_refused", c.refused.Load())
-	f("connection_crowded", c.crowded.Load())
-	f("connection_evicted", c.evicted.Load())
-	f("slow_header", c.headers.Load())
+	f("connection_refused", c.conns.RejectedPending.Load())
+	f("connection_crowded", c.conns.RejectedFull.Load())
+	f("connection_evicted", c.conns.Evicted.Load())
+	f("slow_header", c.conns.SlowHeaders.Load())
 	f("oversize_body", c.oversize.Load())
 	f("slow_body", c.bodies.Load())
 	f("slow_reader", c.readers.Load())

@@ -223,7 +223,7 @@ func TestLeaveWaitsForNoIdler(t *testing.T) {
 	idle.header("GET", "/healthz", nil)
 	idle.reply().want(http.StatusOK)
 	noBody.header("POST", "/api/auth/logout", nil, "Content-Length: 10")
-	testkit.Eventually(t, "two fresh connections", func() bool { return s.fresh() == 2 })
+	testkit.Eventually(t, "two fresh connections", func() bool { return s.server.conns.Pending() == 2 })
 	began := time.Now()
 	<-s.stopping()
 	if took := time.Since(began); took > 6*time.Second {

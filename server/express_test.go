@@ -3,6 +3,7 @@ package server
 import (
 	"io"
 	"log/slog"
+	"net"
 	"net/http"
 	"net/http/httptest"
 	"strings"
@@ -10,6 +11,8 @@ import (
 	"time"
 
 	"github.com/google/go-cmp/cmp"
+
+	"notesd/server/listener"
 )
 
 // uncounted makes the server count nobody's requests.
@@ -59,6 +62,9 @@ func (w *nowhere) WriteHeader(int)                   {}
 func (w *nowhere) SetWriteDeadline(time.Time) error  { return nil }
 func (w *nowhere) SetReadDeadline(_ time.Time) error { return nil }
 
+// noConn is a connection that nobody uses.
+type noConn struct{ net.Conn }
+
 // What the server itself adds to the cost of answers from memory, log line included.
 func BenchmarkExpress(b *testing.B) {
 	s := onSQLite(b, uncounted, func(_ *Config, parts *Parts) {
@@ -74,7 +80,7 @@ func BenchmarkExpress(b *testing.B) {
 		r := httptest.NewRequest("GET", path, nil)
 		r.Header.Set("Cookie", sessionCookie+"="+c.token())
 		r.Host = "localhost" // example.com is refused in development
-		r = r.WithContext(withConn(r.Context(), &conn{Conn: shortConn{}}))
+		r = r.WithContext(listener.WithConn(r.Context(), &listener.Conn{Conn: noConn{}}))
 		b.Run(name, func(b *testing.B) {
 			b.ReportAllocs()
 			for b.Loop() {

@@ -5,6 +5,8 @@ import (
 	"errors"
 	"sync/atomic"
 	"time"
+
+	"notesd/server/listener"
 )
 
 // letGo is how long a process with an heir answers at least before it stops
@@ -57,16 +59,16 @@ func (s *Server) HandOver(ctx context.Context, heirDied <-chan struct{}) error {
 
 // leaveToHeir is leave for a process whose listener an heir has: it stops
 // accepting, serves whatever was accepted, and has SHUTDOWN_TIMEOUT for that.
-func (s *Server) leaveToHeir(ln *listener) error {
+func (s *Server) leaveToHeir(ln *listener.Listener) error {
 	before := s.tallyLeaving()
-	ln.shared.Store(true)
-	ln.leave()
+	ln.SetShared()
+	ln.Drain()
 	s.log.Info("shutdown: listener left to the new process", "running", s.running.Load())
 	time.Sleep(lastRequests)
 
 	ctx, cancel := context.WithTimeout(context.Background(), s.cfg.ShutdownTimeout)
 	defer cancel()
-	s.conns.closeFresh(ctx, lastHeaders)
+	s.conns.ClosePending(ctx, lastHeaders)
 	err := s.http.Shutdown(ctx)
 	return s.finish(errors.Join(err, s.pool.Drain(ctx)), before)
 }

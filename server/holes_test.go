@@ -3,9 +3,7 @@ package server
 import (
 	"context"
 	"fmt"
-	"net"
 	"net/http"
-	"net/netip"
 	"strings"
 	"testing"
 	"time"
@@ -112,40 +110,6 @@ func TestSignInLimitOfSite(t *testing.T) {
 	}
 	if _, wait, err := l.reserve(t.Context(), "2001:db8:2::1", "account"); wait != 0 || err != nil {
 		t.Errorf("another /48: %v, %v", wait, err)
-	}
-}
-
-// Connections are counted by the networks that the limits count by.
-func TestFreshConnectionsOfNetwork(t *testing.T) {
-	for name, test := range map[string]struct {
-		address func(i int) string
-		want    int // are let in
-	}{
-		"IPv4":               {func(int) string { return "192.0.2.1" }, mostBurst},
-		"IPv4, written as 6": {func(int) string { return "::ffff:192.0.2.1" }, mostBurst},
-		"a /64":              {func(i int) string { return fmt.Sprintf("2001:db8::%x", i) }, mostBurst},
-		"a /48":              {func(i int) string { return fmt.Sprintf("2001:db8:0:%x::1", i) }, mostBurst},
-		"zones":              {func(i int) string { return fmt.Sprintf("fe80::1%%eth%d", i) }, mostBurst},
-	} {
-		t.Run(name, func(t *testing.T) {
-			c := newConnections(func(netip.Addr) bool { return false }, &clientCounts{}, 0)
-			var conns []net.Conn
-			for i := range test.want + 10 {
-				conn := &struct{ net.Conn }{}
-				if c.admit(conn, netip.MustParseAddr(test.address(i)).Unmap()) {
-					conns = append(conns, conn)
-				}
-			}
-			if len(conns) != test.want {
-				t.Errorf("%d connections were let in, want %d", len(conns), test.want)
-			}
-			for _, conn := range conns {
-				c.forget(conn)
-			}
-			if len(c.lines)+len(c.sites) > 0 || len(c.fresh) > 0 {
-				t.Errorf("%d networks and %d connections are remembered", len(c.lines)+len(c.sites), len(c.fresh))
-			}
-		})
 	}
 }
 

@@ -23,6 +23,7 @@ import (
 	"notesd/internal/ratelimit"
 	"notesd/internal/redis"
 	"notesd/pool"
+	"notesd/server/listener"
 	"notesd/store"
 )
 
@@ -96,7 +97,7 @@ type Server struct {
 	unreadable  unreadableHeaders
 	origins     originLog
 	compress    func(http.Handler) http.HandlerFunc
-	conns       *connections
+	conns       *listener.Tracker
 	http        *http.Server
 	tally       *tally
 	took        []histogram.Histogram // by shard: see Took
@@ -141,7 +142,7 @@ func New(cfg Config, parts Parts) (*Server, error) {
 	s := &Server{cfg: cfg, log: parts.Log, store: parts.Store, redis: parts.Redis, pool: parts.Pool,
 		memory: parts.Memory, stages: parts.Stages, alerts: parts.Alerts, incidents: parts.Incidents, routes: allRoutes(), protection: protection,
 		cursors: newCursors(cfg.SessionSecrets), persons: newPersons(), started: time.Now(), handover: handover{done: make(chan struct{})}}
-	s.conns = newConnections(s.isProxy, &s.clients, mostConnections(cfg.MemoryBound))
+	s.conns = listener.NewTracker(s.isProxy, &s.clients.conns, listener.MaxConns(cfg.MemoryBound), headerTimeout)
 	admission := parts.Pool.Stats()
 	s.tally, s.took = newTally(len(admission.Shards), s.routes), make([]histogram.Histogram, len(admission.Shards))
 	s.committing = make(chan struct{}, committers*admission.Workers)
@@ -171,8 +172,8 @@ func New(cfg Config, parts Parts) (*Server, error) {
 		ReadHeaderTimeout: headerTimeout,
 		IdleTimeout:       idleTimeout,
 		MaxHeaderBytes:    headerBytes,
-		ConnState:         s.conns.track,
-		ConnContext:       withConn,
+		ConnState:         s.conns.Track,
+		ConnContext:       listener.WithConn,
 		ErrorLog:          slog.NewLogLogger(parts.Log.Handler(), slog.LevelDebug), // clients' mistakes
 	}
 	return s, nil
@@ -194,8 +195,7 @@ func (s *Server) handler() (http.Handler, error) {
 // the heir fit; then it leaves: see leave and leaveToHeir. It returns an error
 // when requests had to be cut.
 func (s *Server) Serve(ctx context.Context, tcp *net.TCPListener) error {
-	ln := &listener{TCPListener: tcp}
-	ln.shared.Store(s.cfg.SharedListener)
+	ln := listener.New(tcp, s.cfg.SharedListener)
 	work, stop := context.WithCancel(context.WithoutCancel(ctx))
 	var background sync.WaitGroup
 	background.Go(func() { s.store.Monitor(work) })
@@ -227,13 +227,13 @@ func (s *Server) Serve(ctx context.Context, tcp *net.TCPListener) error {
 // everything still served for SHUTDOWN_DELAY, each answer closing its
 // connection; then the listener closes, what was read by then still gets its
 // turn, later requests get a 503, and what runs has SHUTDOWN_TIMEOUT to end.
-func (s *Server) leave(ln *listener) error {
+func (s *Server) leave(ln *listener.Listener) error {
 	before := s.tallyLeaving()
 	s.leaving.Store(true)
 	s.log.Info("shutdown: unready, still serving", "delay_ms", milliseconds(s.cfg.ShutdownDelay))
 	time.Sleep(s.cfg.ShutdownDelay)
 
-	ln.leave()
+	ln.Drain()
 	s.log.Info("shutdown: listener closed", "running", s.running.Load())
 	time.Sleep(lastRequests)
 	s.pool.Refuse()
@@ -241,7 +241,7 @@ func (s *Server) leave(ln *listener) error {
 	ctx, cancel := context.WithTimeout(context.Background(), s.cfg.ShutdownTimeout)
 	defer cancel()
 	err := s.pool.Drain(ctx)
-	s.conns.closeFresh(ctx, lastHeaders)
+	s.conns.ClosePending(ctx, lastHeaders)
 	return s.finish(errors.Join(err, s.http.Shutdown(ctx)), before)
 }
 

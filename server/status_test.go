@@ -8,6 +8,7 @@ import (
 
 	"notesd/internal/testkit"
 	"notesd/pool"
+	"notesd/server/listener"
 )
 
 // The status page is there for everybody, says nothing, and uses nothing but its own files.
@@ -28,7 +29,7 @@ func TestStatusPage(t *testing.T) {
 		if got := r.header.Get("Content-Type"); got != tt.kind || !strings.Contains(r.text, tt.holds) {
 			t.Errorf("%s is %s, %.100s; want %s with %s", r.call, got, r.text, tt.kind, tt.holds)
 		}
-		if policy := r.header.Get("Content-Security-Policy"); policy != contentPolicy {
+		if policy := r.header.Get("Content-Security-Policy"); policy != listener.ContentSecurityPolicy {
 			t.Errorf("%s has the policy %q", r.call, policy)
 		}
 		for _, bad := range []string{adminToken, "http://", "https://", " style=", " onclick="} {

@@ -1,4 +1,4 @@
-package server
+package listener
 
 import (
 	"bufio"
@@ -19,9 +19,9 @@ func onLoopback(t testing.TB, h http.Handler, ours bool) (net.Conn, *bufio.Reade
 	}
 	var ln net.Listener = tcp
 	if ours {
-		ln = &listener{TCPListener: tcp.(*net.TCPListener)}
+		ln = New(tcp.(*net.TCPListener), false)
 	}
-	s := &http.Server{Handler: h, ConnContext: withConn}
+	s := &http.Server{Handler: h, ConnContext: WithConn}
 	ended := make(chan error, 1)
 	go func() { ended <- s.Serve(ln) }()
 	c, err := net.Dial("tcp", tcp.Addr().String())
@@ -49,7 +49,7 @@ func TestStanding(t *testing.T) {
 			case "/early":
 				w.WriteHeader(http.StatusEarlyHints)
 			}
-			connOf(r).begin("id of "+r.URL.Path, false, w.Header())
+			ConnOf(r).BeginResponse("id of "+r.URL.Path, false, w.Header())
 			switch r.URL.Path {
 			case "/none":
 				w.WriteHeader(http.StatusNoContent)
@@ -131,8 +131,8 @@ func TestStandingCutShort(t *testing.T) {
 	for _, tt := range []struct{ left, want int }{
 		{0, 0}, {17, 17}, {17 + added - 1, 17}, {17 + added + 2, 19}, {len(answer) + added, len(answer)},
 	} {
-		c := &conn{Conn: shortConn{left: tt.left}}
-		c.begin("id", false, nil)
+		c := &Conn{Conn: shortConn{left: tt.left}}
+		c.BeginResponse("id", false, nil)
 		if n, err := c.Write([]byte(answer)); n != tt.want || (err == nil) != (tt.left >= len(answer)+added) {
 			t.Errorf("of which %d bytes left: Write() = %d, %v, want %d", tt.left, n, err, tt.want)
 		}
@@ -158,7 +158,7 @@ func BenchmarkStanding(b *testing.B) {
 		name := map[bool]string{true: "by the connection", false: "by net/http"}[ours]
 		b.Run(name, func(b *testing.B) {
 			c, in := onLoopback(b, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-				connOf(r).begin("0123456789abcdef", false, w.Header())
+				ConnOf(r).BeginResponse("0123456789abcdef", false, w.Header())
 				_, _ = w.Write([]byte("ok"))
 			}), ours)
 			request := []byte("GET / HTTP/1.1\r\nHost: x\r\n\r\n")
@@ -184,7 +184,7 @@ func BenchmarkStanding(b *testing.B) {
 func TestStandingElsewhere(t *testing.T) {
 	r := (&http.Request{}).WithContext(context.Background())
 	h := http.Header{}
-	connOf(r).begin("id", false, h)
+	ConnOf(r).BeginResponse("id", false, h)
 	if len(h) != len(standing)+1 || h.Get(requestIDHeader) != "id" {
 		t.Errorf("headers %v, want the standing ones and the id", h)
 	}

@@ -1,16 +1,13 @@
-package server
+package listener
 
 import (
 	"container/list"
 	"context"
-	"errors"
 	"net"
 	"net/http"
 	"net/netip"
-	"os"
 	"sync"
 	"sync/atomic"
-	"syscall"
 	"time"
 
 	"notesd/internal/netutil"
@@ -19,7 +16,7 @@ import (
 // Connections of one network (see netutil.Networks) that have not sent a complete request header.
 // Trusted proxies have no such bounds.
 const (
-	mostFresh  = 256             // above it, those are closed that are older than
+	MaxPending = 256             // above it, those are closed that are older than
 	freshGrace = 3 * time.Second // (a client may have to send its first packet twice) and have nothing waiting to be read
 	mostBurst  = 4096            // of any age: the next is closed at once. A site of IPv6 has no more together
 )
@@ -31,22 +28,32 @@ const (
 	mostLooks = 16          // at connections, for one that can be closed
 )
 
-// connections knows the connections whose first request has not been read: a
-// client that opens them and sends nothing is held to mostFresh, and when the
+// Counts are of connections, since the start.
+type Counts struct {
+	RejectedPending atomic.Uint64 // one network had too many without a request
+	RejectedFull    atomic.Uint64 // all together were too many, and none of them idle
+	Evicted         atomic.Uint64 // closed to make room for others
+	SlowHeaders     atomic.Uint64 // whose first header did not come in time
+}
+
+// A Tracker knows the connections whose first request has not been read: a
+// client that opens them and sends nothing is held to MaxPending, and when the
 // server leaves they are closed rather than waited for. One whose request waits
 // in the socket, because the server is busy, is not closed. One that has been used
-// is bounded by time alone: by headerTimeout once a header has begun, as the
-// first, and by idleTimeout before.
+// is bounded by time alone: by the header timeout once a header has begun, as the
+// first, and by the idle timeout before.
 //
 // Where memory has a limit, so have all connections together: most. From seven
 // eighths of it on, each new one has the one closed that has been idle longest,
 // and at most, if none is idle, the oldest without a request. So a probe gets
 // in whatever others leave open, unless all of them are at work: then it is the
 // new one that is closed.
-type connections struct {
+type Tracker struct {
 	exempt func(netip.Addr) bool
-	seen   *clientCounts
+	seen   *Counts
 	most   int // 0: no bound
+
+	headerTimeout time.Duration // of the http.Server
 
 	mu     sync.Mutex // guards what follows; nothing is closed under it, for that waits for readers
 	fresh  map[net.Conn]*freshConn
@@ -64,12 +71,12 @@ type openConn struct {
 	since time.Time // when it was opened
 }
 
-// mostConnections fit into their share of memory bytes; 0, for no limit, is no bound.
-func mostConnections(memory int64) int {
+// MaxConns is how many connections fit into their share of memory bytes; 0, for no limit, is no bound.
+func MaxConns(memory int64) int {
 	if memory <= 0 {
 		return 0
 	}
-	return max(mostFresh, int(memory/connShare/connBytes))
+	return max(MaxPending, int(memory/connShare/connBytes))
 }
 
 type freshConn struct {
@@ -86,21 +93,21 @@ type freshLine struct {
 	watched bool // trim is due
 }
 
-func newConnections(exempt func(netip.Addr) bool, seen *clientCounts, most int) *connections {
-	return &connections{exempt: exempt, seen: seen, most: most, fresh: map[net.Conn]*freshConn{}, lines: map[netip.Prefix]*freshLine{}, sites: map[netip.Prefix]int{},
+func NewTracker(exempt func(netip.Addr) bool, seen *Counts, most int, headerTimeout time.Duration) *Tracker {
+	return &Tracker{exempt: exempt, seen: seen, most: most, headerTimeout: headerTimeout, fresh: map[net.Conn]*freshConn{}, lines: map[netip.Prefix]*freshLine{}, sites: map[netip.Prefix]int{},
 		open: map[net.Conn]*openConn{}}
 }
 
-// track is the http.Server's ConnState hook. A connection leaves StateNew when
+// Track is the http.Server's ConnState hook. A connection leaves StateNew when
 // its header has been read.
-func (c *connections) track(client net.Conn, state http.ConnState) {
+func (c *Tracker) Track(client net.Conn, state http.ConnState) {
 	if c.most > 0 && !c.place(client, state) {
-		c.seen.crowded.Add(1)
+		c.seen.RejectedFull.Add(1)
 		_ = client.Close()
 		return
 	}
 	if state != http.StateNew {
-		ours, ok := client.(*conn)
+		ours, ok := client.(*Conn)
 		if ok && state == http.StateIdle {
 			ours.reads, ours.arrived = 0, 0
 		}
@@ -114,14 +121,14 @@ func (c *connections) track(client net.Conn, state http.ConnState) {
 	}
 	peer, err := netip.ParseAddrPort(client.RemoteAddr().String())
 	if err == nil && !c.admit(client, peer.Addr().Unmap()) {
-		c.seen.refused.Add(1)
+		c.seen.RejectedPending.Add(1)
 		_ = client.Close()
 	}
 }
 
 // place puts a connection where one of its state belongs, and reports whether
 // there is room for it.
-func (c *connections) place(conn net.Conn, state http.ConnState) bool {
+func (c *Tracker) place(conn net.Conn, state http.ConnState) bool {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	it := c.open[conn]
@@ -159,7 +166,7 @@ func (c *connections) place(conn net.Conn, state http.ConnState) bool {
 
 // makeRoom finds a connection to close for a new one where that is due, and reports
 // whether there is room. The caller holds mu.
-func (c *connections) makeRoom() (room bool, closed net.Conn) {
+func (c *Tracker) makeRoom() (room bool, closed net.Conn) {
 	if len(c.open) < c.most-c.most/8 {
 		return true, nil
 	}
@@ -171,7 +178,7 @@ func (c *connections) makeRoom() (room bool, closed net.Conn) {
 
 // takeFirst takes the first connection in line that was opened longer than age
 // ago and has nothing waiting to be read, for the caller to close.
-func (c *connections) takeFirst(line *list.List, age time.Duration) net.Conn {
+func (c *Tracker) takeFirst(line *list.List, age time.Duration) net.Conn {
 	first := line.Front()
 	for range mostLooks {
 		if first == nil {
@@ -184,7 +191,7 @@ func (c *connections) takeFirst(line *list.List, age time.Duration) net.Conn {
 		if !hasSent(conn) {
 			line.Remove(first)
 			delete(c.open, conn)
-			c.seen.evicted.Add(1)
+			c.seen.Evicted.Add(1)
 			return conn
 		}
 		first = first.Next()
@@ -193,7 +200,7 @@ func (c *connections) takeFirst(line *list.List, age time.Duration) net.Conn {
 }
 
 // admit takes a new connection of addr, unless there are too many, and closes those that are slow.
-func (c *connections) admit(conn net.Conn, addr netip.Addr) bool {
+func (c *Tracker) admit(conn net.Conn, addr netip.Addr) bool {
 	c.mu.Lock()
 	network, site := netutil.Prefixes(addr)
 	line := c.lines[network]
@@ -203,7 +210,7 @@ func (c *connections) admit(conn net.Conn, addr netip.Addr) bool {
 	var slow []net.Conn
 	exempt := c.exempt(addr)
 	if !exempt {
-		slow = c.takeSlow(line, mostFresh-1)
+		slow = c.takeSlow(line, MaxPending-1)
 	}
 	admitted := exempt || line.Len() < c.mostBurst() && c.sites[site] < c.mostBurst()
 	if admitted {
@@ -214,7 +221,7 @@ func (c *connections) admit(conn net.Conn, addr netip.Addr) bool {
 		}
 		c.fresh[conn] = &freshConn{network: network, site: site, since: now, judged: now, place: line.PushBack(conn)}
 	}
-	if !exempt && line.Len() > mostFresh && !line.watched {
+	if !exempt && line.Len() > MaxPending && !line.watched {
 		line.watched = true
 		time.AfterFunc(freshGrace, func() { c.trim(network) })
 	}
@@ -224,20 +231,20 @@ func (c *connections) admit(conn net.Conn, addr netip.Addr) bool {
 }
 
 // mostBurst leaves some of all connections to other networks.
-func (c *connections) mostBurst() int {
+func (c *Tracker) mostBurst() int {
 	if c.most == 0 {
 		return mostBurst
 	}
-	return min(mostBurst, max(mostFresh, c.most/4*3))
+	return min(mostBurst, max(MaxPending, c.most/4*3))
 }
 
 // trim closes the slow connections of a network that has too many, until it has no longer.
-func (c *connections) trim(network netip.Prefix) {
+func (c *Tracker) trim(network netip.Prefix) {
 	c.mu.Lock()
 	var slow []net.Conn
 	if line := c.lines[network]; line != nil {
-		slow = c.takeSlow(line, mostFresh)
-		if line.watched = line.Len() > mostFresh; line.watched {
+		slow = c.takeSlow(line, MaxPending)
+		if line.watched = line.Len() > MaxPending; line.watched {
 			time.AfterFunc(freshGrace, func() { c.trim(network) })
 		}
 	}
@@ -247,7 +254,7 @@ func (c *connections) trim(network netip.Prefix) {
 
 // takeSlow takes the slow connections at the front of line, until it is no longer
 // than most, for the caller to close. The caller holds mu.
-func (c *connections) takeSlow(line *freshLine, most int) (slow []net.Conn) {
+func (c *Tracker) takeSlow(line *freshLine, most int) (slow []net.Conn) {
 	now := time.Now()
 	for line.Len() > most {
 		conn := line.Front().Value.(net.Conn)
@@ -261,7 +268,7 @@ func (c *connections) takeSlow(line *freshLine, most int) (slow []net.Conn) {
 			continue
 		}
 		slow = append(slow, conn)
-		c.seen.refused.Add(1)
+		c.seen.RejectedPending.Add(1)
 		c.remove(conn, it)
 	}
 	return slow
@@ -275,13 +282,13 @@ func closeAll(conns []net.Conn) {
 
 // hasSent reports whether something that conn's client has sent waits to be read.
 func hasSent(client net.Conn) bool {
-	if ours, ok := client.(*conn); ok {
+	if ours, ok := client.(*Conn); ok {
 		client = ours.Conn
 	}
 	return netutil.HasUnread(client)
 }
 
-func (c *connections) forget(conn net.Conn) {
+func (c *Tracker) forget(conn net.Conn) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	it := c.fresh[conn]
@@ -289,13 +296,13 @@ func (c *connections) forget(conn net.Conn) {
 		return
 	}
 	c.remove(conn, it)
-	if time.Since(it.since) >= headerTimeout { // net/http gives up then, and says no more of it
-		c.seen.headers.Add(1)
+	if time.Since(it.since) >= c.headerTimeout { // net/http gives up then, and says no more of it
+		c.seen.SlowHeaders.Add(1)
 	}
 }
 
 // remove takes a connection out of fresh. The caller holds mu.
-func (c *connections) remove(conn net.Conn, it *freshConn) {
+func (c *Tracker) remove(conn net.Conn, it *freshConn) {
 	delete(c.fresh, conn)
 	line := c.lines[it.network]
 	line.Remove(it.place)
@@ -307,10 +314,10 @@ func (c *connections) remove(conn net.Conn, it *freshConn) {
 	}
 }
 
-// closeFresh closes the connections that have asked for nothing by the end of
+// ClosePending closes the connections that have asked for nothing by the end of
 // patience, or of ctx. One whose request waits to be read still gets its answer.
-func (c *connections) closeFresh(ctx context.Context, patience time.Duration) {
-	for deadline := time.Now().Add(patience); c.anyFresh() && time.Now().Before(deadline) && ctx.Err() == nil; {
+func (c *Tracker) ClosePending(ctx context.Context, patience time.Duration) {
+	for deadline := time.Now().Add(patience); c.Pending() > 0 && time.Now().Before(deadline) && ctx.Err() == nil; {
 		time.Sleep(5 * time.Millisecond)
 	}
 	c.mu.Lock()
@@ -324,59 +331,9 @@ func (c *connections) closeFresh(ctx context.Context, patience time.Duration) {
 	closeAll(silent)
 }
 
-func (c *connections) anyFresh() bool {
+// Pending is how many connections have asked for nothing yet.
+func (c *Tracker) Pending() int {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	return len(c.fresh) > 0
-}
-
-// listener closes only when its backlog is empty: the kernel has completed
-// connections there that nobody has accepted yet, and would reset them. But
-// when another process has the same socket, the backlog is that one's.
-type listener struct {
-	*net.TCPListener
-	shared, leaving atomic.Bool
-}
-
-// leave has Accept take what is in the backlog, unless that is another's, and close then.
-func (l *listener) leave() {
-	l.leaving.Store(true)
-	_ = l.SetDeadline(time.Now()) // for the Accept that waits
-}
-
-func (l *listener) Accept() (net.Conn, error) {
-	c, err := l.TCPListener.Accept()
-	if err != nil && l.leaving.Load() && errors.Is(err, os.ErrDeadlineExceeded) {
-		if l.shared.Load() {
-			return nil, errors.Join(net.ErrClosed, l.Close())
-		}
-		c, err = l.acceptLast()
-	}
-	if err != nil {
-		return nil, err
-	}
-	return &conn{Conn: c}, nil
-}
-
-// acceptLast accepts a connection of the backlog, or closes the listener when
-// there is none. It asks the kernel itself: Accept's deadline would come first.
-func (l *listener) acceptLast() (net.Conn, error) {
-	raw, err := l.SyscallConn()
-	if err != nil {
-		return nil, err
-	}
-	var fd int
-	controlErr := raw.Control(func(ln uintptr) {
-		_ = syscall.Listen(int(ln), 0) // new clients are put off by the kernel, and refused when they try again
-		fd, _, err = syscall.Accept(int(ln))
-	})
-	if err := errors.Join(controlErr, err); err != nil {
-		_ = l.Close()
-		return nil, net.ErrClosed
-	}
-	syscall.CloseOnExec(fd)
-	_ = syscall.SetNonblock(fd, true)
-	f := os.NewFile(uintptr(fd), "")
-	defer f.Close() // FileConn has one of its own
-	return net.FileConn(f)
+	return len(c.fresh)
 }
