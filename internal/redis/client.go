@@ -242,7 +242,8 @@ func (c *Client) observe(err error) error {
 	if isLost(err) {
 		c.failures.Add(1)
 		c.lostAt.Store(c.now())
-		if isUnreachable(err) || c.retryAt.Load() != 0 { // else one connection broke, and the next tells whether Redis is lost
+		// Otherwise one connection broke, and the next one tells whether Redis is lost.
+		if isUnreachable(err) || c.retryAt.Load() != 0 {
 			c.retryAt.Store(c.now() + int64(RetryAfter))
 		}
 		return unavailable(err)

@@ -217,7 +217,8 @@ func TestAllConnectionsInUse(t *testing.T) {
 
 	began := time.Now()
 	err := redistest.Ping(t.Context(), c)
-	if took := time.Since(began); !errors.Is(err, redis.ErrUnavailable) || took < redis.AcquireTimeout || took > 2*time.Second {
+	took := time.Since(began)
+	if !errors.Is(err, redis.ErrUnavailable) || took < redis.AcquireTimeout || took > 2*time.Second {
 		t.Errorf("Ping() = %v after %v, want ErrUnavailable after %v", err, took, redis.AcquireTimeout)
 	}
 	gone := errors.New("client gone")

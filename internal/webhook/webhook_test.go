@@ -85,7 +85,8 @@ func TestSend(t *testing.T) {
 func TestDropped(t *testing.T) {
 	t.Parallel()
 	arrived, release := make(chan bool, 100), make(chan bool)
-	receiver := httptest.NewServer(http.HandlerFunc(func(http.ResponseWriter, *http.Request) { arrived <- true; <-release }))
+	slow := func(http.ResponseWriter, *http.Request) { arrived <- true; <-release }
+	receiver := httptest.NewServer(http.HandlerFunc(slow))
 	t.Cleanup(receiver.Close)
 	s, log := newSender(receiver.URL, "")
 	start(t, s)

@@ -12,58 +12,60 @@ import (
 
 const requestIDHeader = "X-Request-Id"
 
-// standing are the headers that every answer has, besides the id of its request.
-var standing = []struct{ name, value string }{
+// defaultHeaders are the headers of every response, besides the request's id.
+var defaultHeaders = []struct{ name, value string }{
 	{"Content-Security-Policy", ContentSecurityPolicy},
 	{"X-Content-Type-Options", "nosniff"},
 	{"X-Frame-Options", "SAMEORIGIN"},
 	{"Referrer-Policy", "no-referrer"},
 	{"Cross-Origin-Opener-Policy", "same-origin"},
 	{"Cross-Origin-Resource-Policy", "same-origin"},
-	{"Cache-Control", "private, no-cache"}, // keep, but ask: the ETag answers
+	{"Cache-Control", "private, no-cache"}, // a client may keep a response, and has to revalidate it by its ETag
 }
 
 // ContentSecurityPolicy lets a page of ours use what this server serves and nothing else.
-const ContentSecurityPolicy = "default-src 'self'; script-src 'self'; object-src 'none'; base-uri 'none'; form-action 'self'; " +
-	"frame-ancestors 'self'"
+const ContentSecurityPolicy = "default-src 'self'; script-src 'self'; object-src 'none'; base-uri 'none'; " +
+	"form-action 'self'; frame-ancestors 'self'"
 
-// varies are the request's headers that an answer depends on, in the words of compression and CORS.
-var varies = []string{"Accept-Encoding", "Origin"}
+// varyHeaders are the request headers that a response depends on because of compression and CORS.
+var varyHeaders = []string{"Accept-Encoding", "Origin"}
 
-// standingLines are those headers as they are sent, and variedLines have Vary, too.
+// defaultLines are the default headers as they are sent, and varyLines have the Vary headers as
+// well.
 var (
-	standingLines = func() (lines []byte) {
-		for _, h := range standing {
+	defaultLines = func() (lines []byte) {
+		for _, h := range defaultHeaders {
 			lines = append(lines, h.name+": "+h.value+"\r\n"...)
 		}
 		return lines
 	}()
-	variedLines = func() []byte {
-		lines := slices.Clone(standingLines)
-		for _, name := range varies {
+	varyLines = func() []byte {
+		lines := slices.Clone(defaultLines)
+		for _, name := range varyHeaders {
 			lines = append(lines, "Vary: "+name+"\r\n"...)
 		}
 		return lines
 	}()
 )
 
-// A Conn is one client's connection. It puts the standing headers into the
-// answers, behind the first line of each: to net/http every header costs more than half a
-// microsecond (to keep it in a map, copy that, sort it and write it), which for these seven was a fifth of a health
-// probe (BenchmarkStanding).
+// A Conn is a client's connection. It writes the default headers into responses, behind the first
+// line of each. In net/http a header costs more than half a microsecond (to keep it in a map, copy
+// that, sort it and write it): for these seven that was a fifth of a health probe
+// (BenchmarkDefaultHeaders).
 type Conn struct {
-	net.Conn                // nil: of a request that did not come over one of ours
-	begins        string    // the id of the request whose answer the next write begins; empty: of none
-	lines         []byte    // that this answer gets
-	WriteDeadline time.Time // when it was set last, by the user of the connection
-	asked         bool      // for something, so that connections has forgotten it
-	reads         int       // since it was new or idle
-	arrived       int64     // bytes of a request's body that its first read has brought along
+	net.Conn                // nil for a request that did not come over a Conn
+	WriteDeadline time.Time // is kept for the user of the connection: the deadline that was set last
+
+	responseID string // the id of the request whose response the next write begins; empty: it begins none
+	lines      []byte // the headers for this response
+	asked      bool   // a request has come, so it is not pending any more (see Tracker)
+	reads      int    // since it was new or idle
+	arrived    int64  // see BodyArrived
 }
 
 type connKey struct{}
 
-// WithConn is the http.Server's ConnContext hook.
+// WithConn is the ConnContext hook of an http.Server.
 func WithConn(ctx context.Context, c net.Conn) context.Context {
 	ours, ok := c.(*Conn)
 	if !ok {
@@ -72,7 +74,7 @@ func WithConn(ctx context.Context, c net.Conn) context.Context {
 	return context.WithValue(ctx, connKey{}, ours)
 }
 
-// ConnOf is the connection that r came over.
+// ConnOf returns the connection of a request.
 func ConnOf(r *http.Request) *Conn {
 	c, ok := r.Context().Value(connKey{}).(*Conn)
 	if !ok {
@@ -81,31 +83,36 @@ func ConnOf(r *http.Request) *Conn {
 	return c
 }
 
-// BeginResponse is called when the header of an answer is about to be written, and
-// nothing before it: net/http sends each answer before it reads the next request. It puts into h what
-// Write will not. Vary is only for answers that depend on the request.
-func (c *Conn) BeginResponse(id string, varied bool, h http.Header) {
+// BeginResponse is called just before the header of a response is written: net/http writes the whole
+// response before it reads the next request. It sets in h what Write will not add. vary is for
+// responses that depend on the request and get no Vary header otherwise.
+func (c *Conn) BeginResponse(id string, vary bool, h http.Header) {
 	if c.Conn != nil {
-		c.begins, c.lines = id, standingLines
-		if varied {
-			c.lines = variedLines
+		c.responseID, c.lines = id, defaultLines
+		if vary {
+			c.lines = varyLines
 		}
 		return
 	}
-	if varied {
-		h["Vary"] = varies
+	if vary {
+		h["Vary"] = varyHeaders
 	}
 	h.Set(requestIDHeader, id)
-	for _, header := range standing {
+	for _, header := range defaultHeaders {
 		h.Set(header.name, header.value)
 	}
 }
 
+// BodyArrived returns how many bytes came behind the header of the request, in the read that
+// brought the header. It is 0 unless this is the first request since the connection was new or idle.
+func (c *Conn) BodyArrived() int64 { return c.arrived }
+
 var headerEnd = []byte("\r\n\r\n")
 
-// Read reads what the client has sent, and counts what comes behind the header of the first request since the connection
-// was idle. What it begins with is of that request, so the first empty line is the header's end, or comes after it.
-// net/http reads from one goroutine at a time, and in the background only when a request has no more body.
+// Read counts the bytes behind the header of the first request since the connection was idle. These
+// bytes begin with that request, so the first empty line is the end of its header, or comes after
+// it. net/http reads from one goroutine at a time, and in the background only when the request has
+// no more body.
 func (c *Conn) Read(p []byte) (int, error) {
 	n, err := c.Conn.Read(p)
 	c.reads, c.arrived = c.reads+1, 0
@@ -117,10 +124,7 @@ func (c *Conn) Read(p []byte) (int, error) {
 	return n, err
 }
 
-// BodyArrived is how many bytes of the body came with the header of a request, as far as was counted.
-func (c *Conn) BodyArrived() int64 { return c.arrived }
-
-// CloseWrite is what net/http asks for before it closes on a client that still sends.
+// CloseWrite is called by net/http before it closes a connection on which the client still sends.
 func (c *Conn) CloseWrite() error {
 	half, ok := c.Conn.(interface{ CloseWrite() error })
 	if !ok {
@@ -129,21 +133,21 @@ func (c *Conn) CloseWrite() error {
 	return half.CloseWrite()
 }
 
-// begun is room for the first write of an answer: net/http's buffer of 4 KiB and the standing lines.
-var begun = sync.Pool{New: func() any { return new([4096 + 1024]byte) }}
+// firstWrites has buffers for the first write of a response: net/http's 4 KiB and our headers.
+var firstWrites = sync.Pool{New: func() any { return new([4096 + 1024]byte) }}
 
-// Write adds the standing headers to a write that begins an answer.
+// Write adds the default headers to a write that begins a response.
 func (c *Conn) Write(p []byte) (int, error) {
 	line := bytes.IndexByte(p, '\n') + 1
-	if c.begins == "" || line == 0 {
+	if c.responseID == "" || line == 0 {
 		return c.Conn.Write(p)
 	}
-	room := begun.Get().(*[4096 + 1024]byte)
-	defer begun.Put(room)
-	whole := append(append(room[:0], p[:line]...), c.lines...)
-	whole = append(append(append(whole, requestIDHeader+": "...), c.begins...), "\r\n"...)
+	buffer := firstWrites.Get().(*[4096 + 1024]byte)
+	defer firstWrites.Put(buffer)
+	whole := append(append(buffer[:0], p[:line]...), c.lines...)
+	whole = append(append(append(whole, requestIDHeader+": "...), c.responseID...), "\r\n"...)
 	added := len(whole) - line
-	c.begins = ""
+	c.responseID = ""
 	n, err := c.Conn.Write(append(whole, p[line:]...))
 	return max(min(n, line), n-added), err
 }

@@ -10,7 +10,8 @@ import (
 	"testing"
 )
 
-// onLoopback serves h, on a listener of ours or on a plain one, until the test ends, and returns a connection to it.
+// onLoopback serves h until the test ends, on a Listener or on a plain one, and returns a connection
+// to it.
 func onLoopback(t testing.TB, h http.Handler, ours bool) (net.Conn, *bufio.Reader) {
 	t.Helper()
 	tcp, err := net.Listen("tcp", "127.0.0.1:0")
@@ -38,9 +39,9 @@ func onLoopback(t testing.TB, h http.Handler, ours bool) (net.Conn, *bufio.Reade
 	return c, bufio.NewReader(c)
 }
 
-// Each answer on a connection has the standing headers and its request's id once, whatever it is: short, of many
-// writes, with a 100 Continue before it, to an older client. They are no part of any body.
-func TestStanding(t *testing.T) {
+// Each response on a connection has the default headers and its request's id once, whatever it is:
+// short, of many writes, after a 100 Continue, to an older client. They are no part of any body.
+func TestDefaultHeaders(t *testing.T) {
 	for _, ours := range []bool{true, false} {
 		handler := func(w http.ResponseWriter, r *http.Request) {
 			switch r.URL.Path {
@@ -87,21 +88,23 @@ func TestStanding(t *testing.T) {
 			method, _, _ := strings.Cut(tt.request, " ")
 			r, body := readAnswer(t, in, method)
 			if r.StatusCode != tt.status || strings.Count(body, "HTTP/1.1 200 OK\r\n") != tt.lines || len(body) != 17*tt.lines {
-				t.Errorf("ours %v, %q: %d with %d bytes, want %d with %d lines", ours, tt.request, r.StatusCode, len(body), tt.status, tt.lines)
+				t.Errorf("ours %v, %q: %d with %d bytes, want %d with %d lines",
+					ours, tt.request, r.StatusCode, len(body), tt.status, tt.lines)
 			}
-			for _, h := range standing {
+			for _, h := range defaultHeaders {
 				if got := r.Header.Values(h.name); len(got) != 1 || got[0] != h.value {
 					t.Errorf("ours %v, %q: %s %q, want it once", ours, tt.request, h.name, got)
 				}
 			}
-			if got := r.Header.Values(requestIDHeader); len(got) != 1 || tt.request != "" && !strings.Contains(tt.request, strings.TrimPrefix(got[0], "id of ")) {
+			if got := r.Header.Values(requestIDHeader); len(got) != 1 ||
+				tt.request != "" && !strings.Contains(tt.request, strings.TrimPrefix(got[0], "id of ")) {
 				t.Errorf("ours %v, %q: id %q, want the request's own", ours, tt.request, got)
 			}
 		}
 	}
 }
 
-// readAnswer reads an answer, and what informs before it.
+// readAnswer reads a response, and the informational ones before it.
 func readAnswer(t *testing.T, in *bufio.Reader, method string) (*http.Response, string) {
 	t.Helper()
 	for {
@@ -116,7 +119,7 @@ func readAnswer(t *testing.T, in *bufio.Reader, method string) (*http.Response, 
 		if r.StatusCode >= 200 {
 			return r, body.String()
 		}
-		for _, h := range append(standing, struct{ name, value string }{name: requestIDHeader}) {
+		for _, h := range append(defaultHeaders, struct{ name, value string }{name: requestIDHeader}) {
 			if r.Header.Get(h.name) != "" {
 				t.Errorf("%d has a %s", r.StatusCode, h.name)
 			}
@@ -124,10 +127,10 @@ func readAnswer(t *testing.T, in *bufio.Reader, method string) (*http.Response, 
 	}
 }
 
-// A write that fails midway says how much of what it was given has left.
-func TestStandingCutShort(t *testing.T) {
+// A write that fails midway returns how many of the given bytes were written.
+func TestWriteCutShort(t *testing.T) {
 	const answer = "HTTP/1.1 200 OK\r\n\r\nbody"
-	added := len(standingLines) + len(requestIDHeader+": id\r\n")
+	added := len(defaultLines) + len(requestIDHeader+": id\r\n")
 	for _, tt := range []struct{ left, want int }{
 		{0, 0}, {17, 17}, {17 + added - 1, 17}, {17 + added + 2, 19}, {len(answer) + added, len(answer)},
 	} {
@@ -139,7 +142,7 @@ func TestStandingCutShort(t *testing.T) {
 	}
 }
 
-// shortConn takes so many bytes, and no more.
+// shortConn takes left bytes, and no more.
 type shortConn struct {
 	net.Conn
 	left int
@@ -152,8 +155,8 @@ func (c shortConn) Write(p []byte) (int, error) {
 	return len(p), nil
 }
 
-// The standing headers, written by the connection and by net/http.
-func BenchmarkStanding(b *testing.B) {
+// The default headers, written by the connection and by net/http.
+func BenchmarkDefaultHeaders(b *testing.B) {
 	for _, ours := range []bool{true, false} {
 		name := map[bool]string{true: "by the connection", false: "by net/http"}[ours]
 		b.Run(name, func(b *testing.B) {
@@ -180,12 +183,12 @@ func BenchmarkStanding(b *testing.B) {
 	}
 }
 
-// What did not come over a connection of ours gets the standing headers, too.
-func TestStandingElsewhere(t *testing.T) {
+// A response on another connection gets the default headers, too.
+func TestOtherConn(t *testing.T) {
 	r := (&http.Request{}).WithContext(context.Background())
 	h := http.Header{}
 	ConnOf(r).BeginResponse("id", false, h)
-	if len(h) != len(standing)+1 || h.Get(requestIDHeader) != "id" {
-		t.Errorf("headers %v, want the standing ones and the id", h)
+	if len(h) != len(defaultHeaders)+1 || h.Get(requestIDHeader) != "id" {
+		t.Errorf("headers %v, want the default headers and the id", h)
 	}
 }

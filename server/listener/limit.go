@@ -13,65 +13,81 @@ import (
 	"notesd/internal/netutil"
 )
 
-// Connections of one network (see netutil.Networks) that have not sent a complete request header.
-// Trusted proxies have no such bounds.
+// Bounds on the pending connections of one network (see netutil.Networks): those that have not sent
+// a complete request header. Trusted proxies have no such bounds.
 const (
-	MaxPending = 256             // above it, those are closed that are older than
-	freshGrace = 3 * time.Second // (a client may have to send its first packet twice) and have nothing waiting to be read
-	mostBurst  = 4096            // of any age: the next is closed at once. A site of IPv6 has no more together
+	MaxPending   = 256             // above it, silent ones older than pendingGrace are closed
+	pendingGrace = 3 * time.Second // a client may have to send its first packet twice
+	maxBurst     = 4096            // of any age; above it, new ones are closed at once. An IPv6 site has no more together
 )
 
 const (
-	connBytes = 24 << 10    // what an idle connection takes, the kernel's part too; 17 KiB were measured without that
-	connShare = 4           // one byte of memory in so many is for connections
-	grace     = time.Second // in which a new connection is not closed for another
-	mostLooks = 16          // at connections, for one that can be closed
+	connBytes    = 24 << 10    // of an idle connection, with the kernel's part; 17 KiB were measured without that
+	connShare    = 4           // connections may take one byte of memory in so many
+	newConnGrace = time.Second // a new connection is not closed for another before that
+	maxLooks     = 16          // at connections, to find one that can be closed
 )
 
-// Counts are of connections, since the start.
+// Counts counts connections since the start.
 type Counts struct {
-	RejectedPending atomic.Uint64 // one network had too many without a request
-	RejectedFull    atomic.Uint64 // all together were too many, and none of them idle
+	RejectedPending atomic.Uint64 // closed because too many of their network were pending
+	RejectedFull    atomic.Uint64 // closed because all connections were too many and none could be evicted
 	Evicted         atomic.Uint64 // closed to make room for others
 	SlowHeaders     atomic.Uint64 // whose first header did not come in time
 }
 
-// A Tracker knows the connections whose first request has not been read: a
-// client that opens them and sends nothing is held to MaxPending, and when the
-// server leaves they are closed rather than waited for. One whose request waits
-// in the socket, because the server is busy, is not closed. One that has been used
-// is bounded by time alone: by the header timeout once a header has begun, as the
-// first, and by the idle timeout before.
+// A Tracker bounds connections.
 //
-// Where memory has a limit, so have all connections together: most. From seven
-// eighths of it on, each new one has the one closed that has been idle longest,
-// and at most, if none is idle, the oldest without a request. So a probe gets
-// in whatever others leave open, unless all of them are at work: then it is the
-// new one that is closed.
+// A connection is pending until its first request has been read. A network that opens connections
+// and sends nothing is held to MaxPending, and on shutdown pending connections are closed rather
+// than waited for. A connection whose request waits in the socket, because the server is busy, is
+// not closed. Connections that have been used are bounded by time alone: by the server's idle
+// timeout, and by its header timeout once a header has begun.
+//
+// Where memory is limited, so is the number of all connections. From seven eighths of maxConns on,
+// each new connection closes the one that has been idle longest. At maxConns, if none is idle, it
+// closes the oldest one without a request. So a probe gets in whatever clients leave open, unless
+// all connections are at work: then the new one is closed.
 type Tracker struct {
-	exempt func(netip.Addr) bool
-	seen   *Counts
-	most   int // 0: no bound
-
+	exempt        func(netip.Addr) bool // trusted proxies
+	counts        *Counts
+	maxConns      int           // 0: no bound
 	headerTimeout time.Duration // of the http.Server
 
-	mu     sync.Mutex // guards what follows; nothing is closed under it, for that waits for readers
-	fresh  map[net.Conn]*freshConn
-	lines  map[netip.Prefix]*freshLine // of fresh, by network
-	sites  map[netip.Prefix]int        // how many of fresh are of a site of IPv6
-	open   map[net.Conn]*openConn
-	idle   list.List // of the net.Conns that are, the longest first
-	asking list.List // of those that have not asked yet, likewise
+	mu        sync.Mutex // guards the fields below. Connections are closed without it, since Close waits for readers
+	pending   map[net.Conn]*pendingConn
+	byNetwork map[netip.Prefix]*pendingQueue
+	bySite    map[netip.Prefix]int // how many are pending
+	open      map[net.Conn]*openConn
+	idle      list.List // of net.Conn, the longest idle first
+	unused    list.List // of net.Conn, those without a request, the oldest first
 }
 
-// openConn is a connection's place in idle or asking, while it is in one.
+// An openConn is an entry of Tracker.open, and its place in idle or unused.
 type openConn struct {
-	line  *list.List
-	place *list.Element
-	since time.Time // when it was opened
+	list    *list.List // nil: it is in neither
+	element *list.Element
+	opened  time.Time
 }
 
-// MaxConns is how many connections fit into their share of memory bytes; 0, for no limit, is no bound.
+// A pendingConn is an entry of Tracker.pending.
+type pendingConn struct {
+	network, site netip.Prefix
+
+	opened  time.Time
+	checked time.Time     // when it was opened, or last found to have sent something
+	element *list.Element // in its network's queue
+}
+
+// A pendingQueue has the pending connections of one network, of type net.Conn, in the order of
+// checked.
+type pendingQueue struct {
+	list.List
+	trimming bool // a call of trim is scheduled
+}
+
+// MaxConns returns how many connections fit into their share of memory, in bytes. 0 means no limit,
+// and no bound.
 func MaxConns(memory int64) int {
 	if memory <= 0 {
 		return 0
@@ -79,30 +95,19 @@ func MaxConns(memory int64) int {
 	return max(MaxPending, int(memory/connShare/connBytes))
 }
 
-type freshConn struct {
-	network, site netip.Prefix
-
-	since  time.Time     // when it was opened
-	judged time.Time     // when it was last found not to be slow, at first when it was opened
-	place  *list.Element // in its network's line
-}
-
-// freshLine is one network's fresh connections, of type net.Conn, the one that was judged first in front.
-type freshLine struct {
-	list.List
-	watched bool // trim is due
-}
-
-func NewTracker(exempt func(netip.Addr) bool, seen *Counts, most int, headerTimeout time.Duration) *Tracker {
-	return &Tracker{exempt: exempt, seen: seen, most: most, headerTimeout: headerTimeout, fresh: map[net.Conn]*freshConn{}, lines: map[netip.Prefix]*freshLine{}, sites: map[netip.Prefix]int{},
+// NewTracker returns a Tracker for at most maxConns connections, or any number if that is 0.
+// Addresses that are exempt have no bound on pending connections.
+func NewTracker(exempt func(netip.Addr) bool, counts *Counts, maxConns int, headerTimeout time.Duration) *Tracker {
+	return &Tracker{exempt: exempt, counts: counts, maxConns: maxConns, headerTimeout: headerTimeout,
+		pending: map[net.Conn]*pendingConn{}, byNetwork: map[netip.Prefix]*pendingQueue{}, bySite: map[netip.Prefix]int{},
 		open: map[net.Conn]*openConn{}}
 }
 
-// Track is the http.Server's ConnState hook. A connection leaves StateNew when
-// its header has been read.
-func (c *Tracker) Track(client net.Conn, state http.ConnState) {
-	if c.most > 0 && !c.place(client, state) {
-		c.seen.RejectedFull.Add(1)
+// Track is the ConnState hook of an http.Server. A connection leaves StateNew when its first header
+// has been read.
+func (t *Tracker) Track(client net.Conn, state http.ConnState) {
+	if t.maxConns > 0 && !t.place(client, state) {
+		t.counts.RejectedFull.Add(1)
 		_ = client.Close()
 		return
 	}
@@ -111,8 +116,8 @@ func (c *Tracker) Track(client net.Conn, state http.ConnState) {
 		if ok && state == http.StateIdle {
 			ours.reads, ours.arrived = 0, 0
 		}
-		if !ok || !ours.asked { // once: this is every request's way
-			c.forget(client)
+		if !ok || !ours.asked { // once: every request comes by here
+			t.endPending(client)
 			if ok {
 				ours.asked = true
 			}
@@ -120,78 +125,77 @@ func (c *Tracker) Track(client net.Conn, state http.ConnState) {
 		return
 	}
 	peer, err := netip.ParseAddrPort(client.RemoteAddr().String())
-	if err == nil && !c.admit(client, peer.Addr().Unmap()) {
-		c.seen.RejectedPending.Add(1)
+	if err == nil && !t.admit(client, peer.Addr().Unmap()) {
+		t.counts.RejectedPending.Add(1)
 		_ = client.Close()
 	}
 }
 
-// place puts a connection where one of its state belongs, and reports whether
-// there is room for it.
-func (c *Tracker) place(conn net.Conn, state http.ConnState) bool {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	it := c.open[conn]
+// place moves a connection to the list for its state. It reports false if there is no room for it.
+func (t *Tracker) place(conn net.Conn, state http.ConnState) bool {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	it := t.open[conn]
 	if it == nil {
 		if state != http.StateNew {
-			return true // closed for another, and not told yet
+			return true // it was evicted, and net/http reports it later
 		}
-		room, closed := c.makeRoom()
-		if closed != nil {
-			defer closed.Close() // after the lock is given back
+		room, evicted := t.makeRoom()
+		if evicted != nil {
+			defer evicted.Close() // after mu is unlocked
 		}
 		if !room {
 			return false
 		}
-		it = &openConn{since: time.Now()}
-		c.open[conn] = it
+		it = &openConn{opened: time.Now()}
+		t.open[conn] = it
 	}
-	if it.line != nil {
-		it.line.Remove(it.place)
-		it.line = nil
+	if it.list != nil {
+		it.list.Remove(it.element)
+		it.list = nil
 	}
 	switch state {
 	case http.StateNew:
-		it.line = &c.asking
+		it.list = &t.unused
 	case http.StateIdle:
-		it.line = &c.idle
+		it.list = &t.idle
 	case http.StateClosed, http.StateHijacked:
-		delete(c.open, conn)
+		delete(t.open, conn)
 	}
-	if it.line != nil {
-		it.place = it.line.PushBack(conn)
+	if it.list != nil {
+		it.element = it.list.PushBack(conn)
 	}
 	return true
 }
 
-// makeRoom finds a connection to close for a new one where that is due, and reports
-// whether there is room. The caller holds mu.
-func (c *Tracker) makeRoom() (room bool, closed net.Conn) {
-	if len(c.open) < c.most-c.most/8 {
+// makeRoom reports whether there is room for a new connection, and evicts another where that is due:
+// the caller closes it. The caller holds mu.
+func (t *Tracker) makeRoom() (room bool, evicted net.Conn) {
+	if len(t.open) < t.maxConns-t.maxConns/8 {
 		return true, nil
 	}
-	if closed = c.takeFirst(&c.idle, 0); closed == nil && len(c.open) >= c.most {
-		closed = c.takeFirst(&c.asking, grace)
+	if evicted = t.evict(&t.idle, 0); evicted == nil && len(t.open) >= t.maxConns {
+		evicted = t.evict(&t.unused, newConnGrace)
 	}
-	return closed != nil || len(c.open) < c.most, closed
+	return evicted != nil || len(t.open) < t.maxConns, evicted
 }
 
-// takeFirst takes the first connection in line that was opened longer than age
-// ago and has nothing waiting to be read, for the caller to close.
-func (c *Tracker) takeFirst(line *list.List, age time.Duration) net.Conn {
-	first := line.Front()
-	for range mostLooks {
+// evict removes the first connection in conns that was opened longer than age ago and has nothing
+// waiting to be read. The caller holds mu, and closes the connection.
+func (t *Tracker) evict(conns *list.List, age time.Duration) net.Conn {
+	first := conns.Front()
+	for range maxLooks {
 		if first == nil {
 			break
 		}
 		conn := first.Value.(net.Conn)
-		if time.Since(c.open[conn].since) < age {
+		if time.Since(t.open[conn].opened) < age {
 			break
 		}
-		if !hasSent(conn) {
-			line.Remove(first)
-			delete(c.open, conn)
-			c.seen.Evicted.Add(1)
+		if !hasUnread(conn) {
+			conns.Remove(first)
+			delete(t.open, conn)
+			t.counts.Evicted.Add(1)
 			return conn
 		}
 		first = first.Next()
@@ -199,77 +203,79 @@ func (c *Tracker) takeFirst(line *list.List, age time.Duration) net.Conn {
 	return nil
 }
 
-// admit takes a new connection of addr, unless there are too many, and closes those that are slow.
-func (c *Tracker) admit(conn net.Conn, addr netip.Addr) bool {
-	c.mu.Lock()
+// admit takes a new connection of addr, unless its network or site has too many, and closes those of
+// the network that are slow.
+func (t *Tracker) admit(conn net.Conn, addr netip.Addr) bool {
+	t.mu.Lock()
 	network, site := netutil.Prefixes(addr)
-	line := c.lines[network]
-	if line == nil {
-		line = &freshLine{}
+	queue := t.byNetwork[network]
+	if queue == nil {
+		queue = &pendingQueue{}
 	}
 	var slow []net.Conn
-	exempt := c.exempt(addr)
+	exempt := t.exempt(addr)
 	if !exempt {
-		slow = c.takeSlow(line, MaxPending-1)
+		slow = t.takeSlow(queue, MaxPending-1)
 	}
-	admitted := exempt || line.Len() < c.mostBurst() && c.sites[site] < c.mostBurst()
+	admitted := exempt || queue.Len() < t.maxBurst() && t.bySite[site] < t.maxBurst()
 	if admitted {
 		now := time.Now()
-		c.lines[network] = line // takeSlow may have emptied it
+		t.byNetwork[network] = queue // takeSlow may have emptied it
 		if site.IsValid() {
-			c.sites[site]++
+			t.bySite[site]++
 		}
-		c.fresh[conn] = &freshConn{network: network, site: site, since: now, judged: now, place: line.PushBack(conn)}
+		t.pending[conn] = &pendingConn{network: network, site: site, opened: now, checked: now, element: queue.PushBack(conn)}
 	}
-	if !exempt && line.Len() > MaxPending && !line.watched {
-		line.watched = true
-		time.AfterFunc(freshGrace, func() { c.trim(network) })
+	if !exempt && queue.Len() > MaxPending && !queue.trimming {
+		queue.trimming = true
+		time.AfterFunc(pendingGrace, func() { t.trim(network) })
 	}
-	c.mu.Unlock()
+	t.mu.Unlock()
 	closeAll(slow)
 	return admitted
 }
 
-// mostBurst leaves some of all connections to other networks.
-func (c *Tracker) mostBurst() int {
-	if c.most == 0 {
-		return mostBurst
+// maxBurst returns the bound on a network's pending connections of any age. It leaves some of all
+// connections to other networks.
+func (t *Tracker) maxBurst() int {
+	if t.maxConns == 0 {
+		return maxBurst
 	}
-	return min(mostBurst, max(MaxPending, c.most/4*3))
+	return min(maxBurst, max(MaxPending, t.maxConns/4*3))
 }
 
-// trim closes the slow connections of a network that has too many, until it has no longer.
-func (c *Tracker) trim(network netip.Prefix) {
-	c.mu.Lock()
+// trim closes the slow connections of a network that has too many, again and again while it has.
+func (t *Tracker) trim(network netip.Prefix) {
+	t.mu.Lock()
 	var slow []net.Conn
-	if line := c.lines[network]; line != nil {
-		slow = c.takeSlow(line, MaxPending)
-		if line.watched = line.Len() > MaxPending; line.watched {
-			time.AfterFunc(freshGrace, func() { c.trim(network) })
+	if queue := t.byNetwork[network]; queue != nil {
+		slow = t.takeSlow(queue, MaxPending)
+		if queue.trimming = queue.Len() > MaxPending; queue.trimming {
+			time.AfterFunc(pendingGrace, func() { t.trim(network) })
 		}
 	}
-	c.mu.Unlock()
+	t.mu.Unlock()
 	closeAll(slow)
 }
 
-// takeSlow takes the slow connections at the front of line, until it is no longer
-// than most, for the caller to close. The caller holds mu.
-func (c *Tracker) takeSlow(line *freshLine, most int) (slow []net.Conn) {
+// takeSlow removes the slow connections at the front of queue until it has at most n. The caller
+// holds mu, and closes them.
+func (t *Tracker) takeSlow(queue *pendingQueue, n int) (slow []net.Conn) {
 	now := time.Now()
-	for line.Len() > most {
-		conn := line.Front().Value.(net.Conn)
-		it := c.fresh[conn]
-		if now.Sub(it.judged) < freshGrace {
+	for queue.Len() > n {
+		conn := queue.Front().Value.(net.Conn)
+		it := t.pending[conn]
+		if now.Sub(it.checked) < pendingGrace {
 			break
 		}
-		if hasSent(conn) {
-			it.judged = now
-			line.MoveToBack(it.place)
+		if hasUnread(conn) {
+			it.checked = now
+			queue.MoveToBack(it.element)
 			continue
 		}
 		slow = append(slow, conn)
-		c.seen.RejectedPending.Add(1)
-		c.remove(conn, it)
+		t.counts.RejectedPending.Add(1)
+		t.removePending(conn, it)
 	}
 	return slow
 }
@@ -280,60 +286,61 @@ func closeAll(conns []net.Conn) {
 	}
 }
 
-// hasSent reports whether something that conn's client has sent waits to be read.
-func hasSent(client net.Conn) bool {
+// hasUnread reports whether something that the client has sent waits to be read.
+func hasUnread(client net.Conn) bool {
 	if ours, ok := client.(*Conn); ok {
 		client = ours.Conn
 	}
 	return netutil.HasUnread(client)
 }
 
-func (c *Tracker) forget(conn net.Conn) {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	it := c.fresh[conn]
+// endPending is called when a connection is not pending any more.
+func (t *Tracker) endPending(conn net.Conn) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	it := t.pending[conn]
 	if it == nil {
 		return
 	}
-	c.remove(conn, it)
-	if time.Since(it.since) >= c.headerTimeout { // net/http gives up then, and says no more of it
-		c.seen.SlowHeaders.Add(1)
+	t.removePending(conn, it)
+	if time.Since(it.opened) >= t.headerTimeout { // net/http has given up, and does not say so
+		t.counts.SlowHeaders.Add(1)
 	}
 }
 
-// remove takes a connection out of fresh. The caller holds mu.
-func (c *Tracker) remove(conn net.Conn, it *freshConn) {
-	delete(c.fresh, conn)
-	line := c.lines[it.network]
-	line.Remove(it.place)
-	if line.Len() == 0 {
-		delete(c.lines, it.network)
+// removePending removes a connection from pending. The caller holds mu.
+func (t *Tracker) removePending(conn net.Conn, it *pendingConn) {
+	delete(t.pending, conn)
+	queue := t.byNetwork[it.network]
+	queue.Remove(it.element)
+	if queue.Len() == 0 {
+		delete(t.byNetwork, it.network)
 	}
-	if c.sites[it.site]--; c.sites[it.site] <= 0 {
-		delete(c.sites, it.site)
+	if t.bySite[it.site]--; t.bySite[it.site] <= 0 {
+		delete(t.bySite, it.site)
 	}
 }
 
-// ClosePending closes the connections that have asked for nothing by the end of
-// patience, or of ctx. One whose request waits to be read still gets its answer.
-func (c *Tracker) ClosePending(ctx context.Context, patience time.Duration) {
-	for deadline := time.Now().Add(patience); c.Pending() > 0 && time.Now().Before(deadline) && ctx.Err() == nil; {
+// ClosePending waits until no connection is pending, for at most patience or until ctx ends, and
+// closes those that still are. Those whose request waits to be read still get their response.
+func (t *Tracker) ClosePending(ctx context.Context, patience time.Duration) {
+	for deadline := time.Now().Add(patience); t.Pending() > 0 && time.Now().Before(deadline) && ctx.Err() == nil; {
 		time.Sleep(5 * time.Millisecond)
 	}
-	c.mu.Lock()
+	t.mu.Lock()
 	var silent []net.Conn
-	for conn := range c.fresh {
-		if !hasSent(conn) {
+	for conn := range t.pending {
+		if !hasUnread(conn) {
 			silent = append(silent, conn)
 		}
 	}
-	c.mu.Unlock()
+	t.mu.Unlock()
 	closeAll(silent)
 }
 
-// Pending is how many connections have asked for nothing yet.
-func (c *Tracker) Pending() int {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	return len(c.fresh)
+// Pending returns how many connections are pending.
+func (t *Tracker) Pending() int {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return len(t.pending)
 }

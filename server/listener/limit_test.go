@@ -15,7 +15,7 @@ import (
 
 const headerTimeout = 10 * time.Second
 
-// silent is a connection of an address, and the client's end of it.
+// silent returns a connection of an address that has a socket, with the client's end of it.
 func silent(t *testing.T, last byte) *closing {
 	t.Helper()
 	fds, err := syscall.Socketpair(syscall.AF_UNIX, syscall.SOCK_STREAM, 0)
@@ -26,13 +26,14 @@ func silent(t *testing.T, last byte) *closing {
 	return &closing{addr: net.IPv4(127, 0, 0, last), fd: fds[0], far: fds[1]}
 }
 
-// Of one address 256 connections may be silent for longer than three seconds, and 4096 for less.
-// What is closed is the oldest. One that has sent, be it unread, is none of them; and other
-// addresses have theirs.
-func TestSilentConnections(t *testing.T) {
+// Of one address 256 connections may be silent for longer than three seconds, and 4096 for less. The
+// oldest is closed first. A connection that has sent something, even if it is unread, is not closed,
+// and other addresses have bounds of their own.
+func TestSilent(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		var seen Counts
-		c := NewTracker(func(addr netip.Addr) bool { return addr == netip.MustParseAddr("127.0.0.9") }, &seen, 0, headerTimeout)
+		var counts Counts
+		exempt := func(addr netip.Addr) bool { return addr == netip.MustParseAddr("127.0.0.9") }
+		c := NewTracker(exempt, &counts, 0, headerTimeout)
 		open := func(last byte, n int) (all []*closing) {
 			for range n {
 				conn := &closing{addr: net.IPv4(127, 0, 0, last), fd: -1}
@@ -56,24 +57,25 @@ func TestSilentConnections(t *testing.T) {
 		begun := silent(t, 2) // what it had sent was read, and no more came
 		c.Track(unread, http.StateNew)
 		c.Track(begun, http.StateNew)
-		flood, proxied := open(2, mostBurst+10), open(9, mostBurst+10)
-		if n := closed(flood); n != 12 || closed(flood[:mostBurst-2]) != 0 {
+		flood, proxied := open(2, maxBurst+10), open(9, maxBurst+10)
+		if n := closed(flood); n != 12 || closed(flood[:maxBurst-2]) != 0 {
 			t.Errorf("%d of %d at once are closed, want the last 12", n, len(flood))
 		}
 		if closed(open(3, MaxPending)) > 0 {
 			t.Error("another address has no room")
 		}
-		time.Sleep(freshGrace - 1)
+		time.Sleep(pendingGrace - 1)
 		synctest.Wait()
 		if n := closed(flood); n != 12 || begun.closed() {
 			t.Errorf("%d are closed before their time", n-12)
 		}
 		time.Sleep(time.Nanosecond)
 		synctest.Wait()
-		if n := closed(flood); n != len(flood)-MaxPending+1 || !begun.closed() || unread.closed() || !flood[0].closed() || flood[mostBurst-3].closed() {
+		if n := closed(flood); n != len(flood)-MaxPending+1 || !begun.closed() || unread.closed() || !flood[0].closed() ||
+			flood[maxBurst-3].closed() {
 			t.Errorf("%d silent ones are closed, want all but %d, the oldest first and not the one that has sent", n, MaxPending-1)
 		}
-		time.Sleep(freshGrace)
+		time.Sleep(pendingGrace)
 		next := open(2, 1)
 		if closed(next) > 0 || unread.closed() || closed(flood) != len(flood)-MaxPending+2 {
 			t.Error("a new connection does not take the place of the oldest silent one")
@@ -81,20 +83,20 @@ func TestSilentConnections(t *testing.T) {
 		if closed(proxied) > 0 {
 			t.Error("a trusted proxy is held to the bound of an address")
 		}
-		for conn := range c.fresh {
+		for conn := range c.pending {
 			c.Track(conn, http.StateClosed)
 		}
-		if len(c.lines) > 0 {
-			t.Errorf("%d addresses are known when all connections have gone", len(c.lines))
+		if len(c.byNetwork) > 0 {
+			t.Errorf("%d addresses are known when all connections have gone", len(c.byNetwork))
 		}
 	})
 }
 
-// When all connections are many, one is closed for another only if nothing that it has sent waits.
-func TestMostConnectionsUnread(t *testing.T) {
+// A connection is evicted only if nothing that its client has sent waits to be read.
+func TestEvictUnread(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		var seen Counts
-		c := NewTracker(func(netip.Addr) bool { return false }, &seen, 16, headerTimeout)
+		var counts Counts
+		c := NewTracker(func(netip.Addr) bool { return false }, &counts, 16, headerTimeout)
 		var all []*closing
 		for i := range 14 {
 			conn := silent(t, byte(i))
@@ -110,7 +112,7 @@ func TestMostConnectionsUnread(t *testing.T) {
 				t.Fatal(err)
 			}
 		}
-		time.Sleep(grace)
+		time.Sleep(newConnGrace)
 		var late []*closing
 		for range 5 {
 			conn := silent(t, 20)
@@ -130,27 +132,28 @@ func TestMostConnectionsUnread(t *testing.T) {
 	})
 }
 
-// From seven eighths of the bound on a new connection has the one closed that
-// has been idle longest; at the bound, the oldest that has asked for nothing for
-// a second; and if there is none, it is closed itself.
-func TestMostConnections(t *testing.T) {
+// From seven eighths of the bound on a new connection closes the one that has been idle longest. At
+// the bound it closes the oldest that has sent no request for a second. If there is none, it is
+// closed itself.
+func TestMaxConns(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		const most = 16
-		var seen Counts
-		c := NewTracker(func(netip.Addr) bool { return false }, &seen, most, headerTimeout)
+		const maxConns = 16
+		var counts Counts
+		c := NewTracker(func(netip.Addr) bool { return false }, &counts, maxConns, headerTimeout)
 		open := func() *closing {
 			conn := &closing{addr: net.IPv4(127, 0, 0, 1), fd: -1}
 			c.Track(conn, http.StateNew)
 			return conn
 		}
-		counted := func(evicted, crowded uint64) {
+		counted := func(evicted, rejected uint64) {
 			t.Helper()
-			if seen.Evicted.Load() != evicted || seen.RejectedFull.Load() != crowded {
-				t.Errorf("%d evicted, %d crowded, want %d and %d", seen.Evicted.Load(), seen.RejectedFull.Load(), evicted, crowded)
+			if counts.Evicted.Load() != evicted || counts.RejectedFull.Load() != rejected {
+				t.Errorf("%d evicted, %d rejected, want %d and %d",
+					counts.Evicted.Load(), counts.RejectedFull.Load(), evicted, rejected)
 			}
 		}
 		var all []*closing
-		for range most - 2 {
+		for range maxConns - 2 {
 			conn := open()
 			c.Track(conn, http.StateActive)
 			all = append(all, conn)
@@ -179,7 +182,7 @@ func TestMostConnections(t *testing.T) {
 			t.Error("a connection above the bound is open")
 		}
 		counted(3, 1)
-		time.Sleep(grace)
+		time.Sleep(newConnGrace)
 		if late := open(); late.closed() || !fifteenth.closed() {
 			t.Error("a connection that asks for nothing does not make room after a second")
 		}
@@ -187,7 +190,7 @@ func TestMostConnections(t *testing.T) {
 		for conn := range c.open {
 			c.Track(conn, http.StateClosed)
 		}
-		if n := len(c.open) + c.idle.Len() + c.asking.Len() + len(c.fresh); n > 1 {
+		if n := len(c.open) + c.idle.Len() + c.unused.Len() + len(c.pending); n > 1 {
 			t.Errorf("%d connections are known when all are closed", n)
 		}
 	})
@@ -214,7 +217,7 @@ type socket struct {
 
 func (s socket) Control(f func(fd uintptr)) error { f(uintptr(s.fd)); return nil }
 
-func TestConnectionsFollowMemory(t *testing.T) {
+func TestMaxConnsFollowsMemory(t *testing.T) {
 	t.Parallel()
 	for memory, want := range map[int64]int{0: 0, 1 << 20: MaxPending, 64 << 20: 682, 1 << 30: 10_922} {
 		if got := MaxConns(memory); got != want {
@@ -223,17 +226,17 @@ func TestConnectionsFollowMemory(t *testing.T) {
 	}
 }
 
-// Connections are counted by the networks that the limits count by.
-func TestFreshConnectionsOfNetwork(t *testing.T) {
+// Pending connections are counted by the networks that the limits count by.
+func TestPendingOfNetwork(t *testing.T) {
 	for name, test := range map[string]struct {
 		address func(i int) string
 		want    int // are let in
 	}{
-		"IPv4":               {func(int) string { return "192.0.2.1" }, mostBurst},
-		"IPv4, written as 6": {func(int) string { return "::ffff:192.0.2.1" }, mostBurst},
-		"a /64":              {func(i int) string { return fmt.Sprintf("2001:db8::%x", i) }, mostBurst},
-		"a /48":              {func(i int) string { return fmt.Sprintf("2001:db8:0:%x::1", i) }, mostBurst},
-		"zones":              {func(i int) string { return fmt.Sprintf("fe80::1%%eth%d", i) }, mostBurst},
+		"IPv4":               {func(int) string { return "192.0.2.1" }, maxBurst},
+		"IPv4, written as 6": {func(int) string { return "::ffff:192.0.2.1" }, maxBurst},
+		"a /64":              {func(i int) string { return fmt.Sprintf("2001:db8::%x", i) }, maxBurst},
+		"a /48":              {func(i int) string { return fmt.Sprintf("2001:db8:0:%x::1", i) }, maxBurst},
+		"zones":              {func(i int) string { return fmt.Sprintf("fe80::1%%eth%d", i) }, maxBurst},
 	} {
 		t.Run(name, func(t *testing.T) {
 			c := NewTracker(func(netip.Addr) bool { return false }, &Counts{}, 0, headerTimeout)
@@ -248,10 +251,10 @@ func TestFreshConnectionsOfNetwork(t *testing.T) {
 				t.Errorf("%d connections were let in, want %d", len(conns), test.want)
 			}
 			for _, conn := range conns {
-				c.forget(conn)
+				c.endPending(conn)
 			}
-			if len(c.lines)+len(c.sites) > 0 || len(c.fresh) > 0 {
-				t.Errorf("%d networks and %d connections are remembered", len(c.lines)+len(c.sites), len(c.fresh))
+			if len(c.byNetwork)+len(c.bySite) > 0 || len(c.pending) > 0 {
+				t.Errorf("%d networks and %d connections are remembered", len(c.byNetwork)+len(c.bySite), len(c.pending))
 			}
 		})
 	}

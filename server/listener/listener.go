@@ -1,4 +1,5 @@
-// Package listener accepts connections: bounded, counted and drained.
+// Package listener accepts the clients' connections: their number is bounded, they are counted, and
+// on shutdown none that the kernel has accepted is lost.
 package listener
 
 import (
@@ -10,9 +11,8 @@ import (
 	"time"
 )
 
-// A Listener closes only when its backlog is empty: the kernel has completed
-// connections there that nobody has accepted yet, and would reset them. But
-// when another process has the same socket, the backlog is that one's.
+// A Listener closes only when its backlog is empty: the backlog has connections that the kernel has
+// completed, and would reset. If another process shares the socket, the backlog is left to it.
 type Listener struct {
 	*net.TCPListener
 	shared, draining atomic.Bool
@@ -28,19 +28,21 @@ func New(tcp *net.TCPListener, shared bool) *Listener {
 // SetShared says that another process has the same socket from now on.
 func (l *Listener) SetShared() { l.shared.Store(true) }
 
-// Drain has Accept take what is in the backlog, unless that is another's, and close then.
+// Drain makes Accept return the connections in the backlog, unless they are left to another process,
+// and then close the Listener.
 func (l *Listener) Drain() {
 	l.draining.Store(true)
-	_ = l.SetDeadline(time.Now()) // for the Accept that waits
+	_ = l.SetDeadline(time.Now()) // ends the Accept that waits
 }
 
+// Accept returns the next connection, as a *Conn.
 func (l *Listener) Accept() (net.Conn, error) {
 	c, err := l.TCPListener.Accept()
 	if err != nil && l.draining.Load() && errors.Is(err, os.ErrDeadlineExceeded) {
 		if l.shared.Load() {
 			return nil, errors.Join(net.ErrClosed, l.Close())
 		}
-		c, err = l.acceptLast()
+		c, err = l.acceptBacklog()
 	}
 	if err != nil {
 		return nil, err
@@ -48,16 +50,16 @@ func (l *Listener) Accept() (net.Conn, error) {
 	return &Conn{Conn: c}, nil
 }
 
-// acceptLast accepts a connection of the backlog, or closes the listener when
-// there is none. It asks the kernel itself: Accept's deadline would come first.
-func (l *Listener) acceptLast() (net.Conn, error) {
+// acceptBacklog accepts a connection of the backlog, or closes the listener if there is none. It
+// calls the kernel itself: TCPListener.Accept would report its deadline first.
+func (l *Listener) acceptBacklog() (net.Conn, error) {
 	raw, err := l.SyscallConn()
 	if err != nil {
 		return nil, err
 	}
 	var fd int
 	controlErr := raw.Control(func(ln uintptr) {
-		_ = syscall.Listen(int(ln), 0) // new clients are put off by the kernel, and refused when they try again
+		_ = syscall.Listen(int(ln), 0) // the kernel puts new clients off, and refuses them when they try again
 		fd, _, err = syscall.Accept(int(ln))
 	})
 	if err := errors.Join(controlErr, err); err != nil {
@@ -67,6 +69,6 @@ func (l *Listener) acceptLast() (net.Conn, error) {
 	syscall.CloseOnExec(fd)
 	_ = syscall.SetNonblock(fd, true)
 	f := os.NewFile(uintptr(fd), "")
-	defer f.Close() // FileConn has one of its own
+	defer f.Close() // FileConn duplicates the descriptor
 	return net.FileConn(f)
 }
