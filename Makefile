@@ -75,108 +75,13 @@ docker-prod-logs: $(ENV_FILE) ## follow their logs
 check-setup: $(ENV_FILE) ## judge the running production stack, inside its container; CHECK="-strict -replicas 2"
 	@$(compose-prod) config | $(compose-prod) exec -T notesd /notesd check -compose - $(CHECK)
 
-##@ Proofs (docs/RUNTIME.md)
-# The file that a proof writes its figures to, with plots beside it: docs/results/NAME.md unless PROOFS says otherwise.
-# BENCH is passed on to notesd bench. For a quick look:
-# make prove-storm PROOFS=/tmp/look.md BENCH="-d 1s -rounds 1 -allow-late"
-PROOFS ?=
-STRICT ?=
-BENCH ?=
-
-proofs := pool cost overload storm fairness panics drain memory outage kill replicas upgrade rolling compare scale
-proof := dist/notesd-faults bench
-results = $(or $(PROOFS),docs/results/$(lastword $(subst -, ,$@)).md)
-from-pools = $(if $(filter /%,$(results)),,../../)$(results)
-into = -markdown $(results) -svg $(dir $(results))plots $(STRICT) $(BENCH)
-
-.PHONY: prove prove-binary $(proofs:%=prove-%)
-prove: ## all of them, about 40 minutes on 2 otherwise idle cores; STRICT=-strict makes a miss an error
-	@$(MAKE) --keep-going --jobs=1 --no-print-directory $(proofs:%=prove-%)
-
-prove-binary: ## the server that is put to the proof, with routes that fail on purpose
-	$(go-build) -tags faults -o dist/notesd-faults .
-
-prove-pool: ## a turn of the pool beside semaphores and goroutine pools
-	go -C bench/pools run . -markdown $(from-pools) $(STRICT)
-
-prove-cost: prove-binary ## CPU of whole requests, with the pool and without
-	$(proof) cost $(into)
-
-prove-overload: prove-binary ## half to ten times the capacity, with admission and without
-	$(proof) overload -arms sharded,single,unbounded $(into)
-
-prove-storm: prove-binary ## 2000 clients that retry at once
-	$(proof) storm $(into)
-
-prove-fairness: prove-binary ## one who asks for ten times a person's share
-	$(proof) fairness $(into)
-
-prove-panics: prove-binary ## 10 000 panics beside other people's work; a quarantine
-	$(proof) panics $(into)
-
-prove-drain: prove-binary ## SIGTERM under load, 50 times
-	$(proof) drain $(into)
-
-prove-memory: ## ten times capacity in a container of 64 MiB
-	$(call prove-e2e,TestMemoryContainer)
-
-prove-outage: ## PostgreSQL and Redis stopped under load
-	$(call prove-e2e,TestTenSecondsAway)
-
-prove-kill: export KILLS ?= 100
-prove-kill: ## kill -9 under write load, KILLS=100 times on each engine
-	$(call prove-e2e,TestKills)
-
-prove-replicas: export KILLED ?= 60s
-prove-replicas: ## three replicas behind Caddy, one killed every 5 s for KILLED=60s
-	$(call prove-e2e,TestReplicasKilled)
-
-prove-upgrade: export UPGRADES ?= 50
-prove-upgrade: ## SIGUSR2 under load, UPGRADES=50 times on each engine
-	$(call prove-e2e,TestUpgrades)
-
-prove-rolling: export ROLLS ?= 25
-prove-rolling: ## two replicas behind Caddy replaced in turn, ROLLS=25 times each, in containers
-	$(call prove-e2e,TestRolling)
-
-.PHONY: prove-soak
-prove-soak: export SOAK ?= 10m
-prove-soak: ## every known attack at once beside 50 people, SOAK=10m on each of three servers; 40 minutes
-	$(call prove-e2e,TestSoak)
-
-prove-compare prove-scale: results = $(or $(PROOFS),docs/BENCHMARKS.md)
-prove-compare: prove-binary ## one shard against all cores, into docs/BENCHMARKS.md
-	$(proof) compare $(into)
-
-prove-scale: prove-binary ## throughput against cores, into docs/BENCHMARKS.md
-	$(proof) scale $(into)
-
-##@ Performance (docs/PERFORMANCE.md)
-.PHONY: bench-plain
-bench-plain: export ROUNDS ?= 5
-bench-plain: export MEASURED ?= 3s
-bench-plain: ## notesd and bench/plain in turns on the same work, ROUNDS=5 times MEASURED=3s each
-	$(call prove-e2e,TestPlain)
-
-.PHONY: bench-variants
-bench-variants: export ROUNDS ?= 3
-bench-variants: export MEASURED ?= 2s
-bench-variants: ## notesd as it comes beside itself with one setting changed, ROUNDS=3 times MEASURED=2s each
-	$(call prove-e2e,TestVariants)
-
-.PHONY: bench-growth
-bench-growth: export NOTES ?= 1000000
-bench-growth: export IDLE ?= 10000
-bench-growth: export ROUNDS ?= 3
-bench-growth: export MEASURED ?= 3s
-bench-growth: ## NOTES=1000000 beside a hundredth of them, IDLE=10000 connections; 20 minutes, 8 GB of disk
-	$(call prove-e2e,TestGrowth)
-
-define prove-e2e
-	@.ci/setup.sh e2e
-	@go test ./e2e -list '^$(1)$$' | grep -q '^$(1)$$' || { echo "there is no $(1) in e2e" >&2; exit 1; }
-	PROOFS=$(abspath $(results)) go test ./e2e -run '^$(1)$$' -count=1 -v -timeout 1h
-endef
+##@ Proofs (docs/RUNTIME.md, docs/PERFORMANCE.md)
+# A proof writes its figures to docs/results/NAME.md, with plots beside it, unless PROOFS names another file. BENCH is
+# passed on to notesd bench, settings of a test like KILLS=5 come from the environment. For a quick look:
+# make prove NAME=storm PROOFS=/tmp/look.md BENCH="-d 1s -rounds 1 -allow-late"
+.PHONY: prove
+prove: ## all proofs, 40 minutes on 2 otherwise idle cores; NAME=kill runs one, NAME=help lists them; STRICT=-strict: a miss is an error
+	@CGO_ENABLED=0 go run ./bench/lab/prove $(STRICT) $(if $(PROOFS),-into $(PROOFS)) $(if $(BENCH),-bench "$(BENCH)") $(NAME)
 
 ##@ Quality
 .PHONY: test check bench checklist e2e

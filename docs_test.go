@@ -15,40 +15,42 @@ import (
 var section = regexp.MustCompile(`(?s)<!-- (\S[^>]*) -->\n(.*?)<!-- end -->\n`)
 
 // A claim is a row of a page's table of figures: what links to the file of results that holds goal, figure and verdict.
-var claim = regexp.MustCompile("(?m)^\\| \\[[^]]+\\]\\((results/\\w+\\.md)\\) \\| ([^|]+) \\| ([^|]+) \\| ([^|]+) \\| `make ([\\w-]+)` \\|$")
+var claim = regexp.MustCompile("(?m)^\\| \\[[^]]+\\]\\((results/\\w+\\.md)\\) \\| ([^|]+) \\| ([^|]+) \\| ([^|]+) \\| `make prove NAME=(\\w+)` \\|$")
 
 // Each figure of the tables in docs/RUNTIME.md and docs/PERFORMANCE.md stands in the results that its row links to, beside
 // the same goal and verdict. Each proof has a row, and each proof that missed a goal has a row that says so.
 func TestProofs(t *testing.T) {
-	makefile := readText(t, "Makefile")
-	for _, page := range []struct{ name, target string }{{"docs/RUNTIME.md", "prove"}, {"docs/PERFORMANCE.md", "bench"}} {
-		text := readText(t, page.name)
+	proofs := submatches(`(?m)^\t\{name: "(\w+)"`, readText(t, "bench/lab/prove/proofs.go"))
+	pages := ""
+	for _, page := range []string{"docs/RUNTIME.md", "docs/PERFORMANCE.md"} {
+		text := readText(t, page)
+		pages += text
 		rows := claim.FindAllStringSubmatch(text, -1)
 		if len(rows) < 5 {
-			t.Errorf("%s has %d rows with figures", page.name, len(rows))
+			t.Errorf("%s has %d rows with figures", page, len(rows))
 		}
 		missed := map[string]bool{}
 		for _, m := range rows {
-			file, goal, measured, verdict, command := m[1], m[2], m[3], m[4], m[5]
+			file, goal, measured, verdict, proof := m[1], m[2], m[3], m[4], m[5]
 			row := regexp.MustCompile(`\| ` + regexp.QuoteMeta(goal) + ` \| ` + regexp.QuoteMeta(measured) + `( [^|]*|[,;:][^|]*)? \| ` +
 				regexp.QuoteMeta(verdict) + ` \|\n`)
 			if !row.MatchString(readText(t, "docs/"+file)) {
-				t.Errorf("%s: docs/%s has no goal %q with %q, %s", page.name, file, goal, measured, verdict)
+				t.Errorf("%s: docs/%s has no goal %q with %q, %s", page, file, goal, measured, verdict)
 			}
 			missed[file] = missed[file] || verdict == "**missed**"
-			if !strings.Contains(makefile, "\n"+command+":") || file != "results/"+strings.TrimPrefix(command, page.target+"-")+".md" {
-				t.Errorf("%s: make %s does not write docs/%s", page.name, command, file)
+			if !slices.Contains(proofs, proof) || file != "results/"+proof+".md" {
+				t.Errorf("%s: make prove NAME=%s does not write docs/%s", page, proof, file)
 			}
 		}
 		for file, said := range missed {
 			if has := strings.Contains(readText(t, "docs/"+file), "**missed**"); has != said {
-				t.Errorf("%s says of docs/%s missed: %v, want %v", page.name, file, said, has)
+				t.Errorf("%s says of docs/%s missed: %v, want %v", page, file, said, has)
 			}
 		}
-		for _, target := range submatches(`(?m)^(`+page.target+`-\w+):.*##`, makefile) {
-			if !strings.Contains(text, "`make "+target+"`") {
-				t.Errorf("%s does not name make %s", page.name, target)
-			}
+	}
+	for _, proof := range proofs {
+		if !strings.Contains(pages, "`make prove NAME="+proof+"`") {
+			t.Errorf("neither docs/RUNTIME.md nor docs/PERFORMANCE.md names make prove NAME=%s", proof)
 		}
 	}
 	checkSections(t, "docs/BENCHMARKS.md")
@@ -64,7 +66,7 @@ func TestProofs(t *testing.T) {
 func checkSections(t *testing.T, file string) {
 	t.Helper()
 	page := readText(t, file)
-	command := regexp.MustCompile("^`(\\w+=\\S+ )*(make prove-\\w+|notesd\\S* bench .*|go .*)`")
+	command := regexp.MustCompile("^`(\\w+=\\S+ )*(notesd\\S* bench .*|go .*)`")
 	for _, m := range section.FindAllStringSubmatch(page, -1) {
 		text, ok := strings.CutPrefix(m[2], "## "+m[1]+"\n\n")
 		if !ok || !command.MatchString(text) {

@@ -43,7 +43,7 @@ func checkFaults(o Options, executable string) error {
 	if needed == "" || hasFaults(executable) {
 		return nil
 	}
-	return fmt.Errorf("%s needs a notesd built with -tags faults (make prove-%s makes one): %w", needed, o.scenario.name,
+	return fmt.Errorf("%s needs a notesd built with -tags faults (make prove NAME=%s makes one): %w", needed, o.scenario.name,
 		ErrUsage)
 }
 

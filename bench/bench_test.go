@@ -322,7 +322,7 @@ func TestNoFaults(t *testing.T) {
 			t.Fatal(err)
 		}
 		err = Run(t.Context(), o, Program{Executable: plain, Out: io.Discard, Progress: io.Discard})
-		if !errors.Is(err, ErrUsage) || !strings.Contains(err.Error(), "make prove-"+o.scenario.name) {
+		if !errors.Is(err, ErrUsage) || !strings.Contains(err.Error(), "make prove NAME="+o.scenario.name) {
 			t.Errorf("bench %s = %v, want an ErrUsage that names the make target", args, err)
 		}
 	}

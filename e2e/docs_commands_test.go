@@ -125,7 +125,7 @@ func TestDocumentsCommands(t *testing.T) {
 	if examined < 100 {
 		t.Errorf("examined %d lines: where are the others?", examined)
 	}
-	for _, slip := range []string{"make nonsense", "notesd nonsense", "notesd backup -nonsense FILE", "notesd bench nonsense", "notesd user nonsense ADDRESS",
+	for _, slip := range []string{"make nonsense", "make prove NAME=nonsense", "notesd nonsense", "notesd backup -nonsense FILE", "notesd bench nonsense", "notesd user nonsense ADDRESS",
 		"go test ./nonsense", "go test ./e2e -run '^TestNonsense$'", "docker compose exec -T notesd /notesd nonsense", "systemctl start nonsense.service",
 		"./quick-start.sh nonsense", "deploy/rolling nonsense", "kubectl apply -f deploy/kubernetes/nonsense.yaml", "A=1 make help && notesd check -nonsense"} {
 		if len(e.examine(slip)) != 1 {
@@ -138,13 +138,14 @@ func TestDocumentsCommands(t *testing.T) {
 type examiner struct {
 	p             *process
 	targets, help string // what make and notesd say of themselves
+	proofs        string // their table
 	tests         []string
 	scripts       map[string]string
 }
 
 func newExaminer(t *testing.T) *examiner {
 	t.Helper()
-	e := &examiner{p: newUnraced(t), targets: tool(t, nil, "make", "help"),
+	e := &examiner{p: newUnraced(t), targets: tool(t, nil, "make", "help"), proofs: readFile(t, "../bench/lab/prove/proofs.go"),
 		scripts: map[string]string{"./quick-start.sh": readFile(t, "../quick-start.sh"), "deploy/rolling": readFile(t, "../deploy/rolling")}}
 	e.help = e.p.must("", "help") + "\n" + e.p.must("", "bench", "-h")
 	names := tool(t, nil, "grep", "-rhoE", "--include=*_test.go", `^func (Test|Benchmark)\w+`, ".")
@@ -188,6 +189,8 @@ func (e *examiner) knows(program string, before []string, w string) bool {
 	case strings.HasPrefix(w, "deploy/"), program == "go" && strings.HasPrefix(w, "./"):
 		_, err := os.Stat(filepath.Join("..", strings.TrimSuffix(w, "...")))
 		return err == nil
+	case program == "make" && strings.HasPrefix(w, "NAME="):
+		return w == "NAME=help" || strings.Contains(e.proofs, fmt.Sprintf("\n\t{name: %q,", strings.TrimPrefix(w, "NAME=")))
 	case program == "make":
 		return !name || strings.Contains(e.targets, " "+w+" ")
 	case e.scripts[program] != "":

@@ -19,7 +19,7 @@ import (
 )
 
 // What a request costs among NOTES beside a hundredth of them, and an idle
-// connection beside others: `make bench-growth`. It publishes the figures, and
+// connection beside others: `make prove NAME=growth`. It publishes the figures, and
 // fails only if there is something that was not measured.
 func TestGrowth(t *testing.T) {
 	long(t, "it measures")

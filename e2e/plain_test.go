@@ -147,7 +147,7 @@ func roundsAndMeasured(t *testing.T) (rounds int, measured time.Duration) {
 	return rounds, measured
 }
 
-// notesd against the plain program on the same work: `make bench-plain`, with
+// notesd against the plain program on the same work: `make prove NAME=plain`, with
 // ROUNDS of MEASURED each. It publishes the ratios, and fails only if there is
 // something that was not measured.
 func TestPlain(t *testing.T) {

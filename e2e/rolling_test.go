@@ -14,10 +14,10 @@ import (
 
 // Two replicas behind the real Caddy replaced in turn, ROLLS times each, under
 // load: no request fails, and every write that was acknowledged is there, once.
-// It needs the port 80, and some minutes: `make prove-rolling` has them.
+// It needs the port 80, and some minutes: `make prove NAME=rolling` has them.
 func TestRolling(t *testing.T) {
 	if os.Getenv("ROLLS") == "" {
-		t.Skip("ROLLS is not set: see make prove-rolling")
+		t.Skip("ROLLS is not set: see make prove NAME=rolling")
 	}
 	needEngine(t)
 	for _, port := range []int{80, 443} {

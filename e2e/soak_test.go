@@ -30,7 +30,7 @@ const (
 // TestSoak runs every attack of soakAttacks at once, again and again, while 50
 // people work with their notes. No request of theirs may fail beyond one wait
 // that Retry-After names, their p99 may at most double, and memory must come
-// back. SOAK is how long the attacks last: make prove-soak takes ten minutes.
+// back. SOAK is how long the attacks last: make prove NAME=soak takes ten minutes.
 func TestSoak(t *testing.T) {
 	long(t, "every attack at once")
 	lasts := durationOf(t, "SOAK", 4*time.Second)

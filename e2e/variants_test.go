@@ -9,7 +9,7 @@ import (
 	"notesd/bench/lab"
 )
 
-// notesd beside itself with one setting changed: `make bench-variants`, with
+// notesd beside itself with one setting changed: `make prove NAME=variants`, with
 // ROUNDS of MEASURED each.
 func TestVariants(t *testing.T) {
 	long(t, "it measures")

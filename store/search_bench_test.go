@@ -19,7 +19,7 @@ import (
 // BenchmarkSearch is what a search costs a person who has SEARCH_NOTES notes of a
 // kilobyte, 50 000 unless it says otherwise, between as many of another: the making
 // of lists of trigrams, the searches, by two at once, and the first one, while there
-// are no lists. Words are those of `make bench-growth`.
+// are no lists. Words are those of `make prove NAME=growth`.
 func BenchmarkSearch(b *testing.B) {
 	notes, err := strconv.Atoi(cmp.Or(os.Getenv("SEARCH_NOTES"), "50000"))
 	if err != nil {

@@ -1,6 +1,6 @@
 // Package lab measures what notesd bench does not: notesd beside a plain program, beside itself
-// with one setting changed, and on a database that has grown. The tests in e2e run it, and make
-// bench-plain, bench-variants and bench-growth run these with figures for the documents.
+// with one setting changed, and on a database that has grown. The tests in e2e run it, and make prove
+// NAME=plain, variants or growth runs these with figures for the documents.
 package lab
 
 import (

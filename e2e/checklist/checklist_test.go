@@ -122,7 +122,7 @@ func TestOutcomes(t *testing.T) {
 		page    string
 		summary string
 	}{
-		"all well": {judged(nil), nil, check.OK, "; `make prove-drain` | ok |\n",
+		"all well": {judged(nil), nil, check.OK, "; `make prove NAME=drain` | ok |\n",
 			"ok         6.0s  Graceful shutdown handling\n"},
 		"skipped": {judged(nil), map[string]string{image: "skip"}, skipped,
 			"e2e.TestHealthcheck | skipped (e2e.TestImage: skipped, told of TestImage) |\n",
@@ -131,7 +131,7 @@ func TestOutcomes(t *testing.T) {
 			"| fail (e2e.TestImage: fail) |\n",
 			"\ne2e.TestImage, its last lines:\n    a_test.go:1: told of TestImage\n"},
 		"failed, and in no row": {judged(nil), map[string]string{"e2e.TestInNoRow": "fail"}, check.Fail,
-			"; `make prove-drain` | ok |\n",
+			"; `make prove NAME=drain` | ok |\n",
 			"\ne2e.TestInNoRow, its last lines:\n    a_test.go:1: told of TestInNoRow\n"},
 		"not run": {judged(nil), map[string]string{drain: "never"}, notRun,
 			"| not run (e2e.TestSecondSignal: not run) |\n", "NOT RUN    4.0s  Graceful shutdown handling\n"},
