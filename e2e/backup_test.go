@@ -17,9 +17,9 @@ import (
 
 	"github.com/jackc/pgx/v5"
 
-	"notesd/backup"
 	"notesd/internal/testkit"
 	"notesd/internal/testserver"
+	"notesd/store/dump"
 )
 
 // emptyDatabases are settings for a database of each engine with nothing in it.
@@ -143,7 +143,7 @@ func bigBackup(t testing.TB, n int) string {
 	if err != nil {
 		t.Fatal(err)
 	}
-	w, err := backup.NewWriter(file)
+	w, err := dump.NewWriter(file)
 	if err != nil {
 		t.Fatal(err)
 	}

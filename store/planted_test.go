@@ -2,6 +2,7 @@ package store_test
 
 import (
 	"errors"
+	"io"
 	"os"
 	"path/filepath"
 	"strings"
@@ -9,6 +10,7 @@ import (
 
 	"notesd/notes"
 	"notesd/store"
+	"notesd/store/dump"
 )
 
 // plant puts files and links into a directory as if another user had put them there.
@@ -54,7 +56,7 @@ func TestPlantedDatabase(t *testing.T) {
 					_ = s.Close()
 				}
 			}
-			_, err := store.Snapshot(t.Context(), path, func([]byte) error { return nil })
+			_, err := dump.Dump(t.Context(), path, func([]byte) error { return nil })
 			if err == nil || !strings.Contains(err.Error(), "somebody else") {
 				t.Errorf("Snapshot of a stranger's link = %v, want whose it is", err)
 			}
@@ -95,7 +97,7 @@ func TestLinkedDatabase(t *testing.T) {
 	}
 	_ = s.Close()
 
-	var saved lines
+	var saved [][]byte
 	source := filepath.Join(t.TempDir(), "source.db")
 	if s, err = store.Open(t.Context(), store.Config{URL: source}); err != nil {
 		t.Fatal(err)
@@ -104,16 +106,24 @@ func TestLinkedDatabase(t *testing.T) {
 	if err := s.Close(); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := store.Snapshot(t.Context(), source, func(line []byte) error {
+	if _, err := dump.Dump(t.Context(), source, func(line []byte) error {
 		saved = append(saved, []byte(string(line)))
 		return nil
 	}); err != nil {
 		t.Fatal(err)
 	}
+	next := func() ([]byte, error) {
+		if len(saved) == 0 {
+			return nil, io.EOF
+		}
+		line := saved[0]
+		saved = saved[1:]
+		return line, nil
+	}
 	for _, name := range []string{"mine.db", "mine.db-wal", "mine.db-shm"} {
 		_ = os.Remove(filepath.Join(disk, name))
 	}
-	if _, err := store.Restore(t.Context(), filepath.Join(dirs[0], "notes.db"), saved.next()); err != nil {
+	if _, err := dump.Restore(t.Context(), filepath.Join(dirs[0], "notes.db"), next); err != nil {
 		t.Fatal(err)
 	}
 	if target, err := os.Readlink(filepath.Join(dirs[0], "notes.db")); err != nil || target != filepath.Join(disk, "mine.db") {

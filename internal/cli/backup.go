@@ -10,10 +10,10 @@ import (
 	"sync/atomic"
 	"time"
 
-	"notesd/backup"
 	"notesd/config"
 	"notesd/internal/logging"
 	"notesd/store"
+	"notesd/store/dump"
 )
 
 // Backup does what `notesd backup …` says.
@@ -51,7 +51,7 @@ func Backup(ctx context.Context, p Process, args []string) error {
 		_, _, err := writeBackup(ctx, cfg, p.Out, new(meter))
 		return err
 	default:
-		f, err := backup.Create(args[0])
+		f, err := dump.Create(args[0])
 		if err != nil {
 			return err
 		}
@@ -62,14 +62,14 @@ func Backup(ctx context.Context, p Process, args []string) error {
 // backupInto adds a backup to a directory of them, and when it is whole and has
 // been read again removes the oldest.
 func (p Process) backupInto(ctx context.Context, cfg config.Config, dir string, keep int) error {
-	f, err := backup.CreateIn(dir, time.Now())
+	f, err := dump.CreateIn(dir, time.Now())
 	if err != nil {
 		return err
 	}
 	if err := p.backupTo(ctx, cfg, f); err != nil || keep == 0 {
 		return err
 	}
-	removed, err := backup.Prune(dir, keep)
+	removed, err := dump.Prune(dir, keep)
 	for _, name := range removed {
 		fmt.Fprintf(p.Out, "removed %s\n", filepath.Join(dir, name))
 	}
@@ -78,7 +78,7 @@ func (p Process) backupInto(ctx context.Context, cfg config.Config, dir string, 
 
 // backupTo writes a backup to f, reads it again, and gives it its name, or
 // leaves nothing.
-func (p Process) backupTo(ctx context.Context, cfg config.Config, f *backup.File) error {
+func (p Process) backupTo(ctx context.Context, cfg config.Config, f *dump.File) error {
 	m := startMeter()
 	taken, longest, err := writeBackup(ctx, cfg, f, m)
 	took := m.stop()
@@ -86,7 +86,7 @@ func (p Process) backupTo(ctx context.Context, cfg config.Config, f *backup.File
 		_, err = f.Seek(0, io.SeekStart)
 	}
 	if err == nil {
-		_, err = readBackup(f, longest, store.CheckBackup)
+		_, err = readBackup(f, longest, dump.Check)
 	}
 	if err != nil {
 		return errors.Join(err, f.Discard())
@@ -99,13 +99,13 @@ func (p Process) backupTo(ctx context.Context, cfg config.Config, f *backup.File
 }
 
 // writeBackup writes the database that cfg names to out, and says how long its longest line is.
-func writeBackup(ctx context.Context, cfg config.Config, out io.Writer, m *meter) (taken store.Backup, longest int, err error) {
-	w, err := backup.NewWriter(out)
+func writeBackup(ctx context.Context, cfg config.Config, out io.Writer, m *meter) (taken dump.Backup, longest int, err error) {
+	w, err := dump.NewWriter(out)
 	if err != nil {
-		return store.Backup{}, 0, err
+		return dump.Backup{}, 0, err
 	}
 	head := true
-	taken, err = store.Snapshot(ctx, cfg.DatabaseURL.Reveal(), func(line []byte) error {
+	taken, err = dump.Dump(ctx, cfg.DatabaseURL.Reveal(), func(line []byte) error {
 		m.bytes.Add(int64(len(line)))
 		if err := w.Line(line); err != nil || !head {
 			return err
@@ -125,15 +125,15 @@ func longestNote(cfg config.Config) int { return int(2*cfg.BodyLimit) + 1<<20 }
 
 // readBackup reads a backup's lines, of at most longest bytes each, to the end.
 func readBackup[T any](in io.Reader, longest int, lines func(next func() ([]byte, error)) (T, error)) (result T, err error) {
-	r, err := backup.NewReader(in, longest)
+	r, err := dump.NewReader(in, longest)
 	if err == nil {
 		defer r.Close()
 		result, err = lines(r.Next)
 	}
 	switch {
-	case errors.Is(err, backup.ErrTooLong):
+	case errors.Is(err, dump.ErrTooLong):
 		err = fmt.Errorf("%w: if you trust the file, set BODY_PARSER_LIMIT to that of the server that made it", err)
-	case errors.Is(err, backup.ErrDamaged), errors.Is(err, store.ErrNotBackup):
+	case errors.Is(err, dump.ErrDamaged), errors.Is(err, dump.ErrNotBackup):
 		err = &exitError{status: statusFindings, err: err}
 	}
 	return result, err
@@ -146,7 +146,7 @@ func (p Process) verifyBackup(cfg config.Config, name string) error {
 		return err
 	}
 	defer f.Close()
-	b, err := readBackup(f, longestNote(cfg), store.CheckBackup)
+	b, err := readBackup(f, longestNote(cfg), dump.Check)
 	if err != nil {
 		return fmt.Errorf("%s: %w", name, err)
 	}
@@ -173,15 +173,15 @@ func Restore(ctx context.Context, p Process, args []string) error {
 		return err
 	}
 	defer f.Close()
-	if _, err := readBackup(f, longestNote(cfg), store.CheckBackup); err != nil {
+	if _, err := readBackup(f, longestNote(cfg), dump.Check); err != nil {
 		return fmt.Errorf("%s: %w", args[0], err)
 	}
 	if _, err := f.Seek(0, io.SeekStart); err != nil {
 		return err
 	}
 	m := startMeter()
-	done, err := readBackup(f, longestNote(cfg), func(next func() ([]byte, error)) (store.Restored, error) {
-		return store.Restore(ctx, cfg.DatabaseURL.Reveal(), func() ([]byte, error) {
+	done, err := readBackup(f, longestNote(cfg), func(next func() ([]byte, error)) (dump.Restored, error) {
+		return dump.Restore(ctx, cfg.DatabaseURL.Reveal(), func() ([]byte, error) {
 			line, err := next()
 			m.bytes.Add(int64(len(line)))
 			return line, err
@@ -207,7 +207,7 @@ func Restore(ctx context.Context, p Process, args []string) error {
 }
 
 // contents is what a backup holds, for people.
-func contents(b store.Backup) string {
+func contents(b dump.Backup) string {
 	return fmt.Sprintf("%s and %s of %s, schema %d, as of %s",
 		count(b.Users, "account"), count(b.Notes, "note"), b.Engine, b.Schema, b.Taken.Format("2006-01-02 15:04:05 UTC"))
 }
@@ -255,7 +255,7 @@ func (m *meter) stop() time.Duration {
 }
 
 // rate is how fast it went.
-func (m *meter) rate(b store.Backup, took time.Duration) string {
+func (m *meter) rate(b dump.Backup, took time.Duration) string {
 	return fmt.Sprintf("%.1f MB of rows in %.1f s: %.1f MB/s, %.0f notes/s", m.megabytes(), took.Seconds(),
 		m.megabytes()/took.Seconds(), float64(b.Notes)/took.Seconds())
 }

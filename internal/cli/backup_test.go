@@ -7,9 +7,9 @@ import (
 	"strings"
 	"testing"
 
-	"notesd/backup"
 	"notesd/notes"
 	"notesd/store"
+	"notesd/store/dump"
 )
 
 // A note that is longer than BODY_PARSER_LIMIT allows today is backed up, and the backup
@@ -37,7 +37,7 @@ func TestBackupOfLongNote(t *testing.T) {
 		t.Fatalf("backup = %v", err)
 	}
 	for _, args := range [][]string{{"backup", "-verify", file}, {"restore", file}} {
-		if err := command("other", "10kb", args...); !errors.Is(err, backup.ErrTooLong) || !strings.Contains(err.Error(), "BODY_PARSER_LIMIT") {
+		if err := command("other", "10kb", args...); !errors.Is(err, dump.ErrTooLong) || !strings.Contains(err.Error(), "BODY_PARSER_LIMIT") {
 			t.Errorf("%s = %v, want ErrTooLong and the name of the setting", args[0], err)
 		}
 		if err := command("other", "3mb", args...); err != nil {

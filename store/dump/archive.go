@@ -1,22 +1,4 @@
-// Package backup is the file that a backup is: lines of text, packed into
-// blocks that are checked one by one, and a checksum over all of them. It knows
-// nothing of what the lines say, which is the store's business.
-//
-// A file is, with numbers in big-endian order:
-//
-//	"notesd backup 1\n"
-//	any number of blocks:
-//	    4 bytes   length of what is packed, above 0
-//	    4 bytes   CRC-32C of what is packed
-//	    …         a Zstandard frame: lines, each with its newline
-//	4 bytes   0
-//	32 bytes  SHA-256 of everything before them
-//
-// A reader promises that a file which it has read to its end is, byte for byte,
-// one that a writer has closed. Both hold one block in memory, which is a
-// megabyte or one line that is longer. What a reader makes room for is bounded by
-// the longest line that its caller expects, whatever the file says of itself.
-package backup
+package dump
 
 import (
 	"bytes"
@@ -30,6 +12,25 @@ import (
 
 	"github.com/klauspost/compress/zstd"
 )
+
+// An archive is the file that a backup is: lines of text, packed into blocks that are
+// checked one by one, and a checksum over all of them. What the lines say is not its
+// business.
+//
+// It is, with numbers in big-endian order:
+//
+//	"notesd backup 1\n"
+//	any number of blocks:
+//	    4 bytes   length of what is packed, above 0
+//	    4 bytes   CRC-32C of what is packed
+//	    …         a Zstandard frame: lines, each with its newline
+//	4 bytes   0
+//	32 bytes  SHA-256 of everything before them
+//
+// A reader promises that a file which it has read to its end is, byte for byte,
+// one that a writer has closed. Both hold one block in memory, which is a
+// megabyte or one line that is longer. What a reader makes room for is bounded by
+// the longest line that its caller expects, whatever the file says of itself.
 
 const (
 	magic     = "notesd backup 1\n"

@@ -1,4 +1,4 @@
-package store
+package dump
 
 import (
 	"context"
@@ -24,7 +24,7 @@ type Restored struct {
 	Faults []string // what in the data contradicts itself, as it did where it was saved; none: all fits
 }
 
-// Restore takes the lines of a Snapshot, which next returns one by one and then
+// Restore takes the lines of a Dump, which next returns one by one and then
 // io.EOF, into the database at name, of whichever engine. That one must be empty
 // (ErrOccupied), or not there yet on SQLite. Ids, keys, revisions, change
 // numbers and dates become what they were, so that ETags, cursors and what
@@ -36,10 +36,10 @@ type Restored struct {
 // directory, on PostgreSQL the tables, for which others wait.
 //
 // The schema becomes that of the backup first and the newest in the end, so
-// older backups are migrated as older databases are. ErrSchema: the backup is
+// older backups are migrated as older databases are. engine.ErrSchema: the backup is
 // newer than this binary.
 func Restore(ctx context.Context, name string, next func() ([]byte, error)) (Restored, error) {
-	r := restore{reader: backupReader{next: next}}
+	r := restore{reader: lineReader{next: next}}
 	head, err := r.reader.head()
 	if err != nil {
 		return Restored{}, err
@@ -58,7 +58,7 @@ func Restore(ctx context.Context, name string, next func() ([]byte, error)) (Res
 
 // A restore is a Restore being done.
 type restore struct {
-	reader  backupReader
+	reader  lineReader
 	lastKey int64 // of the notes restored
 	done    Restored
 }
@@ -77,7 +77,7 @@ func (r *restore) into(ctx context.Context, db emptyDatabase) error {
 	if err := refuseOccupied(ctx, db); err != nil {
 		return err
 	}
-	r.reader.take = func(t savedTable, rows [][]any) error {
+	r.reader.take = func(t dumpTable, rows [][]any) error {
 		if err := r.insert(ctx, db, t, rows); err != nil {
 			return fmt.Errorf("restore %s: %w", t.name, err)
 		}
@@ -105,7 +105,7 @@ func refuseOccupied(ctx context.Context, db engine.Querier) error {
 }
 
 // insert adds rows, with what Fold makes of them.
-func (r *restore) insert(ctx context.Context, db emptyDatabase, t savedTable, rows [][]any) error {
+func (r *restore) insert(ctx context.Context, db emptyDatabase, t dumpTable, rows [][]any) error {
 	columns := names(t.columns)
 	for i, c := range t.columns {
 		if t.folded[c.name] == "" {
@@ -162,7 +162,7 @@ func findFaults(ctx context.Context, db engine.Querier, want map[string]int64) (
 		err = db.QueryRowContext(ctx, query).Scan(&n)
 		return n, err
 	}
-	for _, t := range savedTables {
+	for _, t := range dumpTables {
 		n, err := count("SELECT count(*) FROM " + t.name)
 		if err == nil && n != want[t.name] {
 			err = fmt.Errorf("restored %d rows of %s, want %d", n, t.name, want[t.name])

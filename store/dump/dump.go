@@ -1,4 +1,7 @@
-package store
+// Package dump saves what a database holds of people and notes, and restores it into
+// a database of either engine. Dump hands on lines of text, and Restore takes them; an
+// archive is the file that they are in, packed and with checksums.
+package dump
 
 import (
 	"context"
@@ -16,7 +19,7 @@ import (
 	"notesd/store/engine"
 )
 
-// Snapshot hands put, line by line, all that the database at name holds of
+// Dump hands put, line by line, all that the database at name holds of
 // people and notes, as it is at one instant, and says what that is. What put
 // gets it may not keep. Restore takes the lines into a database of either
 // engine, and what two databases hold is the same if their lines are, but for
@@ -26,7 +29,7 @@ import (
 // store: others, in this process or in another, on a SQLite file too, read and
 // write meanwhile and never wait for it. PostgreSQL keeps old rows, and SQLite
 // its log of changes, until it ends. A row is held in memory at a time.
-func Snapshot(ctx context.Context, name string, put func(line []byte) error) (Backup, error) {
+func Dump(ctx context.Context, name string, put func(line []byte) error) (Backup, error) {
 	db, from, err := openToRead(name)
 	if err != nil {
 		return Backup{}, err
@@ -37,8 +40,8 @@ func Snapshot(ctx context.Context, name string, put func(line []byte) error) (Ba
 		return Backup{}, engine.Translate(err)
 	}
 	defer tx.Rollback() // nothing to take back
-	s := snapshot{ctx, tx, from, newLineWriter(put)}
-	b, err := s.write()
+	d := dumper{ctx, tx, from, newLineWriter(put)}
+	b, err := d.write()
 	return b, engine.Translate(err)
 }
 
@@ -81,70 +84,70 @@ func watchUs(ctx context.Context, conn *pgx.Conn) error {
 	return err
 }
 
-// A snapshot is a Snapshot being taken.
-type snapshot struct {
+// A dumper is a Dump being taken.
+type dumper struct {
 	ctx    context.Context
 	tx     *sql.Tx
 	engine string // that it is taken from
 	lines  *lineWriter
 }
 
-func (s snapshot) write() (Backup, error) {
-	head, err := s.head()
+func (d dumper) write() (Backup, error) {
+	head, err := d.head()
 	if err != nil {
 		return Backup{}, err
 	}
-	if err := s.lines.write(head); err != nil {
+	if err := d.lines.write(head); err != nil {
 		return Backup{}, err
 	}
 	foot := backupFoot{Rows: map[string]int64{}}
-	for _, t := range savedTables {
-		if foot.Rows[t.name], err = s.table(t); err != nil {
+	for _, t := range dumpTables {
+		if foot.Rows[t.name], err = d.table(t); err != nil {
 			return Backup{}, fmt.Errorf("read %s: %w", t.name, err)
 		}
 	}
-	if foot.LastKey, err = s.lastKey(); err != nil {
+	if foot.LastKey, err = d.lastKey(); err != nil {
 		return Backup{}, fmt.Errorf("read the last key: %w", err)
 	}
-	return describe(head, foot), s.lines.write(foot)
+	return describe(head, foot), d.lines.write(foot)
 }
 
 // head asks for the schema, with which the instant begins.
-func (s snapshot) head() (backupHead, error) {
-	found, err := engine.ReadSchema(s.ctx, s.tx)
+func (d dumper) head() (backupHead, error) {
+	found, err := engine.ReadSchema(d.ctx, d.tx)
 	if err != nil {
 		return backupHead{}, err
 	}
 	if err := found.Fits(); err != nil {
 		return backupHead{}, err
 	}
-	return backupHead{Schema: found.Version, Engine: s.engine, Taken: time.Now().UTC().Truncate(time.Millisecond)}, nil
+	return backupHead{Schema: found.Version, Engine: d.engine, Taken: time.Now().UTC().Truncate(time.Millisecond)}, nil
 }
 
 // table writes a section with all its rows.
-func (s snapshot) table(t savedTable) (n int64, err error) {
-	found, err := s.columns(t.name)
+func (d dumper) table(t dumpTable) (n int64, err error) {
+	found, err := d.columns(t.name)
 	if err != nil {
 		return 0, err
 	}
-	columns, unknown := t.picked(found)
+	columns, unknown := t.selectColumns(found)
 	if unknown != "" { // of a newer schema
-		return 0, fmt.Errorf("%w: this binary knows nothing of its column %s: use a newer notesd", ErrSchema, unknown)
+		return 0, fmt.Errorf("%w: this binary knows nothing of its column %s: use a newer notesd", engine.ErrSchema, unknown)
 	}
-	if err := s.lines.write(backupSection{t.name, names(columns)}); err != nil {
+	if err := d.lines.write(backupSection{t.name, names(columns)}); err != nil {
 		return 0, err
 	}
-	rows, err := s.tx.QueryContext(s.ctx, "SELECT "+strings.Join(names(columns), ", ")+" FROM "+t.name+" ORDER BY "+t.key)
+	rows, err := d.tx.QueryContext(d.ctx, "SELECT "+strings.Join(names(columns), ", ")+" FROM "+t.name+" ORDER BY "+t.key)
 	if err != nil {
 		return 0, err
 	}
 	defer rows.Close()
-	row := places(columns)
+	row := scanTargets(columns)
 	for rows.Next() {
 		if err := rows.Scan(row...); err != nil {
 			return n, err
 		}
-		if err := s.lines.row(t.name, row); err != nil {
+		if err := d.lines.row(t.name, row); err != nil {
 			return n, err
 		}
 		n++
@@ -153,8 +156,8 @@ func (s snapshot) table(t savedTable) (n int64, err error) {
 }
 
 // columns are the names of a table's columns.
-func (s snapshot) columns(table string) ([]string, error) {
-	rows, err := s.tx.QueryContext(s.ctx, "SELECT * FROM "+table+" LIMIT 0")
+func (d dumper) columns(table string) ([]string, error) {
+	rows, err := d.tx.QueryContext(d.ctx, "SELECT * FROM "+table+" LIMIT 0")
 	if err != nil {
 		return nil, err
 	}
@@ -164,11 +167,11 @@ func (s snapshot) columns(table string) ([]string, error) {
 
 // lastKey is the largest that a note has had. PostgreSQL's is that of now, not
 // of the instant, which makes it larger at most.
-func (s snapshot) lastKey() (last int64, err error) {
+func (d dumper) lastKey() (last int64, err error) {
 	query := `SELECT coalesce(max(seq), 0) FROM sqlite_sequence WHERE name = 'notes'`
-	if s.engine == engine.PostgreSQL {
+	if d.engine == engine.PostgreSQL {
 		query = `SELECT CASE WHEN is_called THEN last_value ELSE 0 END FROM notes_key_seq`
 	}
-	err = s.tx.QueryRowContext(s.ctx, query).Scan(&last)
+	err = d.tx.QueryRowContext(d.ctx, query).Scan(&last)
 	return last, err
 }

@@ -1,4 +1,4 @@
-package backup_test
+package dump_test
 
 import (
 	"errors"
@@ -7,7 +7,7 @@ import (
 	"testing"
 	"time"
 
-	"notesd/backup"
+	"notesd/store/dump"
 )
 
 // What somebody else has put where a backup begins is neither followed nor kept.
@@ -34,7 +34,7 @@ func TestPlanted(t *testing.T) {
 			if err := plant(filepath.Join(dir, "notesd.backup.partial"), other); err != nil {
 				t.Fatal(err)
 			}
-			f, err := backup.CreateIn(dir, time.Now())
+			f, err := dump.CreateIn(dir, time.Now())
 			if err == nil {
 				t.Errorf("CreateIn = nil, want an error")
 				_ = f.Discard()

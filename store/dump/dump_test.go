@@ -1,8 +1,9 @@
-package store_test
+package dump_test
 
 import (
 	"bytes"
 	"context"
+	"database/sql"
 	"errors"
 	"fmt"
 	"io"
@@ -22,22 +23,25 @@ import (
 	"notesd/internal/testserver"
 	"notesd/notes"
 	"notesd/store"
+	"notesd/store/dump"
 	"notesd/store/storetest"
 )
+
+func TestMain(m *testing.M) { testserver.Main(m) }
 
 // lines are a backup's.
 type lines [][]byte
 
-// snapshotOf takes a backup of the database at url.
-func snapshotOf(t testing.TB, url string) (lines, store.Backup) {
+// dumpOf takes a backup of the database at url.
+func dumpOf(t testing.TB, url string) (lines, dump.Backup) {
 	t.Helper()
 	var all lines
-	b, err := store.Snapshot(t.Context(), url, func(line []byte) error {
+	b, err := dump.Dump(t.Context(), url, func(line []byte) error {
 		all = append(all, bytes.Clone(line))
 		return nil
 	})
 	if err != nil {
-		t.Fatalf("Snapshot(%s) = %v", url, err)
+		t.Fatalf("Dump(%s) = %v", url, err)
 	}
 	return all, b
 }
@@ -75,7 +79,7 @@ var vacant = map[string]func(t testing.TB) string{"SQLite": storetest.SQLite, "P
 func restored(t testing.TB, engine string, backup lines) string {
 	t.Helper()
 	url := vacant[engine](t)
-	done, err := store.Restore(t.Context(), url, backup.next())
+	done, err := dump.Restore(t.Context(), url, backup.next())
 	if err != nil {
 		t.Fatalf("Restore into %s = %v", engine, err)
 	}
@@ -90,15 +94,15 @@ func TestRestoreEveryWay(t *testing.T) {
 	storetest.Engines(t, func(t *testing.T, url string) {
 		s := storetest.Open(t, url)
 		fillWithEverything(t, s)
-		first, b := snapshotOf(t, url)
+		first, b := dumpOf(t, url)
 		if b.Users != 3 || b.Notes != 5 {
-			t.Errorf("Snapshot = %+v, want 3 users and 5 notes", b)
+			t.Errorf("Dump = %+v, want 3 users and 5 notes", b)
 		}
 		for _, one := range []string{"SQLite", "PostgreSQL"} {
-			second, _ := snapshotOf(t, restored(t, one, first))
+			second, _ := dumpOf(t, restored(t, one, first))
 			for _, other := range []string{"SQLite", "PostgreSQL"} {
 				again := restored(t, other, second)
-				third, _ := snapshotOf(t, again)
+				third, _ := dumpOf(t, again)
 				sameLines(t, s.Engine()+", "+one+", "+other, first, third)
 				sameAnswers(t, s, storetest.Open(t, again))
 			}
@@ -341,7 +345,7 @@ func (a *author) check(t testing.TB, have *store.Store, before, after [2]int) {
 }
 
 // Under write load every backup is one instant, whichever engine it is restored into.
-func TestSnapshotUnderLoad(t *testing.T) {
+func TestDumpUnderLoad(t *testing.T) {
 	storetest.Engines(t, func(t *testing.T, url string) {
 		s := storetest.Open(t, url)
 		ctx, stop := context.WithCancel(t.Context())
@@ -366,7 +370,7 @@ func TestSnapshotUnderLoad(t *testing.T) {
 		for range 4 {
 			time.Sleep(300 * time.Millisecond)
 			before := acknowledged()
-			l, _ := snapshotOf(t, url)
+			l, _ := dumpOf(t, url)
 			backups = append(backups, taken{l, before, acknowledged()})
 		}
 		stop()
@@ -388,7 +392,7 @@ func TestRestoreRefuses(t *testing.T) {
 	source := storetest.SQLite(t)
 	s := storetest.Open(t, source)
 	fillWithEverything(t, s)
-	good, _ := snapshotOf(t, source)
+	good, _ := dumpOf(t, source)
 	broken := errors.New("broken")
 	failsAt := func(n int) func() ([]byte, error) {
 		next := good.next()
@@ -406,38 +410,38 @@ func TestRestoreRefuses(t *testing.T) {
 		next func() func() ([]byte, error)
 		want error
 	}{
-		{"nothing", func() func() ([]byte, error) { return lines{}.next() }, store.ErrNotBackup},
-		{"other text", func() func() ([]byte, error) { return lines{[]byte("hello")}.next() }, store.ErrNotBackup},
+		{"nothing", func() func() ([]byte, error) { return lines{}.next() }, dump.ErrNotBackup},
+		{"other text", func() func() ([]byte, error) { return lines{[]byte("hello")}.next() }, dump.ErrNotBackup},
 		{"a newer schema", func() func() ([]byte, error) {
 			return changed(func(l lines) lines { l[0] = []byte(`{"schema":99}`); return l })
 		}, store.ErrSchema},
-		{"no last line", func() func() ([]byte, error) { return changed(func(l lines) lines { return l[:last] }) }, store.ErrNotBackup},
+		{"no last line", func() func() ([]byte, error) { return changed(func(l lines) lines { return l[:last] }) }, dump.ErrNotBackup},
 		{"a row too few", func() func() ([]byte, error) {
 			return changed(func(l lines) lines { return slices.Delete(l, last-1, last) })
-		}, store.ErrNotBackup},
+		}, dump.ErrNotBackup},
 		{"a row that is too short", func() func() ([]byte, error) {
 			return changed(func(l lines) lines { l[2] = []byte(`["x"]`); return l })
-		}, store.ErrNotBackup},
+		}, dump.ErrNotBackup},
 		{"a number for a text", func() func() ([]byte, error) {
 			return changed(func(l lines) lines { l[2] = append([]byte("[1"), l[2][bytes.IndexByte(l[2], ','):]...); return l })
-		}, store.ErrNotBackup},
+		}, dump.ErrNotBackup},
 		{"something after the end", func() func() ([]byte, error) {
 			return changed(func(l lines) lines { return append(l, l[last]) })
-		}, store.ErrNotBackup},
+		}, dump.ErrNotBackup},
 		{"another table", func() func() ([]byte, error) {
 			return changed(func(l lines) lines { l[1] = []byte(`{"table":"sessions","columns":["token_hash"]}`); return l })
-		}, store.ErrNotBackup},
+		}, dump.ErrNotBackup},
 		{"a reader that fails at once", func() func() ([]byte, error) { return failsAt(1) }, broken},
 		{"a reader that fails late", func() func() ([]byte, error) { return failsAt(last) }, broken},
 	} {
 		t.Run(row.name, func(t *testing.T) {
 			t.Parallel()
 			for engine, database := range vacant {
-				if engine == "PostgreSQL" && row.want == store.ErrNotBackup {
+				if engine == "PostgreSQL" && row.want == dump.ErrNotBackup {
 					continue // the same reader found out
 				}
 				url := database(t)
-				if _, err := store.Restore(t.Context(), url, row.next()); !errors.Is(err, row.want) {
+				if _, err := dump.Restore(t.Context(), url, row.next()); !errors.Is(err, row.want) {
 					t.Errorf("Restore into %s = %v, want %v", engine, err, row.want)
 				}
 				if engine == "SQLite" {
@@ -455,7 +459,7 @@ func TestRestoreRefuses(t *testing.T) {
 
 func restoredInto(t testing.TB, url string, backup lines) {
 	t.Helper()
-	if _, err := store.Restore(t.Context(), url, backup.next()); err != nil {
+	if _, err := dump.Restore(t.Context(), url, backup.next()); err != nil {
 		t.Errorf("Restore into %s = %v, want nil", url, err)
 	}
 }
@@ -464,7 +468,7 @@ func restoredInto(t testing.TB, url string, backup lines) {
 func TestRestoreOccupied(t *testing.T) {
 	source := storetest.SQLite(t)
 	fillWithEverything(t, storetest.Open(t, source))
-	good, _ := snapshotOf(t, source)
+	good, _ := dumpOf(t, source)
 	storetest.Engines(t, func(t *testing.T, url string) {
 		s, err := store.Open(t.Context(), store.Config{URL: url, Log: testkit.Log(t)})
 		if err != nil {
@@ -474,7 +478,7 @@ func TestRestoreOccupied(t *testing.T) {
 			t.Fatal(err)
 		}
 		if s.Engine() == "SQLite" {
-			if _, err := store.Restore(t.Context(), url, good.next()); err == nil || !strings.Contains(err.Error(), "in use by notesd") {
+			if _, err := dump.Restore(t.Context(), url, good.next()); err == nil || !strings.Contains(err.Error(), "in use by notesd") {
 				t.Errorf("Restore into a file that is served = %v", err)
 			}
 		}
@@ -482,10 +486,10 @@ func TestRestoreOccupied(t *testing.T) {
 			t.Fatal(err)
 		}
 		restoredInto(t, url, good)
-		if _, err := store.Restore(t.Context(), url, good.next()); !errors.Is(err, store.ErrOccupied) || !strings.Contains(err.Error(), "accounts 3, notes 5") {
+		if _, err := dump.Restore(t.Context(), url, good.next()); !errors.Is(err, dump.ErrOccupied) || !strings.Contains(err.Error(), "accounts 3, notes 5") {
 			t.Errorf("Restore on top = %v, want ErrOccupied and what is there", err)
 		}
-		again, _ := snapshotOf(t, url)
+		again, _ := dumpOf(t, url)
 		sameLines(t, "after the refusal", good, again)
 	})
 }
@@ -495,7 +499,7 @@ func TestRestoreBesideOldLog(t *testing.T) {
 	source := storetest.SQLite(t)
 	s := storetest.Open(t, source)
 	fillWithEverything(t, s)
-	good, _ := snapshotOf(t, source)
+	good, _ := dumpOf(t, source)
 	wal, err := os.ReadFile(source + "-wal")
 	if err != nil || len(wal) == 0 {
 		t.Fatalf("no log of changes: %v", err)
@@ -507,7 +511,7 @@ func TestRestoreBesideOldLog(t *testing.T) {
 	if err := os.WriteFile(url+"-wal", wal, 0o600); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := store.Restore(t.Context(), url, good.next()); !errors.Is(err, store.ErrOccupied) {
+	if _, err := dump.Restore(t.Context(), url, good.next()); !errors.Is(err, dump.ErrOccupied) {
 		t.Errorf("Restore = %v, want ErrOccupied", err)
 	}
 }
@@ -521,7 +525,7 @@ func TestRestoreOlder(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	good, _ := snapshotOf(t, source)
+	good, _ := dumpOf(t, source)
 	older := slices.Clone(good)
 	older[0] = []byte(`{"schema":1}`)
 	older[1] = bytes.Replace(good[1], []byte(`,"session_epoch"`), nil, 1)
@@ -537,31 +541,37 @@ func TestRestoreOlder(t *testing.T) {
 	}
 	for engine, database := range vacant {
 		url := database(t)
-		done, err := store.Restore(t.Context(), url, older.next())
+		done, err := dump.Restore(t.Context(), url, older.next())
 		if err != nil || done.Schema != newest || done.Backup.Schema != 1 {
 			t.Errorf("Restore into %s = %+v, %v, want schema %d", engine, done, err, newest)
 		}
-		again, _ := snapshotOf(t, url)
+		again, _ := dumpOf(t, url)
 		sameLines(t, engine, good, again)
 	}
 }
 
 // Every column of both schemas is in a backup, made anew, or left out on purpose.
-func TestSavedColumns(t *testing.T) {
+func TestDumpColumns(t *testing.T) {
 	leftOut := []string{"goose_db_version", "goose_lock", "schema_info", "sessions", "sign_in_failures", "sign_in_locks", "sqlite_sequence",
 		"note_search", "search_lists"} // the last two are made of the notes
 	storetest.Engines(t, func(t *testing.T, url string) {
 		s := storetest.Open(t, url)
-		var tables []string
-		query := `SELECT name FROM sqlite_schema WHERE type = 'table'`
+		driver, query := "sqlite", `SELECT group_concat(name, ' ') FROM sqlite_schema WHERE type = 'table'`
 		if s.Engine() == "PostgreSQL" {
-			query = `SELECT table_name FROM information_schema.tables WHERE table_schema = 'public'`
+			driver, query = "pgx", `SELECT string_agg(table_name, ' ') FROM information_schema.tables WHERE table_schema = 'public'`
 		}
-		if err := s.DB().Raw(query).Scan(&tables).Error; err != nil {
+		db, err := sql.Open(driver, url)
+		if err != nil {
 			t.Fatal(err)
 		}
+		defer db.Close()
+		var names string
+		if err := db.QueryRowContext(t.Context(), query).Scan(&names); err != nil {
+			t.Fatal(err)
+		}
+		tables := strings.Fields(names)
 		saved := map[string]bool{}
-		backup, _ := snapshotOf(t, url) // which refuses a column that it doesn't know
+		backup, _ := dumpOf(t, url) // which refuses a column that it doesn't know
 		for _, line := range backup {
 			if name, ok := strings.CutPrefix(string(line), `{"table":"`); ok {
 				saved[name[:strings.IndexByte(name, '"')]] = true
@@ -581,16 +591,16 @@ func TestSavedColumns(t *testing.T) {
 }
 
 // A database that is not there isn't made.
-func TestSnapshotOfNothing(t *testing.T) {
+func TestDumpOfNothing(t *testing.T) {
 	path := storetest.SQLite(t)
-	if _, err := store.Snapshot(t.Context(), path, nil); err == nil || !strings.Contains(err.Error(), "there is no database") {
-		t.Errorf("Snapshot = %v", err)
+	if _, err := dump.Dump(t.Context(), path, nil); err == nil || !strings.Contains(err.Error(), "there is no database") {
+		t.Errorf("Dump = %v", err)
 	}
 	if _, err := os.Stat(filepath.Dir(path)); !errors.Is(err, os.ErrNotExist) {
 		t.Errorf("it made something: %v", err)
 	}
-	if _, err := store.Snapshot(t.Context(), testserver.EmptyPostgres(t), nil); !errors.Is(err, store.ErrSchema) {
-		t.Errorf("Snapshot of an empty database = %v, want ErrSchema", err)
+	if _, err := dump.Dump(t.Context(), testserver.EmptyPostgres(t), nil); !errors.Is(err, store.ErrSchema) {
+		t.Errorf("Dump of an empty database = %v, want ErrSchema", err)
 	}
 }
 
@@ -616,10 +626,10 @@ func TestLineThatSwells(t *testing.T) {
 			swollen := lines{[]byte("{}"), users, []byte(test.line)}
 			var before, after runtime.MemStats
 			runtime.ReadMemStats(&before)
-			_, err := store.CheckBackup(swollen.next())
+			_, err := dump.Check(swollen.next())
 			runtime.ReadMemStats(&after)
-			if !errors.Is(err, store.ErrNotBackup) {
-				t.Errorf("CheckBackup = %v, want ErrNotBackup", err)
+			if !errors.Is(err, dump.ErrNotBackup) {
+				t.Errorf("Check = %v, want ErrNotBackup", err)
 			}
 			if took := after.TotalAlloc - before.TotalAlloc; took > 6*uint64(len(test.line)) {
 				t.Errorf("a line of %d MB took %d MB", len(test.line)>>20, took>>20)
@@ -629,10 +639,10 @@ func TestLineThatSwells(t *testing.T) {
 }
 
 // Whatever the lines say, they are a backup or ErrNotBackup.
-func FuzzCheckBackup(f *testing.F) {
+func FuzzCheck(f *testing.F) {
 	source := storetest.SQLite(f)
 	fillWithEverything(f, storetest.Open(f, source))
-	good, _ := snapshotOf(f, source)
+	good, _ := dumpOf(f, source)
 	for i, line := range good {
 		if len(line) > 10_000 {
 			good[i] = []byte(`[1]`)
@@ -641,9 +651,9 @@ func FuzzCheckBackup(f *testing.F) {
 	f.Add(bytes.Join(good, []byte("\n")))
 	f.Add([]byte("{}\n" + `{"table":"idempotency_keys","columns":["user_id","body_hash"]}` + "\n[null,null]\n" + `{"rows":{"idempotency_keys":1}}`))
 	f.Fuzz(func(t *testing.T, text []byte) {
-		_, err := store.CheckBackup(lines(bytes.Split(text, []byte("\n"))).next())
-		if err != nil && !errors.Is(err, store.ErrNotBackup) {
-			t.Errorf("CheckBackup = %v", err)
+		_, err := dump.Check(lines(bytes.Split(text, []byte("\n"))).next())
+		if err != nil && !errors.Is(err, dump.ErrNotBackup) {
+			t.Errorf("Check = %v", err)
 		}
 	})
 }

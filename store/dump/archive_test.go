@@ -1,4 +1,4 @@
-package backup_test
+package dump_test
 
 import (
 	"bytes"
@@ -20,13 +20,13 @@ import (
 	"github.com/klauspost/compress/zstd"
 	"pgregory.net/rapid"
 
-	"notesd/backup"
+	"notesd/store/dump"
 )
 
 // pack is a backup of the lines.
 func pack(t interface{ Fatal(...any) }, lines ...string) []byte {
 	var out bytes.Buffer
-	w, err := backup.NewWriter(&out)
+	w, err := dump.NewWriter(&out)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -48,7 +48,7 @@ const longest = 4 << 20
 func unpack(in io.Reader) (lines []string, err error) { return unpackWithin(in, longest) }
 
 func unpackWithin(in io.Reader, longest int) (lines []string, err error) {
-	r, err := backup.NewReader(in, longest)
+	r, err := dump.NewReader(in, longest)
 	if err != nil {
 		return nil, err
 	}
@@ -103,11 +103,11 @@ func TestTruncated(t *testing.T) {
 	}
 	for _, n := range places {
 		_, err := unpack(bytes.NewReader(file[:n]))
-		if !errors.Is(err, backup.ErrDamaged) || !strings.Contains(err.Error(), fmt.Sprintf("breaks off at byte %d", n)) {
+		if !errors.Is(err, dump.ErrDamaged) || !strings.Contains(err.Error(), fmt.Sprintf("breaks off at byte %d", n)) {
 			t.Fatalf("the first %d of %d bytes: %v", n, len(file), err)
 		}
 	}
-	if _, err := unpack(bytes.NewReader(append(slices.Clone(file), 0))); !errors.Is(err, backup.ErrDamaged) {
+	if _, err := unpack(bytes.NewReader(append(slices.Clone(file), 0))); !errors.Is(err, dump.ErrDamaged) {
 		t.Errorf("with a byte at its end: %v", err)
 	}
 }
@@ -118,7 +118,7 @@ func TestFlipped(t *testing.T) {
 		t.Helper()
 		file[at] ^= bit
 		defer func() { file[at] ^= bit }()
-		if _, err := unpack(bytes.NewReader(file)); !errors.Is(err, backup.ErrDamaged) {
+		if _, err := unpack(bytes.NewReader(file)); !errors.Is(err, dump.ErrDamaged) {
 			t.Fatalf("bit %#x of byte %d of %d: %v", bit, at, len(file), err)
 		}
 	}
@@ -170,17 +170,17 @@ func TestBlockThatLies(t *testing.T) {
 		file []byte
 		want error
 	}{
-		{"much", framed(honest), backup.ErrTooLong},
-		{"much, unsaid", framed(unsaid.Bytes()), backup.ErrTooLong},
-		{"many frames", framed(bytes.Repeat(one, 16)), backup.ErrTooLong},
-		{"only says much", framed(claim), backup.ErrTooLong},
-		{"much that is packed", framed(make([]byte, 9*longest)), backup.ErrTooLong},
-		{"a length that is not there", []byte("notesd backup 1\n\x3f\xff\xff\xff\x00\x00\x00\x00"), backup.ErrDamaged},
+		{"much", framed(honest), dump.ErrTooLong},
+		{"much, unsaid", framed(unsaid.Bytes()), dump.ErrTooLong},
+		{"many frames", framed(bytes.Repeat(one, 16)), dump.ErrTooLong},
+		{"only says much", framed(claim), dump.ErrTooLong},
+		{"much that is packed", framed(make([]byte, 9*longest)), dump.ErrTooLong},
+		{"a length that is not there", []byte("notesd backup 1\n\x3f\xff\xff\xff\x00\x00\x00\x00"), dump.ErrDamaged},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			var before, after runtime.MemStats
 			runtime.ReadMemStats(&before)
-			r, err := backup.NewReader(bytes.NewReader(test.file), longest)
+			r, err := dump.NewReader(bytes.NewReader(test.file), longest)
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -207,7 +207,7 @@ func TestLongestLine(t *testing.T) {
 		if err != nil || len(lines) != 3 || lines[1] != line {
 			t.Errorf("a line of %d bytes: %d lines, %v", len(line), len(lines), err)
 		}
-		if _, err := unpackWithin(bytes.NewReader(pack(t, "first", line, "last")), longest-1); !errors.Is(err, backup.ErrTooLong) {
+		if _, err := unpackWithin(bytes.NewReader(pack(t, "first", line, "last")), longest-1); !errors.Is(err, dump.ErrTooLong) {
 			t.Errorf("a line of one byte more: %v, want ErrTooLong", err)
 		}
 	}
@@ -225,7 +225,7 @@ func TestUnreadable(t *testing.T) {
 	broken := errors.New("broken")
 	file := many(t)
 	_, err := unpack(io.MultiReader(bytes.NewReader(file[:5000]), failing{broken}))
-	if !errors.Is(err, broken) || errors.Is(err, backup.ErrDamaged) {
+	if !errors.Is(err, broken) || errors.Is(err, dump.ErrDamaged) {
 		t.Errorf("a disk that fails: %v", err)
 	}
 }
@@ -238,10 +238,10 @@ func (f failing) Write([]byte) (int, error) { return 0, f.err }
 // A writer that has no room says so.
 func TestUnwritable(t *testing.T) {
 	full := errors.New("full")
-	if _, err := backup.NewWriter(failing{full}); !errors.Is(err, full) {
+	if _, err := dump.NewWriter(failing{full}); !errors.Is(err, full) {
 		t.Errorf("NewWriter = %v", err)
 	}
-	w, err := backup.NewWriter(io.Discard)
+	w, err := dump.NewWriter(io.Discard)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -259,7 +259,7 @@ func FuzzReader(f *testing.F) {
 	f.Add(framed([]byte{0x28, 0xb5, 0x2f, 0xfd, 0xa0, 0, 0, 0, 0x3f, 1, 0, 0}))
 	f.Fuzz(func(t *testing.T, file []byte) {
 		lines, err := unpack(bytes.NewReader(file))
-		if err != nil && !errors.Is(err, backup.ErrDamaged) && !errors.Is(err, backup.ErrTooLong) {
+		if err != nil && !errors.Is(err, dump.ErrDamaged) && !errors.Is(err, dump.ErrTooLong) {
 			t.Fatalf("%v", err)
 		}
 		if err != nil {
@@ -276,14 +276,14 @@ func FuzzReader(f *testing.F) {
 func TestFile(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "a.backup")
 	for range 2 { // the first is killed
-		f, err := backup.Create(path)
+		f, err := dump.Create(path)
 		if err != nil {
 			t.Fatal(err)
 		}
 		if _, err := f.WriteString("begun, and longer than what comes"); err != nil {
 			t.Fatal(err)
 		}
-		if _, err := backup.Create(path); err == nil || !strings.Contains(err.Error(), "another process writes") {
+		if _, err := dump.Create(path); err == nil || !strings.Contains(err.Error(), "another process writes") {
 			t.Errorf("Create of one in the making = %v", err)
 		}
 		if err := f.Close(); err != nil {
@@ -293,7 +293,7 @@ func TestFile(t *testing.T) {
 			t.Errorf("there is a file already: %v", err)
 		}
 	}
-	f, err := backup.Create(path)
+	f, err := dump.Create(path)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -308,7 +308,7 @@ func TestFile(t *testing.T) {
 	if string(text) != "whole" || err != nil || info.Mode().Perm() != 0o600 {
 		t.Errorf("the file is %q, %v, %v", text, err, info.Mode())
 	}
-	if _, err := backup.Create(path); !errors.Is(err, backup.ErrExists) {
+	if _, err := dump.Create(path); !errors.Is(err, dump.ErrExists) {
 		t.Errorf("Create of one that is there = %v, want ErrExists", err)
 	}
 	if left, _ := filepath.Glob(path + "?*"); len(left) > 0 {
@@ -321,7 +321,7 @@ func TestPrune(t *testing.T) {
 	dir := t.TempDir()
 	var names []string
 	for i := range 5 {
-		names = append(names, backup.Name(time.Date(2026, 1, 28+i, 3, 0, 0, 0, time.UTC)))
+		names = append(names, dump.Name(time.Date(2026, 1, 28+i, 3, 0, 0, 0, time.UTC)))
 	}
 	others := []string{"mine.backup", "notesd.backup.partial", "notesd-20200101T000000Z.backup.old"}
 	for _, name := range append(others, names...) {
@@ -329,11 +329,11 @@ func TestPrune(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	removed, err := backup.Prune(dir, 2)
+	removed, err := dump.Prune(dir, 2)
 	if err != nil || !slices.Equal(removed, names[:3]) {
 		t.Errorf("Prune = %q, %v, want %q", removed, err, names[:3])
 	}
-	if removed, err := backup.Prune(dir, 2); err != nil || len(removed) > 0 {
+	if removed, err := dump.Prune(dir, 2); err != nil || len(removed) > 0 {
 		t.Errorf("Prune again = %q, %v", removed, err)
 	}
 	left, _ := os.ReadDir(dir)

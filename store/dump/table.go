@@ -1,4 +1,4 @@
-package store
+package dump
 
 import (
 	"bytes"
@@ -13,16 +13,16 @@ import (
 	"unicode/utf8"
 )
 
-// A savedTable is a table that is in a backup, with those of its columns that
+// A dumpTable is a table that is in a backup, with those of its columns that
 // are. What Fold makes of them is made anew when they are restored.
-type savedTable struct {
+type dumpTable struct {
 	name    string
 	key     string // its primary key, in whose order it is saved
-	columns []savedColumn
+	columns []dumpColumn
 	folded  map[string]string // columns, by what they are folded from
 }
 
-type savedColumn struct {
+type dumpColumn struct {
 	name string
 	kind columnKind
 }
@@ -36,39 +36,39 @@ const (
 	bytesColumn
 )
 
-// savedTables are in the order in which they can be restored: what is referred
+// dumpTables are in the order in which they can be restored: what is referred
 // to comes first. Sessions and sign_in_failures are not among them: a session
 // that has ended must not come back, and a backup shouldn't let anybody in.
-var savedTables = []savedTable{
-	{"users", "id", savedColumns(`id text, email text, name text, password_hash text, failed_logins integer,
+var dumpTables = []dumpTable{
+	{"users", "id", dumpColumns(`id text, email text, name text, password_hash text, failed_logins integer,
 		locked_until integer, last_login_at integer, created_at integer, updated_at integer, session_epoch integer`),
 		map[string]string{"email": "email_folded"}},
-	{"user_counters", "user_id", savedColumns(`user_id text, change_seq integer, note_count integer, note_bytes integer,
+	{"user_counters", "user_id", dumpColumns(`user_id text, change_seq integer, note_count integer, note_bytes integer,
 		quota_notes integer, quota_bytes integer`), nil},
-	{"notes", "key", savedColumns(`key integer, id text, user_id text, is_pinned boolean, is_favorite boolean,
+	{"notes", "key", dumpColumns(`key integer, id text, user_id text, is_pinned boolean, is_favorite boolean,
 		is_archived boolean, is_markdown boolean, is_trashed boolean, trashed_at integer, created_at integer,
 		updated_at integer, revision integer, change_seq integer, bytes integer, color text, title text, content text`),
 		map[string]string{"title": "title_folded"}},
-	{"note_tags", "note_key, position", savedColumns(`note_key integer, position integer, tag text`), nil},
-	{"tombstones", "user_id, change_seq", savedColumns(`user_id text, change_seq integer, note_id text,
+	{"note_tags", "note_key, position", dumpColumns(`note_key integer, position integer, tag text`), nil},
+	{"tombstones", "user_id, change_seq", dumpColumns(`user_id text, change_seq integer, note_id text,
 		deleted_at integer`), nil},
-	{"idempotency_keys", "user_id, key", savedColumns(`user_id text, key text, body_hash bytes, note_id text,
+	{"idempotency_keys", "user_id, key", dumpColumns(`user_id text, key text, body_hash bytes, note_id text,
 		created_at integer`), nil},
 }
 
-func savedColumns(list string) (columns []savedColumn) {
+func dumpColumns(list string) (columns []dumpColumn) {
 	kinds := map[string]columnKind{
 		"text": textColumn, "integer": integerColumn, "boolean": booleanColumn, "bytes": bytesColumn,
 	}
 	for entry := range strings.SplitSeq(list, ",") {
 		words := strings.Fields(entry)
-		columns = append(columns, savedColumn{words[0], kinds[words[1]]})
+		columns = append(columns, dumpColumn{words[0], kinds[words[1]]})
 	}
 	return columns
 }
 
 // names are those of the columns.
-func names(columns []savedColumn) []string {
+func names(columns []dumpColumn) []string {
 	all := make([]string, len(columns))
 	for i, c := range columns {
 		all[i] = c.name
@@ -76,9 +76,9 @@ func names(columns []savedColumn) []string {
 	return all
 }
 
-// picked are those of the table's columns that are among names, in its order.
+// selectColumns are those of the table's columns that are among names, in its order.
 // The second result is the first of names that is no column of a backup.
-func (t savedTable) picked(found []string) (columns []savedColumn, unknown string) {
+func (t dumpTable) selectColumns(found []string) (columns []dumpColumn, unknown string) {
 	for _, c := range t.columns {
 		if slices.Contains(found, c.name) {
 			columns = append(columns, c)
@@ -93,9 +93,9 @@ func (t savedTable) picked(found []string) (columns []savedColumn, unknown strin
 	return columns, ""
 }
 
-// places are where one row's values go, whichever they are: *int64, *string or
+// scanTargets are where one row's values go, whichever they are: *int64, *string or
 // *bool, nil for NULL, or []byte.
-func places(columns []savedColumn) []any {
+func scanTargets(columns []dumpColumn) []any {
 	row := make([]any, len(columns))
 	for i, c := range columns {
 		switch c.kind {
@@ -207,41 +207,41 @@ func describeKey(row []any) string {
 	return string(text)
 }
 
-// ErrNotBackup: what was read is not what Snapshot wrote.
+// ErrNotBackup: what was read is not what Dump wrote.
 var ErrNotBackup = errors.New("not a backup of notesd")
 
-// A backupReader reads a backup's lines and hands its rows on, in batches.
-type backupReader struct {
+// A lineReader reads a backup's lines and hands its rows on, in batches.
+type lineReader struct {
 	next  func() ([]byte, error) // io.EOF: no more
-	take  func(section savedTable, rows [][]any) error
+	take  func(section dumpTable, rows [][]any) error
 	rows  [][]any
 	bytes int // of the rows' lines
 	foot  backupFoot
 	count map[string]int64
 }
 
-// Bounds of a batch of rows. One row may be more than savedBytes.
+// Bounds of a batch of rows. One row may be more than batchBytes.
 const (
-	savedRows  = 1000
-	savedBytes = 4 << 20
+	batchRows  = 1000
+	batchBytes = 4 << 20
 
-	savedLine = 64 << 10 // bytes of a line that is no row, and of a row that JSON may make large
+	shortLine = 64 << 10 // bytes of a line that is no row, and of a row that JSON may make large
 )
 
 // head reads the first line.
-func (r *backupReader) head() (head backupHead, err error) {
+func (r *lineReader) head() (head backupHead, err error) {
 	line, err := r.next()
-	if err == nil && (len(line) > savedLine || json.Unmarshal(line, &head) != nil) || errors.Is(err, io.EOF) {
+	if err == nil && (len(line) > shortLine || json.Unmarshal(line, &head) != nil) || errors.Is(err, io.EOF) {
 		err = ErrNotBackup
 	}
 	return head, err
 }
 
 // read reads everything that follows the head.
-func (r *backupReader) read() error {
+func (r *lineReader) read() error {
 	r.count = map[string]int64{}
-	var section savedTable // the columns are those that the backup has
-	left := savedTables
+	var section dumpTable // the columns are those that the backup has
+	left := dumpTables
 	for {
 		line, err := r.next()
 		if errors.Is(err, io.EOF) {
@@ -259,7 +259,7 @@ func (r *backupReader) read() error {
 		if err := r.flush(section); err != nil {
 			return err
 		}
-		if len(line) > savedLine {
+		if len(line) > shortLine {
 			return fmt.Errorf("%w: %.100q… is no line of one", ErrNotBackup, line)
 		}
 		if json.Unmarshal(line, &r.foot) == nil && r.foot.Rows != nil {
@@ -275,26 +275,26 @@ func (r *backupReader) read() error {
 
 // beginSection reads the line that begins a table's rows, which is one of left,
 // and returns the tables that may follow.
-func beginSection(line []byte, left []savedTable) (savedTable, []savedTable, error) {
+func beginSection(line []byte, left []dumpTable) (dumpTable, []dumpTable, error) {
 	var begin backupSection
 	if err := json.Unmarshal(line, &begin); err != nil {
-		return savedTable{}, nil, fmt.Errorf("%w: %.100q is no line of one", ErrNotBackup, line)
+		return dumpTable{}, nil, fmt.Errorf("%w: %.100q is no line of one", ErrNotBackup, line)
 	}
-	i := slices.IndexFunc(left, func(t savedTable) bool { return t.name == begin.Table })
+	i := slices.IndexFunc(left, func(t dumpTable) bool { return t.name == begin.Table })
 	if i < 0 {
-		return savedTable{}, nil, fmt.Errorf("%w: it has a table %q where none belongs", ErrNotBackup, begin.Table)
+		return dumpTable{}, nil, fmt.Errorf("%w: it has a table %q where none belongs", ErrNotBackup, begin.Table)
 	}
 	t := left[i]
-	columns, _ := t.picked(begin.Columns)
+	columns, _ := t.selectColumns(begin.Columns)
 	if !slices.Equal(names(columns), begin.Columns) {
-		return savedTable{}, nil, fmt.Errorf("%w: its table %s has the columns %q", ErrNotBackup, t.name, begin.Columns)
+		return dumpTable{}, nil, fmt.Errorf("%w: its table %s has the columns %q", ErrNotBackup, t.name, begin.Columns)
 	}
 	t.columns = columns
 	return t, left[i+1:], nil
 }
 
-func (r *backupReader) row(section savedTable, line []byte) error {
-	row := places(section.columns)
+func (r *lineReader) row(section dumpTable, line []byte) error {
+	row := scanTargets(section.columns)
 	if !readRow(line, row) {
 		return fmt.Errorf("%w: row %d of %s can't be read", ErrNotBackup, r.count[section.name]+1, section.name)
 	}
@@ -304,7 +304,7 @@ func (r *backupReader) row(section savedTable, line []byte) error {
 	r.count[section.name]++
 	r.rows = append(r.rows, row)
 	r.bytes += len(line)
-	if len(r.rows) < savedRows && r.bytes < savedBytes {
+	if len(r.rows) < batchRows && r.bytes < batchBytes {
 		return nil
 	}
 	return r.flush(section)
@@ -314,7 +314,7 @@ func (r *backupReader) row(section savedTable, line []byte) error {
 // long line is read value by value, which is slower: an array as a whole gets room for
 // all the values that a line can hold.
 func readRow(line []byte, places []any) bool {
-	if len(line) <= savedLine {
+	if len(line) <= shortLine {
 		row := places
 		return json.Unmarshal(line, &row) == nil && len(row) == len(places) && len(row) > 0
 	}
@@ -335,7 +335,7 @@ func readRow(line []byte, places []any) bool {
 	return errors.Is(err, io.EOF)
 }
 
-func (r *backupReader) flush(section savedTable) error {
+func (r *lineReader) flush(section dumpTable) error {
 	if len(r.rows) == 0 {
 		return nil
 	}
@@ -346,7 +346,7 @@ func (r *backupReader) flush(section savedTable) error {
 }
 
 // end holds what was read to what the foot says, which no line may follow.
-func (r *backupReader) end() error {
+func (r *lineReader) end() error {
 	if !maps.Equal(r.foot.Rows, r.count) {
 		return fmt.Errorf("%w: it says that it has the rows %v, and has %v", ErrNotBackup, r.foot.Rows, r.count)
 	}
@@ -359,9 +359,9 @@ func (r *backupReader) end() error {
 	return nil
 }
 
-// CheckBackup reads a backup line by line, as Restore does, and changes nothing.
-func CheckBackup(next func() ([]byte, error)) (Backup, error) {
-	r := backupReader{next: next, take: func(savedTable, [][]any) error { return nil }}
+// Check reads a backup line by line, as Restore does, and changes nothing.
+func Check(next func() ([]byte, error)) (Backup, error) {
+	r := lineReader{next: next, take: func(dumpTable, [][]any) error { return nil }}
 	head, err := r.head()
 	if err != nil {
 		return Backup{}, err
