@@ -1,7 +1,6 @@
 package cli
 
 import (
-	"context"
 	"log/slog"
 	"path/filepath"
 	"time"
@@ -50,10 +49,6 @@ func newIncidents(cfg config.Config, alerts *server.Alerts, log *slog.Logger) *i
 // slowAfter is when a request counts as slow: with the requests that are logged
 // for it, unless REQUEST_TIMEOUT lets none come that far.
 func slowAfter(cfg config.Config) time.Duration { return min(time.Second, cfg.RequestTimeout/2) }
-
-func incidentLoop(r *incident.Recorder, s *sampler) func(context.Context) {
-	return func(ctx context.Context) { r.Run(ctx, s.sample, s.server.State) }
-}
 
 // A sampler makes a sample of each second: of counters that only grow, what
 // they grew by.

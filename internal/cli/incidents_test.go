@@ -28,7 +28,7 @@ import (
 // sampled is a server that serves until the test ends, with its sampler.
 func sampled(t testing.TB) (*sampler, string) {
 	t.Helper()
-	cfg, err := config.Load([]string{"DATA_DIR=" + t.TempDir(), "BACKEND_PORT=0", "WORKERS_PER_SHARD=1", "MAX_WORKERS=1",
+	cfg, err := config.Load([]string{"DATA_DIR=" + t.TempDir(), "WORKERS_PER_SHARD=1", "MAX_WORKERS=1",
 		"QUEUE_LENGTH=0", "MEMORY_THRESHOLD_MB=400"})
 	if err != nil {
 		t.Fatal(err)
@@ -43,7 +43,7 @@ func sampled(t testing.TB) (*sampler, string) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	ln, err := new(upgrade.Inherited).Listen(listenAddress(cfg))
+	ln, err := new(upgrade.Inherited).Listen("127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -1,16 +1,15 @@
 package cli
 
 import (
-	"cmp"
 	"context"
 	"errors"
 	"fmt"
 	"log/slog"
 	"net"
-	"net/http"
 	"os"
 	"os/signal"
 	"runtime/debug"
+	"slices"
 	"strconv"
 	"sync"
 	"syscall"
@@ -20,21 +19,20 @@ import (
 	"notesd/internal/logging"
 	"notesd/internal/redis"
 	"notesd/internal/upgrade"
-	"notesd/pool"
 	"notesd/server"
 	"notesd/store"
 )
 
 const (
-	sweepEvery  = 10 * time.Minute
-	delayTarget = 5 * time.Millisecond // CoDel's (RFC 8289)
-	cachePart   = 32                   // one byte of memory in so many is for SQLite's page caches
-	lockMargin  = 30 * time.Second     // on what a parent may take to leave
+	startPatience = time.Second      // for dependencies, before the server listens without them
+	lockMargin    = 30 * time.Second // on what a parent may take to leave
+	cachePart     = 32               // one byte of memory in so many is for SQLite's page caches
 )
 
-// Serve is the server from its settings to its last log line. What opens first closes last.
+// Serve is the server from its settings to its last log line.
 func Serve(ctx context.Context, p Process, args []string) (err error) {
-	if err := p.noArguments("notesd serve\nRuns the server. Settings come from the environment (docs/CONFIGURATION.md).", args); err != nil {
+	if err := p.noArguments("notesd serve\nRuns the server. Settings come from the environment (docs/CONFIGURATION.md).",
+		args); err != nil {
 		return err
 	}
 	cfg, err := config.Load(p.Environ)
@@ -46,172 +44,235 @@ func Serve(ctx context.Context, p Process, args []string) (err error) {
 	defer guard.stop()
 	defer context.AfterFunc(ctx, guard.begin)()
 	cfg.Runtime.Apply() // memory limit from the cgroup; cores when asked or when a parent group's quota is tighter
-	log, flush := p.newLog(cfg)
-	defer func() { err = errors.Join(err, flush()) }()
-	warn := sync.OnceFunc(func() { // last before the server listens, or ends
-		for _, w := range cfg.Warnings {
-			log.Warn(w)
+	s := &serving{Process: p, cfg: cfg, guard: guard}
+	defer func() { err = errors.Join(err, s.close()) }()
+	if err := s.open(ctx); err != nil {
+		return err
+	}
+	if err := s.build(); err != nil {
+		return err
+	}
+	return s.run(ctx)
+}
+
+// A serving is one run of the server: what it stands on, and what is built of that.
+type serving struct {
+	Process
+	cfg   config.Config
+	guard *exitGuard
+
+	parts   server.Parts
+	flush   func() error // of the log
+	warn    func()       // logs the warnings of the settings, once
+	in      *upgrade.Inherited
+	ln      *net.TCPListener
+	secrets []string
+	server  *server.Server
+
+	closers []func() error // of what was opened
+}
+
+// onClose has f called at the end. What opens first closes last.
+func (s *serving) onClose(f func() error) { s.closers = append(s.closers, f) }
+
+func (s *serving) close() (err error) {
+	for _, f := range slices.Backward(s.closers) {
+		err = errors.Join(err, f())
+	}
+	return err
+}
+
+// open opens what the server stands on: the log, the listener, Redis and the database.
+func (s *serving) open(ctx context.Context) (err error) {
+	s.parts.Log, s.flush = s.newLog(s.cfg)
+	s.onClose(s.flush)
+	s.warn = sync.OnceFunc(func() { // last before the server listens, or ends
+		for _, w := range s.cfg.Warnings {
+			s.parts.Log.Warn(w)
 		}
 	})
-	defer warn()
-	in, err := upgrade.Inherit(p.Environ)
-	if err != nil {
+	s.onClose(func() error { s.warn(); return nil })
+	if s.in, err = upgrade.Inherit(s.Environ); err != nil {
 		return err
 	}
-	ln, err := in.Listen(listenAddress(cfg))
-	if err != nil {
+	if s.ln, err = s.in.Listen(net.JoinHostPort(s.cfg.Host, strconv.Itoa(s.cfg.Port))); err != nil {
 		return fmt.Errorf("%w (BACKEND_PORT and HOST say where to listen)", err)
 	}
-	defer func() { _ = ln.Close() }() // closed already when the server ran
-	p.introduce(cfg)
-	rdb, err := openRedis(cfg)
-	if err != nil {
+	s.onClose(func() error { _ = s.ln.Close(); return nil }) // it is closed already when the server ran
+	s.introduce(s.cfg)
+	if s.parts.Redis, err = openRedis(s.cfg); err != nil {
 		return err
 	}
-	if rdb != nil {
-		defer func() { err = errors.Join(err, rdb.Close()) }()
+	if s.parts.Redis != nil {
+		s.onClose(s.parts.Redis.Close)
 	}
-	secrets, err := sessionSecrets(cfg)
-	if err != nil {
+	if s.secrets, err = sessionSecrets(s.cfg); err != nil {
 		return err
 	}
-	if cfg.AdminToken == "" {
-		if cfg.AdminToken, err = config.AdminToken(cfg.DataDir); err != nil { // a server without administrators serves
-			log.Warn("metrics and the status page are closed: set ADMIN_TOKEN, or a DATA_DIR that can be written", "error", err)
+	if s.cfg.AdminToken == "" {
+		if s.cfg.AdminToken, err = config.AdminToken(s.cfg.DataDir); err != nil { // a server without administrators serves
+			s.parts.Log.Warn("metrics and the status page are closed: set ADMIN_TOKEN, or a DATA_DIR that can be written",
+				"error", err)
 		}
 	}
-	if store.IsFile(cfg.DatabaseURL.Reveal()) {
+	if store.IsFile(s.cfg.DatabaseURL.Reveal()) {
 		// A child can't open the file while its parent has it, so it proves what it can: its settings
 		// are right, the schema fits, Redis answers.
-		fits := func(ctx context.Context) error { return store.FileFits(ctx, cfg.DatabaseURL.Reveal()) }
-		if err := in.ReportReady(ctx, fits, writable(rdb)); err != nil {
+		fits := func(ctx context.Context) error { return store.FileFits(ctx, s.cfg.DatabaseURL.Reveal()) }
+		if err := s.in.ReportReady(ctx, fits, s.redisWritable); err != nil {
 			return err
 		}
 	}
-	made := missingFile(cfg)
-	copies := server.NewCopies(cfg.CacheSize, cfg.Runtime.Cores)
-	quotaNotes, quotaBytes := defaultQuotas(cfg)
-	db, err := store.Open(ctx, store.Config{QuotaNotes: quotaNotes, QuotaBytes: quotaBytes, URL: cfg.DatabaseURL.Reveal(), ChannelURL: cfg.ChannelURL.Reveal(),
-		MaxConns: cfg.Runtime.DatabaseMaxConns, CacheBytes: memoryBound(cfg) / cachePart, Witness: copies, Log: log,
-		LockPatience: lockPatience(cfg, in)})
+	return s.openStore(ctx)
+}
+
+// openStore opens the database and the cache in front of it.
+func (s *serving) openStore(ctx context.Context) (err error) {
+	made := missingFile(s.cfg)
+	s.parts.Copies = server.NewCopies(s.cfg.CacheSize, s.cfg.Runtime.Cores)
+	quotaNotes, quotaBytes := defaultQuotas(s.cfg)
+	s.parts.Store, err = store.Open(ctx, store.Config{
+		URL:          s.cfg.DatabaseURL.Reveal(),
+		ChannelURL:   s.cfg.ChannelURL.Reveal(),
+		MaxConns:     s.cfg.Runtime.DatabaseMaxConns,
+		CacheBytes:   memoryBound(s.cfg) / cachePart,
+		QuotaNotes:   quotaNotes,
+		QuotaBytes:   quotaBytes,
+		Witness:      s.parts.Copies,
+		Log:          s.parts.Log,
+		LockPatience: s.lockPatience(),
+	})
 	if err != nil {
-		return namePlace(cfg, err)
+		return namePlace(s.cfg, err)
 	}
-	defer func() { err = errors.Join(err, db.Close()) }()
+	s.onClose(s.parts.Store.Close)
 	if made != "" { // a wrong path looks like no data
-		log.Info("made a new, empty database", "path", made)
+		s.parts.Log.Info("made a new, empty database", "path", made)
 	}
-	alerts := newAlerts(cfg, log)
-	incidents := newIncidents(cfg, alerts, log)
-	workers := newPool(cfg, alerts, log)
-	memory, stages := newMonitor(cfg, workers, alerts, log), newStages(cfg, workers, copies, alerts, log)
-	settings := serverConfig(cfg, secrets)
-	settings.Version, settings.SharedListener = p.version(), in.Held()
-	s, err := server.New(settings, server.Parts{
-		Store: db, Copies: copies, Redis: rdb, Pool: workers, Memory: memory, Stages: stages, Alerts: alerts, Incidents: incidents, Log: log})
-	if err != nil {
+	return nil
+}
+
+// lockPatience returns how long to wait for the lock of the data directory: not at all, unless the
+// parent has promised to leave it.
+func (s *serving) lockPatience() time.Duration {
+	if !s.in.FromParent() {
+		return 0
+	}
+	return s.cfg.ShutdownDelay + s.cfg.ShutdownTimeout + lockMargin
+}
+
+// build makes the pool, what watches it, and the server.
+func (s *serving) build() (err error) {
+	parts, log := &s.parts, s.parts.Log
+	parts.Alerts = newAlerts(s.cfg, log)
+	parts.Incidents = newIncidents(s.cfg, parts.Alerts, log)
+	parts.Pool = newPool(s.cfg, parts.Alerts, log)
+	parts.Memory = newMonitor(s.cfg, parts.Pool, parts.Alerts, log)
+	parts.Stages = newStages(s.cfg, parts.Pool, parts.Copies, parts.Alerts, log)
+	settings := serverConfig(s.cfg, s.secrets)
+	settings.Version, settings.SharedListener = s.version(), s.in.Held()
+	if s.server, err = server.New(settings, *parts); err != nil {
 		return err
 	}
 	debug.FreeOSMemory() // what the start has taken, a password's hash above all
-	upgrader := p.newUpgrader(in, s, guard, alerts, log)
-	defer inBackground(until(ctx, upgrader.Run), alerts.Run, workers.Watch, workers.Sample, stages.Run, memoryLoop(memory), sweepLoop(db, cfg, log),
-		func(ctx context.Context) { cfg.Runtime.Follow(ctx, log) },
-		incidentLoop(incidents, newSampler(cfg, s, workers)))()
-	if err := in.ReportReady(ctx, db.WaitReady, writable(rdb)); err != nil {
+	return nil
+}
+
+// run serves until ctx ends. A child process tells its parent first that it can.
+func (s *serving) run(ctx context.Context) error {
+	defer inBackground(s.loops(ctx)...)()
+	if err := s.in.ReportReady(ctx, s.parts.Store.WaitReady, s.redisWritable); err != nil {
 		return err
 	}
-	if err := awaitDependencies(ctx, db, rdb); err != nil {
+	if err := s.awaitDependencies(ctx); err != nil {
 		return err
 	}
-	warn()
-	if err := flush(); err != nil { // what was said on the way comes first
+	s.warn()
+	if err := s.flush(); err != nil { // the log so far comes before what announce prints
 		return err
 	}
-	p.announce(cfg, db, ln, log)
-	if !in.FromParent() { // the parent reports the readiness of a child process
-		upgrade.Notify(p.Environ, "READY=1")
+	s.announce(s.cfg, s.parts.Store, s.ln, s.parts.Log)
+	if !s.in.FromParent() { // the parent reports the readiness of a child process
+		upgrade.Notify(s.Environ, "READY=1")
 	}
-	defer context.AfterFunc(ctx, func() { upgrade.Notify(p.Environ, "STOPPING=1") })()
-	defer guard.begin() // whyever it ends
-	return serveWhileUsable(ctx, s, db, ln)
+	defer context.AfterFunc(ctx, func() { upgrade.Notify(s.Environ, "STOPPING=1") })()
+	defer s.guard.begin() // for whatever reason it ends
+	return s.serveWhileUsable(ctx)
 }
 
-// listenAddress returns the address that the settings say.
-func listenAddress(cfg config.Config) string {
-	return net.JoinHostPort(cfg.Host, strconv.Itoa(cfg.Port))
-}
-
-// writable returns a check that Redis answers and takes what the server writes, if Redis is used.
-func writable(rdb *redis.Client) func(context.Context) error {
-	return func(ctx context.Context) error {
-		if rdb == nil {
-			return nil
-		}
-		return rdb.Writable(ctx)
+// loops are what runs beside the server. All but upgrades go on until it has ended.
+func (s *serving) loops(ctx context.Context) []func(context.Context) {
+	parts := s.parts
+	return []func(context.Context){
+		until(ctx, s.upgrader().Run),
+		parts.Alerts.Run,
+		parts.Pool.Watch,
+		parts.Pool.Sample,
+		parts.Stages.Run,
+		memoryLoop(parts.Memory),
+		sweepLoop(parts.Store, s.cfg, parts.Log),
+		func(ctx context.Context) { s.cfg.Runtime.Follow(ctx, parts.Log) },
+		incidentLoop(parts.Incidents, newSampler(s.cfg, s.server, parts.Pool)),
 	}
 }
 
-// lockPatience returns how long to wait for the lock of a data directory: none, unless the parent
-// has promised to leave it.
-func lockPatience(cfg config.Config, in *upgrade.Inherited) time.Duration {
-	if !in.FromParent() {
-		return 0
-	}
-	return cfg.ShutdownDelay + cfg.ShutdownTimeout + lockMargin
-}
-
-// newUpgrader returns what replaces this process when the signal for it comes.
-func (p Process) newUpgrader(
-	in *upgrade.Inherited, s *server.Server, guard *exitGuard, alerts *server.Alerts, log *slog.Logger,
-) *upgrade.Upgrader {
+// upgrader returns what replaces this process when the signal for it comes.
+func (s *serving) upgrader() *upgrade.Upgrader {
 	return &upgrade.Upgrader{
-		Path:       p.Path,
-		Args:       p.Args,
-		Environ:    p.Environ,
-		Inherited:  in,
-		Requests:   p.Upgrades,
-		HandOver:   s.HandOver,
-		HandedOver: guard.begin,
+		Path:       s.Path,
+		Args:       s.Args,
+		Environ:    s.Environ,
+		Inherited:  s.in,
+		Requests:   s.Upgrades,
+		HandOver:   s.server.HandOver,
+		HandedOver: s.guard.begin,
 		Failed: func(err error) {
-			alerts.Send(server.Event{Kind: "upgrade_failed", Subject: p.Path, Detail: map[string]any{"error": err.Error()}})
+			s.parts.Alerts.Send(server.Event{Kind: "upgrade_failed", Subject: s.Path,
+				Detail: map[string]any{"error": err.Error()}})
 		},
-		Log: log,
+		Log: s.parts.Log,
 	}
 }
 
-// startPatience is how long the server waits for its dependencies before it listens without them.
-const startPatience = time.Second
-
-// awaitDependencies returns an error if the database or Redis answers, but can never be used with these settings: the
-// password is wrong, say. One that does not answer is no error, since it may come.
-func awaitDependencies(ctx context.Context, db *store.Store, rdb *redis.Client) error {
-	ctx, cancel := context.WithTimeout(ctx, startPatience)
-	defer cancel()
-	if err := db.WaitReady(ctx); neverUsable(err) {
-		return err
-	}
-	if rdb == nil {
+// redisWritable returns nil if Redis answers and takes what the server writes, or if none is used.
+func (s *serving) redisWritable(ctx context.Context) error {
+	if s.parts.Redis == nil {
 		return nil
 	}
-	return rdb.Refusal(ctx)
+	return s.parts.Redis.Writable(ctx)
 }
 
-// neverUsable reports whether err says that waiting for the database is in vain.
+// awaitDependencies returns an error if the database or Redis answers, but can never be used with
+// these settings, since the password is wrong, say. A dependency that does not answer is no error:
+// it may come.
+func (s *serving) awaitDependencies(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(ctx, startPatience)
+	defer cancel()
+	if err := s.parts.Store.WaitReady(ctx); neverUsable(err) {
+		return err
+	}
+	if s.parts.Redis == nil {
+		return nil
+	}
+	return s.parts.Redis.Refusal(ctx)
+}
+
+// neverUsable reports whether err says that it is no use to wait for the database.
 func neverUsable(err error) bool {
 	return errors.Is(err, store.ErrSchema) || errors.Is(err, store.ErrRefused) || errors.Is(err, store.ErrEncoding)
 }
 
-// serveWhileUsable serves until ctx ends, or until the database turns out to be
-// one that can never be used.
-func serveWhileUsable(ctx context.Context, s *server.Server, db *store.Store, ln *net.TCPListener) error {
+// serveWhileUsable serves until ctx ends, or until the database turns out to be one that can never
+// be used.
+func (s *serving) serveWhileUsable(ctx context.Context) error {
 	ctx, stop := context.WithCancelCause(ctx)
 	defer stop(nil)
 	go func() {
-		if err := db.WaitReady(ctx); neverUsable(err) {
+		if err := s.parts.Store.WaitReady(ctx); neverUsable(err) {
 			stop(err)
 		}
 	}()
-	err := s.Serve(ctx, ln)
+	err := s.server.Serve(ctx, s.ln)
 	if cause := context.Cause(ctx); neverUsable(cause) {
 		return errors.Join(cause, err)
 	}
@@ -254,182 +315,4 @@ func sessionSecrets(cfg config.Config) ([]string, error) {
 		plain[i] = secret.Reveal()
 	}
 	return plain, nil
-}
-
-func newPool(cfg config.Config, alerts *server.Alerts, log *slog.Logger) *pool.Pool {
-	c := pool.Config{
-		Shards:           cfg.Runtime.Shards,
-		WorkersPerShard:  cfg.Runtime.WorkersPerShard,
-		QueueLength:      cfg.QueueLength,
-		QueueTimeout:     cfg.QueueTimeout,
-		ReturnTimeout:    max(cfg.QueueTimeout, cfg.RequestTimeout/4),
-		DelayTarget:      delayTarget,
-		Passthrough:      http.ErrAbortHandler,
-		RestartThreshold: cfg.RestartThreshold,
-		RestartWindow:    cfg.RestartWindow,
-		OnQuarantine: func(e pool.QuarantineEvent) {
-			kind := "route_quarantined"
-			if e.Released {
-				kind = "route_released"
-			}
-			alerts.Send(server.Event{Kind: kind, Subject: e.Route,
-				Detail: map[string]any{"panics": e.Panics, "fingerprint": e.Fingerprint}})
-		},
-		StuckAfter: 2 * cfg.RequestTimeout,
-		OnStuck: func(e pool.StuckEvent) {
-			kind := "worker_stuck"
-			if e.Recovered {
-				kind = "worker_recovered"
-			}
-			alerts.Send(server.Event{Kind: kind, Subject: e.Route,
-				Detail: map[string]any{"worker": e.Worker, "replacement": e.Replacement, "heldMs": e.Held.Milliseconds()}})
-		},
-		Log: log,
-	}
-	c.Limits[pool.Password] = cfg.Runtime.PasswordWorkers
-	c.PersonLimit = max(1, c.Shards*c.WorkersPerShard/8)
-	return pool.New(c)
-}
-
-// newAlerts posts to the webhook, if one is set. Deliveries are signed with the
-// administrators' token, which the receiver's people have.
-func newAlerts(cfg config.Config, log *slog.Logger) *server.Alerts {
-	return server.NewAlerts(cfg.AlertWebhookURL.Reveal(), cfg.AlertWebhookSecret.Reveal(), log)
-}
-
-// memoryBound is what the process may use: the container's limit, or without
-// one GOMEMLIMIT; 0: no limit.
-func memoryBound(cfg config.Config) int64 {
-	return cmp.Or(cfg.Runtime.CgroupMemory, cfg.Runtime.MemoryLimit)
-}
-
-// newStages watches memoryBound. In a container GOMEMLIMIT, unless it is off,
-// makes room for what is not Go's; elsewhere it says what Go may have and no more.
-func newStages(cfg config.Config, workers *pool.Pool, copies *server.Copies, alerts *server.Alerts, log *slog.Logger) *pool.Stages {
-	goLimit := int64(0)
-	if cfg.Runtime.CgroupMemory > 0 {
-		goLimit = cfg.Runtime.MemoryLimit
-	}
-	return pool.NewStages(pool.StagesConfig{
-		Limit:   memoryBound(cfg),
-		GoLimit: goLimit,
-		Kept:    server.PasswordBytes,
-		Pool:    workers,
-		Log:     log,
-		OnStage: func(before, now pool.Stage, needed int64) {
-			copies.SetStage(now)
-			kind := "memory_stage_down"
-			if now > before {
-				kind = "memory_stage_up"
-			}
-			alerts.Send(server.Event{Kind: kind, Subject: now.String(), Detail: map[string]any{"before": before.String(), "needed": needed}})
-		},
-	})
-}
-
-// newMonitor returns nil when memory is not to be monitored.
-func newMonitor(cfg config.Config, workers *pool.Pool, alerts *server.Alerts, log *slog.Logger) *pool.Monitor {
-	if !cfg.MemoryMonitoring {
-		return nil
-	}
-	return pool.NewMonitor(pool.MonitorConfig{
-		Interval:  cfg.MemoryMonitorInterval,
-		Threshold: cfg.MemoryThreshold,
-		Pool:      workers,
-		Log:       log,
-		OnEvent: func(e pool.MemoryEvent) {
-			kind := "memory_normal"
-			if e.Above {
-				kind = "memory_high"
-			}
-			alerts.Send(server.Event{Kind: kind, Subject: "process memory",
-				Detail: map[string]any{"rss": e.Memory.RSS, "threshold": e.Threshold}})
-		},
-	})
-}
-
-func serverConfig(cfg config.Config, secrets []string) server.Config {
-	settings := map[string]string{}
-	for _, s := range cfg.Settings() {
-		settings[s.Name] = s.Value
-	}
-	return server.Config{
-		Production:         cfg.Production,
-		DataDir:            cfg.DataDir,
-		RequestTimeout:     cfg.RequestTimeout,
-		ShutdownDelay:      cfg.ShutdownDelay,
-		ShutdownTimeout:    cfg.ShutdownTimeout,
-		BodyLimit:          cfg.BodyLimit,
-		MemoryBound:        memoryBound(cfg),
-		CORSOrigins:        cfg.CORSOrigins,
-		AllowedHosts:       cfg.AllowedHosts,
-		TrustedProxies:     cfg.TrustedProxies,
-		SessionsPerUser:    cfg.SessionsPerUser,
-		RateLimitMax:       cfg.RateLimitMax,
-		RateLimitWindow:    cfg.RateLimitWindow,
-		RegistrationOpen:   cfg.RegistrationOpen,
-		SessionSecrets:     secrets,
-		AdminToken:         cfg.AdminToken.Reveal(),
-		MetricsCollection:  cfg.MetricsCollection,
-		WebVitalsLogging:   cfg.WebVitalsLogging,
-		PerformanceLogging: cfg.PerformanceLogging,
-		Machine:            server.Machine{Cores: cfg.Runtime.Cores, MemoryLimit: cfg.Runtime.CgroupMemory},
-		Settings:           settings,
-	}
-}
-
-// inBackground runs each until the function it returns is called, which waits for them.
-func inBackground(loops ...func(context.Context)) (stop func()) {
-	ctx, cancel := context.WithCancel(context.Background())
-	var running sync.WaitGroup
-	for _, loop := range loops {
-		running.Go(func() { loop(ctx) })
-	}
-	return func() {
-		cancel()
-		running.Wait()
-	}
-}
-
-// until returns a loop that ends when leaving ends, too.
-func until(leaving context.Context, loop func(context.Context)) func(context.Context) {
-	return func(ctx context.Context) {
-		ctx, cancel := context.WithCancel(ctx)
-		defer cancel()
-		defer context.AfterFunc(leaving, cancel)()
-		loop(ctx)
-	}
-}
-
-func memoryLoop(m *pool.Monitor) func(context.Context) {
-	return func(ctx context.Context) {
-		if m != nil {
-			m.Run(ctx)
-		}
-	}
-}
-
-// sweepLoop removes what has run out: sessions, keys, tombstones, old trash.
-// Several replicas may do so at once.
-func sweepLoop(db *store.Store, cfg config.Config, log *slog.Logger) func(context.Context) {
-	return func(ctx context.Context) {
-		if db.WaitReady(ctx) != nil {
-			return // it ended before the database came
-		}
-		tick := time.NewTicker(sweepEvery)
-		defer tick.Stop()
-		for {
-			result, err := db.Sweep(ctx, store.SweepConfig{TrashRetention: cfg.TrashRetention})
-			if err != nil && ctx.Err() == nil {
-				log.Warn("sweep failed, trying again later", "error", err)
-			} else if result != (store.SweepResult{}) {
-				log.Info("swept", "result", result)
-			}
-			select {
-			case <-tick.C:
-			case <-ctx.Done():
-				return
-			}
-		}
-	}
 }

@@ -1,0 +1,75 @@
+package cli
+
+import (
+	"context"
+	"log/slog"
+	"sync"
+	"time"
+
+	"notesd/config"
+	"notesd/internal/incident"
+	"notesd/pool"
+	"notesd/store"
+)
+
+const sweepEvery = 10 * time.Minute
+
+// inBackground runs each until the function it returns is called, which waits for them.
+func inBackground(loops ...func(context.Context)) (stop func()) {
+	ctx, cancel := context.WithCancel(context.Background())
+	var running sync.WaitGroup
+	for _, loop := range loops {
+		running.Go(func() { loop(ctx) })
+	}
+	return func() {
+		cancel()
+		running.Wait()
+	}
+}
+
+// until returns a loop that ends when leaving ends, too.
+func until(leaving context.Context, loop func(context.Context)) func(context.Context) {
+	return func(ctx context.Context) {
+		ctx, cancel := context.WithCancel(ctx)
+		defer cancel()
+		defer context.AfterFunc(leaving, cancel)()
+		loop(ctx)
+	}
+}
+
+func memoryLoop(m *pool.Monitor) func(context.Context) {
+	return func(ctx context.Context) {
+		if m != nil {
+			m.Run(ctx)
+		}
+	}
+}
+
+// sweepLoop removes what has run out: sessions, keys, tombstones, old trash.
+// Several replicas may do so at once.
+func sweepLoop(db *store.Store, cfg config.Config, log *slog.Logger) func(context.Context) {
+	return func(ctx context.Context) {
+		if db.WaitReady(ctx) != nil {
+			return // it ended before the database came
+		}
+		tick := time.NewTicker(sweepEvery)
+		defer tick.Stop()
+		for {
+			result, err := db.Sweep(ctx, store.SweepConfig{TrashRetention: cfg.TrashRetention})
+			if err != nil && ctx.Err() == nil {
+				log.Warn("sweep failed, trying again later", "error", err)
+			} else if result != (store.SweepResult{}) {
+				log.Info("swept", "result", result)
+			}
+			select {
+			case <-tick.C:
+			case <-ctx.Done():
+				return
+			}
+		}
+	}
+}
+
+func incidentLoop(r *incident.Recorder, s *sampler) func(context.Context) {
+	return func(ctx context.Context) { r.Run(ctx, s.sample, s.server.State) }
+}

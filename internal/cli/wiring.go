@@ -1,0 +1,141 @@
+package cli
+
+import (
+	"cmp"
+	"log/slog"
+	"net/http"
+	"time"
+
+	"notesd/config"
+	"notesd/pool"
+	"notesd/server"
+)
+
+const delayTarget = 5 * time.Millisecond // CoDel's (RFC 8289)
+
+// newPool tells alerts of routes in quarantine and of workers that are stuck.
+func newPool(cfg config.Config, alerts *server.Alerts, log *slog.Logger) *pool.Pool {
+	c := pool.Config{
+		Shards:           cfg.Runtime.Shards,
+		WorkersPerShard:  cfg.Runtime.WorkersPerShard,
+		QueueLength:      cfg.QueueLength,
+		QueueTimeout:     cfg.QueueTimeout,
+		ReturnTimeout:    max(cfg.QueueTimeout, cfg.RequestTimeout/4),
+		DelayTarget:      delayTarget,
+		Passthrough:      http.ErrAbortHandler,
+		RestartThreshold: cfg.RestartThreshold,
+		RestartWindow:    cfg.RestartWindow,
+		OnQuarantine: func(e pool.QuarantineEvent) {
+			kind := "route_quarantined"
+			if e.Released {
+				kind = "route_released"
+			}
+			alerts.Send(server.Event{Kind: kind, Subject: e.Route,
+				Detail: map[string]any{"panics": e.Panics, "fingerprint": e.Fingerprint}})
+		},
+		StuckAfter: 2 * cfg.RequestTimeout,
+		OnStuck: func(e pool.StuckEvent) {
+			kind := "worker_stuck"
+			if e.Recovered {
+				kind = "worker_recovered"
+			}
+			alerts.Send(server.Event{Kind: kind, Subject: e.Route,
+				Detail: map[string]any{"worker": e.Worker, "replacement": e.Replacement, "heldMs": e.Held.Milliseconds()}})
+		},
+		Log: log,
+	}
+	c.Limits[pool.Password] = cfg.Runtime.PasswordWorkers
+	c.PersonLimit = max(1, c.Shards*c.WorkersPerShard/8)
+	return pool.New(c)
+}
+
+// newAlerts posts to the webhook, if one is set. Deliveries are signed with the
+// administrators' token, which the receiver's people have.
+func newAlerts(cfg config.Config, log *slog.Logger) *server.Alerts {
+	return server.NewAlerts(cfg.AlertWebhookURL.Reveal(), cfg.AlertWebhookSecret.Reveal(), log)
+}
+
+// memoryBound is what the process may use: the container's limit, or without
+// one GOMEMLIMIT; 0: no limit.
+func memoryBound(cfg config.Config) int64 {
+	return cmp.Or(cfg.Runtime.CgroupMemory, cfg.Runtime.MemoryLimit)
+}
+
+// newStages watches memoryBound. In a container GOMEMLIMIT, unless it is off,
+// makes room for what is not Go's; elsewhere it says what Go may have and no more.
+func newStages(
+	cfg config.Config, workers *pool.Pool, copies *server.Copies, alerts *server.Alerts, log *slog.Logger,
+) *pool.Stages {
+	goLimit := int64(0)
+	if cfg.Runtime.CgroupMemory > 0 {
+		goLimit = cfg.Runtime.MemoryLimit
+	}
+	return pool.NewStages(pool.StagesConfig{
+		Limit:   memoryBound(cfg),
+		GoLimit: goLimit,
+		Kept:    server.PasswordBytes,
+		Pool:    workers,
+		Log:     log,
+		OnStage: func(before, now pool.Stage, needed int64) {
+			copies.SetStage(now)
+			kind := "memory_stage_down"
+			if now > before {
+				kind = "memory_stage_up"
+			}
+			alerts.Send(server.Event{Kind: kind, Subject: now.String(),
+				Detail: map[string]any{"before": before.String(), "needed": needed}})
+		},
+	})
+}
+
+// newMonitor returns nil when memory is not to be monitored.
+func newMonitor(cfg config.Config, workers *pool.Pool, alerts *server.Alerts, log *slog.Logger) *pool.Monitor {
+	if !cfg.MemoryMonitoring {
+		return nil
+	}
+	return pool.NewMonitor(pool.MonitorConfig{
+		Interval:  cfg.MemoryMonitorInterval,
+		Threshold: cfg.MemoryThreshold,
+		Pool:      workers,
+		Log:       log,
+		OnEvent: func(e pool.MemoryEvent) {
+			kind := "memory_normal"
+			if e.Above {
+				kind = "memory_high"
+			}
+			alerts.Send(server.Event{Kind: kind, Subject: "process memory",
+				Detail: map[string]any{"rss": e.Memory.RSS, "threshold": e.Threshold}})
+		},
+	})
+}
+
+// serverConfig is the settings in the words of package server.
+func serverConfig(cfg config.Config, secrets []string) server.Config {
+	settings := map[string]string{}
+	for _, s := range cfg.Settings() {
+		settings[s.Name] = s.Value
+	}
+	return server.Config{
+		Production:         cfg.Production,
+		DataDir:            cfg.DataDir,
+		RequestTimeout:     cfg.RequestTimeout,
+		ShutdownDelay:      cfg.ShutdownDelay,
+		ShutdownTimeout:    cfg.ShutdownTimeout,
+		BodyLimit:          cfg.BodyLimit,
+		MemoryBound:        memoryBound(cfg),
+		CORSOrigins:        cfg.CORSOrigins,
+		AllowedHosts:       cfg.AllowedHosts,
+		TrustedProxies:     cfg.TrustedProxies,
+		SessionsPerUser:    cfg.SessionsPerUser,
+		RateLimitMax:       cfg.RateLimitMax,
+		RateLimitWindow:    cfg.RateLimitWindow,
+		RegistrationOpen:   cfg.RegistrationOpen,
+		SessionSecrets:     secrets,
+		AdminToken:         cfg.AdminToken.Reveal(),
+		MetricsCollection:  cfg.MetricsCollection,
+		WebVitalsLogging:   cfg.WebVitalsLogging,
+		PerformanceLogging: cfg.PerformanceLogging,
+		Machine:            server.Machine{Cores: cfg.Runtime.Cores, MemoryLimit: cfg.Runtime.CgroupMemory},
+		Settings:           settings,
+	}
+}
