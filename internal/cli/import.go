@@ -50,16 +50,16 @@ func ImportLegacy(ctx context.Context, p Process, args []string) (err error) {
 		return err
 	}
 	defer func() { err = errors.Join(err, db.Close()) }()
-	m := move{old: old, db: db, cfg: cfg, out: p.Out, json: *asJSON, began: time.Now(), heard: time.Now()}
-	m.sum.DryRun = *dry
+	im := importer{old: old, db: db, cfg: cfg, out: p.Out, json: *asJSON, began: time.Now(), heard: time.Now()}
+	im.sum.DryRun = *dry
 	if made != "" {
-		m.say(finding{What: "made", Kind: "database", ID: made, Reason: "there was none"})
+		im.report(finding{What: "made", Kind: "database", ID: made, Reason: "there was none"})
 	}
-	err = cmp.Or(m.run(ctx), m.summarize())
+	err = cmp.Or(im.run(ctx), im.summarize())
 	switch {
 	case err != nil:
 		return fmt.Errorf("import stopped; what was imported stays, and the same command goes on from there: %w", err)
-	case m.sum.Accounts.LeftOut+m.sum.Notes.LeftOut > 0 && !*allow:
+	case im.sum.Accounts.LeftOut+im.sum.Notes.LeftOut > 0 && !*allow:
 		return errLeftOut
 	}
 	return nil
@@ -87,8 +87,8 @@ func openLegacy(ctx context.Context, name string, environ []string) (*legacy.Dat
 	return legacy.Open(ctx, at)
 }
 
-// A move is one run of import-legacy.
-type move struct {
+// An importer is one run of import-legacy.
+type importer struct {
 	old   *legacy.Database
 	db    *store.Store
 	cfg   config.Config
@@ -99,18 +99,18 @@ type move struct {
 	sum   summary
 }
 
-// summary is how a move ends.
+// summary is how an import ends.
 type summary struct {
 	DryRun   bool    `json:"dryRun"`
-	Accounts tally   `json:"accounts"`
-	Notes    tally   `json:"notes"`
+	Accounts counts  `json:"accounts"`
+	Notes    counts  `json:"notes"`
 	Bytes    int64   `json:"bytes"`    // of the notes that were imported
 	OldTrash int64   `json:"oldTrash"` // notes that have been in the trash for longer than it keeps any
 	Seconds  float64 `json:"seconds"`
 }
 
-// A tally says what became of rows of the old database.
-type tally struct {
+// counts say what became of rows of the old database.
+type counts struct {
 	Imported int64 `json:"imported"`
 	Present  int64 `json:"thereAlready"`
 	Deleted  int64 `json:"deletedHere"`
@@ -134,20 +134,20 @@ const (
 )
 
 // run brings over everything that can be.
-func (m *move) run(ctx context.Context) error {
-	accounts, err := m.old.Accounts(ctx)
+func (im *importer) run(ctx context.Context) error {
+	accounts, err := im.old.Accounts(ctx)
 	if err != nil {
 		return fmt.Errorf("old database: %w", err)
 	}
-	if accounts, err = m.choose(ctx, m.usable(accounts)); err != nil {
+	if accounts, err = im.choose(ctx, im.usable(accounts)); err != nil {
 		return err
 	}
 	for _, account := range accounts {
-		if err := m.bring(ctx, account); err != nil {
+		if err := im.bring(ctx, account); err != nil {
 			return err
 		}
 	}
-	for orphan, err := range m.old.Orphans(ctx) {
+	for orphan, err := range im.old.Orphans(ctx) {
 		if err != nil {
 			return fmt.Errorf("old database: %w", err)
 		}
@@ -155,17 +155,17 @@ func (m *move) run(ctx context.Context) error {
 		if orphan.UserID == "" {
 			reason = nullFault("userId")
 		}
-		m.leaveNote(orphan.ID, "", reason)
+		im.leaveNote(orphan.ID, "", reason)
 	}
 	return nil
 }
 
 // usable leaves out the accounts that can't be here.
-func (m *move) usable(accounts []legacy.Account) (usable []legacy.Account) {
+func (im *importer) usable(accounts []legacy.Account) (usable []legacy.Account) {
 	for _, a := range accounts {
 		reason := cmp.Or(nullFault(a.Null), datesFault(a.CreatedAt, a.UpdatedAt, a.LastLoginAt, a.LockedUntil), notes.Account{ID: a.ID, Email: a.Email, Name: a.Name, PasswordHash: a.PasswordHash}.ImportFault())
 		if reason != "" {
-			m.leaveAccount(a, reason)
+			im.leaveAccount(a, reason)
 			continue
 		}
 		usable = append(usable, a)
@@ -174,7 +174,7 @@ func (m *move) usable(accounts []legacy.Account) (usable []legacy.Account) {
 }
 
 // choose leaves out all but one of the accounts that would have one e-mail address here.
-func (m *move) choose(ctx context.Context, accounts []legacy.Account) (chosen []legacy.Account, err error) {
+func (im *importer) choose(ctx context.Context, accounts []legacy.Account) (chosen []legacy.Account, err error) {
 	same := map[string][]legacy.Account{}
 	for _, a := range accounts {
 		address := notes.Fold(a.Email)
@@ -187,14 +187,14 @@ func (m *move) choose(ctx context.Context, accounts []legacy.Account) (chosen []
 		}
 		best, why := a, ""
 		if len(group) > 1 {
-			if best, why, err = m.best(ctx, group); err != nil {
+			if best, why, err = im.best(ctx, group); err != nil {
 				return nil, err
 			}
 		}
 		chosen = append(chosen, best)
 		for _, other := range group {
 			if other.ID != best.ID {
-				m.leaveAccount(other, fmt.Sprintf("its address is that of account %s, %s, in other letter case; that one %s",
+				im.leaveAccount(other, fmt.Sprintf("its address is that of account %s, %s, in other letter case; that one %s",
 					logging.Printable(best.ID), shownAddress(best.Email), why))
 			}
 		}
@@ -204,10 +204,10 @@ func (m *move) choose(ctx context.Context, accounts []legacy.Account) (chosen []
 
 // best says which of several accounts, the oldest of which is the first, comes,
 // and why: whichever is here already, else the one that signed in last, else the oldest.
-func (m *move) best(ctx context.Context, group []legacy.Account) (best legacy.Account, why string, err error) {
+func (im *importer) best(ctx context.Context, group []legacy.Account) (best legacy.Account, why string, err error) {
 	best, why = group[0], "is the oldest, and none has ever signed in"
 	for _, a := range group {
-		_, err := m.db.User(ctx, a.ID)
+		_, err := im.db.User(ctx, a.ID)
 		if err == nil {
 			return a, "is here already", nil
 		}
@@ -225,65 +225,65 @@ func (m *move) best(ctx context.Context, group []legacy.Account) (best legacy.Ac
 }
 
 // bring imports one account with its notes.
-func (m *move) bring(ctx context.Context, a legacy.Account) error {
-	user := userOf(a, m.began)
-	done, err := m.db.Import(ctx, store.Import{User: user, Notes: m.notes(ctx, a), DryRun: m.sum.DryRun})
+func (im *importer) bring(ctx context.Context, a legacy.Account) error {
+	user := userOf(a, im.began)
+	done, err := im.db.Import(ctx, store.Import{User: user, Notes: im.notes(ctx, a), DryRun: im.sum.DryRun})
 	if errors.Is(err, store.ErrDuplicate) {
-		here, err := m.db.UserByEmail(ctx, a.Email)
+		here, err := im.db.UserByEmail(ctx, a.Email)
 		if err != nil {
 			return err
 		}
-		m.leaveAccount(a, "its address has an account here already, "+logging.Printable(here.ID))
+		im.leaveAccount(a, "its address has an account here already, "+logging.Printable(here.ID))
 		return nil
 	}
-	m.count(a, done)
+	im.count(a, done)
 	if err == nil && done.Created && !server.HasKnownHash(user) {
-		m.say(finding{What: noSignIn, Kind: "account", ID: a.ID, Email: a.Email,
+		im.report(finding{What: noSignIn, Kind: "account", ID: a.ID, Email: a.Email,
 			Reason: "its password's hash is of no known kind; notesd user reset gives it another password"})
 	}
 	return err
 }
 
 // count adds up what became of an account.
-func (m *move) count(a legacy.Account, done store.ImportResult) {
-	accounts := &m.sum.Accounts.Present
+func (im *importer) count(a legacy.Account, done store.ImportResult) {
+	accounts := &im.sum.Accounts.Present
 	if done.Created {
-		accounts = &m.sum.Accounts.Imported
+		accounts = &im.sum.Accounts.Imported
 	}
 	*accounts++
-	m.sum.Notes.Imported += done.Notes
-	m.sum.Notes.Present += done.Present
-	m.sum.Notes.Deleted += done.Deleted
-	m.sum.Bytes += done.Bytes
+	im.sum.Notes.Imported += done.Notes
+	im.sum.Notes.Present += done.Present
+	im.sum.Notes.Deleted += done.Deleted
+	im.sum.Bytes += done.Bytes
 	for _, id := range done.Foreign {
-		m.leaveNote(id, a.Email, "somebody else has a note with its id here")
+		im.leaveNote(id, a.Email, "somebody else has a note with its id here")
 	}
 	for _, id := range done.Unsure {
-		m.leaveNote(id, a.Email, "its owner may have deleted it here: of very many deleted notes only the last are known")
+		im.leaveNote(id, a.Email, "its owner may have deleted it here: of very many deleted notes only the last are known")
 	}
 }
 
 // notes are an account's notes as they come here. Those that can't are left out.
-func (m *move) notes(ctx context.Context, a legacy.Account) iter.Seq2[notes.Note, error] {
+func (im *importer) notes(ctx context.Context, a legacy.Account) iter.Seq2[notes.Note, error] {
 	return func(yield func(notes.Note, error) bool) {
-		for old, err := range m.old.Notes(ctx, a.ID) {
+		for old, err := range im.old.Notes(ctx, a.ID) {
 			if err != nil {
 				yield(notes.Note{}, fmt.Errorf("old database: %w", err))
 				return
 			}
-			m.progress()
+			im.progress()
 			note := noteOf(old)
 			reason := cmp.Or(nullFault(old.Null), datesFault(old.CreatedAt, old.UpdatedAt, old.TrashedAt), note.ImportFault())
 			if reason != "" {
-				m.leaveNote(old.ID, a.Email, reason)
+				im.leaveNote(old.ID, a.Email, reason)
 				continue
 			}
 			if nulls := len(old.Tags) - len(note.Tags); nulls > 0 {
-				m.say(finding{What: changed, Kind: "note", ID: old.ID, Email: a.Email,
+				im.report(finding{What: changed, Kind: "note", ID: old.ID, Email: a.Email,
 					Reason: fmt.Sprintf("of its tags %d are null, which is no tag", nulls)})
 			}
-			if note.Trashed && m.began.Sub(*note.TrashedAt) > m.cfg.TrashRetention {
-				m.sum.OldTrash++
+			if note.Trashed && im.began.Sub(*note.TrashedAt) > im.cfg.TrashRetention {
+				im.sum.OldTrash++
 			}
 			if !yield(note, nil) {
 				return
@@ -342,22 +342,22 @@ func datesFault(times ...time.Time) string {
 	return ""
 }
 
-func (m *move) leaveAccount(a legacy.Account, reason string) {
-	m.sum.Accounts.LeftOut++
-	m.sum.Notes.LeftOut += a.Notes
-	m.say(finding{What: leftOut, Kind: "account", ID: a.ID, Email: a.Email, Notes: a.Notes, Reason: reason})
+func (im *importer) leaveAccount(a legacy.Account, reason string) {
+	im.sum.Accounts.LeftOut++
+	im.sum.Notes.LeftOut += a.Notes
+	im.report(finding{What: leftOut, Kind: "account", ID: a.ID, Email: a.Email, Notes: a.Notes, Reason: reason})
 }
 
-func (m *move) leaveNote(id, email, reason string) {
-	m.sum.Notes.LeftOut++
-	m.say(finding{What: leftOut, Kind: "note", ID: id, Email: email, Reason: reason})
+func (im *importer) leaveNote(id, email, reason string) {
+	im.sum.Notes.LeftOut++
+	im.report(finding{What: leftOut, Kind: "note", ID: id, Email: email, Reason: reason})
 }
 
-// say prints a finding at once: there may be very many.
-func (m *move) say(f finding) {
-	m.heard = time.Now()
-	if m.json {
-		_ = json.NewEncoder(m.out).Encode(f) // who does not listen has the import all the same
+// report prints a finding at once: there may be very many.
+func (im *importer) report(f finding) {
+	im.heard = time.Now()
+	if im.json {
+		_ = json.NewEncoder(im.out).Encode(f) // if the output is closed, the import goes on
 		return
 	}
 	of := ""
@@ -367,48 +367,48 @@ func (m *move) say(f finding) {
 	if f.Notes > 0 {
 		of += fmt.Sprintf(" with notes: %d", f.Notes)
 	}
-	fmt.Fprintf(m.out, "%s: %s %s%s: %s\n", f.What, f.Kind, logging.Printable(f.ID), of, f.Reason)
+	fmt.Fprintf(im.out, "%s: %s %s%s: %s\n", f.What, f.Kind, logging.Printable(f.ID), of, f.Reason)
 }
 
 // progress says now and then that there is some.
-func (m *move) progress() {
+func (im *importer) progress() {
 	const often = 10 * time.Second
-	if m.json || time.Since(m.heard) < often {
+	if im.json || time.Since(im.heard) < often {
 		return
 	}
-	m.heard = time.Now()
-	n := m.sum.Notes
-	fmt.Fprintf(m.out, "%s and %s so far\n",
-		count(m.sum.Accounts.Imported+m.sum.Accounts.Present, "account"), count(n.Imported+n.Present+n.Deleted, "note"))
+	im.heard = time.Now()
+	n := im.sum.Notes
+	fmt.Fprintf(im.out, "%s and %s so far\n",
+		count(im.sum.Accounts.Imported+im.sum.Accounts.Present, "account"), count(n.Imported+n.Present+n.Deleted, "note"))
 }
 
 // summarize prints what became of everything.
-func (m *move) summarize() error {
-	took := time.Since(m.began)
-	m.sum.Seconds = took.Seconds()
-	if m.json {
-		return json.NewEncoder(m.out).Encode(m.sum)
+func (im *importer) summarize() error {
+	took := time.Since(im.began)
+	im.sum.Seconds = took.Seconds()
+	if im.json {
+		return json.NewEncoder(im.out).Encode(im.sum)
 	}
-	table := tabwriter.NewWriter(m.out, 0, 0, 2, ' ', 0)
+	table := tabwriter.NewWriter(im.out, 0, 0, 2, ' ', 0)
 	imported := "IMPORTED"
-	if m.sum.DryRun {
+	if im.sum.DryRun {
 		imported = "TO IMPORT"
 	}
 	fmt.Fprintf(table, "\t%s\tTHERE ALREADY\tDELETED HERE\tLEFT OUT\n", imported)
 	for _, row := range []struct {
 		name string
-		tally
-	}{{"accounts", m.sum.Accounts}, {"notes", m.sum.Notes}} {
+		counts
+	}{{"accounts", im.sum.Accounts}, {"notes", im.sum.Notes}} {
 		fmt.Fprintf(table, "%s\t%d\t%d\t%d\t%d\n", row.name, row.Imported, row.Present, row.Deleted, row.LeftOut)
 	}
 	if err := table.Flush(); err != nil {
 		return err
 	}
-	if m.sum.OldTrash > 0 {
-		fmt.Fprintf(m.out, "%s in the trash since more than TRASH_RETENTION_DAYS=%.0f days: the server deletes what is so old when it starts\n",
-			count(m.sum.OldTrash, "note"), m.cfg.TrashRetention.Hours()/24)
+	if im.sum.OldTrash > 0 {
+		fmt.Fprintf(im.out, "%s in the trash since more than TRASH_RETENTION_DAYS=%.0f days: the server deletes what is so old when it starts\n",
+			count(im.sum.OldTrash, "note"), im.cfg.TrashRetention.Hours()/24)
 	}
-	_, err := fmt.Fprintf(m.out, "%s, %.1f MB in %v: %.0f notes/s\n", m.db.Engine(), float64(m.sum.Bytes)/1e6,
-		took.Round(time.Millisecond), float64(m.sum.Notes.Imported)/took.Seconds())
+	_, err := fmt.Fprintf(im.out, "%s, %.1f MB in %v: %.0f notes/s\n", im.db.Engine(), float64(im.sum.Bytes)/1e6,
+		took.Round(time.Millisecond), float64(im.sum.Notes.Imported)/took.Seconds())
 	return err
 }
