@@ -12,11 +12,11 @@ import (
 	"notesd/store"
 )
 
-// introduce says which program this is and with which settings it runs: on a
-// terminal those that differ from the default, else all. What goes wrong comes below.
+// introduce prints the version and the settings: on a terminal those that differ from the default,
+// else all. It comes first, so that errors of the start stand below it.
 func (p Process) introduce(cfg config.Config) {
 	if cfg.LogFormat == "json" {
-		return // announce has them
+		return // announce logs them
 	}
 	fmt.Fprintf(p.Out, "notesd %s, %s, %s\n\n", p.version(), cfg.Env, store.EngineOf(cfg.DatabaseURL.Reveal()))
 	settings := cfg.Settings()
@@ -32,7 +32,7 @@ func (p Process) introduce(cfg config.Config) {
 	fmt.Fprintln(p.Out)
 }
 
-// announce says where the server listens and what to try.
+// announce prints where the server listens and a command to try.
 func (p Process) announce(cfg config.Config, db *store.Store, ln net.Listener, log *slog.Logger) {
 	port := ln.Addr().(*net.TCPAddr).Port // BACKEND_PORT=0 takes any
 	url := "http://" + net.JoinHostPort(shownHost(cfg.Host), strconv.Itoa(port))
@@ -51,8 +51,8 @@ func (p Process) announce(cfg config.Config, db *store.Store, ln net.Listener, l
 	fmt.Fprintf(p.Out, "Status page: %s\n\n", p.statusLink(cfg, url))
 }
 
-// statusLink is where the status page is. On a terminal, where people look and no log is kept, a token that was made in
-// the data directory is part of it.
+// statusLink returns the link to the status page. It contains a token that was made in the data
+// directory, but on a terminal only: output to elsewhere is kept as a log.
 func (p Process) statusLink(cfg config.Config, url string) string {
 	made := config.KeptAdminToken(cfg.DataDir)
 	switch {
@@ -66,8 +66,9 @@ func (p Process) statusLink(cfg config.Config, url string) string {
 	return url + "/status (the token is in " + config.AdminTokenFile(cfg.DataDir) + ")"
 }
 
-// shownHost is how people should reach a server on this machine that listens on
-// host. The cookies of localhost, the site of the default CORS_ORIGIN, do not come from 127.0.0.1.
+// shownHost returns the name by which people should reach a server on this machine that listens on
+// host. It prefers localhost, the site of the default CORS_ORIGIN: a browser does not send the
+// cookies of localhost to 127.0.0.1.
 func shownHost(host string) string {
 	if host = reachable(host); host == "127.0.0.1" || host == "::1" {
 		return "localhost"

@@ -37,7 +37,7 @@ func Backup(ctx context.Context, p Process, args []string) error {
 	case ways != 1, *keep < 0, *keep > 0 && *dir == "":
 		return fmt.Errorf("backup FILE, backup -dir DIR [-keep N] or backup -verify FILE? %w", errUsage)
 	case *verify != "":
-		cfg, _ := config.Survey(p.Environ) // only the size of a note is of interest
+		cfg, _ := config.Survey(p.Environ) // only the bound on a note is needed
 		return p.verifyBackup(cfg, *verify)
 	}
 	cfg, err := config.Load(p.Environ)
@@ -59,8 +59,8 @@ func Backup(ctx context.Context, p Process, args []string) error {
 	}
 }
 
-// backupInto adds a backup to a directory of them, and when it is whole and has
-// been read again removes the oldest.
+// backupInto adds a backup to a directory of backups. Once the new one is verified, it removes the
+// oldest.
 func (p Process) backupInto(ctx context.Context, cfg config.Config, dir string, keep int) error {
 	f, err := dump.CreateIn(dir, time.Now())
 	if err != nil {
@@ -76,8 +76,7 @@ func (p Process) backupInto(ctx context.Context, cfg config.Config, dir string, 
 	return err
 }
 
-// backupTo writes a backup to f, reads it again, and gives it its name, or
-// leaves nothing.
+// backupTo writes a backup to f, verifies it, and gives it its name. On an error it leaves no file.
 func (p Process) backupTo(ctx context.Context, cfg config.Config, f *dump.File) error {
 	m := startMeter()
 	taken, longest, err := writeBackup(ctx, cfg, f, m)
@@ -98,7 +97,7 @@ func (p Process) backupTo(ctx context.Context, cfg config.Config, f *dump.File) 
 	return nil
 }
 
-// writeBackup writes the database that cfg names to out, and says how long its longest line is.
+// writeBackup writes the database that cfg names to out, and returns the length of the longest line.
 func writeBackup(ctx context.Context, cfg config.Config, out io.Writer, m *meter) (taken dump.Backup, longest int, err error) {
 	w, err := dump.NewWriter(out)
 	if err != nil {
@@ -111,7 +110,7 @@ func writeBackup(ctx context.Context, cfg config.Config, out io.Writer, m *meter
 			return err
 		}
 		head = false
-		return w.Flush() // the rest is the same for the same data
+		return w.Flush() // the bytes after the head are the same for the same data
 	})
 	if err != nil {
 		return taken, 0, namePlace(cfg, err)
@@ -119,11 +118,12 @@ func writeBackup(ctx context.Context, cfg config.Config, out io.Writer, m *meter
 	return taken, w.Longest(), w.Close()
 }
 
-// longestNote bounds the line of a note that came in a body of BODY_PARSER_LIMIT: what
-// has 3 bytes in a body has at most 6 in a backup. The rest of its row is short.
+// longestNote returns a bound on the line of a note that came in a body of BODY_PARSER_LIMIT. Each
+// character takes at most twice as many bytes in a backup as in a body; the rest of the row is
+// short.
 func longestNote(cfg config.Config) int { return int(2*cfg.BodyLimit) + 1<<20 }
 
-// readBackup reads a backup's lines, of at most longest bytes each, to the end.
+// readBackup passes the lines of a backup, of at most longest bytes each, to the function lines.
 func readBackup[T any](in io.Reader, longest int, lines func(next func() ([]byte, error)) (T, error)) (result T, err error) {
 	r, err := dump.NewReader(in, longest)
 	if err == nil {
@@ -206,13 +206,13 @@ func Restore(ctx context.Context, p Process, args []string) error {
 	return errors.New("restored as it was saved, but the data contradicts itself")
 }
 
-// contents is what a backup holds, for people.
+// contents describes for people what a backup holds.
 func contents(b dump.Backup) string {
 	return fmt.Sprintf("%s and %s of %s, schema %d, as of %s",
 		count(b.Users, "account"), count(b.Notes, "note"), b.Engine, b.Schema, b.Taken.Format("2006-01-02 15:04:05 UTC"))
 }
 
-// A meter counts what goes through, and shows it on a terminal.
+// A meter counts the bytes of a backup, and shows the count on a terminal.
 type meter struct {
 	bytes atomic.Int64
 	began time.Time
@@ -246,7 +246,7 @@ func (m *meter) show() {
 
 func (m *meter) megabytes() float64 { return float64(m.bytes.Load()) / 1e6 }
 
-// stop ends the show and returns how long it took.
+// stop ends the display and returns the time since the start.
 func (m *meter) stop() time.Duration {
 	took := time.Since(m.began)
 	close(m.over)
@@ -254,7 +254,7 @@ func (m *meter) stop() time.Duration {
 	return took
 }
 
-// rate is how fast it went.
+// rate describes the speed for people.
 func (m *meter) rate(b dump.Backup, took time.Duration) string {
 	return fmt.Sprintf("%.1f MB of rows in %.1f s: %.1f MB/s, %.0f notes/s", m.megabytes(), took.Seconds(),
 		m.megabytes()/took.Seconds(), float64(b.Notes)/took.Seconds())

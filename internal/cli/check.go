@@ -29,7 +29,7 @@ type checkOptions struct {
 	measure      time.Duration
 }
 
-// parseCheck reads them.
+// parseCheck reads the flags.
 func (p Process) parseCheck(args []string) (o checkOptions, err error) {
 	flags := p.newFlags("notesd check\nJudges this set-up and says what to set. Exits with 3 if something must be.")
 	flags.BoolVar(&o.json, "json", false, "write JSON")
@@ -47,7 +47,7 @@ func (p Process) parseCheck(args []string) (o checkOptions, err error) {
 	return o, nil
 }
 
-// Check judges this set-up, and says what to set.
+// Check judges this installation and prints what to change.
 func Check(ctx context.Context, p Process, args []string) error {
 	o, err := p.parseCheck(args)
 	if err != nil {
@@ -68,7 +68,7 @@ func Check(ctx context.Context, p Process, args []string) error {
 	return nil
 }
 
-// checkConfig says where to look: at what the settings name, as far as they have no mistake.
+// checkConfig returns what to look at: what the settings name, unless they have a mistake.
 func (p Process) checkConfig(o checkOptions) check.Config {
 	cfg, mistakes := config.Survey(p.Environ)
 	c := check.Config{
@@ -78,7 +78,7 @@ func (p Process) checkConfig(o checkOptions) check.Config {
 		Placeholder: func(s string) bool { return config.Secret(s).Placeholder() },
 	}
 	if o.url != "" {
-		if strings.HasPrefix(o.url, "https://") { // else it may be an inner address, which browsers do not see
+		if strings.HasPrefix(o.url, "https://") { // else browsers may use another address
 			c.Settings.OtherSites = slices.DeleteFunc(slices.Clone(cfg.CORSOrigins), func(origin string) bool {
 				return config.Site(origin) == config.Site(o.url)
 			})
@@ -86,7 +86,7 @@ func (p Process) checkConfig(o checkOptions) check.Config {
 	} else {
 		c.Server = "http://" + net.JoinHostPort(reachable(cfg.Host), strconv.Itoa(cfg.Port))
 	}
-	if !isURL(cfg.ChannelURL) { // what the end of a broken password is taken for would be in the error
+	if !isURL(cfg.ChannelURL) { // an error would show a part of a broken password
 		cfg.ChannelURL = ""
 	}
 	if sound(mistakes, "DATABASE_URL", "DATABASE_PASSWORD") || isURL(cfg.DatabaseURL) {
@@ -99,7 +99,7 @@ func (p Process) checkConfig(o checkOptions) check.Config {
 	return c
 }
 
-// redisOf is the URL of Redis, of the master if there are Sentinels who know it.
+// redisOf returns the URL of Redis: that of the master, if Sentinels know it.
 func redisOf(cfg config.Config) string {
 	u, err := url.Parse(cfg.RedisURL.Reveal())
 	if err != nil || len(cfg.RedisSentinels) == 0 {
@@ -111,7 +111,7 @@ func redisOf(cfg config.Config) string {
 	return u.String()
 }
 
-// redisWrites has the Redis at a URL take what the server writes to it.
+// redisWrites returns nil if the Redis at a URL accepts the writes of the server.
 func redisWrites(ctx context.Context, url string) (err error) {
 	rdb, err := redis.Open(url)
 	if err != nil {
@@ -132,7 +132,7 @@ func isURL(s config.Secret) bool {
 	return err == nil && u.Host != "" && !config.BrokenPassword(s.Reveal())
 }
 
-// examine is store.Examine in check's words.
+// examine translates the result of store.Examine for package check.
 func examine(ctx context.Context, cfg config.Config) (check.Database, error) {
 	x, err := store.Examine(ctx, store.Config{URL: cfg.DatabaseURL.Reveal(), ChannelURL: cfg.ChannelURL.Reveal()})
 	db := check.Database{
@@ -148,7 +148,7 @@ func examine(ctx context.Context, cfg config.Config) (check.Database, error) {
 	return db, err
 }
 
-// checkSettings is the settings in check's words: without any secret.
+// checkSettings translates the settings for package check. The result holds no secret.
 func checkSettings(cfg config.Config, mistakes []config.Mistake) check.Settings {
 	r := cfg.Runtime
 	s := check.Settings{
@@ -175,7 +175,7 @@ func checkSettings(cfg config.Config, mistakes []config.Mistake) check.Settings 
 	return s
 }
 
-// judged is what may be said of secrets that we ask for: the weakest counts.
+// judged returns the strength of secrets. The weakest counts.
 func judged(secrets ...config.Secret) check.Secret {
 	verdict := check.None
 	for _, s := range secrets {
@@ -190,10 +190,10 @@ func judged(secrets ...config.Secret) check.Secret {
 	return verdict
 }
 
-// wellKnown are passwords that everybody tries.
+// wellKnown lists passwords that attackers try first.
 var wellKnown = []string{"password", "postgres", "notesd", "admin", "secret", "redis", "root", "letmein", "qwerty", "12345"}
 
-// password is what may be said of the one in a URL.
+// password returns the strength of the password in a URL.
 func password(secret config.Secret) check.Secret {
 	const least = 12
 	u, err := url.Parse(secret.Reveal())

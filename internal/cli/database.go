@@ -17,7 +17,7 @@ import (
 
 const connectTime = 15 * time.Second // for a command to reach the database
 
-// withStore runs do with the database open and ready, if that does not take long.
+// withStore runs do with the database open and ready, or returns an error after connectTime.
 func (p Process) withStore(ctx context.Context, create bool, do func(context.Context, config.Config, *store.Store) error) (err error) {
 	cfg, db, made, err := p.openStore(ctx, create)
 	if err != nil {
@@ -32,9 +32,9 @@ func (p Process) withStore(ctx context.Context, create bool, do func(context.Con
 	return do(ctx, cfg, db)
 }
 
-// openStore opens the database that the settings name and waits until it is
-// ready. A SQLite file that is not there is made if create is true; its path is
-// then returned for the command to print, as a wrong path looks like no data.
+// openStore opens the database that the settings name and waits until it is ready. If create is
+// true, it makes a SQLite file that is missing, and returns its path for the command to print: a
+// wrong path looks like lost data.
 func (p Process) openStore(ctx context.Context, create bool) (cfg config.Config, db *store.Store, made string, err error) {
 	cfg, err = config.Load(p.Environ)
 	if err != nil {
@@ -56,7 +56,7 @@ func (p Process) openStore(ctx context.Context, create bool) (cfg config.Config,
 	return cfg, db, made, nil
 }
 
-// missingFile is the path of the SQLite file that the settings name if it is not there, else "".
+// missingFile returns the path of the SQLite file that the settings name if it is missing, else "".
 func missingFile(cfg config.Config) string {
 	path := store.FilePath(cfg.DatabaseURL.Reveal())
 	if path == "" {
@@ -68,7 +68,7 @@ func missingFile(cfg config.Config) string {
 	return path
 }
 
-// namePlace adds to an error of a SQLite file the setting that says where the file is.
+// namePlace adds the setting that names the place of a SQLite file to an error of the file.
 func namePlace(cfg config.Config, err error) error {
 	if err == nil || !store.IsFile(cfg.DatabaseURL.Reveal()) || errors.Is(err, store.ErrSchema) {
 		return err

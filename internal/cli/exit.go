@@ -11,18 +11,18 @@ import (
 )
 
 const (
-	closeTime   = time.Second            // that closing may take beyond SHUTDOWN_DELAY and SHUTDOWN_TIMEOUT
-	lastWords   = 100 * time.Millisecond // for writing why the process ends; the pipe may be what is stuck
-	stacksBytes = 64 << 10               // of goroutines, at most
+	closeTime   = time.Second            // for closing, beyond SHUTDOWN_DELAY and SHUTDOWN_TIMEOUT
+	lastWords   = 100 * time.Millisecond // for printing why the process ends; the output itself may be stuck
+	stacksBytes = 64 << 10               // of goroutines' stacks, at most
 )
 
-// An exitGuard ends the process when it is still there after it should have left:
-// something is stuck that it waits for, such as a commit to a disk that does not
-// answer, or a log that nobody reads. What was acknowledged is on disk by then.
+// An exitGuard ends a process that is still running after its time to leave is over. The process is
+// waiting for something that is stuck, such as a commit to a disk that does not respond, or a log
+// that nobody reads. Every acknowledged write is on disk by then.
 type exitGuard struct {
 	limit time.Duration
 	err   io.Writer
-	exit  func(code int) // nil: the process is somebody else's
+	exit  func(code int) // nil: the process must not end
 
 	mu    sync.Mutex // guards what follows
 	timer *time.Timer
@@ -42,7 +42,7 @@ func (g *exitGuard) begin() {
 	}
 }
 
-// stop is called when nothing is left to wait for.
+// stop is called when the process has nothing more to wait for.
 func (g *exitGuard) stop() {
 	g.mu.Lock()
 	defer g.mu.Unlock()

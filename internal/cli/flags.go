@@ -53,8 +53,8 @@ func (f flagSet) help() {
 	f.PrintDefaults()
 }
 
-// describe says what is wrong with a flag, and which one is probably meant. It
-// does not repeat the value of a flag that has none: it may be a password.
+// describe returns what is wrong with a flag, and which flag is probably meant. It does not repeat a
+// value that was given to a flag without values: it may be a password.
 func (f flagSet) describe(err error) string {
 	text := err.Error()
 	if name, ok := strings.CutPrefix(text, "flag provided but not defined: -"); ok {
@@ -92,7 +92,7 @@ func asksVersion(args []string) bool {
 	return slices.Contains(args, "--version") || slices.Contains(args, "-version")
 }
 
-// noSuch says that a word is none of those that are known, and which is probably meant.
+// noSuch returns an error for an unknown word, with the known word that is probably meant.
 func noSuch(what, word string, known []string) error {
 	return fmt.Errorf("no %s %q%s: %w", what, word, didYouMean(word, slices.Sorted(slices.Values(known)), ""), errUsage)
 }
@@ -115,7 +115,7 @@ func didYouMean(word string, known []string, mark string) string {
 	return fmt.Sprintf(" (did you mean %s%s?)", mark, best)
 }
 
-// count is a number with its noun.
+// count returns a number with its noun.
 func count(n int64, noun string) string {
 	if n == 1 {
 		return "1 " + noun

@@ -46,7 +46,7 @@ func Healthcheck(ctx context.Context, p Process, args []string) error {
 	return nil
 }
 
-// reachable is the address to ask a server that listens on host.
+// reachable returns the address at which this machine reaches a server that listens on host.
 func reachable(host string) string {
 	if addr, err := netip.ParseAddr(host); host == "" || err == nil && addr.IsUnspecified() {
 		return "127.0.0.1"

@@ -20,8 +20,8 @@ import (
 	"notesd/store"
 )
 
-// legacyPassword is the variable for the old database's password, which others
-// on the machine could read among the arguments.
+// legacyPassword is the variable for the password of the old database. Other users of the machine
+// can read arguments, but not variables.
 const legacyPassword = "LEGACY_DATABASE_PASSWORD"
 
 // errLeftOut is the end of an import without some accounts or notes.
@@ -95,11 +95,11 @@ type importer struct {
 	out   io.Writer
 	json  bool
 	began time.Time
-	heard time.Time // when something was last said
+	heard time.Time // when something was last printed
 	sum   summary
 }
 
-// summary is how an import ends.
+// A summary is the last line of a report in JSON.
 type summary struct {
 	DryRun   bool    `json:"dryRun"`
 	Accounts counts  `json:"accounts"`
@@ -133,7 +133,7 @@ const (
 	noSignIn = "no sign-in"
 )
 
-// run brings over everything that can be.
+// run imports every account and note that can be.
 func (im *importer) run(ctx context.Context) error {
 	accounts, err := im.old.Accounts(ctx)
 	if err != nil {
@@ -160,7 +160,7 @@ func (im *importer) run(ctx context.Context) error {
 	return nil
 }
 
-// usable leaves out the accounts that can't be here.
+// usable leaves out the accounts that break a rule of this server.
 func (im *importer) usable(accounts []legacy.Account) (usable []legacy.Account) {
 	for _, a := range accounts {
 		reason := cmp.Or(nullFault(a.Null), datesFault(a.CreatedAt, a.UpdatedAt, a.LastLoginAt, a.LockedUntil), notes.Account{ID: a.ID, Email: a.Email, Name: a.Name, PasswordHash: a.PasswordHash}.ImportFault())
@@ -173,7 +173,7 @@ func (im *importer) usable(accounts []legacy.Account) (usable []legacy.Account) 
 	return usable
 }
 
-// choose leaves out all but one of the accounts that would have one e-mail address here.
+// choose keeps one of the accounts that would have the same e-mail address here.
 func (im *importer) choose(ctx context.Context, accounts []legacy.Account) (chosen []legacy.Account, err error) {
 	same := map[string][]legacy.Account{}
 	for _, a := range accounts {
@@ -183,7 +183,7 @@ func (im *importer) choose(ctx context.Context, accounts []legacy.Account) (chos
 	for _, a := range accounts {
 		group := same[notes.Fold(a.Email)]
 		if a.ID != group[0].ID {
-			continue // came with the first of the group
+			continue // the first of the group has decided
 		}
 		best, why := a, ""
 		if len(group) > 1 {
@@ -202,8 +202,8 @@ func (im *importer) choose(ctx context.Context, accounts []legacy.Account) (chos
 	return chosen, nil
 }
 
-// best says which of several accounts, the oldest of which is the first, comes,
-// and why: whichever is here already, else the one that signed in last, else the oldest.
+// best returns which of several accounts is imported, and why. That is an account that is here
+// already, else the one that signed in last, else the oldest, which is the first of group.
 func (im *importer) best(ctx context.Context, group []legacy.Account) (best legacy.Account, why string, err error) {
 	best, why = group[0], "is the oldest, and none has ever signed in"
 	for _, a := range group {
@@ -244,7 +244,7 @@ func (im *importer) bring(ctx context.Context, a legacy.Account) error {
 	return err
 }
 
-// count adds up what became of an account.
+// count adds the result of one account to the summary.
 func (im *importer) count(a legacy.Account, done store.ImportResult) {
 	accounts := &im.sum.Accounts.Present
 	if done.Created {
@@ -263,7 +263,7 @@ func (im *importer) count(a legacy.Account, done store.ImportResult) {
 	}
 }
 
-// notes are an account's notes as they come here. Those that can't are left out.
+// notes returns the notes of an account as this server has them, without those that break a rule.
 func (im *importer) notes(ctx context.Context, a legacy.Account) iter.Seq2[notes.Note, error] {
 	return func(yield func(notes.Note, error) bool) {
 		for old, err := range im.old.Notes(ctx, a.ID) {
@@ -292,8 +292,7 @@ func (im *importer) notes(ctx context.Context, a legacy.Account) iter.Seq2[notes
 	}
 }
 
-// userOf is an account as it is here. A lock that has run out has reset the
-// count of wrong passwords.
+// userOf translates an account. A lock that has expired has reset the count of wrong passwords.
 func userOf(a legacy.Account, now time.Time) store.User {
 	u := store.User{
 		ID: a.ID, Email: a.Email, Name: a.Name, PasswordHash: a.PasswordHash, FailedLogins: max(0, a.FailedLogins),
@@ -305,8 +304,8 @@ func userOf(a legacy.Account, now time.Time) store.User {
 	return u
 }
 
-// noteOf is a note as it is here: it has a date in the trash, and nowhere else,
-// and no tag is null.
+// noteOf translates a note. A note has a TrashedAt if and only if it is in the trash, and no tag is
+// null.
 func noteOf(old legacy.Note) notes.Note {
 	n := notes.Note{
 		ID: old.ID, Title: old.Title, Content: old.Content, Color: old.Color, Pinned: old.Pinned, Favorite: old.Favorite,
@@ -323,7 +322,7 @@ func noteOf(old legacy.Note) notes.Note {
 	return n
 }
 
-// nullFault says that a column is NULL, if one is.
+// nullFault describes a column that is NULL. It returns "" if none is.
 func nullFault(column string) string {
 	if column == "" {
 		return ""
@@ -331,8 +330,8 @@ func nullFault(column string) string {
 	return fmt.Sprintf("its column %q is NULL", column)
 }
 
-// datesFault says what is wrong with times that are there: an API that writes
-// ISO 8601 has four digits for a year.
+// datesFault describes what is wrong with times: ISO 8601, which the API writes, has four digits
+// for a year. It returns "" if nothing is.
 func datesFault(times ...time.Time) string {
 	for _, t := range times {
 		if year := t.Year(); year < 1 || year > 9999 {
@@ -370,7 +369,7 @@ func (im *importer) report(f finding) {
 	fmt.Fprintf(im.out, "%s: %s %s%s: %s\n", f.What, f.Kind, logging.Printable(f.ID), of, f.Reason)
 }
 
-// progress says now and then that there is some.
+// progress prints from time to time how much has been imported.
 func (im *importer) progress() {
 	const often = 10 * time.Second
 	if im.json || time.Since(im.heard) < often {
@@ -382,7 +381,7 @@ func (im *importer) progress() {
 		count(im.sum.Accounts.Imported+im.sum.Accounts.Present, "account"), count(n.Imported+n.Present+n.Deleted, "note"))
 }
 
-// summarize prints what became of everything.
+// summarize prints the summary.
 func (im *importer) summarize() error {
 	took := time.Since(im.began)
 	im.sum.Seconds = took.Seconds()

@@ -12,9 +12,8 @@ import (
 	"notesd/server"
 )
 
-// evidenceOf are the events that leave an incident file: what is written here
-// is asked for the moment it is told of. What comes slowly (latency, load) the
-// recorder finds out itself.
+// evidenceOf lists the events that write an incident file at once. Problems that develop slowly
+// (latency, load) are found by the recorder itself.
 var evidenceOf = map[string]bool{
 	"route_quarantined": true,
 	"memory_high":       true,
@@ -23,8 +22,8 @@ var evidenceOf = map[string]bool{
 	"worker_stuck":      true,
 }
 
-// newIncidents returns nil, and says so, where no file can be written: on
-// PostgreSQL a read-only DATA_DIR is allowed.
+// newIncidents returns nil, and logs a warning, if no file can be written: with PostgreSQL, DATA_DIR
+// may be read-only.
 func newIncidents(cfg config.Config, alerts *server.Alerts, log *slog.Logger) *incident.Recorder {
 	r, err := incident.New(incident.Config{
 		Dir:  filepath.Join(cfg.DataDir, "incidents"),
@@ -46,12 +45,11 @@ func newIncidents(cfg config.Config, alerts *server.Alerts, log *slog.Logger) *i
 	return r
 }
 
-// slowAfter is when a request counts as slow: with the requests that are logged
-// for it, unless REQUEST_TIMEOUT lets none come that far.
+// slowAfter returns the time after which a request counts as slow: that after which it is logged as
+// slow, or less if REQUEST_TIMEOUT is near.
 func slowAfter(cfg config.Config) time.Duration { return min(time.Second, cfg.RequestTimeout/2) }
 
-// A sampler makes a sample of each second: of counters that only grow, what
-// they grew by.
+// A sampler takes a sample every second. Of a counter it has the increase since the last sample.
 type sampler struct {
 	server      *server.Server
 	pool        *pool.Pool
@@ -73,7 +71,7 @@ func newSampler(cfg config.Config, s *server.Server, p *pool.Pool) *sampler {
 		stats: p.Stats(), refused: p.ShedTotals(), took: s.Took(), waits: p.Waits(), memory: pool.ReadMemory()}
 }
 
-// noRoom are the reasons of those that are turned away because there are too many.
+// noRoom lists the reasons of rejections because there are too many requests.
 var noRoom = []pool.Reason{pool.ErrFull, pool.ErrTimeout, pool.ErrOverload}
 
 func (s *sampler) sample() incident.Sample {

@@ -14,7 +14,7 @@ import (
 
 const sweepEvery = 10 * time.Minute
 
-// inBackground runs each until the function it returns is called, which waits for them.
+// inBackground runs the loops until stop is called, which waits for them to end.
 func inBackground(loops ...func(context.Context)) (stop func()) {
 	ctx, cancel := context.WithCancel(context.Background())
 	var running sync.WaitGroup
@@ -27,7 +27,7 @@ func inBackground(loops ...func(context.Context)) (stop func()) {
 	}
 }
 
-// until returns a loop that ends when leaving ends, too.
+// until returns loop with a context that ends when leaving ends, too.
 func until(leaving context.Context, loop func(context.Context)) func(context.Context) {
 	return func(ctx context.Context) {
 		ctx, cancel := context.WithCancel(ctx)
@@ -45,12 +45,12 @@ func memoryLoop(m *pool.Monitor) func(context.Context) {
 	}
 }
 
-// sweepLoop removes what has run out: sessions, keys, tombstones, old trash.
-// Several replicas may do so at once.
+// sweepLoop removes expired sessions, keys, tombstones and trash. Several replicas may do so at the
+// same time.
 func sweepLoop(db *store.Store, cfg config.Config, log *slog.Logger) func(context.Context) {
 	return func(ctx context.Context) {
 		if db.WaitReady(ctx) != nil {
-			return // it ended before the database came
+			return // ctx has ended before the database was ready
 		}
 		tick := time.NewTicker(sweepEvery)
 		defer tick.Stop()

@@ -10,11 +10,11 @@ import (
 	"notesd/config"
 )
 
-// The bytes that the store counts are for one copy of each note's text. It keeps
-// another, folded for searching. A quota in megabytes is for both.
+// copiesKept is how often the store keeps the text of a note: as it is, and folded for searching.
+// The store counts the bytes of one copy; a quota in megabytes is for both.
 const copiesKept = 2
 
-// defaultQuotas are those of people who have none of their own; nil: no limit.
+// defaultQuotas returns the quotas of accounts that have none of their own. nil means no limit.
 func defaultQuotas(cfg config.Config) (notes, bytes *int64) {
 	if cfg.QuotaNotes > 0 {
 		notes = new(int64(cfg.QuotaNotes))
@@ -25,7 +25,7 @@ func defaultQuotas(cfg config.Config) (notes, bytes *int64) {
 	return notes, bytes
 }
 
-// quotaUser sets what an account may store, where notes or mb say so, and shows it.
+// quotaUser sets the quotas of an account that notes and mb give, and prints what it stores.
 func quotaUser(notes, mb string) userCommand {
 	return func(ctx context.Context, a accounts, email string) error {
 		u, err := a.find(ctx, email)
@@ -55,7 +55,7 @@ func quotaUser(notes, mb string) userCommand {
 	}
 }
 
-// readQuota reads the value of a flag, in units, if there is one.
+// readQuota reads the value of a flag, in units, into quota. An empty text changes nothing.
 func readQuota(quota **int64, flag, text string, unit int64) error {
 	switch text {
 	case "":
@@ -75,7 +75,7 @@ func readQuota(quota **int64, flag, text string, unit int64) error {
 	return nil
 }
 
-// quotaText is a quota in units.
+// quotaText returns a quota in units.
 func quotaText(quota *int64, unit int64) string {
 	if quota == nil || *quota == math.MaxInt64 {
 		return "any number"

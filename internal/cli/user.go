@@ -19,7 +19,7 @@ import (
 	"notesd/store"
 )
 
-// userCommands are the commands on one account.
+// userCommands are the commands on accounts. User runs list and quota itself.
 var userCommands = map[string]userCommand{"add": addUser, "reset": resetUser, "unlock": unlockUser, "delete": deleteUser, "list": nil, "quota": nil}
 
 const userUsage = `notesd user add EMAIL       make an account
@@ -66,7 +66,7 @@ func User(ctx context.Context, p Process, args []string) error {
 	})
 }
 
-// accounts is what the user commands work with.
+// accounts is what a command on an account works with.
 type accounts struct {
 	Process
 	db        *store.Store
@@ -146,7 +146,7 @@ func (a accounts) find(ctx context.Context, email string) (store.User, error) {
 	return u, err
 }
 
-// password is the one given, or a fresh one.
+// password returns the password that was given, or a new one.
 func (a accounts) password() (string, error) {
 	if !a.fromInput {
 		return rand.Text(), nil
@@ -158,8 +158,8 @@ func (a accounts) password() (string, error) {
 	return strings.TrimRight(line, "\r\n"), nil
 }
 
-// done says what was done, and the password if it was made here. After ErrStale it is done, too: a password that
-// nobody is told would lock its owner out.
+// done prints what was done, and the password if it was made here. It does so after ErrStale, too:
+// the password is changed, and would lock the user out if it were not printed.
 func (a accounts) done(err error, what, email, password string) error {
 	if err != nil && !errors.Is(err, server.ErrStale) {
 		return err
@@ -183,7 +183,7 @@ func (p Process) listUsers(ctx context.Context, _ config.Config, db *store.Store
 	return table.Flush()
 }
 
-// when is t for people; a time that never was is a dash.
+// when returns t for people to read. The zero time is a dash.
 func when(t time.Time) string {
 	if t.IsZero() {
 		return "-"

@@ -15,7 +15,7 @@ func Version(_ context.Context, p Process, args []string) error {
 	return nil
 }
 
-// version is the version of the build, or the commit it was made of.
+// version returns the version of the build, or the commit it was made from.
 func (p Process) version() string {
 	if p.Version != "" {
 		return p.Version

@@ -13,7 +13,7 @@ import (
 
 const delayTarget = 5 * time.Millisecond // CoDel's (RFC 8289)
 
-// newPool tells alerts of routes in quarantine and of workers that are stuck.
+// newPool returns a pool that alerts of quarantined routes and stuck workers.
 func newPool(cfg config.Config, alerts *server.Alerts, log *slog.Logger) *pool.Pool {
 	c := pool.Config{
 		Shards:           cfg.Runtime.Shards,
@@ -49,20 +49,19 @@ func newPool(cfg config.Config, alerts *server.Alerts, log *slog.Logger) *pool.P
 	return pool.New(c)
 }
 
-// newAlerts posts to the webhook, if one is set. Deliveries are signed with the
-// administrators' token, which the receiver's people have.
+// newAlerts returns alerts that are posted to the webhook, if one is set.
 func newAlerts(cfg config.Config, log *slog.Logger) *server.Alerts {
 	return server.NewAlerts(cfg.AlertWebhookURL.Reveal(), cfg.AlertWebhookSecret.Reveal(), log)
 }
 
-// memoryBound is what the process may use: the container's limit, or without
-// one GOMEMLIMIT; 0: no limit.
+// memoryBound returns the bytes that the process may use: the limit of the container, or else
+// GOMEMLIMIT. 0 means no limit.
 func memoryBound(cfg config.Config) int64 {
 	return cmp.Or(cfg.Runtime.CgroupMemory, cfg.Runtime.MemoryLimit)
 }
 
-// newStages watches memoryBound. In a container GOMEMLIMIT, unless it is off,
-// makes room for what is not Go's; elsewhere it says what Go may have and no more.
+// newStages watches the use of memoryBound. In a container, GOMEMLIMIT is below the bound and leaves
+// room for memory that is not Go's, unless it is off; elsewhere it limits Go alone.
 func newStages(
 	cfg config.Config, workers *pool.Pool, copies *server.Copies, alerts *server.Alerts, log *slog.Logger,
 ) *pool.Stages {
@@ -88,7 +87,7 @@ func newStages(
 	})
 }
 
-// newMonitor returns nil when memory is not to be monitored.
+// newMonitor returns nil if memory is not to be monitored.
 func newMonitor(cfg config.Config, workers *pool.Pool, alerts *server.Alerts, log *slog.Logger) *pool.Monitor {
 	if !cfg.MemoryMonitoring {
 		return nil
@@ -109,7 +108,7 @@ func newMonitor(cfg config.Config, workers *pool.Pool, alerts *server.Alerts, lo
 	})
 }
 
-// serverConfig is the settings in the words of package server.
+// serverConfig translates the settings for package server.
 func serverConfig(cfg config.Config, secrets []string) server.Config {
 	settings := map[string]string{}
 	for _, s := range cfg.Settings() {
