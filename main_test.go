@@ -25,6 +25,7 @@ var mayImport = map[string][]string{
 	"internal/incident":        {"notesd/internal/owned"},
 	"store":                    {"notesd/notes", "notesd/store/engine", "notesd/store/pgnotify", "notesd/store/trigram"},
 	"store/dump":               {"notesd/notes", "notesd/store/engine", "notesd/store/pgnotify"},
+	"store/inspect":            {"notesd/store/engine"},
 	"store/pgnotify":           {"notesd/store/engine"},
 	"store/engine":             {"notesd/internal/owned", "notesd/store/migrations"},
 	"pool":                     {"notesd/internal/histogram"},
@@ -36,7 +37,7 @@ var mayImport = map[string][]string{
 	"store/storetest":          {"notesd/internal/testkit", "notesd/internal/testserver", "notesd/store"},
 
 	"internal/testserver": {"notesd/internal/testkit"},
-	"internal/cli":        {"notesd/bench", "notesd/config", "notesd/internal/check", "notesd/internal/histogram", "notesd/internal/incident", "notesd/internal/legacy", "notesd/internal/logging", "notesd/internal/redis", "notesd/internal/upgrade", "notesd/notes", "notesd/pool", "notesd/server", "notesd/store", "notesd/store/dump"},
+	"internal/cli":        {"notesd/bench", "notesd/config", "notesd/internal/check", "notesd/internal/histogram", "notesd/internal/incident", "notesd/internal/legacy", "notesd/internal/logging", "notesd/internal/redis", "notesd/internal/upgrade", "notesd/notes", "notesd/pool", "notesd/server", "notesd/store", "notesd/store/dump", "notesd/store/inspect"},
 }
 
 // What packages must not know of, by the beginnings of import paths.
@@ -45,6 +46,7 @@ var mustNotKnow = map[string][]string{
 	"pool":            {"net/http", "github.com/labstack/", "database/sql", "gorm.io/"},
 	"store":           {"net/http", "github.com/labstack/"},
 	"store/engine":    {"net/http", "github.com/labstack/"},
+	"store/inspect":   {"net/http", "github.com/labstack/", "gorm.io/"},
 	"store/pgnotify":  {"net/http", "github.com/labstack/", "gorm.io/"},
 	"store/trigram":   {"net/http", "github.com/labstack/", "database/sql", "gorm.io/", "notesd/"},
 	"internal/legacy": {"net/http", "github.com/labstack/", "gorm.io/", "notesd/"},

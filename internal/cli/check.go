@@ -15,7 +15,7 @@ import (
 	"notesd/config"
 	"notesd/internal/check"
 	"notesd/internal/redis"
-	"notesd/store"
+	"notesd/store/inspect"
 )
 
 // errFindings is the end of a check that found something. The report says what.
@@ -132,15 +132,15 @@ func isURL(s config.Secret) bool {
 	return err == nil && u.Host != "" && !config.BrokenPassword(s.Reveal())
 }
 
-// examine translates the result of store.Examine for package check.
+// examine translates the result of inspect.Inspect for package check.
 func examine(ctx context.Context, cfg config.Config) (check.Database, error) {
-	x, err := store.Examine(ctx, store.Config{URL: cfg.DatabaseURL.Reveal(), ChannelURL: cfg.ChannelURL.Reveal()})
+	x, err := inspect.Inspect(ctx, cfg.DatabaseURL.Reveal(), cfg.ChannelURL.Reveal())
 	db := check.Database{
-		Engine: x.Engine, Version: x.Version, Missing: x.Missing, Schema: x.Schema, Newest: x.Newest, Latency: x.Latency, Skew: x.Skew,
+		Engine: x.Engine, Version: x.Version, Missing: x.Missing, Schema: x.Schema, Newest: x.Newest, Latency: x.Latency, Skew: x.ClockSkew,
 		MaxConnections: x.MaxConnections, Reserved: x.Reserved, ConnLimit: x.ConnLimit, OthersConnected: x.OthersConnected,
 		SharedBuffers: x.SharedBuffers, EffectiveCache: x.EffectiveCache, WorkMem: x.WorkMem, MaintenanceMem: x.MaintenanceWorkMem,
 		Fsync: x.Fsync, FullPageWrites: x.FullPageWrites, SynchronousCommit: x.SynchronousCommit,
-		Peer: x.Peer, Encrypted: x.Encrypted, Verified: x.Verified, Heard: x.Heard, JournalMode: x.JournalMode,
+		Peer: x.Peer, Encrypted: x.Encrypted, Verified: x.Verified, Heard: x.NotifyWorks, JournalMode: x.JournalMode,
 	}
 	if x.Misfit != nil {
 		db.Misfit = x.Misfit.Error()

@@ -1,4 +1,5 @@
-package store
+// Package inspect asks a database what it says of itself, for `notesd check`.
+package inspect
 
 import (
 	"cmp"
@@ -18,20 +19,20 @@ import (
 	"notesd/store/engine"
 )
 
-// heardIn is how long a notification may take.
-const heardIn = 2 * time.Second
+// notifyTimeout is how long a notification may take.
+const notifyTimeout = 2 * time.Second
 
-// An Examination is what a database says of itself. What an engine does not have is zero.
-type Examination struct {
-	Engine  string // as Store.Engine has it
+// A Report is what a database says of itself. What an engine does not have is zero.
+type Report struct {
+	Engine  string // as engine.Of has it
 	Version string
 	Missing bool // SQLite: there is no file yet
 
 	Schema, Newest int64 // the migrations it has, and those there are; 0: empty
 	Misfit         error // why this binary can't serve the schema
 
-	Latency time.Duration // of one query
-	Skew    time.Duration // its clock's lead over ours, right to half the latency
+	Latency   time.Duration // of one query
+	ClockSkew time.Duration // its clock's lead over ours, right to half the latency
 
 	// PostgreSQL alone.
 	MaxConnections, Reserved int // of them for superusers and the like
@@ -45,69 +46,70 @@ type Examination struct {
 	SynchronousCommit        string
 	Peer                     netip.Addr // where the server is; not valid: on a socket
 	Encrypted, Verified      bool       // the connection; the server's certificate and name
-	Heard                    bool       // a notification came through
+	NotifyWorks              bool       // a notification came through
 
 	JournalMode string // SQLite alone
 }
 
-// Examine looks at the database that cfg names, and changes nothing. Its errors don't show the URLs: they may hold a
-// password.
-func Examine(ctx context.Context, cfg Config) (Examination, error) {
-	if engine.IsPostgres(cfg.URL) {
-		return examinePostgres(ctx, cfg)
+// Inspect looks at the database at a URL, and changes nothing. The channelURL leads to the same
+// PostgreSQL without a pooler in between, or is "". The errors don't show the URLs, which may
+// hold a password.
+func Inspect(ctx context.Context, url, channelURL string) (Report, error) {
+	if engine.IsPostgres(url) {
+		return inspectPostgres(ctx, url, channelURL)
 	}
-	return examineSQLite(ctx, cfg.URL)
+	return inspectSQLite(ctx, url)
 }
 
-func examinePostgres(ctx context.Context, cfg Config) (x Examination, err error) {
-	server, err := engine.ParsePostgresURL(cfg.URL)
+func inspectPostgres(ctx context.Context, url, channelURL string) (r Report, err error) {
+	server, err := engine.ParsePostgresURL(url)
 	if err != nil {
-		return x, err
+		return r, err
 	}
-	hearing, err := engine.ParsePostgresURL(cmp.Or(cfg.ChannelURL, cfg.URL))
+	hearing, err := engine.ParsePostgresURL(cmp.Or(channelURL, url))
 	if err != nil {
-		return x, err
+		return r, err
 	}
 	conn, err := pgx.ConnectConfig(ctx, server)
 	if err != nil {
-		return x, err
+		return r, err
 	}
 	defer func() { err = errors.Join(err, conn.Close(context.WithoutCancel(ctx))) }()
-	x = Examination{Engine: "PostgreSQL", Newest: engine.NewestMigration(engine.PostgreSQL)}
+	r = Report{Engine: engine.PostgreSQL, Newest: engine.NewestMigration(engine.PostgreSQL)}
 	if peer, err := netip.ParseAddrPort(conn.PgConn().Conn().RemoteAddr().String()); err == nil {
-		x.Peer = peer.Addr().Unmap()
+		r.Peer = peer.Addr().Unmap()
 	}
-	if err := x.readClock(ctx, conn); err != nil {
-		return x, err
+	if err := r.readClock(ctx, conn); err != nil {
+		return r, err
 	}
-	if err := x.readPostgres(ctx, conn); err != nil {
-		return x, err
+	if err := r.readPostgres(ctx, conn); err != nil {
+		return r, err
 	}
-	x.Verified = x.Encrypted && server.TLSConfig != nil && !server.TLSConfig.InsecureSkipVerify
-	if x.Heard, err = heard(ctx, conn, hearing); err != nil {
-		return x, err
+	r.Verified = r.Encrypted && server.TLSConfig != nil && !server.TLSConfig.InsecureSkipVerify
+	if r.NotifyWorks, err = notifyWorks(ctx, conn, hearing); err != nil {
+		return r, err
 	}
 	db := stdlib.OpenDB(*server)
 	defer func() { err = errors.Join(err, db.Close()) }()
-	return x, x.readSchema(ctx, db)
+	return r, r.readSchema(ctx, db)
 }
 
 // readClock asks for the time a few times: the quickest answer says most.
-func (x *Examination) readClock(ctx context.Context, conn *pgx.Conn) error {
+func (r *Report) readClock(ctx context.Context, conn *pgx.Conn) error {
 	for i := range 5 {
 		began := time.Now()
 		var there time.Time
 		if err := conn.QueryRow(ctx, "SELECT clock_timestamp()", pgx.QueryExecModeSimpleProtocol).Scan(&there); err != nil {
 			return err
 		}
-		if took := time.Since(began); i == 0 || took < x.Latency {
-			x.Latency, x.Skew = took, there.Sub(began.Add(took/2))
+		if took := time.Since(began); i == 0 || took < r.Latency {
+			r.Latency, r.ClockSkew = took, there.Sub(began.Add(took/2))
 		}
 	}
 	return nil
 }
 
-func (x *Examination) readPostgres(ctx context.Context, conn *pgx.Conn) error {
+func (r *Report) readPostgres(ctx context.Context, conn *pgx.Conn) error {
 	var encrypted pgtype.Bool
 	err := conn.QueryRow(ctx, `SELECT current_setting('server_version'),
 		current_setting('max_connections')::int,
@@ -120,14 +122,14 @@ func (x *Examination) readPostgres(ctx context.Context, conn *pgx.Conn) error {
 		pg_size_bytes(current_setting('work_mem')), pg_size_bytes(current_setting('maintenance_work_mem')),
 		current_setting('fsync')::bool, current_setting('full_page_writes')::bool, current_setting('synchronous_commit'),
 		(SELECT ssl FROM pg_stat_ssl WHERE pid = pg_backend_pid())`, engine.ApplicationName).
-		Scan(&x.Version, &x.MaxConnections, &x.Reserved, &x.ConnLimit, &x.OthersConnected, &x.SharedBuffers, &x.EffectiveCache,
-			&x.WorkMem, &x.MaintenanceWorkMem, &x.Fsync, &x.FullPageWrites, &x.SynchronousCommit, &encrypted)
-	x.Encrypted = encrypted.Bool
+		Scan(&r.Version, &r.MaxConnections, &r.Reserved, &r.ConnLimit, &r.OthersConnected, &r.SharedBuffers, &r.EffectiveCache,
+			&r.WorkMem, &r.MaintenanceWorkMem, &r.Fsync, &r.FullPageWrites, &r.SynchronousCommit, &encrypted)
+	r.Encrypted = encrypted.Bool
 	return err
 }
 
-// heard reports whether what sender notifies of comes to a listener, which a pooler in transaction mode prevents.
-func heard(ctx context.Context, sender *pgx.Conn, hearing *pgx.ConnConfig) (bool, error) {
+// notifyWorks reports whether what sender notifies of comes to a listener, which a pooler in transaction mode prevents.
+func notifyWorks(ctx context.Context, sender *pgx.Conn, hearing *pgx.ConnConfig) (bool, error) {
 	const channel = "notesd_check"
 	listener, err := pgx.ConnectConfig(ctx, hearing)
 	if err != nil {
@@ -140,7 +142,7 @@ func heard(ctx context.Context, sender *pgx.Conn, hearing *pgx.ConnConfig) (bool
 	if _, err := sender.Exec(ctx, "NOTIFY "+channel); err != nil {
 		return false, err
 	}
-	waiting, cancel := context.WithTimeout(ctx, heardIn)
+	waiting, cancel := context.WithTimeout(ctx, notifyTimeout)
 	defer cancel()
 	_, err = listener.WaitForNotification(waiting)
 	if waiting.Err() != nil {
@@ -149,43 +151,43 @@ func heard(ctx context.Context, sender *pgx.Conn, hearing *pgx.ConnConfig) (bool
 	return err == nil, err
 }
 
-func examineSQLite(ctx context.Context, name string) (x Examination, err error) {
+func inspectSQLite(ctx context.Context, name string) (r Report, err error) {
 	path, err := engine.SQLitePath(name)
 	if err != nil {
-		return x, err
+		return r, err
 	}
-	x = Examination{Engine: "SQLite", Newest: engine.NewestMigration(engine.SQLite)}
+	r = Report{Engine: engine.SQLite, Newest: engine.NewestMigration(engine.SQLite)}
 	if _, err := os.Stat(path); errors.Is(err, fs.ErrNotExist) {
-		x.Missing = true
-		return x, nil
+		r.Missing = true
+		return r, nil
 	} else if err != nil {
-		return x, err
+		return r, err
 	}
 	dsn := url.URL{Scheme: "file", Path: path, RawQuery: url.Values{"mode": {"ro"}, "_pragma": {"busy_timeout(2000)"}}.Encode()}
 	db, err := sql.Open("sqlite", dsn.String())
 	if err != nil {
-		return x, err
+		return r, err
 	}
 	defer func() { err = errors.Join(err, db.Close()) }()
 	began := time.Now()
-	if err := db.QueryRowContext(ctx, "SELECT sqlite_version()").Scan(&x.Version); err != nil {
-		return x, engine.Translate(err)
+	if err := db.QueryRowContext(ctx, "SELECT sqlite_version()").Scan(&r.Version); err != nil {
+		return r, engine.Translate(err)
 	}
-	if err := db.QueryRowContext(ctx, "PRAGMA journal_mode").Scan(&x.JournalMode); err != nil {
-		return x, engine.Translate(err)
+	if err := db.QueryRowContext(ctx, "PRAGMA journal_mode").Scan(&r.JournalMode); err != nil {
+		return r, engine.Translate(err)
 	}
-	x.Latency = time.Since(began)
-	return x, x.readSchema(ctx, db)
+	r.Latency = time.Since(began)
+	return r, r.readSchema(ctx, db)
 }
 
-func (x *Examination) readSchema(ctx context.Context, db *sql.DB) error {
+func (r *Report) readSchema(ctx context.Context, db *sql.DB) error {
 	found, err := engine.ReadSchema(ctx, db)
 	if err != nil {
 		return engine.Translate(err)
 	}
-	x.Schema = found.Version
+	r.Schema = found.Version
 	if found.Version > 0 {
-		x.Misfit = found.Fits()
+		r.Misfit = found.Fits()
 	}
 	return nil
 }
