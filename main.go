@@ -13,30 +13,5 @@ var version string
 
 func main() {
 	ctx := cli.Signals() // a second signal kills at once
-	os.Exit(cli.Main(ctx, cli.ThisProcess(version), commands))
-}
-
-// commands are what the first argument can be, besides help. Without arguments notesd serves.
-var commands = []cli.Command{
-	{Name: "serve", Short: "serve; settings come from the environment (docs/CONFIGURATION.md)", Run: cli.Serve},
-	{Name: "healthcheck", Short: "exit 0 if the server on this machine is ready, 1 if not", Run: cli.Healthcheck},
-	{Name: "migrate", Short: "bring the database's schema up to date and say which it is", Run: cli.Migrate},
-	{Name: "user", Args: "add EMAIL", Run: cli.User,
-		Short: "make an account; prints a password unless -password-stdin gives one"},
-	{Name: "user", Args: "reset EMAIL", Short: "give it a new password and end its sessions", Run: cli.User},
-	{Name: "user", Args: "unlock EMAIL", Short: "let it sign in though too many passwords were wrong", Run: cli.User},
-	{Name: "user", Args: "list", Short: "every account", Run: cli.User},
-	{Name: "user", Args: "quota EMAIL", Run: cli.User,
-		Short: "what it stores and may store; -notes and -mb change that"},
-	{Name: "user", Args: "delete EMAIL", Short: "delete it with all of its notes", Run: cli.User},
-	{Name: "import-legacy", Run: cli.ImportLegacy,
-		Short: "bring the old backend's accounts and notes over (docs/IMPORT.md)"},
-	{Name: "check", Run: cli.Check,
-		Short: "judge this set-up and say what to set; exit 3 if something must be; notesd check -h says how"},
-	{Name: "backup", Args: "FILE", Run: cli.Backup,
-		Short: "save the database, also while it is served; -h: into a directory, verify (docs/BACKUP.md)"},
-	{Name: "restore", Args: "FILE", Short: "put a backup into an empty database of either engine", Run: cli.Restore},
-	{Name: "bench", Args: "[SCENARIO]", Run: cli.Bench,
-		Short: "put load on notesd and measure it; notesd bench -h says how"},
-	{Name: "version", Short: "which build this is", Run: cli.Version},
+	os.Exit(cli.Main(ctx, cli.ThisProcess(version), cli.Commands()))
 }

@@ -18,6 +18,7 @@ var mayImport = map[string][]string{
 	".":                        {"notesd/internal/cli"},
 	"bench":                    {"notesd/bench/format"},
 	"bench/lab":                {"notesd/bench", "notesd/bench/format"},
+	"bench/lab/faulty":         {"notesd/internal/cli", "notesd/server"},
 	"bench/pools":              {"notesd/bench"},
 	"e2e/checklist":            {"notesd/internal/check"},
 	"config":                   {"notesd/internal/owned"},

@@ -1,10 +1,8 @@
 package bench
 
 import (
-	"debug/buildinfo"
 	"fmt"
 	"net/url"
-	"runtime/debug"
 	"slices"
 	"strings"
 
@@ -28,9 +26,8 @@ func arms() []Arm {
 	}
 }
 
-// checkFaults refuses what needs the faults of a build for proofs, if the
-// executable is another.
-func checkFaults(o Options, executable string) error {
+// checkFaults returns an error if the options need a program with faults and this is another.
+func checkFaults(o Options, hasFaults bool) error {
 	needed := ""
 	if o.scenario.faults {
 		needed = "the scenario " + o.scenario.name
@@ -40,19 +37,11 @@ func checkFaults(o Options, executable string) error {
 			needed = "the arm " + a.Name
 		}
 	}
-	if needed == "" || hasFaults(executable) {
+	if needed == "" || hasFaults {
 		return nil
 	}
-	return fmt.Errorf("%s needs a notesd built with -tags faults (make prove NAME=%s makes one): %w", needed, o.scenario.name,
-		ErrUsage)
-}
-
-// hasFaults tells whether an executable was built with -tags faults.
-func hasFaults(executable string) bool {
-	info, err := buildinfo.ReadFile(executable)
-	return err == nil && slices.ContainsFunc(info.Settings, func(s debug.BuildSetting) bool {
-		return s.Key == "-tags" && slices.Contains(strings.Split(s.Value, ","), "faults")
-	})
+	return fmt.Errorf("%s needs a notesd with routes that fail on purpose (make prove NAME=%s makes one): %w",
+		needed, o.scenario.name, ErrUsage)
 }
 
 // given is the arm of a server that runs already.

@@ -38,11 +38,12 @@ type Program struct {
 	Out        io.Writer
 	Progress   io.Writer
 	Terminal   bool // Progress is one
+	Faults     bool // Executable has routes that fail on purpose
 }
 
 // Run measures what the options ask for and prints the report to p.Out.
 func Run(ctx context.Context, o Options, p Program) error {
-	if err := checkFaults(o, p.Executable); err != nil {
+	if err := checkFaults(o, p.Faults); err != nil {
 		return err
 	}
 	testbed, err := NewTestbed(ctx, o, p.Executable)

@@ -123,7 +123,8 @@ func runBench(t *testing.T, ctx context.Context, args ...string) ran {
 		t.Fatal(err)
 	}
 	var out, said bytes.Buffer
-	r := ran{err: Run(ctx, o, Program{Executable: binary, Version: "test", Arguments: args, Out: &out, Progress: &said})}
+	r := ran{err: Run(ctx, o, Program{Executable: binary, Version: "test", Arguments: args, Out: &out, Progress: &said,
+		Faults: true})}
 	r.text, r.said = out.String(), said.String()
 	if left, err := filepath.Glob(filepath.Join(dir, "notesd-bench*")); err != nil || len(left) > 0 {
 		t.Errorf("left behind: %v, %v", left, err)
@@ -310,18 +311,14 @@ func TestStrict(t *testing.T) {
 	}
 }
 
-// What needs faults is refused by a binary that has none, with the way out.
+// What needs faults is refused by a program that has none, and the error names the make target.
 func TestNoFaults(t *testing.T) {
-	plain, err := os.Executable() // this test: built without
-	if err != nil {
-		t.Fatal(err)
-	}
 	for _, args := range []string{"panics", "cost", "overload -arms sharded,unbounded"} {
 		o, err := Parse(strings.Fields(args), io.Discard)
 		if err != nil {
 			t.Fatal(err)
 		}
-		err = Run(t.Context(), o, Program{Executable: plain, Out: io.Discard, Progress: io.Discard})
+		err = Run(t.Context(), o, Program{Executable: binary, Out: io.Discard, Progress: io.Discard})
 		if !errors.Is(err, ErrUsage) || !strings.Contains(err.Error(), "make prove NAME="+o.scenario.name) {
 			t.Errorf("bench %s = %v, want an ErrUsage that names the make target", args, err)
 		}

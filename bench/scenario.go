@@ -20,7 +20,7 @@ type scenario struct {
 	run         func(context.Context, *Session) error
 	starts      bool // it starts its servers, and can't measure one that runs already
 	rated       bool // it needs -rate
-	faults      bool // it needs a binary built with -tags faults
+	faults      bool // it needs a program with faults
 
 	connections, people, rounds, leastPeople int
 	duration                                 time.Duration

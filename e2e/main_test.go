@@ -15,8 +15,10 @@ import (
 	"notesd/internal/testserver"
 )
 
-// binary is the program under test, with the routes that fail on purpose and
-// with the race detector: a race that it finds fails the test (see
+// faulty is the program under test: notesd with routes that fail on purpose.
+const faulty = "./bench/lab/faulty"
+
+// binary is faulty with the race detector: a race that it finds fails the test (see
 // process.races). plainBinary is for tests that measure.
 var binary string
 
@@ -27,7 +29,7 @@ var raceReports string
 // the memory and several times the CPU.
 var plainBinary = sync.OnceValues(func() (string, error) {
 	file := filepath.Join(filepath.Dir(binary), "plain", "notesd")
-	return file, goBuild("-tags", "faults", "-o", file, ".")
+	return file, goBuild("-o", file, faulty)
 })
 
 func TestMain(m *testing.M) {
@@ -64,7 +66,7 @@ func build(dir string) error {
 		return err
 	}
 	binary = filepath.Join(dir, "notesd")
-	args := []string{"-tags", "faults", "-o", binary, "."}
+	args := []string{"-o", binary, faulty}
 	if raced() {
 		args = append([]string{"-race"}, args...)
 	}

@@ -67,7 +67,7 @@ func buildRelease(name string, number int, migrations ...string) (string, error)
 	if err := os.WriteFile(overlay, text, 0o644); err != nil {
 		return "", err
 	}
-	return out, goBuild("-tags", "faults", "-overlay", overlay, "-o", out, ".")
+	return out, goBuild("-overlay", overlay, "-o", out, faulty)
 }
 
 // release is a program that has to be there.

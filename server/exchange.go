@@ -88,7 +88,7 @@ func (s *Server) pooled(rt *route) echo.HandlerFunc {
 		x.client = client
 		s.beginWork(x)
 		defer func() { x.stop() }()
-		if admissionOff { // only ever in a binary built with -tags faults
+		if s.noAdmission {
 			x.turn = &pool.Turn{}
 			return s.inTurn(x, rt)
 		}

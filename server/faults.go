@@ -1,10 +1,7 @@
-//go:build faults
-
 package server
 
 import (
 	"net/http"
-	"os"
 	"runtime"
 	"strconv"
 	"sync"
@@ -13,20 +10,24 @@ import (
 	"notesd/pool"
 )
 
-// admissionOff has every handler begin at once, as behind plain net/http:
-// what the pool gains and costs is measured against it.
-var admissionOff = os.Getenv("FAULT_ADMISSION") == "off"
+// Faults are what a server does wrong on purpose, so that proofs can show what follows. The program
+// that ships has none: only bench/lab/faulty calls NewFaults.
+type Faults struct {
+	routes       []*route
+	admissionOff bool
+}
 
-// faultRoutes are routes that fail on purpose.
-func faultRoutes() []*route {
-	return []*route{
+// NewFaults returns routes that fail on purpose. With admissionOff every handler begins at once, as
+// behind plain net/http: what the pool gains and costs is measured against that.
+func NewFaults(admissionOff bool) *Faults {
+	return &Faults{admissionOff: admissionOff, routes: []*route{
 		{method: http.MethodGet, pattern: "/api/fault/panic", handle: faultPanic, class: pool.Read},
 		{method: http.MethodGet, pattern: "/api/fault/exit", handle: faultExit, class: pool.Read},
 		{method: http.MethodGet, pattern: "/api/fault/slow", handle: faultSlow, class: pool.Read},
 		{method: http.MethodGet, pattern: "/api/fault/stall", handle: faultStall, class: pool.Read},
 		{method: http.MethodGet, pattern: "/api/fault/midway", handle: faultMidway, class: pool.Read},
 		{method: http.MethodGet, pattern: "/api/fault/race", handle: faultRace, class: pool.Read},
-	}
+	}}
 }
 
 // faultPanic panics, unless ?well=true.
@@ -53,7 +54,7 @@ func faultSlow(_ *Server, x *exchange) error {
 	}
 }
 
-// faultStall takes ?for= and honours nothing, as a stuck handler would.
+// faultStall takes ?for= and ignores the context, as a stuck handler does.
 func faultStall(_ *Server, x *exchange) error {
 	d, err := time.ParseDuration(x.QueryParam("for"))
 	if err != nil {
@@ -63,7 +64,7 @@ func faultStall(_ *Server, x *exchange) error {
 	return x.message("done")
 }
 
-// faultMidway panics after a part of its answer has left.
+// faultMidway panics after a part of its answer was sent.
 func faultMidway(s *Server, x *exchange) error {
 	_, _ = x.out.Write([]byte(`{"success":true,"data":[`))
 	if err := s.outside(x, x.out.flush); err != nil {

@@ -38,8 +38,9 @@ func (x *exchange) pattern() string {
 	return x.route.pattern
 }
 
-// allRoutes is every route on one page. HEAD is answered wherever GET is.
-func allRoutes() []*route {
+// allRoutes is every route on one page, and those of faults unless it is nil. HEAD is answered
+// wherever GET is.
+func allRoutes(faults *Faults) []*route {
 	const get, post, patch, del = http.MethodGet, http.MethodPost, http.MethodPatch, http.MethodDelete
 	routes := []*route{
 		{method: get, pattern: "/api/health", handle: health, free: true, quiet: true},
@@ -77,7 +78,9 @@ func allRoutes() []*route {
 		{method: patch, pattern: "/api/notes/:id/restore", handle: restoreNote, class: pool.Write, signedIn: true},
 		{method: del, pattern: "/api/notes/:id/permanent", handle: deleteTrashedNote, class: pool.Write, signedIn: true},
 	}
-	routes = append(routes, faultRoutes()...)
+	if faults != nil {
+		routes = append(routes, faults.routes...)
+	}
 	for i, rt := range routes {
 		rt.index = i
 	}

@@ -69,6 +69,7 @@ type Config struct {
 	PerformanceLogging bool
 	Machine            Machine
 	Settings           map[string]string // in force, without secrets; shown on /api/runtime
+	Faults             *Faults           // for proofs; nil: none
 }
 
 // Server answers HTTP. Make it with New.
@@ -83,6 +84,7 @@ type Server struct {
 	alerts      *Alerts
 	incidents   *incident.Recorder // nil: none are recorded
 	routes      []*route
+	noAdmission bool // every handler begins at once: see NewFaults
 	copies      *Copies
 	sessions    *sessions
 	persons     *persons
@@ -140,8 +142,9 @@ func New(cfg Config, parts Parts) (*Server, error) {
 		return nil, fmt.Errorf("CORS_ORIGIN: %w", err)
 	}
 	s := &Server{cfg: cfg, log: parts.Log, store: parts.Store, redis: parts.Redis, pool: parts.Pool,
-		memory: parts.Memory, stages: parts.Stages, alerts: parts.Alerts, incidents: parts.Incidents, routes: allRoutes(), protection: protection,
+		memory: parts.Memory, stages: parts.Stages, alerts: parts.Alerts, incidents: parts.Incidents, routes: allRoutes(cfg.Faults), protection: protection,
 		cursors: newCursors(cfg.SessionSecrets), persons: newPersons(), started: time.Now(), handover: handover{done: make(chan struct{})}}
+	s.noAdmission = cfg.Faults != nil && cfg.Faults.admissionOff
 	s.conns = listener.NewTracker(s.isProxy, &s.clients.conns, listener.MaxConns(cfg.MemoryBound), headerTimeout)
 	admission := parts.Pool.Stats()
 	s.tally, s.took = newTally(len(admission.Shards), s.routes), make([]histogram.Histogram, len(admission.Shards))

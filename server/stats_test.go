@@ -106,7 +106,7 @@ func TestRequestMetrics(t *testing.T) {
 
 // Counts, extremes and average are exact over all shards, percentiles within 1 %.
 func TestTally(t *testing.T) {
-	routes := allRoutes()
+	routes := allRoutes(nil)
 	count := newTally(3, routes)
 	var sum time.Duration
 	for i := 1; i <= 10_000; i++ {

@@ -33,5 +33,5 @@ func (p Process) runBench(ctx context.Context, args []string) error {
 	}
 	return bench.Run(ctx, options, bench.Program{Executable: executable, Version: p.version(), Arguments: args,
 		Out:      p.Out,
-		Progress: os.Stderr, Terminal: isTerminal(os.Stderr)})
+		Progress: os.Stderr, Terminal: isTerminal(os.Stderr), Faults: p.Faults != nil})
 }

@@ -13,6 +13,7 @@ import (
 	"syscall"
 
 	"notesd/internal/upgrade"
+	"notesd/server"
 )
 
 // A Command is one of those that the first argument can name. A command with several lines of help
@@ -34,6 +35,7 @@ type Process struct {
 	Out, Err io.Writer
 	Exit     func(status int) // for a server that can't leave in good order; nil: it waits
 	Upgrades <-chan os.Signal // each asks a server to be replaced; nil: none comes
+	Faults   *server.Faults   // of a server for proofs; nil: none
 }
 
 // ThisProcess returns what this process was started with.

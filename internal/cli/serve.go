@@ -170,7 +170,7 @@ func (s *serving) build() (err error) {
 	parts.Memory = newMonitor(s.cfg, parts.Pool, parts.Alerts, log)
 	parts.Stages = newStages(s.cfg, parts.Pool, parts.Copies, parts.Alerts, log)
 	settings := serverConfig(s.cfg, s.secrets)
-	settings.Version, settings.SharedListener = s.version(), s.in.Held()
+	settings.Version, settings.SharedListener, settings.Faults = s.version(), s.in.Held(), s.Faults
 	if s.server, err = server.New(settings, *parts); err != nil {
 		return err
 	}
