@@ -20,7 +20,8 @@ import (
 func Backup(ctx context.Context, p Process, args []string) error {
 	flags := p.newFlags("notesd backup FILE\nnotesd backup -dir DIR [-keep N]\nnotesd backup -verify FILE\n" +
 		"Saves the database, also while it is served. FILE - is standard output.")
-	dir := flags.String("dir", "", "write to a file in this `directory` that is named after the time; the directory is made if need be")
+	dir := flags.String("dir", "",
+		"write to a file in this `directory` that is named after the time; the directory is made if need be")
 	keep := flags.Int("keep", 0, "of the directory's backups keep the newest so many once there is another; 0: all")
 	verify := flags.String("verify", "", "read this backup to its end, and change nothing")
 	args, err := flags.parse(args)
@@ -98,7 +99,9 @@ func (p Process) backupTo(ctx context.Context, cfg config.Config, f *dump.File) 
 }
 
 // writeBackup writes the database that cfg names to out, and returns the length of the longest line.
-func writeBackup(ctx context.Context, cfg config.Config, out io.Writer, m *meter) (taken dump.Backup, longest int, err error) {
+func writeBackup(
+	ctx context.Context, cfg config.Config, out io.Writer, m *meter,
+) (taken dump.Backup, longest int, err error) {
 	w, err := dump.NewWriter(out)
 	if err != nil {
 		return dump.Backup{}, 0, err
@@ -124,7 +127,9 @@ func writeBackup(ctx context.Context, cfg config.Config, out io.Writer, m *meter
 func longestNote(cfg config.Config) int { return int(2*cfg.BodyLimit) + 1<<20 }
 
 // readBackup passes the lines of a backup, of at most longest bytes each, to the function lines.
-func readBackup[T any](in io.Reader, longest int, lines func(next func() ([]byte, error)) (T, error)) (result T, err error) {
+func readBackup[T any](
+	in io.Reader, longest int, lines func(next func() ([]byte, error)) (T, error),
+) (result T, err error) {
 	r, err := dump.NewReader(in, longest)
 	if err == nil {
 		defer r.Close()
@@ -157,7 +162,8 @@ func (p Process) verifyBackup(cfg config.Config, name string) error {
 // Restore does what `notesd restore FILE` says. The file is read twice: nothing is touched before
 // all of it has been found whole.
 func Restore(ctx context.Context, p Process, args []string) error {
-	args, err := p.newFlags("notesd restore FILE\nPuts a backup into the database of the settings, which must be empty.").parse(args)
+	args, err := p.newFlags("notesd restore FILE\n" +
+		"Puts a backup into the database of the settings, which must be empty.").parse(args)
 	if err != nil {
 		return err
 	}
@@ -195,7 +201,8 @@ func Restore(ctx context.Context, p Process, args []string) error {
 	if path := store.FilePath(cfg.DatabaseURL.Reveal()); path != "" {
 		into += " " + logging.Printable(path)
 	}
-	fmt.Fprintf(p.Out, "restored %s into %s, schema %d, %s\n", contents(done.Backup), into, done.Schema, m.rate(done.Backup, took))
+	fmt.Fprintf(p.Out, "restored %s into %s, schema %d, %s\n",
+		contents(done.Backup), into, done.Schema, m.rate(done.Backup, took))
 	if len(done.Faults) == 0 {
 		fmt.Fprintln(p.Out, "checked: every row is there, counters and change numbers fit")
 		return nil

@@ -35,7 +35,8 @@ func (p Process) parseCheck(args []string) (o checkOptions, err error) {
 	flags.BoolVar(&o.json, "json", false, "write JSON")
 	flags.BoolVar(&o.strict, "strict", false, "exit with 3 for warnings and what is not known, too")
 	flags.StringVar(&o.url, "url", "", "`address` of the running server (default: the one that the settings say)")
-	flags.StringVar(&o.compose, "compose", "", "compose `file`, - for standard input (default: compose.prod.yaml, in development compose.yaml)")
+	flags.StringVar(&o.compose, "compose", "",
+		"compose `file`, - for standard input (default: compose.prod.yaml, in development compose.yaml)")
 	flags.IntVar(&o.replicas, "replicas", 1, "servers that share the database")
 	flags.DurationVar(&o.measure, "measure", time.Second, "how long to look at the running server")
 	if err := flags.parseNone(args); err != nil {
@@ -72,9 +73,17 @@ func Check(ctx context.Context, p Process, args []string) error {
 func (p Process) checkConfig(o checkOptions) check.Config {
 	cfg, mistakes := config.Survey(p.Environ)
 	c := check.Config{
-		Version: p.version(), Settings: checkSettings(cfg, mistakes), Replicas: o.replicas,
-		AdminToken: cmp.Or(cfg.AdminToken, config.KeptAdminToken(cfg.DataDir)).Reveal(), Server: strings.TrimSuffix(o.url, "/"), ServerGiven: o.url != "", Measure: o.measure,
-		Dir: ".", Compose: o.compose, In: p.In, Environ: p.Environ,
+		Version:     p.version(),
+		Settings:    checkSettings(cfg, mistakes),
+		Replicas:    o.replicas,
+		AdminToken:  cmp.Or(cfg.AdminToken, config.KeptAdminToken(cfg.DataDir)).Reveal(),
+		Server:      strings.TrimSuffix(o.url, "/"),
+		ServerGiven: o.url != "",
+		Measure:     o.measure,
+		Dir:         ".",
+		Compose:     o.compose,
+		In:          p.In,
+		Environ:     p.Environ,
 		Placeholder: func(s string) bool { return config.Secret(s).Placeholder() },
 	}
 	if o.url != "" {
@@ -191,7 +200,9 @@ func judged(secrets ...config.Secret) check.Secret {
 }
 
 // wellKnown lists passwords that attackers try first.
-var wellKnown = []string{"password", "postgres", "notesd", "admin", "secret", "redis", "root", "letmein", "qwerty", "12345"}
+var wellKnown = []string{
+	"password", "postgres", "notesd", "admin", "secret", "redis", "root", "letmein", "qwerty", "12345",
+}
 
 // password returns the strength of the password in a URL.
 func password(secret config.Secret) check.Secret {

@@ -18,7 +18,9 @@ import (
 const connectTime = 15 * time.Second // for a command to reach the database
 
 // withStore runs do with the database open and ready, or returns an error after connectTime.
-func (p Process) withStore(ctx context.Context, create bool, do func(context.Context, config.Config, *store.Store) error) (err error) {
+func (p Process) withStore(
+	ctx context.Context, create bool, do func(context.Context, config.Config, *store.Store) error,
+) (err error) {
 	cfg, db, made, err := p.openStore(ctx, create)
 	if err != nil {
 		return err
@@ -35,7 +37,9 @@ func (p Process) withStore(ctx context.Context, create bool, do func(context.Con
 // openStore opens the database that the settings name and waits until it is ready. If create is
 // true, it makes a SQLite file that is missing, and returns its path for the command to print: a
 // wrong path looks like lost data.
-func (p Process) openStore(ctx context.Context, create bool) (cfg config.Config, db *store.Store, made string, err error) {
+func (p Process) openStore(
+	ctx context.Context, create bool,
+) (cfg config.Config, db *store.Store, made string, err error) {
 	cfg, err = config.Load(p.Environ)
 	if err != nil {
 		return cfg, nil, "", err

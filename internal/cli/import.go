@@ -25,12 +25,17 @@ import (
 const legacyPassword = "LEGACY_DATABASE_PASSWORD"
 
 // errLeftOut is the end of an import without some accounts or notes.
-var errLeftOut = &exitError{status: statusFindings, err: errors.New("something was left out, see above and docs/IMPORT.md")}
+var errLeftOut = &exitError{
+	status: statusFindings,
+	err:    errors.New("something was left out, see above and docs/IMPORT.md"),
+}
 
 // ImportLegacy does what `notesd import-legacy …` says.
 func ImportLegacy(ctx context.Context, p Process, args []string) (err error) {
-	flags := p.newFlags("notesd import-legacy --from postgres://…\nBrings the old backend's accounts and notes over (docs/IMPORT.md).")
-	from := flags.String("from", "", "`URL` of the old database, postgres://user@host/name; its password may be in "+legacyPassword)
+	flags := p.newFlags("notesd import-legacy --from postgres://…\n" +
+		"Brings the old backend's accounts and notes over (docs/IMPORT.md).")
+	from := flags.String("from", "",
+		"`URL` of the old database, postgres://user@host/name; its password may be in "+legacyPassword)
 	dry := flags.Bool("dry-run", false, "say what would be imported, and import nothing")
 	asJSON := flags.Bool("json", false, "print a JSON object a line")
 	allow := flags.Bool("allow-left-out", false, "exit with status 0 although something was left out")
@@ -71,8 +76,8 @@ func openLegacy(ctx context.Context, name string, environ []string) (*legacy.Dat
 		return nil, fmt.Errorf("--from takes a postgres:// URL: %w", errUsage)
 	}
 	if config.BrokenPassword(name) {
-		return nil, fmt.Errorf("--from: a password's @ / ? # are written %%40 %%2F %%3F %%23 in a URL, or the password is in %s: %w",
-			legacyPassword, errUsage)
+		return nil, fmt.Errorf("--from: a password's @ / ? # are written %%40 %%2F %%3F %%23 in a URL, "+
+			"or the password is in %s: %w", legacyPassword, errUsage)
 	}
 	at, err := store.ParsePostgresURL(name)
 	if err != nil {
@@ -163,7 +168,9 @@ func (im *importer) run(ctx context.Context) error {
 // usable leaves out the accounts that break a rule of this server.
 func (im *importer) usable(accounts []legacy.Account) (usable []legacy.Account) {
 	for _, a := range accounts {
-		reason := cmp.Or(nullFault(a.Null), datesFault(a.CreatedAt, a.UpdatedAt, a.LastLoginAt, a.LockedUntil), notes.Account{ID: a.ID, Email: a.Email, Name: a.Name, PasswordHash: a.PasswordHash}.ImportFault())
+		account := notes.Account{ID: a.ID, Email: a.Email, Name: a.Name, PasswordHash: a.PasswordHash}
+		reason := cmp.Or(nullFault(a.Null), datesFault(a.CreatedAt, a.UpdatedAt, a.LastLoginAt, a.LockedUntil),
+			account.ImportFault())
 		if reason != "" {
 			im.leaveAccount(a, reason)
 			continue
@@ -259,7 +266,8 @@ func (im *importer) count(a legacy.Account, done store.ImportResult) {
 		im.leaveNote(id, a.Email, "somebody else has a note with its id here")
 	}
 	for _, id := range done.Unsure {
-		im.leaveNote(id, a.Email, "its owner may have deleted it here: of very many deleted notes only the last are known")
+		im.leaveNote(id, a.Email,
+			"its owner may have deleted it here: of very many deleted notes only the last are known")
 	}
 }
 
@@ -273,7 +281,8 @@ func (im *importer) notes(ctx context.Context, a legacy.Account) iter.Seq2[notes
 			}
 			im.progress()
 			note := noteOf(old)
-			reason := cmp.Or(nullFault(old.Null), datesFault(old.CreatedAt, old.UpdatedAt, old.TrashedAt), note.ImportFault())
+			reason := cmp.Or(nullFault(old.Null), datesFault(old.CreatedAt, old.UpdatedAt, old.TrashedAt),
+				note.ImportFault())
 			if reason != "" {
 				im.leaveNote(old.ID, a.Email, reason)
 				continue
@@ -404,7 +413,8 @@ func (im *importer) summarize() error {
 		return err
 	}
 	if im.sum.OldTrash > 0 {
-		fmt.Fprintf(im.out, "%s in the trash since more than TRASH_RETENTION_DAYS=%.0f days: the server deletes what is so old when it starts\n",
+		fmt.Fprintf(im.out, "%s in the trash since more than TRASH_RETENTION_DAYS=%.0f days: "+
+			"the server deletes what is so old when it starts\n",
 			count(im.sum.OldTrash, "note"), im.cfg.TrashRetention.Hours()/24)
 	}
 	_, err := fmt.Fprintf(im.out, "%s, %.1f MB in %v: %.0f notes/s\n", im.db.Engine(), float64(im.sum.Bytes)/1e6,

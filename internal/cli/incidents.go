@@ -30,7 +30,8 @@ func newIncidents(cfg config.Config, alerts *server.Alerts, log *slog.Logger) *i
 		Slow: slowAfter(cfg),
 		Log:  log,
 		OnWritten: func(f incident.File) {
-			alerts.Send(server.Event{Kind: "incident", Subject: f.Reason, Detail: map[string]any{"file": f.Name, "bytes": f.Bytes}})
+			alerts.Send(server.Event{Kind: "incident", Subject: f.Reason,
+				Detail: map[string]any{"file": f.Name, "bytes": f.Bytes}})
 		},
 	})
 	if err != nil {
@@ -75,7 +76,8 @@ func newSampler(cfg config.Config, s *server.Server, p *pool.Pool) *sampler {
 var noRoom = []pool.Reason{pool.ErrFull, pool.ErrTimeout, pool.ErrOverload}
 
 func (s *sampler) sample() incident.Sample {
-	stats, refused, took, waits, memory := s.pool.Stats(), s.pool.ShedTotals(), s.server.Took(), s.pool.Waits(), pool.ReadMemory()
+	stats, refused, memory := s.pool.Stats(), s.pool.ShedTotals(), pool.ReadMemory()
+	took, waits := s.server.Took(), s.pool.Waits()
 	timed, waited := took.Since(s.took), waits.Since(s.waits)
 	now := incident.Sample{
 		Time: time.Now(),

@@ -10,7 +10,8 @@ import (
 
 // Migrate brings the schema up to date, as serving does at its start.
 func Migrate(ctx context.Context, p Process, args []string) error {
-	if err := p.noArguments("notesd migrate\nBrings the database's schema up to date and says which it is.", args); err != nil {
+	err := p.noArguments("notesd migrate\nBrings the database's schema up to date and says which it is.", args)
+	if err != nil {
 		return err
 	}
 	return p.withStore(ctx, true, func(ctx context.Context, _ config.Config, db *store.Store) error {

@@ -31,8 +31,8 @@ const (
 
 // Serve is the server from its settings to its last log line.
 func Serve(ctx context.Context, p Process, args []string) (err error) {
-	if err := p.noArguments("notesd serve\nRuns the server. Settings come from the environment (docs/CONFIGURATION.md).",
-		args); err != nil {
+	const usage = "notesd serve\nRuns the server. Settings come from the environment (docs/CONFIGURATION.md)."
+	if err := p.noArguments(usage, args); err != nil {
 		return err
 	}
 	cfg, err := config.Load(p.Environ)
@@ -110,7 +110,8 @@ func (s *serving) open(ctx context.Context) (err error) {
 		return err
 	}
 	if s.cfg.AdminToken == "" {
-		if s.cfg.AdminToken, err = config.AdminToken(s.cfg.DataDir); err != nil { // a server without administrators serves
+		// A server without administrators serves.
+		if s.cfg.AdminToken, err = config.AdminToken(s.cfg.DataDir); err != nil {
 			s.parts.Log.Warn("metrics and the status page are closed: set ADMIN_TOKEN, or a DATA_DIR that can be written",
 				"error", err)
 		}
@@ -282,8 +283,12 @@ func (s *serving) serveWhileUsable(ctx context.Context) error {
 // newLog makes the log that the settings ask for. The function flush writes the lines that are
 // still buffered.
 func (p Process) newLog(cfg config.Config) (log *slog.Logger, flush func() error) {
-	return logging.New(p.Out, logging.Options{Level: cfg.LogLevel, JSON: cfg.LogFormat == "json", Terminal: p.onTerminal(),
-		Coloured: os.Getenv("NO_COLOR") == ""})
+	return logging.New(p.Out, logging.Options{
+		Level:    cfg.LogLevel,
+		JSON:     cfg.LogFormat == "json",
+		Terminal: p.onTerminal(),
+		Coloured: os.Getenv("NO_COLOR") == "",
+	})
 }
 
 // onTerminal reports whether people read the output of the process as it is printed.

@@ -20,7 +20,14 @@ import (
 )
 
 // userCommands are the commands on accounts. User runs list and quota itself.
-var userCommands = map[string]userCommand{"add": addUser, "reset": resetUser, "unlock": unlockUser, "delete": deleteUser, "list": nil, "quota": nil}
+var userCommands = map[string]userCommand{
+	"add":    addUser,
+	"reset":  resetUser,
+	"unlock": unlockUser,
+	"delete": deleteUser,
+	"list":   nil,
+	"quota":  nil,
+}
 
 const userUsage = `notesd user add EMAIL       make an account
 notesd user reset EMAIL     give it a new password and end its sessions
@@ -34,8 +41,10 @@ func User(ctx context.Context, p Process, args []string) error {
 	flags := p.newFlags(userUsage)
 	fromInput := flags.Bool("password-stdin", false, "read the password from the first line of standard input (add, reset)")
 	quotas := map[string]*string{
-		"notes": flags.String("notes", "", "notes that the account may have: a number, none for no limit, or default for QUOTA_NOTES (quota)"),
-		"mb":    flags.String("mb", "", "megabytes that its notes may take: a number, none for no limit, or default for QUOTA_MB (quota)"),
+		"notes": flags.String("notes", "",
+			"notes that the account may have: a number, none for no limit, or default for QUOTA_NOTES (quota)"),
+		"mb": flags.String("mb", "",
+			"megabytes that its notes may take: a number, none for no limit, or default for QUOTA_MB (quota)"),
 	}
 	args, err := flags.parse(args)
 	if err != nil {
@@ -178,7 +187,8 @@ func (p Process) listUsers(ctx context.Context, _ config.Config, db *store.Store
 		if err != nil {
 			return err
 		}
-		fmt.Fprintf(table, "%s\t%s\t%s\t%s\t%s\n", shownAddress(u.Email), logging.Printable(u.ID), when(u.CreatedAt), when(u.LastLoginAt), when(u.LockedUntil))
+		fmt.Fprintf(table, "%s\t%s\t%s\t%s\t%s\n", shownAddress(u.Email), logging.Printable(u.ID),
+			when(u.CreatedAt), when(u.LastLoginAt), when(u.LockedUntil))
 	}
 	return table.Flush()
 }
