@@ -110,7 +110,25 @@ func TestLinks(t *testing.T) {
 	}
 }
 
-// The source files that documents name are there, and so are the directories of README's tree.
+// The picture of the packages has no arrow that mayImport has not.
+func TestPackagesPicture(t *testing.T) {
+	_, picture, _ := strings.Cut(readText(t, "docs/ARCHITECTURE_DIAGRAMS.md"), "## The packages\n")
+	picture, _, _ = strings.Cut(picture, "\n## ")
+	arrows := regexp.MustCompile(`(?m)^    (\S+) --> (.+)$`).FindAllStringSubmatch(picture, -1)
+	if len(arrows) < 5 {
+		t.Fatalf("docs/ARCHITECTURE_DIAGRAMS.md has %d arrows between packages", len(arrows))
+	}
+	for _, m := range arrows {
+		from := strings.Replace(m[1], "main", ".", 1)
+		for to := range strings.SplitSeq(m[2], " & ") {
+			if !slices.Contains(mayImport[from], "notesd/"+to) {
+				t.Errorf("docs/ARCHITECTURE_DIAGRAMS.md: %s --> %s is no import", m[1], to)
+			}
+		}
+	}
+}
+
+// The source files that documents name are there, and so are the directories of README's tree, which has all with Go.
 func TestSourcesNamed(t *testing.T) {
 	for _, page := range append(glob(t, "*.md"), glob(t, "docs/*.md")...) {
 		text := readText(t, page)
@@ -120,6 +138,11 @@ func TestSourcesNamed(t *testing.T) {
 			continue // what was so once
 		case "README.md":
 			names = append(names, submatches("`([a-z]\\w*/)`", text)...)
+			for _, file := range glob(t, "*/*.go") {
+				if dir := filepath.Dir(file) + "/"; !slices.Contains(names, dir) {
+					t.Errorf("README.md does not name %s", dir)
+				}
+			}
 		}
 		for _, name := range names {
 			if _, err := os.Stat(name); err != nil {
