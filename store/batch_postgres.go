@@ -250,29 +250,11 @@ func (w writes) insertNotes(statements *pgx.Batch) []*noteState {
 		return nil
 	}
 	rows := rowsOf(w.made)
-	statements.Queue(`INSERT INTO notes (key, id, user_id, is_pinned, is_favorite, is_archived, is_markdown, is_trashed,
-			trashed_at, created_at, updated_at, revision, change_seq, bytes, color, title, title_folded, content)
-		SELECT * FROM unnest($1::bigint[], $2::text[], $3::text[], $4::boolean[], $5::boolean[], $6::boolean[], $7::boolean[],
-			$8::boolean[], $9::bigint[], $10::bigint[], $11::bigint[], $12::bigint[], $13::bigint[], $14::bigint[],
-			$15::text[], $16::text[], $17::text[], $18::text[])`,
-		column(rows, func(r *noteRow) int64 { return r.Key }),
-		column(rows, func(r *noteRow) string { return r.ID }),
-		column(rows, func(r *noteRow) string { return r.UserID }),
-		column(rows, func(r *noteRow) bool { return r.IsPinned }),
-		column(rows, func(r *noteRow) bool { return r.IsFavorite }),
-		column(rows, func(r *noteRow) bool { return r.IsArchived }),
-		column(rows, func(r *noteRow) bool { return r.IsMarkdown }),
-		column(rows, func(r *noteRow) bool { return r.IsTrashed }),
-		column(rows, func(r *noteRow) *int64 { return r.TrashedAt }),
-		column(rows, func(r *noteRow) int64 { return r.CreatedAt }),
-		column(rows, func(r *noteRow) int64 { return r.UpdatedAt }),
-		column(rows, func(r *noteRow) int64 { return r.Revision }),
-		column(rows, func(r *noteRow) int64 { return r.ChangeSeq }),
-		column(rows, func(r *noteRow) int64 { return r.Bytes }),
-		column(rows, func(r *noteRow) *string { return r.Color }),
-		column(rows, func(r *noteRow) string { return r.Title }),
-		column(rows, func(r *noteRow) string { return r.TitleFolded }),
-		column(rows, func(r *noteRow) string { return r.Content }))
+	args := make([]any, len(storedColumns))
+	for i, c := range storedColumns {
+		args[i] = c.values(rows)
+	}
+	statements.Queue(insertNotesPostgres, args...)
 	statements.Queue(`INSERT INTO note_search (note_key, content_folded) SELECT * FROM unnest($1::bigint[], $2::text[])`,
 		column(rows, func(r *noteRow) int64 { return r.Key }),
 		column(rows, func(r *noteRow) string { return r.ContentFolded }))
@@ -286,35 +268,14 @@ func (w writes) updateNotes(statements *pgx.Batch) (retagged []*noteState) {
 		return nil
 	}
 	rows := rowsOf(w.updated)
-	statements.Queue(`UPDATE notes SET
-			is_pinned = becomes.is_pinned, is_favorite = becomes.is_favorite, is_archived = becomes.is_archived,
-			is_markdown = becomes.is_markdown, is_trashed = becomes.is_trashed, trashed_at = becomes.trashed_at,
-			updated_at = becomes.updated_at, revision = becomes.revision, change_seq = becomes.change_seq,
-			bytes = becomes.bytes, color = becomes.color, title = coalesce(becomes.title, notes.title),
-			title_folded = coalesce(becomes.title_folded, notes.title_folded),
-			content = coalesce(becomes.content, notes.content)
-		FROM (SELECT * FROM unnest($1::bigint[], $2::boolean[], $3::boolean[], $4::boolean[], $5::boolean[], $6::boolean[],
-				$7::bigint[], $8::bigint[], $9::bigint[], $10::bigint[], $11::bigint[],
-				$12::text[], $13::text[], $14::text[], $15::text[])
-			AS row (key, is_pinned, is_favorite, is_archived, is_markdown, is_trashed,
-				trashed_at, updated_at, revision, change_seq, bytes, color, title, title_folded, content)
-			LIMIT $16) AS becomes
-		WHERE notes.key = becomes.key`,
-		column(rows, func(r *noteRow) int64 { return r.Key }),
-		column(rows, func(r *noteRow) bool { return r.IsPinned }),
-		column(rows, func(r *noteRow) bool { return r.IsFavorite }),
-		column(rows, func(r *noteRow) bool { return r.IsArchived }),
-		column(rows, func(r *noteRow) bool { return r.IsMarkdown }),
-		column(rows, func(r *noteRow) bool { return r.IsTrashed }),
-		column(rows, func(r *noteRow) *int64 { return r.TrashedAt }),
-		column(rows, func(r *noteRow) int64 { return r.UpdatedAt }),
-		column(rows, func(r *noteRow) int64 { return r.Revision }),
-		column(rows, func(r *noteRow) int64 { return r.ChangeSeq }),
-		column(rows, func(r *noteRow) int64 { return r.Bytes }),
-		column(rows, func(r *noteRow) *string { return r.Color }),
-		column(w.updated, (*noteState).newTitle),
-		column(w.updated, (*noteState).newTitleFolded),
-		column(w.updated, (*noteState).newContent), len(rows))
+	args := []any{column(rows, func(r *noteRow) int64 { return r.Key })}
+	for _, c := range changedColumns {
+		args = append(args, c.values(rows))
+	}
+	for _, text := range noteTexts {
+		args = append(args, column(w.updated, text.become))
+	}
+	statements.Queue(updateNotesPostgres, append(args, len(rows))...)
 	if rewritten := rowsOf(filter(w.updated, (*noteState).rewritten)); len(rewritten) > 0 {
 		statements.Queue(`UPDATE note_search SET content_folded = becomes.content_folded
 			FROM (SELECT * FROM unnest($1::bigint[], $2::text[]) AS row (key, content_folded) LIMIT $3) AS becomes

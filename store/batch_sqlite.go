@@ -180,11 +180,11 @@ func (w writes) writeSQLite(tx sqliteTx) error {
 }
 
 func insertNote(tx sqliteTx, row *noteRow) error {
-	err := tx.exec(`INSERT INTO notes (key, id, user_id, is_pinned, is_favorite, is_archived, is_markdown, is_trashed,
-			trashed_at, created_at, updated_at, revision, change_seq, bytes, color, title, title_folded, content)
-		VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)`,
-		row.Key, row.ID, row.UserID, row.IsPinned, row.IsFavorite, row.IsArchived, row.IsMarkdown, row.IsTrashed,
-		row.TrashedAt, row.CreatedAt, row.UpdatedAt, row.Revision, row.ChangeSeq, row.Bytes, row.Color, row.Title, row.TitleFolded, row.Content)
+	args := make([]any, len(storedColumns))
+	for i, c := range storedColumns {
+		args[i] = c.value(row)
+	}
+	err := tx.exec(insertNoteSQLite, args...)
 	if err != nil {
 		return err
 	}
@@ -206,12 +206,14 @@ func insertTagsSQLite(tx sqliteTx, row *noteRow) error {
 
 func updateNote(tx sqliteTx, state *noteState) error {
 	row := state.row
-	err := tx.exec(`UPDATE notes SET is_pinned = ?, is_favorite = ?, is_archived = ?, is_markdown = ?, is_trashed = ?,
-			trashed_at = ?, updated_at = ?, revision = ?, change_seq = ?, bytes = ?, color = ?,
-			title = coalesce(?, title), title_folded = coalesce(?, title_folded), content = coalesce(?, content)
-		WHERE key = ?`, row.IsPinned, row.IsFavorite, row.IsArchived, row.IsMarkdown, row.IsTrashed,
-		row.TrashedAt, row.UpdatedAt, row.Revision, row.ChangeSeq, row.Bytes, row.Color,
-		state.newTitle(), state.newTitleFolded(), state.newContent(), row.Key)
+	args := make([]any, 0, len(changedColumns)+len(noteTexts)+1)
+	for _, c := range changedColumns {
+		args = append(args, c.value(row))
+	}
+	for _, text := range noteTexts {
+		args = append(args, text.become(state))
+	}
+	err := tx.exec(updateNoteSQLite, append(args, row.Key)...)
 	if err != nil {
 		return err
 	}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"slices"
 	"strconv"
+	"strings"
 
 	"gorm.io/gorm"
 
@@ -71,16 +72,19 @@ func (s *Store) columnsWith(content string) string {
 	if s.postgres {
 		tags = "json_agg(tag ORDER BY position)"
 	}
-	return `key, id, user_id, is_pinned, is_favorite, is_archived, is_markdown, is_trashed, trashed_at,
-		created_at, updated_at, revision, change_seq, bytes, color, title, ` + content + `,
-		(SELECT ` + tags + ` FROM note_tags WHERE note_key = notes.key) AS tags`
+	return noteColumnNames + content + `, (SELECT ` + tags + ` FROM note_tags WHERE note_key = notes.key) AS tags`
 }
+
+// noteColumnNames are those of readColumns, of which the last, the content, is yet to follow.
+var noteColumnNames = strings.TrimSuffix(joined(readColumns, columnName), "content")
 
 // fields are the places for noteColumns or smallColumns, in their order.
 func (row *noteRow) fields(tags any) []any {
-	return []any{&row.Key, &row.ID, &row.UserID, &row.IsPinned, &row.IsFavorite, &row.IsArchived, &row.IsMarkdown,
-		&row.IsTrashed, &row.TrashedAt, &row.CreatedAt, &row.UpdatedAt, &row.Revision, &row.ChangeSeq, &row.Bytes,
-		&row.Color, &row.Title, &row.Content, tags}
+	fields := make([]any, 0, len(readColumns)+1)
+	for _, c := range readColumns {
+		fields = append(fields, c.target(row))
+	}
+	return append(fields, tags)
 }
 
 // takeNote reads owner's note.

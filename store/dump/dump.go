@@ -17,6 +17,7 @@ import (
 	"github.com/jackc/pgx/v5/stdlib"
 
 	"notesd/store/engine"
+	"notesd/store/schema"
 )
 
 // Dump hands put, line by line, all that the database at name holds of
@@ -134,10 +135,10 @@ func (d dumper) table(t dumpTable) (n int64, err error) {
 	if unknown != "" { // of a newer schema
 		return 0, fmt.Errorf("%w: this binary knows nothing of its column %s: use a newer notesd", engine.ErrSchema, unknown)
 	}
-	if err := d.lines.write(backupSection{t.name, names(columns)}); err != nil {
+	if err := d.lines.write(backupSection{t.name, schema.Names(columns)}); err != nil {
 		return 0, err
 	}
-	rows, err := d.tx.QueryContext(d.ctx, "SELECT "+strings.Join(names(columns), ", ")+" FROM "+t.name+" ORDER BY "+t.key)
+	rows, err := d.tx.QueryContext(d.ctx, "SELECT "+strings.Join(schema.Names(columns), ", ")+" FROM "+t.name+" ORDER BY "+t.key)
 	if err != nil {
 		return 0, err
 	}

@@ -10,6 +10,7 @@ import (
 
 	"notesd/notes"
 	"notesd/store/engine"
+	"notesd/store/schema"
 )
 
 // ErrOccupied: the database that something is to be restored into holds
@@ -106,12 +107,12 @@ func refuseOccupied(ctx context.Context, db engine.Querier) error {
 
 // insert adds rows, with what Fold makes of them.
 func (r *restore) insert(ctx context.Context, db emptyDatabase, t dumpTable, rows [][]any) error {
-	columns := names(t.columns)
+	columns := schema.Names(t.columns)
 	for i, c := range t.columns {
-		if t.folded[c.name] == "" {
+		if t.folded[c.Name] == "" {
 			continue
 		}
-		columns = append(columns, t.folded[c.name])
+		columns = append(columns, t.folded[c.Name])
 		for j, row := range rows {
 			rows[j] = append(row, folded(row[i]))
 		}

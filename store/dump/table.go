@@ -8,9 +8,10 @@ import (
 	"io"
 	"maps"
 	"slices"
-	"strings"
 	"time"
 	"unicode/utf8"
+
+	"notesd/store/schema"
 )
 
 // A dumpTable is a table that is in a backup, with those of its columns that
@@ -18,75 +19,39 @@ import (
 type dumpTable struct {
 	name    string
 	key     string // its primary key, in whose order it is saved
-	columns []dumpColumn
+	columns []schema.Column
 	folded  map[string]string // columns, by what they are folded from
 }
-
-type dumpColumn struct {
-	name string
-	kind columnKind
-}
-
-type columnKind uint8
-
-const (
-	textColumn columnKind = iota
-	integerColumn
-	booleanColumn
-	bytesColumn
-)
 
 // dumpTables are in the order in which they can be restored: what is referred
 // to comes first. Sessions and sign_in_failures are not among them: a session
 // that has ended must not come back, and a backup shouldn't let anybody in.
 var dumpTables = []dumpTable{
-	{"users", "id", dumpColumns(`id text, email text, name text, password_hash text, failed_logins integer,
+	{"users", "id", schema.Columns(`id text, email text, name text, password_hash text, failed_logins integer,
 		locked_until integer, last_login_at integer, created_at integer, updated_at integer, session_epoch integer`),
 		map[string]string{"email": "email_folded"}},
-	{"user_counters", "user_id", dumpColumns(`user_id text, change_seq integer, note_count integer, note_bytes integer,
+	{"user_counters", "user_id", schema.Columns(`user_id text, change_seq integer, note_count integer, note_bytes integer,
 		quota_notes integer, quota_bytes integer`), nil},
-	{"notes", "key", dumpColumns(`key integer, id text, user_id text, is_pinned boolean, is_favorite boolean,
-		is_archived boolean, is_markdown boolean, is_trashed boolean, trashed_at integer, created_at integer,
-		updated_at integer, revision integer, change_seq integer, bytes integer, color text, title text, content text`),
+	{"notes", "key", schema.Notes,
 		map[string]string{"title": "title_folded"}},
-	{"note_tags", "note_key, position", dumpColumns(`note_key integer, position integer, tag text`), nil},
-	{"tombstones", "user_id, change_seq", dumpColumns(`user_id text, change_seq integer, note_id text,
+	{"note_tags", "note_key, position", schema.Columns(`note_key integer, position integer, tag text`), nil},
+	{"tombstones", "user_id, change_seq", schema.Columns(`user_id text, change_seq integer, note_id text,
 		deleted_at integer`), nil},
-	{"idempotency_keys", "user_id, key", dumpColumns(`user_id text, key text, body_hash bytes, note_id text,
+	{"idempotency_keys", "user_id, key", schema.Columns(`user_id text, key text, body_hash bytes, note_id text,
 		created_at integer`), nil},
-}
-
-func dumpColumns(list string) (columns []dumpColumn) {
-	kinds := map[string]columnKind{
-		"text": textColumn, "integer": integerColumn, "boolean": booleanColumn, "bytes": bytesColumn,
-	}
-	for entry := range strings.SplitSeq(list, ",") {
-		words := strings.Fields(entry)
-		columns = append(columns, dumpColumn{words[0], kinds[words[1]]})
-	}
-	return columns
-}
-
-// names are those of the columns.
-func names(columns []dumpColumn) []string {
-	all := make([]string, len(columns))
-	for i, c := range columns {
-		all[i] = c.name
-	}
-	return all
 }
 
 // selectColumns are those of the table's columns that are among names, in its order.
 // The second result is the first of names that is no column of a backup.
-func (t dumpTable) selectColumns(found []string) (columns []dumpColumn, unknown string) {
+func (t dumpTable) selectColumns(found []string) (columns []schema.Column, unknown string) {
 	for _, c := range t.columns {
-		if slices.Contains(found, c.name) {
+		if slices.Contains(found, c.Name) {
 			columns = append(columns, c)
 		}
 	}
 	made := slices.Collect(maps.Values(t.folded))
 	for _, name := range found {
-		if !slices.Contains(names(t.columns), name) && !slices.Contains(made, name) {
+		if !slices.Contains(schema.Names(t.columns), name) && !slices.Contains(made, name) {
 			return columns, name
 		}
 	}
@@ -95,17 +60,17 @@ func (t dumpTable) selectColumns(found []string) (columns []dumpColumn, unknown 
 
 // scanTargets are where one row's values go, whichever they are: *int64, *string or
 // *bool, nil for NULL, or []byte.
-func scanTargets(columns []dumpColumn) []any {
+func scanTargets(columns []schema.Column) []any {
 	row := make([]any, len(columns))
 	for i, c := range columns {
-		switch c.kind {
-		case textColumn:
+		switch c.Kind {
+		case schema.Text:
 			row[i] = new(*string)
-		case integerColumn:
+		case schema.Integer:
 			row[i] = new(*int64)
-		case booleanColumn:
+		case schema.Boolean:
 			row[i] = new(*bool)
-		case bytesColumn:
+		case schema.Bytes:
 			row[i] = new([]byte)
 		}
 	}
@@ -286,7 +251,7 @@ func beginSection(line []byte, left []dumpTable) (dumpTable, []dumpTable, error)
 	}
 	t := left[i]
 	columns, _ := t.selectColumns(begin.Columns)
-	if !slices.Equal(names(columns), begin.Columns) {
+	if !slices.Equal(schema.Names(columns), begin.Columns) {
 		return dumpTable{}, nil, fmt.Errorf("%w: its table %s has the columns %q", ErrNotBackup, t.name, begin.Columns)
 	}
 	t.columns = columns
