@@ -28,7 +28,7 @@ var mayImport = map[string][]string{
 	"store/dump":               {"notesd/notes", "notesd/store/engine", "notesd/store/pgnotify", "notesd/store/schema"},
 	"store/inspect":            {"notesd/store/engine"},
 	"store/pgnotify":           {"notesd/store/engine"},
-	"store/engine":             {"notesd/internal/owned", "notesd/store/migrations"},
+	"store/engine":             {"notesd/internal/netutil", "notesd/internal/owned", "notesd/store/migrations"},
 	"pool":                     {"notesd/internal/histogram"},
 	"internal/redis":           {"notesd/internal/netutil"},
 	"internal/redis/redistest": {"notesd/internal/redis"},
@@ -38,7 +38,7 @@ var mayImport = map[string][]string{
 	"store/storetest":          {"notesd/internal/testkit", "notesd/internal/testserver", "notesd/store"},
 
 	"internal/testserver": {"notesd/internal/testkit"},
-	"internal/cli":        {"notesd/bench", "notesd/config", "notesd/internal/check", "notesd/internal/histogram", "notesd/internal/incident", "notesd/internal/legacy", "notesd/internal/logging", "notesd/internal/redis", "notesd/internal/upgrade", "notesd/notes", "notesd/pool", "notesd/server", "notesd/store", "notesd/store/dump", "notesd/store/inspect"},
+	"internal/cli":        {"notesd/bench", "notesd/config", "notesd/internal/check", "notesd/internal/histogram", "notesd/internal/incident", "notesd/internal/legacy", "notesd/internal/logging", "notesd/internal/redis", "notesd/internal/upgrade", "notesd/notes", "notesd/pool", "notesd/server", "notesd/store", "notesd/store/dump", "notesd/store/engine", "notesd/store/inspect"},
 }
 
 // What packages must not know of, by the beginnings of import paths.

@@ -13,11 +13,9 @@ import (
 	"context"
 	"database/sql"
 	"log/slog"
-	"net"
 	"time"
 
 	"github.com/google/uuid"
-	"github.com/jackc/pgx/v5"
 
 	"notesd/store/engine"
 	"notesd/store/pgnotify"
@@ -115,25 +113,6 @@ const (
 	PostgreSQL = engine.PostgreSQL
 	SQLite     = engine.SQLite
 )
-
-// EngineOf is Engine of the database at a URL.
-func EngineOf(url string) string { return engine.Of(url) }
-
-// IsFile tells whether url names a SQLite file, which one process owns at a time.
-func IsFile(url string) bool { return engine.IsFile(url) }
-
-// FilePath returns the path of the SQLite file that url names; "" if it names none.
-func FilePath(url string) string { return engine.FilePath(url) }
-
-// FileFits returns ErrSchema if the SQLite file that url names is too new for
-// this binary. It changes nothing, and another process may own the file.
-func FileFits(ctx context.Context, url string) error { return engine.FileFits(ctx, url) }
-
-// ParsePostgresURL reads a postgres:// URL. Its error has nothing of the URL's password.
-func ParsePostgresURL(url string) (*pgx.ConnConfig, error) { return engine.ParsePostgresURL(url) }
-
-// StillOpen reports whether conn, which lies idle, may be used again.
-func StillOpen(conn net.Conn) bool { return engine.StillOpen(conn) }
 
 // Stats returns the figures of the connection pools by name: "database" on
 // PostgreSQL, "reader" and "writer" on SQLite.

@@ -10,6 +10,7 @@ import (
 	"notesd/config"
 	"notesd/internal/logging"
 	"notesd/store"
+	"notesd/store/engine"
 )
 
 // introduce prints the version and the settings: on a terminal those that differ from the default,
@@ -18,7 +19,7 @@ func (p Process) introduce(cfg config.Config) {
 	if cfg.LogFormat == "json" {
 		return // announce logs them
 	}
-	fmt.Fprintf(p.Out, "notesd %s, %s, %s\n\n", p.version(), cfg.Env, store.EngineOf(cfg.DatabaseURL.Reveal()))
+	fmt.Fprintf(p.Out, "notesd %s, %s, %s\n\n", p.version(), cfg.Env, engine.Of(cfg.DatabaseURL.Reveal()))
 	settings := cfg.Settings()
 	if p.onTerminal() {
 		settings = cfg.Changed()

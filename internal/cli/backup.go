@@ -12,8 +12,8 @@ import (
 
 	"notesd/config"
 	"notesd/internal/logging"
-	"notesd/store"
 	"notesd/store/dump"
+	"notesd/store/engine"
 )
 
 // Backup does what `notesd backup …` says.
@@ -198,7 +198,7 @@ func Restore(ctx context.Context, p Process, args []string) error {
 		return fmt.Errorf("nothing is restored: %w", err)
 	}
 	into := done.Engine
-	if path := store.FilePath(cfg.DatabaseURL.Reveal()); path != "" {
+	if path := engine.FilePath(cfg.DatabaseURL.Reveal()); path != "" {
 		into += " " + logging.Printable(path)
 	}
 	fmt.Fprintf(p.Out, "restored %s into %s, schema %d, %s\n",

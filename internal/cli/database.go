@@ -13,6 +13,7 @@ import (
 	"notesd/config"
 	"notesd/internal/logging"
 	"notesd/store"
+	"notesd/store/engine"
 )
 
 const connectTime = 15 * time.Second // for a command to reach the database
@@ -62,7 +63,7 @@ func (p Process) openStore(
 
 // missingFile returns the path of the SQLite file that the settings name if it is missing, else "".
 func missingFile(cfg config.Config) string {
-	path := store.FilePath(cfg.DatabaseURL.Reveal())
+	path := engine.FilePath(cfg.DatabaseURL.Reveal())
 	if path == "" {
 		return ""
 	}
@@ -74,7 +75,7 @@ func missingFile(cfg config.Config) string {
 
 // namePlace adds the setting that names the place of a SQLite file to an error of the file.
 func namePlace(cfg config.Config, err error) error {
-	if err == nil || !store.IsFile(cfg.DatabaseURL.Reveal()) || errors.Is(err, store.ErrSchema) {
+	if err == nil || !engine.IsFile(cfg.DatabaseURL.Reveal()) || errors.Is(err, store.ErrSchema) {
 		return err
 	}
 	name := "DATA_DIR"

@@ -18,6 +18,7 @@ import (
 	"notesd/notes"
 	"notesd/server"
 	"notesd/store"
+	"notesd/store/engine"
 )
 
 // legacyPassword is the variable for the password of the old database. Other users of the machine
@@ -79,7 +80,7 @@ func openLegacy(ctx context.Context, name string, environ []string) (*legacy.Dat
 		return nil, fmt.Errorf("--from: a password's @ / ? # are written %%40 %%2F %%3F %%23 in a URL, "+
 			"or the password is in %s: %w", legacyPassword, errUsage)
 	}
-	at, err := store.ParsePostgresURL(name)
+	at, err := engine.ParsePostgresURL(name)
 	if err != nil {
 		return nil, err
 	}

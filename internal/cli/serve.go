@@ -21,6 +21,7 @@ import (
 	"notesd/internal/upgrade"
 	"notesd/server"
 	"notesd/store"
+	"notesd/store/engine"
 )
 
 const (
@@ -116,10 +117,10 @@ func (s *serving) open(ctx context.Context) (err error) {
 				"error", err)
 		}
 	}
-	if store.IsFile(s.cfg.DatabaseURL.Reveal()) {
+	if engine.IsFile(s.cfg.DatabaseURL.Reveal()) {
 		// A child can't open the file while its parent has it, so it proves what it can: its settings
 		// are right, the schema fits, Redis answers.
-		fits := func(ctx context.Context) error { return store.FileFits(ctx, s.cfg.DatabaseURL.Reveal()) }
+		fits := func(ctx context.Context) error { return engine.FileFits(ctx, s.cfg.DatabaseURL.Reveal()) }
 		if err := s.in.ReportReady(ctx, fits, s.redisWritable); err != nil {
 			return err
 		}

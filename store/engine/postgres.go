@@ -17,6 +17,8 @@ import (
 	"github.com/jackc/pgx/v5/stdlib"
 	"gorm.io/driver/postgres"
 	"gorm.io/gorm"
+
+	"notesd/internal/netutil"
 )
 
 const (
@@ -133,7 +135,7 @@ func SetSessionTimeouts(ctx context.Context, conn *pgx.Conn) (ours bool, err err
 // what pgx still reads on another one in the background.
 func stillOpen(_ context.Context, conn *pgx.Conn) error {
 	w := wireUnder(conn)
-	if !StillOpen(w.Conn) || w.endReading() != nil {
+	if !netutil.StillOpen(w.Conn) || w.endReading() != nil {
 		return driver.ErrBadConn
 	}
 	return nil

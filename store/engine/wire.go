@@ -2,12 +2,10 @@ package engine
 
 import (
 	"crypto/tls"
-	"errors"
 	"io"
 	"net"
 	"sync"
 	"sync/atomic"
-	"syscall"
 	"time"
 
 	"github.com/jackc/pgx/v5"
@@ -151,21 +149,4 @@ func wireOf(conn any) *wire {
 		conn = secured.NetConn()
 	}
 	return conn.(*wire)
-}
-
-// StillOpen reports whether conn, which lies idle, may be used again: the other
-// side has neither closed it nor said anything unasked, which would be its
-// goodbye. It takes no byte away, and waits for nothing. A Read may be pending on
-// conn: raw.Read would wait for the end of that, raw.Control does not.
-func StillOpen(conn net.Conn) bool {
-	raw, err := conn.(syscall.Conn).SyscallConn()
-	if err != nil {
-		return false
-	}
-	var peeked error
-	err = raw.Control(func(fd uintptr) {
-		var one [1]byte
-		_, _, peeked = syscall.Recvfrom(int(fd), one[:], syscall.MSG_PEEK|syscall.MSG_DONTWAIT)
-	})
-	return err == nil && errors.Is(peeked, syscall.EAGAIN)
 }

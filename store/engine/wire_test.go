@@ -2,127 +2,22 @@ package engine_test
 
 import (
 	"log/slog"
-	"net"
-	"runtime"
 	"strings"
 	"sync"
 	"testing"
 	"time"
 
+	"notesd/internal/testkit"
 	"notesd/store/engine"
 	"notesd/store/storetest"
 )
-
-// tcpPair is both ends of one connection.
-func tcpPair(t *testing.T) (ours, theirs *net.TCPConn) {
-	t.Helper()
-	ln, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer ln.Close()
-	accepted := make(chan net.Conn, 1)
-	go func() {
-		c, _ := ln.Accept()
-		accepted <- c
-	}()
-	c, err := net.Dial("tcp", ln.Addr().String())
-	if err != nil {
-		t.Fatal(err)
-	}
-	other := <-accepted
-	t.Cleanup(func() {
-		_ = c.Close() // both may be closed
-		_ = other.Close()
-	})
-	return c.(*net.TCPConn), other.(*net.TCPConn)
-}
-
-// awaitReader returns once a goroutine of this file's waits for the network.
-func awaitReader(t *testing.T) {
-	t.Helper()
-	for deadline := time.Now().Add(10 * time.Second); ; time.Sleep(time.Millisecond) {
-		stacks := make([]byte, 1<<20)
-		for one := range strings.SplitSeq(string(stacks[:runtime.Stack(stacks, true)]), "\n\n") {
-			if strings.Contains(one, "[IO wait") && strings.Contains(one, "wire_test.go") {
-				return
-			}
-		}
-		if time.Now().After(deadline) {
-			t.Fatal("nobody waits for the network")
-		}
-	}
-}
-
-// StillOpen tells a connection that may be used from one that may not, at once,
-// also while a library has a Read pending on it.
-func TestStillOpen(t *testing.T) {
-	tests := []struct {
-		name  string
-		far   func(theirs *net.TCPConn) error // what the other side does
-		wants bool
-	}{
-		{"nothing has happened", func(*net.TCPConn) error { return nil }, true},
-		{"the other side has closed it", func(c *net.TCPConn) error { return c.Close() }, false},
-		{"the other side has reset it", func(c *net.TCPConn) error { _ = c.SetLinger(0); return c.Close() }, false},
-	}
-	for _, test := range tests {
-		for _, reading := range []bool{false, true} {
-			t.Run(test.name+map[bool]string{true: ", with a Read pending"}[reading], func(t *testing.T) {
-				ours, theirs := tcpPair(t)
-				over := make(chan struct{})
-				if reading {
-					go func() {
-						defer close(over)
-						_, _ = ours.Read(make([]byte, 1)) // it ends with the connection
-					}()
-					awaitReader(t)
-				}
-				if err := test.far(theirs); err != nil {
-					t.Fatal(err)
-				}
-				if !test.wants { // what the other side did has to arrive first
-					if reading {
-						<-over
-					} else if _, err := ours.Read(make([]byte, 1)); err == nil {
-						t.Fatal("Read = nil, want the end")
-					}
-				}
-				answer := make(chan bool, 1)
-				go func() { answer <- engine.StillOpen(ours) }()
-				select {
-				case got := <-answer:
-					if got != test.wants {
-						t.Errorf("StillOpen = %v, want %v", got, test.wants)
-					}
-				case <-time.After(10 * time.Second):
-					t.Error("StillOpen waits for the pending Read")
-				}
-			})
-		}
-	}
-	t.Run("bytes have come unasked", func(t *testing.T) {
-		ours, theirs := tcpPair(t)
-		if _, err := theirs.Write([]byte("goodbye")); err != nil {
-			t.Fatal(err)
-		}
-		for deadline := time.Now().Add(10 * time.Second); engine.StillOpen(ours); time.Sleep(time.Millisecond) {
-			if time.Now().After(deadline) {
-				t.Fatal("StillOpen = true, want false")
-			}
-		}
-		if n, err := ours.Read(make([]byte, 7)); n != 7 || err != nil {
-			t.Errorf("Read afterwards = %d, %v, want all 7 bytes", n, err)
-		}
-	})
-}
 
 // A write that was kept from its core leaves pgx reading an idle connection in
 // the background (jackc/pgx#1673). Nobody waits for what it reads: the watchdog
 // leaves the connection alone, and it is used again.
 func TestPostgresIdleReader(t *testing.T) {
 	t.Parallel()
-	var said logLines
+	var said testkit.LogBuffer
 	db, err := engine.Open(t.Context(), engine.Config{URL: storetest.Postgres(t), MaxConns: 2, Log: slog.New(slog.NewTextHandler(&said, nil))})
 	if err != nil {
 		t.Fatal(err)
@@ -179,21 +74,4 @@ func pids(t *testing.T, db *engine.DB) (first, second int) {
 		t.Fatal("one connection answered both")
 	}
 	return first, second
-}
-
-type logLines struct {
-	mu   sync.Mutex
-	text strings.Builder
-}
-
-func (l *logLines) Write(line []byte) (int, error) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.text.Write(line)
-}
-
-func (l *logLines) String() string {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.text.String()
 }
