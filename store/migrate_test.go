@@ -131,30 +131,37 @@ func TestNewerSchema(t *testing.T) {
 // Both engines end in the same schema: the same columns, which may be missing,
 // and the same indexes.
 func TestEqualSchemas(t *testing.T) {
+	var mu sync.Mutex // guards schemas
 	schemas := map[string][]string{}
-	storetest.Each(t, func(t *testing.T, s *store.Store) {
-		queries := map[string][2]string{
-			"SQLite": {
-				`SELECT m.name || '.' || c.name || CASE WHEN c."notnull" OR c.pk THEN '' ELSE ' null' END
+	t.Run("engines", func(t *testing.T) { // which returns when both have run
+		storetest.Each(t, func(t *testing.T, s *store.Store) {
+			queries := map[string][2]string{
+				"SQLite": {
+					`SELECT m.name || '.' || c.name || CASE WHEN c."notnull" OR c.pk THEN '' ELSE ' null' END
 				 FROM sqlite_schema m, pragma_table_info(m.name) c WHERE m.type = 'table' AND m.name NOT LIKE 'sqlite%'`,
-				`SELECT tbl_name || ' ' || name FROM sqlite_schema WHERE type = 'index' AND sql IS NOT NULL`,
-			},
-			"PostgreSQL": {
-				`SELECT table_name || '.' || column_name || CASE WHEN is_nullable = 'NO' THEN '' ELSE ' null' END
+					`SELECT tbl_name || ' ' || name FROM sqlite_schema WHERE type = 'index' AND sql IS NOT NULL`,
+				},
+				"PostgreSQL": {
+					`SELECT table_name || '.' || column_name || CASE WHEN is_nullable = 'NO' THEN '' ELSE ' null' END
 				 FROM information_schema.columns WHERE table_schema = 'public'`,
-				`SELECT tablename || ' ' || indexname FROM pg_indexes
+					`SELECT tablename || ' ' || indexname FROM pg_indexes
 				 WHERE schemaname = 'public' AND indexname NOT LIKE '%key' AND indexname NOT LIKE '%_pkey'`,
-			},
-		}
-		for _, query := range queries[s.Engine()] {
-			var found []string
-			if err := s.DB().Raw(query).Scan(&found).Error; err != nil {
-				t.Fatal(err)
+				},
 			}
-			found = slices.DeleteFunc(found, func(name string) bool { return strings.HasPrefix(name, "goose_") })
-			schemas[s.Engine()] = append(schemas[s.Engine()], found...)
-		}
-		slices.Sort(schemas[s.Engine()])
+			var schema []string
+			for _, query := range queries[s.Engine()] {
+				var found []string
+				if err := s.DB().Raw(query).Scan(&found).Error; err != nil {
+					t.Fatal(err)
+				}
+				found = slices.DeleteFunc(found, func(name string) bool { return strings.HasPrefix(name, "goose_") })
+				schema = append(schema, found...)
+			}
+			slices.Sort(schema)
+			mu.Lock()
+			defer mu.Unlock()
+			schemas[s.Engine()] = schema
+		})
 	})
 	if diff := cmp.Diff(schemas["SQLite"], schemas["PostgreSQL"]); diff != "" || len(schemas["SQLite"]) < 60 {
 		t.Errorf("schemas differ (-SQLite +PostgreSQL):\n%s", diff)

@@ -17,17 +17,23 @@ import (
 // readyTimeout is how long a store may take to be ready.
 const readyTimeout = time.Minute
 
-// Each runs test on a fresh store of each engine.
+// Each runs test on a fresh store of each engine, on both at once: see Engines.
 func Each(t *testing.T, test func(t *testing.T, s *store.Store)) {
 	t.Helper()
 	Engines(t, func(t *testing.T, url string) { test(t, Open(t, url)) })
 }
 
-// Engines runs test with the URL of a fresh database of each engine.
+// Engines runs test with the URL of a fresh database of each engine, on both at
+// once. Like all parallel subtests they run after the function that t belongs to
+// has returned.
 func Engines(t *testing.T, test func(t *testing.T, url string)) {
 	t.Helper()
-	t.Run("SQLite", func(t *testing.T) { test(t, SQLite(t)) })
-	t.Run("PostgreSQL", func(t *testing.T) { test(t, Postgres(t)) })
+	for name, fresh := range map[string]func(testing.TB) string{"SQLite": SQLite, "PostgreSQL": Postgres} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			test(t, fresh(t))
+		})
+	}
 }
 
 // Open opens the database at url, waits until it can be used, and closes it
