@@ -29,7 +29,7 @@ func BenchmarkWritesTogether(b *testing.B) {
 		name string
 		url  func(testing.TB) string
 	}{
-		{"SQLite", storetest.SQLite},
+		{"SQLite", storetest.EmptySQLite},
 		{"PostgreSQL", storetest.Postgres},
 		{"PostgreSQL on disk", func(t testing.TB) string { return testserver.NewPostgres(t).URL() }},
 	} {

@@ -18,7 +18,7 @@ import (
 func TestLogStaysShort(t *testing.T) {
 	t.Parallel()
 	const most = store.LogBytes
-	path := storetest.SQLite(t)
+	path := storetest.EmptySQLite(t)
 	s := storetest.Open(t, path)
 	owner := newOwner(t, s)
 	logSize := func() int64 {

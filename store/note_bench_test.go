@@ -17,7 +17,7 @@ func BenchmarkNotes(b *testing.B) {
 	for _, engine := range []struct {
 		name string
 		url  func(testing.TB) string
-	}{{"SQLite", storetest.SQLite}, {"PostgreSQL", storetest.Postgres}} {
+	}{{"SQLite", storetest.EmptySQLite}, {"PostgreSQL", storetest.Postgres}} {
 		b.Run(engine.name, func(b *testing.B) { benchmarkNotes(b, storetest.Open(b, engine.url(b))) })
 	}
 }

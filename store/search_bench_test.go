@@ -25,7 +25,7 @@ func BenchmarkSearch(b *testing.B) {
 	if err != nil {
 		b.Fatal(err)
 	}
-	b.Run("SQLite", func(b *testing.B) { benchmarkSearch(b, storetest.SQLite(b), notes) })
+	b.Run("SQLite", func(b *testing.B) { benchmarkSearch(b, storetest.EmptySQLite(b), notes) })
 	b.Run("PostgreSQL", func(b *testing.B) {
 		benchmarkSearch(b, testserver.NewPostgres(b, "shared_buffers=128MB", "effective_cache_size=320MB", "random_page_cost=1.1").
 			Database(b, "notes")+"&connect_timeout=30", notes)

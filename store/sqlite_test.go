@@ -78,7 +78,7 @@ func TestSQLiteCannotOpen(t *testing.T) {
 
 // The directory and the files are their owner's alone.
 func TestSQLiteModes(t *testing.T) {
-	path := storetest.SQLite(t)
+	path := storetest.EmptySQLite(t)
 	mustUser(t, storetest.Open(t, path), "somebody@example.org")
 	wantMode(t, filepath.Dir(path), 0o700)
 	for _, suffix := range []string{"", "-wal", "-shm"} {
@@ -209,7 +209,7 @@ func elsewhere(t *testing.T, url string, asNobody bool) (*osexec.Cmd, string) {
 // One process owns a data directory; a second is told who. The kernel frees it
 // when the owner is killed.
 func TestSQLiteLock(t *testing.T) {
-	path := storetest.SQLite(t)
+	path := storetest.EmptySQLite(t)
 	dir := filepath.Dir(path)
 	host, err := os.Hostname()
 	if err != nil {
@@ -280,7 +280,7 @@ func wantMode(t *testing.T, path string, want os.FileMode) {
 
 // An heir waits for the directory until its owner lets go: so long, and no longer.
 func TestSQLiteLockPatience(t *testing.T) {
-	path := storetest.SQLite(t)
+	path := storetest.EmptySQLite(t)
 	owner, err := store.Open(t.Context(), store.Config{URL: path})
 	if err != nil {
 		t.Fatal(err)
@@ -319,7 +319,7 @@ func TestSQLiteLockPatience(t *testing.T) {
 
 // Whether a file fits can be asked beside its owner, and changes nothing.
 func TestFileFits(t *testing.T) {
-	path := storetest.SQLite(t)
+	path := storetest.EmptySQLite(t)
 	missing := filepath.Join(t.TempDir(), "missing.db")
 	if err := engine.FileFits(t.Context(), missing); err != nil {
 		t.Errorf("FileFits of no file = %v, want nil", err)

@@ -73,7 +73,7 @@ func (l lines) next() func() ([]byte, error) {
 }
 
 // vacant are databases of each engine that a backup can be restored into.
-var vacant = map[string]func(t testing.TB) string{"SQLite": storetest.SQLite, "PostgreSQL": testserver.EmptyPostgres}
+var vacant = map[string]func(t testing.TB) string{"SQLite": storetest.EmptySQLite, "PostgreSQL": testserver.EmptyPostgres}
 
 // restored is the URL of a new database that a backup was restored into.
 func restored(t testing.TB, engine string, backup lines) string {
@@ -391,7 +391,7 @@ func TestDumpUnderLoad(t *testing.T) {
 
 // What can't be restored leaves nothing, and says why.
 func TestRestoreRefuses(t *testing.T) {
-	source := storetest.SQLite(t)
+	source := storetest.EmptySQLite(t)
 	s := storetest.Open(t, source)
 	fillWithEverything(t, s)
 	good, _ := dumpOf(t, source)
@@ -468,7 +468,7 @@ func restoredInto(t testing.TB, url string, backup lines) {
 
 // A database that is used is never touched; one that only has a schema is.
 func TestRestoreOccupied(t *testing.T) {
-	source := storetest.SQLite(t)
+	source := storetest.EmptySQLite(t)
 	fillWithEverything(t, storetest.Open(t, source))
 	good, _ := dumpOf(t, source)
 	storetest.Engines(t, func(t *testing.T, url string) {
@@ -498,7 +498,7 @@ func TestRestoreOccupied(t *testing.T) {
 
 // A log of changes that was left behind would be taken for the new file's.
 func TestRestoreBesideOldLog(t *testing.T) {
-	source := storetest.SQLite(t)
+	source := storetest.EmptySQLite(t)
 	s := storetest.Open(t, source)
 	fillWithEverything(t, s)
 	good, _ := dumpOf(t, source)
@@ -506,7 +506,7 @@ func TestRestoreBesideOldLog(t *testing.T) {
 	if err != nil || len(wal) == 0 {
 		t.Fatalf("no log of changes: %v", err)
 	}
-	url := storetest.SQLite(t)
+	url := storetest.EmptySQLite(t)
 	if err := os.MkdirAll(filepath.Dir(url), 0o700); err != nil {
 		t.Fatal(err)
 	}
@@ -520,7 +520,7 @@ func TestRestoreBesideOldLog(t *testing.T) {
 
 // A backup of an older schema is restored and migrated.
 func TestRestoreOlder(t *testing.T) {
-	source := storetest.SQLite(t)
+	source := storetest.EmptySQLite(t)
 	s := storetest.Open(t, source)
 	fillWithEverything(t, s)
 	newest, err := s.SchemaVersion(t.Context())
@@ -594,7 +594,7 @@ func TestDumpColumns(t *testing.T) {
 
 // A database that is not there isn't made.
 func TestDumpOfNothing(t *testing.T) {
-	path := storetest.SQLite(t)
+	path := storetest.EmptySQLite(t)
 	if _, err := dump.Dump(t.Context(), path, nil); err == nil || !strings.Contains(err.Error(), "there is no database") {
 		t.Errorf("Dump = %v", err)
 	}
@@ -642,7 +642,7 @@ func TestLineThatSwells(t *testing.T) {
 
 // Whatever the lines say, they are a backup or ErrNotBackup.
 func FuzzCheck(f *testing.F) {
-	source := storetest.SQLite(f)
+	source := storetest.EmptySQLite(f)
 	fillWithEverything(f, storetest.Open(f, source))
 	good, _ := dumpOf(f, source)
 	for i, line := range good {

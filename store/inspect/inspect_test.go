@@ -59,7 +59,7 @@ func TestInspectChannel(t *testing.T) {
 
 // Nothing is made where nothing is.
 func TestInspectEmpty(t *testing.T) {
-	file := storetest.SQLite(t)
+	file := storetest.EmptySQLite(t)
 	r, err := inspect.Inspect(t.Context(), file, "")
 	if _, gone := os.Stat(file); err != nil || !r.Missing || !errors.Is(gone, os.ErrNotExist) {
 		t.Errorf("Inspect() of no file = %+v, %v and then %v", r, err, gone)

@@ -5,7 +5,9 @@ import (
 	"context"
 	"errors"
 	"log/slog"
+	"os"
 	"path/filepath"
+	"sync"
 	"testing"
 	"time"
 
@@ -64,9 +66,24 @@ func OpenWatched(t testing.TB, url string, w store.Witness) *store.Store {
 	return s
 }
 
-// SQLite returns the path of a database that does not exist yet, in a data
-// directory that does not exist either.
+// SQLite returns the path of a fresh database that has the schema and nothing
+// else, in a data directory of its own.
 func SQLite(t testing.TB) string {
+	t.Helper()
+	file, err := migratedSQLite()
+	if err != nil {
+		t.Fatal(err)
+	}
+	path := EmptySQLite(t)
+	if err := errors.Join(os.Mkdir(filepath.Dir(path), 0o700), os.WriteFile(path, file, 0o600)); err != nil {
+		t.Fatal(err)
+	}
+	return path
+}
+
+// EmptySQLite returns the path of a database that does not exist yet, in a data
+// directory that does not exist either.
+func EmptySQLite(t testing.TB) string {
 	return filepath.Join(t.TempDir(), "data", "notes.db")
 }
 
@@ -78,8 +95,24 @@ func Postgres(t testing.TB) string {
 	return migrated.Copy(t)
 }
 
-// migrated is an empty database with the schema.
-var migrated = testserver.NewPostgresTemplate("migrated", func(url string) error {
+var (
+	migrated       = testserver.NewPostgresTemplate("migrated", migrate)
+	migratedSQLite = sync.OnceValues(func() (file []byte, err error) {
+		dir, err := os.MkdirTemp("", "storetest")
+		if err != nil {
+			return nil, err
+		}
+		defer func() { err = errors.Join(err, os.RemoveAll(dir)) }()
+		path := filepath.Join(dir, "notes.db")
+		if err := migrate(path); err != nil {
+			return nil, err
+		}
+		return os.ReadFile(path)
+	})
+)
+
+// migrate makes the schema in an empty database.
+func migrate(url string) error {
 	ctx, cancel := context.WithTimeout(context.Background(), readyTimeout)
 	defer cancel()
 	s, err := store.Open(ctx, store.Config{URL: url, Log: slog.New(slog.DiscardHandler)})
@@ -87,4 +120,4 @@ var migrated = testserver.NewPostgresTemplate("migrated", func(url string) error
 		return err
 	}
 	return errors.Join(s.WaitReady(ctx), s.Close())
-})
+}
