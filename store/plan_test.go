@@ -26,14 +26,17 @@ import (
 //
 //	NOTESD_PLAN_NOTES=1000000 go test ./store -run TestPlans -v
 func TestPlans(t *testing.T) {
-	count := 20_000
-	if asked := os.Getenv("NOTESD_PLAN_NOTES"); asked != "" {
-		var err error
-		if count, err = strconv.Atoi(asked); err != nil {
-			t.Fatal(err)
-		}
-	}
 	storetest.Each(t, func(t *testing.T, s *store.Store) {
+		count := 20_000
+		if s.Engine() == "SQLite" {
+			count = 4000 // it plans without statistics, in the same way for any number of notes
+		}
+		if asked := os.Getenv("NOTESD_PLAN_NOTES"); asked != "" {
+			var err error
+			if count, err = strconv.Atoi(asked); err != nil {
+				t.Fatal(err)
+			}
+		}
 		fill(t, s, count)
 		tape := store.Record(s)
 		for _, test := range planTests(t, s) {
