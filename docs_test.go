@@ -21,10 +21,10 @@ var claim = regexp.MustCompile("(?m)^\\| \\[[^]]+\\]\\((results/\\w+\\.md)\\) \\
 // the same goal and verdict. Each proof has a row, and each proof that missed a goal has a row that says so.
 func TestProofs(t *testing.T) {
 	proofs := submatches(`(?m)^\t\{name: "(\w+)"`, readText(t, "bench/lab/prove/proofs.go"))
-	pages := ""
+	var pages strings.Builder
 	for _, page := range []string{"docs/RUNTIME.md", "docs/PERFORMANCE.md"} {
 		text := readText(t, page)
-		pages += text
+		pages.WriteString(text)
 		rows := claim.FindAllStringSubmatch(text, -1)
 		if len(rows) < 5 {
 			t.Errorf("%s has %d rows with figures", page, len(rows))
@@ -49,7 +49,7 @@ func TestProofs(t *testing.T) {
 		}
 	}
 	for _, proof := range proofs {
-		if !strings.Contains(pages, "`make prove NAME="+proof+"`") {
+		if !strings.Contains(pages.String(), "`make prove NAME="+proof+"`") {
 			t.Errorf("neither docs/RUNTIME.md nor docs/PERFORMANCE.md names make prove NAME=%s", proof)
 		}
 	}

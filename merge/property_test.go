@@ -95,7 +95,7 @@ func draw(t *rapid.T, moves bool) (base, ours, theirs string) {
 
 func count(text string) map[string]int {
 	n := map[string]int{}
-	for _, word := range strings.Fields(text) {
+	for word := range strings.FieldsSeq(text) {
 		if word != "---" && word != "```" {
 			n[word]++
 		}
@@ -135,7 +135,7 @@ func TestNoWordLost(t *testing.T) {
 // rewritten reports whether the side has the word in a line that is not in the base.
 func rewritten(base, side, word string) bool {
 	old := strings.Split(base, "\n")
-	for _, line := range strings.Split(side, "\n") {
+	for line := range strings.SplitSeq(side, "\n") {
 		if slices.Contains(strings.Fields(line), word) && !slices.Contains(old, line) {
 			return true
 		}

@@ -18,13 +18,13 @@ func TestProofsExist(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	tests := ""
+	var tests strings.Builder
 	for _, file := range files {
 		text, err := os.ReadFile(file)
 		if err != nil {
 			t.Fatal(err)
 		}
-		tests += string(text)
+		tests.WriteString(string(text))
 	}
 	seen := map[string]bool{}
 	for _, p := range proofs {
@@ -38,7 +38,7 @@ func TestProofsExist(t *testing.T) {
 				t.Errorf("%s: %v", p.name, err)
 			}
 		case p.test != "":
-			if !strings.Contains(tests, "\nfunc "+p.test+"(t *testing.T) {") {
+			if !strings.Contains(tests.String(), "\nfunc "+p.test+"(t *testing.T) {") {
 				t.Errorf("%s: there is no %s in e2e", p.name, p.test)
 			}
 		default:
