@@ -49,7 +49,8 @@ func given(target string) Arm { return Arm{Name: "target", About: "the server at
 
 // onCores is the server on n of the machine's cores.
 func onCores(n int) Arm {
-	return Arm{Name: format.Count(n, "core"), About: fmt.Sprintf("a pool of %s with GOMAXPROCS=%d", format.Count(n, "shard"), n),
+	return Arm{Name: format.Count(n, "core"), About: fmt.Sprintf("a pool of %s with GOMAXPROCS=%d",
+		format.Count(n, "shard"), n),
 		Settings: []string{"CLUSTER_MODE=true", fmt.Sprintf("MAX_WORKERS=%d", n)}}
 }
 

@@ -17,8 +17,8 @@ func TestEvenArrivals(t *testing.T) {
 	}
 }
 
-// A Poisson process has exponential gaps: their mean and their deviation are 1/rate, and arrivals in a second spread
-// as their number's root.
+// A Poisson process has exponential gaps: their mean and their deviation are 1/rate, and arrivals
+// in a second spread as their number's root.
 func TestPoissonArrivals(t *testing.T) {
 	const rate, n = 1000.0, 200_000
 	a := arrivals{rate: rate, poisson: rand.New(rand.NewPCG(1, 2))}

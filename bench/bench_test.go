@@ -274,12 +274,14 @@ func TestServers(t *testing.T) {
 		args string
 		runs int
 	}{
-		"compare":  {"compare -d 200ms -c 8 -rounds 1 -people 1 -notes 3 -work mix", 2},
-		"overload": {"overload -d 200ms -rounds 1 -people 1 -notes 3 -capacity 100 -loads 4 -arms sharded,unbounded", 2},
-		"cost":     {"cost -d 200ms -rounds 2 -people 1 -notes 3 -capacity 100", 4},
-		"panics":   {"panics -d 1100ms -rounds 1 -panics 5 -people 1 -notes 3 -capacity 100", 3},
-		"drain":    {"drain -d 1200ms -rounds 2 -people 1 -notes 3 -capacity 100", 2},
-		"scale":    {"scale -d 300ms -c 8 -rounds 1 -people 1 -notes 3 -work health", len(coreCounts(thisMachine().Cores))},
+		"compare": {"compare -d 200ms -c 8 -rounds 1 -people 1 -notes 3 -work mix", 2},
+		"overload": {"overload -d 200ms -rounds 1 -people 1 -notes 3 -capacity 100 -loads 4 -arms sharded,unbounded",
+			2},
+		"cost":   {"cost -d 200ms -rounds 2 -people 1 -notes 3 -capacity 100", 4},
+		"panics": {"panics -d 1100ms -rounds 1 -panics 5 -people 1 -notes 3 -capacity 100", 3},
+		"drain":  {"drain -d 1200ms -rounds 2 -people 1 -notes 3 -capacity 100", 2},
+		"scale": {"scale -d 300ms -c 8 -rounds 1 -people 1 -notes 3 -work health",
+			len(coreCounts(thisMachine().Cores))},
 	} {
 		t.Run(name, func(t *testing.T) {
 			r := runBench(t, t.Context(), strings.Fields(test.args)...)
@@ -357,7 +359,8 @@ func TestServerEnds(t *testing.T) {
 	time.AfterFunc(100*time.Millisecond, func() { _ = on.process.cmd.Process.Kill() })
 	p := &Plan{}
 	p.Add("health", 1, []Request{Get("x", "/api/health", "")})
-	_, err = on.measure(t.Context(), Load{plan: p, connections: 2, measured: 400 * time.Millisecond, most: 1_000_000}, "")
+	_, err = on.measure(t.Context(), Load{plan: p, connections: 2, measured: 400 * time.Millisecond, most: 1_000_000},
+		"")
 	if err == nil || !strings.Contains(err.Error(), "ended under load: signal: killed") ||
 		!strings.Contains(err.Error(), "listening") {
 		t.Errorf("measure() = %v, want that it was killed, and its last words", err)

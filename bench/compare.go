@@ -28,7 +28,8 @@ func compare(ctx context.Context, s *Session) error {
 	t.Rows = append(t.Rows, []string{"improvement", format.Change(single.All.Goodput, sharded.All.Goodput),
 		format.Change(single.All.MeanMs, sharded.All.MeanMs), format.Change(single.All.P95Ms, sharded.All.P95Ms),
 		format.Change(single.All.P99Ms, sharded.All.P99Ms), format.Change(single.ServerCores, sharded.ServerCores),
-		format.Change(single.AnswerMicros, sharded.AnswerMicros), format.Change(float64(single.PeakRSS), float64(sharded.PeakRSS)),
+		format.Change(single.AnswerMicros, sharded.AnswerMicros), format.Change(float64(single.PeakRSS),
+			float64(sharded.PeakRSS)),
 		"", "", ""})
 	s.Findings = append(s.Findings, s.verdict(single, sharded))
 	return nil
@@ -72,7 +73,8 @@ func (s *Session) classTable(medians []Measurement) {
 			"what went wrong"}}
 	for _, m := range medians {
 		for _, f := range m.Classes {
-			t.Rows = append(t.Rows, []string{m.Arm, m.Label, f.Class, format.Rate(f.Goodput), format.Millis(f.MeanMs), format.Millis(f.P50Ms),
+			t.Rows = append(t.Rows, []string{m.Arm, m.Label, f.Class, format.Rate(f.Goodput), format.Millis(f.MeanMs),
+				format.Millis(f.P50Ms),
 				format.Millis(f.P95Ms), format.Millis(f.P99Ms), format.Millis(f.MaxMs), format.Number(f.Refused), format.Number(f.Failed + f.Errors),
 				f.wrong()})
 		}

@@ -13,7 +13,8 @@ func TestCostGoal(t *testing.T) {
 	}
 	void, step := run("sharded", 4, 900), run("sharded", 5, 900)
 	void.Void, step.Label = "late", "step 7/s"
-	runs := []Measurement{run("sharded", 1, 101), run("unbounded", 1, 100), run("unbounded", 2, 100), run("sharded", 2, 110),
+	runs := []Measurement{run("sharded", 1, 101), run("unbounded", 1, 100), run("unbounded", 2, 100),
+		run("sharded", 2, 110),
 		run("sharded", 3, 99), run("unbounded", 3, 100), void, run("unbounded", 4, 100), step, run("unbounded", 5, 100),
 		run("sharded", 6, 900)}
 	for with, want := range map[float64]string{102: "met", 102.1: missed, 0: missed} {

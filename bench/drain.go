@@ -82,7 +82,8 @@ func (s *Session) drainOnce(ctx context.Context, arm Arm, rate float64) (d drain
 	var after usage
 	o := l.run(ctx, wires(ctx, on.addr), func() {}, func() { after = on.usage() })
 	leaving.Wait()
-	d.Measurement = newMeasurement(l, o, usage{after.server - before.server, after.generator - before.generator, after.peakRSS}, "")
+	d.Measurement = newMeasurement(l, o, usage{after.server - before.server, after.generator - before.generator,
+		after.peakRSS}, "")
 	d.exit = -1
 	if on.process.hasEnded() {
 		d.exit = on.process.cmd.ProcessState.ExitCode()
@@ -126,14 +127,17 @@ func (s *Session) drainGoals(all []drained) {
 		resets += n
 	}
 	s.Promise("drains", "≥ 50", format.Number(len(all)), len(all) >= 50)
-	s.Promise("resets and other connection errors", "0", fmt.Sprintf("%s of %s requests", format.Number(resets), format.Number(m.All.Sent)),
+	s.Promise("resets and other connection errors", "0", fmt.Sprintf("%s of %s requests", format.Number(resets),
+		format.Number(m.All.Sent)),
 		resets == 0 && m.All.Sent > 0)
 	s.Promise("failed", "0", format.Number(m.All.Failed), m.All.Failed == 0)
-	s.Promise("refused, when each answer has cost its client a connection", "0", fmt.Sprintf("%s of %s", format.Number(m.All.Refused),
-		format.Number(m.All.Sent)), m.All.Refused == 0)
+	s.Promise("refused, when each answer has cost its client a connection", "0",
+		fmt.Sprintf("%s of %s", format.Number(m.All.Refused),
+			format.Number(m.All.Sent)), m.All.Refused == 0)
 	slices.Sort(unready)
 	slices.Sort(gone)
-	s.Promise("red readiness after SIGTERM", "≤ 50 ms", fmt.Sprintf("median %s, slowest %s", format.Millis(ms(int64(unready[len(unready)/2]))),
+	s.Promise("red readiness after SIGTERM", "≤ 50 ms", fmt.Sprintf("median %s, slowest %s",
+		format.Millis(ms(int64(unready[len(unready)/2]))),
 		format.Millis(ms(int64(unready[len(unready)-1])))), unready[len(unready)-1] <= unreadyIn)
 	s.Promise("exit status 0", "all", fmt.Sprintf("%d of %d", exits, len(all)), exits == len(all))
 	s.Findings = append(s.Findings, fmt.Sprintf("Gone %.2f s after SIGTERM (median), %.2f s at most; SHUTDOWN_DELAY is %v.",

@@ -41,7 +41,8 @@ func fairness(ctx context.Context, s *Session) error {
 	return nil
 }
 
-// peopleLoad is the open loop of all people but the last at one rate together, and of the last at another.
+// peopleLoad is the open loop of all people but the last at one rate together, and of the last at
+// another.
 func (s *Session) peopleLoad(others, greedy float64) Load {
 	l := s.openLoad(others + greedy)
 	last := len(s.testbed.users) - 1

@@ -37,7 +37,8 @@ type Figures struct {
 
 // figures turns a row into what is shown of it.
 func (r *row) figures(class string, measured time.Duration) Figures {
-	f := Figures{Class: class, Sent: r.sent, Good: r.good, Refused: r.refused, Unexplained: r.unexplained, Failed: r.failed,
+	f := Figures{Class: class, Sent: r.sent, Good: r.good, Refused: r.refused, Unexplained: r.unexplained,
+		Failed: r.failed,
 		MeanMs: r.latency.Mean() / 1e6, P50Ms: quantile(r.latency, 50), P95Ms: quantile(r.latency, 95),
 		P99Ms: quantile(r.latency, 99), MaxMs: quantile(r.latency, 100), RefusedMs: quantile(r.turnedAway, 99),
 		Reasons: r.reasons, Statuses: r.statuses, ErrorKinds: r.errors}
@@ -149,7 +150,8 @@ func (r *Measurement) judge() {
 	case r.All.Sent+r.Unsent == 0:
 		r.Void = "nothing was sent in the measured time"
 	case r.LateP99Ms > max(lateBoundMs, latePart*r.All.P99Ms):
-		r.Void = fmt.Sprintf("the generator sent one request in a hundred more than %s late", format.Millis(r.LateP99Ms))
+		r.Void = fmt.Sprintf("the generator sent one request in a hundred more than %s late",
+			format.Millis(r.LateP99Ms))
 	}
 }
 

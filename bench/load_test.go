@@ -67,7 +67,8 @@ func TestOpenLoop(t *testing.T) {
 	})
 }
 
-// With one connection and answers after 20 ms, every second of 100 requests a second finds nobody to send it.
+// With one connection and answers after 20 ms, every second of 100 requests a second finds nobody
+// to send it.
 func TestOpenLoopUnsent(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		l := Load{rate: 100, fixed: true, connections: 1, measured: time.Second, most: 1000}
@@ -100,10 +101,12 @@ func TestOpenLoopLate(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				c := fakeClients(slow(test.service))
 				c.nap = func(d time.Duration) { time.Sleep(d + test.over) }
-				l := Load{rate: 5, fixed: true, connections: 10, warm: time.Second, measured: 3 * time.Second, most: 1000}
+				l := Load{rate: 5, fixed: true, connections: 10, warm: time.Second, measured: 3 * time.Second,
+					most: 1000}
 				r, _, _ := measured(t, l, c)
 				if !near(r.All.P50Ms, test.service+test.over) || !near(r.LateP99Ms, test.over) {
-					t.Errorf("p50 %v ms, late %v ms, want %v and %v", r.All.P50Ms, r.LateP99Ms, test.service+test.over, test.over)
+					t.Errorf("p50 %v ms, late %v ms, want %v and %v", r.All.P50Ms, r.LateP99Ms,
+						test.service+test.over, test.over)
 				}
 				if (r.Void != "") != test.void {
 					t.Errorf("void: %q, want so: %v", r.Void, test.void)

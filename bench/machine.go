@@ -23,7 +23,8 @@ type Machine struct {
 func thisMachine() Machine {
 	kernel, _ := os.ReadFile("/proc/sys/kernel/osrelease")
 	kb, _ := strconv.ParseInt(strings.TrimSuffix(fieldOf("/proc/meminfo", "MemTotal"), " kB"), 10, 64)
-	return Machine{runtime.NumCPU(), fieldOf("/proc/cpuinfo", "model name"), kb << 10, strings.TrimSpace(string(kernel)),
+	return Machine{runtime.NumCPU(), fieldOf("/proc/cpuinfo", "model name"), kb << 10,
+		strings.TrimSpace(string(kernel)),
 		runtime.Version()}
 }
 
@@ -39,6 +40,7 @@ func fieldOf(file, name string) string {
 }
 
 func (m Machine) String() string {
-	return fmt.Sprintf("%s of %s, %d GB, Linux %s, %s", format.Count(m.Cores, "core"), m.Model, (m.Memory+1<<29)>>30, m.Kernel,
+	return fmt.Sprintf("%s of %s, %d GB, Linux %s, %s", format.Count(m.Cores, "core"), m.Model, (m.Memory+1<<29)>>30,
+		m.Kernel,
 		m.Go)
 }

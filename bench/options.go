@@ -99,7 +99,8 @@ func (o *Options) flags() *flag.FlagSet {
 	f.StringVar(&o.URL, "url", "", "URL|of a server that runs already; otherwise one is started for every run")
 	f.BoolVar(&o.AllowRemote, "allow-remote", false, "|the server at -url may be elsewhere, and you may put load on it")
 	f.IntVar(&o.Connections, "c", unset, "N|connections: of a closed loop, or the most that an open one may use")
-	f.Func("d", "TIME|measured in every run, like 30s or 30", func(s string) error { return parseSeconds(s, &o.Duration) })
+	f.Func("d", "TIME|measured in every run, like 30s or 30",
+		func(s string) error { return parseSeconds(s, &o.Duration) })
 	f.Float64Var(&o.Rate, "rate", 0, "N|requests a second of the scenario open")
 	f.BoolVar(&o.Fixed, "fixed", false, "|an open loop sends evenly spaced; otherwise at random, as a Poisson process")
 	f.Func("work", "WORK|may be repeated: "+workHelp, o.addWork)
@@ -115,7 +116,8 @@ func (o *Options) flags() *flag.FlagSet {
 	f.Func("loads", "LOADS|of overload, multiples of the capacity, comma-separated", o.addLoads)
 	f.Float64Var(&o.Capacity, "capacity", 0, "N|capacity in requests a second, where it is known; otherwise found by steps")
 	f.IntVar(&o.Panics, "panics", 10_000, "N|panics that the scenario of that name takes, at least")
-	f.Func("retry", "WHEN|a client that is turned away tries again: none, now or after (as Retry-After says)", o.setRetry)
+	f.Func("retry", "WHEN|a client that is turned away tries again: none, now or after (as Retry-After says)",
+		o.setRetry)
 	f.IntVar(&o.Requests, "requests", 10_000_000, "N|requests of one run at most")
 	f.Func("set", "NAME=VALUE|a setting of every server that is started; may be repeated", o.addSetting)
 	f.StringVar(&o.Dir, "dir", "", "DIR|for the servers' data")
@@ -273,7 +275,8 @@ func (o *Options) check() error {
 	}
 	switch s := o.scenario; {
 	case o.Connections > FileLimit():
-		return fmt.Errorf("-c %d: this process may have %d open (ulimit -n says how many files)", o.Connections, FileLimit())
+		return fmt.Errorf("-c %d: this process may have %d open (ulimit -n says how many files)", o.Connections,
+			FileLimit())
 	case s.rated && !(o.Rate > 0 && o.Rate <= maxRate):
 		return fmt.Errorf("-rate %v: the scenario %s sends at a rate above 0, %d a second at most", o.Rate, s.name,
 			maxRate)

@@ -27,7 +27,8 @@ func open(ctx context.Context, s *Session) error {
 // loadTable shows loads of an open loop, beside the capacities where these are known.
 func (s *Session) loadTable(medians []Measurement) {
 	title := fmt.Sprintf("%s, open loop, %s arrivals, %v", s.work.Name, s.arrivalNames(), s.Duration)
-	heads := []string{"load", "", "offered/s", "good/s", "of C", "in time/s", "refused/s", "failed", "p50", "p99", "max", "CPU",
+	heads := []string{"load", "", "offered/s", "good/s", "of C", "in time/s", "refused/s", "failed", "p50", "p99",
+		"max", "CPU",
 		"CPU an answer", "memory", "unsent", "late p99", "generator", "what went wrong"}
 	if s.Capacities == nil {
 		heads = slices.DeleteFunc(heads, func(head string) bool { return head == "of C" })
@@ -93,7 +94,8 @@ func (s *Session) capacities(ctx context.Context, arms []Arm) (map[string]float6
 		s.Progress.Say(s.Findings[len(s.Findings)-1])
 	}
 	if len(steps) > 0 {
-		s.Tables = append(s.Tables, tableOf("Capacity of "+s.work.Name, steps, "", "offered/s", "good/s", "refused/s", "failed",
+		s.Tables = append(s.Tables, tableOf("Capacity of "+s.work.Name, steps, "", "offered/s", "good/s", "refused/s",
+			"failed",
 			"p50", "p99", "CPU", "late p99", "generator"))
 	}
 	s.Capacities = found
@@ -127,7 +129,8 @@ func (s *Session) findCapacity(ctx context.Context, arm Arm) (c float64, runs []
 	for _, part := range steps {
 		rate := part * guess.All.Goodput
 		s.Progress.Step(fmt.Sprintf("%s, capacity at %s/s", arm.Name, format.Rate(rate)))
-		r, err := s.measure(ctx, on, Turn{Arm: arm, Label: "step " + format.Rate(rate) + "/s", Load: s.shortened(s.openLoad(rate))}, 1)
+		r, err := s.measure(ctx, on, Turn{Arm: arm, Label: "step " + format.Rate(rate) + "/s",
+			Load: s.shortened(s.openLoad(rate))}, 1)
 		if err != nil {
 			return 0, nil, err
 		}
@@ -229,7 +232,8 @@ func (g *Goal) slower(loaded, calm Figures, most float64) {
 	case loaded.Good == 0:
 		g.measured("nothing asked for in the measured time was answered well", false)
 	default:
-		g.measured(fmt.Sprintf("%.2f × (%s, %s)", loaded.P99Ms/calm.P99Ms, format.Millis(loaded.P99Ms), format.Millis(calm.P99Ms)),
+		g.measured(fmt.Sprintf("%.2f × (%s, %s)", loaded.P99Ms/calm.P99Ms, format.Millis(loaded.P99Ms),
+			format.Millis(calm.P99Ms)),
 			loaded.P99Ms <= most*calm.P99Ms)
 	}
 }

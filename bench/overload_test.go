@@ -51,7 +51,8 @@ func TestIsLast(t *testing.T) {
 // The goals of an arm, with figures on the edge and just beyond it.
 func TestOverloadGoals(t *testing.T) {
 	run := func(load, goodput, p99 float64, unexplained, failed int) Measurement {
-		f := Figures{Good: 1, Goodput: goodput, P99Ms: p99, Refused: 10, RefusedRate: 10, Unexplained: unexplained, Failed: failed,
+		f := Figures{Good: 1, Goodput: goodput, P99Ms: p99, Refused: 10, RefusedRate: 10, Unexplained: unexplained,
+			Failed:   failed,
 			Statuses: map[int]int{500: failed}}
 		return Measurement{Arm: "sharded", Load: load, Seconds: 1, ServerCores: goodput/5000 + 10e-6, All: f}
 	}

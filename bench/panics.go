@@ -116,22 +116,25 @@ func (s runtimeState) wrongSlots() (wrong []string) {
 }
 
 func (s *Session) panicGoals(calm, panicking Measurement, counted *slots) {
-	s.Promise("panics", "≥ "+format.Number(s.Panics), format.Number(int(counted.panics)), counted.panics >= uint64(s.Panics))
+	s.Promise("panics", "≥ "+format.Number(s.Panics), format.Number(int(counted.panics)),
+		counted.panics >= uint64(s.Panics))
 	s.othersServed("the others: failed or refused", panicking.All)
 	slower := Goal{What: "the others' p99", Goal: fmt.Sprintf("≤ %v × that without panics", panicSlower)}
 	slower.slower(panicking.All, calm.All, panicSlower)
 	s.Goals = append(s.Goals, slower)
 	for _, f := range panicking.Classes {
 		if f.Class == panicPath {
-			s.Promise("panics answered otherwise than 500", "0", fmt.Sprintf("%s of %s", format.Number(f.Sent-f.Statuses[panicAnswer]),
-				format.Number(f.Sent)), f.Sent > 0 && f.Statuses[panicAnswer] == f.Sent)
+			s.Promise("panics answered otherwise than 500", "0",
+				fmt.Sprintf("%s of %s", format.Number(f.Sent-f.Statuses[panicAnswer]),
+					format.Number(f.Sent)), f.Sent > 0 && f.Statuses[panicAnswer] == f.Sent)
 		}
 	}
 	text := "all"
 	if len(counted.wrong) > 0 {
 		text = strings.Join(counted.wrong, "; ")
 	}
-	s.Promise("slots with an idle worker after each run, and as many restarts as panics", "all", text, len(counted.wrong) == 0)
+	s.Promise("slots with an idle worker after each run, and as many restarts as panics", "all", text,
+		len(counted.wrong) == 0)
 }
 
 // othersServed is that everybody but those who panic is served.

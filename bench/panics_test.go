@@ -22,7 +22,8 @@ func TestWrongSlots(t *testing.T) {
 		"none restarted":  {`"restarts":7`, `"restarts":6`, "7 panics, 6 restarts"},
 	} {
 		var state runtimeState
-		if err := json.Unmarshal([]byte(`{"pool":`+strings.Replace(good, test.from, test.to, 1)+`}`), &state); err != nil {
+		if err := json.Unmarshal([]byte(`{"pool":`+strings.Replace(good, test.from, test.to, 1)+`}`),
+			&state); err != nil {
 			t.Fatal(err)
 		}
 		got := strings.Join(state.wrongSlots(), "; ")

@@ -78,7 +78,8 @@ func (p Plot) svg() []byte {
 		d.line(frameLeft, at, frameRight, at, "#ddd")
 		d.text(frameLeft-6, at+4, "end", 12, tickText(tick))
 	}
-	fmt.Fprintf(&d.b, `<rect x="%d" y="%d" width="%d" height="%d" fill="none" stroke="#444"/>`+"\n", frameLeft, frameTop,
+	fmt.Fprintf(&d.b, `<rect x="%d" y="%d" width="%d" height="%d" fill="none" stroke="#444"/>`+"\n", frameLeft,
+		frameTop,
 		frameRight-frameLeft, frameBottom-frameTop)
 	d.text((frameLeft+frameRight)/2, frameBottom+36, "middle", 12, p.X)
 	fmt.Fprintf(&d.b, `<g transform="rotate(-90 16 %d)">`, (frameTop+frameBottom)/2)

@@ -19,7 +19,8 @@ func cpuTime(pid int) (time.Duration, error) {
 	if err != nil {
 		return 0, err
 	}
-	// The name, in brackets, may hold anything; the state follows it as field 3, utime and stime are 14 and 15.
+	// The name, in brackets, may hold anything; the state follows it as field 3, utime and stime
+	// are 14 and 15.
 	fields := strings.Fields(string(text[bytes.LastIndexByte(text, ')')+1:]))
 	if len(fields) < 13 {
 		return 0, fmt.Errorf("/proc/%d/stat: %.80q", pid, text)

@@ -138,9 +138,9 @@ func isReady(client *http.Client, url string) bool {
 	return answer.StatusCode == http.StatusOK
 }
 
-// awaitTrust waits until the server trusts what it has in memory, which on
-// PostgreSQL it does some seconds after its start: loads are to find it as it is from then on. A server
-// that does not say is not waited for.
+// awaitTrust waits until the server trusts what it has in memory, which on PostgreSQL it does some
+// seconds after its start: loads are to find it as it is from then on. A server that does not say
+// is not waited for.
 func (p *Process) awaitTrust(ctx context.Context) {
 	client := &http.Client{Transport: &http.Transport{}, Timeout: time.Second}
 	defer client.CloseIdleConnections()

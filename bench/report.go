@@ -98,7 +98,8 @@ func (r *Report) title() string {
 	return r.Scenario + ": " + r.Work.Name
 }
 
-// Markdown is the report for people. Its plots are linked where they are: in plots, unless that is empty.
+// Markdown is the report for people. Its plots are linked where they are: in plots, unless that is
+// empty.
 func (r *Report) Markdown(plots string) string {
 	var b strings.Builder
 	fmt.Fprintf(&b, "## %s\n\n", r.title())

@@ -30,7 +30,8 @@ func scale(ctx context.Context, s *Session) error {
 		measured = append(measured, Point{m.Load, m.All.Goodput})
 		alone = append(alone, Point{m.Load, m.alone()})
 	}
-	s.Tables = append(s.Tables, tableOf(s.closedTitle(), medians, "", "requests/s", "p50", "p99", "CPU", "CPU a request",
+	s.Tables = append(s.Tables, tableOf(s.closedTitle(), medians, "", "requests/s", "p50", "p99", "CPU",
+		"CPU a request",
 		"requests/s if all its cores were the server's", "memory", "generator"))
 	s.scalePlot(measured, alone)
 	s.Notes = append(s.Notes, "If all its cores were the server's: what it did, divided by the CPU time that it used and "+
@@ -43,7 +44,8 @@ func scale(ctx context.Context, s *Session) error {
 // load says, if it used all of their time.
 func (m Measurement) alone() float64 { return m.Load * m.All.Goodput / m.ServerCores }
 
-// coreCounts are the numbers of cores to measure: all of them up to eight, then every doubling, and the last.
+// coreCounts are the numbers of cores to measure: all of them up to eight, then every doubling, and
+// the last.
 func coreCounts(cores int) (counts []int) {
 	for n := 1; n < cores; n++ {
 		if n <= 8 || n&(n-1) == 0 {

@@ -52,7 +52,8 @@ func parseTarget(text string) (site, error) {
 	return site{url: "http://" + u.Host, host: u.Host}, nil
 }
 
-// resolve is the one address that every connection goes to, so that what was checked is what is measured.
+// resolve is the one address that every connection goes to, so that what was checked is what is
+// measured.
 func resolve(ctx context.Context, host string) (netip.AddrPort, error) {
 	u := url.URL{Host: host}
 	port := u.Port()

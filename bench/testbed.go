@@ -196,7 +196,8 @@ func (t *target) measure(ctx context.Context, l Load, injected string) (Measurem
 		probes.stop()
 	})
 	if t.process != nil && t.process.hasEnded() {
-		return Measurement{}, fmt.Errorf("the server ended under load: %v; its last words:\n%s", t.process.cmd.ProcessState,
+		return Measurement{}, fmt.Errorf("the server ended under load: %v; its last words:\n%s",
+			t.process.cmd.ProcessState,
 			t.process.lastWords())
 	}
 	r := newMeasurement(l, o, usage{after.server - before.server, after.generator - before.generator, after.peakRSS},

@@ -27,7 +27,8 @@ type USL struct {
 // two points κ is 0, as nothing can tell it from σ, and with one there is no law.
 func fitUSL(points []Point) (USL, bool) {
 	best, least := USL{}, math.Inf(1)
-	for _, terms := range [][]term{{single, contention, coherency}, {single, contention}, {single, coherency}, {single}} {
+	for _, terms := range [][]term{{single, contention, coherency}, {single, contention}, {single, coherency},
+		{single}} {
 		if len(terms) > len(points) || len(points) < 2 {
 			continue
 		}
@@ -129,7 +130,8 @@ func (u USL) error(points []Point) (sum float64) {
 
 // String says what the law is and what it predicts.
 func (u USL) String() string {
-	text := fmt.Sprintf("one core does %s/s, contention σ = %.3f, coherency κ = %.5f. ", format.Rate(u.Lambda), u.Sigma, u.Kappa)
+	text := fmt.Sprintf("one core does %s/s, contention σ = %.3f, coherency κ = %.5f. ", format.Rate(u.Lambda),
+		u.Sigma, u.Kappa)
 	switch {
 	case u.PeakCores >= 1:
 		text += fmt.Sprintf("It predicts the most, %s/s, on %.0f cores; more would cost.",

@@ -18,7 +18,8 @@ func pointsOf(law USL, cores ...float64) (points []Point) {
 // From exact points of any law the fit finds that law.
 func TestFitUSL(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
-		law := USL{Lambda: rapid.Float64Range(1, 1e6).Draw(t, "lambda"), Sigma: rapid.Float64Range(0, 0.9).Draw(t, "sigma"),
+		law := USL{Lambda: rapid.Float64Range(1, 1e6).Draw(t, "lambda"),
+			Sigma: rapid.Float64Range(0, 0.9).Draw(t, "sigma"),
 			Kappa: rapid.Float64Range(0, 0.1).Draw(t, "kappa")}
 		got, ok := fitUSL(pointsOf(law, 1, 2, 3, 4, 8, 16))
 		if !ok || math.Abs(got.Lambda/law.Lambda-1) > 1e-6 || math.Abs(got.Sigma-law.Sigma) > 1e-6 ||

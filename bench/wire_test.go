@@ -60,7 +60,8 @@ func TestWireReads(t *testing.T) {
 		"no body": {"HTTP/1.1 304 Not Modified\r\n\r\n", answer{304, -1, ""}, nil, true},
 		"continues": {"HTTP/1.1 103 Early Hints\r\nLink: x\r\n\r\nHTTP/1.1 204 No Content\r\n\r\n",
 			answer{204, -1, ""}, nil, true},
-		"refusal": {fmt.Sprintf("HTTP/1.1 503 X\r\nRetry-After: 2\r\nContent-Length: %d\r\n\r\n%s", len(refusal), refusal),
+		"refusal": {fmt.Sprintf("HTTP/1.1 503 X\r\nRetry-After: 2\r\nContent-Length: %d\r\n\r\n%s", len(refusal),
+			refusal),
 			answer{503, 2 * time.Second, "queue_full"}, nil, true},
 		"chunked refusal": {"HTTP/1.1 429 X\r\nRetry-After: 1\r\nTransfer-Encoding: chunked\r\n\r\n" + chunked,
 			answer{429, time.Second, "queue_full"}, nil, true},
@@ -70,7 +71,8 @@ func TestWireReads(t *testing.T) {
 			answer{503, -1, ""}, nil, true},
 		"long": {fmt.Sprintf("HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n%s", 1<<20, strings.Repeat("x", 1<<20)),
 			answer{200, -1, ""}, nil, true},
-		"long failure": {fmt.Sprintf("HTTP/1.1 500 X\r\nContent-Length: %d\r\n\r\n%s", 1<<17, strings.Repeat("x", 1<<17)),
+		"long failure": {fmt.Sprintf("HTTP/1.1 500 X\r\nContent-Length: %d\r\n\r\n%s", 1<<17,
+			strings.Repeat("x", 1<<17)),
 			answer{500, -1, ""}, nil, true},
 		"cut":       {"HTTP/1.1 200 OK\r\nContent-Length: 3\r\n\r\nok", answer{200, -1, ""}, io.EOF, false},
 		"cut, long": {"HTTP/1.1 200 OK\r\nContent-Length: 99999\r\n\r\nok", answer{200, -1, ""}, io.EOF, false},
@@ -193,8 +195,9 @@ func cpuEach(b *testing.B) (end func()) {
 	return func() { b.ReportMetric(float64(CPUTime()-began)/float64(b.N), "cpu-ns/op") }
 }
 
-// BenchmarkClients compares what a request costs the generator: the wire, net/http's reader on a connection of ours,
-// and net/http's client. The server is the same, in another goroutine, and answers from memory.
+// BenchmarkClients compares what a request costs the generator: the wire, net/http's reader on a
+// connection of ours, and net/http's client. The server is the same, in another goroutine, and
+// answers from memory.
 func BenchmarkClients(b *testing.B) {
 	response := []byte("HTTP/1.1 200 OK\r\nContent-Type: application/json; charset=utf-8\r\n" +
 		"X-Request-Id: 0123456789abcdef\r\nContent-Security-Policy: default-src 'self'\r\n" +
