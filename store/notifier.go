@@ -21,7 +21,7 @@ func (s *Store) newNotifier(cfg Config) (*pgnotify.Notifier, error) {
 	if err != nil {
 		return nil, err
 	}
-	server.DialFunc = engine.DialPatiently // it waits most of the time, and beats: no watchdog is needed
+	server.DialFunc = engine.DialPatiently // it waits most of the time, and beats: no health monitor is needed
 	listener := pgnotify.Listener(s.witness)
 	if !s.listens() {
 		listener = nil

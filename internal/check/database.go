@@ -72,7 +72,7 @@ func schema(f Facts) opinion {
 	}
 }
 
-// besideWorkers are a replica's connections that DATABASE_MAX_CONNS does not count: its watchdog's, and a listener's.
+// besideWorkers are a replica's connections that DATABASE_MAX_CONNS does not count: its health monitor's, and a listener's.
 const besideWorkers = 2
 
 func connections(f Facts) opinion {

@@ -67,7 +67,7 @@ func (d *DB) shortenLog(ctx context.Context) (left int64, err error) {
 	if err != nil || c.behind() > 0 && (c.log < restartPages || c.behind() >= checkpointPages) {
 		return c.behind(), err
 	}
-	err = d.inTurn(ctx, func(db *gorm.DB) error {
+	err = d.withWriteLock(ctx, func(db *gorm.DB) error {
 		if c, err = d.runCheckpoint("PASSIVE"); err != nil || c.behind() > 0 {
 			return err
 		}

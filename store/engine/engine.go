@@ -44,15 +44,15 @@ type DB struct {
 	writes   *gorm.DB // the same pool as reads on PostgreSQL, the one writer on SQLite
 	migrator Migrator
 
-	// turn is the right to write to SQLite: a channel serves its waiters in
+	// writeLock is the right to write to SQLite: a channel serves its waiters in
 	// order, and the writer's sql.DB, which serves them at random, never sees
 	// a second one. Nil on PostgreSQL.
-	turn chan struct{}
+	writeLock chan struct{}
 
 	written chan struct{} // has an element when the turn has come to an end
 
-	watchdog *watchdog // of the server; nil on SQLite
-	files    ownFiles  // of SQLite; none on PostgreSQL
+	monitor *healthMonitor // of the server; nil on SQLite
+	files   ownFiles       // of SQLite; none on PostgreSQL
 
 	state    state
 	health   health
@@ -65,7 +65,7 @@ type DB struct {
 // A SQLite file is created, locked and migrated before Open returns, and what
 // stands in the way is an error. For PostgreSQL Open only reads the URL: the
 // server may come later. Until it has been reached and its schema fits, and
-// whenever it has gone since (see watchdog), every method returns ErrUnavailable
+// whenever it has gone since (see healthMonitor), every method returns ErrUnavailable
 // at once and Ready says why; the first attempts end with Close or ctx.
 func Open(ctx context.Context, cfg Config) (*DB, error) {
 	cfg.MaxConns = cmp.Or(cfg.MaxConns, defaultMaxConns)
@@ -139,9 +139,9 @@ func (d *DB) Retire() { d.state.close() }
 // ended, and releases the data directory.
 func (d *DB) Close() error {
 	d.Retire()
-	if d.turn != nil { // the last write ends first
-		d.turn <- struct{}{}
-		defer func() { <-d.turn }()
+	if d.writeLock != nil { // the last write ends first
+		d.writeLock <- struct{}{}
+		defer func() { <-d.writeLock }()
 	}
 	var errs []error
 	for _, undo := range slices.Backward(d.closer) {
@@ -155,10 +155,10 @@ func (d *DB) onClose(undo func() error) { d.closer = append(d.closer, undo) }
 
 // Usable returns nil when statements may be sent, else why not.
 func (d *DB) Usable() error {
-	if err := d.state.err(); err != nil || d.watchdog == nil {
+	if err := d.state.err(); err != nil || d.monitor == nil {
 		return err
 	}
-	return d.watchdog.err()
+	return d.monitor.err()
 }
 
 // Reader is a session of reading queries that end with ctx. Before the database
@@ -197,7 +197,7 @@ func (d *DB) WriteOne(ctx context.Context, fn func(db *gorm.DB) error) error {
 		if d.postgres {
 			err = fn(d.writes.WithContext(ctx))
 		} else {
-			err = d.inTurn(ctx, fn)
+			err = d.withWriteLock(ctx, fn)
 		}
 		if !IsRetryable(err) || Pause(ctx, retryJitter/2+rand.N(retryJitter/2)) != nil {
 			break
@@ -210,17 +210,17 @@ func (d *DB) WriteOne(ctx context.Context, fn func(db *gorm.DB) error) error {
 	return Translate(err)
 }
 
-// inTurn runs fn on the one SQLite writer when its turn has come. ctx does not
+// withWriteLock runs fn on the one SQLite writer when its turn has come. ctx does not
 // reach the driver: a statement interrupted halfway takes its transaction and
 // the connection with it. A turn is short; what is no longer wanted at the end
 // of a transaction is taken back there.
-func (d *DB) inTurn(ctx context.Context, fn func(db *gorm.DB) error) error {
+func (d *DB) withWriteLock(ctx context.Context, fn func(db *gorm.DB) error) error {
 	select {
-	case d.turn <- struct{}{}:
+	case d.writeLock <- struct{}{}:
 	case <-ctx.Done():
 		return ctx.Err()
 	}
-	defer func() { <-d.turn }()
+	defer func() { <-d.writeLock }()
 	if err := d.files.check(); err != nil {
 		return err
 	}

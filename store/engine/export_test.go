@@ -6,8 +6,8 @@ import (
 	"time"
 )
 
-// Sever ends every connection of d to PostgreSQL, as its watchdog does with those that went dead.
-func Sever(d *DB) { d.watchdog.sever(d.watchdog.those(func(*wire) bool { return true })...) }
+// Sever ends every connection of d to PostgreSQL, as its health monitor does with those that went dead.
+func Sever(d *DB) { d.monitor.abort(d.monitor.those(func(*monitoredConn) bool { return true })...) }
 
 // lateWriter is a connection whose writer gets no core for a while after a write.
 type lateWriter struct {
@@ -26,9 +26,9 @@ func (c lateWriter) Write(b []byte) (int, error) {
 // LateWrites has all connections of d to PostgreSQL, which are idle, write so until it is told to stop.
 func LateWrites(d *DB) (stop func()) {
 	prompt := new(atomic.Bool)
-	d.watchdog.mu.Lock()
-	defer d.watchdog.mu.Unlock()
-	for w := range d.watchdog.wires {
+	d.monitor.mu.Lock()
+	defer d.monitor.mu.Unlock()
+	for w := range d.monitor.conns {
 		w.Conn = lateWriter{w.Conn.(*net.TCPConn), prompt}
 	}
 	return func() { prompt.Store(true) }
@@ -36,7 +36,7 @@ func LateWrites(d *DB) (stop func()) {
 
 // Reads is how many connections of d to PostgreSQL are being read.
 func Reads(d *DB) int {
-	return len(d.watchdog.those(func(w *wire) bool {
+	return len(d.monitor.those(func(w *monitoredConn) bool {
 		idle := w.reading.TryLock()
 		if idle {
 			w.reading.Unlock()

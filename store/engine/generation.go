@@ -125,7 +125,7 @@ func setGeneration(db *gorm.DB, generation int32) error {
 // beginLog copies what a process has left in the log, and begins it anew. A full
 // disk is no reason not to start: there is still reading.
 func (d *DB) beginLog(ctx context.Context) error {
-	err := d.inTurn(ctx, func(db *gorm.DB) error {
+	err := d.withWriteLock(ctx, func(db *gorm.DB) error {
 		whole, err := copyLog(db)
 		if err != nil || !whole {
 			return err

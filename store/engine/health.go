@@ -24,7 +24,7 @@ type health struct {
 }
 
 // Health returns what is known of the database. It asks nothing: Monitor does, and while the
-// watchdog knows that the server is gone, that is the answer at once.
+// health monitor knows that the server is gone, that is the answer at once.
 func (d *DB) Health() (h Health) {
 	if last := d.health.last.Load(); last != nil {
 		h = *last
@@ -39,7 +39,7 @@ func (d *DB) Health() (h Health) {
 func (d *DB) HealthChanged() <-chan struct{} { return d.health.changed }
 
 // Monitor asks the database once a second whether it can be used, until ctx ends. A server that does
-// not answer is the watchdog's to find out: the question is one more that it sees waiting.
+// not answer is the health monitor's to find out: the question is one more that it sees waiting.
 func (d *DB) Monitor(ctx context.Context) {
 	if d.WaitReady(ctx) != nil {
 		return // it never will be ready, which Health says

@@ -41,25 +41,25 @@ func openPostgres(ctx context.Context, cfg Config) (*DB, error) {
 		return nil, err
 	}
 	d := &DB{log: cfg.Log, postgres: true, health: health{changed: make(chan struct{}, 1)},
-		watchdog: newWatchdog(server, cfg.Log)}
+		monitor: newHealthMonitor(server, cfg.Log)}
 	d.state.begin()
-	tell := d.watchdog.tell
-	d.watchdog.tell = func(gone error) {
+	tell := d.monitor.tell
+	d.monitor.tell = func(gone error) {
 		d.health.wake()
 		if d.state.isSettled() { // until then connect says what is wrong
 			tell(gone)
 		}
 	}
-	d.watchdog.attend(server)
+	d.monitor.attend(server)
 	server.OnNotification = ignore
-	g := newGreeter(cfg.URL, cfg.Log)
+	g := newConnInit(cfg.URL, cfg.Log)
 	db := openPool(server, stdlib.OptionBeforeConnect(g.choose), stdlib.OptionAfterConnect(g.greet),
 		stdlib.OptionResetSession(stillOpen))
 	d.onClose(db.Close)
 	db.SetMaxOpenConns(cfg.MaxConns)
 	db.SetMaxIdleConns(cfg.MaxConns)
 	db.SetConnMaxLifetime(connLifetime)
-	d.watchdog.dropIdle = func() {
+	d.monitor.dropIdle = func() {
 		db.SetMaxIdleConns(0)
 		db.SetMaxIdleConns(cfg.MaxConns)
 	}
@@ -70,7 +70,7 @@ func openPostgres(ctx context.Context, cfg Config) (*DB, error) {
 	d.writes = d.reads
 	d.migrator = PostgresMigrator(server, cfg.Log)
 	d.InBackground(ctx, d.connect)
-	d.InBackground(context.WithoutCancel(ctx), d.watchdog.run) // what still runs when ctx ends is to be watched
+	d.InBackground(context.WithoutCancel(ctx), d.monitor.run) // what still runs when ctx ends is to be watched
 	return d, nil
 }
 
@@ -78,20 +78,20 @@ func openPostgres(ctx context.Context, cfg Config) (*DB, error) {
 // connection that a pooler passes on. pgx would keep it.
 func ignore(*pgconn.PgConn, *pgconn.Notification) {}
 
-// A greeter prepares new connections. Statements are kept prepared on them, unless a pooler
+// A connInit prepares new connections. Statements are kept prepared on them, unless a pooler
 // in between may pass them on to others, where PostgreSQL knows no statement of
 // ours, or another one by its name.
-type greeter struct {
+type connInit struct {
 	chosen bool // the URL says how statements are sent
 	log    *slog.Logger
 	pooled atomic.Bool
 }
 
-func newGreeter(url string, log *slog.Logger) *greeter {
-	return &greeter{chosen: choosesMode(url), log: log}
+func newConnInit(url string, log *slog.Logger) *connInit {
+	return &connInit{chosen: choosesMode(url), log: log}
 }
 
-func (g *greeter) choose(_ context.Context, server *pgx.ConnConfig) error {
+func (g *connInit) choose(_ context.Context, server *pgx.ConnConfig) error {
 	if !g.chosen && !g.pooled.Load() {
 		server.DefaultQueryExecMode = pgx.QueryExecModeCacheStatement
 	}
@@ -100,8 +100,8 @@ func (g *greeter) choose(_ context.Context, server *pgx.ConnConfig) error {
 
 // greet has database/sql try again, with another mode, when it notices a pooler
 // too late. What is set at a pooler's connection may be set at anybody's.
-func (g *greeter) greet(ctx context.Context, conn *pgx.Conn) error {
-	wireUnder(conn).pid.Store(conn.PgConn().PID())
+func (g *connInit) greet(ctx context.Context, conn *pgx.Conn) error {
+	monitoredUnder(conn).pid.Store(conn.PgConn().PID())
 	ours, err := SetSessionTimeouts(ctx, conn)
 	if err != nil || ours {
 		return err
@@ -134,7 +134,7 @@ func SetSessionTimeouts(ctx context.Context, conn *pgx.Conn) (ours bool, err err
 // stillOpen has an idle connection that died discarded before it is used, and ends
 // what pgx still reads on another one in the background.
 func stillOpen(_ context.Context, conn *pgx.Conn) error {
-	w := wireUnder(conn)
+	w := monitoredUnder(conn)
 	if !netutil.StillOpen(w.Conn) || w.endReading() != nil {
 		return driver.ErrBadConn
 	}

@@ -29,7 +29,7 @@ func openSQLite(ctx context.Context, cfg Config) (_ *DB, err error) {
 		return nil, err
 	}
 	d := &DB{log: cfg.Log, health: health{changed: make(chan struct{}, 1)},
-		turn: make(chan struct{}, 1), written: make(chan struct{}, 1)}
+		writeLock: make(chan struct{}, 1), written: make(chan struct{}, 1)}
 	d.state.begin()
 	defer func() {
 		if err != nil {
@@ -104,8 +104,8 @@ func (d *DB) openSQLitePools(ctx context.Context, path string, cfg Config) (err 
 	// -wal and -shm, and those that come then are not the ones that were remembered.
 	Pool(d.writes).SetConnMaxLifetime(0)
 	d.migrator = SQLiteMigrator(d.log, func() (*sql.DB, func() error) {
-		d.turn <- struct{}{}
-		return Pool(d.writes), func() error { <-d.turn; return nil }
+		d.writeLock <- struct{}{}
+		return Pool(d.writes), func() error { <-d.writeLock; return nil }
 	})
 	if err := d.Migrate(ctx); err != nil {
 		return err
@@ -236,7 +236,7 @@ func openSQLiteFile(path string, params url.Values, pragmas ...string) (*sql.DB,
 	if err != nil {
 		return nil, err
 	}
-	return sql.OpenDB(statementKeeper{connector}), nil
+	return sql.OpenDB(stmtCache{connector}), nil
 }
 
 // OpenReadOnly opens a file that is there, and takes no lock: readers and the one

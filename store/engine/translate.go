@@ -188,7 +188,7 @@ func (e connectFailure) Error() string {
 func (e connectFailure) Unwrap() []error { return []error{ErrUnavailable, e.cause} }
 
 // reasons adds to known the innermost errors of err, each text once. That the
-// watchdog has ended an attempt is none: it knows from another attempt why.
+// health monitor has ended an attempt is none: it knows from another attempt why.
 func reasons(err error, known []string) []string {
 	if err == errGivenUp {
 		return known

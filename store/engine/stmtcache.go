@@ -5,20 +5,20 @@ import (
 	"database/sql/driver"
 )
 
-// keptStatements bounds what a SQLite connection keeps prepared: about all that
+// maxStmts bounds what a SQLite connection keeps prepared: about all that
 // the store has, at some 10 KB each.
-const keptStatements = 64
+const maxStmts = 64
 
-// statementKeeper opens SQLite connections that keep their statements prepared,
+// stmtCache opens SQLite connections that keep their statements prepared,
 // as pgx does for PostgreSQL. Preparing takes longer than reading a note does.
-type statementKeeper struct{ driver.Connector }
+type stmtCache struct{ driver.Connector }
 
-func (k statementKeeper) Connect(ctx context.Context) (driver.Conn, error) {
+func (k stmtCache) Connect(ctx context.Context) (driver.Conn, error) {
 	conn, err := k.Connector.Connect(ctx)
 	if err != nil {
 		return nil, err
 	}
-	return &keepingConn{sqliteConn: conn.(sqliteConn), idle: make(map[string]driver.Stmt)}, nil
+	return &cachingConn{sqliteConn: conn.(sqliteConn), idle: make(map[string]driver.Stmt)}, nil
 }
 
 // sqliteConn is what database/sql wants of a connection and modernc's has.
@@ -31,14 +31,14 @@ type sqliteConn interface {
 	driver.Validator
 }
 
-// keepingConn is used by one goroutine at a time, as every driver.Conn.
-type keepingConn struct {
+// cachingConn is used by one goroutine at a time, as every driver.Conn.
+type cachingConn struct {
 	sqliteConn
 	idle map[string]driver.Stmt // by their text; one in use is not among them
 }
 
-// take returns a statement that nobody else uses until it is given back.
-func (c *keepingConn) take(ctx context.Context, query string) (driver.Stmt, error) {
+// get returns a statement that nobody else uses until it is given back.
+func (c *cachingConn) get(ctx context.Context, query string) (driver.Stmt, error) {
 	if stmt, ok := c.idle[query]; ok {
 		delete(c.idle, query)
 		return stmt, nil
@@ -46,13 +46,13 @@ func (c *keepingConn) take(ctx context.Context, query string) (driver.Stmt, erro
 	return c.PrepareContext(ctx, query)
 }
 
-// give takes a statement back, and another leave if there are too many. One
+// put takes a statement back, and another leave if there are too many. One
 // that failed is not kept, nor is a second with the same text.
-func (c *keepingConn) give(query string, stmt driver.Stmt, failed error) error {
+func (c *cachingConn) put(query string, stmt driver.Stmt, failed error) error {
 	if _, twin := c.idle[query]; failed != nil || twin {
 		return stmt.Close()
 	}
-	if len(c.idle) >= keptStatements {
+	if len(c.idle) >= maxStmts {
 		for other, leaving := range c.idle {
 			delete(c.idle, other)
 			if err := leaving.Close(); err != nil {
@@ -65,51 +65,51 @@ func (c *keepingConn) give(query string, stmt driver.Stmt, failed error) error {
 	return nil
 }
 
-func (c *keepingConn) ExecContext(
+func (c *cachingConn) ExecContext(
 	ctx context.Context, query string, args []driver.NamedValue,
 ) (result driver.Result, err error) {
-	stmt, err := c.take(ctx, query)
+	stmt, err := c.get(ctx, query)
 	if err != nil {
 		return nil, err
 	}
 	result, err = stmt.(driver.StmtExecContext).ExecContext(ctx, args)
-	if given := c.give(query, stmt, err); err == nil {
+	if given := c.put(query, stmt, err); err == nil {
 		err = given
 	}
 	return result, err
 }
 
-func (c *keepingConn) QueryContext(
+func (c *cachingConn) QueryContext(
 	ctx context.Context, query string, args []driver.NamedValue,
 ) (driver.Rows, error) {
-	stmt, err := c.take(ctx, query)
+	stmt, err := c.get(ctx, query)
 	if err != nil {
 		return nil, err
 	}
 	rows, err := stmt.(driver.StmtQueryContext).QueryContext(ctx, args)
 	if err != nil {
-		_ = c.give(query, stmt, err) // err says more
+		_ = c.put(query, stmt, err) // err says more
 		return nil, err
 	}
-	return keepingRows{rows, func(err error) error { return c.give(query, stmt, err) }}, nil
+	return cachingRows{rows, func(err error) error { return c.put(query, stmt, err) }}, nil
 }
 
-func (c *keepingConn) Close() error {
+func (c *cachingConn) Close() error {
 	for _, stmt := range c.idle {
 		_ = stmt.Close() // the connection's own Close says what is wrong
 	}
 	return c.sqliteConn.Close()
 }
 
-// keepingRows give their statement back when they are closed.
-type keepingRows struct {
+// cachingRows give their statement back when they are closed.
+type cachingRows struct {
 	driver.Rows
-	give func(failed error) error
+	put func(failed error) error
 }
 
-func (r keepingRows) Close() error {
+func (r cachingRows) Close() error {
 	err := r.Rows.Close()
-	if given := r.give(err); err == nil {
+	if given := r.put(err); err == nil {
 		err = given
 	}
 	return err

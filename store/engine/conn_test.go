@@ -13,7 +13,7 @@ import (
 )
 
 // A write that was kept from its core leaves pgx reading an idle connection in
-// the background (jackc/pgx#1673). Nobody waits for what it reads: the watchdog
+// the background (jackc/pgx#1673). Nobody waits for what it reads: the health monitor
 // leaves the connection alone, and it is used again.
 func TestPostgresIdleReader(t *testing.T) {
 	t.Parallel()
@@ -33,7 +33,7 @@ func TestPostgresIdleReader(t *testing.T) {
 		return pid
 	}
 	var long sync.WaitGroup
-	long.Go(func() { // the watchdog looks while somebody waits, which is more than ten times
+	long.Go(func() { // the health monitor looks while somebody waits, which is more than ten times
 		if err := db.Reader(t.Context()).Exec("SELECT pg_sleep(1.5)").Error; err != nil {
 			t.Errorf("a query that takes 1.5 s = %v", err)
 		}

@@ -29,7 +29,7 @@ func openKept(t testing.TB, wrap func(driver.Connector) driver.Connector) *sql.D
 	return db
 }
 
-func kept(c driver.Connector) driver.Connector { return statementKeeper{c} }
+func kept(c driver.Connector) driver.Connector { return stmtCache{c} }
 
 // idle is how many statements db's connection keeps.
 func idle(t *testing.T, db *sql.DB) (n int) {
@@ -39,7 +39,7 @@ func idle(t *testing.T, db *sql.DB) (n int) {
 		t.Fatal(err)
 	}
 	defer conn.Close()
-	if err := conn.Raw(func(c any) error { n = len(c.(*keepingConn).idle); return nil }); err != nil {
+	if err := conn.Raw(func(c any) error { n = len(c.(*cachingConn).idle); return nil }); err != nil {
 		t.Fatal(err)
 	}
 	return n
@@ -149,14 +149,14 @@ func TestStatementFails(t *testing.T) {
 
 func TestStatementsBounded(t *testing.T) {
 	db := openKept(t, kept)
-	for i := range 3 * keptStatements {
+	for i := range 3 * maxStmts {
 		var n int
 		if err := db.QueryRow(fmt.Sprintf("SELECT %d", i)).Scan(&n); err != nil || n != i {
 			t.Fatalf("SELECT %d = %d, %v", i, n, err)
 		}
 	}
-	if got := idle(t, db); got != keptStatements {
-		t.Errorf("%d statements kept, want %d", got, keptStatements)
+	if got := idle(t, db); got != maxStmts {
+		t.Errorf("%d statements kept, want %d", got, maxStmts)
 	}
 }
 

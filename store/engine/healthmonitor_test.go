@@ -21,7 +21,7 @@ func ready(t *testing.T, db *engine.DB) {
 	}
 }
 
-// Connections that the watchdog has ended are no trouble at the end.
+// Connections that the health monitor has ended are no trouble at the end.
 func TestPostgresCloseSevered(t *testing.T) {
 	db, err := engine.Open(t.Context(), engine.Config{URL: storetest.Postgres(t)})
 	if err != nil {

@@ -221,7 +221,7 @@ func TestPostgresVanished(t *testing.T) {
 	wantNumber(t, s, 0, 1)
 }
 
-// When only the watchdog's own connection has vanished, nobody is refused.
+// When only the health monitor's own connection has vanished, nobody is refused.
 func TestPostgresSentryVanished(t *testing.T) {
 	t.Parallel()
 	s, proxy := behindProxy(t)
@@ -242,7 +242,7 @@ func TestPostgresSentryVanished(t *testing.T) {
 	cancel()
 	others.Wait()
 	if proxy.Losses() != 1 {
-		t.Error("the watchdog asked nothing: nothing was proved")
+		t.Error("the health monitor asked nothing: nothing was proved")
 	}
 }
 
