@@ -103,7 +103,8 @@ const noEnd = math.MaxInt64
 
 // changeRanges are those of owner's segments, and what follows them.
 func changeRanges(db *gorm.DB, owner string) (ranges []changeRange, err error) {
-	err = db.Raw(`SELECT since, upto, (SELECT count(*) FROM notes WHERE user_id = ? AND change_seq > since AND change_seq <= upto) AS notes
+	err = db.Raw(`SELECT since, upto,
+			(SELECT count(*) FROM notes WHERE user_id = ? AND change_seq > since AND change_seq <= upto) AS notes
 		FROM (SELECT COALESCE(lag(upto) OVER (ORDER BY upto), 0) AS since, upto FROM (
 			SELECT segment AS upto FROM search_lists WHERE user_id = ? AND part = 0
 			UNION ALL SELECT `+fmt.Sprint(noEnd)+`) AS ends) AS ranges
@@ -129,7 +130,9 @@ func nextRange(ranges []changeRange, least, most int64) (r changeRange, found bo
 
 // readSegment makes a segment of the first most notes of a range, and says with which
 // change it ends. No write waits for that: what changes meanwhile comes later.
-func (s *Store) readSegment(ctx context.Context, owner string, r changeRange, most int64) (g *trigram.Segment, upto int64, err error) {
+func (s *Store) readSegment(
+	ctx context.Context, owner string, r changeRange, most int64,
+) (g *trigram.Segment, upto int64, err error) {
 	rows, err := s.db.Reader(ctx).Raw(`SELECT key, change_seq, bytes > ?, title_folded, CASE WHEN bytes <= ? THEN
 			(SELECT content_folded FROM note_search WHERE note_key = n.key) ELSE '' END
 		FROM (SELECT key, change_seq, bytes, title_folded FROM notes
@@ -162,24 +165,28 @@ var errOvertaken = errors.New("overtaken")
 // saveSegment puts a segment in the place of those of its range. Like every write
 // it holds the owner's counters, so that of two processes one comes after the
 // other, and finds ranges that are no longer as it saw them.
-func (s *Store) saveSegment(ctx context.Context, owner string, seen []changeRange, r changeRange, upto int64, rows [][]byte) error {
+func (s *Store) saveSegment(
+	ctx context.Context, owner string, seen []changeRange, r changeRange, upto int64, parts [][]byte,
+) error {
 	return s.db.Write(ctx, func(tx *gorm.DB) error {
 		if err := lockCounters(tx, owner); err != nil {
 			return err
 		}
 		var ends []int64
-		err := tx.Raw(`SELECT segment FROM search_lists WHERE user_id = ? AND part = 0 ORDER BY segment`, owner).Scan(&ends).Error
+		err := tx.Raw(`SELECT segment FROM search_lists WHERE user_id = ? AND part = 0 ORDER BY segment`, owner).
+			Scan(&ends).Error
 		if err != nil {
 			return err
 		}
 		if !slices.EqualFunc(ends, seen[:len(seen)-1], func(end int64, r changeRange) bool { return end == r.Upto }) {
 			return errOvertaken
 		}
-		err = tx.Exec(`DELETE FROM search_lists WHERE user_id = ? AND segment > ? AND segment <= ?`, owner, r.Since, r.Upto).Error
+		err = tx.Exec(`DELETE FROM search_lists WHERE user_id = ? AND segment > ? AND segment <= ?`,
+			owner, r.Since, r.Upto).Error
 		if err != nil {
 			return err
 		}
-		return insertSegment(tx, owner, upto, rows)
+		return insertSegment(tx, owner, upto, parts)
 	})
 }
 

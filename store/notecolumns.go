@@ -57,8 +57,10 @@ var (
 		{"title", (*noteState).newTitle}, {"title_folded", (*noteState).newTitleFolded}, {"content", (*noteState).newContent},
 	}
 
+	foldedTitle = schema.Column{Name: "title_folded", Kind: schema.Text}
+
 	readColumns    = noteColumnsOf(schema.Notes)
-	storedColumns  = noteColumnsOf(append(slices.Clone(schema.Notes), schema.Column{Name: "title_folded", Kind: schema.Text}))
+	storedColumns  = noteColumnsOf(append(slices.Clone(schema.Notes), foldedTitle))
 	changedColumns = slices.DeleteFunc(slices.Clone(readColumns), func(c noteColumn) bool {
 		return slices.Contains(fixedColumns, c.Name) || c.Name == "title" || c.Name == "content"
 	})
@@ -113,7 +115,8 @@ func updatePostgres() string {
 	}
 	return fmt.Sprintf(`UPDATE notes SET %s
 		FROM (SELECT * FROM unnest(%s) AS row (%s) LIMIT $%d) AS becomes
-		WHERE notes.key = becomes.key`, strings.Join(set, ", "), strings.Join(arrays, ", "), strings.Join(row, ", "), len(row)+1)
+		WHERE notes.key = becomes.key`,
+		strings.Join(set, ", "), strings.Join(arrays, ", "), strings.Join(row, ", "), len(row)+1)
 }
 
 // updateSQLite takes the changed columns, the texts, and the key.

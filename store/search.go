@@ -38,7 +38,8 @@ func (s *Store) candidates(db *gorm.DB, owner string, n needle) ([]int64, error)
 	}
 	most := int(notes / 4)
 	var changed []int64
-	err = db.Raw(`SELECT key FROM notes WHERE user_id = ? AND change_seq > ? LIMIT ?`, owner, mark, most+1).Scan(&changed).Error
+	err = db.Raw(`SELECT key FROM notes WHERE user_id = ? AND change_seq > ? LIMIT ?`, owner, mark, most+1).
+		Scan(&changed).Error
 	if len(changed) > maxUnindexed {
 		s.requestIndex(indexRequest{owner, false})
 	}

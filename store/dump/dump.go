@@ -138,7 +138,8 @@ func (d dumper) table(t dumpTable) (n int64, err error) {
 	if err := d.lines.write(backupSection{t.name, schema.Names(columns)}); err != nil {
 		return 0, err
 	}
-	rows, err := d.tx.QueryContext(d.ctx, "SELECT "+strings.Join(schema.Names(columns), ", ")+" FROM "+t.name+" ORDER BY "+t.key)
+	query := "SELECT " + strings.Join(schema.Names(columns), ", ") + " FROM " + t.name + " ORDER BY " + t.key
+	rows, err := d.tx.QueryContext(d.ctx, query)
 	if err != nil {
 		return 0, err
 	}

@@ -98,7 +98,8 @@ func (r *restore) into(ctx context.Context, db emptyDatabase) error {
 // refuseOccupied returns ErrOccupied if there are accounts.
 func refuseOccupied(ctx context.Context, db engine.Querier) error {
 	var users, notes int64
-	err := db.QueryRowContext(ctx, `SELECT (SELECT count(*) FROM users), (SELECT count(*) FROM notes)`).Scan(&users, &notes)
+	const query = `SELECT (SELECT count(*) FROM users), (SELECT count(*) FROM notes)`
+	err := db.QueryRowContext(ctx, query).Scan(&users, &notes)
 	if err == nil && users+notes > 0 {
 		err = fmt.Errorf("%w: accounts %d, notes %d", ErrOccupied, users, notes)
 	}
@@ -146,10 +147,12 @@ func folded(text any) *string {
 var faults = []struct{ what, query string }{
 	{"accounts without counters", `SELECT count(*) FROM users WHERE id NOT IN (SELECT user_id FROM user_counters)`},
 	{"people whose counters are not the sums of their notes", `SELECT count(*) FROM user_counters AS c
-		LEFT JOIN (SELECT user_id, count(*) AS n, sum(bytes) AS size FROM notes GROUP BY user_id) AS s ON s.user_id = c.user_id
+		LEFT JOIN (SELECT user_id, count(*) AS n, sum(bytes) AS size FROM notes GROUP BY user_id) AS s
+			ON s.user_id = c.user_id
 		WHERE c.note_count <> coalesce(s.n, 0) OR c.note_bytes <> coalesce(s.size, 0)`},
 	{"change numbers used twice", `SELECT count(*) FROM (
-			SELECT 1 AS one FROM (SELECT user_id, change_seq FROM notes UNION ALL SELECT user_id, change_seq FROM tombstones) AS changes
+			SELECT 1 AS one FROM (SELECT user_id, change_seq FROM notes
+				UNION ALL SELECT user_id, change_seq FROM tombstones) AS changes
 			GROUP BY user_id, change_seq HAVING count(*) > 1) AS twice`},
 	{"change numbers above the last", `SELECT count(*) FROM notes AS n JOIN user_counters AS c ON c.user_id = n.user_id
 		WHERE n.change_seq > c.change_seq OR n.change_seq < 1`},

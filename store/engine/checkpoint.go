@@ -13,7 +13,7 @@ import (
 // See https://www.sqlite.org/wal.html#avoiding_excessively_large_wal_files.
 const (
 	checkpointPages = 1000                // are copied together, beside the writer
-	restartPages    = 4 * checkpointPages // are enough: the writer waits until the last are copied, and begins the log anew
+	restartPages    = 4 * checkpointPages // are enough: the writer waits until all are copied, and begins the log anew
 	backstopPages   = 4 * restartPages    // have the writer copy them itself, if nobody else has
 )
 

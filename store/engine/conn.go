@@ -124,7 +124,8 @@ func (w *monitoredConn) active() bool { return w.waiting.Load() != 0 || w.writin
 // stuck reports whether, at now, the connection's own server process has had a
 // whole request for slowAfter and said nothing.
 func (w *monitoredConn) stuck(now int64) bool {
-	return w.pid.Load() != 0 && overdue(w.waiting.Load(), now) && w.writing.Load() == 0 && now-w.wrote.Load() >= int64(slowAfter)
+	return w.pid.Load() != 0 && overdue(w.waiting.Load(), now) &&
+		w.writing.Load() == 0 && now-w.wrote.Load() >= int64(slowAfter)
 }
 
 // doubted notes whether the server knows what the connection is waited for, and

@@ -161,7 +161,8 @@ func ParsePostgresURL(name string) (*pgx.ConnConfig, error) {
 		return nil, fmt.Errorf("the postgres:// URL can't be used: %s", cmp.Or(reason, "check its parts"))
 	}
 	if !choosesMode(name) {
-		server.DefaultQueryExecMode = pgx.QueryExecModeCacheDescribe // whose statements have no names: every pooler lets them pass
+		// Its statements have no names: every pooler lets them pass.
+		server.DefaultQueryExecMode = pgx.QueryExecModeCacheDescribe
 	}
 	if !u.Query().Has("connect_timeout") {
 		server.ConnectTimeout = connectTimeout

@@ -137,7 +137,8 @@ func SQLitePath(name string) (string, error) {
 		}
 		decoded, err := url.PathUnescape(strings.TrimPrefix(rest, "//"))
 		if err != nil || strings.Contains(rest, "?") {
-			return "", errors.New("not a path to a SQLite file: parameters are not taken, a % is written %25") // they may be secret
+			// The parameters are not repeated: they may be secret.
+			return "", errors.New("not a path to a SQLite file: parameters are not taken, a % is written %25")
 		}
 		path = decoded
 	}

@@ -113,7 +113,8 @@ func (r *Report) readPostgres(ctx context.Context, conn *pgx.Conn) error {
 	var encrypted pgtype.Bool
 	err := conn.QueryRow(ctx, `SELECT current_setting('server_version'),
 		current_setting('max_connections')::int,
-		current_setting('superuser_reserved_connections')::int + coalesce(current_setting('reserved_connections', true), '0')::int,
+		current_setting('superuser_reserved_connections')::int
+			+ coalesce(current_setting('reserved_connections', true), '0')::int,
 		(SELECT coalesce(min(l), -1) FROM (SELECT datconnlimit AS l FROM pg_database WHERE datname = current_database()
 			UNION ALL SELECT rolconnlimit FROM pg_roles WHERE rolname = current_user) AS limits
 			WHERE l >= 0 AND NOT (SELECT rolsuper FROM pg_roles WHERE rolname = current_user)),
@@ -122,13 +123,14 @@ func (r *Report) readPostgres(ctx context.Context, conn *pgx.Conn) error {
 		pg_size_bytes(current_setting('work_mem')), pg_size_bytes(current_setting('maintenance_work_mem')),
 		current_setting('fsync')::bool, current_setting('full_page_writes')::bool, current_setting('synchronous_commit'),
 		(SELECT ssl FROM pg_stat_ssl WHERE pid = pg_backend_pid())`, engine.ApplicationName).
-		Scan(&r.Version, &r.MaxConnections, &r.Reserved, &r.ConnLimit, &r.OthersConnected, &r.SharedBuffers, &r.EffectiveCache,
-			&r.WorkMem, &r.MaintenanceWorkMem, &r.Fsync, &r.FullPageWrites, &r.SynchronousCommit, &encrypted)
+		Scan(&r.Version, &r.MaxConnections, &r.Reserved, &r.ConnLimit, &r.OthersConnected,
+			&r.SharedBuffers, &r.EffectiveCache, &r.WorkMem, &r.MaintenanceWorkMem, &r.Fsync, &r.FullPageWrites, &r.SynchronousCommit, &encrypted)
 	r.Encrypted = encrypted.Bool
 	return err
 }
 
-// notifyWorks reports whether what sender notifies of comes to a listener, which a pooler in transaction mode prevents.
+// notifyWorks reports whether what sender notifies of comes to a listener. A pooler in
+// transaction mode prevents that.
 func notifyWorks(ctx context.Context, sender *pgx.Conn, hearing *pgx.ConnConfig) (bool, error) {
 	const channel = "notesd_check"
 	listener, err := pgx.ConnectConfig(ctx, hearing)
@@ -163,7 +165,8 @@ func inspectSQLite(ctx context.Context, name string) (r Report, err error) {
 	} else if err != nil {
 		return r, err
 	}
-	dsn := url.URL{Scheme: "file", Path: path, RawQuery: url.Values{"mode": {"ro"}, "_pragma": {"busy_timeout(2000)"}}.Encode()}
+	params := url.Values{"mode": {"ro"}, "_pragma": {"busy_timeout(2000)"}}
+	dsn := url.URL{Scheme: "file", Path: path, RawQuery: params.Encode()}
 	db, err := sql.Open("sqlite", dsn.String())
 	if err != nil {
 		return r, err

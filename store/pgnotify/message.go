@@ -33,7 +33,7 @@ const (
 type message struct {
 	Kind    messageKind         `json:"kind"`
 	From    string              `json:"from"`
-	At      int64               `json:"at,omitempty"`      // of a beat: when it was sent, in nanoseconds since its sender began
+	At      int64               `json:"at,omitempty"`      // of a beat: nanoseconds since its sender began
 	Changes map[string][]string `json:"changes,omitempty"` // notes by their owner
 	ID      string              `json:"id,omitempty"`      // of a revocation, and in what acknowledges it
 	Key     string              `json:"key,omitempty"`     // of the session that ended; none: all of User's

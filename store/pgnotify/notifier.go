@@ -38,8 +38,8 @@ func InvalidateAll() (sql string, args []any) {
 
 // errDeaf is what a wrong DATABASE_CHANNEL_URL leads to, and a pooler that gives
 // each transaction another connection.
-var errDeaf = errors.New("what is said in the database isn't heard on this connection, so nothing is answered from memory: " +
-	"behind a pooler let DATABASE_CHANNEL_URL lead past it")
+var errDeaf = errors.New("what is said in the database isn't heard on this connection, " +
+	"so nothing is answered from memory: behind a pooler let DATABASE_CHANNEL_URL lead past it")
 
 // A Change says what a write alters: one note of an owner's.
 type Change struct{ Owner, Note string }
