@@ -7,6 +7,7 @@ import (
 	"math/rand/v2"
 	"regexp"
 	"slices"
+	"strconv"
 	"strings"
 	"sync"
 	"testing"
@@ -357,8 +358,12 @@ func TestListsAreMade(t *testing.T) {
 // in the walk through the list of notes.
 func TestListsPlans(t *testing.T) {
 	storetest.Each(t, func(t *testing.T, s *store.Store) {
-		fill(t, s, 20_000)
-		exec(t, s, "UPDATE user_counters SET note_count = 4000, change_seq = 20000")
+		count := 20_000
+		if s.Engine() == "SQLite" {
+			count = 12_000 // enough for a walk: it plans without statistics
+		}
+		fill(t, s, count)
+		exec(t, s, fmt.Sprint("UPDATE user_counters SET note_count = 4000, change_seq = ", count))
 		for i := range 8 {
 			if err := s.MakeLists(t.Context(), fmt.Sprint("person ", i+1), store.SegmentNotes); err != nil {
 				t.Fatal(err)
@@ -372,7 +377,7 @@ func TestListsPlans(t *testing.T) {
 			keys = "notes_pkey"
 		}
 		exec(t, s, vacuum)
-		for needle, wanted := range map[string][]string{"19986": {lists, changes, keys}, "title": {lists, changes, walk}} {
+		for needle, wanted := range map[string][]string{strconv.Itoa(count - 34): {lists, changes, keys}, "title": {lists, changes, walk}} {
 			tape := store.Record(s)
 			if refs, err := s.NoteRefs(t.Context(), "person 7", notes.Query{Search: needle, Limit: 51}); len(refs) == 0 || err != nil {
 				t.Errorf("NoteRefs(%q) = %d notes, %v, want some", needle, len(refs), err)
