@@ -89,7 +89,7 @@ test: ## what CI runs: unit tests with the race detector, and e2e -short; on Pos
 	.ci/setup.sh
 	go test -race $$(go list ./... | grep -vE '/(e2e|server|store)$$')
 	go test -race -p 1 -parallel 4 -timeout 20m ./store ./server # one after the other: some of their tests measure time
-	CGO_ENABLED=0 go test -short -timeout 10m ./e2e # the servers that it starts have the race detector
+	CGO_ENABLED=0 go test -short -parallel 4 -timeout 10m ./e2e # the servers that it starts have the race detector
 
 check: ## gofmt, vet, go fix, staticcheck
 	@unformatted=$$(gofmt -l .); test -z "$$unformatted" || { echo "not gofmt-ed: $$unformatted" >&2; exit 1; }
