@@ -47,6 +47,10 @@ const (
 	reservedOff = 2                      // one byte in so many of what is reserved may come before a collection, or be the database's
 	staleAfter  = 100 * time.Millisecond // what was alive at a collection, while room is wanted
 	standsAfter = time.Second            // reserved for as long, bytes wait for a client rather than for the work to end
+
+	restEvery = 5 * time.Second // between two looks at what could be given back
+	restBytes = 16 << 20        // that are worth it
+	restPart  = 8               // the process is at rest if it has allocated less than one byte in so many of that meanwhile
 )
 
 // refuses reports whether requests of the class are turned away.
@@ -113,6 +117,8 @@ type Stages struct {
 	cycle   int64      // the last collection,
 	since   time.Time  // and when it was first seen
 
+	allocated int64 // ever, at the last rest; Run's own
+
 	standing    int64     // the least that was reserved in the last whole period of standsAfter
 	least       int64     // the same of the present period,
 	leastBegins time.Time // which began then
@@ -154,12 +160,14 @@ func NewStages(cfg StagesConfig) *Stages {
 // Stats returns what the last look saw.
 func (s *Stages) Stats() StagesStats { return *s.state.Load() }
 
-// Run looks until ctx ends: often while the pool has work, seldom at rest.
+// Run looks until ctx ends: often while the pool has work, seldom at rest. Memory that a burst of
+// work has left behind is given back.
 func (s *Stages) Run(ctx context.Context) {
 	if s.cfg.Limit <= 0 {
 		return
 	}
 	s.look()
+	rested := time.Now()
 	tick := time.NewTimer(lookIdle)
 	defer tick.Stop()
 	for {
@@ -169,11 +177,33 @@ func (s *Stages) Run(ctx context.Context) {
 		case <-ctx.Done():
 			return
 		}
+		if now := time.Now(); now.Sub(rested) >= restEvery {
+			rested = now
+			s.rest()
+		}
 		if s.cfg.Pool.allFree() {
 			tick.Reset(lookIdle)
 		} else {
 			tick.Reset(lookBusy)
 		}
+	}
+}
+
+// rest gives the system the memory that a burst of work has left behind, unless the work goes on and would need it again.
+// By itself Go collects the garbage of a process that allocates next to nothing only after two minutes.
+func (s *Stages) rest() {
+	var live, used, free, allocated int64
+	readMetrics(map[string]*int64{
+		"/gc/heap/live:bytes":                &live,
+		"/memory/classes/heap/objects:bytes": &used,
+		"/memory/classes/heap/free:bytes":    &free,
+		"/gc/heap/allocs:bytes":              &allocated,
+	}, nil)
+	before := s.allocated
+	s.allocated = allocated
+	if spare := used - live + free; spare > restBytes && (allocated-before) < spare/restPart {
+		runtime.GC() // what a sync.Pool keeps survives one collection
+		debug.FreeOSMemory()
 	}
 }
 

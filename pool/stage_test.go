@@ -116,6 +116,42 @@ func TestStagesRun(t *testing.T) {
 	})
 }
 
+// A process that allocates next to nothing any more gives back what its last work has left behind. One that goes on keeps it.
+func TestStagesRest(t *testing.T) {
+	defer debug.SetGCPercent(debug.SetGCPercent(-1)) // the garbage stays
+	synctest.Test(t, func(t *testing.T) {
+		s := NewStages(StagesConfig{Limit: 1 << 40, Pool: New(Config{Shards: 1, WorkersPerShard: 1}), Log: slog.New(slog.DiscardHandler)})
+		s.need = func() need { return need{} }
+		go s.Run(t.Context())
+		released := func() (n int64) {
+			readMetrics(map[string]*int64{"/memory/classes/heap/released:bytes": &n}, nil)
+			return n
+		}
+		work := func() {
+			garbage = make([]byte, 4*restBytes)
+			for i := range garbage {
+				garbage[i] = 1
+			}
+			garbage = nil
+		}
+		for range 6 {
+			work()
+			before := released()
+			time.Sleep(restEvery / 2)
+			if now := released(); now > before+restBytes {
+				t.Errorf("%d bytes were given back while the work goes on", now-before)
+			}
+		}
+		before := released()
+		time.Sleep(2*restEvery + lookIdle)
+		if now := released(); now < before+8*restBytes {
+			t.Errorf("%d bytes were given back at rest, want some %d", now-before, 24*restBytes)
+		}
+	})
+}
+
+var garbage []byte
+
 // Garbage does not count, what is alive and what is in flight does.
 func TestStagesMeasure(t *testing.T) {
 	p := New(Config{Shards: 1, WorkersPerShard: 1})
