@@ -4,6 +4,8 @@ import (
 	"cmp"
 	"context"
 	"errors"
+	"fmt"
+	"strings"
 
 	"github.com/jackc/pgx/v5"
 	"gorm.io/gorm"
@@ -122,10 +124,26 @@ const createStatement = `WITH counted AS (
 	)
 	SELECT key, change_seq FROM note`
 
+// maxArguments is what the statements of a batch have at most: createStatement and insertNotesPostgres.
+const maxArguments = 24
+
+// overwriteArguments ends a batch with a large note. A connection of pgx (v5.12.0) keeps the arguments of earlier
+// statements until others stand in their places, so one that is idle would keep a note in memory for hours.
+var overwriteArguments = func() string {
+	places := make([]string, maxArguments)
+	for i := range places {
+		places[i] = fmt.Sprintf("$%d::text", i+1)
+	}
+	return "SELECT " + strings.Join(places, ", ")
+}()
+
 // send sends a pipeline and reads what it comes to.
 func (b *batch) send(ctx context.Context, conn *pgx.Conn, statements *pgx.Batch) error {
 	for _, statement := range statements.QueuedQueries {
 		b.s.overhear(statement.SQL, statement.Arguments)
+	}
+	if b.edits[0].bytes > largeEdit { // it is alone
+		statements.Queue(overwriteArguments, make([]any, maxArguments)...)
 	}
 	return conn.SendBatch(ctx, statements).Close()
 }
