@@ -75,3 +75,11 @@ func TestImportFault(t *testing.T) {
 		}
 	}
 }
+
+func TestValidText(t *testing.T) {
+	for text, want := range map[string]bool{"": true, "é": true, "a\x00b": false, "\xff": false, "\ufffd": true} {
+		if got := ValidText(text); got != want {
+			t.Errorf("ValidText(%q) = %v, want %v", text, got, want)
+		}
+	}
+}
