@@ -52,6 +52,27 @@ func TestComingBackPaysNothing(t *testing.T) {
 	})
 }
 
+// One who has just had a turn waits behind a newcomer who came later.
+func TestNewcomerBeforeTheServed(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		cfg := pool.Config{Shards: 1, WorkersPerShard: 1, QueueLength: 50, QueueTimeout: time.Minute}
+		p, c := pool.New(cfg), newCrowd()
+		for _, name := range []string{"first", "ada", "bob", "cal"} {
+			c.send(t, p, name, by(name), 10*ms)
+		}
+		time.Sleep(21 * ms) // ada has been served, bob is
+		c.send(t, p, "ada", by("ada"), 10*ms)
+		time.Sleep(2 * ms)
+		c.send(t, p, "dora", by("dora"), 10*ms)
+		time.Sleep(time.Second)
+		synctest.Wait()
+		want := []string{"first", "ada", "bob", "cal", "dora", "ada"}
+		if diff := cmp.Diff(want, c.served); diff != "" {
+			t.Errorf("served (-want +got):\n%s", diff)
+		}
+	})
+}
+
 // Strangers without end, each with one request, don't keep back one who had a
 // turn before.
 func TestNewcomersDoNotStarve(t *testing.T) {
