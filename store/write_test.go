@@ -268,7 +268,7 @@ func waitBlocked(t *testing.T, n int) {
 		waiting := 0
 		for goroutine := range strings.SplitSeq(all, "\n\n") {
 			header, _, _ := strings.Cut(goroutine, "\n")
-			if strings.Contains(goroutine, ").inTurn(") && strings.Contains(header, "[select") {
+			if strings.Contains(goroutine, ").withWriteLock(") && strings.Contains(header, "[select") {
 				waiting++
 			}
 		}
