@@ -2,40 +2,41 @@ package pool
 
 import "time"
 
-// What CoDel calls target and interval (RFC 8289): the delay that a queue may
-// have for good, and how long it must have had more before that is standing.
-// The RFC's are 5 ms and 100 ms.
+// What CoDel calls target and interval (RFC 8289): the target is the delay that a queue may have
+// permanently, and the interval is how long its delay must have been above the target before the
+// queue counts as standing. The RFC's values are 5 ms and 100 ms.
 const (
-	intervalTargets = 20 // an interval in targets
-	staleTargets    = 2  // under overload, who has waited so many targets is shed (folly's Codel)
-	mostStale       = 16 // are looked at whenever a worker is handed out, so that the lock is held for nanoseconds
+	intervalTargets = 20 // length of an interval, in targets
+	// Under overload, a waiter that has waited staleTargets targets is shed (folly's Codel).
+	staleTargets = 2
+	// At most mostStale waiters are looked at whenever a worker is granted, so that the lock is
+	// held for nanoseconds.
+	mostStale = 16
 )
 
-// A codel tells whether a line is overloaded, by its delay and not its length:
-// a long queue that is soon empty harms nobody, a short one that stands delays
-// everybody (Nichols and Jacobson, "Controlling Queue Delay", 2012).
+// A codel decides whether a line is overloaded, by its delay and not by its length. A long queue
+// that is soon empty does no harm; a short one that stands delays every request (Nichols and
+// Jacobson, "Controlling Queue Delay", 2012).
 //
-// A queue stands when for a whole interval it was never empty and nobody in it
-// waited for less than the target. That alone is no overload: clients that each
-// wait for their answer before they ask again make a queue that stands and does
-// not grow, and to shed them would only make them ask again, however slow the
-// disk is. It is one when within that interval somebody was turned away: the
-// queue was full, or the wait too long.
+// A queue stands when for a whole interval it was never empty and no waiter in it waited for less
+// than the target. That alone is no overload. Clients that each wait for their response before they
+// send the next request make a queue that stands and does not grow. To shed their requests would
+// only make them ask again, however slow the disk is. A standing queue is an overload when within
+// that interval a request was rejected: the queue was full, or the wait too long.
 //
-// As long as it lasts the newest goes first, and who has waited for two
-// targets is shed: most would have given up by the time it was their turn
-// (Maurer, "Fail at Scale", 2015). The newest is served at once then whatever
-// the queue, so only an interval in which it was empty, and nobody was turned
-// away, ends the overload.
+// While the overload lasts, the newest request goes first, and a request that has waited for two
+// targets is shed: most of their clients would have given up by the time it was their turn (Maurer,
+// "Fail at Scale", 2015). The newest is then served at once whatever the queue. So the overload
+// ends only after an interval in which the queue was empty and no request was rejected.
 type codel struct {
 	overloaded bool
-	calm       bool          // in this interval it was empty, or a wait was short enough
-	excess     bool          // in this interval somebody was turned away
-	ends       time.Duration // when this interval does
+	calm       bool          // in this interval the queue was empty, or a wait was short enough
+	excess     bool          // in this interval a request was rejected
+	ends       time.Duration // when this interval ends
 }
 
-// target is the delay that the line may have for good: not less than a turn
-// takes, as CoDel's is not less than a packet does.
+// target returns the delay that the line may have permanently. It is not less than the length of a
+// turn, as CoDel's is not less than the time of a packet.
 func (q *queue) target(l *line) time.Duration { return max(q.delayTarget, l.service) }
 
 // roll begins the line's next interval when this one has ended.
@@ -45,7 +46,8 @@ func (q *queue) roll(l *line, now time.Duration) {
 		return
 	}
 	interval := intervalTargets * q.target(l)
-	if l.waiting == 0 && now-c.ends >= interval { // the last one has passed, and nothing happened in it
+	// Another whole interval has passed, and nothing happened in it.
+	if l.waiting == 0 && now-c.ends >= interval {
 		c.calm, c.excess = true, false
 	}
 	switch {
@@ -60,7 +62,7 @@ func (q *queue) roll(l *line, now time.Duration) {
 	c.ends = now + interval
 }
 
-// rollAll is for when nothing happens that would roll a line that is overloaded.
+// rollAll rolls all lines. It is needed when no event rolls a line that is overloaded.
 func (q *queue) rollAll(now time.Duration) {
 	if q.overloaded.Load() == 0 {
 		return
@@ -72,7 +74,7 @@ func (q *queue) rollAll(now time.Duration) {
 	}
 }
 
-// endOverload ends that of every line.
+// endOverload ends the overload of every line.
 func (q *queue) endOverload() {
 	if q.overloaded.Load() == 0 {
 		return
@@ -87,18 +89,18 @@ func (q *queue) endOverload() {
 	}
 }
 
-// sawWait tells that somebody who waited for so long has a worker now.
+// sawWait records that a request got a worker after a wait of the given length.
 func (q *queue) sawWait(l *line, waited time.Duration) {
 	c := &l.codel
 	switch target := q.target(l); {
-	case c.overloaded: // the newest tell nothing of the others
+	case c.overloaded: // the newest goes first, so its wait says nothing about the others
 	case waited < target:
 		c.calm = true
 	}
 }
 
-// shedStale sheds those of an overloaded line who have waited for too long. Who
-// has less than half an even share of the line is not the overload and waits on.
+// shedStale sheds the waiters of an overloaded line that have waited for too long. A flow with less
+// than half an even share of the line does not cause the overload, so its waiters stay.
 func (q *queue) shedStale(l *line, now time.Duration) {
 	oldest := now - staleTargets*q.target(l)
 	w := l.ages.younger

@@ -8,24 +8,27 @@ import (
 )
 
 const (
-	crowdPerCore   = 16 // goroutines ready to run for each core are a crowd, while there is an overload
-	goroutinesEach = 6  // has a request, at most: its own, one that waits for a hang-up, those of database/sql and the driver
-	standingLooks  = 10 // in a row are an interval: 100 ms, as CoDel's
+	// During an overload, more than crowdPerCore goroutines ready to run for each core are a crowd.
+	crowdPerCore = 16
+	// A request has at most goroutinesEach goroutines: its own, one that waits for a hang-up, and
+	// those of database/sql and the driver.
+	goroutinesEach = 6
+	standingLooks  = 10 // this many looks in a row are an interval: 100 ms, like CoDel's
 )
 
-// Sample looks until ctx ends how many goroutines are ready to run and do not:
-// every 10 ms while requests run, four times a second at rest.
+// Sample counts the goroutines that are ready to run and do not run, until ctx ends: every 10 ms
+// while requests run, four times a second at rest.
 //
-// Requests that have come wait there as well as in the queue, unseen by its
-// bounds, and not in order: Go serves the goroutines of one core before those
-// that the network has woken, so that some wait for seconds. On one core, with
-// a database in the process, all of them do: each request runs to its end
-// before the next is let in, and the queue stays empty however many there are.
-// So more of them than may wait in the queue are an overload, too, and until
-// there was no crowd for a while newcomers are refused whenever there is one.
+// Requests wait in the scheduler's run queues as well as in the pool's queue. Its bounds do not see
+// them there, and they are served out of order: Go serves the goroutines of one core before those
+// that the network has woken, so that some wait for seconds. On one core, with a database in the
+// process, all requests wait there: each runs to its end before the next is let in, and the pool's
+// queue stays empty however many there are. So more goroutines than those of a full queue are an
+// overload too. From then until there was no crowd for an interval, new requests are refused
+// whenever there is a crowd.
 //
-// Every overload ends when all who ask, waiting or held, would find room: to
-// shed them is all that keeps it up.
+// Every overload ends when all pending requests, waiting or held, would find room in the queue:
+// then nothing but the shedding itself keeps the overload up.
 func (p *Pool) Sample(ctx context.Context) {
 	tick := time.NewTimer(lookIdle)
 	defer tick.Stop()
@@ -51,18 +54,19 @@ func (p *Pool) Sample(ctx context.Context) {
 	}
 }
 
-// A crowding tells whether goroutines that are ready to run are an overload, as
-// codel does of a line: there was a crowd for an interval, in which at some time
-// there were more than of as many requests as may wait; there was none for an interval.
+// A crowding is a detector of CPU saturation: it decides whether goroutines that are ready to run
+// are an overload, as codel decides it of a line. An overload begins when there was a crowd for an
+// interval and, at some time within it, more goroutines than those of a full queue. It ends when
+// there was no crowd for an interval.
 type crowding struct {
 	overloaded bool
-	row        int  // looks in a row that speak against what overloaded says
-	excess     bool // in this row
-	room       int  // looks in a row in which all who asked would have found room
+	row        int  // looks in a row that contradict overloaded
+	excess     bool // in this row, more goroutines were ready than those of a full queue
+	room       int  // looks in a row in which all requests would have found room
 }
 
-// look takes a look and reports whether there is an overload. Whoever was shed
-// since the last look met a crowd.
+// look records a look and reports whether there is an overload. A request that was shed since the
+// last look met a crowd.
 func (c *crowding) look(ready int, shed bool, most int) bool {
 	if crowded := shed || ready > crowd(); crowded == c.overloaded {
 		c.row, c.excess = 0, false
@@ -80,8 +84,8 @@ func (c *crowding) turn(overloaded bool) {
 	c.overloaded, c.row, c.excess = overloaded, 0, false
 }
 
-// fits takes a look at whether all who ask would find room, and reports whether
-// they would have for an interval, which ends the overload.
+// fits records whether all pending requests would find room, and reports whether they would have
+// for an interval, which ends the overload.
 func (c *crowding) fits(room bool) bool {
 	if !room {
 		c.room = 0
@@ -95,32 +99,32 @@ func (c *crowding) fits(room bool) bool {
 	return true
 }
 
-// Held counts n more whose refusals are held before they are told: they are
-// there still, and will ask again. Below zero: fewer.
+// Held adds n to the rejected requests whose responses are delayed: their clients are still there,
+// and will ask again. A negative n takes requests away.
 func (p *Pool) Held(n int64) { p.held.Add(n) }
 
-// crowd is how many goroutines that are ready to run are a crowd.
+// crowd returns the number of ready goroutines above which there is a crowd.
 func crowd() int { return crowdPerCore * runtime.GOMAXPROCS(0) }
 
-// inCrowd reports whether a newcomer of the class is refused for the crowd: what
-// is worth less is by less of one.
+// inCrowd reports whether a new request of the class is refused because of the crowd. A class that
+// is worth less is refused at a smaller crowd.
 func (p *Pool) inCrowd(c Class) bool {
 	return (p.crowded.Load() || p.queue.overloaded.Load() > 0) && runnable() > crowd()*weights[c]/weights[Write]
 }
 
-// runnable is how many goroutines are ready to run.
+// runnable returns the number of goroutines that are ready to run.
 func runnable() int {
 	ready := []metrics.Sample{{Name: "/sched/goroutines/runnable:goroutines"}}
 	metrics.Read(ready)
 	return int(ready[0].Value.Uint64())
 }
 
-// refusedInCrowd refuses a newcomer for the crowd.
+// refusedInCrowd refuses a new request because of the crowd.
 func (p *Pool) refusedInCrowd(at place) error {
 	p.crowdShed.Store(true)
 	l := &p.queue.lines[at.class]
 	p.queue.mu.Lock()
-	p.queue.roll(l, p.now()) // Sample may be late: its goroutine waits in the crowd, too
+	p.queue.roll(l, p.now()) // Sample may be late: its goroutine waits in the crowd too
 	l.codel.excess = true
 	p.queue.mu.Unlock()
 	return p.refused(Request{Class: at.class, Person: at.person}, ErrOverload, 0)

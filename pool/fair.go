@@ -5,29 +5,32 @@ import (
 	"time"
 )
 
-// A line is those of one class that wait, and what the class has had. Those
-// that come back from Outside are served first, by arrival, for they were
-// chosen before. The others are served by person: the one least served goes
-// first, and inside a person first come first served; under overload the newest
-// goes first, in both.
+// A line is the queue of one class: its waiters, and the service that the class has had. Waiters
+// that come back from Outside are served first, by arrival, because they were admitted before. The
+// other waiters are served fairly by flow (a person): the least served flow goes first, and inside
+// a flow the order is first come, first served. Under overload the newest goes first, in both.
 type line struct {
-	waiting  int    // all
-	aged     int    // of them those in ages
-	returned waiter // root of the ring of those back from Outside, in the order of before
-	ages     waiter // root of the ring of all others, by when they came, linked by older and younger
+	waiting  int    // the number of all waiters
+	aged     int    // the number of waiters in ages
+	returned waiter // root of the ring of waiters back from Outside, ordered by before
+	// ages is the root of the ring of all other waiters, in order of arrival. The links are older
+	// and younger.
+	ages waiter
 
-	persons byTag              // those who wait
-	known   map[string]*person // those, and those who are in debt
+	persons byTag              // the flows that have waiters
+	known   map[string]*person // these flows, and the flows in debt
+	// Two chains, linked by next: the flows in debt, from debtors to lastDebtor, by when each was
+	// last served; and spare, which holds records for reuse.
 	debtors, lastDebtor,
-	spare *person // chained by next: in debt, by when they were served last; and records to use again
-	virtual uint64 // the line's virtual time
+	spare *person
+	virtual uint64 // the virtual time of the line
 
-	personLimit int           // workers that a person may hold while others are about; 0: any
-	others      time.Duration // when one who asks for one thing at a time had a worker last
+	personLimit int           // workers that a flow may hold while others are active; 0: any number
+	others      time.Duration // when a flow with one request at a time last got a worker
 
-	held    int           // workers that were handed out under the lock
-	service time.Duration // a moving average of a turn's length, under contention
-	spent   float64       // workers' time by weight: see claim
+	held    int           // workers that were granted under the lock
+	service time.Duration // moving average of a turn's length, under contention
+	spent   float64       // worker time divided by weight: see claim
 	codel   codel
 }
 
@@ -38,37 +41,36 @@ func (l *line) init(personLimit int) {
 	l.known = make(map[string]*person)
 }
 
-// A person is whoever requests of a line are counted for.
+// A person is a flow: the user or the address that requests of a line are counted for.
 //
-// The order of persons is start-time fair queueing (Goyal, Vin and Cheng,
-// SIGCOMM 1996) with a turn for the unit: a turn's tag is the virtual time at
-// which it may begin, the person's next has a tag one higher, and the lowest
-// tag is served. Who comes new, or after a pause, starts at the line's virtual
-// time: behind nobody, and ahead only of those who had a turn since. That time
-// goes on by one turn over those who wait, as an ideal server's would
-// (Demers, Keshav and Shenker, SIGCOMM 1989), so that newcomers without end
-// can't keep back who had a turn already.
+// The order of flows is start-time fair queueing (Goyal, Vin and Cheng, SIGCOMM 1996) with a turn
+// as the unit. The tag of a turn is the virtual time at which it may begin. The tag of the flow's
+// next turn is one turn higher, and the flow with the lowest tag is served. A flow that is new, or
+// returns after a pause, starts at the line's virtual time: it is behind no other flow, and ahead
+// only of the flows that have had a turn since. With each turn, virtual time advances by one turn
+// divided by the number of waiting flows, as in an ideal server (Demers, Keshav and Shenker,
+// SIGCOMM 1989). So an endless stream of new flows can't hold back a flow that has had a turn.
 //
-// Fair turns are not all: whoever has as many requests under way as there are
-// workers slows down every turn, others' too. So nobody is given more than
-// personLimit workers while somebody is about who asks for one thing at a time.
+// Fair turns are not enough. A flow that has as many requests under way as there are workers slows
+// down every turn, those of other flows too. So no flow is given more than personLimit workers
+// while another flow that sends one request at a time is active.
 type person struct {
 	name    string
-	tag     uint64 // of the next turn
-	number  int64  // ties: the lowest first
-	waiters waiter // root of the ring, in the order they came
+	tag     uint64 // tag of the next turn
+	number  int64  // breaks ties: the lowest goes first
+	waiters waiter // root of the ring, in order of arrival
 	waiting int
-	held    int  // workers that were handed out under the lock
-	full    bool // these are as many as are allowed while others are about
-	index   int  // in persons; -1: doesn't wait
+	held    int  // workers that were granted under the lock
+	full    bool // held has reached the limit that applies while others are active
+	index   int  // index in persons; -1: the flow has no waiters
 	owes    bool
 	next    *person
 }
 
-// oneTurn is a turn in virtual time.
+// oneTurn is the length of a turn in virtual time.
 const oneTurn = 1 << 20
 
-// add puts w into the line.
+// add puts the waiter w into the line.
 func (l *line) add(w *waiter) {
 	l.waiting++
 	if w.resumes {
@@ -91,7 +93,7 @@ func (l *line) add(w *waiter) {
 	p.waiting++
 }
 
-// person is the record of whoever has that name.
+// person returns the record of the flow with that name, and makes it if there is none.
 func (l *line) person(name string) *person {
 	p := l.known[name]
 	if p != nil {
@@ -109,7 +111,8 @@ func (l *line) person(name string) *person {
 	return p
 }
 
-// forget puts p's record by, for another to use, if nothing is to be known of p.
+// forget moves the record of the flow p to the spare ones, if there is nothing left to remember
+// about p.
 func (l *line) forget(p *person) {
 	if p.index < 0 && !p.owes && p.held == 0 {
 		delete(l.known, p.name)
@@ -117,8 +120,8 @@ func (l *line) forget(p *person) {
 	}
 }
 
-// enqueue puts one who begins to wait among the persons: of equals who came
-// first goes first, but under overload the newest of all who are in no debt.
+// enqueue adds a flow that begins to wait to persons. Of flows with equal tags, the one that came
+// first goes first. Under overload, the newest goes first among all flows that are in no debt.
 func (l *line) enqueue(p *person, number int64) {
 	behind := l.virtual
 	if l.codel.overloaded && len(l.persons) > 0 {
@@ -128,7 +131,7 @@ func (l *line) enqueue(p *person, number int64) {
 	heap.Push(&l.persons, p)
 }
 
-// remove takes w out of the line.
+// remove takes the waiter w out of the line.
 func (l *line) remove(w *waiter) {
 	l.waiting--
 	w.unlink()
@@ -146,7 +149,7 @@ func (l *line) remove(w *waiter) {
 	}
 }
 
-// next is the waiter whose turn it is. There is one.
+// next returns the waiter to serve next. The line must have one that is ready.
 func (l *line) next() *waiter {
 	if w := l.returned.next; w != &l.returned {
 		return w
@@ -157,7 +160,7 @@ func (l *line) next() *waiter {
 	return l.persons[0].waiters.next
 }
 
-// ready reports whether somebody may be served.
+// ready reports whether the line has a waiter that may be served.
 func (l *line) ready(now time.Duration) bool {
 	switch {
 	case l.returned.next != &l.returned:
@@ -168,11 +171,10 @@ func (l *line) ready(now time.Duration) bool {
 	return !l.persons[0].full || now-l.others > othersAbout
 }
 
-// othersAbout is how long one who has had a worker is taken to be about.
+// othersAbout is how long a flow counts as active after it was granted a worker.
 const othersAbout = 100 * time.Millisecond
 
-// served counts a turn for w's person, who is still in the line, and returns
-// that person.
+// served counts a turn for the flow of w, which is still in the line, and returns that flow.
 func (l *line) served(w *waiter, now time.Duration) *person {
 	p := w.who
 	if p == nil { // the turn was counted before w went Outside
@@ -189,7 +191,7 @@ func (l *line) served(w *waiter, now time.Duration) *person {
 	return p
 }
 
-// hold counts n workers more for p.
+// hold adds n to the workers that the flow p holds.
 func (l *line) hold(p *person, n int) {
 	p.held += n
 	p.full = l.personLimit > 0 && p.held >= l.personLimit
@@ -198,14 +200,14 @@ func (l *line) hold(p *person, n int) {
 	}
 }
 
-// released counts a worker less for p.
+// released takes one from the workers that the flow p holds.
 func (l *line) released(p *person) {
 	l.hold(p, -1)
 	l.forget(p)
 }
 
-// remember keeps the record of one who no longer waits until virtual time has
-// caught up with the turns that person had. Once nobody waits all is forgotten.
+// remember keeps the record of a flow that no longer waits until virtual time has caught up with
+// the turns that the flow has had. Once no flow waits, all debts are forgotten.
 func (l *line) remember(p *person) {
 	if !p.owes {
 		p.owes, p.next = true, nil
@@ -226,9 +228,9 @@ func (l *line) remember(p *person) {
 	}
 }
 
-// victim is who makes room in a full queue: of the person with the most
-// waiters the one who would be served last, or, when nobody else waits, the
-// newest of those back from Outside.
+// victim returns the waiter to evict from a full queue. It is the waiter that would be served last,
+// of the flow with the most waiters. When only requests back from Outside wait, it is the newest of
+// them.
 func (l *line) victim() (w *waiter, why Reason) {
 	if len(l.persons) == 0 {
 		return l.returned.prev, ErrFull
@@ -245,8 +247,8 @@ func (l *line) victim() (w *waiter, why Reason) {
 	return most.waiters.prev, l.shareOr(most, ErrFull)
 }
 
-// shareOr is ErrShare for a person with more than twice as many waiters as the
-// others have on average, else why.
+// shareOr returns ErrShare if the flow p has more than twice as many waiters as the other flows
+// have on average, and why otherwise.
 func (l *line) shareOr(p *person, why Reason) Reason {
 	others := len(l.persons) - 1
 	if others > 0 && p.waiting*others > 2*(l.aged-p.waiting) {
@@ -255,7 +257,7 @@ func (l *line) shareOr(p *person, why Reason) Reason {
 	return why
 }
 
-// byTag is a heap of persons: the least served first, those who are full last.
+// byTag is a heap of flows: the least served is first, and flows that are full come last.
 type byTag []*person
 
 func (h byTag) Len() int { return len(h) }

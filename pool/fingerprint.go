@@ -13,16 +13,18 @@ import (
 )
 
 const (
-	mostFingerprints = 100         // remembered at once; the one that was longest not seen is forgotten
-	stackAgain       = time.Minute // after its stack was logged, that of a fingerprint is again
-	mostFrames       = 40          // of a stack that are looked at, from the top
+	mostFingerprints = 100 // remembered at once; the least recently seen is evicted
+	// The stack of a fingerprint is logged again once stackAgain has passed since it was last
+	// logged.
+	stackAgain = time.Minute
+	mostFrames = 40 // frames of a stack that are looked at, from the top
 )
 
 // runFrame is the frame that a handler runs on.
 const runFrame = "notesd/pool.(*Pool).run"
 
-// PanicStats is the panics, or Goexits, of one fingerprint. It shows nothing of
-// their values: these may hold what a person wrote.
+// PanicStats describes the panics, or Goexits, of one fingerprint. It shows nothing of their
+// values, which may hold what a user wrote.
 type PanicStats struct {
 	Fingerprint string
 	Route       string
@@ -31,7 +33,7 @@ type PanicStats struct {
 	First, Last time.Time
 }
 
-// fingerprints counts panics that are the same.
+// fingerprints counts panics by their fingerprint.
 type fingerprints struct {
 	mu   sync.Mutex // guards what follows
 	seen map[string]*seenPanic
@@ -39,11 +41,11 @@ type fingerprints struct {
 
 type seenPanic struct {
 	PanicStats
-	logged time.Time // its stack, last
+	logged time.Time // when its stack was last logged
 }
 
-// note counts a panic and returns what is known of its like by now, and whether
-// its stack is to be logged.
+// note counts a panic. It returns the statistics of its fingerprint so far, and whether its stack
+// is to be logged.
 func (f *fingerprints) note(route string, frames []runtime.Frame, now time.Time) (s PanicStats, logStack bool) {
 	id := fingerprint(route, frames)
 	f.mu.Lock()
@@ -63,8 +65,8 @@ func (f *fingerprints) note(route string, frames []runtime.Frame, now time.Time)
 	return p.PanicStats, logStack
 }
 
-// makeRoom forgets the panic that was longest not seen, when there are as many
-// as may be. The caller holds the lock.
+// makeRoom evicts the panic that was seen least recently, when there are as many as are allowed.
+// The caller holds the lock.
 func (f *fingerprints) makeRoom() {
 	if len(f.seen) < mostFingerprints {
 		return
@@ -78,7 +80,7 @@ func (f *fingerprints) makeRoom() {
 	delete(f.seen, oldest.Fingerprint)
 }
 
-// stats is all of them, those that were seen last first.
+// stats returns all fingerprints, the last seen first.
 func (f *fingerprints) stats() []PanicStats {
 	f.mu.Lock()
 	defer f.mu.Unlock()
@@ -92,10 +94,10 @@ func (f *fingerprints) stats() []PanicStats {
 	return all
 }
 
-// fingerprint is the same for panics that are: it hashes the route and, from
-// where it panicked down to the pool's own frame, each function's name and
-// line. Addresses, arguments and the value are no part of it, so it stays the
-// same from one start of a build to the next, and on every machine.
+// fingerprint returns the same hash for panics of one kind. It hashes the route and the function
+// and line of each frame, from the one that panicked down to the pool's own. Addresses, arguments
+// and the value are no part of it, so it stays the same from one start of a build to the next, and
+// on every machine.
 func fingerprint(route string, frames []runtime.Frame) string {
 	h := fnv.New64a()
 	fmt.Fprintln(h, route)
@@ -105,8 +107,8 @@ func fingerprint(route string, frames []runtime.Frame) string {
 	return fmt.Sprintf("%016x", h.Sum64())
 }
 
-// culprit is the frame that panicked, leaving out the runtime's own, which are
-// there for an index out of range and the like.
+// culprit returns the frame that panicked. It skips the runtime's own frames, which are there for
+// an index out of range and the like.
 func culprit(frames []runtime.Frame) string {
 	for _, frame := range frames {
 		if !strings.HasPrefix(frame.Function, "runtime.") {
@@ -116,8 +118,7 @@ func culprit(frames []runtime.Frame) string {
 	return "unknown"
 }
 
-// panicFrames is the frames of the panic, or Goexit, that a deferred function
-// is called for.
+// panicFrames returns the frames of the panic, or Goexit, that runs the calling deferred function.
 func panicFrames() (panicked []runtime.Frame) {
 	var callers [mostFrames]uintptr
 	frames := runtime.CallersFrames(callers[:runtime.Callers(2, callers[:])])

@@ -11,19 +11,19 @@ import (
 
 const (
 	ledgerMinutes = 15
-	ledgerSeconds = 5  // that rates are measured over
-	mostPeople    = 64 // counted by name in a minute
+	ledgerSeconds = 5  // rates are measured over these
+	mostPeople    = 64 // entries counted by name in a minute
 
 	leastRetry = time.Second
 	mostRetry  = time.Minute
 )
 
-// A ledger remembers who was turned away and why: in all, by second for the
-// rates, by minute for people to read.
+// A ledger counts rejections by flow (Person) and reason: in total, by second for the rates, and by
+// minute for operators to read.
 type ledger struct {
 	mu      sync.Mutex // guards what follows
 	total   map[Reason]uint64
-	refused [NumClasses]map[Reason]uint64 // of total, by the pool itself
+	refused [NumClasses]map[Reason]uint64 // those of total that the pool itself refused
 	seconds [ledgerSeconds]span
 	minutes [ledgerMinutes]span
 	people  [ledgerMinutes]ranking
@@ -31,9 +31,10 @@ type ledger struct {
 
 // A span is a second or a minute.
 type span struct {
-	number int64  // of those since the pool was made, from 1; 0: never used
-	done   uint64 // requests that were by its first refusal, or by the first after the last span
-	shed   map[Reason]uint64
+	number int64 // seconds or minutes since the pool was made, from 1; 0: never used
+	// done is the number of requests that were done at the first rejection in the span.
+	done uint64
+	shed map[Reason]uint64
 }
 
 func (l *ledger) init() {
@@ -43,8 +44,8 @@ func (l *ledger) init() {
 	}
 }
 
-// count notes that r was turned away, when done requests had been served, and
-// returns when it should come back. The caller holds the lock.
+// count records that r was rejected, when done requests had been served, and returns how long the
+// client should wait before it sends r again. The caller holds the lock.
 func (l *ledger) count(r Request, why Reason, now time.Duration, done uint64) (retryAfter time.Duration) {
 	l.total[why]++
 	current(l.seconds[:], now, time.Second, done).shed[why]++
@@ -54,7 +55,7 @@ func (l *ledger) count(r Request, why Reason, now time.Duration, done uint64) (r
 	return l.retryAfter(now, done)
 }
 
-// current is the span that now is in, of a ring of spans that are long.
+// current returns the span that contains now, of a ring of spans that are each of length long.
 func current(ring []span, now, long time.Duration, done uint64) *span {
 	number := int64(now/long) + 1
 	s := &ring[number%int64(len(ring))]
@@ -64,10 +65,10 @@ func current(ring []span, now, long time.Duration, done uint64) *span {
 	return s
 }
 
-// retryAfter is when one that is turned away should come back. When demand is k
-// times what is served, and each comes back after k times as long, what comes
-// is what can be served; so k seconds, with a jitter of a half either way, for
-// those who are turned away in one second not to come back in one.
+// retryAfter returns how long a client should wait before it sends a rejected request again. When
+// demand is k times what is served, and each client comes back after k times as long, the demand is
+// what can be served. So the mean is k seconds. It has a jitter of a half either way, so that the
+// requests that are rejected in one second do not come back in one second.
 func (l *ledger) retryAfter(now time.Duration, done uint64) time.Duration {
 	first := int64(now/time.Second) + 1 - (ledgerSeconds - 1)
 	served, shed := done, uint64(0)
@@ -85,16 +86,16 @@ func (l *ledger) retryAfter(now time.Duration, done uint64) time.Duration {
 	return max(leastRetry, mean/2+rand.N(mean))
 }
 
-// A shedPerson is one who was turned away for a reason.
+// A shedPerson is a flow that was rejected for a reason.
 type shedPerson struct {
 	Person string
 	Reason Reason
 }
 
-// A ranking counts who was turned away most in a minute, in bounded memory: a
-// newcomer to a full ranking takes the place, and the count, of the least
-// ("Space-Saving": Metwally, Agrawal and El Abbadi, ICDT 2005). Whoever was
-// turned away more often than a mostPeople-th of all is in it.
+// A ranking counts the flows that were rejected most in a minute, in bounded memory. A new entry in
+// a full ranking takes the place, and the count, of the lowest entry ("Space-Saving": Metwally,
+// Agrawal and El Abbadi, ICDT 2005). Every entry with more than one in mostPeople of all rejections
+// is in the ranking.
 type ranking struct {
 	minute int64
 	counts map[shedPerson]uint64
@@ -117,10 +118,10 @@ func (r *ranking) count(minute int64, who shedPerson) {
 	r.counts[who] = n + 1
 }
 
-// Sheds is who was turned away in the last quarter of an hour, and why.
+// Sheds lists the flows that were rejected in the last quarter of an hour, and the reasons.
 type Sheds struct {
-	Minutes []ShedMinute // those in which somebody was, the oldest first
-	People  []ShedPerson // the most often turned away first
+	Minutes []ShedMinute // the minutes with rejections, the oldest first
+	People  []ShedPerson // the most often rejected first
 }
 
 // ShedMinute is one minute of Sheds.
@@ -129,23 +130,22 @@ type ShedMinute struct {
 	Shed   map[Reason]uint64
 }
 
-// ShedPerson is how often one was turned away for one reason: a little too
-// often, perhaps, where there were very many.
+// ShedPerson is how often a flow was rejected for one reason. Count may be a little too high when
+// there were very many flows.
 type ShedPerson struct {
 	Person string
 	Reason Reason
 	Count  uint64
 }
 
-// Shed counts a request that its caller turned away for a reason that is none
-// of the pool's.
+// Shed counts a request that the caller rejected for a reason of its own, which is not the pool's.
 func (p *Pool) Shed(r Request, why Reason) {
 	p.ledger.mu.Lock()
 	defer p.ledger.mu.Unlock()
 	p.ledger.count(r, why, p.now(), p.done())
 }
 
-// refused counts and returns a refusal of the pool's.
+// refused counts a rejection by the pool and returns it.
 func (p *Pool) refused(r Request, why Reason, waited time.Duration) *Refusal {
 	p.ledger.mu.Lock()
 	defer p.ledger.mu.Unlock()
@@ -153,15 +153,15 @@ func (p *Pool) refused(r Request, why Reason, waited time.Duration) *Refusal {
 	return &Refusal{Reason: why, Waited: waited, RetryAfter: p.ledger.count(r, why, p.now(), p.done())}
 }
 
-// ShedTotals is how many were turned away since the start, by reason: by the
-// pool, and by callers who told Shed.
+// ShedTotals returns the number of rejections since the start, by reason: those by the pool, and
+// those that callers reported to Shed.
 func (p *Pool) ShedTotals() map[Reason]uint64 {
 	p.ledger.mu.Lock()
 	defer p.ledger.mu.Unlock()
 	return maps.Clone(p.ledger.total)
 }
 
-// Sheds returns who was turned away of late.
+// Sheds returns the flows that were rejected lately.
 func (p *Pool) Sheds() Sheds {
 	l, now := &p.ledger, p.now()
 	l.mu.Lock()
@@ -190,7 +190,7 @@ func (p *Pool) Sheds() Sheds {
 	return s
 }
 
-// done is how many requests had a worker and gave it back.
+// done returns the number of requests that had a worker and gave it back.
 func (p *Pool) done() (n uint64) {
 	for i := range p.shards {
 		n += p.shards[i].done.Load()

@@ -15,26 +15,29 @@ import (
 	"time"
 )
 
-// Memory is what the process uses, in bytes. A zero is also what this system
-// does not tell.
+// Memory is the memory that the process uses, in bytes. A value that this system does not provide
+// is zero.
 type Memory struct {
-	RSS        int64   `json:"rss"`        // resident, as the kernel counts it
-	HeapLive   int64   `json:"heapLive"`   // found alive by the last collection
-	HeapUsed   int64   `json:"heapUsed"`   // alive, or garbage not collected yet
-	HeapTotal  int64   `json:"heapTotal"`  // held for the heap, used or not
-	Stacks     int64   `json:"stacks"`     // of goroutines and threads
-	OffHeap    int64   `json:"offHeap"`    // resident but not Go's: SQLite's pages, the program itself
-	Limit      int64   `json:"limit"`      // GOMEMLIMIT; 0: none
-	CgroupUsed int64   `json:"cgroupUsed"` // of the container, without page cache that can go
-	GCShare    float64 `json:"gcShare"`    // of the CPU time at hand, what collecting took: since the start, or the last line
+	RSS       int64 `json:"rss"`       // resident memory, as the kernel counts it
+	HeapLive  int64 `json:"heapLive"`  // live bytes found by the last collection
+	HeapUsed  int64 `json:"heapUsed"`  // live bytes, and garbage not collected yet
+	HeapTotal int64 `json:"heapTotal"` // held for the heap, used or not
+	Stacks    int64 `json:"stacks"`    // stacks of goroutines and threads
+	OffHeap   int64 `json:"offHeap"`   // resident, but not Go's: SQLite's pages, the program
+	Limit     int64 `json:"limit"`     // GOMEMLIMIT; 0: none
+	// CgroupUsed is the memory of the container, without page cache that can be dropped.
+	CgroupUsed int64 `json:"cgroupUsed"`
+	// GCShare is the share of the available CPU time that garbage collection took, since the start
+	// or the last log line.
+	GCShare    float64 `json:"gcShare"`
 	GCCycles   uint64  `json:"gcCycles"`
 	Goroutines int     `json:"goroutines"`
 
 	gcSeconds, cpuSeconds float64 // since the start
 }
 
-// ReadMemory reads what there is to read. It stops nothing and takes a tenth of
-// a millisecond, most of it for files of the kernel's.
+// ReadMemory reads the memory figures of the process. It does not stop the world and takes a tenth
+// of a millisecond, most of it for files of the kernel.
 func ReadMemory() Memory { return readMemory(os.DirFS("/")) }
 
 func readMemory(root fs.FS) Memory {
@@ -44,7 +47,7 @@ func readMemory(root fs.FS) Memory {
 	return m
 }
 
-// readRuntime fills in what the Go runtime knows. RSS must be there.
+// readRuntime fills in what the Go runtime knows. m.RSS must be set already.
 func (m *Memory) readRuntime() {
 	var heapFree, heapUnused, heapReleased, goStacks, osStacks, total, cycles, goroutines int64
 	var gc, idleGC float64
@@ -72,7 +75,7 @@ func (m *Memory) readRuntime() {
 		m.Limit = 0
 	}
 	m.GCCycles, m.Goroutines = uint64(cycles), int(goroutines)
-	m.gcSeconds = gc - idleGC // what it did on idle cores it took from nobody
+	m.gcSeconds = gc - idleGC // on idle cores, the collector takes no time from other work
 }
 
 // readMetrics reads the runtime's metrics of these names.
@@ -95,10 +98,10 @@ func readMetrics(integers map[string]*int64, floats map[string]*float64) {
 	}
 }
 
-// GCShareSince is the share of CPU time that collecting took since before.
+// GCShareSince returns the share of CPU time that garbage collection took since before.
 func (m Memory) GCShareSince(before Memory) float64 { return gcShare(m, before) }
 
-// gcShare is the share of CPU time that collecting took between two readings.
+// gcShare returns the share of CPU time that garbage collection took between two readings.
 func gcShare(now, before Memory) float64 {
 	if cpu := now.cpuSeconds - before.cpuSeconds; cpu > 0 {
 		return (now.gcSeconds - before.gcSeconds) / cpu
@@ -115,15 +118,15 @@ func readRSS(root fs.FS) int64 {
 	return parseBytes(fields[1]) * int64(os.Getpagesize())
 }
 
-// readCgroup reads what the process's control group uses, less the page cache
-// that the kernel would drop first.
+// readCgroup reads the memory that the process's control group uses, less the page cache that the
+// kernel would drop first.
 func readCgroup(root fs.FS) int64 {
 	group, v1 := memoryGroup(root)
 	top, usage, cache := "sys/fs/cgroup", "memory.current", "inactive_file "
 	if v1 {
 		top, usage, cache = "sys/fs/cgroup/memory", "memory.usage_in_bytes", "total_inactive_file "
 	}
-	// A container may see its own group as the top, under whatever name.
+	// A container may see its own group as the top, whatever the group's name is.
 	for _, dir := range []string{path.Join(top, group), top} {
 		used := parseBytes(readText(root, path.Join(dir, usage)))
 		if used == 0 {
@@ -139,8 +142,8 @@ func readCgroup(root fs.FS) int64 {
 	return 0
 }
 
-// memoryGroup is the path of the process's memory group, and whether that is of
-// version 1: a controller is in one hierarchy at a time.
+// memoryGroup returns the path of the process's memory control group, and whether it is of version
+// 1. A controller is in one hierarchy at a time.
 func memoryGroup(root fs.FS) (group string, v1 bool) {
 	for line := range strings.Lines(readText(root, "proc/self/cgroup")) {
 		f := strings.SplitN(strings.TrimSpace(line), ":", 3) // hierarchy:controllers:path
@@ -155,7 +158,7 @@ func memoryGroup(root fs.FS) (group string, v1 bool) {
 	return group, false
 }
 
-// readText is a small file as text, empty when it can't be read.
+// readText returns the text of a small file. It is empty when the file can't be read.
 func readText(root fs.FS, name string) string {
 	b, _ := fs.ReadFile(root, name)
 	return string(b)
@@ -166,28 +169,27 @@ func parseBytes(s string) int64 {
 	return n
 }
 
-// MonitorConfig is what a Monitor needs to know.
+// MonitorConfig holds the settings of a Monitor.
 type MonitorConfig struct {
 	Interval  time.Duration // between two readings; above 0
-	Threshold int64         // of RSS, in bytes; 0: none
-	Pool      *Pool         // whose bytes in flight are logged
+	Threshold int64         // of RSS, in bytes; 0: no threshold
+	Pool      *Pool         // its bytes in flight are logged
 	Log       *slog.Logger  // nil: slog.Default()
 
-	// OnEvent is told of each crossing of the threshold. It must not block; nil
-	// is allowed.
+	// OnEvent is called at each crossing of the threshold. It must not block. It may be nil.
 	OnEvent func(MemoryEvent)
 }
 
-// A MemoryEvent is a crossing of the threshold: up, or back below 90 % of it.
+// A MemoryEvent reports a crossing of the threshold: up, or back below 90 % of it.
 type MemoryEvent struct {
 	Above     bool
 	Threshold int64
 	Memory    Memory
 }
 
-// A Monitor watches the memory of the process. Every Interval it logs one line,
-// and when RSS rises above Threshold one warning: once for each crossing, which
-// is over when RSS is below 90 % of Threshold.
+// A Monitor watches the memory of the process. It logs one line every Interval, and one warning
+// when RSS rises above Threshold. There is one warning for each crossing, which is over when RSS is
+// below 90 % of Threshold.
 type Monitor struct {
 	cfg  MonitorConfig
 	read func() Memory
@@ -204,7 +206,7 @@ type MonitorStats struct {
 	Last      Memory `json:"last"`      // the last reading
 }
 
-// NewMonitor returns a monitor for Run.
+// NewMonitor returns a monitor; call its Run.
 func NewMonitor(cfg MonitorConfig) *Monitor {
 	if cfg.Log == nil {
 		cfg.Log = slog.Default()
@@ -212,7 +214,7 @@ func NewMonitor(cfg MonitorConfig) *Monitor {
 	return &Monitor{cfg: cfg, read: ReadMemory, stats: MonitorStats{Threshold: cfg.Threshold}}
 }
 
-// Run reads every Interval until ctx ends.
+// Run takes a reading every Interval until ctx ends.
 func (m *Monitor) Run(ctx context.Context) {
 	tick := time.NewTicker(m.cfg.Interval)
 	defer tick.Stop()
@@ -233,7 +235,7 @@ func (m *Monitor) Stats() MonitorStats {
 	return m.stats
 }
 
-// look takes one reading, logs it and tells of a crossing.
+// look takes one reading, logs it and reports a crossing.
 func (m *Monitor) look() {
 	now := m.read()
 	now.GCShare = gcShare(now, m.Stats().Last)
@@ -273,7 +275,7 @@ func (m *Monitor) note(now Memory) (crossed, above bool) {
 	return above != before, above
 }
 
-// attrs is a reading as one log line has it.
+// attrs returns the reading as the attributes of one log line.
 func (m Memory) attrs() []any {
 	return []any{
 		slog.Int64("rss", m.RSS),

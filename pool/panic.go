@@ -13,9 +13,11 @@ import (
 // A PanicError is a panic that was caught. It was counted and logged.
 type PanicError struct {
 	Value       any
-	Fingerprint string // the same for panics of one kind; PanicStats says more
-	Stack       []byte // of the goroutine, where it panicked; nil when that of its like was logged within a minute
-	Worker      uint64 // the worker that was retired for it; 0 when none was held
+	Fingerprint string // the same for panics of one kind; see PanicStats
+	// Stack is the stack of the goroutine where it panicked. It is nil when the stack of a panic of
+	// the same kind was logged within the last minute.
+	Stack  []byte
+	Worker uint64 // the worker that was retired for the panic; 0 when none was held
 }
 
 func (e *PanicError) Error() string { return "panic: " + text(e.Value) }
@@ -26,9 +28,9 @@ func (e *PanicError) Unwrap() error {
 	return err
 }
 
-// caught deals with a function that did not return: v is what it panicked with,
-// nil for runtime.Goexit. What it does comes before what it says, so that a
-// logger that blocks blocks no worker.
+// caught handles a function that did not return: v is the value it panicked with, nil for
+// runtime.Goexit. caught gives the worker back before it logs, so that a logger that blocks blocks
+// no worker.
 func (p *Pool) caught(t *Turn, v any) error {
 	p.passThrough(v) // t is released on the way
 	like, err := p.note(t.request.Route, v)
@@ -52,10 +54,9 @@ func (p *Pool) caught(t *Turn, v any) error {
 	return err
 }
 
-// Caught is for a deferred function of a request that Do does not run, because
-// it needs no worker. It counts by its fingerprint, logs and returns as an error
-// what the function recovered. It panics again with what errors.Is the
-// Passthrough.
+// Caught is for a deferred function of a request that Do does not run, because it needs no worker.
+// It counts the recovered value v by its fingerprint, logs it and returns it as an error. It panics
+// again with a value that errors.Is the Passthrough.
 func (p *Pool) Caught(route string, v any, attrs ...slog.Attr) *PanicError {
 	p.passThrough(v)
 	like, err := p.note(route, v)
@@ -63,7 +64,7 @@ func (p *Pool) Caught(route string, v any, attrs ...slog.Attr) *PanicError {
 	return err
 }
 
-// passThrough panics with v when that is no accident.
+// passThrough panics with v when v is the Passthrough.
 func (p *Pool) passThrough(v any) {
 	if err, ok := v.(error); ok && p.cfg.Passthrough != nil && errors.Is(err, p.cfg.Passthrough) {
 		panic(v)
@@ -80,11 +81,11 @@ func (p *Pool) note(route string, v any) (PanicStats, *PanicError) {
 	return like, err
 }
 
-// report writes the one log line of a panic or a Goexit: with the stack, unless
-// that of its like is in the log already, less than a minute ago.
+// report writes the one log line of a panic or a Goexit. The line has the stack, unless the stack
+// of a panic of the same kind was logged less than a minute ago.
 func (p *Pool) report(e *PanicError, like PanicStats, attrs ...slog.Attr) {
 	message := "worker restarted"
-	if e.Worker == 0 { // while Outside, after an early Release, or where none was needed
+	if e.Worker == 0 { // it panicked Outside, after an early Release, or where none was needed
 		message = "panic without a worker"
 	}
 	attrs = append(attrs,
@@ -98,12 +99,12 @@ func (p *Pool) report(e *PanicError, like PanicStats, attrs ...slog.Attr) {
 	p.log.LogAttrs(context.Background(), slog.LevelError, message, attrs...)
 }
 
-// maxText bounds what is logged of a panic's value, in bytes.
+// maxText bounds the logged text of a panic's value, in bytes.
 const maxText = 4 << 10
 
-// text is a panic's value as text, as the Go runtime would print it: a number,
-// a string, or what the value says of itself, but of a struct or a map only
-// the type. They may hold a secret, a note, or themselves.
+// text returns a panic's value as text, as the Go runtime would print it: a number, a string, or
+// the text of an error or a Stringer. Of a struct or a map it returns only the type, because these
+// may hold a secret, a note, or themselves.
 func text(v any) string {
 	switch v.(type) {
 	case nil:

@@ -1,44 +1,39 @@
-// Package pool decides which requests run now, which wait, and which are
-// turned away.
+// Package pool decides which requests run now, which wait, and which are rejected.
 //
-// A pool has shards, one for each core in use, and a shard has workers. A
-// worker is not a goroutine but a bounded slot with an id and a state: a
-// request holds one while its handler runs, on the goroutine of its own
-// connection. Handing a request to another goroutine, while net/http owns its
-// writer and context, is how one user's answer reaches another, and costs two
-// context switches.
+// A pool has shards, one for each core in use, and a shard has workers. A worker is not a goroutine
+// but a bounded slot with an id and a state. A request holds a worker while its handler runs, on
+// the goroutine of its own connection. To hand a request to another goroutine, while net/http owns
+// its writer and context, is how the response of one user reaches another, and it costs two context
+// switches.
 //
 // What the pool promises:
 //
-//   - At most Shards × WorkersPerShard requests run and at most QueueLength
-//     wait. Nothing waits longer than QueueTimeout, or than a quarter of the
-//     time its context has left, whichever is less; for who comes back
-//     from Outside ReturnTimeout stands in place of QueueTimeout.
-//   - There is one order for all shards: a worker that becomes free on any
-//     goes to the first of that order. Each class has a guaranteed share of the
-//     workers, and of what is left time by its weight; one that holds as many
-//     workers as its limit allows is passed over and holds up nobody else.
-//     Inside a class the person least served goes first, and inside a person
-//     it is first come first served.
-//   - A class whose queue stands, longer than DelayTarget and for 20 of them,
-//     and can't hold what comes, is overloaded until it was empty: the newest of
-//     a person goes first, and who has waited for two DelayTargets is shed.
-//   - A full queue sheds the least worth first: the newest of the person with
-//     the most of them in the least worthy class that holds more than its share
-//     of the queue. No class and no person can fill it so that another finds no
-//     place.
-//   - Whoever hangs up leaves the order at once, and its handler never starts.
-//   - Who holds a worker gives it back, whatever its handler does: return,
-//     panic or runtime.Goexit. The last two retire the worker: another with a
-//     fresh id takes the slot, so the pool never gets smaller.
-//   - A request that holds its worker for far too long is found, and some of
-//     these are replaced: see Watch.
-//   - A pool that drains refuses newcomers and finishes all it has accepted.
+//   - At most Shards × WorkersPerShard requests run and at most QueueLength wait. No request waits
+//     longer than QueueTimeout, or than a quarter of the time its context has left, whichever is
+//     less. A request that comes back from Outside may wait ReturnTimeout instead of QueueTimeout.
+//   - There is one order for all shards: a worker that becomes free on any shard goes to the first
+//     request of that order. Each class has a guaranteed share of the workers, and gets a share of
+//     the remaining time by its weight. A class that holds as many workers as its limit allows is
+//     passed over and does not hold up the others. Inside a class the least served flow (a Person)
+//     goes first, and inside a flow the order is first come, first served.
+//   - A class is overloaded when its queue stands (its delay was longer than DelayTarget for 20
+//     DelayTargets) and it can't hold the requests that come. The overload lasts until the queue
+//     was empty. While it lasts, the newest request of a flow goes first, and a request that has
+//     waited for two DelayTargets is shed.
+//   - A full queue sheds the request that is worth least. That is the newest one of the flow with
+//     the most requests, in the least worthy class that holds more than its share of the queue. No
+//     class and no flow can fill the queue so that another finds no place.
+//   - A request whose client hangs up leaves the order at once, and its handler never starts.
+//   - A request that holds a worker gives it back, whatever its handler does: return, panic or
+//     runtime.Goexit. A panic or a Goexit retires the worker: a new worker with a fresh id takes
+//     the slot, so the pool never gets smaller.
+//   - A request that holds its worker for far too long is found, and some of these requests are
+//     replaced: see Watch.
+//   - A pool that drains refuses new requests and finishes all that it has accepted.
 //
-// The way in without contention is a handful of atomic operations and one
-// reading of the clock. Everything else goes through one mutex, held for
-// nanoseconds and never while waiting: the order is one for all shards, so its
-// lock is too.
+// Admission without contention costs a handful of atomic operations and one reading of the clock.
+// Everything else goes through one mutex, which is held for nanoseconds and never while waiting.
+// There is one lock because there is one order for all shards.
 package pool
 
 import (
@@ -52,46 +47,45 @@ import (
 	"time"
 )
 
-// MaxWorkersPerShard is the most workers a shard can have: its free ones are
-// the bits of one word.
+// MaxWorkersPerShard is the most workers that a shard can have: the free workers are the bits of
+// one word.
 const MaxWorkersPerShard = 64
 
-// Config is what a pool needs to know.
+// Config holds the settings of a pool.
 type Config struct {
 	Shards          int // at least 1
 	WorkersPerShard int // 1 to MaxWorkersPerShard
 
-	QueueLength  int           // waiting requests at most; 0: nobody waits
-	QueueTimeout time.Duration // longest wait for a worker; 0: nobody waits
-	// ReturnTimeout is the longest wait of one who comes back from Outside; 0:
-	// QueueTimeout. To refuse that one throws away what was done for it, and may
-	// cut an answer that is half sent.
+	QueueLength  int           // most requests that may wait; 0: none waits
+	QueueTimeout time.Duration // longest wait for a worker; 0: none waits
+	// ReturnTimeout is the longest wait of a request that comes back from Outside; 0: QueueTimeout.
+	// To refuse such a request throws away the work that was done for it, and may cut off a
+	// response that is half sent.
 	ReturnTimeout time.Duration
-	DelayTarget   time.Duration // the wait that a queue may have for good; 0: any (see codel)
+	DelayTarget   time.Duration // the wait that a queue may have permanently; 0: any (see codel)
 
-	// Limits holds the most workers that a class may hold at once; 0: all.
-	// Requests of a limited class take the lock even when there is no
-	// contention.
+	// Limits holds the most workers that each class may hold at once; 0: all. Requests of a limited
+	// class take the lock even when there is no contention.
 	Limits [NumClasses]int
 
-	// PersonLimit is the most workers that a person may be given at once of a
-	// class while others are about who ask for one thing at a time; 0: all.
+	// PersonLimit is the most workers of a class that a flow may be given at once while other
+	// flows, which send one request at a time, are active; 0: all.
 	PersonLimit int
 
-	// Passthrough is the panic value that is no accident (http.ErrAbortHandler
-	// for a server): Do gives the worker back and panics with it again.
+	// Passthrough is the panic value that is intended (http.ErrAbortHandler for a server): Do gives
+	// the worker back and panics with it again.
 	Passthrough error
 
-	// RestartThreshold panics of one route within RestartWindow quarantine it:
-	// its requests are refused (ErrQuarantined) but for a trial now and then,
-	// and the first that ends well releases it. 0: never. OnQuarantine is told;
-	// it must not block.
+	// RestartThreshold panics of one route within RestartWindow quarantine the route. Its requests
+	// are then refused (ErrQuarantined), except for a probe (a trial) now and then. The first probe
+	// that ends well releases the route. 0: no route is ever quarantined. OnQuarantine is called
+	// for each change; it must not block.
 	RestartThreshold int
 	RestartWindow    time.Duration
 	OnQuarantine     func(QuarantineEvent)
 
-	// A request that has held a worker for StuckAfter is stuck: see Watch. 0:
-	// none ever is. OnStuck is told; it must not block.
+	// A request that has held a worker for StuckAfter is stuck: see Watch. 0: none ever is. OnStuck
+	// is called for each stuck request; it must not block.
 	StuckAfter time.Duration
 	OnStuck    func(StuckEvent)
 
@@ -126,17 +120,18 @@ func (cfg Config) check() error {
 	return errors.Join(errs...)
 }
 
-// A Request is what the pool is told about one.
+// A Request describes a request to the pool.
 type Request struct {
-	Class  Class
-	Person string // who it is fair to: a user, or an address; empty: nobody in particular
-	// Address is where it comes from, for the address's share of what can be
-	// reserved; empty: nowhere in particular.
+	Class Class
+	// Person is the flow that fairness applies to: a user or an address. Empty: no particular one.
+	Person string
+	// Address is where the request comes from, for the address's share of the memory that can be
+	// reserved. Empty: no particular one.
 	Address string
-	Route   string // the pattern, not the path: it is shown while the request runs
+	Route   string // the pattern, not the path: Stats shows it while the request runs
 
-	// Cancel ends the context of the request, with ErrStuck as the cause, when
-	// it turns out to be stuck. nil: nobody can.
+	// Cancel ends the context of the request, with ErrStuck as the cause, when the request turns
+	// out to be stuck. nil: the context can't be ended.
 	Cancel context.CancelCauseFunc
 }
 
@@ -144,22 +139,22 @@ type Request struct {
 type Pool struct {
 	cfg    Config
 	log    *slog.Logger
-	epoch  time.Time // times inside the pool are durations since then
+	epoch  time.Time // times inside the pool are durations since epoch
 	shards []shard
 
 	queue    queue
-	waiters  sync.Pool     // of *waiter; per pool, for their timers belong to its clock
+	waiters  sync.Pool     // of *waiter; one per pool, because their timers belong to its clock
 	abandons atomic.Uint64 // requests whose context ended before they had a worker
 
-	held      atomic.Int64 // whose refusals are
+	held      atomic.Int64 // rejected requests whose responses are delayed: see Held
 	crowded   atomic.Bool  // too many goroutines are ready to run: see Sample
-	crowdShed atomic.Bool  // somebody was refused for that since the last look
+	crowdShed atomic.Bool  // a request was refused for that since the last look
 
 	stage        atomic.Int32 // a Stage: how short memory is
-	room         atomic.Int64 // bytes that may be reserved, by the last look
+	room         atomic.Int64 // bytes that may be reserved, as of the last look
 	reserved     atomic.Int64
 	reservations reservations
-	stages       atomic.Pointer[Stages] // nil: there is no limit
+	stages       atomic.Pointer[Stages] // nil: memory has no limit
 
 	quarantine   quarantine
 	ledger       ledger
@@ -167,8 +162,8 @@ type Pool struct {
 	fingerprints fingerprints
 }
 
-// New returns a pool at rest. It starts no goroutine and needs no closing. It
-// panics when cfg is out of bounds, which whoever reads the settings checks.
+// New returns a pool at rest. It starts no goroutine and needs no closing. It panics when cfg is
+// out of bounds; the code that reads the settings checks them before.
 func New(cfg Config) *Pool {
 	if err := cfg.check(); err != nil {
 		panic(fmt.Errorf("pool.New: %w", err))
@@ -195,15 +190,14 @@ func New(cfg Config) *Pool {
 	return p
 }
 
-// now is the time since the pool was made: one reading of the monotonic clock,
-// half the price of time.Now.
+// now returns the time since the pool was made. It is one reading of the monotonic clock, which
+// costs half as much as time.Now.
 func (p *Pool) now() time.Duration { return time.Since(p.epoch) }
 
-// Acquire waits until r has a worker and returns its Turn, which the caller
-// must Release. It returns a *Refusal when the queue is full (ErrFull), the
-// wait too long (ErrTimeout) or the pool draining (ErrDraining), and
-// context.Cause(ctx) when ctx ends first. It does not look whether ctx is that
-// of a request which has a worker already: Do does.
+// Acquire waits until the request r has a worker and returns its permit (the Turn), which the
+// caller must Release. It returns a *Refusal when the queue is full (ErrFull), the wait is too long
+// (ErrTimeout) or the pool drains (ErrDraining), and context.Cause(ctx) when ctx ends first. It
+// does not check whether ctx belongs to a request that has a worker already: Do does.
 func (p *Pool) Acquire(ctx context.Context, r Request) (Turn, error) {
 	now := p.now()
 	w, began, err := p.find(ctx, place{class: r.Class, person: r.Person, arrived: now}, now)
@@ -220,17 +214,17 @@ func (p *Pool) Acquire(ctx context.Context, r Request) (Turn, error) {
 	}, nil
 }
 
-// Do runs fn with a worker held, and returns fn's error or, without having run
-// fn, what Acquire returned. The worker is given back when fn ends, or before
-// by Release, or for a while by Outside.
+// Do runs fn with a worker held. It returns fn's error or, if fn did not run, the error that
+// Acquire returned. The worker is given back when fn ends, or earlier by Release, or for a while by
+// Outside.
 //
-// A panic in fn comes back as a *PanicError, was logged and retires the
-// worker; so does runtime.Goexit, which then goes on ending the goroutine. Do
-// panics again with what errors.Is the Passthrough.
+// Do logs a panic in fn, retires the worker and returns the panic as a *PanicError. It does the
+// same for runtime.Goexit, which then goes on ending the goroutine. Do panics again with a value
+// that errors.Is the Passthrough.
 //
-// The context that fn gets knows the Turn: with it, or one made from it, a
-// nested Do is no second turn but runs its fn at once with the same worker,
-// as long as that is held. Once begun, fn is always waited for.
+// The context that fn gets knows the Turn. A nested Do with that context, or with one derived from
+// it, takes no second turn: it runs its fn at once with the same worker, as long as that worker is
+// held. Once fn has begun, Do always waits for its end.
 func (p *Pool) Do(ctx context.Context, r Request, fn func(context.Context, *Turn) error) error {
 	if t, ok := ctx.Value(turnKey{p}).(*Turn); ok && t.holds() {
 		return fn(ctx, t)
@@ -250,21 +244,20 @@ func (p *Pool) Do(ctx context.Context, r Request, fn func(context.Context, *Turn
 		return err
 	}
 	if trial {
-		defer p.quarantine.passed(r.Route) // unless it panics
+		defer p.quarantine.passed(r.Route) // unless fn panics
 	}
 	return p.run(context.WithValue(ctx, turnKey{p}, &t), &t, fn)
 }
 
-// turnKey finds the Turn that a context belongs to, one for each pool.
+// turnKey is the context key of the Turn that a context belongs to. There is one key for each pool.
 type turnKey struct{ pool *Pool }
 
-// run calls fn, gives t's worker back however fn ends, and hands a panic back
-// as an error.
+// run calls fn, gives t's worker back however fn ends, and returns a panic as an error.
 func (p *Pool) run(ctx context.Context, t *Turn, fn func(context.Context, *Turn) error) (err error) {
 	t.unlabelled = ctx
 	t.label()
 	defer t.unlabel()
-	defer t.Release() // last of all, even if what is done about a panic panics
+	defer t.Release() // runs last, even if the handling of a panic panics itself
 	returned := false
 	defer func() {
 		if !returned {
@@ -276,8 +269,8 @@ func (p *Pool) run(ctx context.Context, t *Turn, fn func(context.Context, *Turn)
 	return err
 }
 
-// Refuse turns newcomers away from now on (ErrDraining). Those that wait, run
-// or are Outside go on.
+// Refuse makes the pool refuse new requests from now on (ErrDraining). Requests that wait, run or
+// are Outside go on.
 func (p *Pool) Refuse() {
 	p.queue.mu.Lock()
 	defer p.queue.unlock()
@@ -285,9 +278,9 @@ func (p *Pool) Refuse() {
 	p.settle(p.now())
 }
 
-// Drain refuses newcomers and returns nil once nothing runs, waits or is
-// Outside, or context.Cause(ctx) when ctx ends before. It does not wait for
-// stuck requests that were replaced: Stats has those that still run.
+// Drain refuses new requests and returns nil once no request runs, waits or is Outside. It returns
+// context.Cause(ctx) when ctx ends before. It does not wait for stuck requests that were replaced:
+// Stats lists those that still run.
 func (p *Pool) Drain(ctx context.Context) error {
 	p.Refuse()
 	select {
@@ -303,8 +296,8 @@ func (p *Pool) Drain(ctx context.Context) error {
 	}
 }
 
-// Hold adds to a shard's bytes in flight: request bodies and answers held in
-// memory. A negative number gives back.
+// Hold adds to a shard's bytes in flight: the request and response bodies held in memory. A
+// negative number gives bytes back.
 func (p *Pool) Hold(shard int, bytes int64) {
 	p.shards[shard].bytesInFlight.Add(bytes)
 }

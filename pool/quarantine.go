@@ -10,54 +10,55 @@ import (
 	"time"
 )
 
-// A quarantined route is tried again after firstBackOff, and after each trial
-// that panics as well, twice as long, up to mostBackOff.
+// A quarantined route is tried again after firstBackOff. After each probe (a trial) that panics
+// too, the time doubles, up to mostBackOff.
 const (
 	firstBackOff = time.Second
 	mostBackOff  = time.Minute
 )
 
-// A QuarantineEvent tells that a route was quarantined, or released.
+// A QuarantineEvent reports that a route was quarantined, or released.
 type QuarantineEvent struct {
 	Route       string
 	Released    bool
-	Panics      int           // since it last was well
-	Fingerprint string        // of the last of them
-	Next        time.Duration // until it is tried again
+	Panics      int           // since the route was last well
+	Fingerprint string        // of the last of these panics
+	Next        time.Duration // until the next probe
 }
 
-// QuarantineStats is a route that has panicked lately.
+// QuarantineStats describes a route that has panicked lately.
 type QuarantineStats struct {
 	Route       string
-	Panics      int // since it last was well
+	Panics      int // since the route was last well
 	Quarantined bool
-	Next        time.Time // when it is tried again; zero unless it is quarantined
+	Next        time.Time // when the next probe is due; zero if not quarantined
 }
 
-// The quarantine turns away the requests of a route that keeps panicking, so
-// that the others have the workers (the circuit breaker of Nygard, "Release
-// It!"). It is by route: one that is broken says nothing of the rest.
+// A quarantine is a circuit breaker (Nygard, "Release It!"): it rejects the requests of a route
+// that keeps panicking, so that the others have the workers. It works by route, because a broken
+// route says nothing about the rest.
 type quarantine struct {
-	pool     *Pool
-	troubled atomic.Bool // a route has panicked: until then all is one load of this
+	pool *Pool
+	// troubled says that a route has panicked. Until then, a request costs one load of it.
+	troubled atomic.Bool
 
 	mu                    sync.Mutex // guards what follows
 	routes                map[string]*troubledRoute
-	quarantined, released uint64 // routes, since the start; a trial that fails counts as neither
+	quarantined, released uint64 // routes, since the start; a probe that fails counts as neither
 }
 
-// A troubledRoute has panicked and not been well since.
+// A troubledRoute is a route that has panicked and was not well since.
 type troubledRoute struct {
-	recent  []time.Duration // when it panicked, within the window
+	recent  []time.Duration // the times of its panics within the window
 	panics  int
-	last    string        // the fingerprint of the last
-	until   time.Duration // when it is tried again; 0: not quarantined
+	last    string        // the fingerprint of the last panic
+	until   time.Duration // when the next probe is due; 0: not quarantined
 	backOff time.Duration
 	trying  bool
 }
 
-// enter reports whether a request of the route is its trial, and refuses it
-// when the route is quarantined and has none to give.
+// enter reports whether a request of the route is its probe. It refuses the request when the route
+// is quarantined and no probe is due.
 func (q *quarantine) enter(r Request) (trial bool, err error) {
 	if !q.troubled.Load() {
 		return false, nil
@@ -81,7 +82,7 @@ func (q *quarantine) enter(r Request) (trial bool, err error) {
 	return false, refusal
 }
 
-// missed takes back a trial that never began.
+// missed takes back a probe that never began.
 func (q *quarantine) missed(name string) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
@@ -90,7 +91,7 @@ func (q *quarantine) missed(name string) {
 	}
 }
 
-// passed ends a trial. One that panicked was ended by fell.
+// passed ends a probe that succeeded. A probe that panicked was ended by fell.
 func (q *quarantine) passed(name string) {
 	q.mu.Lock()
 	route := q.routes[name]
@@ -133,21 +134,21 @@ func (q *quarantine) fell(name, fingerprint string, now time.Duration) {
 	}
 }
 
-// judge quarantines the route when it has panicked too often, or in its trial.
+// judge quarantines the route when it has panicked too often, or in its probe.
 func (route *troubledRoute) judge(now time.Duration, threshold int) bool {
 	switch {
 	case route.trying:
 		route.backOff = min(2*route.backOff, mostBackOff)
 	case route.until == 0 && len(route.recent) >= threshold:
 		route.backOff = firstBackOff
-	default: // not yet, or one that had begun before
+	default: // there were too few panics, or the request began before the quarantine
 		return false
 	}
 	route.recent, route.trying, route.until = nil, false, now+route.backOff
 	return true
 }
 
-// tell logs e and hands it on.
+// tell logs the event e and passes it to OnQuarantine.
 func (q *quarantine) tell(e QuarantineEvent) {
 	level, message := slog.LevelError, "route quarantined"
 	if e.Released {
@@ -161,7 +162,7 @@ func (q *quarantine) tell(e QuarantineEvent) {
 	}
 }
 
-// stats fills in the routes in trouble, by name, and how many ever were.
+// stats fills in the routes in trouble, by name, and how many were quarantined and released.
 func (q *quarantine) stats(s *Stats) {
 	q.mu.Lock()
 	defer q.mu.Unlock()

@@ -7,17 +7,19 @@ import (
 	"time"
 )
 
-// A Reason says why a request was refused. It is an error, so that
-// errors.Is(err, ErrFull) works on a *Refusal.
+// A Reason says why a request was rejected. It is an error, so that errors.Is(err, ErrFull) works
+// on a *Refusal.
 type Reason string
 
 // The reasons, in the words that clients read.
 const (
-	ErrFull     Reason = "queue_full"
-	ErrShare    Reason = "user_share" // turned away, and waited for more than twice as much as others do
+	ErrFull Reason = "queue_full"
+	// ErrShare rejects a request of a flow that has more than twice as many waiters as the other
+	// flows have on average.
+	ErrShare    Reason = "user_share"
 	ErrTimeout  Reason = "queue_timeout"
-	ErrOverload Reason = "overload" // the queue stands, and this one had waited for too long
-	ErrMemory   Reason = "memory"   // which is too short for this one
+	ErrOverload Reason = "overload" // the queue stands, and the request had waited for too long
+	ErrMemory   Reason = "memory"   // memory is too short for the request
 	ErrDraining Reason = "draining"
 
 	ErrQuarantined Reason = "route_quarantined"
@@ -25,11 +27,13 @@ const (
 
 func (r Reason) Error() string { return "pool: " + string(r) }
 
-// A Refusal is the error of a request that got no worker.
+// A Refusal is the error of a rejected request, which got no worker.
 type Refusal struct {
-	Reason     Reason
-	Waited     time.Duration
-	RetryAfter time.Duration // by what was served and what was not of late, unless more is known
+	Reason Reason
+	Waited time.Duration
+	// RetryAfter is derived from how many requests were served and rejected lately, unless more is
+	// known.
+	RetryAfter time.Duration
 }
 
 func (r *Refusal) Error() string { return r.Reason.Error() + " after " + r.Waited.String() }
@@ -37,48 +41,47 @@ func (r *Refusal) Error() string { return r.Reason.Error() + " after " + r.Waite
 // Unwrap returns the Reason.
 func (r *Refusal) Unwrap() error { return r.Reason }
 
-// A place is where a request stands in the order.
+// A place is the position of a request in the order.
 type place struct {
 	class   Class
 	person  string
 	arrived time.Duration
-	resumes bool // comes back from Outside: was accepted long ago
+	resumes bool // comes back from Outside, so it was admitted earlier
 }
 
-// The queue is the one order of those that wait for a worker, kept as a line
-// for each class.
+// The queue is the one order of all requests that wait for a worker. It keeps a line for each
+// class.
 //
-// No wake-up is lost, because each side publishes before it checks. Who will
-// wait raises waiting and then looks for a free worker, under the lock. Who
-// gives a worker back sets its bit and then looks at waiting. All of these are
-// sequentially consistent atomics: either the one sees the bit or the other
-// sees the waiter, and then takes the lock and hands out what is free. A
-// class's limit adds nothing to the argument, since held only changes under
-// the lock, and whoever lowers it hands out afterwards. Draining works alike:
-// see grab and settle.
+// No wake-up is lost, because each side publishes before it checks. A request that is about to wait
+// raises waiting and then looks for a free worker, under the lock. A request that gives a worker
+// back sets its bit and then looks at waiting. All of these are sequentially consistent atomics. So
+// either the first sees the bit, or the second sees the waiter, takes the lock and grants what is
+// free. The limit of a class does not change the argument: held changes only under the lock, and
+// the code that lowers it grants free workers afterwards. Draining works alike: see grab and
+// settle.
 //
-// Whom the order prefers is decided under the lock alone. What is handed out
-// without it, while nobody waits, is not counted: so held may be less than a
-// class without a limit holds, by turns that began before anyone had to wait.
+// Which waiter goes first is decided under the lock alone. A worker that is taken without the lock,
+// while the queue is empty, is not counted. So held may be less than a class without a limit really
+// holds, by the turns that began before any request had to wait.
 //
-// Nobody who waits is overtaken by grab, which lets a newcomer by only while
-// waiting is 0, that is, when it came before anyone who waits now.
+// No waiter is overtaken by grab. grab admits a new request only while waiting is 0, that is, when
+// it came before all requests that wait now.
 type queue struct {
 	_          cacheLine
-	waiting    atomic.Int64 // how many are in the lines; written under mu
+	waiting    atomic.Int64 // number of waiters in all lines; written under mu
 	draining   atomic.Bool  // written under mu
-	overloaded atomic.Int32 // lines that are; written under mu
-	_          cacheLine    // so far what every request reads
+	overloaded atomic.Int32 // number of overloaded lines; written under mu
+	_          cacheLine    // end of the fields that every request reads
 
 	mu      sync.Mutex // guards what follows; never held while waiting
-	decided *waiter    // those to wake, chained by next
+	decided *waiter    // waiters to wake, chained by next
 	lines   [NumClasses]line
-	joined  uint64        // how many ever joined
-	outside int           // turns that are Outside
+	joined  uint64        // number of waiters that ever joined
+	outside int           // number of turns that are Outside
 	idle    chan struct{} // closed when draining is done
 
-	workerShares, queueShares [NumClasses]int // guaranteed; never written
-	delayTarget               time.Duration   // never written
+	workerShares, queueShares [NumClasses]int // guaranteed shares; constant after init
+	delayTarget               time.Duration   // constant after init
 }
 
 func (q *queue) init(cfg *Config) {
@@ -94,19 +97,20 @@ func (q *queue) init(cfg *Config) {
 // A waiter is one request in the order.
 type waiter struct {
 	place
-	number  uint64        // ties are broken by who joined first
+	number  uint64        // breaks ties: the first that joined goes first
 	joined  time.Duration // when it began to wait
-	who     *person       // nil: back from Outside
+	who     *person       // the flow; nil: back from Outside
 	listed  bool
 	decided verdict
-	verdict chan verdict // gets decided, once, from whoever took the waiter off its line
+	// verdict receives decided, once, from the goroutine that took the waiter off its line.
+	verdict chan verdict
 	timer   *time.Timer
 
-	next, prev     *waiter // of the same person, or of those back from Outside
+	next, prev     *waiter // of the same flow, or among those back from Outside
 	older, younger *waiter // of the same class
 }
 
-// A verdict ends a wait: a worker, or else a reason.
+// A verdict is the outcome of a wait: a grant of a worker, or the reason of a rejection.
 type verdict struct {
 	worker *worker
 	reason Reason
@@ -136,7 +140,7 @@ func (w *waiter) unlink() {
 	w.prev.next, w.next.prev = w.next, w.prev
 }
 
-// insert puts w into its class's line.
+// insert puts the waiter w into the line of its class.
 func (q *queue) insert(w *waiter, now time.Duration) {
 	q.joined++
 	w.number, w.joined = q.joined, now
@@ -150,7 +154,7 @@ func (q *queue) insert(w *waiter, now time.Duration) {
 	q.waiting.Add(1)
 }
 
-// decide takes w out of its line. The verdict is delivered by unlock.
+// decide takes the waiter w out of its line. unlock delivers the verdict.
 func (q *queue) decide(w *waiter, v verdict) {
 	l := &q.lines[w.class]
 	l.remove(w)
@@ -166,8 +170,8 @@ func (q *queue) decide(w *waiter, v verdict) {
 	q.decided = w
 }
 
-// unlock lets go of the lock and then wakes those that were decided on: to wake
-// a goroutine may take a system call, too long to hold the lock for.
+// unlock releases the lock and then wakes the waiters that have a verdict. To wake a goroutine may
+// take a system call, which is too long to hold the lock for.
 func (q *queue) unlock() {
 	w := q.decided
 	q.decided = nil
@@ -175,12 +179,12 @@ func (q *queue) unlock() {
 	for w != nil {
 		next := w.next
 		w.next = nil
-		w.verdict <- w.decided // from here on w is another's
+		w.verdict <- w.decided // from here on w belongs to another goroutine
 		w = next
 	}
 }
 
-// find returns a worker for the request whose place is at, and when it got it.
+// find returns a worker for the request whose place is at, and the time of the grant.
 func (p *Pool) find(ctx context.Context, at place, now time.Duration) (*worker, time.Duration, error) {
 	if ctx.Err() != nil {
 		return nil, 0, p.abandoned(ctx)
@@ -194,11 +198,11 @@ func (p *Pool) find(ctx context.Context, at place, now time.Duration) (*worker, 
 	return p.wait(ctx, at, now)
 }
 
-// grab takes a worker without the lock, when there is one and nobody waits.
+// grab takes a worker without the lock, when one is free and the queue is empty.
 //
-// It looks at draining again once it has a worker. Refuse sets draining before
-// it looks for workers that are held, so either grab sees that and gives the
-// worker back, or Drain sees the worker held and waits for its release.
+// It checks draining again once it has a worker. Refuse sets draining before it looks for workers
+// that are held. So either grab sees draining and gives the worker back, or Drain sees the worker
+// held and waits for its release.
 func (p *Pool) grab(c Class, now time.Duration) *worker {
 	if p.cfg.Limits[c] > 0 || p.queue.waiting.Load() > 0 || p.queue.draining.Load() {
 		return nil
@@ -211,7 +215,8 @@ func (p *Pool) grab(c Class, now time.Duration) *worker {
 	return w
 }
 
-// wait joins the order and returns the worker it gets there, and when.
+// wait joins the queue and returns the worker that the request is granted, and the time of the
+// grant.
 func (p *Pool) wait(ctx context.Context, at place, now time.Duration) (*worker, time.Duration, error) {
 	w := p.waiters.Get().(*waiter)
 	defer p.waiters.Put(w)
@@ -231,7 +236,7 @@ func (p *Pool) wait(ctx context.Context, at place, now time.Duration) (*worker, 
 	return v.worker, began, nil
 }
 
-// bound is how long a request may wait.
+// bound returns the longest time that a request may wait.
 func (p *Pool) bound(ctx context.Context, at place, now time.Duration) time.Duration {
 	most := p.cfg.QueueTimeout
 	if at.resumes && p.cfg.ReturnTimeout > 0 {
@@ -243,8 +248,8 @@ func (p *Pool) bound(ctx context.Context, at place, now time.Duration) time.Dura
 	return most
 }
 
-// join puts w into the order and serves whose turn it is, which may be w. In a
-// full queue the least worth makes room, which may be w, too.
+// join puts the waiter w into the queue and grants free workers to the first waiters, of which w
+// may be one. If the queue is full, it evicts the waiter that is worth least, which may be w too.
 func (p *Pool) join(w *waiter, now time.Duration, patient bool) {
 	q := &p.queue
 	q.mu.Lock()
@@ -253,7 +258,7 @@ func (p *Pool) join(w *waiter, now time.Duration, patient bool) {
 		w.verdict <- verdict{reason: ErrDraining}
 		return
 	}
-	q.insert(w, now) // raises waiting, before serve looks for free workers
+	q.insert(w, now) // raises waiting before serve looks for free workers
 	p.serve(now)
 	if int(q.waiting.Load()) > p.cfg.QueueLength {
 		l := &q.lines[q.excess()]
@@ -266,12 +271,12 @@ func (p *Pool) join(w *waiter, now time.Duration, patient bool) {
 	}
 }
 
-// await returns the verdict on w, or context.Cause(ctx) when ctx ends first. A
-// worker that arrives together with the end of ctx is given back, one that
-// arrives together with the end of the bound is taken.
+// await returns the verdict on the waiter w, or context.Cause(ctx) when ctx ends first. A worker
+// that arrives together with the end of ctx is given back. One that arrives together with the end
+// of the bound is taken.
 func (p *Pool) await(ctx context.Context, w *waiter, bound time.Duration) (verdict, error) {
 	select {
-	case v := <-w.verdict: // at once, without a timer
+	case v := <-w.verdict: // the verdict is there already, so no timer is needed
 		return v, nil
 	default:
 	}
@@ -294,8 +299,8 @@ func (p *Pool) await(ctx context.Context, w *waiter, bound time.Duration) (verdi
 	return verdict{}, p.abandoned(ctx)
 }
 
-// leave takes w off its line, unless that was done meanwhile, and returns the
-// verdict on it.
+// leave takes the waiter w off its line, unless it was taken off meanwhile, and returns the verdict
+// on it.
 func (p *Pool) leave(w *waiter, why Reason) verdict {
 	p.queue.mu.Lock()
 	if w.listed {
@@ -308,12 +313,12 @@ func (p *Pool) leave(w *waiter, why Reason) verdict {
 	return <-w.verdict
 }
 
-// giveBack makes w free and serves those that wait.
+// giveBack releases the worker w and grants free workers to the waiters.
 func (p *Pool) giveBack(w *worker, c Class) {
 	q := &p.queue
 	counted, granted, who := w.counted, w.granted, w.who
 	w.counted, w.who = false, nil
-	w.shard.free.Or(w.bit) // from here on w is another's
+	w.shard.free.Or(w.bit) // from here on w belongs to another request
 	if !counted && q.waiting.Load() == 0 && !q.draining.Load() {
 		return
 	}
@@ -341,8 +346,8 @@ func (p *Pool) addOutside(n int) {
 	p.settle(p.now())
 }
 
-// settle does what a change asks for: it serves those that wait, and tells
-// Drain when there is nothing left. The caller holds the lock.
+// settle follows up a change: it grants free workers to waiters, and tells Drain when no request is
+// left. The caller holds the lock.
 func (p *Pool) settle(now time.Duration) {
 	p.serve(now)
 	q := &p.queue
@@ -356,8 +361,7 @@ func (p *Pool) settle(now time.Duration) {
 	}
 }
 
-// serve gives free workers to those that wait, in their order. The caller
-// holds the lock.
+// serve grants free workers to the waiters, in their order. The caller holds the lock.
 func (p *Pool) serve(now time.Duration) {
 	q := &p.queue
 	for q.waiting.Load() > 0 {
@@ -385,7 +389,7 @@ func (p *Pool) serve(now time.Duration) {
 	}
 }
 
-// abandoned counts a request whose client went away, and returns why.
+// abandoned counts a request whose client went away, and returns the cause.
 func (p *Pool) abandoned(ctx context.Context) error {
 	p.abandons.Add(1)
 	return context.Cause(ctx)

@@ -7,78 +7,85 @@ import (
 )
 
 const (
-	// A person's requests share a quarter of what can be set aside, those of an
-	// address half, and either at least leastShare: a part of a list, say.
+	// The requests of a flow (a Person) share a quarter of the memory that can be reserved, those
+	// of an address share half. Either share is at least leastShare, which is enough for a part of
+	// a list, for example.
 	personShare, addressShare = 4, 2
 	leastShare                = 8 << 20
 
-	// Of what a request takes while it works, an eighth at most is left when it
-	// has ended and waits for its client: the answer.
+	// Of the memory that a request takes while it works, at most an eighth is left when the work
+	// has ended and the request waits for its client: the response.
 	leftOver = 8
 )
 
-// A Reservation is the memory that is set aside for one request. Its zero value
-// is empty. It is for one goroutine at a time.
+// A Reservation is the memory that is set aside for one request. The zero value is empty. It is for
+// one goroutine at a time.
 type Reservation struct {
-	holder  Request // who the bytes are counted for: the Request of the first Reserve
+	holder  Request // the bytes are counted for it; it is the Request of the first Reserve
 	bytes   int64
-	waiting bool // for the client, which may take its time
+	waiting bool // the request waits for its client, which may take its time
 }
 
-// Bytes is how much is set aside.
+// Bytes returns the number of bytes that are set aside.
 func (m *Reservation) Bytes() int64 { return m.bytes }
 
-// reservations are all that a pool has given out.
+// reservations are all reservations that a pool has given out.
 type reservations struct {
-	mu        sync.Mutex         // guards what follows, and is never held while waiting
-	total     int64              // what p.reserved shows without the lock
-	waiting   int64              // of total, what is held for clients to send or to read
-	passwords int64              // of total, what requests of the class Password hold
-	thirsty   int                // requests of the class Password that wait in ReserveWithin
-	held      map[string]holding // by person and by address
-	freed     chan struct{}      // closed when bytes are given back; nil: nobody waits
+	mu    sync.Mutex // guards what follows; never held while waiting
+	total int64      // p.reserved shows it without the lock
+	// waiting is the part of total that is held while clients send or read.
+	waiting int64
+	// passwords is the part of total that requests of the class Password hold.
+	passwords int64
+	// thirsty is the number of requests of the class Password that wait in ReserveWithin.
+	thirsty int
+	held    map[string]holding // by flow and by address
+	// freed is closed when bytes are given back. nil: no request waits.
+	freed chan struct{}
 }
 
-// A holding is what one person's or address's requests have set aside.
+// A holding is the memory that the requests of one flow or one address have reserved.
 type holding struct {
 	bytes    int64
 	requests int
 }
 
-// Reserve has m hold bytes for r, if it holds less. It refuses r with ErrMemory
-// when with them the process would need more than StageHigh begins at (StageTight
-// for bulk work). It refuses r with ErrShare while two or more other requests of
-// r's person or address hold more than their share: one may be of any size, and
-// so may the next, which begins when the client has read the end of an answer
-// and the server not yet heard of it.
+// Reserve makes the reservation m hold at least the given bytes for the request r.
 //
-// What is kept for passwords may be had for the time that work takes, but not for
-// what waits for clients, and not while a request of the class Password waits for it.
+// It refuses r with ErrMemory when with these bytes the process would need more than the amount at
+// which StageHigh begins (StageTight for bulk work). It refuses r with ErrShare while two or more
+// other requests of r's flow or address hold more than their share. One request may be of any size,
+// and so may the next: the next begins when the client has read the end of a response and the
+// server has not yet heard of it.
 //
-// The bytes are all that r will allocate, garbage too: to Go GOMEMLIMIT is a wish,
-// and what is large is given before a collection has ended. So where there is
-// garbage in the place of what is reserved, Reserve collects it first.
+// The memory that is kept for passwords may be used for the time that work takes. It may not be
+// used for anything that waits for a client, nor while a request of the class Password waits for
+// it.
+//
+// The bytes are all that r will allocate, garbage included. To Go, GOMEMLIMIT is only a wish, and a
+// large allocation succeeds before a collection has ended. So if garbage takes the place of the
+// reserved bytes, Reserve collects it first.
 func (p *Pool) Reserve(m *Reservation, r Request, bytes int64) error {
 	return p.reserve(m, r, bytes, forWork)
 }
 
-// ReserveArriving is Reserve for what a client sends while it sends it.
+// ReserveArriving is Reserve for data that a client sends, while the client sends it.
 func (p *Pool) ReserveArriving(m *Reservation, r Request, bytes int64) error {
 	return p.reserve(m, r, bytes, forClient)
 }
 
-// Fits is Reserve without setting anything aside: it refuses what would be refused.
+// Fits is Reserve without reserving anything: it refuses what Reserve would refuse.
 func (p *Pool) Fits(m *Reservation, r Request, bytes int64) error {
 	return p.reserve(m, r, bytes, forNothing)
 }
 
-// purpose is what bytes are reserved for.
+// A purpose is what bytes are reserved for.
 type purpose int
 
 const (
-	forNothing purpose = iota // only to know whether they could be
-	forClient                 // it sends, or reads, at its own pace
-	forWork                   // which ends by itself
+	forNothing purpose = iota // for a test of whether the bytes could be reserved
+	forClient                 // for a client, which sends or reads at its own pace
+	forWork                   // for work, which ends by itself
 )
 
 func (p *Pool) reserve(m *Reservation, r Request, bytes int64, what purpose) error {
@@ -101,7 +108,7 @@ func (p *Pool) reserve(m *Reservation, r Request, bytes int64, what purpose) err
 	return nil
 }
 
-// ReserveWithin is Reserve that waits up to patience for others to give back.
+// ReserveWithin is Reserve that waits up to patience for other requests to give bytes back.
 func (p *Pool) ReserveWithin(ctx context.Context, m *Reservation, r Request, bytes int64, patience time.Duration) error {
 	stages := p.stages.Load()
 	if stages == nil || bytes <= m.bytes {
@@ -110,13 +117,13 @@ func (p *Pool) ReserveWithin(ctx context.Context, m *Reservation, r Request, byt
 	timer := time.NewTimer(patience)
 	defer timer.Stop()
 	for first := true; ; first = false {
-		freed := p.reservations.wait() // before the try: what is given back in between is not missed
+		freed := p.reservations.wait() // before the try, so that it misses no bytes given back
 		if p.tryReserve(m, r, bytes, forWork) == "" {
 			stages.clear()
 			return nil
 		}
 		if first {
-			stages.renew() // at most once for all that wait: the rest is up to the others
+			stages.renew() // at most once for all waiters: the rest is up to the other requests
 			defer p.reservations.thirst(r)()
 			continue
 		}
@@ -130,15 +137,15 @@ func (p *Pool) ReserveWithin(ctx context.Context, m *Reservation, r Request, byt
 	}
 }
 
-// tryReserve returns why r can't have the bytes; empty: it can, and has them
-// unless they are for nothing.
+// tryReserve returns why r can't have the bytes. If the reason is empty, r can have them, and has
+// them unless they are for nothing.
 func (p *Pool) tryReserve(m *Reservation, r Request, bytes int64, what purpose) Reason {
 	cfg := &p.stages.Load().cfg
 	room, more := p.room.Load(), bytes-m.bytes
 	all := &p.reservations
 	all.mu.Lock()
 	defer all.mu.Unlock()
-	if r.Class != Password { // whose number is bounded by its class
+	if r.Class != Password { // the class bounds the number of these requests
 		for _, share := range []struct {
 			whose string
 			part  int64
@@ -170,9 +177,9 @@ func (p *Pool) tryReserve(m *Reservation, r Request, bytes int64, what purpose) 
 	return ""
 }
 
-// keeps reports whether what is kept for passwords can be had by them once the
-// work that runs has ended, with so many more bytes for another request. What
-// they have already is a part of it. The caller holds the lock.
+// keeps reports whether password requests can still have the memory that is kept for them once the
+// running work has ended, if another request gets more bytes. The bytes that they have already are
+// a part of it. The caller holds the lock.
 func (all *reservations) keeps(room, kept, more int64, what purpose) bool {
 	others := all.total - all.passwords
 	room -= max(kept, all.passwords)
@@ -185,7 +192,8 @@ func (all *reservations) keeps(room, kept, more int64, what purpose) bool {
 	return all.waiting+(others-all.waiting+more)/leftOver <= room
 }
 
-// thirst makes it known that r waits, until the function that it returns is called.
+// thirst records that r waits, if it is of the class Password, until the returned function is
+// called.
 func (all *reservations) thirst(r Request) (done func()) {
 	if r.Class != Password {
 		return func() {}
@@ -199,7 +207,7 @@ func (all *reservations) thirst(r Request) (done func()) {
 	return func() { add(-1) }
 }
 
-// Shrink has m hold at most bytes, for a client to read.
+// Shrink makes the reservation m hold at most the given bytes, for a client to read.
 func (p *Pool) Shrink(m *Reservation, bytes int64) {
 	if m.bytes == 0 {
 		return
@@ -214,8 +222,8 @@ func (p *Pool) Shrink(m *Reservation, bytes int64) {
 	}
 }
 
-// addReserved adds more bytes to m, all of which wait for the client from now on
-// or do not. The caller holds the lock of reservations.
+// addReserved adds more bytes to the reservation m. From now on, all bytes of m wait for the
+// client, or none do. The caller holds the lock of reservations.
 func (p *Pool) addReserved(m *Reservation, more int64, waiting bool) {
 	all := &p.reservations
 	if m.waiting {
@@ -262,7 +270,7 @@ func (all *reservations) wait() <-chan struct{} {
 	return all.freed
 }
 
-// free is how much of room a request of any class could still have.
+// free returns how many bytes of room a request of any class could still reserve.
 func (all *reservations) free(room, kept int64) int64 {
 	all.mu.Lock()
 	defer all.mu.Unlock()

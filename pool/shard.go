@@ -10,12 +10,12 @@ import (
 	"notesd/internal/histogram"
 )
 
-// cacheLine keeps what one core writes off the lines that others read.
+// cacheLine is padding: it keeps fields that one core writes off the cache lines that others read.
 type cacheLine [64]byte
 
 // A shard is one core's share of the pool.
 type shard struct {
-	free atomic.Uint64 // a bit for each worker that is free
+	free atomic.Uint64 // one bit for each free worker
 	_    cacheLine
 
 	id      int
@@ -26,8 +26,9 @@ type shard struct {
 	done, panics, restarts, goexits atomic.Uint64
 	bytesInFlight                   atomic.Int64
 
-	wait    histogram.Histogram // of those that took the lock; who did not, did not wait
-	service histogram.Histogram // of one turn in timedTurns
+	// wait records the waits of requests that took the lock. The other requests did not wait.
+	wait    histogram.Histogram
+	service histogram.Histogram // the length of one turn in timedTurns
 }
 
 func (s *shard) init(p *Pool, id int) {
@@ -41,15 +42,15 @@ func (s *shard) init(p *Pool, id int) {
 	s.free.Store(s.all())
 }
 
-// all is what free is when every worker is.
+// all returns the value of free when every worker is free.
 func (s *shard) all() uint64 {
 	return 1<<len(s.workers) - 1 // 64 workers: 1<<64 is 0
 }
 
-// idle is how many workers are free.
+// idle returns the number of free workers.
 func (s *shard) idle() int { return bits.OnesCount64(s.free.Load()) }
 
-// take takes a free worker, or returns nil when there is none.
+// take takes a free worker. It returns nil when there is none.
 func (s *shard) take() *worker {
 	for {
 		free := s.free.Load()
@@ -62,29 +63,29 @@ func (s *shard) take() *worker {
 	}
 }
 
-// A worker is a slot that one request at a time holds. Between taking its bit
-// and setting it again it belongs to that request alone.
+// A worker is a slot that one request at a time holds. From the time that the request takes the
+// worker's bit in free until it sets the bit again, the worker belongs to that request alone.
 type worker struct {
 	shard *shard
 	bit   uint64
 	id    atomic.Uint64 // unique in the process; a fresh one after a panic
 	turns atomic.Uint64 // counts begins and ends: odd while a turn lasts
 
-	labels atomic.Pointer[context.Context] // for the goroutine that holds it
+	labels atomic.Pointer[context.Context] // for the goroutine that holds the worker
 
-	counted bool          // in its line's held: handed out under the lock
-	granted time.Duration // when, if so
-	who     *person       // to whom, if so
+	counted bool          // counted in its line's held, because it was granted under the lock
+	granted time.Duration // when it was granted, if counted
+	who     *person       // the flow it was granted to, if counted
 
 	mu      sync.Mutex // guards what Stats reads; only the holder writes
 	request Request
 	since   time.Duration
-	stuck   bool // held by a turn that was seized: it has ended, but not for its request
+	stuck   bool // held by a turn that was seized: the turn has ended, its request has not
 
 	_ cacheLine
 }
 
-// workerIDs is the last id given to a worker.
+// workerIDs is the last id that was given to a worker.
 var workerIDs atomic.Uint64
 
 // begin starts a turn and returns its number.
@@ -95,7 +96,7 @@ func (w *worker) begin(r Request, now time.Duration) uint64 {
 	return w.turns.Add(1)
 }
 
-// holder is the request that holds the worker, if one does, and since when.
+// holder returns the request that holds the worker, if one does, and since when.
 func (w *worker) holder() (r Request, since time.Duration, busy bool) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
@@ -117,10 +118,9 @@ func (w *worker) retire() uint64 {
 	return w.renew()
 }
 
-// takeFree takes a free worker of any shard, or returns nil. Where it begins
-// to look is drawn from the clock, so that cores seldom meet on one shard:
-// the time was read anyway, and a random number costs more than the rest of
-// the search.
+// takeFree takes a free worker of any shard, or returns nil. The shard where the search begins is
+// drawn from the clock, so that cores seldom meet on one shard. The time has been read anyway, and
+// a random number costs more than the rest of the search.
 func (p *Pool) takeFree(now time.Duration) *worker {
 	const phi = 0x9e3779b97f4a7c15 // 2^64 / golden ratio: spreads consecutive times evenly
 	first := int(uint64(now) * phi >> 32 * uint64(len(p.shards)) >> 32)
@@ -147,7 +147,7 @@ func (p *Pool) allFree() bool {
 	return true
 }
 
-// bytesInFlight is each shard's, in their order.
+// bytesInFlight returns the bytes in flight of each shard, in the order of the shards.
 func (p *Pool) bytesInFlight() []int64 {
 	n := make([]int64, len(p.shards))
 	for i := range n {

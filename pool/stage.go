@@ -13,23 +13,24 @@ import (
 	"time"
 )
 
-// A Stage is how short memory is. Each refuses what the one before does, and more.
+// A Stage is a level of memory pressure. Each stage refuses all that the one before refuses, and
+// more.
 type Stage int32
 
 // The stages, and the part of the limit at which each begins.
 const (
 	StageCalm     Stage = iota
 	StageTight          // 85 %: bulk work is refused
-	StageHigh           // 92 %: the same; caches go
-	StageCritical       // 95 %: everything but reads
+	StageHigh           // 92 %: the same, and caches are dropped
+	StageCritical       // 95 %: everything but reads is refused
 )
 
 var stageNames = [...]string{"calm", "tight", "high", "critical"}
 
 func (s Stage) String() string { return stageNames[s] }
 
-// begins is the part of the limit at which a stage begins, in percent. It ends
-// stageSlack below that.
+// begins is the part of the limit at which each stage begins, in percent. A stage ends stageSlack
+// below that.
 var begins = [...]int64{StageTight: 85, StageHigh: 92, StageCritical: 95}
 
 const (
@@ -38,22 +39,30 @@ const (
 	lookBusy = 10 * time.Millisecond // between two looks while a request runs or waits
 	lookIdle = 250 * time.Millisecond
 
-	// All of the limit that Go and what is beside it may take, in percent, and
-	// the least that is left to Go. The rest is the kernel's: page tables,
-	// sockets, the cache of the files in use.
+	// usable is the part of the limit that Go and the memory beside it may take, in percent;
+	// leastGo is the least that is left to Go. The rest is the kernel's: page tables, sockets, the
+	// cache of the files in use.
 	usable, leastGo = 90, 25
 
-	limitStep   = 1 << 20                // GOMEMLIMIT moves by no less: it stops the world for some microseconds
-	reservedOff = 2                      // one byte in so many of what is reserved may come before a collection, or be the database's
-	staleAfter  = 100 * time.Millisecond // what was alive at a collection, while room is wanted
-	standsAfter = time.Second            // reserved for as long, bytes wait for a client rather than for the work to end
+	// GOMEMLIMIT moves by at least limitStep, because to set it stops the world for some
+	// microseconds.
+	limitStep = 1 << 20
+	// One reserved byte in reservedOff may be allocated before a collection, or belong to the
+	// database.
+	reservedOff = 2
+	// While room is wanted, the live heap found by a collection is out of date after staleAfter.
+	staleAfter = 100 * time.Millisecond
+	// Bytes that stay reserved for standsAfter wait for a client rather than for the work to end.
+	standsAfter = time.Second
 
-	restEvery = 5 * time.Second // between two looks at what could be given back
-	restBytes = 16 << 20        // that are worth it
-	restPart  = 8               // the process is at rest if it has allocated less than one byte in so many of that meanwhile
+	restEvery = 5 * time.Second // between two checks for memory that could be given back
+	restBytes = 16 << 20        // the memory to give back must be more than this to be worth it
+	// The process is at rest if since the last check it has allocated less than one byte in
+	// restPart of the memory that it could give back.
+	restPart = 8
 )
 
-// refuses reports whether requests of the class are turned away.
+// refuses reports whether requests of the class are refused.
 func (s Stage) refuses(c Class) bool {
 	switch s {
 	case StageCalm:
@@ -64,7 +73,7 @@ func (s Stage) refuses(c Class) bool {
 	return c != Read
 }
 
-// Stage is how short memory is now.
+// Stage returns the present memory pressure.
 func (p *Pool) Stage() Stage { return Stage(p.stage.Load()) }
 
 // spare refuses a request for which memory is too short.
@@ -75,75 +84,78 @@ func (p *Pool) spare(r Request) error {
 	return nil
 }
 
-// StagesConfig is what Stages need to know.
+// StagesConfig holds the settings of Stages.
 type StagesConfig struct {
 	Limit int64 // bytes that the process may use; 0: no stages
-	// GoLimit is the soft limit of what Go manages, when that may be lowered to
-	// make room for memory that is not Go's; 0: it stays as it is.
+	// GoLimit is the soft limit of the memory that Go manages, if it may be lowered to make room
+	// for memory that is not Go's. 0: the limit stays as it is.
 	GoLimit int64
 	Kept    int64 // bytes that can be reserved for passwords alone
 	Pool    *Pool
 	Log     *slog.Logger // nil: slog.Default()
 
-	// OnStage is told of each change. It must not block; nil is allowed.
+	// OnStage is called at each change. It must not block. It may be nil.
 	OnStage func(before, now Stage, needed int64)
 }
 
-// Stages watches how near to its limit the process is and has its pool refuse
-// work by stages, and large bodies that would not fit, long before the kernel or the collector would end it.
+// Stages monitors memory pressure: how near the process is to its limit. It has its pool refuse
+// work by stages, and large bodies that would not fit, long before the kernel or the collector
+// would end the process.
 //
-// What counts is what no collection would give back: the heap found alive by
-// the last one, stacks, anonymous memory that is not Go's, the bytes in
-// flight since, and what is reserved for clients that keep it waiting. The heap as it stands, and so the container's use, says little:
-// Go fills up with garbage what GOMEMLIMIT allows. When the collector has come
-// to its own limit, half of the CPU time, and lets memory grow instead
-// (golang/go#58106), that is a high stage too, whatever is counted.
+// It counts the memory that no collection would give back. That is the heap found alive by the last
+// collection, stacks, anonymous memory that is not Go's, the bytes in flight since then, and what
+// is reserved for clients that keep it waiting. The present size of the heap, and so the memory use
+// of the container, says little, because Go fills with garbage what GOMEMLIMIT allows. The
+// collector has a limit of its own, half of the CPU time. When it has come to that and lets memory
+// grow instead (golang/go#58106), that is a high stage too, whatever is counted.
 //
-// Since garbage fills what Go is allowed, that must leave room for what is not
-// Go's: Stages lowers GOMEMLIMIT by as much as there is of it, and as much as
-// is about to be. And what was alive at the last collection may be long dead
-// when nothing has been allocated since: before anything is refused for it,
-// Stages has another.
+// Since garbage fills what Go is allowed, the allowance must leave room for memory that is not
+// Go's. Stages lowers GOMEMLIMIT by as much of such memory as there is, and as is about to be
+// allocated. The heap that was alive at the last collection may be long dead when nothing has been
+// allocated since. So before a request is refused for it, Stages runs another collection.
 type Stages struct {
 	cfg   StagesConfig
 	root  fs.FS
 	need  func() need
 	state atomic.Pointer[StagesStats]
 
-	beside atomic.Int64 // what was not Go's at the last look
+	beside atomic.Int64 // memory that was not Go's at the last look
 
-	mu      sync.Mutex // guards what follows, and has one look or collect at a time
+	mu      sync.Mutex // guards what follows, and lets one look or collect at a time
 	goLimit int64      // in force
-	cycle   int64      // the last collection,
-	since   time.Time  // and when it was first seen
+	cycle   int64      // number of the last collection,
+	since   time.Time  // and when that was first seen
 
-	allocated int64 // ever, at the last rest; Run's own
+	allocated int64 // bytes ever allocated, at the last rest; used by Run alone
 
-	standing    int64     // the least that was reserved in the last whole period of standsAfter
-	least       int64     // the same of the present period,
-	leastBegins time.Time // which began then
+	// standing is the least that was reserved in the last whole period of standsAfter. least is the
+	// same for the present period, which began at leastBegins.
+	standing    int64
+	least       int64
+	leastBegins time.Time
 }
 
-// need is one look.
+// need is the result of one look.
 type need struct {
 	bytes  int64
 	choked bool  // the collector is at its limit
-	beside int64 // of bytes, what is not Go's
-	cycle  int64 // the last collection
+	beside int64 // the part of bytes that is not Go's
+	cycle  int64 // number of the last collection
 }
 
-// StagesStats is what the last look saw.
+// StagesStats is the result of the last look.
 type StagesStats struct {
 	Stage    Stage
 	Needed   int64 // bytes that no collection would give back
-	Limit    int64 // 0: none, and no stages
+	Limit    int64 // 0: no limit, and no stages
 	Reserved int64 // bytes set aside for requests
-	Free     int64 // bytes that could be set aside besides, by a request that hashes no password
-	Choked   bool  // the collector has come to its limit of CPU time
-	Raised   uint64
+	// Free is the number of bytes that a request that hashes no password could still reserve.
+	Free   int64
+	Choked bool // the collector has come to its limit of CPU time
+	Raised uint64
 }
 
-// NewStages returns stages for Run.
+// NewStages returns Stages; call its Run.
 func NewStages(cfg StagesConfig) *Stages {
 	if cfg.Log == nil {
 		cfg.Log = slog.Default()
@@ -157,11 +169,11 @@ func NewStages(cfg StagesConfig) *Stages {
 	return s
 }
 
-// Stats returns what the last look saw.
+// Stats returns the result of the last look.
 func (s *Stages) Stats() StagesStats { return *s.state.Load() }
 
-// Run looks until ctx ends: often while the pool has work, seldom at rest. Memory that a burst of
-// work has left behind is given back.
+// Run looks at the memory until ctx ends: often while the pool has work, seldom at rest. It gives
+// back memory that a burst of work has left behind.
 func (s *Stages) Run(ctx context.Context) {
 	if s.cfg.Limit <= 0 {
 		return
@@ -189,8 +201,9 @@ func (s *Stages) Run(ctx context.Context) {
 	}
 }
 
-// rest gives the system the memory that a burst of work has left behind, unless the work goes on and would need it again.
-// By itself Go collects the garbage of a process that allocates next to nothing only after two minutes.
+// rest gives the memory that a burst of work has left behind back to the system, unless the work
+// goes on and would need it again. By itself, Go collects the garbage of a process that allocates
+// next to nothing only after two minutes.
 func (s *Stages) rest() {
 	var live, used, free, allocated int64
 	readMetrics(map[string]*int64{
@@ -202,12 +215,12 @@ func (s *Stages) rest() {
 	before := s.allocated
 	s.allocated = allocated
 	if spare := used - live + free; spare > restBytes && (allocated-before) < spare/restPart {
-		runtime.GC() // what a sync.Pool keeps survives one collection
+		runtime.GC() // FreeOSMemory collects again: what a sync.Pool keeps survives one collection
 		debug.FreeOSMemory()
 	}
 }
 
-// look takes one look and tells of a change.
+// look takes one look and reports a change of the stage.
 func (s *Stages) look() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -248,9 +261,9 @@ func (s *Stages) lookLocked() {
 	}
 }
 
-// unseen is what has been reserved for long and is not in flight, and so not in
-// need. What is reserved for a moment is the work of requests and no reason to
-// change the stage.
+// unseen returns the bytes that have been reserved for long and are not in flight, so that they are
+// not counted in need. Bytes that are reserved for a moment are the work of requests and no reason
+// to change the stage.
 func (s *Stages) unseen() int64 {
 	reserved := s.cfg.Pool.reserved.Load()
 	s.least = min(s.least, reserved)
@@ -264,7 +277,7 @@ func (s *Stages) unseen() int64 {
 	return max(0, min(s.standing, reserved)-max(0, inFlight))
 }
 
-// makeRoom fits GOMEMLIMIT to what is beside Go.
+// makeRoom adjusts GOMEMLIMIT to the memory that is not Go's.
 func (s *Stages) makeRoom(n need) {
 	if s.cfg.GoLimit == 0 {
 		return
@@ -277,7 +290,7 @@ func (s *Stages) makeRoom(n need) {
 	}
 }
 
-// renew takes a look after a collection, unless the last one is recent.
+// renew runs a collection and then takes a look, unless the last collection is recent.
 func (s *Stages) renew() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -287,20 +300,20 @@ func (s *Stages) renew() {
 	}
 }
 
-// clear collects garbage unless all that is reserved fits beside it.
+// clear collects garbage unless all reserved bytes fit beside it.
 func (s *Stages) clear() {
 	if s.fits() {
 		return
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if !s.fits() { // another did not do it meanwhile
+	if !s.fits() { // another goroutine did not do it meanwhile
 		runtime.GC()
 	}
 }
 
-// fits tells whether what is reserved fits into what may be used, together
-// with what Go uses, garbage too, and what is beside it.
+// fits reports whether the reserved bytes fit into the usable memory, together with the memory that
+// Go uses, garbage included, and the memory that is not Go's.
 func (s *Stages) fits() bool {
 	var total, released, free int64
 	readMetrics(map[string]*int64{
@@ -311,8 +324,8 @@ func (s *Stages) fits() bool {
 	return total-released-free+s.beside.Load()+s.cfg.Pool.reserved.Load() <= s.cfg.Limit/100*usable
 }
 
-// next is the stage after one look. Upwards it may leap; downwards it goes step
-// by step, each when need is clearly below where the stage began.
+// next returns the stage after one look. Upwards it may leap. Downwards it goes step by step, and
+// each step is taken when the need is clearly below where the stage began.
 func next(stage Stage, n need, limit int64) Stage {
 	up := StageCalm
 	for s := StageTight; s <= StageCritical; s++ {
@@ -332,7 +345,7 @@ func next(stage Stage, n need, limit int64) Stage {
 	return stage
 }
 
-// measure reads what the process needs. It takes some tens of microseconds.
+// measure reads how much memory the process needs. It takes some tens of microseconds.
 func (s *Stages) measure() need {
 	var live, heapStacks, osStacks, total, released, cycle, limited int64
 	readMetrics(map[string]*int64{
@@ -353,7 +366,7 @@ func (s *Stages) measure() need {
 	return n
 }
 
-// readAnonymous is the resident memory that is no file's.
+// readAnonymous returns the resident memory that is not backed by a file.
 func readAnonymous(root fs.FS) int64 {
 	for line := range strings.Lines(readText(root, "proc/self/status")) {
 		if kb, ok := strings.CutPrefix(line, "RssAnon:"); ok {

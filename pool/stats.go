@@ -7,53 +7,59 @@ import (
 	"notesd/internal/histogram"
 )
 
-// Stats is the pool at a moment. Of a busy pool the numbers are taken one after
-// the other and need not add up; of one at rest they are exact.
+// Stats describes the pool at a moment. In a busy pool the numbers are taken one after the other
+// and need not add up; in a pool at rest they are exact.
 type Stats struct {
-	Shards       []ShardStats
-	Classes      []ClassStats
-	Workers      int // all there are
-	Busy         int // those that are held
-	Idle         int // those that are free: counted apart, so that at rest it proves that none was lost
-	Queued       int
-	Held         int  // of those that were refused: they have not been told yet
-	Crowded      bool // more are ready to run than may wait: newcomers are refused (see Sample)
-	Outside      int  // turns that gave their worker back for a while
-	QueueLength  int  // the bounds, as configured
+	Shards  []ShardStats
+	Classes []ClassStats
+	Workers int // all workers
+	Busy    int // workers that are held
+	// Idle is the number of free workers. It is counted apart from Busy, so that at rest it proves
+	// that no worker was lost.
+	Idle   int
+	Queued int
+	// Held is the number of rejected requests whose responses are delayed: see Pool.Held.
+	Held int
+	// Crowded says that more goroutines are ready to run than those of a full queue, so that new
+	// requests are refused (see Sample).
+	Crowded      bool
+	Outside      int // turns that gave their worker back for a while
+	QueueLength  int // the bounds, as configured
 	QueueTimeout time.Duration
 
 	// Every request that came is counted in one of these, once it has ended.
-	Done      uint64            // had a worker, and gave it back or lost it: by a panic, or for being stuck
+	// Done requests had a worker, and gave it back or lost it: by a panic, or for being stuck.
+	Done      uint64
 	Refused   map[Reason]uint64 // got no worker, or none again after Outside
-	Abandoned uint64            // left before it had one
+	Abandoned uint64            // left before it had a worker
 
 	Panics   uint64
 	Goexits  uint64
-	Restarts uint64 // workers retired for one or the other
+	Restarts uint64 // workers retired for a panic or a Goexit
 	Draining bool
 
-	PanicKinds []PanicStats // panics and Goexits by fingerprint, the latest first; bounded in number
+	PanicKinds []PanicStats // panics and Goexits by fingerprint, the latest first; bounded
 
-	Quarantine            []QuarantineStats // the routes that panicked and were not well since
-	Quarantined, Released uint64            // routes that were, since the start
+	Quarantine            []QuarantineStats // routes that panicked and were not well since
+	Quarantined, Released uint64            // how many routes ever were, since the start
 
 	Stuck StuckStats
 }
 
-// ShardStats is one shard. A request that was Outside counts twice in Wait and
-// Service, before and after.
+// ShardStats describes one shard. A request that was Outside counts twice in Wait and Service,
+// before and after.
 type ShardStats struct {
 	ID                              int
 	Busy                            int
 	Done, Panics, Goexits, Restarts uint64
 	BytesInFlight                   int64
-	Wait                            histogram.Summary // for a worker, of those that got one
-	Service                         histogram.Summary // time with the worker, of one in eight
+	Wait                            histogram.Summary // waits of requests that got a worker
+	Service                         histogram.Summary // time with the worker, of one turn in eight
 	Workers                         []WorkerStats
 }
 
-// WorkerStats is one worker. Route, Class and Since are those of the request
-// that holds it, and zero when none does.
+// WorkerStats describes one worker. Route, Class and Since are those of the request that holds it,
+// and zero when none does.
 type WorkerStats struct {
 	ID    uint64
 	State string // "idle" or "busy"
@@ -62,18 +68,20 @@ type WorkerStats struct {
 	Since time.Time
 }
 
-// ClassStats is one class.
+// ClassStats describes one class.
 type ClassStats struct {
-	Class      string
-	Limit      int // 0: none
-	Share      int // workers guaranteed to it
-	Busy       int
-	Queued     int
-	Overloaded bool // its queue stands: the newest goes first, and who waits for long is shed
+	Class  string
+	Limit  int // 0: no limit
+	Share  int // workers guaranteed to the class
+	Busy   int
+	Queued int
+	// Overloaded says that the class's queue stands: the newest request goes first, and one that
+	// waits for long is shed.
+	Overloaded bool
 	Refused    map[Reason]uint64
 }
 
-// Stats returns the pool as it is.
+// Stats returns the present state of the pool.
 func (p *Pool) Stats() Stats {
 	s := Stats{
 		Shards:       make([]ShardStats, len(p.shards)),
@@ -123,7 +131,7 @@ func (p *Pool) queueStats(s *Stats) {
 	}
 }
 
-// refusals fills in how many the pool refused.
+// refusals fills in how many requests the pool refused.
 func (p *Pool) refusals(s *Stats) {
 	l := &p.ledger
 	l.mu.Lock()
@@ -168,7 +176,8 @@ func (p *Pool) shardStats(i int, classes []ClassStats) ShardStats {
 	return s
 }
 
-// Waits is what all that had a worker waited for it, nothing included.
+// Waits returns the waits of all requests that had a worker. A request that did not wait counts as
+// zero.
 func (p *Pool) Waits() *histogram.Histogram {
 	all := new(histogram.Histogram)
 	for i := range p.shards {
@@ -177,7 +186,7 @@ func (p *Pool) Waits() *histogram.Histogram {
 	return all
 }
 
-// waits is that of a shard.
+// waits returns the waits in one shard.
 func (s *shard) waits() *histogram.Histogram {
 	var begun uint64
 	for i := range s.workers {

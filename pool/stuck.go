@@ -16,53 +16,53 @@ import (
 	"time"
 )
 
-// ErrStuck is what Request.Cancel is called with when a request has held its
-// worker for StuckAfter, and what its Outside returns from then on.
+// ErrStuck is the error that Request.Cancel is called with when a request has held its worker for
+// StuckAfter. The request's Outside returns it from then on.
 var ErrStuck = errors.New("pool: stuck")
 
-// A StuckEvent tells that a request was found stuck, or has ended after all.
+// A StuckEvent reports that a request was found stuck, or has ended after all.
 type StuckEvent struct {
-	Worker      uint64 // the one it was found with
-	Replacement uint64 // 0: none, there are as many as there may be
+	Worker      uint64 // the worker that the request was found with
+	Replacement uint64 // 0: none, because as many as allowed are replaced
 	Route       string
-	Held        time.Duration // since it had the worker
+	Held        time.Duration // since the request got the worker
 	Recovered   bool
 }
 
-// StuckStats is about the requests that were found stuck.
+// StuckStats describes the requests that were found stuck.
 type StuckStats struct {
 	Found     uint64      // since the start
-	Recovered uint64      // of these, have ended
-	Replaced  int         // of the others, whose slot has another worker
-	Bound     int         // the most that may be replaced at once
-	Turns     []StuckTurn // those that have not ended, the oldest first
+	Recovered uint64      // of these, the requests that have ended
+	Replaced  int         // of the others, the requests whose slot has another worker
+	Bound     int         // the most requests that may be replaced at once
+	Turns     []StuckTurn // the requests that have not ended, the oldest first
 }
 
-// StuckTurn is a request that was found stuck and has not ended.
+// StuckTurn describes a request that was found stuck and has not ended.
 type StuckTurn struct {
-	Worker      uint64 // the one it was found with
-	Replacement uint64 // the one that has the slot now; 0: none
+	Worker      uint64 // the worker that the request was found with
+	Replacement uint64 // the worker that has the slot now; 0: none
 	Route       string
 	Class       string
-	Since       time.Time // when it had the worker
+	Since       time.Time // when the request got the worker
 }
 
-// Above reports whether more requests are stuck than are replaced: the pool has
-// become smaller.
+// Above reports whether more requests are stuck than are replaced. If so, the pool has become
+// smaller.
 func (s StuckStats) Above() bool { return len(s.Turns) > s.Replaced }
 
-// Watch looks for stuck requests until ctx ends: those that have held a worker
-// for StuckAfter without a break. It finds each at that very moment: between
-// two looks it sleeps until the first that runs by then could be one.
+// Watch looks for stuck requests until ctx ends: those that have held a worker for StuckAfter
+// without a break. It finds each at that very moment: between two looks it sleeps until the first
+// running request could be stuck.
 //
-// The context of a stuck request is cancelled and its stack is logged. Its turn
-// ends there: the slot gets a worker with a fresh id, and what the request goes
-// on doing is not the pool's any more. That is bounded: a quarter of the
-// workers, at least one, may be replaced at once. The slot of one more stays
-// its own until it ends, or until one of the others has.
+// Watch cancels the context of a stuck request and logs its stack. The request's turn ends there:
+// the slot gets a worker with a fresh id, and what the request goes on doing no longer concerns the
+// pool. That is bounded: at most a quarter of the workers, and at least one, may be replaced at
+// once. Any further stuck request keeps its slot until it ends, or until one of the replaced
+// requests has ended.
 //
-// A stuck request that ends after all is counted and told of. Drain does not
-// wait for those that were replaced: nothing says that they ever end.
+// A stuck request that ends after all is counted and reported. Drain does not wait for the requests
+// that were replaced, because nothing says that they ever end.
 func (p *Pool) Watch(ctx context.Context) {
 	if p.cfg.StuckAfter <= 0 {
 		return
@@ -79,48 +79,50 @@ func (p *Pool) Watch(ctx context.Context) {
 	}
 }
 
-// The stuck holds the turns that were taken from requests because they lasted
-// too long. The compare-and-swap that ends a turn decides: either the request
-// still ends it itself, or it was seized and the request's Release comes here.
+// The stuck holds the turns that were reclaimed from requests because they lasted too long. The
+// compare-and-swap that ends a turn decides: either the request still ends it itself, or the turn
+// was seized and the request's Release calls ended here.
 type stuck struct {
 	pool *Pool
-	out  atomic.Int64 // how many there are; raised before a turn is seized, so that its Release looks here
+	// out is the number of seized turns. It is raised before a turn is seized, so that the turn's
+	// Release looks here.
+	out atomic.Int64
 
 	mu               sync.Mutex // guards what follows; never held while waiting
 	turns            map[heldTurn]*stuckTurn
-	replaced         int // of turns
+	replaced         int // number of turns whose slot has another worker
 	found, recovered uint64
 }
 
-// A heldTurn says which turn of which worker.
+// A heldTurn identifies one turn (a permit) of one worker.
 type heldTurn struct {
 	worker *worker
 	number uint64
 }
 
-// A stuckTurn has lasted for StuckAfter.
+// A stuckTurn is a turn that has lasted for StuckAfter.
 type stuckTurn struct {
 	Turn
 	since       time.Duration
-	replacement uint64 // the worker that has the slot now; 0: the turn has it still
+	replacement uint64 // the worker that has the slot now; 0: the turn still has it
 }
 
 func (s *stuck) init(p *Pool) {
 	s.pool, s.turns = p, map[heldTurn]*stuckTurn{}
 }
 
-// bound is how many turns may be replaced at once.
+// bound returns how many turns may be replaced at once.
 func (s *stuck) bound() int {
 	return max(1, len(s.pool.shards)*s.pool.cfg.WorkersPerShard/4)
 }
 
-// look seizes what is stuck and returns the time until anything else could be.
+// look seizes the turns that are stuck and returns the time until another could be.
 func (s *stuck) look() time.Duration {
 	late, next := s.late()
 	if len(late) == 0 {
 		return next
 	}
-	stacks := workerStacks() // before anything changes for those that are looked at
+	stacks := workerStacks() // taken before anything changes for these turns
 	for _, t := range late {
 		if e, ok := s.seize(t); ok {
 			s.tell(e, stacks[t.id])
@@ -129,8 +131,7 @@ func (s *stuck) look() time.Duration {
 	return next
 }
 
-// late is the turns that have lasted for StuckAfter, and the time until the
-// next could have.
+// late returns the turns that have lasted for StuckAfter, and the time until the next could have.
 func (s *stuck) late() (late []*stuckTurn, next time.Duration) {
 	now, next := s.pool.now(), s.pool.cfg.StuckAfter
 	for i := range s.pool.shards {
@@ -150,7 +151,7 @@ func (s *stuck) late() (late []*stuckTurn, next time.Duration) {
 	return late, next
 }
 
-// seize ends t, which lasts too long, unless its request has done so meanwhile.
+// seize ends the turn t, which has lasted too long, unless its request has ended it meanwhile.
 func (s *stuck) seize(t *stuckTurn) (e StuckEvent, ok bool) {
 	s.out.Add(1)
 	s.mu.Lock()
@@ -179,16 +180,16 @@ func (s *stuck) seize(t *stuckTurn) (e StuckEvent, ok bool) {
 	return e, true
 }
 
-// replace puts a fresh worker into t's slot. The caller holds the lock, and
-// gives the slot back when it has let go of it.
+// replace puts a fresh worker into t's slot. The caller holds the lock, and gives the slot back
+// after releasing it.
 func (s *stuck) replace(t *stuckTurn) {
 	s.replaced++
 	t.replacement = t.worker.renew()
 	t.worker.setStuck(false)
 }
 
-// ended is what the Release of a seized turn does: it gives back what is left
-// to it, which may be nothing.
+// ended is called by the Release of a seized turn. It gives back what the turn still has, which may
+// be nothing.
 func (s *stuck) ended(t *Turn) {
 	if s.out.Load() == 0 {
 		return
@@ -203,7 +204,7 @@ func (s *stuck) ended(t *Turn) {
 	delete(s.turns, key)
 	s.out.Add(-1)
 	s.recovered++
-	free := was // the slot that is free now
+	free := was // the turn whose slot is free now
 	if was.replacement > 0 {
 		s.replaced--
 		if free = s.oldest(); free != nil {
@@ -221,8 +222,8 @@ func (s *stuck) ended(t *Turn) {
 	s.tell(e, "")
 }
 
-// oldest is the turn that has waited longest for its slot to be replaced, or
-// nil. The caller holds the lock.
+// oldest returns the turn that has waited longest for its slot to be replaced, or nil. The caller
+// holds the lock.
 func (s *stuck) oldest() (oldest *stuckTurn) {
 	for _, t := range s.turns {
 		if t.replacement == 0 && (oldest == nil || t.since < oldest.since) {
@@ -242,12 +243,12 @@ func (s *stuck) seized(t *Turn) bool {
 	return s.turns[heldTurn{t.worker, t.number}] != nil
 }
 
-// event describes t. The caller holds the lock.
+// event describes the turn t. The caller holds the lock.
 func (s *stuck) event(t *stuckTurn) StuckEvent {
 	return StuckEvent{Worker: t.id, Replacement: t.replacement, Route: t.request.Route, Held: s.pool.now() - t.since}
 }
 
-// tell logs e and hands it on.
+// tell logs the event e and passes it to OnStuck.
 func (s *stuck) tell(e StuckEvent, stack string) {
 	level, message := slog.LevelError, "worker stuck"
 	if e.Recovered {
@@ -268,7 +269,7 @@ func (s *stuck) tell(e StuckEvent, stack string) {
 	}
 }
 
-// stats is what there is to say of stuck requests.
+// stats returns the statistics of stuck requests.
 func (s *stuck) stats() StuckStats {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -288,7 +289,7 @@ func (s *stuck) stats() StuckStats {
 	return out
 }
 
-// turn is the turn that lasts, or nil.
+// turn returns the turn that holds the worker, or nil.
 func (w *worker) turn() *stuckTurn {
 	w.mu.Lock()
 	defer w.mu.Unlock()
@@ -299,20 +300,20 @@ func (w *worker) turn() *stuckTurn {
 	return &stuckTurn{Turn: Turn{worker: w, number: number, id: w.id.Load(), request: w.request}, since: w.since}
 }
 
-// setStuck says whether the slot is held by a turn that was seized.
+// setStuck records whether the slot is held by a turn that was seized.
 func (w *worker) setStuck(stuck bool) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	w.stuck = stuck
 }
 
-// A goroutine bears its worker's id as a label while Do has it hold the worker,
-// so that its stack can be told from those of all others. The labels of a
-// worker are made once: to set them takes nanoseconds, while making them anew
-// for each request, as pprof.Do would, takes four allocations.
+// workerLabel is the profiler label with the worker's id. A goroutine has it while Do has the
+// goroutine hold that worker, so that its stack can be told from all others. The labels of a worker
+// are made once: to set them takes nanoseconds, while making them anew for each request, as
+// pprof.Do would, takes four allocations.
 const workerLabel = "worker"
 
-// workerLabels is a context with the label of a worker.
+// workerLabels returns a context with the label of a worker.
 func workerLabels(id uint64) *context.Context {
 	return new(pprof.WithLabels(context.Background(), pprof.Labels(workerLabel, strconv.FormatUint(id, 10))))
 }
@@ -324,24 +325,23 @@ func (t *Turn) label() {
 	}
 }
 
-// unlabel gives the goroutine back the labels it came with.
+// unlabel restores the labels that the goroutine came with.
 func (t *Turn) unlabel() {
 	if t.unlabelled != nil {
 		pprof.SetGoroutineLabels(t.unlabelled)
 	}
 }
 
-// labelled is a goroutine of a profile that bears a worker's label.
+// labelled matches a goroutine of a profile that has a worker's label.
 var labelled = regexp.MustCompile(`(?m)^# labels: \{.*"` + workerLabel + `":"(\d+)"`)
 
-// maxStack bounds what is logged of a stack, in bytes.
+// maxStack bounds the logged part of a stack, in bytes.
 const maxStack = 16 << 10
 
-// workerStacks is the stacks of the goroutines that hold workers, by the
-// workers' ids. The profile it reads does not stop the world while it is
-// taken, unlike runtime.Stack, which with thousands of goroutines would stop
-// all requests for long. What a handler has started bears its label too and is
-// told from it by the pool's own frame.
+// workerStacks returns the stacks of the goroutines that hold workers, by the workers' ids. The
+// profile that it reads does not stop the world while it is taken. runtime.Stack would: with
+// thousands of goroutines it would stop all requests for long. A goroutine that a handler has
+// started has the handler's label too; only the handler's own stack has the pool's frame.
 func workerStacks() map[uint64]string {
 	var profile bytes.Buffer
 	if err := pprof.Lookup("goroutine").WriteTo(&profile, 1); err != nil {
@@ -360,7 +360,7 @@ func workerStacks() map[uint64]string {
 	return stacks
 }
 
-// readable is a record's frames as a panic shows them, without addresses.
+// readable returns a record's frames as a panic shows them, without addresses.
 func readable(record string) string {
 	var b strings.Builder
 	for line := range strings.Lines(record) {

@@ -5,22 +5,25 @@ import (
 	"time"
 )
 
-// A Turn is a request's hold on a worker, from Acquire or Do. Its methods are
-// for one goroutine at a time; only Release may be called from several. The
-// zero Turn holds nothing.
+// A Turn is a permit: a request's hold on a worker, from Acquire or Do. Its methods are for one
+// goroutine at a time; only Release may be called from several. The zero Turn holds nothing.
 type Turn struct {
-	worker  *worker
-	number  uint64 // of the worker's turns, this one; stale when the worker is at another
-	id      uint64 // the worker's id when it began
+	worker *worker
+	// number identifies this turn among the worker's turns. It is stale when the worker is at
+	// another.
+	number  uint64
+	id      uint64 // the worker's id when the turn began
 	request Request
 	arrived time.Duration // when the request came: its place in the order
 	waited  time.Duration
 
-	unlabelled context.Context // has the labels that the goroutine came with; nil: it was not labelled
+	// unlabelled has the profiler labels that the goroutine came with; nil: the goroutine was not
+	// labelled.
+	unlabelled context.Context
 }
 
-// Release gives the worker back. Only the first call does, be it on this Turn
-// or on a copy.
+// Release gives the worker back. Only the first call has an effect, be it on this Turn or on a
+// copy.
 func (t *Turn) Release() {
 	if t.end() {
 		t.finish()
@@ -31,19 +34,18 @@ func (t *Turn) Release() {
 	}
 }
 
-// finish gives the worker of a turn that was ended back for good.
+// finish gives back, for good, the worker of a turn that has ended.
 func (t *Turn) finish() {
 	t.worker.shard.done.Add(1)
 	t.worker.shard.pool.giveBack(t.worker, t.request.Class)
 }
 
-// timedTurns is how many turns of a worker there are to one whose length is
-// measured. Reading the clock costs as much as the rest of Release.
+// timedTurns is the number of a worker's turns of which the length of one is measured. Reading the
+// clock costs as much as the rest of Release.
 const timedTurns = 8
 
-// end ends the turn and reports whether this call did it. The compare-and-swap
-// decides among calls and copies; the worker stays the caller's until it is
-// given back.
+// end ends the turn and reports whether this call did it. The compare-and-swap decides among
+// concurrent calls and copies. The worker stays the caller's until it is given back.
 func (t *Turn) end() bool {
 	w := t.worker
 	if w == nil || !w.turns.CompareAndSwap(t.number, t.number+1) {
@@ -55,23 +57,22 @@ func (t *Turn) end() bool {
 	return true
 }
 
-// holds reports whether the turn has its worker still.
+// holds reports whether the turn still has its worker.
 func (t *Turn) holds() bool {
 	return t.worker != nil && t.worker.turns.Load() == t.number
 }
 
-// Outside gives the worker back, runs fn, and takes a worker again at the
-// request's old place in the order. It is for reading a body and sending an
-// answer: a slow client holds no worker. When it returns nil the turn holds a
-// worker, perhaps of another shard.
+// Outside gives the worker back, runs fn, and takes a worker again at the request's old place in
+// the order. It is for reading a body and sending a response, so that a slow client holds no
+// worker. When Outside returns nil the turn holds a worker, perhaps of another shard.
 //
-// Otherwise it holds none: an error of fn is returned without taking a worker,
-// since all that is left is to answer; and the way back is bounded like the
-// way in, by ReturnTimeout, with the same errors, except that a draining pool
-// lets it in and that in a full queue the youngest makes room, which is seldom this one.
+// Otherwise the turn holds no worker. An error of fn is returned without taking a worker, since all
+// that is left is to respond. The wait for a worker is bounded as on the way in, by ReturnTimeout,
+// with the same errors, with two exceptions. A draining pool lets the request in. In a full queue
+// the youngest request is evicted, which is seldom this one.
 //
-// Without a worker to give back, Outside is just fn; but from a request that
-// was found stuck it was taken, and Outside is ErrStuck and does nothing.
+// If the turn has no worker to give back, Outside only runs fn. But if the worker was taken from
+// the request because it was stuck, Outside returns ErrStuck and does nothing.
 func (t *Turn) Outside(ctx context.Context, fn func() error) error {
 	if !t.end() {
 		if t.worker != nil && t.worker.shard.pool.stuck.seized(t) {
@@ -85,7 +86,7 @@ func (t *Turn) Outside(ctx context.Context, fn func() error) error {
 	defer p.addOutside(-1)
 	p.giveBack(t.worker, t.request.Class)
 
-	done := true // unless the turn goes on, or the way back was refused and counted as that
+	done := true // unless the turn goes on, or the return was refused and counted as a refusal
 	defer func() {
 		if done {
 			t.worker.shard.done.Add(1)
@@ -98,11 +99,12 @@ func (t *Turn) Outside(ctx context.Context, fn func() error) error {
 	return t.resume(ctx, p)
 }
 
-// Leave gives the worker back for good and runs fn, for whose end a drain waits
-// still. It is for waiting, at the end of a turn, for what is done elsewhere for
-// many at once: how many may wait so, the caller bounds.
+// Leave gives the worker back for good and runs fn; a drain still waits for the end of fn. It is
+// for the end of a turn, to wait for work that is done elsewhere for many requests at once. The
+// caller bounds how many requests may wait so.
 //
-// Like Outside it is just fn without a worker to give back, and ErrStuck where that was taken.
+// Like Outside, it only runs fn if the turn has no worker to give back, and returns ErrStuck if the
+// worker was taken.
 func (t *Turn) Leave(fn func() error) error {
 	if !t.end() {
 		if t.worker != nil && t.worker.shard.pool.stuck.seized(t) {
@@ -119,10 +121,10 @@ func (t *Turn) Leave(fn func() error) error {
 	return fn()
 }
 
-// Become makes the request one of class c from now on: it gives its worker back
-// and takes one as that, at its old place, with the errors of the way in. It is
-// for what turns out to be more work than it looked like. A turn that holds no
-// worker only changes its name. Refused, it may hold its worker still.
+// Become makes the request one of class c from now on. It gives the worker back and takes one as a
+// request of class c, at the old place in the order, with the errors of the way in. It is for a
+// request that turns out to be more work than it looked like. If the turn holds no worker, only the
+// class changes. A turn that is refused may still hold its worker.
 func (t *Turn) Become(ctx context.Context, c Class) error {
 	as := t.request
 	if as.Class = c; as.Class == t.request.Class {
@@ -136,7 +138,7 @@ func (t *Turn) Become(ctx context.Context, c Class) error {
 	return t.Outside(ctx, func() error { t.request = as; return nil })
 }
 
-// resume takes a worker again, at the old place.
+// resume takes a worker again, at the request's old place in the order.
 func (t *Turn) resume(ctx context.Context, p *Pool) error {
 	now := p.now()
 	w, began, err := p.find(ctx, place{class: t.request.Class, person: t.request.Person, arrived: t.arrived, resumes: true}, now)
@@ -149,11 +151,11 @@ func (t *Turn) resume(ctx context.Context, p *Pool) error {
 	return nil
 }
 
-// Shard is the number of the worker's shard, from 0.
+// Shard returns the number of the worker's shard, from 0.
 func (t *Turn) Shard() int { return t.worker.shard.id }
 
-// Worker is the worker's id. It stays the same after Release.
+// Worker returns the worker's id. It stays the same after Release.
 func (t *Turn) Worker() uint64 { return t.id }
 
-// Waited is the time spent waiting for workers.
+// Waited returns the time that the request has spent waiting for workers.
 func (t *Turn) Waited() time.Duration { return t.waited }
