@@ -1,27 +1,27 @@
-// Package cache keeps what was read from a database until it changes there.
+// Package cache keeps entries that were read from a database until the data changes there.
 //
 // What it promises:
 //
-//   - Never stale here. Whoever changes something says so before the change can
-//     be seen (Writing) and again once its outcome is known. A Get that begins
-//     after that finds nothing older. More: all that a process has read and
-//     answered, from memory or from the database, could have been read at single
-//     moments one after another, each between the question and its answer
-//     (linearizability), as far as everything that changes it says so.
-//   - Briefly bounded elsewhere. What other processes change is heard of
-//     (Drop). As long as nothing was heard from them for longer than is
-//     trusted (Trust), Get finds nothing; when something may have been missed
-//     (Forget), what was kept is gone. Nothing is kept for longer than MaxAge.
-//   - Bounded in bytes, with all that an entry costs. What is asked for once, as a walk through
-//     everything does, is the first to go: the S3-FIFO algorithm (Yang et al.,
-//     "FIFO queues are all you need for cache eviction", SOSP 2023). What is about one
-//     person takes at most a quarter.
-//   - No herd: of those who ask at once for what is not there one reads, and the
-//     others take what it found, unless it may be older than their question.
+//   - No stale entry in this process. The code that changes something announces it before the
+//     change can be seen (Writing), and again once its outcome is known. A Get that begins after
+//     that finds nothing older. More: all reads that a process has answered, from memory or from
+//     the database, could have happened at single moments one after another, each between its
+//     request and its response (linearizability), provided that everything that changes the data
+//     announces it.
+//   - Bounded staleness for changes by other processes. Their changes are received as invalidations
+//     (Drop). When nothing was heard from the other processes for longer than the lease (Trust),
+//     Get finds nothing. When an invalidation may have been missed (Forget), all entries are
+//     dropped. No entry is kept for longer than MaxAge.
+//   - Bounded memory, in bytes, with all that an entry costs. Entries that are requested once, as
+//     by a scan of everything, are evicted first: this is the S3-FIFO algorithm (Yang et al., "FIFO
+//     queues are all you need for cache eviction", SOSP 2023). The entries of one user take at most
+//     a quarter.
+//   - No thundering herd. Of concurrent requests for a missing entry, one reads it, and the others
+//     take the result, unless the result may be older than their request.
 //
-// A change is said by its scope: one of a fixed number of stripes that many
-// things share by their hash. Two in one stripe cost each other some copies,
-// never the truth.
+// A change is announced by its scope. A scope is one of a fixed number of stripes, which many
+// things share by their hash. Two things in one stripe cost each other some entries, but never
+// correctness.
 package cache
 
 import (
@@ -31,7 +31,7 @@ import (
 	"time"
 )
 
-// A Kind tells apart what is kept, in keys and in the statistics.
+// A Kind is the kind of an entry, in keys and in the statistics.
 type Kind uint8
 
 const (
@@ -46,20 +46,22 @@ var kindNames = [numKinds]string{"note", "list", "session"}
 
 func (k Kind) String() string { return kindNames[k] }
 
-// A Key names what is kept: a note by its id, a list by its query, a session by its token.
+// A Key identifies an entry: a note by its id, a list by its query, a session by its token.
 type Key struct {
 	Kind      Kind
 	Owner, ID string
 }
 
-// Config says how much is kept, and for how long.
+// Config says how many bytes are kept, and for how long.
 type Config struct {
-	Bytes  int64         // at most; 0: nothing is kept
-	MaxAge time.Duration // of an entry: a bound for mistakes, and for changes that nobody announces
-	Shards int           // of the lock; a power of two
+	Bytes int64 // most bytes to keep; 0: nothing is kept
+	// MaxAge is the longest that an entry is kept: a bound for mistakes, and for changes that are
+	// not announced.
+	MaxAge time.Duration
+	Shards int // number of shards, each with a lock; a power of two
 }
 
-const stripes = 1 << 12 // of all scopes
+const stripes = 1 << 12 // stripes that all scopes share
 
 // A Cache keeps entries. Make one with New.
 type Cache struct {
@@ -70,8 +72,9 @@ type Cache struct {
 	shards  []shard
 	stripes []stripe
 
-	epoch   atomic.Uint64 // of Forget: entries and readings of an older one are nothing
-	trusted atomic.Int64  // until when, since began
+	// epoch counts the calls of Forget. Entries and reads of an older epoch are invalid.
+	epoch   atomic.Uint64
+	trusted atomic.Int64 // when the lease (Trust) expires, since began
 
 	flights flights
 	counts  [numKinds]counts
@@ -79,17 +82,18 @@ type Cache struct {
 
 type counts struct {
 	hits, misses, shared atomic.Uint64
-	_                    [40]byte // to a cache line of its own
+	_                    [40]byte // pads to a cache line of its own
 }
 
-// A stripe is the state of the scopes that fall into it.
+// A stripe is the version state of the scopes that hash to it.
 type stripe struct {
-	version atomic.Uint64 // an entry of another version is stale; changed under mu
-	mu      sync.Mutex    // guards writing, and that a version is still the one when an entry is put
-	writing int           // changes that may be seen already and are not known to be done
+	// version changes under mu. An entry of another version is stale.
+	version atomic.Uint64
+	mu      sync.Mutex // guards writing, and keeps version unchanged while an entry is put
+	writing int        // changes that may be visible and are not known to be done
 }
 
-// New makes an empty cache, which Trust has to say is to be used.
+// New makes an empty cache. It is not used until Trust is called.
 func New(cfg Config) *Cache { return newCache(cfg, stripes) }
 
 func newCache(cfg Config, stripes int) *Cache {
@@ -108,16 +112,16 @@ func newCache(cfg Config, stripes int) *Cache {
 	return c
 }
 
-// SetLimit changes how many bytes are kept, at once.
+// SetLimit changes how many bytes are kept, with immediate effect.
 func (c *Cache) SetLimit(bytes int64) {
 	for i := range c.shards {
 		c.shards[i].setLimit(bytes / int64(len(c.shards)))
 	}
 }
 
-// Trust says that until the given time what others change is heard of in time.
-// What was kept before a gap in trust is gone: somebody may have read something
-// newer in it, from the database.
+// Trust sets the lease: until the given time, the changes of other processes are heard of in time.
+// Entries from before a gap in the lease are dropped: in the gap, a user may have read something
+// newer from the database.
 func (c *Cache) Trust(until time.Time) {
 	if int64(c.now()) >= c.trusted.Load() {
 		c.Forget()
@@ -125,7 +129,7 @@ func (c *Cache) Trust(until time.Time) {
 	c.trusted.Store(int64(until.Sub(c.began)))
 }
 
-// Forget drops everything, and what is being read now.
+// Forget drops all entries, and the results of reads that are under way.
 func (c *Cache) Forget() {
 	c.epoch.Add(1)
 	for i := range c.shards {
@@ -133,25 +137,25 @@ func (c *Cache) Forget() {
 	}
 }
 
-// A Scope is what can change.
+// A Scope is the unit of invalidation: data that can change.
 type Scope uint16
 
-// NoteScope is one note. It is strict: while it is being written nothing is
-// kept of it, and everybody reads the database.
+// NoteScope is the scope of one note. It is strict: while the note is being written no entry is
+// kept of it, and every request reads the database.
 func (c *Cache) NoteScope(owner, id string) Scope { return c.scope('n', owner, id) }
 
-// ListScope is all of a person's notes, in their order. It is lenient, for
-// somebody who writes all the time would never have a list kept: what was kept
-// before a change serves until the change is done, or somebody may have seen it.
+// ListScope is the scope of all of a user's notes, in their order. It is lenient, because a user
+// who writes all the time would otherwise never have a list kept. An entry from before a change
+// serves until the change is done, or until a user may have seen it.
 func (c *Cache) ListScope(owner string) Scope { return c.scope('l', owner, "") }
 
-// SessionScope is one session, UserScope all of a person's.
+// SessionScope is the scope of one session.
 func (c *Cache) SessionScope(key string) Scope { return c.scope('s', key, "") }
 
-// UserScope is all sessions of a person.
+// UserScope is the scope of all sessions of a user.
 func (c *Cache) UserScope(user string) Scope { return c.scope('u', user, "") }
 
-// AnySession is all sessions of everybody.
+// AnySession is the scope of all sessions of all users.
 func (c *Cache) AnySession() Scope { return c.scope('a', "", "") }
 
 func (c *Cache) scope(kind byte, a, b string) Scope {
@@ -162,10 +166,10 @@ func (c *Cache) scope(kind byte, a, b string) Scope {
 	return Scope((h ^ h>>32 ^ h>>16) % uint64(len(c.stripes)))
 }
 
-// now is the time that entries are dated by.
+// now returns the time by which entries are dated.
 func (c *Cache) now() time.Duration { return time.Since(c.began) }
 
-// Get returns what is kept under key, if it can be used.
+// Get returns the value of the entry under key, if that can be used.
 func (c *Cache) Get(key Key) (value any, ok bool) {
 	n := &c.counts[key.Kind]
 	if value, ok = c.Look(key); ok {
@@ -176,7 +180,7 @@ func (c *Cache) Get(key Key) (value any, ok bool) {
 	return value, ok
 }
 
-// Look is Get without being counted as a question.
+// Look is Get without counting a hit or a miss.
 func (c *Cache) Look(key Key) (any, bool) {
 	now := c.now()
 	if int64(now) >= c.trusted.Load() {
@@ -194,7 +198,8 @@ func (c *Cache) Look(key Key) (any, bool) {
 	return e.value, true
 }
 
-// fresh reports whether nothing has happened to what e is a copy of.
+// fresh reports whether the entry e is still valid: nothing has happened to the data it is a copy
+// of.
 func (c *Cache) fresh(e *content, now time.Duration) bool {
 	if e.epoch != c.epoch.Load() || now-e.put >= c.maxAge {
 		return false
@@ -221,15 +226,15 @@ type mark struct {
 	scope   Scope
 }
 
-// A View is the state of a scope before something was read of it. What was read
-// can be put as long as the view holds.
+// A View is a snapshot of the state of a scope, from before something in that scope was read. What
+// was read can be put as long as the view holds.
 type View struct {
 	mark
 	epoch uint64
-	clean bool // nothing was being written
+	clean bool // no change was under way
 }
 
-// View looks at a scope; call it before reading.
+// View takes a snapshot of a scope; call it before reading.
 func (c *Cache) View(scope Scope) View {
 	epoch := c.epoch.Load()
 	s := &c.stripes[scope]
@@ -238,8 +243,7 @@ func (c *Cache) View(scope Scope) View {
 	return View{mark{s.version.Load(), scope}, epoch, s.writing == 0}
 }
 
-// Holds reports whether nothing has been written, nor was being written, since
-// the view was taken.
+// Holds reports whether no change was under way when the view was taken, and none has begun since.
 func (c *Cache) Holds(v View) bool {
 	s := &c.stripes[v.scope]
 	s.mu.Lock()
@@ -247,14 +251,14 @@ func (c *Cache) Holds(v View) bool {
 	return v.holds(s) && v.epoch == c.epoch.Load()
 }
 
-// holds is for a stripe that is locked.
+// holds is the part of Holds about the stripe s, which the caller has locked.
 func (v View) holds(s *stripe) bool {
 	return v.clean && s.writing == 0 && s.version.Load() == v.version
 }
 
-// Settle is called after a read of a lenient scope, before its result is shown
-// to anybody. If that may have seen a change which is not done, what was kept
-// before is older: it is dropped. The view that Settle returns serves to put the result.
+// Settle validates the view after a read of a lenient scope; call it before the result is shown to
+// any user. If the read may have seen a change that is not done, the entries of the scope predate
+// the change and are invalidated. The view that Settle returns serves to put the result.
 func (c *Cache) Settle(v View) View {
 	s := &c.stripes[v.scope]
 	s.mu.Lock()
@@ -270,8 +274,9 @@ func (c *Cache) Settle(v View) View {
 	return v
 }
 
-// Saw is called when something was read of a strict scope and is to be shown to somebody. If it may be a
-// change that is not done, what was kept of the lenient one before is older: it is dropped.
+// Saw is called when a strict scope was read and the result is about to be shown to a user. If the
+// result may be a change that is not done, the entries of the lenient scope predate the change and
+// are invalidated.
 func (c *Cache) Saw(strict, lenient Scope) {
 	s := &c.stripes[strict]
 	s.mu.Lock()
@@ -282,7 +287,7 @@ func (c *Cache) Saw(strict, lenient Scope) {
 	}
 }
 
-// Drop makes everything stale that was kept of the scope.
+// Drop invalidates all entries of the scope.
 func (c *Cache) Drop(scope Scope) {
 	s := &c.stripes[scope]
 	s.mu.Lock()
@@ -290,7 +295,7 @@ func (c *Cache) Drop(scope Scope) {
 	s.version.Add(1)
 }
 
-// PutNote keeps what was read of a strict scope if the view of it holds.
+// PutNote keeps the result of a read of a strict scope if the view of the scope holds.
 func (c *Cache) PutNote(key Key, value any, size int, v View) {
 	s := &c.stripes[v.scope]
 	s.mu.Lock()
@@ -300,7 +305,8 @@ func (c *Cache) PutNote(key Key, value any, size int, v View) {
 	}
 }
 
-// PutList keeps what was read of a lenient scope unless it is known to be old. The view is from Settle.
+// PutList keeps the result of a read of a lenient scope unless it is known to be old. The view is
+// the one from Settle.
 func (c *Cache) PutList(key Key, value any, size int, v View) {
 	s := &c.stripes[v.scope]
 	s.mu.Lock()
@@ -310,21 +316,20 @@ func (c *Cache) PutList(key Key, value any, size int, v View) {
 	}
 }
 
-// PutSession keeps a session that is one of user's and, in the store of
-// sessions, has a key of its own. Whose it is turned out by reading it, so the
-// view is of AnySession.
+// PutSession keeps a session of user. In the session store, the session has a key of its own. The
+// read itself tells whose session it is, so the view is of AnySession.
 func (c *Cache) PutSession(key Key, value any, size int, sessionKey, user string, v View) {
 	session, all := c.SessionScope(sessionKey), c.UserScope(user)
 	marks := [2]mark{{c.stripes[session].version.Load(), session}, {c.stripes[all].version.Load(), all}}
 	s := &c.stripes[v.scope]
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if v.holds(s) { // so none has ended since the marks were taken
+	if v.holds(s) { // so no session has ended since the marks were taken
 		c.put(key, user, value, size, v.epoch, marks[0], marks[1])
 	}
 }
 
-// put stores an entry that is about owner. The caller holds the lock of its scope.
+// put stores an entry that is about owner. The caller holds the lock of the entry's scope.
 func (c *Cache) put(key Key, owner string, value any, size int, epoch uint64, marks ...mark) {
 	hash := c.hash(key)
 	c.shardOf(hash).put(key, hash, owner, content{
@@ -343,13 +348,13 @@ type Write struct {
 	strict, loose mark
 }
 
-// Writing says that from now on a strict scope may change, and with it a lenient one.
-// What was kept of the strict one is stale from now on.
+// Writing announces that from now on a strict scope may change, and with it a lenient one. The
+// entries of the strict scope are stale from now on.
 func (c *Cache) Writing(strict, lenient Scope) Write {
 	return Write{c: c, epoch: c.epoch.Load(), strict: mark{c.begin(strict, 1), strict}, loose: mark{c.begin(lenient, 0), lenient}}
 }
 
-// begin returns the version from now on.
+// begin announces a change in the scope, and returns the scope's version from now on.
 func (c *Cache) begin(scope Scope, step uint64) uint64 {
 	s := &c.stripes[scope]
 	s.mu.Lock()
@@ -358,18 +363,18 @@ func (c *Cache) begin(scope Scope, step uint64) uint64 {
 	return s.version.Add(step)
 }
 
-// Done says that the change can be seen by everybody, or has failed. With a
-// value, that is what the strict scope's key is from now on, which is kept unless
-// another change was under way meanwhile: nobody knows which of them was the last.
+// Done announces that the change is visible to all, or has failed. If value is not nil, it is the
+// new value of the strict scope's key. It is kept unless another change was under way meanwhile:
+// then it is unknown which change was the last.
 func (w *Write) Done(key Key, value any, size int) {
-	w.c.end(w.loose.scope, 1) // first: who finds the new value must not find an older list
+	w.c.end(w.loose.scope, 1) // first: a request that finds the new value must find no older list
 	c, s := w.c, &w.c.stripes[w.strict.scope]
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if value != nil && s.writing == 1 && s.version.Load() == w.strict.version {
 		c.put(key, key.Owner, value, size, w.epoch, w.strict)
 	} else {
-		s.version.Add(1) // for the others that are under way, to whom it has happened
+		s.version.Add(1) // tells the other changes under way that this one has happened
 	}
 	s.writing--
 }
@@ -383,20 +388,22 @@ func (c *Cache) end(scope Scope, step uint64) {
 	s.version.Add(step)
 }
 
-// Ending says that one session, or with an empty key all of user's, is about to
-// end. The function it returns says that it has.
+// Ending announces that a session is about to end, or all sessions of user if sessionKey is empty.
+// The function that it returns announces that they have ended.
 func (c *Cache) Ending(sessionKey, user string) (done func()) {
 	scope := c.SessionScope(sessionKey)
 	if sessionKey == "" {
 		scope = c.UserScope(user)
 	}
 	anybody := c.AnySession()
-	c.begin(anybody, 1) // first: or a session read before could be put once its scope has moved on
+	// This comes first. Otherwise a session that was read before could be put once its scope has
+	// moved on.
+	c.begin(anybody, 1)
 	c.Drop(scope)
 	return func() { c.end(anybody, 0) }
 }
 
-// Stats is what a cache holds and has been asked for.
+// Stats is what a cache holds, and the requests it had.
 type Stats struct {
 	Bytes, Limit int64
 	Entries      int
@@ -405,10 +412,10 @@ type Stats struct {
 	Kinds        map[string]KindStats
 }
 
-// KindStats counts the questions for one kind.
+// KindStats counts the requests for one kind.
 type KindStats struct{ Hits, Misses, Shared uint64 }
 
-// Stats returns the figures of the moment.
+// Stats returns the present statistics.
 func (c *Cache) Stats() Stats {
 	st := Stats{Trusted: int64(c.now()) < c.trusted.Load(), Kinds: map[string]KindStats{}}
 	for i := range c.shards {

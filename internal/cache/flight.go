@@ -5,28 +5,29 @@ import (
 	"sync"
 )
 
-// A flight is one read that others wait for.
+// A flight is one read under way that other requests wait for.
 type flight struct {
 	view  View
 	done  chan struct{}
-	value any // nil: it failed, and everybody is to read for himself
+	value any // nil: the read failed, and each waiting request reads for itself
 }
 
 type flights struct {
-	mu      sync.Mutex // guards running; held for a map access
+	mu      sync.Mutex // guards running; held for one map access
 	running map[Key]*flight
 }
 
-// Share returns what is kept under key by now, or calls read, which reads it, or waits for what
-// another's read of it finds. It waits only for a read of which its view of the scope
-// shows that nothing has been changed since it began, and while others are heard; else the answer could be older
-// than the question. What fails is not shared: the reason may be the other's own.
+// Share returns the value of the entry under key, if there is one by now. Otherwise it calls read,
+// which reads the value, or waits for the result of another request's read. It waits only for a
+// read whose view of the scope shows that nothing has changed since the read began, and only while
+// other processes are heard. Otherwise the result could be older than the request. A failure is not
+// shared, because its cause may concern the other request alone.
 func (c *Cache) Share(ctx context.Context, key Key, scope Scope, read func(View) (any, error)) (any, error) {
 	if value, ok := c.Look(key); ok {
 		c.counts[key.Kind].shared.Add(1)
 		return value, nil
 	}
-	if int64(c.now()) >= c.trusted.Load() { // of what others change meanwhile nothing may be heard
+	if int64(c.now()) >= c.trusted.Load() { // changes by other processes may go unheard meanwhile
 		return read(c.View(scope))
 	}
 	view := c.View(scope)
@@ -51,8 +52,8 @@ func (c *Cache) Share(ctx context.Context, key Key, scope Scope, read func(View)
 	return value, err
 }
 
-// join returns the flight of another that sees what view does, or else one of
-// one's own, in the place of any that is older.
+// join returns the flight of another request that sees what view does. If there is none, it returns
+// a new flight of the caller's own, which replaces any older one.
 func (f *flights) join(key Key, view View) (mine, theirs *flight) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
@@ -64,9 +65,10 @@ func (f *flights) join(key Key, view View) (mine, theirs *flight) {
 	return mine, nil
 }
 
-// sees reports whether a read that began under the other view answers a question that is asked under v.
-// What is read of a note while that is written may be older than what others have seen by now; of lists it
-// may not: who sees a change that is not done moves the version on (Settle, Saw).
+// sees reports whether a read that began under the other view answers a request that began under v.
+// While a note is being written, what is read of it may be older than what other requests have seen
+// by now. That does not hold for lists: a request that sees a change which is not done raises the
+// version (Settle, Saw).
 func (v View) sees(kind Kind, other View) bool {
 	return v.mark == other.mark && v.epoch == other.epoch && (kind == List || v.clean && other.clean)
 }

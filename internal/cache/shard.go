@@ -8,11 +8,15 @@ import (
 )
 
 const (
-	overhead   = 344 // bytes that an entry costs besides its ID and value: measured by TestOverhead
-	ownerCost  = 152 // bytes that an owner costs besides the name and the entries: measured there, too
-	smallShare = 10  // one byte in so many is for what was asked for once
-	mostUses   = 3   // counted of an entry
-	mostOfAll  = 4   // an owner's entries take at most one byte in so many
+	// An entry costs overhead bytes besides its ID and value: measured by TestOverhead.
+	overhead = 344
+	// An owner costs ownerCost bytes besides the name and the entries: measured there too.
+	ownerCost = 152
+	// The small queue, for entries that were requested once, may take one byte in smallShare.
+	smallShare = 10
+	mostUses   = 3 // uses of an entry are counted up to this
+	// The entries of one owner take at most one byte in mostOfAll.
+	mostOfAll = 4
 )
 
 // content is what an entry holds.
@@ -20,25 +24,25 @@ type content struct {
 	value any
 	size  int64
 	epoch uint64
-	put   time.Duration // when
+	put   time.Duration // when it was put
 	marks [2]mark       // the second may repeat the first
 }
 
-// An entry stands in one of a shard's two queues, and in the same one of its owner's.
+// An entry is in one of a shard's two queues, and in the same one of its owner's.
 type entry struct {
 	content
 	key    Key
 	hash   uint64
 	owner  *owner
 	uses   uint8
-	main   bool // in which queue
+	main   bool // it is in the main queue, else in the small one
 	places [2]place
 }
 
-// A place is where an entry stands in a queue.
+// A place is the position of an entry in a queue: its neighbours.
 type place struct{ prev, next *entry }
 
-// view says which of an entry's places a queue is about.
+// A view selects which of an entry's places a queue uses.
 type view uint8
 
 const (
@@ -46,25 +50,25 @@ const (
 	ofOwner
 )
 
-// A shard is S3-FIFO: who comes waits in the small queue; who was asked for
-// again by its end goes on to the main one, who was not leaves a ghost. Whose
-// ghost is still there when it comes again goes to the main queue at once. At the end of
-// the main queue, who was asked for goes round again.
+// A shard is an S3-FIFO cache. New entries go to the small queue. At its end, an entry that was hit
+// again moves to the main queue, and any other is evicted and leaves only its hash, a ghost. A new
+// entry whose ghost is still there goes to the main queue at once. At the end of the main queue, an
+// entry that was hit goes round again.
 //
-// Each owner's entries are S3-FIFO among themselves, too, with a quarter of the room: what
-// one person reads pushes out their own entries first.
+// The entries of each owner are an S3-FIFO cache among themselves too, with a quarter of the room:
+// what one user reads evicts that user's own entries first.
 type shard struct {
-	mu      sync.Mutex // guards all of it; held for some map accesses
+	mu      sync.Mutex // guards all of it; held for a few map accesses
 	limit   int64
 	entries map[Key]*entry
-	owners  map[string]*owner // of entries
+	owners  map[string]*owner // the owners of entries
 	queues
-	ownerBytes int64 // that the owners cost
+	ownerBytes int64 // bytes that the owners cost
 	ghosts     ghosts
 	evicted    uint64
 }
 
-// An owner is whom some entries of a shard are about.
+// An owner is the user that some entries of a shard are about.
 type owner struct {
 	name string
 	queues
@@ -72,7 +76,7 @@ type owner struct {
 
 func (o *owner) cost() int64 { return int64(ownerCost + len(o.name)) }
 
-// queues are the two of S3-FIFO.
+// queues are the two queues of S3-FIFO.
 type queues struct{ small, main queue }
 
 func (q *queues) bytes() int64 { return q.small.bytes + q.main.bytes }
@@ -101,7 +105,8 @@ func (s *shard) get(key Key) (content, bool) {
 	return e.content, true
 }
 
-// put stores c, which is about the owner with a name, under key, in the place of what is there.
+// put stores the content c, which is about the owner with the given name, under key. It replaces
+// the entry that is there.
 func (s *shard) put(key Key, hash uint64, name string, c content) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -116,7 +121,8 @@ func (s *shard) put(key Key, hash uint64, name string, c content) {
 		e.content = c
 	} else {
 		e = &entry{content: c, hash: hash, owner: s.ownerOf(name), main: s.ghosts.take(hash)}
-		e.key = Key{key.Kind, "", strings.Clone(key.ID)} // or a part of a long request would keep all of it
+		// Without the copy, a part of a long request would keep all of the request in memory.
+		e.key = Key{key.Kind, "", strings.Clone(key.ID)}
 		if key.Owner != "" {
 			e.key.Owner = e.owner.name
 		}
@@ -143,7 +149,7 @@ func (s *shard) remove(key Key) {
 	s.drop(s.entries[key])
 }
 
-// drop removes e, which may be nil.
+// drop removes the entry e, which may be nil.
 func (s *shard) drop(e *entry) {
 	if e == nil {
 		return
@@ -184,8 +190,8 @@ func (s *shard) setLimit(bytes int64) {
 	s.ghosts = ghosts{known: make(map[uint64]uint64)}
 }
 
-// fitted returns a copy of m, which may have had many more entries: memory is short, and maps keep what they have
-// grown to.
+// fitted returns a copy of m, which may once have had many more entries. It is for when memory is
+// short, because a map keeps the size that it has grown to.
 func fitted[K comparable, V any](m map[K]V) map[K]V {
 	fit := make(map[K]V, len(m))
 	maps.Copy(fit, m)
@@ -209,23 +215,23 @@ func (s *shard) addTo(st *Stats) {
 	st.Evicted += s.evicted
 }
 
-// shrinkOwner evicts entries until those of o take no more than an owner's may.
+// shrinkOwner evicts entries of o until they take no more than one owner's share.
 func (s *shard) shrinkOwner(o *owner) {
 	for limit := s.limit / mostOfAll; o.bytes() > limit; {
 		s.evict(&o.queues, limit)
 	}
 }
 
-// shrinkAll evicts entries until all of them and their owners are within the limit. An
-// owner leaves with its last entry, so what owners cost is looked at each time.
+// shrinkAll evicts entries until all entries and their owners are within the limit. An owner leaves
+// with its last entry, so the cost of the owners is looked at each time.
 func (s *shard) shrinkAll() {
 	for s.bytes()+s.ownerBytes > s.limit {
 		s.evict(&s.queues, s.limit)
 	}
 }
 
-// evict takes one step towards room in q, which holds an entry and may take limit bytes: the
-// entry that is next leaves, or goes round again if it was asked for.
+// evict takes one step towards room in q, which holds an entry and may take limit bytes. The next
+// entry is evicted, or goes round again if it was hit.
 func (s *shard) evict(q *queues, limit int64) {
 	e := q.main.first
 	small := q.small.bytes > limit/smallShare || e == nil
@@ -282,11 +288,13 @@ func (q *queue) remove(e *entry, v view) {
 	q.bytes -= e.size
 }
 
-// ghosts are the hashes of those that left the small queue last, as many as there are
-// entries. A hash that two share costs a place in the main queue, no more.
+// ghosts are the hashes of the entries that were evicted from the small queue last, as many as
+// there are entries. If two keys share a hash, that costs a place in the main queue, and no more.
 type ghosts struct {
-	known map[uint64]uint64 // hash to the number of its coming
-	order []uint64          // hashes in the order of their coming; the first is number gone
+	// known maps a hash to the number of its last arrival.
+	known map[uint64]uint64
+	// order has the hashes in order of arrival. The first one's number is gone.
+	order []uint64
 	gone  uint64
 }
 
@@ -294,7 +302,7 @@ func (g *ghosts) add(hash uint64, most int) {
 	g.known[hash] = g.gone + uint64(len(g.order))
 	g.order = append(g.order, hash)
 	for len(g.order) > max(most, 1) {
-		if g.known[g.order[0]] == g.gone { // it did not come again
+		if g.known[g.order[0]] == g.gone { // the hash did not arrive again
 			delete(g.known, g.order[0])
 		}
 		g.order = g.order[1:]
