@@ -7,28 +7,33 @@ import (
 	"gorm.io/gorm"
 )
 
-// Pages of SQLite's write-ahead log. Within the commit that fills the log, where
-// SQLite would copy them into the file, they are what one write in a hundred
-// waits for; so they are copied beside the writes.
-// See https://www.sqlite.org/wal.html#avoiding_excessively_large_wal_files.
+// These are numbers of pages of SQLite's write-ahead log. SQLite's own checkpoint copies them into
+// the file within the commit that fills the log, so one write in a hundred would wait for it.
+// Therefore the goroutine of checkpoints copies them, at the same time as the writes. See
+// https://www.sqlite.org/wal.html#avoiding_excessively_large_wal_files.
 const (
-	checkpointPages = 1000                // are copied together, beside the writer
-	restartPages    = 4 * checkpointPages // are enough: the writer waits until all are copied, and begins the log anew
-	backstopPages   = 4 * restartPages    // have the writer copy them itself, if nobody else has
+	// checkpointPages is how many pages are copied together, while the writer goes on.
+	checkpointPages = 1000
+	// restartPages is the length from which the writer waits until all pages are copied, and then
+	// begins the log anew.
+	restartPages = 4 * checkpointPages
+	// backstopPages is the length from which the writer copies the pages itself, if the background
+	// has not done it.
+	backstopPages = 4 * restartPages
 )
 
-// LogBytes are left of the file of SQLite's log when it begins anew.
+// LogBytes is the size, in bytes, to which SQLite's log file is cut when it begins anew.
 const LogBytes = 2 * restartPages * 4096
 
-// A checkpoint is how far the file is behind the log, in pages.
+// A checkpoint says how many pages the log has, and how many of them are copied into the file.
 type checkpoint struct{ log, copied int64 }
 
 func (c checkpoint) behind() int64 { return c.log - c.copied }
 
-// runCheckpoint copies what may be copied (PASSIVE), or only looks (NOOP). It
-// can't be interrupted: that would take the connection with it.
+// runCheckpoint copies the pages that may be copied now (PASSIVE), or only counts them (NOOP). It
+// can't be interrupted, because an interrupt would break the connection.
 func (d *DB) runCheckpoint(mode string) (c checkpoint, err error) {
-	var busy bool // somebody else was copying
+	var busy bool // another checkpoint was running
 	err = Pool(d.reads).QueryRow("PRAGMA wal_checkpoint("+mode+")").Scan(&busy, &c.log, &c.copied)
 	return c, err
 }
@@ -47,8 +52,8 @@ func (d *DB) checkpoints(ctx context.Context) {
 			d.log.Warn("the write-ahead log is not copied into the database file, trying again", "error", err)
 		}
 		failed = err != nil
-		wait := 10 * time.Millisecond          // for more to copy together
-		if failed || left >= checkpointPages { // a reader is still at what is to be overwritten
+		wait := 10 * time.Millisecond          // so that more pages are copied together
+		if failed || left >= checkpointPages { // a reader needs pages that would be overwritten
 			wait = 250 * time.Millisecond
 		}
 		if Pause(ctx, wait) != nil {
@@ -57,7 +62,7 @@ func (d *DB) checkpoints(ctx context.Context) {
 	}
 }
 
-// shortenLog copies into the file what there is enough of, and says how much is left.
+// shortenLog copies pages into the file if there are enough of them, and returns how many are left.
 func (d *DB) shortenLog(ctx context.Context) (left int64, err error) {
 	c, err := d.runCheckpoint("NOOP")
 	if err != nil || c.behind() < checkpointPages {
@@ -71,7 +76,7 @@ func (d *DB) shortenLog(ctx context.Context) (left int64, err error) {
 		if c, err = d.runCheckpoint("PASSIVE"); err != nil || c.behind() > 0 {
 			return err
 		}
-		return beginGeneration(db) // which begins the log anew
+		return beginGeneration(db) // this write begins the log anew
 	})
 	return c.behind(), err
 }

@@ -11,31 +11,32 @@ import (
 	"github.com/jackc/pgx/v5"
 )
 
-// A monitoredConn is one network connection to PostgreSQL, or one in the making, that
-// a healthMonitor watches. Times are the monitor's: nanoseconds since it began.
+// A monitoredConn is one network connection to PostgreSQL that a healthMonitor watches. The
+// connection may still be in the making. Times are the monitor's: nanoseconds since it began.
 type monitoredConn struct {
-	net.Conn // nil while it is being made; guarded by the health monitor's mu until then
-	monitor  *healthMonitor
-	giveUp   func() // ends the making
+	// Conn is nil while the connection is being made. Until then the health monitor's mu guards it.
+	net.Conn
+	monitor *healthMonitor
+	giveUp  func() // cancels the dial
 
-	pid       atomic.Uint32 // of the server's process at the other end; 0: not known
-	connected atomic.Bool   // pgx reads it through answers
-	waiting   atomic.Int64  // since when the server is waited for; 0: it is not
-	heard     atomic.Int64  // when bytes last came
-	writing   atomic.Int64  // since when bytes are on their way out; 0: none are
-	wrote     atomic.Int64  // when they last were
-	aborted   atomic.Bool   // by the health monitor
+	pid       atomic.Uint32 // of the server process at the other end; 0: not known
+	connected atomic.Bool   // pgx reads from it through answers
+	waiting   atomic.Int64  // start of the current wait for the server; 0: no caller waits
+	heard     atomic.Int64  // when bytes were last received
+	writing   atomic.Int64  // start of the current Write; 0: none is under way
+	wrote     atomic.Int64  // when the last Write ended
+	aborted   atomic.Bool   // set by the health monitor
 	reading   sync.Mutex    // held by a Read
 
-	// Of its health monitor's loop alone: how often in a row the server knew nothing of
-	// what is waited for, and since when that is.
+	// Only the health monitor's loop uses these fields. doubts counts the consecutive looks at
+	// which the server knew nothing of the awaited request. doubt is the start of that wait.
 	doubts int
 	doubt  int64
 }
 
-// Read may be called when nobody waits for the server: once pgx is connected, it
-// also reads idle connections in the background (jackc/pgx#1673), and those that it
-// is about to close. So from then on answers tells who waits.
+// Read counts as a wait for the server only until pgx is connected. After that pgx also reads idle
+// connections in the background (jackc/pgx#1673), and connections that it is about to close. From
+// then on answers records the waits.
 func (w *monitoredConn) Read(b []byte) (int, error) {
 	if !w.connected.Load() {
 		w.wait()
@@ -59,8 +60,8 @@ func (w *monitoredConn) Write(b []byte) (int, error) {
 	return n, w.why(err)
 }
 
-// endReading ends a Read that is under way while nobody waits for the server. To pgx
-// it looks like a deadline, which ends its reading in the background and no more.
+// endReading ends a background Read, one that is under way while no caller waits for the server. To
+// pgx the end looks like a deadline. It ends pgx's background read and nothing else.
 func (w *monitoredConn) endReading() error {
 	if w.reading.TryLock() {
 		w.reading.Unlock()
@@ -74,8 +75,8 @@ func (w *monitoredConn) endReading() error {
 	return w.Conn.SetReadDeadline(time.Time{})
 }
 
-// answers is what pgx reads the server's messages from. A Read of it is somebody
-// who waits for one.
+// answers is the reader from which pgx takes the server's messages. A Read of it means that a
+// caller waits for a message.
 type answers struct {
 	io.Reader
 	conn *monitoredConn
@@ -87,13 +88,13 @@ func (a answers) Read(b []byte) (int, error) {
 	return a.Reader.Read(b)
 }
 
-// wait says that somebody waits for the server from now on.
+// wait records that a caller waits for the server from now on.
 func (w *monitoredConn) wait() {
 	w.waiting.Store(w.monitor.now())
 	w.monitor.wake()
 }
 
-// why is err, or the reason for it where the health monitor caused it.
+// why returns err, or the health monitor's reason if the monitor caused err.
 func (w *monitoredConn) why(err error) error {
 	if err != nil && w.aborted.Load() {
 		return w.monitor.whyAborted()
@@ -104,13 +105,13 @@ func (w *monitoredConn) why(err error) error {
 func (w *monitoredConn) Close() error {
 	w.monitor.remove(w)
 	err := w.Conn.Close()
-	if w.aborted.Load() { // and so closed already
+	if w.aborted.Load() { // abort has closed it already
 		return nil
 	}
 	return err
 }
 
-// late reports whether, at now, the connection has been waited for, or written to, for
+// late reports whether, at now, a caller has waited for the connection, or written to it, for
 // longer than slowAfter.
 func (w *monitoredConn) late(now int64) bool {
 	return overdue(w.waiting.Load(), now) || overdue(w.writing.Load(), now)
@@ -118,18 +119,18 @@ func (w *monitoredConn) late(now int64) bool {
 
 func overdue(since, now int64) bool { return since != 0 && now-since >= int64(slowAfter) }
 
-// active reports whether somebody waits for the connection or writes to it.
+// active reports whether a caller waits for the connection or writes to it.
 func (w *monitoredConn) active() bool { return w.waiting.Load() != 0 || w.writing.Load() != 0 }
 
-// stuck reports whether, at now, the connection's own server process has had a
-// whole request for slowAfter and said nothing.
+// stuck reports whether, at now, the connection's own server process has had a complete request for
+// slowAfter and has sent nothing.
 func (w *monitoredConn) stuck(now int64) bool {
 	return w.pid.Load() != 0 && overdue(w.waiting.Load(), now) &&
 		w.writing.Load() == 0 && now-w.wrote.Load() >= int64(slowAfter)
 }
 
-// doubted notes whether the server knows what the connection is waited for, and
-// returns how often in a row it did not.
+// doubted records whether the server knows the request that the connection waits for. It returns
+// how many times in a row the server did not know it.
 func (w *monitoredConn) doubted(known bool) int {
 	since := w.waiting.Load()
 	if known || since != w.doubt {
@@ -141,10 +142,10 @@ func (w *monitoredConn) doubted(known bool) int {
 	return w.doubts
 }
 
-// monitoredUnder is the monitoredConn that conn's bytes go over.
+// monitoredUnder returns the monitoredConn that carries conn's bytes.
 func monitoredUnder(conn *pgx.Conn) *monitoredConn { return monitoredOf(conn.PgConn().Conn()) }
 
-// monitoredOf is the monitoredConn that a connection of pgx's is, or has under its TLS.
+// monitoredOf returns the monitoredConn that a connection of pgx is, or has under its TLS.
 func monitoredOf(conn any) *monitoredConn {
 	if secured, ok := conn.(*tls.Conn); ok {
 		conn = secured.NetConn()

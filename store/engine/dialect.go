@@ -13,12 +13,11 @@ import (
 	"modernc.org/sqlite"
 )
 
-// sqliteDialect is gorm's way to speak to SQLite over modernc.org/sqlite.
+// sqliteDialect is gorm's dialect for SQLite over modernc.org/sqlite.
 //
-// The dialects there are stand on other drivers. The one without cgo,
-// glebarez/go-sqlite, is an older copy of modernc's: it leaves a long step
-// running when its context has ended, prepares anew at every use, and keeps a
-// transaction open whose COMMIT failed.
+// The existing dialects use other drivers. The one without cgo, glebarez/go-sqlite, is an older
+// copy of modernc's. It leaves a long step running after its context has ended, prepares statements
+// anew at every use, and keeps a transaction open whose COMMIT failed.
 type sqliteDialect struct{ conn *sql.DB }
 
 func (sqliteDialect) Name() string { return "sqlite" }
@@ -31,12 +30,12 @@ func (d sqliteDialect) Initialize(db *gorm.DB) error {
 		DeleteClauses:        []string{"DELETE", "FROM", "WHERE", "RETURNING"},
 		LastInsertIDReversed: true,
 	})
-	// FOR UPDATE: there is one writer, no row needs a lock.
+	// FOR UPDATE is left out: there is one writer, so no row needs a lock.
 	db.ClauseBuilders["FOR"] = func(clause.Clause, clause.Builder) {}
 	return nil
 }
 
-// Translate makes gorm name the same errors as on PostgreSQL.
+// Translate maps errors to the ones that gorm returns for PostgreSQL.
 func (sqliteDialect) Translate(err error) error {
 	if e, ok := errors.AsType[*sqlite.Error](err); ok {
 		switch translateSQLite(e) {
@@ -49,8 +48,7 @@ func (sqliteDialect) Translate(err error) error {
 	return err
 }
 
-// QuoteTo uses backticks: what stands between double quotes and is no column's
-// name, SQLite would take for a text.
+// QuoteTo uses backticks. SQLite would take a name in double quotes for a text if no column has it.
 func (sqliteDialect) QuoteTo(w clause.Writer, name string) {
 	w.WriteByte('`')
 	w.WriteString(strings.ReplaceAll(name, ".", "`.`"))
@@ -65,6 +63,6 @@ func (sqliteDialect) Explain(sql string, vars ...any) string {
 
 func (sqliteDialect) DefaultValueOf(*schema.Field) clause.Expression { return clause.Expr{SQL: "NULL"} }
 
-// The schema is the migrations' business: gorm never makes a table.
+// gorm never makes a table: the migrations make the schema.
 func (sqliteDialect) Migrator(*gorm.DB) gorm.Migrator { return nil }
 func (sqliteDialect) DataTypeOf(*schema.Field) string { return "" }

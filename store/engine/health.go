@@ -7,24 +7,24 @@ import (
 )
 
 const (
-	askEvery = time.Second // between the monitor's questions; retry while the database can't be used
-	askTime  = time.Second // that an answer may take
+	askEvery = time.Second // between probes; retry while the database can't be used
+	askTime  = time.Second // timeout of a probe
 )
 
 // A Health says whether the database can be used.
 type Health struct {
 	Err     error         // why not. ErrSchema: it answers, but its schema does not fit this binary
-	Latency time.Duration // of the last answer to the monitor
+	Latency time.Duration // of the last answer to Monitor
 }
 
-// health is the last Health that the monitor has seen, and what wakes its readers.
+// health has the last Health that Monitor has seen, and the signal that wakes its reader.
 type health struct {
-	last    atomic.Pointer[Health] // nil: the monitor has asked nothing yet
-	changed chan struct{}          // has a token when Err has become nil, or is no longer
+	last    atomic.Pointer[Health] // nil: Monitor has not probed yet
+	changed chan struct{}          // has a token when Err has become nil or non-nil
 }
 
-// Health returns what is known of the database. It asks nothing: Monitor does, and while the
-// health monitor knows that the server is gone, that is the answer at once.
+// Health returns the last known state of the database. It sends no query, because Monitor does.
+// While the health monitor knows that the server is gone, Health returns that at once.
 func (d *DB) Health() (h Health) {
 	if last := d.health.last.Load(); last != nil {
 		h = *last
@@ -35,14 +35,15 @@ func (d *DB) Health() (h Health) {
 	return h
 }
 
-// HealthChanged has an element when the database has gone or come back, for one reader.
+// HealthChanged returns a channel that has an element when the database has gone or come back. It
+// is for one reader.
 func (d *DB) HealthChanged() <-chan struct{} { return d.health.changed }
 
-// Monitor asks the database once a second whether it can be used, until ctx ends. A server that does
-// not answer is the health monitor's to find out: the question is one more that it sees waiting.
+// Monitor asks the database once a second whether it can be used, until ctx ends. The healthMonitor
+// finds out whether a server does not answer: the query of Monitor is one more that it sees wait.
 func (d *DB) Monitor(ctx context.Context) {
 	if d.WaitReady(ctx) != nil {
-		return // it never will be ready, which Health says
+		return // it never will be ready, and Health says so
 	}
 	d.health.wake()
 	for ctx.Err() == nil {
@@ -54,14 +55,14 @@ func (d *DB) Monitor(ctx context.Context) {
 	}
 }
 
-// ask asks once, and reports whether the database can be used.
+// ask sends one query, and reports whether the database can be used.
 func (d *DB) ask(ctx context.Context) (well bool) {
 	asking, cancel := context.WithTimeout(ctx, askTime)
 	defer cancel()
 	began, before := time.Now(), d.health.last.Load()
 	err := d.Ready(asking)
 	if ctx.Err() != nil {
-		return false // which says nothing of the database
+		return false // ctx's end says nothing about the database
 	}
 	d.health.last.Store(&Health{err, time.Since(began)})
 	if wasWell := before == nil || before.Err == nil; wasWell != (err == nil) {
@@ -70,7 +71,7 @@ func (d *DB) ask(ctx context.Context) (well bool) {
 	return err == nil
 }
 
-// wake has the reader look.
+// wake signals the reader.
 func (h *health) wake() {
 	select {
 	case h.changed <- struct{}{}:

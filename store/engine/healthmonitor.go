@@ -16,15 +16,15 @@ import (
 	"github.com/jackc/pgx/v5/pgproto3"
 )
 
-// With these, and probeTimeout, a caller that waits for a server that is gone knows it
+// With these intervals and probeTimeout, a caller that waits for a server that is gone learns it
 // within beat + slowAfter + probeTimeout: 800 ms.
 const (
-	beat      = 100 * time.Millisecond // between looks, while somebody waits
-	slowAfter = 200 * time.Millisecond // how long a statement may take before it is in doubt
+	beat      = 100 * time.Millisecond // between checks, while a caller waits
+	slowAfter = 200 * time.Millisecond // from then on the monitor asks about a statement
 	retry     = 250 * time.Millisecond // between attempts to reach a server that is gone
 
-	// lastDoubt is the look in a row at which a connection is given up that the
-	// server, which is well, knows nothing of: 700 ms after its request.
+	// lastDoubt is the number of consecutive checks after which a connection is aborted, if the
+	// server answers but knows nothing of its request. That is 700 ms after the request.
 	lastDoubt = 5
 )
 
@@ -34,44 +34,42 @@ var (
 	errProbeConn = errors.New("the server answers, but not on the probe connection")
 )
 
-// A healthMonitor tells a PostgreSQL server that is gone from one that is slow.
-// Both say nothing for a while, and a client that waits sees no difference. So
-// while a statement takes longer than slowAfter, the monitor asks on a connection of
-// its own, the probe connection, whether the server is alive and at work on that
-// statement.
+// A healthMonitor tells a PostgreSQL server that is gone from one that is slow. Both send nothing
+// for a while, and a waiting client sees no difference. So while a statement takes longer than
+// slowAfter, the monitor asks on a connection of its own, the probe connection, whether the server
+// is alive and at work on that statement.
 //
 // It promises:
-//   - A server from which nothing comes for probeTimeout, on the probe connection or
-//     any other, is gone. All callers that wait for it get ErrUnavailable at once, and
-//     so do all others until it answers again.
-//   - A single connection whose far end has vanished is closed, and a caller that waits
-//     for it gets ErrUnavailable.
-//   - A statement that the server is at work on is left alone, however long.
-//   - A server that is back is in use again within retry and what it takes to
-//     connect.
+//   - A server that sends nothing for probeTimeout, on the probe connection or any other, is gone.
+//     All callers that wait for it get ErrUnavailable at once. So do all later callers until the
+//     server answers again.
+//   - A single connection whose far end has vanished is closed. A caller that waits for it gets
+//     ErrUnavailable.
+//   - A statement that the server is at work on is left alone, however long it takes.
+//   - A server that is back is in use again within retry plus the time that it takes to connect.
 //
-// While no caller waits the monitor does nothing at all.
+// While no caller waits, the monitor does nothing at all.
 type healthMonitor struct {
-	server       *pgx.ConnConfig // of the probe connection
+	server       *pgx.ConnConfig // configures the probe connection
 	probeTimeout time.Duration
 	log          *slog.Logger
 	began        time.Time
-	busy         chan struct{}    // has a token when somebody has begun to wait
-	dropIdle     func()           // lets go of the connections that lie idle
-	tell         func(gone error) // says that the server is gone, or with nil that it is back
+	busy         chan struct{}    // has a token when a caller has begun to wait
+	dropIdle     func()           // closes the idle connections
+	tell         func(gone error) // reports that the server is gone, or with nil that it is back
 
 	mu    sync.Mutex // guards what follows
 	conns map[*monitoredConn]struct{}
-	down  error // nil: the server answers, as far as is known
+	down  error // nil: the server answers, as far as the monitor knows
 }
 
-// patientDialer keeps connections alive on which nothing is said for long, the probe connection
-// among them: no firewall forgets them.
+// patientDialer dials with TCP keepalive. Its connections may be silent for long, as the probe
+// connection is, and keepalive prevents firewalls from dropping them.
 var patientDialer = net.Dialer{KeepAliveConfig: net.KeepAliveConfig{
 	Enable: true, Idle: 5 * time.Second, Interval: time.Second, Count: 3,
 }}
 
-// DialPatiently dials for a pgx.ConnConfig whose connection waits most of the time.
+// DialPatiently dials for a pgx.ConnConfig whose connection is idle most of the time.
 func DialPatiently(ctx context.Context, network, address string) (net.Conn, error) {
 	return patientDialer.DialContext(ctx, network, address)
 }
@@ -94,10 +92,10 @@ func newHealthMonitor(server *pgx.ConnConfig, log *slog.Logger) *healthMonitor {
 	return m
 }
 
-// now is the time since the start, in nanoseconds and never 0.
+// now returns the nanoseconds since the monitor's start. It is never 0.
 func (m *healthMonitor) now() int64 { return max(1, int64(time.Since(m.began))) }
 
-// wake has run look, if it sleeps.
+// wake makes run check, if it sleeps.
 func (m *healthMonitor) wake() {
 	select {
 	case m.busy <- struct{}{}:
@@ -105,14 +103,15 @@ func (m *healthMonitor) wake() {
 	}
 }
 
-// err is nil while the server answers, else why it may not be asked.
+// err returns nil while the server answers, and otherwise the reason why it can't be used.
 func (m *healthMonitor) err() error {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	return m.down
 }
 
-// whyAborted is why the server is gone, or errGivenUp where only one connection was.
+// whyAborted returns the reason why the server is gone, or errGivenUp if the monitor aborted only
+// one connection.
 func (m *healthMonitor) whyAborted() error {
 	m.mu.Lock()
 	defer m.mu.Unlock()
@@ -127,7 +126,7 @@ func (m *healthMonitor) abortedBecause() error {
 	return errGivenUp
 }
 
-// attend has m watch the connections that pgx makes with cfg.
+// attend makes m watch the connections that pgx makes with cfg.
 func (m *healthMonitor) attend(cfg *pgx.ConnConfig) {
 	cfg.DialFunc = m.dial
 	build := cfg.BuildFrontend
@@ -138,7 +137,7 @@ func (m *healthMonitor) attend(cfg *pgx.ConnConfig) {
 	}
 }
 
-// dial makes a monitored connection. It is what pgx connects with.
+// dial makes a monitored connection. It is pgx's DialFunc.
 func (m *healthMonitor) dial(ctx context.Context, network, address string) (net.Conn, error) {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
@@ -160,7 +159,7 @@ func (m *healthMonitor) dial(ctx context.Context, network, address string) (net.
 	defer m.mu.Unlock()
 	w.Conn = conn
 	if w.aborted.Load() {
-		_ = conn.Close() // nothing has been said on it
+		_ = conn.Close() // nothing has been sent on it
 		return nil, w.monitor.abortedBecause()
 	}
 	return w, nil
@@ -182,7 +181,7 @@ func (m *healthMonitor) remove(w *monitoredConn) {
 	delete(m.conns, w)
 }
 
-// abort ends connections. A caller that waits for one gets the reason of whyAborted.
+// abort closes connections. A caller that waits for one gets the reason of whyAborted.
 func (m *healthMonitor) abort(conns ...*monitoredConn) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
@@ -191,12 +190,12 @@ func (m *healthMonitor) abort(conns ...*monitoredConn) {
 		delete(m.conns, w)
 		w.giveUp()
 		if w.Conn != nil {
-			_ = w.Conn.Close() // nobody is there to hear it
+			_ = w.Conn.Close() // the other end is gone, or is given up
 		}
 	}
 }
 
-// those returns the connections that are as asked.
+// those returns the connections that meet the condition.
 func (m *healthMonitor) those(are func(*monitoredConn) bool) (found []*monitoredConn) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
@@ -231,15 +230,15 @@ func (m *healthMonitor) run(ctx context.Context) {
 	}
 }
 
-// refusesOne reports whether err is the answer of a server that is there, if not
-// for the probe connection: it may have no connection to spare.
+// refusesOne reports whether err is an answer of a running server that refuses only the probe
+// connection. The server may have no connection to spare.
 func refusesOne(err error) bool {
-	const intervention = "57" // it stops, starts or recovers, and is there for nobody
+	const intervention = "57" // class 57: the server stops, starts or recovers
 	e, ok := errors.AsType[*pgconn.PgError](err)
 	return ok && !strings.HasPrefix(e.Code, intervention)
 }
 
-// lose has everybody who waits for the server, and who comes, know that it is gone.
+// lose marks the server as gone. All callers that wait for it, and all later ones, get the error.
 func (m *healthMonitor) lose(cause error) {
 	gone := Unavailable(cause)
 	m.mu.Lock()
@@ -254,7 +253,7 @@ func (m *healthMonitor) lose(cause error) {
 	m.dropIdle()
 }
 
-// find lets everybody ask the server again.
+// find marks the server as reachable again.
 func (m *healthMonitor) find() {
 	m.mu.Lock()
 	known := m.down != nil
@@ -265,8 +264,8 @@ func (m *healthMonitor) find() {
 	}
 }
 
-// watch asks, whenever a statement takes long, until the probe connection breaks, the
-// server falls silent (errSilent) or ctx ends.
+// watch probes the server whenever a statement takes long. It returns when the probe connection
+// breaks, the server falls silent (errSilent) or ctx ends.
 func (m *healthMonitor) watch(ctx context.Context, probe *pgx.Conn) error {
 	for {
 		if !m.some((*monitoredConn).active) {
@@ -289,9 +288,9 @@ func (m *healthMonitor) watch(ctx context.Context, probe *pgx.Conn) error {
 	}
 }
 
-// ask asks the server for a sign of life, and which of the stuck connections'
-// statements it is at work on. A connection whose statement it repeatedly knows
-// nothing of is aborted.
+// ask probes the server for a sign of life, and asks which of the stuck connections' statements it
+// is at work on. It aborts a connection after lastDoubt consecutive probes in which the server knew
+// nothing of the statement.
 func (m *healthMonitor) ask(ctx context.Context, probe *pgx.Conn) error {
 	began := m.now()
 	stuck := m.those(func(w *monitoredConn) bool { return w.stuck(began) })
@@ -316,9 +315,9 @@ func (m *healthMonitor) ask(ctx context.Context, probe *pgx.Conn) error {
 	return nil
 }
 
-// busyAmong returns those of the server's processes that are at work on a
-// statement, or all where a pooler in between makes its numbers meaningless.
-// A server that keeps its states to itself says NULL. errSilent: no answer.
+// busyAmong returns those of the server processes pids that are at work on a statement. It returns
+// all of them if a pooler in between makes the process ids meaningless. A server that hides its
+// states returns NULL for them, which counts as at work. errSilent: the server did not answer.
 func (m *healthMonitor) busyAmong(ctx context.Context, probe *pgx.Conn, pids []uint32) ([]uint32, error) {
 	asking, cancel := context.WithTimeout(ctx, m.probeTimeout)
 	defer cancel()

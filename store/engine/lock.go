@@ -13,18 +13,18 @@ import (
 	"time"
 )
 
-// lockPoll is how often a lock that is waited for is tried.
+// lockPoll is the interval between attempts to take a lock.
 const lockPoll = 10 * time.Millisecond
 
-// errInUse is the error of a lock that another process has.
+// errInUse is the error for a lock that another process holds.
 var errInUse = errors.New("in use by notesd")
 
-// A DirLock is the right of one process to a data directory. The kernel takes
-// it back when the process ends, in whichever way.
+// A DirLock is an exclusive lock of one process on a data directory. The kernel releases it when
+// the process ends, in whichever way.
 type DirLock struct{ file *os.File }
 
-// awaitDir is LockDir for one who was promised the lock: it waits for it, as
-// long as patience and ctx last.
+// awaitDir is LockDir for a process that expects the lock to become free. It retries until patience
+// or ctx ends.
 func awaitDir(ctx context.Context, dir string, patience time.Duration) (*DirLock, error) {
 	for deadline := time.Now().Add(patience); ; {
 		lock, err := LockDir(dir)
@@ -37,8 +37,8 @@ func awaitDir(ctx context.Context, dir string, patience time.Duration) (*DirLock
 	}
 }
 
-// LockDir takes the lock on dir. If another process has it, the error is
-// errInUse and names that process.
+// LockDir takes the lock on dir. If another process holds it, the error is errInUse and names that
+// process.
 func LockDir(dir string) (*DirLock, error) {
 	f, err := os.OpenFile(filepath.Join(dir, "notesd.lock"), os.O_RDWR|os.O_CREATE|syscall.O_NOFOLLOW, 0o600)
 	if err != nil {
@@ -58,9 +58,8 @@ func LockDir(dir string) (*DirLock, error) {
 	return &DirLock{f}, nil
 }
 
-// signLock writes who holds the lock into its file, for the next process to
-// read. The file is never removed: that would let two processes lock two files
-// of the same name.
+// signLock writes the holder of the lock into the lock file, for the next process to read. The file
+// is never removed: otherwise two processes could lock two files of the same name.
 func signLock(f *os.File) error {
 	host, err := os.Hostname()
 	if err != nil {

@@ -20,21 +20,21 @@ import (
 )
 
 const (
-	// binary is what a schema's min_binary is compared with. It grows by one
-	// with every release that an older one's schema change must wait for.
+	// binary is this binary's number, which is compared with a schema's min_binary. It grows by one
+	// with every release for whose schema change older binaries must be replaced first.
 	binary = 1
 
 	// needsSchema is the oldest schema this binary can work with.
 	needsSchema = 4
 )
 
-// The lease under which PostgreSQL is migrated: a killed process stands in the
-// way for leaseTime at most, a living one renews it every leaseRenewal.
+// PostgreSQL is migrated under a lease. A killed process delays others for leaseTime at most. A
+// living process renews its lease every leaseRenewal.
 const (
 	leaseTime    = 10 * time.Second
 	leaseRenewal = 2 * time.Second
 	leasePoll    = 200 * time.Millisecond
-	leasePolls   = 5 * 60 * 5 // five minutes of them: another's migration may be long
+	leasePolls   = 5 * 60 * 5 // five minutes, since another's migration may be long
 )
 
 // A Migrator brings a database's schema up to date.
@@ -42,12 +42,12 @@ type Migrator struct {
 	dialect goose.Dialect
 	dir     string // of the migrations
 	log     *slog.Logger
-	// open returns the connections to migrate with and a function that gives
-	// them back: goose wants several, and none of the requests'.
+	// open returns connections for the migration and a function that gives them back. goose needs
+	// several, and must not take those that serve requests.
 	open func() (*sql.DB, func() error)
 }
 
-// PostgresMigrator migrates over connections of its own.
+// PostgresMigrator returns a Migrator that opens connections of its own.
 func PostgresMigrator(server *pgx.ConnConfig, log *slog.Logger) Migrator {
 	return Migrator{dialect: goose.DialectPostgres, dir: postgresMigrations, log: log,
 		open: func() (*sql.DB, func() error) {
@@ -56,20 +56,19 @@ func PostgresMigrator(server *pgx.ConnConfig, log *slog.Logger) Migrator {
 		}}
 }
 
-// SQLiteMigrator migrates over the connection that take returns, and gives it back then.
+// SQLiteMigrator returns a Migrator that uses the connection of take, and then gives it back.
 func SQLiteMigrator(log *slog.Logger, take func() (db *sql.DB, giveBack func() error)) Migrator {
 	return Migrator{dialect: goose.DialectSQLite3, dir: sqliteMigrations, log: log, open: take}
 }
 
-// The directories of the migrations.
+// These are the directories of the migrations.
 const (
 	postgresMigrations = "postgres"
 	sqliteMigrations   = "sqlite"
 )
 
-// Migrate brings the schema up to date and returns once it fits. It is safe to
-// call from several processes at once, and while others serve. ErrSchema: the
-// schema is too new for this binary.
+// Migrate brings the schema up to date and returns once it fits. It may be called from several
+// processes at once, and while others serve. ErrSchema: the schema is too new for this binary.
 func (d *DB) Migrate(ctx context.Context) error {
 	return Translate(d.migrator.Up(ctx))
 }
@@ -83,7 +82,8 @@ func (d *DB) SchemaVersion(ctx context.Context) (int64, error) {
 	return found.Version, Translate(cmp.Or(err, found.Fits()))
 }
 
-// Up makes the schema the newest, unless it is newer. ErrSchema: it does not fit this binary.
+// Up migrates the schema to the newest version, unless it is newer. ErrSchema: the schema does not
+// fit this binary.
 func (m Migrator) Up(ctx context.Context) (err error) {
 	db, done := m.open()
 	defer func() { err = errors.Join(err, done()) }()
@@ -116,7 +116,8 @@ func (m Migrator) Up(ctx context.Context) (err error) {
 	return found.Fits()
 }
 
-// UpTo makes the schema of an empty database that of a version, or finds it so.
+// UpTo migrates an empty database to the schema of a version. If the database has that version
+// already, UpTo does nothing.
 func (m Migrator) UpTo(ctx context.Context, version int64) (err error) {
 	db, done := m.open()
 	defer func() { err = errors.Join(err, done()) }()
@@ -180,12 +181,12 @@ func (m Migrator) provider(db *sql.DB) (*goose.Provider, error) {
 			return nil, err
 		}
 		options = append(options, goose.WithLocker(lease))
-	} // SQLite: the data directory's lock is the lock
+	} // SQLite needs no locker: the lock on the data directory is enough
 	return goose.NewProvider(m.dialect, db, files, options...)
 }
 
-// leaseHeld reports whether err only says that another process is migrating.
-// Everything else is tried again from the start.
+// leaseHeld reports whether err only means that another process is migrating. After any other error
+// the migration starts over.
 func leaseHeld(err error) bool {
 	if _, ok := errors.AsType[*pgconn.PgError](err); ok {
 		return false
@@ -193,18 +194,18 @@ func leaseHeld(err error) bool {
 	return !errors.Is(Translate(err), ErrUnavailable)
 }
 
-// A Schema is what a database says of its own.
+// A Schema describes the schema of a database, as the database records it.
 type Schema struct {
 	Version   int64 // the newest migration it has; 0: empty
 	MinBinary int64 // the oldest binary it serves
 }
 
-// A Querier is a database, or a transaction of one.
+// A Querier is a database or a transaction.
 type Querier interface {
 	QueryRowContext(ctx context.Context, query string, args ...any) *sql.Row
 }
 
-// ReadSchema reads the schema of a database, which of an empty one is zero.
+// ReadSchema reads the schema of a database. For an empty database it is zero.
 func ReadSchema(ctx context.Context, db Querier) (Schema, error) {
 	var found Schema
 	err := db.QueryRowContext(ctx, `SELECT min_binary, (SELECT max(version_id) FROM goose_db_version WHERE is_applied)
@@ -218,9 +219,8 @@ func ReadSchema(ctx context.Context, db Querier) (Schema, error) {
 	return found, nil
 }
 
-// Fits returns ErrSchema unless this binary can serve the schema. A newer one
-// is welcome as long as it says so: two neighbouring binaries serve it side by
-// side.
+// Fits returns ErrSchema unless this binary can serve the schema. A newer schema is accepted if its
+// MinBinary allows it. So two consecutive releases can serve the same database side by side.
 func (f Schema) Fits() error {
 	switch {
 	case f.MinBinary > binary:
@@ -232,7 +232,7 @@ func (f Schema) Fits() error {
 	return nil
 }
 
-// NewestMigration is the number of the newest schema of an engine that this binary knows.
+// NewestMigration returns the number of an engine's newest schema that this binary knows.
 func NewestMigration(engine string) int64 {
 	if engine == PostgreSQL {
 		return newestMigration(postgresMigrations)

@@ -9,28 +9,28 @@ import (
 	"time"
 )
 
-// filesTick is more than a file system's clock may stand still: what happens to a
-// directory that was changed longer ago than that changes its time.
+// filesTick is longer than the granularity of a file system's clock. If a directory's last change
+// is longer ago than filesTick, the next change gives it a different time.
 const filesTick = 50 * time.Millisecond
 
-// ownFiles are the files of a SQLite database that this process has open, with the
-// lock on their directory. Whoever removes one of them, or puts another in its
-// place, leaves this process with a file without a name, which ends with it; and
-// without the lock a second process may write beside it.
+// ownFiles are the files of a SQLite database that this process has open, and the lock file of
+// their directory. If one of them is removed or replaced, this process is left with a file without
+// a name, and that file is lost when the process ends. Without the lock file, a second process may
+// write to the database at the same time.
 type ownFiles struct {
 	dir     string
 	open    []ownFile
-	seen    atomic.Pointer[os.FileInfo] // of dir, as it was when all were in place; nil: look
-	trouble atomic.Pointer[error]       // nil: all were in place when they were last looked at
+	seen    atomic.Pointer[os.FileInfo] // dir when all files were in place; nil: look compares
+	trouble atomic.Pointer[error]       // nil: all were in place at the last look
 }
 
 type ownFile struct {
 	path string
-	info os.FileInfo // of the file that is open
+	info os.FileInfo // identifies the open file
 }
 
-// remember takes the files at their paths for those that are open. SQLite makes no
-// -wal and no -shm where the file system does not allow that.
+// remember records the files at their paths as those that are open. SQLite makes no -wal and no
+// -shm where the file system does not allow it.
 func (f *ownFiles) remember(lock *DirLock, path string) error {
 	info, err := lock.file.Stat()
 	if err != nil {
@@ -50,10 +50,10 @@ func (f *ownFiles) remember(lock *DirLock, path string) error {
 	return nil
 }
 
-// check is look for before and after each write: it looks only if the directory has
-// changed since the last look.
+// check is the form of look for before and after each write. It compares the files only if the
+// directory has changed since the last look.
 func (f *ownFiles) check() error {
-	if f.dir == "" { // they are being opened
+	if f.dir == "" { // the files are still being opened
 		return nil
 	}
 	seen := f.seen.Load()
@@ -66,7 +66,7 @@ func (f *ownFiles) check() error {
 	return f.look()
 }
 
-// look compares the files that are open with those at their paths.
+// look compares the open files with those at their paths.
 func (f *ownFiles) look() error {
 	f.seen.Store(nil)
 	dir, dirErr := os.Stat(f.dir)
@@ -87,7 +87,7 @@ func (f *ownFiles) look() error {
 	return nil
 }
 
-// err is what the last look found.
+// err returns what the last look found.
 func (f *ownFiles) err() error {
 	if trouble := f.trouble.Load(); trouble != nil {
 		return *trouble
@@ -95,10 +95,10 @@ func (f *ownFiles) err() error {
 	return nil
 }
 
-// FilesInPlace returns nil while the files of a SQLite database that are open are
-// those at their paths, or why writes are refused. On PostgreSQL it is nil.
+// FilesInPlace returns nil while the open files of a SQLite database are those at their paths, and
+// otherwise why writes are refused. On PostgreSQL it returns nil.
 func (d *DB) FilesInPlace() error { return d.files.err() }
 
-// LookAtFiles looks whether the files of a SQLite database that are open are those
-// at their paths, and returns nil if they are: nobody else could write to them.
+// LookAtFiles checks whether the open files of a SQLite database are those at their paths. It
+// returns nil if they are: then no other process can write to them.
 func (d *DB) LookAtFiles() error { return d.files.look() }

@@ -22,8 +22,8 @@ import (
 )
 
 const (
-	connectTimeout = time.Second // of one attempt, unless the URL has its own
-	sayAgain       = time.Minute // how often an unchanged reason is logged
+	connectTimeout = time.Second // timeout of one attempt to connect, unless the URL has its own
+	sayAgain       = time.Minute // interval at which an unchanged error is logged again
 )
 
 // ApplicationName is our name in pg_stat_activity.
@@ -34,7 +34,7 @@ func IsPostgres(name string) bool {
 	return strings.HasPrefix(name, "postgres://") || strings.HasPrefix(name, "postgresql://")
 }
 
-// openPostgres returns at once; connect goes on in the background.
+// openPostgres returns at once. connect runs in the background.
 func openPostgres(ctx context.Context, cfg Config) (*DB, error) {
 	server, err := ParsePostgresURL(cfg.URL)
 	if err != nil {
@@ -46,7 +46,7 @@ func openPostgres(ctx context.Context, cfg Config) (*DB, error) {
 	tell := d.monitor.tell
 	d.monitor.tell = func(gone error) {
 		d.health.wake()
-		if d.state.isSettled() { // until then connect says what is wrong
+		if d.state.isSettled() { // until then connect logs what is wrong
 			tell(gone)
 		}
 	}
@@ -70,19 +70,20 @@ func openPostgres(ctx context.Context, cfg Config) (*DB, error) {
 	d.writes = d.reads
 	d.migrator = PostgresMigrator(server, cfg.Log)
 	d.InBackground(ctx, d.connect)
-	d.InBackground(context.WithoutCancel(ctx), d.monitor.run) // what still runs when ctx ends is to be watched
+	// The monitor also watches statements that still run after ctx has ended.
+	d.InBackground(context.WithoutCancel(ctx), d.monitor.run)
 	return d, nil
 }
 
-// ignore is for what the channel of another client has left behind on a
-// connection that a pooler passes on. pgx would keep it.
+// ignore drops notifications. A pooler may pass on a connection on which another client has left a
+// LISTEN, and pgx would keep the notifications of it.
 func ignore(*pgconn.PgConn, *pgconn.Notification) {}
 
-// A connInit prepares new connections. Statements are kept prepared on them, unless a pooler
-// in between may pass them on to others, where PostgreSQL knows no statement of
-// ours, or another one by its name.
+// A connInit prepares new connections. Statements are kept prepared on them, unless there is a
+// pooler in between. A pooler may pass a connection on to another server process, which does not
+// have our prepared statements, or has a different one under the same name.
 type connInit struct {
-	chosen bool // the URL says how statements are sent
+	chosen bool // the URL sets the mode in which statements are sent
 	log    *slog.Logger
 	pooled atomic.Bool
 }
@@ -98,8 +99,9 @@ func (g *connInit) choose(_ context.Context, server *pgx.ConnConfig) error {
 	return nil
 }
 
-// greet has database/sql try again, with another mode, when it notices a pooler
-// too late. What is set at a pooler's connection may be set at anybody's.
+// greet prepares a new connection. If it detects a pooler after the mode was chosen, it makes
+// database/sql connect again with another mode. On a pooler's connection it sets nothing, since
+// that connection may serve any other client.
 func (g *connInit) greet(ctx context.Context, conn *pgx.Conn) error {
 	monitoredUnder(conn).pid.Store(conn.PgConn().PID())
 	ours, err := SetSessionTimeouts(ctx, conn)
@@ -112,17 +114,18 @@ func (g *connInit) greet(ctx context.Context, conn *pgx.Conn) error {
 	if g.chosen || conn.Config().DefaultQueryExecMode != pgx.QueryExecModeCacheStatement {
 		return nil
 	}
-	_ = conn.Close(ctx) // it has done nothing
+	_ = conn.Close(ctx) // it has run no statement of a caller
 	return driver.ErrBadConn
 }
 
-// SetSessionTimeouts prepares the server's end of a connection, unless it isn't
-// ours alone, which it reports. Should we vanish
-// without a word, our locks are not to outlast us by more than two seconds (no
-// transaction of ours idles for as many milliseconds), nor our connections by ten: the
-// server would run out of them. A server too old to know one of these does without.
+// SetSessionTimeouts sets the timeouts of the server's end of a connection, unless a pooler may
+// share the connection with others. It reports whether the connection is ours alone. If this
+// process vanishes without notice, its locks must not remain for more than two seconds. That is
+// long enough, because no transaction of ours is idle for even two milliseconds. The connections of
+// a vanished process must not remain for more than ten seconds, or the server would run out of
+// connections. A server that is too old for one of these settings runs without it.
 func SetSessionTimeouts(ctx context.Context, conn *pgx.Conn) (ours bool, err error) {
-	// A pooler has made the process id up.
+	// ^A pooler invents the process id, so it differs from pg_backend_pid.
 	done, err := conn.Exec(ctx, fmt.Sprintf(`SELECT set_config(name, value, false)
 		FROM (VALUES ('idle_in_transaction_session_timeout', '2s'), ('tcp_user_timeout', '10s'),
 			('tcp_keepalives_idle', '5'), ('tcp_keepalives_interval', '1'), ('tcp_keepalives_count', '5')
@@ -131,8 +134,8 @@ func SetSessionTimeouts(ctx context.Context, conn *pgx.Conn) (ours bool, err err
 	return done.RowsAffected() > 0, err
 }
 
-// stillOpen has an idle connection that died discarded before it is used, and ends
-// what pgx still reads on another one in the background.
+// stillOpen checks an idle connection before it is used. A connection that has died is discarded.
+// On any other it ends pgx's background read.
 func stillOpen(_ context.Context, conn *pgx.Conn) error {
 	w := monitoredUnder(conn)
 	if !netutil.StillOpen(w.Conn) || w.endReading() != nil {
@@ -141,8 +144,8 @@ func stillOpen(_ context.Context, conn *pgx.Conn) error {
 	return nil
 }
 
-// ParsePostgresURL reads a postgres:// URL. Its error has nothing of the URL's
-// password, nor of what may be one.
+// ParsePostgresURL parses a postgres:// URL. Its error shows neither the URL's password nor a part
+// that may be one.
 func ParsePostgresURL(name string) (*pgx.ConnConfig, error) {
 	u, err := url.Parse(name)
 	if err != nil {
@@ -161,7 +164,7 @@ func ParsePostgresURL(name string) (*pgx.ConnConfig, error) {
 		return nil, fmt.Errorf("the postgres:// URL can't be used: %s", cmp.Or(reason, "check its parts"))
 	}
 	if !choosesMode(name) {
-		// Its statements have no names: every pooler lets them pass.
+		// In this mode statements have no names, so they work through every pooler.
 		server.DefaultQueryExecMode = pgx.QueryExecModeCacheDescribe
 	}
 	if !u.Query().Has("connect_timeout") {
@@ -173,15 +176,15 @@ func ParsePostgresURL(name string) (*pgx.ConnConfig, error) {
 	return server, nil
 }
 
-// choosesMode reports whether a postgres:// URL says how statements are sent.
+// choosesMode reports whether a postgres:// URL sets the mode in which statements are sent.
 func choosesMode(name string) bool {
 	u, err := url.Parse(name)
 	return err == nil && u.Query().Has("default_query_exec_mode")
 }
 
-// connect migrates the database as soon as it can be reached, and so makes the
-// database ready. It gives up when ctx ends, when the database refuses us or has
-// another encoding, or when its schema does not fit this binary.
+// connect migrates the database as soon as it can be reached, and then marks it ready. It gives up
+// in three cases: ctx ends; the database refuses access or has another encoding; its schema does
+// not fit this binary.
 func (d *DB) connect(ctx context.Context) {
 	var said Complaint
 	for {
@@ -211,14 +214,14 @@ func (d *DB) connect(ctx context.Context) {
 	}
 }
 
-// A Complaint is a reason that is worth a line in the log when it is another
-// one, and now and then while it stays.
+// A Complaint limits how often an error is logged. A new error is logged at once, and an unchanged
+// one only every sayAgain.
 type Complaint struct {
 	said string
 	at   time.Time
 }
 
-// IsNews reports whether err is worth a line, which it is taken to get then.
+// IsNews reports whether err is to be logged now. If so, it takes err as logged.
 func (c *Complaint) IsNews(err error) bool {
 	if c.IsKnown(err) && time.Since(c.at) < sayAgain {
 		return false
@@ -227,5 +230,5 @@ func (c *Complaint) IsNews(err error) bool {
 	return true
 }
 
-// IsKnown reports whether err is what the last line was of.
+// IsKnown reports whether err was the last one logged.
 func (c *Complaint) IsKnown(err error) bool { return err.Error() == c.said }

@@ -21,8 +21,8 @@ import (
 	"notesd/internal/owned"
 )
 
-// openSQLite opens the file at cfg.URL, made if need be, for this process
-// alone: one connection writes, cfg.MaxConns read beside it.
+// openSQLite opens the file at cfg.URL for this process alone, and makes it if need be. One
+// connection writes, and cfg.MaxConns connections read at the same time.
 func openSQLite(ctx context.Context, cfg Config) (_ *DB, err error) {
 	path, err := SQLitePath(cfg.URL)
 	if err != nil {
@@ -41,9 +41,9 @@ func openSQLite(ctx context.Context, cfg Config) (_ *DB, err error) {
 		return nil, err
 	}
 	d.onClose(lock.Release)
-	// As in the builds of SQLite that distributions ship: a commit syncs what is
-	// needed to read it again, and not the file's times, which many a file system
-	// has to write to its journal (https://github.com/modernc-org/sqlite/issues/10).
+	// This is the setting of the SQLite builds that distributions ship. A commit syncs what is
+	// needed to read it again, but not the file's times, which many file systems have to write to
+	// their journal (https://github.com/modernc-org/sqlite/issues/10).
 	if _, err := sqlite.Fdatasync(true); err != nil && !errors.Is(err, sqlite.ErrFdatasyncUnavailable) {
 		return nil, err
 	}
@@ -58,7 +58,7 @@ func openSQLite(ctx context.Context, cfg Config) (_ *DB, err error) {
 	return d, nil
 }
 
-// IsFile tells whether url names a SQLite file, which one process owns at a time.
+// IsFile reports whether url names a SQLite file, which one process owns at a time.
 func IsFile(url string) bool { return !IsPostgres(url) }
 
 // FilePath returns the path of the SQLite file that url names; "" if it names none.
@@ -66,13 +66,13 @@ func FilePath(url string) string {
 	if IsPostgres(url) {
 		return ""
 	}
-	path, _ := SQLitePath(url) // Open says what is wrong with it
+	path, _ := SQLitePath(url) // Open reports the error
 	return path
 }
 
-// FileFits returns ErrSchema if the SQLite file that url names is too new for
-// this binary. It changes nothing, and another process may own the file. There
-// is nothing against a file that is not there, nor against one that is older.
+// FileFits returns ErrSchema if the SQLite file that name names is too new for this binary. It
+// changes nothing, and another process may own the file. It returns nil for a file that is missing
+// and for one that is older.
 func FileFits(ctx context.Context, name string) error {
 	path, err := SQLitePath(name)
 	if err != nil {
@@ -100,8 +100,8 @@ func (d *DB) openSQLitePools(ctx context.Context, path string, cfg Config) (err 
 	if err != nil {
 		return err
 	}
-	// The connection that writes is never closed: the last one to be closed removes
-	// -wal and -shm, and those that come then are not the ones that were remembered.
+	// The writing connection is never closed. The last connection to be closed removes -wal and
+	// -shm, and the files that SQLite makes after that are not the ones that were remembered.
 	Pool(d.writes).SetConnMaxLifetime(0)
 	d.migrator = SQLiteMigrator(d.log, func() (*sql.DB, func() error) {
 		d.writeLock <- struct{}{}
@@ -114,9 +114,9 @@ func (d *DB) openSQLitePools(ctx context.Context, path string, cfg Config) (err 
 	return err
 }
 
-// cachePragma sizes the page cache of each connection, in KiB, at SQLite's own
-// size or less: all of them never more than cfg allows, while there is a little
-// for each. What they don't hold the kernel has in its cache, which can go.
+// cachePragma sets the page cache of each connection, in KiB, to SQLite's own size or less.
+// Together the caches never take more than cfg allows, unless that is too little for the least size
+// of each. The kernel's page cache holds the other pages, and the kernel can reclaim it.
 func cachePragma(cfg Config) string {
 	const most, least = 2000, 128
 	size := int64(most)
@@ -126,8 +126,8 @@ func cachePragma(cfg Config) string {
 	return fmt.Sprintf("cache_size(-%d)", size)
 }
 
-// SQLitePath reads the path out of what may be a path or a URL. Where a link is, it is
-// the path that the link leads to: SQLite keeps its log there, and there is the lock.
+// SQLitePath reads the path out of a path or URL. For a link it returns the path that the link
+// leads to, because SQLite keeps its log there, and the lock is there too.
 func SQLitePath(name string) (string, error) {
 	path := name
 	for _, scheme := range []string{"sqlite:", "file:"} {
@@ -137,7 +137,7 @@ func SQLitePath(name string) (string, error) {
 		}
 		decoded, err := url.PathUnescape(strings.TrimPrefix(rest, "//"))
 		if err != nil || strings.Contains(rest, "?") {
-			// The parameters are not repeated: they may be secret.
+			// The error does not repeat the parameters, which may be secret.
 			return "", errors.New("not a path to a SQLite file: parameters are not taken, a % is written %25")
 		}
 		path = decoded
@@ -158,8 +158,8 @@ func SQLitePath(name string) (string, error) {
 	return owned.Follow(path)
 }
 
-// claimFile locks the file's directory and makes both unless they are there.
-// What it makes only the owner can read.
+// claimFile locks the file's directory. It makes the directory and the file unless they exist. Only
+// the owner can read what it makes.
 func claimFile(ctx context.Context, path string, patience time.Duration) (*DirLock, error) {
 	dir := filepath.Dir(path)
 	if err := os.MkdirAll(dir, 0o700); err != nil {
@@ -175,7 +175,7 @@ func claimFile(ctx context.Context, path string, patience time.Duration) (*DirLo
 	return lock, nil
 }
 
-// CheckOwners returns an error if SQLite would write to a file of somebody else's.
+// CheckOwners returns an error if SQLite would write to a file that another user owns.
 func CheckOwners(path string) error {
 	for _, suffix := range []string{"", "-journal", "-wal", "-shm"} {
 		info, err := os.Lstat(path + suffix)
@@ -189,8 +189,8 @@ func CheckOwners(path string) error {
 	return nil
 }
 
-// hideFromOthers makes the file unless it is there, and takes the rights that
-// strangers have to it. SQLite gives the files beside it the same mode.
+// hideFromOthers makes the file unless it exists, and removes the rights that other users have to
+// it. SQLite gives the files beside it the same mode.
 func hideFromOthers(path string) error {
 	f, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE|syscall.O_NOFOLLOW, 0o600)
 	if err != nil {
@@ -203,10 +203,10 @@ func hideFromOthers(path string) error {
 	return errors.Join(err, f.Close())
 }
 
-// openSQLitePool opens up to conns connections, each with the pragmas: those of
-// an Exec would reach one connection only.
+// openSQLitePool opens up to conns connections, and sets the pragmas on each of them. A pragma sent
+// with Exec would reach one connection only.
 func (d *DB) openSQLitePool(path string, conns int, pragmas ...string) (*gorm.DB, error) {
-	// Without immediate a transaction that reads first can't wait for its right to write.
+	// Without "immediate", a transaction that begins with a read can't wait for the right to write.
 	db, err := openSQLiteFile(path, url.Values{"_txlock": {"immediate"}}, pragmas...)
 	if err != nil {
 		return nil, err
@@ -222,7 +222,7 @@ func (d *DB) openSQLitePool(path string, conns int, pragmas ...string) (*gorm.DB
 	return g, Translate(db.Ping()) // opens the file
 }
 
-// OpenOwn opens the one connection to a file that nobody else uses.
+// OpenOwn opens the one connection to a file that no other process or connection uses.
 func OpenOwn(path string, pragmas ...string) (*sql.DB, error) {
 	db, err := openSQLiteFile(path, url.Values{}, pragmas...)
 	if err == nil {
@@ -231,7 +231,7 @@ func OpenOwn(path string, pragmas ...string) (*sql.DB, error) {
 	return db, err
 }
 
-// openSQLiteFile makes connections that keep their statements prepared.
+// openSQLiteFile opens a pool whose connections keep their statements prepared.
 func openSQLiteFile(path string, params url.Values, pragmas ...string) (*sql.DB, error) {
 	connector, err := sqliteConnector(path, params, pragmas...)
 	if err != nil {
@@ -240,9 +240,9 @@ func openSQLiteFile(path string, params url.Values, pragmas ...string) (*sql.DB,
 	return sql.OpenDB(stmtCache{connector}), nil
 }
 
-// OpenReadOnly opens a file that is there, and takes no lock: readers and the one
-// writer of a SQLite file agree through locks of SQLite's own. What a reader that ends
-// last would tidy up is left to the file's owner.
+// OpenReadOnly opens an existing file, and does not lock its directory. SQLite's own locks keep
+// readers and the one writer apart. The reader that ends last leaves the cleanup to the file's
+// owner.
 func OpenReadOnly(path string) (*sql.DB, error) {
 	connector, err := sqliteConnector(path, url.Values{"mode": {"ro"}}, "query_only(1)")
 	if err != nil {
@@ -251,11 +251,10 @@ func OpenReadOnly(path string) (*sql.DB, error) {
 	return sql.OpenDB(connector), nil
 }
 
-// sqliteConnector makes connections to the file, each with the parameters and
-// the pragmas.
+// sqliteConnector makes connections to the file, each with the parameters and the pragmas.
 func sqliteConnector(path string, params url.Values, pragmas ...string) (driver.Connector, error) {
-	params.Set("_dqs", "0")      // a column that is not there is an error, not a text
-	params.Set("_error_rc", "1") // no older error's text beside this one's code
+	params.Set("_dqs", "0")      // an unknown column is an error, not a text
+	params.Set("_error_rc", "1") // the error has no text of an older error beside its own code
 	params["_pragma"] = append([]string{"busy_timeout(5000)"}, pragmas...)
 	name := url.URL{Scheme: "file", Path: path, RawQuery: params.Encode()}
 	return sqlite.NewConnector(name.String())

@@ -6,14 +6,14 @@ import (
 	"sync"
 )
 
-// state is whether the database may be used, and if not, why.
+// state says whether the database may be used, and if not, why.
 type state struct {
 	settled chan struct{} // closed once the database is ready or never will be
-	once    sync.Once     // closes it
+	once    sync.Once     // guards the closing of settled
 
 	mu     sync.RWMutex
 	why    error // nil: ready
-	closed bool  // and why is the last word
+	closed bool  // closed for good: why stays as it is
 }
 
 // begin makes a state that is not ready.
@@ -22,14 +22,14 @@ func (s *state) begin() {
 	s.why = fmt.Errorf("%w: not connected yet", ErrUnavailable)
 }
 
-// err is nil when the database is ready, else why it is not.
+// err returns nil when the database is ready, and otherwise why it is not.
 func (s *state) err() error {
 	s.mu.RLock()
 	defer s.mu.RUnlock()
 	return s.why
 }
 
-// set notes why the database is not ready, while that may still change.
+// set records why the database is not ready, unless it is closed.
 func (s *state) set(why error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -38,8 +38,7 @@ func (s *state) set(why error) {
 	}
 }
 
-// settle ends the start: with nil the database is ready, with an error it never
-// will be.
+// settle ends the start. With nil the database is ready, and with an error it never will be.
 func (s *state) settle(why error) {
 	s.set(why)
 	s.once.Do(func() { close(s.settled) })
@@ -63,8 +62,8 @@ func (s *state) close() {
 	s.closed = true
 }
 
-// wait returns once the start has ended, or with the reason why it has not
-// when ctx ends.
+// wait returns once the start has ended. If ctx ends first, the error is ctx's with the reason why
+// the database is not ready.
 func (s *state) wait(ctx context.Context) error {
 	select {
 	case <-s.settled:

@@ -5,12 +5,12 @@ import (
 	"database/sql/driver"
 )
 
-// maxStmts bounds what a SQLite connection keeps prepared: about all that
-// the store has, at some 10 KB each.
+// maxStmts bounds the prepared statements that a SQLite connection keeps. It is about the number of
+// statements that the store has, and one takes some 10 KB.
 const maxStmts = 64
 
-// stmtCache opens SQLite connections that keep their statements prepared,
-// as pgx does for PostgreSQL. Preparing takes longer than reading a note does.
+// stmtCache opens SQLite connections that keep their statements prepared, as pgx does for
+// PostgreSQL. Preparing a statement takes longer than reading a note.
 type stmtCache struct{ driver.Connector }
 
 func (k stmtCache) Connect(ctx context.Context) (driver.Conn, error) {
@@ -21,7 +21,7 @@ func (k stmtCache) Connect(ctx context.Context) (driver.Conn, error) {
 	return &cachingConn{sqliteConn: conn.(sqliteConn), idle: make(map[string]driver.Stmt)}, nil
 }
 
-// sqliteConn is what database/sql wants of a connection and modernc's has.
+// sqliteConn is the part of modernc's connection that database/sql needs.
 type sqliteConn interface {
 	driver.Conn
 	driver.ConnBeginTx
@@ -31,13 +31,14 @@ type sqliteConn interface {
 	driver.Validator
 }
 
-// cachingConn is used by one goroutine at a time, as every driver.Conn.
+// cachingConn is a connection with a cache of prepared statements. Like every driver.Conn it is
+// used by one goroutine at a time.
 type cachingConn struct {
 	sqliteConn
-	idle map[string]driver.Stmt // by their text; one in use is not among them
+	idle map[string]driver.Stmt // by text; a statement in use is not in it
 }
 
-// get returns a statement that nobody else uses until it is given back.
+// get returns a prepared statement, which is the caller's alone until put.
 func (c *cachingConn) get(ctx context.Context, query string) (driver.Stmt, error) {
 	if stmt, ok := c.idle[query]; ok {
 		delete(c.idle, query)
@@ -46,8 +47,8 @@ func (c *cachingConn) get(ctx context.Context, query string) (driver.Stmt, error
 	return c.PrepareContext(ctx, query)
 }
 
-// put takes a statement back, and another leave if there are too many. One
-// that failed is not kept, nor is a second with the same text.
+// put returns a statement to the cache, and evicts another if there are too many. It closes a
+// statement that failed, or whose text the cache has already.
 func (c *cachingConn) put(query string, stmt driver.Stmt, failed error) error {
 	if _, twin := c.idle[query]; failed != nil || twin {
 		return stmt.Close()
@@ -88,7 +89,7 @@ func (c *cachingConn) QueryContext(
 	}
 	rows, err := stmt.(driver.StmtQueryContext).QueryContext(ctx, args)
 	if err != nil {
-		_ = c.put(query, stmt, err) // err says more
+		_ = c.put(query, stmt, err) // err says what failed
 		return nil, err
 	}
 	return cachingRows{rows, func(err error) error { return c.put(query, stmt, err) }}, nil
@@ -96,12 +97,12 @@ func (c *cachingConn) QueryContext(
 
 func (c *cachingConn) Close() error {
 	for _, stmt := range c.idle {
-		_ = stmt.Close() // the connection's own Close says what is wrong
+		_ = stmt.Close() // the connection's own Close reports the error
 	}
 	return c.sqliteConn.Close()
 }
 
-// cachingRows give their statement back when they are closed.
+// cachingRows put their statement back into the cache when they are closed.
 type cachingRows struct {
 	driver.Rows
 	put func(failed error) error

@@ -18,24 +18,24 @@ import (
 	sqlite3 "modernc.org/sqlite/lib"
 )
 
-// What Translate makes of the errors of both engines. The texts are for logs.
+// These are the errors to which Translate maps those of both engines. The texts are for logs.
 var (
 	ErrNotFound   = errors.New("not found")
 	ErrDuplicate  = errors.New("exists already")
 	ErrForeignKey = errors.New("owner is gone") // a row refers to one that is not there
 
-	// ErrUnavailable: the database cannot serve now but may later. It is
-	// starting, stopping, gone, full or read-only; the cause is wrapped.
+	// ErrUnavailable: the database cannot serve now but may later. It is starting, stopping, gone,
+	// full or read-only. The error wraps the cause.
 	ErrUnavailable = errors.New("database unavailable")
 
-	// ErrSchema: this binary and the schema do not fit, and waiting won't help.
+	// ErrSchema: this binary and the schema do not fit. Waiting won't help.
 	ErrSchema error = unusable("schema does not fit this binary")
 
-	// ErrRefused: the database is there and lets us do nothing: a wrong password,
-	// no such database, a missing right. Waiting won't help.
+	// ErrRefused: the database answers but refuses access. The password is wrong, there is no such
+	// database, or a right is missing. Waiting won't help.
 	ErrRefused error = unusable("database refuses access")
 
-	// ErrEncoding: the database's encoding has no place for some characters. Waiting won't help.
+	// ErrEncoding: the database's encoding can't represent some characters. Waiting won't help.
 	ErrEncoding error = unusable("database has another encoding than UTF8")
 )
 
@@ -56,7 +56,7 @@ var refusals = []string{
 	"42501", // insufficient_privilege
 }
 
-// refused returns err as ErrRefused if it is one, else nil.
+// refused returns err as ErrRefused if its SQLSTATE is one of refusals, and otherwise nil.
 func refused(err error) error {
 	if e, ok := errors.AsType[*pgconn.PgError](err); ok && slices.Contains(refusals, e.Code) {
 		return fmt.Errorf("%w: %w", ErrRefused, e)
@@ -64,8 +64,8 @@ func refused(err error) error {
 	return nil
 }
 
-// Translate puts an error of gorm or a driver into our words. What it does not
-// know comes back as it is.
+// Translate maps an error of gorm or of a driver to the errors above. It returns an error that it
+// does not know unchanged.
 func Translate(err error) error {
 	switch {
 	case err == nil:
@@ -88,7 +88,7 @@ func Translate(err error) error {
 	return translateConn(err)
 }
 
-// translatePostgres reads the SQLSTATE: its first two characters are the class.
+// translatePostgres maps the SQLSTATE. Its first two characters are the class.
 func translatePostgres(e *pgconn.PgError) error {
 	switch e.Code {
 	case "23505": // unique_violation
@@ -96,9 +96,9 @@ func translatePostgres(e *pgconn.PgError) error {
 	case "23503": // foreign_key_violation
 		return ErrForeignKey
 	case "25006", // read_only_sql_transaction: a standby, or default_transaction_read_only
-		"25P03",          // idle_in_transaction_session_timeout: we were away for too long
+		"25P03",          // idle_in_transaction_session_timeout: ours was idle for too long
 		"3D000",          // invalid_catalog_name: no such database
-		"40001", "40P01": // serialization_failure, deadlock_detected: tried again already
+		"40001", "40P01": // serialization_failure, deadlock_detected: the retries have failed too
 		return Unavailable(e)
 	}
 	switch e.Code[:min(2, len(e.Code))] {
@@ -112,8 +112,8 @@ func translatePostgres(e *pgconn.PgError) error {
 	return e
 }
 
-// translateSQLite reads the result code: its lowest byte says what happened,
-// the rest where.
+// translateSQLite maps the result code. Its lowest byte says what happened, and the other bytes say
+// where.
 func translateSQLite(e *sqlite.Error) error {
 	switch e.Code() {
 	case sqlite3.SQLITE_CONSTRAINT_UNIQUE, sqlite3.SQLITE_CONSTRAINT_PRIMARYKEY:
@@ -136,10 +136,10 @@ func translateSQLite(e *sqlite.Error) error {
 	return e
 }
 
-// translateConn knows the ways in which a connection is lost or not made.
+// translateConn recognizes a connection that was lost or could not be made.
 func translateConn(err error) error {
 	if _, ok := errors.AsType[*pgconn.ConnectError](err); ok && !errors.Is(err, context.Canceled) {
-		return Unavailable(err) // a deadline in it is the dialler's own
+		return Unavailable(err) // a deadline error in it is the dialler's own
 	}
 	if errors.Is(err, context.Canceled) || errors.Is(err, context.DeadlineExceeded) {
 		return err
@@ -156,13 +156,15 @@ func translateConn(err error) error {
 			return Unavailable(err)
 		}
 	}
-	if strings.HasSuffix(err.Error(), "sql: database is closed") { // database/sql keeps this one to itself
+	// database/sql does not export this error.
+	if strings.HasSuffix(err.Error(), "sql: database is closed") {
 		return Unavailable(err)
 	}
 	return err
 }
 
-// Unavailable makes cause an ErrUnavailable, with one line of pgx's if it could not connect.
+// Unavailable wraps cause as an ErrUnavailable. If pgx could not connect, the text of the cause is
+// shortened to one line.
 func Unavailable(cause error) error {
 	if e, ok := errors.AsType[*pgconn.ConnectError](cause); ok {
 		return connectFailure{e}
@@ -173,8 +175,9 @@ func Unavailable(cause error) error {
 	return fmt.Errorf("%w: %w", ErrUnavailable, cause)
 }
 
-// A connectFailure is ErrUnavailable because of what pgx has tried. pgx's own text has a line for
-// each attempt, with and without TLS and for each address, and names the user and the database in each.
+// A connectFailure is an ErrUnavailable whose cause is that pgx could not connect. pgx's own text
+// has a line for each attempt, with and without TLS and for each address. Each line names the user
+// and the database.
 type connectFailure struct{ cause *pgconn.ConnectError }
 
 func (e connectFailure) Error() string {
@@ -187,8 +190,9 @@ func (e connectFailure) Error() string {
 
 func (e connectFailure) Unwrap() []error { return []error{ErrUnavailable, e.cause} }
 
-// reasons adds to known the innermost errors of err, each text once. That the
-// health monitor has ended an attempt is none: it knows from another attempt why.
+// reasons appends the texts of the innermost errors of err to known, each text once. It leaves out
+// errGivenUp, the error of an attempt that the health monitor ended: the monitor learned the reason
+// from another attempt.
 func reasons(err error, known []string) []string {
 	if err == errGivenUp {
 		return known
@@ -213,8 +217,8 @@ func reasons(err error, known []string) []string {
 	return append(known, text)
 }
 
-// IsRetryable reports whether PostgreSQL ended a transaction in favour of
-// another, or since the tables have changed, so that it may be run again.
+// IsRetryable reports whether a transaction may be run again. That is so if PostgreSQL aborted it
+// in favour of another, or because the tables have changed.
 func IsRetryable(err error) bool {
 	if planChanged(err) {
 		return true
@@ -223,7 +227,7 @@ func IsRetryable(err error) bool {
 	return ok && (e.Code == "40001" || e.Code == "40P01")
 }
 
-// noSuchTable reports whether a query failed because the schema is not there.
+// noSuchTable reports whether a query failed because a table does not exist.
 func noSuchTable(err error) bool {
 	if e, ok := errors.AsType[*pgconn.PgError](err); ok {
 		return e.Code == "42P01" // undefined_table

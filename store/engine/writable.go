@@ -10,24 +10,24 @@ import (
 	sqlite3 "modernc.org/sqlite/lib"
 )
 
-// calm is how long no write may have been refused for want of space before the
-// database counts as writable: a full disk takes small writes and refuses large
-// ones for a while, and that is one story, not many.
+// calm is the time without a refused write after which the database counts as writable again. For a
+// while a full disk takes small writes and refuses large ones. That must count as one incident, not
+// many.
 const calm = 10 * time.Second
 
-// writability remembers that the database, which answers, can't take writes.
+// writability records that the database answers but can't take writes.
 type writability struct {
-	last atomic.Pointer[refusal] // nil: there has been none
+	last atomic.Pointer[refusal] // nil: no write was refused yet
 }
 
-// A refusal is a write that the database had no place for.
+// A refusal is a write for which the database had no space.
 type refusal struct {
 	why    error
 	at     time.Time
 	mended atomic.Bool // a write has succeeded since
 }
 
-// note draws the conclusion from what a write came to.
+// note records the result of a write.
 func (w *writability) note(err error) {
 	if hasNoPlace(err) {
 		w.last.Store(&refusal{why: Translate(err), at: time.Now()})
