@@ -13,32 +13,32 @@ import (
 	"github.com/klauspost/compress/zstd"
 )
 
-// An archive is the file that a backup is: lines of text, packed into blocks that are
-// checked one by one, and a checksum over all of them. What the lines say is not its
-// business.
+// An archive is the file format of a backup: lines of text, compressed in blocks that have a
+// checksum each, and a checksum over all of them. The format does not depend on the contents of the
+// lines.
 //
-// It is, with numbers in big-endian order:
+// Numbers are in big-endian order. An archive consists of:
 //
 //	"notesd backup 1\n"
 //	any number of blocks:
-//	    4 bytes   length of what is packed, above 0
-//	    4 bytes   CRC-32C of what is packed
+//	    4 bytes   length of the compressed data, above 0
+//	    4 bytes   CRC-32C of the compressed data
 //	    …         a Zstandard frame: lines, each with its newline
 //	4 bytes   0
 //	32 bytes  SHA-256 of everything before them
 //
-// A reader promises that a file which it has read to its end is, byte for byte,
-// one that a writer has closed. Both hold one block in memory, which is a
-// megabyte or one line that is longer. What a reader makes room for is bounded by
-// the longest line that its caller expects, whatever the file says of itself.
+// A reader promises that a file which it has read to its end is, byte for byte, one that a writer
+// has closed. Reader and writer hold one block in memory, which is a megabyte or one line that is
+// longer. A reader allocates memory for no more than the longest line that its caller expects,
+// whatever the file says of itself.
 
 const (
 	magic     = "notesd backup 1\n"
-	blockSize = 1 << 20 // of lines, after which a block is written
-	mostBlock = 1 << 30 // of lines: one that is longer is no note
+	blockSize = 1 << 20 // bytes of lines, after which a block is written
+	mostBlock = 1 << 30 // bytes of lines; no note makes a longer line
 )
 
-// ErrDamaged: it is no backup, or not all of one, or it has been changed.
+// ErrDamaged: the file is no backup, or not a complete one, or it has been changed.
 var ErrDamaged = errors.New("not a whole backup")
 
 // ErrTooLong: a line may be longer than the reader was told to expect.
@@ -46,9 +46,9 @@ var ErrTooLong = errors.New("a block is too large")
 
 var castagnoli = crc32.MakeTable(crc32.Castagnoli)
 
-// A Writer writes a backup. Only Close makes it one.
+// A Writer writes a backup. The backup is complete only after Close.
 type Writer struct {
-	out     io.Writer // and the sum
+	out     io.Writer // the underlying writer and sum
 	sum     hash.Hash
 	packer  *zstd.Encoder
 	lines   []byte
@@ -56,7 +56,7 @@ type Writer struct {
 	longest int
 }
 
-// NewWriter begins a backup. Who writes it closes it.
+// NewWriter begins a backup. The caller must close the Writer.
 func NewWriter(out io.Writer) (*Writer, error) {
 	packer, err := zstd.NewWriter(nil, zstd.WithEncoderConcurrency(1))
 	if err != nil {
@@ -83,17 +83,17 @@ func (w *Writer) Line(line []byte) error {
 	return nil
 }
 
-// Longest is how long the longest line was: what a reader of the backup is told.
+// Longest returns the length of the longest line. A reader of the backup needs it.
 func (w *Writer) Longest() int { return w.longest }
 
-// Flush ends a block: what follows begins another.
+// Flush ends a block. Later lines begin another.
 func (w *Writer) Flush() error {
 	if len(w.lines) == 0 {
 		return nil
 	}
 	w.packed = w.packer.EncodeAll(w.lines, w.packed[:0])
 	w.lines = w.lines[:0]
-	if cap(w.lines) > 4*blockSize { // one long line is no reason to keep the room for ever
+	if cap(w.lines) > 4*blockSize { // a long line's buffer is not kept for ever
 		w.lines = nil
 	}
 	head := binary.BigEndian.AppendUint32(nil, uint32(len(w.packed)))
@@ -105,7 +105,7 @@ func (w *Writer) Flush() error {
 	return err
 }
 
-// Close writes what is left and the checksum. It does not close what it writes to.
+// Close writes the remaining lines and the checksum. It does not close the underlying writer.
 func (w *Writer) Close() error {
 	if err := w.Flush(); err != nil {
 		return err
@@ -117,22 +117,22 @@ func (w *Writer) Close() error {
 	return errors.Join(err, w.packer.Close())
 }
 
-// A Reader reads a backup. Its errors are ErrDamaged and ErrTooLong, which say
-// where, and those of what it reads from.
+// A Reader reads a backup. Its errors are ErrDamaged and ErrTooLong, which say where in the file,
+// and those of the underlying reader.
 type Reader struct {
-	in       io.Reader // and the sum
+	in       io.Reader // raw, with what is read added to sum
 	raw      io.Reader
 	sum      hash.Hash
 	unpacker *zstd.Decoder
-	most     int   // bytes of a block, unpacked
+	most     int   // maximum bytes of a block, decompressed
 	at       int64 // bytes read
 	packed   bytes.Buffer
-	room     []byte // of lines
-	lines    []byte // those not yet given out
+	room     []byte // buffer for lines
+	lines    []byte // lines that Next has not returned yet
 }
 
-// NewReader begins to read a backup whose lines have at most longest bytes each.
-// Who reads it closes it.
+// NewReader begins to read a backup whose lines have at most longest bytes each. The caller must
+// close the Reader.
 func NewReader(in io.Reader, longest int) (*Reader, error) {
 	most := min(max(longest, blockSize), mostBlock) + 1 // with the newline
 	unpacker, err := zstd.NewReader(nil, zstd.WithDecoderConcurrency(1), zstd.WithDecoderMaxMemory(uint64(most)))
@@ -153,11 +153,11 @@ func NewReader(in io.Reader, longest int) (*Reader, error) {
 	return r, nil
 }
 
-// Close lets go of what reading takes. It does not close what is read from.
+// Close frees the Reader's resources. It does not close the underlying reader.
 func (r *Reader) Close() { r.unpacker.Close() }
 
-// Next returns the next line, without its newline, which is good until the next
-// call. After the last line, once the checksum is right, it returns io.EOF.
+// Next returns the next line, without its newline. The line is valid until the next call. After the
+// last line, once the checksum is verified, Next returns io.EOF.
 func (r *Reader) Next() ([]byte, error) {
 	if len(r.lines) == 0 {
 		if err := r.nextBlock(); err != nil {
@@ -184,9 +184,9 @@ func (r *Reader) nextBlock() error {
 	}
 	tooLong := int64(length) > packedSize(r.most)
 	r.packed.Reset()
-	var kept io.Writer = &r.packed // which makes room only for what is there
+	var kept io.Writer = &r.packed // it grows only by the data that is there
 	if tooLong {
-		kept = io.Discard // the checksum tells whether that is its length
+		kept = io.Discard // the checksum shows whether that length is right
 	}
 	check := crc32.New(castagnoli)
 	n, err := io.CopyN(io.MultiWriter(check, kept), r.in, int64(length))
@@ -213,15 +213,15 @@ func (r *Reader) nextBlock() error {
 	return nil
 }
 
-// packedSize bounds what n bytes become that do not get smaller: Zstandard adds 3
-// bytes to each 128 KiB, and 18 for the frame.
+// packedSize bounds the compressed size of n bytes that can't be compressed. Zstandard adds 3 bytes
+// to each 128 KiB, and 18 for the frame.
 func packedSize(n int) int64 { return int64(n) + int64(n)>>14 + 64 }
 
 func (r *Reader) tooLong(at int64) error {
 	return fmt.Errorf("%w: the one at byte %d has more than %d bytes", ErrTooLong, at, r.most)
 }
 
-// end checks the checksum, and that nothing follows it.
+// end verifies the checksum, and checks that nothing follows it.
 func (r *Reader) end() error {
 	want := r.sum.Sum(nil)
 	have := make([]byte, len(want))
@@ -252,7 +252,7 @@ func (r *Reader) read(p []byte) error {
 	return r.cut(err)
 }
 
-// cut says of a file that ends too early where that is.
+// cut returns ErrDamaged with the position if the file ends too early.
 func (r *Reader) cut(err error) error {
 	if errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) {
 		return fmt.Errorf("%w: it breaks off at byte %d", ErrDamaged, r.at)

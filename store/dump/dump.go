@@ -1,6 +1,6 @@
-// Package dump saves what a database holds of people and notes, and restores it into
-// a database of either engine. Dump hands on lines of text, and Restore takes them; an
-// archive is the file that they are in, packed and with checksums.
+// Package dump saves the users and notes of a database, and restores them into a database of either
+// engine. Dump produces lines of text, and Restore reads them. An archive is the file that holds
+// the lines, compressed and with checksums.
 package dump
 
 import (
@@ -20,33 +20,33 @@ import (
 	"notesd/store/schema"
 )
 
-// Dump hands put, line by line, all that the database at name holds of
-// people and notes, as it is at one instant, and says what that is. What put
-// gets it may not keep. Restore takes the lines into a database of either
-// engine, and what two databases hold is the same if their lines are, but for
-// the first, which says when and from where.
+// Dump passes all that the database at name has of users and notes to put, line by line, and
+// describes it. The data is a snapshot of one instant. put must not keep its argument. Restore
+// reads the lines into a database of either engine. Two databases have the same contents if their
+// lines are the same, except for the first line, which says when and from which engine they were
+// taken.
 //
-// It only reads, in one transaction on a connection of its own, and needs no
-// store: others, in this process or in another, on a SQLite file too, read and
-// write meanwhile and never wait for it. PostgreSQL keeps old rows, and SQLite
-// its log of changes, until it ends. A row is held in memory at a time.
+// Dump only reads, in one transaction on a connection of its own, and needs no store. Others may
+// read and write meanwhile, in this process or another, also on a SQLite file, and never wait for
+// it. Until it ends PostgreSQL keeps old rows, and SQLite keeps its log of changes. Dump holds one
+// row in memory at a time.
 func Dump(ctx context.Context, name string, put func(line []byte) error) (Backup, error) {
 	db, from, err := openToRead(name)
 	if err != nil {
 		return Backup{}, err
 	}
-	defer db.Close() // it was only read
+	defer db.Close() // only reads were done
 	tx, err := db.BeginTx(ctx, &sql.TxOptions{Isolation: isolation(from), ReadOnly: true})
 	if err != nil {
 		return Backup{}, engine.Translate(err)
 	}
-	defer tx.Rollback() // nothing to take back
+	defer tx.Rollback() // there is nothing to roll back
 	d := dumper{ctx, tx, from, newLineWriter(put)}
 	b, err := d.write()
 	return b, engine.Translate(err)
 }
 
-// isolation is what keeps a transaction at one instant. SQLite knows no other.
+// isolation returns the level at which a transaction sees a single snapshot. SQLite has no other.
 func isolation(from string) sql.IsolationLevel {
 	if from == engine.SQLite {
 		return sql.LevelDefault
@@ -54,7 +54,7 @@ func isolation(from string) sql.IsolationLevel {
 	return sql.LevelRepeatableRead
 }
 
-// openToRead opens a database that must be there.
+// openToRead opens an existing database for reading.
 func openToRead(name string) (db *sql.DB, from string, err error) {
 	if engine.IsPostgres(name) {
 		server, err := engine.ParsePostgresURL(name)
@@ -70,12 +70,13 @@ func openToRead(name string) (db *sql.DB, from string, err error) {
 	if _, err := os.Stat(path); errors.Is(err, fs.ErrNotExist) {
 		return nil, "", fmt.Errorf("there is no database %s", path)
 	}
-	db, err = engine.OpenReadOnly(path) // the data directory's lock is the serving process's
+	// The serving process holds the lock on the data directory.
+	db, err = engine.OpenReadOnly(path)
 	return db, engine.SQLite, err
 }
 
-// watchUs prepares the server's end of a connection whose one transaction may
-// last. Should we vanish without a word, the transaction is not to outlast us for long.
+// watchUs sets the timeouts of the server's end of a connection, whose one transaction may take
+// long. If this process vanishes without notice, the transaction must not remain for long.
 func watchUs(ctx context.Context, conn *pgx.Conn) error {
 	_, err := conn.Exec(ctx, `SELECT set_config(name, value, false)
 		FROM (VALUES ('statement_timeout', '0'), ('idle_in_transaction_session_timeout', '60s'), ('lock_timeout', '10s'),
@@ -85,11 +86,11 @@ func watchUs(ctx context.Context, conn *pgx.Conn) error {
 	return err
 }
 
-// A dumper is a Dump being taken.
+// A dumper is a Dump in progress.
 type dumper struct {
 	ctx    context.Context
 	tx     *sql.Tx
-	engine string // that it is taken from
+	engine string // the engine that it is taken from
 	lines  *lineWriter
 }
 
@@ -113,7 +114,7 @@ func (d dumper) write() (Backup, error) {
 	return describe(head, foot), d.lines.write(foot)
 }
 
-// head asks for the schema, with which the instant begins.
+// head reads the schema. With this query the transaction's snapshot begins.
 func (d dumper) head() (backupHead, error) {
 	found, err := engine.ReadSchema(d.ctx, d.tx)
 	if err != nil {
@@ -132,7 +133,7 @@ func (d dumper) table(t dumpTable) (n int64, err error) {
 		return 0, err
 	}
 	columns, unknown := t.selectColumns(found)
-	if unknown != "" { // of a newer schema
+	if unknown != "" { // the schema is newer
 		return 0, fmt.Errorf("%w: this binary knows nothing of its column %s: use a newer notesd", engine.ErrSchema, unknown)
 	}
 	if err := d.lines.write(backupSection{t.name, schema.Names(columns)}); err != nil {
@@ -157,7 +158,7 @@ func (d dumper) table(t dumpTable) (n int64, err error) {
 	return n, rows.Err()
 }
 
-// columns are the names of a table's columns.
+// columns returns the names of a table's columns.
 func (d dumper) columns(table string) ([]string, error) {
 	rows, err := d.tx.QueryContext(d.ctx, "SELECT * FROM "+table+" LIMIT 0")
 	if err != nil {
@@ -167,8 +168,8 @@ func (d dumper) columns(table string) ([]string, error) {
 	return rows.Columns()
 }
 
-// lastKey is the largest that a note has had. PostgreSQL's is that of now, not
-// of the instant, which makes it larger at most.
+// lastKey returns the largest key that a note has had. PostgreSQL returns the present value, not
+// that of the snapshot, so it may be too large but never too small.
 func (d dumper) lastKey() (last int64, err error) {
 	query := `SELECT coalesce(max(seq), 0) FROM sqlite_sequence WHERE name = 'notes'`
 	if d.engine == engine.PostgreSQL {

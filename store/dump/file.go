@@ -12,22 +12,22 @@ import (
 	"time"
 )
 
-// ErrExists: there is a file under the name, which stays as it is.
+// ErrExists: a file with the name exists. It stays as it is.
 var ErrExists = errors.New("exists already")
 
-// A File is a backup in the making. It has another name until it is whole, so
-// that what has the name of a backup is one.
+// A File is a backup that is being written. It has a temporary name until it is complete, so every
+// file with the name of a backup is a complete backup.
 type File struct {
 	*os.File
 	path string
 }
 
-// Create begins the file at path, which only its owner can read. What a killed
-// process has left of it is overwritten.
+// Create begins the file at path, which only its owner can read. It overwrites the partial file of
+// a killed process.
 func Create(path string) (*File, error) { return create(path, path+".partial") }
 
-// CreateIn begins the file of a backup taken at t in a directory of them, where
-// one is made at a time. The directory is made unless it is there.
+// CreateIn begins the file of a backup taken at t in a directory of backups. Only one backup is
+// made there at a time. CreateIn makes the directory unless it exists.
 func CreateIn(dir string, t time.Time) (*File, error) {
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return nil, err
@@ -49,8 +49,9 @@ func create(path, partial string) (*File, error) {
 	return &File{f, path}, nil
 }
 
-// claim makes f ours, and empty, unless another process writes to it or it has
-// got its name meanwhile: the lock comes first.
+// claim locks f for this process and empties it. It fails if another process writes to the file, or
+// has given it its final name in the meantime. Therefore it takes the lock before it checks the
+// name.
 func claim(f *os.File, path string) error {
 	err := syscall.Flock(int(f.Fd()), syscall.LOCK_EX|syscall.LOCK_NB)
 	if errors.Is(err, syscall.EWOULDBLOCK) {
@@ -72,10 +73,10 @@ func claim(f *os.File, path string) error {
 	if _, err := os.Lstat(path); !errors.Is(err, fs.ErrNotExist) {
 		return errors.Join(fmt.Errorf("%s %w", path, ErrExists), os.Remove(f.Name()))
 	}
-	return errors.Join(f.Truncate(0), f.Chmod(0o600)) // a umask may have left less
+	return errors.Join(f.Truncate(0), f.Chmod(0o600)) // a umask may have left fewer rights
 }
 
-// onlyOurs refuses a file that somebody else has put there, and could go on reading.
+// onlyOurs returns an error for a file that another user has put there and could go on reading.
 func onlyOurs(info os.FileInfo) error {
 	stat, known := info.Sys().(*syscall.Stat_t)
 	if !info.Mode().IsRegular() || info.Mode().Perm()&0o077 != 0 ||
@@ -85,10 +86,10 @@ func onlyOurs(info os.FileInfo) error {
 	return nil
 }
 
-// Path is the name that the file gets.
+// Path returns the final name of the file.
 func (f *File) Path() string { return f.path }
 
-// Finish gives the file its name once it is on disk, and closes it.
+// Finish syncs the file to disk, gives it its final name, and closes it.
 func (f *File) Finish() error {
 	err := f.Sync()
 	if err == nil {
@@ -103,7 +104,7 @@ func (f *File) Finish() error {
 // Discard removes the file.
 func (f *File) Discard() error { return errors.Join(os.Remove(f.Name()), f.Close()) }
 
-// SyncDir returns when the names in a directory are on disk.
+// SyncDir syncs the names in a directory to disk.
 func SyncDir(dir string) error {
 	d, err := os.Open(dir)
 	if err != nil {
@@ -112,14 +113,15 @@ func SyncDir(dir string) error {
 	return errors.Join(d.Sync(), d.Close())
 }
 
-// named is a backup in a directory of them. Names sort as the backups were taken.
+// named matches the name of a backup in a directory of backups. The names sort in the order in
+// which the backups were taken.
 var named = regexp.MustCompile(`^notesd-\d{8}T\d{6}Z\.backup$`)
 
-// Name is what a backup taken at t is called in a directory of them.
+// Name returns the name of a backup taken at t in a directory of backups.
 func Name(t time.Time) string { return t.UTC().Format("notesd-20060102T150405Z.backup") }
 
-// Prune removes all but the newest keep backups from dir, and returns the names
-// of those it removed. A file with another name is none of its business.
+// Prune removes all but the newest keep backups from dir, and returns the names of those it
+// removed. It ignores files with other names.
 func Prune(dir string, keep int) (removed []string, err error) {
 	entries, err := os.ReadDir(dir)
 	if err != nil {

@@ -13,32 +13,29 @@ import (
 	"notesd/store/schema"
 )
 
-// ErrOccupied: the database that something is to be restored into holds
-// accounts already.
+// ErrOccupied: the database to restore into contains accounts already.
 var ErrOccupied = errors.New("database is not empty")
 
-// Restored says what a restore has done.
+// Restored reports what a restore has done.
 type Restored struct {
 	Backup
-	Engine string   // that it was restored into
-	Schema int64    // that the database has now
-	Faults []string // what in the data contradicts itself, as it did where it was saved; none: all fits
+	Engine string   // the engine that it was restored into
+	Schema int64    // the schema that the database has now
+	Faults []string // contradictions in the data, from before it was saved
 }
 
-// Restore takes the lines of a Dump, which next returns one by one and then
-// io.EOF, into the database at name, of whichever engine. That one must be empty
-// (ErrOccupied), or not there yet on SQLite. Ids, keys, revisions, change
-// numbers and dates become what they were, so that ETags, cursors and what
-// clients have seen go on. An error of next is returned as it is.
+// Restore reads the lines of a Dump into the database at name, of either engine. next returns one
+// line at a time, and then io.EOF. The database must be empty (ErrOccupied); on SQLite it may also
+// not exist yet. Ids, keys, revisions, change numbers and dates are restored as they were. So
+// ETags, cursors and what clients have seen stay valid. An error of next is returned as it is.
 //
-// It is done as a whole or not at all, in whichever way the process ends: on
-// PostgreSQL it is one transaction, on SQLite a file that gets its name at the
-// end. Nobody serves the database meanwhile: on SQLite Restore holds the data
-// directory, on PostgreSQL the tables, for which others wait.
+// A restore is done as a whole or not at all, in whichever way the process ends. On PostgreSQL it
+// is one transaction. On SQLite it is a file that gets its final name at the end. The database is
+// not served meanwhile: on SQLite Restore holds the lock on the data directory, and on PostgreSQL
+// it locks the tables, so others wait.
 //
-// The schema becomes that of the backup first and the newest in the end, so
-// older backups are migrated as older databases are. engine.ErrSchema: the backup is
-// newer than this binary.
+// The schema is first that of the backup, and is then migrated to the newest. So older backups are
+// migrated as older databases are. engine.ErrSchema: the backup is newer than this binary.
 func Restore(ctx context.Context, name string, next func() ([]byte, error)) (Restored, error) {
 	r := restore{reader: lineReader{next: next}}
 	head, err := r.reader.head()
@@ -57,23 +54,23 @@ func Restore(ctx context.Context, name string, next func() ([]byte, error)) (Res
 	return r.done, nil
 }
 
-// A restore is a Restore being done.
+// A restore is the state of a Restore in progress.
 type restore struct {
 	reader  lineReader
-	lastKey int64 // of the notes restored
+	lastKey int64 // largest key of the restored notes
 	done    Restored
 }
 
-// An emptyDatabase is one that is restored into, in a transaction.
+// An emptyDatabase is the database that is restored into, in a transaction.
 type emptyDatabase interface {
 	engine.Querier
 	// insert adds rows to a table.
 	insert(ctx context.Context, table string, columns []string, rows [][]any) error
-	// keepKeys has later notes get keys above last.
+	// keepKeys makes later notes get keys above last.
 	keepKeys(ctx context.Context, last int64) error
 }
 
-// into restores everything but the schema.
+// into restores everything except the schema.
 func (r *restore) into(ctx context.Context, db emptyDatabase) error {
 	if err := refuseOccupied(ctx, db); err != nil {
 		return err
@@ -95,7 +92,7 @@ func (r *restore) into(ctx context.Context, db emptyDatabase) error {
 	return err
 }
 
-// refuseOccupied returns ErrOccupied if there are accounts.
+// refuseOccupied returns ErrOccupied if the database has accounts or notes.
 func refuseOccupied(ctx context.Context, db engine.Querier) error {
 	var users, notes int64
 	const query = `SELECT (SELECT count(*) FROM users), (SELECT count(*) FROM notes)`
@@ -106,7 +103,7 @@ func refuseOccupied(ctx context.Context, db engine.Querier) error {
 	return err
 }
 
-// insert adds rows, with what Fold makes of them.
+// insert adds rows, and the folded columns that it computes from them.
 func (r *restore) insert(ctx context.Context, db emptyDatabase, t dumpTable, rows [][]any) error {
 	columns := schema.Names(t.columns)
 	for i, c := range t.columns {
@@ -135,7 +132,7 @@ func (r *restore) insert(ctx context.Context, db emptyDatabase, t dumpTable, row
 	return db.insert(ctx, "note_search", []string{"note_key", "content_folded"}, search)
 }
 
-// folded is Fold for a value of a column.
+// folded applies Fold to a column's value.
 func folded(text any) *string {
 	if s, ok := text.(*string); ok && s != nil {
 		return new(notes.Fold(*s))
@@ -143,7 +140,7 @@ func folded(text any) *string {
 	return nil
 }
 
-// faults are queries that count what must not be.
+// faults are queries that count contradictions in the data.
 var faults = []struct{ what, query string }{
 	{"accounts without counters", `SELECT count(*) FROM users WHERE id NOT IN (SELECT user_id FROM user_counters)`},
 	{"people whose counters are not the sums of their notes", `SELECT count(*) FROM user_counters AS c
@@ -159,8 +156,8 @@ var faults = []struct{ what, query string }{
 	{"revisions below 1", `SELECT count(*) FROM notes WHERE revision < 1`},
 }
 
-// findFaults checks that all rows are there, which is an error if not, and
-// returns what in them contradicts itself.
+// findFaults returns an error if a table has not as many rows as the backup says. Otherwise it
+// returns the contradictions in the data.
 func findFaults(ctx context.Context, db engine.Querier, want map[string]int64) (found []string, err error) {
 	count := func(query string) (n int64, err error) {
 		err = db.QueryRowContext(ctx, query).Scan(&n)
@@ -187,7 +184,7 @@ func findFaults(ctx context.Context, db engine.Querier, want map[string]int64) (
 	return found, nil
 }
 
-// raise brings the schema of what was restored up to date.
+// raise migrates the restored database to the newest schema.
 func (r *restore) raise(ctx context.Context, m engine.Migrator, db engine.Querier) error {
 	if err := m.Up(ctx); err != nil {
 		return err
@@ -197,8 +194,8 @@ func (r *restore) raise(ctx context.Context, m engine.Migrator, db engine.Querie
 	return err
 }
 
-// quiet is the log of migrations that nobody reads.
+// quiet is a logger that discards the migrations' messages.
 var quiet = slog.New(slog.DiscardHandler)
 
-// placeholders is what a row of n values is inserted as on SQLite.
+// placeholders returns the SQLite placeholders for a row of n values.
 func placeholders(n int) string { return strings.TrimSuffix(strings.Repeat("?, ", n), ", ") }

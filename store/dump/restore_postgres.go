@@ -24,7 +24,7 @@ func (r *restore) intoPostgres(ctx context.Context, name string, schema int64) e
 		return err
 	}
 	db := stdlib.OpenDB(*server, stdlib.OptionAfterConnect(watchUs))
-	defer db.Close() // the transaction is over
+	defer db.Close() // the transaction has ended
 	conn, err := db.Conn(ctx)
 	if err != nil {
 		return err
@@ -37,7 +37,7 @@ func (r *restore) intoPostgres(ctx context.Context, name string, schema int64) e
 	return r.raise(ctx, m, db)
 }
 
-// fillPostgres fills the tables while nobody else can see into them.
+// fillPostgres fills the tables while they are locked against all other connections.
 func (r *restore) fillPostgres(ctx context.Context, conn *sql.Conn) error {
 	tx, err := conn.BeginTx(ctx, nil)
 	if err != nil {
@@ -57,14 +57,14 @@ func (r *restore) fillPostgres(ctx context.Context, conn *sql.Conn) error {
 	if _, err := tx.ExecContext(ctx, "ANALYZE "+strings.Join(tables, ", ")+", note_search"); err != nil {
 		return fmt.Errorf("analyze: %w", err)
 	}
-	forget, args := pgnotify.InvalidateAll() // of processes that were there before
+	forget, args := pgnotify.InvalidateAll() // copies of processes that ran before
 	if _, err := tx.ExecContext(ctx, forget, args...); err != nil {
 		return err
 	}
 	return tx.Commit()
 }
 
-// emptyPostgres is the transaction, and the connection that it is on, for COPY.
+// emptyPostgres is the transaction, with its connection for COPY.
 type emptyPostgres struct {
 	*sql.Tx
 	conn *sql.Conn
@@ -77,7 +77,7 @@ func (db emptyPostgres) insert(ctx context.Context, table string, columns []stri
 	})
 }
 
-// keepKeys sets what the identity counts from. A rollback leaves that as it is.
+// keepKeys sets the sequence of the identity column. A rollback does not undo that.
 func (db emptyPostgres) keepKeys(ctx context.Context, last int64) error {
 	if last == 0 {
 		return nil

@@ -13,8 +13,8 @@ import (
 	"notesd/store/engine"
 )
 
-// intoSQLite restores into a file beside the one that is asked for, which then
-// takes its name.
+// intoSQLite restores into a file beside the requested one. That file is then renamed to the
+// requested name.
 func (r *restore) intoSQLite(ctx context.Context, name string, schema int64) (err error) {
 	path, err := engine.SQLitePath(name)
 	if err != nil {
@@ -36,7 +36,7 @@ func (r *restore) intoSQLite(ctx context.Context, name string, schema int64) (er
 		return err
 	}
 	making := path + ".restoring"
-	if err := removeSQLite(making); err != nil { // of a restore that was killed
+	if err := removeSQLite(making); err != nil { // left by a restore that was killed
 		return err
 	}
 	if err := r.fillSQLite(ctx, making, schema); err != nil {
@@ -46,9 +46,8 @@ func (r *restore) intoSQLite(ctx context.Context, name string, schema int64) (er
 	return putInPlace(making, path)
 }
 
-// checkVacant returns nil if there is no SQLite file at path, or one without
-// accounts. What SQLite keeps beside it must be gone: the next file of the name
-// would take it for its own.
+// checkVacant returns nil if there is no SQLite file at path, or one without accounts. SQLite's
+// -wal beside it must be missing or empty: SQLite would apply it to the next file with the name.
 func checkVacant(ctx context.Context, path string) error {
 	if info, err := os.Stat(path); err == nil && info.Size() > 0 {
 		if err := checkUnoccupied(ctx, path); err != nil {
@@ -61,8 +60,8 @@ func checkVacant(ctx context.Context, path string) error {
 	return nil
 }
 
-// checkUnoccupied opens the file as its owner does: the last one to close it
-// takes what is beside it into it.
+// checkUnoccupied opens the file as its owner does. So when it closes the file as the last
+// connection, SQLite merges the files beside it into it.
 func checkUnoccupied(ctx context.Context, path string) (err error) {
 	db, err := engine.OpenOwn(path)
 	if err != nil {
@@ -84,7 +83,7 @@ func checkUnoccupied(ctx context.Context, path string) (err error) {
 	return err
 }
 
-// removeSQLite removes a file, and what SQLite keeps beside it, if there are any.
+// removeSQLite removes a file, and the files that SQLite keeps beside it, if they exist.
 func removeSQLite(path string) error {
 	var errs []error
 	for _, suffix := range []string{"", "-journal", "-wal", "-shm"} {
@@ -95,10 +94,11 @@ func removeSQLite(path string) error {
 	return errors.Join(errs...)
 }
 
-// fillSQLite makes the file at path. Nothing is waited for: until it is whole
-// and on disk it counts for nothing.
+// fillSQLite makes the file at path, without syncing to disk: until the file is complete and synced
+// it is not used.
 func (r *restore) fillSQLite(ctx context.Context, path string, schema int64) (err error) {
-	f, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE|os.O_EXCL, 0o600) // no link, nor a file of somebody else's
+	// O_EXCL excludes a link, and a file of another user.
+	f, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE|os.O_EXCL, 0o600)
 	if err != nil {
 		return err
 	}
@@ -144,7 +144,7 @@ func (db emptySQLite) insert(ctx context.Context, table string, columns []string
 	return nil
 }
 
-// keepKeys sets what AUTOINCREMENT counts from.
+// keepKeys sets the last value of AUTOINCREMENT.
 func (db emptySQLite) keepKeys(ctx context.Context, last int64) error {
 	if _, err := db.ExecContext(ctx, `DELETE FROM sqlite_sequence WHERE name = 'notes'`); err != nil || last == 0 {
 		return err
@@ -153,7 +153,7 @@ func (db emptySQLite) keepKeys(ctx context.Context, last int64) error {
 	return err
 }
 
-// putInPlace renames a file that is whole, once it is on disk.
+// putInPlace syncs a complete file to disk and renames it.
 func putInPlace(from, to string) error {
 	f, err := os.OpenFile(from, os.O_RDWR, 0)
 	if err != nil {

@@ -14,18 +14,18 @@ import (
 	"notesd/store/schema"
 )
 
-// A dumpTable is a table that is in a backup, with those of its columns that
-// are. What Fold makes of them is made anew when they are restored.
+// A dumpTable is a table that a backup contains, with the columns that it contains. Folded columns
+// are not saved: a restore computes them again.
 type dumpTable struct {
 	name    string
-	key     string // its primary key, in whose order it is saved
+	key     string // its primary key, which orders the rows
 	columns []schema.Column
-	folded  map[string]string // columns, by what they are folded from
+	folded  map[string]string // folded columns by the columns that they are computed from
 }
 
-// dumpTables are in the order in which they can be restored: what is referred
-// to comes first. Sessions and sign_in_failures are not among them: a session
-// that has ended must not come back, and a backup shouldn't let anybody in.
+// dumpTables are in the order in which they can be restored: a table comes after those that it
+// refers to. Sessions and sign_in_failures are left out. A session that has ended must not come
+// back, and a backup must not let anyone sign in.
 var dumpTables = []dumpTable{
 	{"users", "id", schema.Columns(`id text, email text, name text, password_hash text, failed_logins integer,
 		locked_until integer, last_login_at integer, created_at integer, updated_at integer, session_epoch integer`),
@@ -41,8 +41,8 @@ var dumpTables = []dumpTable{
 		created_at integer`), nil},
 }
 
-// selectColumns are those of the table's columns that are among names, in its order.
-// The second result is the first of names that is no column of a backup.
+// selectColumns returns those of the table's columns that are in found, in the table's order. The
+// second result is the first name in found that is no column of a backup.
 func (t dumpTable) selectColumns(found []string) (columns []schema.Column, unknown string) {
 	for _, c := range t.columns {
 		if slices.Contains(found, c.Name) {
@@ -58,8 +58,8 @@ func (t dumpTable) selectColumns(found []string) (columns []schema.Column, unkno
 	return columns, ""
 }
 
-// scanTargets are where one row's values go, whichever they are: *int64, *string or
-// *bool, nil for NULL, or []byte.
+// scanTargets returns scan targets for one row: *int64, *string or *bool, which are nil for NULL,
+// or []byte.
 func scanTargets(columns []schema.Column) []any {
 	row := make([]any, len(columns))
 	for i, c := range columns {
@@ -77,7 +77,7 @@ func scanTargets(columns []schema.Column) []any {
 	return row
 }
 
-// value is what has been put in a place, as both drivers take it.
+// value returns the value of a scan target, in a form that both drivers accept.
 func value(place any) any {
 	switch p := place.(type) {
 	case **string:
@@ -89,15 +89,15 @@ func value(place any) any {
 	case *[]byte:
 		return *p
 	}
-	return nil // where JSON had null for bytes
+	return nil // JSON had null for bytes
 }
 
-// A backup's lines are a head, then of every table a section and its rows, and a
-// foot: objects, but for the rows, which are arrays in the order of the columns.
+// A backup's lines are a head, then for every table a section line and its rows, and a foot. All
+// are JSON objects, except the rows, which are arrays in the order of the columns.
 type (
 	backupHead struct {
-		Schema int64     `json:"schema"` // the database's
-		Engine string    `json:"engine"` // that it was taken from, for people
+		Schema int64     `json:"schema"` // schema of the database
+		Engine string    `json:"engine"` // the engine that it was taken from, for display
 		Taken  time.Time `json:"taken"`
 	}
 	backupSection struct {
@@ -105,19 +105,19 @@ type (
 		Columns []string `json:"columns"`
 	}
 	backupFoot struct {
-		Rows    map[string]int64 `json:"rows"`    // by table
-		LastKey int64            `json:"lastKey"` // that a note has had: no other gets it again
+		Rows    map[string]int64 `json:"rows"`    // number of rows by table
+		LastKey int64            `json:"lastKey"` // the largest key so far, not to be reused
 	}
 )
 
-// Backup says what is in a backup.
+// Backup describes the contents of a backup.
 type Backup struct {
 	Schema int64
 	Engine string
 	Taken  time.Time
 	Users  int64
 	Notes  int64
-	Rows   int64 // of all tables
+	Rows   int64 // rows of all tables
 }
 
 func describe(head backupHead, foot backupFoot) Backup {
@@ -145,7 +145,7 @@ func newLineWriter(put func(line []byte) error) *lineWriter {
 
 func (w *lineWriter) write(v any) error {
 	const much = 4 << 20
-	if w.text.Cap() > much { // one long note is no reason to keep the room for ever
+	if w.text.Cap() > much { // a long note's buffer is not kept for ever
 		w.text = bytes.Buffer{}
 	}
 	w.text.Reset()
@@ -155,8 +155,8 @@ func (w *lineWriter) write(v any) error {
 	return w.put(bytes.TrimSuffix(w.text.Bytes(), []byte{'\n'}))
 }
 
-// row writes a row. JSON would silently replace what is not UTF-8, which the
-// server never stores.
+// row writes a row. It refuses text that is not UTF-8, which JSON would silently replace. The
+// server never stores such text.
 func (w *lineWriter) row(table string, row []any) error {
 	for _, place := range row {
 		if text, ok := place.(**string); ok && *text != nil && !utf8.ValidString(**text) {
@@ -166,31 +166,33 @@ func (w *lineWriter) row(table string, row []any) error {
 	return w.write(row)
 }
 
-// describeKey is a row's first value, for people.
+// describeKey returns a row's first value, for display.
 func describeKey(row []any) string {
 	text, _ := json.Marshal(row[0])
 	return string(text)
 }
 
-// ErrNotBackup: what was read is not what Dump wrote.
+// ErrNotBackup: the input is not the output of Dump.
 var ErrNotBackup = errors.New("not a backup of notesd")
 
-// A lineReader reads a backup's lines and hands its rows on, in batches.
+// A lineReader reads a backup's lines and passes its rows on in batches.
 type lineReader struct {
-	next  func() ([]byte, error) // io.EOF: no more
+	next  func() ([]byte, error) // io.EOF: there are no more lines
 	take  func(section dumpTable, rows [][]any) error
 	rows  [][]any
-	bytes int // of the rows' lines
+	bytes int // size of the rows' lines
 	foot  backupFoot
 	count map[string]int64
 }
 
-// Bounds of a batch of rows. One row may be more than batchBytes.
+// These are the bounds of a batch of rows. A single row may be larger than batchBytes.
 const (
 	batchRows  = 1000
 	batchBytes = 4 << 20
 
-	shortLine = 64 << 10 // bytes of a line that is no row, and of a row that JSON may make large
+	// shortLine is the maximum length, in bytes, of a line that is no row. A row's line that is
+	// longer is read value by value, since JSON may need much memory for it.
+	shortLine = 64 << 10
 )
 
 // head reads the first line.
@@ -205,7 +207,7 @@ func (r *lineReader) head() (head backupHead, err error) {
 // read reads everything that follows the head.
 func (r *lineReader) read() error {
 	r.count = map[string]int64{}
-	var section dumpTable // the columns are those that the backup has
+	var section dumpTable // its columns are those of the backup
 	left := dumpTables
 	for {
 		line, err := r.next()
@@ -238,8 +240,8 @@ func (r *lineReader) read() error {
 	}
 }
 
-// beginSection reads the line that begins a table's rows, which is one of left,
-// and returns the tables that may follow.
+// beginSection parses the line that begins a table's rows. The table must be one of left.
+// beginSection returns it and the tables that may follow.
 func beginSection(line []byte, left []dumpTable) (dumpTable, []dumpTable, error) {
 	var begin backupSection
 	if err := json.Unmarshal(line, &begin); err != nil {
@@ -275,9 +277,9 @@ func (r *lineReader) row(section dumpTable, line []byte) error {
 	return r.flush(section)
 }
 
-// readRow puts a row's values in their places and reports whether they were as many. A
-// long line is read value by value, which is slower: an array as a whole gets room for
-// all the values that a line can hold.
+// readRow stores a row's values in places, and reports whether their number is right. A long line
+// is read value by value, which is slower. Decoding the whole array would allocate memory for all
+// the values that the line can hold.
 func readRow(line []byte, places []any) bool {
 	if len(line) <= shortLine {
 		row := places
@@ -310,7 +312,7 @@ func (r *lineReader) flush(section dumpTable) error {
 	return err
 }
 
-// end holds what was read to what the foot says, which no line may follow.
+// end compares the number of rows with the foot, and checks that no line follows the foot.
 func (r *lineReader) end() error {
 	if !maps.Equal(r.foot.Rows, r.count) {
 		return fmt.Errorf("%w: it says that it has the rows %v, and has %v", ErrNotBackup, r.foot.Rows, r.count)
