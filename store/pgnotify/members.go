@@ -7,35 +7,35 @@ import (
 )
 
 const (
-	// trusted is how long after a beat was sent, and has come back, what was
-	// heard until then counts as all there is.
+	// trusted is for how long after the sending of a heartbeat that has come back a process trusts
+	// its copies: what it had heard until then counts as complete.
 	trusted = time.Second
 
-	// remembered is how long a peer counts as there since it was last heard:
-	// while it may trust what it has, and until one who doesn't know it can be
-	// sure to have lost its own trust. See heardOwn.
+	// remembered is for how long a peer counts as present after it was last heard. It covers the
+	// time in which the peer may trust its copies, and the time until a peer that has forgotten us
+	// can be sure that we have lost our own trust. See heardOwn.
 	remembered = 2 * trusted
 
-	// joinPeriod is how long our beats must have come back before we trust
-	// what we have. A process that is to announce knows us after one trusted: it has
-	// heard our first beat before one of its own, or has none to go by. The rest is
-	// for what it decided before that to reach the server.
+	// joinPeriod is how long our heartbeats must have come back before we trust our copies. Any
+	// process that decides whether to announce knows us after one trusted: by then it has heard our
+	// first heartbeat before one of its own, or its own heartbeats do not come back and it has no
+	// trust to decide by. The second trusted is for decisions from before that, which still have to
+	// reach the server.
 	joinPeriod = 2 * trusted
 )
 
-// members are the processes that listen at this moment, as far as can be known. What
-// a process is told of comes in the order in which the server has it, which is the same
-// for all processes.
+// members are the processes that listen now, as far as a process can know. A process receives its
+// messages in the order in which the server has them, which is the same for all processes.
 type members struct {
 	mu       sync.Mutex           // guards what follows
-	peers    map[string]time.Time // until when each of the others is remembered
-	since    time.Time            // since when our beats have come back without a gap
-	known    time.Time            // until when all others remember us, also those that we don't know
-	sure     bool                 // the introduction is over: until known, no peer is missing here
-	awaiting map[string]*awaited  // revocations, by their ID
+	peers    map[string]time.Time // until when each peer is remembered
+	since    time.Time            // since when our heartbeats have come back without a gap
+	known    time.Time            // until when all peers remember us, also those that we don't know
+	sure     bool                 // the introduction is over: until known, peers is complete
+	awaiting map[string]*awaited  // revocations by ID
 }
 
-// awaited is a revocation that peers have yet to acknowledge.
+// awaited is a revocation that some peers have not acknowledged yet.
 type awaited struct {
 	missing map[string]time.Time
 	done    chan struct{} // closed when none is missing
@@ -45,14 +45,14 @@ func newMembers() *members {
 	return &members{peers: make(map[string]time.Time), awaiting: make(map[string]*awaited)}
 }
 
-// heardOwn notes that a beat of ours, sent at sent, has come back. It reports
-// whether it is the first after a gap, so that others may have forgotten us and
-// left changes unannounced, and whether the introduction has lasted long enough.
+// heardOwn records that a heartbeat of ours, sent at sent, has come back. It reports two things.
+// first: it is the first after a gap, so peers may have forgotten us and left changes unannounced.
+// long: the introduction has lasted long enough.
 //
-// There is no gap if it came back within trusted of when the one before was
-// sent. For a process that remembers us no more has last heard from us more than
-// remembered ago, and goes by a beat of its own that is younger than trusted and older
-// than this one of ours, which it would have heard otherwise.
+// There is no gap if the heartbeat came back within trusted of the sending of the one before. The
+// reason is this: a peer that has expired us last heard our heartbeat more than remembered ago.
+// That peer relies on a heartbeat of its own that is younger than trusted. Its heartbeat is also
+// older than this one of ours, because otherwise the peer would have heard ours.
 func (m *members) heardOwn(sent, now time.Time) (first, long bool) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
@@ -70,21 +70,21 @@ func (m *members) introduced() {
 	m.sure = true
 }
 
-// disconnected begins a gap: we hear nothing any more.
+// disconnected begins a gap: no messages arrive any more.
 func (m *members) disconnected() {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	m.known, m.sure = time.Time{}, false
 }
 
-// heard notes that a peer is there.
+// heard records that a peer is present.
 func (m *members) heard(peer string, now time.Time) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	m.peers[peer] = now.Add(remembered)
 }
 
-// left notes that a peer is there no more, and acknowledges nothing any more.
+// left records that a peer has left. It acknowledges nothing any more.
 func (m *members) left(peer string) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
@@ -94,37 +94,36 @@ func (m *members) left(peer string) {
 	}
 }
 
-// present are the peers that we remember. It is called with mu held.
+// present returns the peers that we remember. The caller holds mu.
 func (m *members) present(now time.Time) map[string]time.Time {
 	maps.DeleteFunc(m.peers, func(_ string, until time.Time) bool { return !now.Before(until) })
 	return m.peers
 }
 
-// trusts reports whether what has been heard is all there is.
+// trusts reports whether what was heard is complete.
 func (m *members) trusts(now time.Time) bool {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	return m.sure && now.Before(m.known)
 }
 
-// alone reports whether certainly no other process has copies that it trusts, nor
-// will have any of what was there before now.
+// alone reports whether it is certain that no other process has copies that it trusts, nor will
+// have copies of what was stored before now.
 func (m *members) alone(now time.Time) bool {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	return m.sure && now.Before(m.known) && len(m.present(now)) == 0
 }
 
-// count returns how many peers there are.
+// count returns the number of peers.
 func (m *members) count(now time.Time) int {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	return len(m.present(now))
 }
 
-// await returns a channel that is closed once all peers have acknowledged the
-// revocation; never, if some may be there that we don't know. forget is to be
-// called in the end.
+// await returns a channel that is closed once all peers have acknowledged the revocation. It is
+// never closed if there may be peers that we don't know. The caller must call forget in the end.
 func (m *members) await(id string, now time.Time) (done <-chan struct{}, forget func()) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
@@ -143,7 +142,7 @@ func (m *members) await(id string, now time.Time) (done <-chan struct{}, forget 
 	}
 }
 
-// acknowledged notes that a peer knows of a revocation.
+// acknowledged records that a peer has acknowledged a revocation.
 func (m *members) acknowledged(id, peer string) {
 	m.mu.Lock()
 	defer m.mu.Unlock()

@@ -7,46 +7,47 @@ import (
 )
 
 const (
-	// longestMessage is what PostgreSQL takes in a notification: less than 8000 bytes.
+	// longestMessage is the maximum length of a notification in PostgreSQL: less than 8000 bytes.
 	longestMessage = 7999
 
-	// mostAnnounced is how many changes of one transaction are named. More
-	// would make all replicas read for longer than it costs them to forget.
+	// mostAnnounced is how many changes of one transaction are named. If there were more, reading
+	// the message would cost all replicas more time than dropping their copies.
 	mostAnnounced = 1000
 )
 
-// A messageKind is what a message is about.
+// A messageKind is the kind of a message.
 type messageKind string
 
 const (
-	beatMessage    messageKind = "beat"    // the sender is there, and listens
-	byeMessage     messageKind = "bye"     // the sender listens no more
+	beatMessage    messageKind = "beat"    // heartbeat: the sender is present and listens
+	byeMessage     messageKind = "bye"     // the sender stops listening
 	changesMessage messageKind = "changes" // the sender's transaction changed notes
-	forgetMessage  messageKind = "forget"  // the sender can't or won't say what changed
+	forgetMessage  messageKind = "forget"  // the sender can't or won't name its changes
 	revokedMessage messageKind = "revoked" // sessions have ended
-	ackMessage     messageKind = "ack"     // the sender knows of a revocation
+	ackMessage     messageKind = "ack"     // the sender acknowledges a revocation
 )
 
-// A message is what one process says to all that share its database, itself
-// among them. It travels as JSON: members may be added, and what an older
-// binary has to know has a kind of its own, which makes that one forget.
+// A message is sent by one process to all that share its database, the sender included. It is JSON,
+// so fields may be added. What an older binary must not miss gets a kind of its own: an unknown
+// kind makes the older binary drop all copies.
 type message struct {
-	Kind    messageKind         `json:"kind"`
-	From    string              `json:"from"`
-	At      int64               `json:"at,omitempty"`      // of a beat: nanoseconds since its sender began
-	Changes map[string][]string `json:"changes,omitempty"` // notes by their owner
-	ID      string              `json:"id,omitempty"`      // of a revocation, and in what acknowledges it
-	Key     string              `json:"key,omitempty"`     // of the session that ended; none: all of User's
-	User    string              `json:"user,omitempty"`
+	Kind messageKind `json:"kind"`
+	From string      `json:"from"`
+	// At is of a heartbeat: nanoseconds since its sender began.
+	At      int64               `json:"at,omitempty"`
+	Changes map[string][]string `json:"changes,omitempty"` // note ids by owner
+	ID      string              `json:"id,omitempty"`      // of a revocation, and of its ack
+	// Key is of the session that ended. If it is empty, all sessions of User have ended.
+	Key  string `json:"key,omitempty"`
+	User string `json:"user,omitempty"`
 }
 
 func (m message) String() string {
-	text, _ := json.Marshal(m) // strings and numbers can't fail
+	text, _ := json.Marshal(m) // marshalling strings and numbers can't fail
 	return string(text)
 }
 
-// parseMessage reads what a notification says. An error means that it may have
-// been anything.
+// parseMessage parses a notification. After an error the notification may have meant anything.
 func parseMessage(text string) (message, error) {
 	var m message
 	if err := json.Unmarshal([]byte(text), &m); err != nil {
@@ -73,7 +74,7 @@ func parseMessage(text string) (message, error) {
 	return m, nil
 }
 
-// changes are those that the message names.
+// changes returns the changes that the message names.
 func (m message) changes() (changes []Change) {
 	for owner, notes := range m.Changes {
 		for _, note := range notes {
@@ -83,8 +84,8 @@ func (m message) changes() (changes []Change) {
 	return changes
 }
 
-// encodeChanges is what to say of one transaction's changes: as many messages as
-// they need, or one to forget everything where they need too many.
+// encodeChanges returns the payloads that announce one transaction's changes. It returns as many
+// messages as they need, or a single one to forget everything if there are too many changes.
 func encodeChanges(from string, changes []Change) []string {
 	if len(changes) <= mostAnnounced {
 		if said, ok := splitChanges(from, changes); ok {
@@ -94,8 +95,8 @@ func encodeChanges(from string, changes []Change) []string {
 	return []string{message{Kind: forgetMessage, From: from}.String()}
 }
 
-// splitChanges names changes in messages that are short enough. It can't
-// where a single one is too long.
+// splitChanges names the changes in messages that are short enough. It fails if a single change is
+// too long.
 func splitChanges(from string, changes []Change) (said []string, ok bool) {
 	notes := make(map[string][]string)
 	for _, c := range changes {

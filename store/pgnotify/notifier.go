@@ -1,6 +1,6 @@
-// Package pgnotify is how the processes that share a PostgreSQL tell each other what
-// they change, so that each may keep copies of what it reads: a Notifier, with LISTEN
-// on a connection of its own, and NOTIFY in the transactions that change something.
+// Package pgnotify tells the processes that share a PostgreSQL database what each of them changes,
+// so that each may keep copies of what it reads. A Notifier listens (LISTEN) on a connection of its
+// own. The transactions that change something send the notifications (NOTIFY).
 package pgnotify
 
 import (
@@ -18,96 +18,97 @@ import (
 )
 
 const (
-	heartbeat  = 250 * time.Millisecond // between beats
-	answerTime = time.Second            // for a statement on the channel's connection
-	deafTime   = 2 * time.Second        // without a beat that comes back: there is something wrong with the connection
+	heartbeat  = 250 * time.Millisecond // interval between heartbeats
+	answerTime = time.Second            // timeout of a statement on the channel's connection
+	deafTime   = 2 * time.Second        // without a returned heartbeat the connection is broken
 
-	retry    = 250 * time.Millisecond // between attempts to listen, at first
-	maxRetry = 2 * time.Second        // and at last
+	retry    = 250 * time.Millisecond // first interval between attempts to listen
+	maxRetry = 2 * time.Second        // longest interval
 )
 
-// Notify is the statement that sends each of the payloads to all who listen, the
-// sender included, when its transaction commits: then or never.
+// Notify is the statement that sends each of the payloads to all listeners, the sender included.
+// They are sent when its transaction commits, or never.
 const Notify = `SELECT pg_notify('notesd', said) FROM unnest($1::text[]) AS said`
 
-// InvalidateAll is the statement, and its arguments, that has all who listen forget
-// what they have.
+// InvalidateAll returns the statement, and its arguments, that makes all listeners drop their
+// copies.
 func InvalidateAll() (sql string, args []any) {
 	return Notify, []any{[]string{message{Kind: forgetMessage, From: newID()}.String()}}
 }
 
-// errDeaf is what a wrong DATABASE_CHANNEL_URL leads to, and a pooler that gives
-// each transaction another connection.
+// errDeaf is the error if the listening connection does not receive our own notifications. A wrong
+// DATABASE_CHANNEL_URL leads to it, and so does a pooler that gives each transaction another
+// connection.
 var errDeaf = errors.New("what is said in the database isn't heard on this connection, " +
 	"so nothing is answered from memory: behind a pooler let DATABASE_CHANNEL_URL lead past it")
 
-// A Change says what a write alters: one note of an owner's.
+// A Change names what a write alters: one note of one owner.
 type Change struct{ Owner, Note string }
 
-// A Listener hears what other processes say, in time to keep copies of what it has
-// read for no longer than they are good. Its methods don't block and may be called
-// from several goroutines.
+// A Listener is told what other processes announce, for cache invalidation: in time to use no copy
+// for longer than it is valid. Its methods don't block and may be called from several goroutines.
 type Listener interface {
 	// Changed says that another process has committed changes.
 	Changed(changes []Change)
 
-	// Revoked says that sessions have ended in another process: the one with
-	// the key, or, if it is empty, all of the user's.
+	// Revoked says that sessions have ended in another process: the one with the key, or, if the
+	// key is empty, all of the user's.
 	Revoked(key, user string)
 
-	// Trust says that of what others had committed one second before until,
-	// nothing is unknown here. Until the first call, and after until, copies are not to be trusted.
+	// Trust sets the end of the lease on copies. Everything that other processes had committed one
+	// second before until is known here. Before the first call, and after until, copies must not be
+	// used.
 	Trust(until time.Time)
 
-	// Forget says that changes of others may have been missed: no copy made up to
-	// now, nor of what is being read now, is to be used again.
+	// Forget says that changes of other processes may have been missed. No copy made up to now may
+	// be used again, nor a copy of what is being read now.
 	Forget()
 }
 
-// Config says how a Notifier reaches the others.
+// Config configures a Notifier.
 type Config struct {
-	Server   *pgx.ConnConfig // to listen on: no pooler in between
-	Listener Listener        // nil: it only speaks, and never knows that it is alone
+	Server   *pgx.ConnConfig // where to listen; no pooler may be in between
+	Listener Listener        // nil: the Notifier only sends, and never knows that it is alone
 	Log      *slog.Logger
 	// Notify sends payloads in a transaction of its own, over the connections that write.
 	Notify func(ctx context.Context, payloads []string) error
 }
 
-// A Notifier is one process's part in telling and hearing what changes. A message
-// of a transaction that is seen can't be lost, nor one of a transaction that never
-// was be heard, and all hear all in the order in which they commit. Nothing else
-// has that: so notes and sessions use it wherever sessions are kept.
+// A Notifier announces one process's changes and receives those of the others. The message of a
+// visible transaction can't be lost, and the message of a transaction that was rolled back is never
+// received. All processes receive all messages in the order in which the transactions commit. No
+// other channel guarantees that, so notes and sessions use this one wherever sessions are stored.
 //
-// Every process says heartbeat by heartbeat that it is there. When its own word
-// comes back it has heard all that was committed before, and trusts its copies
-// for one second (trusted) from when it was sent. Without a connection it trusts nothing.
-// So what is committed here is seen everywhere at once, and after a second
-// where it can't be heard.
+// Every process sends a heartbeat at each interval (heartbeat). When its own heartbeat comes back,
+// it has received all that was committed before. It then trusts its copies for one second (trusted)
+// from the sending of that heartbeat. Without a connection it trusts nothing. So a change committed
+// here is visible everywhere at once, and after a second in a process that can't be reached.
 //
-// A NOTIFY costs: PostgreSQL lets all transactions with one commit one after
-// another. So a process that is alone announces nothing (see SoleMember). One that comes
-// must be known before it trusts what it has; its introduction is over when
-//   - our beats have come back for so long (joinPeriod) that no process has
-//     decided for a while that it is alone (see members), and
-//   - all transactions have ended that there were then, among them what was
-//     decided before (see fence).
+// A NOTIFY has a cost: PostgreSQL commits all transactions with one serially. So a process that is
+// alone announces nothing (see SoleMember). A new process must be known to the others before it
+// trusts its copies. Its introduction is over when
+//   - its heartbeats have come back for so long (joinPeriod) that for a while no process has
+//     decided that it is alone (see members), and
+//   - all transactions have ended that were open then, among them those in which an earlier
+//     decision was made (see pastFence).
 //
-// What a process decides and the server gets only a second later escapes that, if
-// another starts in this very second; the engine gives a server up sooner.
+// One case escapes: a process decides that it is alone, its statement reaches the server only a
+// second later, and another process starts within this second. The engine gives a server up sooner
+// than that.
 type Notifier struct {
-	id      string // of this process, in what it says
+	id      string // of this process, in its messages
 	began   time.Time
 	cfg     Config
 	members *members
 
-	pendingInvalidateAll atomic.Bool // a revocation couldn't be said: everybody is to forget everything
+	pendingInvalidateAll atomic.Bool // a revocation could not be sent: tell all to drop all
 	listening            atomic.Bool
 	announced            atomic.Uint64
 	heard                atomic.Uint64
 	lost                 atomic.Uint64
 }
 
-// New makes a Notifier. It hears nothing before Run.
+// New makes a Notifier. It receives nothing before Run.
 func New(cfg Config) *Notifier {
 	return &Notifier{id: newID(), began: time.Now(), cfg: cfg, members: newMembers()}
 }
@@ -115,17 +116,17 @@ func New(cfg Config) *Notifier {
 // newID makes an identifier that no other process has.
 func newID() string { return uuid.Must(uuid.NewV7()).String() }
 
-// Stats are figures of a Notifier.
+// Stats are the statistics of a Notifier.
 type Stats struct {
-	Listening bool   // what others say arrives
-	Trusted   bool   // copies may be used
-	Peers     int    // others that listen
-	Announced uint64 // transactions and revocations that others were told of
-	Heard     uint64 // messages of others, besides their heartbeats
-	Lost      uint64 // times that messages may have been missed, or were not understood
+	Listening bool   // messages of other processes arrive
+	Trusted   bool   // copies are trusted
+	Peers     int    // other processes that listen
+	Announced uint64 // transactions and revocations that were announced
+	Heard     uint64 // messages of other processes, except heartbeats
+	Lost      uint64 // how often messages may have been missed, or were not understood
 }
 
-// Stats returns the figures.
+// Stats returns the statistics.
 func (n *Notifier) Stats() Stats {
 	now := time.Now()
 	return Stats{
@@ -134,14 +135,13 @@ func (n *Notifier) Stats() Stats {
 	}
 }
 
-// SoleMember reports whether certainly no other process has copies that it trusts, nor
-// will have any of what was there before now: then nothing is announced.
+// SoleMember reports whether it is certain that no other process has copies that it trusts, nor
+// will have copies of what was stored before now. Then nothing needs to be announced.
 func (n *Notifier) SoleMember() bool { return n.members.alone(time.Now()) }
 
-// Announcement is the statement that tells the other processes of the changes
-// of a transaction, to be sent in it. It is to be asked for when the transaction
-// has nothing else to do before its COMMIT: it is not ok, and there is
-// nothing to send, when no other process can have copies by then.
+// Announcement returns the statement that announces the changes of a transaction. The caller sends
+// it in that transaction. Announcement must be called when only the COMMIT is left to do. ok is
+// false, and there is nothing to send, if no other process can have copies by then.
 func (n *Notifier) Announcement(changes []Change) (sql string, args []any, ok bool) {
 	if len(changes) == 0 || n.SoleMember() {
 		return "", nil, false
@@ -150,16 +150,16 @@ func (n *Notifier) Announcement(changes []Change) (sql string, args []any, ok bo
 	return Notify, []any{encodeChanges(n.id, changes)}, true
 }
 
-// AnnounceRevoked tells the other processes that a session has ended, the one
-// with the key, or without a key all of the user's. It has ended already: they
-// are to let go of their copies. It returns nil once all that listen have said
-// that they know, or else after a second: a process that has not heard of it by then
-// trusts no copy any more. When no other listens it returns at once.
+// AnnounceRevoked tells the other processes that a session has ended: the one with the key, or, if
+// the key is empty, all of the user's. The session has ended already, and the other processes have
+// to drop their copies. AnnounceRevoked returns nil once all listening processes have acknowledged
+// it, or after a second: a process that has not heard of it by then trusts no copy any more. If no
+// other process listens, it returns at once.
 //
-// ErrUnavailable: for a second it couldn't be said. That is no matter when no process
-// reaches the server; but one that does, though we don't, may know the session for
-// longer, until we do, when it is told to forget everything.
-// The same goes for the context's error.
+// ErrUnavailable: for a second the message could not be sent. This does no harm if no process
+// reaches the server. But a process that reaches it while this one does not may still accept the
+// session. That lasts until this process reaches the server again and tells it to drop everything.
+// The same holds for the context's error.
 func (n *Notifier) AnnounceRevoked(ctx context.Context, key, user string) error {
 	if n.SoleMember() {
 		return nil
@@ -183,7 +183,7 @@ func (n *Notifier) AnnounceRevoked(ctx context.Context, key, user string) error 
 	return nil
 }
 
-// insist says m, for as long as others may trust what they have without it.
+// insist sends m, and retries for as long as others may trust their copies without it.
 func (n *Notifier) insist(ctx context.Context, m message) error {
 	trying, cancel := context.WithTimeout(ctx, trusted)
 	defer cancel()
@@ -201,7 +201,7 @@ func (n *Notifier) insist(ctx context.Context, m message) error {
 	}
 }
 
-// Run listens until ctx ends, on one connection after another.
+// Run listens until ctx ends. It opens a new connection after each failure.
 func (n *Notifier) Run(ctx context.Context) {
 	var said engine.Complaint
 	wait := retry
@@ -214,7 +214,8 @@ func (n *Notifier) Run(ctx context.Context) {
 		if worked {
 			wait = retry
 		}
-		if deaf := errors.Is(err, errDeaf); (!deaf || !said.IsKnown(err)) && said.IsNews(err) { // that is no matter of time
+		// errDeaf is logged only once, because the passing of time does not cure it.
+		if deaf := errors.Is(err, errDeaf); (!deaf || !said.IsKnown(err)) && said.IsNews(err) {
 			n.cfg.Log.Warn("channel to the other replicas is broken, trying again", "error", err)
 		}
 		_ = engine.Pause(ctx, wait)
@@ -222,8 +223,8 @@ func (n *Notifier) Run(ctx context.Context) {
 	}
 }
 
-// listen hears and beats until the connection breaks or ctx ends. It reports
-// whether anything was heard.
+// listen receives messages and sends heartbeats until the connection breaks or ctx ends. It reports
+// whether a heartbeat has come back.
 func (n *Notifier) listen(ctx context.Context) (worked bool, err error) {
 	l := link{Notifier: n}
 	if l.conn, err = pgx.ConnectConfig(ctx, n.cfg.Server); err != nil {
@@ -247,27 +248,29 @@ func (n *Notifier) listen(ctx context.Context) (worked bool, err error) {
 	}
 }
 
-// A link is one connection of the channel, used by one goroutine.
+// A link is one connection of the channel. One goroutine uses it.
 type link struct {
 	*Notifier
 	conn *pgx.Conn
 
-	joined   time.Time // when it began to listen
-	latest   time.Time // when the latest beat was sent that has come back; at first, joined
-	proved   bool      // a beat has come back over the connections that write
-	fenced   int64     // the transaction that ends what must end before the introduction does; 0: not known
-	trusting bool      // the introduction is over, and there has been no gap since
-	puzzled  bool      // it was said that a message was not understood
+	joined time.Time // when it began to listen
+	latest time.Time // when the latest returned heartbeat was sent; at first, joined
+	proved bool      // a heartbeat sent over the writing connections has come back
+	// fenced is the id of the transaction that serves as the fence: the introduction can't end
+	// before all earlier transactions have ended. 0: it is not known yet.
+	fenced   int64
+	trusting bool // the introduction is over, and there was no gap since
+	puzzled  bool // a message that was not understood has been logged
 }
 
-// do runs statements that may take answerTime; else the connection is broken.
+// do runs statements within answerTime. If they take longer the connection counts as broken.
 func (l *link) do(ctx context.Context, fn func(ctx context.Context) error) error {
 	ctx, cancel := context.WithTimeout(ctx, answerTime)
 	defer cancel()
 	return fn(ctx)
 }
 
-// say notifies on the link itself.
+// say sends notifications on the link itself.
 func (l *link) say(ctx context.Context, payloads ...string) error {
 	return l.do(ctx, func(ctx context.Context) error {
 		_, err := l.conn.Exec(ctx, Notify, payloads)
@@ -275,8 +278,8 @@ func (l *link) say(ctx context.Context, payloads ...string) error {
 	})
 }
 
-// join begins to listen, and sends the first beat over the connections that
-// write: when it is heard, what these say is heard here.
+// join begins to listen, and sends the first heartbeat over the connections that write. When the
+// heartbeat is received, what those connections send arrives here.
 func (l *link) join(ctx context.Context) error {
 	if _, err := engine.SetSessionTimeouts(ctx, l.conn); err != nil {
 		return err
@@ -289,12 +292,12 @@ func (l *link) join(ctx context.Context) error {
 	return l.cfg.Notify(ctx, []string{l.now().String()})
 }
 
-// now is a beat.
+// now returns a heartbeat for the current time.
 func (l *link) now() message {
 	return message{Kind: beatMessage, From: l.id, At: int64(time.Since(l.began))}
 }
 
-// beat says that we are there.
+// beat sends a heartbeat.
 func (l *link) beat(ctx context.Context) error {
 	switch {
 	case time.Since(l.latest) > deafTime:
@@ -314,8 +317,8 @@ func (l *link) beat(ctx context.Context) error {
 	return err
 }
 
-// hearUntil hears what is said until a time, or for long enough if that has
-// passed: what has arrived already.
+// hearUntil receives messages until the time next. If that has passed, it receives what has arrived
+// already.
 func (l *link) hearUntil(ctx context.Context, next time.Time) error {
 	waiting, cancel := context.WithDeadline(ctx, next)
 	defer cancel()
@@ -333,7 +336,7 @@ func (l *link) hearUntil(ctx context.Context, next time.Time) error {
 	}
 }
 
-// hear does what a message asks for.
+// hear handles one message.
 func (l *link) hear(ctx context.Context, text string) error {
 	m, err := parseMessage(text)
 	if err != nil {
@@ -366,7 +369,8 @@ func (l *link) hear(ctx context.Context, text string) error {
 	return err
 }
 
-// puzzle forgets everything, as what was said may have been about anything.
+// puzzle handles a message that was not understood. It drops all copies, since the message may have
+// been about anything.
 func (l *link) puzzle(err error) {
 	l.lost.Add(1)
 	l.cfg.Listener.Forget()
@@ -376,10 +380,10 @@ func (l *link) puzzle(err error) {
 	}
 }
 
-// heardOwn trusts what there is, once others know us.
+// heardOwn handles our own heartbeat. It renews the trust in our copies, once the others know us.
 func (l *link) heardOwn(ctx context.Context, sent time.Time) error {
 	if sent.Before(l.joined) {
-		return nil // over an older connection
+		return nil // it was sent over an older connection
 	}
 	l.latest, l.proved = sent, true
 	first, long := l.members.heardOwn(sent, time.Now())
@@ -402,8 +406,8 @@ func (l *link) heardOwn(ctx context.Context, sent time.Time) error {
 	return nil
 }
 
-// pastFence reports whether all transactions have ended that had changed
-// something when it was first asked.
+// pastFence reports whether all transactions have ended that had changed something when it was
+// first called.
 func (l *link) pastFence(ctx context.Context) (past bool, err error) {
 	err = l.do(ctx, func(ctx context.Context) error {
 		if l.fenced == 0 {
@@ -416,15 +420,16 @@ func (l *link) pastFence(ctx context.Context) (past bool, err error) {
 	return past, err
 }
 
-// leave closes the connection, with a word to the others if we leave for good:
-// they need not announce anything any more, so our copies end before.
+// leave closes the connection. If ctx has ended it says goodbye to the others. After that they need
+// not announce anything to us, so it drops our copies first.
 func (l *link) leave(ctx context.Context) {
 	ending, cancel := context.WithTimeout(context.WithoutCancel(ctx), retry)
 	defer cancel()
 	if ctx.Err() != nil {
 		l.members.disconnected()
 		l.cfg.Listener.Forget()
-		_, _ = l.conn.Exec(ending, Notify, []string{message{Kind: byeMessage, From: l.id}.String()}) // else they miss us soon
+		// If this fails, the others notice our absence soon.
+		_, _ = l.conn.Exec(ending, Notify, []string{message{Kind: byeMessage, From: l.id}.String()})
 	}
 	_ = l.conn.Close(ending) // it may be broken
 }
