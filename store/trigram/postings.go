@@ -5,8 +5,8 @@ import (
 	"hash/crc32"
 )
 
-// appendList writes ascending numbers: how many bytes follow, and what each
-// number has more than the one before, which in most lists is a byte.
+// appendList appends a list of ascending numbers to b: its length in bytes, and then the difference
+// of each number from the one before. In most lists a difference takes one byte.
 func appendList[T int64 | uint16](b []byte, list []T) []byte {
 	var text []byte
 	last := T(0)
@@ -17,7 +17,7 @@ func appendList[T int64 | uint16](b []byte, list []T) []byte {
 	return append(encoding.AppendUvarint(b, uint64(len(text))), text...)
 }
 
-// readList cuts off the first list of b; not ok: there is none.
+// readList splits the first list off b. ok is false if there is none.
 func readList(b []byte) (list, rest []byte, ok bool) {
 	length, n := encoding.Uvarint(b)
 	if n <= 0 || length > uint64(len(b)-n) {
@@ -26,8 +26,8 @@ func readList(b []byte) (list, rest []byte, ok bool) {
 	return b[n : n+int(length)], b[n+int(length):], true
 }
 
-// decodeDeltas calls each with the numbers of a list until it returns false, and
-// reports whether that was all.
+// decodeDeltas calls each with the numbers of a list until it returns false. It reports whether the
+// whole list was read.
 func decodeDeltas(list []byte, each func(uint64) bool) bool {
 	for last := uint64(0); len(list) > 0; {
 		more, n := encoding.Uvarint(list)
@@ -46,7 +46,7 @@ func seal(b []byte) []byte {
 	return encoding.LittleEndian.AppendUint32(b, crc32.Checksum(b, castagnoli))
 }
 
-// unseal takes it off again; not ok: it is another's.
+// unseal checks and removes the checksum. ok is false if it does not match.
 func unseal(b []byte) (_ []byte, ok bool) {
 	end := len(b) - crc32.Size
 	if end < 0 {

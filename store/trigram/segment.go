@@ -7,18 +7,18 @@ import (
 	"slices"
 )
 
-// A Segment is the postings of some notes while they are gathered.
+// A Segment gathers the postings of some notes.
 type Segment struct {
-	keys      []int64               // of the notes, ascending
-	unindexed []uint16              // those that may hold anything, as positions in keys
-	postings  map[Trigram]*[]uint16 // the same of those that have a trigram
+	keys      []int64               // keys of the notes, ascending
+	unindexed []uint16              // notes that may contain any trigram, as positions in keys
+	postings  map[Trigram]*[]uint16 // notes that have the trigram, as positions in keys
 }
 
 // NewSegment begins a segment of up to MaxNotes notes.
 func NewSegment() *Segment { return &Segment{postings: make(map[Trigram]*[]uint16)} }
 
-// Add adds a note, whose key is above those of the notes before, and its folded
-// texts. Of a large note nothing but its key is known.
+// Add adds a note and its folded texts. Its key must be above those of the notes before. Of a large
+// note the segment has the key only.
 func (g *Segment) Add(key int64, large bool, texts ...string) {
 	note := uint16(len(g.keys))
 	g.keys = append(g.keys, key)
@@ -45,8 +45,8 @@ func (g *Segment) Add(key int64, large bool, texts ...string) {
 	}
 }
 
-// Parts are the parts of the segment as they are stored: the first has the notes,
-// each other one the postings of the trigrams whose Part it is.
+// Parts returns the parts of the segment as they are stored. The first part has the notes. Each
+// other part has the postings of the trigrams whose Part it is.
 func (g *Segment) Parts() [][]byte {
 	stored := make([][]byte, 1+parts)
 	stored[0] = appendList(appendList(nil, g.keys), g.unindexed)
@@ -60,18 +60,18 @@ func (g *Segment) Parts() [][]byte {
 	return stored
 }
 
-// A Match is what a segment says of the trigrams of a query.
+// A Match is the result of looking up a query's trigrams in one segment.
 type Match struct {
-	missing   map[int][]Trigram // by the part that is yet to be read
-	has       bitmap            // notes that have all those of the parts that were read
-	unindexed bitmap            // notes that may have any
-	notes     []byte            // the list of the segment's keys
+	missing   map[int][]Trigram // the query's trigrams by part; only parts not read yet
+	has       bitmap            // notes that have all the query's trigrams of the parts read
+	unindexed bitmap            // notes that may contain any trigram
+	notes     []byte            // the encoded list of the segment's keys
 }
 
-// A bitmap is some of a segment's notes, a bit for each.
+// A bitmap is a set of a segment's notes, one bit for each note.
 type bitmap [MaxNotes / 64]uint64
 
-// add adds what a list names, and reports whether it is one.
+// add adds the notes of a list, and reports whether the list is valid.
 func (b *bitmap) add(list []byte) bool {
 	return decodeDeltas(list, func(note uint64) bool {
 		if note >= MaxNotes {
@@ -82,8 +82,8 @@ func (b *bitmap) add(list []byte) bool {
 	})
 }
 
-// NewMatch begins the match of a query in one segment, of which the part 0 and the
-// parts of the query's trigrams are yet to be read.
+// NewMatch begins the match of a query in one segment. Part 0 and the parts of the query's trigrams
+// must be read after that.
 func NewMatch(query []Trigram) *Match {
 	m := &Match{missing: map[int][]Trigram{0: nil}}
 	for i := range m.has {
@@ -95,7 +95,7 @@ func NewMatch(query []Trigram) *Match {
 	return m
 }
 
-// Read takes in one part of the segment, and reports whether it is as it was made.
+// Read reads one part of the segment, and reports whether it is as it was stored.
 func (m *Match) Read(part int, stored []byte) bool {
 	lists, ok := unseal(stored)
 	wanted, asked := m.missing[part]
@@ -106,7 +106,7 @@ func (m *Match) Read(part int, stored []byte) bool {
 	if part == 0 {
 		return m.readKeys(lists)
 	}
-	var sets [querySize]bitmap // of wanted; of a trigram in no note: empty
+	var sets [querySize]bitmap // one for each of wanted; empty for a trigram in no note
 	for len(lists) > 0 {
 		tag, n := encoding.Uvarint(lists)
 		list, rest, ok := readList(lists[max(n, 0):])
@@ -135,8 +135,8 @@ func (m *Match) readKeys(lists []byte) bool {
 	return ok && alsoOK && len(rest) == 0 && m.unindexed.add(unindexed)
 }
 
-// Keys are those of the notes that have the trigrams, or may; not ok: a part is
-// missing, or not as it was made.
+// Keys returns the keys of the notes that have, or may have, the trigrams. ok is false if a part is
+// missing or is not as it was stored.
 func (m *Match) Keys() (keys []int64, ok bool) {
 	if len(m.missing) > 0 {
 		return nil, false

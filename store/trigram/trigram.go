@@ -1,12 +1,11 @@
-// Package trigram is the index for searches in a person's many notes: it has, for
-// each trigram, the notes that have it. A note that contains a text has all the
-// text's trigrams, so that a search reads few notes. The index is only ever a hint:
-// the notes that it leaves are read and compared like every note.
+// Package trigram is a search index for users with many notes. For each trigram the index has the
+// notes that contain it. A note that contains a text has all the text's trigrams, so a search reads
+// few notes. The index is only ever a hint: the search reads and compares the notes that the index
+// returns like any others.
 //
-// An index is in segments, as those of full-text search engines are. A Segment
-// gathers the postings of up to MaxNotes notes; its Parts are stored and never
-// change. A Match reads the parts that a Query needs. The package knows no database,
-// and takes all texts folded.
+// An index consists of segments, as in full-text search engines. A Segment gathers the postings of
+// up to MaxNotes notes. Its Parts are stored and never change. A Match reads the parts that a Query
+// needs. The package knows no database, and expects all texts folded.
 package trigram
 
 import (
@@ -14,21 +13,23 @@ import (
 	"unicode"
 )
 
-// A Trigram is three letters or digits in a row, of folded text, as one of two
-// million numbers. What is no letter and no digit is in all notes, and left out.
+// A Trigram is a hash of three consecutive letters or digits of folded text. It is one of two
+// million numbers. Other characters occur in all notes and are left out.
 type Trigram uint32
 
-// MaxNotes is how many notes a segment has at most.
+// MaxNotes is the maximum number of notes in a segment.
 const MaxNotes = 2048
 
 const (
-	tagBits     = 12   // of a trigram: what tells those of a part apart
-	parts       = 512  // 9 bits: of these a search reads its own alone
-	maxTrigrams = 4096 // of a note: with more it may hold anything, as may a large one
-	querySize   = 6    // trigrams that are looked up: enough, and always as many, so that it is one statement
+	tagBits     = 12   // bits of a trigram that distinguish those of one part
+	parts       = 512  // 9 bits of a trigram; a search reads only its trigrams' parts
+	maxTrigrams = 4096 // of a note; with more it may contain any, as may a large note
+	// querySize is how many trigrams a search looks up. So many are enough. The number is always
+	// the same, so that the lookup is one statement.
+	querySize = 6
 )
 
-// all are the trigrams of a folded text, in its order.
+// all yields the trigrams of a folded text, in order.
 func all(text string) func(yield func(Trigram) bool) {
 	return func(yield func(Trigram) bool) {
 		var last [3]uint64
@@ -51,15 +52,15 @@ func all(text string) func(yield func(Trigram) bool) {
 	}
 }
 
-// Part is the part of a segment that has the postings of t, from 1 on.
+// Part returns the part of a segment that has the postings of t, from 1 on.
 func (t Trigram) Part() int { return 1 + int(t>>tagBits) }
 
-// tag is what t is called there.
+// tag returns the number of t within its part.
 func (t Trigram) tag() uint64 { return uint64(t % (1 << tagBits)) }
 
-// Query returns trigrams that every note has which contains a folded text: always
-// the same number of them, the same one again if the text is short. There are
-// none for a text without three letters in a row.
+// Query returns trigrams of a folded text, which every note that contains the text has. Their
+// number is always the same; a short text has some of them repeated. It returns none for a text
+// without three letters or digits in a row.
 func Query(text string) (some []Trigram) {
 	found := slices.Collect(all(text))
 	if len(found) == 0 {
