@@ -1,4 +1,4 @@
-// Package inspect asks a database what it says of itself, for `notesd check`.
+// Package inspect reads the settings and the state of a database, for `notesd check`.
 package inspect
 
 import (
@@ -19,24 +19,24 @@ import (
 	"notesd/store/engine"
 )
 
-// notifyTimeout is how long a notification may take.
+// notifyTimeout is how long a notification may take to arrive.
 const notifyTimeout = 2 * time.Second
 
-// A Report is what a database says of itself. What an engine does not have is zero.
+// A Report describes a database. A field that its engine does not have is zero.
 type Report struct {
 	Engine  string // as engine.Of has it
 	Version string
 	Missing bool // SQLite: there is no file yet
 
-	Schema, Newest int64 // the migrations it has, and those there are; 0: empty
+	Schema, Newest int64 // newest migration of the database (0: none), and of this binary
 	Misfit         error // why this binary can't serve the schema
 
-	Latency   time.Duration // of one query
-	ClockSkew time.Duration // its clock's lead over ours, right to half the latency
+	Latency   time.Duration // latency of one query
+	ClockSkew time.Duration // by how much its clock is ahead of ours; the error is half the latency
 
-	// PostgreSQL alone.
-	MaxConnections, Reserved int // of them for superusers and the like
-	ConnLimit                int // of this role, or this database; -1: none, as for superusers
+	// These fields are for PostgreSQL only.
+	MaxConnections, Reserved int // Reserved of MaxConnections are for superusers and the like
+	ConnLimit                int // limit of this role or this database; -1: none, as for superusers
 	OthersConnected          int // clients that are not notesd
 	SharedBuffers            int64
 	EffectiveCache           int64
@@ -44,16 +44,16 @@ type Report struct {
 	MaintenanceWorkMem       int64
 	Fsync, FullPageWrites    bool
 	SynchronousCommit        string
-	Peer                     netip.Addr // where the server is; not valid: on a socket
-	Encrypted, Verified      bool       // the connection; the server's certificate and name
-	NotifyWorks              bool       // a notification came through
+	Peer                     netip.Addr // address of the server; not valid: a socket
+	Encrypted, Verified      bool       // the connection is; its certificate and name are
+	NotifyWorks              bool       // a notification arrived
 
-	JournalMode string // SQLite alone
+	JournalMode string // SQLite only
 }
 
-// Inspect looks at the database at a URL, and changes nothing. The channelURL leads to the same
-// PostgreSQL without a pooler in between, or is "". The errors don't show the URLs, which may
-// hold a password.
+// Inspect reads the state of the database at a URL, and changes nothing. channelURL is a URL of the
+// same PostgreSQL without a pooler in between, or "". The errors don't show the URLs, which may
+// contain a password.
 func Inspect(ctx context.Context, url, channelURL string) (Report, error) {
 	if engine.IsPostgres(url) {
 		return inspectPostgres(ctx, url, channelURL)
@@ -94,7 +94,7 @@ func inspectPostgres(ctx context.Context, url, channelURL string) (r Report, err
 	return r, r.readSchema(ctx, db)
 }
 
-// readClock asks for the time a few times: the quickest answer says most.
+// readClock asks for the time a few times. The fastest answer is the most exact.
 func (r *Report) readClock(ctx context.Context, conn *pgx.Conn) error {
 	for i := range 5 {
 		began := time.Now()
@@ -129,8 +129,8 @@ func (r *Report) readPostgres(ctx context.Context, conn *pgx.Conn) error {
 	return err
 }
 
-// notifyWorks reports whether what sender notifies of comes to a listener. A pooler in
-// transaction mode prevents that.
+// notifyWorks reports whether a notification of sender reaches a listener. A pooler in transaction
+// mode prevents that.
 func notifyWorks(ctx context.Context, sender *pgx.Conn, hearing *pgx.ConnConfig) (bool, error) {
 	const channel = "notesd_check"
 	listener, err := pgx.ConnectConfig(ctx, hearing)
