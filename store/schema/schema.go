@@ -1,5 +1,5 @@
-// Package schema names the columns of tables whose rows are read and written as a
-// whole: by the store, and by what saves and restores a database.
+// Package schema names the columns of the tables whose rows are read and written as a whole. The
+// store does that, and so does the package that dumps and restores a database.
 package schema
 
 import "strings"
@@ -10,10 +10,10 @@ type Column struct {
 	Kind Kind
 }
 
-// A Kind is what the values of a column are.
+// A Kind is the type of a column's values.
 type Kind uint8
 
-// The kinds.
+// These are the kinds.
 const (
 	Text Kind = iota
 	Integer
@@ -21,12 +21,12 @@ const (
 	Bytes
 )
 
-// Array is PostgreSQL's type for an array of values of the kind.
+// Array returns PostgreSQL's type for an array of values of the kind.
 func (k Kind) Array() string {
 	return [...]string{Text: "text[]", Integer: "bigint[]", Boolean: "boolean[]", Bytes: "bytea[]"}[k]
 }
 
-// Columns reads a list of columns: their names, each with its kind.
+// Columns parses a list of columns: their names, each with its kind.
 func Columns(list string) (columns []Column) {
 	kinds := map[string]Kind{"text": Text, "integer": Integer, "boolean": Boolean, "bytes": Bytes}
 	for entry := range strings.SplitSeq(list, ",") {
@@ -36,7 +36,7 @@ func Columns(list string) (columns []Column) {
 	return columns
 }
 
-// Names are those of columns.
+// Names returns the names of columns.
 func Names(columns []Column) []string {
 	names := make([]string, len(columns))
 	for i, c := range columns {
@@ -45,7 +45,8 @@ func Names(columns []Column) []string {
 	return names
 }
 
-// Notes are the columns of notes, but for the folded title, which is made of the title.
+// Notes has the columns of the table notes, except the folded title, which is computed from the
+// title.
 var Notes = Columns(`key integer, id text, user_id text, is_pinned boolean, is_favorite boolean,
 	is_archived boolean, is_markdown boolean, is_trashed boolean, trashed_at integer, created_at integer,
 	updated_at integer, revision integer, change_seq integer, bytes integer, color text, title text, content text`)
