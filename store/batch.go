@@ -11,36 +11,37 @@ import (
 	"notesd/store/engine"
 )
 
-// A batch is the edits of one transaction, and what they are about: read and
-// locked first, altered in memory by one edit after another, and then written.
-// So an edit that can't be done fails alone and leaves nothing to take back.
+// A batch is the set of edits that one transaction commits (group commit), together with the rows
+// that they concern. It reads and locks the rows first. Then one edit after another changes them in
+// memory, and the result is written at the end. So an edit that can't be done fails alone and
+// leaves nothing to roll back.
 type batch struct {
 	s     *Store
 	edits []*edit
-	waits bool // for the counters of people that others write for; else these edits are passed over
+	waits bool // waits for locked counters; otherwise skips the edits of their owners
 
-	counters map[string]*countersRow // by owner; locked
+	counters map[string]*countersRow // by owner; their rows are locked
 	notes    map[noteRef]*noteState
 	keys     map[keyRef]usedKey
-	newKeys  []int64 // for notes that are to be made
+	newKeys  []int64 // keys for the notes that the edits create
 
-	// readContent reads what a noteState is still lacking.
+	// readContent reads the content of a note whose noteState lacks it.
 	readContent func(key int64) (string, error)
 
 	deciding   *edit
-	touched    []*noteState // in the order of their first edit
+	touched    []*noteState // in the order of each one's first edit
 	tombstones []tombstoneRow
-	claimed    []usedKey // for the first time, or anew
-	trims      []trim    // to be done once these are stored
+	claimed    []usedKey // keys that are used for the first time, or again after they expired
+	trims      []trim    // run after these are stored
 
-	uncertain bool // nobody knows whether the batch was committed
+	uncertain bool // the outcome of the commit is unknown
 }
 
 type noteRef struct{ owner, id string }
 
 type keyRef struct{ owner, key string }
 
-// usedKey is an idempotency key with what it has made.
+// usedKey is an idempotency key and the note that its request created.
 type usedKey struct {
 	keyRef
 	hash      []byte
@@ -59,7 +60,7 @@ func newBatch(s *Store, edits []*edit, waits bool) *batch {
 	return &batch{s: s, edits: edits, waits: waits}
 }
 
-// begin forgets what an earlier attempt came to.
+// begin discards the results of an earlier attempt.
 func (b *batch) begin() {
 	b.counters = make(map[string]*countersRow)
 	b.notes = make(map[noteRef]*noteState)
@@ -71,7 +72,7 @@ func (b *batch) begin() {
 	b.newKeys, b.deciding, b.touched, b.tombstones, b.claimed, b.trims = nil, nil, nil, nil, nil, nil
 }
 
-// owners are those whose counters are wanted, in the order in which everybody
+// owners returns the owners whose counters are needed, in the order in which every transaction
 // locks them.
 func (b *batch) owners() []string {
 	owners := make([]string, len(b.edits))
@@ -82,7 +83,7 @@ func (b *batch) owners() []string {
 	return slices.Compact(owners)
 }
 
-// wanted are the notes that there are edits of, or may be already.
+// wanted returns the notes that the edits concern and that exist or may exist.
 func (b *batch) wanted() (owners, ids []string) {
 	asked := make(map[noteRef]bool, len(b.edits))
 	for _, e := range b.edits {
@@ -94,7 +95,7 @@ func (b *batch) wanted() (owners, ids []string) {
 	return owners, ids
 }
 
-// wantedKeys are the idempotency keys that creates bring.
+// wantedKeys returns the idempotency keys of the creates.
 func (b *batch) wantedKeys() (owners, keys []string) {
 	asked := make(map[keyRef]bool, len(b.edits))
 	for _, e := range b.edits {
@@ -106,7 +107,7 @@ func (b *batch) wantedKeys() (owners, keys []string) {
 	return owners, keys
 }
 
-// creates is how many edits make a note.
+// creates returns how many edits create a note.
 func (b *batch) creates() (n int) {
 	for _, e := range b.edits {
 		if e.fresh != nil {
@@ -116,13 +117,13 @@ func (b *batch) creates() (n int) {
 	return n
 }
 
-// found puts a note that was read, with smallColumns, in its place.
+// found records a note that was read with smallColumns.
 func (b *batch) found(row noteRow) {
 	now := row
 	b.notes[noteRef{row.UserID, row.ID}] = &noteState{old: &row, row: &now, partial: row.Bytes > largeNote}
 }
 
-// decide has the edits alter what was read, one after another.
+// decide lets the edits change what was read, one after another.
 func (b *batch) decide() error {
 	for _, e := range b.edits {
 		b.deciding = e
@@ -137,10 +138,10 @@ func (b *batch) decide() error {
 		case b.waits:
 			e.err = ErrOwnerGone
 		default:
-			e.again = true // somebody else has them locked, or they are gone
+			e.again = true // another transaction has the counters locked, or they are gone
 		}
 		if failed, ok := errors.AsType[readError](e.err); ok {
-			return failed.error // the transaction is none any more
+			return failed.error // the transaction is aborted
 		}
 		if errors.Is(e.err, errLarge) {
 			e.again, e.alone = true, true
@@ -152,10 +153,10 @@ func (b *batch) decide() error {
 
 var errLarge = errors.New("the note is large")
 
-// readError is an error of the database in the middle of a decision.
+// readError is a database error during decide.
 type readError struct{ error }
 
-// find returns the note that e is about, with its content if e needs that.
+// find returns the note that e concerns, with its content if e needs that.
 func (b *batch) find(e *edit) (*noteState, error) {
 	state, found := b.notes[noteRef{e.owner, e.id}]
 	if !found || state.row == nil {
@@ -172,8 +173,8 @@ func (b *batch) find(e *edit) (*noteState, error) {
 	return b.touch(state), nil
 }
 
-// checkPreconditions returns a ChangedError if the note does not meet a precondition of e. Nobody
-// else changes the note before e has: its owner's counters are locked.
+// checkPreconditions returns a ChangedError if the note does not meet a precondition of e. The note
+// stays as it is until e has changed it, because its owner's counters are locked.
 func (b *batch) checkPreconditions(e *edit, state *noteState) error {
 	for _, holds := range e.preconditions {
 		if holds(state.row.Revision, time.UnixMilli(state.row.UpdatedAt)) {
@@ -188,7 +189,7 @@ func (b *batch) checkPreconditions(e *edit, state *noteState) error {
 	return nil
 }
 
-// complete reads the content of a large note, if there is room for it.
+// complete reads the content of a large note, if room grants the memory.
 func (b *batch) complete(e *edit, state *noteState) error {
 	if err := room(e.ctx)(state.row.Bytes); err != nil {
 		return err
@@ -201,7 +202,7 @@ func (b *batch) complete(e *edit, state *noteState) error {
 	return nil
 }
 
-// touch notes that there is an edit of the note.
+// touch records that an edit concerns the note.
 func (b *batch) touch(state *noteState) *noteState {
 	if !state.touched {
 		state.touched = true
@@ -210,8 +211,8 @@ func (b *batch) touch(state *noteState) *noteState {
 	return state
 }
 
-// trim has what owners have too much of removed, if e is one that trims. A second
-// time would find nothing.
+// trim schedules the trim of the owner's rows, if e is an edit that trims. A second trim in the
+// same batch would find nothing.
 func (b *batch) trim(e *edit, of func(owner string) trim) {
 	if t := of(e.owner); e.trims && !slices.Contains(b.trims, t) {
 		b.trims = append(b.trims, t)
@@ -224,7 +225,7 @@ func (b *batch) nextKey() int64 {
 	return key
 }
 
-// writes are what the batch is to store.
+// writes is what the batch has to store.
 type writes struct {
 	made, updated []*noteState
 	deleted       []*noteState
@@ -235,8 +236,7 @@ type writes struct {
 	changes       []Change
 }
 
-// writes sums up what the edits came to. Where no counters have changed there is
-// nothing to store.
+// writes collects the results of the edits. If no counters have changed there is nothing to store.
 func (b *batch) writes() writes {
 	w := writes{keys: b.claimed, tombstones: b.tombstones, trims: b.trims}
 	for _, state := range b.touched {
@@ -263,7 +263,7 @@ func (b *batch) writes() writes {
 	return w
 }
 
-// notes are the notes that the batch leaves, of those it changes.
+// notes returns the notes that the batch created or updated, as it leaves them.
 func (w writes) notes() []notes.Note {
 	notes := make([]notes.Note, 0, len(w.made)+len(w.updated))
 	for _, states := range [][]*noteState{w.made, w.updated} {
@@ -274,8 +274,8 @@ func (w writes) notes() []notes.Note {
 	return notes
 }
 
-// commit runs the batch's transaction. With an error nothing was stored, or, if
-// b.uncertain, nobody knows.
+// commit runs the batch's transaction. If it returns an error nothing was stored, unless
+// b.uncertain is set: then the outcome is unknown.
 func (b *batch) commit() error {
 	ctx, cancel := b.context()
 	defer cancel()
@@ -285,8 +285,8 @@ func (b *batch) commit() error {
 	return b.s.db.WriteOne(ctx, b.commitSQLite)
 }
 
-// context ends when those of all the batch's callers have ended: nobody waits
-// for it any more.
+// context returns a context that ends when the contexts of all the batch's callers have ended. Then
+// no caller waits for the batch any more.
 func (b *batch) context() (context.Context, context.CancelFunc) {
 	if len(b.edits) == 1 {
 		return context.WithCancel(b.edits[0].ctx)
@@ -310,9 +310,9 @@ func (b *batch) context() (context.Context, context.CancelFunc) {
 	}
 }
 
-// settle tells the callers what came of a batch that ended with err, and returns
-// those edits that are to be tried anew: one that can't be stored must not
-// take others with it.
+// settle reports the result of a batch that ended with err to the callers. It returns the edits
+// that are to be retried alone or later, so that an edit that can't be stored does not fail the
+// others.
 func (b *batch) settle(err error, caught *panicked) (anew []*edit) {
 	for _, e := range b.edits {
 		switch {
@@ -333,8 +333,8 @@ func (b *batch) settle(err error, caught *panicked) (anew []*edit) {
 	return anew
 }
 
-// mayDivide reports whether err may be the fault of one edit among others, and
-// has certainly kept all from being stored.
+// mayDivide reports whether one edit among others may have caused err. It returns false unless it
+// is certain that nothing was stored.
 func (b *batch) mayDivide(err error) bool {
 	if len(b.edits) == 1 || b.uncertain {
 		return false

@@ -14,8 +14,8 @@ import (
 	"notesd/store/engine"
 )
 
-// commitPostgres is a batch in two round trips: what it is about is locked and
-// read in the first and written in the second.
+// commitPostgres commits a batch in two round trips. The first one locks and reads the rows, and
+// the second one writes them.
 func (b *batch) commitPostgres(db *gorm.DB) error {
 	ctx := db.Statement.Context
 	conn, err := engine.Pool(db).Conn(ctx)
@@ -57,10 +57,9 @@ func (b *batch) commitOn(ctx context.Context, conn *pgx.Conn) error {
 	return err
 }
 
-// createAtOnce is a batch that is one create, and waits for nobody, as one
-// statement, which takes half the time. It reports whether that made the note;
-// if not, and without an error, something is in the way: the two round trips
-// tell what.
+// createAtOnce commits a batch that is a single create and waits for no lock. It uses one
+// statement, which takes half the time. It reports whether the note was created. If it was not, and
+// there is no error, something prevents it, and the usual two round trips find out what.
 func (b *batch) createAtOnce(ctx context.Context, conn *pgx.Conn) (made bool, err error) {
 	e := b.edits[0]
 	if len(b.edits) > 1 || e.fresh == nil || e.imported || e.trims || b.waits {
@@ -79,7 +78,8 @@ func (b *batch) createAtOnce(ctx context.Context, conn *pgx.Conn) (made bool, er
 		return err
 	})
 	if sql, args, ok := b.s.announcement(changes); ok {
-		statements.Queue(sql, args...) // in the same transaction, which the pipeline is
+		// The pipeline is one transaction, so the notification belongs to it.
+		statements.Queue(sql, args...)
 	}
 	notes := func() []notes.Note {
 		if !made {
@@ -89,16 +89,16 @@ func (b *batch) createAtOnce(ctx context.Context, conn *pgx.Conn) (made bool, er
 	}
 	err = b.s.witnessed(changes, notes, func() error { return b.send(ctx, conn, statements) })
 	b.uncertain = b.s.uncertain(err)
-	if errors.Is(engine.Translate(err), ErrDuplicate) { // the idempotency key
+	if errors.Is(engine.Translate(err), ErrDuplicate) { // the idempotency key was used before
 		return false, nil
 	}
 	e.note = row
 	return made, err
 }
 
-// createStatement is a whole create. It does nothing if somebody else writes for
-// the owner, who may also be gone or have no room, and fails if the idempotency
-// key was used before. Like every write it begins with the counters.
+// createStatement does a whole create. It does nothing if another transaction holds the owner's
+// counters, if the owner is gone, or if the quota has no room. It fails if the idempotency key was
+// used before. Like every write it begins with the counters.
 const createStatement = `WITH counted AS (
 		UPDATE user_counters
 		SET change_seq = change_seq + 1, note_count = note_count + 1, note_bytes = note_bytes + $2::bigint
@@ -124,11 +124,13 @@ const createStatement = `WITH counted AS (
 	)
 	SELECT key, change_seq FROM note`
 
-// maxArguments is what the statements of a batch have at most: createStatement and insertNotesPostgres.
+// maxArguments is the largest number of arguments of a batch's statements: createStatement and
+// insertNotesPostgres have the most.
 const maxArguments = 24
 
-// overwriteArguments ends a batch with a large note. A connection of pgx (v5.12.0) keeps the arguments of earlier
-// statements until others stand in their places, so one that is idle would keep a note in memory for hours.
+// overwriteArguments ends a batch with a large note. A connection of pgx (v5.12.0) keeps the
+// arguments of earlier statements until later ones overwrite them. Without this statement an idle
+// connection would keep a large note in memory for hours.
 var overwriteArguments = func() string {
 	places := make([]string, maxArguments)
 	for i := range places {
@@ -137,20 +139,20 @@ var overwriteArguments = func() string {
 	return "SELECT " + strings.Join(places, ", ")
 }()
 
-// send sends a pipeline and reads what it comes to.
+// send sends a pipeline and reads its results.
 func (b *batch) send(ctx context.Context, conn *pgx.Conn, statements *pgx.Batch) error {
 	for _, statement := range statements.QueuedQueries {
 		b.s.overhear(statement.SQL, statement.Arguments)
 	}
-	if b.edits[0].bytes > largeEdit { // it is alone
+	if b.edits[0].bytes > largeEdit { // a large edit is alone in its batch
 		statements.Queue(overwriteArguments, make([]any, maxArguments)...)
 	}
 	return conn.SendBatch(ctx, statements).Close()
 }
 
-// readPostgres locks the counters and reads what the edits are about. Each
-// statement sees what was committed when it began, and of a person whose
-// counters are locked nobody else changes anything: what is read stays true.
+// readPostgres locks the counters and reads the rows that the edits concern. Each statement sees
+// what was committed when it began. While an owner's counters are locked no other transaction
+// changes that owner's notes, so what is read stays current.
 func (b *batch) readPostgres(ctx context.Context, conn *pgx.Conn) error {
 	statements := &pgx.Batch{}
 	statements.Queue("begin isolation level read committed")
@@ -171,8 +173,8 @@ func (b *batch) readPostgres(ctx context.Context, conn *pgx.Conn) error {
 		}
 		return rows.Err()
 	})
-	// OFFSET 0 keeps the planner, which may know the tables only as they were
-	// when they were small, from going through all of one.
+	// OFFSET 0 keeps the planner from scanning a whole table. Its statistics may date from when the
+	// table was small.
 	if owners, ids := b.wanted(); len(ids) > 0 {
 		statements.Queue(`SELECT note.* FROM unnest($1::text[], $2::text[]) AS wanted (user_id, id) CROSS JOIN LATERAL (
 				SELECT `+b.s.smallColumns()+` FROM notes WHERE id = wanted.id AND user_id = wanted.user_id OFFSET 0
@@ -211,10 +213,10 @@ func (b *batch) readPostgres(ctx context.Context, conn *pgx.Conn) error {
 	return b.send(ctx, conn, statements)
 }
 
-// writePostgres are the statements that store w, and the COMMIT.
+// writePostgres returns the statements that store w, and the COMMIT.
 //
-// The LIMITs, which are no limits, have the planner expect few rows and so look
-// each up by its key.
+// The LIMITs limit nothing. They make the planner expect few rows, so that it looks each up by its
+// key.
 func (b *batch) writePostgres(w writes) *pgx.Batch {
 	statements := &pgx.Batch{}
 	retagged := w.insertNotes(statements)
@@ -262,7 +264,8 @@ func (b *batch) writePostgres(w writes) *pgx.Batch {
 	return statements
 }
 
-// insertNotes stores new notes and returns them, for their tags.
+// insertNotes adds the statements that store new notes. It returns the notes whose tags are still
+// to be stored.
 func (w writes) insertNotes(statements *pgx.Batch) []*noteState {
 	if len(w.made) == 0 {
 		return nil
@@ -279,8 +282,9 @@ func (w writes) insertNotes(statements *pgx.Batch) []*noteState {
 	return w.made
 }
 
-// updateNotes stores notes that have changed, of the texts only those that have,
-// and takes the tags of the notes that it returns, for those they have now.
+// updateNotes adds the statements that store changed notes. Of the texts it stores only those that
+// have changed. If the tags of a note have changed it deletes the stored ones, and returns the note
+// so that its present tags are stored.
 func (w writes) updateNotes(statements *pgx.Batch) (retagged []*noteState) {
 	if len(w.updated) == 0 {
 		return nil
@@ -309,7 +313,7 @@ func (w writes) updateNotes(statements *pgx.Batch) (retagged []*noteState) {
 	return retagged
 }
 
-// insertTags stores the tags of notes that have none.
+// insertTags adds the statement that stores the tags of notes that have no stored tags.
 func insertTags(statements *pgx.Batch, states []*noteState) {
 	var keys []int64
 	var positions []int32
@@ -325,7 +329,7 @@ func insertTags(statements *pgx.Batch, states []*noteState) {
 	}
 }
 
-// column is one value of each row, for unnest.
+// column returns one value of each row, for unnest.
 func column[R, T any](rows []R, value func(R) T) []T {
 	values := make([]T, len(rows))
 	for i, row := range rows {

@@ -11,8 +11,8 @@ import (
 	"notesd/store/engine"
 )
 
-// commitSQLite is a batch as one transaction of the one writer, whose turn it is.
-// Its statements stay prepared.
+// commitSQLite commits a batch as one transaction of the one writer. The caller holds the write
+// lock. The statements stay prepared.
 func (b *batch) commitSQLite(db *gorm.DB) error {
 	ctx := db.Statement.Context
 	sqlTx, err := engine.Pool(db).BeginTx(ctx, nil)
@@ -22,7 +22,7 @@ func (b *batch) commitSQLite(db *gorm.DB) error {
 	over := false
 	defer func() {
 		if !over {
-			_ = sqlTx.Rollback() // what went wrong before says more
+			_ = sqlTx.Rollback() // the earlier error says more
 		}
 	}()
 	tx := sqliteTx{ctx, sqlTx, b.s}
@@ -50,14 +50,14 @@ func (b *batch) commitSQLite(db *gorm.DB) error {
 	})
 }
 
-// sqliteTx is a transaction with the two things that a batch does in it.
+// sqliteTx is a transaction with the two operations that a batch needs.
 type sqliteTx struct {
 	ctx context.Context
 	tx  *sql.Tx
 	s   *Store
 }
 
-// take reads the one row that a query finds, and reports whether there is one.
+// take reads the single row of a query, and reports whether there is one.
 func (tx sqliteTx) take(query string, args []any, fields ...any) (found bool, err error) {
 	tx.s.overhear(query, args)
 	err = tx.tx.QueryRowContext(tx.ctx, query, args...).Scan(fields...)
@@ -73,7 +73,7 @@ func (tx sqliteTx) exec(query string, args ...any) error {
 	return err
 }
 
-// readSQLite reads what the edits are about, one by one: a round trip costs nothing.
+// readSQLite reads the rows that the edits concern, one by one. A round trip costs nothing here.
 func (b *batch) readSQLite(tx sqliteTx) error {
 	for _, owner := range b.owners() {
 		row := countersRow{UserID: owner}
@@ -117,7 +117,7 @@ func (b *batch) readSQLite(tx sqliteTx) error {
 	return b.takeKeysSQLite(tx)
 }
 
-// takeKeysSQLite takes the keys that AUTOINCREMENT would give.
+// takeKeysSQLite reserves the keys that AUTOINCREMENT would give.
 func (b *batch) takeKeysSQLite(tx sqliteTx) error {
 	n := b.creates()
 	if n == 0 {

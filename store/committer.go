@@ -6,21 +6,21 @@ import (
 	"sync"
 )
 
-// With these a batch is a matter of milliseconds.
+// These bounds keep the time of a batch to milliseconds.
 const (
 	batchEdits = 128
-	batchBytes = 1 << 20 // of texts
+	batchBytes = 1 << 20 // bytes of texts
 )
 
-// A committer puts edits into batches. It promises:
-//   - While nothing is being committed an edit begins at once. What comes
-//     meanwhile is the next batch: the busier it is, the more travel together.
-//   - One batch is under way at a time, and never waits for somebody's lock.
-//     Beside it each person may have one transaction of their own: for an edit
-//     that is alone, or those that the batch passed over because another process
-//     writes for the same person. What that person wants meanwhile waits for it.
-//   - Each caller is told after the transaction of their edit, and of nobody else's.
-//   - Without edits it has no goroutine.
+// A committer groups edits into batches (group commit). It promises:
+//   - While no commit is in progress, an edit begins at once. Edits that arrive during a commit
+//     form the next batch. So batches grow with the load.
+//   - One batch is in progress at a time, and it never waits for a lock of another transaction.
+//   - Beside the batch, each owner may have one exclusive transaction. It is for an edit that is
+//     alone, or for edits that the batch skipped because another process writes for the same owner.
+//     Later edits of that owner wait for its end.
+//   - Each caller gets its result after the transaction of its own edit, and waits for no other.
+//   - A committer without edits has no goroutine.
 type committer struct {
 	s       *Store
 	running sync.WaitGroup
@@ -28,21 +28,21 @@ type committer struct {
 	mu       sync.Mutex // guards what follows
 	closed   bool
 	batching bool
-	waiting  []*edit            // for the next batch
-	apart    map[string][]*edit // by owners who have a transaction of their own: what waits for its end
+	waiting  []*edit            // edits for the next batch
+	apart    map[string][]*edit // by owner: edits that wait for its exclusive transaction
 }
 
-// begin makes a committer that is idle.
+// begin initializes a committer, which is idle then.
 func (c *committer) begin(s *Store) { c.s, c.apart = s, make(map[string][]*edit) }
 
-// add takes an edit, whose done will be closed.
+// add accepts an edit. The committer will close its done channel.
 func (c *committer) add(e *edit) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.route(e)
 }
 
-// route finds e its place. The caller holds mu.
+// route queues e for the next batch, or for its owner's exclusive transaction. The caller holds mu.
 func (c *committer) route(e *edit) {
 	waiting, apart := c.apart[e.owner]
 	switch {
@@ -62,7 +62,7 @@ func (c *committer) route(e *edit) {
 	}
 }
 
-// setApart begins a transaction for one person. The caller holds mu.
+// setApart begins an exclusive transaction of one owner. The caller holds mu.
 func (c *committer) setApart(owner string, edits []*edit) {
 	c.apart[owner] = nil
 	c.running.Go(func() {
@@ -80,8 +80,8 @@ func (c *committer) setApart(owner string, edits []*edit) {
 	})
 }
 
-// commitBatches runs one batch after another until nobody waits. Should a batch
-// end the goroutine, another goes on.
+// commitBatches runs one batch after another until no edit waits. If a batch ends the goroutine,
+// another goroutine continues.
 func (c *committer) commitBatches() {
 	over := false
 	defer func() {
@@ -95,7 +95,7 @@ func (c *committer) commitBatches() {
 	over = true
 }
 
-// take returns who is in the next batch; nobody: there is none.
+// take returns the edits of the next batch. If there are none, no edit waits.
 func (c *committer) take() []*edit {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -112,8 +112,8 @@ func (c *committer) take() []*edit {
 	return edits
 }
 
-// goOn takes back what a batch left undone. Those of one person go on together,
-// now that nobody else waits for them.
+// goOn requeues the edits that a batch left undone. The edits of one owner share an exclusive
+// transaction, where waiting for the owner's lock delays no other owner.
 func (c *committer) goOn(anew []*edit) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -134,15 +134,15 @@ func (c *committer) goOn(anew []*edit) {
 	}
 }
 
-// commit runs b and tells its callers. It returns what is to be tried anew. A
-// panic is its callers' too.
+// commit runs b and reports the result to its callers. It returns the edits that are to be retried.
+// A panic is passed on to the callers too.
 func (c *committer) commit(b *batch) (anew []*edit) {
 	over := false
 	defer func() {
 		if v := recover(); v != nil {
 			anew = b.settle(nil, &panicked{v, debug.Stack()})
 		} else if !over {
-			b.deciding = nil // whoever it is, nobody can be tried anew
+			b.deciding = nil // no edit can be retried, whichever ended the goroutine
 			b.settle(nil, &panicked{errGoexit, debug.Stack()})
 		}
 	}()
@@ -154,8 +154,8 @@ func (c *committer) commit(b *batch) (anew []*edit) {
 
 var errGoexit = errors.New("the goroutine was ended")
 
-// close ends the committer's work: what waits for a transaction gets none, what
-// is in one is waited for.
+// close stops the committer. Edits that still wait for a transaction fail. close waits for the
+// transactions that have begun.
 func (c *committer) close() {
 	c.mu.Lock()
 	c.closed = true

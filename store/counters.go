@@ -11,23 +11,25 @@ import (
 	"notesd/store/engine"
 )
 
-// A quota of bytes is for one copy of each text and what its rows and their places
-// in indexes take besides. All of that is there about twice: see TestDisk.
+// A quota of bytes covers one copy of each text, and the space of its rows and index entries. The
+// disk holds all of that about twice: see TestDisk.
 const (
 	noteCost = 512
 	tagCost  = 32
 )
 
-// Counters are one person's: how much there is, and the number of the last change.
+// Counters are one user's totals and the number of the user's last change.
 type Counters struct {
-	ChangeSeq  int64
-	Notes      int64
-	Bytes      int64  // of titles, contents and tags, or of folded copies where these are longer, and tagCost a tag
-	QuotaNotes *int64 // nil: that of Config, if there is one
+	ChangeSeq int64
+	Notes     int64
+	// Bytes counts titles and contents, or their folded copies where these are longer, and tags
+	// with tagCost for each.
+	Bytes      int64
+	QuotaNotes *int64 // nil: the quota of Config, if there is one
 	QuotaBytes *int64
 }
 
-// Used is what QuotaBytes limits.
+// Used returns the bytes that QuotaBytes limits.
 func (c Counters) Used() int64 { return c.Bytes + c.Notes*noteCost }
 
 // Counters returns owner's counters, or ErrNotFound.
@@ -39,8 +41,8 @@ func (s *Store) Counters(ctx context.Context, owner string) (Counters, error) {
 	return Counters{row.ChangeSeq, row.NoteCount, row.NoteBytes, row.QuotaNotes, row.QuotaBytes}, nil
 }
 
-// SetQuota limits how many notes and bytes owner may have; nil is what Config says.
-// What is there already stays, but while it is too much it can only shrink.
+// SetQuota limits how many notes and bytes owner may have. With nil the limit of Config holds. What
+// exists already stays. While it exceeds the quota it can only shrink.
 func (s *Store) SetQuota(ctx context.Context, owner string, notes, bytes *int64) error {
 	err := s.db.Write(ctx, func(tx *gorm.DB) error {
 		set := tx.Exec(`UPDATE user_counters SET quota_notes = ?, quota_bytes = ? WHERE user_id = ?`, notes, bytes, owner)
@@ -55,10 +57,9 @@ func (s *Store) SetQuota(ctx context.Context, owner string, notes, bytes *int64)
 	return nil
 }
 
-// countersRow is the row that every write of a person's notes locks before it
-// touches anything else. So a person's changes happen one after another: their
-// numbers have no gaps, become visible in order, and no two writes wait for
-// each other.
+// countersRow is a user's row of totals. Every write of the user's notes locks it before it touches
+// anything else. So a user's changes happen one after another: their numbers have no gaps and
+// become visible in order, and no deadlock between two writes is possible.
 type countersRow struct {
 	UserID     string
 	ChangeSeq  int64
@@ -66,12 +67,13 @@ type countersRow struct {
 	NoteBytes  int64
 	QuotaNotes *int64
 	QuotaBytes *int64
-	changed    bool // by add
+	changed    bool // set by grow
 }
 
 func (countersRow) TableName() string { return "user_counters" }
 
-// lockCounters begins a write that has to look before it knows what it changes.
+// lockCounters locks the owner's counters, for a write that has to read before it knows what it
+// changes.
 func lockCounters(tx *gorm.DB, owner string) error {
 	found := tx.Clauses(clause.Locking{Strength: clause.LockingStrengthUpdate}).
 		Select("user_id").Where("user_id = ?", owner).Limit(1).Find(&countersRow{})
@@ -81,14 +83,14 @@ func lockCounters(tx *gorm.DB, owner string) error {
 	return found.Error
 }
 
-// applyDefaults has the quotas of the settings hold where the person has none.
+// applyDefaults sets the quotas of the settings where the user has none.
 func (row *countersRow) applyDefaults(s *Store) {
 	row.QuotaNotes = cmp.Or(row.QuotaNotes, s.quotaNotes)
 	row.QuotaBytes = cmp.Or(row.QuotaBytes, s.quotaBytes)
 }
 
-// add counts one more change, which adds so many notes and bytes, in row alone.
-// Above the quota it is ErrQuota and counts nothing.
+// add counts one more change, which adds so many notes and bytes. It changes the row in memory
+// only. If the quota would be exceeded it returns ErrQuota and counts nothing.
 func (row *countersRow) add(notes, bytes int64) error {
 	used := row.NoteBytes + bytes + (row.NoteCount+notes)*noteCost
 	if exceeds(notes, row.NoteCount+notes, row.QuotaNotes) || exceeds(bytes+notes*noteCost, used, row.QuotaBytes) {
@@ -98,7 +100,7 @@ func (row *countersRow) add(notes, bytes int64) error {
 	return nil
 }
 
-// grow is add whatever the quota.
+// grow is add without the quota check.
 func (row *countersRow) grow(notes, bytes int64) {
 	row.ChangeSeq++
 	row.NoteCount += notes
@@ -106,7 +108,7 @@ func (row *countersRow) grow(notes, bytes int64) {
 	row.changed = true
 }
 
-// exceeds reports whether something grew above its limit, nil for none.
+// exceeds reports whether a total that has grown is above its limit. A nil limit is no limit.
 func exceeds(growth, total int64, limit *int64) bool {
 	return growth > 0 && limit != nil && total > *limit
 }

@@ -8,54 +8,55 @@ import (
 	"notesd/notes"
 )
 
-// An edit is what one caller wants changed of one person's notes, and, once it
-// is done, what came of it.
+// An edit is one caller's mutation of one owner's note, and, once it is done, its result.
 type edit struct {
-	ctx   context.Context // of the caller, who may have left when it has ended
+	ctx   context.Context // the caller's context; when it has ended the caller may no longer wait
 	owner string
-	id    string // of the note it is about, or is to make
-	bytes int64  // of the texts it brings
-	alone bool   // it gets a transaction to itself
-	again bool   // it is to be tried anew, in another transaction
+	id    string // of the note that it changes or creates
+	bytes int64  // bytes of its texts
+	alone bool   // it needs a transaction of its own
+	again bool   // it must be retried in another transaction
 
-	fresh    *noteRow // of a create: the note to make
-	imported bool     // it is made only if it is not there, which other creates know
+	fresh    *noteRow // of a create: the note to create
+	imported bool     // the note is created only if it does not exist; other creates have new ids
 	key      string   // of a create: its idempotency key, or ""
-	hash     []byte   // and the hash of the request that came with it
-	content  bool     // it needs the note's content, not only the rest
-	trims    bool     // it removes the owner's oldest tombstones or keys, if there are too many
+	hash     []byte   // of a create: the hash of the request that brought key
+	content  bool     // it needs the note's content too
+	trims    bool     // it removes the owner's oldest tombstones or keys, if too many
 
-	preconditions []Precondition // of what is no create: they hold of the note, or nothing is changed
+	preconditions []Precondition // of a change: all must hold, or nothing is changed
 
-	// change decides what becomes of the note, under the lock of the owner's
-	// counters. It may be asked again, in another transaction.
+	// change computes the new state of the note, while the owner's counters are locked. It may be
+	// called again in another transaction.
 	change func(b *batch, counters *countersRow) (noteRow, error)
 
-	note     noteRow // as it is after the edit
-	replayed string  // the id of the note that the idempotency key made before
+	note     noteRow // the note after the edit
+	replayed string  // id of the note that the idempotency key created before
 	err      error
 	panicked *panicked
-	done     chan struct{} // closed when the caller may read what came of it
+	done     chan struct{} // closed when the caller may read the result
 }
 
-// largeEdit is the size, in bytes of text, from which on an edit is alone:
-// those who bring little don't wait for it.
+// largeEdit is the size, in bytes of text, above which an edit gets a transaction of its own. So
+// small edits don't wait for it.
 const largeEdit = 64 << 10
 
 func newEdit(ctx context.Context, owner, id string, bytes int64) *edit {
 	return &edit{ctx: ctx, owner: owner, id: id, bytes: bytes, alone: bytes > largeEdit, done: make(chan struct{})}
 }
 
-// createEdit makes row. With an idempotency key that in has brought before it
-// makes nothing and says in replayed what note there is.
+// createEdit returns the edit that creates row. If the idempotency key of in was used before, the
+// edit creates nothing. Then its result is the existing note, or replayed names it.
 func (s *Store) createEdit(ctx context.Context, row noteRow, in notes.NewNote) *edit {
 	e := newEdit(ctx, row.UserID, row.ID, row.Bytes)
-	e.fresh, e.key, e.hash = &row, in.IdempotencyKey, append([]byte{}, in.BodyHash...) // nil would be NULL
+	// BodyHash is copied into a slice that is not nil, because nil would be NULL.
+	e.fresh, e.key, e.hash = &row, in.IdempotencyKey, append([]byte{}, in.BodyHash...)
 	e.trims = e.key != "" && s.trims()
 	e.change = func(b *batch, counters *countersRow) (noteRow, error) {
 		used, found := b.keys[keyRef{e.owner, e.key}]
 		if found && used.createdAt > row.CreatedAt-keepIdempotencyKeys.Milliseconds() {
-			return b.replay(e, used) // before the quota: a repeated request asks for no more room
+			// This comes before the quota check, because a repeated request needs no more space.
+			return b.replay(e, used)
 		}
 		if err := counters.add(1, row.Bytes); err != nil {
 			return noteRow{}, err
@@ -71,7 +72,7 @@ func (s *Store) createEdit(ctx context.Context, row noteRow, in notes.NewNote) *
 	return e
 }
 
-// create puts the note that e is to make in its place.
+// create adds the note that e creates to the batch.
 func (b *batch) create(e *edit, changeSeq int64) noteRow {
 	made := *e.fresh
 	made.Key, made.ChangeSeq = b.nextKey(), changeSeq
@@ -79,7 +80,7 @@ func (b *batch) create(e *edit, changeSeq int64) noteRow {
 	return made
 }
 
-// replay answers a create whose idempotency key was used before.
+// replay returns the result of a create whose idempotency key was used before.
 func (b *batch) replay(e *edit, used usedKey) (noteRow, error) {
 	if !bytes.Equal(used.hash, e.hash) {
 		return noteRow{}, ErrIdempotency
@@ -87,7 +88,7 @@ func (b *batch) replay(e *edit, used usedKey) (noteRow, error) {
 	state, found := b.notes[noteRef{e.owner, used.note}]
 	switch {
 	case !found || state.partial:
-		e.replayed = used.note // to be read when this is over
+		e.replayed = used.note // read after the transaction
 		return noteRow{}, nil
 	case state.row == nil:
 		return noteRow{}, ErrNotFound
@@ -96,8 +97,8 @@ func (b *batch) replay(e *edit, used usedKey) (noteRow, error) {
 	}
 }
 
-// patchEdit changes a note by p. Long texts take a while to fold, so it is done
-// here, not while others wait.
+// patchEdit returns the edit that changes a note by p. It folds the texts here, because long ones
+// take a while and no transaction should wait for that.
 func (s *Store) patchEdit(ctx context.Context, owner, id string, p notes.Patch) (*edit, error) {
 	var titleFolded, contentFolded string
 	var size int
@@ -136,7 +137,7 @@ func (s *Store) patchEdit(ctx context.Context, owner, id string, p notes.Patch) 
 	return e, nil
 }
 
-// flipEdit turns a flag over.
+// flipEdit returns the edit that inverts a flag.
 func (s *Store) flipEdit(ctx context.Context, owner, id string, flag notes.Flag) *edit {
 	e := newEdit(ctx, owner, id, 0)
 	e.content = true
@@ -156,7 +157,8 @@ func (s *Store) flipEdit(ctx context.Context, owner, id string, flag notes.Flag)
 	return e
 }
 
-// deleteEdit deletes a note if it is as it should be; any other is ErrNotFound.
+// deleteEdit returns the edit that deletes a note if should accepts it. For any other note the
+// error is ErrNotFound.
 func (s *Store) deleteEdit(ctx context.Context, owner, id string, should func(*noteRow) bool) *edit {
 	e := newEdit(ctx, owner, id, 0)
 	e.trims = s.trims()
@@ -182,9 +184,9 @@ func (s *Store) deleteEdit(ctx context.Context, owner, id string, should func(*n
 	return e
 }
 
-// submit has e committed, in one transaction with others that come at the same
-// time, and returns its error. When ctx ends first that is ctx's error: what was
-// in no transaction yet has changed nothing and won't; else nobody knows.
+// submit commits e, in one transaction with other edits that come at the same time, and returns its
+// error. If ctx ends first, submit returns ctx's error. An edit that was in no transaction by then
+// has changed nothing and never will. For any other edit the outcome is unknown.
 func (s *Store) submit(e *edit) error {
 	if err := e.ctx.Err(); err != nil {
 		return err
@@ -196,7 +198,7 @@ func (s *Store) submit(e *edit) error {
 	return e.outcome()
 }
 
-// outcome waits until e is done, or its context has ended.
+// outcome waits until e is done or its context has ended.
 func (e *edit) outcome() error {
 	select {
 	case <-e.done:
@@ -209,8 +211,7 @@ func (e *edit) outcome() error {
 	return e.err
 }
 
-// panicked is a panic on its way from the goroutine of a batch to that of the
-// caller, with the stack that it left.
+// panicked carries a panic, with its stack, from the goroutine of a batch to that of the caller.
 type panicked struct {
 	value any
 	stack []byte
@@ -218,7 +219,7 @@ type panicked struct {
 
 func (p *panicked) Error() string { return fmt.Sprintf("%v\n\nin a batch:\n%s", p.value, p.stack) }
 
-// Unwrap returns the panic's value when that is an error.
+// Unwrap returns the panic's value if that is an error.
 func (p *panicked) Unwrap() error {
 	err, _ := p.value.(error)
 	return err

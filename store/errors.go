@@ -6,12 +6,12 @@ import (
 	"notesd/store/engine"
 )
 
-// What a method's error may be, besides the context's. The texts are for logs;
-// what a client reads is the server's to say.
+// These are the errors of the methods, besides the context's. The texts are for logs. The server
+// chooses what a client reads.
 var (
 	ErrNotFound    = engine.ErrNotFound
 	ErrDuplicate   = engine.ErrDuplicate
-	ErrChanged     = errors.New("has changed meanwhile") // always a *ChangedError
+	ErrChanged     = errors.New("has changed meanwhile") // it is always a *ChangedError
 	ErrIdempotency = errors.New("idempotency key used with another body")
 	ErrQuota       = errors.New("quota exceeded")
 	ErrLocked      = errors.New("account locked")
@@ -20,17 +20,17 @@ var (
 	// ErrEpoch: all of the account's sessions were ended since it was read, or the account is gone.
 	ErrEpoch = errors.New("the sessions of the account were ended meanwhile")
 
-	// ErrUnavailable: the database cannot serve now but may later. It is
-	// starting, stopping, gone, full or read-only; the cause is wrapped.
+	// ErrUnavailable: the database cannot serve now but may later. It is starting, stopping, gone,
+	// full or read-only. The error wraps the cause.
 	ErrUnavailable = engine.ErrUnavailable
 
-	// ErrSchema: this binary and the schema do not fit, and waiting won't help.
+	// ErrSchema: this binary and the schema do not fit. Waiting won't help.
 	ErrSchema = engine.ErrSchema
 
-	// ErrRefused: the database is there and lets us do nothing: a wrong password,
-	// no such database, a missing right. Waiting won't help.
+	// ErrRefused: the database answers but refuses access. The password is wrong, there is no such
+	// database, or a right is missing. Waiting won't help.
 	ErrRefused = engine.ErrRefused
 
-	// ErrEncoding: the database's encoding has no place for some characters. Waiting won't help.
+	// ErrEncoding: the database's encoding can't represent some characters. Waiting won't help.
 	ErrEncoding = engine.ErrEncoding
 )

@@ -15,37 +15,36 @@ import (
 	"notesd/store/engine"
 )
 
-// An Import is an account with its notes, as another database has them.
+// An Import is an account with its notes, read from another database.
 type Import struct {
 	User   User
-	Notes  iter.Seq2[notes.Note, error] // of the user's; an error is the last pair
-	DryRun bool                         // look, and change nothing
+	Notes  iter.Seq2[notes.Note, error] // the user's notes; an error is the last pair
+	DryRun bool                         // only report, and change nothing
 }
 
-// ImportResult says what an import has done, or would do.
+// ImportResult says what an import has done, or what a dry run would do.
 type ImportResult struct {
-	Created bool     // the account; else it was there already
-	Notes   int64    // that were made
-	Bytes   int64    // that they count for in Counters
-	Present int64    // notes that were there already
-	Deleted int64    // notes that their owner has deleted here
-	Foreign []string // ids under which somebody else has a note
-	Unsure  []string // ids of notes that their owner may have deleted here: see Import
+	Created bool     // the account was created; otherwise it existed
+	Notes   int64    // notes created
+	Bytes   int64    // bytes that the created notes count for in Counters
+	Present int64    // notes that existed
+	Deleted int64    // notes that their owner has deleted in this store
+	Foreign []string // ids of notes that belong to another user
+	Unsure  []string // ids of notes that may have been deleted in this store: see Import
 }
 
-// Import brings an account over under the ids and dates that it and its notes
-// have; Key, UserID, Revision and ChangeSeq of a note are made here. What is
-// there already stays as it is, and what its owner has deleted here stays away
-// while there is a tombstone of it. So an import may be repeated, after an
-// interruption too, and several may run at once.
+// Import copies an account and its notes into this store. They keep their ids and dates. The Key,
+// UserID, Revision and ChangeSeq of a note are assigned here. What exists already stays as it is. A
+// note that its owner has deleted here is not created again while its tombstone exists. So an
+// import may be repeated, also after an interruption, and several may run at once.
 //
-// An owner with mostKept tombstones may have had more. A note that is not here and
-// is older than all of them may be one of those that were deleted: it stays away.
+// An owner with mostKept tombstones may have had more. A note that does not exist here and is older
+// than all of them may have been deleted. Import does not create it.
 //
-// It takes steps of a batch's size, and others read and write in between. Quotas
-// don't apply. After an error the result says what is known to be done, and more
-// may be. Errors are those of in.Notes, as they are, and ErrDuplicate: another
-// account has the e-mail address, and no note was asked for.
+// Import takes steps of a batch's size, and others read and write in between. Quotas don't apply.
+// After an error the result says what is known to be done, and more may be done. An error of
+// in.Notes is returned as it is. ErrDuplicate: another account has the e-mail address; in.Notes was
+// not read.
 func (s *Store) Import(ctx context.Context, in Import) (done ImportResult, err error) {
 	done.Created, err = s.importUser(ctx, in)
 	if err != nil {
@@ -71,7 +70,7 @@ func (s *Store) Import(ctx context.Context, in Import) (done ImportResult, err e
 	return done, err
 }
 
-// importUser makes the account unless it is there.
+// importUser creates the account unless it exists.
 func (s *Store) importUser(ctx context.Context, in Import) (created bool, err error) {
 	row := importedUser(in.User)
 	there, err := findImported(s.db.Reader(ctx), row)
@@ -86,16 +85,16 @@ func (s *Store) importUser(ctx context.Context, in Import) (created bool, err er
 		if created = made.RowsAffected == 1; created {
 			return tx.Create(&countersRow{UserID: row.ID}).Error
 		}
-		_, err := findImported(tx, row) // somebody was quicker
+		_, err := findImported(tx, row) // another import was quicker
 		return err
 	})
 	return created, err
 }
 
-// findImported reports whether the account is there. ErrDuplicate: its e-mail
-// address is, with another id.
+// findImported reports whether the account exists. ErrDuplicate: its e-mail address exists with
+// another id.
 func findImported(db *gorm.DB, row userRow) (there bool, err error) {
-	var ids []string // one query: between two, another import could make the account
+	var ids []string // one query, since another import could create the account between two
 	err = db.Raw(`SELECT id FROM users WHERE id = ? OR email_folded = ?`, row.ID, row.EmailFolded).Scan(&ids).Error
 	if there = slices.Contains(ids, row.ID); err == nil && !there && len(ids) > 0 {
 		err = ErrDuplicate
@@ -111,7 +110,7 @@ func importedUser(u User) userRow {
 	}
 }
 
-// millisOrNil is the opposite of timeOrZero.
+// millisOrNil is the inverse of timeOrZero.
 func millisOrNil(t time.Time) *int64 {
 	if t.IsZero() {
 		return nil
@@ -119,7 +118,8 @@ func millisOrNil(t time.Time) *int64 {
 	return new(t.UnixMilli())
 }
 
-// importedRow folds the note's text, which takes a while, before anybody waits.
+// importedRow returns the row of an imported note. It folds the text, which takes a while, before
+// any transaction begins.
 func importedRow(owner string, note notes.Note) noteRow {
 	row := noteRow{
 		ID: note.ID, UserID: owner, Revision: 1,
@@ -135,8 +135,8 @@ func importedRow(owner string, note notes.Note) noteRow {
 	return row
 }
 
-// importStep imports notes of owner's, and counts all in done. What a database
-// that is away for a moment did not take is tried again.
+// importStep imports some notes of the owner's, and counts all of them in done. If the database is
+// unavailable for a moment, it retries the notes that were not stored.
 func (s *Store) importStep(ctx context.Context, owner string, rows []noteRow, dry bool, done *ImportResult) error {
 	const attempts, rest = 5, time.Second
 	for n := 1; len(rows) > 0; n++ {
@@ -155,7 +155,7 @@ func (s *Store) importStep(ctx context.Context, owner string, rows []noteRow, dr
 	return nil
 }
 
-// importNotes makes notes, and returns those that it could not make.
+// importNotes creates notes, and returns those that it could not create.
 func (s *Store) importNotes(ctx context.Context, rows []noteRow, done *ImportResult) (left []noteRow, failed error) {
 	edits := make([]*edit, len(rows))
 	for i, row := range rows {
@@ -186,8 +186,8 @@ func (done *ImportResult) made(rows ...noteRow) {
 	}
 }
 
-// sortOut returns the notes that are to be made, and counts the others. It looks
-// for the notes before the tombstones: what is deleted meanwhile has one.
+// sortOut returns the notes that are to be created, and counts the others. It looks for the notes
+// before the tombstones: a note that is deleted between the two queries has a tombstone.
 func (s *Store) sortOut(ctx context.Context, owner string, rows []noteRow, done *ImportResult) (fresh []noteRow, err error) {
 	ids := make([]string, len(rows))
 	for i, row := range rows {
@@ -205,7 +205,7 @@ func (s *Store) sortOut(ctx context.Context, owner string, rows []noteRow, done 
 	if err != nil {
 		return nil, engine.Translate(err)
 	}
-	forgotten, err := s.forgotten(ctx, owner) // last: what is forgotten meanwhile counts
+	forgotten, err := s.forgotten(ctx, owner) // last, to see trims made meanwhile
 	if err != nil {
 		return nil, engine.Translate(err)
 	}
@@ -234,16 +234,17 @@ func (s *Store) sortOut(ctx context.Context, owner string, rows []noteRow, done 
 	return fresh, nil
 }
 
-// forgotten returns until when owner may have deleted notes of which there is no
-// tombstone any more, because there were too many; nil: no such time.
+// forgotten returns the time until which owner may have deleted notes whose tombstones were
+// trimmed, because there were too many. It returns nil if there is no such time.
 func (s *Store) forgotten(ctx context.Context, owner string) (until *int64, err error) {
 	err = s.db.Reader(ctx).Raw(`SELECT CASE WHEN count(*) >= ? THEN min(deleted_at) END
 		FROM tombstones WHERE user_id = ?`, mostKept, owner).Scan(&until).Error
 	return until, err
 }
 
-// notesWithIDs finds notes by a JSON array of ids. OFFSET 0 has PostgreSQL look
-// each up, though it may take the table for as small as it was when the import began.
+// notesWithIDs returns the query that finds notes by a JSON array of ids. OFFSET 0 makes PostgreSQL
+// look each one up, though its statistics may date from the start of the import, when the table was
+// small.
 func (s *Store) notesWithIDs() string {
 	if s.postgres {
 		return `SELECT note.* FROM json_array_elements_text(?::json) AS wanted (id)
@@ -252,10 +253,11 @@ func (s *Store) notesWithIDs() string {
 	return `SELECT id, user_id FROM notes WHERE id IN (SELECT value FROM json_each(?))`
 }
 
-// errThere says that an import has nothing to do.
+// errThere means that the note exists already.
 var errThere = errors.New("there already")
 
-// importEdit makes row, whatever the quota, unless its owner has a note with its id.
+// importEdit returns the edit that creates row, whatever the quota, unless its owner has a note
+// with its id.
 func importEdit(ctx context.Context, row noteRow) *edit {
 	e := newEdit(ctx, row.UserID, row.ID, row.Bytes)
 	e.fresh, e.imported = &row, true

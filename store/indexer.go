@@ -13,26 +13,25 @@ import (
 	"notesd/store/trigram"
 )
 
-// A write indexes nothing. A person's notes are indexed in the background, once
-// there are many of them and that person searches, and some notes at a time: a
-// segment. Since every change of a note has a number, and the numbers of one person
-// become visible in their order, a segment is of those notes whose last change was
-// after that of the segment before, and up to its own. Notes that changed since are
-// in a later one, or above all of them, and a search reads these always. That holds
-// whichever process wrote them, an older binary too; what a segment has of notes
-// that changed or went is a wrong hint at most.
+// Notes are indexed in the background, not by the writes. A user's notes are indexed once there are
+// many of them and the user searches. Each run indexes some of the notes, which form a segment.
+// Every change of a note has a number, and the numbers of one user become visible in order. So a
+// segment covers a range of numbers: it has the notes whose last change comes after the end of the
+// segment before, up to its own end. A note that changed later is in a later segment or after all
+// of them. A search always reads the notes after all segments. This holds whichever process wrote
+// the notes, an older binary included. What a segment has of notes that changed or were deleted is
+// at most a wrong hint.
 
-// maxIndexRequests is how many people's requests wait for the indexer.
+// maxIndexRequests is the capacity of the indexer's queue.
 const maxIndexRequests = 64
 
-// An indexRequest asks the indexer to bring a person's index up to date.
+// An indexRequest asks the indexer to bring a user's index up to date.
 type indexRequest struct {
 	owner string
-	anew  bool // the one that is there is damaged
+	anew  bool // the stored index is damaged, so rebuild it
 }
 
-// requestIndex asks the indexer, unless it has too much to do already: the next
-// search asks again.
+// requestIndex queues a request, unless the queue is full. The next search asks again.
 func (s *Store) requestIndex(r indexRequest) {
 	select {
 	case s.indexRequests <- r:
@@ -40,13 +39,14 @@ func (s *Store) requestIndex(r indexRequest) {
 	}
 }
 
-// runIndexer does what is requested until ctx ends.
+// runIndexer serves the requests until ctx ends.
 func (s *Store) runIndexer(ctx context.Context) {
 	for {
 		select {
 		case r := <-s.indexRequests:
 			err := s.index(ctx, r)
-			if err != nil && ctx.Err() == nil && !errors.Is(err, ErrUnavailable) { // of which others tell
+			// ErrUnavailable is logged elsewhere.
+			if err != nil && ctx.Err() == nil && !errors.Is(err, ErrUnavailable) {
 				s.log.Warn("no lists of trigrams, searches in many notes are slow", "error", err)
 			}
 		case <-ctx.Done():
@@ -68,8 +68,8 @@ func (s *Store) index(ctx context.Context, r indexRequest) error {
 	return s.indexUser(ctx, r.owner, maxUnindexed, trigram.MaxNotes)
 }
 
-// indexUser makes owner's segments, of most notes each, until fewer than least are
-// in none, one after another: others write in between.
+// indexUser makes owner's segments, one after another. A segment has most notes at most. indexUser
+// stops when fewer than least notes are in no segment. Other writes run between the segments.
 func (s *Store) indexUser(ctx context.Context, owner string, least, most int64) error {
 	for {
 		ranges, err := changeRanges(s.db.Reader(ctx), owner)
@@ -94,14 +94,14 @@ func (s *Store) indexUser(ctx context.Context, owner string, least, most int64) 
 	}
 }
 
-// A changeRange is a person's changes that a segment is of, or may be, and how
-// many notes have their last change there.
+// A changeRange is a range of a user's change numbers that a segment covers or may cover. Notes
+// counts the notes whose last change is in the range.
 type changeRange struct{ Since, Upto, Notes int64 }
 
-// noEnd is where the last range ends, which is in no segment yet.
+// noEnd is the end of the last range, which no segment covers yet.
 const noEnd = math.MaxInt64
 
-// changeRanges are those of owner's segments, and what follows them.
+// changeRanges returns the ranges of owner's segments, and the range after them.
 func changeRanges(db *gorm.DB, owner string) (ranges []changeRange, err error) {
 	err = db.Raw(`SELECT since, upto,
 			(SELECT count(*) FROM notes WHERE user_id = ? AND change_seq > since AND change_seq <= upto) AS notes
@@ -112,9 +112,9 @@ func changeRanges(db *gorm.DB, owner string) (ranges []changeRange, err error) {
 	return ranges, err
 }
 
-// nextRange is the range to make a segment of: two of them that fit into one of
-// most notes, the later perhaps in no segment yet, or else what is in none, if it
-// is least notes or more.
+// nextRange chooses the range of the next segment. It prefers two adjacent ranges that together fit
+// into a segment of most notes; perhaps no segment covers the later of them yet. Otherwise it is
+// the range that no segment covers, if that has least notes or more.
 func nextRange(ranges []changeRange, least, most int64) (r changeRange, found bool) {
 	last := ranges[len(ranges)-1]
 	if last.Notes < least {
@@ -128,8 +128,9 @@ func nextRange(ranges []changeRange, least, most int64) (r changeRange, found bo
 	return last, last.Notes >= least
 }
 
-// readSegment makes a segment of the first most notes of a range, and says with which
-// change it ends. No write waits for that: what changes meanwhile comes later.
+// readSegment makes a segment of the first most notes of a range, and returns the number of the
+// change with which it ends. No write waits for it: changes made meanwhile belong to a later
+// segment.
 func (s *Store) readSegment(
 	ctx context.Context, owner string, r changeRange, most int64,
 ) (g *trigram.Segment, upto int64, err error) {
@@ -159,12 +160,12 @@ func (s *Store) readSegment(
 	return g, upto, rows.Err()
 }
 
-// errOvertaken: another process has made segments meanwhile.
+// errOvertaken: another process has made segments in the meantime.
 var errOvertaken = errors.New("overtaken")
 
-// saveSegment puts a segment in the place of those of its range. Like every write
-// it holds the owner's counters, so that of two processes one comes after the
-// other, and finds ranges that are no longer as it saw them.
+// saveSegment replaces the segments of a range by a new one. Like every write it locks the owner's
+// counters. So of two processes one comes after the other, and notices that the ranges have changed
+// since it read them.
 func (s *Store) saveSegment(
 	ctx context.Context, owner string, seen []changeRange, r changeRange, upto int64, parts [][]byte,
 ) error {
@@ -191,7 +192,8 @@ func (s *Store) saveSegment(
 }
 
 func insertSegment(tx *gorm.DB, owner string, upto int64, rows [][]byte) error {
-	const together = 171 // which makes three statements of all the rows, always the same
+	// With 171 rows a statement, a segment takes three statements, always the same ones.
+	const together = 171
 	part := 0
 	for some := range slices.Chunk(rows, together) {
 		var args []any

@@ -14,20 +14,20 @@ import (
 	"notesd/store/engine"
 )
 
-// sortColumn is what a sort compares.
+// sortColumn returns the column that a sort compares.
 func sortColumn(s notes.Sort) string {
 	return [...]string{notes.ByUpdated: "updated_at", notes.ByCreated: "created_at", notes.ByTitle: "title_folded"}[s]
 }
 
-// A Ref points to a note in a list.
+// A Ref identifies a note in a list.
 type Ref struct {
 	Key      int64
 	ID       string
-	Bytes    int64          // of title, content and tags: what fetching it will cost
-	Position notes.Position // in lists with a limit
+	Bytes    int64          // size of title, content and tags: the cost of fetching the note
+	Position notes.Position // set in lists with a limit
 }
 
-// NoteRefs lists owner's notes without reading them.
+// NoteRefs lists owner's notes without reading their texts.
 func (s *Store) NoteRefs(ctx context.Context, owner string, q notes.Query) (refs []Ref, err error) {
 	refs, err = s.noteRefs(s.db.Reader(ctx), owner, q)
 	if err != nil {
@@ -47,7 +47,8 @@ func (s *Store) noteRefs(db *gorm.DB, owner string, q notes.Query) (refs []Ref, 
 	}
 	limit := q.Limit
 	if limit > 0 {
-		q.Limit = math.MaxInt32 // of those that hold the piece it may be the last that hold the needle
+		// The notes that hold the needle may come last among those that hold the piece.
+		q.Limit = math.MaxInt32
 	}
 	if refs, err = s.refs(db, owner, q, n, among); err != nil {
 		return nil, err
@@ -55,7 +56,7 @@ func (s *Store) noteRefs(db *gorm.DB, owner string, q notes.Query) (refs []Ref, 
 	return n.holding(db, owner, refs, limit, s.oneOf("bigint"))
 }
 
-// refs lists the notes that hold the piece of the needle that the engines search for.
+// refs lists the notes that contain the piece of the needle that the engines search for.
 func (s *Store) refs(db *gorm.DB, owner string, q notes.Query, n needle, among []int64) (refs []Ref, err error) {
 	sql, args := s.listSQL(owner, q, n, among)
 	rows, err := db.Raw(sql, args...).Rows()
@@ -74,8 +75,8 @@ func (s *Store) refs(db *gorm.DB, owner string, q notes.Query, n needle, among [
 	return refs, rows.Err()
 }
 
-// NotesByRef reads the notes that refs point to, in their order. Those deleted
-// meanwhile are left out; those changed meanwhile are as they are now.
+// NotesByRef reads the notes that refs identify, in their order. It leaves out notes that were
+// deleted in the meantime. Notes that were changed in the meantime are returned as they are now.
 func (s *Store) NotesByRef(ctx context.Context, owner string, refs []Ref) ([]notes.Note, error) {
 	if len(refs) == 0 {
 		return nil, nil
@@ -85,8 +86,8 @@ func (s *Store) NotesByRef(ctx context.Context, owner string, refs []Ref) ([]not
 		keys[i] = ref.Key
 	}
 	var rows []noteRow
-	// An expression instead of user_id: else SQLite, or PostgreSQL before its
-	// first ANALYZE, may go through all of a person's notes instead of the keys.
+	// user_id is compared as an expression. Otherwise SQLite, or PostgreSQL before its first
+	// ANALYZE, may scan all notes of the user instead of looking the keys up.
 	err := s.db.Reader(ctx).Raw(`SELECT `+s.noteColumns()+` FROM notes WHERE key `+s.oneOf("bigint")+` AND user_id || '' = ?`,
 		toJSON(keys), owner).Scan(&rows).Error
 	if err != nil {
@@ -105,8 +106,8 @@ func (s *Store) NotesByRef(ctx context.Context, owner string, refs []Ref) ([]not
 	return notes, nil
 }
 
-// listSQL is the query for q's refs, with what Ref.fields reads: of the notes
-// with the keys among, or of all if that is nil.
+// listSQL returns the query for q's refs, with the columns that Ref.fields reads. It is restricted
+// to the notes with the keys among, unless among is nil.
 func (s *Store) listSQL(owner string, q notes.Query, n needle, among []int64) (string, []any) {
 	columns := "key, bytes, id"
 	if q.Limit > 0 {
@@ -124,7 +125,7 @@ func (s *Store) listSQL(owner string, q notes.Query, n needle, among []int64) (s
 	return sql, args
 }
 
-// fields are the places for the columns of listSQL.
+// fields returns the scan targets for the columns of listSQL.
 func (r *Ref) fields(q notes.Query) []any {
 	fields := []any{&r.Key, &r.Bytes, &r.ID}
 	if q.Limit == 0 {
@@ -142,15 +143,15 @@ func (r *Ref) fields(q notes.Query) []any {
 	return fields
 }
 
-// conditions are what every note of q fulfils. The first of them are words for
-// word those of the indexes notes_list and notes_trash, unless it is some keys
-// that are asked for.
+// conditions returns the conditions that every note of q meets. The first of them are identical to
+// those of the indexes notes_list and notes_trash, unless the query is for few keys.
 func (s *Store) conditions(owner string, q notes.Query, n needle, among []int64) (conditions []string, args []any) {
 	add := func(condition string, values ...any) {
 		conditions = append(conditions, condition)
 		args = append(args, values...)
 	}
-	const few = 500                        // which are looked up sooner than a walk through the list comes by them
+	// So few keys are looked up faster than a walk through the list finds them.
+	const few = 500
 	if among != nil && len(among) <= few { // see NotesByRef
 		add("key "+s.oneOf("bigint")+" AND user_id || '' = ?", toJSON(among), owner)
 	} else {
@@ -178,7 +179,7 @@ func (s *Store) conditions(owner string, q notes.Query, n needle, among []int64)
 	return conditions, args
 }
 
-// listOrder is what follows ORDER BY.
+// listOrder returns the columns that follow ORDER BY.
 func listOrder(q notes.Query) string {
 	direction := " DESC"
 	if q.Ascending {
@@ -191,8 +192,8 @@ func listOrder(q notes.Query) string {
 	return "is_favorite DESC, is_pinned DESC, " + order
 }
 
-// listAfter is true of the notes that follow q.After in q's order. One comparison of
-// rows is one walk of an index, so the default order, which has one, makes one.
+// listAfter returns the condition for notes that follow q.After in q's order. One comparison of
+// rows is one walk of an index. The default order can be written as one comparison, so it is.
 func listAfter(q notes.Query) (condition string, values []any) {
 	place := []any{q.After.Time, q.After.ID}
 	if q.Sort == notes.ByTitle {
@@ -213,9 +214,9 @@ func listAfter(q notes.Query) (condition string, values []any) {
 	}
 }
 
-// contains is true of notes that hold a text, given once for each place: a
-// search for its bytes, so that % and _ are letters like others. Where the
-// title has it the content is not read.
+// contains returns the condition for notes that contain a text, which is an argument once for each
+// column. The search is for the text's bytes, so % and _ have no special meaning. If the title
+// contains the text, the content is not read.
 func (s *Store) contains(places ...string) string {
 	find := "instr"
 	if s.postgres {
@@ -228,8 +229,8 @@ func (s *Store) contains(places ...string) string {
 	return "(" + strings.Join(found, " OR ") + ")"
 }
 
-// oneOf follows a column: it is one of the elements, of a type, of a JSON array
-// that is one argument, however many they are.
+// oneOf returns the condition, to follow a column, that its value is an element of a JSON array.
+// The array is one argument, however many elements of the type it has.
 func (s *Store) oneOf(elementType string) string {
 	if s.postgres {
 		return "= ANY (ARRAY(SELECT json_array_elements_text(?::json)::" + elementType + "))"
@@ -237,8 +238,8 @@ func (s *Store) oneOf(elementType string) string {
 	return "IN (SELECT value FROM json_each(?))"
 }
 
-// tagAmong is true of tags that are in a JSON array, which the engines make a
-// table of: with oneOf, PostgreSQL would compare each tag with one after another.
+// tagAmong returns the condition for tags that are in a JSON array. The engines turn the array into
+// a table. With oneOf, PostgreSQL would compare each tag with one element after another.
 func (s *Store) tagAmong() string {
 	if s.postgres {
 		return "(tag IN (SELECT json_array_elements_text(?::json))) IS TRUE"
@@ -246,8 +247,8 @@ func (s *Store) tagAmong() string {
 	return "tag " + s.oneOf("text")
 }
 
-// keyAmong is true of notes whose keys are in a JSON array, and is asked of those
-// that a walk comes by: neither engine begins with these keys.
+// keyAmong returns the condition for notes whose keys are in a JSON array. It filters the notes
+// that an index walk finds: neither engine starts from these keys.
 func (s *Store) keyAmong() string {
 	if s.postgres {
 		return "(key IN (SELECT json_array_elements_text(?::json)::bigint)) IS TRUE"
@@ -255,11 +256,11 @@ func (s *Store) keyAmong() string {
 	return "+key IN (SELECT value FROM json_each(?))"
 }
 
-// toJSON is values as an argument for oneOf.
+// toJSON returns values as an argument for oneOf.
 func toJSON[T int64 | string](values []T) string {
 	text, err := json.Marshal(values)
 	if err != nil {
-		panic(err) // numbers and strings can always be written
+		panic(err) // numbers and strings can always be marshalled
 	}
 	return string(text)
 }

@@ -10,25 +10,26 @@ import (
 	"notesd/notes"
 )
 
-// enginePiece is the most bytes of a needle that the engines compare. Both
-// compare the needle anew at each place of a text, so their time is the
-// product of the two lengths, and neither hears of an interrupt meanwhile:
-// PostgreSQL ends it for no cancel and no termination. A piece bounds that to
-// a fraction of a second for the longest note. Where the needle is longer,
-// the notes that hold its piece are read and searched here.
+// enginePiece is the maximum length, in bytes, of the search text that the engines compare. Both
+// engines compare the text anew at each position, so their time is the product of the two lengths.
+// Neither reacts to an interrupt meanwhile: PostgreSQL obeys no cancel and no termination. The
+// limit bounds the time to a fraction of a second for the longest note. If the needle is longer,
+// the engines search for its beginning, the piece. The notes that contain the piece are read and
+// searched here.
 const enginePiece = 32
 
-// A needle is a folded text that is searched for.
+// A needle is a folded text to search for.
 type needle struct {
 	text  string
-	piece string // its beginning, which the engines search for
-	// fallback has for each byte of text how long a beginning of text ends there
-	// (Knuth, Morris, Pratt). It is nil if the engines' answer is final.
+	piece string // its beginning, for which the engines search
+	// fallback is the failure function of Knuth, Morris and Pratt: for each byte of text, the
+	// length of the longest proper prefix of text that ends there. It is nil if the engines' answer
+	// is final.
 	fallback []int
-	// midRun: the text begins with a combining mark, so it may begin in the middle
-	// of a run of marks. Fold puts a joiner behind each 30 marks of a run (the
-	// stream-safe format of Unicode's annex 15), and where those stand in a note
-	// the needle cannot tell: joiners are passed over.
+	// midRun means that the text begins with a combining mark, so a match may begin in the middle
+	// of a run of marks. Fold inserts a joiner after each 30 marks of a run (the stream-safe format
+	// of Unicode's annex 15). The needle can't tell where the joiners are in a note, so the search
+	// skips them.
 	midRun bool
 }
 
@@ -46,7 +47,7 @@ func newNeedle(search string) needle {
 	if len(text) <= end {
 		return needle{text: text, piece: text}
 	}
-	for !utf8.RuneStart(text[end]) { // PostgreSQL takes whole characters only
+	for !utf8.RuneStart(text[end]) { // PostgreSQL accepts whole characters only
 		end--
 	}
 	n := needle{text: text, piece: text[:end], fallback: make([]int, len(text)), midRun: midRun}
@@ -58,8 +59,8 @@ func newNeedle(search string) needle {
 	return n
 }
 
-// step returns how many bytes of the needle match up to and including b, if
-// matched of them, fewer than all, did before it.
+// step returns how many bytes of the needle match up to and including b, after matched of them did
+// before it. matched must be less than the needle's length.
 func (n needle) step(matched int, b byte) int {
 	for matched > 0 && n.text[matched] != b {
 		matched = n.fallback[matched-1]
@@ -70,8 +71,9 @@ func (n needle) step(matched int, b byte) int {
 	return matched
 }
 
-// in continues a search with the next piece of a text: matched bytes of the
-// needle ended the piece before. All of them: it has been found.
+// in continues a search in the next piece of a text. matched is how many bytes of the needle
+// matched at the end of the piece before. in returns the new number; if it is the needle's length,
+// the needle was found.
 func (n needle) in(text string, matched int) int {
 	for i := 0; i < len(text) && matched < len(n.text); i++ {
 		if matched == 0 {
@@ -90,8 +92,8 @@ func (n needle) in(text string, matched int) int {
 	return matched
 }
 
-// holding returns the first limit of refs, 0: all, whose notes hold the needle.
-// It reads texts of about a megabyte at a time.
+// holding returns the first limit of refs whose notes contain the needle, or all such refs if limit
+// is 0. It reads texts of about a megabyte at a time.
 func (n needle) holding(db *gorm.DB, owner string, refs []Ref, limit int, oneOf string) (found []Ref, err error) {
 	const together, bytesTogether = 500, 1 << 20
 	for len(refs) > 0 && (limit == 0 || len(found) < limit) {
@@ -100,7 +102,8 @@ func (n needle) holding(db *gorm.DB, owner string, refs []Ref, limit int, oneOf 
 			bytes += refs[count].Bytes
 			count++
 		}
-		if bytes > largeNote { // of a single large note no more than a piece is held, see inLarge
+		// Of a single large note only one piece at a time is in memory: see inLarge.
+		if bytes > largeNote {
 			if err := room(db.Statement.Context)(min(bytes, bytesTogether)); err != nil {
 				return nil, err
 			}
@@ -119,7 +122,7 @@ func (n needle) holding(db *gorm.DB, owner string, refs []Ref, limit int, oneOf 
 	return found, nil
 }
 
-// holders are the keys of those notes of refs that hold the needle.
+// holders returns the keys of those notes of refs that contain the needle.
 func (n needle) holders(db *gorm.DB, owner string, refs []Ref, oneOf string) (map[int64]bool, error) {
 	keys := make([]int64, len(refs))
 	for i, ref := range refs {
@@ -155,9 +158,8 @@ func (n needle) holders(db *gorm.DB, owner string, refs []Ref, oneOf string) (ma
 	return holds, nil
 }
 
-// inLarge searches a large note's content, whose folded text is read in pieces.
-// An engine walks from the text's first character to each piece, so there are
-// never more than about 16.
+// inLarge searches a large note's content, and reads its folded text in pieces. For each piece an
+// engine walks from the text's first character, so there are never more than about 16 pieces.
 func (n needle) inLarge(db *gorm.DB, key, bytes int64) (bool, error) {
 	characters := max(256<<10, bytes/16)
 	if err := room(db.Statement.Context)(min(bytes, utf8.UTFMax*characters)); err != nil {

@@ -9,11 +9,11 @@ import (
 	"notesd/store/engine"
 )
 
-// CreateNote makes a note of owner's. The idempotency key is stored with the
-// note or not at all; used again within a day with the same hash it returns
-// the note as it is by then (ErrNotFound once it was deleted), with another
-// hash ErrIdempotency. A note that breaks a rule is a *notes.InvalidError, one that
-// the owner's quota has no room for ErrQuota; ErrOwnerGone: there is no such owner any more.
+// CreateNote creates a note of owner's. The idempotency key is stored with the note or not at all.
+// If the key is used again within a day with the same hash, CreateNote returns the note as it is by
+// then, or ErrNotFound if it was deleted. With another hash the error is ErrIdempotency. Other
+// errors: *notes.InvalidError if the note breaks a rule, ErrQuota if the owner's quota has no room
+// for it, ErrOwnerGone if the owner does not exist any more.
 func (s *Store) CreateNote(ctx context.Context, owner string, in notes.NewNote) (notes.Note, error) {
 	if err := in.Check(); err != nil {
 		return notes.Note{}, err
@@ -32,7 +32,8 @@ func (s *Store) CreateNote(ctx context.Context, owner string, in notes.NewNote) 
 	return e.note.note(), nil
 }
 
-// Note returns owner's note. Another's note and no note look alike: ErrNotFound.
+// Note returns owner's note. The error is ErrNotFound both for a note of another user and for a
+// note that does not exist.
 func (s *Store) Note(ctx context.Context, owner, id string) (notes.Note, error) {
 	row, err := s.takeNote(s.db.Reader(ctx), owner, id)
 	if err != nil {
@@ -41,20 +42,20 @@ func (s *Store) Note(ctx context.Context, owner, id string) (notes.Note, error) 
 	return row.note(), nil
 }
 
-// A Precondition decides, in the transaction of a write, whether the write may change the note as it
-// stands. If it may not, the write is ErrChanged and changes nothing.
+// A Precondition decides, in the transaction of a write, whether the write may change the note as
+// it is. If it may not, the write returns ErrChanged and changes nothing.
 type Precondition func(revision int64, updatedAt time.Time) bool
 
-// A ChangedError is ErrChanged with the note that did not meet a write's precondition.
+// A ChangedError is an ErrChanged that carries the note that did not meet a precondition.
 type ChangedError struct{ Current notes.Note }
 
 func (e *ChangedError) Error() string { return ErrChanged.Error() }
 func (e *ChangedError) Unwrap() error { return ErrChanged }
 
-// PatchNote changes owner's note and returns it as it is then. What p points to
-// must stay as it is, even after an early return because ctx has ended. A patch that
-// changes nothing moves nothing: not the revision, the dates, the change number.
-// Errors: *notes.InvalidError, ErrNotFound, ErrChanged, ErrQuota, ErrOwnerGone.
+// PatchNote changes owner's note and returns the result. What p points to must not be modified
+// later, even if PatchNote returned early because ctx ended. A patch that changes nothing leaves
+// the revision, the dates and the change number as they are. Errors: *notes.InvalidError,
+// ErrNotFound, ErrChanged, ErrQuota, ErrOwnerGone.
 func (s *Store) PatchNote(ctx context.Context, owner, id string, p notes.Patch, preconditions ...Precondition) (notes.Note, error) {
 	if err := p.Check(); err != nil {
 		return notes.Note{}, err
@@ -70,19 +71,19 @@ func (s *Store) PatchNote(ctx context.Context, owner, id string, p notes.Patch, 
 	return e.note.note(), nil
 }
 
-// TrashNote moves owner's note to the trash. One that is there already stays
-// as it is, with its first date.
+// TrashNote moves owner's note to the trash. A note that is already there stays as it is, with its
+// first date.
 func (s *Store) TrashNote(ctx context.Context, owner, id string, preconditions ...Precondition) (notes.Note, error) {
 	return s.PatchNote(ctx, owner, id, notes.Patch{Trashed: new(true)}, preconditions...)
 }
 
-// RestoreNote takes owner's note out of the trash; one that isn't in it stays as it is.
+// RestoreNote takes owner's note out of the trash. A note that is not there stays as it is.
 func (s *Store) RestoreNote(ctx context.Context, owner, id string, preconditions ...Precondition) (notes.Note, error) {
 	return s.PatchNote(ctx, owner, id, notes.Patch{Trashed: new(false)}, preconditions...)
 }
 
-// FlipNote turns a flag of owner's note over: two flips at once are two flips.
-// Errors: ErrNotFound, ErrChanged, ErrOwnerGone.
+// FlipNote inverts a flag of owner's note. Two concurrent calls invert it twice. Errors:
+// ErrNotFound, ErrChanged, ErrOwnerGone.
 func (s *Store) FlipNote(ctx context.Context, owner, id string, flag notes.Flag, preconditions ...Precondition) (notes.Note, error) {
 	e := s.flipEdit(ctx, owner, id, flag)
 	e.preconditions = preconditions
@@ -98,7 +99,8 @@ func (s *Store) DeleteNote(ctx context.Context, owner, id string, preconditions 
 	return s.deleteNote(ctx, owner, id, func(*noteRow) bool { return true }, preconditions)
 }
 
-// DeleteTrashedNote is DeleteNote for a note in the trash; any other is ErrNotFound.
+// DeleteTrashedNote is DeleteNote for a note in the trash. For any other note the error is
+// ErrNotFound.
 func (s *Store) DeleteTrashedNote(ctx context.Context, owner, id string, preconditions ...Precondition) error {
 	return s.deleteNote(ctx, owner, id, func(row *noteRow) bool { return row.IsTrashed }, preconditions)
 }

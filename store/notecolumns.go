@@ -8,12 +8,12 @@ import (
 	"notesd/store/schema"
 )
 
-// A noteColumn is a column of notes, and what of a noteRow it holds.
+// A noteColumn is a column of notes, with access to the field of a noteRow that holds its value.
 type noteColumn struct {
 	schema.Column
-	target func(row *noteRow) any    // where a value goes that is read
-	value  func(row *noteRow) any    // the one to write
-	values func(rows []*noteRow) any // those of several rows, for unnest
+	target func(row *noteRow) any    // the scan target of a value
+	value  func(row *noteRow) any    // the value to write
+	values func(rows []*noteRow) any // the values of several rows, for unnest
 }
 
 func columnOf[T any](at func(row *noteRow) *T) noteColumn {
@@ -25,8 +25,8 @@ func columnOf[T any](at func(row *noteRow) *T) noteColumn {
 }
 
 var (
-	// noteFields is where the values of each column are. What is written, and read, follows from
-	// schema.Notes and from this.
+	// noteFields has the field of each column. The statements that read and write notes are derived
+	// from schema.Notes and from this table.
 	noteFields = map[string]noteColumn{
 		"key":          columnOf(func(row *noteRow) *int64 { return &row.Key }),
 		"id":           columnOf(func(row *noteRow) *string { return &row.ID }),
@@ -48,11 +48,11 @@ var (
 		"content":      columnOf(func(row *noteRow) *string { return &row.Content }),
 	}
 
-	// fixedColumns never change, and noteTexts are stored anew only where they have.
+	// fixedColumns never change. noteTexts are stored again only if they have changed.
 	fixedColumns = []string{"key", "id", "user_id", "created_at"}
 	noteTexts    = []struct {
 		name   string
-		become func(*noteState) *string // nil: it stays
+		become func(*noteState) *string // a nil result: the text stays
 	}{
 		{"title", (*noteState).newTitle}, {"title_folded", (*noteState).newTitleFolded}, {"content", (*noteState).newContent},
 	}
@@ -75,7 +75,8 @@ func noteColumnsOf(columns []schema.Column) []noteColumn {
 	return all
 }
 
-// joined is a list with text for each column, which is given its name and its number from 1 on.
+// joined returns a list with one text for each column. The text function gets the column's number,
+// from 1 on, and the column.
 func joined(columns []noteColumn, text func(i int, c noteColumn) string) string {
 	parts := make([]string, len(columns))
 	for i, c := range columns {
@@ -86,8 +87,7 @@ func joined(columns []noteColumn, text func(i int, c noteColumn) string) string 
 
 func columnName(_ int, c noteColumn) string { return c.Name }
 
-// The statements that store notes: of several rows at a time on PostgreSQL, of one on
-// SQLite.
+// These statements store notes: several rows at a time on PostgreSQL, one row on SQLite.
 var (
 	insertNotesPostgres = `INSERT INTO notes (` + joined(storedColumns, columnName) + `)
 		SELECT * FROM unnest(` + joined(storedColumns, func(i int, c noteColumn) string {
@@ -99,7 +99,8 @@ var (
 	updateNoteSQLite    = updateSQLite()
 )
 
-// updatePostgres takes the keys, the changed columns, the texts, and how many rows there are.
+// updatePostgres returns a statement whose arguments are the keys, the changed columns, the texts,
+// and the number of rows.
 func updatePostgres() string {
 	set := []string{joined(changedColumns, func(_ int, c noteColumn) string { return c.Name + " = becomes." + c.Name })}
 	row := []string{"key"}
@@ -119,7 +120,7 @@ func updatePostgres() string {
 		strings.Join(set, ", "), strings.Join(arrays, ", "), strings.Join(row, ", "), len(row)+1)
 }
 
-// updateSQLite takes the changed columns, the texts, and the key.
+// updateSQLite returns a statement whose arguments are the changed columns, the texts, and the key.
 func updateSQLite() string {
 	set := []string{joined(changedColumns, func(_ int, c noteColumn) string { return c.Name + " = ?" })}
 	for _, text := range noteTexts {

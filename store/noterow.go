@@ -11,7 +11,7 @@ import (
 	"notesd/notes"
 )
 
-// noteRow is a note as its table holds it.
+// noteRow is a note as its table stores it.
 type noteRow struct {
 	Key         int64 `gorm:"primaryKey"`
 	ID          string
@@ -31,26 +31,28 @@ type noteRow struct {
 	Title       string
 	TitleFolded string
 	Content     string
-	// Of note_tags, as noteColumns reads them, and of note_search, only to be written.
+	// Tags comes from note_tags: noteColumns reads it. ContentFolded belongs to note_search, and is
+	// only written.
 	Tags          []string `gorm:"->;serializer:json"`
 	ContentFolded string   `gorm:"-"`
 }
 
 func (noteRow) TableName() string { return "notes" }
 
-// largeNote is the size, in bytes, above which a note is read only when there is room for it.
+// largeNote is the size, in bytes, above which a note is read only if room grants the memory.
 const largeNote = 64 << 10
 
 type roomKey struct{}
 
-// WithRoom returns a context for requests that must ask before they read a
-// large note: room is told its size, and its error is the request's, which has
-// then changed nothing.
+// WithRoom returns a context for a request that must reserve memory before it reads a large note.
+// room is called with the note's size. If it returns an error, the request fails with that error
+// and has changed nothing.
 func WithRoom(ctx context.Context, room func(bytes int64) error) context.Context {
 	return context.WithValue(ctx, roomKey{}, room)
 }
 
-// room is what WithRoom has put into ctx; without it there is room for everything.
+// room returns the function that WithRoom has put into ctx. Without one it returns a function that
+// grants everything.
 func room(ctx context.Context) func(bytes int64) error {
 	if room, ok := ctx.Value(roomKey{}).(func(int64) error); ok {
 		return room
@@ -58,11 +60,11 @@ func room(ctx context.Context) func(bytes int64) error {
 	return func(int64) error { return nil }
 }
 
-// noteColumns is what a noteRow is read from: everything but what is folded,
-// and the tags, which makes a note one query.
+// noteColumns returns the columns from which a noteRow is read: all columns except the folded
+// texts, plus the tags. So one query reads a note.
 func (s *Store) noteColumns() string { return s.columnsWith("content") }
 
-// smallColumns are noteColumns without the content of a large note.
+// smallColumns returns noteColumns without the content of a large note.
 func (s *Store) smallColumns() string {
 	return s.columnsWith("CASE WHEN bytes <= " + strconv.Itoa(largeNote) + " THEN content ELSE '' END AS content")
 }
@@ -75,10 +77,11 @@ func (s *Store) columnsWith(content string) string {
 	return noteColumnNames + content + `, (SELECT ` + tags + ` FROM note_tags WHERE note_key = notes.key) AS tags`
 }
 
-// noteColumnNames are those of readColumns, of which the last, the content, is yet to follow.
+// noteColumnNames has the names of readColumns, except the last one, the content, which columnsWith
+// adds.
 var noteColumnNames = strings.TrimSuffix(joined(readColumns, columnName), "content")
 
-// fields are the places for noteColumns or smallColumns, in their order.
+// fields returns the scan targets for noteColumns or smallColumns, in their order.
 func (row *noteRow) fields(tags any) []any {
 	fields := make([]any, 0, len(readColumns)+1)
 	for _, c := range readColumns {
@@ -96,9 +99,8 @@ func (s *Store) takeNote(db *gorm.DB, owner, id string) (noteRow, error) {
 	return s.takeLarge(db, row)
 }
 
-// takeLarge reads all of a note of which smallColumns were read, if there is
-// room for it. Outside a transaction it may have changed meanwhile, and grown
-// by what is taken for granted then.
+// takeLarge reads all of a note whose smallColumns were read, if room grants the memory. Outside a
+// transaction the note may have grown in the meantime. The growth is then read without asking room.
 func (s *Store) takeLarge(db *gorm.DB, row noteRow) (noteRow, error) {
 	if err := room(db.Statement.Context)(row.Bytes); err != nil {
 		return noteRow{}, err
@@ -111,8 +113,7 @@ func (s *Store) readNote(db *gorm.DB, columns, owner, id string) (row noteRow, e
 	return row, err
 }
 
-// newRow is the row of a note that is made now. Its change number and key are
-// yet to come.
+// newRow returns the row of a new note. Its change number and key are assigned later.
 func newRow(ctx context.Context, owner string, in notes.NewNote, now int64) (noteRow, error) {
 	folded, err := notes.FoldContext(ctx, in.Content, room(ctx))
 	if err != nil {
@@ -133,13 +134,13 @@ func newRow(ctx context.Context, owner string, in notes.NewNote, now int64) (not
 		TitleFolded:   notes.Fold(in.Title),
 		Content:       in.Content,
 		ContentFolded: folded,
-		Tags:          append([]string{}, in.Tags...), // not nil, for toJSON
+		Tags:          append([]string{}, in.Tags...), // it must not be nil, for toJSON
 	}
 	row.Bytes = row.size() + growth(row.Title, row.TitleFolded) + growth(row.Content, row.ContentFolded)
 	return row, nil
 }
 
-// apply sets what p asks for, dated when if it needs a date.
+// apply applies the patch p, with the time when where it needs a date.
 func (row *noteRow) apply(p notes.Patch, when int64) {
 	assign(&row.Title, p.Title)
 	assign(&row.Content, p.Content)
@@ -167,7 +168,7 @@ func assign[T any](field, value *T) {
 	}
 }
 
-// sameAs reports whether nothing that people can change differs.
+// sameAs reports whether row and old are equal in all that users can change.
 func (row *noteRow) sameAs(old *noteRow) bool {
 	flags := func(r *noteRow) [5]bool {
 		return [...]bool{r.IsPinned, r.IsFavorite, r.IsArchived, r.IsMarkdown, r.IsTrashed}
@@ -176,16 +177,16 @@ func (row *noteRow) sameAs(old *noteRow) bool {
 		equal(row.Color, old.Color) && slices.Equal(row.Tags, old.Tags)
 }
 
-// equal reports whether a and b are both nil or hold the same.
+// equal reports whether a and b are both nil or point to equal strings.
 func equal(a, b *string) bool {
 	return a == b || a != nil && b != nil && *a == *b
 }
 
-// growth is how much longer than a text its folded copy is. A note counts for
-// that, too: twice a person's bytes bound what both copies of it all take.
+// growth returns by how much a text's folded copy is longer than the text. A note is charged for
+// that too. So twice a user's bytes bound the size of both copies of all the user's texts.
 func growth(text, folded string) int64 { return int64(max(0, len(folded)-len(text))) }
 
-// size is the length of a note's title, content and tags, and what the tags' rows take.
+// size returns the length of a note's title, content and tags, plus the size of the tags' rows.
 func (row *noteRow) size() int64 {
 	size := len(row.Title) + len(row.Content)
 	for _, tag := range row.Tags {

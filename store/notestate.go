@@ -7,23 +7,24 @@ import (
 	"notesd/notes"
 )
 
-// noteState is a note as it was stored and as it is by now.
+// noteState is a note of a batch: as it was stored, and as the batch's edits have made it.
 type noteState struct {
-	old     *noteRow // nil: it was not there
-	row     *noteRow // nil: it is not there any more
+	old     *noteRow // nil: it did not exist
+	row     *noteRow // nil: it is deleted
 	partial bool     // the content has not been read
-	touched bool     // there is an edit of it
+	touched bool     // an edit concerns it
 }
 
-// become makes the note what row is, as its owner's next change at when. If that
-// is what it is already it does nothing.
+// become sets the note to row, as its owner's next change, made at when. If row equals the note
+// already, become does nothing.
 func (state *noteState) become(row noteRow, when int64, counters *countersRow) (noteRow, error) {
 	if row.sameAs(state.row) {
 		return *state.row, nil
 	}
 	row.Bytes = row.size() + growth(row.Title, notes.Fold(row.Title))
-	if row.Content == state.row.Content { // whose folded copy is not read
-		old := state.row // an older binary has not counted tagCost for it
+	// The folded copy of an unchanged content is not read.
+	if row.Content == state.row.Content {
+		old := state.row // an older binary may have stored Bytes without tagCost
 		row.Bytes = max(0, row.Bytes+old.Bytes-old.size()-growth(old.Title, notes.Fold(old.Title)))
 	} else {
 		row.Bytes += growth(row.Content, row.ContentFolded)
@@ -36,7 +37,7 @@ func (state *noteState) become(row noteRow, when int64, counters *countersRow) (
 	return row, nil
 }
 
-// changed reports whether the note is another than was stored.
+// changed reports whether the note differs from the stored one.
 func (state *noteState) changed() bool {
 	return state.old == nil && state.row != nil || state.old != nil && state.row == nil ||
 		state.old != nil && state.old.Revision != state.row.Revision
@@ -44,13 +45,13 @@ func (state *noteState) changed() bool {
 
 func (state *noteState) key() int64 { return cmp.Or(state.old, state.row).Key }
 
-// retagged reports whether a note that was stored has other tags now.
+// retagged reports whether the tags of a stored note have changed.
 func (state *noteState) retagged() bool { return !slices.Equal(state.old.Tags, state.row.Tags) }
 
-// rewritten reports whether a note that was stored has another content now.
+// rewritten reports whether the content of a stored note has changed.
 func (state *noteState) rewritten() bool { return state.old.Content != state.row.Content }
 
-// newContent is the content that is to be stored, or nil if it stays.
+// newContent returns the content to store, or nil if it stays.
 func (state *noteState) newContent() *string {
 	if !state.rewritten() {
 		return nil
@@ -58,7 +59,7 @@ func (state *noteState) newContent() *string {
 	return &state.row.Content
 }
 
-// newTitle is the title that is to be stored, or nil if it stays.
+// newTitle returns the title to store, or nil if it stays.
 func (state *noteState) newTitle() *string {
 	if state.old.Title == state.row.Title {
 		return nil
@@ -66,7 +67,7 @@ func (state *noteState) newTitle() *string {
 	return &state.row.Title
 }
 
-// newTitleFolded is newTitle, folded.
+// newTitleFolded returns the folded title to store, or nil if it stays.
 func (state *noteState) newTitleFolded() *string {
 	if state.newTitle() == nil {
 		return nil

@@ -11,8 +11,8 @@ import (
 	"notesd/store/pgnotify"
 )
 
-// newNotifier makes what tells other processes of changes, and hears of theirs. With
-// no witness of its own a store has no copies, so it doesn't listen.
+// newNotifier makes the Notifier, which announces changes to other processes and receives theirs. A
+// store without a witness has no copies, so its Notifier does not listen.
 func (s *Store) newNotifier(cfg Config) (*pgnotify.Notifier, error) {
 	server, err := engine.ParsePostgresURL(cmp.Or(cfg.ChannelURL, cfg.URL))
 	if err != nil && cfg.ChannelURL != "" {
@@ -21,7 +21,8 @@ func (s *Store) newNotifier(cfg Config) (*pgnotify.Notifier, error) {
 	if err != nil {
 		return nil, err
 	}
-	server.DialFunc = engine.DialPatiently // it waits most of the time, and beats: no health monitor is needed
+	// The connection is idle most of the time and sends heartbeats, so it needs no health monitor.
+	server.DialFunc = engine.DialPatiently
 	listener := pgnotify.Listener(s.witness)
 	if !s.listens() {
 		listener = nil
@@ -29,13 +30,13 @@ func (s *Store) newNotifier(cfg Config) (*pgnotify.Notifier, error) {
 	return pgnotify.New(pgnotify.Config{Server: server, Listener: listener, Log: s.log, Notify: s.notify}), nil
 }
 
-// listens reports whether what other processes say is of interest.
+// listens reports whether the store needs the messages of other processes.
 func (s *Store) listens() bool {
 	_, none := s.witness.(nobody)
 	return !none
 }
 
-// listen hears other processes once the database is ready.
+// listen runs the notifier once the database is ready.
 func (s *Store) listen(ctx context.Context) {
 	if s.db.WaitReady(ctx) == nil {
 		s.notifier.Run(ctx)
@@ -47,10 +48,11 @@ func (s *Store) notify(ctx context.Context, payloads []string) error {
 	return s.db.WriteOne(ctx, func(db *gorm.DB) error { return db.Exec(pgnotify.Notify, payloads).Error })
 }
 
-// ChannelStats are figures of what other processes on the database are told, and tell.
+// ChannelStats are the statistics of the messages between the processes on the database.
 type ChannelStats = pgnotify.Stats
 
-// Channel returns the figures; on SQLite, which has no other processes, all are zero.
+// Channel returns the statistics. On SQLite, where no other process serves the database, all are
+// zero.
 func (s *Store) Channel() ChannelStats {
 	if s.notifier == nil {
 		return ChannelStats{}
@@ -58,7 +60,7 @@ func (s *Store) Channel() ChannelStats {
 	return s.notifier.Stats()
 }
 
-// announcement is the notifier's, if there is one.
+// announcement is the notifier's Announcement, if there is a notifier.
 func (s *Store) announcement(changes []Change) (sql string, args []any, ok bool) {
 	if s.notifier == nil {
 		return "", nil, false
@@ -66,13 +68,13 @@ func (s *Store) announcement(changes []Change) (sql string, args []any, ok bool)
 	return s.notifier.Announcement(changes)
 }
 
-// AnnounceRevoked tells the other processes that a session has ended, the one
-// with the key, or without a key all of the user's. It has ended already: they
-// are to let go of their copies. It returns nil once all that listen have said
-// that they know, or else after a second: a process that has not heard of it by then
-// trusts no copy any more. When no other listens, and on SQLite, it returns at once.
+// AnnounceRevoked tells the other processes that a session has ended: the one with the key, or, if
+// the key is empty, all of the user's. The session has ended already, and the other processes have
+// to drop their copies. AnnounceRevoked returns nil once all listening processes have acknowledged
+// it, or after a second: a process that has not heard of it by then trusts no copy any more. If no
+// other process listens, and on SQLite, it returns at once.
 //
-// ErrUnavailable: for a second it couldn't be said. See pgnotify.
+// ErrUnavailable: for a second the message could not be sent. See pgnotify.
 func (s *Store) AnnounceRevoked(ctx context.Context, key, user string) error {
 	if s.notifier == nil {
 		return nil

@@ -11,16 +11,19 @@ import (
 )
 
 const (
-	manyNotes    = 1000 // of a person; to read fewer takes no time
-	maxUnindexed = 256  // changed notes which a search reads before they are indexed
+	// manyNotes is the number of a user's notes from which searches use an index. Reading fewer
+	// takes no time.
+	manyNotes = 1000
+	// maxUnindexed is how many changed notes a search reads before it requests their indexing.
+	maxUnindexed = 256
 )
 
-// candidates are the keys of the notes that may hold what is searched for. Nil:
-// any may, as far as the index tells, or so many that a page will be full before
-// the walk through the list has come far.
+// candidates returns the keys of the notes that may contain the needle. It returns nil in two
+// cases. In the first, no index narrows the search, so any note may contain it. In the second, the
+// candidates are so many that a walk through the list fills a page soon.
 func (s *Store) candidates(db *gorm.DB, owner string, n needle) ([]int64, error) {
 	query := trigram.Query(n.text)
-	if len(query) == 0 || n.midRun { // the index has the trigrams with a joiner in them
+	if len(query) == 0 || n.midRun { // the index has trigrams that include the joiner
 		return nil, nil
 	}
 	var notes int64
@@ -49,8 +52,8 @@ func (s *Store) candidates(db *gorm.DB, owner string, n needle) ([]int64, error)
 	return append(keys, changed...), nil
 }
 
-// lookup returns the keys of the notes that have all the trigrams, says the
-// person's index, which knows of the changes up to mark; 0: there is no index.
+// lookup returns the keys of the notes that have all the trigrams according to the user's index.
+// The index covers the changes up to mark; 0: there is no index.
 func lookup(db *gorm.DB, owner string, query []trigram.Trigram) (keys []int64, mark int64, err error) {
 	args := []any{owner, 0}
 	for _, t := range query {
@@ -89,5 +92,5 @@ func lookup(db *gorm.DB, owner string, query []trigram.Trigram) (keys []int64, m
 	return keys, mark, rows.Err()
 }
 
-// errDamaged is the error of an index that is not as it was made.
+// errDamaged is the error for an index that is not as it was stored.
 var errDamaged = errors.New("the lists for searches are damaged")

@@ -16,21 +16,21 @@ import (
 type Session struct {
 	Key       string
 	UserID    string
-	Epoch     int64 // User.SessionEpoch when its person was let in
+	Epoch     int64 // User.SessionEpoch when the user signed in
 	Data      []byte
 	UserAgent string
 	Address   string
-	CreatedAt time.Time // set by SaveSession unless given
+	CreatedAt time.Time // SaveSession sets it if it is zero
 	ExpiresAt time.Time
 }
 
-// ofEpoch is the condition that all sessions of the account have not been ended since the session began.
-// A session without an epoch was begun by the binary before migration 3.
+// ofEpoch is the condition that the account's sessions have not all been ended since the session
+// began. A session without an epoch was begun by a binary from before migration 3.
 const ofEpoch = `EXISTS (SELECT 1 FROM users WHERE users.id = sessions.user_id
 	AND (users.session_epoch = sessions.epoch OR sessions.epoch IS NULL AND users.session_epoch <= sessions.created_at))`
 
-// FindSession returns the session with the key. ErrNotFound: there is none, its time is over, or
-// all sessions of its account were ended since it began.
+// FindSession returns the session with the key. ErrNotFound: there is none, it has expired, or all
+// sessions of its account were ended since it began.
 func (s *Store) FindSession(ctx context.Context, key string) (Session, error) {
 	var row sessionRow
 	err := s.db.Reader(ctx).Where("token_hash = ? AND expires_at > ? AND "+ofEpoch, key, s.now()).Take(&row).Error
@@ -40,12 +40,12 @@ func (s *Store) FindSession(ctx context.Context, key string) (Session, error) {
 	return row.session(), nil
 }
 
-// SaveSession stores a session, in place of an older state of it.
-// ErrEpoch: all sessions of its account were ended since it was let in, or the account is gone.
-// Looking and saving are one statement.
+// SaveSession stores a session, or replaces its earlier state. ErrEpoch: all sessions of the
+// account were ended since the user signed in, or the account is gone. The check and the write are
+// one statement.
 func (s *Store) SaveSession(ctx context.Context, session Session) error {
 	err := s.db.WriteOne(ctx, func(db *gorm.DB) error { return s.saveSession(db, session) })
-	if errors.Is(err, ErrOwnerGone) { // deleted at this moment
+	if errors.Is(err, ErrOwnerGone) { // the account was deleted at this moment
 		err = ErrEpoch
 	}
 	if err != nil {
@@ -72,13 +72,13 @@ func (s *Store) saveSession(db *gorm.DB, session Session) error {
 	return done.Error
 }
 
-// DeleteSession ends the session with the key. It is no error if there is none.
+// DeleteSession ends the session with the key. A missing session is no error.
 func (s *Store) DeleteSession(ctx context.Context, key string) error {
 	return s.deleteSessions(ctx, "token_hash = ?", key)
 }
 
-// DeleteSessions ends all sessions of a user but the one with the key except;
-// with "" all of them.
+// DeleteSessions ends all sessions of a user except the one whose key is except. With "" it ends
+// all of them.
 func (s *Store) DeleteSessions(ctx context.Context, userID, except string) error {
 	return s.deleteSessions(ctx, "user_id = ? AND token_hash <> ?", userID, except)
 }
@@ -93,7 +93,7 @@ func (s *Store) deleteSessions(ctx context.Context, condition string, values ...
 	return nil
 }
 
-// Sessions returns a user's sessions whose time is not over, the newest first.
+// Sessions returns a user's sessions that have not expired, the newest first.
 func (s *Store) Sessions(ctx context.Context, userID string) ([]Session, error) {
 	var rows []sessionRow
 	err := s.db.Reader(ctx).Where("user_id = ? AND expires_at > ? AND "+ofEpoch, userID, s.now()).
@@ -108,7 +108,7 @@ func (s *Store) Sessions(ctx context.Context, userID string) ([]Session, error) 
 	return sessions, nil
 }
 
-// sessionRow is a session as the table holds one.
+// sessionRow is a session as its table stores it.
 type sessionRow struct {
 	TokenHash string `gorm:"primaryKey"`
 	UserID    string

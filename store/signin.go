@@ -8,11 +8,10 @@ import (
 	"gorm.io/gorm"
 )
 
-// AddSignInFailure counts a failure under key and returns how many there are in
-// the current window and when that ends. The first failure opens a window; it
-// is fixed, so more failures do not make it longer. However many come at once,
-// each sees another count: count before verifying, and parallel guesses can't
-// slip through.
+// AddSignInFailure counts a failure under key. It returns the number of failures in the current
+// window, and when the window ends. The first failure opens a window. More failures do not make the
+// window longer. Concurrent calls get different counts. So a caller that counts before it verifies
+// lets no parallel guess slip through.
 func (s *Store) AddSignInFailure(
 	ctx context.Context, key string, window time.Duration,
 ) (count int, ends time.Time, err error) {
@@ -32,8 +31,7 @@ func (s *Store) AddSignInFailure(
 	return row.Count, fromMillis(row.WindowEnds), nil
 }
 
-// RefundSignInFailure takes back one AddSignInFailure whose sign-in turned out
-// well.
+// RefundSignInFailure takes back one AddSignInFailure after the sign-in has succeeded.
 func (s *Store) RefundSignInFailure(ctx context.Context, key string) error {
 	err := s.db.WriteOne(ctx, func(db *gorm.DB) error {
 		return db.Exec("UPDATE sign_in_failures SET count = count - 1 WHERE key = ? AND count > 0", key).Error
@@ -44,7 +42,7 @@ func (s *Store) RefundSignInFailure(ctx context.Context, key string) error {
 	return nil
 }
 
-// signInRow is a window of failures as the table holds one.
+// signInRow is a window of failures as its table stores it.
 type signInRow struct {
 	Count      int
 	WindowEnds int64

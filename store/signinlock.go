@@ -12,17 +12,19 @@ import (
 )
 
 const (
-	// maxUnknownLocks bounds the addresses without account whose wrong passwords are counted.
+	// maxUnknownLocks bounds the number of addresses without an account whose wrong passwords are
+	// counted.
 	maxUnknownLocks = 10_000
 
-	// maxDeviceLocks bounds the devices of an account whose wrong passwords are counted. Whoever has so many
-	// knows the password: each got its cookie by a sign-in.
+	// maxDeviceLocks bounds the number of an account's devices whose wrong passwords are counted. A
+	// user with so many devices knows the password: each device got its cookie by a sign-in.
 	maxDeviceLocks = 100
 
 	keepSignInLocks = 30 * 24 * time.Hour
 )
 
-// SignInLock returns until when sign-ins under the key are locked; zero if they aren't.
+// SignInLock returns the time until which sign-ins under the key are locked. It is zero if they
+// aren't.
 func (s *Store) SignInLock(ctx context.Context, key string) (until time.Time, err error) {
 	var row signInLockRow
 	err = s.db.Reader(ctx).Where("key = ?", key).Limit(1).Find(&row).Error
@@ -32,9 +34,10 @@ func (s *Store) SignInLock(ctx context.Context, key string) (until time.Time, er
 	return timeOrZero(row.LockedUntil), nil
 }
 
-// CountFailure counts a wrong password under the key, as CountFailedSignIn does for an account. The key is a
-// device's of the user with the id, or, with "", that of an address without account. The oldest of these, and of an
-// account's devices, are forgotten when there are very many.
+// CountFailure counts a wrong password under the key, as CountFailedSignIn does for an account. If
+// userID is not empty, the key is that of one of the user's devices. If it is empty, the key is
+// that of an address without an account. The oldest keys of such addresses, and of an account's
+// devices, are removed when there are very many.
 func (s *Store) CountFailure(ctx context.Context, key, userID string) (until time.Time, err error) {
 	now := s.now()
 	user, most := &userID, maxDeviceLocks
@@ -64,7 +67,8 @@ func (s *Store) CountFailure(ctx context.Context, key, userID string) (until tim
 	return timeOrZero(row.LockedUntil), nil
 }
 
-// boundLocks forgets the oldest of the user's devices, or of the addresses without account, but for so many.
+// boundLocks keeps only the newest keys, most of them, of the user's devices or, if user is nil, of
+// addresses without an account. It removes the older ones.
 func (s *Store) boundLocks(ctx context.Context, user *string, most int) error {
 	whose := "user_id = @user"
 	if user == nil {
@@ -77,7 +81,8 @@ func (s *Store) boundLocks(ctx context.Context, user *string, most int) error {
 	})
 }
 
-// ClearFailures begins the count under the key anew, or returns ErrLocked, and changes nothing, while a lock is in force.
+// ClearFailures resets the count under the key. While a lock is in force it returns ErrLocked and
+// changes nothing.
 func (s *Store) ClearFailures(ctx context.Context, key string) error {
 	err := s.db.WriteOne(ctx, func(db *gorm.DB) error {
 		return db.Exec("DELETE FROM sign_in_locks WHERE key = ? AND (locked_until IS NULL OR locked_until <= ?)", key, s.now()).Error
@@ -92,7 +97,7 @@ func (s *Store) ClearFailures(ctx context.Context, key string) error {
 	return err
 }
 
-// Unlock takes the account's lock and those of its devices, or returns ErrNotFound.
+// Unlock removes the account's lock and the locks of its devices, or returns ErrNotFound.
 func (s *Store) Unlock(ctx context.Context, id string) error {
 	err := s.db.Write(ctx, func(tx *gorm.DB) error {
 		done := tx.Exec("UPDATE users SET failed_logins = 0, locked_until = NULL WHERE id = ?", id)

@@ -1,11 +1,14 @@
-// Package store keeps people, their sessions and their notes in one database:
-// PostgreSQL, or a SQLite file that one process owns. It knows no HTTP.
+// Package store keeps users, their sessions and their notes in one database. The database is
+// PostgreSQL, or a SQLite file that one process owns. The package knows no HTTP.
 //
-// Its promises: a method that returns nil has its change on disk; one that
-// returns an error has changed nothing, unless the connection broke or the
-// context ended in the very moment of the commit; another person's note looks
-// like none; and both engines give the same answers. An error is one of
-// errors.go's, or the context's, or a defect.
+// It promises:
+//   - A method that returns nil has its change on disk.
+//   - A method that returns an error has changed nothing, unless the connection broke or the
+//     context ended during the commit itself.
+//   - A note of another user looks like a note that does not exist.
+//   - Both engines give the same answers.
+//
+// An error is one of errors.go's, or the context's, or a defect.
 package store
 
 import (
@@ -23,45 +26,44 @@ import (
 
 // Config says which database to open and how much of it to use.
 type Config struct {
-	URL        string       // postgres://…, or a SQLite file's path (sqlite: or file: before it is allowed)
-	MaxConns   int          // connections at most; on SQLite those that read. 0: 4
-	CacheBytes int64        // that SQLite's page caches may take in all; 0: what it takes itself, 2 MB a connection
-	Witness    Witness      // of changes; nil: nobody
-	ChannelURL string       // leads to the same PostgreSQL without a pooler in between; "": URL does
+	URL        string       // postgres://…, or a path of a SQLite file (also sqlite: or file:)
+	MaxConns   int          // maximum number of connections; on SQLite that of readers. 0: 4
+	CacheBytes int64        // bytes for all SQLite page caches; 0: the default, 2 MB a connection
+	Witness    Witness      // is told of changes; nil: none
+	ChannelURL string       // the same PostgreSQL without a pooler in between; "": URL is
 	Log        *slog.Logger // nil: slog.Default()
-	// QuotaNotes and QuotaBytes are for people without a quota of their own; nil: no limit.
+	// QuotaNotes and QuotaBytes are for users without a quota of their own; nil: no limit.
 	QuotaNotes, QuotaBytes *int64
-	// LockPatience is how long to wait for the data directory of a SQLite file
-	// while another process has it.
+	// LockPatience is how long to wait for the data directory of a SQLite file while another
+	// process holds it.
 	LockPatience time.Duration
 }
 
 // A Store is one open database. Its methods are safe for concurrent use.
 type Store struct {
 	db       *engine.DB
-	postgres bool // the engine, where the SQL must differ
+	postgres bool // the engine is PostgreSQL; used where the SQL differs
 	log      *slog.Logger
 	witness  Witness
-	notifier *pgnotify.Notifier // to other processes; nil on SQLite
+	notifier *pgnotify.Notifier // connects to other processes; nil on SQLite
 
-	committer     committer // of notes
+	committer     committer // commits edits of notes
 	uncertainties uncertainties
-	statements    func(sql string, args []any) // hears of those that gorm doesn't know; nil: nobody
+	statements    func(sql string, args []any) // hears statements that bypass gorm; nil: none
 
-	quotaNotes, quotaBytes *int64 // of people without their own; nil: no limit
-	trimEvery              int    // trimEvery, but in tests
+	quotaNotes, quotaBytes *int64 // for users without a quota of their own; nil: no limit
+	trimEvery              int    // the constant trimEvery, except in tests
 
-	indexRequests chan indexRequest // to the indexer, of searches
-	lookAtFiles   *time.Ticker      // says when to; nil on PostgreSQL
+	indexRequests chan indexRequest // from searches to the indexer
+	lookAtFiles   *time.Ticker      // ticks for watchFiles; nil on PostgreSQL
 }
 
 // Open opens the database that cfg names.
 //
-// A SQLite file is created, locked and migrated before Open returns, and what
-// stands in the way is an error. For PostgreSQL Open only reads the URL: the
-// server may come later. Until it has been reached and its schema fits, and
-// whenever it has gone since, every method returns ErrUnavailable at once and
-// Ready says why; the first attempts end with Close or ctx.
+// A SQLite file is created, locked and migrated before Open returns, and a failure of that is an
+// error. For PostgreSQL Open only parses the URL, and the server may start later. Until the server
+// has been reached and its schema fits, and whenever it is gone later, every method returns
+// ErrUnavailable at once and Ready says why. The first attempts to connect end with Close or ctx.
 func Open(ctx context.Context, cfg Config) (*Store, error) {
 	cfg.Log = cmp.Or(cfg.Log, slog.Default())
 	if cfg.Witness == nil {
@@ -86,7 +88,8 @@ func Open(ctx context.Context, cfg Config) (*Store, error) {
 		return nil, err
 	}
 	if s.postgres && s.listens() {
-		s.db.InBackground(context.WithoutCancel(ctx), s.listen) // what still runs when ctx ends is to be told of
+		// Writes that still run after ctx has ended are announced too.
+		s.db.InBackground(context.WithoutCancel(ctx), s.listen)
 	}
 	if !s.postgres {
 		s.lookAtFiles = time.NewTicker(filesEvery)
@@ -96,8 +99,8 @@ func Open(ctx context.Context, cfg Config) (*Store, error) {
 	return s, nil
 }
 
-// Close ends the connections once their statements have ended, and releases
-// the data directory. Methods called later return ErrUnavailable.
+// Close ends the connections once their statements have ended, and releases the data directory.
+// Methods that are called later return ErrUnavailable.
 func (s *Store) Close() error {
 	s.db.Retire()
 	s.committer.close()
@@ -105,39 +108,38 @@ func (s *Store) Close() error {
 	return s.db.Close()
 }
 
-// Engine names the database, for people to read.
+// Engine returns the name of the database engine, for display.
 func (s *Store) Engine() string { return s.db.Engine() }
 
-// The engines.
+// These are the names of the engines.
 const (
 	PostgreSQL = engine.PostgreSQL
 	SQLite     = engine.SQLite
 )
 
-// Stats returns the figures of the connection pools by name: "database" on
-// PostgreSQL, "reader" and "writer" on SQLite.
+// Stats returns the statistics of the connection pools by name: "database" on PostgreSQL, "reader"
+// and "writer" on SQLite.
 func (s *Store) Stats() map[string]sql.DBStats { return s.db.Stats() }
 
-// Migrate brings the schema up to date and returns once it fits. It is safe to
-// call from several processes at once, and while others serve. ErrSchema: the
-// schema is too new for this binary.
+// Migrate brings the schema up to date and returns once it fits. It may be called from several
+// processes at once, and while others serve. ErrSchema: the schema is too new for this binary.
 func (s *Store) Migrate(ctx context.Context) error { return s.db.Migrate(ctx) }
 
 // SchemaVersion returns the number of the newest migration that the database has.
 func (s *Store) SchemaVersion(ctx context.Context) (int64, error) { return s.db.SchemaVersion(ctx) }
 
-// overhear tells who listens of a statement that doesn't go through gorm.
+// overhear passes a statement that doesn't go through gorm to s.statements.
 func (s *Store) overhear(sql string, args []any) {
 	if s.statements != nil {
 		s.statements(sql, args)
 	}
 }
 
-// now is the time that the tables hold: Unix milliseconds.
+// now returns the current time as the tables hold it: Unix milliseconds.
 func (s *Store) now() int64 { return time.Now().UnixMilli() }
 
-// fromMillis is a table's time as the methods return it.
+// fromMillis converts a table's time to the time that the methods return.
 func fromMillis(ms int64) time.Time { return time.UnixMilli(ms).UTC() }
 
-// NewID makes an identifier; later ones sort after earlier ones.
+// NewID makes an identifier (a UUIDv7). Later identifiers sort after earlier ones.
 func NewID() string { return uuid.Must(uuid.NewV7()).String() }

@@ -15,17 +15,17 @@ const (
 	keepIdempotencyKeys = 24 * time.Hour
 	keepTombstones      = 180 * 24 * time.Hour
 
-	// sweepBatch bounds how long one statement of the sweep keeps others from
-	// writing.
+	// sweepBatch is the number of rows that one statement of the sweep removes at most. It bounds
+	// how long that statement blocks other writes.
 	sweepBatch = 200
 
 	// sweptNotes is sweepBatch for notes, which take longer.
 	sweptNotes = 50
 )
 
-// SweepConfig says how long what may be wanted again is kept.
+// SweepConfig says how long a sweep keeps what a user may want again.
 type SweepConfig struct {
-	TrashRetention time.Duration // of a note since it was trashed
+	TrashRetention time.Duration // how long a note stays in the trash
 }
 
 // SweepResult counts what a sweep removed.
@@ -33,11 +33,11 @@ type SweepResult struct {
 	Notes, Sessions, SignInFailures, SignInLocks, IdempotencyKeys, Tombstones int64
 }
 
-// Sweep removes what nobody needs any more: sessions and sign-in windows whose
-// time is over, idempotency keys of yesterday, old tombstones, and trash beyond
-// its retention, as if its owner had deleted it. It works in small steps, others
-// write in between, and several processes may sweep at once. After an error the
-// result says what was removed until then.
+// Sweep removes expired data. That is sessions and sign-in windows whose time is over, sign-in
+// locks and idempotency keys past their retention, and old tombstones. It also deletes notes that
+// have been in the trash beyond its retention, as if their owner had deleted them. It works in
+// small steps, and other writes run in between. Several processes may sweep at once. After an error
+// the result says what was removed until then.
 func (s *Store) Sweep(ctx context.Context, cfg SweepConfig) (SweepResult, error) {
 	var swept SweepResult
 	now := s.now()
@@ -69,8 +69,8 @@ func (s *Store) Sweep(ctx context.Context, cfg SweepConfig) (SweepResult, error)
 	return swept, nil
 }
 
-// sweepRows removes up to sweepBatch rows of table whose column is not after
-// before, and passes over those that another process is removing.
+// sweepRows removes up to sweepBatch rows of table whose column is at or before the time before. It
+// skips rows that another process is removing.
 func (s *Store) sweepRows(ctx context.Context, table, key, column string, before int64) (n int64, err error) {
 	oldest := fmt.Sprintf("SELECT %s FROM %s WHERE %s <= ? ORDER BY %s LIMIT ?", key, table, column, column)
 	if s.postgres {
@@ -101,8 +101,8 @@ func (s *Store) sweepTrash(ctx context.Context, before int64) (total int64, err 
 	}
 }
 
-// emptyTrash deletes, of the notes, those that were trashed at before or earlier
-// and that nobody else has deleted or restored meanwhile.
+// emptyTrash deletes those of the notes that were trashed at before or earlier. It skips a note
+// that was deleted or restored in the meantime.
 func (s *Store) emptyTrash(ctx context.Context, notes []noteRow, before int64) (deleted int64, err error) {
 	edits := make([]*edit, len(notes))
 	for i, note := range notes {

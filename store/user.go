@@ -26,21 +26,21 @@ type User struct {
 	Name         string
 	PasswordHash string
 	FailedLogins int       // wrong passwords in a row
-	LockedUntil  time.Time // zero: never locked since the last sign-in
+	LockedUntil  time.Time // zero: not locked since the last sign-in
 	LastLoginAt  time.Time // zero: never signed in
-	SessionEpoch int64     // a session that began under another has ended
+	SessionEpoch int64     // a session that began under another epoch has ended
 	CreatedAt    time.Time
 	UpdatedAt    time.Time
 }
 
-// CreateUser makes an account. ErrDuplicate: the e-mail address has one, in
-// whatever case it is written.
+// CreateUser creates an account. ErrDuplicate: the e-mail address has an account, in whatever case
+// it is written.
 func (s *Store) CreateUser(ctx context.Context, email, name, passwordHash string) (User, error) {
 	return s.SignUp(ctx, User{ID: NewID(), Email: email, Name: name, PasswordHash: passwordHash}, nil)
 }
 
-// SignUp makes an account with u's id, address, name and hash, and the first session of
-// it: both or neither. first is nil where sessions are not kept here. ErrDuplicate: as for CreateUser.
+// SignUp creates an account with u's id, address, name and hash, together with its first session:
+// both or neither. first is nil if sessions are stored elsewhere. ErrDuplicate: as for CreateUser.
 func (s *Store) SignUp(ctx context.Context, u User, first *Session) (User, error) {
 	now := s.now()
 	row := userRow{
@@ -67,13 +67,13 @@ func (s *Store) User(ctx context.Context, id string) (User, error) {
 	return s.findUser(ctx, "id = ?", id)
 }
 
-// UserByEmail returns the user with the e-mail address in whatever case, or
-// ErrNotFound.
+// UserByEmail returns the user with the e-mail address, in whatever case, or ErrNotFound.
 func (s *Store) UserByEmail(ctx context.Context, email string) (User, error) {
 	return s.findUser(ctx, "email_folded = ?", notes.Fold(email))
 }
 
-// MaxBcryptCost returns the highest cost of a bcrypt hash; 0: there is none. It reads all users.
+// MaxBcryptCost returns the highest cost of the stored bcrypt hashes, or 0 if there is none. It
+// reads all users.
 func (s *Store) MaxBcryptCost(ctx context.Context) (cost int, err error) {
 	var digits *string
 	err = s.db.Reader(ctx).Raw("SELECT max(substr(password_hash, 5, 2)) FROM users WHERE password_hash LIKE '$2_$__$%'").Scan(&digits).Error
@@ -81,7 +81,7 @@ func (s *Store) MaxBcryptCost(ctx context.Context) (cost int, err error) {
 		return 0, fmt.Errorf("bcrypt cost: %w", engine.Translate(err))
 	}
 	if digits != nil {
-		cost, _ = strconv.Atoi(*digits) // else no bcrypt
+		cost, _ = strconv.Atoi(*digits) // 0 if it is no bcrypt hash
 	}
 	return cost, nil
 }
@@ -103,9 +103,9 @@ func (s *Store) findUser(ctx context.Context, condition, value string) (User, er
 	return row.user(), nil
 }
 
-// Users returns everybody in the order of their e-mail addresses. It holds no
-// connection while the caller looks at one, so who comes or goes meanwhile may
-// or may not be among them. An error is the last pair.
+// Users returns all users in the order of their e-mail addresses. It holds no connection while the
+// caller handles a user. So a user who is created or deleted meanwhile may or may not be included.
+// An error is the last pair.
 func (s *Store) Users(ctx context.Context) iter.Seq2[User, error] {
 	const page = 500
 	return func(yield func(User, error) bool) {
@@ -130,11 +130,11 @@ func (s *Store) Users(ctx context.Context) iter.Seq2[User, error] {
 	}
 }
 
-// DeleteUser removes an account and all that belongs to it, or returns
-// ErrNotFound.
+// DeleteUser deletes an account and all that belongs to it, or returns ErrNotFound.
 func (s *Store) DeleteUser(ctx context.Context, id string) error {
 	err := s.db.Write(ctx, func(tx *gorm.DB) error {
-		// In the order of every write of notes, or the two would wait for each other.
+		// The counters are locked first, as in every write of notes. Otherwise the two could
+		// deadlock.
 		err := lockCounters(tx, id)
 		if errors.Is(err, ErrOwnerGone) {
 			return ErrNotFound
@@ -150,10 +150,10 @@ func (s *Store) DeleteUser(ctx context.Context, id string) error {
 	return nil
 }
 
-// CountFailedSignIn counts a wrong password and returns when the account's lock
-// ends; zero if it isn't locked. The fifth in a row locks it for 15 minutes. A
-// lock in force neither grows nor counts; one that has run out has reset the
-// count. However many come at once, each is counted once.
+// CountFailedSignIn counts a wrong password and returns when the account's lock ends. The time is
+// zero if the account isn't locked. The fifth wrong password in a row locks the account for 15
+// minutes. While a lock is in force, a wrong password neither extends it nor counts. A lock that
+// has expired has reset the count. Each of several concurrent calls is counted once.
 func (s *Store) CountFailedSignIn(ctx context.Context, id string) (until time.Time, err error) {
 	now := s.now()
 	return s.changeUser(ctx, id, `
@@ -165,10 +165,10 @@ func (s *Store) CountFailedSignIn(ctx context.Context, id string) (until time.Ti
 		map[string]any{"now": now, "limit": lockAfter, "until": now + lockTime.Milliseconds()})
 }
 
-// CountSignIn notes a right password: the count of wrong ones starts over. It
-// returns ErrLocked, and changes nothing, while a lock is in force: who guesses
-// right beyond the fifth try must not come in. ErrEpoch: the password has been
-// reset, or the account deleted, since u was read, so u's hash proves nothing.
+// CountSignIn records a right password and resets the count of wrong ones. While a lock is in force
+// it returns ErrLocked and changes nothing: a guess that is right after the fifth try must not
+// succeed. ErrEpoch: since u was read the password has been reset, or the account deleted, so u's
+// hash proves nothing.
 func (s *Store) CountSignIn(ctx context.Context, u User) error {
 	until, err := s.changeUser(ctx, u.ID, `
 		failed_logins = CASE WHEN locked_until > @now THEN failed_logins ELSE 0 END,
@@ -185,8 +185,9 @@ func (s *Store) CountSignIn(ctx context.Context, u User) error {
 	return err
 }
 
-// CountDeviceSignIn is CountSignIn for a client that the account has signed in from before. It leaves
-// the count of wrong passwords and the lock, which are those of all others.
+// CountDeviceSignIn is CountSignIn for a client from which the account has signed in before. It
+// leaves the account's count of wrong passwords and its lock as they are, because those belong to
+// all other clients.
 func (s *Store) CountDeviceSignIn(ctx context.Context, u User) error {
 	_, err := s.changeUser(ctx, u.ID, "last_login_at = @now WHERE session_epoch = @epoch AND",
 		map[string]any{"now": s.now(), "epoch": u.SessionEpoch})
@@ -196,19 +197,20 @@ func (s *Store) CountDeviceSignIn(ctx context.Context, u User) error {
 	return err
 }
 
-// SetPassword gives the account another password hash, takes its lock and ends its sessions wherever
-// they are kept, or returns ErrNotFound. DeleteSessions tidies up after it.
+// SetPassword sets the account's password hash, removes its lock and ends its sessions, wherever
+// they are stored, or returns ErrNotFound. A later DeleteSessions removes the session rows.
 func (s *Store) SetPassword(ctx context.Context, id, hash string) error {
-	// An epoch is a time, so that it says something about sessions that have none, and always a later one.
+	// The epoch is a time, so that it can be compared with sessions that have no epoch. The new
+	// epoch is always later than the old one.
 	_, err := s.changeUser(ctx, id, `password_hash = @hash, updated_at = @now, failed_logins = 0, locked_until = NULL,
 		session_epoch = CASE WHEN session_epoch < @now THEN @now ELSE session_epoch + 1 END WHERE`,
 		map[string]any{"hash": hash, "now": s.now()})
 	return err
 }
 
-// changeUser sets columns in one atomic statement and returns until when the
-// account is locked then; zero if it isn't. set ends with WHERE, or with more
-// conditions and AND. ErrNotFound: no such user.
+// changeUser sets columns in one atomic statement. It returns the time until which the account is
+// locked then, or zero if it isn't. set ends with WHERE, or with more conditions and AND.
+// ErrNotFound: there is no such user.
 func (s *Store) changeUser(ctx context.Context, id, set string, values map[string]any) (time.Time, error) {
 	var row userRow
 	values["id"] = id
@@ -221,8 +223,8 @@ func (s *Store) changeUser(ctx context.Context, id, set string, values map[strin
 	return timeOrZero(row.LockedUntil), nil
 }
 
-// ReplaceHash exchanges the hash of a password for another hash of the same
-// one. It does nothing if the password has been changed meanwhile.
+// ReplaceHash replaces the hash of a password by another hash of the same password. It does nothing
+// if the password has been changed in the meantime.
 func (s *Store) ReplaceHash(ctx context.Context, id, oldHash, newHash string) error {
 	err := s.db.WriteOne(ctx, func(db *gorm.DB) error {
 		return db.Exec("UPDATE users SET password_hash = ? WHERE id = ? AND password_hash = ?", newHash, id, oldHash).Error
@@ -233,7 +235,7 @@ func (s *Store) ReplaceHash(ctx context.Context, id, oldHash, newHash string) er
 	return nil
 }
 
-// userRow is a user as the table holds one.
+// userRow is a user as its table stores it.
 type userRow struct {
 	ID           string
 	Email        string
@@ -259,7 +261,7 @@ func (row userRow) user() User {
 	}
 }
 
-// timeOrZero is a table's time that may be missing.
+// timeOrZero converts a table's time, which may be NULL. NULL becomes the zero time.
 func timeOrZero(ms *int64) time.Time {
 	if ms == nil {
 		return time.Time{}

@@ -11,29 +11,29 @@ import (
 	"notesd/store/pgnotify"
 )
 
-// A Change says what a write alters: one note of an owner's.
+// A Change names what a write alters: one note of one owner.
 type Change = pgnotify.Change
 
-// A Witness hears of every change of notes in time to keep copies of what it
-// has read that are never stale in this process, and elsewhere for no longer
-// than others can be heard. Its methods don't block and may be called from several
-// goroutines.
+// A Witness is told of every change of notes, for cache invalidation, in time to keep copies of
+// what it has read. Copies in the process that makes a change are never stale. Copies in other
+// processes are stale only until those processes receive the change, or until they stop trusting
+// their copies because they receive nothing (see pgnotify.Notifier). Its methods don't block and
+// may be called from several goroutines.
 type Witness interface {
-	// Writing says that the changes are about to be committed: from now on, and
-	// not before, somebody may see them. done is called once, when they are
-	// committed or have failed and before whoever asked for them is told; now are
-	// the notes as they have become, without those that are gone. It is called
-	// also when nobody knows whether the changes were committed, with none.
+	// Writing announces that the changes are about to be committed. From now on, and not before, a
+	// reader may see them. done is called once, after the commit or its failure, and before the
+	// writer gets its result. now has the notes as the commit has left them, without the deleted
+	// ones. If the outcome of the commit is unknown, done is called with no notes.
 	Writing(changes []Change) (done func(now []notes.Note))
 
-	pgnotify.Listener // to what other processes change
+	pgnotify.Listener // reports the changes of other processes
 }
 
-// lateCommit is how long after its connection broke a COMMIT may still be done.
+// lateCommit is how long a COMMIT may still take effect after its connection broke.
 const lateCommit = 10 * time.Second
 
-// witnessed runs commit, which is about to commit the changes, in the presence of
-// the Witness; notes are those that the changes leave.
+// witnessed runs commit, which is about to commit the changes, between the Witness's Writing and
+// its done. notes returns the notes that the changes leave.
 func (s *Store) witnessed(changes []Change, notes func() []notes.Note, commit func() error) error {
 	done := s.witness.Writing(changes)
 	err := errors.New("panicked")
@@ -51,24 +51,24 @@ func (s *Store) witnessed(changes []Change, notes func() []notes.Note, commit fu
 	return err
 }
 
-// uncertain reports whether a COMMIT that ended with err may have been done all
-// the same: only PostgreSQL, while it is well, says that it was not.
+// uncertain reports whether a COMMIT that returned err may have taken effect all the same. Only an
+// answer of PostgreSQL, while it is not being stopped, rules that out.
 func (s *Store) uncertain(err error) bool {
 	if err == nil || !s.postgres {
 		return false
 	}
-	const intervention = "57" // may also end the wait of a COMMIT that is done
+	const intervention = "57" // class 57 may also end the wait of a COMMIT that succeeded
 	e, ok := errors.AsType[*pgconn.PgError](err)
 	return !ok || e.Code[:min(2, len(e.Code))] == intervention
 }
 
-// uncertainties are the ends of writes of which nobody knows whether they were committed.
+// uncertainties has the pending done calls of commits whose outcome is unknown.
 type uncertainties struct {
 	mu   sync.Mutex
 	ends map[*time.Timer]func()
 }
 
-// add has end called when the write must have been committed, if it ever is.
+// add schedules end for the time by which the write has been committed, if it ever is.
 func (u *uncertainties) add(end func()) {
 	u.mu.Lock()
 	defer u.mu.Unlock()
@@ -80,7 +80,7 @@ func (u *uncertainties) add(end func()) {
 	u.ends[timer] = end
 }
 
-// end calls a timer's func unless it was called.
+// end calls the timer's function unless it was called already.
 func (u *uncertainties) end(timer *time.Timer) {
 	u.mu.Lock()
 	end, found := u.ends[timer]
@@ -91,7 +91,7 @@ func (u *uncertainties) end(timer *time.Timer) {
 	}
 }
 
-// endAll calls what is left.
+// endAll calls the functions that are left.
 func (u *uncertainties) endAll() {
 	u.mu.Lock()
 	ends := u.ends
@@ -103,7 +103,7 @@ func (u *uncertainties) endAll() {
 	}
 }
 
-// nobody is the Witness of a store that has none.
+// nobody is the no-op Witness of a store that was opened without one.
 type nobody struct{}
 
 func (nobody) Writing([]Change) func([]notes.Note) { return func([]notes.Note) {} }
