@@ -20,18 +20,19 @@ var defaultHeaders = []struct{ name, value string }{
 	{"Referrer-Policy", "no-referrer"},
 	{"Cross-Origin-Opener-Policy", "same-origin"},
 	{"Cross-Origin-Resource-Policy", "same-origin"},
-	{"Cache-Control", "private, no-cache"}, // a client may keep a response, and has to revalidate it by its ETag
+	// A client may store a response, and must revalidate it by its ETag.
+	{"Cache-Control", "private, no-cache"},
 }
 
-// ContentSecurityPolicy lets a page of ours use what this server serves and nothing else.
+// ContentSecurityPolicy lets our pages load what this server serves, and nothing else.
 const ContentSecurityPolicy = "default-src 'self'; script-src 'self'; object-src 'none'; base-uri 'none'; " +
 	"form-action 'self'; frame-ancestors 'self'"
 
 // varyHeaders are the request headers that a response depends on because of compression and CORS.
 var varyHeaders = []string{"Accept-Encoding", "Origin"}
 
-// defaultLines are the default headers as they are sent, and varyLines have the Vary headers as
-// well.
+// defaultLines are the default headers as they are sent. varyLines are the same lines and the Vary
+// headers.
 var (
 	defaultLines = func() (lines []byte) {
 		for _, h := range defaultHeaders {
@@ -48,19 +49,23 @@ var (
 	}()
 )
 
-// A Conn is a client's connection. It writes the default headers into responses, behind the first
-// line of each. In net/http a header costs more than half a microsecond (to keep it in a map, copy
-// that, sort it and write it): for these seven that was a fifth of a health probe
+// A Conn is a client's connection. It writes the default headers into each response, after the
+// response's first line. In net/http a header costs more than half a microsecond: it is kept in a
+// map, copied, sorted and written. For these seven headers that was a fifth of a health probe
 // (BenchmarkDefaultHeaders).
 type Conn struct {
-	net.Conn                // nil for a request that did not come over a Conn
-	WriteDeadline time.Time // is kept for the user of the connection: the deadline that was set last
+	net.Conn // nil for a request that did not arrive over a Conn
+	// WriteDeadline is the deadline that was set last. Conn stores it for its user.
+	WriteDeadline time.Time
 
-	responseID string // the id of the request whose response the next write begins; empty: it begins none
+	// responseID is the id of the request whose response begins with the next write; empty: no
+	// response begins.
+	responseID string
 	lines      []byte // the headers for this response
-	asked      bool   // a request has come, so it is not pending any more (see Tracker)
-	reads      int    // since it was new or idle
-	arrived    int64  // see BodyArrived
+	// asked: the connection has had a request, so it is not pending any more (see Tracker).
+	asked   bool
+	reads   int   // reads since the connection was new or idle
+	arrived int64 // see BodyArrived
 }
 
 type connKey struct{}
@@ -74,7 +79,7 @@ func WithConn(ctx context.Context, c net.Conn) context.Context {
 	return context.WithValue(ctx, connKey{}, ours)
 }
 
-// ConnOf returns the connection of a request.
+// ConnOf returns the Conn of a request.
 func ConnOf(r *http.Request) *Conn {
 	c, ok := r.Context().Value(connKey{}).(*Conn)
 	if !ok {
@@ -83,9 +88,9 @@ func ConnOf(r *http.Request) *Conn {
 	return c
 }
 
-// BeginResponse is called just before the header of a response is written: net/http writes the whole
-// response before it reads the next request. It sets in h what Write will not add. vary is for
-// responses that depend on the request and get no Vary header otherwise.
+// BeginResponse must be called just before the header of a response is written. net/http writes the
+// whole response before it reads the next request. BeginResponse sets in h those headers that Write
+// will not add. vary is for responses that depend on the request and get no Vary header otherwise.
 func (c *Conn) BeginResponse(id string, vary bool, h http.Header) {
 	if c.Conn != nil {
 		c.responseID, c.lines = id, defaultLines
@@ -103,16 +108,16 @@ func (c *Conn) BeginResponse(id string, vary bool, h http.Header) {
 	}
 }
 
-// BodyArrived returns how many bytes came behind the header of the request, in the read that
-// brought the header. It is 0 unless this is the first request since the connection was new or idle.
+// BodyArrived returns how many bytes followed the request's header in the read that brought the
+// header. It is 0 unless this is the first request since the connection was new or idle.
 func (c *Conn) BodyArrived() int64 { return c.arrived }
 
 var headerEnd = []byte("\r\n\r\n")
 
-// Read counts the bytes behind the header of the first request since the connection was idle. These
-// bytes begin with that request, so the first empty line is the end of its header, or comes after
-// it. net/http reads from one goroutine at a time, and in the background only when the request has
-// no more body.
+// Read counts the bytes after the header of the first request since the connection was new or idle.
+// The bytes begin with that request, so the first empty line is the end of its header, or comes
+// after it. net/http reads from one goroutine at a time. It reads in the background only when the
+// request has no more body.
 func (c *Conn) Read(p []byte) (int, error) {
 	n, err := c.Conn.Read(p)
 	c.reads, c.arrived = c.reads+1, 0
@@ -133,10 +138,11 @@ func (c *Conn) CloseWrite() error {
 	return half.CloseWrite()
 }
 
-// firstWrites has buffers for the first write of a response: net/http's 4 KiB and our headers.
+// firstWrites are buffers for the first write of a response. They fit net/http's 4 KiB and our
+// headers.
 var firstWrites = sync.Pool{New: func() any { return new([4096 + 1024]byte) }}
 
-// Write adds the default headers to a write that begins a response.
+// Write writes p. If p begins a response, Write adds the default headers to it.
 func (c *Conn) Write(p []byte) (int, error) {
 	line := bytes.IndexByte(p, '\n') + 1
 	if c.responseID == "" || line == 0 {

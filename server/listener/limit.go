@@ -13,51 +13,61 @@ import (
 	"notesd/internal/netutil"
 )
 
-// Bounds on the pending connections of one network (see netutil.Networks): those that have not sent
-// a complete request header. Trusted proxies have no such bounds.
+// These are bounds on the pending connections of one network (see netutil.Networks). A connection
+// is pending until it has sent a complete request header. Trusted proxies have no such bounds.
 const (
 	MaxPending   = 256             // above it, silent ones older than pendingGrace are closed
 	pendingGrace = 3 * time.Second // a client may have to send its first packet twice
-	maxBurst     = 4096            // of any age; above it, new ones are closed at once. An IPv6 site has no more together
+	// maxBurst is the bound on connections of any age. Above it, new ones are closed at once. All
+	// networks of an IPv6 site together have the same bound.
+	maxBurst = 4096
 )
 
 const (
-	connBytes    = 24 << 10    // of an idle connection, with the kernel's part; 17 KiB were measured without that
-	connShare    = 4           // connections may take one byte of memory in so many
-	newConnGrace = time.Second // a new connection is not closed for another before that
-	maxLooks     = 16          // at connections, to find one that can be closed
+	// connBytes is the memory of an idle connection with the kernel's part. 17 KiB were measured
+	// without that.
+	connBytes    = 24 << 10
+	connShare    = 4           // connections may take 1/connShare of the memory
+	newConnGrace = time.Second // a new connection is not evicted before that
+	maxLooks     = 16          // connections that are examined to find one to evict
 )
 
 // Counts counts connections since the start.
 type Counts struct {
-	RejectedPending atomic.Uint64 // closed because too many of their network were pending
-	RejectedFull    atomic.Uint64 // closed because all connections were too many and none could be evicted
-	Evicted         atomic.Uint64 // closed to make room for others
-	SlowHeaders     atomic.Uint64 // whose first header did not come in time
+	// RejectedPending counts connections closed because too many of their network were pending.
+	RejectedPending atomic.Uint64
+	// RejectedFull counts connections closed because there were too many in all, and none could be
+	// evicted.
+	RejectedFull atomic.Uint64
+	Evicted      atomic.Uint64 // connections closed to make room for others
+	SlowHeaders  atomic.Uint64 // connections whose first header did not arrive in time
 }
 
-// A Tracker bounds connections.
+// A Tracker limits the number of connections.
 //
 // A connection is pending until its first request has been read. A network that opens connections
-// and sends nothing is held to MaxPending, and on shutdown pending connections are closed rather
-// than waited for. A connection whose request waits in the socket, because the server is busy, is
-// not closed. Connections that have been used are bounded by time alone: by the server's idle
-// timeout, and by its header timeout once a header has begun.
+// and sends nothing is limited to MaxPending pending connections. On shutdown, pending connections
+// are closed and not waited for. A connection whose request waits in the socket, because the server
+// is busy, is not closed. Connections that have been used are limited by time alone: by the
+// server's idle timeout, and by its header timeout once a header has begun.
 //
-// Where memory is limited, so is the number of all connections. From seven eighths of maxConns on,
-// each new connection closes the one that has been idle longest. At maxConns, if none is idle, it
-// closes the oldest one without a request. So a probe gets in whatever clients leave open, unless
-// all connections are at work: then the new one is closed.
+// If memory is limited, the number of all connections is limited, too. From seven eighths of
+// maxConns on, each new connection evicts the connection that has been idle longest. At maxConns,
+// if no connection is idle, it evicts the oldest connection without a request. So a health probe
+// gets in, however many connections clients leave open. The exception is that all connections have
+// running requests: then the new connection is closed.
 type Tracker struct {
-	exempt        func(netip.Addr) bool // trusted proxies
+	exempt        func(netip.Addr) bool // reports trusted proxies
 	counts        *Counts
 	maxConns      int           // 0: no bound
-	headerTimeout time.Duration // of the http.Server
+	headerTimeout time.Duration // the header timeout of the http.Server
 
-	mu        sync.Mutex // guards the fields below. Connections are closed without it, since Close waits for readers
+	// mu guards the fields below. Connections are closed without it, because Close waits for
+	// readers.
+	mu        sync.Mutex
 	pending   map[net.Conn]*pendingConn
 	byNetwork map[netip.Prefix]*pendingQueue
-	bySite    map[netip.Prefix]int // how many are pending
+	bySite    map[netip.Prefix]int // the number of pending connections
 	open      map[net.Conn]*openConn
 	idle      list.List // of net.Conn, the longest idle first
 	unused    list.List // of net.Conn, those without a request, the oldest first
@@ -65,7 +75,7 @@ type Tracker struct {
 
 // An openConn is an entry of Tracker.open, and its place in idle or unused.
 type openConn struct {
-	list    *list.List // nil: it is in neither
+	list    *list.List // nil: the connection is in neither list
 	element *list.Element
 	opened  time.Time
 }
@@ -74,20 +84,21 @@ type openConn struct {
 type pendingConn struct {
 	network, site netip.Prefix
 
-	opened  time.Time
-	checked time.Time     // when it was opened, or last found to have sent something
-	element *list.Element // in its network's queue
+	opened time.Time
+	// checked is when the connection was opened, or was last found to have sent something.
+	checked time.Time
+	element *list.Element // the element in its network's queue
 }
 
-// A pendingQueue has the pending connections of one network, of type net.Conn, in the order of
-// checked.
+// A pendingQueue is a list of the pending connections of one network. Its elements are of type
+// net.Conn, in the order of checked.
 type pendingQueue struct {
 	list.List
 	trimming bool // a call of trim is scheduled
 }
 
-// MaxConns returns how many connections fit into their share of memory, in bytes. 0 means no limit,
-// and no bound.
+// MaxConns returns how many connections fit into their share of memory, which is in bytes. A memory
+// of 0 means no limit, and the result is then 0: no bound.
 func MaxConns(memory int64) int {
 	if memory <= 0 {
 		return 0
@@ -95,8 +106,8 @@ func MaxConns(memory int64) int {
 	return max(MaxPending, int(memory/connShare/connBytes))
 }
 
-// NewTracker returns a Tracker for at most maxConns connections, or any number if that is 0.
-// Addresses that are exempt have no bound on pending connections.
+// NewTracker returns a Tracker for at most maxConns connections, or for any number if maxConns is
+// 0. Addresses that are exempt have no bound on pending connections.
 func NewTracker(exempt func(netip.Addr) bool, counts *Counts, maxConns int, headerTimeout time.Duration) *Tracker {
 	return &Tracker{exempt: exempt, counts: counts, maxConns: maxConns, headerTimeout: headerTimeout,
 		pending: map[net.Conn]*pendingConn{}, byNetwork: map[netip.Prefix]*pendingQueue{}, bySite: map[netip.Prefix]int{},
@@ -116,7 +127,8 @@ func (t *Tracker) Track(client net.Conn, state http.ConnState) {
 		if ok && state == http.StateIdle {
 			ours.reads, ours.arrived = 0, 0
 		}
-		if !ok || !ours.asked { // once: every request comes by here
+		// This runs once for a connection, because every request calls Track.
+		if !ok || !ours.asked {
 			t.endPending(client)
 			if ok {
 				ours.asked = true
@@ -168,8 +180,8 @@ func (t *Tracker) place(conn net.Conn, state http.ConnState) bool {
 	return true
 }
 
-// makeRoom reports whether there is room for a new connection, and evicts another where that is due:
-// the caller closes it. The caller holds mu.
+// makeRoom reports whether there is room for a new connection. If it must evict a connection for
+// that, it returns the connection, and the caller closes it. The caller holds mu.
 func (t *Tracker) makeRoom() (room bool, evicted net.Conn) {
 	if len(t.open) < t.maxConns-t.maxConns/8 {
 		return true, nil
@@ -180,8 +192,8 @@ func (t *Tracker) makeRoom() (room bool, evicted net.Conn) {
 	return evicted != nil || len(t.open) < t.maxConns, evicted
 }
 
-// evict removes the first connection in conns that was opened longer than age ago and has nothing
-// waiting to be read. The caller holds mu, and closes the connection.
+// evict removes the first connection in conns that has no unread data. It stops at a connection
+// that was opened less than age ago. The caller holds mu, and closes the connection.
 func (t *Tracker) evict(conns *list.List, age time.Duration) net.Conn {
 	first := conns.Front()
 	for range maxLooks {
@@ -203,8 +215,8 @@ func (t *Tracker) evict(conns *list.List, age time.Duration) net.Conn {
 	return nil
 }
 
-// admit takes a new connection of addr, unless its network or site has too many, and closes those of
-// the network that are slow.
+// admit adds a new connection of addr to the pending ones, unless its network or site has too many.
+// It also closes the slow connections of the network.
 func (t *Tracker) admit(conn net.Conn, addr netip.Addr) bool {
 	t.mu.Lock()
 	network, site := netutil.Prefixes(addr)
@@ -235,7 +247,7 @@ func (t *Tracker) admit(conn net.Conn, addr netip.Addr) bool {
 	return admitted
 }
 
-// maxBurst returns the bound on a network's pending connections of any age. It leaves some of all
+// maxBurst returns the bound on a network's pending connections of any age. It leaves a part of all
 // connections to other networks.
 func (t *Tracker) maxBurst() int {
 	if t.maxConns == 0 {
@@ -244,7 +256,8 @@ func (t *Tracker) maxBurst() int {
 	return min(maxBurst, max(MaxPending, t.maxConns/4*3))
 }
 
-// trim closes the slow connections of a network that has too many, again and again while it has.
+// trim closes the slow connections of a network that has too many. It runs again and again as long
+// as the network has.
 func (t *Tracker) trim(network netip.Prefix) {
 	t.mu.Lock()
 	var slow []net.Conn
@@ -258,8 +271,8 @@ func (t *Tracker) trim(network netip.Prefix) {
 	closeAll(slow)
 }
 
-// takeSlow removes the slow connections at the front of queue until it has at most n. The caller
-// holds mu, and closes them.
+// takeSlow removes the slow connections at the front of queue, until at most n connections are
+// left. The caller holds mu, and closes the removed connections.
 func (t *Tracker) takeSlow(queue *pendingQueue, n int) (slow []net.Conn) {
 	now := time.Now()
 	for queue.Len() > n {
@@ -286,7 +299,7 @@ func closeAll(conns []net.Conn) {
 	}
 }
 
-// hasUnread reports whether something that the client has sent waits to be read.
+// hasUnread reports whether the client has sent data that has not been read.
 func hasUnread(client net.Conn) bool {
 	if ours, ok := client.(*Conn); ok {
 		client = ours.Conn
@@ -294,7 +307,7 @@ func hasUnread(client net.Conn) bool {
 	return netutil.HasUnread(client)
 }
 
-// endPending is called when a connection is not pending any more.
+// endPending must be called when a connection is not pending any more.
 func (t *Tracker) endPending(conn net.Conn) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
@@ -303,7 +316,8 @@ func (t *Tracker) endPending(conn net.Conn) {
 		return
 	}
 	t.removePending(conn, it)
-	if time.Since(it.opened) >= t.headerTimeout { // net/http has given up, and does not say so
+	// net/http has given up on the header, and does not report it.
+	if time.Since(it.opened) >= t.headerTimeout {
 		t.counts.SlowHeaders.Add(1)
 	}
 }
@@ -321,8 +335,9 @@ func (t *Tracker) removePending(conn net.Conn, it *pendingConn) {
 	}
 }
 
-// ClosePending waits until no connection is pending, for at most patience or until ctx ends, and
-// closes those that still are. Those whose request waits to be read still get their response.
+// ClosePending waits until no connection is pending, for at most patience or until ctx ends. Then
+// it closes the connections that still are pending. A connection with an unread request stays open
+// and still gets its response.
 func (t *Tracker) ClosePending(ctx context.Context, patience time.Duration) {
 	for deadline := time.Now().Add(patience); t.Pending() > 0 && time.Now().Before(deadline) && ctx.Err() == nil; {
 		time.Sleep(5 * time.Millisecond)

@@ -1,5 +1,5 @@
-// Package listener accepts the clients' connections: their number is bounded, they are counted, and
-// on shutdown none that the kernel has accepted is lost.
+// Package listener accepts the clients' connections. It limits and counts them. On shutdown it
+// loses no connection that the kernel has accepted.
 package listener
 
 import (
@@ -11,14 +11,15 @@ import (
 	"time"
 )
 
-// A Listener closes only when its backlog is empty: the backlog has connections that the kernel has
-// completed, and would reset. If another process shares the socket, the backlog is left to it.
+// A Listener closes only when its backlog is empty. The backlog has connections that the kernel has
+// completed, and that the kernel would reset. If another process shares the socket, the backlog is
+// left to that process.
 type Listener struct {
 	*net.TCPListener
 	shared, draining atomic.Bool
 }
 
-// New makes a Listener. shared tells whether another process has the same socket.
+// New returns a Listener. shared says whether another process has the same socket.
 func New(tcp *net.TCPListener, shared bool) *Listener {
 	l := &Listener{TCPListener: tcp}
 	l.shared.Store(shared)
@@ -28,11 +29,11 @@ func New(tcp *net.TCPListener, shared bool) *Listener {
 // SetShared says that another process has the same socket from now on.
 func (l *Listener) SetShared() { l.shared.Store(true) }
 
-// Drain makes Accept return the connections in the backlog, unless they are left to another process,
-// and then close the Listener.
+// Drain makes Accept return the connections in the backlog, and then close the Listener. If another
+// process shares the socket, Accept leaves the backlog to that process.
 func (l *Listener) Drain() {
 	l.draining.Store(true)
-	_ = l.SetDeadline(time.Now()) // ends the Accept that waits
+	_ = l.SetDeadline(time.Now()) // ends a blocked Accept
 }
 
 // Accept returns the next connection, as a *Conn.
@@ -50,8 +51,8 @@ func (l *Listener) Accept() (net.Conn, error) {
 	return &Conn{Conn: c}, nil
 }
 
-// acceptBacklog accepts a connection of the backlog, or closes the listener if there is none. It
-// calls the kernel itself: TCPListener.Accept would report its deadline first.
+// acceptBacklog accepts a connection from the backlog. If there is none, it closes the listener. It
+// calls the kernel itself, because TCPListener.Accept would report its deadline first.
 func (l *Listener) acceptBacklog() (net.Conn, error) {
 	raw, err := l.SyscallConn()
 	if err != nil {
@@ -59,7 +60,8 @@ func (l *Listener) acceptBacklog() (net.Conn, error) {
 	}
 	var fd int
 	controlErr := raw.Control(func(ln uintptr) {
-		_ = syscall.Listen(int(ln), 0) // the kernel puts new clients off, and refuses them when they try again
+		// The kernel puts new clients off, and refuses them when they try again.
+		_ = syscall.Listen(int(ln), 0)
 		fd, _, err = syscall.Accept(int(ln))
 	})
 	if err := errors.Join(controlErr, err); err != nil {
