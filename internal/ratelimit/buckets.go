@@ -11,7 +11,7 @@ import (
 const (
 	bucketShards    = 64
 	bucketsPerShard = 1024
-	sampleSize      = 8 // how many entries are looked at to make room for one
+	sampleSize      = 8 // entries examined to make room for one
 )
 
 // Buckets count requests by key in the memory of the process.
@@ -28,7 +28,7 @@ type bucketShard struct {
 	_   [48]byte // pads to a cache line
 }
 
-// NewBuckets returns Buckets that know no key.
+// NewBuckets returns Buckets without keys.
 func NewBuckets() *Buckets {
 	b := &Buckets{epoch: time.Now(), seed: maphash.MakeSeed()}
 	for i := range b.shards {
@@ -43,7 +43,7 @@ func (b *Buckets) Take(key string, limit int, window time.Duration) Decision {
 	return b.take(key, rateOf(limit, window))
 }
 
-// Peek returns what Take would return, and counts nothing.
+// Peek returns what Take would return, and does not count a request.
 func (b *Buckets) Peek(key string, limit int, window time.Duration) Decision {
 	r := rateOf(limit, window)
 	now := b.now()
@@ -80,9 +80,9 @@ func (s *bucketShard) take(key string, now int64, r rate) (tat int64, allowed bo
 	return tat, allowed
 }
 
-// makeRoom looks at a few entries, from a random one on, and deletes those whose time has passed: a
-// new key would get the same answer. If the shard is full and none of them has passed, it deletes
-// the one with the least to lose.
+// makeRoom examines sampleSize entries, beginning with a random one. It evicts those whose time has
+// passed, since a new key would get the same decision. If the shard is full and no examined entry
+// has passed, it evicts the one with the lowest time, which loses least.
 func (s *bucketShard) makeRoom(now int64) {
 	looked, loser, least := 0, "", int64(math.MaxInt64)
 	for key, tat := range s.tat {

@@ -9,28 +9,32 @@ import (
 	redigo "github.com/gomodule/redigo/redis"
 )
 
-// To ask Redis about every request would cost as much as many an answer. So a process takes a quota
-// lease: Redis counts several requests at once, and the process lets them pass by itself. A lease is
-// a sixteenth of what remains to the key. So a key that is near its limit is counted one by one, and
-// no replica holds much that another may lack.
+// A query to Redis for every request would cost as much as many a response. So a process takes a
+// quota lease: Redis counts several requests at once, and the process admits them by itself. A
+// lease is a sixteenth of what remains for the key. So the requests of a key that is near its limit
+// are counted one by one, and no replica holds much that another replica may lack.
 const (
-	leaseShare     = 16
-	maxLease       = 256         // requests
-	leaseTime      = time.Second // afterwards the rest goes back, with the key's next request
+	leaseShare = 16
+	maxLease   = 256 // requests
+	// leaseTime is how long a lease is valid. Its rest is then returned with the key's next
+	// request.
+	leaseTime      = time.Second
 	leaseShards    = 64
 	leasesPerShard = 256 // keys without room for a lease are counted one by one
 )
 
-// A lease is requests of a key that Redis has counted and that have not been made.
+// A lease is a number of requests of a key that Redis has counted and that have not been made yet.
 type lease struct {
-	left  int64     // of them
-	tat   int64     // of the key with all of them, by Redis's clock in microseconds
-	clock int64     // Redis's,
-	at    time.Time // and ours, when it replied
+	left int64 // requests that are left
+	// tat is the key's theoretical arrival time after all of them, by Redis's clock in
+	// microseconds.
+	tat   int64
+	clock int64     // Redis's time of the reply
+	at    time.Time // our time of the reply
 }
 
-// ahead returns how far the key's tat is ahead after a request of this lease. What is left of the
-// lease does not count.
+// ahead returns how far the key's tat is ahead of the clock after a request of this lease. The
+// requests that are left in the lease do not count.
 func (l lease) ahead(r rate) int64 {
 	return max(r.interval, l.tat-l.left*r.interval-l.now())
 }
@@ -38,15 +42,15 @@ func (l lease) ahead(r rate) int64 {
 // now returns the time by Redis's clock.
 func (l lease) now() int64 { return l.clock + time.Since(l.at).Microseconds() }
 
-// A leaseTable has the leases of this process. They are at most leaseShards × leasesPerShard, so a
-// client with many addresses takes no more memory.
+// A leaseTable has the leases of this process. It has at most leaseShards × leasesPerShard leases,
+// so a client with many addresses takes no more memory.
 type leaseTable struct {
 	seed   maphash.Seed
 	shards [leaseShards]leaseShard
 }
 
 type leaseShard struct {
-	mu     sync.Mutex // guards leases, for a map access or a few
+	mu     sync.Mutex // guards leases, for one or a few map accesses
 	leases map[string]lease
 }
 
@@ -62,7 +66,8 @@ func (t *leaseTable) shard(key string) *leaseShard {
 	return &t.shards[maphash.String(t.seed, key)%leaseShards]
 }
 
-// take takes one request of key's lease, and returns what is left. ok is false if there is none.
+// take takes one request from key's lease, and returns the lease with the requests that are left.
+// ok is false if there is no valid lease.
 func (t *leaseTable) take(key string) (l lease, ok bool) {
 	s := t.shard(key)
 	s.mu.Lock()
@@ -76,8 +81,8 @@ func (t *leaseTable) take(key string) (l lease, ok bool) {
 	return held, true
 }
 
-// remove removes key's lease, if there is one, for its rest to be returned. It makes room for the
-// next lease, and reports whether there is any.
+// remove removes and returns key's lease, if there is one, so that its rest can be returned to
+// Redis. It also deletes expired leases, and reports whether there is room for a new one.
 func (t *leaseTable) remove(key string) (held lease, room bool) {
 	s := t.shard(key)
 	s.mu.Lock()
@@ -88,7 +93,7 @@ func (t *leaseTable) remove(key string) (held lease, room bool) {
 	return held, len(s.leases) < leasesPerShard
 }
 
-// put keeps a lease on key.
+// put stores a lease for key.
 func (t *leaseTable) put(key string, held lease) {
 	s := t.shard(key)
 	s.mu.Lock()
@@ -96,8 +101,8 @@ func (t *leaseTable) put(key string, held lease) {
 	s.leases[key] = held
 }
 
-// deleteExpired looks at a few leases, from a random one on, and deletes those whose tat has passed:
-// to return their rest would change nothing.
+// deleteExpired examines sampleSize leases, beginning with a random one. It deletes those whose tat
+// has passed, since returning their rest to Redis would change nothing.
 func (s *leaseShard) deleteExpired() {
 	looked := 0
 	for key, l := range s.leases {
@@ -110,13 +115,14 @@ func (s *leaseShard) deleteExpired() {
 	}
 }
 
-// leaseScript is rate.advance inside Redis, for several requests at once and by Redis's clock, which
-// is the same for all replicas.
+// leaseScript runs rate.advance in Redis, for several requests at once. It uses Redis's clock,
+// which is the same for all replicas.
 //
-// KEYS: the key. ARGV: interval and burst; how many requests of an earlier lease come back, and the
-// key's tat with them, after which time has paid for them; which share of what remains is wanted,
-// and how many requests at most. It replies how many it has counted, 0 for a refusal, how far ahead
-// the key's tat is now, and the time. Microseconds since 1970 fit a Lua number exactly.
+// KEYS: the key. ARGV: the interval and the burst; the number of requests of an earlier lease that
+// are returned; the key's tat with them, after which they have expired and change nothing; the
+// divisor for the share of what remains that is wanted; the maximum number of requests. The reply
+// is the number of requests that were counted, or 0 for a rejection; how far the key's tat is ahead
+// now; the time. Microseconds since 1970 fit a Lua number exactly.
 var leaseScript = redigo.NewScript(1, `
 local interval, burst = tonumber(ARGV[1]), tonumber(ARGV[2])
 local back, backDue, share, most = tonumber(ARGV[3]), tonumber(ARGV[4]), tonumber(ARGV[5]), tonumber(ARGV[6])
@@ -136,7 +142,8 @@ due = due + count * interval
 redis.call('SET', KEYS[1], string.format('%.0f', due), 'PX', math.ceil((due - now) / 1000))
 return {count, due - now, now}`)
 
-// takeShared counts one request of key for all replicas. The error is the context's or Redis's.
+// takeShared counts one request of key for all replicas. The error is either the context's or
+// Redis's.
 func (l *Limiter) takeShared(ctx context.Context, key string, r rate) (Decision, error) {
 	for {
 		if held, ok := l.leases.take(key); ok {
@@ -157,7 +164,7 @@ func (l *Limiter) takeShared(ctx context.Context, key string, r rate) (Decision,
 	}
 }
 
-// lease gets key's next lease from Redis. If there is none, it returns the refusal.
+// lease gets key's next lease from Redis. If Redis grants none, lease returns the rejection.
 func (l *Limiter) lease(ctx context.Context, key string, r rate) (refusal Decision, err error) {
 	last, room := l.leases.remove(key)
 	most := 1

@@ -1,8 +1,8 @@
 // Package ratelimit limits requests by key: in the memory of the process, or in Redis for all
 // replicas together.
 //
-// Limits are those of the generic cell rate algorithm (GCRA): a key may make its whole limit of
-// requests at once, and as many in each window on the long run, refilled evenly.
+// The limits follow the generic cell rate algorithm (GCRA). A key may make its whole limit of
+// requests at once. In the long run it may make as many in each window, refilled evenly.
 package ratelimit
 
 import (
@@ -19,29 +19,31 @@ import (
 	"notesd/internal/redis"
 )
 
-// A Decision is a limit's answer to one request.
+// A Decision is the result of a limit for one request.
 type Decision struct {
-	Allowed    bool
-	Limit      int           // how many requests the limit allows in its window
-	Remaining  int           // how many of them would be allowed at once now
-	Reset      time.Duration // until all of them would be
-	RetryAfter time.Duration // until one more would be; 0 when Allowed
+	Allowed   bool
+	Limit     int           // requests that the limit allows in its window
+	Remaining int           // requests that would be allowed at once now
+	Reset     time.Duration // time until the whole limit would be allowed at once
+	// RetryAfter is the time until one more request would be allowed; 0 when Allowed.
+	RetryAfter time.Duration
 }
 
-// A Limiter counts in Redis for all replicas. Each replica may hold a lease on a few requests that
-// Redis has counted in advance (lease.go). So never more is allowed, and what one replica holds the
-// others lack, for a second or until the key's next request there. While Redis is away, and without
-// it, each process counts for itself.
+// A Limiter counts requests in Redis, for all replicas. Each replica may hold a lease on a few
+// requests that Redis has counted in advance (lease.go). So the replicas together never allow more
+// than the limit. The other replicas lack what one replica holds, for a second or until the key's
+// next request at that replica. Without Redis, and while Redis is unavailable, each process counts
+// for itself.
 type Limiter struct {
-	redis     *redis.Client // nil: only memory
+	redis     *redis.Client // nil: counts are in memory only
 	leases    *leaseTable
-	leasing   singleflight.Group // requests for leases, by key
+	leasing   singleflight.Group // coalesces requests for the lease of a key
 	memory    *Buckets
 	secret    []byte        // hides addresses and users in Redis's keys
-	fallbacks atomic.Uint64 // decisions taken in memory because Redis was away
+	fallbacks atomic.Uint64 // decisions taken in memory because Redis was unavailable
 }
 
-// New returns a Limiter that counts in Redis, or only in memory if rdb is nil.
+// New returns a Limiter that counts in Redis, or in memory only if rdb is nil.
 func New(rdb *redis.Client, secret string) *Limiter {
 	return &Limiter{redis: rdb, leases: newLeaseTable(), memory: NewBuckets(), secret: []byte(secret)}
 }
@@ -63,18 +65,18 @@ func (l *Limiter) Take(ctx context.Context, key string, limit int, window time.D
 	return l.memory.take(key, r), nil
 }
 
-// Fallbacks returns how many decisions were taken in memory because Redis was away.
+// Fallbacks returns how many decisions were taken in memory because Redis was unavailable.
 func (l *Limiter) Fallbacks() uint64 { return l.fallbacks.Load() }
 
-// redisKey returns the name of a key's count in Redis. Without the secret it tells nothing of the
-// key, and nobody can try out keys.
+// redisKey returns the Redis key for the count of key. Without the secret it reveals nothing of
+// key, and key cannot be guessed by trial.
 func (l *Limiter) redisKey(key string) string {
 	mac := hmac.New(sha256.New, l.secret)
 	mac.Write([]byte("rate\x00" + key))
 	return redis.Prefix + "rate:" + hex.EncodeToString(mac.Sum(nil))
 }
 
-// NetworksPerSite is how many networks may use their whole limits at once in a /48 of IPv6. Many
+// NetworksPerSite is how many networks of a /48 of IPv6 may use their whole limits at once. Many
 // customers get a /48, which has 65 536 networks of 64 bits.
 const NetworksPerSite = 16
 
@@ -93,8 +95,8 @@ func TakeAddress(address string, limit int, take func(key string, limit int) (De
 	return d, err
 }
 
-// A rate is a limit in the terms of GCRA, in microseconds: conforming requests are interval apart,
-// and may come ahead of that by burst.
+// A rate is a limit in the terms of GCRA, in microseconds. Conforming requests are interval apart,
+// and may come earlier than that by up to burst.
 type rate struct {
 	limit           int
 	interval, burst int64
@@ -105,9 +107,9 @@ func rateOf(limit int, window time.Duration) rate {
 	return rate{limit: limit, interval: interval, burst: interval * int64(limit)}
 }
 
-// advance counts a request at now of a key whose theoretical arrival time is tat: the time up to
-// which its requests so far are paid. It returns the tat after the request, which is unchanged if
-// the request is refused.
+// advance counts a request at time now, for a key whose theoretical arrival time (TAT) is tat. The
+// TAT is the time by which the key's requests so far are paid for. advance returns the TAT after
+// the request. The TAT is unchanged if the request is refused.
 func (r rate) advance(tat, now int64) (after int64, allowed bool) {
 	tat = min(max(tat, now), now+r.burst)
 	if tat+r.interval > now+r.burst {
@@ -116,8 +118,8 @@ func (r rate) advance(tat, now int64) (after int64, allowed bool) {
 	return tat + r.interval, true
 }
 
-// decide returns the Decision on a request after which the key's tat is ahead of the clock by so
-// much.
+// decide returns the Decision on a request. ahead is how far the key's TAT is ahead of the clock
+// after the request.
 func (r rate) decide(allowed bool, ahead int64) Decision {
 	d := Decision{
 		Allowed:   allowed,
