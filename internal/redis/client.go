@@ -1,9 +1,9 @@
 // Package redis is a client for one Redis server, or for the master that Sentinels name.
 //
-// A Client promises that a command is sent once and as a rule ends within a second; that whatever
-// Redis could not do, or may have done without our hearing of it, is an error that wraps
-// ErrUnavailable; and that after a loss one caller at a time tries Redis until it answers again,
-// while the others are refused at once.
+// A Client makes three promises. It sends a command once, and the command ends, as a rule, within a
+// second. An operation that Redis failed to do, or may have done without a reply, returns an error
+// that wraps ErrUnavailable. After Redis is lost, one caller at a time tries Redis until it answers
+// again, and the other callers get an error at once.
 package redis
 
 import (
@@ -23,20 +23,23 @@ import (
 	"notesd/internal/netutil"
 )
 
-// The three timeouts of an operation add up to a second. As a rule it takes far less, since
-// connections are seldom all in use while one has to be made.
+// The three timeouts of an operation add up to 1.5 seconds. As a rule an operation takes far less,
+// since connections are seldom all in use while one has to be made.
 const (
-	AcquireTimeout = 250 * time.Millisecond // for a free connection, when all are in use
-	dialTimeout    = 500 * time.Millisecond // to connect and to sign in
-	replyTimeout   = 750 * time.Millisecond // for the reply to a command
+	AcquireTimeout = 250 * time.Millisecond // to wait for a free connection, when all are in use
+	dialTimeout    = 500 * time.Millisecond // to connect and authenticate
+	replyTimeout   = 750 * time.Millisecond // to wait for the reply to a command
 )
 
 const (
 	MaxConns   = 64
-	RetryAfter = 250 * time.Millisecond // after a loss, nobody tries Redis for so long
+	RetryAfter = 250 * time.Millisecond // after a loss, no caller tries Redis for this time
 
-	idleTimeout = time.Minute      // a connection that was idle for longer may be dead: it is not used again
-	maxConnLife = 30 * time.Minute // older connections are not used again, so that replicas come to share a new server
+	// idleTimeout: a connection that was idle for longer may be dead, so it is not used again.
+	idleTimeout = time.Minute
+	// maxConnLife: older connections are not used again, so that all replicas come to use a new
+	// server.
+	maxConnLife = 30 * time.Minute
 )
 
 // ErrUnavailable means that Redis could not be reached, did not answer in time, or refused.
@@ -50,28 +53,32 @@ var (
 	errOldMaster   = errors.New("the Sentinels name another master by now")
 )
 
-// A Client is a bounded set of connections to Redis, which are made when they are needed.
+// A Client is a connection pool for Redis. It has a maximum size, and makes connections when they
+// are needed.
 type Client struct {
 	pool *redigo.Pool
 
 	// slots holds one token for each connection in use. The owner of a token finds the pool not
-	// full, so that even Pool.Get, which takes no context, can't block.
+	// full. So even Pool.Get, which takes no context, cannot block.
 	slots chan struct{}
 
-	epoch    time.Time
-	retryAt  atomic.Int64 // since epoch, when Redis may be tried again; 0: Redis answers
-	lostAt   atomic.Int64 // since epoch, when a connection broke last: connections that were idle then are not trusted
+	epoch   time.Time
+	retryAt atomic.Int64 // since epoch, when Redis may be tried again; 0: Redis answers
+	// lostAt is when a connection last broke, since epoch. Connections that were idle then are not
+	// trusted.
+	lostAt   atomic.Int64
 	failures atomic.Uint64
 
 	sentinels *sentinels // nil: there are none
 
-	runID       atomic.Pointer[string] // of the server that was connected to last
+	runID       atomic.Pointer[string] // the id of the server that was connected to last
 	onNewServer func()                 // may be nil
 }
 
-// Open makes a Client for a URL such as redis://user:password@host:6379/0, or rediss:// for TLS.
-// With Sentinels, as host:port, the host in the URL is the name of a master, whose address they are
-// asked for. Open connects to nothing yet. Its errors don't show the URL, which may hold a password.
+// Open returns a Client for a URL such as redis://user:password@host:6379/0, or rediss:// for TLS.
+// With Sentinels, each given as host:port, the host in the URL is the name of a master. The Client
+// asks the Sentinels for the master's address. Open makes no connection yet. Its errors do not
+// contain the URL, which may contain a password.
 func Open(rawURL string, sentinels ...string) (*Client, error) {
 	if err := checkURL(rawURL); err != nil {
 		return nil, fmt.Errorf("redis URL: %w", err)
@@ -83,7 +90,7 @@ func Open(rawURL string, sentinels ...string) (*Client, error) {
 	}
 	c.pool = &redigo.Pool{
 		MaxActive:       MaxConns,
-		MaxIdle:         MaxConns, // fewer would mean dialling again under load
+		MaxIdle:         MaxConns, // with fewer, connections would be made again under load
 		IdleTimeout:     idleTimeout,
 		MaxConnLifetime: maxConnLife,
 		TestOnBorrow:    c.testOnBorrow,
@@ -111,22 +118,24 @@ func checkURL(rawURL string) error {
 	return nil
 }
 
-// OnNewServer has f called when a connection leads to another server than the one before, or to one
-// that was started anew: it may lack keys. It must be called before the Client is shared.
+// OnNewServer sets a function that is called when a connection leads to another server than the
+// last one, or to a server that was restarted. The new server may lack keys. OnNewServer must be
+// called before the Client is shared.
 func (c *Client) OnNewServer(f func()) { c.onNewServer = f }
 
 // Close closes the connections as they become idle.
 func (c *Client) Close() error { return c.pool.Close() }
 
-// Stats counts connections and failures.
+// Stats are counts of connections and failures.
 type Stats struct {
-	Open     int    `json:"open"`
-	Idle     int    `json:"idle"`
-	InUse    int    `json:"inUse"`
-	Failures uint64 `json:"failures"` // operations that Redis could not be reached for, or didn't answer in time
+	Open  int `json:"open"`
+	Idle  int `json:"idle"`
+	InUse int `json:"inUse"`
+	// Failures counts operations for which Redis was unreachable or did not answer in time.
+	Failures uint64 `json:"failures"`
 }
 
-// Stats returns the figures of this moment.
+// Stats returns the current counts.
 func (c *Client) Stats() Stats {
 	s := c.pool.Stats()
 	return Stats{Open: s.ActiveCount, Idle: s.IdleCount, InUse: len(c.slots), Failures: c.failures.Load()}
@@ -143,7 +152,8 @@ func (c *Client) Do(ctx context.Context, name string, args ...any) (reply any, e
 	return reply, err
 }
 
-// RunScript runs a script, by its hash once Redis knows it: in one round trip.
+// RunScript runs a script. Once Redis knows the script, it is called by its hash, in one round
+// trip.
 func (c *Client) RunScript(ctx context.Context, script *redigo.Script, keysAndArgs ...any) (reply any, err error) {
 	err = c.Run(ctx, func() error {
 		conn := c.pool.Get()
@@ -190,7 +200,7 @@ func firstError(replies []any, err error) error {
 	return err
 }
 
-// Pool returns the pool of connections, for libraries that take one. It may be used inside Run only.
+// Pool returns the connection pool, for libraries that take one. It may be used inside Run only.
 func (c *Client) Pool() *redigo.Pool { return c.pool }
 
 // Run calls fn, which may take one connection from the pool, wait for a reply and close the
@@ -203,7 +213,7 @@ func (c *Client) Run(ctx context.Context, fn func() error) error {
 	return c.observe(fn())
 }
 
-// acquire waits for a free connection, unless Redis is lost.
+// acquire waits for a free connection. If Redis is lost, it returns an error at once.
 func (c *Client) acquire(ctx context.Context) error {
 	if !c.mayTry() {
 		return unavailable(errLost)
@@ -225,8 +235,8 @@ func (c *Client) acquire(ctx context.Context) error {
 	}
 }
 
-// mayTry reports whether Redis answers as far as is known, or whether this caller is the one that
-// tries it.
+// mayTry reports whether this caller may send a command to Redis: Redis answers as far as is known,
+// or this caller is the one that tries it again.
 func (c *Client) mayTry() bool {
 	until := c.retryAt.Load()
 	if until == 0 {
@@ -236,13 +246,14 @@ func (c *Client) mayTry() bool {
 	return now >= until && c.retryAt.CompareAndSwap(until, now+int64(dialTimeout+replyTimeout))
 }
 
-// observe learns from the result of an operation whether Redis answers, and returns the error for
+// observe learns from the result of an operation whether Redis answers. It returns the error for
 // the caller.
 func (c *Client) observe(err error) error {
 	if isLost(err) {
 		c.failures.Add(1)
 		c.lostAt.Store(c.now())
-		// Otherwise one connection broke, and the next one tells whether Redis is lost.
+		// If neither condition holds, one connection broke. The next one shows whether Redis is
+		// lost.
 		if isUnreachable(err) || c.retryAt.Load() != 0 {
 			c.retryAt.Store(c.now() + int64(RetryAfter))
 		}
@@ -252,10 +263,11 @@ func (c *Client) observe(err error) error {
 		c.retryAt.Store(0)
 	}
 	if err != nil && !errors.Is(err, redigo.ErrNil) {
-		if strings.HasPrefix(err.Error(), "READONLY") { // another server is the master by now: connect anew
+		// Another server is the master by now, so connections must be made anew.
+		if strings.HasPrefix(err.Error(), "READONLY") {
 			c.lostAt.Store(c.now())
 		}
-		return unavailable(err) // loading, read-only, out of memory, access denied
+		return unavailable(err) // Redis is loading, read-only, out of memory or denies access
 	}
 	return err
 }
@@ -290,7 +302,7 @@ func (c *Client) dial(ctx context.Context, rawURL string) (redigo.Conn, error) {
 	if isLost(err) {
 		return nil, errors.Join(fmt.Errorf("%w: %w", errUnreachable, err), made.Close())
 	}
-	if id := infoField(info, "run_id"); id != "" { // it is empty if we may not ask
+	if id := infoField(info, "run_id"); id != "" { // it is empty if Redis denies INFO
 		if before := c.runID.Swap(&id); before != nil && *before != id && c.onNewServer != nil {
 			c.onNewServer()
 		}
@@ -322,13 +334,14 @@ func (c *Client) connect(ctx context.Context, rawURL string) (made conn, err err
 			return made.socket, err
 		}),
 		redigo.DialTLSHandshakeTimeout(dialTimeout),
-		redigo.DialReadTimeout(replyTimeout), // redigo has none by default
+		redigo.DialReadTimeout(replyTimeout), // redigo sets no timeout by default
 		redigo.DialWriteTimeout(replyTimeout))
 	return made, err
 }
 
-// testOnBorrow rejects idle connections that the server has closed, as all are after its restart,
-// and those that were idle when another connection broke: the network may have forgotten them.
+// testOnBorrow rejects idle connections that the server has closed, as it closes all by a restart.
+// It also rejects connections that were idle when another connection broke, since the network may
+// have forgotten them.
 func (c *Client) testOnBorrow(idle redigo.Conn, lastUsed time.Time) error {
 	it := idle.(conn)
 	if int64(lastUsed.Sub(c.epoch)) < c.lostAt.Load() || !c.leadsToMaster(it) || !netutil.StillOpen(it.socket) {
@@ -338,8 +351,8 @@ func (c *Client) testOnBorrow(idle redigo.Conn, lastUsed time.Time) error {
 }
 
 // leadsToMaster reports whether a connection leads to the master that the Sentinels name, as far as
-// is known. After a planned failover the old master acknowledges writes for ten seconds more, and
-// loses them.
+// is known. After a planned failover the old master acknowledges writes for another ten seconds,
+// and loses them.
 func (c *Client) leadsToMaster(it conn) bool {
 	if c.sentinels == nil {
 		return true
@@ -348,7 +361,7 @@ func (c *Client) leadsToMaster(it conn) bool {
 	return !known || master == it.master
 }
 
-// isLost reports whether err is about the way to Redis, and not a reply.
+// isLost reports whether err is a failure of the connection to Redis, and not a reply.
 func isLost(err error) bool {
 	if err == nil || errors.Is(err, redigo.ErrNil) {
 		return false
@@ -357,7 +370,7 @@ func isLost(err error) bool {
 	return !replied
 }
 
-// isUnreachable reports whether err means that Redis itself can't be reached or is silent.
+// isUnreachable reports whether err means that Redis itself cannot be reached or does not answer.
 func isUnreachable(err error) bool {
 	return errors.Is(err, errUnreachable) || errors.Is(err, os.ErrDeadlineExceeded)
 }

@@ -13,16 +13,17 @@ import (
 )
 
 const (
-	sentinelTimeout  = 150 * time.Millisecond // to connect to a Sentinel, and for each of its replies
-	sentinelInterval = 250 * time.Millisecond // between two questions to one Sentinel
-	sentinelTTL      = 2 * time.Second        // how long a reply counts
+	// sentinelTimeout is the time to connect to a Sentinel, and the time for each of its replies.
+	sentinelTimeout  = 150 * time.Millisecond
+	sentinelInterval = 250 * time.Millisecond // between two queries to one Sentinel
+	sentinelTTL      = 2 * time.Second        // how long a reply is valid
 )
 
-// sentinels keeps the last replies of the Sentinels of one master. They learn of a failover one
-// after another, so the reply with the highest epoch counts.
+// sentinels stores the last replies of the Sentinels of one master. The Sentinels learn of a
+// failover one after another, so the reply with the highest epoch counts.
 type sentinels struct {
-	name      string   // of the master
-	addresses []string // of the Sentinels
+	name      string   // the master's name
+	addresses []string // the Sentinels' addresses
 
 	mu      sync.Mutex // guards replies
 	replies map[string]sentinelReply
@@ -31,7 +32,7 @@ type sentinels struct {
 // A sentinelReply is one Sentinel's view of the master.
 type sentinelReply struct {
 	master string // its address
-	epoch  int64  // of the failover that made it the master
+	epoch  int64  // the epoch of the failover that made it the master
 	at     time.Time
 }
 
@@ -39,13 +40,13 @@ func newSentinels(name string, addresses []string) *sentinels {
 	return &sentinels{name: name, addresses: addresses, replies: map[string]sentinelReply{}}
 }
 
-// FindMaster asks Sentinels for the address of the master with a name.
+// FindMaster asks Sentinels for the address of the master of that name.
 func FindMaster(ctx context.Context, name string, addresses []string) (address string, err error) {
 	return newSentinels(name, addresses).master(ctx)
 }
 
-// Follow asks each Sentinel several times a second for the master, until ctx ends. Connections to
-// another server are not used again.
+// Follow asks each Sentinel several times a second for the master, until ctx ends. The Client does
+// not use connections to a former master again.
 func (c *Client) Follow(ctx context.Context) {
 	if c.sentinels == nil {
 		return
@@ -57,7 +58,7 @@ func (c *Client) Follow(ctx context.Context) {
 	running.Wait()
 }
 
-// follow asks one Sentinel until ctx ends, over a new connection whenever the last one breaks.
+// follow polls one Sentinel until ctx ends. It makes a new connection whenever the last one breaks.
 func (s *sentinels) follow(ctx context.Context, sentinel string) {
 	tick := time.NewTicker(sentinelInterval)
 	defer tick.Stop()
@@ -71,7 +72,7 @@ func (s *sentinels) follow(ctx context.Context, sentinel string) {
 	}
 }
 
-// poll asks over one connection until it breaks or ctx ends.
+// poll queries a Sentinel over one connection, until it breaks or ctx ends.
 func (s *sentinels) poll(ctx context.Context, sentinel string, tick <-chan time.Time) {
 	conn, err := dialSentinel(ctx, sentinel)
 	if err != nil {
@@ -94,7 +95,8 @@ func (s *sentinels) poll(ctx context.Context, sentinel string, tick <-chan time.
 	}
 }
 
-// lastKnown returns the master by the replies that still count. ok is false if there are none.
+// lastKnown returns the master according to the replies that are still valid. ok is false if no
+// reply is.
 func (s *sentinels) lastKnown() (master string, ok bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -107,8 +109,8 @@ func (s *sentinels) lastKnown() (master string, ok bool) {
 	return latest.master, latest.epoch >= 0
 }
 
-// master returns the master's address: the last known one, or else that of the first Sentinel that
-// answers.
+// master returns the master's address. It is the last known address, or else the reply of the first
+// Sentinel that answers.
 func (s *sentinels) master(ctx context.Context) (address string, err error) {
 	if address, ok := s.lastKnown(); ok {
 		return address, nil
@@ -138,13 +140,14 @@ func dialSentinel(ctx context.Context, sentinel string) (redigo.Conn, error) {
 		redigo.DialReadTimeout(sentinelTimeout), redigo.DialWriteTimeout(sentinelTimeout))
 }
 
-// ask asks for the epoch first. The address may then be newer than its epoch, and not older.
+// ask queries the epoch first. So the address may be newer than its epoch, but not older.
 func (s *sentinels) ask(ctx context.Context, conn redigo.Conn) (sentinelReply, error) {
 	state, err := redigo.StringMap(redigo.DoContext(conn, ctx, "SENTINEL", "MASTER", s.name))
 	if isLost(err) {
 		return sentinelReply{}, err
 	}
-	epoch, _ := strconv.ParseInt(state["config-epoch"], 10, 64) // 0 where the Sentinel does not let us ask
+	// 0 if the Sentinel denies the command.
+	epoch, _ := strconv.ParseInt(state["config-epoch"], 10, 64)
 	found, err := redigo.Strings(redigo.DoContext(conn, ctx, "SENTINEL", "GET-MASTER-ADDR-BY-NAME", s.name))
 	if errors.Is(err, redigo.ErrNil) || err == nil && len(found) != 2 {
 		return sentinelReply{}, fmt.Errorf("it knows no master %q", s.name)

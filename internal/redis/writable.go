@@ -10,12 +10,14 @@ import (
 	redigo "github.com/gomodule/redigo/redis"
 )
 
-// The keys of notesd begin with one of these. Writable writes under each of them, since Redis may
-// allow some and deny others.
+// The keys of notesd begin with one of these prefixes. Writable writes under each of them, since
+// Redis may allow some and deny others.
 const (
-	SessionPrefix     = "scs:session:" // and the session's key: the session
-	UserSessionPrefix = "scs:user:"    // and a user's id: a sorted set of the user's sessions by expiry
-	Prefix            = "notesd:"      // all other keys
+	SessionPrefix = "scs:session:" // followed by a session's key; the value is the session
+	// UserSessionPrefix is followed by a user's id. The value is a sorted set of the user's
+	// sessions by expiry.
+	UserSessionPrefix = "scs:user:"
+	Prefix            = "notesd:" // all other keys
 )
 
 const probeKey = "probe"
@@ -26,9 +28,9 @@ redis.call('SET', KEYS[1], 0, 'PX', 1000)
 redis.call('INCR', KEYS[1])
 return redis.call('DEL', KEYS[1])`)
 
-// Writable returns an error unless Redis saves a session and runs a script, neither of which leaves
-// anything behind. A Redis that is full or read-only, has too few replicas or denies us access fails
-// that, though it answers a PING.
+// Writable returns an error unless Redis saves a session and runs a script. Neither of them leaves
+// anything behind. A Redis that is full or read-only, has too few replicas or denies us access
+// fails this check, although it answers a PING.
 func (c *Client) Writable(ctx context.Context) error {
 	session, index := SessionPrefix+probeKey, UserSessionPrefix+probeKey
 	now := time.Now()
@@ -46,18 +48,19 @@ func (c *Client) Writable(ctx context.Context) error {
 	return err
 }
 
-// errDenied means that Redis answers and lets us do nothing. To wait would not help.
+// errDenied means that Redis answers but denies all access. Waiting would not help.
 var errDenied = errors.New("redis refuses access")
 
-// denials are how the replies of such a Redis begin.
+// denials are the beginnings of the replies of such a Redis.
 var denials = []string{
-	"WRONGPASS", "NOAUTH", "NOPERM", // the password is wrong or missing; no rights
-	"ERR AUTH", "ERR invalid password", // a password was sent and none is wanted; Redis before 6
-	"ERR DB index", "ERR invalid DB index", // no such database
+	"WRONGPASS", "NOAUTH", "NOPERM", // the password is wrong or missing; the user has no rights
+	// A password was sent and none is wanted; or, with Redis before 6, the password is wrong.
+	"ERR AUTH", "ERR invalid password",
+	"ERR DB index", "ERR invalid DB index", // the database does not exist
 }
 
-// Refusal returns an error if Redis answers, but refuses us for a reason that stays. A Redis that
-// does not answer is no error, since it may come.
+// Refusal returns an error if Redis answers, but denies access for a permanent reason. A Redis that
+// does not answer is no error, since it may become available.
 func (c *Client) Refusal(ctx context.Context) error {
 	reply, ok := errors.AsType[redigo.Error](c.Writable(ctx))
 	if !ok {
