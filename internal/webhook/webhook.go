@@ -19,21 +19,21 @@ import (
 const (
 	postTimeout = 5 * time.Second // for one delivery
 	maxTries    = 3               // for one message
-	queueLength = 64              // messages that wait
+	queueLength = 64              // messages that wait in the queue
 )
 
 // A Message is one delivery.
 type Message struct {
-	Event, Subject string // name the message in the log
-	Body           any    // is posted as JSON
+	Event, Subject string // they name the message in the log
+	Body           any    // it is posted as JSON
 }
 
-// A Sender posts messages to one webhook. It never blocks its callers: when its queue is full, the
-// message is dropped and logged. Run delivers.
+// A Sender posts messages to one webhook. Send never blocks: if the queue is full, the message is
+// dropped and logged. Run delivers the messages.
 //
-// Each request carries X-Notesd-Timestamp (Unix seconds) and, when there is a key,
-// X-Notesd-Signature: "sha256=" and the hexadecimal HMAC-SHA256 under the key of the timestamp, a
-// full stop and the body.
+// Each request carries X-Notesd-Timestamp (Unix seconds). If there is a key, it also carries
+// X-Notesd-Signature, which is "sha256=" and a hexadecimal HMAC-SHA256 under the key. The HMAC
+// covers the timestamp, a full stop and the body.
 type Sender struct {
 	url, key string
 	log      *slog.Logger
@@ -41,13 +41,13 @@ type Sender struct {
 	queue    chan Message
 }
 
-// New returns a Sender for the webhook at url. Without a key it does not sign.
+// New returns a Sender for the webhook at url. Without a key the Sender does not sign.
 func New(url, key string, log *slog.Logger) *Sender {
 	return &Sender{url: url, key: key, log: log, queue: make(chan Message, queueLength),
 		client: &http.Client{Timeout: postTimeout, CheckRedirect: noRedirect}}
 }
 
-// noRedirect keeps a message from a URL that only the receiver names.
+// noRedirect prevents a redirect: a message must not go to a URL that only the receiver names.
 func noRedirect(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }
 
 // Send queues m.
@@ -71,7 +71,7 @@ func (s *Sender) Run(ctx context.Context) {
 	}
 }
 
-// deliver posts m, again if that fails, and logs its failure in the end.
+// deliver posts m, and retries if that fails. It logs the last failure.
 func (s *Sender) deliver(ctx context.Context, m Message) {
 	err := s.post(ctx, m)
 	for try := 1; err != nil && try < maxTries; try++ {
@@ -88,7 +88,7 @@ func (s *Sender) deliver(ctx context.Context, m Message) {
 	s.log.Warn("alert not delivered", "event", m.Event, "subject", m.Subject, "error", err)
 }
 
-// post delivers m once. Its errors never hold the URL, which may contain a secret.
+// post posts m once. Its errors never contain the URL, which may contain a secret.
 func (s *Sender) post(ctx context.Context, m Message) error {
 	body, err := json.Marshal(m.Body)
 	if err != nil {
