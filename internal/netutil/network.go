@@ -3,16 +3,17 @@ package netutil
 
 import "net/netip"
 
-// Network returns the network that an address stands for in a limit: an IPv4 address stands for
-// itself, and an IPv6 address for its /64, since the owner of one address there owns all of them.
-// Text that is no address stands for itself.
+// Network returns the network that stands for an address in a limit. An IPv4 address stands for
+// itself. An IPv6 address counts as its /64, since the owner of one address there owns all of them.
+// Text that is not an address stands for itself.
 func Network(address string) string {
 	network, _ := Networks(address)
 	return network
 }
 
-// Networks returns the Network of an address and, for IPv6, the /48 around it: the site. Providers
-// give many customers a /48, which has 65 536 networks.
+// Networks returns the Network of an address and its site. The site of an IPv6 address is the /48
+// around it; an IPv4 address has none. Providers give many customers a /48, which has 65 536
+// networks.
 func Networks(address string) (network, site string) {
 	ip, err := netip.ParseAddr(address)
 	if err != nil {
@@ -30,7 +31,7 @@ func Prefixes(ip netip.Addr) (network, site netip.Prefix) {
 	if ip.Is4() {
 		return netip.PrefixFrom(ip, 32), netip.Prefix{}
 	}
-	network, _ = ip.Prefix(64) // fits every IPv6 address
+	network, _ = ip.Prefix(64) // every IPv6 address has this prefix
 	site, _ = ip.Prefix(48)
 	return network, site
 }

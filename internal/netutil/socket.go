@@ -6,15 +6,16 @@ import (
 	"syscall"
 )
 
-// StillOpen reports whether an idle connection may be used again: the other side has neither closed
-// it nor sent anything, which would be a goodbye. It reads nothing and does not block.
+// StillOpen reports whether an idle connection may be used again. That is so if the peer has
+// neither closed it nor sent anything: what the peer sends on an idle connection would be a
+// goodbye. StillOpen reads nothing and does not block.
 func StillOpen(conn net.Conn) bool {
 	_, err := peek(conn)
 	return errors.Is(err, syscall.EAGAIN)
 }
 
-// HasUnread reports whether bytes that the other side has sent wait to be read. It reads nothing
-// and does not block.
+// HasUnread reports whether the peer has sent bytes that have not been read. It reads nothing and
+// does not block.
 func HasUnread(conn net.Conn) bool {
 	n, err := peek(conn)
 	return err == nil && n > 0
@@ -22,8 +23,8 @@ func HasUnread(conn net.Conn) bool {
 
 var errNoSocket = errors.New("the connection has no socket")
 
-// peek asks the kernel for the next byte of a connection, and leaves it there. It takes no lock: a
-// Read may be pending, and RawConn.Read would wait for it, while RawConn.Control does not.
+// peek asks the kernel for the next byte of a connection, and leaves it there. It takes no lock. A
+// Read may be pending: RawConn.Read would wait for it, while RawConn.Control does not.
 func peek(conn net.Conn) (n int, err error) {
 	socket, ok := conn.(syscall.Conn)
 	if !ok {
