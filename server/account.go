@@ -10,8 +10,8 @@ import (
 	"notesd/store"
 )
 
-// AddAccount makes an account by the same rules as a sign-up, whether or not
-// registration is open. store.ErrDuplicate: the address has one.
+// AddAccount creates an account by the same rules as a sign-up, even if registration is closed. It
+// returns store.ErrDuplicate if the address has an account already.
 func AddAccount(ctx context.Context, db *store.Store, email, password string) (store.User, error) {
 	if err := notes.CheckNewAccount(email, password); err != nil {
 		return store.User{}, err
@@ -23,8 +23,8 @@ func AddAccount(ctx context.Context, db *store.Store, email, password string) (s
 	return db.CreateUser(ctx, email, notes.AccountName(email), hash)
 }
 
-// ResetPassword gives the account a new password and ends its sessions, wherever they are kept: the
-// account's epoch ends them also where rdb is nil though the server has one.
+// ResetPassword sets a new password for the account and ends its sessions, wherever they are
+// stored. The account's new epoch ends them even if rdb is nil although the server uses Redis.
 func ResetPassword(ctx context.Context, db *store.Store, rdb *redis.Client, id, password string) error {
 	if err := notes.CheckPassword(password); err != nil {
 		return err
@@ -47,11 +47,13 @@ func DeleteAccount(ctx context.Context, db *store.Store, rdb *redis.Client, id s
 	return announceEnd(ctx, db, rdb, id)
 }
 
-// ErrStale says that the account was changed, and that a running server may go on with its sessions for a minute.
+// ErrStale says that the account was changed, but a running server may accept its sessions for
+// another minute.
 var ErrStale = errors.New("a running server that could not be told may accept the account's sessions for another minute")
 
-// announceEnd tells the servers that the account's epoch has ended its sessions, and tidies up what is left of them.
-// What Redis does not delete now expires there, and lets nobody in.
+// announceEnd tells the running servers that the account's epoch has ended its sessions, and
+// deletes the remains of these sessions. A session that Redis fails to delete now expires there,
+// and signs no user in.
 func announceEnd(ctx context.Context, db *store.Store, rdb *redis.Client, id string) error {
 	_ = rawBackendFor(db, rdb).DeleteSessions(ctx, id, "")
 	if err := db.AnnounceRevoked(ctx, "", id); err != nil {
@@ -60,7 +62,8 @@ func announceEnd(ctx context.Context, db *store.Store, rdb *redis.Client, id str
 	return nil
 }
 
-// backendFor is where sessions are kept: in Redis, if there is one, so that replicas share them.
+// backendFor returns the backend that stores sessions. It is Redis, if there is one, so that
+// replicas share the sessions.
 func backendFor(db *store.Store, rdb *redis.Client) sessionBackend {
 	return announcedSessions{rawBackendFor(db, rdb), db}
 }
@@ -72,7 +75,8 @@ func rawBackendFor(db *store.Store, rdb *redis.Client) sessionBackend {
 	return db
 }
 
-// announcedSessions are over once no process that serves the store's people knows them any more.
+// announcedSessions is a sessionBackend that announces the end of a session to the other processes.
+// A session has ended once no process that serves the store's users knows it any more.
 type announcedSessions struct {
 	sessionBackend
 	store *store.Store

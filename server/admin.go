@@ -15,23 +15,25 @@ import (
 )
 
 const (
-	tokenGuesses     = 20 // wrong administrators' tokens that one network may send in tokenGuessWindow
+	// tokenGuesses is how many wrong administrator tokens one network may send in tokenGuessWindow.
+	tokenGuesses     = 20
 	tokenGuessWindow = time.Minute
 
-	// guessesToldEvery is the least time between two events about guesses.
+	// guessesToldEvery is the minimum time between two events about token guesses.
 	guessesToldEvery = 10 * time.Minute
 )
 
-// tokenGuard knows the administrators' token, and limits and counts guesses at
-// it. Each process counts for itself: the status page and Prometheus have to
-// work while Redis is away.
+// tokenGuard checks the administrator token. It limits and counts guesses at the token. Each
+// process counts for itself, because the status page and Prometheus must work while Redis is
+// unavailable.
 //
-// A network that has sent the right token is not limited. Otherwise anybody who
-// shares an address with Prometheus, because both come through one proxy, could
-// keep it out by guessing. What protects the token from guesses is its length.
+// A network that has sent the right token is not limited. Otherwise a client that shares an address
+// with Prometheus, because both come through one proxy, could lock Prometheus out by wrong guesses.
+// The length of the token is what protects it from guesses.
 type tokenGuard struct {
-	token   string                               // empty: nobody is an administrator
-	tell    func(network string, guesses uint64) // of guesses, at most once in guessesToldEvery
+	token string // empty: there is no administrator
+	// tell reports guesses. It is called at most once in guessesToldEvery.
+	tell    func(network string, guesses uint64)
 	wrong   *ratelimit.Buckets
 	told    *ratelimit.Buckets
 	known   sync.Map // networks that have sent the right token
@@ -42,9 +44,9 @@ func newTokenGuard(token string, tell func(network string, guesses uint64)) *tok
 	return &tokenGuard{token: token, tell: tell, wrong: ratelimit.NewBuckets(), told: ratelimit.NewBuckets()}
 }
 
-// check returns nil if an administrator asks: one who sends the bearer token.
-// Where a request comes from makes nobody an administrator, since a proxy or a
-// tunnel on this machine makes everybody come from here.
+// check returns nil if the request comes from an administrator, which means that it has the bearer
+// token. The client's address never makes a request an administrator's: behind a proxy or a tunnel
+// on this machine, every request comes from this machine.
 func (g *tokenGuard) check(h http.Header, network string) error {
 	given, ok := bearerToken(h)
 	if !ok {
@@ -52,7 +54,8 @@ func (g *tokenGuard) check(h http.Header, network string) error {
 	}
 	_, known := g.known.Load(network)
 	if !known {
-		if d := g.wrong.Peek(network, tokenGuesses, tokenGuessWindow); !d.Allowed { // the token is not even compared
+		// The token is not even compared.
+		if d := g.wrong.Peek(network, tokenGuesses, tokenGuessWindow); !d.Allowed {
 			g.guesses.Add(1)
 			return &limited{"admin_token_limit", "Too many wrong administrator tokens, please try again later.", d.RetryAfter}
 		}
@@ -71,20 +74,21 @@ func (g *tokenGuard) check(h http.Header, network string) error {
 	return errNotAdmin
 }
 
-// tellOfGuesses logs that a network guesses at the administrators' token, and sends an event.
+// tellOfGuesses logs that a network guesses at the administrator token, and sends an event.
 func (s *Server) tellOfGuesses(network string, guesses uint64) {
 	s.log.LogAttrs(context.Background(), slog.LevelWarn, "somebody guesses at the administrators' token",
 		slog.String("network", network), slog.Uint64("wrong_since_start", guesses))
 	s.alerts.Send(Event{Kind: "admin_token_guessed", Subject: network, Detail: map[string]any{"wrongSinceStart": guesses}})
 }
 
-// bearerToken is the token in the Authorization header, if there is one.
+// bearerToken returns the token in the Authorization header, if there is one.
 func bearerToken(h http.Header) (token string, ok bool) {
 	scheme, token, _ := strings.Cut(h.Get("Authorization"), " ")
 	return token, strings.EqualFold(scheme, "Bearer")
 }
 
-// equalInConstantTime compares in a time that says nothing about either text.
+// equalInConstantTime reports whether a and b are equal. Its duration reveals nothing about either
+// text.
 func equalInConstantTime(a, b string) bool {
 	hashA, hashB := sha256.Sum256([]byte(a)), sha256.Sum256([]byte(b))
 	return subtle.ConstantTimeCompare(hashA[:], hashB[:]) == 1

@@ -14,27 +14,27 @@ import (
 // maxRecent is how many of the last events /api/runtime shows.
 const maxRecent = 50
 
-// eventKinds are all that Event.Kind may be.
+// eventKinds are all values of Event.Kind.
 var eventKinds = []string{"memory_high", "memory_normal", "memory_stage_up", "memory_stage_down", "dependency_down", "dependency_up",
 	"route_quarantined", "route_released", "worker_stuck", "worker_recovered", "upgrade_failed", "incident", "admin_token_guessed"}
 
-// An Event is something that the operators of the server want to know of.
+// An Event is a fact that the operators of the server want to know.
 type Event struct {
 	Kind    string         `json:"event"`   // one of eventKinds
-	Subject string         `json:"subject"` // what it is about
+	Subject string         `json:"subject"` // what the event is about
 	Detail  map[string]any `json:"detail,omitempty"`
 	Time    time.Time      `json:"time"`
 	Host    string         `json:"host"`
 }
 
-// Alerts keeps the last events, counts all of them, and has ALERT_WEBHOOK_URL told of each. A nil
-// *Alerts ignores them.
+// Alerts keeps the last events, counts all events, and posts each to ALERT_WEBHOOK_URL. A nil
+// *Alerts ignores events.
 type Alerts struct {
 	// OnEvent is called with each event, by the caller of Send. It must not block. It may be nil,
 	// and is set before the first event.
 	OnEvent func(Event)
 
-	webhook *webhook.Sender // nil: events are posted nowhere
+	webhook *webhook.Sender // nil: events are not posted
 
 	mu     sync.Mutex // guards the fields below
 	recent []Event    // at most maxRecent, the oldest first

@@ -13,33 +13,37 @@ import (
 
 const (
 	sendGrace = 30 * time.Second // every send may take this long,
-	leastRate = 16 << 10         // and a second more for each so many bytes: slower clients are cut
+	leastRate = 16 << 10         // and a second more per so many bytes; slower clients are cut off
 
-	// sendSlack is how much longer a send may take: the deadline of the one before serves again within it.
+	// sendSlack is how much longer a send may take. Within it, the write deadline of the previous
+	// send is used again.
 	sendSlack = time.Second
 )
 
-// answer buffers what a handler writes, so that the worker is free before the
-// first byte leaves and a failure midway can still become a proper status. A
-// handler with more than it wants to buffer calls flush between the parts,
-// outside its turn; from then on the answer is chunked and a failure can only
-// cut the connection.
+// answer is the response writer. It buffers what a handler writes. So the worker is released before
+// the first byte is sent, and an error midway can still become a proper status. A handler that does
+// not want to buffer everything calls flush between the parts, without the worker (see
+// Server.outside). From then on the response is chunked, and an error can only cut the connection.
 type answer struct {
 	w      http.ResponseWriter
 	ctrl   http.ResponseController
-	status int // 0 until a handler says
+	status int // 0 until a handler sets it
 	body   []byte
-	lent   []byte // all of the body in the place of body: others send it, too, and nobody changes it
+	// lent is the whole body, in place of body. Other requests send it as well, and it must not be
+	// changed.
+	lent   []byte
 	sent   int64
-	begun  bool  // something has left
-	failed error // of the write that was the last
+	begun  bool  // the header has been written
+	failed error // the error of the last write
 
-	conn    *listener.Conn
-	id      string       // of the request
-	head    bool         // its method is HEAD
-	varies  bool         // the connection is to say so: no middleware does
-	early   bool         // it is to be with the client before the exchange ends
-	leaving *atomic.Bool // the server is: let no client hold a connection that is about to go
+	conn   *listener.Conn
+	id     string // the request's id
+	head   bool   // the request's method is HEAD
+	varies bool   // the connection adds the Vary header, because no middleware does
+	early  bool   // the response must reach the client before the exchange ends
+	// leaving: the server is shutting down, so a client must not keep a connection that is about to
+	// close.
+	leaving *atomic.Bool
 }
 
 func newAnswer(w http.ResponseWriter, r *http.Request, id string, leaving *atomic.Bool) answer {
@@ -61,15 +65,15 @@ func (a *answer) Write(p []byte) (int, error) {
 	return len(p), nil
 }
 
-// lend makes body, which nobody may change any more, the answer.
+// lend makes body the response. body must not be changed afterwards.
 func (a *answer) lend(status int, body []byte) {
 	a.status, a.lent = status, body
 }
 
-// length is that of the body so far.
+// length returns the length of the body so far.
 func (a *answer) length() int { return len(a.body) + len(a.lent) }
 
-// reset forgets what was buffered. Headers that describe it go too.
+// reset drops what was buffered, and the headers that describe it.
 func (a *answer) reset() {
 	a.status, a.body, a.lent = 0, a.body[:0], nil
 	for _, name := range []string{"Content-Type", "Content-Length", "Content-Encoding", "Etag", "Location", "Link"} {
@@ -77,7 +81,7 @@ func (a *answer) reset() {
 	}
 }
 
-// flush sends what is buffered as a part of a longer answer.
+// flush sends what is buffered, as one part of a longer response.
 func (a *answer) flush() error {
 	if a.write() == nil {
 		a.failed = a.ctrl.Flush()
@@ -85,10 +89,12 @@ func (a *answer) flush() error {
 	return a.failed
 }
 
-// ownLength is the body, in bytes, up to which net/http gives the length by itself, for less than a header costs.
+// ownLength is the longest body, in bytes, for which net/http sets Content-Length itself. It does
+// so for less than a header costs.
 const ownLength = 2 << 10
 
-// send sends the rest. An answer that was never flushed leaves whole, with its length.
+// send sends the rest of the response. A response that was never flushed is sent whole, with its
+// length.
 func (a *answer) send() error {
 	if !a.begun && bodyAllowed(a.status) && (a.head || a.early || a.length() == 0 || a.length() > ownLength) {
 		a.Header().Set("Content-Length", strconv.Itoa(a.length()))
@@ -96,7 +102,7 @@ func (a *answer) send() error {
 	return a.write()
 }
 
-// write hands the buffer to the connection, which must take it at the least rate.
+// write writes the buffer to the connection. The client must take it at the minimum rate.
 func (a *answer) write() error {
 	body := a.body
 	if a.lent != nil {
@@ -118,22 +124,23 @@ func (a *answer) write() error {
 	return err
 }
 
-// limit bounds the time that sending bytes may take. To set a deadline costs a
-// twentieth of a small answer, so one that is near enough serves.
+// limit bounds the time that sending bytes may take. Setting a deadline costs a twentieth of a
+// small response, so a deadline that is near enough is kept.
 func (a *answer) limit(bytes int) {
 	least := time.Now().Add(sendGrace + time.Duration(bytes/leastRate)*time.Second)
 	if slack := a.conn.WriteDeadline.Sub(least); slack >= 0 && slack <= sendSlack {
 		return
 	}
 	a.conn.WriteDeadline = least.Add(sendSlack)
-	_ = a.ctrl.SetWriteDeadline(a.conn.WriteDeadline) // not supported by a recorder: no deadline then
+	// A recorder supports no deadline and gets none.
+	_ = a.ctrl.SetWriteDeadline(a.conn.WriteDeadline)
 }
 
 func bodyAllowed(status int) bool {
 	return status >= 200 && status != http.StatusNoContent && status != http.StatusNotModified
 }
 
-// encodeJSON writes v and a newline. The answer is JSON, never HTML: `<` stays `<`.
+// encodeJSON writes v as JSON, and a newline. The output is never HTML, so `<` stays `<`.
 func encodeJSON(w io.Writer, v any) error {
 	enc := json.NewEncoder(w)
 	enc.SetEscapeHTML(false)

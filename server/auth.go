@@ -17,7 +17,7 @@ const (
 	signUpsPerAddress = 100
 )
 
-// userJSON is a person as the API shows one.
+// userJSON is a user as the API shows one.
 type userJSON struct {
 	ID    string `json:"id"`
 	Email string `json:"email"`
@@ -26,13 +26,13 @@ type userJSON struct {
 
 func userOutput(u store.User) userJSON { return userJSON{ID: u.ID, Email: u.Email, Name: u.Name} }
 
-// welcome is what signing up or in answers.
+// welcome is the response to a sign-up and a sign-in.
 type welcome struct {
 	User    userJSON `json:"user"`
 	Message string   `json:"message,omitempty"`
 }
 
-// credentials is the body of register and login.
+// credentials are the body of register and login.
 type credentials struct {
 	email, password string
 	remember        bool
@@ -52,7 +52,7 @@ func (s *Server) readCredentials(x *exchange) (credentials, error) {
 	return credentials{email, password, remember}, nil
 }
 
-// register answers POST /api/auth/register.
+// register handles POST /api/auth/register.
 func register(s *Server, x *exchange) error {
 	in, err := s.readCredentials(x)
 	if err != nil {
@@ -87,8 +87,9 @@ func register(s *Server, x *exchange) error {
 	return x.data(http.StatusCreated, welcome{userOutput(u), "Account created successfully"})
 }
 
-// signUp makes an account and its first session: both or neither, or a second try would be refused. In Redis the
-// session is saved first. Until the account is there the session lets nobody in.
+// signUp creates an account and its first session. It creates both or neither: otherwise a retry
+// would be refused. With Redis, the session is saved first. Until the account exists, the session
+// signs no user in.
 func (s *Server) signUp(ctx context.Context, u store.User, first store.Session) error {
 	if s.redis == nil {
 		_, err := s.store.SignUp(ctx, u, &first)
@@ -102,13 +103,14 @@ func (s *Server) signUp(ctx context.Context, u store.User, first store.Session) 
 	if err != nil {
 		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), signInRefundTimeout)
 		defer cancel()
-		_ = sessions.DeleteSession(ctx, first.Key) // if that fails, the session is of no use until it expires
+		// If that fails, the session stays useless until it expires.
+		_ = sessions.DeleteSession(ctx, first.Key)
 	}
 	return err
 }
 
-// limitSignUps counts an attempt to make an account. Each costs a hash, says whether the address is taken,
-// or leaves an account behind.
+// limitSignUps counts an attempt to create an account. Each attempt costs a hash, and it either
+// reveals that the address is taken or creates an account.
 func (s *Server) limitSignUps(x *exchange) error {
 	if s.cfg.RateLimitMax <= 0 {
 		return nil
@@ -122,9 +124,9 @@ func (s *Server) limitSignUps(x *exchange) error {
 	return x.obey(d)
 }
 
-// login answers POST /api/auth/login. An unknown account costs and answers the
-// same as a wrong password; every attempt is counted before the password is
-// looked at, so that guesses in parallel gain nothing.
+// login handles POST /api/auth/login. An unknown account takes the same time and gets the same
+// response as a wrong password. Every attempt is counted before the password is checked, so
+// parallel guesses gain nothing.
 func login(s *Server, x *exchange) error {
 	in, err := s.readCredentials(x)
 	if err != nil {
@@ -134,7 +136,7 @@ func login(s *Server, x *exchange) error {
 		return errInputFormat
 	}
 	if len(in.email) > notes.MaxImportedEmail {
-		in.email = "" // no account's either, and costs nothing to fold and to look up
+		in.email = "" // belongs to no account either, and is cheap to fold and to look up
 	}
 	u, err := s.store.UserByEmail(x.ctx, in.email)
 	known := err == nil
@@ -150,7 +152,7 @@ func login(s *Server, x *exchange) error {
 	if wait := time.Until(until); wait > 0 {
 		return lockedFor(wait)
 	}
-	if err := s.reserveHash(x); err != nil { // before it counts as an attempt
+	if err := s.reserveHash(x); err != nil { // before the attempt is counted
 		return err
 	}
 	refund, wait, err := s.signInLimit.reserve(x.ctx, g.addr, folded)
@@ -172,7 +174,8 @@ func login(s *Server, x *exchange) error {
 
 func (s *Server) wrongPassword(x *exchange, g guesser, u store.User) error {
 	until, err := s.countFailure(x, g, u)
-	if errors.Is(err, store.ErrNotFound) || errors.Is(err, store.ErrOwnerGone) { // deleted while the password was verified
+	// The account may have been deleted while the password was verified.
+	if errors.Is(err, store.ErrNotFound) || errors.Is(err, store.ErrOwnerGone) {
 		return errCredentials
 	}
 	if err != nil {
@@ -186,7 +189,7 @@ func (s *Server) wrongPassword(x *exchange, g guesser, u store.User) error {
 
 func (s *Server) rightPassword(x *exchange, g guesser, u store.User, in credentials) error {
 	err := s.countSuccess(x, g, u)
-	if errors.Is(err, store.ErrLocked) { // by guesses made since it was looked up
+	if errors.Is(err, store.ErrLocked) { // the account was locked by guesses after it was read
 		return lockedFor(15 * time.Minute)
 	}
 	if err != nil {
@@ -204,8 +207,8 @@ func (s *Server) rightPassword(x *exchange, g guesser, u store.User, in credenti
 	return x.data(http.StatusOK, welcome{userOutput(u), "Logged in successfully"})
 }
 
-// rehash brings an older hash, the old server's bcrypt among them, to today's
-// parameters. Another sign-in that did so first is as good.
+// rehash replaces an older hash, such as a bcrypt hash of the old server, by one with the current
+// parameters. If another sign-in has replaced it first, that is as good.
 func (s *Server) rehash(x *exchange, u store.User, password string) error {
 	hash, err := hashPassword(password)
 	if err != nil {
@@ -231,16 +234,17 @@ func (s *Server) arrival(x *exchange, u store.User, remember bool) arrival {
 	return arrival{userID: u.ID, epoch: u.SessionEpoch, address: x.addr, remember: remember, secure: s.secure(x.Request())}
 }
 
-// logout answers POST /api/auth/logout, with or without a session.
+// logout handles POST /api/auth/logout, with or without a session.
 func logout(s *Server, x *exchange) error {
 	if err := s.sessions.signOut(x.ctx, &x.out, x.Request(), s.secure(x.Request())); err != nil {
 		return err
 	}
-	x.out.Header().Set("Clear-Site-Data", `"cache"`) // not storage: an app may hold text that it could not send yet
+	// "storage" is not cleared, because an app may keep text there that it could not send yet.
+	x.out.Header().Set("Clear-Site-Data", `"cache"`)
 	return x.message("Logged out successfully")
 }
 
-// me answers GET /api/auth/me.
+// me handles GET /api/auth/me.
 func me(s *Server, x *exchange) error {
 	if x.user == "" {
 		return errNobody

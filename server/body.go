@@ -18,21 +18,29 @@ import (
 )
 
 const (
-	smallBody = 16 << 10 // the most that credentials or a web vital may take: a password of 1 KiB, every byte escaped, is 6
-	largeBody = 64 << 10 // above it, memory is reserved as a body arrives, and before a note or part of a list is read:
+	// smallBody is the longest body of credentials or a web vital. A password of 1 KiB takes 6 KiB
+	// if every byte is escaped.
+	smallBody = 16 << 10
+	// largeBody: above it, memory is reserved as a body arrives, and before a note or part of a
+	// list is read.
+	largeBody = 64 << 10
 
-	// so many times its size, for all that is allocated until the answer is
-	// there, garbage too, by Go (see TestCopies) and by SQLite (one to four).
+	// bodyCopies and readCopies are how many times its size is reserved for a large body or note.
+	// That covers all that is allocated until the response is made, garbage included: by Go (see
+	// TestCopies) and by SQLite (one to four times the size).
 	bodyCopies   = 10
 	readCopies   = 8
-	arriveCopies = 2 // while a body arrives: the buffers
+	arriveCopies = 2 // while a body arrives: only the buffers take memory
 
-	// A body of which nothing comes for so long is given up. The deadline moves by no less than a
-	// second: to set it costs as much as a read.
+	// bodyPatience: a body is given up if none of it arrives for this time. The read deadline moves
+	// by patienceStep at least, because setting it costs as much as a read.
 	bodyPatience, patienceStep = 10 * time.Second, time.Second
-	chunkedRead                = 4 << 10 // of a chunked body, so many bytes must come within bodyPatience
+	// chunkedRead is how many bytes of a chunked body must arrive within bodyPatience.
+	chunkedRead = 4 << 10
 
-	discardBytes = 16 << 20 // of a body that nobody reads, so that the client gets to read the answer
+	// discardBytes is how much of an unread body is discarded, so that the client gets to read the
+	// response.
+	discardBytes = 16 << 20
 	discardTime  = 2 * time.Second
 )
 
@@ -42,14 +50,15 @@ var (
 	errSlowBody     = errors.New("request body came too slowly")
 )
 
-// readArrived reads the request's body, before there is a worker, if all of it has come with the header, as most do. The
-// request then has no worker to give back while it is read, and one that is refused leaves nothing unread.
+// readArrived reads the request's body before admission, if the whole body has arrived with the
+// header. Most bodies have. Such a request does not need to release its worker in order to read the
+// body. If it is rejected, it leaves nothing unread.
 func readArrived(x *exchange) (err error) {
 	r := x.Request()
 	if r.ContentLength <= 0 || listener.ConnOf(r).BodyArrived() < r.ContentLength || r.Header.Get("Expect") != "" {
 		return nil
 	}
-	body := make([]byte, r.ContentLength) // at most what the connection's buffer holds
+	body := make([]byte, r.ContentLength) // at most the size of the connection's buffer
 	if _, err := io.ReadFull(r.Body, body); err != nil {
 		return fmt.Errorf("%w: %w", errMalformed, err)
 	}
@@ -57,10 +66,10 @@ func readArrived(x *exchange) (err error) {
 	return nil
 }
 
-// readBody reads the request's body, outside the turn: a client that sends it
-// slowly, or never, holds no worker. It is read at the least rate or not at all.
-// A length that would not fit into memory is refused at once, but memory is set
-// aside for what arrives, not for what is announced.
+// readBody reads the request's body without a worker (see outside). So a client that sends the body
+// slowly, or never, holds no worker. The body must arrive at the minimum rate. A length that would
+// not fit into memory is rejected at once. Memory is reserved only for bytes that have arrived, and
+// not for the announced length.
 func (s *Server) readBody(x *exchange) ([]byte, error) {
 	r := x.Request()
 	if r.Body == nil || r.Body == http.NoBody {
@@ -83,8 +92,8 @@ func (s *Server) readBody(x *exchange) ([]byte, error) {
 	return body, err
 }
 
-// reserve sets memory aside, until the answer is made, for what is made of length
-// bytes, if that is much.
+// reserve reserves memory, until the response is made, for what is made of length bytes. It
+// reserves nothing for a small length.
 func (s *Server) reserve(x *exchange, length, copies int64) error {
 	if length <= largeBody {
 		return nil
@@ -92,8 +101,8 @@ func (s *Server) reserve(x *exchange, length, copies int64) error {
 	return s.pool.Reserve(&x.memory, x.reserver(), length*copies)
 }
 
-// reserveJSON is reserve for texts that are about to be encoded: a control
-// character is one byte of a note and six of its JSON.
+// reserveJSON is reserve for texts that are about to be encoded as JSON. A control character is one
+// byte of a note and six bytes of its JSON.
 func (s *Server) reserveJSON(x *exchange, texts ...string) error {
 	var length int64
 	for _, text := range texts {
@@ -108,10 +117,10 @@ func (s *Server) reserveJSON(x *exchange, texts ...string) error {
 	return s.reserve(x, length, readCopies)
 }
 
-// maxEscape is how many times its length a text has as JSON at most.
+// maxEscape is how many times longer a text can become as JSON.
 const maxEscape = 6
 
-// escapes is how many bytes longer the JSON of text is.
+// escapes returns by how many bytes the JSON of text is longer than text.
 func escapes(text string) (more int) {
 	for i := range len(text) {
 		switch c := text[i]; {
@@ -126,24 +135,25 @@ func escapes(text string) (more int) {
 	return more
 }
 
-// reserver is who memory is set aside for.
+// reserver returns the request on whose behalf memory is reserved.
 func (x *exchange) reserver() pool.Request {
 	r := x.asked
 	r.Address = addressOf(x)
 	return r
 }
 
-// keepAnswer has only the answer count from now on, as it waits for its client:
-// what it was made of is garbage.
+// keepAnswer counts only the memory of the response from now on, while the response waits for its
+// client. All that it was made from is garbage.
 func (s *Server) keepAnswer(x *exchange) {
 	x.bytesIn, x.body = len(x.body), nil
-	// An answer that another request made, and many send, was counted there.
+	// A cached response is sent by many requests. Its memory was counted for the request that made
+	// it.
 	kept := min(int64(x.out.length()), max(x.held, x.memory.Bytes()))
 	s.hold(x, int(kept-x.held))
 	s.pool.Shrink(&x.memory, kept)
 }
 
-// bodyLimit is the most that the body of a request to rt may take, in bytes.
+// bodyLimit returns the longest body of a request to rt, in bytes.
 func (s *Server) bodyLimit(rt *route) int64 {
 	if rt.smallBody {
 		return min(smallBody, s.cfg.BodyLimit)
@@ -151,8 +161,8 @@ func (s *Server) bodyLimit(rt *route) int64 {
 	return s.cfg.BodyLimit
 }
 
-// receive reads at most as many bytes as the route allows. Memory grows with what
-// has arrived, never with what Content-Length promises, and is set aside as it grows.
+// receive reads the body, and at most as many bytes as the route allows. Memory is allocated and
+// reserved as the body arrives, and never by what Content-Length promises.
 func (s *Server) receive(x *exchange, r *http.Request) ([]byte, error) {
 	limit := s.bodyLimit(x.route)
 	defer func() { _ = x.out.ctrl.SetReadDeadline(time.Time{}) }()
@@ -174,7 +184,7 @@ func (s *Server) receive(x *exchange, r *http.Request) ([]byte, error) {
 		return nil, errBodyTooLarge
 	case err == nil:
 		x.received = true
-		if len(body) > largeBody { // all of it has been sent: it is worth a wait
+		if len(body) > largeBody { // all of it has been sent, so it is worth a wait for memory
 			err = s.pool.ReserveWithin(x.client, &x.memory, x.reserver(), int64(len(body))*bodyCopies, s.pacer.most)
 		}
 		return body, err
@@ -185,20 +195,20 @@ func (s *Server) receive(x *exchange, r *http.Request) ([]byte, error) {
 		return nil, errSlowBody
 	case r.Context().Err() != nil:
 		return nil, r.Context().Err()
-	default: // a length that does not hold, a bad chunk
+	default: // the length is wrong, or a chunk is malformed
 		return nil, fmt.Errorf("%w: %w", errMalformed, err)
 	}
 }
 
-// timedBody reads a body that must come at the least rate, after a grace, and
-// never pause for long. It reads little at a time: inside a chunk net/http goes
-// on until it has all that was asked for, and that must not look like a pause.
+// timedBody reads a body that must arrive at the minimum rate, after a grace period, and must not
+// pause for long. It reads little at a time. Inside a chunk net/http reads on until it has all the
+// bytes that it was asked for, and that must not look like a pause.
 type timedBody struct {
 	io.Reader
 	ctrl    *http.ResponseController
-	most    int // bytes to read at a time
+	most    int // bytes to read at a time, at most
 	began   time.Time
-	renewed time.Time // when the deadline was set last
+	renewed time.Time // when the read deadline was set last
 	arrived int64
 }
 
@@ -216,16 +226,16 @@ func (b *timedBody) Read(p []byte) (int, error) {
 	return n, err
 }
 
-// readAll is io.ReadAll for a length that was promised, or -1: it ends in a
-// buffer of that length, without ever having made one of more than four times
-// what had come. Before each buffer but a small one it asks grow for its size.
+// readAll is io.ReadAll for a body of the promised length; -1: the length is unknown. It returns
+// the body in a buffer of that length. It never allocates a buffer of more than four times the
+// bytes that have arrived. It calls grow with the size of each new buffer but the first, small one.
 func readAll(r io.Reader, promised int64, grow func(size int64) error) ([]byte, error) {
 	const first = 8 << 10
 	size := int64(first)
 	if promised >= 0 {
 		size = min(promised, first)
 	}
-	body := make([]byte, 0, size+1) // a byte more, to see the end
+	body := make([]byte, 0, size+1) // one byte more, so that the next read meets the end
 	for {
 		n, err := r.Read(body[len(body):cap(body)])
 		body = body[:len(body)+n]
@@ -261,10 +271,10 @@ func isTimeout(err error) bool {
 	return ok && t.Timeout()
 }
 
-// discard reads on for a while what was not read before the answer: a client
-// that is still sending would otherwise meet a reset before it reads that. One
-// that waits for "100 Continue" has sent nothing and is not asked to. deliver
-// has set the time.
+// discard reads and drops, for a while, the body bytes that were not read before the response.
+// Otherwise a client that is still sending would get a connection reset before it reads the
+// response. A client that waits for "100 Continue" has sent no body and is not asked for it.
+// deliver has set the read deadline.
 func (x *exchange) discard() {
 	if x.Request().Header.Get("Expect") != "" {
 		return
@@ -273,13 +283,12 @@ func (x *exchange) discard() {
 	_, _ = io.CopyN(io.Discard, x.Request().Body, discardBytes)
 }
 
-// object is a JSON object: its members as they were sent, under the exact
-// names. encoding/json would match names in any case and replace what is not
-// Unicode; both are refused here.
+// object is a JSON object. It has the members as they were sent, under their exact names.
+// encoding/json would match names in any case and replace invalid Unicode. Here both are rejected.
 type object map[string]member
 
-// A member's JSON text. It is a part of the body, not a copy: of what is large,
-// each is one too many, and nobody writes to a body that was read.
+// A member is the JSON text of a member. It is a part of the body and not a copy, because each copy
+// of a large text is one too many. Nothing writes to a body after it was read.
 type member []byte
 
 // UnmarshalJSON implements json.Unmarshaler.
@@ -288,8 +297,8 @@ func (m *member) UnmarshalJSON(text []byte) error {
 	return nil
 }
 
-// readObject reads the body as a JSON object. A body that says it is of another kind
-// lacks every member, as the old server had it, and x.notJSON says why.
+// readObject reads the body as a JSON object. A body with another Content-Type gives an object
+// without members, as in the old server, and x.notJSON says why.
 func (s *Server) readObject(x *exchange) (object, error) {
 	h := x.Request().Header
 	coding, err := bodyCoding(h)
@@ -322,14 +331,16 @@ func isJSON(contentType string) bool {
 }
 
 func parseObject(body []byte) (object, error) {
-	body = bytes.TrimSpace(bytes.TrimPrefix(body, []byte("\ufeff"))) // RFC 8259, 8.1: a byte order mark may be ignored
+	// A byte order mark may be ignored (RFC 8259, 8.1).
+	body = bytes.TrimSpace(bytes.TrimPrefix(body, []byte("\ufeff")))
 	if len(body) == 0 {
 		return object{}, nil
 	}
 	if !utf8.Valid(body) || hasLoneSurrogate(body) {
 		return nil, errMalformed
 	}
-	if body[0] == '[' && json.Valid(body) { // JSON, but no object: it lacks every member
+	// It is JSON but not an object, so it lacks every member.
+	if body[0] == '[' && json.Valid(body) {
 		return object{}, nil
 	}
 	var o object
@@ -339,9 +350,9 @@ func parseObject(body []byte) (object, error) {
 	return o, nil
 }
 
-// hasLoneSurrogate tells whether an escape in the JSON text names half a
-// surrogate pair (RFC 8259, section 8.2): no Unicode text, and encoding/json
-// would silently store U+FFFD for it.
+// hasLoneSurrogate reports whether an escape in the JSON text names half a surrogate pair (RFC
+// 8259, section 8.2). Half a pair is not Unicode text, and encoding/json would silently store
+// U+FFFD for it.
 func hasLoneSurrogate(body []byte) bool {
 	for {
 		i := bytes.IndexByte(body, '\\')
@@ -355,7 +366,7 @@ func hasLoneSurrogate(body []byte) bool {
 		}
 		first, ok := escaped(body)
 		if !ok {
-			return false // not JSON; the parser says so
+			return false // this is not JSON, and the parser will say so
 		}
 		body = body[6:]
 		switch {
@@ -371,7 +382,7 @@ func hasLoneSurrogate(body []byte) bool {
 	}
 }
 
-// escaped reads the \uXXXX that b begins with.
+// escaped returns the code unit of the \uXXXX that b begins with.
 func escaped(b []byte) (rune, bool) {
 	if len(b) < 6 || b[0] != '\\' || b[1] != 'u' {
 		return 0, false
@@ -390,7 +401,7 @@ func escaped(b []byte) (rune, bool) {
 	return r, true
 }
 
-// text is the string member name. ok is false when it is missing or no string.
+// text returns the string member name. ok is false if it is missing or not a string.
 func (o object) text(name string) (s string, ok bool) {
 	raw := o[name]
 	if len(raw) == 0 || raw[0] != '"' {
@@ -399,7 +410,8 @@ func (o object) text(name string) (s string, ok bool) {
 	return s, json.Unmarshal(raw, &s) == nil
 }
 
-// flag is the boolean member name; ok is false when it is there and no boolean.
+// flag returns the boolean member name, which is false if it is missing. ok is false if it is not a
+// boolean.
 func (o object) flag(name string) (value, ok bool) {
 	switch string(o[name]) {
 	case "true":
@@ -410,7 +422,7 @@ func (o object) flag(name string) (value, ok bool) {
 	return false, false
 }
 
-// stringList reads a JSON array of strings; null in place of one is none.
+// stringList reads a JSON array of strings. ok is false if an element is null.
 func stringList(raw member) ([]string, bool) {
 	if len(raw) == 0 || raw[0] != '[' {
 		return nil, false

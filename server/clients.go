@@ -6,16 +6,16 @@ import (
 	"notesd/server/listener"
 )
 
-// clientCounts counts what clients did that was given up on, since the start.
+// clientCounts counts clients' requests and connections that were given up, since the start.
 type clientCounts struct {
 	conns    listener.Counts
 	oversize atomic.Uint64 // bodies above BODY_PARSER_LIMIT
-	bodies   atomic.Uint64 // that came too slowly
-	readers  atomic.Uint64 // that took their answer too slowly
-	gone     atomic.Uint64 // before their answer
+	bodies   atomic.Uint64 // bodies that came too slowly
+	readers  atomic.Uint64 // responses that the client read too slowly
+	gone     atomic.Uint64 // clients that left before their response
 }
 
-// clientsJSON is clientCounts as /api/runtime shows them.
+// clientsJSON is clientCounts as /api/runtime shows it.
 type clientsJSON struct {
 	ConnectionsRefused uint64 `json:"connectionsRefused"`
 	ConnectionsCrowded uint64 `json:"connectionsCrowded"`
@@ -32,7 +32,7 @@ func (c *clientCounts) output() clientsJSON {
 		c.conns.SlowHeaders.Load(), c.oversize.Load(), c.bodies.Load(), c.readers.Load(), c.gone.Load()}
 }
 
-// each calls f for every count, by what Prometheus calls it.
+// each calls f for every count, with its name in Prometheus.
 func (c *clientCounts) each(f func(what string, n uint64)) {
 	f("connection_refused", c.conns.RejectedPending.Load())
 	f("connection_crowded", c.conns.RejectedFull.Load())

@@ -15,13 +15,13 @@ var (
 	errBodyCoding  = errors.New("content coding of the body not supported")
 	errBadCoding   = errors.New("body is not in its content coding")
 	bodyCodings    = map[string]func(io.Reader) (io.Reader, error){"gzip": gunzip, "x-gzip": gunzip, "deflate": inflate}
-	acceptedCoding = "gzip, deflate" // of them, for Accept-Encoding (RFC 9110, 15.5.16)
+	acceptedCoding = "gzip, deflate" // the codings for Accept-Encoding (RFC 9110, 15.5.16)
 )
 
 func gunzip(r io.Reader) (io.Reader, error)  { return gzip.NewReader(r) }
 func inflate(r io.Reader) (io.Reader, error) { return zlib.NewReader(r) }
 
-// bodyCoding is the request's content coding, in lower case; "": none.
+// bodyCoding returns the request's content coding in lower case, or "" if there is none.
 func bodyCoding(h http.Header) (string, error) {
 	coding := strings.ToLower(strings.TrimSpace(strings.Join(h["Content-Encoding"], ",")))
 	if coding == "" || coding == "identity" {
@@ -33,8 +33,9 @@ func bodyCoding(h http.Header) (string, error) {
 	return coding, nil
 }
 
-// decode undoes the content coding of body, in a worker's turn, as it is work: a few kilobytes can become all that
-// BODY_PARSER_LIMIT allows, and never more. Memory is set aside as the text grows.
+// decode decompresses body. It runs in the worker, because decompression is work: a few kilobytes
+// can become as much as BODY_PARSER_LIMIT allows, and never more. Memory is reserved as the text
+// grows.
 func (s *Server) decode(x *exchange, coding string, body []byte) ([]byte, error) {
 	limit, in := s.bodyLimit(x.route), bytes.NewReader(body)
 	out, err := bodyCodings[coding](in)

@@ -16,24 +16,29 @@ import (
 )
 
 const (
-	// mostAccepts is the longest Accept-Encoding, in bytes, that a copy is kept for: it is kept with it.
+	// mostAccepts is the longest Accept-Encoding, in bytes, for which an encoded body is cached.
+	// The header is stored with the body.
 	mostAccepts = 128
 
-	copiesAge = time.Minute // how long a change that nobody announced, as one made by hand, can stay unseen
+	// copiesAge is the longest time that an unannounced change, such as one made by hand, stays
+	// unseen.
+	copiesAge = time.Minute
 
 	noteHead, noteTail = `{"success":true,"data":`, "}\n"
 	listHead           = `{"success":true,"data":[`
 )
 
-// Copies are what this process keeps in memory of sessions, notes and lists, the
-// last two as they are sent. Without trust in what it hears of others it keeps
-// nothing. It is the store's Witness: package cache says what is promised.
+// Copies is this process's cache of sessions, notes and lists. Notes and lists are cached as the
+// responses that are sent. Copies keeps nothing while the process cannot trust that it hears of
+// other processes' changes in time. It implements store.Witness. Package cache documents what the
+// cache promises.
 type Copies struct {
 	cache *cache.Cache
 	limit int64
 }
 
-// NewCopies keeps up to limit bytes; 0: nothing. A lock is for a core or two.
+// NewCopies returns a cache of up to limit bytes; 0: it keeps nothing. One lock serves a core or
+// two.
 func NewCopies(limit int64, cores int) *Copies {
 	shards := 1
 	for shards < cores && shards < 16 {
@@ -42,7 +47,7 @@ func NewCopies(limit int64, cores int) *Copies {
 	return &Copies{cache: cache.New(cache.Config{Bytes: limit, MaxAge: copiesAge, Shards: shards}), limit: limit}
 }
 
-// SetStage gives way as memory runs short, and takes what is due afterwards.
+// SetStage shrinks the cache as memory runs short, and gives it back its limit afterwards.
 func (k *Copies) SetStage(stage pool.Stage) {
 	switch stage {
 	case pool.StageCalm:
@@ -54,32 +59,33 @@ func (k *Copies) SetStage(stage pool.Stage) {
 	}
 }
 
-// An answerCopy is an answer as it is sent. It is not changed.
+// An answerCopy is a cache entry: a response as it is sent. It must not be changed.
 type answerCopy struct {
-	tag, link string // link: to the page after a list's
+	tag, link string // link leads to the page after a list's page
 	body      []byte
-	packed    atomic.Pointer[packedCopy] // the last that was asked for
+	packed    atomic.Pointer[packedCopy] // the encoded body that was requested last
 }
 
-// packedCopy is a copy for clients that accept certain codings.
+// packedCopy is the encoded body of an entry, for clients that accept certain codings.
 type packedCopy struct {
-	accepts     string // their Accept-Encoding
+	accepts     string // the Accept-Encoding of these clients
 	coding, tag string
 	body        []byte
 }
 
-// size is at most what a copy takes, or will when it is asked for packed, too: text that can't be packed stays as long.
+// size is an upper bound for the memory of the entry. It includes the encoded body, which is made
+// on request. A text that cannot be compressed stays as long in its encoded form.
 func (c *answerCopy) size() int { return 2*(len(c.body)+len(c.tag)) + len(c.link) + mostAccepts }
 
 func newNoteCopy(n notes.Note) (*answerCopy, error) {
-	var body bytes.Buffer // the encoder writes once: into as much as it needs
+	var body bytes.Buffer // the encoder writes once, so the buffer grows to what is needed
 	if err := encodeJSON(&body, envelope{Success: true, Data: noteOutput(n)}); err != nil {
 		return nil, err
 	}
 	return &answerCopy{tag: etag(n), body: body.Bytes()}, nil
 }
 
-// inList is a note as a list has it.
+// inList returns the note as a list contains it.
 func (c *answerCopy) inList() []byte {
 	return c.body[len(noteHead) : len(c.body)-len(noteTail)]
 }
@@ -95,7 +101,7 @@ func listKey(owner, query string) cache.Key {
 }
 func sessionKeyOf(token string) cache.Key { return cache.Key{Kind: cache.Session, ID: token} }
 
-// get is the copy under key, if it is here.
+// get returns the entry under key, if it is in the cache.
 func (k *Copies) get(key cache.Key) (*answerCopy, bool) {
 	v, ok := k.cache.Get(key)
 	if !ok {
@@ -104,12 +110,14 @@ func (k *Copies) get(key cache.Key) (*answerCopy, bool) {
 	return v.(*answerCopy), true
 }
 
-// readNote has owner's note read unless it is here by now or another reads it already.
+// readNote returns the entry of owner's note. It calls read, unless the entry is in the cache by
+// now or another request is reading the note already.
 func (k *Copies) readNote(ctx context.Context, owner, id string, read func() (notes.Note, error)) (*answerCopy, error) {
 	scope := k.cache.NoteScope(owner, id)
 	v, err := k.cache.Share(ctx, noteKey(owner, id), scope, func(view cache.View) (any, error) {
 		n, err := read()
-		k.cache.Saw(scope, k.cache.ListScope(owner)) // that there is none, too
+		// The result that there is no such note counts, too.
+		k.cache.Saw(scope, k.cache.ListScope(owner))
 		if err != nil {
 			return nil, err
 		}
@@ -131,11 +139,11 @@ func (k *Copies) keepNote(owner, id string, c *answerCopy, view cache.View) {
 	}
 }
 
-// errUnshared says that a list is too long to be shared or kept.
+// errUnshared says that a list is too long to be shared between requests or kept.
 var errUnshared = errors.New("long list")
 
-// readList has the answer to owner's query made by read, unless it is here by now or another makes it.
-// It is kept if read says so.
+// readList returns the response to owner's query. It calls read, unless the response is in the
+// cache by now or another request is making it. It caches the response if read returns keep.
 func (k *Copies) readList(ctx context.Context, owner, query string,
 	read func() (c *answerCopy, keep bool, err error)) (*answerCopy, error) {
 	scope := k.cache.ListScope(owner)
@@ -156,14 +164,15 @@ func (k *Copies) readList(ctx context.Context, owner, query string,
 	return v.(*answerCopy), nil
 }
 
-// A reading of notes is for those of a list that are not here.
+// A reading is a batch read of the notes of a list that are not in the cache. It has the view of
+// the cache that preceded the read of each note.
 type reading struct {
 	owner string
 	views map[string]cache.View
 }
 
-// take returns the copies of the notes that refs point to, nil for those that
-// are not here, and these.
+// take returns the cache entries of the notes that refs point to, with nil for a note that is not
+// in the cache. It also returns the refs of the missing notes, and the reading for them.
 func (k *Copies) take(owner string, refs []store.Ref) (copies []*answerCopy, missing []store.Ref, r reading) {
 	copies = make([]*answerCopy, len(refs))
 	r = reading{owner: owner}
@@ -181,23 +190,24 @@ func (k *Copies) take(owner string, refs []store.Ref) (copies []*answerCopy, mis
 	return copies, missing, r
 }
 
-// keep keeps what has been read of a reading.
+// keep caches an entry that has been read in a reading.
 func (k *Copies) keep(r reading, id string, c *answerCopy) {
 	k.keepNote(r.owner, id, c, r.views[id])
 }
 
-// saw is called when something of owner's note is about to be shown that is no copy.
+// saw must be called before the server shows any state of owner's note that does not come from the
+// cache.
 func (k *Copies) saw(owner, id string) {
 	k.cache.Saw(k.cache.NoteScope(owner, id), k.cache.ListScope(owner))
 }
 
-// A sessionCopy is whose session it is, and until when.
+// A sessionCopy is the cache entry of a session: its user, and when it expires.
 type sessionCopy struct {
 	user    string
 	expires time.Time
 }
 
-// session is who has signed in with the token, if that is here.
+// session returns the user who has signed in with the token, if the session is in the cache.
 func (k *Copies) session(token string, now time.Time) (user string, ok bool) {
 	v, ok := k.cache.Get(sessionKeyOf(token))
 	if !ok {
@@ -211,7 +221,7 @@ func (k *Copies) keepSession(token, key string, c *sessionCopy, view cache.View)
 	k.cache.PutSession(sessionKeyOf(token), c, len(c.user), key, c.user, view)
 }
 
-// Writing implements store.Witness: what the changes leave behind is kept.
+// Writing implements store.Witness. The cache keeps the notes as the changes leave them.
 func (k *Copies) Writing(changes []store.Change) (done func(now []notes.Note)) {
 	writes := make([]cache.Write, len(changes))
 	for i, c := range changes {
@@ -255,7 +265,8 @@ func (k *Copies) Trust(until time.Time) { k.cache.Trust(until) }
 // Forget implements store.Witness.
 func (k *Copies) Forget() { k.cache.Forget() }
 
-// after returns n's answer. As a rule it was made when n was written.
+// after returns the response for n, which was just written. As a rule the entry was made when n was
+// written.
 func (k *Copies) after(n notes.Note) (*answerCopy, error) {
 	if v, ok := k.cache.Look(noteKey(n.UserID, n.ID)); ok && v.(*answerCopy).tag == etag(n) {
 		return v.(*answerCopy), nil
@@ -263,7 +274,7 @@ func (k *Copies) after(n notes.Note) (*answerCopy, error) {
 	return newNoteCopy(n)
 }
 
-// endingSessions are sessions of which Copies hear when they end.
+// endingSessions is a sessionBackend that tells Copies when a session ends.
 type endingSessions struct {
 	sessionBackend
 	copies *Copies

@@ -12,16 +12,16 @@ import (
 	"notesd/notes"
 )
 
-// cursors seals where a page ended into an opaque text and opens it again. The
-// text is bound to the person and to the query by an HMAC (RFC 2104): with
-// another query, or changed by a character, it is errBadCursor.
+// cursors encodes the position at the end of a page as an opaque cursor, and decodes it. An HMAC
+// (RFC 2104) binds the cursor to the user and the query. With another query, or with one character
+// changed, the cursor gives errBadCursor.
 type cursors struct{ keys [][]byte }
 
-// maxCursor is longer than any cursor of ours, in bytes. The longest is of a
-// title whose characters grow when they are folded and are escaped in JSON.
+// maxCursor is longer than any valid cursor, in bytes. The longest cursor is of a title whose
+// characters grow when they are folded and escaped in JSON.
 const maxCursor = 16 << 10
 
-// newCursors derives its keys from SESSION_SECRET: the first seals, all open.
+// newCursors derives the keys from SESSION_SECRET. The first key signs, and all keys verify.
 func newCursors(secrets []string) cursors {
 	var c cursors
 	for _, secret := range secrets {
@@ -30,7 +30,7 @@ func newCursors(secrets []string) cursors {
 	return c
 }
 
-// place is a notes.Position as a cursor carries it.
+// place is a notes.Position as it is encoded in a cursor.
 type place struct {
 	Favorite bool   `json:"f,omitempty"`
 	Pinned   bool   `json:"p,omitempty"`
@@ -42,7 +42,7 @@ type place struct {
 func (c cursors) seal(user string, q notes.Query, at notes.Position) string {
 	text, err := json.Marshal(place(at))
 	if err != nil {
-		panic(err) // booleans, numbers and valid UTF-8: cannot fail
+		panic(err) // booleans, numbers and valid UTF-8 cannot fail
 	}
 	return base64.RawURLEncoding.EncodeToString(append(sign(c.keys[0], bound(user, q, text)), text...))
 }
@@ -66,7 +66,8 @@ func (c cursors) open(user string, q notes.Query, cursor string) (*notes.Positio
 	return new(notes.Position(at)), nil
 }
 
-// bound is what a cursor's HMAC covers: all of the query but the page's length, and the place.
+// bound returns what the cursor's HMAC covers: all of the query but the page's length, and the
+// position.
 func bound(user string, q notes.Query, text []byte) []byte {
 	parts := []string{user, strconv.Itoa(int(q.Sort)), strconv.FormatBool(q.Ascending), strconv.FormatBool(q.Archived),
 		strconv.FormatBool(q.Trashed), strconv.Quote(q.Search), strconv.Quote(strings.Join(q.Tags, ",")), string(text)}

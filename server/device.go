@@ -14,16 +14,19 @@ import (
 
 const (
 	deviceCookie = "notesd_device"
-	devicePath   = "/api/auth" // where it is asked for: no other request brings it along
+	devicePath   = "/api/auth" // the path where the cookie is used: other requests do not send it
 	deviceLife   = 365 * 24 * time.Hour
-	maxDevices   = 4 // cookies of that name that are looked at
+	maxDevices   = 4 // cookies of that name that are checked, at most
 )
 
-// A device cookie tells a browser that an account has signed in from before (OWASP, "Slow down online guessing
-// attacks with device cookies"): strangers who guess at the account do not lock it out. It is a nonce and the keyed hash of
-// the account, the nonce and the account's epoch, so a reset makes it worth nothing. It stays at sign-out.
+// A device cookie shows that an account has signed in from this browser before (OWASP, "Slow down
+// online guessing attacks with device cookies"). So an attacker who guesses the account's password
+// does not lock out the user's own browser. The cookie is a nonce, and a keyed hash of the account,
+// the nonce and the account's epoch. So a password reset makes the cookie invalid. Signing out does
+// not delete it.
 
-// device returns the nonce of the request's device cookie, or "" if none is of the account.
+// device returns the nonce of the request's device cookie, or "" if no device cookie is valid for
+// the account.
 func (s *Server) device(r *http.Request, u store.User) string {
 	cookies := r.CookiesNamed(deviceCookie)
 	for _, c := range cookies[:min(len(cookies), maxDevices)] {
@@ -41,7 +44,8 @@ func deviceSeal(secret string, u store.User, nonce string) string {
 	return keyedHash([]byte(secret), "device", u.ID+" "+nonce+" "+strconv.FormatInt(u.SessionEpoch, 10))
 }
 
-// knowDevice gives the client the account's device cookie, for another year if it has one.
+// knowDevice sets the account's device cookie. If the client has one already, it is renewed for
+// another year.
 func (s *Server) knowDevice(x *exchange, u store.User) {
 	nonce := s.device(x.Request(), u)
 	if nonce == "" {
@@ -53,14 +57,16 @@ func (s *Server) knowDevice(x *exchange, u store.User) {
 	})
 }
 
-// A guesser is whose wrong passwords for an account are counted together.
+// A guesser identifies the clients whose wrong passwords for an account are counted together.
 type guesser struct {
-	device string // the nonce of a device of the account; "": everybody else
-	key    string // of the count in the store, unless that is the account's own
-	addr   string // of the sign-in limit
+	device string // the nonce of a device of the account; "": all other clients
+	// key is the key of the count in the store. It is not used if the count is the account's own.
+	key  string
+	addr string // the address for the sign-in limit
 }
 
-// guesserOf is who tries to sign in to the address, which is u's unless u has no id.
+// guesserOf returns the guesser for a sign-in to the address folded, which is u's unless u has no
+// id.
 func (s *Server) guesserOf(x *exchange, u store.User, folded string) guesser {
 	secret := []byte(s.cfg.SessionSecrets[0])
 	if u.ID != "" {
@@ -71,8 +77,8 @@ func (s *Server) guesserOf(x *exchange, u store.User, folded string) guesser {
 	return guesser{"", keyedHash(secret, "address failures", folded), x.addr}
 }
 
-// lockedUntil is the end of the guesser's lock. The store is asked in each case: how long the answer takes does not tell
-// whether there is an account.
+// lockedUntil returns the end of the guesser's lock. It always queries the store, so that the
+// duration does not reveal whether the account exists.
 func (s *Server) lockedUntil(x *exchange, g guesser, u store.User) (time.Time, error) {
 	until, err := s.store.SignInLock(x.ctx, g.key)
 	if u.ID != "" && g.device == "" {
@@ -81,7 +87,7 @@ func (s *Server) lockedUntil(x *exchange, g guesser, u store.User) (time.Time, e
 	return until, err
 }
 
-// countFailure counts a wrong password and returns the end of the lock that is in force then.
+// countFailure counts a wrong password, and returns the end of the lock that is then in force.
 func (s *Server) countFailure(x *exchange, g guesser, u store.User) (until time.Time, err error) {
 	if u.ID != "" && g.device == "" {
 		return s.store.CountFailedSignIn(x.ctx, u.ID)
@@ -89,7 +95,8 @@ func (s *Server) countFailure(x *exchange, g guesser, u store.User) (until time.
 	return s.store.CountFailure(x.ctx, g.key, u.ID)
 }
 
-// countSuccess notes a right password. A device's leaves the count of everybody else as it is.
+// countSuccess records a right password. The success of a device does not clear the count of the
+// other clients.
 func (s *Server) countSuccess(x *exchange, g guesser, u store.User) error {
 	if g.device == "" {
 		return s.store.CountSignIn(x.ctx, u)

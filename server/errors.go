@@ -33,20 +33,23 @@ var (
 	errNobody       = errors.New("not authenticated")
 )
 
-// failure is the failure envelope of the API.
+// failure is the error envelope of the API.
 type failure struct {
-	status     int
-	Success    bool              `json:"success"`
-	Error      string            `json:"error"`
-	Reason     string            `json:"reason,omitempty"`     // why a 429 or 503 turned the request away
-	WaitedMs   *int64            `json:"waitedMs,omitempty"`   // how long the request had waited by then
-	RetryAfter int               `json:"retryAfter,omitempty"` // seconds
-	Fields     map[string]string `json:"fields,omitempty"`     // which members of the input are wrong, and how
-	Data       any               `json:"data,omitempty"`       // the current note, with a 412
-	RequestID  string            `json:"requestId,omitempty"`
+	status  int
+	Success bool   `json:"success"`
+	Error   string `json:"error"`
+	// Reason says why a request was rejected with 429 or 503.
+	Reason string `json:"reason,omitempty"`
+	// WaitedMs is how long the request had waited until then.
+	WaitedMs   *int64 `json:"waitedMs,omitempty"`
+	RetryAfter int    `json:"retryAfter,omitempty"` // seconds
+	// Fields are the members of the input that are wrong, and how.
+	Fields    map[string]string `json:"fields,omitempty"`
+	Data      any               `json:"data,omitempty"` // the current note, in a 412
+	RequestID string            `json:"requestId,omitempty"`
 }
 
-// meanings is what each error means to a client: the one table of them.
+// meanings is the table of all errors with their HTTP status and text.
 var meanings = []struct {
 	err    error
 	status int
@@ -85,16 +88,19 @@ var meanings = []struct {
 	{errListCondition, http.StatusPreconditionFailed, "A new note has no version: send it without If-Match and If-None-Match"},
 	{store.ErrIdempotency, http.StatusUnprocessableEntity, "Idempotency-Key was used with another body"},
 	{store.ErrQuota, http.StatusInsufficientStorage, "Quota exceeded"},
-	{store.ErrEpoch, http.StatusUnauthorized, "Invalid credentials"}, // at sign-in: what it verified is valid no more
+	// At sign-in: the password that it verified is not valid any more.
+	{store.ErrEpoch, http.StatusUnauthorized, "Invalid credentials"},
 	{store.ErrOwnerGone, http.StatusUnauthorized, "Authentication required"},
 }
 
-// failureFor says what err means to a client. Unknown means our fault: 500.
+// failureFor returns the error response for err. An unknown error is a server fault and gives a
+// 500.
 func failureFor(err error) failure {
-	if _, ok := errors.AsType[*pool.PanicError](err); ok { // whatever it panicked with
+	if _, ok := errors.AsType[*pool.PanicError](err); ok { // the panic's value does not matter
 		return failure{status: http.StatusInternalServerError, Error: "Internal server error"}
 	}
-	if f, ok := detailedFailure(err); ok { // first: refusals are many, and to look through the table costs 5 µs
+	// These are first, because rejections are many and a search of the table costs 5 µs.
+	if f, ok := detailedFailure(err); ok {
 		return f
 	}
 	for _, m := range meanings {
@@ -103,12 +109,13 @@ func failureFor(err error) failure {
 		}
 	}
 	if e, ok := errors.AsType[*echo.HTTPError](err); ok && e.Code < http.StatusInternalServerError {
-		return failure{status: http.StatusNotFound, Error: "Route not found"} // no such route, or not by this method
+		// The route does not exist, or not with this method.
+		return failure{status: http.StatusNotFound, Error: "Route not found"}
 	}
 	return failure{status: http.StatusInternalServerError, Error: "Internal server error"}
 }
 
-// detailedFailure is for the errors that carry more than their name.
+// detailedFailure returns the error response for errors that carry details.
 func detailedFailure(err error) (failure, bool) {
 	if e, ok := errors.AsType[*notes.InvalidError](err); ok {
 		return failure{status: http.StatusBadRequest, Error: "Invalid note data", Fields: e.Fields}, true
@@ -131,7 +138,7 @@ func detailedFailure(err error) (failure, bool) {
 	return failure{}, false
 }
 
-// isUnavailable reports whether err means that the database or Redis can't be used now.
+// isUnavailable reports whether err means that the database or Redis is unavailable.
 func isUnavailable(err error) bool {
 	return errors.Is(err, store.ErrUnavailable) || errors.Is(err, redis.ErrUnavailable)
 }
@@ -147,28 +154,30 @@ var refusalTexts = map[pool.Reason]string{
 	pool.ErrQuarantined: "This part of the server keeps failing and is not used for a while",
 }
 
-// turnedAway is a 503, but for a person who asks for more than a fair share a 429.
+// turnedAway returns the response for a rejection by the pool. It is a 503, or a 429 for a user who
+// sends more requests at once than a fair share.
 func turnedAway(e *pool.Refusal) failure {
 	f := unavailable(string(e.Reason), refusalTexts[e.Reason], e.Waited)
 	if e.Reason == pool.ErrShare {
 		f.status = http.StatusTooManyRequests
 	}
-	if e.Reason != pool.ErrDraining { // another server is there at once, or this one again in a moment
+	// During shutdown, another server is available at once, or this one is again in a moment.
+	if e.Reason != pool.ErrDraining {
 		f.RetryAfter = seconds(e.RetryAfter)
 	}
 	return f
 }
 
-// unavailable is a 503. Clients are told to come back after one to three
-// seconds, not all in the same one: of a lost dependency more is known by then,
-// for it is asked several times a second.
+// unavailable returns a 503. Its Retry-After is one to three seconds at random, so that the clients
+// do not all return in the same second. By then more is known of a lost dependency, which is probed
+// several times a second.
 func unavailable(reason, text string, waited time.Duration) failure {
 	ms := waited.Milliseconds()
 	return failure{status: http.StatusServiceUnavailable, Error: text, Reason: reason, WaitedMs: &ms,
 		RetryAfter: 1 + rand.IntN(3)}
 }
 
-// limited is a refusal by one of the rate limits.
+// limited is the error of a request that a rate limit rejects.
 type limited struct {
 	reason, text string
 	after        time.Duration
@@ -176,13 +185,13 @@ type limited struct {
 
 func (e *limited) Error() string { return e.reason }
 
-// locked is a refusal because the account is locked.
+// locked is the error of a sign-in to a locked account.
 type locked struct{ text string }
 
 func (e *locked) Error() string { return "account locked" }
 
-// fail turns err into the exchange's answer. Once a part of another answer has
-// left, nothing but cutting the connection tells the client.
+// fail makes err the exchange's response. If a part of another response was sent already, the
+// client can only be told by cutting the connection, which conclude does.
 func (s *Server) fail(x *exchange, err error) {
 	if x.out.begun {
 		x.reason = "cut midway"
@@ -194,7 +203,9 @@ func (s *Server) fail(x *exchange, err error) {
 	f.RequestID = x.id
 	x.reason = f.Reason
 	if isUnavailable(err) {
-		x.cause = err // a full disk, say: what clients and readiness are told has no details
+		// The cause may be a full disk, for example. What clients and readiness probes are told has
+		// no details.
+		x.cause = err
 	}
 	if f.status == http.StatusInternalServerError {
 		s.logFault(x, err)
@@ -205,7 +216,7 @@ func (s *Server) fail(x *exchange, err error) {
 		f.Data = noteOutput(e.Current)
 		x.out.Header().Set("Etag", etag(e.Current))
 	}
-	if x.notJSON != "" && f.status == http.StatusBadRequest { // no member is to blame
+	if x.notJSON != "" && f.status == http.StatusBadRequest { // no member is at fault
 		f.Fields = map[string]string{"Content-Type": x.notJSON}
 	}
 	if errors.Is(err, errBodyCoding) {
@@ -218,11 +229,11 @@ func (s *Server) fail(x *exchange, err error) {
 		x.out.Header().Set("WWW-Authenticate", `Bearer realm="notesd"`)
 	}
 	s.givenUp(x, err)
-	_ = x.reply(f.status, f) // into the buffer: can't fail
+	_ = x.reply(f.status, f) // writes into the buffer, which cannot fail
 }
 
-// givenUp counts a body that was not read to its end, and closes the connection
-// that the rest of it would still come on.
+// givenUp counts a body that was not read to its end. It closes the connection, on which the rest
+// of the body would still arrive.
 func (s *Server) givenUp(x *exchange, err error) {
 	switch {
 	case errors.Is(err, errBodyTooLarge):
@@ -235,8 +246,8 @@ func (s *Server) givenUp(x *exchange, err error) {
 	x.out.Header().Set("Connection", "close")
 }
 
-// logFault logs what a client only sees as a 500. A panic is in the log
-// already, with its stack; work given up because the client left is no fault.
+// logFault logs the cause of a 500, which the client is not told. A panic has been logged already
+// with its stack. Work that was abandoned because the client left is no fault.
 func (s *Server) logFault(x *exchange, err error) {
 	if _, ok := errors.AsType[*pool.PanicError](err); ok || errors.Is(err, context.Canceled) && x.Request().Context().Err() != nil {
 		return
@@ -245,7 +256,7 @@ func (s *Server) logFault(x *exchange, err error) {
 		slog.String("request_id", x.id), slog.String("route", x.pattern()), slog.Any("error", err))
 }
 
-// seconds rounds d up: a client must not come back before its time.
+// seconds returns d in seconds, rounded up: a client must not come back too early.
 func seconds(d time.Duration) int {
 	return max(1, int((d+time.Second-1)/time.Second))
 }

@@ -13,32 +13,33 @@ import (
 	"notesd/store"
 )
 
-// representation counts the ways a note has been written as JSON. A change to
-// noteJSON moves it, so that no cache mixes two of them.
+// representation is the version of the JSON encoding of a note. It must change with noteJSON, so
+// that no cache mixes two encodings.
 const representation = "1"
 
-// etag is the strong validator of n: which note, which revision, which
-// representation. The compressing layer adds a suffix for the content coding.
+// etag returns the strong validator of n: the note's id, its revision, and the representation. The
+// compression handler adds a suffix for the content coding.
 func etag(n notes.Note) string {
 	return `"` + n.ID + "." + strconv.FormatInt(n.Revision, 10) + "." + representation + `"`
 }
 
-// codings are the suffixes that an ETag gets with a content coding: from our own
-// compressing layer, and from Apache's mod_deflate and mod_brotli (-br).
+// codings are the suffixes that an ETag gets with a content coding: from our compression handler,
+// and from Apache's mod_deflate and mod_brotli (-br).
 var codings = []string{"-gzip", "-zstd", "-br"}
 
-// errListCondition: the list has no version that a create could be compared with.
+// errListCondition means that a create has a condition on the list, which has no version to compare
+// with.
 var errListCondition = errors.New("condition on the list of notes")
 
-// hasListCondition tells whether a create has a condition that is about the list, its target. Such a
-// condition cannot be judged in the create's transaction. It is not ignored either: a method whose
-// condition is false must not be performed.
+// hasListCondition reports whether a create has a condition on the list, which is its target. Such
+// a condition cannot be checked in the create's transaction. It is not ignored either: a method
+// whose condition is false must not be performed.
 func hasListCondition(h http.Header) bool {
 	match, some := h["If-Match"]
 	return some && !slices.Contains(slices.Collect(tags(match)), "*") || h["If-None-Match"] != nil
 }
 
-// preconditions are those that the request makes of note id, in the order of RFC 9110, 13.2.2.
+// preconditions returns the request's preconditions on note id, in the order of RFC 9110, 13.2.2.
 func preconditions(x *exchange, id string) []store.Precondition {
 	h := x.Request().Header
 	var all []store.Precondition
@@ -55,12 +56,13 @@ func preconditions(x *exchange, id string) []store.Precondition {
 	return all
 }
 
-// tagRevisions are the revisions of note id that the tags of a list header name; any: "*" is among them.
-// Tags of other notes and of other representations name none.
+// tagRevisions returns the revisions of note id that the tags of a list header name. any means that
+// "*" is among the tags. Tags of other notes and of other representations name no revision.
 //
-// A weak tag counts as the strong one, for If-Match too, although RFC 9110, 13.1.1 has it match nothing: nginx,
-// for one, makes the tag of what it compresses weak, and a client can only send back what it was given. No save is
-// lost by it, as the tag names one revision all the same.
+// A weak tag counts as a strong one, for If-Match as well, although RFC 9110, 13.1.1 makes it match
+// nothing. nginx, for example, makes the tag of a response weak when it compresses it, and a client
+// can only send back the tag that it got. No write is lost by this, because a weak tag still names
+// one revision.
 func tagRevisions(values []string, id string) (revisions []int64, any bool) {
 	for tag := range tags(values) {
 		if tag == "*" {
@@ -73,7 +75,7 @@ func tagRevisions(values []string, id string) (revisions []int64, any bool) {
 	return revisions, false
 }
 
-// tagRevision is the revision that a tag names, if it is one of note id's.
+// tagRevision returns the revision that a tag names, if it is a tag of note id.
 func tagRevision(tag, id string) (int64, bool) {
 	plain, ok := plainTag(tag)
 	if !ok {
@@ -91,8 +93,8 @@ func tagRevision(tag, id string) (int64, bool) {
 	return revision, err == nil && strconv.FormatInt(revision, 10) == rest
 }
 
-// matchingTag finds the tag in a list of If-None-Match values that names tag,
-// in any content coding (weak comparison, RFC 9110, 13.1.2).
+// matchingTag returns the tag in a list of If-None-Match values that names tag, in any content
+// coding (weak comparison, RFC 9110, 13.1.2).
 func matchingTag(values []string, tag string) (string, bool) {
 	for seen := range tags(values) {
 		if seen == "*" {
@@ -105,7 +107,7 @@ func matchingTag(values []string, tag string) (string, bool) {
 	return "", false
 }
 
-// plainTag is the opaque part of a tag, weak or strong, without the content coding's suffix.
+// plainTag returns the opaque part of a weak or strong tag, without the suffix of a content coding.
 func plainTag(tag string) (string, bool) {
 	tag = strings.TrimPrefix(tag, "W/")
 	if len(tag) < 2 || tag[0] != '"' || tag[len(tag)-1] != '"' {
@@ -120,8 +122,8 @@ func plainTag(tag string) (string, bool) {
 	return plain, true
 }
 
-// tags yields the entity tags of a list header, and whatever else is between its
-// commas. A comma inside quotes is a part of the tag.
+// tags yields the entity tags of a list header, and all other text between its commas. A comma
+// inside quotes is part of the tag.
 func tags(values []string) iter.Seq[string] {
 	return func(yield func(string) bool) {
 		for _, value := range values {

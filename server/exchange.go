@@ -15,49 +15,53 @@ import (
 	"notesd/store"
 )
 
-// exchange is one request and its answer on their way through the server. It
-// is the echo.Context that every middleware and handler of ours is given.
+// exchange is the context of one request and its response. It is the echo.Context that all our
+// middleware and handlers get.
 type exchange struct {
-	echo.Context // nil in the express lane
+	echo.Context // nil on the fast path (see express)
 	r            *http.Request
 	out          answer
-	id           string    // the request's id, in the answer's X-Request-Id and in the log
-	began        time.Time // when the header had been read
+	id           string    // the request's id, in the response's X-Request-Id and in the log
+	began        time.Time // when the request header had been read
 	route        *route    // nil for an unknown route
-	addr         string    // the client's address, forwarded only by trusted proxies
-	unread       string    // the header in which a trusted proxy does not say who the client is; "": it does
+	// addr is the client's address. It is taken from a header only if a trusted proxy sent that.
+	addr string
+	// unread is the header in which a trusted proxy fails to name the client; "": the client is
+	// known.
+	unread string
 
-	ctx      context.Context // bounds the work: REQUEST_TIMEOUT, and the client still there
+	// ctx bounds the work. It ends after REQUEST_TIMEOUT, or when the client has left.
+	ctx      context.Context
 	stop     func()          // ends ctx
-	client   context.Context // only the client still there, and the request not stuck
-	asked    pool.Request    // what the pool was told
-	turn     *pool.Turn      // the worker, in a pooled route
+	client   context.Context // ends when the client has left or the request is stuck
+	asked    pool.Request    // the request as the pool was given it
+	turn     *pool.Turn      // the worker's permit, in a pooled route
 	shard    int
-	waited   time.Duration    // for a worker
-	outside  time.Duration    // without one, waiting for the client
-	memory   pool.Reservation // for what is large
-	held     int64            // bytes in flight on account of this exchange
-	arrived  []byte           // the request's body, if it was read before there was a worker
-	body     []byte           // the request's, once read and until the answer is made
-	bytesIn  int              // its length, from then on
-	received bool             // all of the body
+	waited   time.Duration    // time in the queue for a worker
+	outside  time.Duration    // time without a worker, while the request waited for the client
+	memory   pool.Reservation // the memory reserved for large bodies and notes
+	held     int64            // bytes in flight that are counted for this exchange
+	arrived  []byte           // the request's body, if it was read before admission
+	body     []byte           // the request's body, from its reading until the response is made
+	bytesIn  int              // the length of body, once body is dropped
+	received bool             // the whole body has been read
 	notJSON  string           // why the body was not read as JSON; "": it was, or there is none
-	late     bool             // the body, so that reading it was given up
-	whole    bool             // the answer has left, all of it
-	token    string           // of the session cookie; empty: none
-	user     string           // who is signed in; empty: nobody
-	reason   string           // why it was refused, for the log
-	refused  bool             // with a 429 or 503: it is counted, and has no log line of its own
-	cause    error            // what a dependency said to make it so, for the log
+	late     bool             // the body came too slowly, and reading it was given up
+	whole    bool             // the whole response has been sent
+	token    string           // the token of the session cookie; empty: there is none
+	user     string           // the id of the signed-in user; empty: no user is signed in
+	reason   string           // why the request was rejected, for the log
+	refused  bool             // rejected with a 429 or 503: it is counted, but not logged by itself
+	cause    error            // the dependency's error behind the rejection, for the log
 }
 
-// Request is the exchange's, with or without an echo.Context.
+// Request returns the HTTP request, with or without an echo.Context.
 func (x *exchange) Request() *http.Request { return x.r }
 
-// handler answers one exchange. Its errors are turned into answers by fail.
+// handler handles one exchange. fail turns its error into an error response.
 type handler func(s *Server, x *exchange) error
 
-// hold counts n bytes in flight on the exchange's shard until it ends.
+// hold counts n more bytes in flight on the exchange's shard, until the exchange ends.
 func (s *Server) hold(x *exchange, n int) {
 	if n == 0 {
 		return
@@ -66,9 +70,9 @@ func (s *Server) hold(x *exchange, n int) {
 	x.held += int64(n)
 }
 
-// pooled runs a route's handler in a worker of the pool. Session, limits and
-// body are handled inside: before admission nothing leaves the process. The
-// answer is only buffered here; it is sent when the worker is free again.
+// pooled runs a route's handler in a worker of the pool. The worker also handles the session, the
+// limits and the body, so nothing leaves the process before admission. The worker only buffers the
+// response. The response is sent after the worker is released.
 func (s *Server) pooled(rt *route) echo.HandlerFunc {
 	return func(c echo.Context) error {
 		x := c.(*exchange)
@@ -98,32 +102,34 @@ func (s *Server) pooled(rt *route) echo.HandlerFunc {
 			x.turn, x.shard, x.waited = turn, turn.Shard(), turn.Waited()
 			defer s.recordTook(x)
 			err := s.inTurn(x, rt)
-			if _, ok := errors.AsType[*store.ChangedError](err); ok { // its answer has the note in it, for which memory is set aside
+			// The error response contains the note, for which memory is reserved here.
+			if _, ok := errors.AsType[*store.ChangedError](err); ok {
 				s.fail(x, err)
 				return nil
 			}
 			return err
 		})
 		s.keepAnswer(x)
-		if err != nil && context.Cause(client) == pool.ErrStuck { // which err itself calls cancelled
+		// Err itself only says that the context was canceled.
+		if err != nil && context.Cause(client) == pool.ErrStuck {
 			err = fmt.Errorf("%w: %w", pool.ErrStuck, err)
 		}
 		return s.paced(x, err)
 	}
 }
 
-// room sets memory aside for a large note that the store is about to read.
+// room returns a function that reserves memory for a large note that the store is about to read.
 func (x *exchange) room(s *Server) func(bytes int64) error {
 	return func(bytes int64) error { return s.reserve(x, bytes, readCopies) }
 }
 
-// recordTook records what x took, without the time that its client took.
+// recordTook records the duration of x, without the time that it waited for its client.
 func (s *Server) recordTook(x *exchange) {
 	s.took[x.shard].Record(time.Since(x.began) - x.outside)
 }
 
-// Took is how long requests that had a worker were in the server's hands: from
-// the header read to the answer ready, without the time outside their turns.
+// Took returns how long requests with a worker took: from the header read to the response ready,
+// without the time that they waited for the client without their worker.
 func (s *Server) Took() *histogram.Histogram {
 	all := new(histogram.Histogram)
 	for i := range s.took {
@@ -132,12 +138,13 @@ func (s *Server) Took() *histogram.Histogram {
 	return all
 }
 
-// beginWork bounds what is done for x from now on by REQUEST_TIMEOUT.
+// beginWork bounds all further work for x by REQUEST_TIMEOUT.
 func (s *Server) beginWork(x *exchange) {
 	x.ctx, x.stop = context.WithTimeoutCause(x.client, s.cfg.RequestTimeout, errTimeout)
 }
 
-// inTurn says who asks, counts it against that person's limit and answers.
+// inTurn handles a request that has a permit. It finds the user of the request, counts the request
+// against the user's limit and calls the handler.
 func (s *Server) inTurn(x *exchange, rt *route) error {
 	if err := s.identify(x); err != nil {
 		return err
@@ -151,7 +158,8 @@ func (s *Server) inTurn(x *exchange, rt *route) error {
 	return rt.handle(s, x)
 }
 
-// identify reads the session cookie into x.user. A request without one asks no store.
+// identify sets x.user by the session cookie. A request without a session cookie makes no query to
+// the session store.
 func (s *Server) identify(x *exchange) error {
 	user, err := s.sessions.load(x.ctx, x.Request())
 	if errors.Is(err, errTwoPeople) && x.route.ends {
@@ -162,14 +170,14 @@ func (s *Server) identify(x *exchange) error {
 	}
 	x.user = user
 	if user != "" && x.token != "" {
-		x.asked.Person = personOf(user) // which the cookie alone may not have told
+		x.asked.Person = personOf(user) // the pool may not have known the user by the cookie
 		s.persons.learn(x.token, user)
 	}
 	return nil
 }
 
-// limit counts the request against the general limit of the person, or of the
-// address while nobody is signed in.
+// limit counts the request against the general limit of the user, or of the address if the client
+// is not signed in.
 func (s *Server) limit(x *exchange) error {
 	s.warnUnreadClient(x)
 	if s.cfg.RateLimitMax <= 0 {
@@ -192,7 +200,7 @@ func (s *Server) limit(x *exchange) error {
 	return x.obey(d)
 }
 
-// obey refuses the request if the limit says so.
+// obey rejects the request if the limit does not allow it.
 func (x *exchange) obey(d ratelimit.Decision) error {
 	if !d.Allowed {
 		writeLimitHeaders(x.out.Header(), d)
@@ -201,9 +209,9 @@ func (x *exchange) obey(d ratelimit.Decision) error {
 	return nil
 }
 
-// outside gives the worker back while fn waits for the client, so that a slow
-// one holds nothing, and takes it again at the request's old place. The time is
-// the client's, not the work's: REQUEST_TIMEOUT begins anew.
+// outside yields the worker (pool.Turn.Outside) while fn waits for the client, and then takes a
+// worker again at the request's old place in the queue. So a slow client holds no worker. The wait
+// is the client's time and not part of the work, so REQUEST_TIMEOUT starts again afterwards.
 func (s *Server) outside(x *exchange, fn func() error) error {
 	x.stop()
 	err := x.turn.Outside(x.client, func() error {
@@ -215,8 +223,9 @@ func (s *Server) outside(x *exchange, fn func() error) error {
 	return err
 }
 
-// commit runs fn, which waits for a commit that many share, and what follows is only the answer: so
-// without the worker, unless very many wait so already or what is to be written is large.
+// commit runs fn, which waits for a group commit. Only the response is made after it, so fn runs
+// without the worker. fn keeps the worker if very many requests wait without one already, or if the
+// body is large.
 func (s *Server) commit(x *exchange, fn func() error) error {
 	if len(x.body) > largeBody {
 		return fn()
@@ -230,16 +239,16 @@ func (s *Server) commit(x *exchange, fn func() error) error {
 	}
 }
 
-// become makes the request one of another class, as Turn.Become does.
+// become changes the class of the request, as Turn.Become does.
 func (s *Server) become(x *exchange, c pool.Class) error {
 	x.asked.Class = c
 	return x.turn.Become(x.ctx, c)
 }
 
-// jsonType is the value of Content-Type for everything that is JSON. It is not changed.
+// jsonType is the value of Content-Type for all JSON. It must not be changed.
 var jsonType = []string{"application/json; charset=utf-8"}
 
-// reply answers with status and v as JSON.
+// reply writes the response: status, and v as JSON.
 func (x *exchange) reply(status int, v any) error {
 	x.out.Header()["Content-Type"] = jsonType
 	x.out.WriteHeader(status)

@@ -10,8 +10,9 @@ import (
 	"notesd/pool"
 )
 
-// express answers, in front of compression and echo, the most frequent questions, which need neither: health
-// probes, and what is in memory. All else, and whatever is unusual about a request, is for next.
+// express returns the fast path, a handler in front of compression and echo. It answers the most
+// frequent requests, which need neither of them: health probes, and responses that are in the
+// cache. All other requests, and all that are unusual in any way, go to next.
 func (s *Server) express(next http.Handler) http.Handler {
 	routes := map[string]*route{}
 	for _, rt := range s.routes {
@@ -39,12 +40,13 @@ func (s *Server) express(next http.Handler) http.Handler {
 	})
 }
 
-// isPlain tells whether r is a GET, from a page of this server or from no page at all, that brings nothing with it.
+// isPlain reports whether r is a GET that has neither a body nor an escaped path, and that comes
+// from a page of this server or from no page.
 func isPlain(r *http.Request) bool {
 	return r.Method == http.MethodGet && r.ContentLength == 0 && r.URL.RawPath == "" && r.Header["Origin"] == nil
 }
 
-// inExpress begins an exchange of the express lane.
+// inExpress begins an exchange on the fast path.
 func (s *Server) inExpress(w http.ResponseWriter, r *http.Request, rt *route) *exchange {
 	x := s.begin(w, r)
 	x.route = rt
@@ -58,7 +60,7 @@ func (s *Server) sendHealth(w http.ResponseWriter, r *http.Request, rt *route) {
 	s.conclude(x, health(s, x))
 }
 
-// sendCopy answers r from memory, and reports whether it did.
+// sendCopy answers r from the cache, and reports whether it did.
 func (s *Server) sendCopy(w http.ResponseWriter, r *http.Request, rt *route, id string) bool {
 	c, user := s.recall(r, rt, id)
 	if c == nil {
@@ -70,7 +72,7 @@ func (s *Server) sendCopy(w http.ResponseWriter, r *http.Request, rt *route, id 
 	return true
 }
 
-// recall looks for a copy of the answer, and returns it with who may have it.
+// recall looks up the cached response to r, and returns it with the user it belongs to.
 func (s *Server) recall(r *http.Request, rt *route, id string) (c *answerCopy, user string) {
 	token, sole := tokenOf(r)
 	if !sole {
@@ -87,8 +89,9 @@ func (s *Server) recall(r *http.Request, rt *route, id string) (c *answerCopy, u
 func copiedNote(user, id, _ string) cache.Key    { return noteKey(user, id) }
 func copiedList(user, _, query string) cache.Key { return listKey(user, query) }
 
-// answerCopy answers with c in a turn, like all others: it is short, but who asks too often, or comes when
-// there is no room, is turned away.
+// answerCopy sends the cached response c with a permit of the pool, as all other responses are
+// sent. The work is short. But the request of a user who sends too many is rejected, and so is a
+// request for which there is no room.
 func (s *Server) answerCopy(x *exchange, c *answerCopy, user string) error {
 	x.user, x.client, x.ctx = user, x.r.Context(), x.r.Context()
 	x.asked = pool.Request{Class: x.route.class, Route: x.route.pattern, Person: personOf(user)}
@@ -105,7 +108,8 @@ func (s *Server) answerCopy(x *exchange, c *answerCopy, user string) error {
 	return s.paced(x, err)
 }
 
-// pack makes the answer c in the coding that the client prefers of those it accepts. compress leaves it alone then.
+// pack encodes the response c in the coding that the client prefers among those it accepts.
+// compress does not touch the response afterwards.
 func (s *Server) pack(x *exchange, c *answerCopy) {
 	accepts := x.r.Header.Get("Accept-Encoding")
 	if accepts == "" || len(accepts) > mostAccepts || x.out.lent == nil || len(c.body) < compressFrom || x.r.Method != http.MethodGet {
@@ -123,7 +127,7 @@ func (s *Server) pack(x *exchange, c *answerCopy) {
 	}
 }
 
-// packedFor has compress, which knows about codings, answer with c's body.
+// packedFor encodes c's body by compress, which implements the choice of a coding.
 func packedFor(accepts string, c *answerCopy, compress func(http.Handler) http.HandlerFunc) *packedCopy {
 	var into packing
 	compress(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
@@ -131,13 +135,13 @@ func packedFor(accepts string, c *answerCopy, compress func(http.Handler) http.H
 		_, _ = w.Write(c.body)
 	}))(&into, &http.Request{Method: http.MethodGet, Header: http.Header{"Accept-Encoding": {accepts}}})
 	coding := into.Header().Get("Content-Encoding")
-	if coding == "" { // none that both know: it is sent as it is
+	if coding == "" { // no common coding: the body is sent as it is
 		return &packedCopy{accepts: accepts}
 	}
 	return &packedCopy{accepts: accepts, coding: coding, tag: into.Header().Get("Etag"), body: into.body}
 }
 
-// packing is the http.ResponseWriter that packedFor reads from.
+// packing is the http.ResponseWriter that collects packedFor's output.
 type packing struct {
 	header http.Header
 	body   []byte

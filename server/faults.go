@@ -10,15 +10,15 @@ import (
 	"notesd/pool"
 )
 
-// Faults are what a server does wrong on purpose, so that proofs can show what follows. The program
-// that ships has none: only bench/lab/faulty calls NewFaults.
+// Faults are failures on purpose, so that proofs can show their consequences. The released program
+// has none: only bench/lab/faulty calls NewFaults.
 type Faults struct {
 	routes       []*route
 	admissionOff bool
 }
 
 // NewFaults returns routes that fail on purpose. With admissionOff every handler begins at once, as
-// behind plain net/http: what the pool gains and costs is measured against that.
+// with plain net/http. The benefit and the cost of the pool are measured against that.
 func NewFaults(admissionOff bool) *Faults {
 	return &Faults{admissionOff: admissionOff, routes: []*route{
 		{method: http.MethodGet, pattern: "/api/fault/panic", handle: faultPanic, class: pool.Read},
@@ -40,7 +40,7 @@ func faultPanic(_ *Server, x *exchange) error {
 
 func faultExit(*Server, *exchange) error { runtime.Goexit(); return nil }
 
-// faultSlow takes ?for= (a Go duration) and honours the request's context.
+// faultSlow takes ?for= (a Go duration) and obeys the request's context.
 func faultSlow(_ *Server, x *exchange) error {
 	d, err := time.ParseDuration(x.QueryParam("for"))
 	if err != nil {
@@ -64,7 +64,7 @@ func faultStall(_ *Server, x *exchange) error {
 	return x.message("done")
 }
 
-// faultMidway panics after a part of its answer was sent.
+// faultMidway panics after a part of its response was sent.
 func faultMidway(s *Server, x *exchange) error {
 	_, _ = x.out.Write([]byte(`{"success":true,"data":[`))
 	if err := s.outside(x, x.out.flush); err != nil {
@@ -73,8 +73,8 @@ func faultMidway(s *Server, x *exchange) error {
 	panic("fault route: panic midway")
 }
 
-// faultRace has two goroutines write one variable, which a binary built with
-// the race detector must report.
+// faultRace writes one variable from two goroutines. A binary built with the race detector must
+// report that.
 func faultRace(_ *Server, x *exchange) error {
 	var n int
 	var both sync.WaitGroup

@@ -18,7 +18,7 @@ const (
 	noHeader        = "none"
 )
 
-// fromProxy tells whether a trusted proxy made the connection.
+// fromProxy reports whether a trusted proxy made the connection.
 func (s *Server) fromProxy(r *http.Request) bool {
 	if len(s.cfg.TrustedProxies) == 0 {
 		return false
@@ -31,15 +31,16 @@ func (s *Server) isProxy(addr netip.Addr) bool {
 	return slices.ContainsFunc(s.cfg.TrustedProxies, func(p netip.Prefix) bool { return p.Contains(addr) })
 }
 
-// clientAddress is the address of the client that r came from. Of what is said about it only the parts that
-// trusted proxies wrote are believed: from the last on, until one names an address that is no proxy's. What can't
-// be read leaves the client at the last proxy before it, and comes back in unread: the header, or noHeader.
+// clientAddress returns the address of the client of r. It believes only the parts of the
+// forwarding header that trusted proxies wrote. It reads the parts from the last one back, until a
+// part names an address that is not a trusted proxy's. If a part cannot be parsed, the client
+// counts as the last proxy before it. unread is then the name of the header, or noHeader.
 func (s *Server) clientAddress(r *http.Request) (addr, unread string) {
 	if !s.fromProxy(r) {
 		host, _, _ := net.SplitHostPort(r.RemoteAddr)
 		return host, ""
 	}
-	peer, _ := netip.ParseAddrPort(r.RemoteAddr) // fromProxy has read it
+	peer, _ := netip.ParseAddrPort(r.RemoteAddr) // fromProxy has parsed it
 	at, unread := peer.Addr().Unmap(), noHeader
 	header, nodes := forwardedNodes(r.Header)
 	for _, node := range slices.Backward(nodes) {
@@ -56,9 +57,10 @@ func (s *Server) clientAddress(r *http.Request) (addr, unread string) {
 	return at.String(), unread
 }
 
-// forwardedNodes are whom the proxies say they were called by, the last proxy last, and the header they say it in:
-// X-Forwarded-For, or without that Forwarded (RFC 7239), or without that X-Real-Ip. Only one of them is read, as a
-// proxy that writes one lets clients write the others.
+// forwardedNodes returns the clients that the proxies name, with the last proxy's client last, and
+// the header that names them. The header is X-Forwarded-For, or else Forwarded (RFC 7239), or else
+// X-Real-Ip. Only one of them is read, because a proxy that writes one of them passes on the others
+// as the client wrote them.
 func forwardedNodes(h http.Header) (header string, nodes []string) {
 	for _, header = range []string{"X-Forwarded-For", "Forwarded", "X-Real-Ip"} {
 		if nodes = slices.Collect(members(h[header])); len(nodes) > 0 {
@@ -75,10 +77,11 @@ func forwardedNodes(h http.Header) (header string, nodes []string) {
 	return header, nodes
 }
 
-// parseNode reads an address as proxies write it: with or without a port, brackets and quotes.
+// parseNode parses an address as proxies write it: with or without a port, brackets and quotes.
 func parseNode(node string) (netip.Addr, bool) {
 	node = unquote(node)
-	if addr, err := netip.ParseAddr(node); err == nil { // first: an IPv6 address is full of what look like ports
+	// This is first, because parts of an IPv6 address look like ports.
+	if addr, err := netip.ParseAddr(node); err == nil {
 		return addr.Unmap().WithZone(""), true
 	}
 	host, port := node, ""
@@ -99,20 +102,23 @@ func parseNode(node string) (netip.Addr, bool) {
 	return addr.Unmap().WithZone(""), true
 }
 
-// forwardedProto is the scheme that the client used, in lower case, as the proxies say it; "": they don't. The first
-// of several is that of the outermost proxy. A client that forges it misleads only itself.
+// forwardedProto returns the scheme that the client used according to the proxies, in lower case,
+// or "" if they do not tell. Of several values the first is that of the outermost proxy. A client
+// that forges it misleads only itself.
 func forwardedProto(h http.Header) string {
 	proto := unquote(firstMember(h["X-Forwarded-Proto"]))
 	return strings.ToLower(cmp.Or(proto, forwardedParameter(firstMember(h["Forwarded"]), "proto")))
 }
 
-// forwardedHost is the host that the client asked for, as the proxies say it; "": they don't.
+// forwardedHost returns the host that the client requested according to the proxies, or "" if they
+// do not tell.
 func forwardedHost(h http.Header) string {
 	host := unquote(firstMember(h["X-Forwarded-Host"]))
 	return cmp.Or(host, forwardedParameter(firstMember(h["Forwarded"]), "host"))
 }
 
-// forwardedParameter is the parameter name of one proxy's part of Forwarded; "": it is not there.
+// forwardedParameter returns the parameter name of one proxy's part of Forwarded, or "" if it is
+// missing.
 func forwardedParameter(hop, name string) string {
 	for pair := range strings.SplitSeq(hop, ";") {
 		if key, value, _ := strings.Cut(pair, "="); strings.EqualFold(strings.TrimSpace(key), name) {
@@ -122,8 +128,9 @@ func forwardedParameter(hop, name string) string {
 	return ""
 }
 
-// members yields those of a list header, of all its lines, without blanks around them and without empty ones. Quotes
-// hide no comma: a client could open one, and so hide what the proxy appends to the client's line.
+// members yields the members of all lines of a list header. It trims them and skips empty ones. A
+// comma inside quotes separates members as well: otherwise a client could open a quote, and so hide
+// what the proxy appends to the client's line.
 func members(lines []string) iter.Seq[string] {
 	return func(yield func(string) bool) {
 		for _, line := range lines {
@@ -136,7 +143,7 @@ func members(lines []string) iter.Seq[string] {
 	}
 }
 
-// firstMember is the first member of a list header; "": it has none.
+// firstMember returns the first member of a list header, or "" if it has none.
 func firstMember(lines []string) string {
 	for member := range members(lines) {
 		return member
@@ -144,7 +151,7 @@ func firstMember(lines []string) string {
 	return ""
 }
 
-// unquote is text without the quotes around it, if it has them.
+// unquote returns text without the quotes around it, if it has them.
 func unquote(text string) string {
 	if len(text) < 2 || text[0] != '"' || text[len(text)-1] != '"' {
 		return text
@@ -152,10 +159,12 @@ func unquote(text string) string {
 	return text[1 : len(text)-1]
 }
 
-// unreadableHeaders remembers which of the warnings about trusted proxies have been logged: each is logged once.
+// unreadableHeaders remembers which warnings about trusted proxies have been logged. Each is logged
+// once.
 type unreadableHeaders struct{ missing, client, proto atomic.Bool }
 
-// warnUnreadClient says that x counts as a proxy, and no client of its own, because of what it does not say.
+// warnUnreadClient warns that x counts as a request of the proxy and not of its client, because a
+// header does not name the client.
 func (s *Server) warnUnreadClient(x *exchange) {
 	said := &s.unreadable.client
 	if x.unread == noHeader {
@@ -170,7 +179,7 @@ func (s *Server) warnUnreadClient(x *exchange) {
 		slog.String("help", "have the proxy set X-Forwarded-For: see docs/PROXIES.md"))
 }
 
-// overTLS tells whether the client came by TLS: to us, or to a trusted proxy that says so.
+// overTLS reports whether the client uses TLS: to this server, or to a trusted proxy that says so.
 func (s *Server) overTLS(r *http.Request) bool {
 	if r.TLS != nil || !s.fromProxy(r) {
 		return r.TLS != nil
@@ -190,7 +199,8 @@ func (s *Server) overTLS(r *http.Request) bool {
 	return false
 }
 
-// asAsked is r under the host that the client asked for, where a trusted proxy has replaced that.
+// asAsked returns r with the host that the client requested, if a trusted proxy has replaced the
+// host.
 func (s *Server) asAsked(r *http.Request) *http.Request {
 	if !s.fromProxy(r) {
 		return r

@@ -6,8 +6,8 @@ import (
 	"strconv"
 )
 
-// frontPage answers GET / as long as there is no web app: with a page for a
-// browser. To all others there is no such route.
+// frontPage handles GET / as long as there is no web app. A browser gets a page. For all other
+// clients the route does not exist.
 func frontPage(s *Server, x *exchange) error {
 	x.out.Header().Add("Vary", "Accept")
 	if !prefersHTML(x.Request().Header) {
@@ -27,7 +27,7 @@ func prefersHTML(h http.Header) bool {
 		}
 		q := 1.0
 		if text, given := parameters["q"]; given {
-			q, _ = strconv.ParseFloat(text, 64) // what can't be read is 0: not wanted
+			q, _ = strconv.ParseFloat(text, 64) // an invalid value counts as 0: not wanted
 		}
 		switch kind {
 		case "text/html":

@@ -9,23 +9,23 @@ import (
 	"notesd/server/listener"
 )
 
-// letGo is how long a process with an heir answers at least before it stops
-// accepting, each answer closing its connection: who uses a connection more
-// rarely finds it closed, as after every idle time.
+// letGo is the minimum time for which a process with an heir keeps accepting connections, while
+// each response closes its connection. A client that uses a connection less often finds it closed,
+// as after any idle time.
 const letGo = time.Second
 
-// ErrNoHeir is HandOver's error when the heir died and the server serves on.
+// ErrNoHeir is HandOver's error if the new process died and the server continues to serve.
 var ErrNoHeir = errors.New("the new process ended before this one had let go")
 
-// handover is the way out when another process, the heir, has the listener as
-// well and has proved itself fit. Nothing is refused then: what the old process
-// does not accept the heir will.
+// handover is the state of a shutdown in favor of another process, the heir. The heir shares the
+// listener and has proved that it is ready. No connection is refused in this shutdown: the heir
+// accepts what the old process does not.
 type handover struct {
 	stage atomic.Int32
-	done  chan struct{} // closed when there is no way back
+	done  chan struct{} // closed when the handover cannot be undone any more
 }
 
-// The stages of a handover: Serve leaves either without an heir or to one.
+// These are the stages of a handover. Serve shuts down either without an heir or in favor of one.
 const (
 	withoutHeir int32 = iota
 	toHeir
@@ -34,12 +34,12 @@ const (
 
 func (h *handover) begun() bool { return h.stage.Load() == toHeir }
 
-// HandOver has Serve return once all is answered that this process has
-// accepted, with the listener left to an heir. For SHUTDOWN_DELAY, a second at
-// least, it still accepts, and stays ready. Until then there is a way back:
-// when the heir dies, HandOver returns ErrNoHeir and the server serves on as if
-// nothing had been. When ctx, which is Serve's, ends meanwhile, the heir has the
-// listener; when it has ended before, HandOver returns an error and it has not.
+// HandOver makes Serve return once all requests that this process has accepted are answered. The
+// listener is left to the heir. For SHUTDOWN_DELAY, and for a second at least, this process still
+// accepts connections and stays ready. Until then the handover can be undone: if the heir dies,
+// HandOver returns ErrNoHeir and the server continues as before. If ctx, which is Serve's, ends
+// during the handover, the heir has the listener. If ctx has ended before, HandOver returns an
+// error, and the heir does not have the listener.
 func (s *Server) HandOver(ctx context.Context, heirDied <-chan struct{}) error {
 	if ctx.Err() != nil || !s.handover.stage.CompareAndSwap(withoutHeir, toHeir) {
 		return errors.New("this process is leaving already")
@@ -48,7 +48,7 @@ func (s *Server) HandOver(ctx context.Context, heirDied <-chan struct{}) error {
 	select {
 	case <-time.After(max(s.cfg.ShutdownDelay, letGo)):
 		close(s.handover.done)
-	case <-ctx.Done(): // Serve leaves by itself
+	case <-ctx.Done(): // Serve shuts down by itself
 	case <-heirDied:
 		s.leaving.Store(false)
 		s.handover.stage.Store(withoutHeir)
@@ -57,8 +57,8 @@ func (s *Server) HandOver(ctx context.Context, heirDied <-chan struct{}) error {
 	return nil
 }
 
-// leaveToHeir is leave for a process whose listener an heir has: it stops
-// accepting, serves whatever was accepted, and has SHUTDOWN_TIMEOUT for that.
+// leaveToHeir is leave for a process whose listener an heir shares. It stops accepting connections
+// and answers all requests of accepted connections. It has SHUTDOWN_TIMEOUT for that.
 func (s *Server) leaveToHeir(ln *listener.Listener) error {
 	before := s.tallyLeaving()
 	ln.SetShared()

@@ -14,12 +14,14 @@ import (
 
 const (
 	watchEvery = time.Second
-	watchLost  = 250 * time.Millisecond // while something is away: it is back in use as soon
-	redisTime  = time.Second            // that Redis may take to answer
+	// watchLost is the interval while a dependency is down, so that the server uses it again that
+	// soon.
+	watchLost = 250 * time.Millisecond
+	redisTime = time.Second // the time that Redis may take to respond
 )
 
-// health answers GET /api/health: the process is alive. To write the time is a
-// third of the work, so all probes of a millisecond get one answer.
+// health handles GET /api/health: the process is alive. Formatting the time is a third of the work,
+// so all probes within a millisecond get the same response.
 func health(s *Server, x *exchange) error {
 	millisecond := x.began.Truncate(time.Millisecond)
 	last := s.healthy.Load()
@@ -32,27 +34,28 @@ func health(s *Server, x *exchange) error {
 	return nil
 }
 
-// healthAnswer is what was answered last, at that millisecond.
+// healthAnswer is the last response of health, and its millisecond.
 type healthAnswer struct {
 	at   time.Time
 	body []byte
 }
 
-// dependency is one row of the readiness answer.
+// dependency is one row of the readiness response.
 type dependency struct {
-	Name      string   `json:"name"`
-	Status    string   `json:"status"` // up, down, or a note for what only informs
+	Name string `json:"name"`
+	// Status is up, down, or a note in a row that only informs.
+	Status    string   `json:"status"`
 	Decides   bool     `json:"decides"`
 	LatencyMs *float64 `json:"latencyMs,omitempty"`
 	Detail    string   `json:"detail,omitempty"`
-	err       error    // its own trouble, for the log: it may name hosts
+	err       error    // the dependency's error, for the log only: it may name hosts
 }
 
-// readiness is what the last look at the dependencies saw. Probes read it, so
-// that any number of them costs the dependencies nothing.
+// readiness is the result of the last check of the dependencies. Probes read this result, so any
+// number of probes costs the dependencies nothing.
 type readiness struct {
-	mu   sync.Mutex   // guards what follows
-	rows []dependency // nil before the first look
+	mu   sync.Mutex   // guards the fields below
+	rows []dependency // nil before the first check
 }
 
 func (r *readiness) set(rows []dependency) {
@@ -67,10 +70,10 @@ func (r *readiness) get() []dependency {
 	return r.rows
 }
 
-// ready answers GET /api/health/ready. Database, sessions, schema and leaving
-// decide; writes, pool and memory inform: else all replicas would leave together. But a
-// pool that stuck requests have made smaller decides: it will not get well by
-// itself.
+// ready handles GET /api/health/ready. The rows of database, sessions, schema and shutdown decide
+// the result. The rows of writes, pool and memory only inform: otherwise all replicas would become
+// unready together. But a pool that stuck requests have made smaller decides, because it will not
+// recover by itself.
 func ready(s *Server, x *exchange) error {
 	well, rows := s.checks()
 	status, text := http.StatusOK, "ready"
@@ -85,7 +88,7 @@ func ready(s *Server, x *exchange) error {
 	}{status == http.StatusOK, text, rows, stamp(time.Now())})
 }
 
-// checks are all rows, and whether those that decide are up.
+// checks returns all rows, and whether all rows that decide are up.
 func (s *Server) checks() (ready bool, rows []dependency) {
 	rows = append(s.readinessRows(), s.informing()...)
 	bad := slices.ContainsFunc(rows, func(row dependency) bool { return row.Decides && row.Status != "up" })
@@ -94,7 +97,8 @@ func (s *Server) checks() (ready bool, rows []dependency) {
 
 func (s *Server) readinessRows() []dependency {
 	process := dependency{Name: "process", Status: "up", Decides: true}
-	if s.leaving.Load() && !s.handover.begun() { // after a handover the port is answered: by the heir
+	// After a handover the new process answers on the port.
+	if s.leaving.Load() && !s.handover.begun() {
 		process.Status, process.Detail = "draining", "shutting down"
 	}
 	rows := []dependency{process}
@@ -104,7 +108,7 @@ func (s *Server) readinessRows() []dependency {
 	return append(rows, dependency{Name: "database", Status: "down", Decides: true, Detail: "not checked yet"})
 }
 
-// informing are the rows that decide nothing, or seldom.
+// informing returns the rows that do not decide, or seldom do.
 func (s *Server) informing() []dependency {
 	p := s.pool.Stats()
 	row := dependency{Name: "pool", Status: "up"}
@@ -121,7 +125,8 @@ func (s *Server) informing() []dependency {
 	return rows
 }
 
-// memoryRow says when memory is short, and when so much is set aside for requests that large ones are refused.
+// memoryRow reports that memory is short, or that so much is reserved for requests that large ones
+// are rejected.
 func (s *Server) memoryRow() dependency {
 	row := dependency{Name: "memory", Status: "up"}
 	if s.stages != nil {
@@ -139,12 +144,12 @@ func (s *Server) memoryRow() dependency {
 	return row
 }
 
-// watch looks at the dependencies once a second until ctx ends, at once when the store's
-// monitor finds the database gone or back, and tells of each that comes or goes. A database
-// that is just being connected to is not away.
+// watch checks the dependencies once a second until ctx ends. It also checks them at once when the
+// store's monitor finds the database lost or back. It logs each dependency that is lost or comes
+// back. A database to which the first connection is still being made does not count as lost.
 func (s *Server) watch(ctx context.Context) {
 	starting, cancel := context.WithTimeout(ctx, watchEvery)
-	_ = s.store.WaitReady(starting) // the look says why not
+	_ = s.store.WaitReady(starting) // the check reports why not
 	cancel()
 	for {
 		next := watchEvery
@@ -160,14 +165,15 @@ func (s *Server) watch(ctx context.Context) {
 	}
 }
 
-// look reports whether all is there that decides. It tells once of what is
-// lost: not of the schema and the sessions, too, when it is the database.
+// look checks the dependencies, and reports whether all that decide are up. It logs each loss once.
+// If the database is lost, it does not also log the schema and the sessions.
 func (s *Server) look(ctx context.Context) (well bool) {
 	before := s.readiness.get()
 	health := s.store.Health()
 	database := answered("database", health.Err, health.Latency)
 	schema := dependency{Name: "schema", Status: database.Status, Decides: true}
-	if errors.Is(database.err, store.ErrSchema) { // it answers, but not to this binary
+	// The database answers, but its schema does not fit this binary.
+	if errors.Is(database.err, store.ErrSchema) {
 		schema.Detail, schema.err = "does not fit this binary", database.err
 		database.Status, database.Detail, database.err = "up", "", nil
 	}
@@ -190,8 +196,9 @@ func (s *Server) look(ctx context.Context) (well bool) {
 	return well
 }
 
-// writes informs that the disk is full, say. It decides nothing: reads go on,
-// and all replicas would leave together.
+// writes returns the row that tells whether the database can be written, which fails, for example,
+// if the disk is full. The row does not decide: reads still work, and all replicas would become
+// unready together.
 func (s *Server) writes() dependency {
 	row := dependency{Name: "writes", Status: "up"}
 	if err := s.store.Writable(); err != nil {
@@ -200,7 +207,8 @@ func (s *Server) writes() dependency {
 	return row
 }
 
-// files decides: what is written while they are not in place ends with the process.
+// files returns the row that tells whether the database files are in place. The row decides: what
+// is written while they are not in place is lost when the process ends.
 func (s *Server) files() dependency {
 	row := dependency{Name: "files", Status: "up", Decides: true}
 	if err := s.store.FilesInPlace(); err != nil {
@@ -217,7 +225,7 @@ func (s *Server) askRedis(ctx context.Context) dependency {
 	return answered("sessions", err, time.Since(began))
 }
 
-// answered is the row of a dependency that was asked.
+// answered returns the row of a dependency that was probed.
 func answered(name string, err error, latency time.Duration) dependency {
 	row := dependency{Name: name, Status: "up", Decides: true, LatencyMs: new(milliseconds(latency))}
 	if err != nil {
@@ -226,8 +234,8 @@ func answered(name string, err error, latency time.Duration) dependency {
 	return row
 }
 
-// tellOf logs that a dependency has come or gone, and sends an alert. The reason
-// is left out where the store has logged it: of a database that never was there.
+// tellOf logs that a dependency was lost or is back, and sends an alert. The log line does not
+// contain the reason if the store has logged it, which it does for a database that was never there.
 func (s *Server) tellOf(row dependency, reasonKnown bool) {
 	if row.err == nil {
 		s.log.Info("dependency is back", "name", row.Name)

@@ -10,16 +10,17 @@ import (
 	"github.com/labstack/echo/v4"
 )
 
-// hostGuard knows the host names that are answered. A page whose name is made
-// to lead to this machine (DNS rebinding) is of the same origin to the browser:
-// nothing but the Host header tells it from a page of ours.
+// hostGuard contains the host names for which requests are answered. It protects against DNS
+// rebinding, in which an attacker's host name resolves to this machine. To the browser a page of
+// that name has the same origin as this server. Only the Host header distinguishes it from one of
+// our pages.
 type hostGuard struct {
-	any   bool // every name is answered
+	any   bool // requests for every name are answered
 	names map[string]bool
 }
 
-// newHostGuard answers every name in production, where the name is the proxy's
-// to check, unless ALLOWED_HOSTS is set.
+// newHostGuard returns a guard that accepts every name in production, unless ALLOWED_HOSTS is set.
+// In production it is the proxy's task to check the name.
 func newHostGuard(cfg Config) hostGuard {
 	g := hostGuard{any: cfg.Production && len(cfg.AllowedHosts) == 0, names: map[string]bool{}}
 	for _, name := range cfg.AllowedHosts {
@@ -33,10 +34,10 @@ func newHostGuard(cfg Config) hostGuard {
 	return g
 }
 
-// answers reports whether requests for host, a Host header, are answered. A
-// name that nobody can make lead here in public DNS always is: an address, a
-// name without a dot, one that ends in .localhost (RFC 6761) or .local (RFC
-// 6762). So is an empty one, which no browser sends.
+// answers reports whether requests for host, a Host header, are answered. A name that cannot be
+// made to resolve to this machine in public DNS is always answered: an address, a name without a
+// dot, and a name that ends in .localhost (RFC 6761) or .local (RFC 6762). An empty name is
+// answered, too, because no browser sends it.
 func (g hostGuard) answers(host string) bool {
 	if g.any || host == "" {
 		return true
@@ -49,7 +50,7 @@ func (g hostGuard) answers(host string) bool {
 	return err == nil
 }
 
-// hostname is host in lower case, without a port, brackets and the dot at its end.
+// hostname returns host in lower case, without port, brackets and final dot.
 func hostname(host string) string {
 	name := host
 	if i := strings.LastIndexByte(name, ':'); i > strings.LastIndexByte(name, ']') {
@@ -68,11 +69,11 @@ func (s *Server) refuseHost(next echo.HandlerFunc) echo.HandlerFunc {
 	}
 }
 
-// isForeignRead reports whether a page of another origin has a browser read
-// something. What it reads it is not given, but how long that takes tells it
-// something: a search, for example, whether there is a hit. Pages of the same
-// site are foreign as well, since their requests carry the session cookie. The
-// pages of trusted origins send theirs along. A person who opens a link is let in.
+// isForeignRead reports whether a page of another origin made the browser send this read. The page
+// does not get the response, but the duration tells it something: for a search, for example,
+// whether there is a hit. Pages of the same site but another origin are foreign as well, since
+// their requests carry the session cookie. Pages of trusted origins send their origin along and are
+// not foreign. A user who opens a link is allowed.
 func (s *Server) isForeignRead(h http.Header) bool {
 	switch h.Get("Sec-Fetch-Site") {
 	case "", "same-origin", "none":

@@ -6,9 +6,9 @@ import (
 	"encoding/hex"
 )
 
-// keyedHash returns the HMAC of text under secret, in hexadecimal. Equal texts have equal hashes,
-// and without the secret nobody can tell or try out the text. Hashes for one purpose say nothing
-// about those for another.
+// keyedHash returns the HMAC of text under secret, in hexadecimal. Equal texts have equal hashes.
+// Without the secret, the text can be neither read from the hash nor guessed by trial. Hashes for
+// one purpose reveal nothing about those for another.
 func keyedHash(secret []byte, purpose, text string) string {
 	mac := hmac.New(sha256.New, secret)
 	mac.Write([]byte(purpose))

@@ -7,7 +7,7 @@ import (
 	"notesd/internal/ratelimit"
 )
 
-// writeLimitHeaders tells the client the state of its limit.
+// writeLimitHeaders writes the state of the client's rate limit into response headers.
 func writeLimitHeaders(h http.Header, d ratelimit.Decision) {
 	h.Set("RateLimit-Limit", strconv.Itoa(d.Limit))
 	h.Set("RateLimit-Remaining", strconv.Itoa(d.Remaining))

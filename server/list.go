@@ -14,11 +14,13 @@ import (
 
 const (
 	maxPage   = 500
-	maxSearch = 1000 // characters of the text that is searched for
+	maxSearch = 1000 // characters of the search text
 
-	maxSearchTags = 100 // tags that are asked for
+	maxSearchTags = 100 // tags in one query
 
-	partBytes = 1 << 20 // of notes that one turn reads and one part of a streamed list holds
+	// partBytes is how many bytes of notes are read with one permit, and are one part of a streamed
+	// list.
+	partBytes = 1 << 20
 )
 
 var (
@@ -31,11 +33,11 @@ var (
 	errManyTags   = errors.New("too many tags")
 )
 
-// listNotes answers GET /api/notes. The order is read first, in one narrow
-// query; then the notes that are not in memory, at most partBytes at a time. A list that fits into
-// one part is buffered like any answer, and kept; a longer one is streamed: between its
-// parts neither a worker nor a connection to the database is held, and memory
-// does not grow with the list; and from the first on, the list is bulk work.
+// listNotes handles GET /api/notes. It first reads the order of the notes in one narrow query. Then
+// it reads the notes that are not in the cache, at most partBytes at a time. A list that fits into
+// one part is buffered like any response, and cached. A longer list is streamed. Between its parts
+// it holds neither a worker nor a database connection, and memory does not grow with the list. From
+// its first part on, a streamed list is bulk work.
 func listNotes(s *Server, x *exchange) error {
 	var long *listPage
 	query := x.Request().URL.RawQuery
@@ -49,7 +51,7 @@ func listNotes(s *Server, x *exchange) error {
 			return nil, false, errUnshared
 		}
 		c, err = s.wholeList(x, p)
-		return c, !p.search, err // hardly anybody searches for the same again
+		return c, !p.search, err // the same search is hardly ever repeated
 	})
 	if long != nil {
 		return s.streamList(x, *long)
@@ -61,10 +63,10 @@ func listNotes(s *Server, x *exchange) error {
 	return nil
 }
 
-// A listPage is what a list consists of.
+// A listPage is one page of a list, before its notes are read.
 type listPage struct {
 	refs       []store.Ref
-	next, link string // of the page after this one; empty: there is none
+	next, link string // of the next page; empty: there is none
 	search     bool
 }
 
@@ -77,7 +79,7 @@ func (s *Server) readPage(x *exchange) (p listPage, err error) {
 	limit, wanted := q.Limit, q
 	wanted.Tags = append(wanted.Tags, untrimmed...)
 	if limit > 0 {
-		wanted.Limit++ // one more tells whether there is a next page
+		wanted.Limit++ // one more ref shows whether there is a next page
 	}
 	if p.refs, err = s.store.NoteRefs(x.ctx, x.user, wanted); err != nil {
 		return p, err
@@ -90,7 +92,7 @@ func (s *Server) readPage(x *exchange) (p listPage, err error) {
 	return p, nil
 }
 
-// wholeList makes the answer of a list that is one part.
+// wholeList makes the response for a list of one part.
 func (s *Server) wholeList(x *exchange, p listPage) (*answerCopy, error) {
 	size := int64(512)
 	for _, ref := range p.refs {
@@ -108,7 +110,7 @@ func (s *Server) wholeList(x *exchange, p listPage) (*answerCopy, error) {
 	return newListCopy(body, p.link), nil
 }
 
-// appendEnd ends the envelope of a list.
+// appendEnd appends the end of a list's envelope.
 func (p listPage) appendEnd(body []byte) []byte {
 	body = append(body, ']')
 	if p.next != "" {
@@ -117,14 +119,15 @@ func (p listPage) appendEnd(body []byte) []byte {
 	return append(body, noteTail...)
 }
 
-// streamList writes the envelope of a long list, its notes part by part.
+// streamList writes a long list: its envelope, and its notes part by part.
 func (s *Server) streamList(x *exchange, p listPage) error {
 	x.out.Header().Set("Content-Type", "application/json; charset=utf-8")
 	if p.link != "" {
 		x.out.Header().Set("Link", p.link)
 	}
 	_, _ = x.out.Write([]byte(listHead))
-	if err := s.become(x, pool.Bulk); err != nil { // nobody waits for a long list as for the main screen
+	// A user does not wait for a long list as for the main screen.
+	if err := s.become(x, pool.Bulk); err != nil {
 		return err
 	}
 	if err := s.reserve(x, largestPart(p.refs), readCopies); err != nil {
@@ -152,8 +155,8 @@ func (s *Server) streamList(x *exchange, p listPage) error {
 	return nil
 }
 
-// appendPart appends the notes of a part, those not in memory read in one go. They are kept if
-// the part is all of a list, or else a long list would push out what is in use.
+// appendPart appends the notes of a part. It reads the notes that are not in the cache in one
+// batch. readMissing caches them.
 func (s *Server) appendPart(x *exchange, body []byte, part []store.Ref, first bool) ([]byte, error) {
 	copies, missing, reading := s.copies.take(x.user, part)
 	if len(missing) > 0 {
@@ -162,7 +165,7 @@ func (s *Server) appendPart(x *exchange, body []byte, part []store.Ref, first bo
 		}
 	}
 	for _, c := range copies {
-		if c == nil { // deleted since
+		if c == nil { // the note was deleted since
 			continue
 		}
 		if !first {
@@ -174,7 +177,7 @@ func (s *Server) appendPart(x *exchange, body []byte, part []store.Ref, first bo
 	return body, nil
 }
 
-// partLength is how many of refs make up a part: one at least.
+// partLength returns how many of refs make up the next part, which is at least one.
 func partLength(refs []store.Ref) int {
 	var bytes int64
 	for i, ref := range refs {
@@ -185,7 +188,7 @@ func partLength(refs []store.Ref) int {
 	return len(refs)
 }
 
-// largestPart is the size of the largest part that refs make, in bytes.
+// largestPart returns the size of the largest part of refs, in bytes.
 func largestPart(refs []store.Ref) (largest int64) {
 	for len(refs) > 0 {
 		n, bytes := partLength(refs), int64(0)
@@ -197,7 +200,7 @@ func largestPart(refs []store.Ref) (largest int64) {
 	return largest
 }
 
-// readMissing fills the gaps in copies, which are those of part.
+// readMissing reads the notes that copies lacks. copies are the entries of part.
 func (s *Server) readMissing(x *exchange, copies []*answerCopy, part, missing []store.Ref, r reading) error {
 	notes, err := s.store.NotesByRef(x.ctx, x.user, missing)
 	if err != nil {
@@ -210,7 +213,8 @@ func (s *Server) readMissing(x *exchange, copies []*answerCopy, part, missing []
 	if err := s.reserveJSON(x, texts...); err != nil {
 		return err
 	}
-	for _, ref := range missing { // of a long list parts are shown as they are read, and what is not there is shown, too
+	// The client sees the parts of a long list as they are read. It also sees that a note is gone.
+	for _, ref := range missing {
 		s.copies.saw(x.user, ref.ID)
 	}
 	for i, ref := range part {
@@ -226,8 +230,9 @@ func (s *Server) readMissing(x *exchange, copies []*answerCopy, part, missing []
 	return nil
 }
 
-// sendPart sends what is buffered while the worker serves others, and takes a turn again. Meanwhile
-// only the part counts, and for what the next one takes others are waited for: the client can't ask again.
+// sendPart sends what is buffered while other requests use the worker, and then takes a worker
+// again. During the send only the part counts as memory of the request. For the memory of the next
+// part it waits for other requests, because the client cannot retry in the middle of a response.
 func (s *Server) sendPart(x *exchange) error {
 	set := x.memory.Bytes()
 	err := s.outside(x, func() error {
@@ -241,8 +246,9 @@ func (s *Server) sendPart(x *exchange) error {
 	return err
 }
 
-// listQuery reads the query of GET /api/notes, as leniently as the old server
-// but for what is ours: limit and cursor. A cursor is bound to the query without the untrimmed tags.
+// listQuery parses the query of GET /api/notes. It is as lenient as the old server, except for
+// limit and cursor, which the old server did not have. A cursor is bound to the query without the
+// untrimmed tags.
 func (s *Server) listQuery(x *exchange) (q notes.Query, untrimmed []string, err error) {
 	values := parseQuery(x.Request().URL.RawQuery)
 	tags, untrimmed := tagList(values["tags"])
@@ -251,7 +257,7 @@ func (s *Server) listQuery(x *exchange) (q notes.Query, untrimmed []string, err 
 		Tags:      tags,
 		Archived:  values.Get("archived") == "true",
 		Trashed:   values.Get("trashed") == "true",
-		Sort:      sorts[values.Get("sortBy")], // unknown: by updatedAt
+		Sort:      sorts[values.Get("sortBy")], // updatedAt if it is unknown
 		Ascending: values.Get("order") == "asc",
 	}
 	if !notes.ValidText(q.Search) || !notes.ValidText(strings.Join(tags, "")) {
@@ -283,9 +289,9 @@ func (s *Server) listQuery(x *exchange) (q notes.Query, untrimmed []string, err 
 
 var sorts = map[string]notes.Sort{"updatedAt": notes.ByUpdated, "createdAt": notes.ByCreated, "title": notes.ByTitle}
 
-// parseQuery reads a query as the old server did: what is no escape stands for
-// itself. url.ParseQuery drops the whole parameter then, and a search for "100%"
-// or "a;b", sent as typed, would find everything.
+// parseQuery parses a query as the old server did: an invalid escape stands for itself.
+// url.ParseQuery would drop the whole parameter. A search for "100%" or "a;b", sent unescaped,
+// would then find everything.
 func parseQuery(query string) url.Values {
 	values := url.Values{}
 	for pair := range strings.SplitSeq(query, "&") {
@@ -302,8 +308,8 @@ func unescape(text string) string {
 	return strings.ReplaceAll(text, "+", " ")
 }
 
-// tagList is the comma list of tags, trimmed, empties dropped. A tag that was sent with blanks around it is asked for
-// as it is, too: notes keep the blanks.
+// tagList splits the comma-separated tags, trims them and drops empty ones. A tag that was sent
+// with blanks around it is also searched for untrimmed, because notes keep the blanks.
 func tagList(values []string) (tags, untrimmed []string) {
 	for _, value := range values {
 		for tag := range strings.SplitSeq(value, ",") {
@@ -320,7 +326,7 @@ func tagList(values []string) (tags, untrimmed []string) {
 	return tags, untrimmed
 }
 
-// nextLink is the Link header of the page after this one (RFC 8288).
+// nextLink returns the Link header for the next page (RFC 8288).
 func nextLink(u *url.URL, cursor string) string {
 	values := parseQuery(u.RawQuery)
 	values.Set("cursor", cursor)

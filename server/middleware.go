@@ -19,13 +19,15 @@ import (
 )
 
 const (
-	statusClientGone = 499 // the client hung up before its answer: in the log only (nginx's number for it)
+	// statusClientGone means that the client closed the connection before the response. It appears
+	// in the log only (nginx uses the same number).
+	statusClientGone = 499
 	slowRequest      = time.Second
-	maxMethod        = 16 // letters of a method in the log
+	maxMethod        = 16 // letters of a method in a log line
 )
 
-// normalizePath makes any case and one trailing slash match. The id of a note
-// keeps its case: it is data.
+// normalizePath makes routes match in any case and with one trailing slash. The id of a note keeps
+// its case, because it is data.
 func normalizePath(next echo.HandlerFunc) echo.HandlerFunc {
 	return func(c echo.Context) error {
 		u := c.Request().URL
@@ -50,13 +52,13 @@ func canonicalPath(path string) string {
 	return strings.Join(parts, "/")
 }
 
-// observe begins the exchange, sends its answer and says in one log line and
-// in the metrics how it went.
+// observe begins the exchange, sends its response, and records the result in one log line and in
+// the metrics.
 func (s *Server) observe(next echo.HandlerFunc) echo.HandlerFunc {
 	return func(c echo.Context) error {
 		x := s.begin(c.Response().Writer, c.Request())
 		x.Context, c.Response().Writer = c, &x.out
-		defer s.end(x) // also when a panic or a Goexit cuts the exchange
+		defer s.end(x) // a panic or a Goexit may cut the exchange
 		s.conclude(x, next(x))
 		return nil
 	}
@@ -73,7 +75,7 @@ func (s *Server) begin(w http.ResponseWriter, r *http.Request) *exchange {
 	return x
 }
 
-// conclude sends the answer, or what err means, and records it.
+// conclude sends the response, or the error response for err, and records it.
 func (s *Server) conclude(x *exchange, err error) {
 	if err != nil {
 		s.fail(x, err)
@@ -81,7 +83,8 @@ func (s *Server) conclude(x *exchange, err error) {
 	cut := err != nil && x.out.begun || !s.deliver(x)
 	s.record(x)
 	if cut {
-		panic(http.ErrAbortHandler) // the client must not take half an answer for a whole one
+		// The client must not take a partial response for a complete one.
+		panic(http.ErrAbortHandler)
 	}
 }
 
@@ -89,7 +92,8 @@ func (s *Server) end(x *exchange) {
 	s.pool.Hold(x.shard, -x.held)
 	s.pool.Shrink(&x.memory, 0)
 	s.running.Add(-1)
-	if !x.whole { // before it closes the connection, net/http reads on in the body: not for ever
+	// net/http reads the rest of the body before it closes the connection; this bounds that time.
+	if !x.whole {
 		_ = x.out.ctrl.SetReadDeadline(time.Now())
 	}
 	switch {
@@ -100,15 +104,17 @@ func (s *Server) end(x *exchange) {
 	}
 }
 
-// deliver sends the answer, unless the client has gone. It reports whether it
-// could: where not, net/http must not answer in its place.
+// deliver sends the response, unless the client has left. It reports whether the response was sent.
+// If not, net/http must not send a response in its place.
 func (s *Server) deliver(x *exchange) bool {
-	if x.Request().Context().Err() != nil && !x.late { // to net/http a late body is a client that left, too
+	// net/http cancels the context for a late body, too, as for a client that has left.
+	if x.Request().Context().Err() != nil && !x.late {
 		x.out.status = statusClientGone
 		return false
 	}
 	unread := !x.received && x.Request().Body != http.NoBody
-	if unread { // net/http waits for the rest, at least of a short one, and sets no bound to that
+	// net/http waits for the rest of the body, at least of a short one, without a time limit.
+	if unread {
 		_ = x.out.ctrl.SetReadDeadline(time.Now().Add(discardTime))
 		x.out.early = true
 	}
@@ -123,7 +129,7 @@ func (s *Server) deliver(x *exchange) bool {
 	return true
 }
 
-// requestID is 16 random hexadecimal digits: enough to find a request in a log.
+// requestID returns 16 random hexadecimal digits, which are enough to find a request in a log.
 func requestID() string {
 	var digits [16]byte
 	for i, v := 0, rand.Uint64(); i < len(digits); i, v = i+1, v>>4 {
@@ -132,8 +138,8 @@ func requestID() string {
 	return string(digits[:])
 }
 
-// record counts the exchange and writes its log line. The query stays out of
-// it: a search is somebody's text.
+// record counts the exchange and writes its log line. The line does not contain the query, because
+// a search is a user's private text.
 func (s *Server) record(x *exchange) {
 	took := time.Since(x.began)
 	if s.cfg.MetricsCollection {
@@ -142,7 +148,7 @@ func (s *Server) record(x *exchange) {
 	s.answered.Add(1)
 	level := slog.LevelInfo
 	switch {
-	case x.refused: // there may be very many: logSheds counts them
+	case x.refused: // there may be very many of these, and logSheds counts them
 		level = slog.LevelDebug
 	case took > slowRequest:
 		level = slog.LevelWarn
@@ -175,10 +181,10 @@ func (s *Server) record(x *exchange) {
 
 func milliseconds(d time.Duration) float64 { return float64(d.Microseconds()) / 1000 }
 
-// limitUnrouted limits, by address, what has no handler with a limit of its own:
-// unknown routes, refused origins, strangers at administrators' doors, and
-// OPTIONS that is no preflight of a trusted origin. Each process counts for
-// itself: what has no turn must not wait for Redis.
+// limitUnrouted limits, by address, the requests that no handler limits: unknown routes, rejected
+// origins, requests to administrators' routes without the token, and OPTIONS requests that are not
+// the preflight of a trusted origin. Each process counts for itself, because a request without a
+// permit must not wait for Redis.
 func (s *Server) limitUnrouted(next echo.HandlerFunc) echo.HandlerFunc {
 	return func(c echo.Context) error {
 		x := c.(*exchange)
@@ -214,7 +220,7 @@ func (s *Server) countUnrouted(x *exchange) error {
 
 func (s *Server) cors() echo.MiddlewareFunc {
 	return middleware.CORSWithConfig(middleware.CORSConfig{
-		// Not AllowOrigins: where that is empty, echo lets everybody in.
+		// AllowOrigins is not used: if it is empty, echo allows every origin.
 		AllowOriginFunc:  func(origin string) (bool, error) { return slices.Contains(s.cfg.CORSOrigins, origin), nil },
 		AllowMethods:     []string{"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE"},
 		AllowCredentials: true,
@@ -224,7 +230,7 @@ func (s *Server) cors() echo.MiddlewareFunc {
 	})
 }
 
-// newProtection trusts the same origins for writes as for reads.
+// newProtection returns a CSRF protection that trusts, for writes, the same origins as for reads.
 func newProtection(origins []string) (*http.CrossOriginProtection, error) {
 	p := http.NewCrossOriginProtection()
 	var errs []error
@@ -243,5 +249,5 @@ func (s *Server) refuseCrossOrigin(next echo.HandlerFunc) echo.HandlerFunc {
 	}
 }
 
-// secure tells whether the session cookie is for TLS only.
+// secure reports whether the session cookie may be sent over TLS only.
 func (s *Server) secure(r *http.Request) bool { return s.cfg.Production || s.overTLS(r) }

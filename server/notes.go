@@ -46,17 +46,17 @@ func noteOutput(n notes.Note) noteJSON {
 	return out
 }
 
-// stamp is a time as the API writes it: ISO 8601 in UTC with milliseconds.
+// stamp is a time in the API's format: ISO 8601 in UTC with milliseconds.
 type stamp time.Time
 
 func (t stamp) MarshalJSON() ([]byte, error) { return t.append(nil), nil }
 
-// append appends t as JSON.
+// append appends t to dst as JSON.
 func (t stamp) append(dst []byte) []byte {
 	return time.Time(t).UTC().AppendFormat(dst, `"2006-01-02T15:04:05.000Z"`)
 }
 
-// getNote answers GET /api/notes/:id.
+// getNote handles GET /api/notes/:id.
 func getNote(s *Server, x *exchange) error {
 	id, err := noteID(x)
 	if err != nil {
@@ -76,7 +76,7 @@ func getNote(s *Server, x *exchange) error {
 	return nil
 }
 
-// found answers with c, or with 304 where the client has it.
+// found responds with c, or with a 304 if the client has it already.
 func (x *exchange) found(c *answerCopy) {
 	h := x.out.Header()
 	if asked := x.Request().Header["If-None-Match"]; asked != nil {
@@ -93,15 +93,16 @@ func (x *exchange) found(c *answerCopy) {
 	x.lend(http.StatusOK, c.body)
 }
 
-// lend answers with JSON that is not changed any more.
+// lend responds with a JSON body, which must not be changed afterwards.
 func (x *exchange) lend(status int, body []byte) {
 	x.out.Header()["Content-Type"] = jsonType
 	x.out.lend(status, body)
 }
 
-// note answers with n, as it is after a write, and its ETag.
+// note responds with n, the note after a write, and with its ETag.
 func (s *Server) note(x *exchange, status int, n notes.Note) error {
-	_ = s.reserveJSON(x, n.Content) // where there is no room it is answered all the same: the note was written
+	// Without memory the response is sent all the same, because the note was written.
+	_ = s.reserveJSON(x, n.Content)
 	c, err := s.copies.after(n)
 	if err != nil {
 		return err
@@ -111,7 +112,7 @@ func (s *Server) note(x *exchange, status int, n notes.Note) error {
 	return nil
 }
 
-// createNote answers POST /api/notes.
+// createNote handles POST /api/notes.
 func createNote(s *Server, x *exchange) error {
 	if hasListCondition(x.Request().Header) {
 		return errListCondition
@@ -146,14 +147,15 @@ func createNote(s *Server, x *exchange) error {
 	return s.note(x, http.StatusCreated, n)
 }
 
-// patchNote answers PATCH /api/notes/:id. The input is judged before the note is looked for.
+// patchNote handles PATCH /api/notes/:id. It checks the input before it looks for the note.
 func patchNote(s *Server, x *exchange) error {
 	o, err := s.readObject(x)
 	if err != nil {
 		return err
 	}
 	patch, err := notePatch(o)
-	if err == nil && x.notJSON != "" { // without it the answer would be 200, and nothing saved
+	// Otherwise the response would be a 200 although nothing was saved.
+	if err == nil && x.notJSON != "" {
 		err = &notes.InvalidError{}
 	}
 	if err != nil {
@@ -173,14 +175,16 @@ func patchNote(s *Server, x *exchange) error {
 		n, err = s.store.PatchNote(x.ctx, x.user, id, patch, preconditions(x, id)...)
 		return err
 	})
-	s.copies.saw(x.user, id) // a patch that changes nothing, or finds another revision, shows what others do
+	// A patch that changes nothing, or that finds another revision, shows the writes of other
+	// requests.
+	s.copies.saw(x.user, id)
 	if err != nil {
 		return err
 	}
 	return s.note(x, http.StatusOK, n)
 }
 
-// change answers with the note that do leaves behind.
+// change returns a handler that responds with the note as do leaves it.
 func change(do func(s *Server, x *exchange, id string) (notes.Note, error)) handler {
 	return func(s *Server, x *exchange) error {
 		id, err := noteID(x)
@@ -200,7 +204,7 @@ func change(do func(s *Server, x *exchange, id string) (notes.Note, error)) hand
 	}
 }
 
-// flip answers PATCH /api/notes/:id/pin, /archive and /favorite.
+// flip returns the handler of PATCH /api/notes/:id/pin, /archive and /favorite.
 func flip(flag notes.Flag) handler {
 	return change(func(s *Server, x *exchange, id string) (notes.Note, error) {
 		return s.store.FlipNote(x.ctx, x.user, id, flag, preconditions(x, id)...)
@@ -216,7 +220,7 @@ var (
 	})
 )
 
-// deleteNote answers DELETE /api/notes/:id.
+// deleteNote handles DELETE /api/notes/:id.
 func deleteNote(s *Server, x *exchange) error {
 	id, err := noteID(x)
 	if err != nil {
@@ -230,7 +234,7 @@ func deleteNote(s *Server, x *exchange) error {
 	return x.message("Note deleted successfully")
 }
 
-// deleteTrashedNote answers DELETE /api/notes/:id/permanent.
+// deleteTrashedNote handles DELETE /api/notes/:id/permanent.
 func deleteTrashedNote(s *Server, x *exchange) error {
 	id, err := noteID(x)
 	if err == nil {
@@ -246,10 +250,11 @@ func deleteTrashedNote(s *Server, x *exchange) error {
 	return x.message("Note permanently deleted")
 }
 
-// noteID is the :id of the route. What no engine could hold is no note's id.
+// noteID returns the :id of the route. An id that no database engine could store is not a note's
+// id.
 func noteID(x *exchange) (string, error) {
 	id := x.Param("id")
-	if x.Request().URL.RawPath != "" { // what the router matched then
+	if x.Request().URL.RawPath != "" { // the router has matched RawPath then
 		plain, err := url.PathUnescape(id)
 		if err != nil {
 			return "", store.ErrNotFound
@@ -277,17 +282,17 @@ func idempotencyKey(h http.Header) (string, error) {
 	return key, nil
 }
 
-// noteInput reads members of a note and gathers those that it can't read.
+// noteInput reads members of a note, and collects the members that are invalid.
 type noteInput struct {
 	object
 	unreadable notes.InvalidError
 }
 
-// newNote reads the body of POST /api/notes.
+// newNote decodes the body of POST /api/notes.
 func newNote(o object) (notes.NewNote, error) {
 	for _, name := range []string{"title", "content"} {
 		if _, ok := o[name]; !ok {
-			o[name] = nil // missing is as wrong as of another type
+			o[name] = nil // a missing member is as invalid as one of another type
 		}
 	}
 	p, err := notePatch(o)
@@ -304,7 +309,7 @@ func newNote(o object) (notes.NewNote, error) {
 
 func isTrue(b *bool) bool { return b != nil && *b }
 
-// notePatch reads the body of PATCH /api/notes/:id; what is not there stays as it is.
+// notePatch decodes the body of PATCH /api/notes/:id. A missing member stays unchanged.
 func notePatch(o object) (notes.Patch, error) {
 	in := noteInput{object: o}
 	p := notes.Patch{

@@ -10,20 +10,20 @@ import (
 	"github.com/labstack/echo/v4"
 )
 
-// originEvery is the time between two log lines about origins.
+// originEvery is the minimum time between two log lines about origins.
 const originEvery = 10 * time.Second
 
-// An originLog tells of origins for which a browser does not do what a front
-// end wants: they are not in CORS_ORIGIN, or cookies do not work there. A page
-// of a stranger can cause as many such requests as it likes, so there is one
-// line in originEvery.
+// An originLog logs origins whose pages cannot work as a front end: they are not in CORS_ORIGIN, or
+// the browser sends no cookies for them. A foreign page can send as many such requests as it likes,
+// so there is one line in originEvery.
 type originLog struct {
-	mu     sync.Mutex // guards what follows
+	mu     sync.Mutex // guards the fields below
 	next   time.Time  // when the next line may be written
-	hushed int        // requests without a line since the last
+	hushed int        // requests without a log line since the last line
 }
 
-// due reports whether a line may be written at now, and for how many requests none was.
+// due reports whether a line may be written at now. hushed is how many requests got no line since
+// the last one.
 func (l *originLog) due(now time.Time) (hushed int, due bool) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -36,7 +36,7 @@ func (l *originLog) due(now time.Time) (hushed int, due bool) {
 	return hushed, true
 }
 
-// noteOrigin logs requests that come from a page of another origin and are of no use to it.
+// noteOrigin logs requests from a page of another origin that gets nothing useful in return.
 func (s *Server) noteOrigin(next echo.HandlerFunc) echo.HandlerFunc {
 	return func(c echo.Context) error {
 		r := s.asAsked(c.Request())
@@ -54,7 +54,8 @@ func (s *Server) noteOrigin(next echo.HandlerFunc) echo.HandlerFunc {
 	}
 }
 
-// ownOrigin reports whether an origin is that of host. A proxy may have ended TLS, so the scheme does not count.
+// ownOrigin reports whether origin is the origin of host. The scheme is not compared, because a
+// proxy may have terminated TLS.
 func ownOrigin(origin, host string) bool {
 	u, err := url.Parse(origin)
 	return err == nil && u.Host != "" && strings.EqualFold(u.Host, host)
@@ -66,7 +67,7 @@ func (s *Server) logOrigin(message, origin, host string) {
 	}
 }
 
-// cut is a header's value in a log line: no longer than maxLoggedHeader.
+// cut returns a header's value for a log line, shortened to maxLoggedHeader.
 func cut(header string) string {
 	if len(header) <= maxLoggedHeader {
 		return header

@@ -14,13 +14,13 @@ import (
 	"golang.org/x/crypto/bcrypt"
 )
 
-// passwordParams is how passwords are hashed: 19 MiB and about 20 ms of one
-// core (OWASP's second choice; its first takes more memory for the same worth).
+// passwordParams are the parameters for hashing passwords: 19 MiB and about 20 ms of one core. They
+// are OWASP's second choice; its first choice takes more memory for the same strength.
 var passwordParams = argon2id.Params{Memory: 19 * 1024, Iterations: 2, Parallelism: 1, SaltLength: 16, KeyLength: 32}
 
-// What a stored hash may ask for. Hashes come from the database, and old ones
-// from another: none may take the machine down, and none may be so short that
-// it fits any password.
+// These are bounds on the parameters of a stored hash. Hashes come from the database, and old ones
+// come from another database. No hash may exhaust the machine, and none may be so short that it
+// fits any password.
 const (
 	maxHashMemory  = 64 * 1024 // KiB
 	maxHashTime    = 10
@@ -36,8 +36,8 @@ const (
 	hashesEvery = 10 * time.Minute
 )
 
-// hashBytes is what a request takes that hashes one password, or verifies it
-// and hashes it anew. PasswordBytes keeps as much from all other requests.
+// hashBytes is the memory of a request that hashes one password, or that verifies a password and
+// hashes it again. PasswordBytes is the same amount; it is kept free from all other requests.
 const (
 	hashBytes     = 21 << 20
 	PasswordBytes = hashBytes
@@ -48,21 +48,21 @@ func hashPassword(password string) (string, error) {
 	return argon2id.CreateHash(password, &passwordParams)
 }
 
-// verifyPassword reports whether password is the one that was hashed. A hash
-// that can't or mustn't be computed fits none.
+// verifyPassword reports whether hash is the hash of password. It returns false for a hash that
+// cannot or must not be computed.
 func verifyPassword(hash, password string) bool {
 	switch {
 	case !verifiable(hash):
 		return false
-	case isBcrypt(hash): // which looks at the first 72 bytes of a password, as everywhere
+	case isBcrypt(hash): // bcrypt uses only the first 72 bytes of a password, here as everywhere
 		return bcrypt.CompareHashAndPassword([]byte(hash), []byte(password)) == nil
 	}
 	ok, err := argon2id.ComparePasswordAndHash(password, hash)
 	return ok && err == nil
 }
 
-// verifiable reports whether a password may be compared with hash: it is of a
-// kind that we know, and asks for no more than it may.
+// verifiable reports whether a password may be compared with hash: the kind of hash is known, and
+// its parameters are within the bounds.
 func verifiable(hash string) bool {
 	if isBcrypt(hash) {
 		cost, err := bcrypt.Cost([]byte(hash))
@@ -72,15 +72,17 @@ func verifiable(hash string) bool {
 	return err == nil && bearable(params)
 }
 
-// A padding is what is computed after a password has not fitted, so that all sign-ins that fail take as long as the
-// slowest: else how long one takes would tell whether there is an account, and of which kind.
+// A padding is the extra work that is done after a wrong password. It makes every failed sign-in
+// take as long as the slowest one. Otherwise the duration would reveal whether the account exists,
+// and what kind of hash it has.
 type padding struct {
 	argon  bool
 	bcrypt []int // costs
 }
 
-// paddingFor is the padding after a password was compared with hash, which is empty where there is no account.
-// maxCost is the highest cost of bcrypt among the accounts; 0: there is none.
+// paddingFor returns the padding after a password was compared with hash, which is empty if there
+// is no account. maxCost is the highest bcrypt cost among the accounts; 0: no account has a bcrypt
+// hash.
 func paddingFor(hash string, maxCost int) (p padding) {
 	switch cost, err := bcrypt.Cost([]byte(hash)); {
 	case !verifiable(hash): // nothing was computed
@@ -90,7 +92,7 @@ func paddingFor(hash string, maxCost int) (p padding) {
 		}
 	case err == nil:
 		p.argon = true
-		for ; cost < maxCost; cost++ { // each takes twice the time of the one before
+		for ; cost < maxCost; cost++ { // each cost takes twice the time of the cost before it
 			p.bcrypt = append(p.bcrypt, cost)
 		}
 	case maxCost > 0:
@@ -108,10 +110,10 @@ func (p padding) compute(password string) {
 	}
 }
 
-// bcryptCost is the highest cost of bcrypt among the accounts, as far as is known; 0: there is none.
+// bcryptCost is the highest known bcrypt cost among the accounts; 0: no account has a bcrypt hash.
 type bcryptCost struct{ atomic.Int64 }
 
-// raise takes note of an account's hash.
+// raise raises the cost to that of hash, if hash is an account's bcrypt hash of a higher cost.
 func (c *bcryptCost) raise(hash string) {
 	cost, err := bcrypt.Cost([]byte(hash))
 	for err == nil && verifiable(hash) {
@@ -122,7 +124,8 @@ func (c *bcryptCost) raise(hash string) {
 	}
 }
 
-// watchHashes learns now and then which hashes of the old server there still are.
+// watchHashes reads the highest bcrypt cost from the database every hashesEvery. bcrypt hashes come
+// from the old server.
 func (s *Server) watchHashes(ctx context.Context) {
 	if s.store.WaitReady(ctx) != nil {
 		return
@@ -132,7 +135,8 @@ func (s *Server) watchHashes(ctx context.Context) {
 	for {
 		before := s.bcryptCost.Load()
 		if cost, err := s.store.MaxBcryptCost(ctx); err == nil {
-			s.bcryptCost.CompareAndSwap(before, min(int64(cost), maxBcryptCost)) // unless raised meanwhile
+			// Unless it was raised meanwhile.
+			s.bcryptCost.CompareAndSwap(before, min(int64(cost), maxBcryptCost))
 		}
 		select {
 		case <-tick.C:
@@ -142,18 +146,19 @@ func (s *Server) watchHashes(ctx context.Context) {
 	}
 }
 
-// nobodysHash is a hash of ours that no account has. Called once at the start,
-// it spares the first client the time that making it takes.
+// nobodysHash returns a valid hash that belongs to no account. A call at the start spares the first
+// client the time that making the hash takes.
 var nobodysHash = sync.OnceValue(func() string {
 	hash, err := hashPassword("nobody")
-	if err != nil { // no source of randomness: nothing can be hashed, and hashPassword says so
+	// Without a source of randomness nothing can be hashed, and hashPassword reports that.
+	if err != nil {
 		return ""
 	}
 	return hash
 })
 
-// needsRehash reports whether hash, of a password that fits it, should be made
-// anew: it is bcrypt's, from the old database, or its parameters aren't today's.
+// needsRehash reports whether a hash that was just verified must be replaced: it is a bcrypt hash
+// from the old database, or its parameters are not the current ones.
 func needsRehash(hash string) bool {
 	params, err := decodeHash(hash)
 	return err != nil || params != passwordParams
@@ -174,17 +179,17 @@ func bearable(p argon2id.Params) bool {
 		p.SaltLength >= minHashSalt && p.KeyLength >= minHashKey && p.KeyLength <= maxHashKey
 }
 
-// isBcrypt knows the three names that bcrypt's hashes go by.
+// isBcrypt reports whether hash has one of the three prefixes of bcrypt hashes.
 func isBcrypt(hash string) bool {
 	return strings.HasPrefix(hash, "$2a$") || strings.HasPrefix(hash, "$2b$") || strings.HasPrefix(hash, "$2y$")
 }
 
-// reserveHash sets aside what hashing a password takes. Others may have it for
-// the time of their work, which ends soon.
+// reserveHash reserves the memory for hashing a password. If other requests hold that memory, it
+// waits, since their work ends soon.
 func (s *Server) reserveHash(x *exchange) error {
 	return s.pool.ReserveWithin(x.ctx, &x.memory, x.reserver(), hashBytes, s.pacer.most)
 }
 
-// HasKnownHash reports whether the account's password can be verified. Without
-// that, nobody signs in until it is reset.
+// HasKnownHash reports whether the account's password can be verified. If it cannot, the user
+// cannot sign in until the password is reset.
 func HasKnownHash(u store.User) bool { return verifiable(u.PasswordHash) }

@@ -8,20 +8,20 @@ import (
 	"notesd/pool"
 )
 
-// mostPersons bounds each of the two generations of persons.
+// mostPersons is the maximum size of each of the two generations of persons.
 const mostPersons = 1 << 14
 
-// persons remembers whose session cookies are, so that the pool can be fair to
-// people before their sessions are read, which is done in a turn. It is never
-// asked who may do what: a cookie that was signed out only stands in its
-// owner's queue.
+// persons is a cache of the users of session cookies. It is called before a session is read, which
+// needs a permit, so that the pool can be fair to users already at admission. It is only a hint,
+// and never decides on access: a request with the cookie of a signed-out session merely waits in
+// the queue of its former user.
 //
-// Once full, the young generation becomes the old one, and what was not asked
-// for since is forgotten.
+// When the young generation is full, it becomes the old one. Entries of the old generation that
+// were not looked up since are dropped.
 type persons struct {
 	seed maphash.Seed
 
-	mu         sync.Mutex // guards the maps; held for a look-up
+	mu         sync.Mutex // guards the maps; it is held for one look-up
 	young, old map[uint64]string
 }
 
@@ -29,7 +29,7 @@ func newPersons() *persons {
 	return &persons{seed: maphash.MakeSeed(), young: map[uint64]string{}}
 }
 
-// of returns whose token it is, or "" when that is not known.
+// of returns the user of the token, or "" if the user is not known.
 func (p *persons) of(token string) string {
 	key := maphash.String(p.seed, token)
 	p.mu.Lock()
@@ -43,7 +43,7 @@ func (p *persons) of(token string) string {
 	return user
 }
 
-// learn remembers that token is user's.
+// learn remembers that token belongs to user.
 func (p *persons) learn(token, user string) {
 	key := maphash.String(p.seed, token)
 	p.mu.Lock()
@@ -58,7 +58,7 @@ func (p *persons) put(key uint64, user string) {
 	p.young[key] = user
 }
 
-// request is what the pool is told about x.
+// request returns the pool.Request for x.
 func (s *Server) request(x *exchange, rt *route) pool.Request {
 	r := pool.Request{Class: rt.class, Route: rt.pattern, Person: s.person(x)}
 	if rt.searches && x.Request().URL.RawQuery != "" && parseQuery(x.Request().URL.RawQuery).Get("search") != "" {
@@ -67,10 +67,10 @@ func (s *Server) request(x *exchange, rt *route) pool.Request {
 	return r
 }
 
-// personOf is the person that a user is to the pool.
+// personOf returns the pool's flow for a user.
 func personOf(user string) string { return "user:" + user }
 
-// person is who the pool is fair to: the user, when the cookie is known, else
+// person returns the flow that the pool schedules fairly: the user, if the cookie is known, or else
 // the address.
 func (s *Server) person(x *exchange) string {
 	token, sole := tokenOf(x.Request())
@@ -85,5 +85,5 @@ func (s *Server) person(x *exchange) string {
 	return addressOf(x)
 }
 
-// addressOf is the address of x's client, as the pool knows it.
+// addressOf returns the pool's flow for the address of x's client.
 func addressOf(x *exchange) string { return "ip:" + netutil.Network(x.addr) }

@@ -13,22 +13,24 @@ import (
 	"notesd/pool"
 )
 
-// prometheusMetrics answers GET /metrics.
+// prometheusMetrics handles GET /metrics.
 func prometheusMetrics(s *Server, x *exchange) error {
 	s.prometheus.ServeHTTP(&x.out, x.Request())
 	return nil
 }
 
-// newPrometheus exposes the process, Go's runtime and what collector reads.
+// newPrometheus returns the handler that exposes the process, Go's runtime and the values of
+// collector.
 func (s *Server) newPrometheus() http.Handler {
 	registry := prometheus.NewRegistry()
 	registry.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}),
 		&collector{s})
-	return promhttp.HandlerFor(registry, promhttp.HandlerOpts{DisableCompression: true}) // all is compressed further out
+	// The outer handler compresses all responses.
+	return promhttp.HandlerFor(registry, promhttp.HandlerOpts{DisableCompression: true})
 }
 
-// collector reads the server's own counters when Prometheus asks: a request
-// pays for nothing twice.
+// collector reads the server's own counters when Prometheus scrapes them. So a request counts
+// nothing twice.
 type collector struct{ s *Server }
 
 func desc(name, help string, labels ...string) *prometheus.Desc {
@@ -78,7 +80,8 @@ var (
 	descDraining   = desc("draining", "1 from SIGTERM on.")
 )
 
-// Describe implements prometheus.Collector. Nothing described: what is collected is checked instead.
+// Describe implements prometheus.Collector. It describes nothing, so that Prometheus checks the
+// collected metrics instead.
 func (c *collector) Describe(chan<- *prometheus.Desc) {}
 
 // Collect implements prometheus.Collector.
@@ -88,7 +91,8 @@ func (c *collector) Collect(out chan<- prometheus.Metric) {
 	c.pool(e)
 	c.memory(e)
 	c.dependencies(e)
-	for _, kind := range eventKinds { // those of which there was none, too: an increase has to begin somewhere
+	// Kinds without an event are exposed as well, because an increase has to begin somewhere.
+	for _, kind := range eventKinds {
 		e.counter(descEvents, float64(c.s.alerts.count(kind)), kind)
 	}
 }
@@ -103,7 +107,7 @@ func (e emitter) gauge(d *prometheus.Desc, v float64, labels ...string) {
 	e.out <- prometheus.MustNewConstMetric(d, prometheus.GaugeValue, v, labels...)
 }
 
-// quantiles of a summary.
+// quantiles are the quantiles of a summary.
 var quantiles = []float64{0.5, 0.95, 0.99}
 
 func (e emitter) summary(d *prometheus.Desc, h *histogram.Histogram, labels ...string) {
@@ -114,8 +118,8 @@ func (e emitter) summary(d *prometheus.Desc, h *histogram.Histogram, labels ...s
 	e.out <- prometheus.MustNewConstSummary(d, h.Count(), h.Sum().Seconds(), values, labels...)
 }
 
-// bounds of a histogram's buckets: Prometheus can add those of several
-// processes, and take those of a minute alone.
+// bounds are the bounds of a histogram's buckets. Prometheus can add buckets of several processes,
+// and can use those of a single minute.
 var bounds = []time.Duration{time.Millisecond, 2500 * time.Microsecond, 5 * time.Millisecond, 10 * time.Millisecond,
 	25 * time.Millisecond, 50 * time.Millisecond, 100 * time.Millisecond, 250 * time.Millisecond, 500 * time.Millisecond,
 	time.Second, 2500 * time.Millisecond, 5 * time.Second, 10 * time.Second, 30 * time.Second}

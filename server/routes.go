@@ -12,25 +12,35 @@ import (
 	"notesd/pool"
 )
 
-// route is one row of the page below.
+// route is one row of the table of routes below.
 type route struct {
 	method, pattern string
-	class           pool.Class // of the turn it takes; meaningless when it is free
+	class           pool.Class // the class in the pool; it has no meaning if free is set
 	handle          handler
-	copied          func(user, id, query string) cache.Key // where a copy of the answer may be
-	searches        bool                                   // with ?search= it is of the class Search
-	smallBody       bool                                   // its body is a few words: see smallBody
-	ends            bool                                   // it ends every session that comes, whosever they are
-	signedIn        bool                                   // 401 for everybody else
-	free            bool                                   // takes no turn: answers while the pool is full, and is never limited
-	admin           bool                                   // for administrators; always free
-	quiet           bool                                   // asked all the time by machines: its log lines are debug lines
-	index           int                                    // in the statistics
+	// copied returns the cache key of the response.
+	copied func(user, id, query string) cache.Key
+	// searches: a request with ?search= is of the class Search.
+	searches bool
+	// smallBody: the body is short (see the constant smallBody).
+	smallBody bool
+	// ends: the route ends every session that the request brings, of any user.
+	ends bool
+	// signedIn: the route needs a signed-in user, and other requests get a 401.
+	signedIn bool
+	// free: the route needs no permit of the pool. It is answered while the pool is full, and is
+	// never limited.
+	free bool
+	// admin: the route is for administrators only. It needs no permit either.
+	admin bool
+	// quiet: machines request the route all the time, so its log lines are debug lines.
+	quiet bool
+	// index is the row in the statistics.
+	index int
 }
 
 func (r *route) pooled() bool { return !r.free && !r.admin }
 
-// pattern is the route as logs and metrics name it, never the raw path.
+// pattern returns the route's name in logs and metrics. It is never the raw path.
 func (x *exchange) pattern() string {
 	if x.route == nil {
 		return "unknown"
@@ -38,8 +48,8 @@ func (x *exchange) pattern() string {
 	return x.route.pattern
 }
 
-// allRoutes is every route on one page, and those of faults unless it is nil. HEAD is answered
-// wherever GET is.
+// allRoutes returns all routes, and those of faults if it is not nil. HEAD works for every GET
+// route.
 func allRoutes(faults *Faults) []*route {
 	const get, post, patch, del = http.MethodGet, http.MethodPost, http.MethodPatch, http.MethodDelete
 	routes := []*route{
@@ -49,7 +59,8 @@ func allRoutes(faults *Faults) []*route {
 		{method: get, pattern: "/readyz", handle: ready, free: true, quiet: true},
 
 		{method: get, pattern: "/", handle: frontPage, free: true},
-		{method: get, pattern: "/status", handle: statusFile("index.html", "text/html; charset=utf-8"), free: true, quiet: true}, // tells nothing: what it shows it asks for with the token
+		// The page contains no data: it requests the data with the token.
+		{method: get, pattern: "/status", handle: statusFile("index.html", "text/html; charset=utf-8"), free: true, quiet: true},
 		{method: get, pattern: "/status/status.css", handle: statusFile("status.css", "text/css; charset=utf-8"), free: true, quiet: true},
 		{method: get, pattern: "/status/status.js", handle: statusFile("status.js", "text/javascript; charset=utf-8"), free: true, quiet: true},
 		{method: get, pattern: "/status/icon.svg", handle: statusFile("icon.svg", "image/svg+xml"), free: true, quiet: true},
@@ -87,17 +98,19 @@ func allRoutes(faults *Faults) []*route {
 	return routes
 }
 
-// newEcho puts the middleware in order and the routes behind it.
+// newEcho returns echo with the middleware in its order, and the routes.
 func (s *Server) newEcho() *echo.Echo {
 	e := echo.New()
 	e.HideBanner, e.HidePort = true, true
-	e.Pre(normalizePath)       // before routing: any case, one trailing slash
-	e.Use(s.observe)           // first: its log line and metrics see whatever the rest does, and it sends the answer
-	e.Use(s.noteOrigin)        // before anything answers a page that is not ours
-	e.Use(s.limitUnrouted)     // around all that refuses without a turn
-	e.Use(s.refuseHost)        // before anything is answered for a page that was led here
-	e.Use(s.cors())            // answers preflights, before anything counts or refuses them
-	e.Use(s.refuseCrossOrigin) // before a handler can act for a page that is not ours
+	e.Pre(normalizePath) // before routing: any case, one trailing slash
+	// It is first, so that its log line and metrics cover all of the rest. It also sends the
+	// response.
+	e.Use(s.observe)
+	e.Use(s.noteOrigin)        // before anything responds to a page of another origin
+	e.Use(s.limitUnrouted)     // around all that rejects requests without a permit
+	e.Use(s.refuseHost)        // before anything responds to a page that DNS rebinding led here
+	e.Use(s.cors())            // answers preflights before anything counts or rejects them
+	e.Use(s.refuseCrossOrigin) // before a handler can act for a page of another origin
 	for _, rt := range s.routes {
 		h := s.entry(rt)
 		e.Add(rt.method, rt.pattern, h)
@@ -108,14 +121,16 @@ func (s *Server) newEcho() *echo.Echo {
 	return e
 }
 
-// entry is what the router calls for rt: in a turn, or free of it.
+// entry returns the handler that the router calls for rt. It runs with a permit of the pool, or
+// without one if rt is free.
 func (s *Server) entry(rt *route) echo.HandlerFunc {
 	inPool := s.pooled(rt)
 	return func(c echo.Context) error {
 		x := c.(*exchange)
 		x.route = rt
 		if rt.pooled() {
-			if rt.method == http.MethodGet && s.isForeignRead(x.Request().Header) { // of writes refuseCrossOrigin decides
+			// For writes, refuseCrossOrigin decides.
+			if rt.method == http.MethodGet && s.isForeignRead(x.Request().Header) {
 				return errCrossOrigin
 			}
 			return inPool(x)
@@ -129,8 +144,8 @@ func (s *Server) entry(rt *route) echo.HandlerFunc {
 	}
 }
 
-// unpooled runs a handler that takes no turn. What the pool does about the
-// panics of all others is done here: one request fails, and the log says why.
+// unpooled runs a handler without a permit of the pool. It handles panics as the pool does for all
+// other handlers: one request fails, and the log has the reason.
 func (s *Server) unpooled(x *exchange) (err error) {
 	defer func() {
 		if v := recover(); v != nil {

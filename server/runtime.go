@@ -14,13 +14,15 @@ import (
 	"notesd/pool"
 )
 
-// poolJSON is the pool as /api/runtime shows it; times are milliseconds.
+// poolJSON is the pool as /api/runtime shows it. Times are in milliseconds.
 type poolJSON struct {
-	Workers        int                    `json:"workers"`
-	Busy           int                    `json:"busy"`
-	Idle           int                    `json:"idle"` // counted apart from busy: at rest it is workers, or one was lost
-	Queued         int                    `json:"queued"`
-	Outside        int                    `json:"outside"` // gave their worker back to wait for their client
+	Workers int `json:"workers"`
+	Busy    int `json:"busy"`
+	// Idle is counted separately from busy: at rest it equals workers, unless a worker was lost.
+	Idle   int `json:"idle"`
+	Queued int `json:"queued"`
+	// Outside counts requests without a worker, which wait for their client.
+	Outside        int                    `json:"outside"`
 	QueueLength    int                    `json:"queueLength"`
 	QueueTimeoutMs float64                `json:"queueTimeoutMs"`
 	Done           uint64                 `json:"done"`
@@ -30,19 +32,20 @@ type poolJSON struct {
 	Goexits        uint64                 `json:"goexits"`
 	Restarts       uint64                 `json:"restarts"`
 	Draining       bool                   `json:"draining"`
-	Held           int                    `json:"held"`    // refusals that wait to leave
-	Crowded        bool                   `json:"crowded"` // more requests are ready to run than may wait: newcomers are refused
-	Sheds          shedsJSON              `json:"sheds"`
-	PanicKinds     []panicKindJSON        `json:"panicKinds"`
-	Quarantine     []quarantineJSON       `json:"quarantine"`
-	Quarantined    uint64                 `json:"quarantined"` // routes that were, since the start
-	Released       uint64                 `json:"released"`
-	Stuck          stuckJSON              `json:"stuck"`
-	Classes        []classJSON            `json:"classes"`
-	Shards         []shardJSON            `json:"shards"`
+	Held           int                    `json:"held"` // rejections that are delayed
+	// Crowded: more requests are ready to run than may wait, so new requests are rejected.
+	Crowded     bool             `json:"crowded"`
+	Sheds       shedsJSON        `json:"sheds"`
+	PanicKinds  []panicKindJSON  `json:"panicKinds"`
+	Quarantine  []quarantineJSON `json:"quarantine"`
+	Quarantined uint64           `json:"quarantined"` // routes quarantined since the start
+	Released    uint64           `json:"released"`
+	Stuck       stuckJSON        `json:"stuck"`
+	Classes     []classJSON      `json:"classes"`
+	Shards      []shardJSON      `json:"shards"`
 }
 
-// quarantineJSON is a route that panicked and was not well since.
+// quarantineJSON is a route that panicked and has not recovered since.
 type quarantineJSON struct {
 	Route       string `json:"route"`
 	Panics      int    `json:"panics"`
@@ -50,22 +53,22 @@ type quarantineJSON struct {
 	Next        *stamp `json:"nextTrial,omitempty"`
 }
 
-// panicKindJSON is the panics of one fingerprint.
+// panicKindJSON describes the panics with one fingerprint.
 type panicKindJSON struct {
 	Fingerprint string `json:"fingerprint"`
 	Route       string `json:"route"`
-	Frame       string `json:"frame"` // where it happened
+	Frame       string `json:"frame"` // where the panic happened
 	Count       uint64 `json:"count"`
 	First       stamp  `json:"first"`
 	Last        stamp  `json:"last"`
 }
 
-// stuckJSON is the requests that were found stuck.
+// stuckJSON describes the requests that were found stuck.
 type stuckJSON struct {
 	Found     uint64          `json:"found"`
 	Recovered uint64          `json:"recovered"` // have ended after all
-	Replaced  int             `json:"replaced"`  // of the others, whose slot another worker has
-	Bound     int             `json:"bound"`     // the most that may be
+	Replaced  int             `json:"replaced"`  // others whose slot was given to a new worker
+	Bound     int             `json:"bound"`     // the maximum of replaced
 	Turns     []stuckTurnJSON `json:"turns"`
 }
 
@@ -78,17 +81,18 @@ type stuckTurnJSON struct {
 }
 
 type classJSON struct {
-	Class      string                 `json:"class"`
-	Limit      int                    `json:"limit"` // 0: none
-	Share      int                    `json:"share"` // workers guaranteed to it
-	Busy       int                    `json:"busy"`
-	Queued     int                    `json:"queued"`
-	Overloaded bool                   `json:"overloaded"` // the newest goes first, who waits for long is turned away
+	Class  string `json:"class"`
+	Limit  int    `json:"limit"` // 0: no limit
+	Share  int    `json:"share"` // workers guaranteed to the class
+	Busy   int    `json:"busy"`
+	Queued int    `json:"queued"`
+	// Overloaded: the newest request goes first, and requests that wait for long are rejected.
+	Overloaded bool                   `json:"overloaded"`
 	Refused    map[pool.Reason]uint64 `json:"refused"`
 }
 
-// shedsJSON is who was turned away since the start, and in the last quarter of
-// an hour: with the pool's refusals those by limits and for lost dependencies.
+// shedsJSON counts the rejected requests since the start and in the last quarter of an hour. It
+// includes the pool's rejections, those by rate limits and those because of lost dependencies.
 type shedsJSON struct {
 	Total   map[pool.Reason]uint64 `json:"total"`
 	Minutes []shedMinuteJSON       `json:"minutes"`
@@ -101,7 +105,8 @@ type shedMinuteJSON struct {
 }
 
 type shedPersonJSON struct {
-	Person string      `json:"person"` // user:ID, or ip:ADDRESS of one who is not known to be signed in
+	// Person is user:ID, or ip:ADDRESS for a client that is not known to be signed in.
+	Person string      `json:"person"`
 	Reason pool.Reason `json:"reason"`
 	Count  uint64      `json:"count"`
 }
@@ -186,7 +191,7 @@ func shardOutput(shard pool.ShardStats) shardJSON {
 	return out
 }
 
-// stampOrNil is nil for a time that is none.
+// stampOrNil returns nil for the zero time.
 func stampOrNil(t time.Time) *stamp {
 	if t.IsZero() {
 		return nil
@@ -199,13 +204,15 @@ func summaryOutput(s histogram.Summary) summaryJSON {
 		milliseconds(s.Max)}
 }
 
-// connsJSON is one set of connections.
+// connsJSON describes one set of database connections.
 type connsJSON struct {
-	Most      int     `json:"most"`
-	Open      int     `json:"open"`
-	InUse     int     `json:"inUse"`
-	Idle      int     `json:"idle"`
-	WaitCount int64   `json:"waitCount"` // times that a query found none free: the pool is there to keep it at 0
+	Most  int `json:"most"`
+	Open  int `json:"open"`
+	InUse int `json:"inUse"`
+	Idle  int `json:"idle"`
+	// WaitCount counts queries that found no free connection. The worker pool is there to keep it
+	// at 0.
+	WaitCount int64   `json:"waitCount"`
 	WaitMs    float64 `json:"waitMs"`
 }
 
@@ -218,36 +225,42 @@ func connsOutput(stats map[string]sql.DBStats) map[string]connsJSON {
 	return out
 }
 
-// stagesJSON is how short memory is.
+// stagesJSON describes the memory pressure.
 type stagesJSON struct {
-	Stage    string `json:"stage"`            // calm, tight, high or critical; calm too when there is no limit
-	Needed   int64  `json:"needed"`           // bytes that no collection would give back
-	Limit    int64  `json:"limit"`            // 0: none, and no stages
-	Reserved int64  `json:"reserved"`         // bytes set aside for requests that are about to take them
-	Free     int64  `json:"free"`             // bytes that could be set aside besides; what is kept for sign-ins is not among them
-	Choked   bool   `json:"collectorAtLimit"` // it takes half of the CPU time and lets memory grow rather than more
-	Raised   uint64 `json:"raised"`           // times that a worse stage began
+	// Stage is calm, tight, high or critical. Without a limit it is calm.
+	Stage    string `json:"stage"`
+	Needed   int64  `json:"needed"`   // bytes that a garbage collection would not free
+	Limit    int64  `json:"limit"`    // 0: there is no limit, and there are no stages
+	Reserved int64  `json:"reserved"` // bytes reserved for requests that are about to use them
+	// Free is how many further bytes could be reserved, without those that are kept for sign-ins.
+	Free int64 `json:"free"`
+	// Choked: the collector takes half of the CPU time, and lets memory grow rather than take more.
+	Choked bool   `json:"collectorAtLimit"`
+	Raised uint64 `json:"raised"` // times that a worse stage began
 }
 
 func stagesOutput(s pool.StagesStats) stagesJSON {
 	return stagesJSON{s.Stage.String(), s.Needed, s.Limit, s.Reserved, s.Free, s.Choked, s.Raised}
 }
 
-// cacheJSON is what is kept in memory of sessions, notes and lists.
+// cacheJSON describes the cache of sessions, notes and lists.
 type cacheJSON struct {
-	Bytes   int64                    `json:"bytes"`
-	Limit   int64                    `json:"limit"` // half when memory is tight, 0 when it is short, too
-	Entries int                      `json:"entries"`
-	Evicted uint64                   `json:"evicted"` // to make room
-	Trusted bool                     `json:"trusted"` // what other processes change is heard of in time
+	Bytes int64 `json:"bytes"`
+	// Limit is half of the configured limit when memory is tight, and 0 when memory is shorter.
+	Limit   int64  `json:"limit"`
+	Entries int    `json:"entries"`
+	Evicted uint64 `json:"evicted"` // entries removed to make room
+	// Trusted: the process hears of other processes' changes in time.
+	Trusted bool                     `json:"trusted"`
 	Kinds   map[string]cacheKindJSON `json:"kinds"`
 }
 
-// cacheKindJSON counts the questions for one kind.
+// cacheKindJSON counts the lookups of one kind of entry.
 type cacheKindJSON struct {
 	Hits   uint64 `json:"hits"`
 	Misses uint64 `json:"misses"`
-	Shared uint64 `json:"shared"` // of the misses, were answered by what another was reading
+	// Shared counts misses that were answered by another request's read.
+	Shared uint64 `json:"shared"`
 }
 
 func cacheOutput(st cache.Stats) cacheJSON {
@@ -258,30 +271,33 @@ func cacheOutput(st cache.Stats) cacheJSON {
 	return out
 }
 
-// channelJSON is the channel to the other processes on the database.
+// channelJSON describes the channel to the other processes on the database.
 type channelJSON struct {
-	Listening bool   `json:"listening"`
-	Trusted   bool   `json:"trusted"`   // what they change is heard of in time
-	Peers     int    `json:"peers"`     // others that listen
-	Announced uint64 `json:"announced"` // transactions and revocations that they were told of
-	Heard     uint64 `json:"heard"`     // messages of theirs, besides heartbeats
-	Lost      uint64 `json:"lost"`      // times that messages may have been missed, and all copies were dropped
+	Listening bool `json:"listening"`
+	Trusted   bool `json:"trusted"` // the process hears of their changes in time
+	Peers     int  `json:"peers"`   // other processes that listen
+	// Announced counts transactions and revocations announced to the other processes.
+	Announced uint64 `json:"announced"`
+	Heard     uint64 `json:"heard"` // messages from them, without heartbeats
+	// Lost counts how often messages may have been missed and the whole cache was dropped.
+	Lost uint64 `json:"lost"`
 }
 
-// limits is what bounds the process.
+// limits are the limits of the process.
 type limits struct {
 	GOMAXPROCS      int               `json:"gomaxprocs"`
-	GOMEMLIMIT      any               `json:"gomemlimit"` // bytes; null: none
+	GOMEMLIMIT      any               `json:"gomemlimit"` // bytes; null: no limit
 	Cores           int               `json:"cores"`
 	ContainerMemory int64             `json:"containerMemory"` // bytes; 0: no limit
 	Settings        map[string]string `json:"settings"`
 }
 
-// incidentsJSON is what was written when there was trouble: see docs/OPERATIONS.md#incident-files.
+// incidentsJSON describes the incident files: see docs/OPERATIONS.md#incident-files.
 type incidentsJSON struct {
-	Tracing    bool           `json:"tracing"`    // there are signs of trouble now
-	Suppressed uint64         `json:"suppressed"` // triggers that brought no file: another was too recent
-	Files      []incidentJSON `json:"files"`      // in DATA_DIR/incidents, the newest first
+	Tracing bool `json:"tracing"` // there are signs of trouble now
+	// Suppressed counts triggers that made no file, because another file was too recent.
+	Suppressed uint64         `json:"suppressed"`
+	Files      []incidentJSON `json:"files"` // in DATA_DIR/incidents, the newest first
 }
 
 type incidentJSON struct {
@@ -315,13 +331,13 @@ func eventsOutput(events []Event) []eventJSON {
 	return out
 }
 
-// diskJSON is the disk that DATA_DIR is on.
+// diskJSON describes the disk that contains DATA_DIR.
 type diskJSON struct {
-	Free  uint64 `json:"free"` // bytes, for users that are not root
+	Free  uint64 `json:"free"` // bytes available to users other than root
 	Total uint64 `json:"total"`
 }
 
-// disk is nil where there is no DATA_DIR: on PostgreSQL there need not be one.
+// disk returns nil if there is no DATA_DIR. PostgreSQL needs none.
 func (s *Server) disk() *diskJSON {
 	var disk syscall.Statfs_t
 	if s.cfg.DataDir == "" || syscall.Statfs(s.cfg.DataDir, &disk) != nil {
@@ -335,7 +351,7 @@ type stateJSON struct {
 	Version   string             `json:"version"`
 	Started   stamp              `json:"started"`
 	Ready     bool               `json:"ready"`
-	Checks    []dependency       `json:"checks"` // as /readyz has them
+	Checks    []dependency       `json:"checks"` // as /readyz shows them
 	Pool      poolJSON           `json:"pool"`
 	Clients   clientsJSON        `json:"clients"`
 	Memory    pool.Memory        `json:"memory"`
@@ -347,16 +363,17 @@ type stateJSON struct {
 	Redis     *redis.Stats       `json:"redis,omitempty"`
 	Disk      *diskJSON          `json:"disk,omitempty"`
 	Incidents *incidentsJSON     `json:"incidents,omitempty"`
-	Events    []eventJSON        `json:"events"` // what alerts were sent for, the newest first
-	Limits    limits             `json:"limits"`
-	Timestamp stamp              `json:"timestamp"`
+	// Events are the events that alerts were sent for, the newest first.
+	Events    []eventJSON `json:"events"`
+	Limits    limits      `json:"limits"`
+	Timestamp stamp       `json:"timestamp"`
 
-	// Minute is the last minute, second by second: with ?minute=true, where
+	// Minute has a sample for each second of the last minute. It is present with ?minute=true if
 	// incidents are recorded.
 	Minute []incident.Sample `json:"minute,omitempty"`
 }
 
-// runtimeState answers GET /api/runtime.
+// runtimeState handles GET /api/runtime.
 func runtimeState(s *Server, x *exchange) error {
 	state := s.state()
 	if x.QueryParam("minute") == "true" {
@@ -365,7 +382,7 @@ func runtimeState(s *Server, x *exchange) error {
 	return x.reply(http.StatusOK, state)
 }
 
-// State is the process as /api/runtime shows it, for encoding as JSON.
+// State returns the process's state as /api/runtime shows it, to be encoded as JSON.
 func (s *Server) State() any { return s.state() }
 
 func (s *Server) state() stateJSON {

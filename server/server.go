@@ -1,6 +1,6 @@
-// Package server is notesd's HTTP side: the routes, who may use them, and how
-// the process takes its leave. It reads, asks the store inside a turn of the
-// pool, and writes; what it decides itself is only about HTTP.
+// Package server is notesd's HTTP server: the routes, access control and shutdown. A handler reads
+// the request, calls the store with a permit of the pool, and writes the response. The package
+// itself decides only what concerns HTTP.
 package server
 
 import (
@@ -29,62 +29,68 @@ import (
 
 const (
 	headerTimeout = 10 * time.Second
-	idleTimeout   = 75 * time.Second // longer than a proxy keeps a connection, so that it is the one to close
-	headerBytes   = 16 << 10         // as Node.js, which the old backend ran on; above, net/http itself answers, as to all that is no HTTP: in plain text, uncounted
-	compressFrom  = 1 << 10          // bytes; below, compressing costs more than it saves
-	committers    = 4                // for each worker, who may wait for a commit without one
+	// idleTimeout is longer than a proxy keeps an idle connection, so that the proxy is the one to
+	// close it.
+	idleTimeout = 75 * time.Second
+	// headerBytes is the limit of Node.js, which the old backend ran on. Larger headers, and input
+	// that is not HTTP, get net/http's own response in plain text, which our metrics do not count.
+	headerBytes  = 16 << 10
+	compressFrom = 1 << 10 // bytes; compressing a shorter body costs more than it saves
+	// committers is how many requests for each worker may wait for a group commit without a worker.
+	committers = 4
 
-	// lastRequests is how long requests are still taken in once the listener
-	// has closed: what had been read by then reaches the pool within it.
+	// lastRequests is how long requests are still admitted after the listener has closed. A request
+	// that had been read by then reaches the pool within that time.
 	lastRequests = 100 * time.Millisecond
 
-	// lastHeaders is how long a connection that has asked for nothing yet is
-	// waited for then: on a busy machine its request may be there unread.
+	// lastHeaders is how long shutdown then waits for a connection without a request. On a busy
+	// machine its request may have arrived and not been read.
 	lastHeaders = time.Second
 )
 
-// Config is what the server is told. The zero value of a duration or number is no default.
+// Config is the server's configuration. A zero duration or number does not stand for a default.
 type Config struct {
 	Version           string
 	Production        bool
-	DataDir           string // whose free space is told; empty: none's
+	DataDir           string // the directory whose free space is reported; empty: none is
 	RequestTimeout    time.Duration
-	ShutdownDelay     time.Duration // unready before closing
-	ShutdownTimeout   time.Duration // for running requests
-	SharedListener    bool          // another process keeps the listener open: systemd, for one
+	ShutdownDelay     time.Duration // time between becoming unready and closing the listener
+	ShutdownTimeout   time.Duration // time for running requests to end
+	SharedListener    bool          // another process, such as systemd, keeps the listener open
 	BodyLimit         int64         // bytes
 	MemoryBound       int64         // bytes that the process may use; 0: no limit
 	CORSOrigins       []string
 	AllowedHosts      []string // names without ports, in lower case
 	TrustedProxies    []netip.Prefix
 	SessionsPerUser   int // 0: any number
-	RateLimitMax      int // requests of a person in RateLimitWindow; 0: no limit
+	RateLimitMax      int // requests of one user in RateLimitWindow; 0: no limit
 	RateLimitWindow   time.Duration
 	RegistrationOpen  bool
-	SessionSecrets    []string // the first signs, all verify
-	AdminToken        string   // empty: nobody is an administrator
+	SessionSecrets    []string // the first one signs, and all verify
+	AdminToken        string   // empty: there is no administrator
 	MetricsCollection bool
 	WebVitalsLogging  bool
 	// PerformanceLogging adds waiting time, shard and sizes to each request's log line.
 	PerformanceLogging bool
 	Machine            Machine
-	Settings           map[string]string // in force, without secrets; shown on /api/runtime
-	Faults             *Faults           // for proofs; nil: none
+	Settings           map[string]string // the settings in force, without secrets, for /api/runtime
+	Faults             *Faults           // faults for the proofs; nil: none
 }
 
-// Server answers HTTP. Make it with New.
+// Server is the HTTP server. New makes it.
 type Server struct {
-	cfg         Config
-	log         *slog.Logger
-	store       *store.Store
-	redis       *redis.Client // nil: sessions and limits are in the store and the process
+	cfg   Config
+	log   *slog.Logger
+	store *store.Store
+	// redis is nil if sessions are in the store and limits are counted in the process.
+	redis       *redis.Client
 	pool        *pool.Pool
-	memory      *pool.Monitor // nil: not monitored
-	stages      *pool.Stages  // nil: not watched
+	memory      *pool.Monitor // nil: memory is not monitored
+	stages      *pool.Stages  // nil: memory pressure is not watched
 	alerts      *Alerts
-	incidents   *incident.Recorder // nil: none are recorded
+	incidents   *incident.Recorder // nil: incidents are not recorded
 	routes      []*route
-	noAdmission bool // every handler begins at once: see NewFaults
+	noAdmission bool // handlers start without admission: see NewFaults
 	copies      *Copies
 	sessions    *sessions
 	persons     *persons
@@ -109,20 +115,22 @@ type Server struct {
 	readiness   readiness
 	started     time.Time
 
-	committing chan struct{} // has room for those who wait for a commit without a worker
+	// committing has room for the requests that may wait for a commit without a worker.
+	committing chan struct{}
 
 	pacer *pacer
 	sheds shedLog
 
-	leaving  atomic.Bool // each answer closes its connection: SIGTERM came, or an heir
+	// leaving: each response closes its connection, because of SIGTERM or a handover.
+	leaving  atomic.Bool
 	handover handover
-	running  atomic.Int64 // exchanges begun and not ended
+	running  atomic.Int64 // exchanges that have begun and not ended
 	healthy  atomic.Pointer[healthAnswer]
 	answered atomic.Int64
 }
 
-// Parts are what a Server works with; Redis, Memory, Alerts and Incidents may be
-// nil. Copies, if there are any, are the store's Witness.
+// Parts are the components that a Server uses. Redis, Memory, Alerts and Incidents may be nil.
+// Copies, if it is not nil, must be the store's Witness.
 type Parts struct {
 	Store     *store.Store
 	Copies    *Copies
@@ -135,7 +143,7 @@ type Parts struct {
 	Log       *slog.Logger
 }
 
-// New makes a server that is ready to Run. It fails on settings that contradict themselves.
+// New returns a server that is ready to Serve. It fails if the settings contradict themselves.
 func New(cfg Config, parts Parts) (*Server, error) {
 	protection, err := newProtection(cfg.CORSOrigins)
 	if err != nil {
@@ -152,7 +160,8 @@ func New(cfg Config, parts Parts) (*Server, error) {
 	s.pacer = newPacer(admission.QueueTimeout)
 	s.copies = cmp.Or(parts.Copies, NewCopies(0, 1))
 	if parts.Redis != nil {
-		parts.Redis.OnNewServer(s.copies.Forget) // the new server may lack sessions that the cache has
+		// The new server may lack sessions that the cache has.
+		parts.Redis.OnNewServer(s.copies.Forget)
 	}
 	s.sessions = newSessions(backendFor(parts.Store, parts.Redis), cfg.SessionSecrets, s.copies)
 	s.hosts = newHostGuard(cfg)
@@ -161,7 +170,8 @@ func New(cfg Config, parts Parts) (*Server, error) {
 	s.unrouted = ratelimit.NewBuckets()
 	s.general = ratelimit.New(parts.Redis, cfg.SessionSecrets[0])
 	s.signInLimit = newSignInLimit(parts.Redis, parts.Store, cfg.SessionSecrets[0])
-	nobodysHash() // so that the first sign-in to no account takes no longer than the next
+	// The first sign-in to an unknown account must not take longer than the next.
+	nobodysHash()
 	if parts.Redis == nil && cfg.RateLimitMax > 0 {
 		s.log.Info("the general rate limit is counted by this process alone: REDIS_URL is not set")
 	}
@@ -177,13 +187,14 @@ func New(cfg Config, parts Parts) (*Server, error) {
 		MaxHeaderBytes:    headerBytes,
 		ConnState:         s.conns.Track,
 		ConnContext:       listener.WithConn,
-		ErrorLog:          slog.NewLogLogger(parts.Log.Handler(), slog.LevelDebug), // clients' mistakes
+		// These errors are mistakes of clients.
+		ErrorLog: slog.NewLogLogger(parts.Log.Handler(), slog.LevelDebug),
 	}
 	return s, nil
 }
 
-// handler is the whole of it. Compression is around echo: inside, an error's
-// answer would meet a writer that has been put back.
+// handler returns the complete HTTP handler. Compression wraps echo. Inside echo, an error response
+// would be written to a compressing writer that was recycled already.
 func (s *Server) handler() (http.Handler, error) {
 	compress, err := gzhttp.NewWrapper(gzhttp.MinSize(compressFrom), gzhttp.SuffixETag("-gzip"))
 	if err != nil {
@@ -194,9 +205,8 @@ func (s *Server) handler() (http.Handler, error) {
 	return s.express(compress(e)), nil
 }
 
-// Serve serves on tcp, which it closes, until ctx ends or HandOver has found
-// the heir fit; then it leaves: see leave and leaveToHeir. It returns an error
-// when requests had to be cut.
+// Serve serves on tcp, and closes it, until ctx ends or HandOver has found the new process ready.
+// Then it shuts down: see leave and leaveToHeir. It returns an error if requests had to be cut.
 func (s *Server) Serve(ctx context.Context, tcp *net.TCPListener) error {
 	ln := listener.New(tcp, s.cfg.SharedListener)
 	work, stop := context.WithCancel(context.WithoutCancel(ctx))
@@ -226,10 +236,10 @@ func (s *Server) Serve(ctx context.Context, tcp *net.TCPListener) error {
 	}
 }
 
-// leave is the way out (RUNTIME: "leaves politely"). Unready at once;
-// everything still served for SHUTDOWN_DELAY, each answer closing its
-// connection; then the listener closes, what was read by then still gets its
-// turn, later requests get a 503, and what runs has SHUTDOWN_TIMEOUT to end.
+// leave shuts the server down (RUNTIME: "leaves politely"). The server is unready at once. It
+// serves all requests for another SHUTDOWN_DELAY, and each response closes its connection. Then the
+// listener closes. Requests that were read by then still get a worker, and later requests get a
+// 503. Running requests have SHUTDOWN_TIMEOUT to end.
 func (s *Server) leave(ln *listener.Listener) error {
 	before := s.tallyLeaving()
 	s.leaving.Store(true)
@@ -248,8 +258,8 @@ func (s *Server) leave(ln *listener.Listener) error {
 	return s.finish(errors.Join(err, s.http.Shutdown(ctx)), before)
 }
 
-// finish cuts what still runs if err says that the drain did not come to its
-// end, and logs the leaving that began with the tally before.
+// finish cuts the running requests if err says that the drain did not complete. It logs the
+// shutdown that began with the tally before.
 func (s *Server) finish(err error, before leavingTally) error {
 	cut := int64(0)
 	if err != nil {
@@ -263,7 +273,7 @@ func (s *Server) finish(err error, before leavingTally) error {
 	return err
 }
 
-// leavingTally is what the last log line counts.
+// leavingTally has the counts for the last log line.
 type leavingTally struct{ answered, shed int64 }
 
 func (s *Server) tallyLeaving() leavingTally {

@@ -17,20 +17,21 @@ import (
 )
 
 const (
-	sessionCookie     = "sessionId"
-	hostCookie        = "__Host-sessionId" // the same over TLS: no other site and no plain HTTP can plant it
-	maxTokens         = 8                  // of one request that are looked at
-	sessionLife       = 24 * time.Hour
-	rememberedLife    = 30 * 24 * time.Hour
-	sessionTokenBytes = 43  // 32 random bytes in base64url: scs's tokens
-	maxUserAgent      = 256 // bytes kept of it
+	sessionCookie = "sessionId"
+	// hostCookie is the cookie over TLS. Another site or plain HTTP cannot plant it.
+	hostCookie     = "__Host-sessionId"
+	maxTokens      = 8 // tokens of one request that are looked up, at most
+	sessionLife    = 24 * time.Hour
+	rememberedLife = 30 * 24 * time.Hour
+	// sessionTokenBytes is the length of 32 random bytes in base64url, as scs makes its tokens.
+	sessionTokenBytes = 43
+	maxUserAgent      = 256 // bytes of the User-Agent header that are kept
 )
 
-// sessionBackend keeps sessions under keys that are no tokens: *store.Store and
-// redisSessions. FindSession answers ErrNotFound for what has expired or is of an
-// older epoch than its account, and need fill in no more than Data. SaveSession
-// answers ErrEpoch for a session of an older epoch. DeleteSessions spares the
-// session exceptKey.
+// sessionBackend stores sessions under keys that are hashes of tokens. *store.Store and
+// redisSessions implement it. FindSession returns ErrNotFound for a session that has expired or is
+// of an older epoch than its account. The session it returns needs no field but Data. SaveSession
+// returns ErrEpoch for a session of an older epoch. DeleteSessions keeps the session exceptKey.
 type sessionBackend interface {
 	FindSession(ctx context.Context, key string) (store.Session, error)
 	SaveSession(ctx context.Context, session store.Session) error
@@ -39,30 +40,30 @@ type sessionBackend interface {
 	Sessions(ctx context.Context, userID string) ([]store.Session, error)
 }
 
-// sessions says who a request comes from. A session is written when it begins
-// and deleted when it ends and never in between, so no request that is still
-// running can bring back one that was signed out. That is why there is no idle
-// timeout, and no scs.LoadAndSave, which would commit and set cookies whenever
-// it sees fit.
+// sessions finds the user of a request by its session token. A session is written when it begins
+// and deleted when it ends, and never in between. So a request that is still running cannot restore
+// a session that was signed out. For this reason there is no idle timeout. For the same reason
+// scs.LoadAndSave is not used: it would commit sessions and set cookies whenever it sees fit.
 type sessions struct {
-	scs     *scs.SessionManager // sets cookies for plain HTTP
-	secure  *scs.SessionManager // the same sessions, with cookies for TLS alone
-	host    *scs.SessionManager // and with a cookie that only this host can set
+	scs     *scs.SessionManager // sets the cookie for plain HTTP
+	secure  *scs.SessionManager // the same sessions, with a cookie that is sent over TLS only
+	host    *scs.SessionManager // the same sessions, with a cookie that only this host can set
 	tokens  *tokenStore
 	backend sessionBackend
 	copies  *Copies
-	most    int // of a person; 0: any number
+	most    int // sessions that one user may have; 0: any number
 }
 
-// newSessions keeps sessions in backend. Tokens are hidden there under the
-// first secret, and found under any.
+// newSessions keeps sessions in backend. The key of a new session is the hash of its token under
+// the first secret. A session is found under any of the secrets.
 func newSessions(backend sessionBackend, secrets []string, copies *Copies) *sessions {
 	backend = endingSessions{backend, copies}
 	tokens := &tokenStore{backend: backend}
 	for _, secret := range secrets {
 		tokens.secrets = append(tokens.secrets, []byte(secret))
 	}
-	// Not by scs.New: it starts a goroutine, for a store in memory, that never ends.
+	// scs.New is not used: it starts a goroutine for a store in memory, and that goroutine never
+	// ends.
 	plain := scs.SessionManager{
 		Lifetime: sessionLife,
 		Store:    tokens,
@@ -78,9 +79,9 @@ func newSessions(backend sessionBackend, secrets []string, copies *Copies) *sess
 	return &sessions{scs: &plain, secure: &secure, host: &host, tokens: tokens, backend: backend, copies: copies}
 }
 
-// load returns who is signed in. Nobody is when the cookie is missing or garbage, which asks
-// no store, or forged, stale or signed out. An error means that the sessions
-// can't be reached.
+// load returns the user who is signed in, or "". A missing or malformed cookie gives "" without a
+// query to the backend. A forged or stale token, and the token of a signed-out session, give "" as
+// well. An error means that the session backend is unavailable.
 func (s *sessions) load(ctx context.Context, r *http.Request) (user string, err error) {
 	token, sole := tokenOf(r)
 	if !sole {
@@ -89,8 +90,9 @@ func (s *sessions) load(ctx context.Context, r *http.Request) (user string, err 
 	return s.loadToken(ctx, token)
 }
 
-// loadOneOf returns whose the tokens are that are somebody's. Of two people nobody knows which one asks, and which
-// cookie a stranger has planted: errTwoPeople.
+// loadOneOf returns the user that the tokens belong to, or "". Tokens of two users are
+// errTwoPeople: the server cannot know which of the two users sends the request, and which cookie a
+// stranger has planted.
 func (s *sessions) loadOneOf(ctx context.Context, tokens []string) (user string, err error) {
 	for _, token := range tokens {
 		another, err := s.loadToken(ctx, token)
@@ -123,27 +125,28 @@ func (s *sessions) loadToken(ctx context.Context, token string) (user string, er
 	}
 	record := readRecord(found.Data)
 	expires := time.UnixMilli(record.Expires)
-	if record.UserID == "" || time.Until(expires) <= 0 { // a store whose clock is behind
+	// A store whose clock is behind may return an expired session.
+	if record.UserID == "" || time.Until(expires) <= 0 {
 		return "", nil
 	}
 	s.copies.keepSession(token, key, &sessionCopy{record.UserID, expires}, view)
 	return record.UserID, nil
 }
 
-// arrival is who signs in, and how.
+// arrival describes a new session: which user signs in, and how.
 type arrival struct {
 	userID   string
-	epoch    int64  // the account's, when it was read to verify the password
-	address  string // the client's, for the list of sessions
-	remember bool   // for 30 days, else for 24 hours
-	secure   bool   // the request came by TLS
+	epoch    int64  // the account's epoch, when the account was read to verify the password
+	address  string // the client's address, for the list of sessions
+	remember bool   // the session lasts 30 days, not 24 hours
+	secure   bool   // the request came over TLS
 }
 
-// endedAtOnce bounds the sessions that one sign-in ends.
+// endedAtOnce is how many sessions one sign-in ends at most.
 const endedAtOnce = 16
 
-// makeRoom ends a person's oldest sessions, so that with one more there are not
-// too many. Of sign-ins at the same time each leaves one, until the next.
+// makeRoom ends a user's oldest sessions, so that one more session does not exceed the limit.
+// Concurrent sign-ins may each leave one session too many, until the next sign-in.
 func (s *sessions) makeRoom(ctx context.Context, userID string) error {
 	if s.most == 0 {
 		return nil
@@ -162,8 +165,8 @@ func (s *sessions) makeRoom(ctx context.Context, userID string) error {
 	return nil
 }
 
-// signIn begins a session and sets its cookie. The token is new; one that the
-// request brought is dead afterwards, whoever planted it.
+// signIn begins a session and sets its cookie. The token is always new. A token that the request
+// brought is invalid afterwards, so a planted token gains nothing.
 func (s *sessions) signIn(ctx context.Context, w http.ResponseWriter, r *http.Request, a arrival) error {
 	if err := s.makeRoom(ctx, a.userID); err != nil {
 		return fmt.Errorf("sign in: %w", err)
@@ -171,8 +174,8 @@ func (s *sessions) signIn(ctx context.Context, w http.ResponseWriter, r *http.Re
 	return s.begin(ctx, w, r, a, s.backend.SaveSession)
 }
 
-// begin is signIn with another way to save the session. Only then the one that the request
-// brought ends: who can't be let in stays who they were.
+// begin is signIn with save in place of SaveSession. The session that the request brought ends only
+// after the new session is saved. So a user whose sign-in fails keeps the old session.
 func (s *sessions) begin(ctx context.Context, w http.ResponseWriter, r *http.Request, a arrival,
 	save func(context.Context, store.Session) error) error {
 	ctx, err := s.scs.Load(ctx, "")
@@ -204,7 +207,7 @@ func (s *sessions) begin(ctx context.Context, w http.ResponseWriter, r *http.Req
 	return nil
 }
 
-// endAll ends every session that the request brings, under either name.
+// endAll ends every session whose token the request brings, under either cookie name.
 func (s *sessions) endAll(ctx context.Context, r *http.Request) error {
 	for _, token := range tokensOf(append(r.CookiesNamed(hostCookie), r.CookiesNamed(sessionCookie)...)) {
 		if err := s.tokens.end(ctx, token); err != nil {
@@ -214,8 +217,8 @@ func (s *sessions) endAll(ctx context.Context, r *http.Request) error {
 	return nil
 }
 
-// signOut ends all sessions that came, and clears the cookies. When the
-// sessions can't be reached the cookie stays, so that the client can try again.
+// signOut ends all sessions whose tokens the request brings, and clears the cookies. If the session
+// backend is unavailable, the cookie stays, so that the client can try again.
 func (s *sessions) signOut(ctx context.Context, w http.ResponseWriter, r *http.Request, secure bool) error {
 	if err := s.endAll(ctx, r); err != nil {
 		return fmt.Errorf("sign out: %w", err)
@@ -224,7 +227,7 @@ func (s *sessions) signOut(ctx context.Context, w http.ResponseWriter, r *http.R
 	return nil
 }
 
-// revoke ends all sessions of a person but the one with exceptToken, which may be empty.
+// revoke ends all sessions of a user but the one with exceptToken, which may be empty.
 func (s *sessions) revoke(ctx context.Context, userID, exceptToken string) error {
 	except := ""
 	if exceptToken != "" {
@@ -240,12 +243,13 @@ func (s *sessions) revoke(ctx context.Context, userID, exceptToken string) error
 	return nil
 }
 
-// list returns the sessions of a person, the newest first.
+// list returns the sessions of a user, the newest first.
 func (s *sessions) list(ctx context.Context, userID string) ([]store.Session, error) {
 	return s.backend.Sessions(ctx, userID)
 }
 
-// writeCookie sets the cookie, over TLS under both names; one without a token clears it.
+// writeCookie sets the session cookie. Over TLS it sets the cookie under both names. An empty token
+// clears the cookie.
 func (s *sessions) writeCookie(ctx context.Context, w http.ResponseWriter, token string, expiry time.Time, secure bool) {
 	manager := s.scs
 	if secure {
@@ -255,7 +259,8 @@ func (s *sessions) writeCookie(ctx context.Context, w http.ResponseWriter, token
 	manager.WriteSessionCookie(ctx, w, token, expiry)
 }
 
-// tokenOf returns the first session cookie that can be one of ours, or "", and whether it is the only one.
+// tokenOf returns the first well-formed session token in the request's cookies, or "", and whether
+// there is at most one.
 func tokenOf(r *http.Request) (token string, sole bool) {
 	var room [maxTokens]string
 	tokens := appendTokens(room[:0], r)
@@ -265,8 +270,10 @@ func tokenOf(r *http.Request) (token string, sole bool) {
 	return tokens[0], len(tokens) == 1
 }
 
-// appendTokens appends the session cookies that can be ours, each once. It reads what every request brings, so it makes no list of all cookies. Where one comes that nobody else can
-// plant, those of its name alone count.
+// appendTokens appends the well-formed session tokens in the request's cookies, each once. It
+// parses the Cookie header itself and makes no list of all cookies, because it runs for every
+// request. If the request has a cookie that only this host can set (hostCookie), only cookies of
+// that name count.
 func appendTokens(tokens []string, r *http.Request) []string {
 	name := sessionCookie
 	for _, line := range r.Header["Cookie"] {
@@ -277,7 +284,8 @@ func appendTokens(tokens []string, r *http.Request) []string {
 			if key = textproto.TrimString(key); key == hostCookie && name != hostCookie {
 				name, tokens = hostCookie, tokens[:0]
 			}
-			if n := len(value); n > 1 && value[0] == '"' && value[n-1] == '"' { // as net/http reads it
+			// net/http strips these quotes, too.
+			if n := len(value); n > 1 && value[0] == '"' && value[n-1] == '"' {
 				value = value[1 : n-1]
 			}
 			if key == name && isToken(value) && len(tokens) < maxTokens && !slices.Contains(tokens, value) {
@@ -288,7 +296,7 @@ func appendTokens(tokens []string, r *http.Request) []string {
 	return tokens
 }
 
-// tokensOf returns what can be tokens of ours among cookies, each once.
+// tokensOf returns the well-formed session tokens among cookies, each once.
 func tokensOf(cookies []*http.Cookie) (tokens []string) {
 	for _, c := range cookies {
 		if isToken(c.Value) && !slices.Contains(tokens, c.Value) && len(tokens) < maxTokens {
@@ -306,26 +314,29 @@ func notBase64URL(r rune) bool {
 	return (r < 'a' || r > 'z') && (r < 'A' || r > 'Z') && (r < '0' || r > '9') && r != '-' && r != '_'
 }
 
-// shortText is valid UTF-8 of at most limit bytes.
+// shortText returns the first limit bytes of s, without what is not valid UTF-8.
 func shortText(s string, limit int) string {
 	return strings.ToValidUTF8(s[:min(len(s), limit)], "")
 }
 
-// recordKey is where scs's values hold the sessionRecord.
+// recordKey is the key of the sessionRecord among scs's values.
 const recordKey = "session"
 
-// sessionRecord is what a session holds. It doesn't change as long as it lives.
+// sessionRecord is the content of a session. It does not change during the session's life.
 type sessionRecord struct {
-	UserID     string `json:"uid"`
-	Epoch      *int64 `json:"epoch,omitempty"` // the account's when it began; nil: begun by a binary that knew none
-	Created    int64  `json:"created"`         // Unix milliseconds, as is Expires
+	UserID string `json:"uid"`
+	// Epoch is the account's epoch when the session began; nil: the session was made by a binary
+	// without epochs.
+	Epoch      *int64 `json:"epoch,omitempty"`
+	Created    int64  `json:"created"` // Unix milliseconds, as is Expires
 	Expires    int64  `json:"expires"`
 	Remembered bool   `json:"remembered,omitempty"`
 	UserAgent  string `json:"agent,omitempty"`
 	Address    string `json:"address,omitempty"`
 }
 
-// readRecord makes nobody of data that isn't ours.
+// readRecord decodes a sessionRecord. Data of another format gives the zero record, which belongs
+// to no user.
 func readRecord(data []byte) sessionRecord {
 	var record sessionRecord
 	if json.Unmarshal(data, &record) != nil {
@@ -334,8 +345,9 @@ func readRecord(data []byte) sessionRecord {
 	return record
 }
 
-// isOf reports whether the session is of the account's epoch. One without an epoch is if it
-// began later: the binary before this one, which may serve beside it, knows none.
+// isOf reports whether the session is of the account's epoch. A session without an epoch is of it
+// if the session did not begin before it. Such sessions come from the binary before this one, which
+// may run beside it and does not know epochs.
 func (r sessionRecord) isOf(epoch int64) bool {
 	if r.Epoch == nil {
 		return r.Created >= epoch
@@ -343,7 +355,7 @@ func (r sessionRecord) isOf(epoch int64) bool {
 	return *r.Epoch == epoch
 }
 
-// storedSession is what a backend keeps: data under key, and what data says.
+// storedSession returns the store.Session with key and data. It fills the other fields from data.
 func storedSession(key string, data []byte) store.Session {
 	r := readRecord(data)
 	session := store.Session{
@@ -356,7 +368,7 @@ func storedSession(key string, data []byte) store.Session {
 	return session
 }
 
-// sessionCodec makes JSON of a sessionRecord for scs.
+// sessionCodec encodes a sessionRecord as JSON for scs.
 type sessionCodec struct{}
 
 func (sessionCodec) Encode(deadline time.Time, values map[string]any) ([]byte, error) {
@@ -370,16 +382,16 @@ func (sessionCodec) Decode(data []byte) (time.Time, map[string]any, error) {
 	return time.UnixMilli(record.Expires).UTC(), map[string]any{recordKey: record}, nil
 }
 
-// tokenStore is what scs takes for its store. Behind it nobody sees a token,
-// only its hash under a secret of ours, so a copy of the store opens no session.
+// tokenStore is scs's store. The backend gets a token only as a hash under one of our secrets, so a
+// copy of the backend opens no session.
 type tokenStore struct {
 	backend sessionBackend
-	secrets [][]byte // the first hashes, all are tried
+	secrets [][]byte // the first one hashes new tokens, and all are tried for a lookup
 }
 
 func sessionKey(secret []byte, token string) string { return keyedHash(secret, "session", token) }
 
-// find returns the session of token and its key, whichever secret it was hashed under.
+// find returns the session of token and its key, under whichever secret the token was hashed.
 func (t *tokenStore) find(ctx context.Context, token string) (key string, s store.Session, err error) {
 	for _, secret := range t.secrets {
 		key = sessionKey(secret, token)
@@ -405,7 +417,7 @@ func (t *tokenStore) end(ctx context.Context, token string) error {
 	return t.backend.DeleteSession(ctx, key)
 }
 
-// savedBy is a backend in which save takes the place of SaveSession.
+// savedBy is a backend that calls save in place of SaveSession.
 type savedBy struct {
 	sessionBackend
 	save func(context.Context, store.Session) error
@@ -415,13 +427,14 @@ func (s savedBy) SaveSession(ctx context.Context, session store.Session) error {
 	return s.save(ctx, session)
 }
 
-// CommitCtx is called by scs.Commit, for new sessions only. When one expires
-// stands in data too.
+// CommitCtx is called by scs.Commit, for new sessions only. It ignores the expiry, since data
+// contains it.
 func (t *tokenStore) CommitCtx(ctx context.Context, token string, data []byte, _ time.Time) error {
 	return t.backend.SaveSession(ctx, storedSession(sessionKey(t.secrets[0], token), data))
 }
 
-// The other methods that scs.CtxStore asks for: scs only makes tokens and cookies here, and neither finds nor deletes.
+// FindCtx and the methods below complete scs.CtxStore. They do nothing: scs only makes tokens and
+// cookies here, and it neither finds nor deletes sessions.
 func (t *tokenStore) FindCtx(context.Context, string) ([]byte, bool, error) { return nil, false, nil }
 func (t *tokenStore) DeleteCtx(context.Context, string) error               { return nil }
 func (t *tokenStore) Find(string) ([]byte, bool, error)                     { return nil, false, nil }

@@ -14,18 +14,18 @@ import (
 	"notesd/store"
 )
 
-// redisSessions keeps sessions in Redis, as redisstore does, and beside them
-// an index by person, so that listing and revoking never walk all keys. Every
-// session stands in its index as long as it lives: both are written and deleted
-// in one transaction. Whether a session has ended with all of its account's, the
-// database says: a command that knows no Redis can end them.
+// redisSessions stores sessions in Redis, as redisstore does. It also stores an index of sessions
+// by user, so that listing and revoking never scan all keys. A session is in the index of its user
+// as long as it lives, because both are written and deleted in one transaction. The database, and
+// not Redis, says whether all sessions of an account were ended: a command that has no access to
+// Redis can end them.
 type redisSessions struct {
 	redis    *redis.Client
 	kept     *redisstore.RedisStore
 	accounts accountEpochs
 }
 
-// accountEpochs is *store.Store.
+// accountEpochs returns the session epoch of an account. *store.Store implements it.
 type accountEpochs interface {
 	SessionEpoch(ctx context.Context, userID string) (int64, error)
 }
@@ -34,7 +34,8 @@ func newRedisSessions(rdb *redis.Client, accounts accountEpochs) *redisSessions 
 	return &redisSessions{redis: rdb, kept: redisstore.NewWithPrefix(rdb.Pool(), redis.SessionPrefix), accounts: accounts}
 }
 
-// FindSession is one GET, and a look at its account. A process asks for a session once a minute.
+// FindSession makes one GET and reads the account's epoch. A process asks for one session once a
+// minute.
 func (s *redisSessions) FindSession(ctx context.Context, key string) (store.Session, error) {
 	data, found, err := s.get(ctx, key)
 	if err != nil {
@@ -45,7 +46,8 @@ func (s *redisSessions) FindSession(ctx context.Context, key string) (store.Sess
 	}
 	record := readRecord(data)
 	if record.UserID == "" {
-		return store.Session{Key: key, Data: data}, nil // none of ours: it lets nobody in
+		// The record is not in our format, so it signs no user in.
+		return store.Session{Key: key, Data: data}, nil
 	}
 	epoch, err := s.accounts.SessionEpoch(ctx, record.UserID)
 	if err == nil && !record.isOf(epoch) {
@@ -54,7 +56,7 @@ func (s *redisSessions) FindSession(ctx context.Context, key string) (store.Sess
 	return store.Session{Key: key, Data: data}, err
 }
 
-// get returns a session of whatever epoch.
+// get returns a session of any epoch.
 func (s *redisSessions) get(ctx context.Context, key string) (data []byte, found bool, err error) {
 	err = s.redis.Run(ctx, func() (err error) {
 		data, found, err = s.kept.Find(key)
@@ -63,9 +65,9 @@ func (s *redisSessions) get(ctx context.Context, key string) (data []byte, found
 	return data, found, err
 }
 
-// SaveSession also drops what has expired from the index, which itself
-// expires after the last session in it can have. Of sessions that are ended
-// between the look at the account and the transaction FindSession finds none.
+// SaveSession also removes expired sessions from the index. The index itself expires later than the
+// last session in it can. A session that is ended between the epoch check and the transaction is
+// not found by FindSession.
 func (s *redisSessions) SaveSession(ctx context.Context, session store.Session) error {
 	epoch, err := s.accounts.SessionEpoch(ctx, session.UserID)
 	if errors.Is(err, store.ErrNotFound) || err == nil && epoch != session.Epoch {
@@ -77,7 +79,7 @@ func (s *redisSessions) SaveSession(ctx context.Context, session store.Session) 
 	return s.put(ctx, session)
 }
 
-// put saves a session whose account need not be there yet.
+// put saves a session. Its account need not exist yet.
 func (s *redisSessions) put(ctx context.Context, session store.Session) error {
 	return s.redis.Transaction(ctx, saving(session)...)
 }
@@ -104,9 +106,9 @@ func (s *redisSessions) DeleteSession(ctx context.Context, key string) error {
 	)
 }
 
-// revokeScript deletes a person's sessions in one step: one that begins at the
-// same time is either gone or in the index. KEYS: the index. ARGV: the prefix of
-// sessions, the key to spare.
+// revokeScript deletes a user's sessions in one step. So a session that begins at the same time is
+// either deleted or in the index. KEYS: the index. ARGV: the key prefix of sessions, and the key of
+// the session to keep.
 var revokeScript = redigo.NewScript(1, `
 for _, key in ipairs(redis.call('ZRANGE', KEYS[1], 0, -1)) do
 	if key ~= ARGV[2] then
@@ -121,7 +123,7 @@ func (s *redisSessions) DeleteSessions(ctx context.Context, userID, exceptKey st
 	return err
 }
 
-// Sessions returns the newest first.
+// Sessions returns the user's sessions, the newest first.
 func (s *redisSessions) Sessions(ctx context.Context, userID string) ([]store.Session, error) {
 	keys, err := redigo.Strings(s.redis.Do(ctx, "ZRANGE", redis.UserSessionPrefix+userID, time.Now().UnixMilli(), "+inf", "BYSCORE"))
 	if err != nil || len(keys) == 0 {
@@ -144,7 +146,8 @@ func (s *redisSessions) Sessions(ctx context.Context, userID string) ([]store.Se
 	}
 	var sessions []store.Session
 	for i, data := range values {
-		if data != nil && readRecord(data).isOf(epoch) { // else signed out since
+		// Otherwise the session was signed out since.
+		if data != nil && readRecord(data).isOf(epoch) {
 			sessions = append(sessions, storedSession(keys[i], data))
 		}
 	}

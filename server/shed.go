@@ -15,21 +15,24 @@ import (
 )
 
 const (
-	// A refusal takes some 30 µs of CPU time: so many a second for each core are 2 % of it.
+	// refusalsPerCore is how many rejections each core may send in a second. A rejection takes some
+	// 30 µs of CPU time, so this many take 2 % of it.
 	refusalsPerCore = 500
-	refusalBurst    = 100 * time.Millisecond // worth of them leaves at once
-	mostHeld        = time.Second            // a refusal, and QUEUE_TIMEOUT at most
+	// refusalBurst: the rejections of this time are sent at once.
+	refusalBurst = 100 * time.Millisecond
+	// mostHeld is the longest delay of a rejection, unless QUEUE_TIMEOUT is shorter.
+	mostHeld = time.Second
 )
 
-// A pacer has refusals leave at a bounded pace. The first of a burst leave at
-// once; of clients that come back at once, however many, each is made to wait
-// for longer and longer, so that they can't become the load. Waiting takes
-// neither a worker nor a place in the queue.
+// A pacer is a rate limiter for rejections: it sends them at a bounded pace. The first rejections
+// of a burst are sent at once. If clients retry at once, each of their rejections is delayed longer
+// and longer, so that the retries cannot become the load, however many the clients are. A delayed
+// rejection holds neither a worker nor a place in the queue.
 type pacer struct {
 	began    time.Time
-	interval time.Duration // between two refusals, in the long run
-	most     time.Duration // that one is held
-	due      atomic.Int64  // since began, when the next may leave (GCRA)
+	interval time.Duration // between two rejections, in the long run
+	most     time.Duration // the longest delay of a rejection
+	due      atomic.Int64  // since began, when the next rejection may be sent (GCRA)
 }
 
 func newPacer(most time.Duration) *pacer {
@@ -39,7 +42,7 @@ func newPacer(most time.Duration) *pacer {
 	return p
 }
 
-// delay is how long the next refusal has to wait.
+// delay returns how long the next rejection has to wait.
 func (p *pacer) delay() time.Duration {
 	for {
 		due, now := p.due.Load(), int64(time.Since(p.began))
@@ -51,7 +54,7 @@ func (p *pacer) delay() time.Duration {
 	}
 }
 
-// hold waits until a refusal may leave, or ctx ends.
+// hold waits until a rejection may be sent, or until ctx ends.
 func (p *pacer) hold(ctx context.Context) {
 	d := p.delay()
 	if d == 0 {
@@ -65,8 +68,8 @@ func (p *pacer) hold(ctx context.Context) {
 	}
 }
 
-// paced holds the pool's refusal of x until it may leave. While draining each
-// leaves at once, for the client to find another server.
+// paced delays the pool's rejection of x until it may be sent. During shutdown a rejection is sent
+// at once, so that the client finds another server.
 func (s *Server) paced(x *exchange, err error) error {
 	refusal, ok := errors.AsType[*pool.Refusal](err)
 	if !ok || x.out.begun || s.leaving.Load() {
@@ -80,7 +83,7 @@ func (s *Server) paced(x *exchange, err error) error {
 	return err
 }
 
-// shed counts a failure that is a refusal: with those of the pool, which has
+// shed counts a failure that is a rejection, together with those of the pool. The pool has already
 // counted its own.
 func (s *Server) shed(x *exchange, f failure, err error) {
 	if f.Reason == "" {
@@ -95,15 +98,16 @@ func (s *Server) shed(x *exchange, f failure, err error) {
 	}
 }
 
-// A shedLog writes one line for each second in which requests were turned away.
+// A shedLog is the log of rejections. It writes one line for each second in which requests were
+// rejected.
 type shedLog struct {
-	cause atomic.Pointer[error] // what a dependency said last that made a refusal
+	cause atomic.Pointer[error] // the last error of a dependency that caused a rejection
 
-	mu     sync.Mutex // guards what follows
+	mu     sync.Mutex // guards the fields below
 	before map[pool.Reason]uint64
 }
 
-// logSheds does so until ctx ends; what comes later is for leave to log.
+// logSheds logs rejections every second until ctx ends. leave logs those that come later.
 func (s *Server) logSheds(ctx context.Context) {
 	tick := time.NewTicker(time.Second)
 	defer tick.Stop()
@@ -117,7 +121,7 @@ func (s *Server) logSheds(ctx context.Context) {
 	}
 }
 
-// logShed says how many were turned away since it was called last.
+// logShed logs how many requests were rejected since its last call.
 func (s *Server) logShed() {
 	s.sheds.mu.Lock()
 	defer s.sheds.mu.Unlock()

@@ -12,7 +12,7 @@ import (
 	"notesd/store"
 )
 
-// Failed sign-ins that are let pass in one window, which begins with its first.
+// These are the failed sign-ins that one window allows. A window begins with its first failure.
 const (
 	signInWindow        = 15 * time.Minute
 	signInsPerPair      = 5  // from one address to one account
@@ -20,21 +20,21 @@ const (
 	signInRefundTimeout = 2 * time.Second
 )
 
-// failureCounts counts failures by key in fixed windows, for all replicas at
-// once: *store.Store and redisFailures. Adding and reading are one atomic step.
+// failureCounts counts failures by key in fixed windows, for all replicas together. *store.Store
+// and redisFailures implement it. Each call adds and reads in one atomic step.
 type failureCounts interface {
 	AddSignInFailure(ctx context.Context, key string, window time.Duration) (count int, ends time.Time, err error)
 	RefundSignInFailure(ctx context.Context, key string) error
 }
 
-// signInLimit slows down who tries passwords. When its counts can't be
-// reached nobody signs in: it would be the moment to try them.
+// signInLimit limits failed sign-ins, to slow down password guessing. While its counts are
+// unavailable, all sign-ins fail: otherwise that would be the time to guess passwords.
 type signInLimit struct {
 	counts failureCounts
 	secret []byte // hides addresses and accounts in the keys
 }
 
-// newSignInLimit counts in Redis, or in db when rdb is nil.
+// newSignInLimit returns a limit that counts in Redis, or in db if rdb is nil.
 func newSignInLimit(rdb *redis.Client, db *store.Store, secret string) *signInLimit {
 	l := &signInLimit{counts: db, secret: []byte(secret)}
 	if rdb != nil {
@@ -43,9 +43,9 @@ func newSignInLimit(rdb *redis.Client, db *store.Store, secret string) *signInLi
 	return l
 }
 
-// reserve counts a failure before the password is looked at, so that guesses
-// in parallel are no more than guesses in turn. Whatever turns out not to be a
-// failure calls refund. A wait above 0 refuses the attempt, and counts nothing.
+// reserve counts a failure before the password is checked, so parallel guesses are no more than
+// sequential ones. The caller calls refund if the attempt turns out not to be a failure. If wait is
+// above 0, the attempt is rejected and not counted.
 func (l *signInLimit) reserve(ctx context.Context, address, account string) (refund func(context.Context), wait time.Duration, err error) {
 	network, site := netutil.Networks(address)
 	type keyLimit struct {
@@ -76,8 +76,8 @@ func (l *signInLimit) reserve(ctx context.Context, address, account string) (ref
 	return refund, 0, nil
 }
 
-// refund goes on when the client has left. What can't be given back now is
-// forgotten with its window.
+// refund takes back the failures counted under keys, even after the client has left. A count that
+// cannot be taken back now expires with its window.
 func (l *signInLimit) refund(ctx context.Context, keys []string) {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), signInRefundTimeout)
 	defer cancel()
@@ -86,11 +86,11 @@ func (l *signInLimit) refund(ctx context.Context, keys []string) {
 	}
 }
 
-// redisFailures keeps the counts in Redis, which forgets them by itself.
+// redisFailures keeps the counts in Redis. They expire there by themselves.
 type redisFailures struct{ redis *redis.Client }
 
-// addFailureScript counts one up. KEYS: the key. ARGV: the window in
-// milliseconds. It answers the count and how long its window lasts yet.
+// addFailureScript adds one to a count. KEYS: the key. ARGV: the window in milliseconds. It returns
+// the count and the remaining time of its window.
 var addFailureScript = redigo.NewScript(1, `
 local count = redis.call('INCR', KEYS[1])
 if count == 1 then
@@ -98,8 +98,8 @@ if count == 1 then
 end
 return {count, redis.call('PTTL', KEYS[1])}`)
 
-// refundFailureScript counts one down, unless the window has passed; with the
-// last failure the window goes too.
+// refundFailureScript subtracts one from a count, unless the window has passed. It deletes the
+// window with the last failure.
 var refundFailureScript = redigo.NewScript(1, `
 if tonumber(redis.call('GET', KEYS[1]) or 0) > 1 then
 	return redis.call('DECR', KEYS[1])

@@ -16,7 +16,7 @@ import (
 	"notesd/pool"
 )
 
-// statuses are those that are counted apart; any other is counted as the last.
+// statuses are the statuses with a count of their own. Any other status is counted as the last, 0.
 var statuses = []int{200, 201, 204, 304, 400, 401, 403, 404, 408, 412, 413, 422, 423, 429, 499, 500, 503, 0}
 
 var statusIndex = func() map[int]int {
@@ -27,8 +27,8 @@ var statusIndex = func() map[int]int {
 	return index
 }()
 
-// tally counts the answers of the whole process, a shard at a time so that
-// cores don't write to the same memory.
+// tally counts the responses of the whole process. Each shard has counts of its own, so that cores
+// do not write to the same memory.
 type tally struct {
 	routes []*route
 	shards []shardTally
@@ -36,7 +36,7 @@ type tally struct {
 
 type shardTally struct {
 	took   histogram.Histogram
-	counts [][]atomic.Uint64 // by route, the last of them unknown, and by status
+	counts [][]atomic.Uint64 // by route, of which the last is the unknown one, and by status
 }
 
 func newTally(shards int, routes []*route) *tally {
@@ -64,7 +64,7 @@ func (t *tally) add(shard int, rt *route, status int, took time.Duration) {
 	t.shards[shard].took.Record(took)
 }
 
-// each calls f for every route and status that has been counted.
+// each calls f for every route and status with a count.
 func (t *tally) each(f func(method, pattern string, status int, n uint64)) {
 	for row := range len(t.routes) + 1 {
 		method, pattern := "", "unknown"
@@ -102,7 +102,7 @@ func (t *tally) reset() {
 	}
 }
 
-// requestMetrics answers GET /api/metrics. Durations are milliseconds.
+// requestMetrics handles GET /api/metrics. Durations are in milliseconds.
 func requestMetrics(s *Server, x *exchange) error {
 	codes, paths := map[string]uint64{}, map[string]uint64{}
 	s.tally.each(func(_, pattern string, status int, n uint64) {
@@ -133,22 +133,22 @@ func mean(s histogram.Summary) time.Duration {
 	return s.Sum / time.Duration(max(s.Count, 1))
 }
 
-// resetMetrics answers POST /api/metrics/reset.
+// resetMetrics handles POST /api/metrics/reset.
 func resetMetrics(s *Server, x *exchange) error {
 	s.tally.reset()
 	return x.reply(http.StatusOK, map[string]string{"message": "Metrics reset successfully"})
 }
 
-// Machine is what the process may use: the container's share, not the host's.
+// Machine describes what the process may use: the container's share, and not the host's.
 type Machine struct {
 	Cores       int
-	MemoryLimit int64 // bytes; 0: the machine's memory
+	MemoryLimit int64 // bytes; 0: no limit but the machine's memory
 }
 
 const megabyte = 1 << 20
 
-// systemMetrics answers GET /api/metrics/system: as the old server, in MB and
-// seconds, but as seen from inside the container.
+// systemMetrics handles GET /api/metrics/system. The units are MB and seconds, as in the old
+// server, but the values are those seen from inside the container.
 func systemMetrics(s *Server, x *exchange) error {
 	m := pool.ReadMemory()
 	type object = map[string]any
@@ -170,7 +170,8 @@ func systemMetrics(s *Server, x *exchange) error {
 	})
 }
 
-// machineMemory is total and used bytes: the container's when it has a limit, else the machine's.
+// machineMemory returns the total and the used bytes: the container's if it has a limit, or else
+// the machine's.
 func (s *Server) machineMemory(m pool.Memory) (total, used int64) {
 	if s.cfg.Machine.MemoryLimit > 0 {
 		return s.cfg.Machine.MemoryLimit, min(m.CgroupUsed, s.cfg.Machine.MemoryLimit)
@@ -187,7 +188,7 @@ func percentage(part, whole int64) int64 {
 	return part * 100 / whole
 }
 
-// memoryLimit is GOMEMLIMIT in bytes; nil: none.
+// memoryLimit returns GOMEMLIMIT in bytes; nil: there is none.
 func memoryLimit() any {
 	if limit := debug.SetMemoryLimit(-1); limit != math.MaxInt64 {
 		return limit
@@ -195,7 +196,8 @@ func memoryLimit() any {
 	return nil
 }
 
-// procFields reads a file of "Name:  123 kB" lines into bytes. Where there is none, it is empty.
+// procFields reads the values of a file of "Name:  123 kB" lines, in bytes. Without the file the
+// result is empty.
 func procFields(path string) map[string]int64 {
 	fields := map[string]int64{}
 	text, _ := os.ReadFile(path)
@@ -219,7 +221,7 @@ func loadAverage() (load [3]float64) {
 	return load
 }
 
-// cpuModel is read once: it can't change.
+// cpuModel returns the CPU's model. It is read once, because it cannot change.
 var cpuModel = sync.OnceValue(func() string {
 	text, _ := os.ReadFile("/proc/cpuinfo")
 	for line := range strings.Lines(string(text)) {

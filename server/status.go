@@ -5,17 +5,16 @@ import (
 	"net/http"
 )
 
-// The status page shows administrators how the process is. The page itself is
-// the same for everybody and tells nothing. What it shows it asks for at
-// /api/runtime and /api/metrics, with the administrators' token. The person
-// types the token in, or opens the link /status#token=TOKEN that the server
-// prints. Browsers send no part of a URL after the #, and the page takes it out
-// of the address bar at once. The tab keeps the token until it is closed.
+// The status page shows administrators the state of the process. The page itself is the same for
+// every client and contains no data. It requests the data from /api/runtime and /api/metrics with
+// the administrator token. The administrator types the token in, or opens the link
+// /status#token=TOKEN that the server prints. Browsers send no part of a URL after the #, and the
+// page removes it from the address bar at once. The browser tab keeps the token until it is closed.
 //
 //go:embed status
 var statusFiles embed.FS
 
-// statusFile answers with one of the page's files.
+// statusFile returns a handler that sends one of the page's files.
 func statusFile(name, kind string) handler {
 	return func(_ *Server, x *exchange) error {
 		file, err := statusFiles.ReadFile("status/" + name)

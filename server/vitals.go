@@ -12,21 +12,22 @@ import (
 var errVitals = errors.New("invalid web vital")
 
 var (
-	vitalNames   = []string{"CLS", "FCP", "FID", "INP", "LCP", "TTFB"} // https://web.dev/articles/vitals
+	// vitalNames are the names of the metrics: see https://web.dev/articles/vitals.
+	vitalNames   = []string{"CLS", "FCP", "FID", "INP", "LCP", "TTFB"}
 	vitalRatings = []string{"good", "needs-improvement", "poor"}
 )
 
-// vitalCounts counts what browsers report, by name and rating.
+// vitalCounts counts the web vitals that browsers report, by name and rating.
 type vitalCounts [6][3]atomic.Uint64
 
 // vital is one report of a browser.
 type vital struct {
-	name, rating int // in vitalNames and vitalRatings
+	name, rating int // index in vitalNames and in vitalRatings
 	value        float64
 }
 
-// webVitals answers POST /api/metrics/vitals. Anybody may call it, so what it
-// takes is a closed list, and nothing else of the body goes anywhere.
+// webVitals handles POST /api/metrics/vitals. Every client may call it without signing in. So it
+// accepts values from a closed list only, and it stores or logs no other part of the body.
 func webVitals(s *Server, x *exchange) error {
 	o, err := s.readObject(x)
 	if err != nil {
@@ -44,7 +45,7 @@ func webVitals(s *Server, x *exchange) error {
 	return x.reply(http.StatusCreated, map[string]bool{"received": true})
 }
 
-// readVital reads a report: id and navigationType may be missing.
+// readVital reads a report. id and navigationType may be missing.
 func readVital(o object) (v vital, ok bool) {
 	name, _ := o.text("name")
 	rating, _ := o.text("rating")
@@ -57,6 +58,6 @@ func readVital(o object) (v vital, ok bool) {
 		}
 	}
 	value := o["value"]
-	ok = string(value) != "null" && json.Unmarshal(value, &v.value) == nil // which leaves no infinity
+	ok = string(value) != "null" && json.Unmarshal(value, &v.value) == nil // JSON has no infinity
 	return v, ok && v.name >= 0 && v.rating >= 0 && v.value >= 0
 }
