@@ -9,16 +9,16 @@ import (
 	"unicode/utf8"
 )
 
-// What an account may hold.
+// These constants bound what an account may hold.
 const (
 	MinPassword = 8    // characters
 	MaxPassword = 1024 // bytes: a password hash reads all of them
 	MaxEmail    = 254  // bytes (RFC 5321, errata 1690)
 
-	MaxImportedEmail = 1024 // bytes of an address that another server let in
+	MaxImportedEmail = 1024 // bytes of an address that another server has accepted
 )
 
-// Why an account or a password is refused.
+// These errors say why an account or a password is refused.
 var (
 	ErrEmailFormat   = errors.New("invalid email format")
 	ErrPasswordShort = errors.New("password too short")
@@ -27,7 +27,8 @@ var (
 
 var emailForm = regexp.MustCompile(`^[^\s@]+@[^\s@]+\.[^\s@]+$`)
 
-// CheckNewAccount returns ErrEmailFormat or an error of CheckPassword if no account may be made of the two.
+// CheckNewAccount returns ErrEmailFormat or an error of CheckPassword if no account may be made
+// with the address and the password.
 func CheckNewAccount(email, password string) error {
 	if len(email) > MaxEmail || !isPrintable(email) || !emailForm.MatchString(email) {
 		return ErrEmailFormat
@@ -35,7 +36,7 @@ func CheckNewAccount(email, password string) error {
 	return CheckPassword(password)
 }
 
-// CheckPassword returns ErrPasswordShort or ErrPasswordLong for a password that nobody may choose.
+// CheckPassword returns ErrPasswordShort or ErrPasswordLong for a password that no user may choose.
 func CheckPassword(password string) error {
 	switch {
 	case utf8.RuneCountInString(password) < MinPassword:
@@ -49,8 +50,9 @@ func CheckPassword(password string) error {
 // AccountName returns the name of a new account: the part of its address before the @.
 func AccountName(email string) string { return email[:strings.LastIndexByte(email, '@')] }
 
-// isPrintable reports whether s is free of control, format, private and unassigned characters, which a terminal obeys or
-// nobody sees. Administrators read the addresses of new accounts. An account that an older version let in still signs in.
+// isPrintable reports whether s is free of control, format, private and unassigned characters. A
+// terminal obeys such characters or shows nothing for them. Administrators read the addresses of
+// new accounts. An account that an older version accepted can still sign in.
 func isPrintable(s string) bool {
 	return utf8.ValidString(s) && !strings.ContainsFunc(s, func(r rune) bool { return !unicode.IsPrint(r) })
 }
@@ -58,8 +60,8 @@ func isPrintable(s string) bool {
 // Account is an account that another server made.
 type Account struct{ ID, Email, Name, PasswordHash string }
 
-// ImportFault says why the account can't be kept here, or "". A name is kept as it is: a joiner in an emoji must not cost
-// people their notes.
+// ImportFault says why the account can't be stored here. It returns "" if the account can be
+// stored. A name is stored as it is, because a joiner in an emoji must not cost users their notes.
 func (a Account) ImportFault() string {
 	switch {
 	case a.ID == "" || !ValidText(a.ID):

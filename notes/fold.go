@@ -9,22 +9,22 @@ import (
 	"golang.org/x/text/unicode/norm"
 )
 
-// Fold returns s as it is compared without regard to case: two texts that
-// differ only in letter case, in any script, or in how their accents are
-// encoded, fold to the same bytes (Unicode's canonical caseless matching).
-// Folding again changes nothing.
+// Fold returns the form of s that is compared without regard to case. Two texts fold to the same
+// bytes if they differ only in letter case, in any script, or in how their accents are encoded
+// (Unicode's canonical caseless matching). Fold changes nothing in a text that is folded already.
 //
-// Both engines compare text that Fold made, byte by byte, and never fold
-// themselves: that is why they agree. What Fold answers is stored, so another
-// answer (newer Unicode tables, say) needs a migration that folds anew.
+// Both engines compare folded text byte by byte and never fold text themselves, so they agree.
+// Folded text is stored. If Fold returns another result (with newer Unicode tables, say), a
+// migration has to fold the stored text again.
 func Fold(s string) string {
-	folded, _ := FoldContext(context.Background(), s, func(int64) error { return nil }) // which does not end
+	// The background context never ends.
+	folded, _ := FoldContext(context.Background(), s, func(int64) error { return nil })
 	return folded
 }
 
-// FoldContext is Fold for a long text. It gives up when ctx ends, with its cause, or
-// when the folded text grows longer than s and room has an error for it: room is told
-// the size of a note, in bytes, that takes as much memory.
+// FoldContext is Fold for a long text. It gives up when ctx ends, and returns the cause. It also
+// gives up when the folded text grows and room returns an error. The argument of room is the size,
+// in bytes, of a note that takes as much memory.
 func FoldContext(ctx context.Context, s string, room func(bytes int64) error) (string, error) {
 	if isASCII(s) {
 		return strings.ToLower(s), nil
@@ -42,9 +42,11 @@ func FoldContext(ctx context.Context, s string, room func(bytes int64) error) (s
 		n := pieceLength(s)
 		piece := foldText(s[:n])
 		s = s[n:]
-		if size := folded.Len() + len(piece); size > folded.Cap() { // by itself it would grow to more than twice as much
+		// A strings.Builder itself would grow to more than twice as much.
+		if size := folded.Len() + len(piece); size > folded.Cap() {
 			size += max(len(s)*len(piece)/n, size/4)
-			if err := room((text + int64(size)) / 2); err != nil { // what it is stored in grows half as fast (e2e: TestMemoryUnkindText)
+			// The buffer that stores the text grows half as fast (e2e: TestMemoryUnkindText).
+			if err := room((text + int64(size)) / 2); err != nil {
 				return "", err
 			}
 			grown := new(strings.Builder)
@@ -57,14 +59,13 @@ func FoldContext(ctx context.Context, s string, room func(bytes int64) error) (s
 	return folded.String(), nil
 }
 
-// foldPiece is how much of a long text is folded at once at most, in bytes: each
-// step makes copies, and of ten megabytes those would be a hundred.
+// foldPiece is the largest part of a long text that is folded in one step, in bytes. Each step
+// makes copies. Copies of ten megabytes at once would take a hundred.
 const foldPiece = 64 << 10
 
-// pieceLength is the length of a first piece of s that can be folded by itself:
-// what follows begins a segment of its own, folded or not (TestFoldBoundaries).
-// Only marks without a letter among them may have no such place for 64 KiB. They
-// are cut all the same, between characters.
+// pieceLength returns the length of a first piece of s that can be folded by itself: the rest
+// begins a segment of its own, folded or not (TestFoldBoundaries). Only a run of marks without a
+// letter can have no such place for 64 KiB. Such a run is cut all the same, between two characters.
 func pieceLength(s string) int {
 	if len(s) <= foldPiece {
 		return len(s)
@@ -82,9 +83,9 @@ func pieceLength(s string) int {
 }
 
 func foldText(s string) string {
-	// Unicode's definition begins with NFD. It matters to the iota below only,
-	// whose folding is a letter that marks don't move across. For all other
-	// text NFC does as well, and nearly all text is in NFC: a pass that copies nothing.
+	// Unicode's definition begins with NFD. The difference matters only for the iota below, which
+	// folds to a letter that marks don't move across. For all other text NFC does as well. Nearly
+	// all text is in NFC already, so that this pass copies nothing.
 	form := norm.NFC
 	if mayHaveIotaBelow(s) {
 		form = norm.NFD
@@ -92,15 +93,15 @@ func foldText(s string) string {
 	return norm.NFC.String(strings.Map(foldCherokee, cases.Fold().String(form.String(s))))
 }
 
-// mayHaveIotaBelow reports whether s holds U+0345 or a character of the block
-// U+1F80 to U+1FFF, where the letters made with it are.
+// mayHaveIotaBelow reports whether s has U+0345 or a character of the block U+1F80 to U+1FFF, which
+// has the letters made with U+0345.
 func mayHaveIotaBelow(s string) bool {
 	return strings.Contains(s, "\u0345") || strings.Contains(s, "\xe1\xbe") || strings.Contains(s, "\xe1\xbf")
 }
 
-// foldCherokee finishes what cases.Fold does to Cherokee, the one script that
-// folds to its capitals: cases.Fold swaps the two cases there, so that a text
-// folded twice would be another than one folded once.
+// foldCherokee corrects what cases.Fold does to Cherokee, the only script that folds to its
+// capitals. cases.Fold swaps the two cases there, so that a text folded twice would differ from the
+// text folded once.
 func foldCherokee(r rune) rune {
 	switch {
 	case 'ꭰ' <= r && r <= 'ꮿ':
@@ -111,7 +112,7 @@ func foldCherokee(r rune) rune {
 	return r
 }
 
-// isASCII reports whether s, usually all of a note, can be folded the cheap way.
+// isASCII reports whether s can be folded the cheap way. Nearly all of a note usually can.
 func isASCII(s string) bool {
 	for i := range len(s) {
 		if s[i] >= utf8.RuneSelf {

@@ -1,17 +1,16 @@
-// Package notes has what a note is and the rules for it, whichever door it comes
-// through and wherever it is kept: it knows neither HTTP nor SQL.
+// Package notes defines a note and the rules for it. The rules are the same for every protocol and
+// for every engine that stores notes. The package knows neither HTTP nor SQL.
 package notes
 
 import "time"
 
-// A Note is one person's text with what they said about it.
+// A Note is a text of one user with its title, tags and flags.
 //
-// Title, Content and Tags come back byte for byte as they were stored. They, and
-// every other text that the methods take (ids, keys, what to search for), are
-// valid UTF-8 without NUL: PostgreSQL takes nothing else, so a caller checks what
-// comes from outside.
+// Title, Content and Tags are returned byte for byte as they were stored. All text that the methods
+// take (also ids, keys and search terms) is valid UTF-8 without NUL, because PostgreSQL accepts
+// nothing else. A caller therefore checks text that comes from outside.
 type Note struct {
-	Key       int64 // the note's row, for a Ref; never shown to anybody
+	Key       int64 // the row of the note, for a Ref; it is never shown to users
 	ID        string
 	UserID    string
 	Title     string
@@ -27,11 +26,11 @@ type Note struct {
 	CreatedAt time.Time
 	UpdatedAt time.Time // grows with every change, if only by a millisecond
 	Revision  int64     // 1 at first, one more with every change
-	ChangeSeq int64     // the number of the owner's change that made the note what it is
+	ChangeSeq int64     // the owner's change sequence number of the last change to the note
 }
 
-// NewNote is what a note begins as. With an IdempotencyKey, BodyHash tells
-// whether a later request under the same key asks for the same note.
+// NewNote is the initial state of a note. If IdempotencyKey is set, BodyHash tells whether a later
+// request with the same key asks for the same note.
 type NewNote struct {
 	Title, Content string
 	Tags           []string
@@ -40,11 +39,11 @@ type NewNote struct {
 	Favorite       bool
 	Archived       bool
 	Markdown       bool
-	IdempotencyKey string // at most some hundred bytes: it is indexed
+	IdempotencyKey string // some hundred bytes at most, because it is indexed
 	BodyHash       []byte
 }
 
-// A Flag is one that FlipNote turns over.
+// A Flag names a flag that FlipNote toggles.
 type Flag uint8
 
 const (

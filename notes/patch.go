@@ -1,6 +1,7 @@
 package notes
 
-// A Patch says what to change; what is nil stays. Color counts if SetColor does.
+// A Patch describes a change of a note. A nil field stays as it is. Color is used only if SetColor
+// is set.
 type Patch struct {
 	Title, Content *string
 	Tags           *[]string
@@ -10,5 +11,5 @@ type Patch struct {
 	Favorite       *bool
 	Archived       *bool
 	Markdown       *bool
-	Trashed        *bool // keeps TrashedAt in step; the first date stays
+	Trashed        *bool // sets or clears TrashedAt, too; the first date stays
 }

@@ -1,32 +1,32 @@
 package notes
 
-// A Sort is what orders notes that are equally favourite and pinned.
+// A Sort is the order of notes that are equally favourite and pinned.
 type Sort uint8
 
 const (
 	ByUpdated Sort = iota
 	ByCreated
-	ByTitle // without regard to case, else by code point
+	ByTitle // without regard to case, then by code point
 )
 
-// A Query says which of a person's notes to list, and in which order:
-// favourites first, pinned ones next (but not in the trash), then by Sort,
-// newest or last title first unless Ascending, then by id in the same direction.
+// A Query says which notes of a user are listed, and in which order. Favourites come first, and
+// pinned notes come next (but not in the trash). Then Sort decides: the newest note or the last
+// title comes first unless Ascending is set. Equal notes are ordered by id in the same direction.
 type Query struct {
 	Search    string   // only notes with this text in title or content, without regard to case; "": all
 	Tags      []string // only notes with one of these tags, exactly; none: all
-	Archived  bool     // these notes, or those that are not archived; ignored in the trash
-	Trashed   bool     // the trash, or what is not in it
+	Archived  bool     // true: only archived notes; false: only others; ignored in the trash
+	Trashed   bool     // true: only notes in the trash; false: only others
 	Sort      Sort
 	Ascending bool
 	Limit     int       // notes at most; 0: all
-	After     *Position // only what follows this place; nil: from the first
+	After     *Position // only notes after this position; nil: from the first
 }
 
-// A Position is a note's place in the order of a Query: a page ended there.
+// A Position is the position of a note in the order of a Query, where a page ended.
 type Position struct {
-	Favorite, Pinned bool   // not in the trash
-	Time             int64  // what ByUpdated or ByCreated compared: Unix milliseconds
-	Title            string // what ByTitle compared: the folded title
+	Favorite, Pinned bool   // both are false in the trash
+	Time             int64  // the time that ByUpdated or ByCreated compared, in Unix milliseconds
+	Title            string // the folded title that ByTitle compared
 	ID               string
 }

@@ -6,25 +6,25 @@ import (
 	"unicode/utf8"
 )
 
-// What a note may hold, in code points. The content has no bound of its own: a door limits
-// the bytes of a request, and a quota those of a person.
+// These constants bound a note, in code points. The content has no bound of its own: the API limits
+// the bytes of a request, and a quota limits the bytes of a user.
 const (
 	MaxTitle = 255
 	MaxColor = 20
 	MaxTags  = 50
 	MaxTag   = 64
 
-	MaxID = 255 // bytes: ours have 36, those of the old server 25
+	MaxID = 255 // bytes; our ids have 36, those of the old server have 25
 )
 
-// An InvalidError says what is wrong with a note that somebody writes.
+// An InvalidError says what is wrong with a note that a client writes.
 type InvalidError struct {
-	Fields map[string]string // by the field's name in the API: what it must be, as "must not be empty"
+	Fields map[string]string // the rule that is broken, as "must not be empty", by the field's name in the API
 }
 
 func (e *InvalidError) Error() string { return fmt.Sprintf("invalid note: %v", e.Fields) }
 
-// Set says what is wrong with a field.
+// Set records what is wrong with a field.
 func (e *InvalidError) Set(field, wrong string) {
 	if e.Fields == nil {
 		e.Fields = make(map[string]string)
@@ -47,8 +47,8 @@ func (p Patch) Check() error {
 	return &invalid
 }
 
-// AddFaults adds the fields that break a rule to those a door could not read, so that
-// its client is told of all at once.
+// AddFaults adds the fields that break a rule to the fields that could not be read, so that one
+// response tells the client about all of them.
 func (p Patch) AddFaults(invalid *InvalidError) {
 	checkText := func(field string, text *string, least, most int) {
 		if text == nil {
@@ -68,8 +68,8 @@ func (p Patch) AddFaults(invalid *InvalidError) {
 	}
 }
 
-// textFault says what is wrong with a text that must be least to most code points long
-// (most 0: no bound), or "".
+// textFault says what is wrong with a text that must be least to most code points long. A most of 0
+// means no upper bound. It returns "" if nothing is wrong.
 func textFault(s string, least, most int) string {
 	switch {
 	case strings.Contains(s, "\x00"):
@@ -88,7 +88,7 @@ func textFault(s string, least, most int) string {
 	return ""
 }
 
-// tagsFault says what is wrong with a note's tags, or "".
+// tagsFault says what is wrong with the tags of a note. It returns "" if nothing is.
 func tagsFault(tags []string) (fault string) {
 	if len(tags) > MaxTags {
 		fault = fmt.Sprintf("must be at most %d, are %d", MaxTags, len(tags))
@@ -101,8 +101,9 @@ func tagsFault(tags []string) (fault string) {
 	return fault
 }
 
-// ImportFault says why a note that another server made can't be kept here, or "". It is
-// less than Check asks of a note that is written now: a title may be longer, or empty.
+// ImportFault says why a note that another server made can't be stored here. It returns "" if the
+// note can be stored. It asks for less than Check does for a new note: a title may be longer, or
+// empty.
 func (n Note) ImportFault() string {
 	switch {
 	case n.ID == "" || !ValidText(n.ID):
