@@ -11,15 +11,15 @@ import (
 	"strings"
 )
 
-// limits are what its control groups allow this process.
+// limits are what the control groups of this process allow it.
 type limits struct {
-	cores  float64 // the tightest quota of the process's own group and its parents; 0: no limit
-	own    float64 // the quota of the own group, which is the only one that Go reads; 0: no limit
+	cores  float64 // the tightest CPU quota of the process's own group and its parents; 0: no limit
+	own    float64 // the quota of the own group, the only one that Go reads; 0: no limit
 	memory int64   // bytes; 0: no limit
 }
 
-// procs returns the GOMAXPROCS that the parents' quota asks for, by the rule
-// that Go applies to the own group. It is 0 where Go's own choice is as low.
+// procs returns the GOMAXPROCS that the quotas of the parents require, by the rule that Go applies
+// to the own group. It returns 0 if Go's own choice is as low.
 func (l limits) procs(cpus int) int {
 	asked := procsOf(l.cores, cpus)
 	if asked < procsOf(l.own, cpus) {
@@ -28,7 +28,7 @@ func (l limits) procs(cpus int) int {
 	return 0
 }
 
-// procsOf is Go's rule: min(cores, max(2, ⌈quota⌉)).
+// procsOf applies Go's rule: min(cores, max(2, ⌈quota⌉)).
 func procsOf(quota float64, cpus int) int {
 	if quota == 0 || quota >= float64(cpus) {
 		return cpus
@@ -36,11 +36,12 @@ func procsOf(quota float64, cpus int) int {
 	return min(cpus, max(2, int(math.Ceil(quota))))
 }
 
-// unlimited is where a memory limit stops meaning one: version 1 writes "none" as a number near 2⁶³.
+// unlimited is the value from which a memory limit means no limit: version 1 writes "none" as a
+// number near 2⁶³.
 const unlimited = 1 << 60
 
-// readLimits finds the tightest limits among the control groups of this process and their parents, version 1 or 2,
-// in the file system whose root is given. What is not there, or makes no sense, limits nothing.
+// readLimits finds the tightest limits among the control groups of this process and their parents,
+// version 1 or 2, in the file system root. A file that is missing or makes no sense sets no limit.
 func readLimits(root fs.FS) limits {
 	l := limits{cores: math.Inf(1), own: math.Inf(1), memory: unlimited}
 	dirs, v2 := groups(root, "cpu")
@@ -66,7 +67,8 @@ func readLimits(root fs.FS) limits {
 	return l
 }
 
-// cpuQuota returns how many cores' worth of time the group may use, +Inf when it has no limit.
+// cpuQuota returns how many cores' worth of CPU time the group may use. It returns +Inf if there is
+// no limit.
 func cpuQuota(root fs.FS, dir string, v2 bool) float64 {
 	var quota, period string
 	if v2 {
@@ -75,7 +77,7 @@ func cpuQuota(root fs.FS, dir string, v2 bool) float64 {
 		quota = readLine(root, path.Join(dir, "cpu.cfs_quota_us"))
 		period = readLine(root, path.Join(dir, "cpu.cfs_period_us"))
 	}
-	q, err := strconv.ParseInt(quota, 10, 64) // "max" in version 2, -1 in version 1: none
+	q, err := strconv.ParseInt(quota, 10, 64) // no limit is "max" in version 2, and -1 in version 1
 	if err != nil || q <= 0 {
 		return math.Inf(1)
 	}
@@ -86,8 +88,8 @@ func cpuQuota(root fs.FS, dir string, v2 bool) float64 {
 	return float64(q) / float64(p)
 }
 
-// memoryLimit returns how many bytes the group may use. Above memory.high the kernel slows a process to a crawl, so
-// that is a limit as much as memory.max is.
+// memoryLimit returns how many bytes the group may use. Above memory.high the kernel slows a
+// process to a crawl, so memory.high is a limit as much as memory.max is.
 func memoryLimit(root fs.FS, dir string, v2 bool) int64 {
 	files := []string{"memory.limit_in_bytes"}
 	if v2 {
@@ -103,8 +105,9 @@ func memoryLimit(root fs.FS, dir string, v2 bool) int64 {
 	return limit
 }
 
-// groups returns the directories that hold the process's limits for a controller, from its own group up to the
-// uppermost that can be seen from here, and whether they are of version 2.
+// groups returns the directories that hold the process's limits for a controller, and whether they
+// are of version 2. It begins with the process's own group and ends with the uppermost group that
+// is visible from here.
 func groups(root fs.FS, controller string) (dirs []string, v2 bool) {
 	group, v2, ok := ownGroup(root, controller)
 	if !ok {
@@ -117,7 +120,7 @@ func groups(root fs.FS, controller string) (dirs []string, v2 bool) {
 		}
 		top := path.Join("/", m.point)
 		for dir := path.Join(top, rel); ; dir = path.Dir(dir) {
-			dirs = append(dirs, dir[len("/"):]) // as fs.FS names it
+			dirs = append(dirs, dir[len("/"):]) // the form of path that fs.FS takes
 			if len(dir) <= len(top) {
 				return dirs, v2
 			}
@@ -126,8 +129,8 @@ func groups(root fs.FS, controller string) (dirs []string, v2 bool) {
 	return nil, v2
 }
 
-// ownGroup returns the path of the process's group for a controller. A controller is in one hierarchy at a time: in
-// the version 1 hierarchy that lists it, else in version 2's.
+// ownGroup returns the path of the process's group for a controller. A controller is in one
+// hierarchy at a time: in the version 1 hierarchy that lists it, or else in version 2's.
 func ownGroup(root fs.FS, controller string) (group string, v2, ok bool) {
 	for line := range readLines(root, "proc/self/cgroup") {
 		f := strings.SplitN(line, ":", 3) // hierarchy:controllers:path
@@ -142,15 +145,15 @@ func ownGroup(root fs.FS, controller string) (group string, v2, ok bool) {
 	return group, v2, ok
 }
 
-// cgroupMount is a place where control groups can be read.
+// A cgroupMount is a mount point of a file system of control groups.
 type cgroupMount struct {
-	root, point string // the uppermost group it shows, and where
+	root, point string // the uppermost group that the mount shows, and the mount point
 	v2          bool
 	controllers []string // of version 1
 }
 
-// cgroupMounts reads them from mountinfo: id, parent, device, root, mount point, options, any number of optional
-// fields, "-", type, source, super options.
+// cgroupMounts reads the mounts from mountinfo. The fields of a line are id, parent, device, root,
+// mount point, options, any number of optional fields, "-", type, source, super options.
 func cgroupMounts(root fs.FS) (mounts []cgroupMount) {
 	for line := range readLines(root, "proc/self/mountinfo") {
 		f := strings.Fields(line)
@@ -168,7 +171,8 @@ func cgroupMounts(root fs.FS) (mounts []cgroupMount) {
 	return mounts
 }
 
-// cutPath returns what is left of p below root. A path that climbs out of what is mounted is not below it.
+// cutPath returns the part of p below root. A path that climbs out of the mounted tree is not below
+// root.
 func cutPath(p, root string) (rel string, below bool) {
 	rel, below = strings.CutPrefix(p, strings.TrimSuffix(root, "/"))
 	if !below || rel != "" && rel[0] != '/' || strings.HasPrefix(rel+"/", "/../") {
@@ -179,7 +183,7 @@ func cutPath(p, root string) (rel string, below bool) {
 
 var octal = regexp.MustCompile(`\\[0-3][0-7]{2}`)
 
-// unescape undoes mountinfo's writing of spaces and the like as \040.
+// unescape decodes the octal escapes of mountinfo, such as \040 for a space.
 func unescape(p string) string {
 	return octal.ReplaceAllStringFunc(p, func(code string) string {
 		n, _ := strconv.ParseUint(code[1:], 8, 8)
@@ -187,13 +191,13 @@ func unescape(p string) string {
 	})
 }
 
-// readLines yields the lines of a file, none when it cannot be read.
+// readLines yields the lines of a file. It yields none if the file cannot be read.
 func readLines(root fs.FS, name string) iter.Seq[string] {
 	b, _ := fs.ReadFile(root, name)
 	return strings.SplitSeq(string(b), "\n")
 }
 
-// readLine returns a file of one line, "" when it cannot be read.
+// readLine returns the text of a file of one line. It returns "" if the file cannot be read.
 func readLine(root fs.FS, name string) string {
 	b, _ := fs.ReadFile(root, name)
 	return strings.TrimSpace(string(b))

@@ -7,16 +7,18 @@ import (
 )
 
 const (
-	maxGarbage = 32 << 20 // bytes that a small heap may gather before a collection
-	maxPercent = 400      // of what is alive: how far garbage may outgrow it until the next look
+	maxGarbage = 32 << 20 // bytes of garbage that a small heap may gather before a collection
+	maxPercent = 400      // percent of the live heap that garbage may reach until the next adjustment
 )
 
-// paceCollector lets a small heap gather garbage bytes between two collections, where Go would collect as soon as
-// garbage is as large as what is alive. A server at rest keeps a few megabytes alive; under load it would be collected
-// thirty times a second. A heap that is larger than garbage is collected as Go does by itself.
+// paceCollector lets a small heap gather garbage bytes between two collections. Go would collect as
+// soon as the garbage is as large as the live heap. An idle server keeps a few megabytes alive, so
+// that under load Go would collect thirty times a second. A heap that is larger than garbage is
+// collected as Go does by default.
 func paceCollector(garbage int64) {
 	inForce := int64(100)
-	type cycle struct{ _ *byte } // a pointer, or it may share a block with something that lives on
+	// The pointer keeps a cycle out of a block that is shared with objects that live on.
+	type cycle struct{ _ *byte }
 	var begin func()
 	begin = func() { // the cleanup runs after the next collection
 		runtime.AddCleanup(new(cycle), func(int) {
@@ -30,7 +32,7 @@ func paceCollector(garbage int64) {
 	begin()
 }
 
-// gcPercent is the GOGC at which a heap of live bytes gathers garbage bytes, in steps of 25.
+// gcPercent returns the GOGC at which a heap of live bytes gathers garbage bytes, in steps of 25.
 func gcPercent(live, garbage int64) int64 {
 	return min(maxPercent, max(100, garbage*4/max(live, 1)*25))
 }

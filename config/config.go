@@ -1,8 +1,9 @@
 // Package config turns the environment into typed values.
 //
-// One table (setting.go) says of every setting its name, its default, what is allowed and what it means. Nothing is
-// guessed: whatever is not allowed is a mistake, and all mistakes are reported at once. What the settings leave open is
-// chosen from the cores and the memory that the control groups grant (runtime.go).
+// One table (setting.go) holds the name, the default, the allowed values and the meaning of every
+// setting. Nothing is guessed: a value that is not allowed is a mistake, and all mistakes are
+// reported at once. Settings that are left open are chosen from the cores and the memory that the
+// control groups grant (runtime.go).
 package config
 
 import (
@@ -23,7 +24,7 @@ import (
 	"github.com/joho/godotenv"
 )
 
-// Config is every setting, checked.
+// Config holds every setting, checked.
 type Config struct {
 	Env        string // "development" or "production"
 	Production bool
@@ -31,7 +32,7 @@ type Config struct {
 	Port       int    // 0: any that is free
 
 	Runtime      Runtime
-	MaxWorkers   int // as asked for; 0: not
+	MaxWorkers   int // as set; 0: not set
 	QueueLength  int // requests that may wait for a worker
 	QueueTimeout time.Duration
 
@@ -49,24 +50,24 @@ type Config struct {
 	AlertWebhookSecret    Secret // "": alerts are not signed
 
 	DataDir        string
-	DatabaseURL    Secret   // whole: with the password, or the SQLite file
-	ChannelURL     Secret   // likewise, to the same PostgreSQL; "": DatabaseURL will do
+	DatabaseURL    Secret   // complete: PostgreSQL with the password, or the SQLite file
+	ChannelURL     Secret   // likewise, of the same PostgreSQL; "": DatabaseURL is used
 	RedisURL       Secret   // "": no Redis
 	RedisSentinels []string // host:port; RedisURL's host is then the name of a master
-	SessionSecrets []Secret // none, in development only: see SessionSecret
+	SessionSecrets []Secret // empty only in development: see the func SessionSecret
 
 	RegistrationOpen bool
-	CORSOrigins      []string // as browsers write them
+	CORSOrigins      []string // in the form that browsers send
 	AllowedHosts     []string // in lower case
 	TrustedProxies   []netip.Prefix
 	RateLimitMax     int // 0: no limit
 	RateLimitWindow  time.Duration
 	BodyLimit        int64 // bytes
 	TrashRetention   time.Duration
-	SessionsPerUser  int    // the oldest of more is ended
-	QuotaNotes       int    // of a person without one of its own; 0: no limit
+	SessionsPerUser  int    // when a user has more, the oldest is ended
+	QuotaNotes       int    // of a user without a quota of its own; 0: no limit
 	QuotaMB          int    // likewise
-	AdminToken       Secret // "", in development only: AdminToken keeps one in DataDir
+	AdminToken       Secret // "" only in development: the func AdminToken keeps one in DataDir
 
 	LogLevel           slog.Level
 	LogFormat          string // "json" or "text"
@@ -74,19 +75,20 @@ type Config struct {
 	MetricsCollection  bool
 	WebVitalsLogging   bool
 
-	// Warnings are what is worth a log line at the start, but no reason not to start.
+	// Warnings are logged at the start. They do not keep the server from starting.
 	Warnings []string
 
 	inForce []Setting
-	changed []Setting // those of them that somebody has set to something else than the default
+	changed []Setting // the settings of inForce whose value is set and is not the default
 }
 
-// Load reads the settings from environ, a list of NAME=value like os.Environ's, and, unless that says production, from
-// the file .env in the working directory; environ wins. An empty value is an unset one. The error joins every mistake
-// there is, each naming the variable, its value and what is allowed.
+// Load reads the settings from environ, a list of NAME=value like os.Environ's. Unless environ asks
+// for production, Load also reads the file .env in the working directory; environ takes precedence.
+// An empty value counts as unset. The error joins all mistakes. Each mistake names the variable,
+// its value and what is allowed.
 func Load(environ []string) (Config, error) { return load(environ, thisMachine()) }
 
-// load is Load on a given machine.
+// load is Load on the machine m.
 func load(environ []string, m machine) (Config, error) {
 	c, mistakes := survey(environ, m)
 	if len(mistakes) == 0 {
@@ -99,17 +101,18 @@ func load(environ []string, m machine) (Config, error) {
 	return Config{}, errors.Join(errs...)
 }
 
-// A Mistake is a setting that can't be taken as it is set.
+// A Mistake is a setting whose value can't be used.
 type Mistake struct {
-	Name string // of the variable
-	Err  error  // names it too, and what is allowed
+	Name string // the name of the variable
+	Err  error  // names the variable, too, and says what is allowed
 }
 
-// Survey is Load for those who report rather than serve: with mistakes it returns what there is all the same. A setting
-// with a mistake has any value, and so has what is chosen from it.
+// Survey is Load for commands that report instead of serving. It returns a Config even if there are
+// mistakes. A setting with a mistake then has an arbitrary value, and so has everything that is
+// chosen from it.
 func Survey(environ []string) (Config, []Mistake) { return survey(environ, thisMachine()) }
 
-// survey is Survey on a given machine.
+// survey is Survey on the machine m.
 func survey(environ []string, m machine) (Config, []Mistake) {
 	d := &draft{machine: m, shown: map[string]Setting{}, bad: map[string]bool{}}
 	d.collect(environ)
@@ -138,31 +141,34 @@ func survey(environ []string, m machine) (Config, []Mistake) {
 	return d.Config, d.mistakes
 }
 
-// Settings returns every setting in force, secrets redacted, in the order of the documentation.
+// Settings returns every setting in force, with secrets redacted, in the order of the
+// documentation.
 func (c Config) Settings() []Setting { return slices.Clone(c.inForce) }
 
-// Changed returns the settings that differ from their default, secrets redacted, in the same order.
+// Changed returns the settings that differ from their defaults, with secrets redacted, in the same
+// order.
 func (c Config) Changed() []Setting { return slices.Clone(c.changed) }
 
-// A draft is a Config in the making: what was found, and what is asked for but not yet chosen.
+// A draft is a Config while it is loaded. It also holds the values that were found and the values
+// that are requested but not chosen yet.
 type draft struct {
 	Config
 	machine machine
 
-	values   map[string]value   // what is set, by name
-	shown    map[string]Setting // what is in force, by name
+	values   map[string]value   // the values that are set, by name
+	shown    map[string]Setting // the settings in force, by name
 	mistakes []Mistake
 	bad      map[string]bool // the settings with a mistake
 
 	databasePassword Secret
 	cluster          bool
-	// As asked for; 0 when not.
+	// These fields hold the values as set. They are 0 if unset.
 	maxWorkers, workers, maxConns, procs, queueLength int
 	heapMB, thresholdMB, cacheMB                      int
 	goMemLimit                                        int64 // noLimit when off
 }
 
-// A value is what a variable is set to, and where.
+// A value is the text of a variable and the source that it comes from.
 type value struct{ text, source string }
 
 const (
@@ -174,10 +180,10 @@ const (
 	derived         = "derived"
 )
 
-// unset is the value shown for what is not set and has no default.
+// unset is shown as the value of a setting that is not set and has no default.
 const unset = "none"
 
-// collect gathers the values that are set, and finds out whether this is production.
+// collect gathers the values that are set, and decides whether this is production.
 func (d *draft) collect(environ []string) {
 	d.values = map[string]value{}
 	for _, entry := range environ {
@@ -195,13 +201,13 @@ func (d *draft) collect(environ []string) {
 	d.Production = d.saysProduction()
 }
 
-// saysProduction reports whether what is collected so far asks for production.
+// saysProduction reports whether the values collected so far ask for production.
 func (d *draft) saysProduction() bool {
 	return d.values["APP_ENV"].text == "production" || d.values["NODE_ENV"].text == "production"
 }
 
-// collectDotEnv adds what the file .env sets and the environment does not. The parser's errors quote the file, secrets
-// and all, so they are not passed on.
+// collectDotEnv adds the values that the file .env sets and the environment does not. It does not
+// pass on the parser's errors, because they quote the file with its secrets.
 func (d *draft) collectDotEnv() {
 	f, err := os.Open(filepath.Join(d.machine.dir, ".env"))
 	if errors.Is(err, os.ErrNotExist) {
@@ -217,7 +223,8 @@ func (d *draft) collectDotEnv() {
 		d.mistake(".env", "%w", err)
 		return
 	}
-	// The parser puts variables in place of $NAME, which would shorten a secret without a word. It is shown no $.
+	// The parser replaces $NAME by a variable's value, which would shorten a secret without a
+	// warning. Each $ is hidden from it.
 	const dollar = "\uE000" // of the private use area
 	file, err := godotenv.UnmarshalBytes(bytes.ReplaceAll(text, []byte("$"), []byte(dollar)))
 	if err != nil {
@@ -237,23 +244,24 @@ func (d *draft) collectDotEnv() {
 	}
 }
 
-// mistake notes what is wrong with a setting.
+// mistake records what is wrong with a setting.
 func (d *draft) mistake(name, format string, args ...any) {
 	d.bad[name] = true
 	d.mistakes = append(d.mistakes, Mistake{name, fmt.Errorf(format, args...)})
 }
 
-// warn notes what is odd.
+// warn records a warning.
 func (d *draft) warn(format string, args ...any) {
 	d.Warnings = append(d.Warnings, fmt.Sprintf(format, args...))
 }
 
-// sound reports whether none of the settings has a mistake, so that those which depend on them can be judged.
+// sound reports whether none of the named settings has a mistake, so that settings which depend on
+// them can be checked.
 func (d *draft) sound(names ...string) bool {
 	return !slices.ContainsFunc(names, func(name string) bool { return d.bad[name] })
 }
 
-// read reads one setting into its place.
+// read reads one setting into its field of the Config.
 func (d *draft) read(s setting) {
 	if s.kind.read == nil {
 		return
@@ -282,7 +290,8 @@ func (d *draft) read(s setting) {
 	d.shown[s.name] = Setting{s.name, shown, v.source}
 }
 
-// find returns what a setting is set to, if it is: by its own name, or for a secret in the file that NAME_FILE names.
+// find returns the value that a setting is set to, and whether it is set. A value is set by the
+// setting's own name or, for a secret, in the file that NAME_FILE names.
 func (d *draft) find(s setting) (v value, given bool) {
 	v, given = d.values[s.name]
 	if !s.secret {
@@ -304,7 +313,8 @@ func (d *draft) find(s setting) (v value, given bool) {
 	return value{text, fromFile}, true
 }
 
-// settle shows v as the setting's value in force, and whence it comes if nobody asked for one.
+// settle shows v as the setting's value in force, and shows source as its source if the setting is
+// not set.
 func (d *draft) settle(name string, v any, source string) {
 	s := d.shown[name]
 	if s.Source == fromDefault {
@@ -314,7 +324,7 @@ func (d *draft) settle(name string, v any, source string) {
 	d.shown[name] = s
 }
 
-// chooseFiles says where in the data directory things are that have no place of their own.
+// chooseFiles chooses the paths in the data directory for files whose path is not set.
 func (d *draft) chooseFiles() {
 	if d.DatabaseURL == "" {
 		file := filepath.Join(d.DataDir, "notes.db")
@@ -329,14 +339,14 @@ func (d *draft) chooseFiles() {
 	}
 }
 
-// chooseRedis refuses Sentinels that there is no master to ask for.
+// chooseRedis refuses Sentinels if there is no name of a master to ask them for.
 func (d *draft) chooseRedis() {
 	if len(d.RedisSentinels) > 0 && d.RedisURL == "" && d.sound("REDIS_URL") {
 		d.mistake("REDIS_SENTINELS", "REDIS_SENTINELS needs the master's name in REDIS_URL: redis://:password@NAME/0")
 	}
 }
 
-// chooseDatabase completes the PostgreSQL URLs with DATABASE_PASSWORD, which is for no other.
+// chooseDatabase completes the PostgreSQL URLs with DATABASE_PASSWORD, which is for no other URL.
 func (d *draft) chooseDatabase() {
 	type named struct {
 		name  string
@@ -358,7 +368,7 @@ func (d *draft) chooseDatabase() {
 	for _, s := range others {
 		added := d.databasePassword.Reveal()
 		if u, _ := url.Parse(s.value.Reveal()); password(u) != "" {
-			added = "" // it may have another user
+			added = "" // the URL may be for another user
 		}
 		if *s.value != "" {
 			d.complete(s.name, s.value, added)
@@ -366,7 +376,8 @@ func (d *draft) chooseDatabase() {
 	}
 }
 
-// judgeSecrets refuses, in production, one secret in two places: who learns it in one has the other, too.
+// judgeSecrets refuses, in production, a secret that is set in two places: an attacker who learns
+// it from one of them knows the other, too.
 func (d *draft) judgeSecrets() {
 	if !d.Production {
 		return
@@ -381,7 +392,7 @@ func (d *draft) judgeSecrets() {
 	owners := map[Secret]string{}
 	judge := func(name string, s Secret) {
 		if len(s) < leastSecret || s.Placeholder() {
-			return // it is judged elsewhere
+			return // another check reports it
 		}
 		if other, taken := owners[s]; taken && other != name {
 			d.mistake(name, "%s=%s is the same as the secret in %s: each needs one of its own; make one: %s", name, redacted, other, secretCommand)
@@ -397,20 +408,21 @@ func (d *draft) judgeSecrets() {
 	judge("REDIS_URL", passwordOf(d.RedisURL))
 }
 
-// judgeWebhook warns of alerts that nobody can tell from forged ones.
+// judgeWebhook warns of unsigned alerts, because a receiver cannot tell them from forged ones.
 func (d *draft) judgeWebhook() {
 	if d.AlertWebhookURL != "" && d.AlertWebhookSecret == "" && d.sound("ALERT_WEBHOOK_URL", "ALERT_WEBHOOK_SECRET") {
 		d.warn("ALERT_WEBHOOK_URL is set without ALERT_WEBHOOK_SECRET: alerts are not signed (docs/OPERATIONS.md)")
 	}
 }
 
-// complete puts DATABASE_PASSWORD, if one is added, into a PostgreSQL URL and refuses a placeholder in production.
+// complete puts DATABASE_PASSWORD, if one is added, into a PostgreSQL URL. It refuses a placeholder
+// in production.
 func (d *draft) complete(name string, postgres *Secret, added string) {
 	from := name
 	if added != "" {
 		from = "DATABASE_PASSWORD"
 	}
-	u, _ := url.Parse(postgres.Reveal()) // the table has checked that it is one
+	u, _ := url.Parse(postgres.Reveal()) // the table has checked the URL
 	switch {
 	case added == "":
 	case u.User.Username() == "":
@@ -428,8 +440,9 @@ func (d *draft) complete(name string, postgres *Secret, added string) {
 	}
 }
 
-// judgeNames finds variables that look like a setting written wrongly: it would be ignored without a word. In
-// production that is a mistake, unless the setting that is meant is set too.
+// judgeNames finds variables that look like a misspelled setting, which would be ignored without a
+// warning. In production such a variable is a mistake, unless the setting that is meant is set,
+// too.
 func (d *draft) judgeNames(table []setting) {
 	for _, name := range slices.Sorted(maps.Keys(d.values)) {
 		fault, meant := misnamed(name, table)
@@ -449,6 +462,7 @@ func (d *draft) judgeNames(table []setting) {
 		}
 	}
 	if _, set := d.values["BACKEND_PORT"]; !set && d.values["PORT"].text != "" {
-		d.warn("PORT is not a setting: is BACKEND_PORT meant?") // hosts set PORT unasked, so it is never a mistake
+		// This is never a mistake, because hosting services set PORT unasked.
+		d.warn("PORT is not a setting: is BACKEND_PORT meant?")
 	}
 }

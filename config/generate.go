@@ -36,7 +36,8 @@ const productionHead = `# notesd in production. What has no # before it is yours
 # under the name with _FILE at its end: SESSION_SECRET_FILE=/run/secrets/session
 `
 
-// Generate writes every file that comes from the table of settings. root is the directory of the repository.
+// Generate writes every file that is generated from the table of settings. root is the directory of
+// the repository.
 func Generate(root string) error {
 	files, err := generated(root)
 	if err != nil {
@@ -50,7 +51,7 @@ func Generate(root string) error {
 	return nil
 }
 
-// generated returns what Generate writes, by the name of the file.
+// generated returns the contents of the files that Generate writes, by file name.
 func generated(root string) (map[string]string, error) {
 	page, err := os.ReadFile(filepath.Join(root, documentation))
 	if err != nil {
@@ -68,7 +69,7 @@ func generated(root string) (map[string]string, error) {
 	}, nil
 }
 
-// template returns the file of env/ for development or production.
+// template returns the env/ file for development or production.
 func template(production bool) string {
 	var out strings.Builder
 	if production {
@@ -126,7 +127,7 @@ func markdown() string {
 	return out.String()
 }
 
-// documentedDefault says what a setting is when it is not set.
+// documentedDefault describes the value of a setting that is not set.
 func (s setting) documentedDefault() string {
 	text := "none"
 	switch {

@@ -13,14 +13,14 @@ import (
 	"time"
 )
 
-// A kind is what may stand behind a variable: in words, for mistakes and documentation, and as the function that
-// reads it into its place. The function is given no empty text, and reports whether the text is allowed.
+// A kind is a type of value: a description for mistakes and documentation, and a parser that stores
+// the value. The parser never gets an empty text. It reports whether the text is allowed.
 type kind struct {
 	allowed string
 	read    func(text string) bool
 }
 
-// boolean is strict, since the old server took "yes", "on" and "TRUE" for false.
+// boolean is strict, because the old server took "yes", "on" and "TRUE" for false.
 func boolean(to *bool) kind {
 	return kind{"one of true, false, 1, 0", func(text string) bool {
 		*to = text == "true" || text == "1"
@@ -28,7 +28,7 @@ func boolean(to *bool) kind {
 	}}
 }
 
-// oneOf hands the name it finds to set.
+// oneOf passes the name that it finds to set.
 func oneOf(set func(string), names ...string) kind {
 	return kind{"one of " + strings.Join(names, ", "), func(text string) bool {
 		set(text)
@@ -36,7 +36,7 @@ func oneOf(set func(string), names ...string) kind {
 	}}
 }
 
-// whole is a whole number.
+// whole is an integer.
 func whole(to *int, least, most int) kind {
 	return kind{fmt.Sprintf("a whole number from %d to %d", least, most), func(text string) bool {
 		n, err := strconv.Atoi(text)
@@ -45,7 +45,7 @@ func whole(to *int, least, most int) kind {
 	}}
 }
 
-// times is a whole number of a unit of time.
+// times is an integer that counts units of time.
 func times(to *time.Duration, unit time.Duration, least, most int) kind {
 	var n int
 	k := whole(&n, least, most)
@@ -66,7 +66,7 @@ func duration(to *time.Duration, least, most time.Duration) kind {
 	}}
 }
 
-// durationOrMillis is a duration, or a whole number of milliseconds as the old server had it.
+// durationOrMillis is a duration, or an integer number of milliseconds as in the old server.
 func durationOrMillis(to *time.Duration, least, most time.Duration) kind {
 	k := duration(to, least, most)
 	return kind{k.allowed + ", or whole milliseconds", func(text string) bool {
@@ -77,7 +77,7 @@ func durationOrMillis(to *time.Duration, least, most time.Duration) kind {
 	}}
 }
 
-// brief writes a duration without the zero minutes and seconds that String adds.
+// brief formats a duration without the zero minutes and seconds that String adds.
 func brief(d time.Duration) string {
 	s := d.String()
 	for _, zero := range []string{"m0s", "h0m"} {
@@ -88,7 +88,7 @@ func brief(d time.Duration) string {
 	return s
 }
 
-// sizes are the units of a number of bytes.
+// sizes are the units of sizes, in bytes.
 var sizes = map[string]float64{
 	"": 1, "b": 1, "kb": 1 << 10, "mb": 1 << 20, "gb": 1 << 30,
 	"B": 1, "KiB": 1 << 10, "MiB": 1 << 20, "GiB": 1 << 30, "TiB": 1 << 40,
@@ -99,7 +99,7 @@ var (
 	goSize      = regexp.MustCompile(`^(\d+)(B|KiB|MiB|GiB|TiB)?$`)
 )
 
-// bytesOf reads a number of bytes in the given form. More than a petabyte is not a size.
+// bytesOf parses a number of bytes that has the given form. A number above a petabyte is refused.
 func bytesOf(form *regexp.Regexp, text string) (int64, bool) {
 	m := form.FindStringSubmatch(text)
 	if m == nil {
@@ -110,7 +110,7 @@ func bytesOf(form *regexp.Regexp, text string) (int64, bool) {
 	return int64(min(n, 1<<50)), err == nil && n <= 1<<50
 }
 
-// bodyLimit is a size as Express writes it: units of 1024, in either case.
+// bodyLimit is a size as Express writes it: its units are powers of 1024, in either case.
 func bodyLimit(to *int64) kind {
 	const least, most = 1 << 10, 1 << 30
 	return kind{"a size from 1kb to 1gb, such as 10mb, 512kb or 1048576", func(text string) bool {
@@ -120,10 +120,11 @@ func bodyLimit(to *int64) kind {
 	}}
 }
 
-// noLimit is what Go calls a memory limit that is off.
+// noLimit is Go's value for a memory limit that is off.
 const noLimit = math.MaxInt64
 
-// memLimit is a size as Go's own GOMEMLIMIT has it. Below 16 MiB the program would do nothing but collect garbage.
+// memLimit is a size in the form of Go's own GOMEMLIMIT. Below 16 MiB the program would only
+// collect garbage.
 func memLimit(to *int64) kind {
 	return kind{"off, or a size from 16MiB, such as 512MiB or 2GiB", func(text string) bool {
 		if text == "off" {
@@ -136,12 +137,12 @@ func memLimit(to *int64) kind {
 	}}
 }
 
-// secret is any text; strict secrets (see strong) are for production.
+// secret is any text. Strict secrets (see the func strong) are for production.
 func secret(to *Secret) kind {
 	return kind{"text", func(text string) bool { *to = Secret(text); return true }}
 }
 
-// token is a secret that travels in a header.
+// token is a secret that is sent in a header.
 func token(to *Secret, strict *bool) kind {
 	const allowed = "a token of visible ASCII, in production of at least 32 characters, not always the same ones, and no placeholder"
 	return kind{allowed, func(text string) bool {
@@ -150,7 +151,7 @@ func token(to *Secret, strict *bool) kind {
 	}}
 }
 
-// secrets is a comma list of secrets.
+// secrets is a comma-separated list of secrets.
 func secrets(to *[]Secret, strict *bool) kind {
 	const allowed = "a comma list of secrets, in production each of at least 32 characters, not always the same ones, and no placeholder"
 	return kind{allowed, func(text string) bool {
@@ -158,7 +159,8 @@ func secrets(to *[]Secret, strict *bool) kind {
 	}}
 }
 
-// list reads a comma list, spaces around its members ignored, and reports whether each is allowed.
+// list parses a comma-separated list, ignores spaces around its members, and reports whether each
+// member is allowed.
 func list[T any](text string, to *[]T, read func(string) (T, bool)) bool {
 	for s := range strings.SplitSeq(text, ",") {
 		v, ok := read(strings.TrimSpace(s))
@@ -170,7 +172,8 @@ func list[T any](text string, to *[]T, read func(string) (T, bool)) bool {
 	return true
 }
 
-// host is where to listen; "all" is every address of the machine, which is "" to package net.
+// host is the address to listen on. The word "all" means every address of the machine, which is ""
+// to package net.
 func host(to *string) kind {
 	return kind{"an IP address, a host name, or all", func(text string) bool {
 		*to = text
@@ -183,13 +186,13 @@ func host(to *string) kind {
 
 var hostName = regexp.MustCompile(`^[A-Za-z0-9]([A-Za-z0-9_.-]*[A-Za-z0-9])?$`)
 
-// isHost reports whether s is an IP address (no brackets, no zone) or could be a host's name.
+// isHost reports whether s is an IP address (without brackets or a zone) or could be a host name.
 func isHost(s string) bool {
 	a, err := netip.ParseAddr(s)
 	return err == nil && a.Zone() == "" || hostName.MatchString(s)
 }
 
-// hosts is a comma list of host names.
+// hosts is a comma-separated list of host names.
 func hosts(to *[]string) kind {
 	const allowed = "a comma list of host names without scheme and port, such as notes.example.com"
 	return kind{allowed, func(text string) bool {
@@ -197,13 +200,13 @@ func hosts(to *[]string) kind {
 	}}
 }
 
-// origins is a comma list of what browsers send as Origin.
+// origins is a comma-separated list of origins, in the form that browsers send as Origin.
 func origins(to *[]string) kind {
 	const allowed = "a comma list of http:// or https:// origins with a host and maybe a port, without path, slash or *"
 	return kind{allowed, func(text string) bool { return list(text, to, origin) }}
 }
 
-// origin writes an origin as browsers do: in lower case and without a port that goes without saying.
+// origin writes an origin as browsers do: in lower case and without the default port.
 func origin(text string) (string, bool) {
 	text = strings.ToLower(text)
 	u, err := url.Parse(text)
@@ -220,13 +223,13 @@ func origin(text string) (string, bool) {
 	return strings.TrimSuffix(text, map[string]string{"http": ":80", "https": ":443"}[u.Scheme]), true
 }
 
-// proxies is a comma list of networks.
+// proxies is a comma-separated list of networks.
 func proxies(to *[]netip.Prefix) kind {
 	const allowed = "a comma list of networks or addresses, such as 10.0.0.0/8, fd00::/8 or 192.0.2.7"
 	return kind{allowed, func(text string) bool { return list(text, to, network) }}
 }
 
-// network reads a network, or an address as the network that is only itself.
+// network parses a network. An address is the network that contains only itself.
 func network(text string) (netip.Prefix, bool) {
 	if p, err := netip.ParsePrefix(text); err == nil {
 		return p.Masked(), !p.Addr().Is4In6()
@@ -239,7 +242,7 @@ func network(text string) (netip.Prefix, bool) {
 	return netip.PrefixFrom(a, a.BitLen()), true
 }
 
-// webhook is an address to POST to.
+// webhook is a URL to which alerts are posted.
 func webhook(to *Secret) kind {
 	return kind{"a http:// or https:// URL", func(text string) bool {
 		u, err := url.Parse(text)
@@ -250,7 +253,7 @@ func webhook(to *Secret) kind {
 
 var redisPath = regexp.MustCompile(`^(/\d*)?$`)
 
-// redis is a Redis server; the path is the number of its database.
+// redis is the URL of a Redis server. The path is the number of the database.
 func redis(to *Secret, strict *bool) kind {
 	const allowed = "a redis:// or rediss:// URL such as redis://:password@host:6379/0" + inURL + ", in production without placeholder"
 	return kind{allowed, func(text string) bool {
@@ -261,7 +264,7 @@ func redis(to *Secret, strict *bool) kind {
 	}}
 }
 
-// addresses are servers' hosts and ports.
+// addresses is a list of servers, each with host and port.
 func addresses(to *[]string) kind {
 	const allowed = "a comma list of hosts with ports, such as 10.0.0.5:26379,10.0.0.6:26379"
 	return kind{allowed, func(text string) bool { return list(text, to, address) }}
@@ -276,18 +279,19 @@ func address(text string) (string, bool) {
 	return text, err == nil && n > 0
 }
 
-// inURL says how a URL holds a password with special characters.
+// inURL says how special characters of a password are written in a URL.
 const inURL = " (a password's @ / ? # are written %40 %2F %3F %23)"
 
-// BrokenPassword reports whether the password of a URL probably holds a character that ends the password for those who
-// read the URL. What follows would be taken for a host, a path or a parameter, and be logged as such.
+// BrokenPassword reports whether the password of a URL probably contains a character that ends the
+// password when the URL is parsed. The rest of it would be taken for a host, a path or a parameter,
+// and would be logged as such.
 func BrokenPassword(rawURL string) bool {
 	_, rest, _ := strings.Cut(rawURL, "://")
 	end := strings.IndexAny(rest, "/?#")
 	return end >= 0 && strings.ContainsAny(rest[end:], "@#")
 }
 
-// database is PostgreSQL by URL, or the path of a SQLite file.
+// database is the URL of a PostgreSQL database, or the path of a SQLite file.
 func database(to *Secret) kind {
 	const allowed = "a postgres:// URL with a host" + inURL + ", or the path of a SQLite file (file: or sqlite: may stand before it)"
 	server := postgresURL(to)
@@ -301,11 +305,11 @@ func database(to *Secret) kind {
 	}}
 }
 
-// brokenURL is the beginning of what is a URL with a mistake in it rather than a path. As a path it would name a new,
-// empty file, and may put a password into the name.
+// brokenURL matches the beginning of a text that is a URL with a mistake and not a path. As a path
+// it would name a new, empty file, and the file name may contain a password.
 var brokenURL = regexp.MustCompile(`^[A-Za-z][A-Za-z0-9+.-]*:|//.*@`)
 
-// postgresURL is PostgreSQL alone.
+// postgresURL is the URL of a PostgreSQL database.
 func postgresURL(to *Secret) kind {
 	return kind{"a postgres:// URL with a host" + inURL, func(text string) bool {
 		u, err := url.Parse(text)
@@ -314,12 +318,12 @@ func postgresURL(to *Secret) kind {
 	}}
 }
 
-// isPostgres reports whether a database's URL leads to PostgreSQL.
+// isPostgres reports whether a database URL is of PostgreSQL.
 func isPostgres(text string) bool {
 	return strings.HasPrefix(text, "postgres://") || strings.HasPrefix(text, "postgresql://")
 }
 
-// password returns the password of a URL, "" when it has none.
+// password returns the password of a URL. It returns "" if there is none.
 func password(u *url.URL) string {
 	p, _ := u.User.Password()
 	return p

@@ -14,39 +14,41 @@ import (
 	"time"
 )
 
-// Runtime is how much of the machine the process uses.
+// Runtime says how much of the machine the process uses.
 type Runtime struct {
-	Cores int     // in use: those of the affinity mask, or ⌈Quota⌉ if that is fewer
-	Quota float64 // cores' worth of time that the control groups grant; 0: no limit
+	Cores int     // cores in use: those of the affinity mask, or ⌈Quota⌉ if that is fewer
+	Quota float64 // cores' worth of CPU time that the control groups grant; 0: no limit
 
 	Shards           int
 	WorkersPerShard  int
-	DatabaseMaxConns int // Shards × WorkersPerShard and the reserve at least
-	PasswordWorkers  int // passwords hashed at once; bounded by memory too
+	DatabaseMaxConns int // at least Shards × WorkersPerShard and the reserve
+	PasswordWorkers  int // the number of passwords hashed at once; memory bounds it, too
 
 	GOMAXPROCS   int   // 0: left to Go, which follows its own group's quota while the process runs
-	MemoryLimit  int64 // soft, in bytes, of what Go manages; 0: none
+	MemoryLimit  int64 // soft limit, in bytes, of the memory that Go manages; 0: none
 	CgroupMemory int64 // bytes that the control groups grant the process; 0: no limit
 
-	FollowQuota bool // no setting asks for a GOMAXPROCS: it follows the quotas
+	FollowQuota bool // no setting fixes GOMAXPROCS, so it follows the quotas
 }
 
-// Apply sets the process to what was chosen.
+// Apply applies the choices to this process.
 func (r Runtime) Apply() {
 	if r.MemoryLimit > 0 {
 		debug.SetMemoryLimit(r.MemoryLimit)
 	}
-	if r.GOMAXPROCS > 0 { // only then: after the call Go no longer follows a quota that changes
+	// Only then: after the call Go no longer follows a quota that changes.
+	if r.GOMAXPROCS > 0 {
 		runtime.GOMAXPROCS(r.GOMAXPROCS)
 	}
-	if os.Getenv("GOGC") == "" { // Go itself reads it there
+	if os.Getenv("GOGC") == "" { // Go itself reads GOGC
 		paceOnce.Do(func() { paceCollector(r.garbage()) })
 	}
 }
 
-var paceOnce sync.Once // the collector is the process's
+var paceOnce sync.Once // the garbage collector belongs to the whole process
 
-// garbage is how much a small heap may gather: next to nothing in a small container.
+// garbage returns how much garbage a small heap may gather. In a small container that is next to
+// nothing.
 func (r Runtime) garbage() int64 {
 	if bound := tighter(r.MemoryLimit, r.CgroupMemory); bound > 0 {
 		return min(maxGarbage, bound/32)
@@ -57,9 +59,9 @@ func (r Runtime) garbage() int64 {
 // followEvery is the time between two readings of the control groups.
 const followEvery = 10 * time.Second
 
-// Follow reads the control groups again until ctx ends. GOMAXPROCS follows a
-// parent group's quota, which Go does not read. A memory limit that has
-// changed is only told of: caches and workers were fitted to the old one.
+// Follow reads the control groups again and again until ctx ends. GOMAXPROCS follows the quota of a
+// parent group, which Go does not read. A changed memory limit is only logged, because caches and
+// workers were sized for the old limit.
 func (r Runtime) Follow(ctx context.Context, log *slog.Logger) {
 	r.follow(ctx, log, thisMachine())
 }
@@ -94,12 +96,12 @@ func (r Runtime) follow(ctx context.Context, log *slog.Logger, m machine) {
 	}
 }
 
-// A machine is what the settings are fitted to.
+// A machine is what the defaults are chosen for.
 type machine struct {
-	cpus  int    // that the affinity mask allows
-	procs int    // GOMAXPROCS as Go has chosen it
-	root  fs.FS  // with proc and the control groups
-	dir   string // where .env is looked for
+	cpus  int    // the CPUs that the affinity mask allows
+	procs int    // the GOMAXPROCS that Go has chosen
+	root  fs.FS  // has proc and the control groups
+	dir   string // the directory of .env
 }
 
 func thisMachine() machine {
@@ -107,29 +109,34 @@ func thisMachine() machine {
 }
 
 const (
-	// reserve is how many connections stay free of workers: for migrations, readiness and the sweep.
+	// reserve is how many database connections are kept free of workers: for migrations, readiness
+	// and the sweep.
 	reserve = 2
 
-	// Workers of a shard, unless set. PostgreSQL's wait for the network most of the time. SQLite works in this process,
-	// so more workers than cores only cover its waits for the disk, and each connection has a page cache of its own.
+	// These are the default numbers of workers of a shard. PostgreSQL's workers wait for the
+	// network most of the time. SQLite works in this process, so that more workers than cores only
+	// cover its waits for the disk, and each connection has a page cache of its own.
 	postgresWorkers, sqliteWorkers = 8, 4
 
-	// mostWorkers is where the whole pool stops growing by itself: PostgreSQL comes with room for 100 connections.
+	// mostWorkers bounds the default size of the whole pool: PostgreSQL accepts 100 connections by
+	// default.
 	mostWorkers = 64
 
-	// mostWorkersPerShard is the pool's own bound: a shard's free workers are the bits of one word.
+	// mostWorkersPerShard is the bound of the pool itself: a shard keeps its free workers as the
+	// bits of one word.
 	mostWorkersPerShard = 64
 
-	// waitingPerWorker makes the queue long enough that its bound in time comes first while a request takes more than
-	// 30 ms (1 s ÷ 32), and that a hundred clients find room on one core; and short enough that a burst of quick
-	// requests is not kept waiting in vain.
+	// waitingPerWorker is the length of the queue for each worker. It is so long that the time
+	// limit of the queue is reached first if a request takes more than 30 ms (1 s ÷ 32), and that a
+	// hundred clients find room on one core. It is so short that a burst of quick requests does not
+	// wait in vain.
 	waitingPerWorker = 32
 
 	leastMemory = 16 << 20 // bytes that a memory limit must have
 	hashMemory  = 19 << 20 // bytes that argon2id takes for one password
 )
 
-// chooseCores decides how many cores and shards there are.
+// chooseCores decides how many cores and shards are used.
 func (d *draft) chooseCores() {
 	r := &d.Runtime
 	granted := readLimits(d.machine.root)
@@ -155,7 +162,7 @@ func (d *draft) chooseCores() {
 			r.GOMAXPROCS = r.Shards
 		}
 	case d.procs > 0:
-		r.Shards = min(d.procs, r.Cores) // more would not run at once
+		r.Shards = min(d.procs, r.Cores) // more shards would not run at once
 	default:
 		r.GOMAXPROCS, r.FollowQuota = granted.procs(d.machine.cpus), true
 	}
@@ -170,15 +177,15 @@ func (d *draft) chooseCores() {
 	}
 }
 
-// warnIgnored warns of a number above the one that CLUSTER_MODE=false leaves.
+// warnIgnored warns of a number above 1, which CLUSTER_MODE=false overrides.
 func (d *draft) warnIgnored(name string, n int) {
 	if n > 1 {
 		d.warn("%s=%d has no effect: CLUSTER_MODE=false means one shard on one core", name, n)
 	}
 }
 
-// chooseWorkers fits workers and connections to each other: every worker can have a connection, so that nobody ever
-// waits for one inside database/sql, which serves its waiters at random.
+// chooseWorkers fits workers and connections to each other. Every worker can have a connection, so
+// that none ever waits for one inside database/sql, which serves its waiters at random.
 func (d *draft) chooseWorkers() {
 	if !d.sound("MAX_WORKERS", "CLUSTER_MODE", "GOMAXPROCS", "WORKERS_PER_SHARD", "DATABASE_MAX_CONNS") {
 		return
@@ -217,7 +224,7 @@ func (d *draft) chooseWorkers() {
 	d.settle("QUEUE_LENGTH", d.QueueLength, derived)
 }
 
-// chooseMemory decides the limit, the threshold, and how many passwords are hashed at once.
+// chooseMemory chooses the memory limit, the threshold, and how many passwords are hashed at once.
 func (d *draft) chooseMemory() {
 	r := &d.Runtime
 	r.MemoryLimit = d.memoryLimit()
@@ -245,12 +252,13 @@ func (d *draft) chooseMemory() {
 	d.settle("CACHE_SIZE_MB", d.CacheSize>>20, derived)
 
 	r.PasswordWorkers = r.Shards
-	if bound > 0 { // hashes may take a quarter of it
+	if bound > 0 { // password hashes may take a quarter of it
 		r.PasswordWorkers = max(1, int(min(int64(r.Shards), bound/4/hashMemory)))
 	}
 }
 
-// memoryLimit returns the soft limit that is set, else the one that keeps clear of the container's, else 0.
+// memoryLimit returns the soft limit that is set. If none is set, it returns one below the
+// container's limit, or 0 without that.
 func (d *draft) memoryLimit() (limit int64) {
 	old, granted := int64(d.heapMB)<<20, d.Runtime.CgroupMemory
 	source := derived
@@ -277,7 +285,7 @@ func (d *draft) memoryLimit() (limit int64) {
 	return limit
 }
 
-// tighter returns the smaller of two limits of which 0 is none.
+// tighter returns the smaller of two limits. A limit of 0 means none.
 func tighter(a, b int64) int64 {
 	if a == 0 || b == 0 {
 		return max(a, b)
@@ -288,7 +296,7 @@ func tighter(a, b int64) int64 {
 // percent returns p percent of n, rounded down.
 func percent(n, p int64) int64 { return n/100*p + n%100*p/100 }
 
-// limitText writes a memory limit as GOMEMLIMIT has it.
+// limitText formats a memory limit in the form of GOMEMLIMIT.
 func limitText(n int64) string {
 	switch {
 	case n == noLimit:
@@ -299,7 +307,7 @@ func limitText(n int64) string {
 	return fmt.Sprintf("%dB", n)
 }
 
-// count writes "1 core", "2 cores".
+// count formats a number with its noun: "1 core", "2 cores".
 func count(n int, noun string) string {
 	if n != 1 {
 		noun += "s"

@@ -17,20 +17,21 @@ import (
 	"notesd/internal/owned"
 )
 
-// redacted is all that anyone gets to read of a secret.
+// redacted is printed in place of a secret.
 const redacted = "REDACTED"
 
-// Secret is a string that never prints: every way of formatting, logging or encoding it gives REDACTED. Only Reveal
-// tells. (fmt cannot call methods on unexported fields: keep a Secret in exported fields, or don't print its struct.)
+// Secret is a string that is never printed: every way of formatting, logging or encoding it gives
+// REDACTED. Only Reveal returns the text. (fmt cannot call methods on unexported fields: keep a
+// Secret in exported fields, or don't print its struct.)
 type Secret string
 
 // Reveal returns the secret itself.
 func (s Secret) Reveal() string { return string(s) }
 
-// Strong reports whether production takes the secret.
+// Strong reports whether the secret is accepted in production.
 func (s Secret) Strong() bool { return strong(string(s)) }
 
-// Placeholder reports whether somebody forgot to put a secret in its place.
+// Placeholder reports whether the secret is a placeholder that the operator has not replaced.
 func (s Secret) Placeholder() bool { return placeholder(string(s)) }
 
 // String returns REDACTED.
@@ -42,7 +43,7 @@ func (Secret) GoString() string { return redacted }
 // Format writes REDACTED, whatever the verb.
 func (Secret) Format(f fmt.State, _ rune) { _, _ = io.WriteString(f, redacted) }
 
-// LogValue is REDACTED.
+// LogValue returns REDACTED.
 func (Secret) LogValue() slog.Value { return slog.StringValue(redacted) }
 
 // MarshalText returns REDACTED.
@@ -51,16 +52,16 @@ func (Secret) MarshalText() ([]byte, error) { return []byte(redacted), nil }
 // MarshalJSON returns "REDACTED".
 func (Secret) MarshalJSON() ([]byte, error) { return []byte(`"` + redacted + `"`), nil }
 
-// leastSecret is how many characters a secret must have in production.
+// leastSecret is the minimum length of a secret in production, in characters.
 const leastSecret = 32
 
-// placeholders are parts of what templates and tutorials put where a secret belongs.
+// placeholders are parts of the texts that templates and tutorials have in place of a secret.
 var placeholders = []string{
 	"change-me", "changeme", "change_me", "change-this", "change-in-production", "replace-me", "placeholder",
 	"your-secret", "your-super-secret", "keyboard cat",
 }
 
-// placeholder reports whether somebody forgot to put a secret in place of s.
+// placeholder reports whether s is a placeholder that the operator has not replaced by a secret.
 func placeholder(s string) bool {
 	s = strings.ToLower(s)
 	for _, p := range placeholders {
@@ -71,11 +72,12 @@ func placeholder(s string) bool {
 	return false
 }
 
-// leastVaried is how many different characters a secret must have: of 32 random hexadecimal digits nearly all have more.
+// leastVaried is the minimum number of different characters in a secret. Of 32 random hexadecimal
+// digits nearly all have more.
 const leastVaried = 8
 
-// strong reports whether s will do as a secret in production: it is long, no placeholder, and not one character or a
-// few of them again and again.
+// strong reports whether s is accepted as a secret in production: it is long, is no placeholder,
+// and does not repeat one or a few characters.
 func strong(s string) bool {
 	different := map[rune]bool{}
 	for _, r := range s {
@@ -84,7 +86,8 @@ func strong(s string) bool {
 	return utf8.RuneCountInString(s) >= leastSecret && !placeholder(s) && len(different) >= leastVaried && period(s) >= leastSecret/2
 }
 
-// period is after how many bytes s begins anew, to its end; len(s) if it does not.
+// period returns the number of bytes after which s repeats itself to its end. It returns len(s) if
+// s does not repeat.
 func period(s string) int {
 	for n := 1; n < len(s); n++ {
 		if s[n:] == s[:len(s)-n] {
@@ -94,10 +97,11 @@ func period(s string) int {
 	return len(s)
 }
 
-// maxSecretFile bounds what is read of a NAME_FILE: more than any secret needs, and an end to /dev/zero.
+// maxSecretFile bounds how much of a NAME_FILE is read, in bytes. It is more than any secret needs,
+// and it ends a read of /dev/zero.
 const maxSecretFile = 64 << 10
 
-// readSecretFile returns what a NAME_FILE holds, without the newline at its end.
+// readSecretFile returns the content of a NAME_FILE without the newline at its end.
 func readSecretFile(name string) (string, error) {
 	f, err := os.Open(name)
 	if err != nil {
@@ -122,13 +126,14 @@ func readSecret(f *os.File) (string, error) {
 	return text, nil
 }
 
-// Files of a data directory that keep the secrets made for it.
+// These files of a data directory keep the secrets that were generated for it.
 const (
 	sessionSecretFile = "session-secret"
 	adminTokenFile    = "admin-token"
 )
 
-// SessionSecret returns the secret kept in dataDir, for when SESSION_SECRET is not set. The first call makes it.
+// SessionSecret returns the secret kept in dataDir. It is used if SESSION_SECRET is not set. The
+// first call generates the secret.
 func SessionSecret(dataDir string) (Secret, error) {
 	secret, err := ensureSecret(dataDir, sessionSecretFile)
 	if err != nil {
@@ -137,7 +142,8 @@ func SessionSecret(dataDir string) (Secret, error) {
 	return secret, nil
 }
 
-// AdminToken returns the token kept in dataDir, for when ADMIN_TOKEN is not set. The first call makes it.
+// AdminToken returns the token kept in dataDir. It is used if ADMIN_TOKEN is not set. The first
+// call generates the token.
 func AdminToken(dataDir string) (Secret, error) {
 	token, err := ensureSecret(dataDir, adminTokenFile)
 	if err != nil {
@@ -146,10 +152,11 @@ func AdminToken(dataDir string) (Secret, error) {
 	return token, nil
 }
 
-// AdminTokenFile is the file of dataDir that AdminToken keeps the token in.
+// AdminTokenFile returns the path of the file in dataDir in which AdminToken keeps the token.
 func AdminTokenFile(dataDir string) string { return filepath.Join(dataDir, adminTokenFile) }
 
-// KeptAdminToken is AdminToken for those who only look: where there is no token it makes none, and returns "".
+// KeptAdminToken is AdminToken for callers that only read: if there is no token, it makes none and
+// returns "".
 func KeptAdminToken(dataDir string) Secret {
 	name, err := owned.Follow(AdminTokenFile(dataDir))
 	if err != nil {
@@ -164,8 +171,9 @@ func KeptAdminToken(dataDir string) Secret {
 	return Secret(text)
 }
 
-// ensureSecret returns the secret in the file base of dataDir. The first call makes it; if several processes do so at
-// once, all get the same. The file is only ever readable by its owner.
+// ensureSecret returns the secret in the file base of dataDir. The first call generates it. If
+// several processes do so at once, all get the same secret. The file is only ever readable by its
+// owner.
 func ensureSecret(dataDir, base string) (Secret, error) {
 	name, err := owned.Follow(filepath.Join(dataDir, base))
 	if err != nil {
@@ -180,7 +188,8 @@ func ensureSecret(dataDir, base string) (Secret, error) {
 	return secret, err
 }
 
-// keptSecret reads the secret in the file, and closes the file to others should it stand open.
+// keptSecret reads the secret in the file. If other users can read the file, it takes that
+// permission away.
 func keptSecret(name string) (Secret, error) {
 	f, info, err := openKept(name)
 	if err != nil {
@@ -202,8 +211,8 @@ func keptSecret(name string) (Secret, error) {
 	return Secret(text), nil
 }
 
-// openKept opens the file of a secret, which nobody else has put there. It waits for no
-// writer of a pipe.
+// openKept opens the file of a secret. It refuses a file that another user has put there. It does
+// not block on a pipe without a writer.
 func openKept(name string) (*os.File, fs.FileInfo, error) {
 	f, err := os.OpenFile(name, os.O_RDONLY|syscall.O_NOFOLLOW|syscall.O_NONBLOCK, 0)
 	if err != nil {
@@ -222,8 +231,8 @@ func openKept(name string) (*os.File, fs.FileInfo, error) {
 	return f, info, nil
 }
 
-// makeSecret puts a new secret in the file. It appears there whole and only if no other is there: linking, unlike
-// renaming, leaves a file alone that another process made meanwhile.
+// makeSecret writes a new secret to the file. The file appears complete, and only if no other is
+// there: a link, unlike a rename, does not replace a file that another process made meanwhile.
 func makeSecret(dir, name string) (err error) {
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return err

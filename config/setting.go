@@ -7,25 +7,26 @@ import (
 	"time"
 )
 
-// A setting is one row of the table that everything about settings comes from: what is read and refused, what is
-// printed as in force, the templates in env/ and the table of docs/CONFIGURATION.md (go generate).
+// A setting is one row of the table from which everything about settings is made: parsing and
+// checking, the list of settings in force, the templates in env/ and the table of
+// docs/CONFIGURATION.md (go generate).
 type setting struct {
 	name       string
-	initial    string // read when the variable is not set
-	production string // read instead in production, where that differs
-	derived    string // in words: the default that other settings or the machine decide
-	kind              // nothing is read when it is empty: the variable is for compose alone
-	secret     bool   // never shown, and to be had from the file that NAME_FILE names
-	required   bool   // in production
-	sample     string // what env/production.env sets, for a secret under NAME_FILE
-	command    string // makes a good value
+	initial    string // the value if the variable is not set
+	production string // the value in production instead, where that differs
+	derived    string // a description of the default if other settings or the machine decide it
+	kind              // without a parser, the variable is for compose alone
+	secret     bool   // never shown; it can also be read from the file that NAME_FILE names
+	required   bool   // must be set in production
+	sample     string // the value in env/production.env; of a secret, the value of NAME_FILE
+	command    string // generates a good value
 	meaning    string
 }
 
-// secretCommand is what makes a secret.
+// secretCommand is the command that generates a secret.
 const secretCommand = "openssl rand -hex 32"
 
-// table returns the settings, reading into d, in the order in which they are documented.
+// table returns the settings in the order in which they are documented. Their parsers store into d.
 func (d *draft) table() []setting {
 	const (
 		second = time.Second
@@ -239,7 +240,7 @@ func (d *draft) table() []setting {
 	}}
 }
 
-// initialIn returns what is read when nothing is set.
+// initialIn returns the value of a setting that is not set.
 func (s setting) initialIn(production bool) string {
 	switch {
 	case production && s.required:
@@ -250,7 +251,7 @@ func (s setting) initialIn(production bool) string {
 	return s.initial
 }
 
-// hint says how to come by a good value.
+// hint says how to get a good value.
 func (s setting) hint() string {
 	if s.command == "" {
 		return ""
@@ -258,19 +259,22 @@ func (s setting) hint() string {
 	return "; make one: " + s.command
 }
 
-// A Setting is a setting in force. A secret's value is REDACTED; what is not set and has no default is "none".
+// A Setting is a setting in force. The value of a secret is REDACTED. The value is "none" if the
+// setting is not set and has no default.
 type Setting struct {
 	Name, Value string
 	Source      string // default, environment, .env, file (by NAME_FILE), cgroup, or derived from other settings
 }
 
-// retired are the settings that are ignored with a warning, and why. A later release refuses them.
+// retired lists the settings that are ignored with a warning, and the reasons. A later release
+// refuses them.
 var retired = map[string]string{
 	"DATABASE_READ_URL": "lists are no longer read on standbys of PostgreSQL",
 }
 
-// misnamed returns what is wrong with the name of a variable that is probably meant to be a setting, and the name of
-// that setting. The fault is empty for a setting and for a variable of somebody else.
+// misnamed returns what is wrong with the name of a variable that is probably meant as a setting,
+// and the name of that setting. The fault is empty for a setting and for a variable of another
+// program.
 func misnamed(name string, table []setting) (fault, meant string) {
 	base := strings.TrimSuffix(name, "_FILE")
 	for _, s := range table {
@@ -290,15 +294,15 @@ func misnamed(name string, table []setting) (fault, meant string) {
 	return "", ""
 }
 
-// near reports whether name is probably the setting known, written wrongly. The shorter a name is, the closer it must
-// be: HOST is not far from HOME.
+// near reports whether name is probably a misspelling of the setting known. The shorter a name is,
+// the closer it must be: HOST is not far from HOME.
 func near(name, known string) bool {
 	allowed := min(len(known)/5, 2)
 	name = strings.ToUpper(strings.ReplaceAll(name, "-", "_"))
 	return allowed > 0 && Distance(singular(name), singular(known)) <= allowed
 }
 
-// singular is a name in capitals without the ending of a plural.
+// singular returns a name in capitals without the ending of a plural.
 func singular(name string) string {
 	if stem, ok := strings.CutSuffix(name, "IES"); ok {
 		return stem + "Y"
@@ -306,10 +310,10 @@ func singular(name string) string {
 	return strings.TrimSuffix(name, "S")
 }
 
-// Distance counts the letters to insert, delete, replace or swap with their neighbour to turn a into b (optimal string
-// alignment).
+// Distance returns how many letters have to be inserted, deleted, replaced or swapped with their
+// neighbour to turn a into b (optimal string alignment).
 func Distance(a, b string) int {
-	var before []int // the row before the last
+	var before []int // the row before the previous one
 	last := make([]int, len(b)+1)
 	for j := range last {
 		last[j] = j

@@ -8,12 +8,12 @@ import (
 	"golang.org/x/net/publicsuffix"
 )
 
-// sameSite is how front end and notesd can share a site, for messages.
+// sameSite says, for messages, how a front end and notesd can share a site.
 const sameSite = "serve both under one site, like https://app.example.com and https://api.example.com, " +
 	"or have the front end's own server pass /api on"
 
-// Site returns the site of an origin or another URL, as browsers take it for SameSite cookies: the scheme and the
-// domain that somebody could register. Ports do not count.
+// Site returns the site of an origin or another URL, as browsers determine it for SameSite cookies:
+// the scheme and the registrable domain. Ports do not count.
 func Site(origin string) string {
 	u, err := url.Parse(origin)
 	if err != nil {
@@ -31,8 +31,10 @@ func isAddress(host string) bool {
 	return err == nil
 }
 
-// judgeOrigins warns of front ends whose browsers won't send the session cookie, which is SameSite=Strict: those of
-// another site than notesd. Which one that is can only be told on a machine for development; elsewhere that there are two.
+// judgeOrigins warns of front ends whose browsers won't send the session cookie, which is
+// SameSite=Strict. These are front ends on another site than notesd. The site of notesd is known
+// only on a machine for development. Elsewhere, judgeOrigins can only see that the front ends are
+// on two sites.
 func (d *draft) judgeOrigins() {
 	if !d.sound("CORS_ORIGIN", "HOST") || len(d.CORSOrigins) == 0 {
 		return
@@ -49,7 +51,7 @@ func (d *draft) judgeOrigins() {
 	}
 }
 
-// isLoopback reports whether a URL leads to the machine itself.
+// isLoopback reports whether the host of a URL is the machine itself.
 func isLoopback(rawURL string) bool {
 	u, err := url.Parse(rawURL)
 	if err != nil {
