@@ -1,11 +1,11 @@
-// Package owned keeps a process from using what somebody else has put into its
-// directories: a link that leads elsewhere, or a file that others can go on reading.
+// Package owned keeps a process from using files that another user has put into its directories: a
+// link that leads elsewhere, or a file that other users can still read.
 //
-// The rule is the kernel's for links (proc_sys_fs(5), protected_symlinks): a file or a
-// link is trusted if it belongs to root, to the user of this process, or to the owner
-// of the directory that it is in. The owner of a directory can replace everything in
-// it, so nothing is won by refusing that user's files, and root can maintain another
-// user's directory. An operator who links a file to another disk owns the link.
+// The rule is that of the kernel for links (proc_sys_fs(5), protected_symlinks). A file or a link
+// is trusted if it belongs to root, to the user of this process, or to the owner of its directory.
+// The owner of a directory can replace everything in it, so that refusing that user's files would
+// gain nothing. Root can maintain another user's directory. An operator who links a file to another
+// disk owns the link.
 package owned
 
 import (
@@ -17,16 +17,16 @@ import (
 	"syscall"
 )
 
-// maxLinks is how many links may follow each other, as in the kernel.
+// maxLinks is how many links may follow each other. The kernel has the same limit.
 const maxLinks = 40
 
-// Follow returns where the links that name may be lead to. What is there in the end
-// may be missing. The error says which link or file on the way is not trusted.
+// Follow returns the path that name leads to, through any links. The file at the end may be
+// missing. The error names the link or file on the way that is not trusted.
 func Follow(name string) (string, error) {
 	for range maxLinks {
 		info, err := os.Lstat(name)
 		if err != nil {
-			return name, nil // whoever opens it says what is wrong
+			return name, nil // opening the file returns the error
 		}
 		if err := Check(name, info); err != nil {
 			return "", err
@@ -50,7 +50,7 @@ func Follow(name string) (string, error) {
 	return "", fmt.Errorf("%s: %w", name, syscall.ELOOP)
 }
 
-// Check returns an error if the file, of which info tells, is not trusted.
+// Check returns an error if the file that info describes is not trusted.
 func Check(name string, info fs.FileInfo) error {
 	dir, err := os.Stat(filepath.Dir(name))
 	if err != nil {
