@@ -1,6 +1,5 @@
-// Package legacy reads the accounts and notes of the old backend out of its
-// PostgreSQL database, as they stand there. It changes nothing, and what it
-// reads is of one moment, however long that takes.
+// Package legacy reads the accounts and notes of the old backend from its PostgreSQL database. It
+// changes nothing. All that it reads is one snapshot, however long the reading takes.
 package legacy
 
 import (
@@ -15,39 +14,40 @@ import (
 	"github.com/jackc/pgx/v5/pgtype"
 )
 
-// An Account is a row of "User", without the view settings, which its front ends keep.
+// An Account is a row of "User", without the view settings, which are kept by the front ends.
 type Account struct {
 	ID, Email, Name, PasswordHash string
 	FailedLogins                  int
 	LockedUntil, LastLoginAt      time.Time // zero: none
 	CreatedAt, UpdatedAt          time.Time
-	Notes                         int64  // how many it has
-	Null                          string // a column that is NULL and may not be; "": none is
+	Notes                         int64  // the number of its notes
+	Null                          string // a required column that is NULL; "": none is
 }
 
 // A Note is a row of "Note".
 type Note struct {
 	ID, Title, Content                            string
-	Tags                                          []*string // nil: null
+	Tags                                          []*string // nil: NULL
 	Color                                         *string
 	Pinned, Favorite, Archived, Markdown, Trashed bool
 	TrashedAt                                     time.Time // zero: none
 	CreatedAt, UpdatedAt                          time.Time
-	Null                                          string // a column that is NULL and may not be; "": none is
+	Null                                          string // a required column that is NULL; "": none is
 }
 
-// An Orphan is a note whose account is not there: a database without its foreign key can have some.
+// An Orphan is a note whose account does not exist. A database without the foreign key can have
+// some.
 type Orphan struct{ ID, UserID string }
 
-// A Database is one moment of the old database. It is for one goroutine, and
-// for one reading at a time.
+// A Database is a snapshot of the old database. It is for one goroutine, and for one query at a
+// time.
 type Database struct {
 	conn *pgx.Conn
 	tx   pgx.Tx
 }
 
-// Open connects to the old database and begins to read it. The error names
-// all tables and columns that are missing or not as they should be.
+// Open connects to the old database and begins the snapshot. The error names all tables and columns
+// that are missing or have the wrong type.
 func Open(ctx context.Context, server *pgx.ConnConfig) (*Database, error) {
 	conn, err := pgx.ConnectConfig(ctx, plain(server))
 	if err != nil {
@@ -68,8 +68,8 @@ func (d *Database) Close() error {
 	return d.conn.Close(ctx)
 }
 
-// plain is server without what a URL may say to the old backend's database
-// library alone. The server would refuse it.
+// plain returns server without the URL parameters that only the old backend's database library
+// understands. The server would refuse them.
 func plain(server *pgx.ConnConfig) *pgx.ConnConfig {
 	server = server.Copy()
 	if schema := server.RuntimeParams["schema"]; schema != "" {
@@ -81,14 +81,14 @@ func plain(server *pgx.ConnConfig) *pgx.ConnConfig {
 	} {
 		delete(server.RuntimeParams, name)
 	}
-	// Names of prepared statements may be taken on a connection of a pooler's.
+	// On a pooler's connection, names of prepared statements may be in use already.
 	server.DefaultQueryExecMode = pgx.QueryExecModeDescribeExec
 	return server
 }
 
-// begin starts the transaction in which all is read. No limit of time for
-// statements or idle transactions is to end it: others write what it reads. A
-// policy that hides rows is an error, not fewer rows.
+// begin starts the transaction in which everything is read. It turns off the timeouts of statements
+// and idle transactions, because the transaction also waits for the writes of the import. A policy
+// that hides rows causes an error instead of fewer rows.
 func (d *Database) begin(ctx context.Context) error {
 	tx, err := d.conn.BeginTx(ctx, pgx.TxOptions{IsoLevel: pgx.RepeatableRead, AccessMode: pgx.ReadOnly})
 	if err != nil {
@@ -112,7 +112,7 @@ const (
 	number  = "integer"
 )
 
-// needed are the columns that are read, and their types.
+// needed lists the columns that are read, and their types.
 var needed = []struct{ table, column, kind string }{
 	{"User", "id", text}, {"User", "email", text}, {"User", "password", text}, {"User", "name", text},
 	{"User", "failedLoginAttempts", number}, {"User", "accountLockedUntil", moment}, {"User", "lastLoginAt", moment},
@@ -123,7 +123,7 @@ var needed = []struct{ table, column, kind string }{
 	{"Note", "trashedAt", moment}, {"Note", "userId", text}, {"Note", "createdAt", moment}, {"Note", "updatedAt", moment},
 }
 
-// check compares the tables with what is needed.
+// check compares the tables with needed.
 func (d *Database) check(ctx context.Context) error {
 	var wrong []string
 	found := map[string]map[string]string{}
@@ -153,8 +153,8 @@ func (d *Database) check(ctx context.Context) error {
 	return nil
 }
 
-// columns returns the types of a table's columns by name; none: there is no
-// such table. All that are text count as text.
+// columns returns the types of a table's columns by name. It returns none if there is no such
+// table. All types of text count as text.
 func (d *Database) columns(ctx context.Context, table string) (map[string]string, error) {
 	rows, err := d.tx.Query(ctx, `SELECT attname, format_type(atttypid, NULL) FROM pg_attribute
 		WHERE attrelid = to_regclass($1) AND attnum > 0 AND NOT attisdropped`, pgx.Identifier{table}.Sanitize())
@@ -191,8 +191,8 @@ func (d *Database) Accounts(ctx context.Context) ([]Account, error) {
 	})
 }
 
-// Notes returns an account's notes, the oldest first. They are read as they
-// are asked for. An error is the last pair.
+// Notes returns an account's notes, the oldest first. A note is read only when the iteration
+// reaches it. An error is the last pair.
 func (d *Database) Notes(ctx context.Context, account string) iter.Seq2[Note, error] {
 	return each(ctx, d.tx, scanNote, `SELECT "id", "title", "content", "tags", "color",
 			"isPinned", "isFavorite", "isArchived", "isMarkdown", "isTrashed", "trashedAt", "createdAt", "updatedAt"
@@ -212,14 +212,14 @@ func scanNote(row pgx.CollectableRow) (n Note, err error) {
 	return n, err
 }
 
-// required are the columns of a row that may not be NULL. In a database whose tables
-// were altered, or restored without their constraints, some are all the same.
+// required collects the columns of a row that must not be NULL. Some are NULL all the same in a
+// database whose tables were altered, or that was restored without its constraints.
 type required struct {
-	null string // the first that is; "": none is
+	null string // the first column that is NULL; "": none is
 	take []func()
 }
 
-// need is where Scan is to put a column, whose value take stores in to.
+// need returns the place where Scan puts a column. The value is stored in to by take.
 func need[T any](r *required, column string, to *T) **T {
 	found := new(*T)
 	r.take = append(r.take, func() {
@@ -232,7 +232,7 @@ func need[T any](r *required, column string, to *T) **T {
 	return found
 }
 
-// done takes what Scan has found, and returns the column that is NULL.
+// done stores what Scan has read, and returns the column that is NULL.
 func (r *required) done() (null string) {
 	for _, take := range r.take {
 		take()
@@ -240,20 +240,20 @@ func (r *required) done() (null string) {
 	return r.null
 }
 
-// Orphans returns the notes that no account has. An error is the last pair.
+// Orphans returns the notes that belong to no account. An error is the last pair.
 func (d *Database) Orphans(ctx context.Context) iter.Seq2[Orphan, error] {
 	return each(ctx, d.tx, pgx.RowToStructByPos[Orphan], `SELECT coalesce("id", ''), coalesce("userId", '') FROM "Note"
 		WHERE NOT EXISTS (SELECT FROM "User" WHERE "User"."id" = "userId") ORDER BY "id"`)
 }
 
-// each runs a query and returns its rows one by one. Whoever stops before the
-// last one has ended the connection: what is left might be long.
+// each runs a query and returns its rows one by one. A caller that stops before the last row ends
+// the connection, because the remaining rows might take long to read.
 func each[T any](
 	ctx context.Context, tx pgx.Tx, scan pgx.RowToFunc[T], query string, args ...any,
 ) iter.Seq2[T, error] {
 	return func(yield func(T, error) bool) {
 		ctx, cancel := context.WithCancel(ctx)
-		rows, _ := tx.Query(ctx, query, args...) // its error is the rows', too
+		rows, _ := tx.Query(ctx, query, args...) // rows returns the same error
 		defer func() { cancel(); rows.Close() }()
 		for rows.Next() {
 			row, err := scan(rows)
@@ -268,8 +268,8 @@ func each[T any](
 	}
 }
 
-// at is a time of the database's, which are UTC; zero: NULL. The infinities are
-// the ends of PostgreSQL's calendar, which nobody's notes are of.
+// at converts a time of the database, which is in UTC. NULL becomes the zero time. The infinities
+// become the ends of PostgreSQL's calendar, which no note's date reaches.
 func at(t pgtype.Timestamp) time.Time {
 	switch {
 	case !t.Valid:
