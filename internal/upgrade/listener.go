@@ -11,38 +11,39 @@ import (
 	"syscall"
 )
 
-// How a process passes its listener on: as systemd does, by LISTEN_FDS (sd_listen_fds(3)), but
-// without LISTEN_PID, since nobody knows the process before it is there. handoverName says so, and
-// whether the socket is the parent's own or is held by systemd, too.
+// These names tell how a process passes its listener on. It does so as systemd does, by LISTEN_FDS
+// (sd_listen_fds(3)), but without LISTEN_PID, because the id of the child is not known before it
+// runs. handoverName says that a parent passed the socket, and whether the socket is the parent's
+// own or is held by systemd, too.
 const (
 	handoverName = "NOTESD_HANDOVER"
 	socketOwn    = "own"
 	socketHeld   = "held"
 
-	firstFile = 3 // of those passed on
+	firstFile = 3 // the first file descriptor that is passed on
 	readyWord = "ready"
 )
 
-// Inherited is what a process was started with besides its settings. For most processes that is
-// nothing: they open a listener of their own.
+// Inherited is what a process inherited besides its settings. Most processes inherited nothing and
+// open a listener of their own.
 type Inherited struct {
 	listener *net.TCPListener
-	held     bool     // systemd has the listener, too: it outlives this process
-	child    bool     // the listener came from the parent, the notesd before this one
-	parent   *os.File // where the parent waits for readyWord; nil: none waits, or it has been told
+	held     bool     // systemd holds the listener, too, so that it outlives this process
+	child    bool     // the listener came from the parent, the previous notesd
+	parent   *os.File // where the parent waits for readyWord; nil: none waits, or it was told
 }
 
-// Inherit takes what environ says was passed on.
+// Inherit reads from environ what was passed on.
 func Inherit(environ []string) (*Inherited, error) {
 	files, how := valueOf(environ, "LISTEN_FDS"), valueOf(environ, handoverName)
 	if files == "" || how == "" && valueOf(environ, "LISTEN_PID") != strconv.Itoa(os.Getpid()) {
-		return &Inherited{}, nil // what is left in the environment was another process's
+		return &Inherited{}, nil // the variables that are left were meant for another process
 	}
 	if files != "1" {
 		return nil, fmt.Errorf("LISTEN_FDS=%s: notesd takes one socket", files)
 	}
 	socket := os.NewFile(firstFile, "inherited socket")
-	defer socket.Close() // the listener has a file of its own
+	defer socket.Close() // the listener has a file descriptor of its own
 	ln, err := net.FileListener(socket)
 	if err != nil {
 		return nil, fmt.Errorf("inherited socket: %w", err)
@@ -59,8 +60,8 @@ func Inherit(environ []string) (*Inherited, error) {
 	return in, nil
 }
 
-// Listen returns the listener that was inherited, or else a new one at address. It is the listener
-// that an upgrade passes on.
+// Listen returns the listener that was inherited. If none was, it opens a new one at address. An
+// upgrade passes this listener on.
 func (in *Inherited) Listen(address string) (*net.TCPListener, error) {
 	if in.listener == nil {
 		ln, err := net.Listen("tcp", address)
@@ -72,15 +73,15 @@ func (in *Inherited) Listen(address string) (*net.TCPListener, error) {
 	return in.listener, nil
 }
 
-// Held reports whether systemd holds the listener, too, so that it outlives this process.
+// Held reports whether systemd holds the listener, too, so that the listener outlives this process.
 func (in *Inherited) Held() bool { return in.held }
 
-// FromParent reports whether an upgrade started this process: the notesd before it is its parent,
-// which leaves once ReportReady has told it to.
+// FromParent reports whether an upgrade started this process. The previous notesd is then its
+// parent, and the parent shuts down once ReportReady has told it to.
 func (in *Inherited) FromParent() bool { return in.child }
 
-// ReportReady tells the parent, if one waits, that it may leave, once every check has returned
-// nil. Without a parent that waits, nothing is checked.
+// ReportReady tells the parent, if one waits, that it may shut down. It does so once every check
+// has returned nil. If no parent waits, nothing is checked.
 func (in *Inherited) ReportReady(ctx context.Context, checks ...func(context.Context) error) error {
 	if in.parent == nil {
 		return nil
@@ -90,13 +91,13 @@ func (in *Inherited) ReportReady(ctx context.Context, checks ...func(context.Con
 			return err
 		}
 	}
-	_, _ = in.parent.WriteString(readyWord) // a parent that has ended meanwhile needs no word
+	_, _ = in.parent.WriteString(readyWord) // a parent that has ended meanwhile needs no message
 	_ = in.parent.Close()
 	in.parent = nil
 	return nil
 }
 
-// childEnviron returns environ as a child of this process is to have it.
+// childEnviron returns environ as a child of this process gets it.
 func (in *Inherited) childEnviron(environ []string) (own []string) {
 	for _, entry := range environ {
 		name, _, _ := strings.Cut(entry, "=")
@@ -111,7 +112,7 @@ func (in *Inherited) childEnviron(environ []string) (own []string) {
 	return append(own, "LISTEN_FDS=1", handoverName+"="+how)
 }
 
-// valueOf returns what environ sets name to. The last entry counts, as for os/exec.
+// valueOf returns the value of name in environ. The last entry counts, as in os/exec.
 func valueOf(environ []string, name string) (value string) {
 	for _, entry := range environ {
 		if text, ok := strings.CutPrefix(entry, name+"="); ok {

@@ -2,8 +2,8 @@ package upgrade
 
 import "net"
 
-// Notify tells systemd the state of this process (sd_notify(3)), if environ says that systemd
-// wants to know. An error is of no consequence: whatever systemd does not hear, it can do without.
+// Notify tells systemd the state of this process (sd_notify(3)), if environ says that systemd wants
+// to know. An error is ignored: systemd can do without a message that it does not get.
 func Notify(environ []string, state string) {
 	name := valueOf(environ, "NOTIFY_SOCKET")
 	if name == "" {

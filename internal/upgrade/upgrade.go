@@ -1,7 +1,7 @@
 // Package upgrade replaces a running server by a new process without refusing a connection. The
-// listener is passed on to the new process, as systemd would do it, and the old one leaves only
-// when the new one has reported that it is ready. Package upgrade knows what this takes of
-// processes and sockets, and nothing of what is served.
+// listener is passed on to the new process, as systemd would do it. The old process shuts down only
+// when the new one has reported that it is ready. The package handles the processes and sockets,
+// and does not know what is served.
 package upgrade
 
 import (
@@ -20,32 +20,32 @@ import (
 )
 
 const (
-	readyTime = time.Minute     // for a new process to report that it is ready
-	endTime   = 5 * time.Second // for one that did not, to end by itself
+	readyTime = time.Minute     // how long a new process may take to report that it is ready
+	endTime   = 5 * time.Second // how long a new process that failed may take to end by itself
 )
 
-// An Upgrader replaces this process by a new one when it is asked to. The new process runs the
-// program that is at Path by then. It is given the listener and reports that it can serve; only
-// then this process leaves. Whatever goes wrong before that ends the new process, and this one
-// goes on.
+// An Upgrader replaces this process by a new one on request. The new process runs the program that
+// is at Path at that time. It gets the listener and reports that it can serve. Only then does this
+// process shut down. If anything fails before that, the new process is ended, and this process
+// serves on.
 type Upgrader struct {
 	Path      string           // of the program, see ProgramPath
 	Args      []string         // for the program
 	Environ   []string         // of this process
 	Inherited *Inherited       // with the listener that this process serves on
-	Requests  <-chan os.Signal // each asks for an upgrade; nil: none comes
+	Requests  <-chan os.Signal // each signal asks for an upgrade; nil: none comes
 
-	// HandOver lets go of the listener once the requests that have begun are answered, unless the
-	// new process dies before that.
+	// HandOver closes the listener once the requests that have begun are answered, unless the new
+	// process dies before that.
 	HandOver   func(ctx context.Context, died <-chan struct{}) error
-	HandedOver func()          // is called when the listener is the new process's
-	Failed     func(err error) // is called when this process goes on
+	HandedOver func()          // is called when the new process has the listener
+	Failed     func(err error) // is called when the upgrade failed and this process serves on
 	Log        *slog.Logger
 
 	busy atomic.Bool
 }
 
-// Run upgrades whenever it is asked to, until ctx ends.
+// Run starts an upgrade for each request, until ctx ends.
 func (u *Upgrader) Run(ctx context.Context) {
 	var running sync.WaitGroup
 	defer running.Wait()
@@ -73,7 +73,7 @@ func (u *Upgrader) Run(ctx context.Context) {
 	}
 }
 
-// refusal says why the process pid can't be replaced now; empty: it can.
+// refusal says why the process pid can't be replaced now. It returns "" if it can.
 func (u *Upgrader) refusal(pid int) string {
 	switch {
 	case pid == 1:
@@ -84,7 +84,7 @@ func (u *Upgrader) refusal(pid int) string {
 	return ""
 }
 
-// upgrade returns nil when a child has taken over and the server has let go of the listener.
+// upgrade returns nil when a child has taken over and the server has closed the listener.
 func (u *Upgrader) upgrade(ctx context.Context) error {
 	next, err := u.start()
 	if err != nil {
@@ -107,14 +107,14 @@ func (u *Upgrader) upgrade(ctx context.Context) error {
 	return nil
 }
 
-// A child is the process that is to take over.
+// A child is the process that will take over.
 type child struct {
 	cmd   *exec.Cmd
 	ready *os.File      // the child writes readyWord there
-	died  chan struct{} // closed when it has
+	died  chan struct{} // closed when the child has died
 }
 
-// start starts the program with our arguments, environment and listener.
+// start starts the program with the arguments, environment and listener of this process.
 func (u *Upgrader) start() (*child, error) {
 	socket, err := duplicate(u.Inherited.listener)
 	if err != nil {
@@ -142,8 +142,8 @@ func (u *Upgrader) start() (*child, error) {
 	return next, nil
 }
 
-// duplicate returns a file of ln's socket. That of ln.File becomes blocking when it is passed on,
-// and so does ln: it could no longer be told to stop accepting.
+// duplicate returns a file of ln's socket. The file of ln.File becomes blocking when it is passed
+// on, and ln becomes blocking with it, so that ln could no longer be told to stop accepting.
 func duplicate(ln *net.TCPListener) (*os.File, error) {
 	raw, err := ln.SyscallConn()
 	if err != nil {
@@ -162,7 +162,7 @@ func duplicate(ln *net.TCPListener) (*os.File, error) {
 	return os.NewFile(fd, "listener"), nil
 }
 
-// awaitReady returns nil once the child has reported that it can serve.
+// awaitReady returns nil once the child has reported that it is ready.
 func (c *child) awaitReady(ctx context.Context, limit time.Duration) error {
 	ctx, cancel := context.WithTimeout(ctx, limit)
 	defer cancel()
@@ -179,9 +179,9 @@ func (c *child) awaitReady(ctx context.Context, limit time.Duration) error {
 	}
 }
 
-// end ends a child that is not to take over.
+// end ends a child that will not take over.
 func (c *child) end() {
-	_ = c.cmd.Process.Signal(syscall.SIGTERM) // it may have ended
+	_ = c.cmd.Process.Signal(syscall.SIGTERM) // it may have ended already
 	select {
 	case <-c.died:
 		return
@@ -191,14 +191,14 @@ func (c *child) end() {
 	<-c.died
 }
 
-// ProgramPath returns the path that this process was started by. Links in it are left as they
-// are: one may lead to a newer program by the time of an upgrade.
+// ProgramPath returns the path by which this process was started. It does not resolve links,
+// because a link may lead to a newer program by the time of an upgrade.
 func ProgramPath() string {
 	if path, err := exec.LookPath(os.Args[0]); err == nil {
 		if path, err = filepath.Abs(path); err == nil {
 			return path
 		}
 	}
-	path, _ := os.Executable() // starting "" fails, and says so
+	path, _ := os.Executable() // starting "" fails with an error that says so
 	return path
 }
