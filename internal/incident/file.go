@@ -19,13 +19,13 @@ import (
 const (
 	keepFiles = 10
 	maxTotal  = 128 << 20
-	leastFree = 128 << 20 // on the disk
+	leastFree = 128 << 20 // bytes on the disk
 
-	// What the parts may have, before they are compressed.
+	// These constants bound the parts in bytes, before compression.
 	maxTrace      = 32 << 20
 	maxGoroutines = 4 << 20
 	maxHeap       = 4 << 20
-	maxText       = 1 << 20 // the history; the state
+	maxText       = 1 << 20 // the history, and the state
 
 	maxFile = maxTrace + maxGoroutines + maxHeap + 2*maxText + 64<<10
 )
@@ -42,12 +42,12 @@ const (
 type File struct {
 	Name   string
 	Reason string
-	Time   time.Time // of the trigger
+	Time   time.Time // the time of the trigger
 	Bytes  int64
 }
 
-// prepare makes the directory, if need be, and makes sure that files can be
-// written to it. What a process that was killed left half written goes.
+// prepare makes the directory if it is missing, and checks that files can be written to it. It
+// removes files that a killed process has left incomplete.
 func prepare(dir string) error {
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return err
@@ -66,8 +66,8 @@ func prepare(dir string) error {
 	return errors.Join(f.Close(), os.Remove(f.Name()))
 }
 
-// files are those in the directory, the newest first. What has another name is
-// somebody else's.
+// files returns the incident files in the directory, the newest first. A file with another name is
+// not ours and is ignored.
 func files(dir string) []File {
 	entries, _ := os.ReadDir(dir)
 	all := []File{}
@@ -80,7 +80,7 @@ func files(dir string) []File {
 			all = append(all, File{e.Name(), reason, at, info.Size()})
 		}
 	}
-	slices.Reverse(all) // they were in the order of their names, so of time
+	slices.Reverse(all) // they were in the order of their names, which is the order of time
 	return all
 }
 
@@ -96,7 +96,7 @@ func makeRoom(dir string) error {
 	return errors.Join(errs...)
 }
 
-// enoughDisk fails when the disk has less free than leastFree.
+// enoughDisk returns an error if the disk has less free than leastFree.
 func enoughDisk(dir string) error {
 	var disk syscall.Statfs_t
 	if err := syscall.Statfs(dir, &disk); err != nil {
@@ -108,7 +108,7 @@ func enoughDisk(dir string) error {
 	return nil
 }
 
-// save writes the file: under another name first, so that it appears whole.
+// save writes the file. It first writes under another name, so that the file appears complete.
 func (r *Recorder) save(t trouble, state any) (file File, err error) {
 	if err := errors.Join(enoughDisk(r.cfg.Dir), makeRoom(r.cfg.Dir)); err != nil {
 		return File{}, err
@@ -137,11 +137,11 @@ func (r *Recorder) save(t trouble, state any) (file File, err error) {
 // A part is one file inside the archive.
 type part struct {
 	name  string
-	limit int64 // bytes; what is more is cut off
+	limit int64 // bytes; the rest is cut off
 	write func(io.Writer) error
 }
 
-// partReport is what became of a part.
+// partReport says what became of a part.
 type partReport struct {
 	Name  string `json:"name"`
 	Bytes int64  `json:"bytes"`
@@ -149,13 +149,13 @@ type partReport struct {
 	Error string `json:"error,omitempty"`
 }
 
-// writeParts writes the archive. What is most fleeting comes first; last comes
-// incident.json, which tells of the others.
+// writeParts writes the archive. The part that changes fastest comes first. The last part is
+// incident.json, which describes the others.
 func (r *Recorder) writeParts(to io.Writer, t trouble, state any) error {
 	history, suppressed := r.seen()
 	archive := zip.NewWriter(to)
 	archive.RegisterCompressor(zip.Deflate, func(w io.Writer) (io.WriteCloser, error) {
-		return flate.NewWriter(w, flate.BestSpeed) // the processor has better things to do
+		return flate.NewWriter(w, flate.BestSpeed) // saves CPU time on a busy server
 	})
 	var reports []partReport
 	for _, p := range []part{
@@ -191,8 +191,8 @@ func asJSON(v any) func(io.Writer) error {
 	}
 }
 
-// writePart writes a part as far as its limit goes. That it could not be made is
-// reported; the error is one of the archive's.
+// writePart writes a part up to its limit. A failure to make the part is reported in the
+// partReport; the error is a failure to write the archive.
 func writePart(archive *zip.Writer, p part, at time.Time) (partReport, error) {
 	header := &zip.FileHeader{Name: p.name, Method: zip.Deflate, Modified: at.UTC()}
 	header.SetMode(0o600)
@@ -211,12 +211,12 @@ func writePart(archive *zip.Writer, p part, at time.Time) (partReport, error) {
 
 var errCut = errors.New("cut off: too long")
 
-// boundedWriter writes as much as there is room for, and then fails.
+// boundedWriter writes up to its limit, and then fails.
 type boundedWriter struct {
 	to   io.Writer
 	left int64
 	cut  bool
-	err  error // of to
+	err  error // the error of to
 }
 
 func (b *boundedWriter) Write(p []byte) (n int, err error) {

@@ -1,23 +1,23 @@
-// Package incident keeps evidence of a bad minute, so that it can be looked
-// into the morning after: a zip archive with a trace of the last seconds, every
-// goroutine's stack, the heap's profile, a minute of the pool's history and the
-// state of the process with its settings. docs/OPERATIONS.md#incident-files says how to read it.
+// Package incident keeps evidence of a bad minute, so that it can be examined the next morning. The
+// evidence is a zip archive with a trace of the last seconds, the stack of every goroutine, the
+// heap profile, a minute of the pool's history, and the state of the process with its settings.
+// docs/OPERATIONS.md#incident-files says how to read it.
 //
-// What a Recorder promises:
+// A Recorder promises the following:
 //
-//   - Trigger never waits. One file is written at a time, in the background, at
-//     most one in restOfAll, and for the same reason one in restOfReason, over
-//     restarts of the process too.
-//   - There are at most keepFiles files of at most maxFile bytes, maxTotal
-//     together; the oldest make room. None is written on a disk that has less
-//     than leastFree: the notes need it more.
-//   - A file appears whole or not at all, and only its owner may read it.
-//   - No part holds what people wrote or what they sign in with: stacks come
-//     without arguments, and the trace knows goroutines and functions, no values.
-//   - When there is no trouble nothing is traced, for tracing costs 5 to 10 % of
-//     the CPU of a busy server. It begins with the first sign of trouble (or with
-//     the trigger, if there was none), lasts for tapeTime at most and then rests:
-//     a quarter of a percent at the worst.
+//   - Trigger never waits. Files are written one at a time, in the background. At most one is
+//     written in restOfAll, and at most one for the same reason in restOfReason. This holds across
+//     restarts of the process, too.
+//   - There are at most keepFiles files of at most maxFile bytes, and of maxTotal bytes together.
+//     The oldest are deleted to make room. No file is written to a disk that has less free than
+//     leastFree, because the notes need the space more.
+//   - A file appears complete or not at all, and only its owner may read it.
+//   - No part contains the users' text or their credentials: stacks come without arguments, and the
+//     trace has goroutines and functions, but no values.
+//   - When there is no trouble nothing is traced, because tracing costs 5 to 10 % of the CPU of a
+//     busy server. A trace begins with the first sign of trouble (or with the trigger, if there was
+//     no sign), lasts for tapeTime at most, and is then off (see tapeRest). Over time it costs a
+//     quarter of a percent at worst.
 package incident
 
 import (
@@ -34,22 +34,22 @@ const (
 	restOfAll    = time.Minute
 	restOfReason = 10 * time.Minute
 
-	// settle is how long the trace must have run when it is written.
+	// settle is how long the trace must have run before it is written.
 	settle = 2 * time.Second
 )
 
-// Config is what a Recorder needs to know.
+// Config configures a Recorder.
 type Config struct {
-	Dir  string        // where the files go; made when it is missing
-	Slow time.Duration // requests that take longer count as slow
+	Dir  string        // the directory of the files; it is made if it is missing
+	Slow time.Duration // a request that takes longer counts as slow
 	Log  *slog.Logger
 
-	// OnWritten is told of each file. It must not block; nil is allowed.
+	// OnWritten is called with each file. It must not block. It may be nil.
 	OnWritten func(File)
 }
 
-// A Recorder watches for trouble and writes the files. Make one with New. A nil
-// *Recorder records nothing.
+// A Recorder watches for trouble and writes the incident files. Make one with New. A nil *Recorder
+// records nothing.
 type Recorder struct {
 	cfg     Config
 	tape    tape
@@ -57,18 +57,18 @@ type Recorder struct {
 
 	mu         sync.Mutex // guards what follows
 	history    history
-	last       map[string]time.Time // the last file by its reason
+	last       map[string]time.Time // the time of the last file, by reason
 	lastOfAll  time.Time
 	suppressed uint64
 }
 
-// trouble is why a file is written.
+// trouble is the reason for which a file is written.
 type trouble struct {
 	reason, detail string
 	at             time.Time
 }
 
-// New returns a recorder for Run. It fails when nothing can be written in the directory.
+// New returns a recorder for Run. It returns an error if nothing can be written to the directory.
 func New(cfg Config) (*Recorder, error) {
 	dir, err := owned.Follow(cfg.Dir)
 	if err == nil {
@@ -83,8 +83,8 @@ func New(cfg Config) (*Recorder, error) {
 	return r, nil
 }
 
-// remember goes on with the rests after the files of earlier processes. A file
-// from the future is left out: the clock was set back since it was written.
+// remember continues the intervals since the files of earlier processes. A file from the future is
+// ignored: the clock was set back since it was written.
 func (r *Recorder) remember(earlier []File, now time.Time) {
 	for _, f := range earlier {
 		if f.Time.After(now) {
@@ -99,13 +99,13 @@ func (r *Recorder) remember(earlier []File, now time.Time) {
 	}
 }
 
-// Run takes a sample with read every second, judges the last of them and writes
-// files until ctx ends; state is what a file shows of the process, as JSON.
+// Run takes a sample with read every second, judges the last samples and writes files until ctx
+// ends. The result of state is written to a file as JSON and describes the process.
 func (r *Recorder) Run(ctx context.Context, read func() Sample, state func() any) {
 	if r == nil {
 		return
 	}
-	r.look(read()) // trouble may come in the first second
+	r.look(read()) // there may be trouble in the first second
 	defer r.tape.stop()
 	var writing sync.WaitGroup
 	writing.Go(func() { r.writeEach(ctx, state) })
@@ -122,7 +122,7 @@ func (r *Recorder) Run(ctx context.Context, read func() Sample, state func() any
 	}
 }
 
-// look remembers a sample and does what it asks for.
+// look records a sample and does what its verdict asks for.
 func (r *Recorder) look(s Sample) {
 	r.mu.Lock()
 	r.history.add(s)
@@ -134,9 +134,8 @@ func (r *Recorder) look(s Sample) {
 	}
 }
 
-// Trigger asks for a file because of reason, a word such as route_quarantined;
-// detail says what exactly happened. It never blocks, and does nothing when a
-// file was written a short while ago.
+// Trigger asks for a file because of reason, a word such as route_quarantined. The detail says what
+// exactly happened. Trigger never blocks. It does nothing if a file was written a short while ago.
 func (r *Recorder) Trigger(reason, detail string) {
 	if r == nil {
 		return
@@ -151,7 +150,7 @@ func (r *Recorder) Trigger(reason, detail string) {
 	select {
 	case r.pending <- trouble{reason, detail, now}:
 		r.last[reason], r.lastOfAll = now, now
-	default: // one waits already while another is written
+	default: // a trouble already waits while a file is written
 		r.suppressed++
 	}
 }
@@ -162,8 +161,8 @@ func (r *Recorder) due(reason string, now time.Time) bool {
 	return rested(r.lastOfAll, restOfAll) && rested(r.last[reason], restOfReason)
 }
 
-// writeEach writes a file for each trouble until ctx ends, and then for the one
-// that may still wait.
+// writeEach writes a file for each trouble until ctx ends. It then writes one for the trouble that
+// may still wait.
 func (r *Recorder) writeEach(ctx context.Context, state func() any) {
 	for ctx.Err() == nil {
 		select {
@@ -179,7 +178,7 @@ func (r *Recorder) writeEach(ctx context.Context, state func() any) {
 	}
 }
 
-// write writes the file, when the trace has run for long enough.
+// write writes the file once the trace has run for long enough.
 func (r *Recorder) write(ctx context.Context, t trouble, state func() any) {
 	defer r.tape.letGo()
 	if r.roomForTrace() {
@@ -200,20 +199,20 @@ func (r *Recorder) write(ctx context.Context, t trouble, state func() any) {
 	}
 }
 
-// roomForTrace is that of the last sample.
+// roomForTrace returns that of the last sample.
 func (r *Recorder) roomForTrace() bool {
 	history, _ := r.seen()
 	return len(history) > 0 && history[len(history)-1].roomForTrace()
 }
 
-// seen is the minute until now, and how many triggers brought no file.
+// seen returns the samples of the last minute, and how many triggers brought no file.
 func (r *Recorder) seen() ([]Sample, uint64) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	return r.history.last(minute), r.suppressed
 }
 
-// Minute is the last minute, a sample a second, in the order of time.
+// Minute returns the samples of the last minute, one a second, in the order of time.
 func (r *Recorder) Minute() []Sample {
 	if r == nil {
 		return nil
@@ -222,14 +221,14 @@ func (r *Recorder) Minute() []Sample {
 	return history
 }
 
-// Stats is what a recorder has done.
+// Stats describes what a recorder has done.
 type Stats struct {
-	Tracing    bool   // at this moment
-	Suppressed uint64 // triggers that brought no file: another was too recent
-	Files      []File // the newest first; also those of processes before this one
+	Tracing    bool   // whether a trace runs at this moment
+	Suppressed uint64 // triggers that brought no file, because the previous file was too recent
+	Files      []File // the newest first; files of earlier processes are included
 }
 
-// Stats returns what there is now.
+// Stats returns the current statistics.
 func (r *Recorder) Stats() Stats {
 	_, suppressed := r.seen()
 	return Stats{Tracing: r.tape.runs(), Suppressed: suppressed, Files: files(r.cfg.Dir)}

@@ -5,32 +5,31 @@ import (
 	"time"
 )
 
-// What trouble is, over the last window of samples.
+// These constants define trouble, over the last window of samples.
 const (
-	slowShare = 100 // one in so many is slow: the 99th percentile is above Config.Slow
-	leastSlow = 3   // fewer than that are somebody's bad luck
+	slowShare = 100 // trouble if one request in so many is slow: the 99th percentile is above Config.Slow
+	leastSlow = 3   // fewer slow requests are coincidence
 
-	shedShare   = 10 // one in so many is shed
+	shedShare   = 10 // trouble if one request in so many is shed
 	leastShed   = 20
-	shedSeconds = 8 // of the window, in which some were: a queue that stands, not a burst
+	shedSeconds = 8 // of the window, in which requests were shed: a standing queue, not a burst
 )
 
-// The reasons that judge gives.
+// These are the reasons that judge gives.
 const (
 	reasonSlow     = "slow"
 	reasonOverload = "overload"
 )
 
-// verdict is what the last samples say.
+// verdict is the result of judging the last samples.
 type verdict struct {
-	near           bool   // trouble may come: trace, to see what led to it
-	reason, detail string // why a file is due; empty: it is not
+	near           bool   // trouble may be coming: trace, to see what led to it
+	reason, detail string // why a file is due; empty: none is due
 }
 
-// judge looks at the last samples, of which there is at least one. Slow
-// requests are those that took longer than slow. Sheds are no sign to trace by:
-// a trace takes from a server that has too little, and overload that stands can
-// be seen as well when its file is due.
+// judge examines the last samples; there is at least one. A request is slow if it took longer than
+// slow. Shed requests do not start a trace: a trace takes resources from a server that has too few,
+// and standing overload can be seen as well when its file is due.
 func judge(last []Sample, slow time.Duration) (v verdict) {
 	var all Sample
 	seconds := 0

@@ -9,25 +9,25 @@ import (
 )
 
 const (
-	tapeAge   = 10 * time.Second // what the trace holds at least, unless it is
+	tapeAge   = 10 * time.Second // minimum age of the trace's beginning, unless the trace is
 	tapeBytes = 8 << 20          // larger: at full load two seconds on two cores
-	tapeTime  = 15 * time.Second // at most, without a file
-	tapeRest  = 10 * time.Minute // from one beginning to the next
+	tapeTime  = 15 * time.Second // maximum duration without a file
+	tapeRest  = 10 * time.Minute // minimum time from one start to the next
 )
 
 var errNoTape = errors.New("nothing was traced: it takes more memory than there was to spare")
 
-// tape is the trace of the last seconds, while there is trouble.
+// tape is the execution trace of the last seconds. It runs while there is trouble.
 type tape struct {
 	mu       sync.Mutex            // guards what follows
 	recorder *trace.FlightRecorder // nil: not running
-	failure  error                 // why it could not be started
+	failure  error                 // why the trace could not be started
 	began    time.Time
-	armed    time.Time // when it last began on a sign of trouble
+	armed    time.Time // when a sign of trouble last started it
 	held     bool      // a file is being written
 }
 
-// tend begins and ends the trace as the signs of trouble come and go.
+// tend starts and stops the trace as the signs of trouble come and go.
 func (t *tape) tend(now time.Time, near, room bool) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
@@ -41,7 +41,7 @@ func (t *tape) tend(now time.Time, near, room bool) {
 	}
 }
 
-// hold makes sure that the trace runs, until letGo.
+// hold makes sure that the trace runs until letGo.
 func (t *tape) hold(now time.Time) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
@@ -51,7 +51,7 @@ func (t *tape) hold(now time.Time) {
 	}
 }
 
-// letGo leaves the trace to tend again.
+// letGo lets tend control the trace again.
 func (t *tape) letGo() {
 	t.mu.Lock()
 	defer t.mu.Unlock()
@@ -64,7 +64,7 @@ func (t *tape) stop() {
 	t.end()
 }
 
-// begin starts the trace. It fails when somebody else traces. t.mu is held.
+// begin starts the trace. It fails if something else in the process traces. t.mu is held.
 func (t *tape) begin(now time.Time) {
 	recorder := trace.NewFlightRecorder(trace.FlightRecorderConfig{MinAge: tapeAge, MaxBytes: tapeBytes})
 	if t.failure = recorder.Start(); t.failure == nil {
@@ -72,7 +72,7 @@ func (t *tape) begin(now time.Time) {
 	}
 }
 
-// end stops the trace and drops it. t.mu is held.
+// end stops the trace and discards it. t.mu is held.
 func (t *tape) end() {
 	if t.recorder != nil {
 		t.recorder.Stop()
@@ -86,7 +86,7 @@ func (t *tape) runs() bool {
 	return t.recorder != nil
 }
 
-// length is for how long the trace has run.
+// length returns for how long the trace has run.
 func (t *tape) length() time.Duration {
 	t.mu.Lock()
 	defer t.mu.Unlock()
@@ -96,7 +96,7 @@ func (t *tape) length() time.Duration {
 	return time.Since(t.began)
 }
 
-// writeTo writes the trace, as `go tool trace` reads it.
+// writeTo writes the trace in the format of `go tool trace`.
 func (t *tape) writeTo(w io.Writer) error {
 	t.mu.Lock()
 	defer t.mu.Unlock()
