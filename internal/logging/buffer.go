@@ -10,12 +10,12 @@ import (
 )
 
 const (
-	maxDelay  = 20 * time.Millisecond // how late a line may be written; a warning is never late
-	maxBuffer = 32 << 10              // bytes of lines that wait
+	maxDelay  = 20 * time.Millisecond // how late a line may be written; a warning is written at once
+	maxBuffer = 32 << 10              // bytes of buffered lines
 )
 
-// A bufferedWriter collects log lines, so that lines of the same moment are written
-// together: a write costs more than everything else about a line.
+// A bufferedWriter collects log lines, so that the lines of one moment are written together. A
+// write costs more than everything else about a line.
 type bufferedWriter struct {
 	out io.Writer
 
@@ -24,7 +24,7 @@ type bufferedWriter struct {
 	due     bool // a flush is scheduled
 }
 
-// Write takes one line. Its error is that of an earlier write.
+// Write takes one line. Its error is the error of an earlier write.
 func (w *bufferedWriter) Write(line []byte) (int, error) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
@@ -39,7 +39,7 @@ func (w *bufferedWriter) Write(line []byte) (int, error) {
 	return len(line), nil
 }
 
-// flush writes the lines that wait.
+// flush writes the buffered lines.
 func (w *bufferedWriter) flush() error {
 	w.mu.Lock()
 	defer w.mu.Unlock()
@@ -53,7 +53,8 @@ func (w *bufferedWriter) flushLocked() error {
 	return err
 }
 
-// flushOnWarn is a handler that writes a warning at once, with everything that was logged before it.
+// flushOnWarn is a handler that writes a warning at once, with everything that was logged before
+// it.
 type flushOnWarn struct {
 	slog.Handler
 	buffer *bufferedWriter

@@ -8,8 +8,8 @@ import (
 	"unicode/utf16"
 )
 
-// An escapingWriter passes lines of JSON on, and escapes each character that a terminal would
-// not print, but obey. slog escapes only what JSON requires.
+// An escapingWriter passes on lines of JSON. It escapes each character that a terminal would obey
+// instead of printing. slog escapes only what JSON requires.
 type escapingWriter struct{ out io.Writer }
 
 func (w escapingWriter) Write(line []byte) (int, error) {

@@ -1,5 +1,6 @@
-// Package logging makes the log of the server. Lines are written together, but never late. They are
-// JSON, text, or on a terminal short and coloured, and hold nothing that a terminal would obey.
+// Package logging makes the log of the server. Lines are buffered and written together, but never
+// late. A line is JSON, text, or on a terminal short and coloured. It contains no character that a
+// terminal would obey.
 package logging
 
 import (
@@ -11,15 +12,16 @@ import (
 	"unicode/utf8"
 )
 
-// Options say what the lines of a log look like.
+// Options define the format of the lines of a log.
 type Options struct {
-	Level    slog.Leveler // the lowest that is logged; nil: info
-	JSON     bool         // a line is a JSON object
+	Level    slog.Leveler // the lowest level that is logged; nil: info
+	JSON     bool         // each line is a JSON object
 	Terminal bool         // people read the lines as they are written; ignored for JSON
-	Coloured bool         // on a terminal
+	Coloured bool         // the lines are coloured on a terminal
 }
 
-// New returns a log that writes to out. The function flush writes the lines that are still buffered.
+// New returns a log that writes to out. The function flush writes the lines that are still
+// buffered.
 func New(out io.Writer, o Options) (log *slog.Logger, flush func() error) {
 	buffer := &bufferedWriter{out: out}
 	options := &slog.HandlerOptions{Level: o.Level}
@@ -35,8 +37,8 @@ func New(out io.Writer, o Options) (log *slog.Logger, flush func() error) {
 	return slog.New(flushOnWarn{handler, buffer}), buffer.flush
 }
 
-// Printable returns a text of unknown origin for people to read. It is quoted if it holds
-// characters that a terminal would not print, but obey.
+// Printable returns a text of unknown origin in a form for people to read. It quotes the text if
+// that contains characters that a terminal would obey instead of printing.
 func Printable(s string) string {
 	if !utf8.ValidString(s) || strings.ContainsFunc(s, func(r rune) bool { return !unicode.IsPrint(r) }) {
 		return strconv.Quote(s)

@@ -23,7 +23,7 @@ func newTerminalHandler(out io.Writer, level slog.Leveler, coloured bool) termin
 	options := &slog.HandlerOptions{Level: level, ReplaceAttr: func(groups []string, a slog.Attr) slog.Attr {
 		_, isLevel := a.Value.Any().(slog.Level)
 		if len(groups) == 0 && (a.Key == slog.LevelKey && isLevel || a.Key == slog.MessageKey && a.Value.String() == "") {
-			return slog.Attr{} // the prefix has it
+			return slog.Attr{} // the prefix has the level
 		}
 		return a
 	}}
@@ -34,7 +34,7 @@ func (h terminalHandler) Handle(ctx context.Context, r slog.Record) error {
 	h.line.mu.Lock()
 	defer h.line.mu.Unlock()
 	h.line.prefix = r.Time.Format(time.TimeOnly) + " " + h.level(r.Level) + " " + Printable(r.Message)
-	r.Time, r.Message = time.Time{}, "" // TextHandler leaves the time out
+	r.Time, r.Message = time.Time{}, "" // TextHandler leaves out a zero time
 	return h.Handler.Handle(ctx, r)
 }
 
@@ -75,7 +75,7 @@ type prefixWriter struct {
 
 func (w *prefixWriter) Write(attrs []byte) (int, error) {
 	line := w.prefix
-	if len(attrs) > 1 { // more than the end of the line
+	if len(attrs) > 1 { // more than the newline
 		line += " "
 	}
 	if _, err := io.WriteString(w.out, line+string(attrs)); err != nil {
