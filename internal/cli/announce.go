@@ -13,11 +13,12 @@ import (
 	"notesd/store/engine"
 )
 
-// introduce prints the version and the settings: on a terminal those that differ from the default,
-// else all. It comes first, so that errors of the start stand below it.
+// introduce prints the version and the settings. On a terminal it prints the settings that differ
+// from their defaults, and otherwise all of them. It runs first, so that errors of the start are
+// printed below it.
 func (p Process) introduce(cfg config.Config) {
 	if cfg.LogFormat == "json" {
-		return // announce logs them
+		return // announce logs the settings
 	}
 	fmt.Fprintf(p.Out, "notesd %s, %s, %s\n\n", p.version(), cfg.Env, engine.Of(cfg.DatabaseURL.Reveal()))
 	settings := cfg.Settings()
@@ -35,7 +36,7 @@ func (p Process) introduce(cfg config.Config) {
 
 // announce prints where the server listens and a command to try.
 func (p Process) announce(cfg config.Config, db *store.Store, ln net.Listener, log *slog.Logger) {
-	port := ln.Addr().(*net.TCPAddr).Port // BACKEND_PORT=0 takes any
+	port := ln.Addr().(*net.TCPAddr).Port // with BACKEND_PORT=0 the kernel chooses it
 	url := "http://" + net.JoinHostPort(shownHost(cfg.Host), strconv.Itoa(port))
 	if cfg.LogFormat == "json" {
 		attrs := []any{"url", url, "version", p.version(), "engine", db.Engine()}
@@ -52,8 +53,8 @@ func (p Process) announce(cfg config.Config, db *store.Store, ln net.Listener, l
 	fmt.Fprintf(p.Out, "Status page: %s\n\n", p.statusLink(cfg, url))
 }
 
-// statusLink returns the link to the status page. It contains a token that was made in the data
-// directory, but on a terminal only: output to elsewhere is kept as a log.
+// statusLink returns the link to the status page. The link contains a token that was generated in
+// the data directory, but on a terminal only: other output is kept as a log.
 func (p Process) statusLink(cfg config.Config, url string) string {
 	made := config.KeptAdminToken(cfg.DataDir)
 	switch {
@@ -67,9 +68,9 @@ func (p Process) statusLink(cfg config.Config, url string) string {
 	return url + "/status (the token is in " + config.AdminTokenFile(cfg.DataDir) + ")"
 }
 
-// shownHost returns the name by which people should reach a server on this machine that listens on
-// host. It prefers localhost, the site of the default CORS_ORIGIN: a browser does not send the
-// cookies of localhost to 127.0.0.1.
+// shownHost returns the name by which users should reach a server on this machine that listens on
+// host. It prefers localhost, which is the site of the default CORS_ORIGIN: a browser does not send
+// the cookies of localhost to 127.0.0.1.
 func shownHost(host string) string {
 	if host = reachable(host); host == "127.0.0.1" || host == "::1" {
 		return "localhost"

@@ -16,7 +16,7 @@ import (
 	"notesd/store/engine"
 )
 
-// Backup does what `notesd backup …` says.
+// Backup runs `notesd backup …`.
 func Backup(ctx context.Context, p Process, args []string) error {
 	flags := p.newFlags("notesd backup FILE\nnotesd backup -dir DIR [-keep N]\nnotesd backup -verify FILE\n" +
 		"Saves the database, also while it is served. FILE - is standard output.")
@@ -38,7 +38,7 @@ func Backup(ctx context.Context, p Process, args []string) error {
 	case ways != 1, *keep < 0, *keep > 0 && *dir == "":
 		return fmt.Errorf("backup FILE, backup -dir DIR [-keep N] or backup -verify FILE? %w", errUsage)
 	case *verify != "":
-		cfg, _ := config.Survey(p.Environ) // only the bound on a note is needed
+		cfg, _ := config.Survey(p.Environ) // only the bound on the size of a note is needed
 		return p.verifyBackup(cfg, *verify)
 	}
 	cfg, err := config.Load(p.Environ)
@@ -159,8 +159,8 @@ func (p Process) verifyBackup(cfg config.Config, name string) error {
 	return nil
 }
 
-// Restore does what `notesd restore FILE` says. The file is read twice: nothing is touched before
-// all of it has been found whole.
+// Restore runs `notesd restore FILE`. It reads the file twice: nothing is changed before the whole
+// file has been verified.
 func Restore(ctx context.Context, p Process, args []string) error {
 	args, err := p.newFlags("notesd restore FILE\n" +
 		"Puts a backup into the database of the settings, which must be empty.").parse(args)
@@ -213,7 +213,7 @@ func Restore(ctx context.Context, p Process, args []string) error {
 	return errors.New("restored as it was saved, but the data contradicts itself")
 }
 
-// contents describes for people what a backup holds.
+// contents describes for people what a backup contains.
 func contents(b dump.Backup) string {
 	return fmt.Sprintf("%s and %s of %s, schema %d, as of %s",
 		count(b.Users, "account"), count(b.Notes, "note"), b.Engine, b.Schema, b.Taken.Format("2006-01-02 15:04:05 UTC"))
@@ -261,7 +261,7 @@ func (m *meter) stop() time.Duration {
 	return took
 }
 
-// rate describes the speed for people.
+// rate describes the speed of a backup for people.
 func (m *meter) rate(b dump.Backup, took time.Duration) string {
 	return fmt.Sprintf("%.1f MB of rows in %.1f s: %.1f MB/s, %.0f notes/s", m.megabytes(), took.Seconds(),
 		m.megabytes()/took.Seconds(), float64(b.Notes)/took.Seconds())

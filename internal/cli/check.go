@@ -18,7 +18,7 @@ import (
 	"notesd/store/inspect"
 )
 
-// errFindings is the end of a check that found something. The report says what.
+// errFindings is the error of a check that found something. The report says what.
 var errFindings = &exitError{status: statusFindings, err: errors.New("something is to be mended"), silent: true}
 
 // checkOptions are the flags of notesd check.
@@ -69,7 +69,8 @@ func Check(ctx context.Context, p Process, args []string) error {
 	return nil
 }
 
-// checkConfig returns what to look at: what the settings name, unless they have a mistake.
+// checkConfig returns the Config of a check. It looks at all that the settings name, unless they
+// have a mistake.
 func (p Process) checkConfig(o checkOptions) check.Config {
 	cfg, mistakes := config.Survey(p.Environ)
 	c := check.Config{
@@ -87,7 +88,7 @@ func (p Process) checkConfig(o checkOptions) check.Config {
 		Placeholder: func(s string) bool { return config.Secret(s).Placeholder() },
 	}
 	if o.url != "" {
-		if strings.HasPrefix(o.url, "https://") { // else browsers may use another address
+		if strings.HasPrefix(o.url, "https://") { // otherwise browsers may use another address
 			c.Settings.OtherSites = slices.DeleteFunc(slices.Clone(cfg.CORSOrigins), func(origin string) bool {
 				return config.Site(origin) == config.Site(o.url)
 			})
@@ -108,7 +109,7 @@ func (p Process) checkConfig(o checkOptions) check.Config {
 	return c
 }
 
-// redisOf returns the URL of Redis: that of the master, if Sentinels know it.
+// redisOf returns the URL of Redis. With Sentinels, it is the URL of the master that they know.
 func redisOf(cfg config.Config) string {
 	u, err := url.Parse(cfg.RedisURL.Reveal())
 	if err != nil || len(cfg.RedisSentinels) == 0 {
@@ -135,7 +136,7 @@ func sound(mistakes []config.Mistake, names ...string) bool {
 	return !slices.ContainsFunc(mistakes, func(m config.Mistake) bool { return slices.Contains(names, m.Name) })
 }
 
-// isURL reports whether a setting can be used, even if its password is a placeholder.
+// isURL reports whether the URL in a setting is usable, even if its password is a placeholder.
 func isURL(s config.Secret) bool {
 	u, err := url.Parse(s.Reveal())
 	return err == nil && u.Host != "" && !config.BrokenPassword(s.Reveal())
@@ -184,7 +185,7 @@ func checkSettings(cfg config.Config, mistakes []config.Mistake) check.Settings 
 	return s
 }
 
-// judged returns the strength of secrets. The weakest counts.
+// judged returns the strength of the weakest of secrets.
 func judged(secrets ...config.Secret) check.Secret {
 	verdict := check.None
 	for _, s := range secrets {

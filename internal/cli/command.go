@@ -1,5 +1,5 @@
-// Package cli has the commands of notesd. Each is a function of what its process was started with,
-// so that a test can start one, too.
+// Package cli has the commands of notesd. Each command is a function of a Process, so that a test
+// can run it, too.
 package cli
 
 import (
@@ -16,32 +16,34 @@ import (
 	"notesd/server"
 )
 
-// A Command is one of those that the first argument can name. A command with several lines of help
-// stands once for each of them; the first is run.
+// A Command is a command that the first argument names. A command with several lines of help is
+// listed once for each line; the first entry is run.
 type Command struct {
 	Name  string // the first argument
-	Args  string // the others, as help shows them
+	Args  string // the other arguments, as help shows them
 	Short string // what the command does
 	Run   func(ctx context.Context, p Process, args []string) error
 }
 
-// A Process is what a process is started with.
+// A Process is what a command gets from the operating system: the version, arguments, environment
+// and output.
 type Process struct {
-	Version  string // of the build, if it has one
-	Path     string // of the program
+	Version  string // the version of the build, if it has one
+	Path     string // the path of the program
 	Args     []string
 	Environ  []string
 	In       io.Reader
 	Out, Err io.Writer
-	Exit     func(status int) // for a server that can't leave in good order; nil: it waits
-	Upgrades <-chan os.Signal // each asks a server to be replaced; nil: none comes
-	Faults   *server.Faults   // of a server for proofs; nil: none
+	Exit     func(status int) // ends a server that can't shut down in good order; nil: it waits
+	Upgrades <-chan os.Signal // each signal asks a server to be replaced; nil: none comes
+	Faults   *server.Faults   // the faults of a server for proofs; nil: none
 }
 
-// ThisProcess returns what this process was started with.
+// ThisProcess returns the Process of this process.
 func ThisProcess(version string) Process {
 	upgrades := make(chan os.Signal, 1)
-	signal.Notify(upgrades, syscall.SIGUSR2) // before anybody can know that there is a server to send it to
+	// This comes before any process can know that there is a server to signal.
+	signal.Notify(upgrades, syscall.SIGUSR2)
 	return Process{
 		Version:  version,
 		Path:     upgrade.ProgramPath(),
@@ -55,11 +57,11 @@ func ThisProcess(version string) Process {
 	}
 }
 
-// Signals returns a context that ends with the first signal to leave. A second signal kills the
+// Signals returns a context that ends with the first signal to shut down. A second signal kills the
 // process at once, unless it is SIGHUP: a terminal that is closed sends several.
 func Signals() context.Context {
 	signals := []os.Signal{os.Interrupt, syscall.SIGTERM}
-	if !signal.Ignored(syscall.SIGHUP) { // nohup has it ignored
+	if !signal.Ignored(syscall.SIGHUP) { // nohup ignores it
 		signals = append(signals, syscall.SIGHUP)
 	}
 	ctx, stop := signal.NotifyContext(context.Background(), signals...)
@@ -70,8 +72,8 @@ func Signals() context.Context {
 	return ctx
 }
 
-// Main runs the command that the arguments of p name, or the first if they name none. It prints
-// the error, and returns the exit status.
+// Main runs the command that the arguments of p name. It runs the first command if they name none.
+// It prints the error, and returns the exit status.
 func Main(ctx context.Context, p Process, commands []Command) (status int) {
 	err := run(ctx, p, commands)
 	if err == nil {
@@ -119,7 +121,7 @@ func help(out io.Writer, commands []Command) {
 	for i, c := range commands {
 		typed := strings.TrimSpace(c.Name + " " + c.Args)
 		if i == 0 {
-			typed = "[" + typed + "]" // it may be left out
+			typed = "[" + typed + "]" // the command may be omitted
 		}
 		fmt.Fprintf(out, "  notesd %-23s %s\n", typed, c.Short)
 	}
@@ -129,16 +131,16 @@ func help(out io.Writer, commands []Command) {
 type exitError struct {
 	status int
 	err    error
-	silent bool // the command has printed all that there is to say
+	silent bool // the command has printed everything already
 }
 
 func (e *exitError) Error() string { return e.err.Error() }
 func (e *exitError) Unwrap() error { return e.err }
 
-// The exit statuses besides 0 and 1.
+// These are the exit statuses besides 0 and 1.
 const (
 	statusUsage    = 2 // the arguments are wrong
-	statusFindings = 3 // the command did what it should, and found something
+	statusFindings = 3 // the command worked, and found something
 )
 
 // errUsage is wrapped by errors in the arguments.

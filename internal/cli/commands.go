@@ -1,6 +1,7 @@
 package cli
 
-// Commands returns what the first argument can be, besides help. Without arguments notesd serves.
+// Commands returns the commands that the first argument can name, besides help. Without arguments
+// notesd runs the first, serve.
 func Commands() []Command {
 	return []Command{
 		{Name: "serve", Short: "serve; settings come from the environment (docs/CONFIGURATION.md)", Run: Serve},

@@ -16,7 +16,7 @@ import (
 	"notesd/store/engine"
 )
 
-const connectTime = 15 * time.Second // for a command to reach the database
+const connectTime = 15 * time.Second // how long a command may take to reach the database
 
 // withStore runs do with the database open and ready, or returns an error after connectTime.
 func (p Process) withStore(
@@ -36,8 +36,8 @@ func (p Process) withStore(
 }
 
 // openStore opens the database that the settings name and waits until it is ready. If create is
-// true, it makes a SQLite file that is missing, and returns its path for the command to print: a
-// wrong path looks like lost data.
+// true, it makes a missing SQLite file. It returns the path of that file for the command to print,
+// because a wrong path looks like lost data.
 func (p Process) openStore(
 	ctx context.Context, create bool,
 ) (cfg config.Config, db *store.Store, made string, err error) {
@@ -61,7 +61,8 @@ func (p Process) openStore(
 	return cfg, db, made, nil
 }
 
-// missingFile returns the path of the SQLite file that the settings name if it is missing, else "".
+// missingFile returns the path of the SQLite file that the settings name if the file is missing.
+// Otherwise it returns "".
 func missingFile(cfg config.Config) string {
 	path := engine.FilePath(cfg.DatabaseURL.Reveal())
 	if path == "" {
@@ -73,7 +74,8 @@ func missingFile(cfg config.Config) string {
 	return path
 }
 
-// namePlace adds the setting that names the place of a SQLite file to an error of the file.
+// namePlace adds the name of the setting that holds the path of a SQLite file to an error of that
+// file.
 func namePlace(cfg config.Config, err error) error {
 	if err == nil || !engine.IsFile(cfg.DatabaseURL.Reveal()) || errors.Is(err, store.ErrSchema) {
 		return err

@@ -11,14 +11,14 @@ import (
 )
 
 const (
-	closeTime   = time.Second            // for closing, beyond SHUTDOWN_DELAY and SHUTDOWN_TIMEOUT
-	lastWords   = 100 * time.Millisecond // for printing why the process ends; the output itself may be stuck
-	stacksBytes = 64 << 10               // of goroutines' stacks, at most
+	closeTime   = time.Second            // for closing, after SHUTDOWN_DELAY and SHUTDOWN_TIMEOUT
+	lastWords   = 100 * time.Millisecond // for printing why the process ends; the output itself may block
+	stacksBytes = 64 << 10               // bytes of goroutines' stacks, at most
 )
 
-// An exitGuard ends a process that is still running after its time to leave is over. The process is
-// waiting for something that is stuck, such as a commit to a disk that does not respond, or a log
-// that nobody reads. Every acknowledged write is on disk by then.
+// An exitGuard ends a process that is still running when its time to shut down is over. The process
+// is then waiting for something that is stuck, such as a commit to a disk that does not respond, or
+// a log that no process reads. Every acknowledged write is on disk by then.
 type exitGuard struct {
 	limit time.Duration
 	err   io.Writer
@@ -33,7 +33,7 @@ func newExitGuard(cfg config.Config, p Process) *exitGuard {
 	return &exitGuard{limit: cfg.ShutdownDelay + cfg.ShutdownTimeout + closeTime, err: p.Err, exit: p.Exit}
 }
 
-// begin is called when the process begins to leave. Only the first call counts.
+// begin is called when the process begins to shut down. Only the first call counts.
 func (g *exitGuard) begin() {
 	g.mu.Lock()
 	defer g.mu.Unlock()
@@ -42,7 +42,7 @@ func (g *exitGuard) begin() {
 	}
 }
 
-// stop is called when the process has nothing more to wait for.
+// stop is called when the process waits for nothing more.
 func (g *exitGuard) stop() {
 	g.mu.Lock()
 	defer g.mu.Unlock()

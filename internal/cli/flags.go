@@ -12,10 +12,10 @@ import (
 	"notesd/internal/logging"
 )
 
-// errHelp is the error of a command that has printed its help. It is no failure.
+// errHelp is returned by a command that has printed its help. It is no failure.
 var errHelp = &exitError{err: flag.ErrHelp, silent: true}
 
-// A flagSet is the flags of a command and the text of its help.
+// A flagSet has the flags of a command and the text of its help.
 type flagSet struct {
 	*flag.FlagSet
 	out   io.Writer
@@ -24,13 +24,13 @@ type flagSet struct {
 
 func (p Process) newFlags(usage string) flagSet {
 	f := flagSet{flag.NewFlagSet("", flag.ContinueOnError), p.Out, usage}
-	f.SetOutput(io.Discard) // errors are returned, and help is ours
+	f.SetOutput(io.Discard) // the flagSet returns errors and prints its own help
 	f.Usage = func() {}
 	return f
 }
 
-// parse reads flags wherever they stand among the arguments, up to "--", and
-// returns the other arguments. -h prints the help; the error is errHelp.
+// parse reads flags anywhere among the arguments, up to "--", and returns the other arguments. For
+// -h it prints the help and returns errHelp.
 func (f flagSet) parse(args []string) (others []string, err error) {
 	for {
 		if err := f.Parse(args); errors.Is(err, flag.ErrHelp) {
@@ -53,8 +53,8 @@ func (f flagSet) help() {
 	f.PrintDefaults()
 }
 
-// describe returns what is wrong with a flag, and which flag is probably meant. It does not repeat a
-// value that was given to a flag without values: it may be a password.
+// describe says what is wrong with a flag, and which flag is probably meant. It does not repeat a
+// value that was given to a flag without values, because that may be a password.
 func (f flagSet) describe(err error) string {
 	text := err.Error()
 	if name, ok := strings.CutPrefix(text, "flag provided but not defined: -"); ok {
@@ -69,7 +69,7 @@ func (f flagSet) describe(err error) string {
 	return text
 }
 
-// parseNone is parse for a command that takes no arguments but flags.
+// parseNone is parse for a command that takes no arguments besides flags.
 func (f flagSet) parseNone(args []string) error {
 	others, err := f.parse(args)
 	if err == nil && len(others) > 0 {
@@ -84,7 +84,7 @@ func (p Process) noArguments(usage string, args []string) error {
 	return p.newFlags(usage).parseNone(args)
 }
 
-// asksVersion reports whether --version stands among the arguments.
+// asksVersion reports whether --version is among the arguments.
 func asksVersion(args []string) bool {
 	if end := slices.Index(args, "--"); end >= 0 {
 		args = args[:end]
@@ -92,7 +92,7 @@ func asksVersion(args []string) bool {
 	return slices.Contains(args, "--version") || slices.Contains(args, "-version")
 }
 
-// noSuch returns an error for an unknown word, with the known word that is probably meant.
+// noSuch returns an error for an unknown word. It names the known word that is probably meant.
 func noSuch(what, word string, known []string) error {
 	return fmt.Errorf("no %s %q%s: %w", what, word, didYouMean(word, slices.Sorted(slices.Values(known)), ""), errUsage)
 }
@@ -115,7 +115,7 @@ func didYouMean(word string, known []string, mark string) string {
 	return fmt.Sprintf(" (did you mean %s%s?)", mark, best)
 }
 
-// count returns a number with its noun.
+// count formats a number with its noun.
 func count(n int64, noun string) string {
 	if n == 1 {
 		return "1 " + noun

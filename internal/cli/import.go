@@ -21,17 +21,17 @@ import (
 	"notesd/store/engine"
 )
 
-// legacyPassword is the variable for the password of the old database. Other users of the machine
-// can read arguments, but not variables.
+// legacyPassword is the environment variable for the password of the old database. Other users of
+// the machine can read arguments, but not environment variables.
 const legacyPassword = "LEGACY_DATABASE_PASSWORD"
 
-// errLeftOut is the end of an import without some accounts or notes.
+// errLeftOut is the error of an import that left out some accounts or notes.
 var errLeftOut = &exitError{
 	status: statusFindings,
 	err:    errors.New("something was left out, see above and docs/IMPORT.md"),
 }
 
-// ImportLegacy does what `notesd import-legacy …` says.
+// ImportLegacy runs `notesd import-legacy …`.
 func ImportLegacy(ctx context.Context, p Process, args []string) (err error) {
 	flags := p.newFlags("notesd import-legacy --from postgres://…\n" +
 		"Brings the old backend's accounts and notes over (docs/IMPORT.md).")
@@ -43,7 +43,7 @@ func ImportLegacy(ctx context.Context, p Process, args []string) (err error) {
 	if args, err = flags.parse(args); err != nil {
 		return err
 	}
-	if *from == "" || len(args) > 0 { // the arguments may hold a password: they aren't repeated
+	if *from == "" || len(args) > 0 { // the arguments may hold a password, so they aren't repeated
 		return fmt.Errorf("import-legacy takes --from postgres://… and options: %w", errUsage)
 	}
 	old, err := openLegacy(ctx, *from, p.Environ)
@@ -71,7 +71,7 @@ func ImportLegacy(ctx context.Context, p Process, args []string) (err error) {
 	return nil
 }
 
-// openLegacy opens the database at a URL with the password in the environment, if it is there.
+// openLegacy opens the database at a URL. It uses the password in the environment, if there is one.
 func openLegacy(ctx context.Context, name string, environ []string) (*legacy.Database, error) {
 	if !strings.HasPrefix(name, "postgres://") && !strings.HasPrefix(name, "postgresql://") {
 		return nil, fmt.Errorf("--from takes a postgres:// URL: %w", errUsage)
@@ -101,7 +101,7 @@ type importer struct {
 	out   io.Writer
 	json  bool
 	began time.Time
-	heard time.Time // when something was last printed
+	heard time.Time // the time of the last line of output
 	sum   summary
 }
 
@@ -110,12 +110,12 @@ type summary struct {
 	DryRun   bool    `json:"dryRun"`
 	Accounts counts  `json:"accounts"`
 	Notes    counts  `json:"notes"`
-	Bytes    int64   `json:"bytes"`    // of the notes that were imported
-	OldTrash int64   `json:"oldTrash"` // notes that have been in the trash for longer than it keeps any
+	Bytes    int64   `json:"bytes"`    // bytes of the imported notes
+	OldTrash int64   `json:"oldTrash"` // notes that have been in the trash for longer than the trash keeps any
 	Seconds  float64 `json:"seconds"`
 }
 
-// counts say what became of rows of the old database.
+// counts counts the results of rows of the old database.
 type counts struct {
 	Imported int64 `json:"imported"`
 	Present  int64 `json:"thereAlready"`
@@ -128,8 +128,8 @@ type finding struct {
 	What   string `json:"what"`
 	Kind   string `json:"kind"` // account or note
 	ID     string `json:"id"`
-	Email  string `json:"email,omitempty"` // of the account, or of the note's
-	Notes  int64  `json:"notes,omitempty"` // the account's, left out with it
+	Email  string `json:"email,omitempty"` // of the account, or of the account of the note
+	Notes  int64  `json:"notes,omitempty"` // the number of the account's notes, which are left out, too
 	Reason string `json:"reason"`
 }
 
@@ -139,7 +139,7 @@ const (
 	noSignIn = "no sign-in"
 )
 
-// run imports every account and note that can be.
+// run imports every account and note that can be imported.
 func (im *importer) run(ctx context.Context) error {
 	accounts, err := im.old.Accounts(ctx)
 	if err != nil {
@@ -166,7 +166,7 @@ func (im *importer) run(ctx context.Context) error {
 	return nil
 }
 
-// usable leaves out the accounts that break a rule of this server.
+// usable removes the accounts that break a rule of this server, and reports them.
 func (im *importer) usable(accounts []legacy.Account) (usable []legacy.Account) {
 	for _, a := range accounts {
 		account := notes.Account{ID: a.ID, Email: a.Email, Name: a.Name, PasswordHash: a.PasswordHash}
@@ -181,7 +181,7 @@ func (im *importer) usable(accounts []legacy.Account) (usable []legacy.Account) 
 	return usable
 }
 
-// choose keeps one of the accounts that would have the same e-mail address here.
+// choose keeps one account of each group that would have the same e-mail address here.
 func (im *importer) choose(ctx context.Context, accounts []legacy.Account) (chosen []legacy.Account, err error) {
 	same := map[string][]legacy.Account{}
 	for _, a := range accounts {
@@ -191,7 +191,7 @@ func (im *importer) choose(ctx context.Context, accounts []legacy.Account) (chos
 	for _, a := range accounts {
 		group := same[notes.Fold(a.Email)]
 		if a.ID != group[0].ID {
-			continue // the first of the group has decided
+			continue // the group was decided at its first account
 		}
 		best, why := a, ""
 		if len(group) > 1 {
@@ -210,8 +210,9 @@ func (im *importer) choose(ctx context.Context, accounts []legacy.Account) (chos
 	return chosen, nil
 }
 
-// best returns which of several accounts is imported, and why. That is an account that is here
-// already, else the one that signed in last, else the oldest, which is the first of group.
+// best returns which account of a group is imported, and why. It is an account that is here
+// already. If there is none, it is the account that signed in last. If none did, it is the oldest,
+// which is the first of group.
 func (im *importer) best(ctx context.Context, group []legacy.Account) (best legacy.Account, why string, err error) {
 	best, why = group[0], "is the oldest, and none has ever signed in"
 	for _, a := range group {
@@ -272,7 +273,7 @@ func (im *importer) count(a legacy.Account, done store.ImportResult) {
 	}
 }
 
-// notes returns the notes of an account as this server has them, without those that break a rule.
+// notes yields the notes of an account in the form of this server, without those that break a rule.
 func (im *importer) notes(ctx context.Context, a legacy.Account) iter.Seq2[notes.Note, error] {
 	return func(yield func(notes.Note, error) bool) {
 		for old, err := range im.old.Notes(ctx, a.ID) {
@@ -302,7 +303,7 @@ func (im *importer) notes(ctx context.Context, a legacy.Account) iter.Seq2[notes
 	}
 }
 
-// userOf translates an account. A lock that has expired has reset the count of wrong passwords.
+// userOf converts an account. If a lock has expired, it also resets the count of wrong passwords.
 func userOf(a legacy.Account, now time.Time) store.User {
 	u := store.User{
 		ID: a.ID, Email: a.Email, Name: a.Name, PasswordHash: a.PasswordHash, FailedLogins: max(0, a.FailedLogins),
@@ -314,8 +315,8 @@ func userOf(a legacy.Account, now time.Time) store.User {
 	return u
 }
 
-// noteOf translates a note. A note has a TrashedAt if and only if it is in the trash, and no tag is
-// null.
+// noteOf converts a note. In the result, TrashedAt is set if and only if the note is in the trash,
+// and no tag is NULL.
 func noteOf(old legacy.Note) notes.Note {
 	n := notes.Note{
 		ID: old.ID, Title: old.Title, Content: old.Content, Color: old.Color, Pinned: old.Pinned, Favorite: old.Favorite,
@@ -332,7 +333,7 @@ func noteOf(old legacy.Note) notes.Note {
 	return n
 }
 
-// nullFault describes a column that is NULL. It returns "" if none is.
+// nullFault describes a column that is NULL. It returns "" if there is none.
 func nullFault(column string) string {
 	if column == "" {
 		return ""
@@ -340,8 +341,8 @@ func nullFault(column string) string {
 	return fmt.Sprintf("its column %q is NULL", column)
 }
 
-// datesFault describes what is wrong with times: ISO 8601, which the API writes, has four digits
-// for a year. It returns "" if nothing is.
+// datesFault describes what is wrong with times. In ISO 8601, which the API writes, a year has four
+// digits. It returns "" if nothing is wrong.
 func datesFault(times ...time.Time) string {
 	for _, t := range times {
 		if year := t.Year(); year < 1 || year > 9999 {
@@ -362,11 +363,11 @@ func (im *importer) leaveNote(id, email, reason string) {
 	im.report(finding{What: leftOut, Kind: "note", ID: id, Email: email, Reason: reason})
 }
 
-// report prints a finding at once: there may be very many.
+// report prints a finding at once, because there may be very many.
 func (im *importer) report(f finding) {
 	im.heard = time.Now()
 	if im.json {
-		_ = json.NewEncoder(im.out).Encode(f) // if the output is closed, the import goes on
+		_ = json.NewEncoder(im.out).Encode(f) // the import goes on if the output is closed
 		return
 	}
 	of := ""

@@ -12,8 +12,8 @@ import (
 	"notesd/server"
 )
 
-// evidenceOf lists the events that write an incident file at once. Problems that develop slowly
-// (latency, load) are found by the recorder itself.
+// evidenceOf lists the events that trigger an incident file at once. The recorder itself finds
+// problems that develop slowly (latency, load).
 var evidenceOf = map[string]bool{
 	"route_quarantined": true,
 	"memory_high":       true,
@@ -22,8 +22,8 @@ var evidenceOf = map[string]bool{
 	"worker_stuck":      true,
 }
 
-// newIncidents returns nil, and logs a warning, if no file can be written: with PostgreSQL, DATA_DIR
-// may be read-only.
+// newIncidents returns the recorder of incident files. It returns nil, and logs a warning, if no
+// file can be written: with PostgreSQL, DATA_DIR may be read-only.
 func newIncidents(cfg config.Config, alerts *server.Alerts, log *slog.Logger) *incident.Recorder {
 	r, err := incident.New(incident.Config{
 		Dir:  filepath.Join(cfg.DataDir, "incidents"),
@@ -46,18 +46,19 @@ func newIncidents(cfg config.Config, alerts *server.Alerts, log *slog.Logger) *i
 	return r
 }
 
-// slowAfter returns the time after which a request counts as slow: that after which it is logged as
-// slow, or less if REQUEST_TIMEOUT is near.
+// slowAfter returns the time after which a request counts as slow. It is the time after which a
+// request is logged as slow, or less if REQUEST_TIMEOUT is short.
 func slowAfter(cfg config.Config) time.Duration { return min(time.Second, cfg.RequestTimeout/2) }
 
-// A sampler takes a sample every second. Of a counter it has the increase since the last sample.
+// A sampler takes a sample every second. For a counter, the sample has the increase since the last
+// sample.
 type sampler struct {
 	server      *server.Server
 	pool        *pool.Pool
 	slow        time.Duration
 	memoryAlert int64 // bytes
 
-	stats       pool.Stats // and what follows: as they were a second ago
+	stats       pool.Stats // this and the fields below hold the values of a second ago
 	refused     map[pool.Reason]uint64
 	took, waits *histogram.Histogram
 	memory      pool.Memory
@@ -72,7 +73,7 @@ func newSampler(cfg config.Config, s *server.Server, p *pool.Pool) *sampler {
 		stats: p.Stats(), refused: p.ShedTotals(), took: s.Took(), waits: p.Waits(), memory: pool.ReadMemory()}
 }
 
-// noRoom lists the reasons of rejections because there are too many requests.
+// noRoom lists the reasons of rejections that mean that there are too many requests.
 var noRoom = []pool.Reason{pool.ErrFull, pool.ErrTimeout, pool.ErrOverload}
 
 func (s *sampler) sample() incident.Sample {

@@ -14,7 +14,7 @@ import (
 
 const sweepEvery = 10 * time.Minute
 
-// inBackground runs the loops until stop is called, which waits for them to end.
+// inBackground starts the loops. The function stop ends them and waits for them.
 func inBackground(loops ...func(context.Context)) (stop func()) {
 	ctx, cancel := context.WithCancel(context.Background())
 	var running sync.WaitGroup
@@ -27,7 +27,7 @@ func inBackground(loops ...func(context.Context)) (stop func()) {
 	}
 }
 
-// until returns loop with a context that ends when leaving ends, too.
+// until returns loop with a context that also ends when leaving ends.
 func until(leaving context.Context, loop func(context.Context)) func(context.Context) {
 	return func(ctx context.Context) {
 		ctx, cancel := context.WithCancel(ctx)
@@ -45,8 +45,8 @@ func memoryLoop(m *pool.Monitor) func(context.Context) {
 	}
 }
 
-// sweepLoop removes expired sessions, keys, tombstones and trash. Several replicas may do so at the
-// same time.
+// sweepLoop returns the loop that removes expired sessions, keys, tombstones and trash. Several
+// replicas may do so at the same time.
 func sweepLoop(db *store.Store, cfg config.Config, log *slog.Logger) func(context.Context) {
 	return func(ctx context.Context) {
 		if db.WaitReady(ctx) != nil {

@@ -8,7 +8,7 @@ import (
 	"notesd/store"
 )
 
-// Migrate brings the schema up to date, as serving does at its start.
+// Migrate brings the schema up to date, as the server does when it starts.
 func Migrate(ctx context.Context, p Process, args []string) error {
 	err := p.noArguments("notesd migrate\nBrings the database's schema up to date and says which it is.", args)
 	if err != nil {

@@ -10,8 +10,8 @@ import (
 	"notesd/config"
 )
 
-// copiesKept is how often the store keeps the text of a note: as it is, and folded for searching.
-// The store counts the bytes of one copy; a quota in megabytes is for both.
+// copiesKept is how many copies of a note's text the store keeps: the text itself, and the folded
+// text for searching. The store counts the bytes of one copy; a quota in megabytes is for both.
 const copiesKept = 2
 
 // defaultQuotas returns the quotas of accounts that have none of their own. nil means no limit.
@@ -25,7 +25,8 @@ func defaultQuotas(cfg config.Config) (notes, bytes *int64) {
 	return notes, bytes
 }
 
-// quotaUser sets the quotas of an account that notes and mb give, and prints what it stores.
+// quotaUser returns the command that sets the quotas of an account from notes and mb, and prints
+// what the account stores.
 func quotaUser(notes, mb string) userCommand {
 	return func(ctx context.Context, a accounts, email string) error {
 		u, err := a.find(ctx, email)
@@ -55,7 +56,7 @@ func quotaUser(notes, mb string) userCommand {
 	}
 }
 
-// readQuota reads the value of a flag, in units, into quota. An empty text changes nothing.
+// readQuota parses the value of a flag, in units, into quota. An empty text changes nothing.
 func readQuota(quota **int64, flag, text string, unit int64) error {
 	switch text {
 	case "":
@@ -75,7 +76,7 @@ func readQuota(quota **int64, flag, text string, unit int64) error {
 	return nil
 }
 
-// quotaText returns a quota in units.
+// quotaText formats a quota in units.
 func quotaText(quota *int64, unit int64) string {
 	if quota == nil || *quota == math.MaxInt64 {
 		return "any number"

@@ -26,11 +26,11 @@ import (
 
 const (
 	startPatience = time.Second      // for dependencies, before the server listens without them
-	lockMargin    = 30 * time.Second // on what a parent may take to leave
-	cachePart     = 32               // one byte of memory in so many is for SQLite's page caches
+	lockMargin    = 30 * time.Second // added to the time that a parent may take to shut down
+	cachePart     = 32               // one part in so many of the memory is for SQLite's page caches
 )
 
-// Serve is the server from its settings to its last log line.
+// Serve runs the server from reading its settings to its last log line.
 func Serve(ctx context.Context, p Process, args []string) (err error) {
 	const usage = "notesd serve\nRuns the server. Settings come from the environment (docs/CONFIGURATION.md)."
 	if err := p.noArguments(usage, args); err != nil {
@@ -40,11 +40,13 @@ func Serve(ctx context.Context, p Process, args []string) (err error) {
 	if err != nil {
 		return err
 	}
-	signal.Ignore(syscall.SIGPIPE) // when the reader of its log ends, the server serves on
+	signal.Ignore(syscall.SIGPIPE) // the server serves on when the reader of its log ends
 	guard := newExitGuard(cfg, p)
 	defer guard.stop()
 	defer context.AfterFunc(ctx, guard.begin)()
-	cfg.Runtime.Apply() // memory limit from the cgroup; cores when asked or when a parent group's quota is tighter
+	// The memory limit comes from the cgroup. The cores are limited if they are set, or if a parent
+	// group's quota is tighter.
+	cfg.Runtime.Apply()
 	s := &serving{Process: p, cfg: cfg, guard: guard}
 	defer func() { err = errors.Join(err, s.close()) }()
 	if err := s.open(ctx); err != nil {
@@ -56,24 +58,26 @@ func Serve(ctx context.Context, p Process, args []string) (err error) {
 	return s.run(ctx)
 }
 
-// A serving is one run of the server: what it stands on, and what is built of that.
+// A serving is one run of the server: the dependencies that are opened, and the parts that are
+// built from them.
 type serving struct {
 	Process
 	cfg   config.Config
 	guard *exitGuard
 
 	parts   server.Parts
-	flush   func() error // of the log
+	flush   func() error // flushes the log
 	warn    func()       // logs the warnings of the settings, once
 	in      *upgrade.Inherited
 	ln      *net.TCPListener
 	secrets []string
 	server  *server.Server
 
-	closers []func() error // of what was opened
+	closers []func() error // close the dependencies that were opened
 }
 
-// onClose has f called at the end. What opens first closes last.
+// onClose registers f to be called at the end. The functions are called in the reverse order of
+// their registration.
 func (s *serving) onClose(f func() error) { s.closers = append(s.closers, f) }
 
 func (s *serving) close() (err error) {
@@ -83,11 +87,11 @@ func (s *serving) close() (err error) {
 	return err
 }
 
-// open opens what the server stands on: the log, the listener, Redis and the database.
+// open opens the dependencies of the server: the log, the listener, Redis and the database.
 func (s *serving) open(ctx context.Context) (err error) {
 	s.parts.Log, s.flush = s.newLog(s.cfg)
 	s.onClose(s.flush)
-	s.warn = sync.OnceFunc(func() { // last before the server listens, or ends
+	s.warn = sync.OnceFunc(func() { // called last before the server listens or ends
 		for _, w := range s.cfg.Warnings {
 			s.parts.Log.Warn(w)
 		}
@@ -99,7 +103,7 @@ func (s *serving) open(ctx context.Context) (err error) {
 	if s.ln, err = s.in.Listen(net.JoinHostPort(s.cfg.Host, strconv.Itoa(s.cfg.Port))); err != nil {
 		return fmt.Errorf("%w (BACKEND_PORT and HOST say where to listen)", err)
 	}
-	s.onClose(func() error { _ = s.ln.Close(); return nil }) // it is closed already when the server ran
+	s.onClose(func() error { _ = s.ln.Close(); return nil }) // it is closed already if the server ran
 	s.introduce(s.cfg)
 	if s.parts.Redis, err = openRedis(s.cfg); err != nil {
 		return err
@@ -111,15 +115,15 @@ func (s *serving) open(ctx context.Context) (err error) {
 		return err
 	}
 	if s.cfg.AdminToken == "" {
-		// A server without administrators serves.
+		// The server also runs without an administrator.
 		if s.cfg.AdminToken, err = config.AdminToken(s.cfg.DataDir); err != nil {
 			s.parts.Log.Warn("metrics and the status page are closed: set ADMIN_TOKEN, or a DATA_DIR that can be written",
 				"error", err)
 		}
 	}
 	if engine.IsFile(s.cfg.DatabaseURL.Reveal()) {
-		// A child can't open the file while its parent has it, so it proves what it can: its settings
-		// are right, the schema fits, Redis answers.
+		// A child can't open the file while its parent has it open. The child checks what it can:
+		// its settings are right, the schema fits, and Redis answers.
 		fits := func(ctx context.Context) error { return engine.FileFits(ctx, s.cfg.DatabaseURL.Reveal()) }
 		if err := s.in.ReportReady(ctx, fits, s.redisWritable); err != nil {
 			return err
@@ -148,14 +152,14 @@ func (s *serving) openStore(ctx context.Context) (err error) {
 		return namePlace(s.cfg, err)
 	}
 	s.onClose(s.parts.Store.Close)
-	if made != "" { // a wrong path looks like no data
+	if made != "" { // printed because a wrong path looks like lost data
 		s.parts.Log.Info("made a new, empty database", "path", made)
 	}
 	return nil
 }
 
-// lockPatience returns how long to wait for the lock of the data directory: not at all, unless the
-// parent has promised to leave it.
+// lockPatience returns how long to wait for the lock of the data directory. It is 0, unless a
+// parent has promised to release the lock.
 func (s *serving) lockPatience() time.Duration {
 	if !s.in.FromParent() {
 		return 0
@@ -163,7 +167,7 @@ func (s *serving) lockPatience() time.Duration {
 	return s.cfg.ShutdownDelay + s.cfg.ShutdownTimeout + lockMargin
 }
 
-// build makes the pool, what watches it, and the server.
+// build makes the pool, its monitors, and the server.
 func (s *serving) build() (err error) {
 	parts, log := &s.parts, s.parts.Log
 	parts.Alerts = newAlerts(s.cfg, log)
@@ -176,11 +180,12 @@ func (s *serving) build() (err error) {
 	if s.server, err = server.New(settings, *parts); err != nil {
 		return err
 	}
-	debug.FreeOSMemory() // what the start has taken, a password's hash above all
+	// The memory that the start took is returned. Most of it was for the hash of a password.
+	debug.FreeOSMemory()
 	return nil
 }
 
-// run serves until ctx ends. A child process tells its parent first that it can.
+// run serves until ctx ends. A child process first tells its parent that it is ready.
 func (s *serving) run(ctx context.Context) error {
 	defer inBackground(s.loops(ctx)...)()
 	if err := s.in.ReportReady(ctx, s.parts.Store.WaitReady, s.redisWritable); err != nil {
@@ -190,7 +195,7 @@ func (s *serving) run(ctx context.Context) error {
 		return err
 	}
 	s.warn()
-	if err := s.flush(); err != nil { // the log so far comes before what announce prints
+	if err := s.flush(); err != nil { // writes the log so far before announce prints
 		return err
 	}
 	s.announce(s.cfg, s.parts.Store, s.ln, s.parts.Log)
@@ -198,11 +203,12 @@ func (s *serving) run(ctx context.Context) error {
 		upgrade.Notify(s.Environ, "READY=1")
 	}
 	defer context.AfterFunc(ctx, func() { upgrade.Notify(s.Environ, "STOPPING=1") })()
-	defer s.guard.begin() // for whatever reason it ends
+	defer s.guard.begin() // whatever the reason for which it ends
 	return s.serveWhileUsable(ctx)
 }
 
-// loops are what runs beside the server. All but upgrades go on until it has ended.
+// loops returns the loops that run beside the server. All but the one for upgrades run until the
+// server has ended.
 func (s *serving) loops(ctx context.Context) []func(context.Context) {
 	parts := s.parts
 	return []func(context.Context){
@@ -218,7 +224,7 @@ func (s *serving) loops(ctx context.Context) []func(context.Context) {
 	}
 }
 
-// upgrader returns what replaces this process when the signal for it comes.
+// upgrader returns the Upgrader that replaces this process on a signal.
 func (s *serving) upgrader() *upgrade.Upgrader {
 	return &upgrade.Upgrader{
 		Path:       s.Path,
@@ -236,7 +242,7 @@ func (s *serving) upgrader() *upgrade.Upgrader {
 	}
 }
 
-// redisWritable returns nil if Redis answers and takes what the server writes, or if none is used.
+// redisWritable returns nil if Redis accepts the writes of the server, or if Redis is not used.
 func (s *serving) redisWritable(ctx context.Context) error {
 	if s.parts.Redis == nil {
 		return nil
@@ -245,8 +251,8 @@ func (s *serving) redisWritable(ctx context.Context) error {
 }
 
 // awaitDependencies returns an error if the database or Redis answers, but can never be used with
-// these settings, since the password is wrong, say. A dependency that does not answer is no error:
-// it may come.
+// these settings, for example because the password is wrong. A dependency that does not answer is
+// no error, because it may answer later.
 func (s *serving) awaitDependencies(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, startPatience)
 	defer cancel()
@@ -259,13 +265,13 @@ func (s *serving) awaitDependencies(ctx context.Context) error {
 	return s.parts.Redis.Refusal(ctx)
 }
 
-// neverUsable reports whether err says that it is no use to wait for the database.
+// neverUsable reports whether err means that waiting for the database is useless.
 func neverUsable(err error) bool {
 	return errors.Is(err, store.ErrSchema) || errors.Is(err, store.ErrRefused) || errors.Is(err, store.ErrEncoding)
 }
 
-// serveWhileUsable serves until ctx ends, or until the database turns out to be one that can never
-// be used.
+// serveWhileUsable serves until ctx ends, or until it turns out that the database can never be
+// used.
 func (s *serving) serveWhileUsable(ctx context.Context) error {
 	ctx, stop := context.WithCancelCause(ctx)
 	defer stop(nil)
@@ -281,7 +287,7 @@ func (s *serving) serveWhileUsable(ctx context.Context) error {
 	return err
 }
 
-// newLog makes the log that the settings ask for. The function flush writes the lines that are
+// newLog makes the log as the settings define it. The function flush writes the lines that are
 // still buffered.
 func (p Process) newLog(cfg config.Config) (log *slog.Logger, flush func() error) {
 	return logging.New(p.Out, logging.Options{
@@ -292,13 +298,14 @@ func (p Process) newLog(cfg config.Config) (log *slog.Logger, flush func() error
 	})
 }
 
-// onTerminal reports whether people read the output of the process as it is printed.
+// onTerminal reports whether users read the output of the process on a terminal while it is
+// printed.
 func (p Process) onTerminal() bool {
 	f, isFile := p.Out.(*os.File)
 	return isFile && isTerminal(f)
 }
 
-// openRedis returns nil when no Redis is set.
+// openRedis opens the Redis that is set. It returns nil if none is set.
 func openRedis(cfg config.Config) (*redis.Client, error) {
 	if cfg.RedisURL.Reveal() == "" {
 		return nil, nil
@@ -306,7 +313,8 @@ func openRedis(cfg config.Config) (*redis.Client, error) {
 	return redis.Open(cfg.RedisURL.Reveal(), cfg.RedisSentinels...)
 }
 
-// sessionSecrets are the settings', or in development one that stays in the data directory.
+// sessionSecrets returns the secrets that are set. In development it returns one that is kept in
+// the data directory if none is set.
 func sessionSecrets(cfg config.Config) ([]string, error) {
 	secrets := cfg.SessionSecrets
 	if len(secrets) == 0 {

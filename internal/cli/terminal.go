@@ -11,14 +11,14 @@ import (
 	"notesd/internal/logging"
 )
 
-// isTerminal reports whether people read f as it is written.
+// isTerminal reports whether f is a terminal, where users read the output as it is written.
 func isTerminal(f *os.File) bool {
 	info, err := f.Stat()
 	return err == nil && info.Mode()&os.ModeCharDevice != 0 && os.Getenv("TERM") != "dumb"
 }
 
-// shownError returns the text of an error for people to read, without what a terminal would obey:
-// other servers may have written a part of it.
+// shownError returns the text of an error for people to read, without characters that a terminal
+// would obey. Other servers may have written a part of the text.
 func shownError(err error) string {
 	var out strings.Builder
 	text := err.Error()
@@ -26,7 +26,7 @@ func shownError(err error) string {
 		switch {
 		case r == '\n' || unicode.IsPrint(r) && r != utf8.RuneError:
 			out.WriteRune(r)
-		case r == utf8.RuneError && !strings.HasPrefix(text[i:], string(r)): // a byte that is no UTF-8
+		case r == utf8.RuneError && !strings.HasPrefix(text[i:], string(r)): // a byte that is not UTF-8
 			fmt.Fprintf(&out, `\x%02x`, text[i])
 		default:
 			out.WriteString(strings.Trim(strconv.QuoteRune(r), "'"))
@@ -36,7 +36,7 @@ func shownError(err error) string {
 }
 
 // shownAddress returns an e-mail address for people to read. Letters beyond ASCII may look like
-// others, so that an address with any is followed by one with their code points.
+// others, so that an address with such letters is followed by one with their code points.
 func shownAddress(email string) string {
 	shown, ascii := logging.Printable(email), strconv.QuoteToASCII(email)
 	if shown != email || ascii == strconv.Quote(email) && len(email) == utf8.RuneCountInString(email) {

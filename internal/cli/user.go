@@ -19,7 +19,8 @@ import (
 	"notesd/store"
 )
 
-// userCommands are the commands on accounts. User runs list and quota itself.
+// userCommands maps the names of commands on accounts to their functions. User runs list and quota
+// itself.
 var userCommands = map[string]userCommand{
 	"add":    addUser,
 	"reset":  resetUser,
@@ -36,7 +37,7 @@ notesd user list            every account
 notesd user quota EMAIL     what it stores and may store; -notes and -mb change that
 notesd user delete EMAIL    delete it with all of its notes`
 
-// User does what `notesd user …` says.
+// User runs `notesd user …`.
 func User(ctx context.Context, p Process, args []string) error {
 	flags := p.newFlags(userUsage)
 	fromInput := flags.Bool("password-stdin", false, "read the password from the first line of standard input (add, reset)")
@@ -75,7 +76,7 @@ func User(ctx context.Context, p Process, args []string) error {
 	})
 }
 
-// accounts is what a command on an account works with.
+// accounts is the context of a command on an account.
 type accounts struct {
 	Process
 	db        *store.Store
@@ -155,7 +156,7 @@ func (a accounts) find(ctx context.Context, email string) (store.User, error) {
 	return u, err
 }
 
-// password returns the password that was given, or a new one.
+// password returns the password that was given. If none was, it generates one.
 func (a accounts) password() (string, error) {
 	if !a.fromInput {
 		return rand.Text(), nil
@@ -167,8 +168,9 @@ func (a accounts) password() (string, error) {
 	return strings.TrimRight(line, "\r\n"), nil
 }
 
-// done prints what was done, and the password if it was made here. It does so after ErrStale, too:
-// the password is changed, and would lock the user out if it were not printed.
+// done prints what was done, and the password if it was generated here. It also does so after
+// ErrStale, because the password is changed then, and the user would be locked out if it were not
+// printed.
 func (a accounts) done(err error, what, email, password string) error {
 	if err != nil && !errors.Is(err, server.ErrStale) {
 		return err
@@ -193,7 +195,7 @@ func (p Process) listUsers(ctx context.Context, _ config.Config, db *store.Store
 	return table.Flush()
 }
 
-// when returns t for people to read. The zero time is a dash.
+// when formats t for people to read. The zero time is a dash.
 func when(t time.Time) string {
 	if t.IsZero() {
 		return "-"

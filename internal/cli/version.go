@@ -6,7 +6,7 @@ import (
 	"runtime/debug"
 )
 
-// Version says which build this is.
+// Version prints which build this is.
 func Version(_ context.Context, p Process, args []string) error {
 	if err := p.noArguments("notesd version\nSays which build this is.", args); err != nil {
 		return err
@@ -15,7 +15,7 @@ func Version(_ context.Context, p Process, args []string) error {
 	return nil
 }
 
-// version returns the version of the build, or the commit it was made from.
+// version returns the version of the build. If there is none, it returns the commit of the build.
 func (p Process) version() string {
 	if p.Version != "" {
 		return p.Version

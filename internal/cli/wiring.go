@@ -11,9 +11,9 @@ import (
 	"notesd/server"
 )
 
-const delayTarget = 5 * time.Millisecond // CoDel's (RFC 8289)
+const delayTarget = 5 * time.Millisecond // CoDel's target delay (RFC 8289)
 
-// newPool returns a pool that alerts of quarantined routes and stuck workers.
+// newPool returns a pool that sends alerts of quarantined routes and stuck workers.
 func newPool(cfg config.Config, alerts *server.Alerts, log *slog.Logger) *pool.Pool {
 	c := pool.Config{
 		Shards:           cfg.Runtime.Shards,
@@ -49,19 +49,20 @@ func newPool(cfg config.Config, alerts *server.Alerts, log *slog.Logger) *pool.P
 	return pool.New(c)
 }
 
-// newAlerts returns alerts that are posted to the webhook, if one is set.
+// newAlerts returns the alerts, which are posted to the webhook if one is set.
 func newAlerts(cfg config.Config, log *slog.Logger) *server.Alerts {
 	return server.NewAlerts(cfg.AlertWebhookURL.Reveal(), cfg.AlertWebhookSecret.Reveal(), log)
 }
 
 // memoryBound returns the bytes that the process may use: the limit of the container, or else
-// GOMEMLIMIT. 0 means no limit.
+// GOMEMLIMIT. It returns 0 if there is no limit.
 func memoryBound(cfg config.Config) int64 {
 	return cmp.Or(cfg.Runtime.CgroupMemory, cfg.Runtime.MemoryLimit)
 }
 
-// newStages watches the use of memoryBound. In a container, GOMEMLIMIT is below the bound and leaves
-// room for memory that is not Go's, unless it is off; elsewhere it limits Go alone.
+// newStages watches the memory use against memoryBound. In a container, GOMEMLIMIT is below that
+// bound unless it is off, and leaves room for memory that Go does not manage. Elsewhere GOMEMLIMIT
+// limits only the memory that Go manages.
 func newStages(
 	cfg config.Config, workers *pool.Pool, copies *server.Copies, alerts *server.Alerts, log *slog.Logger,
 ) *pool.Stages {
@@ -87,7 +88,7 @@ func newStages(
 	})
 }
 
-// newMonitor returns nil if memory is not to be monitored.
+// newMonitor returns a monitor of memory. It returns nil if memory is not to be monitored.
 func newMonitor(cfg config.Config, workers *pool.Pool, alerts *server.Alerts, log *slog.Logger) *pool.Monitor {
 	if !cfg.MemoryMonitoring {
 		return nil
@@ -108,7 +109,7 @@ func newMonitor(cfg config.Config, workers *pool.Pool, alerts *server.Alerts, lo
 	})
 }
 
-// serverConfig translates the settings for package server.
+// serverConfig converts the settings for package server.
 func serverConfig(cfg config.Config, secrets []string) server.Config {
 	settings := map[string]string{}
 	for _, s := range cfg.Settings() {
