@@ -1,6 +1,7 @@
-// Package check judges a set-up: settings, machine, container, database, Redis, the running server, and the compose
-// file. Gather looks, once and changing nothing; Judge decides, from what was gathered and nothing else. It imports
-// nothing of ours, and nothing that it returns holds a secret.
+// Package check judges an installation: settings, machine, container, database, Redis, the running
+// server, and the compose file. Gather collects the Facts once and changes nothing. Judge decides
+// from the Facts alone. The package imports no other package of notesd, and nothing that it returns
+// holds a secret.
 package check
 
 import (
@@ -9,10 +10,11 @@ import (
 	"strings"
 )
 
-// A Verdict is what is thought of a row.
+// A Verdict is the result of a row.
 type Verdict string
 
-// From the best to the worst. Unknown is what should have been seen and could not be.
+// The verdicts are ordered from the best to the worst. Unknown means that something should have
+// been looked at, but could not be.
 const (
 	NotApplicable Verdict = "n/a"
 	OK            Verdict = "ok"
@@ -23,7 +25,7 @@ const (
 
 var order = []Verdict{NotApplicable, OK, Unknown, Warn, Fail}
 
-// worst returns the worst of verdicts, NotApplicable of none.
+// worst returns the worst of verdicts. It returns NotApplicable if there are none.
 func worst(verdicts ...Verdict) Verdict {
 	w := NotApplicable
 	for _, v := range verdicts {
@@ -34,7 +36,8 @@ func worst(verdicts ...Verdict) Verdict {
 	return w
 }
 
-// Passes reports whether nothing has to be changed. With strict, warnings and what is not known do not pass either.
+// Passes reports whether nothing has to be changed. If strict is true, Warn and Unknown do not pass
+// either.
 func (v Verdict) Passes(strict bool) bool {
 	limit := Warn
 	if strict {
@@ -46,22 +49,22 @@ func (v Verdict) Passes(strict bool) bool {
 // A Finding is a row with its verdict.
 type Finding struct {
 	ID      string  `json:"id"`
-	Part    string  `json:"part"`  // of the checklist
-	Title   string  `json:"title"` // what is looked at
+	Part    string  `json:"part"`  // part of the checklist
+	Title   string  `json:"title"` // what is judged
 	Verdict Verdict `json:"verdict"`
 	Seen    string  `json:"seen"`
 	Fix     string  `json:"fix,omitempty"` // a setting and its value
 }
 
-// A Report is all findings, in the order of the checklist.
+// A Report has all findings, in the order of the checklist.
 type Report struct {
 	Version string          `json:"version"`
-	Verdict Verdict         `json:"verdict"` // the worst
+	Verdict Verdict         `json:"verdict"` // the worst verdict
 	Counts  map[Verdict]int `json:"counts"`
 	Rows    []Finding       `json:"rows"`
 }
 
-// An opinion is what a row's judgement comes to.
+// An opinion is the result of judging a row.
 type opinion struct {
 	verdict   Verdict
 	seen, fix string
@@ -85,7 +88,7 @@ func fail(fix, format string, args ...any) opinion {
 	return opinion{Fail, fmt.Sprintf(format, args...), fix}
 }
 
-// A row is something to judge.
+// A row is one thing to judge.
 type row struct {
 	id, part, title string
 	judge           func(Facts) opinion
@@ -103,7 +106,8 @@ func Judge(f Facts) Report {
 	return r
 }
 
-// mistakes returns what is wrong with the settings of these names, as an opinion with the fix.
+// mistakes returns the mistakes in the settings of these names as an opinion with the fix. The
+// value found is false if there are none.
 func (f Facts) mistakes(fix string, names ...string) (o opinion, found bool) {
 	var texts []string
 	for _, m := range f.Settings.Mistakes {
@@ -114,7 +118,7 @@ func (f Facts) mistakes(fix string, names ...string) (o opinion, found bool) {
 	return fail(fix, "%s", strings.Join(texts, "; ")), len(texts) > 0
 }
 
-// size writes bytes for people.
+// size formats a number of bytes for people.
 func size(n int64) string {
 	switch {
 	case n >= 10<<30:
@@ -125,7 +129,7 @@ func size(n int64) string {
 	return fmt.Sprintf("%d KiB", n>>10)
 }
 
-// count writes "1 core", "2 cores".
+// count formats a number with its noun: "1 core", "2 cores".
 func count[N int | int64 | uint64](n N, noun string) string {
 	if n != 1 {
 		noun += "s"

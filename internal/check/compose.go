@@ -14,36 +14,37 @@ import (
 	"go.yaml.in/yaml/v3"
 )
 
-// Compose is a compose file, or what `docker compose config` makes of it, as far as we judge it. Err: it can't be read.
+// Compose is the part of a compose file, or of the output of `docker compose config`, that is
+// judged. If Err is set, the file can't be read.
 type Compose struct {
 	File     string
 	Err      string
 	Services []Service // by name
 }
 
-// A Service is one of its containers. What the file does not say is zero.
+// A Service is one service of the file. Fields that the file does not set are zero.
 type Service struct {
 	Name       string
 	Image      string
 	Built      bool
 	Ports      []Port // published
 	Restart    string
-	LogSize    string // max-size, or another driver's name
+	LogSize    string // max-size, or the name of another log driver
 	Health     bool
 	Grace      time.Duration
 	Cores      float64
 	Memory     int64
 	ReadOnly   bool
-	Production bool // notesd alone: what its environment says
+	Production bool // of notesd alone: whether its environment asks for production
 	MaxWorkers int
-	Heap       int64 // GOMEMLIMIT or MAX_OLD_SPACE_SIZE; 0: none
+	Heap       int64 // bytes of GOMEMLIMIT or MAX_OLD_SPACE_SIZE; 0: none
 	Drain      time.Duration
 }
 
-// A Port is one that the machine passes on. Any address: "".
+// A Port is a port that the machine publishes. Host is "" for any address.
 type Port struct{ Host, Published string }
 
-// local reports whether only the machine itself reaches the port.
+// local reports whether the port can be reached from the machine alone.
 func (p Port) local() bool {
 	a, err := netip.ParseAddr(p.Host)
 	return err == nil && a.IsLoopback()
@@ -51,7 +52,7 @@ func (p Port) local() bool {
 
 func (p Port) String() string { return cmp.Or(p.Host, "0.0.0.0") + ":" + p.Published }
 
-// kind is what a service runs: notesd, postgres, pooler, redis, or "" for anything else.
+// kind returns what a service runs: notesd, postgres, pooler, redis, or "" for anything else.
 func (s Service) kind() string {
 	image, _, _ := strings.Cut(s.Image[strings.LastIndex(s.Image, "/")+1:], ":")
 	switch {
@@ -67,7 +68,7 @@ func (s Service) kind() string {
 	return ""
 }
 
-// composeYAML is the file as it stands.
+// composeYAML is the structure of the file.
 type composeYAML struct {
 	Services map[string]serviceYAML
 }
@@ -95,7 +96,7 @@ type serviceYAML struct {
 	}
 }
 
-// environmentYAML is a map, or a list of NAME=value.
+// environmentYAML is a map in the file, or a list of NAME=value.
 type environmentYAML map[string]string
 
 func (e *environmentYAML) UnmarshalYAML(n *yaml.Node) error {
@@ -111,7 +112,7 @@ func (e *environmentYAML) UnmarshalYAML(n *yaml.Node) error {
 	return nil
 }
 
-// portYAML is [HOST:][PUBLISHED:]TARGET[/PROTOCOL], or a map.
+// portYAML is [HOST:][PUBLISHED:]TARGET[/PROTOCOL] in the file, or a map.
 type portYAML Port
 
 func (p *portYAML) UnmarshalYAML(n *yaml.Node) error {
@@ -138,7 +139,8 @@ func (p *portYAML) UnmarshalYAML(n *yaml.Node) error {
 
 var variable = regexp.MustCompile(`\$(?:\$|\{(\w+)(?::?([-?+])([^}]*))?\}|(\w+))`)
 
-// interpolate puts the variables' values in, as compose does. One that must be set and is not is left empty.
+// interpolate replaces variables by their values, as compose does. A variable that must be set and
+// is not becomes empty.
 func interpolate(text string, values map[string]string) string {
 	return variable.ReplaceAllStringFunc(text, func(match string) string {
 		m := variable.FindStringSubmatch(match)
@@ -155,7 +157,7 @@ func interpolate(text string, values map[string]string) string {
 	})
 }
 
-// interpolateNodes does so with every scalar of a document.
+// interpolateNodes replaces variables in every scalar of a document.
 func interpolateNodes(n *yaml.Node, values map[string]string) {
 	if n.Kind == yaml.ScalarNode && strings.Contains(n.Value, "$") {
 		n.Value = interpolate(n.Value, values)
@@ -165,8 +167,8 @@ func interpolateNodes(n *yaml.Node, values map[string]string) {
 	}
 }
 
-// parseCompose reads a compose file, as YAML or as JSON, with values for its variables. Its errors don't quote the file,
-// which may hold passwords.
+// parseCompose reads a compose file in YAML or JSON, with values for its variables. Its errors
+// don't quote the file, because it may hold passwords.
 func parseCompose(text []byte, values map[string]string) ([]Service, error) {
 	var document yaml.Node
 	if err := yaml.Unmarshal(text, &document); err != nil {
@@ -180,7 +182,7 @@ func parseCompose(text []byte, values map[string]string) ([]Service, error) {
 	var services []Service
 	for name, y := range file.Services {
 		if len(y.Profiles) > 0 && y.Restart == "no" {
-			continue // runs once, when it is asked for
+			continue // it runs once, on request
 		}
 		services = append(services, y.service(name))
 	}
@@ -195,7 +197,7 @@ func (y serviceYAML) service(name string) Service {
 	limits := y.Deploy.Resources.Limits
 	s := Service{Name: name, Image: y.Image, Built: !y.Build.IsZero(), Restart: y.Restart, ReadOnly: y.ReadOnly,
 		Health: y.Healthcheck != nil && !y.Healthcheck.Disable,
-		Grace:  duration(y.StopGracePeriod, 10*time.Second), // compose's own
+		Grace:  duration(y.StopGracePeriod, 10*time.Second), // compose's default
 		Memory: bytesOf(cmp.Or(limits.Memory, y.MemLimit))}
 	s.Cores, _ = strconv.ParseFloat(cmp.Or(limits.CPUs, y.CPUs), 64)
 	for _, p := range y.Ports {
@@ -205,15 +207,16 @@ func (y serviceYAML) service(name string) Service {
 		s.LogSize = cmp.Or(y.Logging.Options["max-size"], strings.TrimPrefix(y.Logging.Driver, "json-file"))
 	}
 	if s.kind() == "notesd" {
-		s.Health = y.Healthcheck == nil || s.Health // the image has one
+		s.Health = y.Healthcheck == nil || s.Health // the image has a health check
 		s.readEnvironment(y.Environment)
 	}
 	return s
 }
 
-// readEnvironment takes what is to be compared with the container's limits.
+// readEnvironment reads the variables that are compared with the container's limits.
 func (s *Service) readEnvironment(environ map[string]string) {
-	s.Production = cmp.Or(environ["APP_ENV"], environ["NODE_ENV"], "production") == "production" // the image's
+	// The image's default is production.
+	s.Production = cmp.Or(environ["APP_ENV"], environ["NODE_ENV"], "production") == "production"
 	s.MaxWorkers, _ = strconv.Atoi(environ["MAX_WORKERS"])
 	s.Heap = bytesOf(environ["GOMEMLIMIT"])
 	if mb, err := strconv.Atoi(environ["MAX_OLD_SPACE_SIZE"]); s.Heap == 0 && err == nil && mb > 0 && mb < 1<<24 {
@@ -226,7 +229,7 @@ func (s *Service) readEnvironment(environ map[string]string) {
 	s.Drain = duration(environ["SHUTDOWN_DELAY"], delay) + duration(environ["SHUTDOWN_TIMEOUT"], 10*time.Second)
 }
 
-// duration reads one, or returns what is used without.
+// duration parses a duration. It returns otherwise if there is none.
 func duration(text string, otherwise time.Duration) time.Duration {
 	if d, err := time.ParseDuration(text); err == nil {
 		return d
@@ -236,7 +239,7 @@ func duration(text string, otherwise time.Duration) time.Duration {
 
 var byteCount = regexp.MustCompile(`^(\d{1,15})(?:\.\d+)? ?([kmgt]?)(?:i?b)?$`)
 
-// bytesOf reads 512M, 512MiB or 536870912; 0 for anything else.
+// bytesOf parses 512M, 512MiB or 536870912. It returns 0 for anything else.
 func bytesOf(text string) int64 {
 	m := byteCount.FindStringSubmatch(strings.ToLower(text))
 	if m == nil {
@@ -260,7 +263,7 @@ func (c *Compose) of(kind string) (found []Service) {
 	return found
 }
 
-// production reports whether the file is for people's use: notesd runs in production in it.
+// production reports whether the file is for production: notesd runs in production in it.
 func (c *Compose) production() bool {
 	return slices.ContainsFunc(c.of("notesd"), func(s Service) bool { return s.Production })
 }
@@ -276,7 +279,7 @@ func (c *Compose) lacking(good func(Service) bool) string {
 	return strings.Join(names, ", ")
 }
 
-// noCompose says why compose files are not judged; nil: there is one to judge.
+// noCompose says why no compose file is judged. It returns nil if there is one to judge.
 func (f Facts) noCompose() *opinion {
 	switch {
 	case f.Compose == nil:
@@ -287,7 +290,8 @@ func (f Facts) noCompose() *opinion {
 	return nil
 }
 
-// everyService judges something that every service of a production compose file must have.
+// everyService returns the judgement of a property that every service of a production compose file
+// must have.
 func everyService(what, fix string, good func(Service) bool) func(Facts) opinion {
 	return func(f Facts) opinion {
 		if o := f.noCompose(); o != nil {
@@ -304,7 +308,7 @@ func everyService(what, fix string, good func(Service) bool) func(Facts) opinion
 	}
 }
 
-// pinned reports whether the same image comes tomorrow.
+// pinned reports whether the image of a service stays the same.
 func pinned(s Service) bool {
 	if s.Built || strings.Contains(s.Image, "@sha256:") {
 		return true
@@ -313,7 +317,7 @@ func pinned(s Service) bool {
 	return tag != "" && tag != "latest"
 }
 
-// published judges who can reach what from outside.
+// published judges which ports can be reached from outside.
 func published(f Facts) opinion {
 	if o := f.noCompose(); o != nil {
 		return *o
@@ -336,7 +340,7 @@ func published(f Facts) opinion {
 	return ok("%s publishes no database, no Redis and no notesd past its proxy", f.Compose.File)
 }
 
-// grace judges whether a container is given the time to drain.
+// grace judges whether a container has enough time to drain.
 func grace(f Facts) opinion {
 	if o := f.noCompose(); o != nil {
 		return *o

@@ -8,7 +8,7 @@ import (
 	"time"
 )
 
-// noDatabase says why the database is not judged; nil: it answers.
+// noDatabase says why the database is not judged. It returns nil if the database answers.
 func (f Facts) noDatabase() *opinion {
 	if f.Database == nil || f.Database.Err != "" || f.Database.Missing {
 		return new(notApplicable("the database was not asked"))
@@ -16,7 +16,7 @@ func (f Facts) noDatabase() *opinion {
 	return nil
 }
 
-// noPostgres is noDatabase for what only PostgreSQL has.
+// noPostgres is noDatabase for rows that apply to PostgreSQL alone.
 func (f Facts) noPostgres() *opinion {
 	if o := f.noDatabase(); o != nil {
 		return o
@@ -47,7 +47,7 @@ func databaseVersion(f Facts) opinion {
 	if o := f.noPostgres(); o != nil {
 		return *o
 	}
-	const least = 15 // the oldest that notesd is tested with
+	const least = 15 // the oldest version that notesd is tested with
 	text := f.Database.Version
 	major, err := strconv.Atoi(text[:len(text)-len(strings.TrimLeft(text, "0123456789"))])
 	if err != nil || major < least {
@@ -72,7 +72,8 @@ func schema(f Facts) opinion {
 	}
 }
 
-// besideWorkers are a replica's connections that DATABASE_MAX_CONNS does not count: its health monitor's, and a listener's.
+// besideWorkers are the connections of a replica that DATABASE_MAX_CONNS does not count: the health
+// monitor's and a listener's.
 const besideWorkers = 2
 
 func connections(f Facts) opinion {
@@ -101,7 +102,7 @@ func connections(f Facts) opinion {
 	return ok("%s", seen)
 }
 
-// enoughConns is what every worker needs.
+// enoughConns returns the number of connections that every worker needs.
 func (f Facts) enoughConns() string {
 	s := f.Settings
 	each := s.WorkersPerShard
@@ -165,7 +166,7 @@ func durability(f Facts) opinion {
 	return ok("fsync, full_page_writes and synchronous_commit are on")
 }
 
-// far reports whether a server is beyond the machine and its private networks.
+// far reports whether a server is outside of the machine and its private networks.
 func far(peer netip.Addr) bool {
 	return peer.IsValid() && !peer.IsLoopback() && !peer.IsPrivate() && !peer.IsLinkLocalUnicast()
 }
@@ -196,7 +197,7 @@ func notifications(f Facts) opinion {
 	return ok("notifications come through")
 }
 
-// skewed judges how far a clock is from ours; half of the time to ask may be the network's.
+// skewed judges how far a clock is from ours. Up to half of the latency may be the network's.
 func skewed(whose string, skew, latency time.Duration) opinion {
 	const much, tooMuch = time.Second, 5 * time.Second
 	sure := max(0, skew.Abs()-latency/2)

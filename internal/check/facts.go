@@ -5,20 +5,20 @@ import (
 	"time"
 )
 
-// Facts are what there is to judge. What is nil was not looked at.
+// Facts are what Judge works on. A nil field was not looked at.
 type Facts struct {
-	Version  string // of this binary
+	Version  string // the version of this binary
 	Settings Settings
 	Machine  Machine
 	Files    Files
-	Replicas int // that share the database
+	Replicas int // the number of replicas that share the database
 	Database *Database
 	Redis    *Redis
 	Server   *Server
 	Compose  *Compose
 }
 
-// Settings are those in force, with the mistakes in them.
+// Settings are the settings in force, with the mistakes in them.
 type Settings struct {
 	Mistakes []Mistake
 	Warnings []string
@@ -29,15 +29,15 @@ type Settings struct {
 	LogLevel   string
 	LogFormat  string
 
-	MaxWorkers       int // as asked for; 0: not
+	MaxWorkers       int // as set; 0: not set
 	Shards           int
 	WorkersPerShard  int
 	DatabaseMaxConns int
 	GOMAXPROCS       int // 0: left to Go
 	QueueLength      int
-	Cores            int   // in use
-	HeapLimit        int64 // 0: none
-	CgroupMemory     int64 // 0: no limit
+	Cores            int   // cores in use
+	HeapLimit        int64 // bytes; 0: none
+	CgroupMemory     int64 // bytes; 0: no limit
 	CacheSize        int64
 	BodyLimit        int64
 	MemoryMonitoring bool
@@ -51,49 +51,49 @@ type Settings struct {
 	AdminToken       Secret
 	DatabasePassword Secret
 	RedisPassword    Secret
-	SameSecret       bool // two of them are the same
+	SameSecret       bool // two of the secrets are the same
 
 	CORSOrigins    []string
-	OtherSites     []string // those of CORSOrigins that are of another site than the server that -url names
+	OtherSites     []string // the CORSOrigins on another site than the server that -url names
 	TrustedProxies []netip.Prefix
 
-	Shown map[string]string // every one, secrets redacted
+	Shown map[string]string // every setting, with secrets redacted
 }
 
-// A Mistake is a setting that can't be taken as it is set.
+// A Mistake is a setting whose value can't be used.
 type Mistake struct{ Name, Text string }
 
-// A Secret is what may be said of a secret.
+// A Secret is what may be disclosed about a secret.
 type Secret string
 
 const (
 	None   Secret = "none"
-	Weak   Secret = "weak" // short, or a placeholder
+	Weak   Secret = "weak" // too short, or a placeholder
 	Strong Secret = "strong"
 )
 
-// Machine is what the process has.
+// Machine describes the machine and what the process may use of it.
 type Machine struct {
-	Cores       int   // that it may run on
-	Memory      int64 // 0: not known
+	Cores       int   // cores that the process may run on
+	Memory      int64 // bytes; 0: not known
 	OpenFiles   uint64
-	Overcommit  int    // of Linux; 2: memory must be there when it is asked for
+	Overcommit  int    // Linux's setting; 2: memory must be available when it is allocated
 	HugePages   string // always, madvise, never; "": not known
-	HugeMost    int    // max_ptes_none: how much of a huge page may be made up
-	Root        bool   // it is root
-	DiskFree    int64  // where DATA_DIR is; 0: not known
-	FileSystem  string // its kind, where DATA_DIR is
+	HugeMost    int    // max_ptes_none: how many small pages of a huge page may be missing
+	Root        bool   // the process runs as root
+	DiskFree    int64  // bytes where DATA_DIR is; 0: not known
+	FileSystem  string // the type of the file system where DATA_DIR is
 	InContainer bool
 }
 
-// Files are what lies about.
+// Files describes files that hold secrets.
 type Files struct {
-	Open      []string // secrets' files that others can read
-	Committed []string // FILE: NAME of secrets that git has
+	Open      []string // files with secrets that other users can read
+	Committed []string // FILE: NAME of secrets that are in git
 	Git       bool     // there is a repository to look at
 }
 
-// Database is what the database says. Err: it could not be asked.
+// Database is what was learned from the database. If Err is set, the database could not be asked.
 type Database struct {
 	Err             string
 	Engine, Version string
@@ -111,38 +111,38 @@ type Database struct {
 	JournalMode                                            string
 }
 
-// Redis is what Redis says. Err: it could not be asked.
+// Redis is what was learned from Redis. If Err is set, Redis could not be asked.
 type Redis struct {
 	Err           string
-	Refuses       string // why it takes no sessions; "": it does
+	Refuses       string // why Redis refuses sessions; "": it accepts them
 	Version       string
 	Policy        string
 	Memory, Limit int64
 	AppendOnly    bool
-	Snapshots     string // save; "?": it won't say
+	Snapshots     string // the setting save; "?": Redis does not show it
 	Peer          netip.Addr
 	Encrypted     bool
 	Latency, Skew time.Duration
 }
 
-// Server is the running server. Err: none answered.
+// Server is what was learned from the running server. If Err is set, no server answered.
 type Server struct {
 	URL        string
 	Err        string
 	Alive      bool
 	Ready      bool
-	Down       []string // dependencies
+	Down       []string // dependencies that are down
 	RuntimeErr string   // why there is no Runtime
 	Runtime    *Runtime
-	CPU        float64 // seconds since the start; 0: not known
-	Recent     *Recent // what happened while we looked
-	Given      bool    // the address was given: it may be another machine's
+	CPU        float64 // seconds of CPU time since the start; 0: not known
+	Recent     *Recent // what happened during the measurement
+	Given      bool    // the address was given, so it may be that of another machine
 }
 
-// Recent is the change over a while.
+// Recent is the change during the measurement.
 type Recent struct {
 	Over     time.Duration
-	CPU      float64 // seconds
+	CPU      float64 // seconds of CPU time
 	Requests uint64
-	Waits    int64 // for a database connection
+	Waits    int64 // waits for a database connection
 }

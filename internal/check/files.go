@@ -11,7 +11,7 @@ import (
 	"strings"
 )
 
-// readFiles looks for secrets that others can read, here or in git.
+// readFiles looks for secrets that other users can read, in the directory or in git.
 func readFiles(ctx context.Context, c Config) (found Files) {
 	for _, pattern := range []string{"session-secret", "admin-token", "*.db", "*.db-wal"} {
 		found.Open = append(found.Open, open(filepath.Join(c.Settings.DataDir, pattern), 0o007)...)
@@ -33,7 +33,7 @@ func readFiles(ctx context.Context, c Config) (found Files) {
 	return found
 }
 
-// open returns the files that match and that any of the mode's bits are set for.
+// open returns the files that match the pattern and have any bit of mode.
 func open(pattern string, mode os.FileMode) (names []string) {
 	matches, _ := filepath.Glob(pattern)
 	for _, name := range matches {
@@ -44,7 +44,8 @@ func open(pattern string, mode os.FileMode) (names []string) {
 	return names
 }
 
-// gitFiles lists the env files that git has. Without git, or outside of a repository, it is an error.
+// gitFiles lists the env files that are in git. It returns an error if there is no git, or no
+// repository.
 func gitFiles(ctx context.Context, dir string) (names []string, err error) {
 	ctx, cancel := context.WithTimeout(ctx, askTime)
 	defer cancel()
@@ -66,7 +67,8 @@ var (
 	inURL      = regexp.MustCompile(`^[a-z]+://[^/@]*:[^/@]+@`)
 )
 
-// secretsIn names the variables of an env file that hold a secret: no placeholder, and nothing to be filled in.
+// secretsIn returns the names of the variables in an env file that hold a secret. A placeholder, or
+// a value that is yet to be filled in, is no secret.
 func secretsIn(name string, placeholder func(string) bool) (secrets []string) {
 	f, err := os.Open(name)
 	if err != nil {

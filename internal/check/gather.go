@@ -12,31 +12,31 @@ import (
 	"time"
 )
 
-// Config says where to look. It holds secrets; what Gather returns doesn't.
+// Config says where Gather looks. It holds secrets; the Facts that Gather returns don't.
 type Config struct {
 	Version  string
 	Settings Settings
 	Replicas int
 
-	Database    func(context.Context) (Database, error) // nil: there is none to ask
-	RedisURL    string                                  // "": there is none to ask
-	RedisWrites func(context.Context) error             // has Redis take what the server writes to it
+	Database    func(context.Context) (Database, error) // asks the database; nil: there is none
+	RedisURL    string                                  // "": there is no Redis
+	RedisWrites func(context.Context) error             // checks that Redis accepts the server's writes
 	AdminToken  string
-	Server      string // its address
-	ServerGiven bool   // somebody named it
+	Server      string // the server's address
+	ServerGiven bool   // the address was given explicitly
 	Measure     time.Duration
 
-	Dir         string // where compose files and env files are
-	Compose     string // a file, - for In; "": the one in Dir
+	Dir         string // the directory of compose files and env files
+	Compose     string // a file, or - for In; "": the file in Dir
 	In          io.Reader
-	Environ     []string          // for the compose file's variables
-	Placeholder func(string) bool // a text that stands where a secret belongs
+	Environ     []string          // the variables of the compose file
+	Placeholder func(string) bool // reports whether a text is a placeholder for a secret
 }
 
-// askTime is how long each of the others may take to answer.
+// askTime is how long each of the database, Redis and the server may take to answer.
 const askTime = 5 * time.Second
 
-// Gather looks at everything, once.
+// Gather collects all Facts, once.
 func Gather(ctx context.Context, c Config) Facts {
 	f := Facts{Version: c.Version, Settings: c.Settings, Replicas: max(1, c.Replicas),
 		Machine: readMachine(os.DirFS("/"), c.Settings.DataDir), Files: readFiles(ctx, c)}
@@ -68,13 +68,14 @@ func askDatabase(ctx context.Context, ask func(context.Context) (Database, error
 	return &db
 }
 
-// oneLine writes an error in one line.
+// oneLine formats an error in one line.
 func oneLine(err error) string { return strings.Join(strings.Fields(err.Error()), " ") }
 
-// mostCompose bounds what is read of a compose file.
+// mostCompose bounds how much of a compose file is read, in bytes.
 const mostCompose = 4 << 20
 
-// readCompose reads the compose file named, or one that is there; nil: there is none.
+// readCompose reads the compose file that is named, or one that is found. It returns nil if there
+// is none.
 func readCompose(c Config) *Compose {
 	if c.Compose == "-" {
 		return composeFrom("the compose file", c.In, c.Environ)

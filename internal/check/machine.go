@@ -10,7 +10,8 @@ import (
 	"syscall"
 )
 
-// readMachine looks at the machine whose root is given, and at where dataDir is or will be.
+// readMachine examines the machine whose file system is root, and the place where dataDir is or
+// will be.
 func readMachine(root fs.FS, dataDir string) Machine {
 	m := Machine{Cores: runtime.NumCPU(), Root: os.Geteuid() == 0, Memory: totalMemory(text(root, "proc/meminfo")),
 		HugePages: chosen(text(root, "sys/kernel/mm/transparent_hugepage/enabled"))}
@@ -19,7 +20,7 @@ func readMachine(root fs.FS, dataDir string) Machine {
 	m.InContainer = inContainer(root)
 	var files syscall.Rlimit
 	if syscall.Getrlimit(syscall.RLIMIT_NOFILE, &files) == nil {
-		m.OpenFiles = uint64(files.Max) // Go raises its own limit to it
+		m.OpenFiles = uint64(files.Max) // Go raises its own limit to the maximum
 	}
 	if dir, ok := existing(dataDir); ok {
 		var disk syscall.Statfs_t
@@ -31,13 +32,13 @@ func readMachine(root fs.FS, dataDir string) Machine {
 	return m
 }
 
-// text returns a small file, "" when it can't be read.
+// text returns the content of a small file. It returns "" if the file can't be read.
 func text(root fs.FS, name string) string {
 	b, _ := fs.ReadFile(root, name)
 	return strings.TrimSpace(string(b))
 }
 
-// totalMemory reads MemTotal out of /proc/meminfo.
+// totalMemory reads MemTotal from /proc/meminfo.
 func totalMemory(meminfo string) int64 {
 	for line := range strings.Lines(meminfo) {
 		if f := strings.Fields(line); len(f) == 3 && f[0] == "MemTotal:" {
@@ -55,7 +56,8 @@ func chosen(choice string) string {
 	return word
 }
 
-// inContainer reports whether the root is a container's: engines leave a file, or lay it over their own.
+// inContainer reports whether the root is that of a container. Container engines leave a file
+// there, or mount the root as an overlay.
 func inContainer(root fs.FS) bool {
 	for _, name := range []string{".dockerenv", "run/.containerenv"} {
 		if _, err := fs.Stat(root, name); err == nil {
@@ -65,7 +67,7 @@ func inContainer(root fs.FS) bool {
 	return strings.HasPrefix(fileSystemOf(text(root, "proc/self/mountinfo"), "/"), "overlay")
 }
 
-// existing returns dir, or the nearest directory above it that is there.
+// existing returns dir, or its nearest parent directory that exists.
 func existing(dir string) (string, bool) {
 	dir, err := filepath.Abs(dir)
 	if err != nil {
@@ -82,8 +84,8 @@ func existing(dir string) (string, bool) {
 	}
 }
 
-// fileSystemOf returns the kind of file system that a path is on: of the mount whose point is the longest part of it, and
-// of several there the last.
+// fileSystemOf returns the type of the file system that a path is on. It is that of the mount with
+// the longest mount point that contains the path. Of several mounts at one point, the last counts.
 func fileSystemOf(mountinfo, path string) (kind string) {
 	longest := -1
 	for line := range strings.Lines(mountinfo) {
@@ -100,7 +102,7 @@ func fileSystemOf(mountinfo, path string) (kind string) {
 	return kind
 }
 
-// within reports whether path is dir or below it.
+// within reports whether path is dir or is below dir.
 func within(path, dir string) bool {
 	return path == dir || strings.HasPrefix(path, strings.TrimSuffix(dir, "/")+"/")
 }

@@ -38,7 +38,7 @@ func heap(f Facts) opinion {
 }
 
 func containerMemory(f Facts) opinion {
-	const least = 64 * mib // below it nothing is proven
+	const least = 64 * mib // nothing was proven with less memory
 	limit := f.Settings.CgroupMemory
 	switch {
 	case limit == 0:
@@ -52,7 +52,8 @@ func containerMemory(f Facts) opinion {
 	return ok("the container may use %s", size(limit))
 }
 
-// bound is what memory is judged by: the container's limit or the heap's; 0: none.
+// bound returns the limit by which memory is judged: that of the container, or that of the heap. It
+// returns 0 if there is none.
 func (s Settings) bound() int64 {
 	if s.CgroupMemory == 0 || s.HeapLimit > 0 && s.HeapLimit < s.CgroupMemory {
 		return s.HeapLimit

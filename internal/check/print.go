@@ -8,7 +8,7 @@ import (
 	"unicode"
 )
 
-// JSON writes the report for machines.
+// JSON writes the report for programs.
 func (r Report) JSON(out io.Writer) error {
 	e := json.NewEncoder(out)
 	e.SetEscapeHTML(false)
@@ -18,7 +18,7 @@ func (r Report) JSON(out io.Writer) error {
 
 var colours = map[Verdict]string{OK: "32", Warn: "33", Unknown: "35", Fail: "31", NotApplicable: "90"}
 
-// Table writes the report for people, with colours where they show.
+// Table writes the report for people, with colours if colour is true.
 func (r Report) Table(out io.Writer, colour bool) error {
 	var b strings.Builder
 	part := ""
@@ -42,7 +42,7 @@ func (r Report) Table(out io.Writer, colour bool) error {
 	return err
 }
 
-// printable keeps what comes from outside from moving the cursor.
+// printable replaces control characters, so that text from outside cannot move the cursor.
 func printable(s string) string {
 	return strings.Map(func(r rune) rune {
 		if !unicode.IsPrint(r) {

@@ -7,7 +7,7 @@ import (
 	"time"
 )
 
-// settings judges all that has no row of its own.
+// settings judges all settings that have no row of their own.
 func settings(f Facts) opinion {
 	var texts []string
 	for _, m := range f.Settings.Mistakes {
@@ -21,7 +21,7 @@ func settings(f Facts) opinion {
 	return ok("%s in force, each allowed", count(len(f.Settings.Shown), "setting"))
 }
 
-// The settings whose mistakes a row of their own names.
+// These lists name the settings whose mistakes a row of their own reports.
 var (
 	workerSettings   = []string{"MAX_WORKERS", "CLUSTER_MODE", "GOMAXPROCS", "WORKERS_PER_SHARD"}
 	connSettings     = []string{"DATABASE_MAX_CONNS"}
@@ -107,7 +107,7 @@ func queue(f Facts) opinion {
 	return ok("%s may wait for a worker", count(f.Settings.QueueLength, "request"))
 }
 
-// sound reports whether none of the settings has a mistake.
+// sound reports whether none of the named settings has a mistake.
 func (f Facts) sound(names []string) bool {
 	_, found := f.mistakes("", names...)
 	return !found
@@ -121,7 +121,8 @@ func drain(f Facts) opinion {
 	return ok("unready for %v, then %v for what runs", s.ShutdownDelay, s.ShutdownTimeout)
 }
 
-// running says why the running server is not judged; nil: there is one that told of itself.
+// running says why the running server is not judged. It returns nil if the server has reported its
+// state.
 func (f Facts) running() *opinion {
 	switch {
 	case f.Server == nil || f.Server.Err != "":
@@ -153,13 +154,14 @@ func restarts(f Facts) opinion {
 	return ok("%s, each worker replaced; none stuck", count(p.Panics, "panic"))
 }
 
-// What makes measured load worth judging.
+// These constants bound how much load has to be measured before it is judged.
 const (
 	leastUptime   = time.Hour
 	leastRequests = 10_000
 )
 
-// cores is how many are used: the mean since the start, or what was seen just now if that is more.
+// cores returns how many cores are used: the mean since the start, or the recent use if that is
+// more.
 func (s *Server) cores() float64 {
 	used := s.CPU / max(1, s.Runtime.uptime().Seconds())
 	if s.Recent != nil && s.Recent.Over > 0 {
@@ -192,13 +194,14 @@ func loadWorkers(f Facts) opinion {
 	return ok("%.1f of %s used, 99 %% waited at most %v, none turned away", used, count(cores, "core"), r.wait())
 }
 
-// moreWorkers is what to set for half as many workers again.
+// moreWorkers returns the settings for half as many workers again.
 func (f Facts) moreWorkers() string {
 	each := min(64, f.Settings.WorkersPerShard+max(1, f.Settings.WorkersPerShard/2))
 	return fmt.Sprintf("WORKERS_PER_SHARD=%d with DATABASE_MAX_CONNS=%d", each, each*f.Settings.Shards+2)
 }
 
-// sameVersion compares the running server with this binary, and its settings with ours.
+// sameVersion compares the version and the settings of the running server with those of this
+// binary.
 func sameVersion(f Facts) opinion {
 	if o := f.running(); o != nil {
 		return *o

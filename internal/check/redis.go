@@ -12,7 +12,7 @@ import (
 	"github.com/gomodule/redigo/redis"
 )
 
-// askRedis looks at the Redis that a URL leads to.
+// askRedis examines the Redis at a URL.
 func askRedis(ctx context.Context, url string) *Redis {
 	ctx, cancel := context.WithTimeout(ctx, askTime)
 	defer cancel()
@@ -60,7 +60,7 @@ func (r *Redis) ask(ctx context.Context, url string) error {
 	return nil
 }
 
-// readInfo takes what INFO says.
+// readInfo reads the output of INFO.
 func (r *Redis) readInfo(info string) {
 	for line := range strings.Lines(info) {
 		name, value, _ := strings.Cut(strings.TrimSpace(line), ":")

@@ -2,7 +2,7 @@ package check
 
 import "slices"
 
-// rows are all that is judged, in the order of the checklist.
+// rows lists all rows, in the order of the checklist.
 var rows = []row{
 	{"environment", "Configuration", "production is called so", environment},
 	{"settings", "Configuration", "every setting is allowed", settings},

@@ -7,7 +7,7 @@ import (
 	"time"
 )
 
-// Runtime is what we read of /api/runtime.
+// Runtime is the part of /api/runtime that is judged.
 type Runtime struct {
 	Version string    `json:"version"`
 	Started time.Time `json:"started"`
@@ -67,7 +67,7 @@ type Runtime struct {
 	} `json:"limits"`
 }
 
-// parseRuntime reads the answer of GET /api/runtime.
+// parseRuntime reads the body of GET /api/runtime.
 func parseRuntime(text []byte) (*Runtime, error) {
 	var r Runtime
 	if err := json.Unmarshal(text, &r); err != nil {
@@ -79,10 +79,11 @@ func parseRuntime(text []byte) (*Runtime, error) {
 	return &r, nil
 }
 
-// uptime is how long the server runs.
+// uptime returns how long the server has been running.
 func (r *Runtime) uptime() time.Duration { return r.Now.Sub(r.Started) }
 
-// shed counts the requests that were turned away for want of room in the last quarter of an hour.
+// shed returns the number of requests that were rejected in the last quarter of an hour because
+// there was no room.
 func (r *Runtime) shed() (n uint64) {
 	for _, minute := range r.Pool.Sheds.Minutes {
 		for _, reason := range []string{"queue_full", "queue_timeout", "overload", "memory"} {
@@ -92,7 +93,7 @@ func (r *Runtime) shed() (n uint64) {
 	return n
 }
 
-// wait is the longest of the shards' 99th percentiles of waiting.
+// wait returns the longest 99th percentile of the waiting times of the shards.
 func (r *Runtime) wait() time.Duration {
 	most := 0.0
 	for _, shard := range r.Pool.Shards {
@@ -103,7 +104,7 @@ func (r *Runtime) wait() time.Duration {
 	return time.Duration(most * float64(time.Millisecond))
 }
 
-// waits counts the queries that found no connection free.
+// waits returns the number of queries that found no free connection.
 func (r *Runtime) waits() (n int64) {
 	for _, pool := range r.Database {
 		n += pool.WaitCount
@@ -111,7 +112,7 @@ func (r *Runtime) waits() (n int64) {
 	return n
 }
 
-// cached counts what was asked of the cache, and what it had.
+// cached returns the number of lookups in the cache, and the number of hits.
 func (r *Runtime) cached() (asked, had uint64) {
 	for _, kind := range r.Cache.Kinds {
 		asked += kind.Hits + kind.Misses

@@ -9,7 +9,7 @@ import (
 
 const newSecret = "openssl rand -hex 32"
 
-// secret judges one that we make ourselves.
+// secret returns the judgement of a secret that is generated for notesd itself.
 func secret(name string, names []string, of func(Settings) Secret) func(Facts) opinion {
 	fix := name + "=$(" + newSecret + ")"
 	return func(f Facts) opinion {
@@ -44,7 +44,7 @@ func redisPassword(f Facts) opinion {
 	return f.password("Redis's password", "REDIS_URL=redis://:$("+newSecret+")@…, and requirepass", f.Settings.Redis, f.Settings.RedisPassword)
 }
 
-// password judges one that another program asks for.
+// password judges a password that another program asks for.
 func (f Facts) password(what, fix string, used bool, p Secret) opinion {
 	trouble := map[Secret]string{None: "there is none", Weak: "it is a placeholder, a word everybody knows, or short"}[p]
 	switch {

@@ -11,10 +11,10 @@ import (
 	"time"
 )
 
-// mostAnswer bounds what is read of an answer.
+// mostAnswer bounds how much of a response is read, in bytes.
 const mostAnswer = 8 << 20
 
-// askServer looks at the server that runs, twice, to see what happens in between.
+// askServer examines the running server twice, to see what happens in between.
 func askServer(ctx context.Context, c Config) *Server {
 	s := &Server{URL: c.Server, Given: c.ServerGiven}
 	status, _, err := get(ctx, c.Server+"/api/health", "")
@@ -38,7 +38,7 @@ func askServer(ctx context.Context, c Config) *Server {
 	return s
 }
 
-// look reads /api/runtime, and the time that the process has taken of the cores.
+// look reads /api/runtime, and the CPU time that the process has used.
 func (s *Server) look(ctx context.Context, token string) (*Runtime, error) {
 	status, text, err := get(ctx, s.URL+"/api/runtime", token)
 	if err != nil {
@@ -57,7 +57,7 @@ func (s *Server) look(ctx context.Context, token string) (*Runtime, error) {
 	return r, nil
 }
 
-// measure looks again after a while.
+// measure examines the server again after a while.
 func (s *Server) measure(ctx context.Context, c Config) {
 	before, cpu := s.Runtime, s.CPU
 	select {
@@ -67,7 +67,7 @@ func (s *Server) measure(ctx context.Context, c Config) {
 	}
 	after, err := s.look(ctx, c.AdminToken)
 	if err != nil || !after.Started.Equal(before.Started) {
-		return // it left meanwhile
+		return // the server has ended meanwhile
 	}
 	s.Runtime = after
 	s.Recent = &Recent{Over: after.Now.Sub(before.Now), CPU: s.CPU - cpu, Requests: after.Pool.Done - before.Pool.Done,
@@ -93,12 +93,12 @@ func get(ctx context.Context, url, token string) (status int, text []byte, err e
 	return answer.StatusCode, text, err
 }
 
-// downIn names what is not up in an answer of /readyz.
+// downIn returns the names of the dependencies that a response of /readyz reports as not up.
 func downIn(text []byte) (down []string) {
 	var answer struct {
 		Checks []struct{ Name, Status string } `json:"checks"`
 	}
-	_ = json.Unmarshal(text, &answer) // its status says the rest
+	_ = json.Unmarshal(text, &answer) // the response's status says enough
 	for _, row := range answer.Checks {
 		if row.Status != "up" {
 			down = append(down, row.Name+" "+row.Status)
@@ -107,7 +107,7 @@ func downIn(text []byte) (down []string) {
 	return down
 }
 
-// cpuIn reads the seconds of CPU time out of Prometheus's text.
+// cpuIn reads the seconds of CPU time from Prometheus's text format.
 func cpuIn(text string) float64 {
 	for line := range strings.Lines(text) {
 		if value, found := strings.CutPrefix(line, "process_cpu_seconds_total "); found {

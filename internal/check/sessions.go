@@ -2,7 +2,7 @@ package check
 
 import "fmt"
 
-// noRedis says why Redis is not judged; nil: it answers.
+// noRedis says why Redis is not judged. It returns nil if Redis answers.
 func (f Facts) noRedis() *opinion {
 	if f.Redis == nil || f.Redis.Err != "" {
 		return new(notApplicable("Redis was not asked"))
@@ -68,7 +68,7 @@ func redisMemory(f Facts) opinion {
 	return ok("maxmemory %s, less than 80 %% used", size(r.Limit))
 }
 
-// composeOf are the services of a kind, if there is a compose file.
+// composeOf returns the services of a kind, if there is a compose file.
 func (f Facts) composeOf(kind string) []Service {
 	if f.Compose == nil {
 		return nil
