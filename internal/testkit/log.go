@@ -49,14 +49,13 @@ func (b *LogBuffer) Tail(n int) string {
 // An Entry is one line of a JSON log.
 type Entry map[string]any
 
-// Text returns a member that is a string; "" if there is none.
+// Text returns the member name if it is a string. It returns "" otherwise.
 func (e Entry) Text(name string) string { s, _ := e[name].(string); return s }
 
-// Number returns a member that is a number; 0 if there is none.
+// Number returns the member name if it is a number. It returns 0 otherwise.
 func (e Entry) Number(name string) float64 { n, _ := e[name].(float64); return n }
 
-// Entries returns the lines that are JSON. The last line may be incomplete and
-// is left out then.
+// Entries returns the lines that are JSON. An incomplete last line is left out.
 func (b *LogBuffer) Entries() (all []Entry) {
 	for line := range strings.Lines(b.String()) {
 		var e Entry

@@ -1,5 +1,5 @@
-// Package testkit holds what tests of several packages share and needs no
-// server: waiting, bounds of time, logs, free ports.
+// Package testkit has what the tests of several packages share and what needs no server: waiting,
+// time limits, logs, free ports.
 package testkit
 
 import (
@@ -35,7 +35,7 @@ func slowdown() float64 {
 func threadTime() time.Duration {
 	var usage unix.Rusage
 	if err := unix.Getrusage(unix.RUSAGE_THREAD, &usage); err != nil {
-		panic(err) // without this call the bounds of all tests would be guesses
+		panic(err) // without this call the time limits of all tests would be guesses
 	}
 	return time.Duration(usage.Utime.Nano() + usage.Stime.Nano())
 }

@@ -5,11 +5,11 @@ import (
 	"time"
 )
 
-// eventuallyTimeout is longer than anything takes that a test waits for, on a busy machine too.
+// eventuallyTimeout is longer than anything that a test waits for takes, even on a busy machine.
 const eventuallyTimeout = 30 * time.Second
 
-// Eventually returns once there is what a test waits for, and fails the test if
-// that takes too long. It asks often at first and then less and less.
+// Eventually returns once there is true, and fails the test if that takes too long. It asks often
+// at first and then less and less.
 func Eventually(t testing.TB, what string, there func() bool) {
 	t.Helper()
 	pause := 100 * time.Microsecond
