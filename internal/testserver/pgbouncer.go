@@ -13,9 +13,9 @@ import (
 	"notesd/internal/testkit"
 )
 
-// PgBouncer starts a pooler in front of the PostgreSQL of a URL, in a mode
-// ("transaction", "session"), and returns the URL through it. It skips the test
-// where PgBouncer is not installed.
+// PgBouncer starts a pooler in front of the PostgreSQL server at a URL, in a mode ("transaction",
+// "session"), and returns the URL through the pooler. It skips the test if PgBouncer is not
+// installed.
 func PgBouncer(t testing.TB, postgres, mode string) string {
 	t.Helper()
 	path, err := exec.LookPath("pgbouncer")
@@ -47,7 +47,7 @@ func startPgBouncer(path, postgres, mode string) (*Server, error) {
 	if err != nil {
 		return nil, err
 	}
-	// With auth_type=any the user has to be in the database's line.
+	// With auth_type=any the line of the database must name the user.
 	settings := fmt.Sprintf(`[databases]
 * = host=%s port=%s user=%s
 [pgbouncer]

@@ -29,8 +29,7 @@ func EmptyPostgres(t testing.TB) string {
 	return newDatabase(t, "template0")
 }
 
-// PostgresWith returns the URL of a fresh database after the statements have
-// run in it.
+// PostgresWith returns the URL of a fresh database in which the statements were run.
 func PostgresWith(t testing.TB, statements ...string) string {
 	t.Helper()
 	url := EmptyPostgres(t)
@@ -49,8 +48,8 @@ type PostgresTemplate struct {
 	made func() error
 }
 
-// NewPostgresTemplate returns a template that fill, called with the URL of an
-// empty database, has to fill. Its connections must be closed when it returns.
+// NewPostgresTemplate returns a template. The function fill gets the URL of an empty database and
+// fills it. It must close its connections before it returns.
 func NewPostgresTemplate(name string, fill func(url string) error) *PostgresTemplate {
 	return &PostgresTemplate{name: name, made: sync.OnceValue(func() error {
 		server, err := shared()
@@ -74,9 +73,8 @@ func (p *PostgresTemplate) Copy(t testing.TB) string {
 	return newDatabase(t, p.name)
 }
 
-// NewPostgres starts a server for this test alone, with settings like
-// shared_buffers=128MB. Unlike the shared one it keeps what it has acknowledged
-// through a crash.
+// NewPostgres starts a server for this test alone, with settings like shared_buffers=128MB. Unlike
+// the shared server, it keeps acknowledged data through a crash.
 func NewPostgres(t testing.TB, settings ...string) *Server {
 	t.Helper()
 	args := durable
@@ -100,8 +98,8 @@ func (s *Server) Database(t testing.TB, name string) string {
 	return databaseURL(s.url, name)
 }
 
-// DatabaseIn makes a database whose tables are in dir, which it gives to the
-// server, and returns its URL. The server's other files stay where they are.
+// DatabaseIn makes a database and returns its URL. The tables are in dir, which is given to the
+// server's user. The server's other files stay where they are.
 func (s *Server) DatabaseIn(t testing.TB, dir string) string {
 	t.Helper()
 	if owner := s.attr.Credential; owner != nil {
@@ -118,15 +116,15 @@ func (s *Server) DatabaseIn(t testing.TB, dir string) string {
 }
 
 const (
-	role = "notes" // every URL's user
+	role = "notes" // the user in every URL
 
-	// Locked is a role that must give a password, LockedPassword. Others need none.
+	// Locked is a role that must give a password, LockedPassword. Other roles need none.
 	Locked         = "locked"
 	LockedPassword = "correct horse"
 )
 
-// The quick settings of the shared server never wait for the disk: what it holds
-// is not read after a crash. Servers of a test's own get the durable ones.
+// With the quick settings, the shared server never waits for the disk, because its data is not read
+// after a crash. A server for one test gets the durable settings.
 var (
 	quick   = []string{"-c", "fsync=off", "-c", "synchronous_commit=off", "-c", "full_page_writes=off"}
 	durable = []string{"-c", "fsync=on"}
@@ -162,7 +160,7 @@ func newDatabase(t testing.TB, template string) string {
 func databaseURL(server, database string) string {
 	u, err := url.Parse(server)
 	if err != nil {
-		panic(err) // we made it
+		panic(err) // the URL was made here
 	}
 	u.Path = "/" + database
 	return u.String()
@@ -215,7 +213,7 @@ func startPostgres(settings []string) (*Server, error) {
 		fmt.Sprintf("CREATE ROLE %s SUPERUSER LOGIN PASSWORD '%s'", Locked, LockedPassword))
 }
 
-// makeCluster copies a cluster that initdb made, which takes a third of the CPU time of initdb.
+// makeCluster copies a cluster that initdb made. That takes a third of the CPU time of initdb.
 func makeCluster(data string, attr *syscall.SysProcAttr) error {
 	made, err := initialCluster()
 	if err != nil {
@@ -224,7 +222,7 @@ func makeCluster(data string, attr *syscall.SysProcAttr) error {
 	return fill(data, attr, "cp", "-R", made, data)
 }
 
-// initialCluster is the data directory of a cluster that no server has run on.
+// initialCluster is the data directory of a cluster that was never started.
 var initialCluster = sync.OnceValues(func() (string, error) {
 	dir, err := newDir("initdb")
 	if err != nil {
@@ -248,7 +246,8 @@ func initCluster(data string, attr *syscall.SysProcAttr) error {
 		return err
 	}
 	rules := "host all " + Locked + " 127.0.0.1/32 scram-sha-256\nhost all all 127.0.0.1/32 trust\n"
-	return os.WriteFile(filepath.Join(data, "pg_hba.conf"), []byte(rules), 0o600) // keeps its owner
+	// The file exists already and keeps its owner.
+	return os.WriteFile(filepath.Join(data, "pg_hba.conf"), []byte(rules), 0o600)
 }
 
 // fill runs a program that fills a data directory.
@@ -266,8 +265,8 @@ func fill(data string, attr *syscall.SysProcAttr, program string, args ...string
 	return nil
 }
 
-// unprivileged returns attributes with which a process does not run as root,
-// which PostgreSQL refuses, and gives dir to the user that it runs as.
+// unprivileged returns attributes with which a process does not run as root, which PostgreSQL
+// refuses. It gives dir to the user as which the process runs.
 func unprivileged(dir string) (*syscall.SysProcAttr, error) {
 	attr := &syscall.SysProcAttr{Pdeathsig: syscall.SIGQUIT}
 	if os.Geteuid() != 0 {
@@ -291,8 +290,8 @@ func unprivileged(dir string) (*syscall.SysProcAttr, error) {
 	return attr, os.Chown(dir, int(uid), int(gid))
 }
 
-// postgresProgram finds a program of PostgreSQL's newest version. Debian keeps
-// them out of PATH.
+// postgresProgram finds a program of the newest version of PostgreSQL. On Debian these programs are
+// not in PATH.
 func postgresProgram(name string) (string, error) {
 	found, err := filepath.Glob("/usr/lib/postgresql/*/bin/" + name)
 	if err != nil {
@@ -308,8 +307,8 @@ func postgresProgram(name string) (string, error) {
 	return path, nil
 }
 
-// postgresVersion reads the version out of /usr/lib/postgresql/15/bin/postgres;
-// 0 if there is none.
+// postgresVersion reads the version from a path like /usr/lib/postgresql/15/bin/postgres. It
+// returns 0 if there is none.
 func postgresVersion(path string) int {
 	version, _ := strconv.Atoi(filepath.Base(filepath.Dir(filepath.Dir(path))))
 	return version

@@ -9,15 +9,15 @@ import (
 	"time"
 )
 
-// A Fault is what a Proxy does to what passes through it.
+// A Fault is what a Proxy does to the traffic that passes through it.
 type Fault uint8
 
 const (
 	Pass     Fault = iota
 	Refuse         // the port is closed and every connection is reset
-	Stall          // connections are accepted and bytes are held until the fault ends
-	HalfOpen       // connections that exist, or are made meanwhile, never pass a byte again
-	Slow           // bytes are delayed by slowness, each way
+	Stall          // connections are accepted, and bytes are held until the fault ends
+	HalfOpen       // open connections, and those made during the fault, never pass a byte again
+	Slow           // bytes are delayed by slowness in each direction
 )
 
 // slowness is longer than any client should wait.
@@ -30,8 +30,8 @@ func (f Fault) String() string {
 	return [...]string{Pass: "pass", Refuse: "refuse", Stall: "stall", HalfOpen: "half-open", Slow: "slow"}[f]
 }
 
-// A Proxy stands between clients and a server and plays a bad network. Its fault
-// may change while connections are open.
+// A Proxy forwards connections between clients and a server, and behaves like a bad network. Its
+// fault may change while connections are open.
 type Proxy struct {
 	t        testing.TB
 	url      url.URL
@@ -44,15 +44,15 @@ type Proxy struct {
 	fault    Fault
 	changed  chan struct{} // closed when fault changes
 	accepted int
-	mark     []byte                                        // text in the answer to lose; nil: none
+	mark     []byte                                        // text in the response to lose; nil: none
 	loss     func(c *pair, answer []byte) (passing []byte) // called with mu held
 	losses   int
 }
 
 // A pair is one connection through the proxy.
 type pair struct {
-	client, server net.Conn // server is nil until dialled
-	dead           bool     // it passes no more bytes
+	client, server net.Conn // server is nil until it is dialled
+	dead           bool     // the connection passes no more bytes
 }
 
 // NewProxy starts a proxy in front of the server at rawURL. It ends with the test.
@@ -82,14 +82,14 @@ func (p *Proxy) Accepted() int {
 	return p.accepted
 }
 
-// Losses returns how often an answer was lost by CutAnswer or LoseAnswer.
+// Losses returns how often a response was lost by CutAnswer or LoseAnswer.
 func (p *Proxy) Losses() int {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	return p.losses
 }
 
-// Set begins a fault. Pass ends it.
+// Set starts a fault. Set(Pass) ends it.
 func (p *Proxy) Set(fault Fault) {
 	p.t.Helper()
 	p.mu.Lock()
@@ -103,7 +103,7 @@ func (p *Proxy) Set(fault Fault) {
 	p.mu.Unlock()
 	switch {
 	case fault == Refuse:
-		_ = p.listener.Close() // it may be closed
+		_ = p.listener.Close() // the listener may be closed already
 		p.Cut()
 	case was == Refuse:
 		p.listen(p.url.Host)
@@ -119,18 +119,19 @@ func (p *Proxy) Cut() {
 	}
 }
 
-// CutAnswer waits for an answer that contains mark, and resets its connection
-// after that many bytes of it.
+// CutAnswer waits for a response that contains mark, passes the first bytes of it up to after, and
+// then resets the connection.
 func (p *Proxy) CutAnswer(mark string, after int) {
 	p.spoil(mark, func(c *pair, answer []byte) []byte {
-		_, _ = c.client.Write(answer[:min(after, len(answer))]) // an error changes nothing: the connection is reset next
+		// An error changes nothing, because the connection is reset next.
+		_, _ = c.client.Write(answer[:min(after, len(answer))])
 		c.reset()
 		return nil
 	})
 }
 
-// LoseAnswer waits for an answer that contains mark, and makes its connection
-// half-open: the answer and all that follows are lost, and neither end is told.
+// LoseAnswer waits for a response that contains mark, and makes its connection half-open: the
+// response and all that follows are lost, and neither end is told.
 func (p *Proxy) LoseAnswer(mark string) {
 	p.spoil(mark, func(c *pair, _ []byte) []byte {
 		c.dead = true
@@ -205,7 +206,7 @@ func (p *Proxy) connected(c *pair, server net.Conn) bool {
 func (p *Proxy) end(c *pair) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	if !c.dead { // the other end of a dead connection is told nothing
+	if !c.dead { // a dead connection does not tell its other end
 		delete(p.pairs, c)
 		c.close()
 	}
@@ -229,7 +230,7 @@ func (p *Proxy) pump(c *pair, to, from net.Conn, answers bool) {
 	}
 }
 
-// wait delays what passes through c as the fault says, and reports whether it may pass.
+// wait delays the bytes of c according to the fault, and reports whether they may pass.
 func (p *Proxy) wait(c *pair) bool {
 	for {
 		p.mu.Lock()
@@ -248,7 +249,7 @@ func (p *Proxy) wait(c *pair) bool {
 	}
 }
 
-// left returns what is left of passing bytes after CutAnswer or LoseAnswer.
+// left returns the bytes of passing that may still pass after CutAnswer or LoseAnswer.
 func (p *Proxy) left(c *pair, passing []byte, answers bool) []byte {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -264,14 +265,14 @@ func (p *Proxy) left(c *pair, passing []byte, answers bool) []byte {
 func (c *pair) reset() {
 	for _, conn := range []net.Conn{c.client, c.server} {
 		if tcp, ok := conn.(*net.TCPConn); ok {
-			_ = tcp.SetLinger(0) // it may be closed
+			_ = tcp.SetLinger(0) // it may be closed already
 		}
 	}
 	c.close()
 }
 
 func (c *pair) close() {
-	_ = c.client.Close() // either may be closed
+	_ = c.client.Close() // either may be closed already
 	if c.server != nil {
 		_ = c.server.Close()
 	}

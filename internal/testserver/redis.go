@@ -31,8 +31,8 @@ func Redis(t testing.TB) string {
 	return fmt.Sprintf("%s/%d", server.url, numbers.Add(1)%redisDatabases)
 }
 
-// NewRedis starts a server for this test alone, with settings that override
-// the defaults. Unlike the shared one it keeps what it has acknowledged through a crash.
+// NewRedis starts a server for this test alone, with settings that override the defaults. Unlike
+// the shared server, it keeps acknowledged data through a crash.
 func NewRedis(t testing.TB, settings ...string) *Server {
 	t.Helper()
 	s, err := startRedis(append([]string{"--appendonly", "yes", "--appendfsync", "always"}, settings...)...)
@@ -43,17 +43,17 @@ func NewRedis(t testing.TB, settings ...string) *Server {
 	return s
 }
 
-// A Sentinel is a Redis with a replica, and three Sentinels that make the
-// replica the master when the first is gone for a second.
+// A Sentinel is a Redis server with a replica, and three Sentinels that make the replica the master
+// when the first has been down for a second.
 type Sentinel struct {
 	Master, Replica *Server
-	Addresses       []string // of the Sentinels
+	Addresses       []string // the addresses of the Sentinels
 }
 
-// SentinelMaster is the name of the master at the Sentinels.
+// SentinelMaster is the name of the master in the Sentinels.
 const SentinelMaster = "notes"
 
-// NewSentinel starts them for this test alone.
+// NewSentinel starts the servers for this test alone.
 func NewSentinel(t testing.TB) *Sentinel {
 	t.Helper()
 	s := &Sentinel{Master: NewRedis(t)}
@@ -71,7 +71,7 @@ func NewSentinel(t testing.TB) *Sentinel {
 	return s
 }
 
-// await returns once each Sentinel knows the replica and the other two.
+// await returns once each Sentinel knows the replica and the other two Sentinels.
 func (s *Sentinel) await(t testing.TB) {
 	t.Helper()
 	for deadline := time.Now().Add(startTimeout); ; time.Sleep(50 * time.Millisecond) {
@@ -124,7 +124,7 @@ func startSentinel(masterPort string) (*Server, error) {
 	if err != nil {
 		return nil, err
 	}
-	file := filepath.Join(dir, "sentinel.conf") // Sentinel writes to it
+	file := filepath.Join(dir, "sentinel.conf") // Sentinel writes to its configuration file
 	settings := fmt.Sprintf(`bind 127.0.0.1
 port %[1]d
 sentinel monitor %[2]s 127.0.0.1 %[3]s 2
@@ -138,7 +138,7 @@ sentinel failover-timeout %[2]s 5000
 		attr: &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}, stop: syscall.SIGTERM, kill: syscall.SIGKILL, ping: pingRedis})
 }
 
-// redisDatabases is more than a test binary ever asks for.
+// redisDatabases is more databases than a test binary uses.
 const redisDatabases = 1 << 14
 
 var (

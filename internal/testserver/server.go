@@ -1,7 +1,7 @@
-// Package testserver starts the servers that tests need: PostgreSQL, Redis,
-// Redis Sentinel, PgBouncer, and a proxy that fails on purpose. PostgreSQL and
-// Redis are started on first use, one of each for a test binary. All are gone
-// with their files when the binary ends, in whichever way it ends.
+// Package testserver starts the servers that tests need: PostgreSQL, Redis, Redis Sentinel,
+// PgBouncer, and a proxy that fails on purpose. PostgreSQL and Redis are started on first use, one
+// of each for a test binary. All servers and their files are removed when the binary ends, no
+// matter how it ends.
 package testserver
 
 import (
@@ -47,8 +47,8 @@ func Run(m *testing.M) int {
 	return code
 }
 
-// A Server is a server for one test, which may stop and start it. It keeps its
-// address and its data.
+// A Server is a server for one test, which may stop and start it. The server keeps its address and
+// its data.
 type Server struct {
 	url  string
 	path string // of the program
@@ -64,7 +64,7 @@ type Server struct {
 	done chan struct{}
 }
 
-// URL is where clients find the server.
+// URL returns the URL of the server.
 func (s *Server) URL() string { return s.url }
 
 // Start starts a stopped server and waits until it answers.
@@ -75,7 +75,7 @@ func (s *Server) Start(t testing.TB) {
 	}
 }
 
-// Stop ends the server in good order; its clients lose their connections.
+// Stop shuts the server down in good order. Its clients lose their connections.
 func (s *Server) Stop(t testing.TB) {
 	t.Helper()
 	if err := s.end(s.stop); err != nil {
@@ -91,8 +91,8 @@ func (s *Server) Kill(t testing.TB) {
 	}
 }
 
-// Crash ends the server and the processes that it has started at once, with
-// SIGKILL: none of them can tidy up, as when the machine's memory has run out.
+// Crash ends the server and its child processes at once with SIGKILL, as when the machine runs out
+// of memory. None of them can clean up.
 func (s *Server) Crash(t testing.TB) {
 	t.Helper()
 	children := s.children()
@@ -109,14 +109,15 @@ func (s *Server) Crash(t testing.TB) {
 	}
 }
 
-// children are the processes that the server has started.
+// children returns the processes that the server has started.
 func (s *Server) children() (pids []int) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.cmd == nil {
 		return nil
 	}
-	text, _ := os.ReadFile(fmt.Sprintf("/proc/%[1]d/task/%[1]d/children", s.cmd.Process.Pid)) // without it, it has none that we know
+	// Without the file, no children are known.
+	text, _ := os.ReadFile(fmt.Sprintf("/proc/%[1]d/task/%[1]d/children", s.cmd.Process.Pid))
 	for pid := range strings.FieldsSeq(string(text)) {
 		if n, err := strconv.Atoi(pid); err == nil {
 			pids = append(pids, n)
@@ -125,7 +126,8 @@ func (s *Server) children() (pids []int) {
 	return pids
 }
 
-// runs tells whether a process has not ended, whether or not its end was seen.
+// runs reports whether a process has not ended. A process that has ended does not run, even if its
+// parent has not waited for it yet.
 func runs(pid int) bool {
 	text, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
 	_, after, _ := strings.Cut(string(text), ") ")
@@ -152,7 +154,7 @@ func (s *Server) start() error {
 	s.cmd, s.done = cmd, make(chan struct{})
 	go func() {
 		defer close(s.done)
-		_ = cmd.Wait() // how it ended, its log says
+		_ = cmd.Wait() // its log says how it ended
 	}()
 	if err := s.await(); err != nil {
 		said, _ := os.ReadFile(logPath)
@@ -180,15 +182,15 @@ func (s *Server) await() error {
 	}
 }
 
-// end sends a signal and waits until the server is gone. It is no error if it
-// was gone already.
+// end sends a signal and waits until the server has ended. It is no error if the server had ended
+// already.
 func (s *Server) end(signal syscall.Signal) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.cmd == nil {
 		return nil
 	}
-	_ = s.cmd.Process.Signal(signal) // it may be gone
+	_ = s.cmd.Process.Signal(signal) // it may have ended already
 	select {
 	case <-s.done:
 		s.cmd = nil
@@ -198,13 +200,13 @@ func (s *Server) end(signal syscall.Signal) error {
 	}
 }
 
-// home holds what the servers of this process write, and ends them and itself
+// home holds the files of the servers of this process. It ends the servers and removes the files
 // when the process ends.
 var home struct {
 	mu      sync.Mutex
 	dir     string
 	janitor *exec.Cmd
-	alive   io.Closer // the janitor's input: it ends with us
+	alive   io.Closer // the janitor's input, which ends with this process
 	forks   chan func()
 	servers []*Server
 }
@@ -221,9 +223,9 @@ func newDir(name string) (string, error) {
 	return os.MkdirTemp(home.dir, name)
 }
 
-// janitorScript waits until its input ends, which it does with our process
-// even when that is killed, and removes the directory. The servers, killed in
-// the same moment, may still be writing.
+// janitorScript waits until its input ends, and then removes the directory. The input ends with
+// this process, even if the process is killed. The servers are killed at the same moment and may
+// still be writing.
 const janitorScript = `cat
 for try in 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16 17 18 19 20; do
 	rm -rf "$1" && exit
@@ -234,17 +236,19 @@ func openHome() (err error) {
 	if home.dir, err = os.MkdirTemp("", "testserver"); err != nil {
 		return err
 	}
-	if err = os.Chmod(home.dir, 0o711); err != nil { // another user's server passes through
+	// A server that runs as another user must reach its files.
+	if err = os.Chmod(home.dir, 0o711); err != nil {
 		return err
 	}
 	home.janitor = exec.Command("sh", "-c", janitorScript, "janitor", home.dir)
-	home.janitor.SysProcAttr = &syscall.SysProcAttr{Setsid: true} // no signal meant for the tests reaches it
+	// In a session of its own, it gets no signal that is meant for the tests.
+	home.janitor.SysProcAttr = &syscall.SysProcAttr{Setsid: true}
 	if home.alive, err = home.janitor.StdinPipe(); err != nil {
 		return err
 	}
 	home.forks = make(chan func())
 	go func() {
-		runtime.LockOSThread() // and never unlocks: see fork
+		runtime.LockOSThread() // never unlocked: see fork
 		for start := range home.forks {
 			start()
 		}
@@ -252,9 +256,9 @@ func openHome() (err error) {
 	return home.janitor.Start()
 }
 
-// fork starts a process that the kernel kills when ours ends. It means the
-// thread that started it, so one thread that lives as long as we need it
-// starts them all.
+// fork starts a process that the kernel kills when this process ends. The kernel kills the process
+// when the thread that started it ends. So one thread that lives as long as this process starts all
+// of them.
 func fork(cmd *exec.Cmd) error {
 	err := make(chan error)
 	home.forks <- func() { err <- cmd.Start() }
