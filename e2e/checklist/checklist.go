@@ -15,9 +15,9 @@ import (
 // An item is a row of the checklist that the old backend came with, and what proves it here.
 type item struct {
 	promise string
-	rows    []string // of notesd check
+	rows    []string // rows of notesd check
 	tests   []string // package.Test
-	measure string   // a command whose figures a person compares with the goals
+	measure string   // a command whose output a person compares with the goals
 }
 
 // checklist holds all items. Each of the nine manual tests is an item of its own.
@@ -106,18 +106,18 @@ var checklist = []item{
 		[]string{"bench.TestFitUSL", "e2e.TestBenchScale"}, "make prove NAME=scale"},
 }
 
-// judgesProduction is the test that runs notesd check inside the production stack. Without it, a
-// row of notesd check proves nothing.
+// judgesProduction is the test that runs notesd check inside the production stack. If that test
+// does not pass, a row of notesd check proves nothing.
 const judgesProduction = "e2e.TestComposeProduction"
 
-// inFull maps a test to the setting without which it is short or skipped.
+// inFull maps a test to the setting without which the test is shortened or skipped.
 var inFull = map[string]string{"e2e.TestLoadHealth": "LOAD=30s", "e2e.TestDockerStats": "LOAD=30s",
 	"e2e.TestRolling": "ROLLS=1"}
 
-// rows are the rows of notesd check, in its order. Only their names are used.
+// rows lists the rows of notesd check in their order. Only their names are used.
 var rows = check.Judge(check.Facts{}).Rows
 
-// allTests are the tests that an item depends on.
+// allTests returns the tests that an item depends on.
 func (it item) allTests() []string {
 	if len(it.rows) > 0 && !slices.Contains(it.tests, judgesProduction) {
 		return append(slices.Clone(it.tests), judgesProduction)
@@ -125,8 +125,8 @@ func (it item) allTests() []string {
 	return it.tests
 }
 
-// testCommand is the shell command that runs all tests of the checklist and all of e2e, and writes
-// what readResults reads. CI runs most of e2e with -short only.
+// testCommand returns the shell command that runs all tests of the checklist and all of e2e, and
+// writes the file that readResults reads. CI runs most of e2e with -short only.
 func testCommand() string {
 	var elsewhere []string
 	for _, it := range checklist {
@@ -141,7 +141,7 @@ func testCommand() string {
 		settings + " go test -json ./e2e -count=1 -timeout 2h"
 }
 
-// goTest is the command that runs tests in full.
+// goTest returns the command that runs tests in full.
 func goTest(flags string, tests []string) string {
 	var settings, packages, names []string
 	for _, test := range tests {
@@ -158,9 +158,9 @@ func goTest(flags string, tests []string) string {
 // unique sorts s and removes duplicates.
 func unique(s []string) []string { return slices.Compact(slices.Sorted(slices.Values(s))) }
 
-// An evidence is what the checklist is judged by.
+// An evidence is what the items are judged by.
 type evidence struct {
-	report check.Report // of notesd check
+	report check.Report // the report of notesd check
 	tests  results
 }
 
@@ -200,7 +200,7 @@ docs/DEPLOYMENT.md says how to run it. A row is n/a where there is nothing to ju
 |---|---|---|---|
 `
 
-// proofs lists an item's rows, tests and command.
+// proofs lists the rows, the tests and the command of an item.
 func (it item) proofs() string {
 	var all []string
 	if len(it.rows) > 0 {
@@ -217,12 +217,12 @@ func (it item) proofs() string {
 
 // An outcome is the result of an item.
 type outcome struct {
-	verdict  check.Verdict // the worst of what the item depends on
+	verdict  check.Verdict // the worst verdict of what the item depends on
 	took     time.Duration
 	problems []string // everything that is worse than ok
 }
 
-// cell is the outcome as a cell of a table.
+// cell formats the outcome as a cell of a table.
 func (o outcome) cell() string {
 	if len(o.problems) == 0 {
 		return string(o.verdict)
@@ -238,7 +238,7 @@ func (o *outcome) add(v check.Verdict, what string) {
 	}
 }
 
-// outcomeOf is the outcome of an item.
+// outcomeOf returns the outcome of an item.
 func (e evidence) outcomeOf(it item) outcome {
 	o := outcome{verdict: check.NotApplicable}
 	for _, test := range it.allTests() {
@@ -255,8 +255,8 @@ func (e evidence) outcomeOf(it item) outcome {
 	return o
 }
 
-// verdictOf is the verdict of a row of notesd check. It is notRun if the report does not have the
-// row.
+// verdictOf returns the verdict of a row of notesd check. It is notRun if the report does not have
+// the row.
 func (e evidence) verdictOf(id string) check.Verdict {
 	if i := slices.IndexFunc(e.report.Rows, func(f check.Finding) bool { return f.ID == id }); i >= 0 {
 		return e.report.Rows[i].Verdict
@@ -275,7 +275,7 @@ func (e evidence) writeSummary(out io.Writer) (check.Verdict, error) {
 		all = worst(all, o.verdict)
 		counts[o.verdict]++
 	}
-	for _, name := range e.tests.failed() { // whether or not the checklist names it
+	for _, name := range e.tests.failed() { // also those that the checklist does not name
 		all = worst(all, check.Fail)
 		fmt.Fprintf(&b, "\n%s, its last lines:\n%s\n", name, strings.Join(e.tests[name].said, "\n"))
 	}
@@ -286,7 +286,8 @@ func (e evidence) writeSummary(out io.Writer) (check.Verdict, error) {
 	return all, err
 }
 
-// write writes the verdict, time and name of an item, and below them its command and its problems.
+// write writes the verdict, the time and the name of an item, and below them its command and its
+// problems.
 func (o outcome) write(b *strings.Builder, it item) {
 	verdict := string(o.verdict)
 	if worst(o.verdict, notRun) == o.verdict {

@@ -1,6 +1,6 @@
 // Command checklist says, for each row of the checklist that the old backend came with, what proves
-// it here and how that came out. It reads the output of go test -json and of notesd check -json.
-// `make e2e` and `make checklist` run it.
+// the row here, and with which result. It reads the output of go test -json and of notesd check
+// -json. `make e2e` and `make checklist` run it.
 package main
 
 import (
@@ -25,7 +25,7 @@ func main() {
 	}
 }
 
-// run prints the command for all tests, or judges what that command wrote.
+// run prints the command for all tests, or judges the output of that command.
 func run(args []string, in io.Reader, out io.Writer) error {
 	flags := flag.NewFlagSet("checklist", flag.ContinueOnError)
 	flags.SetOutput(out)
@@ -41,7 +41,7 @@ func run(args []string, in io.Reader, out io.Writer) error {
 		_, err := fmt.Fprintln(out, testCommand())
 		return err
 	}
-	// The tests come first: the report is written by one of them.
+	// The tests are read first, because one of them writes the report.
 	e := evidence{}
 	var err error
 	if e.tests, err = readTests(*tests, in, out); err != nil {
@@ -60,8 +60,8 @@ func run(args []string, in io.Reader, out io.Writer) error {
 	return err
 }
 
-// readTests reads the output of go test -json. It shows progress while it reads standard input, and
-// returns at its end.
+// readTests reads the output of go test -json. While it reads standard input, it shows progress. It
+// returns at the end of the input.
 func readTests(file string, in io.Reader, out io.Writer) (results, error) {
 	if file == "-" {
 		return readResults(in, out)

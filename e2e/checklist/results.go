@@ -15,16 +15,16 @@ import (
 	"notesd/internal/check"
 )
 
-// These verdicts are for tests alone: notesd check gives neither.
+// These verdicts are for tests alone. notesd check gives neither.
 const (
 	skipped check.Verdict = "skipped"
 	notRun  check.Verdict = "not run"
 )
 
-// order is all verdicts from the best to the worst.
+// order lists all verdicts from the best to the worst.
 var order = []check.Verdict{check.NotApplicable, check.OK, check.Unknown, check.Warn, skipped, notRun, check.Fail}
 
-// worst returns the worst of verdicts, NotApplicable if there are none.
+// worst returns the worst of verdicts. It returns NotApplicable if there are none.
 func worst(verdicts ...check.Verdict) check.Verdict {
 	w := check.NotApplicable
 	for _, v := range verdicts {
@@ -35,8 +35,8 @@ func worst(verdicts ...check.Verdict) check.Verdict {
 	return w
 }
 
-// passes reports whether a verdict asks for no change. With strict, warnings, skipped tests and
-// what is not known do not pass either.
+// passes reports whether a verdict asks for no change. If strict is true, warnings, skipped tests
+// and unknown results do not pass either.
 func passes(v check.Verdict, strict bool) bool {
 	limit := skipped
 	if strict {
@@ -45,27 +45,27 @@ func passes(v check.Verdict, strict bool) bool {
 	return worst(v, limit) == limit
 }
 
-// results maps a test, as package.Test, to its result. A package that failed by itself is in it
+// results maps a test, as package.Test, to its result. A package that failed by itself has an entry
 // under its name and a dot.
 type results map[string]*result
 
-// A result is what happened to one test and its subtests.
+// A result is the result of one test and its subtests.
 type result struct {
-	own   check.Verdict // of the test itself; "": it never ended
-	parts check.Verdict // the worst of its subtests
-	why   string        // the reason for which it, or the first of its subtests, was skipped
-	took  time.Duration // of the test itself or of a subtest, which may have run in parallel
-	said  []string      // its last lines and those of its subtests
+	own   check.Verdict // the verdict of the test itself; "": it never ended
+	parts check.Verdict // the worst verdict of its subtests
+	why   string        // why it, or the first of its subtests, was skipped
+	took  time.Duration // the time of the test itself or of a subtest, which may have run in parallel
+	said  []string      // the last lines of its output and of its subtests' output
 }
 
-// maxLines is how many of the last lines of a test are kept: its own words and the log of its
-// server behind them.
+// maxLines is how many of the last lines of a test are kept: its own output, and then the log of
+// its server.
 const maxLines = 100
 
 // An event is a line of the output of go test -json.
 type event struct {
 	Action, Package, Test, Output string
-	ImportPath                    string  // of the compiler's output: stands for Package, and has more behind it
+	ImportPath                    string  // of compiler output, in place of Package, with a suffix
 	Elapsed                       float64 // seconds
 }
 
@@ -89,7 +89,7 @@ func readResults(in io.Reader, progress io.Writer) (results, error) {
 	}
 }
 
-// ends are the actions that end a test or a package.
+// ends maps the actions that end a test or a package to their verdicts.
 var ends = map[string]check.Verdict{"pass": check.OK, "fail": check.Fail, "skip": skipped}
 
 // add adds one event.
@@ -113,7 +113,7 @@ func (all results) add(e event, progress io.Writer) {
 	switch {
 	case test == "" && end == check.Fail:
 		all.failPackage(name)
-	case test == "": // the tests of the package say everything
+	case test == "": // the tests of the package have the results
 	case isPart:
 		r.parts = worst(r.parts, end)
 	default:
@@ -125,7 +125,7 @@ func (all results) add(e event, progress io.Writer) {
 	}
 }
 
-// failed are the names of all that failed, sorted.
+// failed returns the sorted names of all that failed.
 func (all results) failed() (names []string) {
 	for _, name := range slices.Sorted(maps.Keys(all)) {
 		if all[name].own == check.Fail {
@@ -135,7 +135,7 @@ func (all results) failed() (names []string) {
 	return names
 }
 
-// failPackage marks a package and every test in it as failed, unless a failed test explains the
+// failPackage marks a package and all of its tests as failed, unless a failed test explains the
 // failure.
 func (all results) failPackage(prefix string) {
 	var inside []*result
@@ -152,7 +152,7 @@ func (all results) failPackage(prefix string) {
 	}
 }
 
-// reason finds in the last lines of a test why it was skipped.
+// reason finds the reason for which a test was skipped in its last lines.
 func reason(said []string) string {
 	at := regexp.MustCompile(`^\s*\w+_test\.go:\d+: (.+)`)
 	for _, line := range slices.Backward(said) {
@@ -163,10 +163,10 @@ func reason(said []string) string {
 	return "no reason given"
 }
 
-// of is the result of a test, an empty one if the test is not there.
+// of returns the result of a test. It returns an empty result if the test is missing.
 func (all results) of(test string) *result { return cmp.Or(all[test], &result{}) }
 
-// verdict is the verdict of the test as a whole.
+// verdict returns the verdict of the test as a whole.
 func (r *result) verdict() check.Verdict {
 	if r.own == "" {
 		return notRun
@@ -181,7 +181,8 @@ func (r *result) String() string {
 	return string(r.verdict())
 }
 
-// testName is the name of a test in the checklist. The package at the root of the module is main.
+// testName returns the name of a test in the checklist. The package at the root of the module is
+// called main.
 func testName(path, test string) string {
 	_, name, found := strings.Cut(path, "/")
 	if !found {
@@ -190,5 +191,5 @@ func testName(path, test string) string {
 	return name + "." + test
 }
 
-// seconds writes a duration for people.
+// seconds formats a duration for people.
 func seconds(d time.Duration) string { return fmt.Sprintf("%.1fs", d.Seconds()) }
