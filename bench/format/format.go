@@ -1,4 +1,4 @@
-// Package format writes figures for people, as the tables of reports show them.
+// Package format formats figures for people, as the tables of reports show them.
 package format
 
 import (
@@ -8,7 +8,7 @@ import (
 	"strings"
 )
 
-// Number writes n with a narrow space between thousands.
+// Number formats n with a narrow space between thousands.
 func Number(n int) string {
 	digits := strconv.Itoa(n)
 	start := len(digits) % 3
@@ -22,7 +22,7 @@ func Number(n int) string {
 	return strings.Join(parts, "\u202f")
 }
 
-// Rate writes a number a second: to a tenth below ten, otherwise as a whole number.
+// Rate formats a number a second. It has one decimal below ten, and none otherwise.
 func Rate(f float64) string {
 	if math.Abs(f) < 9.95 && f != math.Trunc(f) {
 		return fmt.Sprintf("%.1f", f)
@@ -30,7 +30,7 @@ func Rate(f float64) string {
 	return Number(int(math.Round(f)))
 }
 
-// Millis writes milliseconds with three digits that count.
+// Millis formats milliseconds with three significant digits.
 func Millis(ms float64) string {
 	switch {
 	case ms == 0:
@@ -43,7 +43,7 @@ func Millis(ms float64) string {
 	return Rate(ms) + " ms"
 }
 
-// Micros writes microseconds of CPU time; 0 means not known.
+// Micros formats microseconds of CPU time. 0 means not known.
 func Micros(us float64) string {
 	if us == 0 {
 		return "–"
@@ -51,7 +51,7 @@ func Micros(us float64) string {
 	return Rate(us) + " µs"
 }
 
-// Cores writes CPU seconds a second; 0 means not known.
+// Cores formats CPU seconds a second. 0 means not known.
 func Cores(n float64) string {
 	if n == 0 {
 		return "–"
@@ -59,7 +59,7 @@ func Cores(n float64) string {
 	return fmt.Sprintf("%.2f cores", n)
 }
 
-// Megabytes writes bytes of memory; 0 means not known.
+// Megabytes formats bytes of memory. 0 means not known.
 func Megabytes(n int64) string {
 	if n == 0 {
 		return "–"
@@ -67,12 +67,12 @@ func Megabytes(n int64) string {
 	return fmt.Sprintf("%d MB", n>>20)
 }
 
-// Percent writes a part of one, to a tenth of a percent where that is not 0.
+// Percent formats a fraction of 1 as a percentage, with one decimal where that is not 0.
 func Percent(f float64) string {
 	return strings.TrimSuffix(fmt.Sprintf("%.1f", 100*f), ".0") + " %"
 }
 
-// Change writes by how much a figure has changed, in percent.
+// Change formats by how much a figure has changed, in percent.
 func Change(from, to float64) string {
 	if from == 0 || to == 0 {
 		return "–"
@@ -80,7 +80,7 @@ func Change(from, to float64) string {
 	return fmt.Sprintf("%+.1f %%", 100*(to/from-1))
 }
 
-// Times writes a figure as a multiple of another.
+// Times formats a figure as a multiple of another.
 func Times(figure, other float64) string {
 	if figure == 0 || other == 0 {
 		return "–"
@@ -88,7 +88,7 @@ func Times(figure, other float64) string {
 	return fmt.Sprintf("%.2f ×", figure/other)
 }
 
-// Count writes "1 connection", "2 connections".
+// Count formats a number with its noun: "1 connection", "2 connections".
 func Count(n int, noun string) string {
 	if n != 1 {
 		noun += "s"
