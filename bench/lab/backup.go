@@ -13,14 +13,14 @@ import (
 	"notesd/bench/format"
 )
 
-// A copying is the cost of one notesd backup or notesd restore.
+// A copying is the cost of one run of notesd backup or notesd restore.
 type copying struct {
 	took   time.Duration
-	memory int64 // bytes resident at most
+	memory int64 // peak of the resident memory, in bytes
 }
 
-// backupTable backs each database up while its server runs, and restores it into a new SQLite
-// database.
+// backupTable backs up each database while its server runs, and restores the backup into a new
+// SQLite database.
 func backupTable(ctx context.Context, s *bench.Session, root string, all []*grownDatabase) (bench.Table, error) {
 	t := bench.Table{Title: "Backups", Head: []string{"", "database", "backup", "file", "memory",
 		"restored into SQLite", "memory"}}
@@ -75,7 +75,8 @@ func (d *grownDatabase) copying(ctx context.Context, dir string, settings []stri
 			}
 			c.took = time.Since(began)
 			return c, err
-		case <-time.After(10 * time.Millisecond): // what Wait says of memory counts this process's too, which it began as
+		// The memory that Wait reports would include this process, as which the child began.
+		case <-time.After(10 * time.Millisecond):
 			if peak, err := bench.PeakRSS(cmd.Process.Pid); err == nil {
 				c.memory = peak
 			}

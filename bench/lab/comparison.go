@@ -1,6 +1,7 @@
-// Package lab measures what notesd bench does not: notesd beside a plain program, beside itself
-// with one setting changed, and on a database that has grown. The tests in e2e run it, and make prove
-// NAME=plain, variants or growth runs these with figures for the documents.
+// Package lab makes measurements that notesd bench does not: notesd against a plain program,
+// against itself with one setting changed, and on a database that has grown. The tests in e2e run
+// them. The command make prove NAME=plain, variants or growth runs them with figures for the
+// documents.
 package lab
 
 import (
@@ -14,30 +15,29 @@ import (
 	"notesd/bench/format"
 )
 
-// A Comparison measures notesd against the plain program (bench/plain), which answers the same on
-// the same database and sessions, and shows notesd on SQLite beside them. They take turns at each
-// kind of work, on servers started afresh.
+// A Comparison measures notesd against the plain program (bench/plain), which gives the same
+// responses from the same database and sessions. It also measures notesd on SQLite beside the two.
+// The three take turns at each workload, on servers that are started afresh.
 type Comparison struct {
 	Notesd, Plain string        // executables
-	Settings      []string      // of both: PostgreSQL, Redis and the secret of sessions
-	Rounds        int           // of which the medians count
-	Duration      time.Duration // of every measured run
+	Settings      []string      // settings of both: PostgreSQL, Redis and the secret of sessions
+	Rounds        int           // the medians of so many rounds count
+	Duration      time.Duration // of each measured run
 	Progress      io.Writer
 }
 
 const (
 	users       = 5
-	notesEach   = 60 // of a kilobyte, which each user begins with
+	notesEach   = 60 // notes of a kilobyte that each user begins with
 	connections = 64
-	maxMemory   = 64 << 20 // bytes that notesd may have resident under the mix
+	maxMemory   = 64 << 20 // peak of notesd's resident memory under the mix, in bytes
 )
 
-// A workload is a kind of work, under the name that people know it by, with the goals of notesd in
-// it.
+// A workload is a kind of requests, under its common name, with the goals that notesd has for it.
 type workload struct {
 	name, work string
-	times      float64 // the plain program's requests a second, at least
-	cheaper    bool    // a request has to take less CPU than the plain program's
+	times      float64 // minimum throughput, as a multiple of the plain program's
+	cheaper    bool    // a request has to take less CPU time than the plain program's
 }
 
 var workloads = []workload{
@@ -48,7 +48,7 @@ var workloads = []workload{
 	{"mix", "mix", 2.5, true},
 }
 
-// options are those of the testbeds of a Comparison and of Variants.
+// options returns the options of the testbeds of a Comparison and of Variants.
 func options(rounds int, duration time.Duration, settings []string) bench.Options {
 	return bench.Options{People: users, NotesEach: notesEach, Rounds: rounds, Duration: duration,
 		Retry:       bench.RetryNone,
@@ -56,7 +56,7 @@ func options(rounds int, duration time.Duration, settings []string) bench.Option
 }
 
 // Run measures, and adds goals, tables and runs to the report. It writes to the database, which has
-// to be empty and for this alone.
+// to be empty and must not be used for anything else.
 func (c Comparison) Run(ctx context.Context, r *bench.Report) (err error) {
 	lite, err := bench.NewTestbed(ctx, options(c.Rounds, c.Duration, nil), c.Notesd)
 	if err != nil {
@@ -95,18 +95,18 @@ func (c Comparison) Run(ctx context.Context, r *bench.Report) (err error) {
 	return nil
 }
 
-// countRequests is a rate limit that is never reached. Requests are counted against it, over all
+// countRequests sets a rate limit that is never reached. Requests are counted against it across all
 // replicas, as in production.
 const countRequests = "RATE_LIMIT_MAX_REQUESTS=1000000000"
 
-// The arms of a Comparison.
+// These are the arms of a Comparison.
 const (
 	armPlain  = "plain"
 	armNotesd = "notesd"
 	armLite   = "notesd on SQLite"
 )
 
-// comparisonTurns are the three arms of each workload, one after another.
+// comparisonTurns returns the turns of the three arms for each workload, one after another.
 func comparisonTurns(o bench.Options, shared, plain, lite *bench.Testbed) (turns []bench.Turn, err error) {
 	for _, w := range workloads {
 		work, err := bench.ParseWork(w.work)
@@ -122,13 +122,13 @@ func comparisonTurns(o bench.Options, shared, plain, lite *bench.Testbed) (turns
 	return turns, nil
 }
 
-// An outcome is the medians of one workload.
+// An outcome has the medians of one workload.
 type outcome struct {
 	workload
 	plain, notesd, lite bench.Measurement
 }
 
-// outcomes are the medians of comparisonTurns, by workload.
+// outcomes returns the medians of comparisonTurns, by workload.
 func outcomes(medians []bench.Measurement) (all []outcome) {
 	for i, w := range workloads {
 		all = append(all, outcome{w, medians[3*i], medians[3*i+1], medians[3*i+2]})
@@ -153,7 +153,7 @@ func comparisonTable(medians []bench.Measurement) bench.Table {
 	return t
 }
 
-// comparisonGoals adds what was measured of the goals of notesd on the plain program's database.
+// comparisonGoals adds the results for the goals of notesd on the plain program's database.
 func comparisonGoals(r *bench.Report, medians []bench.Measurement) {
 	failed, sent := 0, 0
 	for _, o := range outcomes(medians) {
@@ -178,8 +178,8 @@ func comparisonGoals(r *bench.Report, medians []bench.Measurement) {
 		failed == 0 && sent > 0)
 }
 
-// between says in which range notesd's requests a second are, as multiples of the plain program's
-// in the same round. It says nothing of a single round.
+// between returns the range of notesd's throughput, as a multiple of the plain program's in the
+// same round. It returns nothing for a single round.
 func between(report *bench.Report, label string) string {
 	plain, least, most := map[int]float64{}, 0.0, 0.0
 	for _, r := range report.Runs {

@@ -20,39 +20,39 @@ import (
 	"notesd/bench/format"
 )
 
-// A Growth measures notesd on a large database against notesd on a small one, on each engine: what
-// grows with all the notes of all users, and what with the notes of one user. The servers run side
-// by side and take turns at each kind of work. It then measures what open and idle connections
-// cost.
+// A Growth measures notesd on a large database against notesd on a small one, on each engine. It
+// shows which costs grow with all the notes of all users, and which with the notes of one user. The
+// servers run side by side and take turns at each workload. Growth then measures the cost of open
+// and idle connections.
 type Growth struct {
 	Notesd   string
-	Postgres [2]string                                        // URLs of empty databases, for the small and the large one
-	Settings []string                                         // of the servers on PostgreSQL: Redis, and the secret of sessions
-	Notes    int                                              // in a large database
-	Idle     int                                              // connections
-	Rounds   int                                              // of which the medians count
-	Duration time.Duration                                    // of every measured run
-	Check    func(ctx context.Context, database string) error // of a database that was filled; a SQLite one by its path
+	Postgres [2]string                                        // URLs of empty databases: small, large
+	Settings []string                                         // on PostgreSQL: Redis, and the secret of sessions
+	Notes    int                                              // the number of notes in a large database
+	Idle     int                                              // the number of idle connections
+	Rounds   int                                              // the medians of so many rounds count
+	Duration time.Duration                                    // of each measured run
+	Check    func(ctx context.Context, database string) error // checks a filled database; SQLite is given by its path
 	Progress io.Writer
 }
 
 const (
-	notesAPerson      = 100 // on average
-	smallPart         = 100 // of the large database's notes are the small one's
+	notesAPerson      = 100 // notes of a user on average
+	smallPart         = 100 // the large database has so many times the notes of the small one
 	leastSmall        = 500
 	growthConnections = 2    // so few that the latency is that of the work and not of a queue
-	growthCreates     = 1000 // at most in a run: the small database is to stay small
-	growthUsers       = 50   // that do the work, besides the heavy users
-	growthStarts      = 5    // of each server, to measure how long it takes
+	growthCreates     = 1000 // maximum of a run, so that the small database stays small
+	growthUsers       = 50   // users that do the work, besides the heavy users
+	growthStarts      = 5    // starts of each server, which measure how long a start takes
 	growthPage        = 50
-	growthFactor      = 1.2 // that the p99 may be in a large database, of what it is in a small one
-	searchMs          = 50  // that the p99 of a search may take
+	growthFactor      = 1.2 // maximum p99 in a large database, as a multiple of the p99 in a small one
+	searchMs          = 50  // maximum p99 of a search, in milliseconds
 )
 
-// The kinds of work.
+// These are the workloads.
 const (
-	workGet         = "get"     // of the notes on the first page, as people do
-	workGetAny      = "get any" // of more notes than a cache holds, in a large database
+	workGet         = "get"     // gets notes of the first page, as users do
+	workGetAny      = "get any" // gets more notes than a cache holds, in a large database
 	workFirst       = "first page"
 	workDeep        = "page 21"
 	workDeepest     = "page 501"
@@ -79,7 +79,7 @@ func (g Growth) Run(ctx context.Context, r *bench.Report) (err error) {
 	return g.idle(ctx, root, s)
 }
 
-// compare measures the large databases beside the small ones.
+// compare measures the large databases against the small ones.
 func (g Growth) compare(ctx context.Context, root string, s *bench.Session) (err error) {
 	all := g.databases(root, s.Date)
 	defer func() {
@@ -113,7 +113,8 @@ func (g Growth) compare(ctx context.Context, root string, s *bench.Session) (err
 	return nil
 }
 
-// databases are those to be filled, of each engine the small one before the large one.
+// databases returns the databases to fill. For each engine, the small one comes before the large
+// one.
 func (g Growth) databases(root string, now time.Time) (all []*grownDatabase) {
 	words := newLexicon()
 	var populations []*population
@@ -133,13 +134,13 @@ func (g Growth) databases(root string, now time.Time) (all []*grownDatabase) {
 	return all
 }
 
-// A grownDatabase is one database that was filled, and the server on it.
+// A grownDatabase is a database that was filled, and the server on it.
 type grownDatabase struct {
 	Growth
 	*population
 	engine   string
-	dir      string // the server's
-	database string // URL or path
+	dir      string // the directory of the server
+	database string // the URL or the path
 	settings []string
 	size     int64 // bytes of the database
 
@@ -147,17 +148,17 @@ type grownDatabase struct {
 	plans         map[string]*bench.Plan
 	heavy         []bench.User
 	starts        []time.Duration
-	fresh, worked int64 // bytes that the server has resident, before the loads and after them
+	fresh, worked int64 // bytes of the server's resident memory, before the loads and after them
 
-	firstSearch time.Duration // of a heavy user
-	searchReady time.Duration // after which their searches were quick, if the first was not
+	firstSearch time.Duration // the time of the first search of a heavy user
+	searchReady time.Duration // the time after which such searches were quick, if the first was not
 }
 
 func (d *grownDatabase) name() string {
 	return fmt.Sprintf("%s, %s", d.engine, format.Count(d.notes, "note"))
 }
 
-// fill fills the database. A server makes its schema and hashes a password, once for all people.
+// fill fills the database. A server makes its schema and one password hash that all users share.
 func (d *grownDatabase) fill(ctx context.Context) error {
 	if err := os.Mkdir(d.dir, 0o700); err != nil {
 		return err
@@ -201,7 +202,7 @@ func (d *grownDatabase) measureSize(ctx context.Context) (size int64, err error)
 	return size, err
 }
 
-// open starts the server several times, and leaves it running with people signed in.
+// open starts the server several times. It leaves the server running, with users signed in.
 func (d *grownDatabase) open(ctx context.Context) error {
 	for n := range growthStarts {
 		began := time.Now()
@@ -234,7 +235,7 @@ func (d *grownDatabase) stop() error {
 	return p.Stop()
 }
 
-// makePlans signs users in, the heavy ones and others drawn by lot, and lays out what they ask for.
+// makePlans signs in the heavy users and others drawn at random, and prepares their requests.
 func (d *grownDatabase) makePlans(ctx context.Context) error {
 	d.plans = map[string]*bench.Plan{}
 	for _, work := range growthWorks {
@@ -258,9 +259,9 @@ func (d *grownDatabase) makePlans(ctx context.Context) error {
 	return d.awaitSearch(ctx, client)
 }
 
-// awaitSearch has the heavy users search until each of them is answered quickly: a search in many
-// notes may have an index made for the next one. If it is not made within maxSearching, searches
-// are as slow as they are.
+// awaitSearch lets the heavy users search until each gets a quick response: a search in many notes
+// may start the making of an index for the next search. If the index is not ready within
+// maxSearching, the searches are measured as slow as they are.
 func (d *grownDatabase) awaitSearch(ctx context.Context, client *bench.Client) error {
 	const maxSearching = 5 * time.Minute
 	path := firstPage + "&search=" + d.lexicon.needles().absent[0]
@@ -272,7 +273,8 @@ func (d *grownDatabase) awaitSearch(ctx context.Context, client *bench.Client) e
 			if err != nil && time.Since(asked) < bench.Patience {
 				return err
 			}
-			slowest = max(slowest, time.Since(asked)) // a client may have given up: then that is how slow it is at least
+			// If the client gave up, the search takes at least this long.
+			slowest = max(slowest, time.Since(asked))
 		}
 		if d.firstSearch == 0 {
 			d.firstSearch = slowest
@@ -282,7 +284,7 @@ func (d *grownDatabase) awaitSearch(ctx context.Context, client *bench.Client) e
 		}
 		d.searchReady = time.Since(began)
 	}
-	return d.vacuum(ctx) // as autovacuum does, some time after
+	return d.vacuum(ctx) // autovacuum does so some time later
 }
 
 // vacuum vacuums a PostgreSQL database.
@@ -299,7 +301,7 @@ func (d *grownDatabase) vacuum(ctx context.Context) error {
 	return err
 }
 
-// plan adds what one user asks for.
+// plan adds the requests of one user.
 func (d *grownDatabase) plan(ctx context.Context, client *bench.Client, who int, heavy bool) error {
 	p, err := client.SignIn(ctx, emailOf(who))
 	if err != nil {
@@ -315,7 +317,7 @@ func (d *grownDatabase) plan(ctx context.Context, client *bench.Client, who int,
 	}
 	d.heavy = append(d.heavy, p)
 	d.planSearches(workHeavySearch, p)
-	deepest := d.notes / heavyPart / 2 // in a small database
+	deepest := d.notes / heavyPart / 2 // bounds the depth in a small database
 	err = d.planReads(ctx, client, p, min(20*growthPage, deepest), workDeep)
 	return errors.Join(err, d.planReads(ctx, client, p, min(500*growthPage, deepest), workDeepest))
 }
@@ -325,14 +327,14 @@ const (
 	firstPage  = "/api/notes?limit=50"
 )
 
-// planReads adds gets of a user's notes down to a depth of the list, and the page that follows, if
-// that is a kind of work.
+// planReads adds gets of a user's notes down to a depth of the list. It also adds the request for
+// the page that follows, if page is a workload.
 func (d *grownDatabase) planReads(ctx context.Context, client *bench.Client, p bench.User, depth int, page string) error {
 	ids, cursor, err := walk(ctx, client, p, depth)
 	if err != nil {
 		return err
 	}
-	if p.Notes = ids; len(ids) > 0 && page != workDeep { // once for each, if not all are archived
+	if p.Notes = ids; len(ids) > 0 && page != workDeep { // each note once, if not all are archived
 		d.plans[workGetAny].Add(workGetAny, 1, bench.ReadNotes(growthHost, p))
 		p.Notes = ids[:min(len(ids), growthPage)]
 		d.plans[workGet].Add(workGet, 1, bench.ReadNotes(growthHost, p))
@@ -355,7 +357,7 @@ func (d *grownDatabase) planCreate(p bench.User, who int) error {
 	return nil
 }
 
-// planSearches adds a user's searches for each kind of needle, as often for one as for another.
+// planSearches adds a user's searches for each kind of needle, each kind equally often.
 func (d *grownDatabase) planSearches(work string, p bench.User) {
 	n := d.lexicon.needles()
 	for _, kind := range []struct {
@@ -370,10 +372,10 @@ func (d *grownDatabase) planSearches(work string, p bench.User) {
 	}
 }
 
-const maxRead = 500 // notes of a page at most
+const maxRead = 500 // maximum number of notes on a page
 
-// walk reads a user's list to a depth, page by page, and returns the ids of the notes and the cursor
-// of the page that follows. Without one there is none.
+// walk reads a user's list page by page down to a depth. It returns the ids of the notes and the
+// cursor of the page that follows. The cursor is empty if no page follows.
 func walk(ctx context.Context, client *bench.Client, p bench.User, depth int) (ids []string, cursor string, err error) {
 	for len(ids) < depth {
 		var page struct {
@@ -397,8 +399,8 @@ func walk(ctx context.Context, client *bench.Client, p bench.User, depth int) (i
 	return ids, cursor, nil
 }
 
-// growthTurns does each kind of work in turns on all databases, and returns the
-// medians by work and database.
+// growthTurns runs each workload in turns on all databases, and returns the medians by workload and
+// database.
 func growthTurns(ctx context.Context, s *bench.Session, all []*grownDatabase) (map[string][]bench.Measurement, error) {
 	s.Progress.Expect(len(growthWorks) * s.Rounds * len(all))
 	medians := map[string][]bench.Measurement{}
@@ -406,7 +408,8 @@ func growthTurns(ctx context.Context, s *bench.Session, all []*grownDatabase) (m
 		runs := make([][]bench.Measurement, len(all))
 		for round := range s.Rounds {
 			for i := range all {
-				if round%2 == 1 { // backwards, so that a machine that slows down favours nobody
+				// The order is reversed, so that a machine that slows down favours no database.
+				if round%2 == 1 {
 					i = len(all) - 1 - i
 				}
 				r, err := growthRun(ctx, s, all[i], work, round+1)
@@ -495,7 +498,7 @@ func growthNotes(o bench.Options, n needles) []string {
 	}
 }
 
-// growthGoals adds what was measured of the goals of the large databases.
+// growthGoals adds the results for the goals of the large databases.
 func growthGoals(r *bench.Report, all []*grownDatabase, medians map[string][]bench.Measurement) {
 	failed, sent := 0, 0
 	for i := 1; i < len(all); i += 2 {

@@ -15,11 +15,10 @@ import (
 	"notesd/bench/format"
 )
 
-// A footprint is what a server has in memory, in bytes.
+// A footprint is the memory of a server, in bytes.
 type footprint struct{ resident, heap, stacks int64 }
 
-// idle measures what connections cost that are open and idle, before their
-// first request and after it.
+// idle measures the cost of open and idle connections, before their first request and after it.
 func (g Growth) idle(ctx context.Context, root string, s *bench.Session) (err error) {
 	s.Progress.Say(format.Count(g.Idle, "idle connection"))
 	if limit := bench.FileLimit(); g.Idle > limit {
@@ -41,7 +40,8 @@ func (g Growth) idle(ctx context.Context, root string, s *bench.Session) (err er
 	}
 	work := bench.Get(growthHost, firstPage, users[0].Cookie)
 	before, err := measureFootprint(ctx, p, work)
-	for falls := true; falls && err == nil; { // what the sign-up took is given back to the kernel bit by bit
+	// The memory of the sign-up is returned to the kernel gradually.
+	for falls := true; falls && err == nil; {
 		bench.Pause(ctx, time.Second)
 		last := before
 		before, err = measureFootprint(ctx, p, work)
@@ -65,8 +65,8 @@ func (g Growth) idle(ctx context.Context, root string, s *bench.Session) (err er
 	return nil
 }
 
-// crowded is the footprint with so many idle connections. Each of them has made the request work
-// before, if asked.
+// crowded returns the footprint with so many idle connections. If asked is true, each connection
+// has made the request work before.
 func crowded(ctx context.Context, p *bench.Process, connections int, asked bool, work bench.Request) (footprint, error) {
 	addr, err := p.Address()
 	if err != nil {
@@ -110,8 +110,8 @@ func idleTable(connections int, before, opened, asked footprint) bench.Table {
 	return t
 }
 
-// measureFootprint is what the server has in memory once Go has collected its garbage: it is kept
-// at work until that has happened twice.
+// measureFootprint returns the memory of the server after Go has collected its garbage. It keeps
+// the server busy until two collections have run.
 func measureFootprint(ctx context.Context, p *bench.Process, work bench.Request) (f footprint, err error) {
 	admin := p.AdminClient()
 	defer admin.Close()
@@ -148,7 +148,7 @@ func measureFootprint(ctx context.Context, p *bench.Process, work bench.Request)
 	}
 }
 
-// metricIn is the value of a metric without labels; 0 if it is not there.
+// metricIn returns the value of a metric without labels. It returns 0 if there is no such metric.
 func metricIn(text []byte, name string) int64 {
 	for line := range strings.Lines(string(text)) {
 		if value, ok := strings.CutPrefix(line, name+" "); ok {

@@ -5,17 +5,17 @@ import (
 	"strings"
 )
 
-// A lexicon is made-up words, the most frequent first. Frequent words are short, and their
-// syllables are of unequal frequency, too, as in natural languages: so a few letters of one word
-// are found in many.
+// A lexicon is a list of made-up words, the most frequent first. Frequent words are short, and
+// their syllables have unequal frequencies, too, as in natural languages. So a few letters of one
+// word occur in many words.
 type lexicon struct {
 	words []string
-	all   string // them, one after another
+	all   string // the words, one after another
 }
 
 const lexiconWords = 30_000
 
-// Syllables are an onset, a vowel and perhaps a coda, the most frequent first.
+// A syllable is an onset, a vowel and perhaps a coda. Each list has the most frequent first.
 var (
 	onsets = strings.Fields("t s r n l d m h w c p b f g th st k v pr tr ch sh br y j cr gr pl cl sp fr fl bl dr sl wh gl z qu sc thr str")
 	vowels = strings.Fields("e a i o u ea ou ai oo ee y ie oa io au")
@@ -51,13 +51,13 @@ func newWord(random *rand.Rand, syllables int) string {
 	return b.String()
 }
 
-// often chooses the first elements much more often than the last.
+// often returns one of the elements. It chooses the first elements much more often than the last.
 func often(random *rand.Rand, from []string) string {
 	f := random.Float64()
 	return from[int(f*f*float64(len(from)))]
 }
 
-// A writer writes text of a lexicon's words by Zipf's law.
+// A writer writes text with the words of a lexicon by Zipf's law.
 type writer struct {
 	*lexicon
 	random *rand.Rand
@@ -71,7 +71,7 @@ func (l *lexicon) writer(seed uint64) *writer {
 
 func (w *writer) word() string { return w.words[w.zipf.Uint64()] }
 
-// text is sentences of about that many bytes.
+// text returns sentences of about that many bytes.
 func (w *writer) text(bytes int) string {
 	var b strings.Builder
 	b.Grow(bytes + 64)
@@ -90,12 +90,12 @@ func (w *writer) text(bytes int) string {
 	return strings.TrimSuffix(b.String(), " ")
 }
 
-// needles are words to search for.
+// needles has words to search for.
 type needles struct{ common, rare, absent []string }
 
-// needles are words to search for, of three letters and more. The common ones are in much of all
-// text, and the rare ones in about one note of some thousands. The absent ones are made of the same
-// syllables and are in no text.
+// needles returns words to search for, of three letters and more. A common word is in much of all
+// text, and a rare one in about one note of some thousands. An absent word is made of the same
+// syllables and is in no text.
 func (l *lexicon) needles() (n needles) {
 	const each = 12
 	random := rand.New(rand.NewPCG(5, 6))
@@ -117,7 +117,7 @@ func (l *lexicon) needles() (n needles) {
 	return n
 }
 
-// rareWord is the last word before place that is no part of another.
+// rareWord returns the last word before place that is no part of another word.
 func (l *lexicon) rareWord(place int) string {
 	for strings.Count(l.all, l.words[place]) > 1 {
 		place--

@@ -12,24 +12,24 @@ import (
 
 	"github.com/google/uuid"
 	"github.com/jackc/pgx/v5"
-	_ "modernc.org/sqlite" // the driver "sqlite"
+	_ "modernc.org/sqlite" // registers the driver "sqlite"
 )
 
-// A population is users and their notes as a database of some years has them: few users have most
-// of the notes, the notes of all users lie between each other in the order in which they were
-// written, and few words are most of the text. It is the same on every engine.
+// A population has users and their notes, distributed as in a database that is some years old. Few
+// users have most of the notes. The notes of all users are interleaved, in the order in which they
+// were written. Few words make up most of the text. The population is the same on every engine.
 type population struct {
 	people, notes int
 	now           time.Time
 	lexicon       *lexicon
-	ids           []string // of the users: the heavy ones first, then those with many notes
-	owners        []int32  // of the notes, in the order in which they were written
+	ids           []string // the ids of users: first the heavy users, then those with many notes
+	owners        []int32  // the owner of each note, in the order in which the notes were written
 }
 
 const (
-	heavyUsers = 5       // users that have a twentieth of all notes each,
-	heavyPart  = 20      // which is 50 000 of a million
-	noteBytes  = 1 << 10 // of a note's content
+	heavyUsers = 5       // users that have a twentieth of all notes each
+	heavyPart  = 20      // the twentieth is 50 000 of a million
+	noteBytes  = 1 << 10 // bytes of a note's content
 	seedYears  = 3
 )
 
@@ -38,7 +38,7 @@ func newPopulation(people, notes int, now time.Time, l *lexicon) *population {
 	for who := range heavyUsers {
 		p.give(who, notes/heavyPart)
 	}
-	// The n-th of the others has about n^-0.8 of what the first has.
+	// The n-th of the other users has about n^-0.8 times the notes of the first.
 	share := func(n int) float64 { return math.Pow(float64(n+10), -0.8) }
 	whole, left, given := 0.0, notes-len(p.owners), 0.0
 	for n := range people - heavyUsers {
@@ -49,14 +49,14 @@ func newPopulation(people, notes int, now time.Time, l *lexicon) *population {
 		given += share(n)
 		p.give(heavyUsers+n, int(given/whole*float64(left))-before)
 	}
-	for len(p.owners) < notes { // what rounding has left
+	for len(p.owners) < notes { // adds the notes that rounding left out
 		p.give(people-1, 1)
 	}
 	p.shuffle(random)
 	return p
 }
 
-// newPeople is a population whose notes are yet to be given.
+// newPeople returns a population whose notes are not distributed yet.
 func newPeople(people, notes int, now time.Time, l *lexicon) (*population, *rand.Rand) {
 	p := &population{people: people, notes: notes, now: now, lexicon: l}
 	random := rand.New(rand.NewPCG(7, uint64(notes)))
@@ -78,7 +78,7 @@ func (p *population) give(who, notes int) {
 
 func emailOf(who int) string { return fmt.Sprintf("person-%d@example.com", who) }
 
-// idOf is an identifier as the store makes it, a UUID of version 7.
+// idOf returns an identifier as the store makes it, a UUID of version 7.
 func idOf(random *rand.Rand, when time.Time) string {
 	first := uint64(when.UnixMilli())<<16 | 7<<12 | uint64(random.IntN(1<<12))
 	text := fmt.Sprintf("%016x%016x", first, random.Uint64()>>2|1<<63)
@@ -104,7 +104,7 @@ func (n *seedNote) size() int64 {
 	return int64(len(n.title) + len(n.content) + len(strings.Join(n.tags, "")))
 }
 
-// all are the notes, the oldest first, and the same whenever they are asked for.
+// all yields the notes, the oldest first. It yields the same notes on every call.
 func (p *population) all() iter.Seq[seedNote] {
 	return func(yield func(seedNote) bool) {
 		w := p.lexicon.writer(uint64(p.notes))
@@ -113,7 +113,7 @@ func (p *population) all() iter.Seq[seedNote] {
 		step := p.now.Sub(begin) / time.Duration(p.notes+1)
 		for i, who := range p.owners {
 			n := p.note(w, i, begin.Add(step*time.Duration(i+1)))
-			changes[who] += n.revision // each of them was a change
+			changes[who] += n.revision // each revision was a change
 			n.who, n.change = who, changes[who]
 			if !yield(n) {
 				return
@@ -122,7 +122,7 @@ func (p *population) all() iter.Seq[seedNote] {
 	}
 }
 
-// note is the i-th note, made at created: one of three was changed later, some
+// note returns the i-th note, which was made at created. One note of three was changed later, some
 // have flags, and one of fifty is in the trash.
 func (p *population) note(w *writer, i int, created time.Time) seedNote {
 	chance := func(oneOf int) bool { return w.random.IntN(oneOf) == 0 }
@@ -143,15 +143,15 @@ func (p *population) note(w *writer, i int, created time.Time) seedNote {
 	return n
 }
 
-// A table is one of the database's, with the rows that a population has in it.
+// A seedTable is a table of the database, with the rows that a population has in it.
 type seedTable struct {
 	name    string
 	columns []string
 	rows    iter.Seq[[]any]
 }
 
-// tables are what there is of the population, in the order of the references.
-// All of its text is ASCII, which lower case is the folding of.
+// tables returns the tables of the population. A table comes after those that it refers to. All
+// text is ASCII, so that its folded form is its lower case.
 func (p *population) tables(passwordHash string) []seedTable {
 	began := p.now.AddDate(-seedYears, 0, 0).UnixMilli()
 	return []seedTable{
@@ -180,7 +180,7 @@ func (p *population) tables(passwordHash string) []seedTable {
 	}
 }
 
-// rows are the rows that write makes of each note.
+// rows yields the rows that write makes of each note.
 func (p *population) rows(write func(n seedNote, row func(...any) bool) bool) iter.Seq[[]any] {
 	return func(yield func([]any) bool) {
 		for n := range p.all() {
@@ -217,10 +217,10 @@ func (p *population) counters() iter.Seq[[]any] {
 	}
 }
 
-// Seed fills a database, PostgreSQL's by its URL and SQLite's by its path, in which there is one
-// user and nothing else, with two users that have so many notes of a kilobyte each, those of one
-// between those of the other. It returns the id of the first user, and words to search for: common,
-// rare and absent ones.
+// Seed fills a database with two users that have so many notes of a kilobyte each. The notes of the
+// two are interleaved. PostgreSQL is given by its URL and SQLite by its path. The database must
+// have one user and nothing else. Seed returns the id of the first user, and words to search for:
+// common, rare and absent ones.
 func Seed(ctx context.Context, database string, notes int) (owner string, words map[string][]string, err error) {
 	l := newLexicon()
 	p, random := newPeople(2, 2*notes, time.Now(), l)
@@ -235,7 +235,7 @@ func Seed(ctx context.Context, database string, notes int) (owner string, words 
 	return p.ids[0], map[string][]string{"common": n.common, "rare": n.rare, "absent": n.absent}, fill(ctx, database)
 }
 
-// seedPostgres fills a database that has the schema, and one user who goes.
+// seedPostgres fills a database that has the schema and one user, which is removed.
 func (p *population) seedPostgres(ctx context.Context, url string) error {
 	db, err := pgx.Connect(ctx, url)
 	if err != nil {
@@ -259,7 +259,7 @@ func (p *population) seedPostgres(ctx context.Context, url string) error {
 	}
 	for _, statement := range []string{
 		"SELECT setval(pg_get_serial_sequence('notes', 'key'), (SELECT max(key) FROM notes))",
-		"VACUUM ANALYZE", // as autovacuum has done in the course of years
+		"VACUUM ANALYZE", // autovacuum would have done so over the years
 		"CHECKPOINT",
 	} {
 		if _, err := db.Exec(ctx, statement); err != nil {
@@ -269,7 +269,7 @@ func (p *population) seedPostgres(ctx context.Context, url string) error {
 	return nil
 }
 
-// seedSQLite does the same with a file that nobody else has open.
+// seedSQLite does the same with a file that no other process has open.
 func (p *population) seedSQLite(ctx context.Context, file string) (err error) {
 	db, err := sql.Open("sqlite",
 		"file:"+file+"?_pragma=foreign_keys(1)&_pragma=cache_size(-500000)&_pragma=synchronous(OFF)")
@@ -281,7 +281,7 @@ func (p *population) seedSQLite(ctx context.Context, file string) (err error) {
 			err = closeErr
 		}
 	}()
-	db.SetMaxOpenConns(1) // it has the cache
+	db.SetMaxOpenConns(1) // this connection has the cache
 	var hash string
 	if err := db.QueryRowContext(ctx, "DELETE FROM users RETURNING password_hash").Scan(&hash); err != nil {
 		return err
@@ -295,7 +295,7 @@ func (p *population) seedSQLite(ctx context.Context, file string) (err error) {
 	return err
 }
 
-// insertAll inserts a table's rows, in one transaction for many of them.
+// insertAll inserts the rows of a table. One transaction inserts many rows.
 func insertAll(ctx context.Context, db *sql.DB, t seedTable) error {
 	const together = 20_000
 	next, stop := iter.Pull(t.rows)
@@ -318,7 +318,7 @@ func insertAll(ctx context.Context, db *sql.DB, t seedTable) error {
 	return nil
 }
 
-// insertSome inserts up to most rows, and tells whether there may be more.
+// insertSome inserts up to most rows. It reports whether there may be more.
 func insertSome(ctx context.Context, tx *sql.Tx, insert string, next func() ([]any, bool), most int) (more bool,
 	err error) {
 	statement, err := tx.PrepareContext(ctx, insert)

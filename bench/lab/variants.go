@@ -12,20 +12,21 @@ import (
 	"notesd/bench/format"
 )
 
-// Variants measures notesd as it comes beside itself with one setting changed, on the workloads of
-// a Comparison: what a part of it is worth, and what a change that was left out would have been.
+// Variants measures notesd with its defaults against notesd with one setting changed, on the
+// workloads of a Comparison. It shows what a part of notesd is worth, and what a change that was
+// rejected would have brought.
 type Variants struct {
 	Notesd   string   // executable
-	Settings []string // of all: the database and Redis
-	Few      bool     // the first of the variants alone, for a quick look
-	Rounds   int      // of which the medians count
+	Settings []string // settings of all variants: the database and Redis
+	Few      bool     // only the first of the variants, for a quick look
+	Rounds   int      // the medians of so many rounds count
 	Duration time.Duration
 	Progress io.Writer
 }
 
 type variant struct{ setting, about string }
 
-// variants are the changes. Each was tried for a reason.
+// variants lists the changes. Each was tried for a reason.
 var variants = []variant{
 	{"CACHE_SIZE_MB=0", "without copies in memory every read asks Redis and the database"},
 	{"GOGC=200", "the collector runs half as often, and memory grows"},
@@ -66,7 +67,7 @@ func (v Variants) Run(ctx context.Context, r *bench.Report) (err error) {
 	return nil
 }
 
-// variantWorks are the workloads of a Comparison to which a setting can make a difference.
+// variantWorks lists the workloads of a Comparison that a setting can affect.
 var variantWorks = []string{"get", "list", "create", "mix"}
 
 func variantTurns(o bench.Options, bed *bench.Testbed, among []variant) (turns []bench.Turn, err error) {
@@ -88,7 +89,7 @@ func variantTurns(o bench.Options, bed *bench.Testbed, among []variant) (turns [
 	return turns, nil
 }
 
-// variantTable has a row for each variant, and three columns for each workload.
+// variantTable returns a table with a row for each variant, and three columns for each workload.
 func variantTable(turns []bench.Turn, medians []bench.Measurement, arms int) bench.Table {
 	t := bench.Table{Title: "Variants", Head: []string{""}}
 	for _, work := range variantWorks {
