@@ -1,12 +1,11 @@
-// Command plain is what notesd is measured against: the least code that gives
-// the same answers to the work that is measured (health, one note, the first
-// page of a list, create) on the same tables and the same sessions. net/http,
-// pgx and redigo, one read of Redis a request; no framework, no ORM, no cache,
-// and none of what keeps notesd up: no admission, no limits, no timeouts of
-// requests, no log of them.
+// Command plain is what notesd is measured against. It is the least code that gives the same
+// responses to the measured requests (health, one note, the first page of a list, create) on the
+// same tables and the same sessions. It uses net/http, pgx and redigo, and one read of Redis a
+// request. It has no framework, no ORM and no cache. It has none of what protects notesd from
+// overload and failures: no admission, no limits, no request timeouts, no request log.
 //
-// It takes HOST, BACKEND_PORT, DATABASE_URL, REDIS_URL and SESSION_SECRET (one)
-// as notesd does. The tables and the sessions are notesd's to make.
+// It takes HOST, BACKEND_PORT, DATABASE_URL, REDIS_URL and SESSION_SECRET (a single one) as notesd
+// does. It expects the tables and the sessions to be made by notesd.
 package main
 
 import (
@@ -28,8 +27,8 @@ import (
 )
 
 const (
-	// Of 4 to 64 connections on 2 cores, more serve reads alone a little faster
-	// and the mix a good deal more slowly, its slowest requests above all.
+	// With 4 to 64 connections on 2 cores, more connections serve reads alone a little faster. They
+	// serve the mix much more slowly, above all its slowest requests.
 	connectionsPerCore = 8
 	redisConnections   = 64
 	leaveTime          = 10 * time.Second
@@ -63,7 +62,7 @@ func run(ctx context.Context) error {
 	context.AfterFunc(ctx, func() {
 		ending, cancel := context.WithTimeout(context.Background(), leaveTime)
 		defer cancel()
-		_ = web.Shutdown(ending) // who has no answer by then gets none
+		_ = web.Shutdown(ending) // a request without a response by then gets none
 	})
 	slog.New(slog.NewJSONHandler(os.Stdout, nil)).Info("listening", "url", "http://"+listener.Addr().String())
 	if err := web.Serve(listener); !errors.Is(err, http.ErrServerClosed) {
@@ -72,7 +71,7 @@ func run(ctx context.Context) error {
 	return nil
 }
 
-// openDatabase makes a pool whose connections prepare each statement once.
+// openDatabase returns a pool whose connections prepare each statement once.
 func openDatabase(ctx context.Context, url string) (*pgxpool.Pool, error) {
 	cfg, err := pgxpool.ParseConfig(url)
 	if err != nil {

@@ -21,7 +21,7 @@ const (
 	mostPage  = 500
 )
 
-// note is a note as it is shown.
+// note is a note in a response.
 type note struct {
 	ID         string   `json:"id"`
 	Title      string   `json:"title"`
@@ -40,7 +40,7 @@ type note struct {
 	Revision   int64    `json:"revision"`
 }
 
-// columns are those that scan reads.
+// columns lists the columns that scan reads.
 const columns = `id, title, content, ARRAY(SELECT tag FROM note_tags WHERE note_key = notes.key ORDER BY position), color,
 	is_pinned, is_favorite, is_archived, is_markdown, is_trashed, trashed_at, user_id, created_at, updated_at, revision`
 
@@ -49,7 +49,7 @@ func (n *note) scan(row pgx.Row) error {
 		&n.IsTrashed, &n.TrashedAt, &n.UserID, (*int64)(&n.CreatedAt), (*int64)(&n.UpdatedAt), &n.Revision)
 }
 
-// send answers with n.
+// send responds with n.
 func (n *note) send(w http.ResponseWriter, status int) {
 	w.Header().Set("ETag", `"`+n.ID+"."+strconv.FormatInt(n.Revision, 10)+`.1"`)
 	reply(w, status, struct {
@@ -58,7 +58,7 @@ func (n *note) send(w http.ResponseWriter, status int) {
 	}{true, n})
 }
 
-// getNote answers GET /api/notes/{id}.
+// getNote handles GET /api/notes/{id}.
 func (s *server) getNote(w http.ResponseWriter, r *http.Request, user string) {
 	var n note
 	err := n.scan(s.db.QueryRow(r.Context(), `SELECT `+columns+` FROM notes WHERE id = $1 AND user_id = $2`,
@@ -73,7 +73,7 @@ func (s *server) getNote(w http.ResponseWriter, r *http.Request, user string) {
 	}
 }
 
-// listNotes answers GET /api/notes?limit=n: the first page in the default order.
+// listNotes handles GET /api/notes?limit=n. It returns the first page in the default order.
 func (s *server) listNotes(w http.ResponseWriter, r *http.Request, user string) {
 	limit, err := strconv.Atoi(r.URL.Query().Get("limit"))
 	if err != nil || limit < 1 || limit > mostPage {
@@ -97,7 +97,7 @@ func (s *server) listNotes(w http.ResponseWriter, r *http.Request, user string) 
 	send(w, http.StatusOK, body)
 }
 
-// page writes limit rows at most; one more means that there is a next page.
+// page writes at most limit rows. One more row means that there is a next page.
 func (s *server) page(rows pgx.Rows, limit int, user string) (page []byte, next string, err error) {
 	defer rows.Close()
 	var body bytes.Buffer
@@ -129,7 +129,8 @@ func (s *server) page(rows pgx.Rows, limit int, user string) (page []byte, next 
 	return body.Bytes(), next, rows.Err()
 }
 
-// cursor says that a page of the default list ended with n, in notesd's words.
+// cursor returns the cursor for a page of the default list that ended with n, in the format of
+// notesd.
 func (s *server) cursor(user string, n *note) string {
 	place, err := json.Marshal(struct {
 		Favorite bool   `json:"f,omitempty"`
@@ -138,13 +139,13 @@ func (s *server) cursor(user string, n *note) string {
 		ID       string `json:"i"`
 	}{n.IsFavorite, n.IsPinned, int64(n.UpdatedAt), n.ID})
 	if err != nil {
-		panic(err) // it can always be written
+		panic(err) // encoding it cannot fail
 	}
 	query := user + "\n0\nfalse\nfalse\nfalse\n\"\"\n\"\"\n"
 	return base64.RawURLEncoding.EncodeToString(append(sign(s.cursorKey, append([]byte(query), place...)), place...))
 }
 
-// input is the body of a create.
+// input is the request body of a create.
 type input struct {
 	Title      *string
 	Content    *string
@@ -161,7 +162,7 @@ func (in *input) valid() bool {
 		!strings.Contains(*in.Title+*in.Content, "\x00")
 }
 
-// createNote answers POST /api/notes.
+// createNote handles POST /api/notes.
 func (s *server) createNote(w http.ResponseWriter, r *http.Request, user string) {
 	var in input
 	if err := json.NewDecoder(http.MaxBytesReader(w, r.Body, mostBody)).Decode(&in); err != nil {
@@ -184,8 +185,8 @@ func (s *server) createNote(w http.ResponseWriter, r *http.Request, user string)
 	n.send(w, http.StatusCreated)
 }
 
-// insert stores a new note in one statement: one round trip, one commit. What
-// is searched in is only put into lower case: notesd folds more than ASCII.
+// insert stores a new note in one statement, with one round trip and one commit. The searchable
+// text is only converted to lower case, while notesd also folds text beyond ASCII.
 func (s *server) insert(r *http.Request, n *note) error {
 	size := len(n.Title) + len(n.Content) + len(strings.Join(n.Tags, ""))
 	var seq int64

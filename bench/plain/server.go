@@ -19,8 +19,8 @@ import (
 type server struct {
 	db        *pgxpool.Pool
 	sessions  *redis.Pool
-	secret    []byte // that seals sessions' tokens
-	cursorKey []byte // made of it
+	secret    []byte // the key that the tokens of sessions are hashed with
+	cursorKey []byte // derived from secret
 }
 
 func (s *server) routes() http.Handler {
@@ -49,7 +49,7 @@ func (s *server) ready(w http.ResponseWriter, r *http.Request) {
 	w.WriteHeader(http.StatusOK)
 }
 
-// signedIn gives handle the id of whose session the cookie names.
+// signedIn calls handle with the id of the user of the session that the cookie names.
 func (s *server) signedIn(handle func(w http.ResponseWriter, r *http.Request, user string)) http.HandlerFunc {
 	return func(w http.ResponseWriter, r *http.Request) {
 		user, err := s.user(r)
@@ -64,7 +64,8 @@ func (s *server) signedIn(handle func(w http.ResponseWriter, r *http.Request, us
 	}
 }
 
-// user is who is signed in; empty: nobody. It is one GET.
+// user returns the id of the user of the session. It returns "" if there is no session. It takes
+// one GET.
 func (s *server) user(r *http.Request) (string, error) {
 	cookie, err := r.Cookie("sessionId")
 	if err != nil {
@@ -96,7 +97,7 @@ func (s *server) session(ctx context.Context, key string) ([]byte, error) {
 	return redis.Bytes(redis.DoContext(conn, ctx, "GET", key))
 }
 
-// seal is what a session's token is kept under.
+// seal returns the key under which the session of a token is stored.
 func (s *server) seal(token string) string {
 	return hex.EncodeToString(sign(s.secret, []byte("session\x00"+token)))
 }
@@ -107,7 +108,7 @@ func sign(key, text []byte) []byte {
 	return mac.Sum(nil)
 }
 
-// stamp is a time, in Unix milliseconds, that is written in ISO 8601.
+// stamp is a time in Unix milliseconds that is encoded in ISO 8601.
 type stamp int64
 
 func (t stamp) MarshalJSON() ([]byte, error) {
@@ -117,7 +118,7 @@ func (t stamp) MarshalJSON() ([]byte, error) {
 func reply(w http.ResponseWriter, status int, v any) {
 	var body bytes.Buffer
 	if err := encoder(&body).Encode(v); err != nil {
-		panic(err) // all that we answer can be written
+		panic(err) // all responses can be encoded
 	}
 	send(w, status, body.Bytes())
 }
@@ -132,7 +133,7 @@ func send(w http.ResponseWriter, status int, body []byte) {
 	w.Header().Set("Content-Type", "application/json; charset=utf-8")
 	w.Header().Set("Content-Length", strconv.Itoa(len(body)))
 	w.WriteHeader(status)
-	_, _ = w.Write(body) // a client that has gone is told nothing
+	_, _ = w.Write(body) // an error means that the client is gone
 }
 
 func fail(w http.ResponseWriter, status int, text string) {
