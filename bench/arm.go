@@ -9,14 +9,14 @@ import (
 	"notesd/bench/format"
 )
 
-// An Arm is one way to run the server, set against others.
+// An Arm is one way to run the server, which is compared with other ways.
 type Arm struct {
 	Name     string   `json:"name"`
 	About    string   `json:"about"`
 	Settings []string `json:"settings,omitempty"`
 }
 
-// arms are the ways to run the server.
+// arms returns all ways to run the server.
 func arms() []Arm {
 	return []Arm{
 		{Name: "sharded", About: "the server as it comes: a shard a core", Settings: []string{"CLUSTER_MODE=true"}},
@@ -26,7 +26,8 @@ func arms() []Arm {
 	}
 }
 
-// checkFaults returns an error if the options need a program with faults and this is another.
+// checkFaults returns an error if the options need a program with fault routes and this program has
+// none.
 func checkFaults(o Options, hasFaults bool) error {
 	needed := ""
 	if o.scenario.faults {
@@ -44,17 +45,17 @@ func checkFaults(o Options, hasFaults bool) error {
 		needed, o.scenario.name, ErrUsage)
 }
 
-// given is the arm of a server that runs already.
+// given returns the arm of a server that is already running.
 func given(target string) Arm { return Arm{Name: "target", About: "the server at " + target} }
 
-// onCores is the server on n of the machine's cores.
+// onCores returns the arm of a server on n of the machine's cores.
 func onCores(n int) Arm {
 	return Arm{Name: format.Count(n, "core"), About: fmt.Sprintf("a pool of %s with GOMAXPROCS=%d",
 		format.Count(n, "shard"), n),
 		Settings: []string{"CLUSTER_MODE=true", fmt.Sprintf("MAX_WORKERS=%d", n)}}
 }
 
-// armNamed finds an arm.
+// armNamed returns the arm with a name.
 func armNamed(name string) (Arm, error) {
 	var names []string
 	for _, a := range arms() {
@@ -66,15 +67,15 @@ func armNamed(name string) (Arm, error) {
 	return Arm{}, fmt.Errorf("no arm %q: %s", name, strings.Join(names, ", "))
 }
 
-// withoutSecrets is a setting, or an argument of the command line that holds
-// one, fit to be shown: passwords in URLs and whatever is a secret by its name
-// are not.
+// withoutSecrets returns a setting, or a command-line argument with a setting, in a form that may
+// be shown. It leaves out passwords in URLs, and the values of settings whose names say that they
+// are secret.
 func withoutSecrets(text string) string {
 	name, value, ok := strings.Cut(text, "=")
 	if !ok {
 		return text
 	}
-	if strings.HasPrefix(name, "-") { // -set=NAME=VALUE, and -url
+	if strings.HasPrefix(name, "-") { // the flag -set=NAME=VALUE, and the flag -url
 		return name + "=" + withoutSecrets(value)
 	}
 	for _, word := range []string{"SECRET", "PASSWORD", "TOKEN", "WEBHOOK"} {

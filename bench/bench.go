@@ -1,15 +1,13 @@
-// Package bench puts load on notesd and measures what becomes of it.
+// Package bench puts load on notesd and measures the result.
 //
-// Two shapes of load: an open loop sends at a rate that does not wait for the
-// answers, and its latencies count from the time at which a request was meant
-// to be sent, so that a server which stalls can't hide it by stalling its
-// clients too; a closed loop is clients that wait. The generator watches
-// itself: a run in which it sent late is void.
+// A load has one of two shapes. An open loop sends at a rate that does not depend on the responses.
+// Its latencies count from the intended time of sending, so that a server that stalls cannot hide
+// this by also stalling its clients. A closed loop has clients that wait for each response. The
+// generator monitors itself: a run in which it sent late is void.
 //
-// What is compared takes turns, on servers started afresh from the same state,
-// in rounds of which the medians count. The generator shares the machine with
-// the server, so every report says what it used, and promises are held to
-// ratios inside one run.
+// Turns that are compared alternate, on servers that are started afresh from the same state, in
+// several rounds. The medians of the rounds count. The generator shares the machine with the
+// server. So every report says how much the generator used, and goals are ratios within one run.
 package bench
 
 import (
@@ -24,20 +22,21 @@ import (
 )
 
 var (
-	// ErrVoid is returned when the generator was late in all runs of a kind, so that its figures mean nothing.
+	// ErrVoid is returned if the generator was late in all runs of a kind, so that the figures mean
+	// nothing.
 	ErrVoid = errors.New("the generator was late in all runs of a kind: see those in the report (-allow-late exits with 0)")
-	// ErrMissed is returned when this is asked for and a goal was missed.
+	// ErrMissed is returned if a goal was missed and Options.Strict asks for the error.
 	ErrMissed = errors.New("goals were missed")
 )
 
-// A Program is what a load is put on and told about.
+// A Program is the program that is put under load, and the context of the measurement.
 type Program struct {
-	Executable string   // notesd, started for every run
-	Version    string   // of it
-	Arguments  []string // of the command line, for the report
+	Executable string   // path of notesd, which is started for every run
+	Version    string   // the version of Executable
+	Arguments  []string // the command-line arguments, for the report
 	Out        io.Writer
 	Progress   io.Writer
-	Terminal   bool // Progress is one
+	Terminal   bool // Progress is a terminal
 	Faults     bool // Executable has routes that fail on purpose
 }
 
@@ -65,8 +64,8 @@ func Run(ctx context.Context, o Options, p Program) error {
 	return judgeAll(reports, o.Strict)
 }
 
-// judgeAll is an ErrVoid if there is nothing but void runs of a kind, and an
-// ErrMissed if goals were missed and strict asks for that.
+// judgeAll returns ErrVoid if all runs of a kind are void. It returns ErrMissed if goals were
+// missed and strict is true.
 func judgeAll(reports []*Report, strict bool) error {
 	var errs []error
 	for _, r := range reports {
@@ -78,7 +77,7 @@ func judgeAll(reports []*Report, strict bool) error {
 	return errors.Join(errs...)
 }
 
-// runAll runs the scenario with one kind of work after the other, and reports each.
+// runAll runs the scenario with one kind of work after the other, and makes a report of each.
 func runAll(ctx context.Context, o Options, p Program, testbed *Testbed, progress *Progress) (reports []*Report, err error) {
 	for _, work := range o.Works {
 		s := &Session{Options: o, Report: newReport(o, p, work), work: work, testbed: testbed, Progress: progress}

@@ -16,24 +16,24 @@ import (
 )
 
 const (
-	setUpAtOnce = 4 // users that sign up, and notes that are deleted, at the same time
+	setUpAtOnce = 4 // users that sign up, and notes that are deleted, concurrently
 	setUpTime   = 2 * time.Minute
 	cleanUpTime = time.Minute
-	noteBytes   = 1 << 10 // of a note's content
+	noteBytes   = 1 << 10 // bytes of a note's content
 )
 
-// A User is an account that was made for a load, with notes of its own.
+// A User is an account that was made for a load, with its own notes.
 type User struct {
 	Email  string
 	Cookie string   // the Cookie header of its session
-	Notes  []string // ids
+	Notes  []string // ids of its notes
 }
 
-// vocabulary is what notes are written in, and searched for.
+// vocabulary has the words that notes contain and that are searched for.
 var vocabulary = strings.Fields("harbour lantern meadow orchard pebble quarry ribbon saddle timber umbrella valley " +
 	"willow anchor bramble candle dapple ember fathom garnet hollow ivory juniper kettle linen marble nectar otter pewter")
 
-// noteText is the content of note i: a kilobyte of words.
+// noteText returns the content of note i, a kilobyte of words.
 func noteText(i int) string {
 	var b strings.Builder
 	for n := i; b.Len() < noteBytes; n += 1 + i%7 {
@@ -54,16 +54,16 @@ func credentialsJSON(email string) string {
 // A Client calls the API of a server: it makes users and notes, and deletes them.
 type Client struct {
 	url   string
-	token string // ADMIN_TOKEN of the server, if it is ours
+	token string // ADMIN_TOKEN of the server, if this program started it
 	http  *http.Client
 }
 
-// NewClient makes a client of the server at url.
+// NewClient returns a client of the server at url.
 func NewClient(url string) *Client {
 	return &Client{url: url, http: &http.Client{Transport: &http.Transport{}, Timeout: Patience}}
 }
 
-// AdminClient is a client with the rights of the administrator.
+// AdminClient returns a client with the rights of the administrator.
 func (p *Process) AdminClient() *Client {
 	c := NewClient(p.url)
 	c.token = p.token
@@ -114,7 +114,7 @@ func (c *Client) newUser(ctx context.Context, email string, notes int) (User, er
 	return u, nil
 }
 
-// SignIn signs in a user whom AddUsers or Seed has made.
+// SignIn signs in a user that AddUsers or Seed has made.
 func (c *Client) SignIn(ctx context.Context, email string) (User, error) {
 	answer, err := c.Call(ctx, http.MethodPost, "/api/auth/login", "", credentialsJSON(email), nil)
 	if err != nil {
@@ -125,18 +125,18 @@ func (c *Client) SignIn(ctx context.Context, email string) (User, error) {
 	return u, err
 }
 
-// sessionCookie is the Cookie header of the session that an answer begins.
+// sessionCookie returns the Cookie header for the session that a response starts.
 func sessionCookie(answer *http.Response) (string, error) {
 	for _, cookie := range answer.Cookies() {
-		if cookie.Name == "sessionId" { // the device has another
+		if cookie.Name == "sessionId" { // the cookie of the device has another name
 			return cookie.Name + "=" + cookie.Value, nil
 		}
 	}
 	return "", fmt.Errorf("POST %s gave no session", answer.Request.URL.Path)
 }
 
-// deleteAll deletes the notes of users, those that the load wrote too. It goes on
-// when ctx has ended, and says what is left.
+// deleteAll deletes the notes of users, including those that the load wrote. It continues after ctx
+// has ended. Its error says which notes are left.
 func (c *Client) deleteAll(ctx context.Context, users []User) error {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), cleanUpTime)
 	defer cancel()
@@ -172,7 +172,7 @@ func (c *Client) deleteNotes(ctx context.Context, u User) error {
 	}
 }
 
-// Call makes a request that has to succeed and decodes the answer into out, unless that is nil.
+// Call makes a request that has to succeed. It decodes the response into out, unless out is nil.
 func (c *Client) Call(ctx context.Context, method, path, cookie, body string, out any) (*http.Response, error) {
 	answer, text, err := c.Exchange(ctx, method, path, cookie, body)
 	if err != nil || out == nil {
@@ -184,7 +184,7 @@ func (c *Client) Call(ctx context.Context, method, path, cookie, body string, ou
 	return answer, nil
 }
 
-// Exchange makes a request that has to succeed and returns the answer with its body.
+// Exchange makes a request that has to succeed, and returns the response with its body.
 func (c *Client) Exchange(ctx context.Context, method, path, cookie, body string) (*http.Response, []byte, error) {
 	r, err := http.NewRequestWithContext(ctx, method, c.url+path, strings.NewReader(body))
 	if err != nil {

@@ -7,15 +7,16 @@ import (
 	"time"
 )
 
-// errorPause keeps a client whose connection fails from trying as fast as it can.
+// errorPause is the time between two attempts of a client whose connection fails. Without it the
+// client would retry as fast as it can.
 const errorPause = 10 * time.Millisecond
 
-// A closedLoop is clients that send their next request when the last is answered.
+// A closedLoop has clients that send their next request when the previous one is answered.
 type closedLoop struct {
 	Load
 	clients
 	tally *tally
-	left  atomic.Int64 // requests
+	left  atomic.Int64 // requests that are left
 }
 
 func newClosedLoop(l Load, c clients, t *tally) *closedLoop {
@@ -24,7 +25,7 @@ func newClosedLoop(l Load, c clients, t *tally) *closedLoop {
 	return loop
 }
 
-// run runs the clients until ctx ends, and waits for their answers.
+// run runs the clients until ctx ends, and waits for their last responses.
 func (l *closedLoop) run(ctx context.Context) outcome {
 	var running sync.WaitGroup
 	for n := range l.connections {
@@ -34,14 +35,14 @@ func (l *closedLoop) run(ctx context.Context) outcome {
 	return outcome{capped: l.left.Load() < 0}
 }
 
-// client is the n-th client.
+// client runs the n-th client.
 func (l *closedLoop) client(ctx context.Context, n int) {
 	send, hangUp := l.connect(n)
 	defer hangUp()
 	random := newRandom()
 	for ctx.Err() == nil {
 		r := l.plan.next(random)
-		wanted := time.Now() // a person who is turned away waits from here
+		wanted := time.Now() // the latency of a rejected client counts from here
 		for again := true; again && ctx.Err() == nil; {
 			if l.left.Add(-1) < 0 {
 				return
@@ -55,7 +56,7 @@ func (l *closedLoop) client(ctx context.Context, n int) {
 	}
 }
 
-// again tells whether to send the same request again, and waits until then.
+// again reports whether to send the same request again, after waiting for the time to do so.
 func (l *closedLoop) again(ctx context.Context, a attempt) bool {
 	switch {
 	case a.err != nil:

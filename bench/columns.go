@@ -6,7 +6,7 @@ import (
 	"notesd/bench/format"
 )
 
-// columns are what tables show of a measurement, by their heads.
+// columns maps the heads of columns to the functions that format a measurement.
 var columns = map[string]func(m Measurement) string{
 	"":              func(m Measurement) string { return m.Arm },
 	"load":          func(m Measurement) string { return m.Label },
@@ -37,7 +37,7 @@ var columns = map[string]func(m Measurement) string{
 	"requests/s if all its cores were the server's": func(m Measurement) string { return format.Rate(m.alone()) },
 }
 
-// tableOf shows measurements, a line each, under the heads of columns.
+// tableOf returns a table with a line for each measurement, under the heads of columns.
 func tableOf(title string, rows []Measurement, heads ...string) Table {
 	t := Table{Title: title, Head: heads}
 	for _, m := range rows {

@@ -14,7 +14,7 @@ func closed(ctx context.Context, s *Session) error {
 	return err
 }
 
-// compare sets one shard against all cores: the table of the old checklist.
+// compare measures one shard against all cores, as the table of the old checklist did.
 func compare(ctx context.Context, s *Session) error {
 	medians, err := s.closedTable(ctx)
 	if err != nil {
@@ -35,7 +35,8 @@ func compare(ctx context.Context, s *Session) error {
 	return nil
 }
 
-// theTwo are the arms that the checklist compares, if both were measured.
+// theTwo returns the medians of the two arms that the checklist compares, and whether both were
+// measured.
 func theTwo(medians []Measurement) (single, sharded Measurement, both bool) {
 	first := slices.IndexFunc(medians, func(r Measurement) bool { return r.Arm == "single" })
 	second := slices.IndexFunc(medians, func(r Measurement) bool { return r.Arm == "sharded" })
@@ -45,7 +46,8 @@ func theTwo(medians []Measurement) (single, sharded Measurement, both bool) {
 	return medians[first], medians[second], true
 }
 
-// closedTable measures a closed loop on every arm and shows it as the old checklist did.
+// closedTable measures a closed loop on every arm, and shows the result in the format of the old
+// checklist.
 func (s *Session) closedTable(ctx context.Context) ([]Measurement, error) {
 	var turns []Turn
 	for _, arm := range s.theArms() {
@@ -66,7 +68,7 @@ func (s *Session) closedTitle() string {
 	return fmt.Sprintf("%s, %s, closed loop, %v", s.work.Name, format.Count(s.Connections, "connection"), s.Duration)
 }
 
-// classTable shows the classes of a load that has more than one, and what went wrong in them.
+// classTable shows the classes of a load that has more than one, with their errors.
 func (s *Session) classTable(medians []Measurement) {
 	t := Table{Title: "By class",
 		Head: []string{"", "load", "class", "good/s", "average", "p50", "p95", "p99", "max", "refused", "failed",
@@ -82,7 +84,7 @@ func (s *Session) classTable(medians []Measurement) {
 	s.Tables = append(s.Tables, t)
 }
 
-// verdict says what sharding gains. Less than the rounds differ among themselves is nothing.
+// verdict says what sharding gains. A gain that is smaller than the spread of the rounds is none.
 func (s *Session) verdict(single, sharded Measurement) string {
 	const least = 0.05
 	noise := max(least, s.spread(single), s.spread(sharded))
@@ -104,7 +106,7 @@ func (s *Session) verdict(single, sharded Measurement) string {
 		format.Cores(sharded.GeneratorCores))
 }
 
-// spread is by how much the rounds of a median differ: from least to most, as a part of the median.
+// spread returns the range of the rounds of a median, from least to most, as a part of the median.
 func (s *Session) spread(m Measurement) float64 {
 	least, most := m.All.Goodput, m.All.Goodput
 	for _, r := range s.Runs {

@@ -9,12 +9,11 @@ import (
 )
 
 const (
-	costLoad = 0.4  // of the capacity: nothing is refused, and little waits
-	mostCost = 1.02 // times the CPU time of a request without the pool
+	costLoad = 0.4  // part of the capacity: nothing is rejected, and few requests wait
+	mostCost = 1.02 // maximum CPU time of a request, as a multiple of that without the pool
 )
 
-// cost sets the server against itself without the pool, at a load that both
-// serve whole.
+// cost measures the server against itself without the pool, at a load that both serve completely.
 func cost(ctx context.Context, s *Session) error {
 	var arms []Arm
 	for _, name := range []string{"sharded", "unbounded"} {
@@ -45,7 +44,7 @@ func cost(ctx context.Context, s *Session) error {
 	return nil
 }
 
-// costGoal holds the medians to the promise, and says how far the rounds are apart.
+// costGoal compares the medians with the goal, and reports the spread of the rounds.
 func (s *Session) costGoal(with, without Measurement) {
 	ratio := 0.0
 	if without.AnswerMicros > 0 {
@@ -66,7 +65,7 @@ func (s *Session) costGoal(with, without Measurement) {
 	}
 }
 
-// ratios are those of one arm's CPU time to the other's, of each sound round.
+// ratios returns the ratio of one arm's CPU time to the other's in each sound round.
 func (s *Session) ratios(arm, other string) (each []float64) {
 	of := func(name string) map[int]float64 {
 		rounds := map[int]float64{}

@@ -13,23 +13,22 @@ import (
 )
 
 const (
-	drainLoad  = 0.8         // of the capacity
-	drainDelay = time.Second // SHUTDOWN_DELAY
+	drainLoad  = 0.8         // part of the capacity
+	drainDelay = time.Second // the setting SHUTDOWN_DELAY
 	drainSpare = drainDelay / 5
 	unreadyIn  = 50 * time.Millisecond
 )
 
-// A drained is one server that left under load.
+// A drained is the result of one server that was shut down under load.
 type drained struct {
 	Measurement
-	unready time.Duration // from the signal to the first red probe
-	gone    time.Duration // from the signal to its end
+	unready time.Duration // from the signal to the first probe that reports not ready
+	gone    time.Duration // from the signal to the end of the process
 	exit    int
 }
 
-// drain ends servers with SIGTERM under load. As behind a load balancer, which
-// has seen by then that the server is unready, the load ends a little before
-// the listener closes.
+// drain ends servers with SIGTERM under load. A load balancer has seen by the end of SHUTDOWN_DELAY
+// that the server is not ready. So the load ends a little before the listener closes.
 func drain(ctx context.Context, s *Session) error {
 	arm := Arm{"sharded", "the server as it comes, but that it goes on serving for a second after SIGTERM",
 		[]string{"SHUTDOWN_DELAY=" + drainDelay.String()}}
@@ -58,7 +57,7 @@ func drain(ctx context.Context, s *Session) error {
 	return nil
 }
 
-// drainOnce puts a load on a server, and tells it to leave in the middle.
+// drainOnce puts a load on a server, and sends SIGTERM in the middle.
 func (s *Session) drainOnce(ctx context.Context, arm Arm, rate float64) (d drained, err error) {
 	on, err := s.testbed.open(ctx, arm)
 	if err != nil {
@@ -70,7 +69,7 @@ func (s *Session) drainOnce(ctx context.Context, arm Arm, rate float64) (d drain
 	leaving.Go(func() {
 		Pause(ctx, l.measured-(drainDelay-drainSpare))
 		signalled := time.Now()
-		_ = on.process.cmd.Process.Signal(syscall.SIGTERM) // it has ended: then nothing is served, and that is seen
+		_ = on.process.cmd.Process.Signal(syscall.SIGTERM) // if it has ended, the result shows it
 		d.unready = awaitUnready(ctx, on, signalled)
 		select {
 		case <-on.process.ended:
@@ -94,8 +93,8 @@ func (s *Session) drainOnce(ctx context.Context, arm Arm, rate float64) (d drain
 	return d, context.Cause(ctx)
 }
 
-// awaitUnready probes readiness until it is red, and returns how long that took;
-// no less than SHUTDOWN_DELAY if it never is.
+// awaitUnready probes readiness until the server reports not ready, and returns how long that took.
+// It returns at least SHUTDOWN_DELAY if the server never does.
 func awaitUnready(ctx context.Context, on *target, signalled time.Time) time.Duration {
 	for ctx.Err() == nil && time.Since(signalled) < drainDelay {
 		w := &wire{addr: on.addr.String()}

@@ -8,11 +8,11 @@ import (
 const (
 	otherPeople = "others"
 	greedyOne   = "greedy"
-	othersLoad  = 0.5 // of the capacity, all together
-	greed       = 10  // times a person's share: the capacity, shared by all
+	othersLoad  = 0.5 // part of the capacity, of all other users together
+	greed       = 10  // multiple of a user's share, which is the capacity divided by the number of users
 )
 
-// fairness measures what people feel of one among them who asks for too much.
+// fairness measures the effect on other users of one user that sends too many requests.
 func fairness(ctx context.Context, s *Session) error {
 	arms := s.theArms()
 	capacities, err := s.capacities(ctx, arms)
@@ -41,8 +41,8 @@ func fairness(ctx context.Context, s *Session) error {
 	return nil
 }
 
-// peopleLoad is the open loop of all people but the last at one rate together, and of the last at
-// another.
+// peopleLoad returns the open loop of several users. All users but the last send at one rate
+// together, and the last sends at another rate.
 func (s *Session) peopleLoad(others, greedy float64) Load {
 	l := s.openLoad(others + greedy)
 	last := len(s.testbed.users) - 1

@@ -12,30 +12,30 @@ import (
 	"github.com/HdrHistogram/hdrhistogram-go"
 )
 
-// Figures are what became of one class of requests, or of all of them.
+// Figures are the results of one class of requests, or of all classes.
 type Figures struct {
 	Class       string         `json:"class"`
 	Sent        int            `json:"sent"`
 	Good        int            `json:"good"`
-	Refused     int            `json:"refused"`     // 429 and 503
-	Unexplained int            `json:"unexplained"` // of the refused: without a reason or Retry-After
-	Failed      int            `json:"failed"`      // any other failure
-	Errors      int            `json:"errors"`      // no whole answer
-	Goodput     float64        `json:"goodput"`     // good answers a second
-	InTime      float64        `json:"inTime"`      // those of them that came within a second of when they were asked for
-	MeanMs      float64        `json:"meanMs"`      // of the good, from the intended time of sending
+	Refused     int            `json:"refused"`     // with 429 or 503
+	Unexplained int            `json:"unexplained"` // refused without a reason or without Retry-After
+	Failed      int            `json:"failed"`      // with any other failure
+	Errors      int            `json:"errors"`      // without a complete response
+	Goodput     float64        `json:"goodput"`     // successful responses a second
+	InTime      float64        `json:"inTime"`      // goodput within a second of the intended time
+	MeanMs      float64        `json:"meanMs"`      // of good requests, from the intended time
 	P50Ms       float64        `json:"p50Ms"`
 	P95Ms       float64        `json:"p95Ms"`
 	P99Ms       float64        `json:"p99Ms"`
 	MaxMs       float64        `json:"maxMs"`
 	RefusedMs   float64        `json:"refusedP99Ms"`
-	RefusedRate float64        `json:"refusedRate"` // a second
+	RefusedRate float64        `json:"refusedRate"` // refused requests a second
 	Reasons     map[string]int `json:"reasons,omitempty"`
-	Statuses    map[int]int    `json:"statuses,omitempty"` // of the failed
+	Statuses    map[int]int    `json:"statuses,omitempty"` // of the failed requests
 	ErrorKinds  map[string]int `json:"errorKinds,omitempty"`
 }
 
-// figures turns a row into what is shown of it.
+// figures converts a row of the tally to figures.
 func (r *row) figures(class string, measured time.Duration) Figures {
 	f := Figures{Class: class, Sent: r.sent, Good: r.good, Refused: r.refused, Unexplained: r.unexplained,
 		Failed: r.failed,
@@ -53,10 +53,10 @@ func (r *row) figures(class string, measured time.Duration) Figures {
 	return f
 }
 
-// Unserved is how many requests were not done, for whatever reason.
+// Unserved returns how many requests were not served, for whatever reason.
 func (f Figures) Unserved() int { return f.Refused + f.Failed + f.Errors }
 
-// wrong says in few words what went wrong, the most frequent first.
+// wrong says briefly which errors occurred, the most frequent first.
 func (f Figures) wrong() string {
 	kinds := map[string]int{}
 	for status, n := range f.Statuses {
@@ -87,40 +87,41 @@ func quantile(h *hdrhistogram.Histogram, percent float64) float64 {
 
 func ms(ns int64) float64 { return float64(ns) / 1e6 }
 
-// A Measurement is one load on one arm, or the medians of several.
+// A Measurement is the result of one load on one arm, or the medians of several.
 type Measurement struct {
 	Arm         string    `json:"arm"`
-	Label       string    `json:"label,omitempty"`      // which load it was
-	Load        float64   `json:"load,omitempty"`       // multiple of the capacity, or cores
-	OfCapacity  float64   `json:"ofCapacity,omitempty"` // its goodput
-	Rate        float64   `json:"rate,omitempty"`       // offered a second, in an open loop
+	Label       string    `json:"label,omitempty"`      // which load was measured
+	Load        float64   `json:"load,omitempty"`       // multiple of the capacity, or number of cores
+	OfCapacity  float64   `json:"ofCapacity,omitempty"` // the goodput as a part of the capacity
+	Rate        float64   `json:"rate,omitempty"`       // requests offered a second, in an open loop
 	Connections int       `json:"connections"`
 	Round       int       `json:"round"` // 0: the medians of all rounds
 	Seconds     float64   `json:"seconds"`
-	All         Figures   `json:"all"` // but what was injected
+	All         Figures   `json:"all"` // all classes except the injected requests
 	Classes     []Figures `json:"classes"`
 
 	ServerCores    float64 `json:"serverCores"`  // CPU seconds a second; 0: not known
-	AnswerMicros   float64 `json:"answerMicros"` // CPU microseconds of the server for an answer of any kind
+	AnswerMicros   float64 `json:"answerMicros"` // CPU microseconds of the server for any response
 	PeakRSS        int64   `json:"peakRSS"`      // bytes; 0: not known
 	GeneratorCores float64 `json:"generatorCores"`
 
-	LateP99Ms float64 `json:"lateP99Ms"`         // by which the generator missed its times
-	Unsent    int     `json:"unsent"`            // because every connection was waiting for an answer
+	LateP99Ms float64 `json:"lateP99Ms"`         // how late the generator sent its requests
+	Unsent    int     `json:"unsent"`            // because every connection was waiting for a response
 	ProbeMs   float64 `json:"probeMs,omitempty"` // the slowest health probe
 	Probes    int     `json:"probes,omitempty"`
 	ProbeFail int     `json:"probesFailed,omitempty"`
-	Capped    bool    `json:"capped,omitempty"` // the bound of requests ended it early
+	Capped    bool    `json:"capped,omitempty"` // the bound on requests ended the run early
 	Void      string  `json:"void,omitempty"`   // why the figures mean nothing
 }
 
-// usage is what the processes have used, between the beginning and the end of the measured time.
+// usage is the CPU time and memory that the processes used between the beginning and the end of the
+// measured time.
 type usage struct {
-	server, generator time.Duration // of CPU time
+	server, generator time.Duration // CPU time
 	peakRSS           int64
 }
 
-// newMeasurement is what an outcome means.
+// newMeasurement converts an outcome to a Measurement.
 func newMeasurement(l Load, o outcome, u usage, injected string) Measurement {
 	r := Measurement{Rate: l.rate, Connections: l.connections, Seconds: o.measured.Seconds(), PeakRSS: u.peakRSS,
 		Unsent: o.unsent, Capped: o.capped}
@@ -144,7 +145,7 @@ func newMeasurement(l Load, o outcome, u usage, injected string) Measurement {
 	return r
 }
 
-// judge voids the run if the generator was late, or did nothing.
+// judge marks the run as void if the generator was late, or if nothing was sent.
 func (r *Measurement) judge() {
 	switch {
 	case r.All.Sent+r.Unsent == 0:
@@ -155,8 +156,8 @@ func (r *Measurement) judge() {
 	}
 }
 
-// Median is the medians of the sound runs among runs, of all if none is, and
-// the sums of what was counted. The latencies of a class are medians as well.
+// Median returns the medians of the sound runs. If no run is sound, it uses all runs. Counts are
+// summed instead. The latencies of a class are medians as well.
 func Median(runs []Measurement) Measurement {
 	sound := slices.DeleteFunc(slices.Clone(runs), func(r Measurement) bool { return r.Void != "" })
 	if len(sound) == 0 {
@@ -216,7 +217,7 @@ func medianFigures(runs []Measurement, of func(*Measurement) *Figures) Figures {
 	return m
 }
 
-// middle is the median of a field of runs.
+// middle returns the median of a field of runs.
 func middle(runs []Measurement, field func(*Measurement) *float64) float64 {
 	values := make([]float64, len(runs))
 	for i := range runs {

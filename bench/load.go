@@ -8,15 +8,15 @@ import (
 	"time"
 )
 
-// A run is void when one request in a hundred left later than lateBoundMs
-// through the generator's own fault, and later than latePart of the p99 that
-// it measured: then that is not the server's.
+// A run is void if one request in a hundred was sent later than lateBoundMs through the generator's
+// own fault, and this delay is more than latePart of the measured p99. The measured p99 is then not
+// the server's alone.
 const (
 	lateBoundMs = 5
 	latePart    = 0.1
 )
 
-// Retry is what a client of a closed loop does when it is turned away.
+// Retry says what a client of a closed loop does when its request is refused.
 type Retry string
 
 const (
@@ -25,44 +25,46 @@ const (
 	RetryAfter Retry = "after" // it waits as long as Retry-After says, and sends it again
 )
 
-// A Load is what is done to a target: a closed loop of clients, each sending its next request when
-// the last is answered, or an open one that sends at a rate, whatever the answers.
+// A Load is the load that is put on a target. It is a closed loop of clients, each of which sends
+// its next request when the previous one is answered, or an open loop that sends at a rate that
+// does not depend on the responses.
 type Load struct {
 	plan        *Plan
-	connections int     // of a closed loop; the most that an open one may use at once
+	connections int     // clients of a closed loop; the maximum of an open loop
 	rate        float64 // requests a second of an open loop; 0: a closed loop
-	fixed       bool    // the open loop sends evenly spaced, not at random
+	fixed       bool    // the open loop sends evenly spaced instead of at random
 	retry       Retry   // of a closed loop
 	warm        time.Duration
-	measured    time.Duration // after warm
-	most        int           // requests, after which the load ends early
-	probed      bool          // health is asked for meanwhile
+	measured    time.Duration // begins after warm
+	most        int           // maximum number of requests, after which the load ends early
+	probed      bool          // health is probed during the load
 }
 
-// NewClosedLoad is a closed loop of clients who send the requests of a plan and do not try again
+// NewClosedLoad returns a closed loop of clients that send the requests of a plan and do not retry
 // when they are refused.
 func NewClosedLoad(p *Plan, connections int, measured time.Duration) Load {
 	return Load{plan: p, connections: connections, retry: RetryNone, warm: warmUp(measured), measured: measured,
 		most: MaxRequests}
 }
 
-// Short is the load with at most so many requests, and with hardly any warm-up, which takes some of
-// them.
+// Short returns the load with at most so many requests. Its warm-up is very short, because the
+// warm-up uses some of the requests.
 func (l Load) Short(requests int) Load {
 	l.warm, l.most = min(l.warm, 100*time.Millisecond), requests
 	return l
 }
 
-// clients are where a load's requests go: connect makes the n-th client.
+// clients are the connections to the server under load. The function connect makes the n-th client.
 type clients struct {
 	connect func(n int) (exchange exchange, close func())
-	nap     func(time.Duration) // sleeps, in short and exact portions
+	nap     func(time.Duration) // sleeps for short and exact times
 }
 
-// exchange sends a request and returns its answer.
+// exchange sends a request and returns its response.
 type exchange func(request []byte) (answer, error)
 
-// wires are clients with a connection to addr each, cut when ctx ends.
+// wires returns clients that each have a connection to addr. The connections are closed when ctx
+// ends.
 func wires(ctx context.Context, addr netip.AddrPort) clients {
 	return clients{nap: napFor, connect: func(n int) (exchange, func()) {
 		w := &wire{addr: addr.String(), from: ClientAddress(addr.Addr(), n), cut: ctx}
@@ -70,16 +72,16 @@ func wires(ctx context.Context, addr netip.AddrPort) clients {
 	}}
 }
 
-// An outcome is what a load measured.
+// An outcome is the raw result of a load.
 type outcome struct {
-	*stripe                // what was counted
-	measured time.Duration // less than asked for when the load ended early
-	unsent   int           // because every connection was waiting for an answer
-	capped   bool          // the bound of requests ended it
+	*stripe                // the counts
+	measured time.Duration // shorter than requested if the load ended early
+	unsent   int           // requests not sent, because every connection was waiting for a response
+	capped   bool          // the bound on requests ended the load
 }
 
-// run does the load, until its time is over or ctx ends. begun and over are
-// called when the measured time begins and ends.
+// run runs the load until its time is over or ctx ends. It calls begun and over at the beginning
+// and the end of the measured time.
 func (l Load) run(ctx context.Context, c clients, begun, over func()) outcome {
 	start := time.Now()
 	w := window{start.Add(l.warm), start.Add(l.warm + l.measured)}
@@ -102,7 +104,7 @@ func (l Load) run(ctx context.Context, c clients, begun, over func()) outcome {
 	return o
 }
 
-// watch tells of the measured time's begin and end.
+// watch calls begun and over at the beginning and the end of the measured time.
 func watch(ctx context.Context, w window, begun, over func()) {
 	select {
 	case <-time.After(time.Until(w.begin)):

@@ -10,16 +10,17 @@ import (
 	"notesd/bench/format"
 )
 
-// A Machine is where something was measured.
+// A Machine describes the machine of a measurement.
 type Machine struct {
 	Cores  int    `json:"cores"`
-	Model  string `json:"model"`  // of the processor
+	Model  string `json:"model"`  // model of the processor
 	Memory int64  `json:"memory"` // bytes
 	Kernel string `json:"kernel"`
 	Go     string `json:"go"`
 }
 
-// thisMachine is what the kernel says of it; what it does not say is left out.
+// thisMachine returns what the kernel reports of this machine. Values that it does not report are
+// left out.
 func thisMachine() Machine {
 	kernel, _ := os.ReadFile("/proc/sys/kernel/osrelease")
 	kb, _ := strconv.ParseInt(strings.TrimSuffix(fieldOf("/proc/meminfo", "MemTotal"), " kB"), 10, 64)
@@ -28,7 +29,7 @@ func thisMachine() Machine {
 		runtime.Version()}
 }
 
-// fieldOf is the first value of that name in a file of lines "name: value".
+// fieldOf returns the first value of a name in a file of lines "name: value".
 func fieldOf(file, name string) string {
 	text, _ := os.ReadFile(file)
 	for line := range strings.Lines(string(text)) {

@@ -7,12 +7,11 @@ import (
 	"time"
 )
 
-// An openLoop sends each request at its intended time on a connection that is
-// free, the one used last, opening another when none is. When all of them wait
-// for answers the request is not sent, and counted as that: there are so many
-// people and no more, and each waits for an answer (the dropped iterations of
-// k6's arrival-rate executors). To have it wait for a connection would measure
-// the queue of the generator.
+// An openLoop sends each request at its intended time. It uses the free connection that was used
+// last, and opens another one if none is free. If all connections wait for responses, the request
+// is not sent and is counted as unsent: the number of users is fixed, and each of them waits for a
+// response (compare the dropped iterations of k6's arrival-rate executors). A request that waited
+// for a connection would measure the queue of the generator.
 type openLoop struct {
 	Load
 	clients
@@ -22,13 +21,13 @@ type openLoop struct {
 
 	running sync.WaitGroup
 	mu      sync.Mutex // guards what follows
-	open    int        // connections, free or not
+	open    int        // number of connections, free or not
 	free    []chan due
-	unsent  int // of the measured time
+	unsent  int // during the measured time
 	over    bool
 }
 
-// due is a request on its way to a connection.
+// due is a request that is handed to a connection.
 type due struct {
 	Request
 	intended time.Time
@@ -42,7 +41,7 @@ func newOpenLoop(l Load, c clients, t *tally) *openLoop {
 	return o
 }
 
-// run sends until ctx ends, and waits for the answers.
+// run sends until ctx ends, and waits for the last responses.
 func (o *openLoop) run(ctx context.Context, start time.Time) outcome {
 	capped := true
 	for range o.most {
@@ -58,9 +57,9 @@ func (o *openLoop) run(ctx context.Context, start time.Time) outcome {
 	return outcome{unsent: o.unsent, capped: capped}
 }
 
-// waitUntil returns at t, or before: false, when the load is over by then.
+// waitUntil returns true at t. It returns false, at t or earlier, if the load has ended.
 func (o *openLoop) waitUntil(ctx context.Context, t time.Time) bool {
-	const portion = 50 * time.Millisecond // to see that ctx has ended
+	const portion = 50 * time.Millisecond // how often ctx is checked
 	for t.Before(o.tally.window.end) && ctx.Err() == nil {
 		d := time.Until(t)
 		if d <= 0 {
@@ -71,12 +70,12 @@ func (o *openLoop) waitUntil(ctx context.Context, t time.Time) bool {
 	return false
 }
 
-// hand gives d to a connection.
+// hand hands d to a connection.
 func (o *openLoop) hand(d due) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	if last := len(o.free) - 1; last >= 0 {
-		o.free[last] <- d // it has room: its client is waiting
+		o.free[last] <- d // it never blocks: the client waits on this inbox
 		o.free = o.free[:last]
 		return
 	}
@@ -93,7 +92,7 @@ func (o *openLoop) hand(d due) {
 	o.running.Go(func() { o.serve(n, inbox) })
 }
 
-// serve is the life of the n-th connection.
+// serve runs the n-th connection.
 func (o *openLoop) serve(n int, inbox chan due) {
 	send, hangUp := o.connect(n)
 	defer hangUp()
@@ -107,7 +106,7 @@ func (o *openLoop) serve(n int, inbox chan due) {
 	}
 }
 
-// release makes a connection free, or ends it when the load is over.
+// release makes a connection free. It ends the connection if the load is over.
 func (o *openLoop) release(inbox chan due) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
@@ -118,7 +117,7 @@ func (o *openLoop) release(inbox chan due) {
 	o.free = append(o.free, inbox)
 }
 
-// finish lets the connections end when they have their last answer.
+// finish lets each connection end after its last response.
 func (o *openLoop) finish() {
 	o.mu.Lock()
 	defer o.mu.Unlock()

@@ -13,11 +13,11 @@ import (
 	"time"
 )
 
-// ErrUsage marks errors in the arguments.
+// ErrUsage is wrapped by errors in the arguments.
 var ErrUsage = errors.New("see notesd bench -h")
 
 const (
-	minTime        = 100 * time.Millisecond // of a measured run
+	minTime        = 100 * time.Millisecond // for a measured run
 	maxTime        = time.Hour
 	maxRate        = 1_000_000
 	maxConnections = 50_000
@@ -32,35 +32,34 @@ const (
 type Options struct {
 	scenario scenario
 
-	URL         string // of a server that runs already; empty: servers are started
+	URL         string // of a server that is already running; empty: servers are started
 	AllowRemote bool
 	Connections int
-	Duration    time.Duration // of every measured run
-	Rate        float64       // of the open loop, a second
-	Fixed       bool          // arrivals evenly spaced
+	Duration    time.Duration // of each measured run
+	Rate        float64       // requests a second of the open loop
+	Fixed       bool          // arrivals are evenly spaced
 	Works       []Work
 	Injection   *Injection
 	People      int
-	NotesEach   int // of each of them
+	NotesEach   int // notes of each user
 	Rounds      int
 	Arms        []Arm
 	Loads       []float64 // multiples of the capacity
-	Capacity    float64   // requests a second; 0: found by steps
-	Panics      int       // of the scenario panics, at least
+	Capacity    float64   // requests a second; 0: it is found in steps
+	Panics      int       // minimum number of panics in the scenario panics
 	Retry       Retry
-	Requests    int      // of one run, at most
-	Settings    []string // of every server that is started
-	Dir         string   // for their data; empty: the system's for temporary files
-	JSON        string   // files to write; empty: none
+	Requests    int      // maximum of one run
+	Settings    []string // settings of every server that is started
+	Dir         string   // for the servers' data; empty: the system's temporary directory
+	JSON        string   // file to write; empty: none
 	SVG         string
 	Markdown    string
 	AllowLate   bool
-	Strict      bool // a goal that is missed is an error
+	Strict      bool // a missed goal is an error
 }
 
-// Parse reads the arguments of `notesd bench`: flags before and after the name
-// of a scenario. Help goes to out, with flag.ErrHelp as the error; every other
-// error is an ErrUsage.
+// Parse parses the arguments of `notesd bench`, with flags before and after the name of a scenario.
+// It writes help to out and then returns flag.ErrHelp. Every other error is an ErrUsage.
 func Parse(args []string, out io.Writer) (Options, error) {
 	var o Options
 	flags := o.flags()
@@ -90,12 +89,13 @@ func Parse(args []string, out io.Writer) (Options, error) {
 	return o, nil
 }
 
-// flags are the flags, reading into o. Values of its own a scenario has only for what is not set.
+// flags returns the flags, which store into o. A scenario's own values replace only what is not
+// set.
 func (o *Options) flags() *flag.FlagSet {
 	f := flag.NewFlagSet("bench", flag.ContinueOnError)
-	f.SetOutput(io.Discard) // errors are returned, and help is ours
+	f.SetOutput(io.Discard) // Parse returns errors and prints its own help
 	f.Usage = func() {}
-	// A usage begins with the name of the flag's value.
+	// The usage text of a flag begins with the name of its value.
 	f.StringVar(&o.URL, "url", "", "URL|of a server that runs already; otherwise one is started for every run")
 	f.BoolVar(&o.AllowRemote, "allow-remote", false, "|the server at -url may be elsewhere, and you may put load on it")
 	f.IntVar(&o.Connections, "c", unset, "N|connections: of a closed loop, or the most that an open one may use")
@@ -129,10 +129,10 @@ func (o *Options) flags() *flag.FlagSet {
 	return f
 }
 
-// unset is the value of a number that nobody has set.
+// unset is the value of a number that was not set.
 const unset = math.MinInt
 
-// help is the usage text.
+// help prints the usage text.
 func help(f *flag.FlagSet, out io.Writer) {
 	fmt.Fprint(out, "notesd bench [flags] [scenario]: put load on notesd and measure it\n\nScenarios:\n")
 	for _, s := range scenarios() {
@@ -155,7 +155,7 @@ func armNames() string {
 	return strings.Join(names, ", ")
 }
 
-// parseSeconds reads a duration; a bare number is seconds.
+// parseSeconds parses a duration. A number without a unit is seconds.
 func parseSeconds(text string, d *time.Duration) (err error) {
 	if _, bare := strconv.ParseFloat(text, 64); bare == nil {
 		text += "s"
@@ -218,7 +218,7 @@ func (o *Options) addSetting(text string) error {
 	return nil
 }
 
-// fill gives what is not set the scenario's value.
+// fill sets the options that are not set to the scenario's values.
 func (o *Options) fill() {
 	s := o.scenario
 	for _, number := range []struct {
@@ -240,16 +240,16 @@ func (o *Options) fill() {
 	}
 	if o.Works == nil {
 		for _, name := range s.works {
-			_ = o.addWork(name) // ours: it can't fail
+			_ = o.addWork(name) // the names of scenarios are valid: it can't fail
 		}
 	}
 	if o.Arms == nil && o.URL == "" && s.arms != "" {
-		_ = o.addArms(s.arms) // so are these
+		_ = o.addArms(s.arms) // nor can this
 	}
 }
 
-// FileLimit is how many connections this process may have open, and a server
-// that it starts, too: each is a file, and there are others.
+// FileLimit returns how many connections this process, and each server that it starts, may have
+// open. Each connection is a file, and the processes have other files.
 func FileLimit() int {
 	const others = 200
 	var most syscall.Rlimit
@@ -259,7 +259,7 @@ func FileLimit() int {
 	return max(1, int(min(most.Cur, maxConnections+others))-others)
 }
 
-// check refuses what makes no sense.
+// check returns an error for options that make no sense.
 func (o *Options) check() error {
 	for _, number := range []struct {
 		flag              string

@@ -24,7 +24,7 @@ func open(ctx context.Context, s *Session) error {
 	return nil
 }
 
-// loadTable shows loads of an open loop, beside the capacities where these are known.
+// loadTable shows loads of an open loop. It also shows the capacities where they are known.
 func (s *Session) loadTable(medians []Measurement) {
 	title := fmt.Sprintf("%s, open loop, %s arrivals, %v", s.work.Name, s.arrivalNames(), s.Duration)
 	heads := []string{"load", "", "offered/s", "good/s", "of C", "in time/s", "refused/s", "failed", "p50", "p99",
@@ -55,16 +55,16 @@ func capacity(ctx context.Context, s *Session) error {
 }
 
 const (
-	probeConnections = 64   // of the closed loop that guesses the capacity
-	growth           = 1.02 // a step that does not raise goodput by so much is the last
-	explosion        = 10   // so is one whose p99 is so many times the first step's,
-	explodedMs       = 100  // and this at least
-	lastSteps        = 2    // so many of these in a row end the search: one may be the machine's
+	probeConnections = 64   // connections of the closed loop that estimates the capacity
+	growth           = 1.02 // a step that raises goodput by less than this factor is a last step
+	explosion        = 10   // so is a step whose p99 is so many times the first step's
+	explodedMs       = 100  // and at least so many milliseconds
+	lastSteps        = 2    // so many in a row end the search: a single one may be the machine's
 
-	stepTime = 4 * time.Second // for a step, unless all runs are shorter
+	stepTime = 4 * time.Second // of a step, unless all runs are shorter
 )
 
-// steps are the loads tried, as parts of the guess.
+// steps lists the loads to try, as parts of the estimate.
 var steps = []float64{0.4, 0.6, 0.7, 0.8, 0.9, 1, 1.1, 1.2, 1.35, 1.5, 1.75, 2, 2.5, 3}
 
 var capacityRule = fmt.Sprintf("Capacity C: a closed loop of %d connections guesses it; an open loop then goes up in "+
@@ -73,8 +73,8 @@ var capacityRule = fmt.Sprintf("Capacity C: a closed loop of %d connections gues
 	"C is the highest goodput of a step in which the generator kept its times.",
 	probeConnections, steps[0], lastSteps, 100*(growth-1), explosion, explodedMs)
 
-// capacities finds the capacity of each arm. The arm without admission gets
-// the sharded one's, so that the same load is put on both.
+// capacities finds the capacity of each arm. The arm without admission gets the capacity of the
+// sharded arm, so that both are put under the same load.
 func (s *Session) capacities(ctx context.Context, arms []Arm) (map[string]float64, error) {
 	found := map[string]float64{}
 	s.Notes = append(s.Notes, capacityRule)
@@ -102,7 +102,7 @@ func (s *Session) capacities(ctx context.Context, arms []Arm) (map[string]float6
 	return found, nil
 }
 
-// findCapacity goes up in steps on one server.
+// findCapacity raises the load in steps on one server.
 func (s *Session) findCapacity(ctx context.Context, arm Arm) (c float64, runs []Measurement, err error) {
 	if s.Capacity > 0 {
 		return s.Capacity, nil, nil
@@ -151,14 +151,14 @@ func (s *Session) findCapacity(ctx context.Context, arm Arm) (c float64, runs []
 	return best, runs, nil
 }
 
-// shortened is a load that lasts no longer than a step.
+// shortened returns a load that lasts no longer than a step.
 func (s *Session) shortened(l Load) Load {
 	l.measured = min(l.measured, stepTime)
 	l.warm = warmUp(l.measured)
 	return l
 }
 
-// isLast tells whether a step shows that there is no more to be had.
+// isLast reports whether a step shows that goodput cannot be raised further.
 func isLast(r, first Measurement, best float64) bool {
 	return r.Void != "" || r.All.Goodput < growth*best ||
 		r.All.P99Ms > explodedMs && r.All.P99Ms > explosion*first.All.P99Ms
@@ -192,7 +192,7 @@ func overload(ctx context.Context, s *Session) error {
 	return nil
 }
 
-// overloadGoals holds an arm to what RUNTIME promises under overload.
+// overloadGoals compares an arm with the goals under overload in RUNTIME.
 func (s *Session) overloadGoals(arm string, c float64, medians []Measurement) {
 	at := func(multiple float64) *Measurement {
 		i := slices.IndexFunc(medians, func(r Measurement) bool { return r.Arm == arm && r.Load == multiple && r.Void == "" })
@@ -225,10 +225,10 @@ func (s *Session) overloadGoals(arm string, c float64, medians []Measurement) {
 	s.Goals = append(s.Goals, g, explainedGoal(arm, medians), errorGoal(arm, medians))
 }
 
-// slower holds the p99 of a load to a multiple of what it is in a calm one.
+// slower compares the p99 of a load with a multiple of the p99 of a calm load.
 func (g *Goal) slower(loaded, calm Figures, most float64) {
 	switch {
-	case calm.Good == 0: // nothing to compare with
+	case calm.Good == 0: // there is nothing to compare with
 	case loaded.Good == 0:
 		g.measured("nothing asked for in the measured time was answered well", false)
 	default:
@@ -238,9 +238,9 @@ func (g *Goal) slower(loaded, calm Figures, most float64) {
 	}
 }
 
-// refusalCost is the CPU time of a refusal, as a part of that of a request
-// that is done: in the arm's runs, each with its own numbers of both, the CPU
-// time is fitted (least squares) as a·done + b·refused; the answer is b/a.
+// refusalCost returns the CPU time of a refused request, as a part of that of a served request. The
+// runs of the arm differ in their numbers of both. Their CPU time is fitted (least squares) as
+// a·done + b·refused. The result is b/a.
 func refusalCost(runs []Measurement, arm string) (cost float64, ok bool) {
 	var gg, gr, rr, gc, rc float64
 	for _, r := range runs {
@@ -255,14 +255,14 @@ func refusalCost(runs []Measurement, arm string) (cost float64, ok bool) {
 		rc += refused * r.ServerCores
 	}
 	det := gg*rr - gr*gr
-	if rr == 0 || det < 1e-6*gg*rr { // nothing refused, or always the same share
+	if rr == 0 || det < 1e-6*gg*rr { // nothing was refused, or always the same share
 		return 0, false
 	}
 	a, b := (gc*rr-rc*gr)/det, (rc*gg-gc*gr)/det
-	return b / a, a > 0 && b >= 0 // below 0 is noise
+	return b / a, a > 0 && b >= 0 // a value below 0 is noise
 }
 
-// explainedGoal is that every refusal says why and when to come back.
+// explainedGoal is the goal that every refusal has a reason and a Retry-After.
 func explainedGoal(arm string, runs []Measurement) Goal {
 	g := Goal{What: arm + ": refusals without reason or Retry-After", Goal: "0"}
 	refused, unexplained := 0, 0
@@ -276,7 +276,7 @@ func explainedGoal(arm string, runs []Measurement) Goal {
 	return g
 }
 
-// errorGoal is that no connection fails.
+// errorGoal is the goal that no connection fails.
 func errorGoal(arm string, runs []Measurement) Goal {
 	g := Goal{What: arm + ": connection errors and failures but refusals", Goal: "0"}
 	all := Figures{Statuses: map[int]int{}, ErrorKinds: map[string]int{}}
@@ -296,7 +296,7 @@ func errorGoal(arm string, runs []Measurement) Goal {
 	return g
 }
 
-// overloadPlots are latency and goodput against load.
+// overloadPlots adds plots of latency and goodput against load.
 func (s *Session) overloadPlots(arms []Arm, medians []Measurement) {
 	latency := Plot{Name: "latency", Title: "Latency against load: p99 of the answered, from the intended time",
 		X: "offered requests/s",

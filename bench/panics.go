@@ -14,18 +14,18 @@ import (
 
 const (
 	panicPath   = "/api/fault/panic"
-	wellPath    = panicPath + "?well=true" // the same route, when it does not panic
-	panicShare  = 0.1                      // of all requests
-	panicLoad   = 0.7                      // of the capacity
-	panicSlower = 1.3                      // times the others' p99 without panics
+	wellPath    = panicPath + "?well=true" // the same route, but it does not panic
+	panicShare  = 0.1                      // part of all requests
+	panicLoad   = 0.7                      // part of the capacity
+	panicSlower = 1.3                      // maximum of the others' p99, in multiples of that without panics
 	panicAnswer = http.StatusInternalServerError
 
-	restTime    = 5 * time.Second // for all workers to be idle when the load has ended
+	restTime    = 5 * time.Second // for all workers to become idle after the load
 	releaseTime = 30 * time.Second
 )
 
-// panics has one request in ten panic: first with a budget of panics that lasts,
-// then with the default one, which puts the route into quarantine.
+// panics lets one request in ten panic. First the panic budget is so large that it lasts. Then it
+// is the default, and the panics put the route into quarantine.
 func panics(ctx context.Context, s *Session) error {
 	lasting := Arm{"lasting", "the server as it comes, but that no route is quarantined for its panics",
 		[]string{"RESTART_THRESHOLD=1000000"}}
@@ -60,19 +60,19 @@ func panics(ctx context.Context, s *Session) error {
 	return nil
 }
 
-// roundsFor is how many runs it takes to have so many panics, and some to spare.
+// roundsFor returns how many runs it takes to have so many panics, with a margin.
 func roundsFor(panics int, rate float64, measured time.Duration) int {
 	each := 0.75 * panicShare * rate * (measured + warmUp(measured)).Seconds()
 	return min(maxRounds, int(math.Ceil(float64(panics)/each)))
 }
 
-// slots is what servers say of their workers after panics.
+// slots is what servers report of their workers after panics.
 type slots struct {
 	panics uint64
 	wrong  []string // what is not as it should be
 }
 
-// count looks at the workers of a server that has nothing to do any more.
+// count examines the workers of an idle server.
 func (c *slots) count(ctx context.Context, on *target) error {
 	state, err := on.runtime(ctx)
 	for deadline := time.Now().Add(restTime); err == nil && !state.atRest() && time.Now().Before(deadline); {
@@ -91,8 +91,8 @@ func (s runtimeState) atRest() bool {
 	return s.Pool.Busy == 0 && s.Pool.Queued == 0 && s.Pool.Outside == 0
 }
 
-// wrongSlots says what is not as it was before any panic: every slot has an
-// idle worker, each with an id of its own, and each panic has cost one.
+// wrongSlots lists what differs from the state before any panic. Every slot must have an idle
+// worker with an id of its own, and each panic must have caused one restart.
 func (s runtimeState) wrongSlots() (wrong []string) {
 	p := s.Pool
 	if !s.atRest() {
@@ -137,7 +137,7 @@ func (s *Session) panicGoals(calm, panicking Measurement, counted *slots) {
 		len(counted.wrong) == 0)
 }
 
-// othersServed is that everybody but those who panic is served.
+// othersServed adds the goal that all requests but the panicking ones are served.
 func (s *Session) othersServed(what string, others Figures) {
 	bad := others.Failed + others.Errors + others.Refused
 	text := fmt.Sprintf("%s of %s", format.Number(bad), format.Number(others.Sent))
@@ -147,8 +147,8 @@ func (s *Session) othersServed(what string, others Figures) {
 	s.Promise(what, "0", text, bad == 0 && others.Sent > 0)
 }
 
-// quarantine panics one route until it is quarantined, and has it be well until
-// it is released, while others are served.
+// quarantine lets one route panic until it is quarantined. It then lets the route succeed until it
+// is released. Other requests are served meanwhile.
 func (s *Session) quarantine(ctx context.Context, arm Arm, others Load) error {
 	var panicked int
 	var shown bool
@@ -185,7 +185,7 @@ func yesNo(b bool) string {
 	return "no"
 }
 
-// provoke asks for a panic until the route is quarantined, and returns how many there were.
+// provoke causes panics until the route is quarantined, and returns how many there were.
 func provoke(victim *wire) (panicked int, err error) {
 	for range 1000 {
 		a, err := victim.exchange(rawRequest("GET", victim.addr, panicPath, "", ""))
@@ -211,8 +211,8 @@ func showsQuarantine(ctx context.Context, on *target) (bool, error) {
 	return false, err
 }
 
-// awaitRelease asks the route, which is well now, until it is served again, and
-// returns how long that took.
+// awaitRelease requests the route, which does not panic now, until it is served again. It returns
+// how long that took.
 func awaitRelease(ctx context.Context, victim *wire) (time.Duration, error) {
 	began := time.Now()
 	for time.Since(began) < releaseTime && ctx.Err() == nil {

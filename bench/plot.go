@@ -9,33 +9,33 @@ import (
 	"notesd/bench/format"
 )
 
-// A Plot is series of points in a frame.
+// A Plot shows series of points in a frame.
 type Plot struct {
-	Name   string   `json:"name"` // of its file
+	Name   string   `json:"name"` // name of its file
 	Title  string   `json:"title"`
-	X      string   `json:"x"` // what the axes show
+	X      string   `json:"x"` // labels of the axes
 	Y      string   `json:"y"`
 	LogX   bool     `json:"logX,omitempty"`
 	LogY   bool     `json:"logY,omitempty"`
 	Series []Series `json:"series"`
 }
 
-// A Series is points of one colour, with a line through them unless only the
-// line or only the dots are wanted.
+// A Series is a series of points of one colour. A line connects them, unless only the line or only
+// the dots are wanted.
 type Series struct {
 	Name   string  `json:"name"`
 	Points []Point `json:"points"`
-	Line   bool    `json:"line,omitempty"` // only
-	Dots   bool    `json:"dots,omitempty"` // only
+	Line   bool    `json:"line,omitempty"` // no dots
+	Dots   bool    `json:"dots,omitempty"` // no line
 }
 
-// A Point is one measurement. On a logarithmic axis only what is above 0 is drawn.
+// A Point is one measurement. On a logarithmic axis, only points above 0 are drawn.
 type Point struct {
 	X float64 `json:"x"`
 	Y float64 `json:"y"`
 }
 
-// The frame, in SVG's units.
+// These constants are the geometry of the frame, in SVG's units.
 const (
 	plotWidth, plotHeight    = 740, 420
 	frameLeft, frameRight    = 80, 700
@@ -43,11 +43,11 @@ const (
 	legendTop, legendSpacing = 388, 18
 )
 
-// colours are told apart by people who see few of them, too (Okabe and Ito).
+// colours can be told apart by people with impaired colour vision, too (Okabe and Ito).
 var colours = []string{"#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#000000"}
 
-// onDark is what changes where people read light on dark. A viewer that knows
-// nothing of it shows dark on light.
+// onDark changes the colours for users of a dark theme. A viewer that does not support it shows
+// dark on light.
 const onDark = `<style>
 @media (prefers-color-scheme: dark) {
 rect[fill="#fff"] { fill: #0d1117 } text { fill: #e6edf3 } line { stroke: #30363d } rect[stroke] { stroke: #8b949e }
@@ -57,7 +57,7 @@ rect[fill="#fff"] { fill: #0d1117 } text { fill: #e6edf3 } line { stroke: #30363
 </style>
 `
 
-// svg draws the plot.
+// svg returns the plot as SVG.
 func (p Plot) svg() []byte {
 	x := p.axis(p.LogX, func(q Point) float64 { return q.X })
 	y := p.axis(p.LogY, func(q Point) float64 { return q.Y })
@@ -93,12 +93,12 @@ func (p Plot) svg() []byte {
 	return d.b.Bytes()
 }
 
-// drawing is an SVG in the making.
+// drawing is an SVG that is being written.
 type drawing struct{ b bytes.Buffer }
 
 func (d *drawing) text(x, y float64, anchor string, size int, text string) {
 	fmt.Fprintf(&d.b, `<text x="%.1f" y="%.1f" text-anchor="%s" font-size="%d">`, x, y, anchor, size)
-	_ = xml.EscapeText(&d.b, []byte(text)) // a buffer takes everything
+	_ = xml.EscapeText(&d.b, []byte(text)) // a buffer accepts every write
 	d.b.WriteString("</text>\n")
 }
 
@@ -106,7 +106,7 @@ func (d *drawing) line(x1, y1, x2, y2 float64, colour string) {
 	fmt.Fprintf(&d.b, `<line x1="%.1f" y1="%.1f" x2="%.1f" y2="%.1f" stroke="%s"/>`+"\n", x1, y1, x2, y2, colour)
 }
 
-// series draws what the axes can show of s.
+// series draws the points of s that the axes can show.
 func (d *drawing) series(s Series, colour string, x, y axis) {
 	var dots, path bytes.Buffer
 	for _, p := range s.Points {
@@ -126,7 +126,7 @@ func (d *drawing) series(s Series, colour string, x, y axis) {
 	}
 }
 
-// legend names the i-th series.
+// legend draws the name of the i-th series.
 func (d *drawing) legend(i int, name, colour string) {
 	y := float64(legendTop + legendSpacing*i)
 	fmt.Fprintf(&d.b, `<rect x="%d" y="%.1f" width="14" height="10" fill="%s"/>`+"\n", frameLeft, y-9, colour)
@@ -139,7 +139,8 @@ type axis struct {
 	log       bool
 }
 
-// axis is wide enough for all points: from 0, or between powers of ten.
+// axis returns an axis that is wide enough for all points. It begins at 0, or is between powers of
+// ten if log is true.
 func (p Plot) axis(log bool, of func(Point) float64) axis {
 	a := axis{math.Inf(1), 0, log}
 	for _, s := range p.Series {
@@ -150,7 +151,7 @@ func (p Plot) axis(log bool, of func(Point) float64) axis {
 		}
 	}
 	switch {
-	case math.IsInf(a.low, 1): // no points
+	case math.IsInf(a.low, 1): // there are no points
 		return axis{1, 10, log}
 	case log:
 		a.low, a.high = math.Pow(10, math.Floor(math.Log10(a.low))), math.Pow(10, math.Ceil(math.Log10(a.high)))
@@ -163,12 +164,12 @@ func (p Plot) axis(log bool, of func(Point) float64) axis {
 	return axis{0, max(step, step*math.Ceil(a.high/step)), log}
 }
 
-// shows tells whether a value has a place.
+// shows reports whether the axis can show a value.
 func (a axis) shows(v float64) bool {
 	return !math.IsNaN(v) && !math.IsInf(v, 0) && (v > 0 || v == 0 && !a.log)
 }
 
-// place is where v is between the ends of the axis.
+// place returns the position of v between the ends of the axis.
 func (a axis) place(v, from, to float64) float64 {
 	part := (v - a.low) / (a.high - a.low)
 	if a.log {
@@ -177,7 +178,7 @@ func (a axis) place(v, from, to float64) float64 {
 	return from + part*(to-from)
 }
 
-// ticks are the values that are marked.
+// ticks returns the values that are marked.
 func (a axis) ticks() (all []float64) {
 	if !a.log {
 		for v, step := a.low, niceStep(a.high); v <= a.high*1.0001; v += step {
@@ -200,7 +201,7 @@ func (a axis) ticks() (all []float64) {
 	return all
 }
 
-// niceStep cuts 0 to high into five to ten parts of 1, 2 or 5 times a power of ten.
+// niceStep divides 0 to high into five to ten steps of 1, 2 or 5 times a power of ten.
 func niceStep(high float64) float64 {
 	if high <= 0 {
 		return 1

@@ -10,17 +10,17 @@ import (
 	"time"
 )
 
-// clockTick is the unit of CPU time in /proc, on every Linux that Go runs on.
+// clockTick is the unit of CPU time in /proc on every Linux that Go supports.
 const clockTick = 10 * time.Millisecond
 
-// cpuTime is the CPU time that process pid has used, user and system.
+// cpuTime returns the CPU time that process pid has used, user and system.
 func cpuTime(pid int) (time.Duration, error) {
 	text, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
 	if err != nil {
 		return 0, err
 	}
-	// The name, in brackets, may hold anything; the state follows it as field 3, utime and stime
-	// are 14 and 15.
+	// The name in brackets may contain anything. The state follows it as field 3. utime and stime
+	// are fields 14 and 15.
 	fields := strings.Fields(string(text[bytes.LastIndexByte(text, ')')+1:]))
 	if len(fields) < 13 {
 		return 0, fmt.Errorf("/proc/%d/stat: %.80q", pid, text)
@@ -33,17 +33,17 @@ func cpuTime(pid int) (time.Duration, error) {
 	return time.Duration(user+system) * clockTick, nil
 }
 
-// CPUTime is the CPU time that this process has used so far.
+// CPUTime returns the CPU time that this process has used so far.
 func CPUTime() time.Duration {
 	var u syscall.Rusage
-	_ = syscall.Getrusage(syscall.RUSAGE_SELF, &u) // can't fail with these arguments
+	_ = syscall.Getrusage(syscall.RUSAGE_SELF, &u) // it can't fail with these arguments
 	return time.Duration(u.Utime.Nano() + u.Stime.Nano())
 }
 
-// PeakRSS is the most memory that process pid has had resident since forgetPeak, in bytes.
+// PeakRSS returns the peak of the resident memory of process pid since forgetPeak, in bytes.
 func PeakRSS(pid int) (int64, error) { return memoryOf(pid, "VmHWM:") }
 
-// ResidentBytes is what process pid has resident now.
+// ResidentBytes returns the resident memory of process pid, in bytes.
 func ResidentBytes(pid int) (int64, error) { return memoryOf(pid, "VmRSS:") }
 
 func memoryOf(pid int, field string) (int64, error) {
@@ -60,7 +60,7 @@ func memoryOf(pid int, field string) (int64, error) {
 	return 0, fmt.Errorf("/proc/%d/status has no %s", pid, field)
 }
 
-// forgetPeak has the kernel measure the peak from here.
+// forgetPeak makes the kernel measure the peak from now on.
 func forgetPeak(pid int) error {
 	return os.WriteFile(fmt.Sprintf("/proc/%d/clear_refs", pid), []byte("5"), 0)
 }

@@ -20,13 +20,13 @@ import (
 )
 
 const (
-	startTime = 30 * time.Second // for a server to be ready
-	stopTime  = 20 * time.Second // to leave, before it is killed
-	logBytes  = 16 << 20         // of its log that are kept
+	startTime = 30 * time.Second // how long a server may take to become ready
+	stopTime  = 20 * time.Second // how long a server may take to shut down before it is killed
+	logBytes  = 16 << 20         // bytes of the log that are kept
 )
 
-// A Process is a notesd that was started to be measured. It ends when this process ends, whatever
-// happens.
+// A Process is a notesd that was started to be measured. It ends when this process ends, no matter
+// how.
 type Process struct {
 	cmd   *exec.Cmd
 	log   *os.File
@@ -35,7 +35,7 @@ type Process struct {
 	token string // ADMIN_TOKEN
 }
 
-// StartProcess starts executable with settings in dir and returns when it is ready.
+// StartProcess starts executable with settings in dir. It returns when the process is ready.
 func StartProcess(ctx context.Context, executable, dir string, settings []string) (*Process, error) {
 	log, err := openLog(dir)
 	if err != nil {
@@ -44,7 +44,7 @@ func StartProcess(ctx context.Context, executable, dir string, settings []string
 	cmd := exec.Command(executable, "serve")
 	cmd.Dir, cmd.Stdout, cmd.Stderr = dir, log, log
 	cmd.Env = Environment(dir, settings)
-	// Its own group: Ctrl-C is for us, and we tell it.
+	// In its own process group, the child gets no Ctrl-C. This process tells it to shut down.
 	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL, Setpgid: true}
 	p := &Process{cmd: cmd, log: log, ended: make(chan struct{}), token: lastValue(cmd.Env, "ADMIN_TOKEN")}
 	if err := p.start(); err != nil {
@@ -56,13 +56,14 @@ func StartProcess(ctx context.Context, executable, dir string, settings []string
 	return p, nil
 }
 
-// Environment is that of a notesd in dir: settings, and nothing of our own.
+// Environment returns the environment of a notesd in dir: the settings, and nothing of this
+// process's environment.
 func Environment(dir string, settings []string) []string {
 	return append([]string{"PATH=" + os.Getenv("PATH"), "HOME=" + dir, "HOST=127.0.0.1", "BACKEND_PORT=0",
 		"DATA_DIR=" + dir, "LOG_FORMAT=json", "RATE_LIMIT_MAX_REQUESTS=0", "ADMIN_TOKEN=" + rand.Text()}, settings...)
 }
 
-// lastValue is what the variable name is set to in environ, where the last entry counts.
+// lastValue returns the value of name in environ. The last entry counts.
 func lastValue(environ []string, name string) (value string) {
 	for _, entry := range environ {
 		if text, ok := strings.CutPrefix(entry, name+"="); ok {
@@ -72,8 +73,8 @@ func lastValue(environ []string, name string) (value string) {
 	return value
 }
 
-// openLog makes the file that a server logs to: in memory where there is such
-// a place, so that the log does not compete with the database for the disk.
+// openLog makes the file that a server logs to. It is in memory if possible, so that the log does
+// not compete with the database for the disk.
 func openLog(dir string) (*os.File, error) {
 	const memory = "/dev/shm"
 	if name, err := os.MkdirTemp(memory, "notesd-bench"); err == nil {
@@ -82,14 +83,16 @@ func openLog(dir string) (*os.File, error) {
 	return os.OpenFile(filepath.Join(dir, "log"), os.O_RDWR|os.O_CREATE|os.O_EXCL|os.O_APPEND, 0o600)
 }
 
-// closeLog removes the log.
+// closeLog closes and removes the log.
 func (p *Process) closeLog() error {
 	err := errors.Join(p.log.Close(), os.Remove(p.log.Name()))
-	_ = os.Remove(filepath.Dir(p.log.Name())) // the directory in memory; any other is not empty
+	// This removes the directory in memory. Any other directory is not empty.
+	_ = os.Remove(filepath.Dir(p.log.Name()))
 	return err
 }
 
-// start starts the process on a thread that lives as long: Pdeathsig means the thread's death.
+// start starts the process on a thread that lives as long as the process: Pdeathsig refers to the
+// end of the thread.
 func (p *Process) start() error {
 	started := make(chan error)
 	go func() {
@@ -98,13 +101,13 @@ func (p *Process) start() error {
 		err := p.cmd.Start()
 		started <- err
 		if err == nil {
-			_ = p.cmd.Wait() // how it ended, ProcessState says
+			_ = p.cmd.Wait() // ProcessState says how it ended
 		}
 	}()
 	return <-started
 }
 
-// awaitReady returns once the process says that it is ready.
+// awaitReady returns once the process reports that it is ready.
 func (p *Process) awaitReady(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, startTime)
 	defer cancel()
@@ -134,13 +137,13 @@ func isReady(client *http.Client, url string) bool {
 	if err != nil {
 		return false
 	}
-	_ = answer.Body.Close() // not read
+	_ = answer.Body.Close() // it is not read
 	return answer.StatusCode == http.StatusOK
 }
 
-// awaitTrust waits until the server trusts what it has in memory, which on PostgreSQL it does some
-// seconds after its start: loads are to find it as it is from then on. A server that does not say
-// is not waited for.
+// awaitTrust waits until the server trusts its cache. On PostgreSQL that is the case some seconds
+// after the start. Loads should find the server in the state that it has from then on. If a server
+// does not report its state, awaitTrust does not wait for it.
 func (p *Process) awaitTrust(ctx context.Context) {
 	client := &http.Client{Transport: &http.Transport{}, Timeout: time.Second}
 	defer client.CloseIdleConnections()
@@ -151,7 +154,7 @@ func (p *Process) awaitTrust(ctx context.Context) {
 	}
 }
 
-// trust is what the server says of the copies it has.
+// trust returns whether the server trusts its cache, and whether it reports this at all.
 func (p *Process) trust(client *http.Client) (trusted, says bool) {
 	r, err := http.NewRequest(http.MethodGet, p.url+"/api/runtime", nil)
 	if err != nil {
@@ -170,7 +173,7 @@ func (p *Process) trust(client *http.Client) (trusted, says bool) {
 	return state.Cache.Trusted, true
 }
 
-// listening is the address that the log says the process listens on.
+// listening returns the address that the process listens on, according to its log.
 func (p *Process) listening() string {
 	for line := range bytes.Lines(p.readLog()) {
 		var entry struct{ Msg, URL string }
@@ -181,14 +184,14 @@ func (p *Process) listening() string {
 	return ""
 }
 
-// readLog is the beginning of the log.
+// readLog returns the beginning of the log.
 func (p *Process) readLog() []byte {
 	text := make([]byte, 64<<10)
-	n, _ := p.log.ReadAt(text, 0) // as much as there is
+	n, _ := p.log.ReadAt(text, 0) // reads as much as there is
 	return text[:n]
 }
 
-// lastWords are the end of the log.
+// lastWords returns the end of the log.
 func (p *Process) lastWords() string {
 	const lines = 10
 	info, err := p.log.Stat()
@@ -196,34 +199,34 @@ func (p *Process) lastWords() string {
 		return err.Error()
 	}
 	text := make([]byte, 8<<10)
-	n, _ := p.log.ReadAt(text, max(0, info.Size()-int64(len(text)))) // as much as there is
+	n, _ := p.log.ReadAt(text, max(0, info.Size()-int64(len(text)))) // reads as much as there is
 	all := strings.Split(strings.TrimSpace(string(text[:n])), "\n")
 	return strings.Join(all[max(0, len(all)-lines):], "\n")
 }
 
-// boundLog empties the log when it has grown too long.
+// boundLog empties the log if it has grown too long.
 func (p *Process) boundLog() {
 	if info, err := p.log.Stat(); err == nil && info.Size() > logBytes {
-		_ = p.log.Truncate(0) // else it grows on
+		_ = p.log.Truncate(0) // otherwise it grows on
 	}
 }
 
-// URL is where the process serves.
+// URL returns the URL of the process.
 func (p *Process) URL() string { return p.url }
 
-// PID is the number of the process.
+// PID returns the id of the process.
 func (p *Process) PID() int { return p.cmd.Process.Pid }
 
-// Address is where the process listens.
+// Address returns the address that the process listens on.
 func (p *Process) Address() (netip.AddrPort, error) {
 	u, err := url.Parse(p.url)
 	if err != nil {
 		return netip.AddrPort{}, err
 	}
-	return resolve(context.Background(), u.Host) // it is localhost
+	return resolve(context.Background(), u.Host) // the host is localhost
 }
 
-// hasEnded tells whether the process is gone.
+// hasEnded reports whether the process has ended.
 func (p *Process) hasEnded() bool {
 	select {
 	case <-p.ended:
@@ -233,9 +236,9 @@ func (p *Process) hasEnded() bool {
 	}
 }
 
-// Stop ends the process in good order, or by force if it does not go.
+// Stop ends the process in good order. It kills the process if that takes too long.
 func (p *Process) Stop() error {
-	_ = p.cmd.Process.Signal(syscall.SIGTERM) // it may have ended
+	_ = p.cmd.Process.Signal(syscall.SIGTERM) // it may have ended already
 	select {
 	case <-p.ended:
 	case <-time.After(stopTime):

@@ -8,26 +8,26 @@ import (
 	"time"
 )
 
-// A Progress shows how far a measurement is: as a bar on a terminal, elsewhere as a line for every
-// run.
+// A Progress shows the progress of a measurement. It draws a bar on a terminal, and otherwise
+// prints a line for every run.
 type Progress struct {
 	out      io.Writer
 	terminal bool
 
 	mu          sync.Mutex // guards what follows
-	done, total int        // of the runs that are known to come
+	done, total int        // of the runs that are expected
 	label       string
 	began       time.Time
 }
 
-// Expect announces so many runs.
+// Expect adds to the number of expected runs.
 func (p *Progress) Expect(runs int) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.total, p.done, p.began = runs, 0, time.Now()
 }
 
-// Step announces the run that begins.
+// Step shows the run that begins.
 func (p *Progress) Step(label string) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -40,7 +40,7 @@ func (p *Progress) Step(label string) {
 	}
 }
 
-// place is which run of how many it is, once that is known.
+// place returns the number of the run and the number of all runs, once that is known.
 func (p *Progress) place() string {
 	if p.total == 0 {
 		return ""
@@ -48,7 +48,7 @@ func (p *Progress) place() string {
 	return fmt.Sprintf("%d/%d ", p.done, p.total)
 }
 
-// Say prints a line, above the bar.
+// Say prints a line above the bar.
 func (p *Progress) Say(line string) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -60,7 +60,8 @@ func (p *Progress) Say(line string) {
 
 const clearLine = "\r\x1b[K"
 
-// draw draws the bar: the runs before this one, and what is left if the others take as long.
+// draw draws the bar: the runs that are done, and the remaining time if the other runs take as
+// long.
 func (p *Progress) draw() {
 	const width = 24
 	bar, left := "", ""
@@ -76,7 +77,7 @@ func (p *Progress) draw() {
 	fmt.Fprint(p.out, clearLine, bar, p.place(), p.label, left)
 }
 
-// end removes the bar; what comes next begins anew.
+// end removes the bar. The next output begins on an empty line.
 func (p *Progress) end() {
 	p.mu.Lock()
 	defer p.mu.Unlock()

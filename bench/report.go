@@ -14,17 +14,17 @@ import (
 	"notesd/bench/format"
 )
 
-// A Report is what one scenario found out about one kind of work, or a proof of
-// another kind. All that is written anywhere is made from it.
+// A Report has the results of one scenario with one kind of work, or of another kind of proof. All
+// output is made from it.
 type Report struct {
 	Scenario   string             `json:"scenario"`
 	Work       Work               `json:"work"`
-	Command    string             `json:"command"` // that made it
+	Command    string             `json:"command"` // the command that made the report
 	Version    string             `json:"version"`
 	Date       time.Time          `json:"date"`
 	Machine    Machine            `json:"machine"`
 	Arms       []Arm              `json:"arms,omitempty"`
-	Settings   []string           `json:"settings,omitempty"` // of every server
+	Settings   []string           `json:"settings,omitempty"` // settings of every server
 	Capacities map[string]float64 `json:"capacities,omitempty"`
 	Findings   []string           `json:"findings,omitempty"`
 	Goals      []Goal             `json:"goals,omitempty"`
@@ -38,25 +38,25 @@ type Report struct {
 	Runs       []Measurement      `json:"runs,omitempty"`
 }
 
-// NewReport begins the report of a proof that is no scenario. The command is
-// the one that makes it, as people would type it.
+// NewReport returns an empty report of a proof that is no scenario. The command is the one that
+// makes the report, as users would type it.
 func NewReport(title, command, version string) *Report {
 	return &Report{Scenario: title, Command: command, Version: version, Date: time.Now(), Machine: thisMachine()}
 }
 
-// A Table is a table as it is printed.
+// A Table is a table in the form in which it is printed.
 type Table struct {
 	Title string     `json:"title"`
 	Head  []string   `json:"head"`
 	Rows  [][]string `json:"rows"`
 }
 
-// A Goal is a promise and what was measured of it.
+// A Goal is a goal and its result.
 type Goal struct {
 	What     string `json:"what"`
 	Goal     string `json:"goal"`
 	Measured string `json:"measured"`
-	Verdict  string `json:"verdict"` // met, missed; empty: not measured
+	Verdict  string `json:"verdict"` // met or missed; empty: not measured
 }
 
 const missed = "missed"
@@ -68,15 +68,15 @@ func (g *Goal) measured(text string, met bool) {
 	}
 }
 
-// Promise adds a goal and what was measured of it.
+// Promise adds a goal and its result.
 func (r *Report) Promise(what, goal, measured string, met bool) {
 	g := Goal{What: what, Goal: goal}
 	g.measured(measured, met)
 	r.Goals = append(r.Goals, g)
 }
 
-// Judge is an ErrMissed that names the goals that were missed, if strict. A
-// miss is else printed and no error: the report says what is, not what should be.
+// Judge returns an ErrMissed that names the missed goals, if strict is true. Otherwise a missed
+// goal is printed and is no error: the report says what is, not what should be.
 func (r *Report) Judge(strict bool) error {
 	var missing []string
 	for _, g := range r.Goals {
@@ -90,7 +90,8 @@ func (r *Report) Judge(strict bool) error {
 	return fmt.Errorf("%s: %w: %s", r.title(), ErrMissed, strings.Join(missing, "; "))
 }
 
-// title is what the report is about; it is the name of its place in a file, too.
+// title returns the title of the report. In a file of reports, the title identifies the report's
+// section.
 func (r *Report) title() string {
 	if r.Work.Name == "" {
 		return r.Scenario
@@ -98,7 +99,7 @@ func (r *Report) title() string {
 	return r.Scenario + ": " + r.Work.Name
 }
 
-// Markdown is the report for people. Its plots are linked where they are: in plots, unless that is
+// Markdown returns the report for people. It links to plots in the directory plots, unless that is
 // empty.
 func (r *Report) Markdown(plots string) string {
 	var b strings.Builder
@@ -133,7 +134,7 @@ func (r *Report) Markdown(plots string) string {
 	return b.String()
 }
 
-// goalTable sets what was measured beside what was promised.
+// goalTable returns a table of the results beside the goals.
 func (r *Report) goalTable() Table {
 	t := Table{Title: "Goals", Head: []string{"what", "goal", "measured", ""}}
 	for _, g := range r.Goals {
@@ -149,7 +150,7 @@ func (r *Report) goalTable() Table {
 	return t
 }
 
-// notes are the report's own, and what a reader has to know of any load.
+// notes returns the notes of the report, and what a reader has to know of any load.
 func (r *Report) notes() []string {
 	if r.Arms == nil {
 		return r.Notes
@@ -183,7 +184,7 @@ func writeList(b *strings.Builder, lines []string) {
 	}
 }
 
-// write writes the table as Markdown. A bar in a cell does not end it.
+// write writes the table as Markdown. It escapes a bar in a cell.
 func (t Table) write(b *strings.Builder) {
 	cell := strings.NewReplacer("|", `\|`, "\n", " ")
 	line := func(cells []string) {
@@ -202,7 +203,7 @@ func (t Table) write(b *strings.Builder) {
 	b.WriteByte('\n')
 }
 
-// plotFile is the name of a plot's file.
+// plotFile returns the name of a plot's file.
 func (r *Report) plotFile(p Plot) string {
 	name := r.Scenario + "-" + r.Work.Name + "-" + p.Name
 	return strings.Map(func(c rune) rune {
@@ -225,7 +226,7 @@ func (r *Report) writePlots(dir string) error {
 	return errors.Join(errs...)
 }
 
-// writeJSON writes reports with every single run.
+// writeJSON writes reports with all single runs.
 func writeJSON(file string, reports []*Report) error {
 	text, err := json.MarshalIndent(reports, "", "\t")
 	if err != nil {
@@ -240,8 +241,8 @@ A command wrote this file, and no figure here is typed: each section names the c
 
 `
 
-// Publish prints the report, and writes it where it is wanted besides: into the
-// file of reports markdown, and its plots into the directory svg. Empty is nowhere.
+// Publish prints the report. It also writes the report into the file of reports markdown, and its
+// plots into the directory svg. An empty name means that the file or the plots are not written.
 func (r *Report) Publish(out io.Writer, markdown, svg string) error {
 	if _, err := io.WriteString(out, r.Markdown(svg)); err != nil {
 		return err
@@ -257,8 +258,8 @@ func (r *Report) Publish(out io.Writer, markdown, svg string) error {
 	return nil
 }
 
-// update puts the report into a file of reports: in the place of the last one
-// of its title, else at the end. plots is where its plots are; empty: nowhere.
+// update writes the report into a file of reports. It replaces the last report with the same title,
+// or is appended. The plots are in the directory plots; empty: there are none.
 func (r *Report) update(file, plots string) error {
 	old, err := os.ReadFile(file)
 	if errors.Is(err, os.ErrNotExist) {
@@ -285,7 +286,7 @@ func (r *Report) update(file, plots string) error {
 	return os.WriteFile(file, bytes.Join([][]byte{before, section, after}, nil), 0o644)
 }
 
-// relative is the way from dir to file, both as the user gave them.
+// relative returns the path of file relative to dir. Both are given as the user typed them.
 func relative(dir, file string) (string, error) {
 	dir, err := filepath.Abs(dir)
 	if err != nil {

@@ -40,12 +40,12 @@ func scale(ctx context.Context, s *Session) error {
 	return nil
 }
 
-// alone is the throughput of a server on as many cores as the measurement's
-// load says, if it used all of their time.
+// alone returns the throughput of a server on as many cores as the measurement's load says, if the
+// server used all of their time.
 func (m Measurement) alone() float64 { return m.Load * m.All.Goodput / m.ServerCores }
 
-// coreCounts are the numbers of cores to measure: all of them up to eight, then every doubling, and
-// the last.
+// coreCounts returns the numbers of cores to measure: every number up to eight, then every
+// doubling, and the number of all cores.
 func coreCounts(cores int) (counts []int) {
 	for n := 1; n < cores; n++ {
 		if n <= 8 || n&(n-1) == 0 {
@@ -55,7 +55,8 @@ func coreCounts(cores int) (counts []int) {
 	return append(counts, cores)
 }
 
-// scalePlot shows throughput against cores with the fitted laws, and says what they predict.
+// scalePlot adds a plot of throughput against cores with the fitted laws, and notes with their
+// predictions.
 func (s *Session) scalePlot(measured, alone []Point) {
 	p := Plot{Name: "cores", Title: "Throughput against cores", X: "cores", Y: "requests/s"}
 	for _, series := range []struct {

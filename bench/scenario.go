@@ -14,13 +14,13 @@ import (
 	"golang.org/x/sync/errgroup"
 )
 
-// A scenario is one thing to measure, with the values of flags that suit it.
+// A scenario is one thing to measure, with suitable default values of flags.
 type scenario struct {
 	name, about string
 	run         func(context.Context, *Session) error
-	starts      bool // it starts its servers, and can't measure one that runs already
+	starts      bool // it starts its own servers, and can't measure a running one
 	rated       bool // it needs -rate
-	faults      bool // it needs a program with faults
+	faults      bool // it needs a program with fault routes
 
 	connections, people, rounds, leastPeople int
 	duration                                 time.Duration
@@ -31,9 +31,8 @@ type scenario struct {
 
 const defaultScenario = "compare"
 
-// scenarios is every scenario, in the order of the help. Loads beyond the
-// capacity are put on by many people: a few would each have more than a
-// person's share, and be turned away for that.
+// scenarios returns all scenarios in the order of the help. Loads beyond the capacity are sent by
+// many users. If there were few, each would exceed a user's share and would be refused for that.
 func scenarios() []scenario {
 	return []scenario{
 		{name: "compare", about: "one shard against all cores, closed loop: the table of the scaling checklist",
@@ -72,7 +71,7 @@ func scenarios() []scenario {
 	}
 }
 
-// defaults are the scenario's values of flags, as one would type them.
+// defaults returns the scenario's values of flags, as they would be typed.
 func (s scenario) defaults() string {
 	text := fmt.Sprintf("-c %d -d %v -rounds %d -people %d -work %s", s.connections, s.duration, s.rounds, s.people,
 		strings.Join(s.works, " -work "))
@@ -96,7 +95,7 @@ func scenarioNamed(name string) (scenario, error) {
 	return scenario{}, fmt.Errorf("no scenario %q: %q", name, names)
 }
 
-// A Session is one scenario with one kind of work.
+// A Session is one run of a scenario with one kind of work.
 type Session struct {
 	Options
 	*Report
@@ -105,26 +104,26 @@ type Session struct {
 	Progress *Progress
 }
 
-// NewSession is a session of an experiment that is no scenario of notesd bench. It adds to r. bed
-// is where turns run that name no other.
+// NewSession returns a session of an experiment that is no scenario of notesd bench. The session
+// adds its results to r. A turn without a testbed runs on bed.
 func NewSession(o Options, r *Report, bed *Testbed, progress io.Writer) *Session {
 	return &Session{Options: o, Report: r, testbed: bed, Progress: &Progress{out: progress}}
 }
 
-// A Turn is one load on one arm. What is compared takes turns.
+// A Turn is one load on one arm. Turns that are compared alternate.
 type Turn struct {
 	Arm      Arm
 	Testbed  *Testbed // nil: the session's
-	Label    string   // of the load
-	Multiple float64  // of the capacity
+	Label    string   // names the load
+	Multiple float64  // multiple of the capacity
 	Load     Load
-	beside   func(context.Context, *target) error // runs while the load does; nil: nothing
-	after    func(context.Context, *target) error // looks at the server when the load has ended; nil: nothing
+	beside   func(context.Context, *target) error // runs during the load; nil: nothing does
+	after    func(context.Context, *target) error // examines the server after the load; nil: nothing does
 }
 
-// InTurns measures every turn in every round, each on a server just started,
-// and returns their medians in the order of turns. Every other round goes
-// backwards, so that a machine that slows down favours nobody.
+// InTurns measures every turn in every round, each on a server that was just started. It returns
+// the medians in the order of turns. Every other round runs in reverse order, so that a machine
+// that slows down favours no turn.
 func (s *Session) InTurns(ctx context.Context, turns []Turn) ([]Measurement, error) {
 	s.Progress.Expect(s.Rounds * len(turns))
 	runs := make([][]Measurement, len(turns))
@@ -169,7 +168,7 @@ func (s *Session) take(ctx context.Context, t Turn, round int) (r Measurement, e
 	return r, err
 }
 
-// measure does one turn to a server that is open, and keeps what it measured.
+// measure runs one turn on an open server, and keeps the measurement.
 func (s *Session) measure(ctx context.Context, on *target, t Turn, round int) (Measurement, error) {
 	injected := ""
 	if s.Injection != nil {
@@ -199,8 +198,8 @@ func (s *Session) measure(ctx context.Context, on *target, t Turn, round int) (M
 	return r, nil
 }
 
-// Keep adds a run to the report, and says so if it is void. A run that was late is not void if that
-// is allowed.
+// Keep adds a run to the report, and prints a line if the run is void. A late run is not void if
+// late runs are allowed.
 func (s *Session) Keep(r *Measurement) {
 	what := fmt.Sprintf("%s, %s, round %d: %s", r.Arm, r.Label, r.Round, r.Void)
 	switch {
@@ -215,7 +214,7 @@ func (s *Session) Keep(r *Measurement) {
 	s.Runs = append(s.Runs, *r)
 }
 
-// theArms are the arms to measure: the server that runs already is one.
+// theArms returns the arms to measure. A server that is already running is one arm.
 func (s *Session) theArms() []Arm {
 	if s.URL != "" {
 		return []Arm{given(s.URL)}
@@ -223,18 +222,18 @@ func (s *Session) theArms() []Arm {
 	return s.Options.Arms
 }
 
-// closedLoad is the closed loop of some clients who do the session's work.
+// closedLoad returns the closed loop of some clients that do the session's work.
 func (s *Session) closedLoad(connections int) Load {
 	l := s.openLoad(0)
 	l.connections, l.retry = connections, s.Retry
 	return l
 }
 
-// openLoad is the session's work at a rate.
+// openLoad returns the session's work as an open loop at a rate.
 func (s *Session) openLoad(rate float64) Load {
 	return Load{plan: planFor(s.testbed.host, s.testbed.users, s.work, s.Injection), connections: s.Connections, rate: rate,
 		fixed: s.Fixed, warm: warmUp(s.Duration), measured: s.Duration, most: s.Requests}
 }
 
-// warmUp is how long a load runs before it is measured.
+// warmUp returns how long a load runs before it is measured.
 func warmUp(measured time.Duration) time.Duration { return min(measured/4, 2*time.Second) }

@@ -7,10 +7,10 @@ import (
 	"notesd/bench/format"
 )
 
-// calmConnections is the load that the storm's goodput is compared with.
+// calmConnections is the load whose goodput is the reference for the storm.
 const calmConnections = 64
 
-// storm sets many clients that retry at once against a few.
+// storm measures many clients that retry at once against a few clients.
 func storm(ctx context.Context, s *Session) error {
 	var turns []Turn
 	for _, arm := range s.theArms() {
@@ -36,7 +36,7 @@ func storm(ctx context.Context, s *Session) error {
 }
 
 func (s *Session) stormGoals(calm, stormy Measurement) {
-	const least, slowest = 0.9, 250 // of goodput; milliseconds
+	const least, slowest = 0.9, 250 // part of the goodput; milliseconds
 	goodput := Goal{What: fmt.Sprintf("%s: goodput of %s", stormy.Arm, stormy.Label),
 		Goal: fmt.Sprintf("≥ %s of that of %d", format.Percent(least), calm.Connections)}
 	if calm.All.Goodput > 0 {

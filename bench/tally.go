@@ -12,32 +12,33 @@ import (
 	"github.com/HdrHistogram/hdrhistogram-go"
 )
 
-// newHistogram is for latencies from a microsecond to two minutes, at most 0.1 % wrong.
+// newHistogram returns a histogram for latencies from a microsecond to two minutes, with an error
+// of at most 0.1 %.
 func newHistogram() *hdrhistogram.Histogram {
 	return hdrhistogram.New(int64(time.Microsecond), int64(2*time.Minute), 3)
 }
 
-// record counts d; what is longer than the histogram holds counts as its longest.
+// record records d. A value beyond the histogram's range is recorded as the largest one.
 func record(h *hdrhistogram.Histogram, d time.Duration) {
-	_ = h.RecordValue(min(max(int64(d), 0), h.HighestTrackableValue())) // in range now
+	_ = h.RecordValue(min(max(int64(d), 0), h.HighestTrackableValue())) // the value is in range now
 }
 
-// A row of a tally counts the requests of one class, over the measured time.
+// A row of a tally counts the requests of one class during the measured time.
 type row struct {
-	sent        int                     // intended for the measured time, and sent
-	good        int                     // of those, done
-	refused     int                     // turned away
-	unexplained int                     // of the refused: without a reason or Retry-After
-	failed      int                     // answered with any other failure
-	done        int                     // answered well within the measured time, whenever they were sent: the goodput
-	inTime      int                     // of those, within a second of the intended time
-	answered    int                     // the same as done, well or not
-	shed        int                     // the same, turned away
-	latency     *hdrhistogram.Histogram // of the good
-	turnedAway  *hdrhistogram.Histogram // of the refused
-	reasons     map[string]int          // of refusals
-	statuses    map[int]int             // of failures
-	errors      map[string]int          // no whole answer
+	sent        int                     // requests that were to be sent in the measured time, and were sent
+	good        int                     // of those, served
+	refused     int                     // of those, refused
+	unexplained int                     // refused without a reason or without Retry-After
+	failed      int                     // of those, answered with any other failure
+	done        int                     // served within the measured time, whenever sent: the goodput
+	inTime      int                     // of done, within a second of the intended time
+	answered    int                     // answered within the measured time, served or not
+	shed        int                     // refused within the measured time
+	latency     *hdrhistogram.Histogram // of the good requests
+	turnedAway  *hdrhistogram.Histogram // of the refused requests
+	reasons     map[string]int          // of refused requests
+	statuses    map[int]int             // of failed requests
+	errors      map[string]int          // requests without a complete response
 }
 
 func newRow() *row {
@@ -50,18 +51,18 @@ type window struct{ begin, end time.Time }
 
 func (w window) holds(t time.Time) bool { return !t.Before(w.begin) && t.Before(w.end) }
 
-// An attempt is one request and what became of it.
+// An attempt is one request and its result.
 type attempt struct {
 	row      int
-	intended time.Time     // when it was to be sent: the clock of its latency
-	late     time.Duration // by which the generator missed that
+	intended time.Time     // when it was to be sent: its latency counts from here
+	late     time.Duration // how late the generator sent it
 	done     time.Time
 	answer   answer
 	err      error
 }
 
-// A tally counts attempts. Several goroutines may count at once; each has a
-// stripe, so that they rarely meet.
+// A tally counts attempts. Several goroutines may count concurrently. Each client counts in one of
+// the stripes, so that the goroutines rarely contend for a lock.
 type tally struct {
 	window  window
 	stripes []*stripe
@@ -75,7 +76,7 @@ type stripe struct {
 
 const stripes = 4
 
-// inTime is how long people wait before they give up or try again.
+// inTime is how long users wait before they give up or try again.
 const inTime = time.Second
 
 func newTally(w window, rows int) *tally {
@@ -136,7 +137,7 @@ func (r *row) count(a attempt) {
 	}
 }
 
-// errorKind is what went wrong with a connection, in few words: errors are counted by it.
+// errorKind returns a short description of a connection error. Errors are counted by it.
 func errorKind(err error) string {
 	timeout, ok := errors.AsType[net.Error](err)
 	switch {
@@ -151,13 +152,14 @@ func errorKind(err error) string {
 	case errors.Is(err, errNotHTTP):
 		return errNotHTTP.Error()
 	}
-	if op, ok := errors.AsType[*net.OpError](err); ok { // without the addresses, of which each client has its own
+	// The addresses are left out, because they differ between clients.
+	if op, ok := errors.AsType[*net.OpError](err); ok {
 		return op.Op + ": " + op.Err.Error()
 	}
 	return err.Error()
 }
 
-// merged is what all stripes counted, when nobody counts any more.
+// merged returns the sums of all stripes. It is called when counting has ended.
 func (t *tally) merged() *stripe {
 	first := t.stripes[0]
 	for _, s := range t.stripes[1:] {

@@ -13,18 +13,18 @@ import (
 	"time"
 )
 
-// lookTime is how long a server may take to show that it is there.
+// lookTime is how long a server may take to respond to the first request.
 const lookTime = 3 * time.Second
 
-// site is a server that runs already.
+// site is a server that is already running.
 type site struct {
-	url  string // as asked for, without a path
+	url  string // as given, without a path
 	host string // the Host header
 	addr netip.AddrPort
 }
 
-// checkTarget finds the server at text. It refuses what is not on this machine
-// unless remote is allowed, what does not answer, and what is not notesd.
+// checkTarget finds the server at the URL text. It refuses a server on another machine unless
+// remote is true, a server that does not respond, and a server that is not notesd.
 func checkTarget(ctx context.Context, text string, remote bool) (site, error) {
 	ctx, cancel := context.WithTimeout(ctx, lookTime)
 	defer cancel()
@@ -52,8 +52,8 @@ func parseTarget(text string) (site, error) {
 	return site{url: "http://" + u.Host, host: u.Host}, nil
 }
 
-// resolve is the one address that every connection goes to, so that what was checked is what is
-// measured.
+// resolve returns the one address that every connection goes to. So the server that was checked is
+// the one that is measured.
 func resolve(ctx context.Context, host string) (netip.AddrPort, error) {
 	u := url.URL{Host: host}
 	port := u.Port()
@@ -68,7 +68,8 @@ func resolve(ctx context.Context, host string) (netip.AddrPort, error) {
 		return netip.AddrPort{}, errors.New("no address")
 	}
 	first := addrs[0].Unmap()
-	for _, a := range addrs { // localhost: ::1 comes first where the server listens on 127.0.0.1
+	// For localhost, ::1 comes first even if the server listens on 127.0.0.1.
+	for _, a := range addrs {
 		if a = a.Unmap(); a.Is4() {
 			first = a
 			break
@@ -77,7 +78,7 @@ func resolve(ctx context.Context, host string) (netip.AddrPort, error) {
 	return netip.ParseAddrPort(net.JoinHostPort(first.String(), port))
 }
 
-// look tells whether notesd answers.
+// look returns an error if no notesd responds.
 func (s site) look(ctx context.Context) error {
 	r, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://"+s.addr.String()+"/api/health", nil)
 	if err != nil {

@@ -14,22 +14,22 @@ import (
 	"time"
 )
 
-// A Testbed runs loads on servers: either on servers that it starts itself, one for each turn and
-// all from the same state, or on one that runs already. Users and their notes are made once.
+// A Testbed runs loads on servers. It either starts a server for each turn, all from the same
+// state, or uses one that is already running. The users and their notes are made once.
 type Testbed struct {
 	executable string
-	settings   []string // of every server it starts
+	settings   []string // settings of every server that it starts
 	host       string   // the Host header
 	users      []User
 
-	given netip.AddrPort // the server that runs already
-	url   string         // of that server; empty: servers are started
-	root  string         // a directory for them: origin, copied for every turn
+	given netip.AddrPort // the server that is already running
+	url   string         // URL of that server; empty: servers are started
+	root  string         // directory of the servers; its origin is copied for every turn
 	turns int
 }
 
-// NewTestbed makes users with notes of their own, on the server at o.URL or on one that it starts
-// from executable.
+// NewTestbed makes users with their own notes, on the server at o.URL or on one that it starts from
+// executable.
 func NewTestbed(ctx context.Context, o Options, executable string) (b *Testbed, err error) {
 	b = &Testbed{executable: executable, settings: o.Settings, host: "127.0.0.1"}
 	if o.URL != "" {
@@ -50,7 +50,7 @@ func NewTestbed(ctx context.Context, o Options, executable string) (b *Testbed, 
 	return b, nil
 }
 
-// prepare makes the state that every turn starts from.
+// prepare makes the state from which every turn starts.
 func (b *Testbed) prepare(ctx context.Context, o Options) error {
 	if err := os.Mkdir(b.origin(), 0o700); err != nil {
 		return err
@@ -63,7 +63,7 @@ func (b *Testbed) prepare(ctx context.Context, o Options) error {
 	return errors.Join(err, p.Stop())
 }
 
-// AddUsers signs up users at the server at url, each with so many notes.
+// AddUsers signs up users on the server at url. Each has so many notes.
 func AddUsers(ctx context.Context, url string, users, notes int) ([]User, error) {
 	client := NewClient(url)
 	defer client.Close()
@@ -72,26 +72,26 @@ func AddUsers(ctx context.Context, url string, users, notes int) ([]User, error)
 
 func (b *Testbed) origin() string { return filepath.Join(b.root, "origin") }
 
-// With is the testbed with the same state and another program, for turns that are not at the same
-// time as its own.
+// With returns a testbed with the same state and another program. Its turns must not run at the
+// same time as those of b.
 func (b *Testbed) With(executable string) *Testbed {
 	other := *b
 	other.executable = executable
 	return &other
 }
 
-// Remove removes the testbed's directory, and leaves a database elsewhere as it is.
+// Remove removes the testbed's directory. A database elsewhere stays as it is.
 func (b *Testbed) Remove() error { return os.RemoveAll(b.root) }
 
-// ClosedLoad is a closed loop of o.Connections clients who do the work.
+// ClosedLoad returns a closed loop of o.Connections clients that do the work.
 func (b *Testbed) ClosedLoad(o Options, w Work) Load {
 	l := NewClosedLoad(planFor(b.host, b.users, w, nil), o.Connections, o.Duration)
 	l.retry, l.most = o.Retry, o.Requests
 	return l
 }
 
-// close removes what the testbed has made. A database of its own goes with the directory; from any
-// other, and from a server that runs already, the notes are deleted.
+// close removes what the testbed has made. A database in the directory is removed with it. In any
+// other database, and on a server that was already running, it deletes the notes.
 func (b *Testbed) close(ctx context.Context) error {
 	if b.url != "" {
 		return b.deleteNotes(ctx, b.url)
@@ -118,14 +118,14 @@ func (b *Testbed) deleteFromDatabase(ctx context.Context) error {
 	return errors.Join(b.deleteNotes(ctx, p.url), p.Stop())
 }
 
-// A target is a server that loads can be done to.
+// A target is a server that can be put under load.
 type target struct {
 	addr    netip.AddrPort
-	process *Process // nil: not ours
-	dir     string   // of the process
+	process *Process // nil: it was not started here
+	dir     string   // the directory of the process
 }
 
-// open starts the server of an arm, or takes the one that runs already.
+// open starts the server of an arm, or uses the one that is already running.
 func (b *Testbed) open(ctx context.Context, arm Arm) (*target, error) {
 	if b.url != "" {
 		return &target{addr: b.given}, nil
@@ -147,7 +147,7 @@ func (b *Testbed) open(ctx context.Context, arm Arm) (*target, error) {
 	return t, nil
 }
 
-// close stops the server, if it is ours.
+// close stops the server if it was started here.
 func (t *target) close() error {
 	if t.process == nil {
 		return nil
@@ -155,7 +155,7 @@ func (t *target) close() error {
 	return errors.Join(t.process.Stop(), os.RemoveAll(t.dir))
 }
 
-// copyFiles makes the directory to with what is in from.
+// copyFiles makes the directory to with a copy of the files in from.
 func copyFiles(to, from string) error {
 	if err := os.Mkdir(to, 0o700); err != nil {
 		return err
@@ -186,7 +186,8 @@ func (t *target) measure(ctx context.Context, l Load, injected string) (Measurem
 	o := l.run(ctx, wires(ctx, t.addr), func() {
 		before = t.usage()
 		if t.process != nil {
-			_ = forgetPeak(t.process.cmd.Process.Pid) // then it is the peak since the start
+			// On an error, the peak since the start is measured.
+			_ = forgetPeak(t.process.cmd.Process.Pid)
 		}
 		if l.probed {
 			probes.start()
@@ -206,7 +207,7 @@ func (t *target) measure(ctx context.Context, l Load, injected string) (Measurem
 	return r, context.Cause(ctx)
 }
 
-// runtimeState is what the proofs read of /api/runtime.
+// runtimeState is the part of /api/runtime that the proofs read.
 type runtimeState struct {
 	Pool struct {
 		Workers, Busy, Queued, Outside int
@@ -224,7 +225,7 @@ type runtimeState struct {
 	}
 }
 
-// runtime is the state of a server of ours.
+// runtime returns the state of a server that was started here.
 func (t *target) runtime(ctx context.Context) (state runtimeState, err error) {
 	admin := t.process.AdminClient()
 	defer admin.Close()
@@ -232,18 +233,18 @@ func (t *target) runtime(ctx context.Context) (state runtimeState, err error) {
 	return state, err
 }
 
-// usage is what the processes have used so far.
+// usage returns what the processes have used so far.
 func (t *target) usage() usage {
 	u := usage{generator: CPUTime()}
 	if t.process != nil {
 		pid := t.process.cmd.Process.Pid
-		u.server, _ = cpuTime(pid) // 0 when it has ended, and the run fails
+		u.server, _ = cpuTime(pid) // 0 if it has ended; the run fails then
 		u.peakRSS, _ = PeakRSS(pid)
 	}
 	return u
 }
 
-// watch keeps the log of the process within bounds until ctx ends.
+// watch bounds the log of the process until ctx ends.
 func (p *Process) watch(ctx context.Context) {
 	tick := time.NewTicker(time.Second)
 	defer tick.Stop()
@@ -260,7 +261,7 @@ func (p *Process) watch(ctx context.Context) {
 // probeEvery is the time between two health probes.
 const probeEvery = 100 * time.Millisecond
 
-// A prober asks for health as an orchestrator does: every probe on a connection of its own.
+// A prober probes health as an orchestrator does: each probe has a connection of its own.
 type prober struct {
 	addr         netip.AddrPort
 	quit         context.CancelFunc
@@ -292,7 +293,7 @@ func (p *prober) probe() {
 	p.slowest = max(p.slowest, time.Since(began))
 }
 
-// stop waits for the last probe. It does nothing when there are none.
+// stop waits for the last probe. It does nothing if there is no probing.
 func (p *prober) stop() {
 	if p.quit != nil {
 		p.quit()

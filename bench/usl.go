@@ -11,20 +11,20 @@ import (
 //
 //	X(N) = λN / (1 + σ(N−1) + κN(N−1)):
 //
-// throughput X on N cores, where σ is contention (work that only one core can
-// do at a time) and κ is coherency (what cores have to tell each other).
+// throughput X on N cores. σ is contention (work that only one core can do at a time), and κ is
+// coherency (the cost of communication between cores).
 type USL struct {
-	Lambda    float64 `json:"lambda"` // of one core
+	Lambda    float64 `json:"lambda"` // throughput of one core
 	Sigma     float64 `json:"sigma"`
 	Kappa     float64 `json:"kappa"`
 	Points    int     `json:"points"`
-	PeakCores float64 `json:"peakCores"` // where more cores begin to cost; 0: nowhere
+	PeakCores float64 `json:"peakCores"` // more cores than these cost throughput; 0: never
 }
 
-// fitUSL fits the law to points, X against N, by least squares. It is linear
-// in 1/λ, σ/λ and κ/λ when written for N/X; the squares are of errors relative
-// to N/X. Neither σ nor κ can be below 0: what comes out so is held at 0. With
-// two points κ is 0, as nothing can tell it from σ, and with one there is no law.
+// fitUSL fits the law to points, X against N, by least squares. Written for N/X, the law is linear
+// in 1/λ, σ/λ and κ/λ. The squares are of errors relative to N/X. Neither σ nor κ can be below
+// 0: a result below 0 is set to 0. With two points κ is 0, because nothing can tell it from σ.
+// With one point there is no law.
 func fitUSL(points []Point) (USL, bool) {
 	best, least := USL{}, math.Inf(1)
 	for _, terms := range [][]term{{single, contention, coherency}, {single, contention}, {single, coherency},
@@ -40,7 +40,7 @@ func fitUSL(points []Point) (USL, bool) {
 	return best, !math.IsInf(least, 1)
 }
 
-// A term is a summand of N/X, but for its factor.
+// A term is a summand of N/X without its factor.
 type term int
 
 const (
@@ -51,10 +51,11 @@ const (
 
 func (t term) at(n float64) float64 { return [...]float64{1, n - 1, n * (n - 1)}[t] }
 
-// solveUSL is the least squares fit of some of the terms; false, when it is no law.
+// solveUSL returns the least squares fit of some of the terms. It returns false if the fit is no
+// law.
 func solveUSL(points []Point, terms []term) (USL, bool) {
 	size := len(terms)
-	m := make([][]float64, size) // the normal equations, the right side as the last column
+	m := make([][]float64, size) // the normal equations; the last column is the right side
 	for i := range m {
 		m[i] = make([]float64, size+1)
 		for _, p := range points {
@@ -84,7 +85,7 @@ func solveUSL(points []Point, terms []term) (USL, bool) {
 	return law, true
 }
 
-// solve solves linear equations by elimination with pivots; the right side is the last column.
+// solve solves linear equations by elimination with pivoting. The last column is the right side.
 func solve(m [][]float64) ([]float64, bool) {
 	for i := range m {
 		pivot := i
@@ -114,12 +115,12 @@ func solve(m [][]float64) ([]float64, bool) {
 	return x, true
 }
 
-// At is the throughput on n cores.
+// At returns the throughput on n cores.
 func (u USL) At(n float64) float64 {
 	return u.Lambda * n / (1 + u.Sigma*(n-1) + u.Kappa*n*(n-1))
 }
 
-// error is the sum of squares that the fit makes small.
+// error returns the sum of squares that the fit minimizes.
 func (u USL) error(points []Point) (sum float64) {
 	for _, p := range points {
 		e := p.Y/u.At(p.X) - 1
@@ -128,7 +129,7 @@ func (u USL) error(points []Point) (sum float64) {
 	return sum
 }
 
-// String says what the law is and what it predicts.
+// String describes the law and its predictions.
 func (u USL) String() string {
 	text := fmt.Sprintf("one core does %s/s, contention σ = %.3f, coherency κ = %.5f. ", format.Rate(u.Lambda),
 		u.Sigma, u.Kappa)
@@ -151,7 +152,7 @@ func (u USL) String() string {
 	return text
 }
 
-// curve draws the law from one core to so many.
+// curve returns the law from one core to so many as a series.
 func (u USL) curve(name string, upTo float64) Series {
 	const pieces = 60
 	s := Series{Name: name, Line: true}

@@ -17,58 +17,57 @@ import (
 )
 
 const (
-	Patience   = 10 * time.Second // how long a client waits for an answer
-	readBuffer = 16 << 10         // of a connection
-	failureMax = 4 << 10          // bytes of a failure's body that are looked at
+	Patience   = 10 * time.Second // how long a client waits for a response
+	readBuffer = 16 << 10         // bytes, for each connection
+	failureMax = 4 << 10          // bytes of a failure's body that are examined
 )
 
-// A wire is one connection that is kept alive, as a browser or a proxy keeps
-// one: opened when needed, one request at a time, none sent twice. It costs
-// less than half of what net/http's client costs (BenchmarkClients): the
-// generator lives on the cores that it measures. A wire belongs to one
-// goroutine.
+// A wire is one keep-alive connection, as browsers and proxies use it. It is opened when needed,
+// has one request at a time, and sends no request twice. It costs less than half of what net/http's
+// client costs (BenchmarkClients), which matters because the generator runs on the cores that it
+// measures. A wire belongs to one goroutine.
 type wire struct {
 	addr string
-	from *net.TCPAddr    // where the connection comes from; nil: anywhere
-	cut  context.Context // the connection is closed when it ends; nil: never
+	from *net.TCPAddr    // local address of the connection; nil: any
+	cut  context.Context // the connection is closed when this context ends; nil: never
 	conn net.Conn
-	stay func() bool // ends the watch on cut
+	stay func() bool // stops watching cut
 	in   *bufio.Reader
-	kept []byte // of a failure's body
+	kept []byte // the kept bytes of a failure's body
 }
 
-// An answer is what the load looks at in a response.
+// An answer is the part of a response that a load examines.
 type answer struct {
 	status     int
-	retryAfter time.Duration // below 0: the header is missing or wrong
-	reason     string        // why a 429 or 503 turned the request away; empty: it does not say
+	retryAfter time.Duration // below 0: the header is missing or invalid
+	reason     string        // why a 429 or 503 refused the request; empty: it does not say
 }
 
-// good tells whether the request was done.
+// good reports whether the request was served.
 func (a answer) good() bool { return a.status >= 200 && a.status < 400 }
 
-// refused tells whether the server turned the request away.
+// refused reports whether the server refused the request.
 func (a answer) refused() bool {
 	return a.status == http.StatusTooManyRequests || a.status == http.StatusServiceUnavailable
 }
 
-// explained tells whether a refusal says why, and when to come back.
+// explained reports whether a refusal has a reason and a Retry-After.
 func (a answer) explained() bool { return a.reason != "" && a.retryAfter >= 0 }
 
-// ClientAddress is the i-th client's own address, when the target is this
-// machine's: like people at home, and unlike one attacker, each of them has
-// one. Elsewhere clients have the machine's.
+// ClientAddress returns the i-th client's own address, if the target is on this machine. Like users
+// at home, and unlike one attacker, each client has an address of its own. For a target elsewhere,
+// all clients have the address of this machine.
 func ClientAddress(target netip.Addr, i int) *net.TCPAddr {
 	if !target.Is4() || !target.IsLoopback() {
 		return nil
 	}
-	const each = 250 // addresses of a network, clear of its first and its last
+	const each = 250 // addresses in a network, without its first and its last
 	n := i / each
 	return &net.TCPAddr{IP: net.IPv4(127, byte(1+n/256%250), byte(n%256), byte(1+i%each))}
 }
 
-// exchange sends a whole request and reads the whole answer. After an error
-// the connection is closed, and the next exchange opens another.
+// exchange sends a request and reads the whole response. After an error the connection is closed,
+// and the next exchange opens another.
 func (w *wire) exchange(request []byte) (answer, error) {
 	if w.conn == nil {
 		if err := w.open(); err != nil {
@@ -105,7 +104,7 @@ func (w *wire) open() error {
 func (w *wire) close() {
 	if w.conn != nil {
 		w.stay()
-		_ = w.conn.Close() // nothing is lost with it
+		_ = w.conn.Close() // an error loses nothing
 		w.conn = nil
 	}
 }
@@ -113,13 +112,13 @@ func (w *wire) close() {
 // A Conn is a connection that stays open between requests.
 type Conn struct{ wire wire }
 
-// Dial opens a connection to addr, from the address from unless that is nil.
+// Dial opens a connection to addr. The local address is from, unless that is nil.
 func Dial(addr netip.AddrPort, from *net.TCPAddr) (*Conn, error) {
 	c := &Conn{wire{addr: addr.String(), from: from}}
 	return c, c.wire.open()
 }
 
-// Do sends a request. An answer that is not good is an error.
+// Do sends a request. A response that is not good is an error.
 func (c *Conn) Do(r Request) error {
 	a, err := c.wire.exchange(r.raw)
 	if err == nil && !a.good() {
@@ -143,7 +142,7 @@ func (w *wire) roundTrip(request []byte) (a answer, keep bool, err error) {
 		if err != nil {
 			return answer{}, false, err
 		}
-		if h.status >= 100 && h.status < 200 { // not the answer yet
+		if h.status >= 100 && h.status < 200 { // it is an interim response
 			continue
 		}
 		a = answer{status: h.status, retryAfter: h.retryAfter}
@@ -152,14 +151,15 @@ func (w *wire) roundTrip(request []byte) (a answer, keep bool, err error) {
 	}
 }
 
-// readBody reads the body to its end. It keeps of it only why a request failed.
+// readBody reads the body to its end. Of a failure's body it keeps the beginning, which has the
+// reason.
 func (w *wire) readBody(h head, a *answer) (keep bool, err error) {
 	switch {
 	case h.status == http.StatusNoContent || h.status == http.StatusNotModified:
 		return true, nil
 	case h.chunked:
 		return true, w.readChunks(a)
-	case h.length < 0: // until the server closes
+	case h.length < 0: // the body ends when the server closes the connection
 		_, err := io.Copy(io.Discard, w.in)
 		return false, err
 	case a.good():
@@ -173,7 +173,7 @@ func (w *wire) readBody(h head, a *answer) (keep bool, err error) {
 	return true, discard(w.in, h.length-int64(len(kept)))
 }
 
-// readChunks reads a chunked body and the empty trailer behind it.
+// readChunks reads a chunked body and the empty trailer after it.
 func (w *wire) readChunks(a *answer) error {
 	chunks := httputil.NewChunkedReader(w.in)
 	if !a.good() {
@@ -193,7 +193,7 @@ func (w *wire) readChunks(a *answer) error {
 	return err
 }
 
-// keep reads n bytes into the wire's own buffer; fewer with an error.
+// keep reads n bytes into the wire's own buffer. On an error it returns fewer.
 func (w *wire) keep(in io.Reader, n int64) ([]byte, error) {
 	if w.kept == nil {
 		w.kept = make([]byte, failureMax)
@@ -202,10 +202,10 @@ func (w *wire) keep(in io.Reader, n int64) ([]byte, error) {
 	return w.kept[:got], err
 }
 
-// scratch is where long bodies are read into.
+// scratch has buffers for long bodies.
 var scratch = sync.Pool{New: func() any { return new([64 << 10]byte) }}
 
-// discard reads n bytes, a long body in few calls of the kernel.
+// discard reads n bytes. It reads a long body in few system calls.
 func discard(in *bufio.Reader, n int64) error {
 	if n <= int64(in.Size()) {
 		_, err := in.Discard(int(n))
@@ -223,7 +223,7 @@ func discard(in *bufio.Reader, n int64) error {
 	return nil
 }
 
-// reasonIn is the member "reason" of a failure envelope.
+// reasonIn returns the member "reason" of a failure envelope.
 func reasonIn(body []byte) string {
 	_, rest, ok := bytes.Cut(body, []byte(`"reason":"`))
 	if !ok {
@@ -236,18 +236,18 @@ func reasonIn(body []byte) string {
 	return string(reason)
 }
 
-// A head is what the load needs of a response's header.
+// A head is the part of a response's header that a load needs.
 type head struct {
 	status     int
-	length     int64 // below 0: it does not say
+	length     int64 // below 0: the header does not say
 	chunked    bool
 	close      bool
-	retryAfter time.Duration // below 0: missing or wrong
+	retryAfter time.Duration // below 0: missing or invalid
 }
 
 var errNotHTTP = errors.New("not an answer in HTTP/1.1")
 
-// readHead reads a response's first line and header.
+// readHead reads the status line and the header of a response.
 func readHead(in *bufio.Reader) (head, error) {
 	line, err := readLine(in)
 	if err != nil {
@@ -274,7 +274,7 @@ func readHead(in *bufio.Reader) (head, error) {
 	}
 }
 
-// readLine is the next line without its end. It is valid until the next read.
+// readLine returns the next line without its end. The line is valid until the next read.
 func readLine(in *bufio.Reader) ([]byte, error) {
 	line, err := in.ReadSlice('\n')
 	if err != nil {
@@ -283,8 +283,8 @@ func readLine(in *bufio.Reader) ([]byte, error) {
 	return bytes.TrimRight(line, "\r\n"), nil
 }
 
-// field reads one line of the header. Names match in any case; the length of
-// the name is compared first, which is enough for most.
+// field parses one line of the header. Names match in any case. The length of the name is compared
+// first, which is enough for most lines.
 func (h *head) field(line []byte) error {
 	name, value, ok := bytes.Cut(line, []byte{':'})
 	if !ok {

@@ -9,19 +9,19 @@ import (
 	"strings"
 )
 
-// A Share is how much of the load one kind of work is.
+// A Share is the share of the load that one kind of work has.
 type Share struct {
 	Work   string  `json:"work"`
 	Weight float64 `json:"weight"`
 }
 
-// A Work is what the load consists of, under the name it was asked for.
+// A Work is a mix of kinds of work, with the name by which it was requested.
 type Work struct {
 	Name   string  `json:"name"`
 	Shares []Share `json:"shares"`
 }
 
-// kinds are the kinds of work, and the requests of one person that do it.
+// kinds maps the kinds of work to the functions that return the requests of one user.
 var kinds = map[string]func(host string, p User) []Request{
 	"health":  func(host string, _ User) []Request { return []Request{Get(host, "/api/health", "")} },
 	"sign-in": func(host string, p User) []Request { return []Request{signIn(host, p)} },
@@ -31,13 +31,13 @@ var kinds = map[string]func(host string, p User) []Request{
 	"search":  searchNotes,
 }
 
-// Everyday is what people do all day: the work "mix".
+// Everyday is what users do all day: the work "mix".
 const Everyday = "read=70,list=20,write=10"
 
 const workHelp = "health, sign-in, read, list, write, search, mix (" + Everyday +
 	") or shares of your own like read=90,search=10"
 
-// ParseWork reads what -work says.
+// ParseWork parses the value of -work.
 func ParseWork(text string) (Work, error) {
 	shares := text
 	if text == "mix" {
@@ -69,13 +69,13 @@ func parseShare(text string) (float64, error) {
 	return n, nil
 }
 
-// An Injection is a path that a share of all requests goes to, beside the work.
+// An Injection is a path that gets a share of all requests, beside the work.
 type Injection struct {
 	Path  string  `json:"path"`
 	Share float64 `json:"share"` // of all requests, above 0 and below 1
 }
 
-// parseInjection reads what -inject says.
+// parseInjection parses the value of -inject.
 func parseInjection(text string) (*Injection, error) {
 	path, share, ok := strings.Cut(text, "=")
 	n, err := strconv.ParseFloat(share, 64)
@@ -88,22 +88,22 @@ func parseInjection(text string) (*Injection, error) {
 // A Request is ready to be sent.
 type Request struct {
 	raw []byte
-	row int // of the tally that it is counted in
+	row int // the row of the tally in which it is counted
 }
 
-// A Plan is what a load chooses its requests from.
+// A Plan is a weighted set of requests from which a load chooses.
 type Plan struct {
-	rows    []string // the rows of the tally, by name
+	rows    []string // names of the rows of the tally
 	choices []choice
 	total   float64
 }
 
 type choice struct {
-	upTo     float64 // the weights so far
+	upTo     float64 // sum of the weights up to this choice
 	requests []Request
 }
 
-// Add gives requests a share of the load, counted in the row of that name.
+// Add gives requests a share of the load. They are counted in the row of that name.
 func (p *Plan) Add(row string, weight float64, requests []Request) {
 	i := slices.Index(p.rows, row)
 	if i < 0 {
@@ -118,7 +118,7 @@ func (p *Plan) Add(row string, weight float64, requests []Request) {
 	p.choices = append(p.choices, choice{p.total, counted})
 }
 
-// next chooses a request.
+// next chooses a request at random.
 func (p *Plan) next(random *rand.Rand) Request {
 	at := random.Float64() * p.total
 	for _, c := range p.choices {
@@ -130,7 +130,7 @@ func (p *Plan) next(random *rand.Rand) Request {
 	return last[random.IntN(len(last))]
 }
 
-// planFor is the plan of people who do work, all of them the same, counted by kind.
+// planFor returns the plan of users who all do the same work. Requests are counted by kind.
 func planFor(host string, people []User, work Work, injected *Injection) *Plan {
 	p := &Plan{}
 	p.addWork(host, people, work, 1, func(kind string) string { return kind })
@@ -141,7 +141,8 @@ func planFor(host string, people []User, work Work, injected *Injection) *Plan {
 	return p
 }
 
-// addWork gives people's work a share of the load; row says what each kind is counted in.
+// addWork gives the work of users a share of the load. The function row returns the name of the row
+// for each kind.
 func (p *Plan) addWork(host string, people []User, work Work, weight float64, row func(kind string) string) {
 	whole := 0.0
 	for _, s := range work.Shares {
@@ -156,17 +157,17 @@ func (p *Plan) addWork(host string, people []User, work Work, weight float64, ro
 	}
 }
 
-// Get is a GET request. No cookie is the empty one.
+// Get returns a GET request. An empty cookie means none.
 func Get(host, path, cookie string) Request {
 	return Request{raw: rawRequest("GET", host, path, cookie, "")}
 }
 
-// Post is a POST request with a body in JSON.
+// Post returns a POST request with a JSON body.
 func Post(host, path, cookie, body string) Request {
 	return Request{raw: rawRequest("POST", host, path, cookie, body)}
 }
 
-// ReadNotes is a request for each of a user's notes.
+// ReadNotes returns a request for each of a user's notes.
 func ReadNotes(host string, p User) (all []Request) {
 	for _, id := range p.Notes {
 		all = append(all, Get(host, "/api/notes/"+id, p.Cookie))
@@ -189,7 +190,7 @@ func signIn(host string, p User) Request {
 	return Post(host, "/api/auth/login", "", credentialsJSON(p.Email))
 }
 
-// rawRequest is a request as it goes over the wire.
+// rawRequest returns a request in the form in which it is sent.
 func rawRequest(method, host, path, cookie, body string) []byte {
 	var b strings.Builder
 	fmt.Fprintf(&b, "%s %s HTTP/1.1\r\nHost: %s\r\nUser-Agent: notesd-bench\r\n", method, path, host)
