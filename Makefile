@@ -92,7 +92,7 @@ test: ## what CI runs: unit tests with the race detector, and e2e -short; on Pos
 	CGO_ENABLED=0 go test -short -parallel 4 -timeout 10m ./e2e # the servers that it starts have the race detector
 
 house: ## lines, files, largest types, repeated lines and words of the documents, with what is above its bound
-	@go run ./e2e/house
+	@CGO_ENABLED=0 go run ./e2e/house
 
 check: ## gofmt, vet, go fix, staticcheck
 	@unformatted=$$(gofmt -l .); test -z "$$unformatted" || { echo "not gofmt-ed: $$unformatted" >&2; exit 1; }
