@@ -155,9 +155,9 @@ func TestLongListsAreBulk(t *testing.T) {
 }
 
 // Whatever one person's clients leave standing, bodies that were announced or have half come and
-// answers that nobody reads, the others sign up, sign in and write long notes, and all of it is seen.
+// answers that nobody reads, the others sign up, sign in and write long notes, and all of it is seen. The test runs
+// alone: what tests beside it keep in memory would be taken for the server's.
 func TestIdleClientsKeepNobodyOut(t *testing.T) {
-	t.Parallel()
 	s := onSQLite(t)
 	eve, bob := s.member("eve@example.com"), s.member("bob@example.com")
 	long := eve.create(map[string]any{"title": "long", "content": strings.Repeat("long text", 1<<20)})
