@@ -42,16 +42,49 @@ func hostile() map[string][3]string {
 		return lines(func(i int) string { return fmt.Sprintf("word%d", r.IntN(1000)) })
 	}
 	return map[string][3]string{
-		"all different":   {numbered("base"), numbered("ours"), numbered("theirs")},
-		"all alike":       {alike(35_000), alike(34_000), alike(36_000)},
-		"a line each":     {lines(func(int) string { return "x" }), lines(func(int) string { return "y" }), lines(func(int) string { return "z" })},
-		"few kinds":       {random(1, 50), random(2, 50), random(3, 50)},
-		"many kinds":      {random(1, 20_000), random(2, 20_000), random(3, 20_000)},
-		"shuffled":        {numbered("base"), shuffled(1), shuffled(2)},
-		"one long line":   {strings.ReplaceAll(long(1), "\n", " "), strings.ReplaceAll(long(2), "\n", " "), strings.ReplaceAll(long(3), "\n", " ")},
-		"both ends":       {numbered("base"), "ours\n" + numbered("base"), numbered("base") + "theirs\n"},
-		"reversed blocks": {numbered("base"), reversed(numbered("base"), 2), reversed(numbered("base"), 3)},
+		"all different":            {numbered("base"), numbered("ours"), numbered("theirs")},
+		"all alike":                {alike(35_000), alike(34_000), alike(36_000)},
+		"a line each":              {lines(func(int) string { return "x" }), lines(func(int) string { return "y" }), lines(func(int) string { return "z" })},
+		"few kinds":                {random(1, 50), random(2, 50), random(3, 50)},
+		"many kinds":               {random(1, 20_000), random(2, 20_000), random(3, 20_000)},
+		"shuffled":                 {numbered("base"), shuffled(1), shuffled(2)},
+		"one long line":            {strings.ReplaceAll(long(1), "\n", " "), strings.ReplaceAll(long(2), "\n", " "), strings.ReplaceAll(long(3), "\n", " ")},
+		"both ends":                {numbered("base"), "ours\n" + numbered("base"), numbered("base") + "theirs\n"},
+		"insertions alike":         {"base\n", "base\n" + alike(30_000), "base\n" + alike(15_000) + "other\n"},
+		"moves with one beginning": moves(),
+		"many insertions":          {numbered("base"), between(numbered("base"), "ours"), between(numbered("base"), "theirs")},
+		"reversed blocks":          {numbered("base"), reversed(numbered("base"), 2), reversed(numbered("base"), 3)},
 	}
+}
+
+// moves are texts in which one side has moved many pairs of lines, each of which begins alike.
+func moves() [3]string {
+	const pairs = 8000
+	var base, deleted, moved strings.Builder
+	for i := range pairs {
+		fmt.Fprintf(&base, "anchor %d\nx\nmoved pair of lines, number %d\n", i, i)
+		fmt.Fprintf(&deleted, "anchor %d\n", i)
+	}
+	for i := range pairs {
+		fmt.Fprintf(&base, "landing place %d\n", i)
+		fmt.Fprintf(&moved, "landing place %d\nx\nmoved pair of lines, number %d\n", i, pairs-1-i)
+	}
+	return [3]string{base.String(), deleted.String() + moved.String(), "theirs\n" + base.String()}
+}
+
+// between inserts lines behind every thousandth.
+func between(text, name string) string {
+	var b strings.Builder
+	r := rand.New(rand.NewPCG(uint64(len(name)), 1))
+	for i, line := range strings.SplitAfter(text, "\n") {
+		b.WriteString(line)
+		if i%1000 == 0 {
+			for range 500 {
+				fmt.Fprintf(&b, "one of some kinds of lines, %d\n", r.IntN(40))
+			}
+		}
+	}
+	return b.String()
 }
 
 func reversed(text string, block int) string {

@@ -4,7 +4,7 @@ import "slices"
 
 const (
 	maxCells = 2 << 20 // of one table: a byte each
-	maxWork  = 8 << 20 // cells of all tables of one diff
+	maxWork  = 8 << 20 // cells of all tables of one diff, or of all that compare insertions
 
 	// What a common line is worth. Blank lines and rules must not hold apart what belongs together.
 	wordWeight, signWeight, blankWeight = 1 << 12, 1 << 4, 1
@@ -18,7 +18,7 @@ type differ struct {
 	a, b   []int32
 	weight func(id int32) int32
 	match  []int32 // of each element of a: its partner in b, or -1
-	work   int     // cells that may still be computed
+	work   *int    // cells that may still be computed
 	steps  []byte  // room for exact
 	seen   []seen  // of each id, in the range that cut looks at
 }
@@ -29,9 +29,10 @@ type seen struct {
 	at       int32 // where it is in b
 }
 
-// diff returns for each element of a its partner in b, or -1. Partners ascend.
-func diff(a, b []int32, weight func(id int32) int32) []int32 {
-	d := differ{a: a, b: b, weight: weight, match: make([]int32, len(a)), work: maxWork}
+// diff returns for each element of a its partner in b, or -1. Partners ascend. It takes from work the cells that it computes,
+// and finds fewer partners when there are not enough.
+func diff(a, b []int32, weight func(id int32) int32, work *int) []int32 {
+	d := differ{a: a, b: b, weight: weight, match: make([]int32, len(a)), work: work}
 	for i := range d.match {
 		d.match[i] = -1
 	}
@@ -51,8 +52,8 @@ func (d *differ) compare(i, j, k, l int) {
 	}
 	switch cells := (j - i) * (l - k); {
 	case cells == 0:
-	case cells <= maxCells && cells <= d.work:
-		d.work -= cells
+	case cells <= maxCells && cells <= *d.work:
+		*d.work -= cells
 		d.exact(i, j, k, l)
 	default:
 		d.cut(i, j, k, l)
@@ -101,7 +102,7 @@ func (d *differ) exact(i, j, k, l int) {
 // between them.
 func (d *differ) cut(i, j, k, l int) {
 	const perElement = 8 // cells that cost as much time
-	if d.work -= perElement * (j - i + l - k); d.work < 0 {
+	if *d.work -= perElement * (j - i + l - k); *d.work < 0 {
 		return
 	}
 	if d.seen == nil {

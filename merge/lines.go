@@ -95,10 +95,31 @@ func sameID(a, b line) bool { return a.id == b.id }
 
 func equal(a, b []line) bool { return slices.EqualFunc(a, b, sameID) }
 
-// contains reports whether the lines of part stand in whole, one after the other.
+// contains reports whether the lines of part stand in whole, one after the other. Its time grows with the sum of both
+// lengths (Knuth, Morris and Pratt, "Fast Pattern Matching in Strings", 1977): a client chooses both.
 func contains(whole, part []line) bool {
-	for i := 0; i+len(part) <= len(whole); i++ {
-		if equal(whole[i:i+len(part)], part) {
+	if len(part) == 0 || len(part) > len(whole) {
+		return len(part) == 0
+	}
+	border := make([]int32, len(part)) // of each beginning of part: its longest end that part begins with
+	for i, n := 1, int32(0); i < len(part); i++ {
+		for n > 0 && part[i].id != part[n].id {
+			n = border[n-1]
+		}
+		if part[i].id == part[n].id {
+			n++
+		}
+		border[i] = n
+	}
+	n := int32(0) // lines of part that have been found
+	for _, l := range whole {
+		for n > 0 && l.id != part[n].id {
+			n = border[n-1]
+		}
+		if l.id == part[n].id {
+			n++
+		}
+		if int(n) == len(part) {
 			return true
 		}
 	}

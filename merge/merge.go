@@ -179,7 +179,8 @@ type merger struct {
 	result  Result
 	out     []line         // what was merged since the last clash
 	ids     []int32        // of all lines that were merged: what guard counts
-	words   int            // cells that may still be computed to merge lines by words
+	work    int            // cells that may still be computed to compare insertions
+	words   int            // the same to merge lines by words
 	combed  map[int32]bool // lines that were merged by words or carried along by a move, which guard does not count
 	clashed bool
 }
@@ -195,7 +196,7 @@ func (m *merger) merge(base, ours, theirs string) Result {
 	}
 	ids := make(map[string]int32, count+3)
 	m.base, m.ours, m.theirs, m.combed = split(base, ids), split(ours, ids), split(theirs, ids), map[int32]bool{}
-	m.words = maxWordCells
+	m.work, m.words = maxWork, maxWordCells
 	m.sides[0].align(&m.base, &m.ours, len(ids))
 	m.sides[1].align(&m.base, &m.theirs, len(ids))
 	if !m.carryMoves() {

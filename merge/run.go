@@ -147,7 +147,7 @@ func (m *merger) both(o, t []line) {
 		}
 		return 0
 	}
-	match := diff(idsOf(o), idsOf(t), weight)
+	match := diff(idsOf(o), idsOf(t), weight, &m.work)
 	at := 0
 	for i, l := range o {
 		if k := int(match[i]); k >= 0 && words[l.id] {

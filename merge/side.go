@@ -1,8 +1,10 @@
 package merge
 
 import (
+	"encoding/binary"
 	"maps"
 	"slices"
+	"sort"
 )
 
 // What a side did to a line of the base.
@@ -56,7 +58,7 @@ func (s *side) align(base, side *text, ids int) {
 			}
 		}
 	}
-	s.match = diff(idsOf(base.lines), idsOf(side.lines), func(id int32) int32 { return weights[id] })
+	s.match = diff(idsOf(base.lines), idsOf(side.lines), func(id int32) int32 { return weights[id] }, new(maxWork))
 	s.slide()
 	s.classify()
 	s.findMoves()
@@ -176,53 +178,56 @@ func (s *side) became(i int) line { return s.text.lines[s.becomes[i]] }
 // hunkAt returns the run or the block that line i of the base is in.
 func (s *side) hunkAt(i int) span { return s.hunks[s.hunk[i]] }
 
-// findMoves finds runs that were deleted in one place and inserted in another.
+// findMoves finds runs that were deleted in one place and inserted in another, without regard to blank lines at their ends.
 func (s *side) findMoves() {
-	type place struct{ gap, at int }
-	byFirst := map[int32][]place{} // insertions, by their first line with text
-	for _, gap := range slices.Sorted(maps.Keys(s.inserted)) {
-		lines := s.inserted[gap]
-		if rest := trim(lines); len(rest) > 0 {
-			at := 0
-			for lines[at].id != rest[0].id {
-				at++
-			}
-			byFirst[rest[0].id] = append(byFirst[rest[0].id], place{gap, at})
-		}
-	}
-	if len(byFirst) == 0 {
+	if len(s.hunks) == 0 || len(s.inserted) == 0 {
 		return
 	}
-	for _, run := range s.hunks {
-		if s.did[run.begin] != deleted {
+	type place struct{ gap, at int }
+	places := map[string][]place{} // of insertions, by their lines
+	for _, gap := range slices.Sorted(maps.Keys(s.inserted)) {
+		if at, run := firstText(s.inserted[gap]); len(run) > 0 {
+			key := keyOf(run)
+			places[key] = append(places[key], place{gap, at})
+		}
+	}
+	for _, hunk := range s.hunks {
+		if s.did[hunk.begin] != deleted {
 			continue
 		}
-		lines := s.base.lines[run.begin:run.end]
-		rest := trim(lines)
-		if len(rest) == 0 {
-			continue
-		}
-		from := run.begin
-		for s.base.lines[from].id != rest[0].id {
-			from++
-		}
-		places := byFirst[rest[0].id]
-		for n, p := range places {
-			if equal(trim(s.inserted[p.gap]), rest) {
-				s.moves = append(s.moves, move{from, from + len(rest), p.gap, p.at})
-				byFirst[rest[0].id] = append(places[:n:n], places[n+1:]...)
-				break
-			}
+		at, run := firstText(s.base.lines[hunk.begin:hunk.end])
+		key := keyOf(run)
+		if at, from := hunk.begin+at, places[key]; len(run) > 0 && len(from) > 0 {
+			s.moves = append(s.moves, move{at, at + len(run), from[0].gap, from[0].at})
+			places[key] = from[1:]
 		}
 	}
 }
 
-// moveOf returns the side's move that takes all the base's lines from i to j along, or nil.
+// firstText returns lines without blank ones at both ends, and where the first of them is.
+func firstText(lines []line) (at int, run []line) {
+	run = trim(lines)
+	if len(run) > 0 {
+		at = slices.IndexFunc(lines, func(l line) bool { return !isBlank(l.text) })
+	}
+	return at, run
+}
+
+// keyOf is equal for equal lines.
+func keyOf(lines []line) string {
+	key := make([]byte, 0, 4*len(lines))
+	for _, l := range lines {
+		key = binary.NativeEndian.AppendUint32(key, uint32(l.id))
+	}
+	return string(key)
+}
+
+// moveOf returns the side's move that takes all the base's lines from i to j along, or nil. Moves are in the order of the
+// base.
 func (s *side) moveOf(i, j int) *move {
-	for n := range s.moves {
-		if m := &s.moves[n]; m.from <= i && j <= m.to {
-			return m
-		}
+	n := sort.Search(len(s.moves), func(n int) bool { return s.moves[n].to >= j })
+	if n < len(s.moves) && s.moves[n].from <= i {
+		return &s.moves[n]
 	}
 	return nil
 }

@@ -36,7 +36,7 @@ func (m *merger) mergeWords(base, ours, theirs string) (merged string, ok bool) 
 	baseTexts, baseIDs := tokens(base)
 	ourTexts, ourIDs := tokens(ours)
 	theirTexts, theirIDs := tokens(theirs)
-	if m.words -= len(baseIDs)*(len(ourIDs)+len(theirIDs)) + len(base); m.words < 0 {
+	if m.words -= len(baseIDs)*(len(ourIDs)+len(theirIDs)) + len(base) + len(ours) + len(theirs); m.words < 0 {
 		return "", false
 	}
 	weight := func(id int32) int32 {
@@ -45,8 +45,8 @@ func (m *merger) mergeWords(base, ours, theirs string) (merged string, ok bool) 
 		}
 		return blankWeight
 	}
-	o := hunksOf(diff(baseIDs, ourIDs, weight), ourTexts)
-	t := hunksOf(diff(baseIDs, theirIDs, weight), theirTexts)
+	o := hunksOf(diff(baseIDs, ourIDs, weight, new(maxWork)), ourTexts)
+	t := hunksOf(diff(baseIDs, theirIDs, weight, new(maxWork)), theirTexts)
 	isWord := func(i int) bool { return words[baseIDs[i]] }
 	var b strings.Builder
 	at := 0
