@@ -54,11 +54,14 @@ func TestExpress(t *testing.T) {
 }
 
 // nowhere is a connection that takes everything.
-type nowhere struct{ header http.Header }
+type nowhere struct {
+	header http.Header
+	status int
+}
 
 func (w *nowhere) Header() http.Header               { return w.header }
 func (w *nowhere) Write(p []byte) (int, error)       { return len(p), nil }
-func (w *nowhere) WriteHeader(int)                   {}
+func (w *nowhere) WriteHeader(status int)            { w.status = status }
 func (w *nowhere) SetWriteDeadline(time.Time) error  { return nil }
 func (w *nowhere) SetReadDeadline(_ time.Time) error { return nil }
 
@@ -84,7 +87,10 @@ func BenchmarkExpress(b *testing.B) {
 		b.Run(name, func(b *testing.B) {
 			b.ReportAllocs()
 			for b.Loop() {
-				s.server.http.Handler.ServeHTTP(&nowhere{header: make(http.Header)}, r)
+				w := nowhere{header: make(http.Header)}
+				if s.server.http.Handler.ServeHTTP(&w, r); w.status != http.StatusOK {
+					b.Fatalf("%s = %d, want 200", path, w.status)
+				}
 			}
 		})
 	}

@@ -7,7 +7,6 @@ import (
 	"slices"
 	"strings"
 	"time"
-	"unicode"
 
 	"notesd/internal/check"
 )
@@ -227,7 +226,7 @@ func (o outcome) cell() string {
 	if len(o.problems) == 0 {
 		return string(o.verdict)
 	}
-	return fmt.Sprintf("%s (%s)", o.verdict, strings.ReplaceAll(printable(strings.Join(o.problems, "; ")), "|", "/"))
+	return fmt.Sprintf("%s (%s)", o.verdict, strings.ReplaceAll(check.Printable(strings.Join(o.problems, "; ")), "|", "/"))
 }
 
 // add adds the verdict of one thing that the item depends on.
@@ -299,19 +298,9 @@ func (o outcome) write(b *strings.Builder, it item) {
 		below = append(below, "make check-setup: "+strings.Join(it.rows, ", "))
 	}
 	for _, problem := range o.problems {
-		below = append(below, "! "+printable(problem))
+		below = append(below, "! "+check.Printable(problem))
 	}
 	for _, line := range below {
 		fmt.Fprintf(b, "%17s%s\n", "", line)
 	}
-}
-
-// printable replaces control characters, so that the output of a test cannot move the cursor.
-func printable(s string) string {
-	return strings.Map(func(r rune) rune {
-		if !unicode.IsPrint(r) {
-			return ' '
-		}
-		return r
-	}, s)
 }

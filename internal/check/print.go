@@ -31,9 +31,9 @@ func (r Report) Table(out io.Writer, colour bool) error {
 		if colour {
 			verdict = "\x1b[" + colours[f.Verdict] + "m" + verdict + "\x1b[0m"
 		}
-		fmt.Fprintf(&b, "  %s  %-18s  %s\n", verdict, f.ID, printable(f.Seen))
+		fmt.Fprintf(&b, "  %s  %-18s  %s\n", verdict, f.ID, Printable(f.Seen))
 		if f.Fix != "" {
-			fmt.Fprintf(&b, "  %-7s  %-18s  fix: %s\n", "", "", printable(f.Fix))
+			fmt.Fprintf(&b, "  %-7s  %-18s  fix: %s\n", "", "", Printable(f.Fix))
 		}
 	}
 	fmt.Fprintf(&b, "\n%s: %d ok, %d to mend, %d to look at, %d not known, %d not applicable\n", r.Version, r.Counts[OK], r.Counts[Fail],
@@ -42,8 +42,8 @@ func (r Report) Table(out io.Writer, colour bool) error {
 	return err
 }
 
-// printable replaces control characters, so that text from outside cannot move the cursor.
-func printable(s string) string {
+// Printable replaces control characters by blanks, so that text from outside cannot move the cursor.
+func Printable(s string) string {
 	return strings.Map(func(r rune) rune {
 		if !unicode.IsPrint(r) {
 			return ' '

@@ -43,7 +43,7 @@ const (
 )
 
 // ErrUnavailable means that Redis could not be reached, did not answer in time, or refused.
-var ErrUnavailable = errors.New("database unavailable")
+var ErrUnavailable = errors.New("unavailable")
 
 var (
 	errUnreachable = errors.New("no connection")
