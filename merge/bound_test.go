@@ -102,37 +102,61 @@ func TestBounded(t *testing.T) {
 	defer debug.SetGCPercent(debug.SetGCPercent(1))
 	for name, texts := range hostile() {
 		t.Run(name, func(t *testing.T) {
-			runtime.GC()
-			idle := heap()
-			done, most := make(chan struct{}), make(chan uint64)
-			go func() {
-				peak := idle
-				for {
-					select {
-					case <-done:
-						most <- peak
-						return
-					default:
-						peak = max(peak, heap())
-						time.Sleep(50 * time.Microsecond)
-					}
-				}
-			}()
-			began := time.Now()
-			r := merge.Text(texts[0], texts[1], texts[2])
-			took := time.Since(began)
-			close(done)
-			peak := <-most - idle
-			t.Logf("clean %v in %v, %.1f MB", r.Clean(), took.Round(time.Millisecond), float64(peak)/(1<<20))
+			clean, took, peak := measure(texts)
+			t.Logf("clean %v in %v, %.1f MB", clean, took.Round(time.Millisecond), float64(peak)/(1<<20))
 			if took > 5*time.Second { // on a busy machine, and with a collector that never rests
 				t.Errorf("took %v", took)
 			}
 			if results := uint64(2 << 20); peak > merge.MaxMemory+results {
 				t.Errorf("took %d bytes, want at most %d and the result", peak, merge.MaxMemory)
 			}
-			runtime.KeepAlive(texts)
 		})
 	}
+}
+
+// What Memory says of a text of any length is enough.
+func TestMemory(t *testing.T) {
+	defer debug.SetGCPercent(debug.SetGCPercent(1))
+	for name, texts := range hostile() {
+		for _, length := range []int{0, 100, 1 << 10, 4 << 10, 16 << 10, 64 << 10, 1 << 20} {
+			var short [3]string
+			for i, text := range texts {
+				short[i] = text[:min(length, len(text))]
+			}
+			_, _, peak := measure(short)
+			want, result := merge.Memory(short[0], short[1], short[2]), int64(2*length)+16<<10
+			if int64(peak) > want+result {
+				t.Errorf("%s, %d bytes each: took %d bytes, want at most %d and the result", name, length, peak, want)
+			}
+		}
+	}
+}
+
+// measure merges texts and returns for how long and with how much memory.
+func measure(texts [3]string) (clean bool, took time.Duration, peak uint64) {
+	runtime.GC()
+	idle := heap()
+	done, most := make(chan struct{}), make(chan uint64)
+	go func() {
+		peak := idle
+		for {
+			select {
+			case <-done:
+				most <- peak
+				return
+			default:
+				peak = max(peak, heap())
+				time.Sleep(50 * time.Microsecond)
+			}
+		}
+	}()
+	began := time.Now()
+	r := merge.Text(texts[0], texts[1], texts[2])
+	took = time.Since(began)
+	close(done)
+	peak = <-most - idle
+	runtime.KeepAlive(texts)
+	return r.Clean(), took, peak
 }
 
 // heap is how many bytes are allocated.

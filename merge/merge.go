@@ -16,6 +16,20 @@ import "strings"
 // MaxMemory is how many bytes a merge allocates at most at a time, beside its texts and its result.
 const MaxMemory = 16 << 20
 
+// Memory returns how many bytes a merge of these texts allocates at most at a time, beside the texts and the result.
+// It is what short texts need at worst, and MaxMemory for long ones.
+func Memory(base, ours, theirs string) int64 {
+	n := int64(len(base) + len(ours) + len(theirs))
+	if n >= maxMemoryFrom {
+		return MaxMemory
+	}
+	// The tables have a cell for each pair of lines or words, up to bounds; the rest grows with the text.
+	return 64<<10 + min(n*n/4, 5<<20) + 64*n
+}
+
+// maxMemoryFrom is the length of all three texts together from which Memory is MaxMemory.
+const maxMemoryFrom = (MaxMemory - 5<<20 - 64<<10) / 64
+
 // maxLines bounds the lines of all three texts together that are not common to all of them at the beginning and the end.
 // Each takes some 100 bytes.
 const maxLines = 120_000
