@@ -43,7 +43,7 @@ func BenchmarkContended(b *testing.B) {
 }
 
 // What it costs to turn a request away: from a full queue, and while draining.
-func BenchmarkRefusal(b *testing.B) {
+func BenchmarkReject(b *testing.B) {
 	r := pool.Request{Class: pool.Read}
 	full := pool.New(pool.Config{Shards: 2, WorkersPerShard: 1})
 	for range 2 {
@@ -120,7 +120,7 @@ func ways(workers int) []way {
 		}
 	}
 	open := pool.Config{Shards: 2, WorkersPerShard: workers / 2, QueueLength: 1000, QueueTimeout: time.Hour,
-		DelayTarget: 5 * time.Millisecond, PersonLimit: max(2, workers/4), RestartThreshold: 5, RestartWindow: time.Minute}
+		DelayTarget: 5 * time.Millisecond, FlowLimit: max(2, workers/4), RestartThreshold: 5, RestartWindow: time.Minute}
 	single := open
 	single.Shards, single.WorkersPerShard = 1, workers
 	limited := open
@@ -148,7 +148,7 @@ func ways(workers int) []way {
 		{"pool of one shard", acquire(pool.New(single), r)},
 		{"pool with a limited class", acquire(pool.New(limited), r)},
 		{"pool Do", func(ctx context.Context) {
-			err := p.Do(ctx, r, func(context.Context, *pool.Turn) error { work(); return nil })
+			err := p.Do(ctx, r, func(context.Context, *pool.Permit) error { work(); return nil })
 			if err != nil {
 				panic(err)
 			}

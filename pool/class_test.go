@@ -171,8 +171,8 @@ func TestWeights(t *testing.T) {
 				}
 			}
 			time.Sleep(time.Minute)
-			if s := p.Stats(); len(s.Refused) > 0 {
-				t.Errorf("refused %v, want none", s.Refused)
+			if s := p.Stats(); len(s.Rejected) > 0 {
+				t.Errorf("refused %v, want none", s.Rejected)
 			}
 		})
 	}

@@ -77,8 +77,8 @@ func TestClosedLoopIsNotShed(t *testing.T) {
 				c.loop(t, p, "all", by(fmt.Sprint(i%5)), 1, turn, 10*time.Second)
 			}
 			time.Sleep(11 * time.Second)
-			if s := p.Stats(); len(s.Refused) > 0 || s.Done < uint64(9*4*time.Second/turn) {
-				t.Errorf("turns of %v: %d done, refused %v, want none refused", turn, s.Done, s.Refused)
+			if s := p.Stats(); len(s.Rejected) > 0 || s.Done < uint64(9*4*time.Second/turn) {
+				t.Errorf("turns of %v: %d done, refused %v, want none refused", turn, s.Done, s.Rejected)
 			}
 		})
 	}
@@ -94,8 +94,8 @@ func TestBurstIsNotShed(t *testing.T) {
 			}
 			time.Sleep(200 * ms)
 		}
-		if s := p.Stats(); s.Done != 3000 || len(s.Refused) > 0 {
-			t.Errorf("%d done, refused %v, want 3000 and none", s.Done, s.Refused)
+		if s := p.Stats(); s.Done != 3000 || len(s.Rejected) > 0 {
+			t.Errorf("%d done, refused %v, want 3000 and none", s.Done, s.Rejected)
 		}
 	})
 }

@@ -39,7 +39,7 @@ func TestDrainWaits(t *testing.T) {
 				turn := acquire(t, p, read)
 				defer turn.Release()
 				sleep := func() error { time.Sleep(600 * ms); return nil }
-				if err := turn.Outside(t.Context(), sleep); err != nil {
+				if err := turn.Yield(t.Context(), sleep); err != nil {
 					t.Errorf("Outside() = %v while draining, want nil", err)
 				}
 				time.Sleep(100 * ms)
@@ -49,7 +49,7 @@ func TestDrainWaits(t *testing.T) {
 		{"one stays Outside", func(t *testing.T, p *pool.Pool) {
 			go func() {
 				turn := acquire(t, p, read)
-				turn.Outside(t.Context(), func() error { time.Sleep(600 * ms); return context.Canceled })
+				turn.Yield(t.Context(), func() error { time.Sleep(600 * ms); return context.Canceled })
 			}()
 			synctest.Wait()
 		}, 600 * ms},
@@ -93,7 +93,7 @@ func TestRefuse(t *testing.T) {
 		wantState(t, p, state{})
 		_, err := p.Acquire(t.Context(), read)
 		refusal(t, err, pool.ErrDraining, 0)
-		if s := p.Stats(); !s.Draining || s.Done != 2 || s.Refused[pool.ErrDraining] != 3 {
+		if s := p.Stats(); !s.Draining || s.Done != 2 || s.Rejected[pool.ErrDraining] != 3 {
 			t.Errorf("Stats() = %+v, want draining, 2 done, 3 refused", s)
 		}
 	})

@@ -21,7 +21,7 @@ func Example() {
 	ctx := context.Background()
 
 	err := p.Do(ctx, pool.Request{Class: pool.Read, Route: "GET /api/notes/:id"},
-		func(_ context.Context, turn *pool.Turn) error {
+		func(_ context.Context, turn *pool.Permit) error {
 			fmt.Println("waited", turn.Waited())
 			return nil
 		})
@@ -38,15 +38,15 @@ func Example() {
 }
 
 // A body is read while no worker is held, so that a slow client holds none.
-func ExampleTurn_Outside() {
+func ExamplePermit_Yield() {
 	p := pool.New(pool.Config{Shards: 1, WorkersPerShard: 1, QueueLength: 1, QueueTimeout: time.Second})
 	readBody := func() error {
 		fmt.Println("reading, busy workers:", p.Stats().Busy)
 		return nil
 	}
 	err := p.Do(context.Background(), pool.Request{Class: pool.Write, Route: "POST /api/notes"},
-		func(ctx context.Context, turn *pool.Turn) error {
-			if err := turn.Outside(ctx, readBody); err != nil {
+		func(ctx context.Context, turn *pool.Permit) error {
+			if err := turn.Yield(ctx, readBody); err != nil {
 				return err
 			}
 			fmt.Println("storing, busy workers:", p.Stats().Busy)
@@ -60,13 +60,13 @@ func ExampleTurn_Outside() {
 }
 
 // Why a request was refused, and after how long.
-func ExampleRefusal() {
+func ExampleRejectedError() {
 	p := pool.New(pool.Config{Shards: 1, WorkersPerShard: 1}) // nobody waits
 	turn, _ := p.Acquire(context.Background(), pool.Request{})
 	defer turn.Release()
 
 	_, err := p.Acquire(context.Background(), pool.Request{})
-	if r, ok := errors.AsType[*pool.Refusal](err); ok {
+	if r, ok := errors.AsType[*pool.RejectedError](err); ok {
 		fmt.Println(r.Reason == pool.ErrFull, r.Waited < time.Second)
 	}
 	// Output: true true

@@ -6,13 +6,13 @@ import (
 )
 
 // A line is the queue of one class: its waiters, and the service that the class has had. Waiters
-// that come back from Outside are served first, by arrival, because they were admitted before. The
+// that reacquire after Yield are served first, by arrival, because they were admitted before. The
 // other waiters are served fairly by flow (a person): the least served flow goes first, and inside
 // a flow the order is first come, first served. Under overload the newest goes first, in both.
 type line struct {
 	waiting  int    // the number of all waiters
 	aged     int    // the number of waiters in ages
-	returned waiter // root of the ring of waiters back from Outside, ordered by before
+	returned waiter // root of the ring of waiters back from Yield, ordered by before
 	// ages is the root of the ring of all other waiters, in order of arrival. The links are older
 	// and younger.
 	ages waiter
@@ -177,7 +177,7 @@ const othersAbout = 100 * time.Millisecond
 // served counts a turn for the flow of w, which is still in the line, and returns that flow.
 func (l *line) served(w *waiter, now time.Duration) *person {
 	p := w.who
-	if p == nil { // the turn was counted before w went Outside
+	if p == nil { // the turn was counted before w yielded
 		p = l.person(w.person)
 		l.hold(p, 1)
 		return p
@@ -229,7 +229,7 @@ func (l *line) remember(p *person) {
 }
 
 // victim returns the waiter to evict from a full queue. It is the waiter that would be served last,
-// of the flow with the most waiters. When only requests back from Outside wait, it is the newest of
+// of the flow with the most waiters. When only requests back from Yield wait, it is the newest of
 // them.
 func (l *line) victim() (w *waiter, why Reason) {
 	if len(l.persons) == 0 {

@@ -11,11 +11,11 @@ import (
 	"notesd/pool"
 )
 
-func by(person string) pool.Request { return pool.Request{Class: pool.Read, Person: person} }
+func by(person string) pool.Request { return pool.Request{Class: pool.Read, Flow: person} }
 
 // One with a long queue takes turns with the others, who are served in the
 // order that they came.
-func TestPersonsTakeTurns(t *testing.T) {
+func TestFlowsTakeTurns(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		cfg := small()
 		cfg.QueueLength = 20
@@ -166,7 +166,7 @@ func TestUserShare(t *testing.T) {
 	})
 }
 
-// Who went Outside has had a turn counted already, and is served before those
+// A flow that yielded has had a turn counted already, and is served before those
 // who still wait for theirs.
 func TestReturnIsNotCounted(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
@@ -183,11 +183,11 @@ func TestReturnIsNotCounted(t *testing.T) {
 }
 
 // While people who ask for one thing at a time are about, nobody has more
-// workers than PersonLimit, going Outside included; from a tenth of a second
+// workers than FlowLimit, Yield included; from a tenth of a second
 // after the last of them, no worker idles.
-func TestPersonLimit(t *testing.T) {
+func TestFlowLimit(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		p := pool.New(pool.Config{Shards: 2, WorkersPerShard: 4, QueueLength: 100, QueueTimeout: time.Second, PersonLimit: 2})
+		p := pool.New(pool.Config{Shards: 2, WorkersPerShard: 4, QueueLength: 100, QueueTimeout: time.Second, FlowLimit: 2})
 		c := newCrowd()
 		began := time.Now()
 		c.loop(t, p, "script", by("script"), 50, 5*ms, time.Second)
@@ -228,9 +228,9 @@ func TestPersonLimit(t *testing.T) {
 }
 
 // Two who ask for much have all workers between them.
-func TestPersonLimitWastesNothing(t *testing.T) {
+func TestFlowLimitWastesNothing(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		p := pool.New(pool.Config{Shards: 2, WorkersPerShard: 4, QueueLength: 100, QueueTimeout: time.Second, PersonLimit: 2})
+		p := pool.New(pool.Config{Shards: 2, WorkersPerShard: 4, QueueLength: 100, QueueTimeout: time.Second, FlowLimit: 2})
 		c := newCrowd()
 		c.loop(t, p, "ada", by("ada"), 20, 5*ms, time.Second)
 		c.loop(t, p, "bob", by("bob"), 20, 5*ms, time.Second)

@@ -22,7 +22,7 @@ func fail(t *testing.T, p *pool.Pool, route string, fn func()) *pool.PanicError 
 	done := make(chan *pool.PanicError, 1)
 	go func() {
 		defer close(done)
-		err := p.Do(t.Context(), pool.Request{Class: pool.Read, Route: route}, func(context.Context, *pool.Turn) error { fn(); return nil })
+		err := p.Do(t.Context(), pool.Request{Class: pool.Read, Route: route}, func(context.Context, *pool.Permit) error { fn(); return nil })
 		e, ok := errors.AsType[*pool.PanicError](err)
 		if !ok {
 			t.Errorf("Do() = %v, want a panic", err)

@@ -115,7 +115,7 @@ func monitorTest(t *testing.T, cfg MonitorConfig, rss ...int64) (*Monitor, []map
 	cfg.Log = slog.New(slog.NewJSONHandler(&out, nil))
 	cfg.Interval = time.Minute
 	cfg.Pool = New(Config{Shards: 2, WorkersPerShard: 1})
-	cfg.Pool.Hold(1, 77)
+	cfg.Pool.AddInFlight(1, 77)
 	cfg.OnEvent = func(e MemoryEvent) { events = append(events, e) }
 	m := NewMonitor(cfg)
 	synctest.Test(t, func(t *testing.T) {

@@ -23,8 +23,8 @@ type visit struct {
 	deadline time.Duration // from then; 0: none
 	hangsUp  time.Duration // from then, if it still waits; 0: never
 	works    time.Duration // with a worker
-	outside  time.Duration // 0: never Outside
-	finishes time.Duration // with a worker again, after Outside
+	outside  time.Duration // 0: never yields
+	finishes time.Duration // with a worker again, after Yield
 }
 
 // A fate is what became of it.
@@ -130,13 +130,13 @@ func (v visit) play(ctx context.Context, p *pool.Pool, start time.Time) (f fate)
 		wait, cancel = context.WithCancel(ctx)
 		defer time.AfterFunc(v.hangsUp, cancel).Stop()
 	}
-	turn, err := p.Acquire(wait, pool.Request{Class: v.class, Person: v.person})
+	turn, err := p.Acquire(wait, pool.Request{Class: v.class, Flow: v.person})
 	if err == nil {
 		defer turn.Release()
 		f.begun = append(f.begun, time.Since(start))
 		time.Sleep(v.works)
 		if v.outside > 0 {
-			err = turn.Outside(ctx, func() error { time.Sleep(v.outside); return nil })
+			err = turn.Yield(ctx, func() error { time.Sleep(v.outside); return nil })
 		}
 	}
 	if err == nil && v.outside > 0 {
@@ -151,7 +151,7 @@ func reason(err error) string {
 	switch e := err.(type) {
 	case nil:
 		return "done"
-	case *pool.Refusal:
+	case *pool.RejectedError:
 		return string(e.Reason)
 	}
 	return "gone"
@@ -164,11 +164,11 @@ func checkRest(t *testing.T, p *pool.Pool, n int) {
 	wantState(t, p, state{})
 	s := p.Stats()
 	ended := s.Done + s.Abandoned
-	for _, refused := range s.Refused {
+	for _, refused := range s.Rejected {
 		ended += refused
 	}
 	if ended != uint64(n) {
-		t.Errorf("%d done + %d abandoned + %v refused, want %d in all", s.Done, s.Abandoned, s.Refused, n)
+		t.Errorf("%d done + %d abandoned + %v refused, want %d in all", s.Done, s.Abandoned, s.Rejected, n)
 	}
 }
 

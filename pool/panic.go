@@ -31,7 +31,7 @@ func (e *PanicError) Unwrap() error {
 // caught handles a function that did not return: v is the value it panicked with, nil for
 // runtime.Goexit. caught gives the worker back before it logs, so that a logger that blocks blocks
 // no worker.
-func (p *Pool) caught(t *Turn, v any) error {
+func (p *Pool) caught(t *Permit, v any) error {
 	p.passThrough(v) // t is released on the way
 	like, err := p.note(t.request.Route, v)
 	shard := t.worker.shard
@@ -85,7 +85,7 @@ func (p *Pool) note(route string, v any) (PanicStats, *PanicError) {
 // of a panic of the same kind was logged less than a minute ago.
 func (p *Pool) report(e *PanicError, like PanicStats, attrs ...slog.Attr) {
 	message := "worker restarted"
-	if e.Worker == 0 { // it panicked Outside, after an early Release, or where none was needed
+	if e.Worker == 0 { // it panicked after Yield, after an early Release, or where none was needed
 		message = "panic without a worker"
 	}
 	attrs = append(attrs,

@@ -39,7 +39,7 @@ func logTo(t *testing.T) (*slog.Logger, func() []logged) {
 	}
 }
 
-func explode(context.Context, *pool.Turn) error { panic("boom") }
+func explode(context.Context, *pool.Permit) error { panic("boom") }
 
 // A panic costs its own request: an error with the stack, one log line, a fresh
 // worker in the slot.
@@ -81,7 +81,7 @@ func TestPanicWithoutWorker(t *testing.T) {
 	cfg.Log = log
 	p := pool.New(cfg)
 	before := p.Stats().Shards[0].Workers[0].ID
-	err := p.Do(t.Context(), read, func(_ context.Context, turn *pool.Turn) error {
+	err := p.Do(t.Context(), read, func(_ context.Context, turn *pool.Permit) error {
 		turn.Release()
 		panic("boom")
 	})
@@ -108,7 +108,7 @@ func TestGoexit(t *testing.T) {
 	go func() {
 		went := false
 		defer func() { ended <- went }()
-		p.Do(t.Context(), read, func(context.Context, *pool.Turn) error { runtime.Goexit(); return nil })
+		p.Do(t.Context(), read, func(context.Context, *pool.Permit) error { runtime.Goexit(); return nil })
 		went = true
 	}()
 	if <-ended {
@@ -146,7 +146,7 @@ func TestPassthrough(t *testing.T) {
 			var err error
 			caught := func() (v any) {
 				defer func() { v = recover() }()
-				err = p.Do(t.Context(), read, func(context.Context, *pool.Turn) error { panic(c.value) })
+				err = p.Do(t.Context(), read, func(context.Context, *pool.Permit) error { panic(c.value) })
 				return nil
 			}()
 			s := p.Stats()
@@ -178,7 +178,7 @@ func (evil) Is(error) bool    { panic("again") }
 
 // doPanic has a request panic with v.
 func doPanic(t *testing.T, p *pool.Pool, v any) error {
-	return p.Do(t.Context(), read, func(context.Context, *pool.Turn) error { panic(v) })
+	return p.Do(t.Context(), read, func(context.Context, *pool.Permit) error { panic(v) })
 }
 
 // What a panic's value says of itself is logged; what it is made of is not.

@@ -10,12 +10,12 @@
 //
 //   - At most Shards × WorkersPerShard requests run and at most QueueLength wait. No request waits
 //     longer than QueueTimeout, or than a quarter of the time its context has left, whichever is
-//     less. A request that comes back from Outside may wait ReturnTimeout instead of QueueTimeout.
+//     less. A request that reacquires after Yield may wait ReturnTimeout instead of QueueTimeout.
 //   - There is one order for all shards: a worker that becomes free on any shard goes to the first
 //     request of that order. Each class has a guaranteed share of the workers, and gets a share of
 //     the remaining time by its weight. A class that holds as many workers as its limit allows is
-//     passed over and does not hold up the others. Inside a class the least served flow (a Person)
-//     goes first, and inside a flow the order is first come, first served.
+//     passed over and does not hold up the others. Inside a class the least served flow goes
+//     first, and inside a flow the order is first come, first served.
 //   - A class is overloaded when its queue stands (its delay was longer than DelayTarget for 20
 //     DelayTargets) and it can't hold the requests that come. The overload lasts until the queue
 //     was empty. While it lasts, the newest request of a flow goes first, and a request that has
@@ -58,7 +58,7 @@ type Config struct {
 
 	QueueLength  int           // most requests that may wait; 0: none waits
 	QueueTimeout time.Duration // longest wait for a worker; 0: none waits
-	// ReturnTimeout is the longest wait of a request that comes back from Outside; 0: QueueTimeout.
+	// ReturnTimeout is the longest wait of a request that reacquires after Yield; 0: QueueTimeout.
 	// To refuse such a request throws away the work that was done for it, and may cut off a
 	// response that is half sent.
 	ReturnTimeout time.Duration
@@ -68,9 +68,9 @@ type Config struct {
 	// class take the lock even when there is no contention.
 	Limits [NumClasses]int
 
-	// PersonLimit is the most workers of a class that a flow may be given at once while other
+	// FlowLimit is the most workers of a class that a flow may be given at once while other
 	// flows, which send one request at a time, are active; 0: all.
-	PersonLimit int
+	FlowLimit int
 
 	// Passthrough is the panic value that is intended (http.ErrAbortHandler for a server): Do gives
 	// the worker back and panics with it again.
@@ -78,11 +78,11 @@ type Config struct {
 
 	// RestartThreshold panics of one route within RestartWindow quarantine the route. Its requests
 	// are then refused (ErrQuarantined), except for a probe (a trial) now and then. The first probe
-	// that ends well releases the route. 0: no route is ever quarantined. OnQuarantine is called
+	// that ends well releases the route. 0: no route is ever quarantined. OnBreaker is called
 	// for each change; it must not block.
 	RestartThreshold int
 	RestartWindow    time.Duration
-	OnQuarantine     func(QuarantineEvent)
+	OnBreaker        func(BreakerEvent)
 
 	// A request that has held a worker for StuckAfter is stuck: see Watch. 0: none ever is. OnStuck
 	// is called for each stuck request; it must not block.
@@ -109,8 +109,8 @@ func (cfg Config) check() error {
 	if cfg.QueueTimeout < 0 {
 		errs = append(errs, fmt.Errorf("queue timeout %v, want 0 or more", cfg.QueueTimeout))
 	}
-	if cfg.PersonLimit < 0 {
-		errs = append(errs, fmt.Errorf("person limit %d, want 0 or more", cfg.PersonLimit))
+	if cfg.FlowLimit < 0 {
+		errs = append(errs, fmt.Errorf("person limit %d, want 0 or more", cfg.FlowLimit))
 	}
 	for c, limit := range cfg.Limits {
 		if limit < 0 {
@@ -123,8 +123,8 @@ func (cfg Config) check() error {
 // A Request describes a request to the pool.
 type Request struct {
 	Class Class
-	// Person is the flow that fairness applies to: a user or an address. Empty: no particular one.
-	Person string
+	// Flow is the user or the address that fairness applies to. Empty: no particular one.
+	Flow string
 	// Address is where the request comes from, for the address's share of the memory that can be
 	// reserved. Empty: no particular one.
 	Address string
@@ -146,15 +146,15 @@ type Pool struct {
 	waiters  sync.Pool     // of *waiter; one per pool, because their timers belong to its clock
 	abandons atomic.Uint64 // requests whose context ended before they had a worker
 
-	held      atomic.Int64 // rejected requests whose responses are delayed: see Held
+	held      atomic.Int64 // rejected requests whose responses are delayed: see AddDelayed
 	crowded   atomic.Bool  // too many goroutines are ready to run: see Sample
 	crowdShed atomic.Bool  // a request was refused for that since the last look
 
-	stage        atomic.Int32 // a Stage: how short memory is
+	stage        atomic.Int32 // a Pressure: how short memory is
 	room         atomic.Int64 // bytes that may be reserved, as of the last look
 	reserved     atomic.Int64
 	reservations reservations
-	stages       atomic.Pointer[Stages] // nil: memory has no limit
+	stages       atomic.Pointer[PressureMonitor] // nil: memory has no limit
 
 	quarantine   quarantine
 	ledger       ledger
@@ -194,17 +194,17 @@ func New(cfg Config) *Pool {
 // costs half as much as time.Now.
 func (p *Pool) now() time.Duration { return time.Since(p.epoch) }
 
-// Acquire waits until the request r has a worker and returns its permit (the Turn), which the
-// caller must Release. It returns a *Refusal when the queue is full (ErrFull), the wait is too long
-// (ErrTimeout) or the pool drains (ErrDraining), and context.Cause(ctx) when ctx ends first. It
-// does not check whether ctx belongs to a request that has a worker already: Do does.
-func (p *Pool) Acquire(ctx context.Context, r Request) (Turn, error) {
+// Acquire waits until the request r has a worker and returns its permit, which the
+// caller must Release. It returns a *RejectedError when the queue is full (ErrFull), the wait is
+// too long (ErrTimeout) or the pool drains (ErrDraining), and context.Cause(ctx) when ctx ends
+// first. It does not check whether ctx belongs to a request that has a worker already: Do does.
+func (p *Pool) Acquire(ctx context.Context, r Request) (Permit, error) {
 	now := p.now()
-	w, began, err := p.find(ctx, place{class: r.Class, person: r.Person, arrived: now}, now)
+	w, began, err := p.find(ctx, place{class: r.Class, person: r.Flow, arrived: now}, now)
 	if err != nil {
-		return Turn{}, err
+		return Permit{}, err
 	}
-	return Turn{
+	return Permit{
 		worker:  w,
 		number:  w.begin(r, began),
 		id:      w.id.Load(),
@@ -215,18 +215,18 @@ func (p *Pool) Acquire(ctx context.Context, r Request) (Turn, error) {
 }
 
 // Do runs fn with a worker held. It returns fn's error or, if fn did not run, the error that
-// Acquire returned. The worker is given back when fn ends, or earlier by Release, or for a while by
-// Outside.
+// Acquire returned. The worker is given back when fn ends, or earlier by Release, or for a while
+// by Yield.
 //
 // Do logs a panic in fn, retires the worker and returns the panic as a *PanicError. It does the
 // same for runtime.Goexit, which then goes on ending the goroutine. Do panics again with a value
 // that errors.Is the Passthrough.
 //
-// The context that fn gets knows the Turn. A nested Do with that context, or with one derived from
-// it, takes no second turn: it runs its fn at once with the same worker, as long as that worker is
-// held. Once fn has begun, Do always waits for its end.
-func (p *Pool) Do(ctx context.Context, r Request, fn func(context.Context, *Turn) error) error {
-	if t, ok := ctx.Value(turnKey{p}).(*Turn); ok && t.holds() {
+// The context that fn gets knows the Permit. A nested Do with that context, or with one derived
+// from it, takes no second turn: it runs its fn at once with the same worker, as long as that
+// worker is held. Once fn has begun, Do always waits for its end.
+func (p *Pool) Do(ctx context.Context, r Request, fn func(context.Context, *Permit) error) error {
+	if t, ok := ctx.Value(turnKey{p}).(*Permit); ok && t.holds() {
 		return fn(ctx, t)
 	}
 	if err := p.spare(r); err != nil {
@@ -249,11 +249,12 @@ func (p *Pool) Do(ctx context.Context, r Request, fn func(context.Context, *Turn
 	return p.run(context.WithValue(ctx, turnKey{p}, &t), &t, fn)
 }
 
-// turnKey is the context key of the Turn that a context belongs to. There is one key for each pool.
+// turnKey is the context key of the Permit that a context belongs to. There is one key for each
+// pool.
 type turnKey struct{ pool *Pool }
 
 // run calls fn, gives t's worker back however fn ends, and returns a panic as an error.
-func (p *Pool) run(ctx context.Context, t *Turn, fn func(context.Context, *Turn) error) (err error) {
+func (p *Pool) run(ctx context.Context, t *Permit, fn func(context.Context, *Permit) error) (err error) {
 	t.unlabelled = ctx
 	t.label()
 	defer t.unlabel()
@@ -270,7 +271,7 @@ func (p *Pool) run(ctx context.Context, t *Turn, fn func(context.Context, *Turn)
 }
 
 // Refuse makes the pool refuse new requests from now on (ErrDraining). Requests that wait, run or
-// are Outside go on.
+// have yielded go on.
 func (p *Pool) Refuse() {
 	p.queue.mu.Lock()
 	defer p.queue.unlock()
@@ -278,7 +279,7 @@ func (p *Pool) Refuse() {
 	p.settle(p.now())
 }
 
-// Drain refuses new requests and returns nil once no request runs, waits or is Outside. It returns
+// Drain refuses new requests and returns nil once no request runs, waits or has yielded. It returns
 // context.Cause(ctx) when ctx ends before. It does not wait for stuck requests that were replaced:
 // Stats lists those that still run.
 func (p *Pool) Drain(ctx context.Context) error {
@@ -296,8 +297,8 @@ func (p *Pool) Drain(ctx context.Context) error {
 	}
 }
 
-// Hold adds to a shard's bytes in flight: the request and response bodies held in memory. A
+// AddInFlight adds to a shard's bytes in flight: the request and response bodies held in memory. A
 // negative number gives bytes back.
-func (p *Pool) Hold(shard int, bytes int64) {
+func (p *Pool) AddInFlight(shard int, bytes int64) {
 	p.shards[shard].bytesInFlight.Add(bytes)
 }

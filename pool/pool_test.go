@@ -30,7 +30,7 @@ func small() pool.Config {
 }
 
 // acquire fails the test when there is no worker.
-func acquire(t *testing.T, p *pool.Pool, r pool.Request) pool.Turn {
+func acquire(t *testing.T, p *pool.Pool, r pool.Request) pool.Permit {
 	t.Helper()
 	turn, err := p.Acquire(t.Context(), r)
 	if err != nil {
@@ -58,7 +58,7 @@ func hold(t *testing.T, p *pool.Pool, r pool.Request, d time.Duration) {
 // refusal checks that err is a refusal for a reason, after exactly so long.
 func refusal(t *testing.T, err error, why pool.Reason, after time.Duration) {
 	t.Helper()
-	r, ok := errors.AsType[*pool.Refusal](err)
+	r, ok := errors.AsType[*pool.RejectedError](err)
 	if !ok || !errors.Is(err, why) || r.Waited != after {
 		t.Errorf("got %v, want %v after %v", err, why, after)
 	}
@@ -70,7 +70,7 @@ type state struct{ Busy, Queued, Outside int }
 func wantState(t *testing.T, p *pool.Pool, want state) {
 	t.Helper()
 	s := p.Stats()
-	if got := (state{s.Busy, s.Queued, s.Outside}); got != want {
+	if got := (state{s.Busy, s.Queued, s.Yielded}); got != want {
 		t.Errorf("Stats() = %+v, want %+v", got, want)
 	}
 }
@@ -163,7 +163,7 @@ func TestOneOrderForAllShards(t *testing.T) {
 		cfg := small()
 		cfg.Shards = 3
 		p := pool.New(cfg)
-		var held []pool.Turn // of shards in any order
+		var held []pool.Permit // of shards in any order
 		for range cfg.Shards {
 			held = append(held, acquire(t, p, read))
 		}
@@ -179,7 +179,7 @@ func TestOneOrderForAllShards(t *testing.T) {
 			synctest.Wait()
 		}
 		var want []string
-		for i, turn := range []pool.Turn{held[1], held[2], held[0]} {
+		for i, turn := range []pool.Permit{held[1], held[2], held[0]} {
 			turn.Release()
 			synctest.Wait()
 			want = append(want, fmt.Sprint(i, " on ", turn.Shard()))
@@ -224,7 +224,7 @@ func TestClassLimit(t *testing.T) {
 // another, and its fn never starts.
 func TestHangUp(t *testing.T) {
 	gone := errors.New("client is gone")
-	never := func(context.Context, *pool.Turn) error { panic("fn started") }
+	never := func(context.Context, *pool.Permit) error { panic("fn started") }
 	t.Run("while it waits", func(t *testing.T) {
 		synctest.Test(t, func(t *testing.T) {
 			cfg := small()
@@ -261,7 +261,7 @@ func TestHangUp(t *testing.T) {
 			ctx, cancel := context.WithCancelCause(t.Context())
 			result, ran := make(chan error), false
 			go func() {
-				result <- p.Do(ctx, read, func(context.Context, *pool.Turn) error { ran = true; return nil })
+				result <- p.Do(ctx, read, func(context.Context, *pool.Permit) error { ran = true; return nil })
 			}()
 			synctest.Wait()
 			turn.Release() // hands the worker over
@@ -281,22 +281,22 @@ func TestHangUp(t *testing.T) {
 func TestNestedDo(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		p, other := pool.New(small()), pool.New(small())
-		err := p.Do(t.Context(), read, func(ctx context.Context, outer *pool.Turn) error {
+		err := p.Do(t.Context(), read, func(ctx context.Context, outer *pool.Permit) error {
 			ctx, cancel := context.WithTimeout(ctx, time.Second)
 			defer cancel()
-			err := p.Do(ctx, password, func(_ context.Context, inner *pool.Turn) error {
+			err := p.Do(ctx, password, func(_ context.Context, inner *pool.Permit) error {
 				if inner != outer {
 					t.Error("the inner Do has a turn of its own")
 				}
 				wantState(t, p, state{Busy: 1})
 				return nil
 			})
-			return errors.Join(err, other.Do(ctx, read, func(_ context.Context, turn *pool.Turn) error {
+			return errors.Join(err, other.Do(ctx, read, func(_ context.Context, turn *pool.Permit) error {
 				if turn == outer {
 					t.Error("another pool's turn was taken for ours")
 				}
 				outer.Release()
-				return p.Do(ctx, read, func(_ context.Context, inner *pool.Turn) error {
+				return p.Do(ctx, read, func(_ context.Context, inner *pool.Permit) error {
 					if inner == outer {
 						t.Error("after Release the inner Do has no worker")
 					}
@@ -317,7 +317,7 @@ func TestNestedDo(t *testing.T) {
 func TestDoReturns(t *testing.T) {
 	p := pool.New(small())
 	want := errors.New("fn's own")
-	if err := p.Do(t.Context(), read, func(context.Context, *pool.Turn) error { return want }); err != want {
+	if err := p.Do(t.Context(), read, func(context.Context, *pool.Permit) error { return want }); err != want {
 		t.Errorf("Do() = %v, want %v", err, want)
 	}
 }
@@ -348,7 +348,7 @@ func TestReleaseIsIdempotent(t *testing.T) {
 	if s := p.Stats(); s.Done != 2 {
 		t.Errorf("Done = %d, want 2", s.Done)
 	}
-	var zero pool.Turn
+	var zero pool.Permit
 	zero.Release()
 }
 
@@ -361,8 +361,8 @@ func TestStats(t *testing.T) {
 		p := pool.New(cfg)
 		time.Sleep(time.Minute)
 		turn := acquire(t, p, password)
-		p.Hold(0, 100)
-		p.Hold(0, -30)
+		p.AddInFlight(0, 100)
+		p.AddInFlight(0, -30)
 		began := time.Now()
 		time.Sleep(time.Second)
 
@@ -390,11 +390,11 @@ func TestStats(t *testing.T) {
 		refusal(t, err, pool.ErrTimeout, time.Second)
 		turn.Release()
 		all := p.Stats()
-		wantClass := pool.ClassStats{Class: "password", Limit: 1, Refused: map[pool.Reason]uint64{pool.ErrTimeout: 1}}
+		wantClass := pool.ClassStats{Class: "password", Limit: 1, Rejected: map[pool.Reason]uint64{pool.ErrTimeout: 1}}
 		if diff := cmp.Diff(wantClass, all.Classes[pool.Password]); diff != "" {
 			t.Errorf("class (-want +got):\n%s", diff)
 		}
-		if diff := cmp.Diff(wantClass.Refused, all.Refused); diff != "" {
+		if diff := cmp.Diff(wantClass.Rejected, all.Rejected); diff != "" {
 			t.Errorf("refused (-want +got):\n%s", diff)
 		}
 		if got := all.Shards[0].Service; got.Count != 1 || got.Sum != 2*time.Second {

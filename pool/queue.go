@@ -8,7 +8,7 @@ import (
 )
 
 // A Reason says why a request was rejected. It is an error, so that errors.Is(err, ErrFull) works
-// on a *Refusal.
+// on a *RejectedError.
 type Reason string
 
 // The reasons, in the words that clients read.
@@ -27,8 +27,8 @@ const (
 
 func (r Reason) Error() string { return "pool: " + string(r) }
 
-// A Refusal is the error of a rejected request, which got no worker.
-type Refusal struct {
+// A RejectedError is the error of a rejected request, which got no worker.
+type RejectedError struct {
 	Reason Reason
 	Waited time.Duration
 	// RetryAfter is derived from how many requests were served and rejected lately, unless more is
@@ -36,17 +36,17 @@ type Refusal struct {
 	RetryAfter time.Duration
 }
 
-func (r *Refusal) Error() string { return r.Reason.Error() + " after " + r.Waited.String() }
+func (r *RejectedError) Error() string { return r.Reason.Error() + " after " + r.Waited.String() }
 
 // Unwrap returns the Reason.
-func (r *Refusal) Unwrap() error { return r.Reason }
+func (r *RejectedError) Unwrap() error { return r.Reason }
 
 // A place is the position of a request in the order.
 type place struct {
 	class   Class
 	person  string
 	arrived time.Duration
-	resumes bool // comes back from Outside, so it was admitted earlier
+	resumes bool // reacquires after Yield, so it was admitted earlier
 }
 
 // The queue is the one order of all requests that wait for a worker. It keeps a line for each
@@ -77,7 +77,7 @@ type queue struct {
 	decided *waiter    // waiters to wake, chained by next
 	lines   [NumClasses]line
 	joined  uint64        // number of waiters that ever joined
-	outside int           // number of turns that are Outside
+	outside int           // number of permits that have yielded
 	idle    chan struct{} // closed when draining is done
 
 	workerShares, queueShares [NumClasses]int // guaranteed shares; constant after init
@@ -86,7 +86,7 @@ type queue struct {
 
 func (q *queue) init(cfg *Config) {
 	for c := range q.lines {
-		q.lines[c].init(cfg.PersonLimit)
+		q.lines[c].init(cfg.FlowLimit)
 	}
 	q.idle = make(chan struct{})
 	q.workerShares = sharesOf(cfg.Shards*cfg.WorkersPerShard, cfg.Limits)
@@ -99,14 +99,14 @@ type waiter struct {
 	place
 	number  uint64        // breaks ties: the first that joined goes first
 	joined  time.Duration // when it began to wait
-	who     *person       // the flow; nil: back from Outside
+	who     *person       // the flow; nil: back from Yield
 	listed  bool
 	decided verdict
 	// verdict receives decided, once, from the goroutine that took the waiter off its line.
 	verdict chan verdict
 	timer   *time.Timer
 
-	next, prev     *waiter // of the same flow, or among those back from Outside
+	next, prev     *waiter // of the same flow, or among those back from Yield
 	older, younger *waiter // of the same class
 }
 
@@ -230,7 +230,7 @@ func (p *Pool) wait(ctx context.Context, at place, now time.Duration) (*worker, 
 	}
 	began := p.now()
 	if v.worker == nil {
-		return nil, 0, p.refused(Request{Class: at.class, Person: at.person}, v.reason, began-now)
+		return nil, 0, p.refused(Request{Class: at.class, Flow: at.person}, v.reason, began-now)
 	}
 	v.worker.shard.wait.Record(began - now)
 	return v.worker, began, nil
@@ -338,7 +338,7 @@ func (p *Pool) giveBack(w *worker, c Class) {
 	p.settle(now)
 }
 
-// addOutside counts a turn that leaves to be Outside, or comes back.
+// addOutside counts a turn that yields, or ends that.
 func (p *Pool) addOutside(n int) {
 	p.queue.mu.Lock()
 	defer p.queue.unlock()

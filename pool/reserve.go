@@ -7,7 +7,7 @@ import (
 )
 
 const (
-	// The requests of a flow (a Person) share a quarter of the memory that can be reserved, those
+	// The requests of a flow share a quarter of the memory that can be reserved, those
 	// of an address share half. Either share is at least leastShare, which is enough for a part of
 	// a list, for example.
 	personShare, addressShare = 4, 2
@@ -53,9 +53,9 @@ type holding struct {
 // Reserve makes the reservation m hold at least the given bytes for the request r.
 //
 // It refuses r with ErrMemory when with these bytes the process would need more than the amount at
-// which StageHigh begins (StageTight for bulk work). It refuses r with ErrShare while two or more
-// other requests of r's flow or address hold more than their share. One request may be of any size,
-// and so may the next: the next begins when the client has read the end of a response and the
+// which PressureHigh begins (PressureLow for bulk work). It refuses r with ErrShare while two or
+// more other requests of r's flow or address hold more than their share. One request may be of any
+// size, and so may the next: the next begins when the client has read the end of a response and the
 // server has not yet heard of it.
 //
 // The memory that is kept for passwords may be used for the time that work takes. It may not be
@@ -99,8 +99,8 @@ func (p *Pool) reserve(m *Reservation, r Request, bytes int64, what purpose) err
 		why = p.tryReserve(m, r, bytes, what)
 	}
 	if why != "" {
-		p.Shed(r, why)
-		return &Refusal{Reason: why, RetryAfter: leastRetry}
+		p.CountRejected(r, why)
+		return &RejectedError{Reason: why, RetryAfter: leastRetry}
 	}
 	if what != forNothing {
 		stages.clear()
@@ -149,7 +149,7 @@ func (p *Pool) tryReserve(m *Reservation, r Request, bytes int64, what purpose) 
 		for _, share := range []struct {
 			whose string
 			part  int64
-		}{{r.Person, personShare}, {r.Address, addressShare}} {
+		}{{r.Flow, personShare}, {r.Address, addressShare}} {
 			others := all.held[share.whose]
 			if m.bytes > 0 {
 				others = holding{others.bytes - m.bytes, others.requests - 1}
@@ -163,7 +163,7 @@ func (p *Pool) tryReserve(m *Reservation, r Request, bytes int64, what purpose) 
 		}
 	}
 	if r.Class == Bulk {
-		room -= cfg.Limit / 100 * (begins[StageHigh] - begins[StageTight])
+		room -= cfg.Limit / 100 * (begins[PressureHigh] - begins[PressureLow])
 	}
 	switch {
 	case all.total+more > room:
@@ -254,8 +254,8 @@ func (p *Pool) addReserved(m *Reservation, more int64, waiting bool) {
 			delete(all.held, whose)
 		}
 	}
-	add(m.holder.Person)
-	if m.holder.Address != m.holder.Person {
+	add(m.holder.Flow)
+	if m.holder.Address != m.holder.Flow {
 		add(m.holder.Address)
 	}
 }

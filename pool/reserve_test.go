@@ -11,23 +11,24 @@ import (
 )
 
 // scarce is a pool whose requests may set so many bytes aside.
-func scarce(room, kept int64) (*Pool, *Stages) {
+func scarce(room, kept int64) (*Pool, *PressureMonitor) {
 	const limit = 1 << 40
 	p := New(Config{Shards: 1, WorkersPerShard: 1})
-	s := NewStages(StagesConfig{Limit: limit, Kept: kept, Pool: p, Log: slog.New(slog.DiscardHandler)})
-	s.need = func() need { return need{bytes: limit/100*begins[StageHigh] - room} }
+	s := NewPressureMonitor(PressureConfig{Limit: limit, Kept: kept, Pool: p, Log: slog.New(slog.DiscardHandler)})
+	s.need = func() need { return need{bytes: limit/100*begins[PressureHigh] - room} }
 	s.look()
 	s.since = time.Now().Add(time.Hour) // a collection would make no room
 	return p, s
 }
 
-// What is reserved fits below a stage together with what is needed, and without a limit anything does.
+// What is reserved fits below a stage together with what is needed, and without a limit anything
+// does.
 func TestReserve(t *testing.T) {
 	p := New(Config{Shards: 1, WorkersPerShard: 1})
 	if err := p.Reserve(new(Reservation), Request{}, math.MaxInt64); err != nil {
 		t.Errorf("Reserve() = %v without a limit", err)
 	}
-	s := NewStages(StagesConfig{Limit: 100_000, Pool: p, Log: slog.New(slog.DiscardHandler)})
+	s := NewPressureMonitor(PressureConfig{Limit: 100_000, Pool: p, Log: slog.New(slog.DiscardHandler)})
 	s.need = func() need { return need{bytes: 25_000} }
 	s.look()
 	var all []*Reservation
@@ -51,7 +52,7 @@ func TestReserve(t *testing.T) {
 	if err := p.Reserve(all[0], Request{}, 67_000); err != nil {
 		t.Errorf("Reserve() = %v after all was given back", err)
 	}
-	if n := p.ShedTotals()[ErrMemory]; n != 8 {
+	if n := p.RejectedTotals()[ErrMemory]; n != 8 {
 		t.Errorf("%d counted as shed, want 8", n)
 	}
 }
@@ -60,7 +61,7 @@ func TestReserve(t *testing.T) {
 // that it was begun for. Nothing is left of it.
 func TestReservationGrows(t *testing.T) {
 	p, s := scarce(1<<30, 0)
-	m, r := new(Reservation), Request{Person: "ada", Address: "home"}
+	m, r := new(Reservation), Request{Flow: "ada", Address: "home"}
 	for _, bytes := range []int64{100, 50, 300} { // the second asks for less than it has
 		if err := p.Reserve(m, r, bytes); err != nil {
 			t.Fatal(err)
@@ -85,8 +86,8 @@ func TestReservationGrows(t *testing.T) {
 // others hold no more than the share. So it is for an address.
 func TestShares(t *testing.T) {
 	const mib = 1 << 20
-	ada, bob := Request{Person: "ada", Address: "home"}, Request{Person: "bob", Address: "home"}
-	eve := Request{Person: "eve", Address: "away"}
+	ada, bob := Request{Flow: "ada", Address: "home"}, Request{Flow: "bob", Address: "home"}
+	eve := Request{Flow: "eve", Address: "away"}
 	type step struct {
 		r     Request
 		bytes int64
@@ -101,15 +102,15 @@ func TestShares(t *testing.T) {
 		{"others hold a share", []step{{ada, 50 * mib, ""}, {ada, 50 * mib, ""}, {ada, 51 * mib, ""}, {ada, 1, ErrShare}, {bob, 50 * mib, ""}, {bob, 1, ErrShare}, {eve, mib, ""}}},
 		{"more than there is", []step{{ada, 401 * mib, ErrMemory}}},
 		{"nobody in particular", []step{{Request{}, 200 * mib, ""}, {Request{}, 200 * mib, ""}}},
-		{"a person who is an address", []step{{Request{Person: "ip", Address: "ip"}, 101 * mib, ""}, {Request{Person: "ip", Address: "ip"}, 1, ""}, {Request{Person: "ip", Address: "ip"}, 1, ErrShare}}},
-		{"passwords have a bound of their own", []step{{ada, 101 * mib, ""}, {ada, 1, ""}, {Request{Class: Password, Person: "ada", Address: "home"}, mib, ""}}},
+		{"a person who is an address", []step{{Request{Flow: "ip", Address: "ip"}, 101 * mib, ""}, {Request{Flow: "ip", Address: "ip"}, 1, ""}, {Request{Flow: "ip", Address: "ip"}, 1, ErrShare}}},
+		{"passwords have a bound of their own", []step{{ada, 101 * mib, ""}, {ada, 1, ""}, {Request{Class: Password, Flow: "ada", Address: "home"}, mib, ""}}},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			p, _ := scarce(400*mib+100, 0)
 			for i, s := range tt.steps {
 				err := p.Reserve(new(Reservation), s.r, s.bytes)
-				if got, _ := errors.AsType[*Refusal](err); (got == nil) != (s.why == "") || got != nil && got.Reason != s.why {
-					t.Errorf("step %d: Reserve(%q, %d MiB) = %v, want %q", i, s.r.Person, s.bytes/mib, err, s.why)
+				if got, _ := errors.AsType[*RejectedError](err); (got == nil) != (s.why == "") || got != nil && got.Reason != s.why {
+					t.Errorf("step %d: Reserve(%q, %d MiB) = %v, want %q", i, s.r.Flow, s.bytes/mib, err, s.why)
 				}
 			}
 		})
@@ -122,8 +123,8 @@ func TestShares(t *testing.T) {
 	}
 }
 
-// What is kept for passwords is never left to a client's patience; work may have it until a password
-// waits for it. What passwords have is a part of it.
+// What is kept for passwords is never left to a client's patience; work may have it until a
+// password waits for it. What passwords have is a part of it.
 func TestKeptForPasswords(t *testing.T) {
 	const mib = 1 << 20
 	password := Request{Class: Password}
@@ -193,26 +194,26 @@ func TestReserveWithin(t *testing.T) {
 		if err := p.ReserveWithin(ctx, &first, Request{}, 60, time.Minute); !errors.Is(err, context.DeadlineExceeded) {
 			t.Errorf("ReserveWithin() = %v, want that it ends with its context", err)
 		}
-		if n := p.ShedTotals()[ErrMemory]; n != 1 {
+		if n := p.RejectedTotals()[ErrMemory]; n != 1 {
 			t.Errorf("%d counted as shed, want 1", n)
 		}
 	})
 }
 
 // What is set aside for as long as a second counts for the stage, what is for a moment does not.
-func TestStagesSeeReservations(t *testing.T) {
+func TestPressureMonitorSeesReservations(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		p := New(Config{Shards: 1, WorkersPerShard: 1})
-		s := NewStages(StagesConfig{Limit: 100_000, Pool: p, Log: slog.New(slog.DiscardHandler)})
+		s := NewPressureMonitor(PressureConfig{Limit: 100_000, Pool: p, Log: slog.New(slog.DiscardHandler)})
 		s.need = func() need { return need{bytes: 20_000} }
 		go s.Run(t.Context())
 		synctest.Wait()
-		stageAfter := func(d time.Duration, what string, want Stage) {
+		stageAfter := func(d time.Duration, what string, want Pressure) {
 			t.Helper()
 			time.Sleep(d)
 			synctest.Wait()
-			if got := p.Stage(); got != want {
-				t.Errorf("Stage() = %v %s, want %v", got, what, want)
+			if got := p.Pressure(); got != want {
+				t.Errorf("Pressure() = %v %s, want %v", got, what, want)
 			}
 		}
 		var m Reservation
@@ -220,21 +221,21 @@ func TestStagesSeeReservations(t *testing.T) {
 			if err := p.Reserve(&m, Request{}, 70_000); err != nil {
 				t.Fatal(err)
 			}
-			stageAfter(500*time.Millisecond, "with much reserved for a moment", StageCalm)
+			stageAfter(500*time.Millisecond, "with much reserved for a moment", PressureNone)
 			p.Shrink(&m, 0)
-			stageAfter(500*time.Millisecond, "with nothing reserved", StageCalm)
+			stageAfter(500*time.Millisecond, "with nothing reserved", PressureNone)
 		}
 		if err := p.Reserve(&m, Request{}, 70_000); err != nil {
 			t.Fatal(err)
 		}
-		stageAfter(3*time.Second, "with much reserved for long", StageTight)
+		stageAfter(3*time.Second, "with much reserved for long", PressureLow)
 		if got := s.Stats(); got.Needed != 90_000 || got.Reserved != 70_000 || got.Free > 2000 {
 			t.Errorf("Stats() = %+v, want 90000 needed, 70000 reserved and next to nothing free", got)
 		}
-		p.Hold(0, 60_000) // the same bytes, in flight: they are in need by then
-		stageAfter(time.Second, "with most of it in flight", StageCalm)
-		p.Hold(0, -60_000)
+		p.AddInFlight(0, 60_000) // the same bytes, in flight: they are in need by then
+		stageAfter(time.Second, "with most of it in flight", PressureNone)
+		p.AddInFlight(0, -60_000)
 		p.Shrink(&m, 0)
-		stageAfter(time.Second, "with all given back", StageCalm)
+		stageAfter(time.Second, "with all given back", PressureNone)
 	})
 }

@@ -18,19 +18,19 @@ type Stats struct {
 	// that no worker was lost.
 	Idle   int
 	Queued int
-	// Held is the number of rejected requests whose responses are delayed: see Pool.Held.
-	Held int
-	// Crowded says that more goroutines are ready to run than those of a full queue, so that new
-	// requests are refused (see Sample).
-	Crowded      bool
-	Outside      int // turns that gave their worker back for a while
+	// Delayed is the number of rejected requests whose responses are delayed: see Pool.AddDelayed.
+	Delayed int
+	// CPUSaturated says that more goroutines are ready to run than those of a full queue, so that
+	// new requests are refused (see Sample).
+	CPUSaturated bool
+	Yielded      int // turns that gave their worker back for a while
 	QueueLength  int // the bounds, as configured
 	QueueTimeout time.Duration
 
 	// Every request that came is counted in one of these, once it has ended.
 	// Done requests had a worker, and gave it back or lost it: by a panic, or for being stuck.
 	Done      uint64
-	Refused   map[Reason]uint64 // got no worker, or none again after Outside
+	Rejected  map[Reason]uint64 // got no worker, or none again after Yield
 	Abandoned uint64            // left before it had a worker
 
 	Panics   uint64
@@ -40,13 +40,13 @@ type Stats struct {
 
 	PanicKinds []PanicStats // panics and Goexits by fingerprint, the latest first; bounded
 
-	Quarantine            []QuarantineStats // routes that panicked and were not well since
-	Quarantined, Released uint64            // how many routes ever were, since the start
+	Breakers              []BreakerStats // routes that panicked and were not well since
+	Quarantined, Released uint64         // how many routes ever were, since the start
 
 	Stuck StuckStats
 }
 
-// ShardStats describes one shard. A request that was Outside counts twice in Wait and Service,
+// ShardStats describes one shard. A request that yielded counts twice in Wait and Service,
 // before and after.
 type ShardStats struct {
 	ID                              int
@@ -78,7 +78,7 @@ type ClassStats struct {
 	// Overloaded says that the class's queue stands: the newest request goes first, and one that
 	// waits for long is shed.
 	Overloaded bool
-	Refused    map[Reason]uint64
+	Rejected   map[Reason]uint64
 }
 
 // Stats returns the present state of the pool.
@@ -89,10 +89,10 @@ func (p *Pool) Stats() Stats {
 		Workers:      len(p.shards) * p.cfg.WorkersPerShard,
 		QueueLength:  p.cfg.QueueLength,
 		QueueTimeout: p.cfg.QueueTimeout,
-		Refused:      make(map[Reason]uint64),
+		Rejected:     make(map[Reason]uint64),
 		Abandoned:    p.abandons.Load(),
-		Held:         int(p.held.Load()),
-		Crowded:      p.crowded.Load(),
+		Delayed:      int(p.held.Load()),
+		CPUSaturated: p.crowded.Load(),
 	}
 	s.PanicKinds = p.fingerprints.stats()
 	p.quarantine.stats(&s)
@@ -117,7 +117,7 @@ func (p *Pool) queueStats(s *Stats) {
 	q := &p.queue
 	q.mu.Lock()
 	defer q.mu.Unlock()
-	s.Queued, s.Outside, s.Draining = int(q.waiting.Load()), q.outside, q.draining.Load()
+	s.Queued, s.Yielded, s.Draining = int(q.waiting.Load()), q.outside, q.draining.Load()
 	now := p.now()
 	for c := range s.Classes {
 		q.roll(&q.lines[c], now) // nothing may have happened since the last overload
@@ -137,9 +137,9 @@ func (p *Pool) refusals(s *Stats) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	for c := range s.Classes {
-		s.Classes[c].Refused = maps.Clone(l.refused[c])
+		s.Classes[c].Rejected = maps.Clone(l.refused[c])
 		for why, n := range l.refused[c] {
-			s.Refused[why] += n
+			s.Rejected[why] += n
 		}
 	}
 }

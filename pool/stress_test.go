@@ -14,13 +14,13 @@ import (
 	"notesd/pool"
 )
 
-// Thousands of requests that hang up, panic, exit, go Outside and release
+// Thousands of requests that hang up, panic, exit, yield and release
 // twice, in classes with limits: no bound is ever broken, no worker has two
 // holders, and at the end everything is idle and every request accounted for.
 func TestStress(t *testing.T) {
 	const requests = 20000
 	cfg := pool.Config{Shards: 3, WorkersPerShard: 3, QueueLength: 40, QueueTimeout: 5 * time.Millisecond,
-		DelayTarget: 100 * time.Microsecond, PersonLimit: 2, Log: discard}
+		DelayTarget: 100 * time.Microsecond, FlowLimit: 2, Log: discard}
 	cfg.Limits[pool.Bulk], cfg.Limits[pool.Password] = 3, 1
 	p := pool.New(cfg)
 	w := watch{limits: cfg.Limits}
@@ -59,8 +59,8 @@ func TestStress(t *testing.T) {
 	watching.Wait()
 	checkRest(t, p, requests)
 	s := p.Stats()
-	if s.Done == 0 || s.Abandoned == 0 || s.Panics == 0 || s.Goexits == 0 || s.Refused[pool.ErrTimeout] == 0 ||
-		s.Refused[pool.ErrFull]+s.Refused[pool.ErrOverload] == 0 { // on a slow machine the queue is shed before it is full
+	if s.Done == 0 || s.Abandoned == 0 || s.Panics == 0 || s.Goexits == 0 || s.Rejected[pool.ErrTimeout] == 0 ||
+		s.Rejected[pool.ErrFull]+s.Rejected[pool.ErrOverload] == 0 { // on a slow machine the queue is shed before it is full
 		t.Errorf("Stats() = %+v, want some of everything", s)
 	}
 	if err := p.Drain(t.Context()); err != nil {
@@ -85,7 +85,7 @@ func (w *watch) request(t *testing.T, p *pool.Pool) {
 		ctx, cancel = context.WithTimeout(ctx, rand.N(2*time.Millisecond))
 		defer cancel()
 	}
-	p.Do(ctx, pool.Request{Class: c, Route: "/stress", Person: fmt.Sprint(rand.IntN(4))}, func(ctx context.Context, turn *pool.Turn) error {
+	p.Do(ctx, pool.Request{Class: c, Route: "/stress", Flow: fmt.Sprint(rand.IntN(4))}, func(ctx context.Context, turn *pool.Permit) error {
 		copied := *turn
 		w.work(t, turn, c)
 		switch rand.IntN(13) {
@@ -101,21 +101,21 @@ func (w *watch) request(t *testing.T, p *pool.Pool) {
 			go copied.Release()
 			panic("while it is released")
 		case 3, 4, 5:
-			if err := turn.Outside(ctx, func() error { time.Sleep(rand.N(time.Millisecond)); return nil }); err != nil {
+			if err := turn.Yield(ctx, func() error { time.Sleep(rand.N(time.Millisecond)); return nil }); err != nil {
 				return err
 			}
 			copied.Release() // of a turn that is over: nothing
 			w.work(t, turn, c)
 		case 6:
-			return turn.Outside(ctx, func() error { return errors.New("broken pipe") })
+			return turn.Yield(ctx, func() error { return errors.New("broken pipe") })
 		case 7:
-			return turn.Outside(ctx, func() error { panic("outside") })
+			return turn.Yield(ctx, func() error { panic("outside") })
 		}
 		return nil
 	})
 }
 
-func (w *watch) work(t *testing.T, turn *pool.Turn, c pool.Class) {
+func (w *watch) work(t *testing.T, turn *pool.Permit, c pool.Class) {
 	if other, held := w.holders.LoadOrStore(turn.Worker(), c); held {
 		t.Errorf("worker %d is held by %v and %v", turn.Worker(), other, c)
 	}

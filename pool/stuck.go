@@ -17,7 +17,7 @@ import (
 )
 
 // ErrStuck is the error that Request.Cancel is called with when a request has held its worker for
-// StuckAfter. The request's Outside returns it from then on.
+// StuckAfter. The request's Yield returns it from then on.
 var ErrStuck = errors.New("pool: stuck")
 
 // A StuckEvent reports that a request was found stuck, or has ended after all.
@@ -31,15 +31,15 @@ type StuckEvent struct {
 
 // StuckStats describes the requests that were found stuck.
 type StuckStats struct {
-	Found     uint64      // since the start
-	Recovered uint64      // of these, the requests that have ended
-	Replaced  int         // of the others, the requests whose slot has another worker
-	Bound     int         // the most requests that may be replaced at once
-	Turns     []StuckTurn // the requests that have not ended, the oldest first
+	Found     uint64        // since the start
+	Recovered uint64        // of these, the requests that have ended
+	Replaced  int           // of the others, the requests whose slot has another worker
+	Bound     int           // the most requests that may be replaced at once
+	Permits   []StuckPermit // the requests that have not ended, the oldest first
 }
 
-// StuckTurn describes a request that was found stuck and has not ended.
-type StuckTurn struct {
+// StuckPermit describes a request that was found stuck and has not ended.
+type StuckPermit struct {
 	Worker      uint64 // the worker that the request was found with
 	Replacement uint64 // the worker that has the slot now; 0: none
 	Route       string
@@ -47,9 +47,9 @@ type StuckTurn struct {
 	Since       time.Time // when the request got the worker
 }
 
-// Above reports whether more requests are stuck than are replaced. If so, the pool has become
+// Exceeded reports whether more requests are stuck than are replaced. If so, the pool has become
 // smaller.
-func (s StuckStats) Above() bool { return len(s.Turns) > s.Replaced }
+func (s StuckStats) Exceeded() bool { return len(s.Permits) > s.Replaced }
 
 // Watch looks for stuck requests until ctx ends: those that have held a worker for StuckAfter
 // without a break. It finds each at that very moment: between two looks it sleeps until the first
@@ -102,7 +102,7 @@ type heldTurn struct {
 
 // A stuckTurn is a turn that has lasted for StuckAfter.
 type stuckTurn struct {
-	Turn
+	Permit
 	since       time.Duration
 	replacement uint64 // the worker that has the slot now; 0: the turn still has it
 }
@@ -190,7 +190,7 @@ func (s *stuck) replace(t *stuckTurn) {
 
 // ended is called by the Release of a seized turn. It gives back what the turn still has, which may
 // be nothing.
-func (s *stuck) ended(t *Turn) {
+func (s *stuck) ended(t *Permit) {
 	if s.out.Load() == 0 {
 		return
 	}
@@ -234,7 +234,7 @@ func (s *stuck) oldest() (oldest *stuckTurn) {
 }
 
 // seized reports whether the turn was taken from its request.
-func (s *stuck) seized(t *Turn) bool {
+func (s *stuck) seized(t *Permit) bool {
 	if s.out.Load() == 0 {
 		return false
 	}
@@ -275,7 +275,7 @@ func (s *stuck) stats() StuckStats {
 	defer s.mu.Unlock()
 	out := StuckStats{Found: s.found, Recovered: s.recovered, Replaced: s.replaced, Bound: s.bound()}
 	for _, t := range s.turns {
-		out.Turns = append(out.Turns, StuckTurn{
+		out.Permits = append(out.Permits, StuckPermit{
 			Worker:      t.id,
 			Replacement: t.replacement,
 			Route:       t.request.Route,
@@ -283,7 +283,7 @@ func (s *stuck) stats() StuckStats {
 			Since:       s.pool.epoch.Add(t.since),
 		})
 	}
-	slices.SortFunc(out.Turns, func(a, b StuckTurn) int {
+	slices.SortFunc(out.Permits, func(a, b StuckPermit) int {
 		return cmp.Or(a.Since.Compare(b.Since), cmp.Compare(a.Worker, b.Worker))
 	})
 	return out
@@ -297,7 +297,7 @@ func (w *worker) turn() *stuckTurn {
 	if number%2 == 0 {
 		return nil
 	}
-	return &stuckTurn{Turn: Turn{worker: w, number: number, id: w.id.Load(), request: w.request}, since: w.since}
+	return &stuckTurn{Permit: Permit{worker: w, number: number, id: w.id.Load(), request: w.request}, since: w.since}
 }
 
 // setStuck records whether the slot is held by a turn that was seized.
@@ -319,14 +319,14 @@ func workerLabels(id uint64) *context.Context {
 }
 
 // label labels the goroutine for the worker that the turn holds.
-func (t *Turn) label() {
+func (t *Permit) label() {
 	if t.unlabelled != nil {
 		pprof.SetGoroutineLabels(*t.worker.labels.Load())
 	}
 }
 
 // unlabel restores the labels that the goroutine came with.
-func (t *Turn) unlabel() {
+func (t *Permit) unlabel() {
 	if t.unlabelled != nil {
 		pprof.SetGoroutineLabels(t.unlabelled)
 	}

@@ -58,12 +58,12 @@ func ofWorkers(workers int) pool.Config {
 }
 
 // sleeper is a handler that minds nothing for so long.
-func sleeper(d time.Duration) func(context.Context, *pool.Turn) error {
-	return func(context.Context, *pool.Turn) error { time.Sleep(d); return nil }
+func sleeper(d time.Duration) func(context.Context, *pool.Permit) error {
+	return func(context.Context, *pool.Permit) error { time.Sleep(d); return nil }
 }
 
 // begin has a request run fn, in the background.
-func (w *watched) begin(t *testing.T, fn func(context.Context, *pool.Turn) error) {
+func (w *watched) begin(t *testing.T, fn func(context.Context, *pool.Permit) error) {
 	t.Helper()
 	go func() { _ = w.Do(t.Context(), read, fn) }()
 	synctest.Wait()
@@ -74,8 +74,8 @@ func (w *watched) wantStuck(t *testing.T, stuck, replaced int, found, recovered 
 	t.Helper()
 	synctest.Wait()
 	s := w.Stats().Stuck
-	if len(s.Turns) != stuck || s.Replaced != replaced || s.Found != found || s.Recovered != recovered || s.Above() != (stuck > replaced) {
-		t.Errorf("Stuck = %+v, above %v, want %d stuck, %d replaced, %d found, %d recovered", s, s.Above(), stuck, replaced, found, recovered)
+	if len(s.Permits) != stuck || s.Replaced != replaced || s.Found != found || s.Recovered != recovered || s.Exceeded() != (stuck > replaced) {
+		t.Errorf("Stuck = %+v, above %v, want %d stuck, %d replaced, %d found, %d recovered", s, s.Exceeded(), stuck, replaced, found, recovered)
 	}
 }
 
@@ -98,7 +98,7 @@ func TestStuck(t *testing.T) {
 		request.Cancel = cancel
 		var cancelled time.Duration
 		began := time.Now()
-		go w.Do(ctx, request, func(ctx context.Context, _ *pool.Turn) error {
+		go w.Do(ctx, request, func(ctx context.Context, _ *pool.Permit) error {
 			<-ctx.Done()
 			cancelled = time.Since(began)
 			hesitate()
@@ -119,8 +119,8 @@ func TestStuck(t *testing.T) {
 			t.Errorf("the slot has worker %d still, want a fresh one", old)
 		}
 		s := w.Stats()
-		want := pool.StuckTurn{Worker: old, Replacement: fresh, Route: "/read", Class: "read", Since: began}
-		if got := s.Stuck.Turns[0]; got != want || s.Stuck.Bound != 1 || s.Done != 1 || s.Restarts != 0 {
+		want := pool.StuckPermit{Worker: old, Replacement: fresh, Route: "/read", Class: "read", Since: began}
+		if got := s.Stuck.Permits[0]; got != want || s.Stuck.Bound != 1 || s.Done != 1 || s.Restarts != 0 {
 			t.Errorf("Stats() = %+v, want %+v, bound 1, 1 done, no restart", s, want)
 		}
 		if err := w.Do(t.Context(), read, fine); err != nil {
@@ -170,8 +170,8 @@ func TestStuckBound(t *testing.T) {
 			time.Sleep(patience)
 			synctest.Wait()
 			s := w.Stats()
-			if s.Stuck.Bound != c.bound || s.Stuck.Replaced != c.bound || len(s.Stuck.Turns) != c.workers {
-				t.Errorf("of %d workers %d of %d are replaced, bound %d, want %d", c.workers, s.Stuck.Replaced, len(s.Stuck.Turns),
+			if s.Stuck.Bound != c.bound || s.Stuck.Replaced != c.bound || len(s.Stuck.Permits) != c.workers {
+				t.Errorf("of %d workers %d of %d are replaced, bound %d, want %d", c.workers, s.Stuck.Replaced, len(s.Stuck.Permits),
 					s.Stuck.Bound, c.bound)
 			}
 			time.Sleep(4 * patience)
@@ -202,7 +202,7 @@ func TestStuckEnds(t *testing.T) {
 		time.Sleep(28 * time.Second)
 		w.wantStuck(t, 2, 1, 3, 1)
 		wantState(t, w.Pool, state{Busy: 1})
-		if got := w.Stats().Stuck.Turns; got[0].Replacement == 0 {
+		if got := w.Stats().Stuck.Permits; got[0].Replacement == 0 {
 			t.Errorf("stuck are %+v, want the first replaced", got)
 		}
 		time.Sleep(10 * time.Second)
@@ -223,13 +223,13 @@ func TestStuckAfterOutside(t *testing.T) {
 		w := watching(t, small())
 		outside := func(d time.Duration) func() error { return func() error { time.Sleep(d); return nil } }
 		var late error
-		w.begin(t, func(ctx context.Context, turn *pool.Turn) error {
+		w.begin(t, func(ctx context.Context, turn *pool.Permit) error {
 			time.Sleep(patience - 1)
-			if err := turn.Outside(ctx, outside(10*patience)); err != nil {
+			if err := turn.Yield(ctx, outside(10*patience)); err != nil {
 				t.Errorf("Outside() = %v, want nil", err)
 			}
 			time.Sleep(patience + time.Second)
-			late = turn.Outside(ctx, func() error { t.Error("Outside() of a stuck request does something"); return nil })
+			late = turn.Yield(ctx, func() error { t.Error("Outside() of a stuck request does something"); return nil })
 			return late
 		})
 		time.Sleep(12*patience - 2)
@@ -270,12 +270,12 @@ func TestStuckDrain(t *testing.T) {
 func TestStuckFails(t *testing.T) {
 	for _, c := range []struct {
 		name            string
-		end             func(*pool.Turn)
+		end             func(*pool.Permit)
 		panics, goexits uint64
 	}{
-		{"panic", func(*pool.Turn) { panic("boom") }, 1, 0},
-		{"Goexit", func(*pool.Turn) { runtime.Goexit() }, 0, 1},
-		{"two releases", func(turn *pool.Turn) { twin := *turn; turn.Release(); twin.Release() }, 0, 0},
+		{"panic", func(*pool.Permit) { panic("boom") }, 1, 0},
+		{"Goexit", func(*pool.Permit) { runtime.Goexit() }, 0, 1},
+		{"two releases", func(turn *pool.Permit) { twin := *turn; turn.Release(); twin.Release() }, 0, 0},
 	} {
 		for workers, replaced := range map[int]int{1: 1, 2: 0} { // of two, another is replaced
 			t.Run(c.name, func(t *testing.T) {
@@ -285,14 +285,14 @@ func TestStuckFails(t *testing.T) {
 						w.begin(t, sleeper(10*patience))
 						time.Sleep(time.Second)
 					}
-					w.begin(t, func(_ context.Context, turn *pool.Turn) error {
+					w.begin(t, func(_ context.Context, turn *pool.Permit) error {
 						time.Sleep(patience + time.Second)
 						c.end(turn)
 						return nil
 					})
 					time.Sleep(patience)
 					synctest.Wait()
-					if got := w.Stats().Stuck.Turns; got[workers-1].Replacement > 0 != (replaced == 1) {
+					if got := w.Stats().Stuck.Permits; got[workers-1].Replacement > 0 != (replaced == 1) {
 						t.Errorf("stuck are %+v, want the last replaced: %v", got, replaced == 1)
 					}
 					time.Sleep(time.Second)
@@ -334,7 +334,7 @@ func TestStuckStack(t *testing.T) {
 			earlier(before)
 		}()
 		synctest.Wait()
-		w.begin(t, func(context.Context, *pool.Turn) error {
+		w.begin(t, func(context.Context, *pool.Permit) error {
 			end := make(chan bool)
 			// Of several kinds, so that the profile has one before the handler and one after it.
 			go descendant(func() { <-end })
@@ -380,11 +380,11 @@ func TestLabels(t *testing.T) {
 		return b.String()
 	}
 	const label = `"worker":"`
-	err := p.Do(own, read, func(ctx context.Context, turn *pool.Turn) error {
+	err := p.Do(own, read, func(ctx context.Context, turn *pool.Permit) error {
 		if !strings.Contains(profile(), label) {
 			t.Error("a goroutine with a worker has no label")
 		}
-		return turn.Outside(ctx, func() error {
+		return turn.Yield(ctx, func() error {
 			if strings.Contains(profile(), label) {
 				t.Error("a goroutine without a worker has its label")
 			}
@@ -409,9 +409,9 @@ func TestStuckRace(t *testing.T) {
 	for range 16 {
 		requests.Go(func() {
 			for range each {
-				_ = p.Do(t.Context(), read, func(ctx context.Context, turn *pool.Turn) error {
+				_ = p.Do(t.Context(), read, func(ctx context.Context, turn *pool.Permit) error {
 					time.Sleep(rand.N(cfg.StuckAfter << rand.N(6))) // to look takes a while, too
-					return turn.Outside(ctx, func() error { return nil })
+					return turn.Yield(ctx, func() error { return nil })
 				})
 			}
 		})
@@ -420,7 +420,7 @@ func TestStuckRace(t *testing.T) {
 	stop()
 	watcher.Wait()
 	s := p.Stats()
-	if s.Idle != s.Workers || s.Busy != 0 || s.Done != 16*each || s.Stuck.Found == 0 || s.Stuck.Found != s.Stuck.Recovered || len(s.Stuck.Turns) != 0 {
+	if s.Idle != s.Workers || s.Busy != 0 || s.Done != 16*each || s.Stuck.Found == 0 || s.Stuck.Found != s.Stuck.Recovered || len(s.Stuck.Permits) != 0 {
 		t.Errorf("at the end %d of %d idle, %d busy, %d done, %+v", s.Idle, s.Workers, s.Busy, s.Done, s.Stuck)
 	}
 	if err := p.Drain(t.Context()); err != nil {

@@ -259,7 +259,7 @@ func readAll(r io.Reader, promised int64, grow func(size int64) error) ([]byte, 
 }
 
 func isRefusal(err error) bool {
-	_, ok := errors.AsType[*pool.Refusal](err)
+	_, ok := errors.AsType[*pool.RejectedError](err)
 	return ok
 }
 

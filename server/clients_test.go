@@ -203,8 +203,8 @@ func TestTricklingBody(t *testing.T) {
 				b.trickle(w, (part + strings.Repeat(" ", 200))[:tt.bytes], time.Second)
 				time.Sleep(tt.allowed - 1)
 				synctest.Wait()
-				if s := b.pool.Stats(); s.Busy != 0 || s.Outside != 1 {
-					t.Errorf("%d workers busy, %d outside, want 0 and 1", s.Busy, s.Outside)
+				if s := b.pool.Stats(); s.Busy != 0 || s.Yielded != 1 {
+					t.Errorf("%d workers busy, %d outside, want 0 and 1", s.Busy, s.Yielded)
 				}
 				r := w.reply().fails(http.StatusRequestTimeout, "Request body came too slowly")
 				within(t, began, tt.allowed)

@@ -48,11 +48,11 @@ func NewCopies(limit int64, cores int) *Copies {
 }
 
 // SetStage shrinks the cache as memory runs short, and gives it back its limit afterwards.
-func (k *Copies) SetStage(stage pool.Stage) {
+func (k *Copies) SetStage(stage pool.Pressure) {
 	switch stage {
-	case pool.StageCalm:
+	case pool.PressureNone:
 		k.cache.SetLimit(k.limit)
-	case pool.StageTight:
+	case pool.PressureLow:
 		k.cache.SetLimit(k.limit / 2)
 	default:
 		k.cache.SetLimit(0)

@@ -126,7 +126,7 @@ func detailedFailure(err error) (failure, bool) {
 	if e, ok := errors.AsType[*limited](err); ok {
 		return failure{status: http.StatusTooManyRequests, Error: e.text, Reason: e.reason, RetryAfter: seconds(e.after)}, true
 	}
-	if e, ok := errors.AsType[*pool.Refusal](err); ok {
+	if e, ok := errors.AsType[*pool.RejectedError](err); ok {
 		return turnedAway(e), true
 	}
 	if isUnavailable(err) {
@@ -156,7 +156,7 @@ var refusalTexts = map[pool.Reason]string{
 
 // turnedAway returns the response for a rejection by the pool. It is a 503, or a 429 for a user who
 // sends more requests at once than a fair share.
-func turnedAway(e *pool.Refusal) failure {
+func turnedAway(e *pool.RejectedError) failure {
 	f := unavailable(string(e.Reason), refusalTexts[e.Reason], e.Waited)
 	if e.Reason == pool.ErrShare {
 		f.status = http.StatusTooManyRequests

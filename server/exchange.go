@@ -35,7 +35,7 @@ type exchange struct {
 	stop     func()          // ends ctx
 	client   context.Context // ends when the client has left or the request is stuck
 	asked    pool.Request    // the request as the pool was given it
-	turn     *pool.Turn      // the worker's permit, in a pooled route
+	turn     *pool.Permit    // the worker's permit, in a pooled route
 	shard    int
 	waited   time.Duration    // time in the queue for a worker
 	outside  time.Duration    // time without a worker, while the request waited for the client
@@ -66,7 +66,7 @@ func (s *Server) hold(x *exchange, n int) {
 	if n == 0 {
 		return
 	}
-	s.pool.Hold(x.shard, int64(n))
+	s.pool.AddInFlight(x.shard, int64(n))
 	x.held += int64(n)
 }
 
@@ -93,12 +93,12 @@ func (s *Server) pooled(rt *route) echo.HandlerFunc {
 		s.beginWork(x)
 		defer func() { x.stop() }()
 		if s.noAdmission {
-			x.turn = &pool.Turn{}
+			x.turn = &pool.Permit{}
 			return s.inTurn(x, rt)
 		}
 		x.asked = s.request(x, rt)
 		x.asked.Cancel = cancel
-		err := s.pool.Do(x.ctx, x.asked, func(_ context.Context, turn *pool.Turn) error {
+		err := s.pool.Do(x.ctx, x.asked, func(_ context.Context, turn *pool.Permit) error {
 			x.turn, x.shard, x.waited = turn, turn.Shard(), turn.Waited()
 			defer s.recordTook(x)
 			err := s.inTurn(x, rt)
@@ -170,7 +170,7 @@ func (s *Server) identify(x *exchange) error {
 	}
 	x.user = user
 	if user != "" && x.token != "" {
-		x.asked.Person = personOf(user) // the pool may not have known the user by the cookie
+		x.asked.Flow = personOf(user) // the pool may not have known the user by the cookie
 		s.persons.learn(x.token, user)
 	}
 	return nil
@@ -209,12 +209,12 @@ func (x *exchange) obey(d ratelimit.Decision) error {
 	return nil
 }
 
-// outside yields the worker (pool.Turn.Outside) while fn waits for the client, and then takes a
+// outside yields the worker (pool.Permit.Yield) while fn waits for the client, and then takes a
 // worker again at the request's old place in the queue. So a slow client holds no worker. The wait
 // is the client's time and not part of the work, so REQUEST_TIMEOUT starts again afterwards.
 func (s *Server) outside(x *exchange, fn func() error) error {
 	x.stop()
-	err := x.turn.Outside(x.client, func() error {
+	err := x.turn.Yield(x.client, func() error {
 		began := time.Now()
 		defer func() { x.outside += time.Since(began) }()
 		return fn()
@@ -233,16 +233,16 @@ func (s *Server) commit(x *exchange, fn func() error) error {
 	select {
 	case s.committing <- struct{}{}:
 		defer func() { <-s.committing }()
-		return x.turn.Leave(fn)
+		return x.turn.ReleaseAndRun(fn)
 	default:
 		return fn()
 	}
 }
 
-// become changes the class of the request, as Turn.Become does.
+// become changes the class of the request, as Permit.Reclassify does.
 func (s *Server) become(x *exchange, c pool.Class) error {
 	x.asked.Class = c
-	return x.turn.Become(x.ctx, c)
+	return x.turn.Reclassify(x.ctx, c)
 }
 
 // jsonType is the value of Content-Type for all JSON. It must not be changed.

@@ -94,8 +94,8 @@ func copiedList(user, _, query string) cache.Key { return listKey(user, query) }
 // request for which there is no room.
 func (s *Server) answerCopy(x *exchange, c *answerCopy, user string) error {
 	x.user, x.client, x.ctx = user, x.r.Context(), x.r.Context()
-	x.asked = pool.Request{Class: x.route.class, Route: x.route.pattern, Person: personOf(user)}
-	err := s.pool.Do(x.ctx, x.asked, func(_ context.Context, turn *pool.Turn) error {
+	x.asked = pool.Request{Class: x.route.class, Route: x.route.pattern, Flow: personOf(user)}
+	err := s.pool.Do(x.ctx, x.asked, func(_ context.Context, turn *pool.Permit) error {
 		x.shard, x.waited = turn.Shard(), turn.Waited()
 		defer s.recordTook(x)
 		if err := s.limit(x); err != nil {

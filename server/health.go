@@ -113,7 +113,7 @@ func (s *Server) informing() []dependency {
 	p := s.pool.Stats()
 	row := dependency{Name: "pool", Status: "up"}
 	switch {
-	case p.Stuck.Above():
+	case p.Stuck.Exceeded():
 		row.Status, row.Detail, row.Decides = "stuck", "more workers are stuck than may be replaced", true
 	case p.Busy == p.Workers:
 		row.Status, row.Detail = "full", "every worker is busy"
@@ -132,8 +132,8 @@ func (s *Server) memoryRow() dependency {
 	if s.stages != nil {
 		switch now := s.stages.Stats(); {
 		case now.Limit <= 0:
-		case now.Stage != pool.StageCalm:
-			row.Status, row.Detail = now.Stage.String(), "memory is short: the least important requests are refused"
+		case now.Pressure != pool.PressureNone:
+			row.Status, row.Detail = now.Pressure.String(), "memory is short: the least important requests are refused"
 		case now.Free < largeBody*bodyCopies:
 			row.Status, row.Detail = "full", "all that can be set aside is: large notes are refused"
 		}

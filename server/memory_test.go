@@ -232,13 +232,13 @@ func TestIdleClientsKeepNobodyOut(t *testing.T) {
 type scarcity struct {
 	t      *testing.T
 	pool   *pool.Pool
-	stages *pool.Stages
+	stages *pool.PressureMonitor
 	taken  int64
 }
 
 func (s *site) limitMemory(t *testing.T) *scarcity {
 	t.Helper()
-	m := &scarcity{t: t, pool: s.pool, stages: pool.NewStages(pool.StagesConfig{Limit: 1 << 40, Kept: PasswordBytes, Pool: s.pool, Log: s.server.log})}
+	m := &scarcity{t: t, pool: s.pool, stages: pool.NewPressureMonitor(pool.PressureConfig{Limit: 1 << 40, Kept: PasswordBytes, Pool: s.pool, Log: s.server.log})}
 	ctx, stop := context.WithCancel(context.Background())
 	var running sync.WaitGroup
 	running.Go(func() { m.stages.Run(ctx) })
@@ -250,12 +250,12 @@ func (s *site) limitMemory(t *testing.T) *scarcity {
 func (m *scarcity) take(percent int64) {
 	m.t.Helper()
 	bytes := int64(1<<40) / 100 * percent
-	m.pool.Hold(0, bytes-m.taken)
+	m.pool.AddInFlight(0, bytes-m.taken)
 	m.taken = bytes
 	calm := percent < 80
 	testkit.Eventually(m.t, "a look at memory", func() bool {
 		it := m.stages.Stats()
-		return it.Needed >= bytes && it.Needed < bytes+1<<34 && (!calm || it.Stage == pool.StageCalm)
+		return it.Needed >= bytes && it.Needed < bytes+1<<34 && (!calm || it.Pressure == pool.PressureNone)
 	})
 }
 
@@ -266,7 +266,7 @@ func (m *scarcity) leave(bytes int64) {
 	runtime.GC()
 	testkit.Eventually(m.t, "a look at memory", func() bool { return m.stages.Stats().Needed > 0 })
 	hold := m.stages.Stats().Free - bytes
-	m.pool.Hold(0, hold)
+	m.pool.AddInFlight(0, hold)
 	m.taken += hold
 	testkit.Eventually(m.t, "a look at memory", func() bool { return m.stages.Stats().Free < 2*bytes })
 }
@@ -278,10 +278,10 @@ func (m *scarcity) reserveAll() (free func()) {
 		for m.pool.Reserve(&all, pool.Request{Class: pool.Password}, all.Bytes()+bytes) == nil {
 		}
 	}
-	m.pool.Hold(0, 1<<30)
+	m.pool.AddInFlight(0, 1<<30)
 	testkit.Eventually(m.t, "a look at memory", func() bool { return m.stages.Stats().Needed >= m.taken+1<<30 })
 	return func() {
 		m.pool.Shrink(&all, 0)
-		m.pool.Hold(0, -1<<30)
+		m.pool.AddInFlight(0, -1<<30)
 	}
 }

@@ -89,7 +89,7 @@ func (s *Server) conclude(x *exchange, err error) {
 }
 
 func (s *Server) end(x *exchange) {
-	s.pool.Hold(x.shard, -x.held)
+	s.pool.AddInFlight(x.shard, -x.held)
 	s.pool.Shrink(&x.memory, 0)
 	s.running.Add(-1)
 	// net/http reads the rest of the body before it closes the connection; this bounds that time.
@@ -210,7 +210,7 @@ func (s *Server) countUnrouted(x *exchange) error {
 	if s.cfg.RateLimitMax <= 0 {
 		return nil
 	}
-	x.asked = pool.Request{Class: pool.Read, Route: x.pattern(), Person: addressOf(x)}
+	x.asked = pool.Request{Class: pool.Read, Route: x.pattern(), Flow: addressOf(x)}
 	d, _ := ratelimit.TakeAddress(x.addr, s.cfg.RateLimitMax, func(key string, limit int) (ratelimit.Decision, error) {
 		return s.unrouted.Take(key, limit, s.cfg.RateLimitWindow), nil
 	})

@@ -60,7 +60,7 @@ func (p *persons) put(key uint64, user string) {
 
 // request returns the pool.Request for x.
 func (s *Server) request(x *exchange, rt *route) pool.Request {
-	r := pool.Request{Class: rt.class, Route: rt.pattern, Person: s.person(x)}
+	r := pool.Request{Class: rt.class, Route: rt.pattern, Flow: s.person(x)}
 	if rt.searches && x.Request().URL.RawQuery != "" && parseQuery(x.Request().URL.RawQuery).Get("search") != "" {
 		r.Class = pool.Search
 	}

@@ -153,17 +153,17 @@ func (c *collector) pool(e emitter) {
 	p := c.s.pool.Stats()
 	e.gauge(descQueued, float64(p.Queued))
 	e.histogram(descWait, c.s.pool.Waits())
-	for reason, n := range p.Refused {
+	for reason, n := range p.Rejected {
 		e.counter(descRefused, float64(n), string(reason))
 	}
-	for reason, n := range c.s.pool.ShedTotals() {
+	for reason, n := range c.s.pool.RejectedTotals() {
 		e.counter(descShed, float64(n), string(reason))
 	}
-	e.gauge(descHeld, float64(p.Held))
+	e.gauge(descHeld, float64(p.Delayed))
 	for _, class := range p.Classes {
 		e.gauge(descOverloaded, oneIf(class.Overloaded), class.Class)
 	}
-	for _, q := range p.Quarantine {
+	for _, q := range p.Breakers {
 		if q.Quarantined {
 			e.gauge(descQuarantine, 1, q.Route)
 		}
@@ -172,7 +172,7 @@ func (c *collector) pool(e emitter) {
 	e.counter(descReleased, float64(p.Released))
 	e.gauge(descIdle, float64(p.Idle))
 	e.gauge(descStuck, float64(p.Stuck.Replaced), "true")
-	e.gauge(descStuck, float64(len(p.Stuck.Turns)-p.Stuck.Replaced), "false")
+	e.gauge(descStuck, float64(len(p.Stuck.Permits)-p.Stuck.Replaced), "false")
 	e.counter(descFound, float64(p.Stuck.Found))
 	e.counter(descRecovered, float64(p.Stuck.Recovered))
 	for _, shard := range p.Shards {
@@ -193,7 +193,7 @@ func (c *collector) memory(e emitter) {
 	c.cache(e)
 	if c.s.stages != nil {
 		st := c.s.stages.Stats()
-		e.gauge(descStage, float64(st.Stage))
+		e.gauge(descStage, float64(st.Pressure))
 		if st.Limit > 0 {
 			e.gauge(descMemory, float64(st.Needed), "needed")
 			e.gauge(descMemory, float64(st.Limit), "bound")

@@ -88,7 +88,7 @@ type classJSON struct {
 	Queued int    `json:"queued"`
 	// Overloaded: the newest request goes first, and requests that wait for long are rejected.
 	Overloaded bool                   `json:"overloaded"`
-	Refused    map[pool.Reason]uint64 `json:"refused"`
+	Rejected   map[pool.Reason]uint64 `json:"refused"`
 }
 
 // shedsJSON counts the rejected requests since the start and in the last quarter of an hour. It
@@ -105,20 +105,20 @@ type shedMinuteJSON struct {
 }
 
 type shedPersonJSON struct {
-	// Person is user:ID, or ip:ADDRESS for a client that is not known to be signed in.
-	Person string      `json:"person"`
+	// Flow is user:ID, or ip:ADDRESS for a client that is not known to be signed in.
+	Flow   string      `json:"person"`
 	Reason pool.Reason `json:"reason"`
 	Count  uint64      `json:"count"`
 }
 
 func shedsOutput(p *pool.Pool) shedsJSON {
-	sheds := p.Sheds()
-	out := shedsJSON{Total: p.ShedTotals(), Minutes: make([]shedMinuteJSON, len(sheds.Minutes)),
-		People: make([]shedPersonJSON, len(sheds.People))}
+	sheds := p.Rejections()
+	out := shedsJSON{Total: p.RejectedTotals(), Minutes: make([]shedMinuteJSON, len(sheds.Minutes)),
+		People: make([]shedPersonJSON, len(sheds.Flows))}
 	for i, m := range sheds.Minutes {
-		out.Minutes[i] = shedMinuteJSON{stamp(m.Begins), m.Shed}
+		out.Minutes[i] = shedMinuteJSON{stamp(m.Begins), m.Rejected}
 	}
-	for i, person := range sheds.People {
+	for i, person := range sheds.Flows {
 		out.People[i] = shedPersonJSON(person)
 	}
 	return out
@@ -153,16 +153,16 @@ type workerJSON struct {
 }
 
 func poolOutput(p pool.Stats) poolJSON {
-	out := poolJSON{Workers: p.Workers, Busy: p.Busy, Idle: p.Idle, Queued: p.Queued, Outside: p.Outside, QueueLength: p.QueueLength,
-		QueueTimeoutMs: milliseconds(p.QueueTimeout), Done: p.Done, Refused: p.Refused, Abandoned: p.Abandoned,
-		Panics: p.Panics, Goexits: p.Goexits, Restarts: p.Restarts, Draining: p.Draining, Held: p.Held, Crowded: p.Crowded, Quarantined: p.Quarantined, Released: p.Released, Stuck: stuckOutput(p.Stuck)}
+	out := poolJSON{Workers: p.Workers, Busy: p.Busy, Idle: p.Idle, Queued: p.Queued, Outside: p.Yielded, QueueLength: p.QueueLength,
+		QueueTimeoutMs: milliseconds(p.QueueTimeout), Done: p.Done, Refused: p.Rejected, Abandoned: p.Abandoned,
+		Panics: p.Panics, Goexits: p.Goexits, Restarts: p.Restarts, Draining: p.Draining, Held: p.Delayed, Crowded: p.CPUSaturated, Quarantined: p.Quarantined, Released: p.Released, Stuck: stuckOutput(p.Stuck)}
 	out.PanicKinds = make([]panicKindJSON, len(p.PanicKinds))
 	for i, kind := range p.PanicKinds {
 		out.PanicKinds[i] = panicKindJSON{Fingerprint: kind.Fingerprint, Route: kind.Route, Frame: kind.Frame, Count: kind.Count,
 			First: stamp(kind.First), Last: stamp(kind.Last)}
 	}
-	out.Quarantine = make([]quarantineJSON, len(p.Quarantine))
-	for i, q := range p.Quarantine {
+	out.Quarantine = make([]quarantineJSON, len(p.Breakers))
+	for i, q := range p.Breakers {
 		out.Quarantine[i] = quarantineJSON{Route: q.Route, Panics: q.Panics, Quarantined: q.Quarantined, Next: stampOrNil(q.Next)}
 	}
 	for _, c := range p.Classes {
@@ -175,8 +175,8 @@ func poolOutput(p pool.Stats) poolJSON {
 }
 
 func stuckOutput(s pool.StuckStats) stuckJSON {
-	out := stuckJSON{Found: s.Found, Recovered: s.Recovered, Replaced: s.Replaced, Bound: s.Bound, Turns: make([]stuckTurnJSON, len(s.Turns))}
-	for i, t := range s.Turns {
+	out := stuckJSON{Found: s.Found, Recovered: s.Recovered, Replaced: s.Replaced, Bound: s.Bound, Turns: make([]stuckTurnJSON, len(s.Permits))}
+	for i, t := range s.Permits {
 		out.Turns[i] = stuckTurnJSON{Worker: t.Worker, Replacement: t.Replacement, Route: t.Route, Class: t.Class, Since: stamp(t.Since)}
 	}
 	return out
@@ -239,8 +239,8 @@ type stagesJSON struct {
 	Raised uint64 `json:"raised"` // times that a worse stage began
 }
 
-func stagesOutput(s pool.StagesStats) stagesJSON {
-	return stagesJSON{s.Stage.String(), s.Needed, s.Limit, s.Reserved, s.Free, s.Choked, s.Raised}
+func stagesOutput(s pool.PressureStats) stagesJSON {
+	return stagesJSON{s.Pressure.String(), s.Needed, s.Limit, s.Reserved, s.Free, s.Choked, s.Raised}
 }
 
 // cacheJSON describes the cache of sessions, notes and lists.

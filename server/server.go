@@ -85,8 +85,8 @@ type Server struct {
 	// redis is nil if sessions are in the store and limits are counted in the process.
 	redis       *redis.Client
 	pool        *pool.Pool
-	memory      *pool.Monitor // nil: memory is not monitored
-	stages      *pool.Stages  // nil: memory pressure is not watched
+	memory      *pool.Monitor         // nil: memory is not monitored
+	stages      *pool.PressureMonitor // nil: memory pressure is not watched
 	alerts      *Alerts
 	incidents   *incident.Recorder // nil: incidents are not recorded
 	routes      []*route
@@ -137,7 +137,7 @@ type Parts struct {
 	Redis     *redis.Client
 	Pool      *pool.Pool
 	Memory    *pool.Monitor
-	Stages    *pool.Stages
+	Stages    *pool.PressureMonitor
 	Alerts    *Alerts
 	Incidents *incident.Recorder
 	Log       *slog.Logger
@@ -278,7 +278,7 @@ type leavingTally struct{ answered, shed int64 }
 
 func (s *Server) tallyLeaving() leavingTally {
 	var shed uint64
-	for _, n := range s.pool.Stats().Refused {
+	for _, n := range s.pool.Stats().Rejected {
 		shed += n
 	}
 	return leavingTally{answered: s.answered.Load(), shed: int64(shed)}

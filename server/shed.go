@@ -72,13 +72,13 @@ func (p *pacer) hold(ctx context.Context) {
 // paced delays the pool's rejection of x until it may be sent. During shutdown a rejection is sent
 // at once, so that the client finds another server.
 func (s *Server) paced(x *exchange, err error) error {
-	refusal, ok := errors.AsType[*pool.Refusal](err)
+	refusal, ok := errors.AsType[*pool.RejectedError](err)
 	if !ok || x.out.begun || s.leaving.Load() {
 		return err
 	}
 	began := time.Now()
-	s.pool.Held(1)
-	defer s.pool.Held(-1)
+	s.pool.AddDelayed(1)
+	defer s.pool.AddDelayed(-1)
 	s.pacer.hold(x.client)
 	refusal.Waited += time.Since(began)
 	return err
@@ -91,8 +91,8 @@ func (s *Server) shed(x *exchange, f failure, err error) {
 		return
 	}
 	x.refused = true
-	if _, ok := errors.AsType[*pool.Refusal](err); !ok {
-		s.pool.Shed(x.asked, pool.Reason(f.Reason))
+	if _, ok := errors.AsType[*pool.RejectedError](err); !ok {
+		s.pool.CountRejected(x.asked, pool.Reason(f.Reason))
 	}
 	if x.cause != nil {
 		s.sheds.cause.Store(&x.cause)
@@ -126,7 +126,7 @@ func (s *Server) logSheds(ctx context.Context) {
 func (s *Server) logShed() {
 	s.sheds.mu.Lock()
 	defer s.sheds.mu.Unlock()
-	now := s.pool.ShedTotals()
+	now := s.pool.RejectedTotals()
 	var attrs []slog.Attr
 	for _, why := range slices.Sorted(maps.Keys(now)) {
 		if n := now[why] - s.sheds.before[why]; n > 0 {

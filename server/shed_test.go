@@ -104,7 +104,7 @@ func TestShedsAreShown(t *testing.T) {
 	if sheds.Total["queue_full"] != 20 || sheds.Total["rate_limit"] != 1 {
 		t.Errorf("sheds.total = %v, want 20 queue_full and a rate_limit", sheds.Total)
 	}
-	if len(sheds.People) != 2 || sheds.People[0].Count != 20 || !strings.HasPrefix(sheds.People[0].Person, "user:") {
+	if len(sheds.People) != 2 || sheds.People[0].Count != 20 || !strings.HasPrefix(sheds.People[0].Flow, "user:") {
 		t.Errorf("sheds.people = %+v, want the one user with both reasons", sheds.People)
 	}
 	if n := len(sheds.Minutes); n < 1 || n > 2 {

@@ -70,7 +70,7 @@ func TestSlowBodies(t *testing.T) {
 			for range many {
 				slow = append(slow, s.slowBody(t, tt.client, tt.path, tt.body))
 			}
-			testkit.Eventually(t, "fifty bodies on their way", func() bool { return s.pool.Stats().Outside == many })
+			testkit.Eventually(t, "fifty bodies on their way", func() bool { return s.pool.Stats().Yielded == many })
 			if stats := s.pool.Stats(); stats.Busy > 0 || stats.Queued > 0 {
 				t.Errorf("%d workers busy and %d requests queued, want none", stats.Busy, stats.Queued)
 			}
@@ -107,7 +107,7 @@ func TestLeftInTheBody(t *testing.T) {
 	s := onSQLite(t)
 	c := s.someone()
 	b := s.slowBody(t, c, "/api/notes", `{"title":"slow","content":"body"}`)
-	testkit.Eventually(t, "the body on its way", func() bool { return s.pool.Stats().Outside == 1 })
+	testkit.Eventually(t, "the body on its way", func() bool { return s.pool.Stats().Yielded == 1 })
 	_ = b.Close()
 	testkit.Eventually(t, "rest", s.atRest)
 	if notes := c.get("/api/notes").notes(); len(notes) != 0 {
@@ -139,7 +139,7 @@ func TestLeftInTheQueue(t *testing.T) {
 // occupy takes n workers until it is called off or the test ends.
 func (s *site) occupy(t *testing.T, n int) (release func()) {
 	t.Helper()
-	var turns []*pool.Turn
+	var turns []*pool.Permit
 	for range n {
 		turn, err := s.pool.Acquire(context.Background(), pool.Request{Class: pool.Read, Route: "test"})
 		if err != nil {
@@ -205,7 +205,7 @@ func TestCommitHoldsNothing(t *testing.T) {
 	go func() { written <- c.post("/api/notes", map[string]any{"title": "a", "content": ""}) }()
 	testkit.Eventually(t, "a write on its way", func() bool {
 		p := s.pool.Stats()
-		return p.Outside == 1 && p.Busy == 0
+		return p.Yielded == 1 && p.Busy == 0
 	})
 	c.get("/api/auth/me").want(http.StatusOK)
 	release()

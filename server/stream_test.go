@@ -88,7 +88,7 @@ func (s *site) atRest() bool {
 	for _, shard := range p.Shards {
 		held += shard.BytesInFlight
 	}
-	return p.Busy == 0 && p.Queued == 0 && p.Outside == 0 && held == 0 && s.server.running.Load() == 0
+	return p.Busy == 0 && p.Queued == 0 && p.Yielded == 0 && held == 0 && s.server.running.Load() == 0
 }
 
 func TestStreamCompressed(t *testing.T) {
@@ -150,13 +150,13 @@ func TestSlowReaders(t *testing.T) {
 	var slow []*wire
 	for range readers {
 		slow = append(slow, s.slowList(t, c))
-		testkit.Eventually(t, "slow readers", func() bool { return s.pool.Stats().Outside == len(slow) })
+		testkit.Eventually(t, "slow readers", func() bool { return s.pool.Stats().Yielded == len(slow) })
 	}
 	time.Sleep(300 * time.Millisecond) // as much as the kernel buffers is sent by then
 	testkit.Eventually(t, "nobody at work", func() bool { return s.pool.Stats().Busy == 0 })
 	stats := s.pool.Stats()
-	if stats.Busy > 0 || stats.Outside != readers {
-		t.Errorf("%d workers busy, %d requests outside, want 0 and %d", stats.Busy, stats.Outside, readers)
+	if stats.Busy > 0 || stats.Yielded != readers {
+		t.Errorf("%d workers busy, %d requests outside, want 0 and %d", stats.Busy, stats.Yielded, readers)
 	}
 	held := stats.Shards[0].BytesInFlight
 	if held < readers || held > readers*(partBytes+partBytes/2) {
@@ -202,7 +202,7 @@ func TestStreamWhileNotesGo(t *testing.T) {
 	c := s.someone()
 	s.fill(t, c, notes, bytes)
 	w := s.slowList(t, c)
-	testkit.Eventually(t, "the list on its way", func() bool { return s.pool.Stats().Outside == 1 })
+	testkit.Eventually(t, "the list on its way", func() bool { return s.pool.Stats().Yielded == 1 })
 	time.Sleep(1600 * time.Millisecond)
 	s.execute(t, "DELETE FROM notes WHERE created_at - (SELECT min(created_at) FROM notes) < 100") // the last of the list
 	text, err := w.finish()
@@ -230,7 +230,7 @@ func TestStreamCutMidway(t *testing.T) {
 			s.fill(t, c, notes, bytes)
 			s.execute(t, "UPDATE notes SET content = hex(randomblob(bytes / 2))") // or the kernel would take all of it, packed
 			w := s.slowList(t, c, "Accept-Encoding: "+coding)
-			testkit.Eventually(t, "the list on its way", func() bool { return s.pool.Stats().Outside == 1 })
+			testkit.Eventually(t, "the list on its way", func() bool { return s.pool.Stats().Yielded == 1 })
 			if err := s.store.Close(); err != nil {
 				t.Fatal(err)
 			}
@@ -240,7 +240,7 @@ func TestStreamCutMidway(t *testing.T) {
 			}
 			testkit.Eventually(t, "rest", func() bool {
 				p := s.pool.Stats()
-				return p.Outside == 0 && p.Busy == 0 && p.Shards[0].BytesInFlight == 0
+				return p.Yielded == 0 && p.Busy == 0 && p.Shards[0].BytesInFlight == 0
 			})
 			if !strings.Contains(s.log.String(), "answer cut midway") {
 				t.Error("the log does not say that an answer was cut")
@@ -256,7 +256,7 @@ func TestReaderLeaves(t *testing.T) {
 	c := s.someone()
 	s.fill(t, c, 400, 20<<10)
 	w := s.slowList(t, c)
-	testkit.Eventually(t, "the list on its way", func() bool { return s.pool.Stats().Outside == 1 })
+	testkit.Eventually(t, "the list on its way", func() bool { return s.pool.Stats().Yielded == 1 })
 	_ = w.Close()
 	testkit.Eventually(t, "rest", s.atRest)
 	c.get("/api/notes?limit=1").want(http.StatusOK)

@@ -38,7 +38,7 @@ func TestReadyWhileStuck(t *testing.T) {
 	answers := make(chan reply)
 	stick := func(n int) {
 		go func() { answers <- s.visitor().get("/stuck") }()
-		testkit.Eventually(t, "a stuck request", func() bool { return len(s.pool.Stats().Stuck.Turns) == n })
+		testkit.Eventually(t, "a stuck request", func() bool { return len(s.pool.Stats().Stuck.Permits) == n })
 	}
 	stick(1)
 	if row := c.get("/readyz").want(http.StatusOK).checks()["pool"]; row.Decides || row.Status != "up" {

@@ -70,14 +70,14 @@ func newSampler(cfg config.Config, s *server.Server, p *pool.Pool) *sampler {
 		memoryAlert = 0
 	}
 	return &sampler{server: s, pool: p, slow: slowAfter(cfg), memoryAlert: memoryAlert,
-		stats: p.Stats(), refused: p.ShedTotals(), took: s.Took(), waits: p.Waits(), memory: pool.ReadMemory()}
+		stats: p.Stats(), refused: p.RejectedTotals(), took: s.Took(), waits: p.Waits(), memory: pool.ReadMemory()}
 }
 
 // noRoom lists the reasons of rejections that mean that there are too many requests.
 var noRoom = []pool.Reason{pool.ErrFull, pool.ErrTimeout, pool.ErrOverload}
 
 func (s *sampler) sample() incident.Sample {
-	stats, refused, memory := s.pool.Stats(), s.pool.ShedTotals(), pool.ReadMemory()
+	stats, refused, memory := s.pool.Stats(), s.pool.RejectedTotals(), pool.ReadMemory()
 	took, waits := s.server.Took(), s.pool.Waits()
 	timed, waited := took.Since(s.took), waits.Since(s.waits)
 	now := incident.Sample{
@@ -86,7 +86,7 @@ func (s *sampler) sample() incident.Sample {
 		Workers: stats.Workers,
 		Busy:    stats.Busy,
 		Queued:  stats.Queued,
-		Outside: stats.Outside,
+		Outside: stats.Yielded,
 
 		Done:      stats.Done - s.stats.Done,
 		Timed:     timed.Count(),

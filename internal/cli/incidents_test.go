@@ -82,7 +82,7 @@ func TestSample(t *testing.T) {
 		t.Fatal(err)
 	}
 	get(http.StatusServiceUnavailable)
-	sampler.pool.Hold(0, 5)
+	sampler.pool.AddInFlight(0, 5)
 	s := sampler.sample()
 	if s.P50 <= 0 || s.P99 < s.P50 || s.P99 > 1000 || s.RSS == 0 || s.HeapLive == 0 || s.HeapUsed == 0 || s.InUse <= s.HeapLive ||
 		s.Goroutines == 0 || s.GCShare < 0 || s.GCShare > 1 || time.Since(s.Time) > time.Minute {
@@ -93,7 +93,7 @@ func TestSample(t *testing.T) {
 	if diff := cmp.Diff(want, counted(s)); diff != "" {
 		t.Errorf("sample (-want +got):\n%s", diff)
 	}
-	sampler.pool.Hold(0, -5)
+	sampler.pool.AddInFlight(0, -5)
 	turn.Release()
 	s = sampler.sample()
 	want = incident.Sample{Workers: 1, Done: 1, Refused: map[string]uint64{}, MemoryAlert: 400 << 20}

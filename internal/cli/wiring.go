@@ -25,7 +25,7 @@ func newPool(cfg config.Config, alerts *server.Alerts, log *slog.Logger) *pool.P
 		Passthrough:      http.ErrAbortHandler,
 		RestartThreshold: cfg.RestartThreshold,
 		RestartWindow:    cfg.RestartWindow,
-		OnQuarantine: func(e pool.QuarantineEvent) {
+		OnBreaker: func(e pool.BreakerEvent) {
 			kind := "route_quarantined"
 			if e.Released {
 				kind = "route_released"
@@ -45,7 +45,7 @@ func newPool(cfg config.Config, alerts *server.Alerts, log *slog.Logger) *pool.P
 		Log: log,
 	}
 	c.Limits[pool.Password] = cfg.Runtime.PasswordWorkers
-	c.PersonLimit = max(1, c.Shards*c.WorkersPerShard/8)
+	c.FlowLimit = max(1, c.Shards*c.WorkersPerShard/8)
 	return pool.New(c)
 }
 
@@ -65,18 +65,18 @@ func memoryBound(cfg config.Config) int64 {
 // limits only the memory that Go manages.
 func newStages(
 	cfg config.Config, workers *pool.Pool, copies *server.Copies, alerts *server.Alerts, log *slog.Logger,
-) *pool.Stages {
+) *pool.PressureMonitor {
 	goLimit := int64(0)
 	if cfg.Runtime.CgroupMemory > 0 {
 		goLimit = cfg.Runtime.MemoryLimit
 	}
-	return pool.NewStages(pool.StagesConfig{
+	return pool.NewPressureMonitor(pool.PressureConfig{
 		Limit:   memoryBound(cfg),
 		GoLimit: goLimit,
 		Kept:    server.PasswordBytes,
 		Pool:    workers,
 		Log:     log,
-		OnStage: func(before, now pool.Stage, needed int64) {
+		OnChange: func(before, now pool.Pressure, needed int64) {
 			copies.SetStage(now)
 			kind := "memory_stage_down"
 			if now > before {

@@ -17,8 +17,8 @@ const (
 	mostBackOff  = time.Minute
 )
 
-// A QuarantineEvent reports that a route was quarantined, or released.
-type QuarantineEvent struct {
+// A BreakerEvent reports that a route was quarantined, or released.
+type BreakerEvent struct {
 	Route       string
 	Released    bool
 	Panics      int           // since the route was last well
@@ -26,8 +26,8 @@ type QuarantineEvent struct {
 	Next        time.Duration // until the next probe
 }
 
-// QuarantineStats describes a route that has panicked lately.
-type QuarantineStats struct {
+// BreakerStats describes a route that has panicked lately.
+type BreakerStats struct {
 	Route       string
 	Panics      int // since the route was last well
 	Quarantined bool
@@ -103,7 +103,7 @@ func (q *quarantine) passed(name string) {
 	q.released++
 	q.troubled.Store(len(q.routes) > 0)
 	q.mu.Unlock()
-	q.tell(QuarantineEvent{Route: name, Released: true, Panics: route.panics, Fingerprint: route.last})
+	q.tell(BreakerEvent{Route: name, Released: true, Panics: route.panics, Fingerprint: route.last})
 }
 
 // fell counts a panic of the route.
@@ -127,7 +127,7 @@ func (q *quarantine) fell(name, fingerprint string, now time.Duration) {
 	if quarantined && first {
 		q.quarantined++
 	}
-	event := QuarantineEvent{Route: name, Panics: route.panics, Fingerprint: fingerprint, Next: route.backOff}
+	event := BreakerEvent{Route: name, Panics: route.panics, Fingerprint: fingerprint, Next: route.backOff}
 	q.mu.Unlock()
 	if quarantined {
 		q.tell(event)
@@ -148,8 +148,8 @@ func (route *troubledRoute) judge(now time.Duration, threshold int) bool {
 	return true
 }
 
-// tell logs the event e and passes it to OnQuarantine.
-func (q *quarantine) tell(e QuarantineEvent) {
+// tell logs the event e and passes it to OnBreaker.
+func (q *quarantine) tell(e BreakerEvent) {
 	level, message := slog.LevelError, "route quarantined"
 	if e.Released {
 		level, message = slog.LevelInfo, "route released"
@@ -157,8 +157,8 @@ func (q *quarantine) tell(e QuarantineEvent) {
 	q.pool.log.LogAttrs(context.Background(), level, message,
 		slog.String("route", e.Route), slog.Int("panics", e.Panics), slog.String("fingerprint", e.Fingerprint),
 		slog.String("next_trial", e.Next.String()))
-	if q.pool.cfg.OnQuarantine != nil {
-		q.pool.cfg.OnQuarantine(e)
+	if q.pool.cfg.OnBreaker != nil {
+		q.pool.cfg.OnBreaker(e)
 	}
 }
 
@@ -167,14 +167,14 @@ func (q *quarantine) stats(s *Stats) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	s.Quarantined, s.Released = q.quarantined, q.released
-	all := make([]QuarantineStats, 0, len(q.routes))
+	all := make([]BreakerStats, 0, len(q.routes))
 	for _, name := range slices.Sorted(maps.Keys(q.routes)) {
 		route := q.routes[name]
-		row := QuarantineStats{Route: name, Panics: route.panics, Quarantined: route.until > 0}
+		row := BreakerStats{Route: name, Panics: route.panics, Quarantined: route.until > 0}
 		if row.Quarantined {
 			row.Next = q.pool.epoch.Add(route.until)
 		}
 		all = append(all, row)
 	}
-	s.Quarantine = all
+	s.Breakers = all
 }

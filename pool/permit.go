@@ -5,9 +5,9 @@ import (
 	"time"
 )
 
-// A Turn is a permit: a request's hold on a worker, from Acquire or Do. Its methods are for one
-// goroutine at a time; only Release may be called from several. The zero Turn holds nothing.
-type Turn struct {
+// A Permit is a request's hold on a worker, from Acquire or Do. Its methods are for one
+// goroutine at a time; only Release may be called from several. The zero Permit holds nothing.
+type Permit struct {
 	worker *worker
 	// number identifies this turn among the worker's turns. It is stale when the worker is at
 	// another.
@@ -22,9 +22,9 @@ type Turn struct {
 	unlabelled context.Context
 }
 
-// Release gives the worker back. Only the first call has an effect, be it on this Turn or on a
+// Release gives the worker back. Only the first call has an effect, be it on this Permit or on a
 // copy.
-func (t *Turn) Release() {
+func (t *Permit) Release() {
 	if t.end() {
 		t.finish()
 		return
@@ -35,7 +35,7 @@ func (t *Turn) Release() {
 }
 
 // finish gives back, for good, the worker of a turn that has ended.
-func (t *Turn) finish() {
+func (t *Permit) finish() {
 	t.worker.shard.done.Add(1)
 	t.worker.shard.pool.giveBack(t.worker, t.request.Class)
 }
@@ -46,7 +46,7 @@ const timedTurns = 8
 
 // end ends the turn and reports whether this call did it. The compare-and-swap decides among
 // concurrent calls and copies. The worker stays the caller's until it is given back.
-func (t *Turn) end() bool {
+func (t *Permit) end() bool {
 	w := t.worker
 	if w == nil || !w.turns.CompareAndSwap(t.number, t.number+1) {
 		return false
@@ -58,22 +58,22 @@ func (t *Turn) end() bool {
 }
 
 // holds reports whether the turn still has its worker.
-func (t *Turn) holds() bool {
+func (t *Permit) holds() bool {
 	return t.worker != nil && t.worker.turns.Load() == t.number
 }
 
-// Outside gives the worker back, runs fn, and takes a worker again at the request's old place in
+// Yield gives the worker back, runs fn, and takes a worker again at the request's old place in
 // the order. It is for reading a body and sending a response, so that a slow client holds no
-// worker. When Outside returns nil the turn holds a worker, perhaps of another shard.
+// worker. When Yield returns nil the turn holds a worker, perhaps of another shard.
 //
 // Otherwise the turn holds no worker. An error of fn is returned without taking a worker, since all
 // that is left is to respond. The wait for a worker is bounded as on the way in, by ReturnTimeout,
 // with the same errors, with two exceptions. A draining pool lets the request in. In a full queue
 // the youngest request is evicted, which is seldom this one.
 //
-// If the turn has no worker to give back, Outside only runs fn. But if the worker was taken from
-// the request because it was stuck, Outside returns ErrStuck and does nothing.
-func (t *Turn) Outside(ctx context.Context, fn func() error) error {
+// If the turn has no worker to give back, Yield only runs fn. But if the worker was taken from
+// the request because it was stuck, Yield returns ErrStuck and does nothing.
+func (t *Permit) Yield(ctx context.Context, fn func() error) error {
 	if !t.end() {
 		if t.worker != nil && t.worker.shard.pool.stuck.seized(t) {
 			return ErrStuck
@@ -99,13 +99,13 @@ func (t *Turn) Outside(ctx context.Context, fn func() error) error {
 	return t.resume(ctx, p)
 }
 
-// Leave gives the worker back for good and runs fn; a drain still waits for the end of fn. It is
-// for the end of a turn, to wait for work that is done elsewhere for many requests at once. The
-// caller bounds how many requests may wait so.
+// ReleaseAndRun gives the worker back for good and runs fn; a drain still waits for the end of fn.
+// It is for the end of a turn, to wait for work that is done elsewhere for many requests at once.
+// The caller bounds how many requests may wait so.
 //
-// Like Outside, it only runs fn if the turn has no worker to give back, and returns ErrStuck if the
+// Like Yield, it only runs fn if the turn has no worker to give back, and returns ErrStuck if the
 // worker was taken.
-func (t *Turn) Leave(fn func() error) error {
+func (t *Permit) ReleaseAndRun(fn func() error) error {
 	if !t.end() {
 		if t.worker != nil && t.worker.shard.pool.stuck.seized(t) {
 			return ErrStuck
@@ -121,11 +121,11 @@ func (t *Turn) Leave(fn func() error) error {
 	return fn()
 }
 
-// Become makes the request one of class c from now on. It gives the worker back and takes one as a
-// request of class c, at the old place in the order, with the errors of the way in. It is for a
-// request that turns out to be more work than it looked like. If the turn holds no worker, only the
-// class changes. A turn that is refused may still hold its worker.
-func (t *Turn) Become(ctx context.Context, c Class) error {
+// Reclassify makes the request one of class c from now on. It gives the worker back and takes one
+// as a request of class c, at the old place in the order, with the errors of the way in. It is for
+// a request that turns out to be more work than it looked like. If the turn holds no worker, only
+// the class changes. A turn that is refused may still hold its worker.
+func (t *Permit) Reclassify(ctx context.Context, c Class) error {
 	as := t.request
 	if as.Class = c; as.Class == t.request.Class {
 		return nil
@@ -135,13 +135,13 @@ func (t *Turn) Become(ctx context.Context, c Class) error {
 			return err
 		}
 	}
-	return t.Outside(ctx, func() error { t.request = as; return nil })
+	return t.Yield(ctx, func() error { t.request = as; return nil })
 }
 
 // resume takes a worker again, at the request's old place in the order.
-func (t *Turn) resume(ctx context.Context, p *Pool) error {
+func (t *Permit) resume(ctx context.Context, p *Pool) error {
 	now := p.now()
-	w, began, err := p.find(ctx, place{class: t.request.Class, person: t.request.Person, arrived: t.arrived, resumes: true}, now)
+	w, began, err := p.find(ctx, place{class: t.request.Class, person: t.request.Flow, arrived: t.arrived, resumes: true}, now)
 	if err != nil {
 		return err
 	}
@@ -152,10 +152,10 @@ func (t *Turn) resume(ctx context.Context, p *Pool) error {
 }
 
 // Shard returns the number of the worker's shard, from 0.
-func (t *Turn) Shard() int { return t.worker.shard.id }
+func (t *Permit) Shard() int { return t.worker.shard.id }
 
 // Worker returns the worker's id. It stays the same after Release.
-func (t *Turn) Worker() uint64 { return t.id }
+func (t *Permit) Worker() uint64 { return t.id }
 
 // Waited returns the time that the request has spent waiting for workers.
-func (t *Turn) Waited() time.Duration { return t.waited }
+func (t *Permit) Waited() time.Duration { return t.waited }

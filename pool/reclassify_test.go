@@ -10,7 +10,7 @@ import (
 
 // A turn that becomes another class waits its time as one of that, is counted
 // as such, and is refused as such with its worker still held.
-func TestBecome(t *testing.T) {
+func TestReclassify(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		p := New(Config{Shards: 1, WorkersPerShard: 2, QueueLength: 8, QueueTimeout: time.Minute})
 		held, err := p.Acquire(t.Context(), Request{Class: Write})
@@ -22,29 +22,29 @@ func TestBecome(t *testing.T) {
 			t.Fatal(err)
 		}
 		waits := func() {
-			if err := p.Do(t.Context(), Request{Class: Read}, func(context.Context, *Turn) error { time.Sleep(time.Second); return nil }); err != nil {
+			if err := p.Do(t.Context(), Request{Class: Read}, func(context.Context, *Permit) error { time.Sleep(time.Second); return nil }); err != nil {
 				t.Errorf("Do() = %v", err)
 			}
 		}
 		go waits()
 		synctest.Wait()
 		began := time.Now()
-		if err := turn.Become(t.Context(), Bulk); err != nil || time.Since(began) != time.Second {
+		if err := turn.Reclassify(t.Context(), Bulk); err != nil || time.Since(began) != time.Second {
 			t.Errorf("Become() = %v after %v, want nil when the read that waited has ended, after 1s", err, time.Since(began))
 		}
 		if turn.request.Class != Bulk {
 			t.Errorf("the turn is of class %v, want bulk", turn.request.Class)
 		}
-		p.stage.Store(int32(StageTight))
-		if err := turn.Become(t.Context(), Bulk); err != nil {
+		p.stage.Store(int32(PressureLow))
+		if err := turn.Reclassify(t.Context(), Bulk); err != nil {
 			t.Errorf("Become() = %v of what it is", err)
 		}
-		if err := held.Become(t.Context(), Bulk); !errors.Is(err, ErrMemory) || !held.holds() {
+		if err := held.Reclassify(t.Context(), Bulk); !errors.Is(err, ErrMemory) || !held.holds() {
 			t.Errorf("Become() = %v when memory is tight, want ErrMemory with the worker held", err)
 		}
 		turn.Release()
 		held.Release()
-		if s := p.Stats(); s.Idle != 2 || s.Outside != 0 || s.Classes[Bulk].Refused[ErrMemory] != 1 {
+		if s := p.Stats(); s.Idle != 2 || s.Yielded != 0 || s.Classes[Bulk].Rejected[ErrMemory] != 1 {
 			t.Errorf("at the end %+v", s)
 		}
 	})

@@ -13,25 +13,25 @@ import (
 	"time"
 )
 
-// A Stage is a level of memory pressure. Each stage refuses all that the one before refuses, and
+// A Pressure is a level of memory pressure. Each stage refuses all that the one before refuses, and
 // more.
-type Stage int32
+type Pressure int32
 
 // The stages, and the part of the limit at which each begins.
 const (
-	StageCalm     Stage = iota
-	StageTight          // 85 %: bulk work is refused
-	StageHigh           // 92 %: the same, and caches are dropped
-	StageCritical       // 95 %: everything but reads is refused
+	PressureNone     Pressure = iota
+	PressureLow               // 85 %: bulk work is refused
+	PressureHigh              // 92 %: the same, and caches are dropped
+	PressureCritical          // 95 %: everything but reads is refused
 )
 
 var stageNames = [...]string{"calm", "tight", "high", "critical"}
 
-func (s Stage) String() string { return stageNames[s] }
+func (s Pressure) String() string { return stageNames[s] }
 
 // begins is the part of the limit at which each stage begins, in percent. A stage ends stageSlack
 // below that.
-var begins = [...]int64{StageTight: 85, StageHigh: 92, StageCritical: 95}
+var begins = [...]int64{PressureLow: 85, PressureHigh: 92, PressureCritical: 95}
 
 const (
 	stageSlack = 3
@@ -63,29 +63,29 @@ const (
 )
 
 // refuses reports whether requests of the class are refused.
-func (s Stage) refuses(c Class) bool {
+func (s Pressure) refuses(c Class) bool {
 	switch s {
-	case StageCalm:
+	case PressureNone:
 		return false
-	case StageTight, StageHigh:
+	case PressureLow, PressureHigh:
 		return c == Bulk
 	}
 	return c != Read
 }
 
-// Stage returns the present memory pressure.
-func (p *Pool) Stage() Stage { return Stage(p.stage.Load()) }
+// Pressure returns the present memory pressure.
+func (p *Pool) Pressure() Pressure { return Pressure(p.stage.Load()) }
 
 // spare refuses a request for which memory is too short.
 func (p *Pool) spare(r Request) error {
-	if s := p.Stage(); s != StageCalm && s.refuses(r.Class) {
+	if s := p.Pressure(); s != PressureNone && s.refuses(r.Class) {
 		return p.refused(r, ErrMemory, 0)
 	}
 	return nil
 }
 
-// StagesConfig holds the settings of Stages.
-type StagesConfig struct {
+// PressureConfig holds the settings of a PressureMonitor.
+type PressureConfig struct {
 	Limit int64 // bytes that the process may use; 0: no stages
 	// GoLimit is the soft limit of the memory that Go manages, if it may be lowered to make room
 	// for memory that is not Go's. 0: the limit stays as it is.
@@ -94,13 +94,13 @@ type StagesConfig struct {
 	Pool    *Pool
 	Log     *slog.Logger // nil: slog.Default()
 
-	// OnStage is called at each change. It must not block. It may be nil.
-	OnStage func(before, now Stage, needed int64)
+	// OnChange is called at each change. It must not block. It may be nil.
+	OnChange func(before, now Pressure, needed int64)
 }
 
-// Stages monitors memory pressure: how near the process is to its limit. It has its pool refuse
-// work by stages, and large bodies that would not fit, long before the kernel or the collector
-// would end the process.
+// A PressureMonitor watches memory pressure: how near the process is to its limit. It has its pool
+// refuse work by stages, and large bodies that would not fit, long before the kernel or the
+// collector would end the process.
 //
 // It counts the memory that no collection would give back. That is the heap found alive by the last
 // collection, stacks, anonymous memory that is not Go's, the bytes in flight since then, and what
@@ -110,14 +110,14 @@ type StagesConfig struct {
 // grow instead (golang/go#58106), that is a high stage too, whatever is counted.
 //
 // Since garbage fills what Go is allowed, the allowance must leave room for memory that is not
-// Go's. Stages lowers GOMEMLIMIT by as much of such memory as there is, and as is about to be
+// Go's. The monitor lowers GOMEMLIMIT by as much of such memory as there is, and as is about to be
 // allocated. The heap that was alive at the last collection may be long dead when nothing has been
-// allocated since. So before a request is refused for it, Stages runs another collection.
-type Stages struct {
-	cfg   StagesConfig
+// allocated since. So before a request is refused for it, the monitor runs another collection.
+type PressureMonitor struct {
+	cfg   PressureConfig
 	root  fs.FS
 	need  func() need
-	state atomic.Pointer[StagesStats]
+	state atomic.Pointer[PressureStats]
 
 	beside atomic.Int64 // memory that was not Go's at the last look
 
@@ -144,8 +144,8 @@ type need struct {
 }
 
 // StagesStats is the result of the last look.
-type StagesStats struct {
-	Stage    Stage
+type PressureStats struct {
+	Pressure Pressure
 	Needed   int64 // bytes that no collection would give back
 	Limit    int64 // 0: no limit, and no stages
 	Reserved int64 // bytes set aside for requests
@@ -155,26 +155,26 @@ type StagesStats struct {
 	Raised uint64
 }
 
-// NewStages returns Stages; call its Run.
-func NewStages(cfg StagesConfig) *Stages {
+// NewPressureMonitor returns a monitor; call its Run.
+func NewPressureMonitor(cfg PressureConfig) *PressureMonitor {
 	if cfg.Log == nil {
 		cfg.Log = slog.Default()
 	}
-	s := &Stages{cfg: cfg, root: os.DirFS("/"), goLimit: cfg.GoLimit}
+	s := &PressureMonitor{cfg: cfg, root: os.DirFS("/"), goLimit: cfg.GoLimit}
 	s.need = s.measure
 	if cfg.Limit > 0 {
 		cfg.Pool.stages.Store(s)
 	}
-	s.state.Store(&StagesStats{Limit: cfg.Limit})
+	s.state.Store(&PressureStats{Limit: cfg.Limit})
 	return s
 }
 
 // Stats returns the result of the last look.
-func (s *Stages) Stats() StagesStats { return *s.state.Load() }
+func (s *PressureMonitor) Stats() PressureStats { return *s.state.Load() }
 
 // Run looks at the memory until ctx ends: often while the pool has work, seldom at rest. It gives
 // back memory that a burst of work has left behind.
-func (s *Stages) Run(ctx context.Context) {
+func (s *PressureMonitor) Run(ctx context.Context) {
 	if s.cfg.Limit <= 0 {
 		return
 	}
@@ -204,7 +204,7 @@ func (s *Stages) Run(ctx context.Context) {
 // rest gives the memory that a burst of work has left behind back to the system, unless the work
 // goes on and would need it again. By itself, Go collects the garbage of a process that allocates
 // next to nothing only after two minutes.
-func (s *Stages) rest() {
+func (s *PressureMonitor) rest() {
 	var live, used, free, allocated int64
 	readMetrics(map[string]*int64{
 		"/gc/heap/live:bytes":                &live,
@@ -221,50 +221,50 @@ func (s *Stages) rest() {
 }
 
 // look takes one look and reports a change of the stage.
-func (s *Stages) look() {
+func (s *PressureMonitor) look() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.lookLocked()
 }
 
-func (s *Stages) lookLocked() {
+func (s *PressureMonitor) lookLocked() {
 	n := s.need()
 	s.beside.Store(n.beside)
 	if n.cycle != s.cycle {
 		s.cycle, s.since = n.cycle, time.Now()
 	}
 	s.makeRoom(n)
-	room := s.cfg.Limit/100*begins[StageHigh] - n.bytes
+	room := s.cfg.Limit/100*begins[PressureHigh] - n.bytes
 	s.cfg.Pool.room.Store(room)
 	n.bytes += s.unseen()
 	before := s.Stats()
 	now := before
-	now.Stage, now.Needed, now.Choked = next(before.Stage, n, s.cfg.Limit), n.bytes, n.choked
+	now.Pressure, now.Needed, now.Choked = next(before.Pressure, n, s.cfg.Limit), n.bytes, n.choked
 	now.Reserved, now.Free = s.cfg.Pool.reserved.Load(), s.cfg.Pool.reservations.free(room, s.cfg.Kept)
-	if now.Stage > before.Stage {
+	if now.Pressure > before.Pressure {
 		now.Raised++
 	}
 	s.state.Store(&now)
-	if now.Stage == before.Stage {
+	if now.Pressure == before.Pressure {
 		return
 	}
-	s.cfg.Pool.stage.Store(int32(now.Stage))
+	s.cfg.Pool.stage.Store(int32(now.Pressure))
 	level := slog.LevelInfo
-	if now.Stage > before.Stage {
+	if now.Pressure > before.Pressure {
 		level = slog.LevelWarn
 	}
-	s.cfg.Log.LogAttrs(context.Background(), level, "memory stage", slog.String("stage", now.Stage.String()),
-		slog.String("before", before.Stage.String()), slog.Int64("needed", n.bytes), slog.Int64("limit", s.cfg.Limit),
+	s.cfg.Log.LogAttrs(context.Background(), level, "memory stage", slog.String("stage", now.Pressure.String()),
+		slog.String("before", before.Pressure.String()), slog.Int64("needed", n.bytes), slog.Int64("limit", s.cfg.Limit),
 		slog.Bool("collector_at_limit", n.choked))
-	if s.cfg.OnStage != nil {
-		s.cfg.OnStage(before.Stage, now.Stage, n.bytes)
+	if s.cfg.OnChange != nil {
+		s.cfg.OnChange(before.Pressure, now.Pressure, n.bytes)
 	}
 }
 
 // unseen returns the bytes that have been reserved for long and are not in flight, so that they are
 // not counted in need. Bytes that are reserved for a moment are the work of requests and no reason
 // to change the stage.
-func (s *Stages) unseen() int64 {
+func (s *PressureMonitor) unseen() int64 {
 	reserved := s.cfg.Pool.reserved.Load()
 	s.least = min(s.least, reserved)
 	if now := time.Now(); now.Sub(s.leastBegins) >= standsAfter {
@@ -278,7 +278,7 @@ func (s *Stages) unseen() int64 {
 }
 
 // makeRoom adjusts GOMEMLIMIT to the memory that is not Go's.
-func (s *Stages) makeRoom(n need) {
+func (s *PressureMonitor) makeRoom(n need) {
 	if s.cfg.GoLimit == 0 {
 		return
 	}
@@ -291,7 +291,7 @@ func (s *Stages) makeRoom(n need) {
 }
 
 // renew runs a collection and then takes a look, unless the last collection is recent.
-func (s *Stages) renew() {
+func (s *PressureMonitor) renew() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if time.Since(s.since) >= staleAfter {
@@ -301,7 +301,7 @@ func (s *Stages) renew() {
 }
 
 // clear collects garbage unless all reserved bytes fit beside it.
-func (s *Stages) clear() {
+func (s *PressureMonitor) clear() {
 	if s.fits() {
 		return
 	}
@@ -314,7 +314,7 @@ func (s *Stages) clear() {
 
 // fits reports whether the reserved bytes fit into the usable memory, together with the memory that
 // Go uses, garbage included, and the memory that is not Go's.
-func (s *Stages) fits() bool {
+func (s *PressureMonitor) fits() bool {
 	var total, released, free int64
 	readMetrics(map[string]*int64{
 		"/memory/classes/total:bytes":         &total,
@@ -326,27 +326,27 @@ func (s *Stages) fits() bool {
 
 // next returns the stage after one look. Upwards it may leap. Downwards it goes step by step, and
 // each step is taken when the need is clearly below where the stage began.
-func next(stage Stage, n need, limit int64) Stage {
-	up := StageCalm
-	for s := StageTight; s <= StageCritical; s++ {
+func next(stage Pressure, n need, limit int64) Pressure {
+	up := PressureNone
+	for s := PressureLow; s <= PressureCritical; s++ {
 		if n.bytes >= limit/100*begins[s] {
 			up = s
 		}
 	}
 	if n.choked {
-		up = max(up, StageHigh)
+		up = max(up, PressureHigh)
 	}
 	if up >= stage {
 		return up
 	}
-	if n.bytes < limit/100*(begins[stage]-stageSlack) && !(n.choked && stage <= StageHigh) {
+	if n.bytes < limit/100*(begins[stage]-stageSlack) && !(n.choked && stage <= PressureHigh) {
 		return stage - 1
 	}
 	return stage
 }
 
 // measure reads how much memory the process needs. It takes some tens of microseconds.
-func (s *Stages) measure() need {
+func (s *PressureMonitor) measure() need {
 	var live, heapStacks, osStacks, total, released, cycle, limited int64
 	readMetrics(map[string]*int64{
 		"/gc/heap/live:bytes":                 &live,

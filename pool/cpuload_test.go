@@ -47,7 +47,7 @@ func TestCrowding(t *testing.T) {
 	}
 }
 
-// In a crowd newcomers are refused, those who come back from Outside are not.
+// In a crowd newcomers are refused, those who reacquire after Yield are not.
 func TestInCrowd(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		p := New(Config{Shards: 1, WorkersPerShard: 1, QueueLength: 4, QueueTimeout: time.Second, DelayTarget: time.Millisecond})
@@ -70,7 +70,7 @@ func TestInCrowd(t *testing.T) {
 		if refused == 0 {
 			t.Error("nobody was refused in a crowd")
 		}
-		if s := p.Stats(); !s.Crowded || s.Refused[ErrOverload] != uint64(refused) {
+		if s := p.Stats(); !s.CPUSaturated || s.Rejected[ErrOverload] != uint64(refused) {
 			t.Errorf("Stats() = %+v, want a crowd and %d refused", s, refused)
 		}
 		close(enough)
@@ -93,14 +93,14 @@ func TestSampleEndsOverload(t *testing.T) {
 		p.queue.lines[Read].codel = codel{overloaded: true, ends: time.Hour}
 		p.queue.overloaded.Add(1)
 		p.queue.mu.Unlock()
-		p.Held(5) // more than may wait
+		p.AddDelayed(5) // more than may wait
 		time.Sleep(20 * lookBusy)
 		if p.queue.overloaded.Load() != 1 {
 			t.Error("the overload has ended with five held and room for four")
 		}
-		p.Held(-1)
+		p.AddDelayed(-1)
 		time.Sleep(standingLooks*lookBusy + 1)
-		if s := p.Stats(); s.Crowded || s.Classes[Read].Overloaded || s.Held != 4 {
+		if s := p.Stats(); s.CPUSaturated || s.Classes[Read].Overloaded || s.Delayed != 4 {
 			t.Errorf("Stats() = %+v, want no overload with four held", s)
 		}
 		turn.Release()

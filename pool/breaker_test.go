@@ -12,18 +12,18 @@ import (
 )
 
 // breaker is a pool that quarantines after three panics in a minute, and what it told.
-func breaker() (p *pool.Pool, told func() []pool.QuarantineEvent) {
+func breaker() (p *pool.Pool, told func() []pool.BreakerEvent) {
 	var mu sync.Mutex
-	var events []pool.QuarantineEvent
+	var events []pool.BreakerEvent
 	cfg := small()
 	cfg.Log = discard
 	cfg.RestartThreshold, cfg.RestartWindow = 3, time.Minute
-	cfg.OnQuarantine = func(e pool.QuarantineEvent) {
+	cfg.OnBreaker = func(e pool.BreakerEvent) {
 		mu.Lock()
 		defer mu.Unlock()
 		events = append(events, e)
 	}
-	return pool.New(cfg), func() []pool.QuarantineEvent {
+	return pool.New(cfg), func() []pool.BreakerEvent {
 		mu.Lock()
 		defer mu.Unlock()
 		return events
@@ -32,16 +32,16 @@ func breaker() (p *pool.Pool, told func() []pool.QuarantineEvent) {
 
 var broken = pool.Request{Class: pool.Read, Route: "/broken"}
 
-func fine(context.Context, *pool.Turn) error { return nil }
+func fine(context.Context, *pool.Permit) error { return nil }
 
 // refusedFor fails the test unless the pool refuses the broken route for so long.
 func refusedFor(t *testing.T, p *pool.Pool, want time.Duration) {
 	t.Helper()
-	err := p.Do(t.Context(), broken, func(context.Context, *pool.Turn) error {
+	err := p.Do(t.Context(), broken, func(context.Context, *pool.Permit) error {
 		t.Error("a request of a quarantined route began")
 		return nil
 	})
-	refusal, ok := errors.AsType[*pool.Refusal](err)
+	refusal, ok := errors.AsType[*pool.RejectedError](err)
 	if !ok || !errors.Is(err, pool.ErrQuarantined) || refusal.RetryAfter != want {
 		t.Errorf("Do() = %#v, want route_quarantined for %v", err, want)
 	}
@@ -73,7 +73,7 @@ func TestQuarantine(t *testing.T) {
 		}
 		s := p.Stats()
 		kind := s.PanicKinds[0].Fingerprint
-		want := []pool.QuarantineEvent{
+		want := []pool.BreakerEvent{
 			{Route: "/broken", Panics: 3, Fingerprint: kind, Next: time.Second},
 			{Route: "/broken", Panics: 4, Fingerprint: kind, Next: 2 * time.Second},
 			{Route: "/broken", Panics: 4, Fingerprint: kind, Released: true},
@@ -81,7 +81,7 @@ func TestQuarantine(t *testing.T) {
 		if got := told(); len(got) != 3 || got[0] != want[0] || got[1] != want[1] || got[2] != want[2] {
 			t.Errorf("told %+v, want %+v", got, want)
 		}
-		if len(s.Quarantine) != 0 || s.Quarantined != 1 || s.Released != 1 || s.Refused[pool.ErrQuarantined] != 1 || s.Busy != 0 {
+		if len(s.Breakers) != 0 || s.Quarantined != 1 || s.Released != 1 || s.Rejected[pool.ErrQuarantined] != 1 || s.Busy != 0 {
 			t.Errorf("Stats() = %+v, want one refusal, one route quarantined and released, and nothing left", s)
 		}
 	})
@@ -133,11 +133,11 @@ func TestQuarantineTrial(t *testing.T) {
 		}
 		var trial sync.WaitGroup
 		trial.Go(func() {
-			_ = p.Do(t.Context(), broken, func(context.Context, *pool.Turn) error { time.Sleep(time.Second); return nil })
+			_ = p.Do(t.Context(), broken, func(context.Context, *pool.Permit) error { time.Sleep(time.Second); return nil })
 		})
 		synctest.Wait()
 		refusedFor(t, p, time.Second)
-		if q := p.Stats().Quarantine; len(q) != 1 || !q[0].Quarantined || q[0].Panics != 3 {
+		if q := p.Stats().Breakers; len(q) != 1 || !q[0].Quarantined || q[0].Panics != 3 {
 			t.Errorf("Stats().Quarantine = %+v, want the route with 3 panics", q)
 		}
 		trial.Wait()

@@ -18,7 +18,7 @@ const (
 	mostRetry  = time.Minute
 )
 
-// A ledger counts rejections by flow (Person) and reason: in total, by second for the rates, and by
+// A ledger counts rejections by flow and reason: in total, by second for the rates, and by
 // minute for operators to read.
 type ledger struct {
 	mu      sync.Mutex // guards what follows
@@ -51,7 +51,7 @@ func (l *ledger) count(r Request, why Reason, now time.Duration, done uint64) (r
 	current(l.seconds[:], now, time.Second, done).shed[why]++
 	minute := current(l.minutes[:], now, time.Minute, done)
 	minute.shed[why]++
-	l.people[minute.number%ledgerMinutes].count(minute.number, shedPerson{r.Person, why})
+	l.people[minute.number%ledgerMinutes].count(minute.number, shedPerson{r.Flow, why})
 	return l.retryAfter(now, done)
 }
 
@@ -88,7 +88,7 @@ func (l *ledger) retryAfter(now time.Duration, done uint64) time.Duration {
 
 // A shedPerson is a flow that was rejected for a reason.
 type shedPerson struct {
-	Person string
+	Flow   string
 	Reason Reason
 }
 
@@ -118,55 +118,56 @@ func (r *ranking) count(minute int64, who shedPerson) {
 	r.counts[who] = n + 1
 }
 
-// Sheds lists the flows that were rejected in the last quarter of an hour, and the reasons.
-type Sheds struct {
-	Minutes []ShedMinute // the minutes with rejections, the oldest first
-	People  []ShedPerson // the most often rejected first
+// Rejections lists the flows that were rejected in the last quarter of an hour, and the reasons.
+type Rejections struct {
+	Minutes []RejectedMinute // the minutes with rejections, the oldest first
+	Flows   []RejectedFlow   // the most often rejected first
 }
 
-// ShedMinute is one minute of Sheds.
-type ShedMinute struct {
-	Begins time.Time
-	Shed   map[Reason]uint64
+// RejectedMinute is one minute of Rejections.
+type RejectedMinute struct {
+	Begins   time.Time
+	Rejected map[Reason]uint64
 }
 
-// ShedPerson is how often a flow was rejected for one reason. Count may be a little too high when
+// RejectedFlow is how often a flow was rejected for one reason. Count may be a little too high when
 // there were very many flows.
-type ShedPerson struct {
-	Person string
+type RejectedFlow struct {
+	Flow   string
 	Reason Reason
 	Count  uint64
 }
 
-// Shed counts a request that the caller rejected for a reason of its own, which is not the pool's.
-func (p *Pool) Shed(r Request, why Reason) {
+// CountRejected counts a request that the caller rejected for a reason of its own, which is not the
+// pool's.
+func (p *Pool) CountRejected(r Request, why Reason) {
 	p.ledger.mu.Lock()
 	defer p.ledger.mu.Unlock()
 	p.ledger.count(r, why, p.now(), p.done())
 }
 
 // refused counts a rejection by the pool and returns it.
-func (p *Pool) refused(r Request, why Reason, waited time.Duration) *Refusal {
+func (p *Pool) refused(r Request, why Reason, waited time.Duration) *RejectedError {
 	p.ledger.mu.Lock()
 	defer p.ledger.mu.Unlock()
 	p.ledger.refused[r.Class][why]++
-	return &Refusal{Reason: why, Waited: waited, RetryAfter: p.ledger.count(r, why, p.now(), p.done())}
+	return &RejectedError{Reason: why, Waited: waited, RetryAfter: p.ledger.count(r, why, p.now(), p.done())}
 }
 
-// ShedTotals returns the number of rejections since the start, by reason: those by the pool, and
-// those that callers reported to Shed.
-func (p *Pool) ShedTotals() map[Reason]uint64 {
+// RejectedTotals returns the number of rejections since the start, by reason: those by the pool,
+// and those that callers reported to CountRejected.
+func (p *Pool) RejectedTotals() map[Reason]uint64 {
 	p.ledger.mu.Lock()
 	defer p.ledger.mu.Unlock()
 	return maps.Clone(p.ledger.total)
 }
 
-// Sheds returns the flows that were rejected lately.
-func (p *Pool) Sheds() Sheds {
+// Rejections returns the flows that were rejected lately.
+func (p *Pool) Rejections() Rejections {
 	l, now := &p.ledger, p.now()
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	s := Sheds{Minutes: []ShedMinute{}, People: []ShedPerson{}}
+	s := Rejections{Minutes: []RejectedMinute{}, Flows: []RejectedFlow{}}
 	people := map[shedPerson]uint64{}
 	first := int64(now/time.Minute) + 1 - (ledgerMinutes - 1)
 	for i, minute := range l.minutes {
@@ -174,19 +175,19 @@ func (p *Pool) Sheds() Sheds {
 			continue
 		}
 		begins := p.epoch.Add(time.Duration(minute.number-1) * time.Minute)
-		s.Minutes = append(s.Minutes, ShedMinute{Begins: begins, Shed: maps.Clone(minute.shed)})
+		s.Minutes = append(s.Minutes, RejectedMinute{Begins: begins, Rejected: maps.Clone(minute.shed)})
 		for who, n := range l.people[i].counts {
 			people[who] += n
 		}
 	}
-	slices.SortFunc(s.Minutes, func(a, b ShedMinute) int { return a.Begins.Compare(b.Begins) })
+	slices.SortFunc(s.Minutes, func(a, b RejectedMinute) int { return a.Begins.Compare(b.Begins) })
 	for who, n := range people {
-		s.People = append(s.People, ShedPerson{who.Person, who.Reason, n})
+		s.Flows = append(s.Flows, RejectedFlow{who.Flow, who.Reason, n})
 	}
-	slices.SortFunc(s.People, func(a, b ShedPerson) int {
-		return cmp.Or(cmp.Compare(b.Count, a.Count), cmp.Compare(a.Person, b.Person), cmp.Compare(a.Reason, b.Reason))
+	slices.SortFunc(s.Flows, func(a, b RejectedFlow) int {
+		return cmp.Or(cmp.Compare(b.Count, a.Count), cmp.Compare(a.Flow, b.Flow), cmp.Compare(a.Reason, b.Reason))
 	})
-	s.People = s.People[:min(len(s.People), mostPeople)]
+	s.Flows = s.Flows[:min(len(s.Flows), mostPeople)]
 	return s
 }
 

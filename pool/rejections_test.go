@@ -25,7 +25,7 @@ func TestRetryAfter(t *testing.T) {
 				turn := acquire(t, p, read)
 				for range demand - 1 {
 					_, err := p.Acquire(t.Context(), read)
-					r := err.(*pool.Refusal)
+					r := err.(*pool.RejectedError)
 					if r.RetryAfter < time.Second || r.RetryAfter > 90*time.Second {
 						t.Fatalf("RetryAfter = %v", r.RetryAfter)
 					}
@@ -48,8 +48,8 @@ func TestRetryAfter(t *testing.T) {
 	}
 }
 
-// Sheds tells of the last quarter of an hour, and of nothing older.
-func TestSheds(t *testing.T) {
+// Rejections tells of the last quarter of an hour, and of nothing older.
+func TestRejections(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		p := pool.New(pool.Config{Shards: 1, WorkersPerShard: 1})
 		acquire(t, p, read)
@@ -58,29 +58,29 @@ func TestSheds(t *testing.T) {
 			for i := range minute + 1 {
 				p.Acquire(t.Context(), by(fmt.Sprint("person ", i%3)))
 			}
-			p.Shed(by("person 0"), "rate_limit")
+			p.CountRejected(by("person 0"), "rate_limit")
 			time.Sleep(time.Minute)
 		}
-		got := p.Sheds() // in minute 30, of which there is nothing yet
-		want := pool.Sheds{People: []pool.ShedPerson{
-			{Person: "person 0", Reason: pool.ErrFull}, {Person: "person 1", Reason: pool.ErrFull}, {Person: "person 2", Reason: pool.ErrFull},
-			{Person: "person 0", Reason: "rate_limit", Count: 14},
+		got := p.Rejections() // in minute 30, of which there is nothing yet
+		want := pool.Rejections{Flows: []pool.RejectedFlow{
+			{Flow: "person 0", Reason: pool.ErrFull}, {Flow: "person 1", Reason: pool.ErrFull}, {Flow: "person 2", Reason: pool.ErrFull},
+			{Flow: "person 0", Reason: "rate_limit", Count: 14},
 		}}
 		for minute := 16; minute < 30; minute++ {
-			want.Minutes = append(want.Minutes, pool.ShedMinute{Begins: began.Add(time.Duration(minute) * time.Minute),
-				Shed: map[pool.Reason]uint64{pool.ErrFull: uint64(minute + 1), "rate_limit": 1}})
+			want.Minutes = append(want.Minutes, pool.RejectedMinute{Begins: began.Add(time.Duration(minute) * time.Minute),
+				Rejected: map[pool.Reason]uint64{pool.ErrFull: uint64(minute + 1), "rate_limit": 1}})
 			for i := range 3 {
-				want.People[i].Count += uint64((minute + 1 + 2 - i) / 3)
+				want.Flows[i].Count += uint64((minute + 1 + 2 - i) / 3)
 			}
 		}
 		if diff := cmp.Diff(want, got); diff != "" {
 			t.Errorf("Sheds() (-want +got):\n%s", diff)
 		}
-		if got := p.ShedTotals(); got["rate_limit"] != 30 || got[pool.ErrFull] != 465 {
+		if got := p.RejectedTotals(); got["rate_limit"] != 30 || got[pool.ErrFull] != 465 {
 			t.Errorf("ShedTotals() = %v, want 30 and 465", got)
 		}
 		time.Sleep(time.Hour)
-		if got := p.Sheds(); len(got.Minutes)+len(got.People) > 0 {
+		if got := p.Rejections(); len(got.Minutes)+len(got.Flows) > 0 {
 			t.Errorf("an hour later: %v, want nobody", got)
 		}
 	})
@@ -102,8 +102,8 @@ func TestMostShedAreNamed(t *testing.T) {
 				p.Acquire(t.Context(), by(who))
 			}
 			named := map[string]uint64{}
-			for _, s := range p.Sheds().People {
-				named[s.Person] = s.Count
+			for _, s := range p.Rejections().Flows {
+				named[s.Flow] = s.Count
 			}
 			if len(named) > 64 {
 				rt.Errorf("%d are named, want 64 at most", len(named))

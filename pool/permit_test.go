@@ -11,23 +11,23 @@ import (
 	"notesd/pool"
 )
 
-// outside runs a request that is Outside for some time, and returns a channel
-// with what Outside returned.
+// outside runs a request that yields for some time, and returns a channel
+// with what Yield returned.
 func outside(t *testing.T, ctx context.Context, p *pool.Pool, d time.Duration) <-chan error {
 	t.Helper()
 	result := make(chan error, 1)
 	go func() {
 		turn := acquire(t, p, read)
 		defer turn.Release()
-		result <- turn.Outside(ctx, func() error { time.Sleep(d); return nil })
+		result <- turn.Yield(ctx, func() error { time.Sleep(d); return nil })
 		time.Sleep(100 * time.Millisecond)
 	}()
 	synctest.Wait()
 	return result
 }
 
-// Others use the worker of a request that is Outside.
-func TestOutsideHoldsNothing(t *testing.T) {
+// Others use the worker of a request that has yielded.
+func TestYieldHoldsNothing(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		p := pool.New(small())
 		result := outside(t, t.Context(), p, time.Second)
@@ -51,7 +51,7 @@ func TestOutsideHoldsNothing(t *testing.T) {
 }
 
 // Who comes back is served before all who came later, be they queued long.
-func TestOutsideKeepsItsPlace(t *testing.T) {
+func TestYieldKeepsItsPlace(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		p := pool.New(small())
 		result := outside(t, t.Context(), p, 500*time.Millisecond)
@@ -69,7 +69,7 @@ func TestOutsideKeepsItsPlace(t *testing.T) {
 }
 
 // Those that come back keep the order they once came in, whoever is back first.
-func TestOutsideKeepsTheOrder(t *testing.T) {
+func TestYieldKeepsTheOrder(t *testing.T) {
 	for _, away := range [][2]time.Duration{
 		{300 * time.Millisecond, 400 * time.Millisecond}, {400 * time.Millisecond, 300 * time.Millisecond},
 	} {
@@ -94,7 +94,7 @@ func TestOutsideKeepsTheOrder(t *testing.T) {
 }
 
 // The way back is bounded by ReturnTimeout, or else QueueTimeout, and ends with ctx.
-func TestOutsideIsBounded(t *testing.T) {
+func TestYieldIsBounded(t *testing.T) {
 	gone := errors.New("client is gone")
 	for _, c := range []struct {
 		name   string
@@ -124,7 +124,7 @@ func TestOutsideIsBounded(t *testing.T) {
 				wantState(t, p, state{Busy: 1})
 				time.Sleep(time.Minute)
 				s := p.Stats()
-				if ended := s.Done + s.Abandoned + s.Refused[pool.ErrTimeout]; s.Done != 1 || ended != 2 {
+				if ended := s.Done + s.Abandoned + s.Rejected[pool.ErrTimeout]; s.Done != 1 || ended != 2 {
 					t.Errorf("Stats() = %+v, want 1 done and 2 ended", s)
 				}
 			})
@@ -133,7 +133,7 @@ func TestOutsideIsBounded(t *testing.T) {
 }
 
 // In a full queue the youngest makes room for who comes back.
-func TestOutsideIntoFullQueue(t *testing.T) {
+func TestYieldIntoFullQueue(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		cfg := small()
 		cfg.QueueLength = 2
@@ -159,7 +159,7 @@ func TestOutsideIntoFullQueue(t *testing.T) {
 
 // However fn ends, nothing is left behind: an error, a panic and a Goexit leave
 // the turn without a worker, and it counts as done.
-func TestOutsideFnFails(t *testing.T) {
+func TestYieldFnFails(t *testing.T) {
 	broken := errors.New("broken pipe")
 	for _, c := range []struct {
 		name            string
@@ -178,8 +178,8 @@ func TestOutsideFnFails(t *testing.T) {
 				p := pool.New(cfg)
 				var err error
 				go func() {
-					err = p.Do(t.Context(), read, func(ctx context.Context, turn *pool.Turn) error {
-						err := turn.Outside(ctx, c.fn)
+					err = p.Do(t.Context(), read, func(ctx context.Context, turn *pool.Permit) error {
+						err := turn.Yield(ctx, c.fn)
 						wantState(t, p, state{})
 						return err
 					})
@@ -198,23 +198,23 @@ func TestOutsideFnFails(t *testing.T) {
 	}
 }
 
-// Without a worker to give back Outside is just fn: after Release, and inside
-// Outside.
-func TestOutsideWithoutWorker(t *testing.T) {
+// Without a worker to give back Yield is just fn: after Release, and inside
+// Yield.
+func TestYieldWithoutWorker(t *testing.T) {
 	p := pool.New(small())
 	turn := acquire(t, p, read)
 	calls := 0
 	fn := func() error { calls++; return nil }
-	err := turn.Outside(t.Context(), func() error {
+	err := turn.Yield(t.Context(), func() error {
 		wantState(t, p, state{Outside: 1})
-		return turn.Outside(t.Context(), fn)
+		return turn.Yield(t.Context(), fn)
 	})
 	if err != nil {
 		t.Errorf("Outside() = %v, want nil", err)
 	}
 	wantState(t, p, state{Busy: 1})
 	turn.Release()
-	if err := turn.Outside(t.Context(), fn); err != nil || calls != 2 {
+	if err := turn.Yield(t.Context(), fn); err != nil || calls != 2 {
 		t.Errorf("Outside() after Release = %v, %d calls; want nil, 2", err, calls)
 	}
 	wantState(t, p, state{})
@@ -222,7 +222,7 @@ func TestOutsideWithoutWorker(t *testing.T) {
 
 // Who leaves his turn holds no worker while his fn runs, is waited for by a drain,
 // and counts as done once, however fn ends.
-func TestLeave(t *testing.T) {
+func TestReleaseAndRun(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		p := pool.New(pool.Config{Shards: 1, WorkersPerShard: 1, QueueLength: 1, QueueTimeout: time.Second, Log: discard})
 		failed := errors.New("failed")
@@ -238,37 +238,37 @@ func TestLeave(t *testing.T) {
 			before := p.Stats()
 			ended := make(chan error, 1)
 			go func() {
-				ended <- p.Do(t.Context(), pool.Request{Route: "/write"}, func(_ context.Context, turn *pool.Turn) error {
-					return turn.Leave(func() error {
+				ended <- p.Do(t.Context(), pool.Request{Route: "/write"}, func(_ context.Context, turn *pool.Permit) error {
+					return turn.ReleaseAndRun(func() error {
 						time.Sleep(time.Minute)
 						return end.fn()
 					})
 				})
 			}()
 			synctest.Wait()
-			if st := p.Stats(); st.Busy != 0 || st.Outside != 1 {
-				t.Errorf("%s: %d busy and %d outside meanwhile, want 0 and 1", end.name, st.Busy, st.Outside)
+			if st := p.Stats(); st.Busy != 0 || st.Yielded != 1 {
+				t.Errorf("%s: %d busy and %d outside meanwhile, want 0 and 1", end.name, st.Busy, st.Yielded)
 			}
-			if err := p.Do(t.Context(), pool.Request{}, func(context.Context, *pool.Turn) error { return nil }); err != nil {
+			if err := p.Do(t.Context(), pool.Request{}, func(context.Context, *pool.Permit) error { return nil }); err != nil {
 				t.Errorf("%s: Do() meanwhile = %v", end.name, err)
 			}
 			if err := <-ended; !errors.Is(err, end.want) {
 				t.Errorf("%s: Do() = %v, want %v", end.name, err, end.want)
 			}
-			if st := p.Stats(); st.Busy+st.Outside != 0 || st.Done != before.Done+2 {
-				t.Errorf("%s: %d busy, %d outside, %d done afterwards, want 2 done more and no rest", end.name, st.Busy, st.Outside, st.Done-before.Done)
+			if st := p.Stats(); st.Busy+st.Yielded != 0 || st.Done != before.Done+2 {
+				t.Errorf("%s: %d busy, %d outside, %d done afterwards, want 2 done more and no rest", end.name, st.Busy, st.Yielded, st.Done-before.Done)
 			}
 		}
 		began := time.Now()
-		go p.Do(t.Context(), pool.Request{}, func(_ context.Context, turn *pool.Turn) error {
-			return turn.Leave(func() error { time.Sleep(time.Minute); return nil })
+		go p.Do(t.Context(), pool.Request{}, func(_ context.Context, turn *pool.Permit) error {
+			return turn.ReleaseAndRun(func() error { time.Sleep(time.Minute); return nil })
 		})
 		synctest.Wait()
 		if err := p.Drain(t.Context()); err != nil || time.Since(began) != time.Minute {
 			t.Errorf("Drain() = %v after %v, want nil after 1m", err, time.Since(began))
 		}
-		var none pool.Turn
-		if err := none.Leave(func() error { return failed }); err != failed {
+		var none pool.Permit
+		if err := none.ReleaseAndRun(func() error { return failed }); err != failed {
 			t.Errorf("Leave() of no turn = %v, want what fn returns", err)
 		}
 	})

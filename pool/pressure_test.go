@@ -16,30 +16,30 @@ import (
 )
 
 // Up at once and by leaps, down step by step and clearly below where each began.
-func TestNextStage(t *testing.T) {
+func TestNextPressure(t *testing.T) {
 	const limit = 100_000
 	for _, c := range []struct {
-		from   Stage
+		from   Pressure
 		bytes  int64
 		choked bool
-		want   Stage
+		want   Pressure
 	}{
-		{StageCalm, 84_999, false, StageCalm},
-		{StageCalm, 85_000, false, StageTight},
-		{StageCalm, 91_999, false, StageTight},
-		{StageCalm, 92_000, false, StageHigh},
-		{StageCalm, 95_000, false, StageCritical},
-		{StageCalm, 0, true, StageHigh},
-		{StageTight, 85_000, true, StageHigh},
-		{StageHigh, 1000, true, StageHigh},
-		{StageCritical, 1000, true, StageHigh},
-		{StageCritical, 92_000, false, StageCritical},
-		{StageCritical, 91_999, false, StageHigh},
-		{StageCritical, 0, false, StageHigh},
-		{StageHigh, 89_000, false, StageHigh},
-		{StageHigh, 88_999, false, StageTight},
-		{StageTight, 82_000, false, StageTight},
-		{StageTight, 81_999, false, StageCalm},
+		{PressureNone, 84_999, false, PressureNone},
+		{PressureNone, 85_000, false, PressureLow},
+		{PressureNone, 91_999, false, PressureLow},
+		{PressureNone, 92_000, false, PressureHigh},
+		{PressureNone, 95_000, false, PressureCritical},
+		{PressureNone, 0, true, PressureHigh},
+		{PressureLow, 85_000, true, PressureHigh},
+		{PressureHigh, 1000, true, PressureHigh},
+		{PressureCritical, 1000, true, PressureHigh},
+		{PressureCritical, 92_000, false, PressureCritical},
+		{PressureCritical, 91_999, false, PressureHigh},
+		{PressureCritical, 0, false, PressureHigh},
+		{PressureHigh, 89_000, false, PressureHigh},
+		{PressureHigh, 88_999, false, PressureLow},
+		{PressureLow, 82_000, false, PressureLow},
+		{PressureLow, 81_999, false, PressureNone},
 	} {
 		if got := next(c.from, need{bytes: c.bytes, choked: c.choked}, limit); got != c.want {
 			t.Errorf("next(%v, %d of %d, choked %v) = %v, want %v", c.from, c.bytes, limit, c.choked, got, c.want)
@@ -48,19 +48,19 @@ func TestNextStage(t *testing.T) {
 }
 
 // What each stage turns away, with the reason; reads are served in all.
-func TestStagesRefuse(t *testing.T) {
+func TestPressureRefuses(t *testing.T) {
 	p := New(Config{Shards: 1, WorkersPerShard: 1})
-	want := map[Stage][]Class{
-		StageCalm:     nil,
-		StageTight:    {Bulk},
-		StageHigh:     {Bulk},
-		StageCritical: {Write, Search, Bulk, Password},
+	want := map[Pressure][]Class{
+		PressureNone:     nil,
+		PressureLow:      {Bulk},
+		PressureHigh:     {Bulk},
+		PressureCritical: {Write, Search, Bulk, Password},
 	}
-	for stage := StageCalm; stage <= StageCritical; stage++ {
+	for stage := PressureNone; stage <= PressureCritical; stage++ {
 		p.stage.Store(int32(stage))
 		var refused []Class
 		for c := range Class(NumClasses) {
-			err := p.Do(t.Context(), Request{Class: c}, func(context.Context, *Turn) error { return nil })
+			err := p.Do(t.Context(), Request{Class: c}, func(context.Context, *Permit) error { return nil })
 			if errors.Is(err, ErrMemory) {
 				refused = append(refused, c)
 			} else if err != nil {
@@ -75,12 +75,12 @@ func TestStagesRefuse(t *testing.T) {
 
 // The pool follows within a look, each change is told once, and at rest looks
 // are rare.
-func TestStagesRun(t *testing.T) {
+func TestPressureMonitorRun(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		p := New(Config{Shards: 1, WorkersPerShard: 1})
-		var told []Stage
-		s := NewStages(StagesConfig{Limit: 100_000, Pool: p, Log: slog.New(slog.DiscardHandler),
-			OnStage: func(_, now Stage, _ int64) { told = append(told, now) }})
+		var told []Pressure
+		s := NewPressureMonitor(PressureConfig{Limit: 100_000, Pool: p, Log: slog.New(slog.DiscardHandler),
+			OnChange: func(_, now Pressure, _ int64) { told = append(told, now) }})
 		var looks, bytes atomic.Int64
 		s.need = func() need { looks.Add(1); return need{bytes: bytes.Load()} }
 		ctx, stop := context.WithCancel(t.Context())
@@ -96,18 +96,18 @@ func TestStagesRun(t *testing.T) {
 		time.Sleep(250 * time.Millisecond)
 		bytes.Store(96_000)
 		time.Sleep(10 * time.Millisecond)
-		if p.Stage() != StageCritical {
-			t.Errorf("Stage() = %v a look after memory ran short, want critical", p.Stage())
+		if p.Pressure() != PressureCritical {
+			t.Errorf("Pressure() = %v a look after memory ran short, want critical", p.Pressure())
 		}
 		bytes.Store(0)
 		time.Sleep(40 * time.Millisecond)
-		if p.Stage() != StageCalm {
-			t.Errorf("Stage() = %v after four looks, want calm", p.Stage())
+		if p.Pressure() != PressureNone {
+			t.Errorf("Pressure() = %v after four looks, want calm", p.Pressure())
 		}
 		turn.Release()
 		stop()
 		synctest.Wait()
-		if diff := cmp.Diff([]Stage{StageCritical, StageHigh, StageTight, StageCalm}, told); diff != "" {
+		if diff := cmp.Diff([]Pressure{PressureCritical, PressureHigh, PressureLow, PressureNone}, told); diff != "" {
 			t.Errorf("told (-want +got):\n%s", diff)
 		}
 		if got := s.Stats(); got.Raised != 1 {
@@ -116,11 +116,12 @@ func TestStagesRun(t *testing.T) {
 	})
 }
 
-// A process that allocates next to nothing any more gives back what its last work has left behind. One that goes on keeps it.
-func TestStagesRest(t *testing.T) {
+// A process that allocates next to nothing any more gives back what its last work has left behind.
+// One that goes on keeps it.
+func TestPressureMonitorRest(t *testing.T) {
 	defer debug.SetGCPercent(debug.SetGCPercent(-1)) // the garbage stays
 	synctest.Test(t, func(t *testing.T) {
-		s := NewStages(StagesConfig{Limit: 1 << 40, Pool: New(Config{Shards: 1, WorkersPerShard: 1}), Log: slog.New(slog.DiscardHandler)})
+		s := NewPressureMonitor(PressureConfig{Limit: 1 << 40, Pool: New(Config{Shards: 1, WorkersPerShard: 1}), Log: slog.New(slog.DiscardHandler)})
 		s.need = func() need { return need{} }
 		go s.Run(t.Context())
 		released := func() (n int64) {
@@ -153,9 +154,9 @@ func TestStagesRest(t *testing.T) {
 var garbage []byte
 
 // Garbage does not count, what is alive and what is in flight does.
-func TestStagesMeasure(t *testing.T) {
+func TestPressureMonitorMeasure(t *testing.T) {
 	p := New(Config{Shards: 1, WorkersPerShard: 1})
-	s := NewStages(StagesConfig{Limit: 1 << 40, Pool: p})
+	s := NewPressureMonitor(PressureConfig{Limit: 1 << 40, Pool: p})
 	if readAnonymous(s.root) < 1<<20 {
 		t.Error("the kernel's count of anonymous memory is not read")
 	}
@@ -171,11 +172,11 @@ func TestStagesMeasure(t *testing.T) {
 	if got := s.measure().bytes - before; got < much*9/10 || got > much*3/2 {
 		t.Errorf("%d more with %d alive", got, much)
 	}
-	p.Hold(0, 1<<20)
+	p.AddInFlight(0, 1<<20)
 	if got := s.measure().bytes - before; got < much+1<<20-much/10 {
 		t.Errorf("%d more with %d alive and a MiB in flight", got, much)
 	}
-	p.Hold(0, -1<<20)
+	p.AddInFlight(0, -1<<20)
 	runtime.KeepAlive(alive)
 	alive = nil
 	debug.FreeOSMemory()
@@ -190,7 +191,7 @@ func TestReserveCollects(t *testing.T) {
 	defer debug.SetGCPercent(debug.SetGCPercent(-1)) // but for those that it asks for
 	p := New(Config{Shards: 1, WorkersPerShard: 1})
 	const much = 64 << 20
-	s := NewStages(StagesConfig{Limit: 1 << 40, Pool: p, Log: slog.New(slog.DiscardHandler)})
+	s := NewPressureMonitor(PressureConfig{Limit: 1 << 40, Pool: p, Log: slog.New(slog.DiscardHandler)})
 	s.root = fstest.MapFS{}
 	cycles := func() uint64 {
 		var m runtime.MemStats
@@ -236,7 +237,7 @@ func TestGoLimitMakesRoom(t *testing.T) {
 	const mib, limit = 1 << 20, 1000 << 20
 	p := New(Config{Shards: 1, WorkersPerShard: 1})
 	var now need
-	s := NewStages(StagesConfig{Limit: limit, GoLimit: 900 * mib, Pool: p, Log: slog.New(slog.DiscardHandler)})
+	s := NewPressureMonitor(PressureConfig{Limit: limit, GoLimit: 900 * mib, Pool: p, Log: slog.New(slog.DiscardHandler)})
 	s.need = func() need { return now }
 	debug.SetMemoryLimit(900 * mib)
 	for _, c := range []struct{ beside, reserved, want int64 }{

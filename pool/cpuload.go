@@ -99,9 +99,9 @@ func (c *crowding) fits(room bool) bool {
 	return true
 }
 
-// Held adds n to the rejected requests whose responses are delayed: their clients are still there,
-// and will ask again. A negative n takes requests away.
-func (p *Pool) Held(n int64) { p.held.Add(n) }
+// AddDelayed adds n to the rejected requests whose responses are delayed: their clients are still
+// there, and will ask again. A negative n takes requests away.
+func (p *Pool) AddDelayed(n int64) { p.held.Add(n) }
 
 // crowd returns the number of ready goroutines above which there is a crowd.
 func crowd() int { return crowdPerCore * runtime.GOMAXPROCS(0) }
@@ -127,5 +127,5 @@ func (p *Pool) refusedInCrowd(at place) error {
 	p.queue.roll(l, p.now()) // Sample may be late: its goroutine waits in the crowd too
 	l.codel.excess = true
 	p.queue.mu.Unlock()
-	return p.refused(Request{Class: at.class, Person: at.person}, ErrOverload, 0)
+	return p.refused(Request{Class: at.class, Flow: at.person}, ErrOverload, 0)
 }
