@@ -50,6 +50,7 @@ var mustNotKnow = map[string][]string{
 	"store/inspect":   {"net/http", "github.com/labstack/", "gorm.io/"},
 	"store/pgnotify":  {"net/http", "github.com/labstack/", "gorm.io/"},
 	"store/schema":    {"net/http", "github.com/labstack/", "database/sql", "gorm.io/", "notesd/"},
+	"store/delta":     {"net/http", "github.com/labstack/", "database/sql", "gorm.io/", "notesd/"},
 	"store/trigram":   {"net/http", "github.com/labstack/", "database/sql", "gorm.io/", "notesd/"},
 	"internal/legacy": {"net/http", "github.com/labstack/", "gorm.io/", "notesd/"},
 	"merge":           {"net/http", "github.com/labstack/", "database/sql", "gorm.io/", "notesd/"},
