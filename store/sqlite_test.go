@@ -216,7 +216,7 @@ func TestSQLiteLock(t *testing.T) {
 		t.Fatal(err)
 	}
 	inUse := func(pid int) string {
-		return fmt.Sprintf("data directory %s is in use by notesd (pid %d on %s)", dir, pid, host)
+		return fmt.Sprintf("data directory %s is in use by notesd (pid %d on %s), which must be stopped first", dir, pid, host)
 	}
 	owner, said := elsewhere(t, path, false)
 	if said != "<nil>" {

@@ -300,7 +300,7 @@ func everyService(what, fix string, good func(Service) bool) func(Facts) opinion
 		lacking := f.Compose.lacking(good)
 		switch {
 		case lacking == "":
-			return ok("%s: %s has %s", f.Compose.File, count(len(f.Compose.Services), "service"), what)
+			return ok("%s: each of %s has %s", f.Compose.File, count(len(f.Compose.Services), "service"), what)
 		case !f.Compose.production():
 			return notApplicable("%s is for development; without %s: %s", f.Compose.File, what, lacking)
 		}

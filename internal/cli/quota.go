@@ -49,8 +49,8 @@ func quotaUser(notes, mb string) userCommand {
 			}
 		}
 		defaultNotes, defaultBytes := defaultQuotas(a.cfg)
-		fmt.Fprintf(a.Out, "%q has %d notes of %s, which take %.1f MB of %s\n", email,
-			c.Notes, quotaText(cmp.Or(c.QuotaNotes, defaultNotes), 1),
+		fmt.Fprintf(a.Out, "%s has %s (%s) and takes %.1f MB (%s)\n", shownAddress(u.Email),
+			count(c.Notes, "note"), quotaText(cmp.Or(c.QuotaNotes, defaultNotes), 1),
 			float64(c.Used())*copiesKept/(1<<20), quotaText(cmp.Or(c.QuotaBytes, defaultBytes), 1<<20/copiesKept))
 		return nil
 	}
@@ -79,7 +79,7 @@ func readQuota(quota **int64, flag, text string, unit int64) error {
 // quotaText formats a quota in units.
 func quotaText(quota *int64, unit int64) string {
 	if quota == nil || *quota == math.MaxInt64 {
-		return "any number"
+		return "no limit"
 	}
-	return strconv.FormatInt(*quota/unit, 10)
+	return fmt.Sprintf("at most %d", *quota/unit)
 }

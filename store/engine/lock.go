@@ -47,7 +47,7 @@ func LockDir(dir string) (*DirLock, error) {
 	err = syscall.Flock(int(f.Fd()), syscall.LOCK_EX|syscall.LOCK_NB)
 	if errors.Is(err, syscall.EWOULDBLOCK) {
 		holder, _ := io.ReadAll(io.LimitReader(f, 200))
-		err = fmt.Errorf("data directory %s is %w (%s)", dir, errInUse,
+		err = fmt.Errorf("data directory %s is %w (%s), which must be stopped first", dir, errInUse,
 			cmp.Or(strings.TrimSpace(string(holder)), "it is just starting"))
 	} else if err == nil {
 		err = signLock(f)
