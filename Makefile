@@ -125,7 +125,7 @@ screenshot: ## docs/status.png: the status page while the pool is full, in Chrom
 
 .PHONY: help
 help: ## this list
-	@awk -F ':.*## ' '/^##@/ { print "\n" substr($$0, 5) } /^[a-z0-9-]+:.*## / { printf "  %-18s %s\n", $$1, $$2 }' Makefile
+	@awk -F ':.*## ' '/^##@/ { print "\n" substr($$0, 5) } /^[a-z0-9-]+:.*## / { printf "  %-20s %s\n", $$1, $$2 }' Makefile
 
 $(ENV_FILE):
 	@echo "There is no $@. Copy env/production.env to it and set what has no # before it, then run deploy/secrets," >&2

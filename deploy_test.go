@@ -320,6 +320,15 @@ func TestQuickStart(t *testing.T) {
 		{"6", "docker-production", "docker-prod-up", true},
 		{"7", "exit", "", false},
 	}
+	// notesd check must judge the settings that make gives the server.
+	startedWith := map[string]string{}
+	rules := regexp.MustCompile(`(?m)^(start[a-z-]*):.*\n\t\S+ (env CLUSTER_MODE=\w+ ./notesd)$`)
+	for _, rule := range rules.FindAllStringSubmatch(readText(t, "Makefile"), -1) {
+		startedWith[rule[1]] = rule[2]
+	}
+	if len(startedWith) != 2 {
+		t.Fatalf("make starts notesd with %q", startedWith)
+	}
 	path := withOnly(t, "go", "docker", "make")
 	for _, test := range tests {
 		for how, args := range map[string][]string{
@@ -342,6 +351,9 @@ func TestQuickStart(t *testing.T) {
 					if regexp.MustCompile(want).MatchString(out) != (test.target != "") {
 						t.Errorf("it says %s: %v\n%s", want, test.target == "", out)
 					}
+				}
+				if started := startedWith[test.target]; started != "" && !strings.Contains(out, started+" check\n") {
+					t.Errorf("the check it names is not of %q\n%s", started, out)
 				}
 				if regexp.MustCompile(`[0-9a-f]{64}`).MatchString(out) {
 					t.Errorf("it prints a secret:\n%s", out)

@@ -66,7 +66,8 @@ main() {
 
 # next_steps says where the server is, where its administrators' token is, and what comes next.
 next_steps() {
-	local prod="docker compose --env-file $ENV_FILE -f compose.prod.yaml"
+	local prod="docker compose --env-file $ENV_FILE -f compose.prod.yaml" cluster=false
+	[[ $1 != *-cluster ]] || cluster=true
 	case $1 in
 	dev*) steps "$(setting .env BACKEND_PORT 'http://localhost:%s' 3001)" 'in the link to the status page that the server prints; the file is data/admin-token' \
 		'Sign up and write a note: docs/WALKTHROUGH.md' \
@@ -75,7 +76,7 @@ next_steps() {
 	start*) steps "$(setting "$ENV_FILE" BACKEND_PORT 'http://localhost:%s' 3001), for a proxy with HTTPS in front of it" "the file $secrets/admin_token" \
 		"Make the first account, while the server is stopped: APP_ENV=production deploy/with-env $ENV_FILE ./notesd user add you@example.com" \
 		"Set CORS_ORIGIN and TRUSTED_PROXIES in $ENV_FILE, for the proxy" \
-		"Look it over: APP_ENV=production deploy/with-env $ENV_FILE ./notesd check" ;;
+		"Look it over: APP_ENV=production deploy/with-env $ENV_FILE env CLUSTER_MODE=$cluster ./notesd check" ;;
 	docker-up) steps "$(setting .env BACKEND_PORT 'http://localhost:%s' 3001)" 'printed by: docker compose cp notesd:/data/admin-token - | tar -xO' \
 		'Sign up and write a note: docs/WALKTHROUGH.md' \
 		'See what it does: make docker-logs, and /status with the token' \
