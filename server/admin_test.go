@@ -1,15 +1,11 @@
 package server
 
 import (
-	"errors"
 	"fmt"
 	"net/http"
 	"net/netip"
-	"slices"
 	"strings"
 	"testing"
-	"testing/synctest"
-	"time"
 )
 
 // adminRoutes are the routes that tell a stranger nothing.
@@ -75,61 +71,6 @@ func TestAdministrators(t *testing.T) {
 	}
 	t.Run("a person is no administrator", func(t *testing.T) {
 		withToken.someone().in(t).get("/api/runtime").want(http.StatusUnauthorized)
-	})
-}
-
-// Guesses at the token are limited by network, counted and told of. A network
-// that has sent the right token is not limited.
-func TestTokenGuesses(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		var told []string
-		g := newTokenGuard(adminToken, func(network string, guesses uint64) { told = append(told, fmt.Sprint(network, " ", guesses)) })
-		check := func(network, token string) error {
-			return g.check(http.Header{"Authorization": {"Bearer " + token}}, network)
-		}
-		guess := func(network string, n int, want error) {
-			t.Helper()
-			for i := range n {
-				if err := check(network, "wrong"); !errors.Is(err, want) {
-					t.Fatalf("guess %d from %s = %v, want %v", i+1, network, err, want)
-				}
-			}
-		}
-		refused := func(network, token string, after time.Duration) {
-			t.Helper()
-			var e *limited
-			if err := check(network, token); !errors.As(err, &e) || e.reason != "admin_token_limit" || e.after != after {
-				t.Fatalf("check(%s) = %+v, want a refusal for %v", network, err, after)
-			}
-		}
-		const each = tokenGuessWindow / tokenGuesses
-		guess("a", tokenGuesses, errNotAdmin)
-		refused("a", "wrong", each)
-		refused("a", adminToken, each) // any other answer would tell a guess that it is right
-		guess("b", 1, errNotAdmin)
-		time.Sleep(each)
-		guess("a", 1, errNotAdmin)
-		refused("a", "wrong", each)
-		if err := g.check(http.Header{}, "a"); !errors.Is(err, errNotAdmin) {
-			t.Errorf("without a token: %v, want %v, since it is no guess", err, errNotAdmin)
-		}
-
-		for range 3 {
-			if err := check("known", adminToken); err != nil {
-				t.Fatal(err)
-			}
-			guess("known", 2*tokenGuesses, errNotAdmin)
-		}
-		const wrong = tokenGuesses + 2 + 1 + 1 + 1 + 6*tokenGuesses
-		if n := g.guesses.Load(); n != wrong {
-			t.Errorf("%d guesses counted, want %d", n, wrong)
-		}
-		time.Sleep(guessesToldEvery)
-		guess("c", tokenGuesses, errNotAdmin)
-		want := []string{fmt.Sprint("a ", tokenGuesses), fmt.Sprint("c ", wrong+tokenGuesses)}
-		if !slices.Equal(told, want) {
-			t.Errorf("told of %q, want %q", told, want)
-		}
 	})
 }
 

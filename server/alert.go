@@ -105,3 +105,10 @@ func (a *Alerts) Run(ctx context.Context) {
 		a.webhook.Run(ctx)
 	}
 }
+
+// tellOfGuesses logs that a network guesses at the administrator token, and sends an event.
+func (s *Server) tellOfGuesses(network string, guesses uint64) {
+	s.log.LogAttrs(context.Background(), slog.LevelWarn, "somebody guesses at the administrators' token",
+		slog.String("network", network), slog.Uint64("wrong_since_start", guesses))
+	s.alerts.Send(Event{Kind: "admin_token_guessed", Subject: network, Detail: map[string]any{"wrongSinceStart": guesses}})
+}

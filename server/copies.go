@@ -28,7 +28,8 @@ const (
 	listHead           = `{"success":true,"data":[`
 )
 
-// Copies is this process's cache of sessions, notes and lists. Notes and lists are cached as the
+// Copies is this process's cache of notes and lists, and of the sessions that package auth puts
+// into it. Notes and lists are cached as the
 // responses that are sent. Copies keeps nothing while the process cannot trust that it hears of
 // other processes' changes in time. It implements store.Witness. Package cache documents what the
 // cache promises.
@@ -99,7 +100,6 @@ func noteKey(owner, id string) cache.Key { return cache.Key{Kind: cache.Note, Ow
 func listKey(owner, query string) cache.Key {
 	return cache.Key{Kind: cache.List, Owner: owner, ID: query}
 }
-func sessionKeyOf(token string) cache.Key { return cache.Key{Kind: cache.Session, ID: token} }
 
 // get returns the entry under key, if it is in the cache.
 func (k *Copies) get(key cache.Key) (*answerCopy, bool) {
@@ -201,26 +201,6 @@ func (k *Copies) saw(owner, id string) {
 	k.cache.Saw(k.cache.NoteScope(owner, id), k.cache.ListScope(owner))
 }
 
-// A sessionCopy is the cache entry of a session: its user, and when it expires.
-type sessionCopy struct {
-	user    string
-	expires time.Time
-}
-
-// session returns the user who has signed in with the token, if the session is in the cache.
-func (k *Copies) session(token string, now time.Time) (user string, ok bool) {
-	v, ok := k.cache.Get(sessionKeyOf(token))
-	if !ok {
-		return "", false
-	}
-	c := v.(*sessionCopy)
-	return c.user, now.Before(c.expires)
-}
-
-func (k *Copies) keepSession(token, key string, c *sessionCopy, view cache.View) {
-	k.cache.PutSession(sessionKeyOf(token), c, len(c.user), key, c.user, view)
-}
-
 // Writing implements store.Witness. The cache keeps the notes as the changes leave them.
 func (k *Copies) Writing(changes []store.Change) (done func(now []notes.Note)) {
 	writes := make([]cache.Write, len(changes))
@@ -272,20 +252,4 @@ func (k *Copies) after(n notes.Note) (*answerCopy, error) {
 		return v.(*answerCopy), nil
 	}
 	return newNoteCopy(n)
-}
-
-// endingSessions is a sessionBackend that tells Copies when a session ends.
-type endingSessions struct {
-	sessionBackend
-	copies *Copies
-}
-
-func (e endingSessions) DeleteSession(ctx context.Context, key string) error {
-	defer e.copies.cache.Ending(key, "")()
-	return e.sessionBackend.DeleteSession(ctx, key)
-}
-
-func (e endingSessions) DeleteSessions(ctx context.Context, userID, exceptKey string) error {
-	defer e.copies.cache.Ending("", userID)()
-	return e.sessionBackend.DeleteSessions(ctx, userID, exceptKey)
 }

@@ -3,7 +3,6 @@ package server
 import (
 	"fmt"
 	"net/http"
-	"strings"
 	"testing"
 	"time"
 )
@@ -73,63 +72,4 @@ func TestDeviceIsNotLockedOut(t *testing.T) {
 		}
 		s.visitor().login("203.0.113.7", "ada@example.com", password).want(http.StatusOK)
 	}, behind(), patient)
-}
-
-// A cookie of another account, of before a reset, or of nobody is none.
-func TestDeviceCookie(t *testing.T) {
-	t.Parallel()
-	s := onSQLite(t, behind())
-	made := s.visitor().post("/api/auth/register", credentialsOf("ada@example.com", password), "X-Forwarded-Proto", "https").
-		want(http.StatusCreated)
-	var device *http.Cookie
-	for _, c := range made.cookies {
-		if c.Name == "notesd_device" {
-			device = c
-		}
-	}
-	if device == nil || !device.HttpOnly || !device.Secure || device.SameSite != http.SameSiteStrictMode || device.Path != "/api/auth" ||
-		device.MaxAge != 365*24*60*60 {
-		t.Fatalf("%s sets %v, want notesd_device; Path=/api/auth; Max-Age=31536000; HttpOnly; Secure; SameSite=Strict", made.call, made.cookies)
-	}
-	s.member("bob@example.com")
-	u, err := s.store.UserByEmail(t.Context(), "ada@example.com")
-	if err != nil {
-		t.Fatal(err)
-	}
-	request := func(value string) *http.Request {
-		r, _ := http.NewRequest(http.MethodPost, s.url, nil)
-		r.Header.Set("Cookie", "notesd_device="+value)
-		return r
-	}
-	nonce, sign, _ := strings.Cut(device.Value, ".")
-	bob, err := s.store.UserByEmail(t.Context(), "bob@example.com")
-	if err != nil {
-		t.Fatal(err)
-	}
-	reset := u
-	reset.SessionEpoch++
-	for _, tt := range []struct {
-		name, value string
-		known       bool
-		of          string
-	}{
-		{"it", device.Value, true, u.ID},
-		{"behind garbage", "garbage; notesd_device=" + device.Value, true, u.ID},
-		{"another's", device.Value, false, bob.ID},
-		{"another nonce", strings.Repeat("A", len(nonce)) + "." + sign, false, u.ID},
-		{"cut", device.Value[:len(device.Value)-1], false, u.ID},
-		{"no seal", nonce + ".", false, u.ID},
-		{"no nonce", "." + sign, false, u.ID},
-		{"empty", "", false, u.ID},
-		{"huge", strings.Repeat("A", 50_000), false, u.ID},
-	} {
-		of := u
-		of.ID = tt.of
-		if got := s.server.device(request(tt.value), of); (got == nonce) != tt.known || !tt.known && got != "" {
-			t.Errorf("%s: device() = %q, want known: %t", tt.name, got, tt.known)
-		}
-	}
-	if got := s.server.device(request(device.Value), reset); got != "" {
-		t.Errorf("after a reset: device() = %q, want none", got)
-	}
 }

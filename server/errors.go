@@ -11,25 +11,22 @@ import (
 
 	"github.com/labstack/echo/v4"
 
+	"notesd/internal/ratelimit"
 	"notesd/internal/redis"
 	"notesd/notes"
 	"notesd/pool"
+	"notesd/server/auth"
 	"notesd/store"
 )
 
 var (
-	errTwoPeople    = errors.New("sessions of two people")
 	errTimeout      = errors.New("request timed out")
 	errSignedOut    = errors.New("not signed in")
-	errNotAdmin     = errors.New("not an administrator")
 	errCrossOrigin  = errors.New("cross-origin request")
 	errUnknownHost  = errors.New("unknown host name")
 	errUnknownRoute = errors.New("no such route")
 	errNotInTrash   = errors.New("note is not in the trash")
-	errRegistration = errors.New("registration failed")
-	errClosed       = errors.New("registration is closed")
 	errInputFormat  = errors.New("invalid input format")
-	errCredentials  = errors.New("invalid credentials")
 	errNobody       = errors.New("not authenticated")
 )
 
@@ -55,7 +52,7 @@ var meanings = []struct {
 	status int
 	text   string
 }{
-	{errTwoPeople, http.StatusBadRequest, "Sessions of two people came with this request: sign out and in again"},
+	{auth.ErrTwoUsers, http.StatusBadRequest, "Sessions of two people came with this request: sign out and in again"},
 	{errUnknownRoute, http.StatusNotFound, "Route not found"},
 	{errUnknownHost, http.StatusMisdirectedRequest, "Unknown host name: ALLOWED_HOSTS says which are answered"},
 	{errMalformed, http.StatusBadRequest, "Malformed JSON"},
@@ -64,16 +61,16 @@ var meanings = []struct {
 	{errBodyTooLarge, http.StatusRequestEntityTooLarge, "Request body too large"},
 	{errSlowBody, http.StatusRequestTimeout, "Request body came too slowly"},
 	{errCrossOrigin, http.StatusForbidden, "Cross-origin request refused"},
-	{errNotAdmin, http.StatusUnauthorized, "Administrator access required"},
+	{auth.ErrNotAdmin, http.StatusUnauthorized, "Administrator access required"},
 	{errSignedOut, http.StatusUnauthorized, "Authentication required"},
 	{errNobody, http.StatusUnauthorized, "Not authenticated"},
-	{errCredentials, http.StatusUnauthorized, "Invalid credentials"},
+	{auth.ErrCredentials, http.StatusUnauthorized, "Invalid credentials"},
 	{errInputFormat, http.StatusBadRequest, "Invalid input format"},
 	{notes.ErrEmailFormat, http.StatusBadRequest, "Invalid email format"},
 	{notes.ErrPasswordShort, http.StatusBadRequest, "Password must be at least 8 characters long"},
 	{notes.ErrPasswordLong, http.StatusBadRequest, "Password must be at most 1024 bytes long"},
-	{errRegistration, http.StatusBadRequest, "Registration failed"},
-	{errClosed, http.StatusForbidden, "Registration is closed"},
+	{auth.ErrRegistration, http.StatusBadRequest, "Registration failed"},
+	{auth.ErrRegistrationClosed, http.StatusForbidden, "Registration is closed"},
 	{errNotInTrash, http.StatusNotFound, "Note not found in trash"},
 	{errBadLimit, http.StatusBadRequest, "Invalid limit: a whole number from 1 to 500"},
 	{errBadCursor, http.StatusBadRequest, "Invalid cursor: start again from the first page"},
@@ -88,8 +85,6 @@ var meanings = []struct {
 	{errListCondition, http.StatusPreconditionFailed, "A new note has no version: send it without If-Match and If-None-Match"},
 	{store.ErrIdempotency, http.StatusUnprocessableEntity, "Idempotency-Key was used with another body"},
 	{store.ErrQuota, http.StatusInsufficientStorage, "Quota exceeded"},
-	// At sign-in: the password that it verified is not valid any more.
-	{store.ErrEpoch, http.StatusUnauthorized, "Invalid credentials"},
 	{store.ErrOwnerGone, http.StatusUnauthorized, "Authentication required"},
 }
 
@@ -120,11 +115,11 @@ func detailedFailure(err error) (failure, bool) {
 	if e, ok := errors.AsType[*notes.InvalidError](err); ok {
 		return failure{status: http.StatusBadRequest, Error: "Invalid note data", Fields: e.Fields}, true
 	}
-	if e, ok := errors.AsType[*locked](err); ok {
-		return failure{status: http.StatusLocked, Error: e.text}, true
+	if e, ok := errors.AsType[*auth.LockedError](err); ok {
+		return failure{status: http.StatusLocked, Error: e.Text}, true
 	}
-	if e, ok := errors.AsType[*limited](err); ok {
-		return failure{status: http.StatusTooManyRequests, Error: e.text, Reason: e.reason, RetryAfter: seconds(e.after)}, true
+	if e, ok := errors.AsType[*ratelimit.LimitedError](err); ok {
+		return failure{status: http.StatusTooManyRequests, Error: e.Text, Reason: e.Reason, RetryAfter: seconds(e.Decision.RetryAfter)}, true
 	}
 	if e, ok := errors.AsType[*pool.RejectedError](err); ok {
 		return turnedAway(e), true
@@ -177,19 +172,6 @@ func unavailable(reason, text string, waited time.Duration) failure {
 		RetryAfter: 1 + rand.IntN(3)}
 }
 
-// limited is the error of a request that a rate limit rejects.
-type limited struct {
-	reason, text string
-	after        time.Duration
-}
-
-func (e *limited) Error() string { return e.reason }
-
-// locked is the error of a sign-in to a locked account.
-type locked struct{ text string }
-
-func (e *locked) Error() string { return "account locked" }
-
 // fail makes err the exchange's response. If a part of another response was sent already, the
 // client can only be told by cutting the connection, which conclude does.
 func (s *Server) fail(x *exchange, err error) {
@@ -222,10 +204,13 @@ func (s *Server) fail(x *exchange, err error) {
 	if errors.Is(err, errBodyCoding) {
 		x.out.Header().Set("Accept-Encoding", acceptedCoding)
 	}
+	if e, ok := errors.AsType[*ratelimit.LimitedError](err); ok && e.Decision.Limit > 0 {
+		writeLimitHeaders(x.out.Header(), e.Decision)
+	}
 	if f.RetryAfter > 0 {
 		x.out.Header().Set("Retry-After", strconv.Itoa(f.RetryAfter))
 	}
-	if errors.Is(err, errNotAdmin) {
+	if errors.Is(err, auth.ErrNotAdmin) {
 		x.out.Header().Set("WWW-Authenticate", `Bearer realm="notesd"`)
 	}
 	s.givenUp(x, err)

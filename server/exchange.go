@@ -10,8 +10,10 @@ import (
 	"github.com/labstack/echo/v4"
 
 	"notesd/internal/histogram"
+	"notesd/internal/netutil"
 	"notesd/internal/ratelimit"
 	"notesd/pool"
+	"notesd/server/auth"
 	"notesd/store"
 )
 
@@ -48,7 +50,6 @@ type exchange struct {
 	notJSON  string           // why the body was not read as JSON; "": it was, or there is none
 	late     bool             // the body came too slowly, and reading it was given up
 	whole    bool             // the whole response has been sent
-	token    string           // the token of the session cookie; empty: there is none
 	user     string           // the id of the signed-in user; empty: no user is signed in
 	reason   string           // why the request was rejected, for the log
 	refused  bool             // rejected with a 429 or 503: it is counted, but not logged by itself
@@ -118,6 +119,30 @@ func (s *Server) pooled(rt *route) echo.HandlerFunc {
 	}
 }
 
+// request returns the pool.Request for x.
+func (s *Server) request(x *exchange, rt *route) pool.Request {
+	r := pool.Request{Class: rt.class, Route: rt.pattern, Flow: s.person(x)}
+	if rt.searches && x.Request().URL.RawQuery != "" && parseQuery(x.Request().URL.RawQuery).Get("search") != "" {
+		r.Class = pool.Search
+	}
+	return r
+}
+
+// personOf returns the pool's flow for a user.
+func personOf(user string) string { return "user:" + user }
+
+// person returns the flow that the pool schedules fairly: the user, if the cookie is known, or else
+// the address.
+func (s *Server) person(x *exchange) string {
+	if user := s.accounts.Sessions.Hint(x.Request()); user != "" {
+		return personOf(user)
+	}
+	return addressOf(x)
+}
+
+// addressOf returns the pool's flow for the address of x's client.
+func addressOf(x *exchange) string { return "ip:" + netutil.Network(x.addr) }
+
 // room returns a function that reserves memory for a large note that the store is about to read.
 func (x *exchange) room(s *Server) func(bytes int64) error {
 	return func(bytes int64) error { return s.reserve(x, bytes, readCopies) }
@@ -161,17 +186,16 @@ func (s *Server) inTurn(x *exchange, rt *route) error {
 // identify sets x.user by the session cookie. A request without a session cookie makes no query to
 // the session store.
 func (s *Server) identify(x *exchange) error {
-	user, err := s.sessions.load(x.ctx, x.Request())
-	if errors.Is(err, errTwoPeople) && x.route.ends {
+	user, err := s.accounts.Sessions.Authenticate(x.ctx, x.Request())
+	if errors.Is(err, auth.ErrTwoUsers) && x.route.ends {
 		return nil
 	}
 	if err != nil {
 		return err
 	}
 	x.user = user
-	if user != "" && x.token != "" {
+	if user != "" {
 		x.asked.Flow = personOf(user) // the pool may not have known the user by the cookie
-		s.persons.learn(x.token, user)
 	}
 	return nil
 }
@@ -197,16 +221,7 @@ func (s *Server) limit(x *exchange) error {
 		return err
 	}
 	writeLimitHeaders(x.out.Header(), d)
-	return x.obey(d)
-}
-
-// obey rejects the request if the limit does not allow it.
-func (x *exchange) obey(d ratelimit.Decision) error {
-	if !d.Allowed {
-		writeLimitHeaders(x.out.Header(), d)
-		return &limited{reason: "rate_limit", text: "Too many requests, please try again later.", after: d.RetryAfter}
-	}
-	return nil
+	return d.Err()
 }
 
 // outside yields the worker (pool.Permit.Yield) while fn waits for the client, and then takes a

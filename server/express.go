@@ -4,7 +4,6 @@ import (
 	"context"
 	"net/http"
 	"strings"
-	"time"
 
 	"notesd/internal/cache"
 	"notesd/pool"
@@ -74,12 +73,8 @@ func (s *Server) sendCopy(w http.ResponseWriter, r *http.Request, rt *route, id 
 
 // recall looks up the cached response to r, and returns it with the user it belongs to.
 func (s *Server) recall(r *http.Request, rt *route, id string) (c *answerCopy, user string) {
-	token, sole := tokenOf(r)
-	if !sole {
-		return nil, ""
-	}
-	user, ok := s.copies.session(token, time.Now())
-	if !ok {
+	user = s.accounts.Sessions.Cached(r)
+	if user == "" {
 		return nil, ""
 	}
 	c, _ = s.copies.get(rt.copied(user, id, r.URL.RawQuery))

@@ -1,7 +1,6 @@
 package server
 
 import (
-	"context"
 	"fmt"
 	"net/http"
 	"strings"
@@ -77,39 +76,6 @@ func TestLimitOfSite(t *testing.T) {
 		if r := c.get(path, "X-Forwarded-For", "2001:db8:2::1"); r.status == http.StatusTooManyRequests {
 			t.Errorf("%s: another /48 is limited, too", path)
 		}
-	}
-}
-
-// countsInMemory are failureCounts without a database.
-type countsInMemory map[string]int
-
-func (c countsInMemory) AddSignInFailure(_ context.Context, key string, window time.Duration) (int, time.Time, error) {
-	c[key]++
-	return c[key], time.Now().Add(window), nil
-}
-
-func (c countsInMemory) RefundSignInFailure(_ context.Context, key string) error {
-	c[key]--
-	return nil
-}
-
-func TestSignInLimitOfSite(t *testing.T) {
-	l := &signInLimit{counts: countsInMemory{}, secret: []byte(testSecret)}
-	allowed := 0
-	for i := range signInsPerAddress*ratelimit.NetworksPerSite + 5 {
-		_, wait, err := l.reserve(t.Context(), fmt.Sprintf("2001:db8:1:%x::1", i), fmt.Sprint("account ", i))
-		if err != nil {
-			t.Fatal(err)
-		}
-		if wait == 0 {
-			allowed++
-		}
-	}
-	if want := signInsPerAddress * ratelimit.NetworksPerSite; allowed != want {
-		t.Errorf("%d sign-ins from one /48 failed, want %d", allowed, want)
-	}
-	if _, wait, err := l.reserve(t.Context(), "2001:db8:2::1", "account"); wait != 0 || err != nil {
-		t.Errorf("another /48: %v, %v", wait, err)
 	}
 }
 

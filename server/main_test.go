@@ -4,15 +4,12 @@ import (
 	"testing"
 
 	"notesd/internal/testserver"
+	"notesd/server/auth"
 )
 
-// shippedParams are passwordParams as they ship.
-var shippedParams = passwordParams
-
 // TestMain has tests hash passwords for less: nearly every one signs somebody up, and on a busy
-// machine hashes as they ship were most of what the package took. TestPasswordParams has the
-// parameters that ship.
+// machine hashes as they ship were most of what the package took.
 func TestMain(m *testing.M) {
-	passwordParams.Memory, passwordParams.Iterations = 2048, 1
+	auth.PasswordParams.Memory, auth.PasswordParams.Iterations = 2048, 1
 	testserver.Main(m)
 }

@@ -15,6 +15,7 @@ import (
 
 	"notesd/internal/testkit"
 	"notesd/pool"
+	"notesd/server/auth"
 )
 
 // What is reserved for a large body, note or part of a list is enough for all
@@ -238,7 +239,7 @@ type scarcity struct {
 
 func (s *site) limitMemory(t *testing.T) *scarcity {
 	t.Helper()
-	m := &scarcity{t: t, pool: s.pool, stages: pool.NewPressureMonitor(pool.PressureConfig{Limit: 1 << 40, Kept: PasswordBytes, Pool: s.pool, Log: s.server.log})}
+	m := &scarcity{t: t, pool: s.pool, stages: pool.NewPressureMonitor(pool.PressureConfig{Limit: 1 << 40, Kept: auth.HashBytes, Pool: s.pool, Log: s.server.log})}
 	ctx, stop := context.WithCancel(context.Background())
 	var running sync.WaitGroup
 	running.Go(func() { m.stages.Run(ctx) })

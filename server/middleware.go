@@ -16,6 +16,7 @@ import (
 
 	"notesd/internal/ratelimit"
 	"notesd/pool"
+	"notesd/server/auth"
 )
 
 const (
@@ -159,8 +160,9 @@ func (s *Server) record(x *exchange) {
 	if !s.log.Enabled(ctx, level) {
 		return
 	}
+	method := x.Request().Method
 	attrs := make([]slog.Attr, 0, 12)
-	attrs = append(attrs, slog.String("request_id", x.id), slog.String("method", shortText(x.Request().Method, maxMethod)),
+	attrs = append(attrs, slog.String("request_id", x.id), slog.String("method", strings.ToValidUTF8(method[:min(len(method), maxMethod)], "")),
 		slog.String("route", x.pattern()), slog.Int("status", x.out.status), slog.String("addr", x.addr),
 		slog.Float64("ms", milliseconds(took)))
 	if x.user != "" {
@@ -199,7 +201,7 @@ func (s *Server) limitUnrouted(next echo.HandlerFunc) echo.HandlerFunc {
 			return next(c)
 		}
 		err := next(c)
-		if err != nil && (x.route == nil || errors.Is(err, errNotAdmin)) {
+		if err != nil && (x.route == nil || errors.Is(err, auth.ErrNotAdmin)) {
 			return cmp.Or(s.countUnrouted(x), err)
 		}
 		return err
@@ -215,7 +217,7 @@ func (s *Server) countUnrouted(x *exchange) error {
 		return s.unrouted.Take(key, limit, s.cfg.RateLimitWindow), nil
 	})
 	writeLimitHeaders(x.out.Header(), d)
-	return x.obey(d)
+	return d.Err()
 }
 
 func (s *Server) cors() echo.MiddlewareFunc {

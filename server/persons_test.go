@@ -74,23 +74,3 @@ func TestSearchIsAClass(t *testing.T) {
 		<-done
 	}
 }
-
-// Tokens that are asked for stay known, others are forgotten once there are
-// too many.
-func TestPersonsAreBounded(t *testing.T) {
-	p := newPersons()
-	p.learn("kept", "ada")
-	p.learn("not asked for", "bob")
-	for i := range 3 * mostPersons {
-		p.learn(fmt.Sprint(i), "cyd")
-		if i%1000 == 0 && p.of("kept") != "ada" {
-			t.Fatalf("after %d others the token is forgotten", i)
-		}
-	}
-	if n := len(p.young) + len(p.old); n > 2*mostPersons {
-		t.Errorf("%d tokens are known, want at most %d", n, 2*mostPersons)
-	}
-	if got := p.of("not asked for"); got != "" {
-		t.Errorf("of() = %q, want that it is forgotten", got)
-	}
-}

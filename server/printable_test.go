@@ -3,6 +3,10 @@ package server
 import (
 	"net/http"
 	"testing"
+
+	"github.com/alexedwards/argon2id"
+
+	"notesd/server/auth"
 )
 
 // No new account has an address that an administrator's terminal would obey, or that hides a character; one that is
@@ -16,10 +20,10 @@ func TestAddressesArePrintable(t *testing.T) {
 		if r := s.visitor().post("/api/auth/register", in); r.status != http.StatusBadRequest {
 			t.Errorf("sign-up of %q = %d, want 400", bad, r.status)
 		}
-		if _, err := AddAccount(t.Context(), s.store, bad, "correct horse"); err == nil {
+		if _, err := auth.AddAccount(t.Context(), s.store, bad, "correct horse"); err == nil {
 			t.Errorf("AddAccount(%q) succeeds", bad)
 		}
-		hash, err := hashPassword("correct horse")
+		hash, err := argon2id.CreateHash("correct horse", &auth.PasswordParams)
 		if err != nil {
 			t.Fatal(err)
 		}

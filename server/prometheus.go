@@ -134,7 +134,7 @@ func (e emitter) histogram(d *prometheus.Desc, h *histogram.Histogram) {
 
 func (c *collector) requests(e emitter) {
 	e.histogram(descTook, c.s.Took())
-	e.counter(descGuesses, float64(c.s.guard.guesses.Load()))
+	e.counter(descGuesses, float64(c.s.guard.Guesses()))
 	c.s.clients.each(func(what string, n uint64) { e.counter(descClients, float64(n), what) })
 	c.s.tally.each(func(method, pattern string, status int, n uint64) {
 		e.counter(descRequests, float64(n), method, pattern, strconv.Itoa(status))

@@ -136,7 +136,7 @@ func (s *Server) entry(rt *route) echo.HandlerFunc {
 			return inPool(x)
 		}
 		if rt.admin {
-			if err := s.guard.check(x.Request().Header, netutil.Network(x.addr)); err != nil {
+			if err := s.guard.Check(x.Request().Header, netutil.Network(x.addr)); err != nil {
 				return err
 			}
 		}

@@ -4,6 +4,8 @@ import (
 	"net/http"
 	"strings"
 	"testing"
+
+	"notesd/server/auth"
 )
 
 // noteRoutes are the routes of one note. ID stands for its id.
@@ -230,7 +232,7 @@ func TestDeletedAccount(t *testing.T) {
 	eachVaultSite(t, func(t *testing.T, s *site) {
 		c := s.someone()
 		note := c.create(map[string]any{"title": "a", "content": ""})
-		if err := DeleteAccount(t.Context(), s.store, s.server.redis, note.UserID); err != nil {
+		if err := auth.DeleteAccount(t.Context(), s.store, s.server.redis, note.UserID); err != nil {
 			t.Fatal(err)
 		}
 		s.server.copies.Revoked("", note.UserID) // heard of: as a rule it is another process that deletes

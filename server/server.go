@@ -23,6 +23,7 @@ import (
 	"notesd/internal/ratelimit"
 	"notesd/internal/redis"
 	"notesd/pool"
+	"notesd/server/auth"
 	"notesd/server/listener"
 	"notesd/store"
 )
@@ -92,14 +93,11 @@ type Server struct {
 	routes      []*route
 	noAdmission bool // handlers start without admission: see NewFaults
 	copies      *Copies
-	sessions    *sessions
-	persons     *persons
+	accounts    *auth.Accounts
 	general     *ratelimit.Limiter
-	guard       *tokenGuard
+	guard       *auth.TokenGuard
 	hosts       hostGuard
 	unrouted    *ratelimit.Buckets // see limitUnrouted
-	signInLimit *signInLimit
-	bcryptCost  bcryptCost
 	cursors     cursors
 	protection  *http.CrossOriginProtection
 	unreadable  unreadableHeaders
@@ -151,7 +149,7 @@ func New(cfg Config, parts Parts) (*Server, error) {
 	}
 	s := &Server{cfg: cfg, log: parts.Log, store: parts.Store, redis: parts.Redis, pool: parts.Pool,
 		memory: parts.Memory, stages: parts.Stages, alerts: parts.Alerts, incidents: parts.Incidents, routes: allRoutes(cfg.Faults), protection: protection,
-		cursors: newCursors(cfg.SessionSecrets), persons: newPersons(), started: time.Now(), handover: handover{done: make(chan struct{})}}
+		cursors: newCursors(cfg.SessionSecrets), started: time.Now(), handover: handover{done: make(chan struct{})}}
 	s.noAdmission = cfg.Faults != nil && cfg.Faults.admissionOff
 	s.conns = listener.NewTracker(s.isProxy, &s.clients.conns, listener.MaxConns(cfg.MemoryBound), headerTimeout)
 	admission := parts.Pool.Stats()
@@ -163,15 +161,11 @@ func New(cfg Config, parts Parts) (*Server, error) {
 		// The new server may lack sessions that the cache has.
 		parts.Redis.OnNewServer(s.copies.Forget)
 	}
-	s.sessions = newSessions(backendFor(parts.Store, parts.Redis), cfg.SessionSecrets, s.copies)
 	s.hosts = newHostGuard(cfg)
-	s.guard = newTokenGuard(cfg.AdminToken, s.tellOfGuesses)
-	s.sessions.most = cfg.SessionsPerUser
+	s.guard = auth.NewTokenGuard(cfg.AdminToken, s.tellOfGuesses)
 	s.unrouted = ratelimit.NewBuckets()
 	s.general = ratelimit.New(parts.Redis, cfg.SessionSecrets[0])
-	s.signInLimit = newSignInLimit(parts.Redis, parts.Store, cfg.SessionSecrets[0])
-	// The first sign-in to an unknown account must not take longer than the next.
-	nobodysHash()
+	s.accounts = auth.New(s.accountConfig())
 	if parts.Redis == nil && cfg.RateLimitMax > 0 {
 		s.log.Info("the general rate limit is counted by this process alone: REDIS_URL is not set")
 	}
@@ -191,6 +185,16 @@ func New(cfg Config, parts Parts) (*Server, error) {
 		ErrorLog: slog.NewLogLogger(parts.Log.Handler(), slog.LevelDebug),
 	}
 	return s, nil
+}
+
+// accountConfig returns the configuration of the accounts.
+func (s *Server) accountConfig() auth.Config {
+	c := auth.Config{Secrets: s.cfg.SessionSecrets, SessionsPerUser: s.cfg.SessionsPerUser, RegistrationOpen: s.cfg.RegistrationOpen,
+		Store: s.store, Redis: s.redis, Cache: s.copies.cache}
+	if s.cfg.RateLimitMax > 0 {
+		c.Limiter = s.general
+	}
+	return c
 }
 
 // handler returns the complete HTTP handler. Compression wraps echo. Inside echo, an error response
@@ -214,7 +218,7 @@ func (s *Server) Serve(ctx context.Context, tcp *net.TCPListener) error {
 	background.Go(func() { s.store.Monitor(work) })
 	background.Go(func() { s.watch(work) })
 	background.Go(func() { s.logSheds(work) })
-	background.Go(func() { s.watchHashes(work) })
+	background.Go(func() { s.accounts.WatchHashes(work) })
 	if s.redis != nil {
 		background.Go(func() { s.redis.Follow(work) })
 	}

@@ -6,6 +6,7 @@ import (
 	"context"
 	"crypto/rand"
 	"database/sql"
+	"encoding/base64"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -28,6 +29,7 @@ import (
 	"notesd/internal/testkit"
 	"notesd/internal/testserver"
 	"notesd/pool"
+	"notesd/server/auth"
 	"notesd/store"
 	"notesd/store/storetest"
 )
@@ -103,6 +105,23 @@ func (s *site) awaitReady() {
 	s.t.Helper()
 	probe := s.visitor()
 	testkit.Eventually(s.t, "readiness", func() bool { return probe.get("/readyz").status == http.StatusOK })
+}
+
+// trustedCopies are those of a process that is alone.
+func trustedCopies() *Copies {
+	k := NewCopies(1<<20, 1)
+	k.Trust(time.Now().Add(time.Hour))
+	return k
+}
+
+// The names of the session cookie.
+const sessionCookie, hostCookie = "sessionId", "__Host-sessionId"
+
+// newToken returns a well-formed token of no session.
+func newToken() string {
+	b := make([]byte, 32)
+	rand.Read(b)
+	return base64.RawURLEncoding.EncodeToString(b)
 }
 
 // uncopied makes the server answer nothing from memory.
@@ -209,7 +228,7 @@ func (s *site) someone() *client {
 func (s *site) as(userID string) *client {
 	s.t.Helper()
 	w, r := httptest.NewRecorder(), httptest.NewRequest(http.MethodPost, s.url, nil)
-	if err := s.server.sessions.signIn(s.t.Context(), w, r, arrival{userID: userID}); err != nil {
+	if err := s.server.accounts.Sessions.SignIn(s.t.Context(), w, r, auth.NewSession{UserID: userID}); err != nil {
 		s.t.Fatal(err)
 	}
 	c := s.visitor()

@@ -16,7 +16,7 @@ import (
 	"notesd/internal/legacy"
 	"notesd/internal/logging"
 	"notesd/notes"
-	"notesd/server"
+	"notesd/server/auth"
 	"notesd/store"
 	"notesd/store/engine"
 )
@@ -246,7 +246,7 @@ func (im *importer) bring(ctx context.Context, a legacy.Account) error {
 		return nil
 	}
 	im.count(a, done)
-	if err == nil && done.Created && !server.HasKnownHash(user) {
+	if err == nil && done.Created && !auth.HasKnownHash(user) {
 		im.report(finding{What: noSignIn, Kind: "account", ID: a.ID, Email: a.Email,
 			Reason: "its password's hash is of no known kind; notesd user reset gives it another password"})
 	}

@@ -15,7 +15,7 @@ import (
 
 	"notesd/config"
 	"notesd/internal/logging"
-	"notesd/server"
+	"notesd/server/auth"
 	"notesd/store"
 )
 
@@ -91,7 +91,7 @@ func addUser(ctx context.Context, a accounts, email string) error {
 	if err != nil {
 		return err
 	}
-	_, err = server.AddAccount(ctx, a.db, email, password)
+	_, err = auth.AddAccount(ctx, a.db, email, password)
 	if errors.Is(err, store.ErrDuplicate) {
 		return fmt.Errorf("%s has an account already", shownAddress(email))
 	}
@@ -114,7 +114,7 @@ func resetUser(ctx context.Context, a accounts, email string) error {
 	if redis != nil {
 		defer redis.Close()
 	}
-	return a.done(server.ResetPassword(ctx, a.db, redis, u.ID, password), "reset; its sessions are ended:", email, password)
+	return a.done(auth.ResetPassword(ctx, a.db, redis, u.ID, password), "reset; its sessions are ended:", email, password)
 }
 
 func unlockUser(ctx context.Context, a accounts, email string) error {
@@ -141,8 +141,8 @@ func deleteUser(ctx context.Context, a accounts, email string) error {
 	if redis != nil {
 		defer redis.Close()
 	}
-	err = server.DeleteAccount(ctx, a.db, redis, u.ID)
-	if err == nil || errors.Is(err, server.ErrStale) {
+	err = auth.DeleteAccount(ctx, a.db, redis, u.ID)
+	if err == nil || errors.Is(err, auth.ErrStale) {
 		fmt.Fprintf(a.Out, "deleted %s and all of its notes\n", shownAddress(u.Email))
 	}
 	return err
@@ -172,7 +172,7 @@ func (a accounts) password() (string, error) {
 // ErrStale, because the password is changed then, and the user would be locked out if it were not
 // printed.
 func (a accounts) done(err error, what, email, password string) error {
-	if err != nil && !errors.Is(err, server.ErrStale) {
+	if err != nil && !errors.Is(err, auth.ErrStale) {
 		return err
 	}
 	fmt.Fprintf(a.Out, "%s %s\n", what, shownAddress(email))

@@ -9,6 +9,7 @@ import (
 	"notesd/config"
 	"notesd/pool"
 	"notesd/server"
+	"notesd/server/auth"
 )
 
 const delayTarget = 5 * time.Millisecond // CoDel's target delay (RFC 8289)
@@ -73,7 +74,7 @@ func newStages(
 	return pool.NewPressureMonitor(pool.PressureConfig{
 		Limit:   memoryBound(cfg),
 		GoLimit: goLimit,
-		Kept:    server.PasswordBytes,
+		Kept:    auth.HashBytes,
 		Pool:    workers,
 		Log:     log,
 		OnChange: func(before, now pool.Pressure, needed int64) {

@@ -29,6 +29,23 @@ type Decision struct {
 	RetryAfter time.Duration
 }
 
+// Err returns nil if the request is allowed, and a *LimitedError if it is not.
+func (d Decision) Err() error {
+	if d.Allowed {
+		return nil
+	}
+	return &LimitedError{Reason: "rate_limit", Text: "Too many requests, please try again later.", Decision: d}
+}
+
+// A LimitedError is the error of a request that a limit rejects. Reason is a word for programs and
+// Text a sentence for people. A Decision without a Limit says only when to try again.
+type LimitedError struct {
+	Reason, Text string
+	Decision     Decision
+}
+
+func (e *LimitedError) Error() string { return e.Reason }
+
 // A Limiter counts requests in Redis, for all replicas. Each replica may hold a lease on a few
 // requests that Redis has counted in advance (lease.go). So the replicas together never allow more
 // than the limit. The other replicas lack what one replica holds, for a second or until the key's

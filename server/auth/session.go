@@ -1,4 +1,4 @@
-package server
+package auth
 
 import (
 	"context"
@@ -6,13 +6,12 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
-	"net/textproto"
-	"slices"
 	"strings"
 	"time"
 
 	"github.com/alexedwards/scs/v2"
 
+	"notesd/internal/cache"
 	"notesd/store"
 )
 
@@ -40,24 +39,25 @@ type sessionBackend interface {
 	Sessions(ctx context.Context, userID string) ([]store.Session, error)
 }
 
-// sessions finds the user of a request by its session token. A session is written when it begins
+// Sessions finds the user of a request by its session token. A session is written when it begins
 // and deleted when it ends, and never in between. So a request that is still running cannot restore
 // a session that was signed out. For this reason there is no idle timeout. For the same reason
 // scs.LoadAndSave is not used: it would commit sessions and set cookies whenever it sees fit.
-type sessions struct {
+type Sessions struct {
 	scs     *scs.SessionManager // sets the cookie for plain HTTP
 	secure  *scs.SessionManager // the same sessions, with a cookie that is sent over TLS only
 	host    *scs.SessionManager // the same sessions, with a cookie that only this host can set
 	tokens  *tokenStore
 	backend sessionBackend
-	copies  *Copies
-	most    int // sessions that one user may have; 0: any number
+	cache   *cache.Cache
+	hints   *userHints
+	max     int // sessions that one user may have; 0: any number
 }
 
-// newSessions keeps sessions in backend. The key of a new session is the hash of its token under
-// the first secret. A session is found under any of the secrets.
-func newSessions(backend sessionBackend, secrets []string, copies *Copies) *sessions {
-	backend = endingSessions{backend, copies}
+// newSessions keeps sessions in backend, and caches them in c. The key of a new session is the hash
+// of its token under the first secret. A session is found under any of the secrets.
+func newSessions(backend sessionBackend, secrets []string, c *cache.Cache) *Sessions {
+	backend = uncachingSessions{backend, c}
 	tokens := &tokenStore{backend: backend}
 	for _, secret := range secrets {
 		tokens.secrets = append(tokens.secrets, []byte(secret))
@@ -76,86 +76,32 @@ func newSessions(backend sessionBackend, secrets []string, copies *Copies) *sess
 	secure.Cookie.Secure = true
 	host := secure
 	host.Cookie.Name = hostCookie
-	return &sessions{scs: &plain, secure: &secure, host: &host, tokens: tokens, backend: backend, copies: copies}
+	return &Sessions{scs: &plain, secure: &secure, host: &host, tokens: tokens, backend: backend, cache: c, hints: newUserHints()}
 }
 
-// load returns the user who is signed in, or "". A missing or malformed cookie gives "" without a
-// query to the backend. A forged or stale token, and the token of a signed-out session, give "" as
-// well. An error means that the session backend is unavailable.
-func (s *sessions) load(ctx context.Context, r *http.Request) (user string, err error) {
-	token, sole := tokenOf(r)
-	if !sole {
-		return s.loadOneOf(ctx, appendTokens(nil, r))
-	}
-	return s.loadToken(ctx, token)
+// NewSession describes a session that is about to begin: which user signs in, and how.
+type NewSession struct {
+	UserID   string
+	Epoch    int64  // the account's epoch, when the account was read to verify the password
+	Address  string // the client's address, for the list of sessions
+	Remember bool   // the session lasts 30 days, not 24 hours
+	Secure   bool   // the cookie is sent over TLS only
 }
 
-// loadOneOf returns the user that the tokens belong to, or "". Tokens of two users are
-// errTwoPeople: the server cannot know which of the two users sends the request, and which cookie a
-// stranger has planted.
-func (s *sessions) loadOneOf(ctx context.Context, tokens []string) (user string, err error) {
-	for _, token := range tokens {
-		another, err := s.loadToken(ctx, token)
-		switch {
-		case err != nil:
-			return "", err
-		case user != "" && another != "" && another != user:
-			return "", errTwoPeople
-		case another != "":
-			user = another
-		}
-	}
-	return user, nil
-}
-
-func (s *sessions) loadToken(ctx context.Context, token string) (user string, err error) {
-	if token == "" {
-		return "", nil
-	}
-	if user, ok := s.copies.session(token, time.Now()); ok {
-		return user, nil
-	}
-	view := s.copies.cache.View(s.copies.cache.AnySession())
-	key, found, err := s.tokens.find(ctx, token)
-	if errors.Is(err, store.ErrNotFound) {
-		return "", nil
-	}
-	if err != nil {
-		return "", fmt.Errorf("load session: %w", err)
-	}
-	record := readRecord(found.Data)
-	expires := time.UnixMilli(record.Expires)
-	// A store whose clock is behind may return an expired session.
-	if record.UserID == "" || time.Until(expires) <= 0 {
-		return "", nil
-	}
-	s.copies.keepSession(token, key, &sessionCopy{record.UserID, expires}, view)
-	return record.UserID, nil
-}
-
-// arrival describes a new session: which user signs in, and how.
-type arrival struct {
-	userID   string
-	epoch    int64  // the account's epoch, when the account was read to verify the password
-	address  string // the client's address, for the list of sessions
-	remember bool   // the session lasts 30 days, not 24 hours
-	secure   bool   // the request came over TLS
-}
-
-// endedAtOnce is how many sessions one sign-in ends at most.
-const endedAtOnce = 16
+// maxEnded is how many sessions one sign-in ends at most.
+const maxEnded = 16
 
 // makeRoom ends a user's oldest sessions, so that one more session does not exceed the limit.
 // Concurrent sign-ins may each leave one session too many, until the next sign-in.
-func (s *sessions) makeRoom(ctx context.Context, userID string) error {
-	if s.most == 0 {
+func (s *Sessions) makeRoom(ctx context.Context, userID string) error {
+	if s.max == 0 {
 		return nil
 	}
 	list, err := s.backend.Sessions(ctx, userID)
 	if err != nil {
 		return err
 	}
-	for range min(endedAtOnce, len(list)-s.most+1) {
+	for range min(maxEnded, len(list)-s.max+1) {
 		oldest := list[len(list)-1]
 		list = list[:len(list)-1]
 		if err := s.backend.DeleteSession(ctx, oldest.Key); err != nil {
@@ -165,34 +111,35 @@ func (s *sessions) makeRoom(ctx context.Context, userID string) error {
 	return nil
 }
 
-// signIn begins a session and sets its cookie. The token is always new. A token that the request
-// brought is invalid afterwards, so a planted token gains nothing.
-func (s *sessions) signIn(ctx context.Context, w http.ResponseWriter, r *http.Request, a arrival) error {
-	if err := s.makeRoom(ctx, a.userID); err != nil {
+// SignIn begins a session and sets its cookie in w's header. The token is always new. A token that
+// the request r brought is invalid afterwards, so a planted token gains nothing. The error is
+// store.ErrEpoch if the sessions of the account have been ended since the account was read.
+func (s *Sessions) SignIn(ctx context.Context, w http.ResponseWriter, r *http.Request, n NewSession) error {
+	if err := s.makeRoom(ctx, n.UserID); err != nil {
 		return fmt.Errorf("sign in: %w", err)
 	}
-	return s.begin(ctx, w, r, a, s.backend.SaveSession)
+	return s.begin(ctx, w, r, n, s.backend.SaveSession)
 }
 
-// begin is signIn with save in place of SaveSession. The session that the request brought ends only
+// begin is SignIn with save in place of SaveSession. The session that the request brought ends only
 // after the new session is saved. So a user whose sign-in fails keeps the old session.
-func (s *sessions) begin(ctx context.Context, w http.ResponseWriter, r *http.Request, a arrival,
+func (s *Sessions) begin(ctx context.Context, w http.ResponseWriter, r *http.Request, n NewSession,
 	save func(context.Context, store.Session) error) error {
 	ctx, err := s.scs.Load(ctx, "")
 	if err != nil {
 		return fmt.Errorf("sign in: %w", err)
 	}
 	now := time.Now()
-	if a.remember {
+	if n.Remember {
 		s.scs.SetDeadline(ctx, now.Add(rememberedLife).UTC())
 	}
 	s.scs.Put(ctx, recordKey, sessionRecord{
-		UserID:     a.userID,
-		Epoch:      &a.epoch,
+		UserID:     n.UserID,
+		Epoch:      &n.Epoch,
 		Created:    now.UnixMilli(),
-		Remembered: a.remember,
+		Remembered: n.Remember,
 		UserAgent:  shortText(r.UserAgent(), maxUserAgent),
-		Address:    a.address,
+		Address:    n.Address,
 	})
 	manager := *s.scs
 	manager.Store = &tokenStore{backend: savedBy{s.backend, save}, secrets: s.tokens.secrets}
@@ -203,12 +150,12 @@ func (s *sessions) begin(ctx context.Context, w http.ResponseWriter, r *http.Req
 	if err != nil {
 		return fmt.Errorf("sign in: %w", err)
 	}
-	s.writeCookie(ctx, w, token, expiry, a.secure)
+	s.writeCookie(ctx, w, token, expiry, n.Secure)
 	return nil
 }
 
 // endAll ends every session whose token the request brings, under either cookie name.
-func (s *sessions) endAll(ctx context.Context, r *http.Request) error {
+func (s *Sessions) endAll(ctx context.Context, r *http.Request) error {
 	for _, token := range tokensOf(append(r.CookiesNamed(hostCookie), r.CookiesNamed(sessionCookie)...)) {
 		if err := s.tokens.end(ctx, token); err != nil {
 			return err
@@ -217,9 +164,9 @@ func (s *sessions) endAll(ctx context.Context, r *http.Request) error {
 	return nil
 }
 
-// signOut ends all sessions whose tokens the request brings, and clears the cookies. If the session
+// SignOut ends all sessions whose tokens the request brings, and clears the cookies. If the session
 // backend is unavailable, the cookie stays, so that the client can try again.
-func (s *sessions) signOut(ctx context.Context, w http.ResponseWriter, r *http.Request, secure bool) error {
+func (s *Sessions) SignOut(ctx context.Context, w http.ResponseWriter, r *http.Request, secure bool) error {
 	if err := s.endAll(ctx, r); err != nil {
 		return fmt.Errorf("sign out: %w", err)
 	}
@@ -227,8 +174,8 @@ func (s *sessions) signOut(ctx context.Context, w http.ResponseWriter, r *http.R
 	return nil
 }
 
-// revoke ends all sessions of a user but the one with exceptToken, which may be empty.
-func (s *sessions) revoke(ctx context.Context, userID, exceptToken string) error {
+// Revoke ends all sessions of a user but the one with exceptToken, which may be empty.
+func (s *Sessions) Revoke(ctx context.Context, userID, exceptToken string) error {
 	except := ""
 	if exceptToken != "" {
 		key, _, err := s.tokens.find(ctx, exceptToken)
@@ -243,75 +190,20 @@ func (s *sessions) revoke(ctx context.Context, userID, exceptToken string) error
 	return nil
 }
 
-// list returns the sessions of a user, the newest first.
-func (s *sessions) list(ctx context.Context, userID string) ([]store.Session, error) {
+// List returns the sessions of a user, the newest first.
+func (s *Sessions) List(ctx context.Context, userID string) ([]store.Session, error) {
 	return s.backend.Sessions(ctx, userID)
 }
 
 // writeCookie sets the session cookie. Over TLS it sets the cookie under both names. An empty token
 // clears the cookie.
-func (s *sessions) writeCookie(ctx context.Context, w http.ResponseWriter, token string, expiry time.Time, secure bool) {
+func (s *Sessions) writeCookie(ctx context.Context, w http.ResponseWriter, token string, expiry time.Time, secure bool) {
 	manager := s.scs
 	if secure {
 		manager = s.secure
 		defer s.host.WriteSessionCookie(ctx, w, token, expiry)
 	}
 	manager.WriteSessionCookie(ctx, w, token, expiry)
-}
-
-// tokenOf returns the first well-formed session token in the request's cookies, or "", and whether
-// there is at most one.
-func tokenOf(r *http.Request) (token string, sole bool) {
-	var room [maxTokens]string
-	tokens := appendTokens(room[:0], r)
-	if len(tokens) == 0 {
-		return "", true
-	}
-	return tokens[0], len(tokens) == 1
-}
-
-// appendTokens appends the well-formed session tokens in the request's cookies, each once. It
-// parses the Cookie header itself and makes no list of all cookies, because it runs for every
-// request. If the request has a cookie that only this host can set (hostCookie), only cookies of
-// that name count.
-func appendTokens(tokens []string, r *http.Request) []string {
-	name := sessionCookie
-	for _, line := range r.Header["Cookie"] {
-		for line != "" {
-			var pair string
-			pair, line, _ = strings.Cut(line, ";")
-			key, value, _ := strings.Cut(textproto.TrimString(pair), "=")
-			if key = textproto.TrimString(key); key == hostCookie && name != hostCookie {
-				name, tokens = hostCookie, tokens[:0]
-			}
-			// net/http strips these quotes, too.
-			if n := len(value); n > 1 && value[0] == '"' && value[n-1] == '"' {
-				value = value[1 : n-1]
-			}
-			if key == name && isToken(value) && len(tokens) < maxTokens && !slices.Contains(tokens, value) {
-				tokens = append(tokens, value)
-			}
-		}
-	}
-	return tokens
-}
-
-// tokensOf returns the well-formed session tokens among cookies, each once.
-func tokensOf(cookies []*http.Cookie) (tokens []string) {
-	for _, c := range cookies {
-		if isToken(c.Value) && !slices.Contains(tokens, c.Value) && len(tokens) < maxTokens {
-			tokens = append(tokens, c.Value)
-		}
-	}
-	return tokens
-}
-
-func isToken(s string) bool {
-	return len(s) == sessionTokenBytes && strings.IndexFunc(s, notBase64URL) < 0
-}
-
-func notBase64URL(r rune) bool {
-	return (r < 'a' || r > 'z') && (r < 'A' || r > 'Z') && (r < '0' || r > '9') && r != '-' && r != '_'
 }
 
 // shortText returns the first limit bytes of s, without what is not valid UTF-8.

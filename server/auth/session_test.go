@@ -1,4 +1,4 @@
-package server
+package auth
 
 import (
 	"bytes"
@@ -22,6 +22,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 	"github.com/google/go-cmp/cmp/cmpopts"
 
+	"notesd/internal/cache"
 	"notesd/internal/redis"
 	"notesd/internal/redis/redistest"
 	"notesd/internal/testkit"
@@ -98,20 +99,20 @@ func sessionRows(t *testing.T, dbURL string) map[string]string {
 // sessionSite is a small server with sessions. Every handler loads the session first.
 type sessionSite struct {
 	*httptest.Server
-	sessions *sessions
+	sessions *Sessions
 	begun    chan struct{} // a request to /slow has loaded its session
 	finish   chan struct{} // lets it go on
 }
 
-// trustedCopies are those of a process that is alone.
-func trustedCopies() *Copies {
-	k := NewCopies(1<<20, 1)
-	k.Trust(time.Now().Add(time.Hour))
-	return k
+// trustedCache returns the cache of a process that is alone.
+func trustedCache() *cache.Cache {
+	c := cache.New(cache.Config{Bytes: 1 << 20, MaxAge: time.Minute, Shards: 1})
+	c.Trust(time.Now().Add(time.Hour))
+	return c
 }
 
 func newSessionSite(t *testing.T, backend sessionBackend, secrets ...string) *sessionSite {
-	s := &sessionSite{sessions: newSessions(backend, secrets, trustedCopies()), begun: make(chan struct{}), finish: make(chan struct{})}
+	s := &sessionSite{sessions: newSessions(backend, secrets, trustedCache()), begun: make(chan struct{}), finish: make(chan struct{})}
 	mux := http.NewServeMux()
 	mux.HandleFunc("/me", s.handle(func(w http.ResponseWriter, r *http.Request, user string) error {
 		_, err := io.WriteString(w, user)
@@ -133,7 +134,7 @@ func newSessionSite(t *testing.T, backend sessionBackend, secrets ...string) *se
 		return errors.Join(s.in(w, r, user), errors.New("handler failed"))
 	}))
 	mux.HandleFunc("/out", s.handle(func(w http.ResponseWriter, r *http.Request, user string) error {
-		return s.sessions.signOut(r.Context(), w, r, r.FormValue("secure") != "")
+		return s.sessions.SignOut(r.Context(), w, r, r.FormValue("secure") != "")
 	}))
 	s.Server = httptest.NewServer(mux)
 	t.Cleanup(s.Close)
@@ -141,19 +142,19 @@ func newSessionSite(t *testing.T, backend sessionBackend, secrets ...string) *se
 }
 
 func (s *sessionSite) in(w http.ResponseWriter, r *http.Request, _ string) error {
-	return s.sessions.signIn(r.Context(), w, r, arrival{
-		userID: r.FormValue("user"), address: "203.0.113.7",
-		remember: r.FormValue("remember") != "", secure: r.FormValue("secure") != "",
+	return s.sessions.SignIn(r.Context(), w, r, NewSession{
+		UserID: r.FormValue("user"), Address: "203.0.113.7",
+		Remember: r.FormValue("remember") != "", Secure: r.FormValue("secure") != "",
 	})
 }
 
 func (s *sessionSite) handle(fn func(w http.ResponseWriter, r *http.Request, user string) error) http.HandlerFunc {
 	return func(w http.ResponseWriter, r *http.Request) {
-		user, err := s.sessions.load(r.Context(), r)
+		user, err := s.sessions.Authenticate(r.Context(), r)
 		if err == nil {
 			err = fn(w, r, user)
 		}
-		if isUnavailable(err) {
+		if errors.Is(err, store.ErrUnavailable) || errors.Is(err, redis.ErrUnavailable) {
 			http.Error(w, err.Error(), http.StatusServiceUnavailable)
 		} else if err != nil {
 			http.Error(w, err.Error(), http.StatusInternalServerError)
@@ -381,7 +382,7 @@ func TestSignInAgain(t *testing.T) {
 func TestRevoke(t *testing.T) {
 	eachVault(t, func(t *testing.T, v vault) {
 		s, before := newSessionSite(t, v, testSecret), newSessionSite(t, v, "an older secret of thirty-two bytes")
-		s.sessions = newSessions(v, []string{testSecret, "an older secret of thirty-two bytes"}, trustedCopies())
+		s.sessions = newSessions(v, []string{testSecret, "an older secret of thirty-two bytes"}, trustedCache())
 		person, another := v.person(), v.person()
 		var theirs []string
 		for range 3 {
@@ -397,8 +398,8 @@ func TestRevoke(t *testing.T) {
 		}
 		revoke := func(except string) {
 			t.Helper()
-			if err := s.sessions.revoke(t.Context(), person, except); err != nil {
-				t.Fatalf("revoke() = %v", err)
+			if err := s.sessions.Revoke(t.Context(), person, except); err != nil {
+				t.Fatalf("Revoke() = %v", err)
 			}
 		}
 		check("before", append(theirs, old), person)
@@ -414,8 +415,8 @@ func TestRevoke(t *testing.T) {
 		check("revoked, sparing nobody's", []string{old}, "")
 		revoke("")
 		check("another person's", []string{others}, another)
-		if list, err := s.sessions.list(t.Context(), person); err != nil || len(list) != 0 {
-			t.Errorf("list() = %v, %v, want none", list, err)
+		if list, err := s.sessions.List(t.Context(), person); err != nil || len(list) != 0 {
+			t.Errorf("List() = %v, %v, want none", list, err)
 		}
 	})
 }
@@ -424,7 +425,7 @@ func TestRevoke(t *testing.T) {
 // the next time revoking gets them all.
 func TestRevokeWhileSigningIn(t *testing.T) {
 	eachVault(t, func(t *testing.T, v vault) {
-		s := newSessions(v, []string{testSecret}, trustedCopies())
+		s := newSessions(v, []string{testSecret}, trustedCache())
 		person := v.person()
 		var mu sync.Mutex
 		var tokens []string
@@ -433,8 +434,8 @@ func TestRevokeWhileSigningIn(t *testing.T) {
 			wg.Go(func() {
 				for range 10 {
 					w, r := httptest.NewRecorder(), httptest.NewRequest(http.MethodPost, "/", nil)
-					if err := s.signIn(t.Context(), w, r, arrival{userID: person}); err != nil {
-						t.Errorf("signIn() = %v", err)
+					if err := s.SignIn(t.Context(), w, r, NewSession{UserID: person}); err != nil {
+						t.Errorf("SignIn() = %v", err)
 						return
 					}
 					mu.Lock()
@@ -444,19 +445,19 @@ func TestRevokeWhileSigningIn(t *testing.T) {
 			})
 			wg.Go(func() {
 				for range 10 {
-					if err := s.revoke(t.Context(), person, ""); err != nil {
-						t.Errorf("revoke() = %v", err)
+					if err := s.Revoke(t.Context(), person, ""); err != nil {
+						t.Errorf("Revoke() = %v", err)
 					}
 				}
 			})
 		}
 		wg.Wait()
-		if err := s.revoke(t.Context(), person, ""); err != nil {
-			t.Fatalf("revoke() = %v", err)
+		if err := s.Revoke(t.Context(), person, ""); err != nil {
+			t.Fatalf("Revoke() = %v", err)
 		}
 		for _, token := range tokens {
-			if user, err := s.load(t.Context(), bearing(token)); err != nil || user != "" {
-				t.Fatalf("load() of a revoked session = %q, %v, want nobody", user, err)
+			if user, err := s.Authenticate(t.Context(), bearing(token)); err != nil || user != "" {
+				t.Fatalf("Authenticate() of a revoked session = %q, %v, want nobody", user, err)
 			}
 		}
 		if left := v.dump(); len(left) != 0 {
@@ -539,28 +540,28 @@ func TestGarbageCookies(t *testing.T) {
 	} {
 		r := httptest.NewRequest(http.MethodGet, "/", nil)
 		r.Header.Set("Cookie", "theme=dark; "+sessionCookie+"="+value)
-		user, err := newSessions(nil, []string{testSecret}, trustedCopies()).load(t.Context(), r) // a store would panic
+		user, err := newSessions(nil, []string{testSecret}, trustedCache()).Authenticate(t.Context(), r) // a store would panic
 		if user != "" || err != nil {
-			t.Errorf("%s: load() = %q, %v, want nobody", name, user, err)
+			t.Errorf("%s: Authenticate() = %q, %v, want nobody", name, user, err)
 		}
 	}
 	eachVault(t, func(t *testing.T, v vault) {
-		s, person := newSessions(v, []string{testSecret}, trustedCopies()), v.person()
+		s, person := newSessions(v, []string{testSecret}, trustedCache()), v.person()
 		forged := strings.Repeat("A", sessionTokenBytes)
-		if user, err := s.load(t.Context(), bearing(forged)); user != "" || err != nil {
-			t.Errorf("forged: load() = %q, %v, want nobody", user, err)
+		if user, err := s.Authenticate(t.Context(), bearing(forged)); user != "" || err != nil {
+			t.Errorf("forged: Authenticate() = %q, %v, want nobody", user, err)
 		}
 		w := httptest.NewRecorder()
-		if err := s.signOut(t.Context(), w, bearing(forged), false); err != nil {
-			t.Errorf("forged: signOut() = %v, want nil", err)
+		if err := s.SignOut(t.Context(), w, bearing(forged), false); err != nil {
+			t.Errorf("forged: SignOut() = %v, want nil", err)
 		}
 		wantCookie(t, w.Result(), &http.Cookie{MaxAge: -1})
 
 		real := newSessionSite(t, v, testSecret).browser(t).signIn(person)
 		r := httptest.NewRequest(http.MethodGet, "/", nil)
 		r.Header.Set("Cookie", sessionCookie+"=garbage; "+sessionCookie+"="+real)
-		if user, err := s.load(t.Context(), r); user != person || err != nil {
-			t.Errorf("beside garbage: load() = %q, %v, want %q", user, err, person)
+		if user, err := s.Authenticate(t.Context(), r); user != person || err != nil {
+			t.Errorf("beside garbage: Authenticate() = %q, %v, want %q", user, err, person)
 		}
 	})
 }
@@ -596,28 +597,28 @@ func newToken() string {
 
 func TestSessionList(t *testing.T) {
 	eachVault(t, func(t *testing.T, v vault) {
-		s, person := newSessions(v, []string{testSecret}, trustedCopies()), v.person()
+		s, person := newSessions(v, []string{testSecret}, trustedCache()), v.person()
 		r := httptest.NewRequest(http.MethodPost, "/", nil)
 		r.Header.Set("User-Agent", "Mozilla \xff "+strings.Repeat("x", 1000))
 		began := time.Now().Truncate(time.Millisecond)
 		for _, remember := range []bool{false, true} {
-			err := s.signIn(t.Context(), httptest.NewRecorder(), r, arrival{userID: person, address: "2001:db8::7", remember: remember})
+			err := s.SignIn(t.Context(), httptest.NewRecorder(), r, NewSession{UserID: person, Address: "2001:db8::7", Remember: remember})
 			if err != nil {
-				t.Fatalf("signIn() = %v", err)
+				t.Fatalf("SignIn() = %v", err)
 			}
 			time.Sleep(2 * time.Millisecond) // to the next time that a store can tell from this
 		}
-		list, err := s.list(t.Context(), person)
+		list, err := s.List(t.Context(), person)
 		if err != nil || len(list) != 2 {
-			t.Fatalf("list() = %v, %v, want two", list, err)
+			t.Fatalf("List() = %v, %v, want two", list, err)
 		}
 		for i, life := range []time.Duration{rememberedLife, sessionLife} { // the newest first
 			got := list[i]
 			if got.UserID != person || got.Address != "2001:db8::7" || got.UserAgent != "Mozilla  "+strings.Repeat("x", maxUserAgent-10) {
-				t.Errorf("list()[%d] = %+v", i, got)
+				t.Errorf("List()[%d] = %+v", i, got)
 			}
 			if got.CreatedAt.Before(began) || got.CreatedAt.After(time.Now()) || got.ExpiresAt.Sub(got.CreatedAt).Round(time.Second) != life {
-				t.Errorf("list()[%d] from %v to %v, want from now for %v", i, got.CreatedAt, got.ExpiresAt, life)
+				t.Errorf("List()[%d] from %v to %v, want from now for %v", i, got.CreatedAt, got.ExpiresAt, life)
 			}
 		}
 	})
@@ -659,8 +660,8 @@ func TestSessionsExpireInRedis(t *testing.T) {
 // What a session costs Redis: a look is one GET, and nothing ever walks the keys.
 func TestSessionRoundTrips(t *testing.T) {
 	r := redistest.Open(t, testserver.Redis(t))
-	s := newSessions(newRedisSessions(r, unreset{}), []string{testSecret}, trustedCopies())
-	if err := s.revoke(t.Context(), "somebody", ""); err != nil { // Redis learns the script
+	s := newSessions(newRedisSessions(r, unreset{}), []string{testSecret}, trustedCache())
+	if err := s.Revoke(t.Context(), "somebody", ""); err != nil { // Redis learns the script
 		t.Fatal(err)
 	}
 	w := httptest.NewRecorder()
@@ -670,27 +671,27 @@ func TestSessionRoundTrips(t *testing.T) {
 		want map[string]string
 	}{
 		{"sign in", func() error {
-			return s.signIn(t.Context(), w, httptest.NewRequest(http.MethodPost, "/", nil), arrival{userID: "u"})
+			return s.SignIn(t.Context(), w, httptest.NewRequest(http.MethodPost, "/", nil), NewSession{UserID: "u"})
 		}, map[string]string{"multi": "1", "set": "1", "zadd": "1", "zremrangebyscore": "1", "pexpireat": "1", "exec": "1"}},
 		{"load", func() error {
-			user, err := s.load(t.Context(), bearing(w.Result().Cookies()[0].Value))
+			user, err := s.Authenticate(t.Context(), bearing(w.Result().Cookies()[0].Value))
 			if user != "u" {
-				t.Errorf("load() = %q, want u", user)
+				t.Errorf("Authenticate() = %q, want u", user)
 			}
 			return err
 		}, map[string]string{"get": "1"}},
 		{"load without a cookie", func() error {
-			_, err := s.load(t.Context(), httptest.NewRequest(http.MethodGet, "/", nil))
+			_, err := s.Authenticate(t.Context(), httptest.NewRequest(http.MethodGet, "/", nil))
 			return err
 		}, map[string]string{}},
 		{"list", func() error {
-			_, err := s.list(t.Context(), "u")
+			_, err := s.List(t.Context(), "u")
 			return err
 		}, map[string]string{"zrange": "1", "mget": "1"}},
 		{"sign out", func() error {
-			return s.signOut(t.Context(), httptest.NewRecorder(), bearing(w.Result().Cookies()[0].Value), false)
+			return s.SignOut(t.Context(), httptest.NewRecorder(), bearing(w.Result().Cookies()[0].Value), false)
 		}, map[string]string{"get": "2", "multi": "1", "del": "1", "zrem": "1", "exec": "1"}},
-		{"revoke", func() error { return s.revoke(t.Context(), "u", "") }, map[string]string{"evalsha": "1", "zrange": "1"}},
+		{"revoke", func() error { return s.Revoke(t.Context(), "u", "") }, map[string]string{"evalsha": "1", "zrange": "1"}},
 	} {
 		redistest.Calls(t, r)
 		if err := step.do(); err != nil {
@@ -810,18 +811,18 @@ func FuzzReadRecord(f *testing.F) {
 }
 
 func BenchmarkSessionLoad(b *testing.B) {
-	s := newSessions(newRedisSessions(redistest.Open(b, testserver.Redis(b)), unreset{}), []string{testSecret}, trustedCopies())
+	s := newSessions(newRedisSessions(redistest.Open(b, testserver.Redis(b)), unreset{}), []string{testSecret}, trustedCache())
 	w := httptest.NewRecorder()
 	r := httptest.NewRequest(http.MethodPost, "/", nil)
 	r.Header.Set("User-Agent", "Mozilla/5.0 (X11; Linux x86_64; rv:128.0) Gecko/20100101 Firefox/128.0")
-	if err := s.signIn(context.Background(), w, r, arrival{userID: "0198a7b2-0000-7000-8000-000000000000", address: "203.0.113.7"}); err != nil {
+	if err := s.SignIn(context.Background(), w, r, NewSession{UserID: "0198a7b2-0000-7000-8000-000000000000", Address: "203.0.113.7"}); err != nil {
 		b.Fatal(err)
 	}
 	signedIn := bearing(w.Result().Cookies()[0].Value)
 	b.Run("Redis", func(b *testing.B) {
 		b.ReportAllocs()
 		for b.Loop() {
-			if user, err := s.load(b.Context(), signedIn); user == "" || err != nil {
+			if user, err := s.Authenticate(b.Context(), signedIn); user == "" || err != nil {
 				b.Fatal(user, err)
 			}
 		}
@@ -829,7 +830,7 @@ func BenchmarkSessionLoad(b *testing.B) {
 	b.Run("no cookie", func(b *testing.B) {
 		b.ReportAllocs()
 		for b.Loop() {
-			s.load(b.Context(), r)
+			s.Authenticate(b.Context(), r)
 		}
 	})
 }

@@ -1,8 +1,10 @@
-package server
+package auth
 
 import (
+	"context"
+	"errors"
 	"fmt"
-	"net/http"
+	"net/http/httptest"
 	"strings"
 	"testing"
 	"time"
@@ -11,6 +13,8 @@ import (
 	"golang.org/x/crypto/bcrypt"
 
 	"notesd/internal/testkit"
+	"notesd/store"
+	"notesd/store/storetest"
 )
 
 func TestPassword(t *testing.T) {
@@ -20,7 +24,7 @@ func TestPassword(t *testing.T) {
 			t.Fatalf("hashPassword(%q) = %v", password, err)
 		}
 		if !strings.HasPrefix(hash, "$argon2id$v=19$m=2048,t=1,p=1$") {
-			t.Errorf("hashPassword(%q) = %q, want argon2id by passwordParams", password, hash)
+			t.Errorf("hashPassword(%q) = %q, want argon2id by PasswordParams", password, hash)
 		}
 		if !verifyPassword(hash, password) {
 			t.Errorf("verifyPassword(%q, %q) = false, want true", hash, password)
@@ -151,9 +155,9 @@ func TestPasswordOtherParameters(t *testing.T) {
 // A sign-in to no account computes a hash with the parameters of all others,
 // and the first one too.
 func TestPasswordOfNobody(t *testing.T) {
-	params, err := decodeHash(nobodysHash())
-	if err != nil || params != passwordParams {
-		t.Fatalf("nobodysHash() = %q, %v, want one with today's parameters", nobodysHash(), err)
+	params, err := decodeHash(dummyHash())
+	if err != nil || params != PasswordParams {
+		t.Fatalf("dummyHash() = %q, %v, want one with today's parameters", dummyHash(), err)
 	}
 	somebodys, err := hashPassword("x")
 	if err != nil {
@@ -278,32 +282,43 @@ func TestPaddingTakesTime(t *testing.T) {
 	}
 }
 
-// The server knows which of the old server's hashes there are, and at once when it meets one.
+// The highest cost of the old server's hashes is read from the database, and rises at once when a
+// sign-in meets a higher one.
 func TestBcryptCost(t *testing.T) {
 	t.Parallel()
-	eachSite(t, func(t *testing.T, s *site) {
-		if got := s.server.bcryptCost.Load(); got != 0 {
-			t.Errorf("without an account the highest cost is %d, want 0", got)
+	storetest.Each(t, func(t *testing.T, s *store.Store) {
+		a := newAccounts(t, s)
+		want := func(cost int64, when string) {
+			t.Helper()
+			if got := a.bcryptCost.Load(); got != cost {
+				t.Errorf("%s the highest cost is %d, want %d", when, got, cost)
+			}
 		}
-		for cost := range []int{4, 5} {
-			hash, err := bcrypt.GenerateFromPassword([]byte(password), 4+cost)
+		want(0, "without an account")
+		add := func(cost int) (email string) {
+			t.Helper()
+			hash, err := bcrypt.GenerateFromPassword([]byte(password), cost)
 			if err != nil {
 				t.Fatal(err)
 			}
-			if _, err := s.store.CreateUser(t.Context(), fmt.Sprintf("%d@example.com", cost), "old", string(hash)); err != nil {
+			email = fmt.Sprintf("%d@example.com", cost)
+			if _, err := s.CreateUser(t.Context(), email, "old", string(hash)); err != nil {
 				t.Fatal(err)
 			}
+			return email
 		}
-		if got, err := s.store.MaxBcryptCost(t.Context()); got != 5 || err != nil {
-			t.Errorf("MaxBcryptCost() = %d, %v, want 5", got, err)
-		}
-		s.visitor().login("", "1@example.com", "wrong").want(http.StatusUnauthorized)
-		if got := s.server.bcryptCost.Load(); got != 5 {
-			t.Errorf("after a sign-in to an account of the cost 5 the highest is %d", got)
-		}
-		s.visitor().login("", "0@example.com", "wrong").want(http.StatusUnauthorized)
-		if got := s.server.bcryptCost.Load(); got != 5 {
-			t.Errorf("after one of the cost 4 the highest is %d, want 5", got)
+		four := add(4)
+		ctx, stop := context.WithCancel(t.Context())
+		watching := make(chan struct{})
+		go func() { defer close(watching); a.WatchHashes(ctx) }()
+		testkit.Eventually(t, "the cost of the database", func() bool { return a.bcryptCost.Load() == 4 })
+		stop()
+		<-watching
+		for _, email := range []string{add(5), four} {
+			if _, err := a.SignIn(t.Context(), httptest.NewRecorder(), someClient(), Credentials{Email: email, Password: "wrong"}); !errors.Is(err, ErrCredentials) {
+				t.Errorf("SignIn() with a wrong password = %v, want ErrCredentials", err)
+			}
+			want(5, "after a sign-in to "+email)
 		}
 	})
 }

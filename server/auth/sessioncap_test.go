@@ -1,4 +1,4 @@
-package server
+package auth
 
 import (
 	"net/http"
@@ -11,12 +11,12 @@ import (
 func TestMostSessions(t *testing.T) {
 	eachVault(t, func(t *testing.T, v vault) {
 		const most = 3
-		s, person, other := newSessions(v, []string{testSecret}, trustedCopies()), v.person(), v.person()
+		s, person, other := newSessions(v, []string{testSecret}, trustedCache()), v.person(), v.person()
 		signIn := func(person string) (token string) {
 			t.Helper()
 			w, r := httptest.NewRecorder(), httptest.NewRequest(http.MethodPost, "/", nil)
-			if err := s.signIn(t.Context(), w, r, arrival{userID: person}); err != nil {
-				t.Fatalf("signIn() = %v", err)
+			if err := s.SignIn(t.Context(), w, r, NewSession{UserID: person}); err != nil {
+				t.Fatalf("SignIn() = %v", err)
 			}
 			time.Sleep(2 * time.Millisecond) // to the next time that a store can tell from this
 			return w.Result().Cookies()[0].Value
@@ -25,7 +25,7 @@ func TestMostSessions(t *testing.T) {
 			t.Helper()
 			r := httptest.NewRequest(http.MethodGet, "/", nil)
 			r.AddCookie(&http.Cookie{Name: sessionCookie, Value: token})
-			user, err := s.load(t.Context(), r)
+			user, err := s.Authenticate(t.Context(), r)
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -33,14 +33,14 @@ func TestMostSessions(t *testing.T) {
 		}
 		others := signIn(other)
 		var tokens []string
-		for range most + endedAtOnce + 4 { // before there was a bound
+		for range most + maxEnded + 4 { // before there was a bound
 			tokens = append(tokens, signIn(person))
 			user(tokens[len(tokens)-1]) // which keeps a copy
 		}
-		s.most = most
+		s.max = most
 		for _, want := range []int{8, most, most} {
 			tokens = append(tokens, signIn(person))
-			list, err := s.list(t.Context(), person)
+			list, err := s.List(t.Context(), person)
 			if err != nil || len(list) != want {
 				t.Fatalf("%d sessions, %v; want %d", len(list), err, want)
 			}

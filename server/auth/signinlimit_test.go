@@ -1,4 +1,4 @@
-package server
+package auth
 
 import (
 	"context"
@@ -10,6 +10,7 @@ import (
 	"testing"
 	"time"
 
+	"notesd/internal/ratelimit"
 	"notesd/internal/redis"
 	"notesd/internal/redis/redistest"
 	"notesd/internal/testserver"
@@ -192,5 +193,39 @@ func TestSignInWithoutRedis(t *testing.T) {
 	p.Set(testserver.Refuse)
 	if refund, wait, err := l.reserve(t.Context(), "203.0.113.7", "ann"); refund != nil || wait != 0 || !errors.Is(err, redis.ErrUnavailable) {
 		t.Errorf("reserve() without Redis = %v, %v, want redis.ErrUnavailable", wait, err)
+	}
+}
+
+// countsInMemory are failureCounts without a database.
+type countsInMemory map[string]int
+
+func (c countsInMemory) AddSignInFailure(_ context.Context, key string, window time.Duration) (int, time.Time, error) {
+	c[key]++
+	return c[key], time.Now().Add(window), nil
+}
+
+func (c countsInMemory) RefundSignInFailure(_ context.Context, key string) error {
+	c[key]--
+	return nil
+}
+
+// All networks of a /48 of IPv6 together have a bound.
+func TestSignInLimitOfSite(t *testing.T) {
+	l := &signInLimit{counts: countsInMemory{}, secret: []byte(testSecret)}
+	allowed := 0
+	for i := range signInsPerAddress*ratelimit.NetworksPerSite + 5 {
+		_, wait, err := l.reserve(t.Context(), fmt.Sprintf("2001:db8:1:%x::1", i), fmt.Sprint("account ", i))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if wait == 0 {
+			allowed++
+		}
+	}
+	if want := signInsPerAddress * ratelimit.NetworksPerSite; allowed != want {
+		t.Errorf("%d sign-ins from one /48 failed, want %d", allowed, want)
+	}
+	if _, wait, err := l.reserve(t.Context(), "2001:db8:2::1", "account"); wait != 0 || err != nil {
+		t.Errorf("another /48: %v, %v", wait, err)
 	}
 }

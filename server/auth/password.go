@@ -1,4 +1,4 @@
-package server
+package auth
 
 import (
 	"context"
@@ -8,15 +8,16 @@ import (
 	"sync/atomic"
 	"time"
 
-	"notesd/store"
-
 	"github.com/alexedwards/argon2id"
 	"golang.org/x/crypto/bcrypt"
+
+	"notesd/store"
 )
 
-// passwordParams are the parameters for hashing passwords: 19 MiB and about 20 ms of one core. They
-// are OWASP's second choice; its first choice takes more memory for the same strength.
-var passwordParams = argon2id.Params{Memory: 19 * 1024, Iterations: 2, Parallelism: 1, SaltLength: 16, KeyLength: 32}
+// PasswordParams are the parameters for hashing passwords: 19 MiB and about 20 ms of one core. They
+// are OWASP's second choice; its first choice takes more memory for the same strength. Only tests
+// change them, before they hash the first password.
+var PasswordParams = argon2id.Params{Memory: 19 * 1024, Iterations: 2, Parallelism: 1, SaltLength: 16, KeyLength: 32}
 
 // These are bounds on the parameters of a stored hash. Hashes come from the database, and old ones
 // come from another database. No hash may exhaust the machine, and none may be so short that it
@@ -36,16 +37,13 @@ const (
 	hashesEvery = 10 * time.Minute
 )
 
-// hashBytes is the memory of a request that hashes one password, or that verifies a password and
-// hashes it again. PasswordBytes is the same amount; it is kept free from all other requests.
-const (
-	hashBytes     = 21 << 20
-	PasswordBytes = hashBytes
-)
+// HashBytes is the memory of a request that hashes one password, or that verifies a password and
+// hashes it again. The server keeps as much free from all other requests.
+const HashBytes = 21 << 20
 
 // hashPassword returns the hash to store, as a PHC string.
 func hashPassword(password string) (string, error) {
-	return argon2id.CreateHash(password, &passwordParams)
+	return argon2id.CreateHash(password, &PasswordParams)
 }
 
 // verifyPassword reports whether hash is the hash of password. It returns false for a hash that
@@ -103,7 +101,7 @@ func paddingFor(hash string, maxCost int) (p padding) {
 
 func (p padding) compute(password string) {
 	if p.argon {
-		verifyPassword(nobodysHash(), password)
+		verifyPassword(dummyHash(), password)
 	}
 	for _, cost := range p.bcrypt {
 		verifyPassword(fmt.Sprintf("$2b$%02d$%s", cost, strings.Repeat("e", bcryptHashBytes-len("$2b$00$"))), password)
@@ -124,19 +122,19 @@ func (c *bcryptCost) raise(hash string) {
 	}
 }
 
-// watchHashes reads the highest bcrypt cost from the database every hashesEvery. bcrypt hashes come
-// from the old server.
-func (s *Server) watchHashes(ctx context.Context) {
-	if s.store.WaitReady(ctx) != nil {
+// WatchHashes reads the highest bcrypt cost from the database every hashesEvery, until ctx ends.
+// bcrypt hashes come from the old server.
+func (a *Accounts) WatchHashes(ctx context.Context) {
+	if a.store.WaitReady(ctx) != nil {
 		return
 	}
 	tick := time.NewTicker(hashesEvery)
 	defer tick.Stop()
 	for {
-		before := s.bcryptCost.Load()
-		if cost, err := s.store.MaxBcryptCost(ctx); err == nil {
+		before := a.bcryptCost.Load()
+		if cost, err := a.store.MaxBcryptCost(ctx); err == nil {
 			// Unless it was raised meanwhile.
-			s.bcryptCost.CompareAndSwap(before, min(int64(cost), maxBcryptCost))
+			a.bcryptCost.CompareAndSwap(before, min(int64(cost), maxBcryptCost))
 		}
 		select {
 		case <-tick.C:
@@ -146,9 +144,9 @@ func (s *Server) watchHashes(ctx context.Context) {
 	}
 }
 
-// nobodysHash returns a valid hash that belongs to no account. A call at the start spares the first
+// dummyHash returns a valid hash that belongs to no account. A call at the start spares the first
 // client the time that making the hash takes.
-var nobodysHash = sync.OnceValue(func() string {
+var dummyHash = sync.OnceValue(func() string {
 	hash, err := hashPassword("nobody")
 	// Without a source of randomness nothing can be hashed, and hashPassword reports that.
 	if err != nil {
@@ -161,7 +159,7 @@ var nobodysHash = sync.OnceValue(func() string {
 // from the old database, or its parameters are not the current ones.
 func needsRehash(hash string) bool {
 	params, err := decodeHash(hash)
-	return err != nil || params != passwordParams
+	return err != nil || params != PasswordParams
 }
 
 func decodeHash(hash string) (argon2id.Params, error) {
@@ -182,12 +180,6 @@ func bearable(p argon2id.Params) bool {
 // isBcrypt reports whether hash has one of the three prefixes of bcrypt hashes.
 func isBcrypt(hash string) bool {
 	return strings.HasPrefix(hash, "$2a$") || strings.HasPrefix(hash, "$2b$") || strings.HasPrefix(hash, "$2y$")
-}
-
-// reserveHash reserves the memory for hashing a password. If other requests hold that memory, it
-// waits, since their work ends soon.
-func (s *Server) reserveHash(x *exchange) error {
-	return s.pool.ReserveWithin(x.ctx, &x.memory, x.reserver(), hashBytes, s.pacer.most)
 }
 
 // HasKnownHash reports whether the account's password can be verified. If it cannot, the user

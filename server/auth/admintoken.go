@@ -1,10 +1,8 @@
-package server
+package auth
 
 import (
-	"context"
 	"crypto/sha256"
 	"crypto/subtle"
-	"log/slog"
 	"net/http"
 	"strings"
 	"sync"
@@ -23,14 +21,14 @@ const (
 	guessesToldEvery = 10 * time.Minute
 )
 
-// tokenGuard checks the administrator token. It limits and counts guesses at the token. Each
+// TokenGuard checks the administrator token. It limits and counts guesses at the token. Each
 // process counts for itself, because the status page and Prometheus must work while Redis is
 // unavailable.
 //
 // A network that has sent the right token is not limited. Otherwise a client that shares an address
 // with Prometheus, because both come through one proxy, could lock Prometheus out by wrong guesses.
 // The length of the token is what protects it from guesses.
-type tokenGuard struct {
+type TokenGuard struct {
 	token string // empty: there is no administrator
 	// tell reports guesses. It is called at most once in guessesToldEvery.
 	tell    func(network string, guesses uint64)
@@ -40,24 +38,30 @@ type tokenGuard struct {
 	guesses atomic.Uint64
 }
 
-func newTokenGuard(token string, tell func(network string, guesses uint64)) *tokenGuard {
-	return &tokenGuard{token: token, tell: tell, wrong: ratelimit.NewBuckets(), told: ratelimit.NewBuckets()}
+// NewTokenGuard returns a guard of token, which is empty if there is no administrator. It calls tell
+// with a network that has guessed too often and the number of wrong tokens since the start, at most
+// once in ten minutes.
+func NewTokenGuard(token string, tell func(network string, guesses uint64)) *TokenGuard {
+	return &TokenGuard{token: token, tell: tell, wrong: ratelimit.NewBuckets(), told: ratelimit.NewBuckets()}
 }
 
-// check returns nil if the request comes from an administrator, which means that it has the bearer
+// Check returns nil if the request comes from an administrator, which means that it has the bearer
 // token. The client's address never makes a request an administrator's: behind a proxy or a tunnel
 // on this machine, every request comes from this machine.
-func (g *tokenGuard) check(h http.Header, network string) error {
+func (g *TokenGuard) Check(h http.Header, network string) error {
 	given, ok := bearerToken(h)
 	if !ok {
-		return errNotAdmin
+		return ErrNotAdmin
 	}
 	_, known := g.known.Load(network)
 	if !known {
 		// The token is not even compared.
 		if d := g.wrong.Peek(network, tokenGuesses, tokenGuessWindow); !d.Allowed {
 			g.guesses.Add(1)
-			return &limited{"admin_token_limit", "Too many wrong administrator tokens, please try again later.", d.RetryAfter}
+			return &ratelimit.LimitedError{
+				Reason: "admin_token_limit", Text: "Too many wrong administrator tokens, please try again later.",
+				Decision: ratelimit.Decision{RetryAfter: d.RetryAfter},
+			}
 		}
 	}
 	if g.token != "" && equalInConstantTime(given, g.token) {
@@ -71,15 +75,11 @@ func (g *tokenGuard) check(h http.Header, network string) error {
 	if d.Remaining == 0 && g.told.Take("", 1, guessesToldEvery).Allowed {
 		g.tell(network, guesses)
 	}
-	return errNotAdmin
+	return ErrNotAdmin
 }
 
-// tellOfGuesses logs that a network guesses at the administrator token, and sends an event.
-func (s *Server) tellOfGuesses(network string, guesses uint64) {
-	s.log.LogAttrs(context.Background(), slog.LevelWarn, "somebody guesses at the administrators' token",
-		slog.String("network", network), slog.Uint64("wrong_since_start", guesses))
-	s.alerts.Send(Event{Kind: "admin_token_guessed", Subject: network, Detail: map[string]any{"wrongSinceStart": guesses}})
-}
+// Guesses returns how many wrong tokens have come since the start.
+func (g *TokenGuard) Guesses() uint64 { return g.guesses.Load() }
 
 // bearerToken returns the token in the Authorization header, if there is one.
 func bearerToken(h http.Header) (token string, ok bool) {
