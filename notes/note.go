@@ -43,7 +43,7 @@ type NewNote struct {
 	BodyHash       []byte
 }
 
-// A Flag names a flag that FlipNote toggles.
+// A Flag names a flag that ToggleNote toggles.
 type Flag uint8
 
 const (

@@ -31,7 +31,7 @@ const (
 // Copies is this process's cache of notes and lists, and of the sessions that package auth puts
 // into it. Notes and lists are cached as the
 // responses that are sent. Copies keeps nothing while the process cannot trust that it hears of
-// other processes' changes in time. It implements store.Witness. Package cache documents what the
+// other processes' changes in time. It implements store.Invalidator. Package cache documents what the
 // cache promises.
 type Copies struct {
 	cache *cache.Cache
@@ -117,7 +117,7 @@ func (k *Copies) readNote(ctx context.Context, owner, id string, read func() (no
 	v, err := k.cache.Share(ctx, noteKey(owner, id), scope, func(view cache.View) (any, error) {
 		n, err := read()
 		// The result that there is no such note counts, too.
-		k.cache.Saw(scope, k.cache.ListScope(owner))
+		k.cache.Observe(scope, k.cache.ListScope(owner))
 		if err != nil {
 			return nil, err
 		}
@@ -198,14 +198,14 @@ func (k *Copies) keep(r reading, id string, c *answerCopy) {
 // saw must be called before the server shows any state of owner's note that does not come from the
 // cache.
 func (k *Copies) saw(owner, id string) {
-	k.cache.Saw(k.cache.NoteScope(owner, id), k.cache.ListScope(owner))
+	k.cache.Observe(k.cache.NoteScope(owner, id), k.cache.ListScope(owner))
 }
 
-// Writing implements store.Witness. The cache keeps the notes as the changes leave them.
-func (k *Copies) Writing(changes []store.Change) (done func(now []notes.Note)) {
+// BeginWrite implements store.Invalidator. The cache keeps the notes as the changes leave them.
+func (k *Copies) BeginWrite(changes []store.Change) (done func(now []notes.Note)) {
 	writes := make([]cache.Write, len(changes))
 	for i, c := range changes {
-		writes[i] = k.cache.Writing(k.cache.NoteScope(c.Owner, c.Note), k.cache.ListScope(c.Owner))
+		writes[i] = k.cache.BeginWrite(k.cache.NoteScope(c.Owner, c.Note), k.cache.ListScope(c.Owner))
 	}
 	return func(now []notes.Note) {
 		for i, c := range changes {
@@ -228,22 +228,22 @@ func (k *Copies) written(w *cache.Write, change store.Change, now []notes.Note) 
 	w.Done(cache.Key{}, nil, 0)
 }
 
-// Changed implements store.Witness.
-func (k *Copies) Changed(changes []store.Change) {
+// Invalidate implements store.Invalidator.
+func (k *Copies) Invalidate(changes []store.Change) {
 	for _, c := range changes {
 		k.cache.Drop(k.cache.NoteScope(c.Owner, c.Note))
 		k.cache.Drop(k.cache.ListScope(c.Owner))
 	}
 }
 
-// Revoked implements store.Witness.
-func (k *Copies) Revoked(key, user string) { k.cache.Ending(key, user)() }
+// SessionRevoked implements store.Invalidator.
+func (k *Copies) SessionRevoked(key, user string) { k.cache.Ending(key, user)() }
 
-// Trust implements store.Witness.
-func (k *Copies) Trust(until time.Time) { k.cache.Trust(until) }
+// LeaseUntil implements store.Invalidator.
+func (k *Copies) LeaseUntil(until time.Time) { k.cache.LeaseUntil(until) }
 
-// Forget implements store.Witness.
-func (k *Copies) Forget() { k.cache.Forget() }
+// InvalidateAll implements store.Invalidator.
+func (k *Copies) InvalidateAll() { k.cache.InvalidateAll() }
 
 // after returns the response for n, which was just written. As a rule the entry was made when n was
 // written.

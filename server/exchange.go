@@ -88,7 +88,7 @@ func (s *Server) pooled(rt *route) echo.HandlerFunc {
 		if err := readArrived(x); err != nil {
 			return err
 		}
-		client, cancel := context.WithCancelCause(store.WithRoom(x.Request().Context(), x.room(s)))
+		client, cancel := context.WithCancelCause(store.WithReserve(x.Request().Context(), x.room(s)))
 		defer cancel(nil)
 		x.client = client
 		s.beginWork(x)

@@ -207,7 +207,7 @@ func change(do func(s *Server, x *exchange, id string) (notes.Note, error)) hand
 // flip returns the handler of PATCH /api/notes/:id/pin, /archive and /favorite.
 func flip(flag notes.Flag) handler {
 	return change(func(s *Server, x *exchange, id string) (notes.Note, error) {
-		return s.store.FlipNote(x.ctx, x.user, id, flag, preconditions(x, id)...)
+		return s.store.ToggleNote(x.ctx, x.user, id, flag, preconditions(x, id)...)
 	})
 }
 

@@ -128,7 +128,7 @@ type Server struct {
 }
 
 // Parts are the components that a Server uses. Redis, Memory, Alerts and Incidents may be nil.
-// Copies, if it is not nil, must be the store's Witness.
+// Copies, if it is not nil, must be the store's Invalidator.
 type Parts struct {
 	Store     *store.Store
 	Copies    *Copies
@@ -159,7 +159,7 @@ func New(cfg Config, parts Parts) (*Server, error) {
 	s.copies = cmp.Or(parts.Copies, NewCopies(0, 1))
 	if parts.Redis != nil {
 		// The new server may lack sessions that the cache has.
-		parts.Redis.OnNewServer(s.copies.Forget)
+		parts.Redis.OnNewServer(s.copies.InvalidateAll)
 	}
 	s.hosts = newHostGuard(cfg)
 	s.guard = auth.NewTokenGuard(cfg.AdminToken, s.tellOfGuesses)

@@ -110,7 +110,7 @@ func (s *site) awaitReady() {
 // trustedCopies are those of a process that is alone.
 func trustedCopies() *Copies {
 	k := NewCopies(1<<20, 1)
-	k.Trust(time.Now().Add(time.Hour))
+	k.LeaseUntil(time.Now().Add(time.Hour))
 	return k
 }
 
@@ -150,7 +150,7 @@ func onDatabase(t testing.TB, url string, edits ...options) *site {
 	t.Helper()
 	copies := trustedCopies()
 	keeps := func(_ *Config, parts *Parts) { parts.Copies = copies }
-	s := newSite(t, storetest.OpenWatched(t, url, copies), append([]options{keeps}, edits...)...)
+	s := newSite(t, storetest.OpenWith(t, url, copies), append([]options{keeps}, edits...)...)
 	s.database = url
 	return s
 }
@@ -170,7 +170,7 @@ func (s *site) execute(t *testing.T, statement string, args ...any) {
 	if _, err := db.ExecContext(t.Context(), statement, args...); err != nil {
 		t.Fatal(err)
 	}
-	s.server.copies.Forget()
+	s.server.copies.InvalidateAll()
 }
 
 // client is one browser: a cookie jar of its own.

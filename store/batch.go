@@ -11,30 +11,30 @@ import (
 	"notesd/store/engine"
 )
 
-// A batch is the set of edits that one transaction commits (group commit), together with the rows
-// that they concern. It reads and locks the rows first. Then one edit after another changes them in
-// memory, and the result is written at the end. So an edit that can't be done fails alone and
-// leaves nothing to roll back.
+// A batch is the set of mutations that one transaction commits (group commit), together with the
+// rows that they concern. It reads and locks the rows first. Then one mutation after another
+// changes them in memory, and the result is written at the end. So a mutation that can't be done
+// fails alone and leaves nothing to roll back.
 type batch struct {
-	s     *Store
-	edits []*edit
-	waits bool // waits for locked counters; otherwise skips the edits of their owners
+	s         *Store
+	mutations []*mutation
+	waits     bool // waits for locked counters; otherwise skips the mutations of their owners
 
 	counters map[string]*countersRow // by owner; their rows are locked
 	notes    map[noteRef]*noteState
 	keys     map[keyRef]usedKey
-	newKeys  []int64 // keys for the notes that the edits create
+	newKeys  []int64 // keys for the notes that the mutations create
 
 	// readContent reads the content of a note whose noteState lacks it.
 	readContent func(key int64) (string, error)
 
-	deciding   *edit
-	touched    []*noteState // in the order of each one's first edit
+	deciding   *mutation
+	touched    []*noteState // in the order of each one's first mutation
 	tombstones []tombstoneRow
 	claimed    []usedKey // keys that are used for the first time, or again after they expired
 	trims      []trim    // run after these are stored
 
-	uncertain bool // the outcome of the commit is unknown
+	outcomeUnknown bool // the outcome of the commit is unknown
 }
 
 type noteRef struct{ owner, id string }
@@ -56,8 +56,8 @@ type tombstoneRow struct {
 	deletedAt int64
 }
 
-func newBatch(s *Store, edits []*edit, waits bool) *batch {
-	return &batch{s: s, edits: edits, waits: waits}
+func newBatch(s *Store, mutations []*mutation, waits bool) *batch {
+	return &batch{s: s, mutations: mutations, waits: waits}
 }
 
 // begin discards the results of an earlier attempt.
@@ -65,31 +65,31 @@ func (b *batch) begin() {
 	b.counters = make(map[string]*countersRow)
 	b.notes = make(map[noteRef]*noteState)
 	b.keys = make(map[keyRef]usedKey)
-	for _, e := range b.edits {
-		e.note, e.replayed, e.err, e.again = noteRow{}, "", nil, false
+	for _, m := range b.mutations {
+		m.note, m.replayed, m.err, m.retry = noteRow{}, "", nil, false
 	}
-	b.uncertain = false
+	b.outcomeUnknown = false
 	b.newKeys, b.deciding, b.touched, b.tombstones, b.claimed, b.trims = nil, nil, nil, nil, nil, nil
 }
 
 // owners returns the owners whose counters are needed, in the order in which every transaction
 // locks them.
 func (b *batch) owners() []string {
-	owners := make([]string, len(b.edits))
-	for i, e := range b.edits {
-		owners[i] = e.owner
+	owners := make([]string, len(b.mutations))
+	for i, m := range b.mutations {
+		owners[i] = m.owner
 	}
 	slices.Sort(owners)
 	return slices.Compact(owners)
 }
 
-// wanted returns the notes that the edits concern and that exist or may exist.
-func (b *batch) wanted() (owners, ids []string) {
-	asked := make(map[noteRef]bool, len(b.edits))
-	for _, e := range b.edits {
-		if ref := (noteRef{e.owner, e.id}); (e.fresh == nil || e.imported) && !asked[ref] {
+// wantedNotes returns the notes that the mutations concern and that exist or may exist.
+func (b *batch) wantedNotes() (owners, ids []string) {
+	asked := make(map[noteRef]bool, len(b.mutations))
+	for _, m := range b.mutations {
+		if ref := (noteRef{m.owner, m.id}); (m.fresh == nil || m.imported) && !asked[ref] {
 			asked[ref] = true
-			owners, ids = append(owners, e.owner), append(ids, e.id)
+			owners, ids = append(owners, m.owner), append(ids, m.id)
 		}
 	}
 	return owners, ids
@@ -97,54 +97,54 @@ func (b *batch) wanted() (owners, ids []string) {
 
 // wantedKeys returns the idempotency keys of the creates.
 func (b *batch) wantedKeys() (owners, keys []string) {
-	asked := make(map[keyRef]bool, len(b.edits))
-	for _, e := range b.edits {
-		if ref := (keyRef{e.owner, e.key}); e.key != "" && !asked[ref] {
+	asked := make(map[keyRef]bool, len(b.mutations))
+	for _, m := range b.mutations {
+		if ref := (keyRef{m.owner, m.key}); m.key != "" && !asked[ref] {
 			asked[ref] = true
-			owners, keys = append(owners, e.owner), append(keys, e.key)
+			owners, keys = append(owners, m.owner), append(keys, m.key)
 		}
 	}
 	return owners, keys
 }
 
-// creates returns how many edits create a note.
+// creates returns how many mutations create a note.
 func (b *batch) creates() (n int) {
-	for _, e := range b.edits {
-		if e.fresh != nil {
+	for _, m := range b.mutations {
+		if m.fresh != nil {
 			n++
 		}
 	}
 	return n
 }
 
-// found records a note that was read with smallColumns.
-func (b *batch) found(row noteRow) {
+// addNote records a note that was read with smallColumns.
+func (b *batch) addNote(row noteRow) {
 	now := row
 	b.notes[noteRef{row.UserID, row.ID}] = &noteState{old: &row, row: &now, partial: row.Bytes > largeNote}
 }
 
-// decide lets the edits change what was read, one after another.
+// decide lets the mutations change what was read, one after another.
 func (b *batch) decide() error {
-	for _, e := range b.edits {
-		b.deciding = e
-		if err := e.ctx.Err(); err != nil {
-			e.err = err
+	for _, m := range b.mutations {
+		b.deciding = m
+		if err := m.ctx.Err(); err != nil {
+			m.err = err
 			continue
 		}
-		counters, found := b.counters[e.owner]
+		counters, found := b.counters[m.owner]
 		switch {
 		case found:
-			e.note, e.err = e.change(b, counters)
+			m.note, m.err = m.change(b, counters)
 		case b.waits:
-			e.err = ErrOwnerGone
+			m.err = ErrOwnerGone
 		default:
-			e.again = true // another transaction has the counters locked, or they are gone
+			m.retry = true // another transaction has the counters locked, or they are gone
 		}
-		if failed, ok := errors.AsType[readError](e.err); ok {
+		if failed, ok := errors.AsType[readError](m.err); ok {
 			return failed.error // the transaction is aborted
 		}
-		if errors.Is(e.err, errLarge) {
-			e.again, e.alone = true, true
+		if errors.Is(m.err, errLarge) {
+			m.retry, m.alone = true, true
 		}
 	}
 	b.deciding = nil
@@ -156,32 +156,32 @@ var errLarge = errors.New("the note is large")
 // readError is a database error during decide.
 type readError struct{ error }
 
-// find returns the note that e concerns, with its content if e needs that.
-func (b *batch) find(e *edit) (*noteState, error) {
-	state, found := b.notes[noteRef{e.owner, e.id}]
+// find returns the note that m concerns, with its content if m needs that.
+func (b *batch) find(m *mutation) (*noteState, error) {
+	state, found := b.notes[noteRef{m.owner, m.id}]
 	if !found || state.row == nil {
 		return nil, ErrNotFound
 	}
-	if state.partial && e.content {
-		if !e.alone {
+	if state.partial && m.content {
+		if !m.alone {
 			return nil, errLarge
 		}
-		if err := b.complete(e, state); err != nil {
+		if err := b.loadContent(m, state); err != nil {
 			return nil, err
 		}
 	}
 	return b.touch(state), nil
 }
 
-// checkPreconditions returns a ChangedError if the note does not meet a precondition of e. The note
-// stays as it is until e has changed it, because its owner's counters are locked.
-func (b *batch) checkPreconditions(e *edit, state *noteState) error {
-	for _, holds := range e.preconditions {
+// checkPreconditions returns a ChangedError if the note does not meet a precondition of m. The note
+// stays as it is until m has changed it, because its owner's counters are locked.
+func (b *batch) checkPreconditions(m *mutation, state *noteState) error {
+	for _, holds := range m.preconditions {
 		if holds(state.row.Revision, time.UnixMilli(state.row.UpdatedAt)) {
 			continue
 		}
-		e.content = true // the error brings the whole note
-		if _, err := b.find(e); err != nil {
+		m.content = true // the error brings the whole note
+		if _, err := b.find(m); err != nil {
 			return err
 		}
 		return &ChangedError{Current: state.row.note()}
@@ -189,9 +189,9 @@ func (b *batch) checkPreconditions(e *edit, state *noteState) error {
 	return nil
 }
 
-// complete reads the content of a large note, if room grants the memory.
-func (b *batch) complete(e *edit, state *noteState) error {
-	if err := room(e.ctx)(state.row.Bytes); err != nil {
+// loadContent reads the content of a large note, if reserve grants the memory.
+func (b *batch) loadContent(m *mutation, state *noteState) error {
+	if err := reserve(m.ctx)(state.row.Bytes); err != nil {
 		return err
 	}
 	content, err := b.readContent(state.row.Key)
@@ -202,7 +202,7 @@ func (b *batch) complete(e *edit, state *noteState) error {
 	return nil
 }
 
-// touch records that an edit concerns the note.
+// touch records that a mutation concerns the note.
 func (b *batch) touch(state *noteState) *noteState {
 	if !state.touched {
 		state.touched = true
@@ -211,10 +211,10 @@ func (b *batch) touch(state *noteState) *noteState {
 	return state
 }
 
-// trim schedules the trim of the owner's rows, if e is an edit that trims. A second trim in the
+// trim schedules the trim of the owner's rows, if m is a mutation that trims. A second trim in the
 // same batch would find nothing.
-func (b *batch) trim(e *edit, of func(owner string) trim) {
-	if t := of(e.owner); e.trims && !slices.Contains(b.trims, t) {
+func (b *batch) trim(m *mutation, of func(owner string) trim) {
+	if t := of(m.owner); m.trims && !slices.Contains(b.trims, t) {
 		b.trims = append(b.trims, t)
 	}
 }
@@ -236,7 +236,8 @@ type writes struct {
 	changes       []Change
 }
 
-// writes collects the results of the edits. If no counters have changed there is nothing to store.
+// writes collects the results of the mutations. If no counters have changed there is nothing to
+// store.
 func (b *batch) writes() writes {
 	w := writes{keys: b.claimed, tombstones: b.tombstones, trims: b.trims}
 	for _, state := range b.touched {
@@ -275,7 +276,7 @@ func (w writes) notes() []notes.Note {
 }
 
 // commit runs the batch's transaction. If it returns an error nothing was stored, unless
-// b.uncertain is set: then the outcome is unknown.
+// b.outcomeUnknown is set: then the outcome is unknown.
 func (b *batch) commit() error {
 	ctx, cancel := b.context()
 	defer cancel()
@@ -288,15 +289,15 @@ func (b *batch) commit() error {
 // context returns a context that ends when the contexts of all the batch's callers have ended. Then
 // no caller waits for the batch any more.
 func (b *batch) context() (context.Context, context.CancelFunc) {
-	if len(b.edits) == 1 {
-		return context.WithCancel(b.edits[0].ctx)
+	if len(b.mutations) == 1 {
+		return context.WithCancel(b.mutations[0].ctx)
 	}
 	ctx, cancel := context.WithCancel(context.Background())
 	var left atomic.Int64
-	left.Store(int64(len(b.edits)))
-	stops := make([]func() bool, len(b.edits))
-	for i, e := range b.edits {
-		stops[i] = context.AfterFunc(e.ctx, func() {
+	left.Store(int64(len(b.mutations)))
+	stops := make([]func() bool, len(b.mutations))
+	for i, m := range b.mutations {
+		stops[i] = context.AfterFunc(m.ctx, func() {
 			if left.Add(-1) == 0 {
 				cancel()
 			}
@@ -310,33 +311,33 @@ func (b *batch) context() (context.Context, context.CancelFunc) {
 	}
 }
 
-// settle reports the result of a batch that ended with err to the callers. It returns the edits
-// that are to be retried alone or later, so that an edit that can't be stored does not fail the
-// others.
-func (b *batch) settle(err error, caught *panicked) (anew []*edit) {
-	for _, e := range b.edits {
+// complete reports the result of a batch that ended with err to the callers. It returns the
+// mutations that are to be retried alone or later, so that a mutation that can't be stored does not
+// fail the others.
+func (b *batch) complete(err error, caught *panicked) (retry []*mutation) {
+	for _, m := range b.mutations {
 		switch {
-		case caught != nil && (b.deciding == nil || b.deciding == e):
-			e.panicked = caught
+		case caught != nil && (b.deciding == nil || b.deciding == m):
+			m.panicked = caught
 		case caught != nil || err != nil && b.mayDivide(err):
-			e.alone = true
-			anew = append(anew, e)
+			m.alone = true
+			retry = append(retry, m)
 			continue
 		case err != nil:
-			e.err = err
-		case e.again:
-			anew = append(anew, e)
+			m.err = err
+		case m.retry:
+			retry = append(retry, m)
 			continue
 		}
-		close(e.done)
+		close(m.done)
 	}
-	return anew
+	return retry
 }
 
-// mayDivide reports whether one edit among others may have caused err. It returns false unless it
-// is certain that nothing was stored.
+// mayDivide reports whether one mutation among others may have caused err. It returns false unless
+// it is certain that nothing was stored.
 func (b *batch) mayDivide(err error) bool {
-	if len(b.edits) == 1 || b.uncertain {
+	if len(b.mutations) == 1 || b.outcomeUnknown {
 		return false
 	}
 	return engine.IsRetryable(err) || !errors.Is(err, ErrUnavailable) &&

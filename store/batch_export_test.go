@@ -2,7 +2,7 @@ package store
 
 import "context"
 
-// Waiting is how many edits wait for the next batch of s.
+// Waiting is how many mutations wait for the next batch of s.
 func Waiting(s *Store) int {
 	s.committer.mu.Lock()
 	defer s.committer.mu.Unlock()
@@ -13,13 +13,13 @@ func Waiting(s *Store) int {
 func Apart(s *Store, owner string) bool {
 	s.committer.mu.Lock()
 	defer s.committer.mu.Unlock()
-	_, apart := s.committer.apart[owner]
-	return apart
+	_, exclusive := s.committer.exclusive[owner]
+	return exclusive
 }
 
 // SubmitPanic submits a write of owner's that panics with v.
 func SubmitPanic(ctx context.Context, s *Store, owner string, v any) error {
-	e := newEdit(ctx, owner, "", 0)
-	e.change = func(*batch, *countersRow) (noteRow, error) { panic(v) }
-	return s.submit(e)
+	m := newMutation(ctx, owner, "", 0)
+	m.change = func(*batch, *countersRow) (noteRow, error) { panic(v) }
+	return s.submit(m)
 }

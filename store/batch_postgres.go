@@ -52,8 +52,8 @@ func (b *batch) commitOn(ctx context.Context, conn *pgx.Conn) error {
 	if len(w.counters) == 0 {
 		return nil // the transaction is rolled back
 	}
-	err := b.s.witnessed(w.changes, w.notes, func() error { return b.send(ctx, conn, b.writePostgres(w)) })
-	b.uncertain = b.s.uncertain(err)
+	err := b.s.commitInvalidating(w.changes, w.notes, func() error { return b.send(ctx, conn, b.writePostgres(w)) })
+	b.outcomeUnknown = b.s.outcomeUnknown(err)
 	return err
 }
 
@@ -61,13 +61,13 @@ func (b *batch) commitOn(ctx context.Context, conn *pgx.Conn) error {
 // statement, which takes half the time. It reports whether the note was created. If it was not, and
 // there is no error, something prevents it, and the usual two round trips find out what.
 func (b *batch) createAtOnce(ctx context.Context, conn *pgx.Conn) (made bool, err error) {
-	e := b.edits[0]
-	if len(b.edits) > 1 || e.fresh == nil || e.imported || e.trims || b.waits {
+	m := b.mutations[0]
+	if len(b.mutations) > 1 || m.fresh == nil || m.imported || m.trims || b.waits {
 		return false, nil
 	}
-	row, changes := *e.fresh, []Change{{Owner: e.owner, Note: e.id}}
+	row, changes := *m.fresh, []Change{{Owner: m.owner, Note: m.id}}
 	statements := &pgx.Batch{}
-	statements.Queue(createStatement, row.UserID, row.Bytes, e.key, e.hash, row.ID, row.CreatedAt,
+	statements.Queue(createStatement, row.UserID, row.Bytes, m.key, m.hash, row.ID, row.CreatedAt,
 		row.IsPinned, row.IsFavorite, row.IsArchived, row.IsMarkdown, row.Revision, row.Color, row.Title, row.TitleFolded,
 		row.Content, row.ContentFolded, row.Tags, b.s.quotaNotes, b.s.quotaBytes, noteCost).QueryRow(func(found pgx.Row) error {
 		err := found.Scan(&row.Key, &row.ChangeSeq)
@@ -87,12 +87,12 @@ func (b *batch) createAtOnce(ctx context.Context, conn *pgx.Conn) (made bool, er
 		}
 		return []notes.Note{row.note()}
 	}
-	err = b.s.witnessed(changes, notes, func() error { return b.send(ctx, conn, statements) })
-	b.uncertain = b.s.uncertain(err)
+	err = b.s.commitInvalidating(changes, notes, func() error { return b.send(ctx, conn, statements) })
+	b.outcomeUnknown = b.s.outcomeUnknown(err)
 	if errors.Is(engine.Translate(err), ErrDuplicate) { // the idempotency key was used before
 		return false, nil
 	}
-	e.note = row
+	m.note = row
 	return made, err
 }
 
@@ -142,16 +142,16 @@ var overwriteArguments = func() string {
 // send sends a pipeline and reads its results.
 func (b *batch) send(ctx context.Context, conn *pgx.Conn, statements *pgx.Batch) error {
 	for _, statement := range statements.QueuedQueries {
-		b.s.overhear(statement.SQL, statement.Arguments)
+		b.s.traceSQL(statement.SQL, statement.Arguments)
 	}
-	if b.edits[0].bytes > largeEdit { // a large edit is alone in its batch
+	if b.mutations[0].bytes > largeMutation { // a large mutation is alone in its batch
 		statements.Queue(overwriteArguments, make([]any, maxArguments)...)
 	}
 	return conn.SendBatch(ctx, statements).Close()
 }
 
-// readPostgres locks the counters and reads the rows that the edits concern. Each statement sees
-// what was committed when it began. While an owner's counters are locked no other transaction
+// readPostgres locks the counters and reads the rows that the mutations concern. Each statement
+// sees what was committed when it began. While an owner's counters are locked no other transaction
 // changes that owner's notes, so what is read stays current.
 func (b *batch) readPostgres(ctx context.Context, conn *pgx.Conn) error {
 	statements := &pgx.Batch{}
@@ -175,7 +175,7 @@ func (b *batch) readPostgres(ctx context.Context, conn *pgx.Conn) error {
 	})
 	// OFFSET 0 keeps the planner from scanning a whole table. Its statistics may date from when the
 	// table was small.
-	if owners, ids := b.wanted(); len(ids) > 0 {
+	if owners, ids := b.wantedNotes(); len(ids) > 0 {
 		statements.Queue(`SELECT note.* FROM unnest($1::text[], $2::text[]) AS wanted (user_id, id) CROSS JOIN LATERAL (
 				SELECT `+b.s.smallColumns()+` FROM notes WHERE id = wanted.id AND user_id = wanted.user_id OFFSET 0
 			) AS note`, owners, ids).Query(func(rows pgx.Rows) error {
@@ -184,7 +184,7 @@ func (b *batch) readPostgres(ctx context.Context, conn *pgx.Conn) error {
 				if err := rows.Scan(row.fields(&row.Tags)...); err != nil {
 					return err
 				}
-				b.found(row)
+				b.addNote(row)
 			}
 			return rows.Err()
 		})
@@ -219,9 +219,9 @@ func (b *batch) readPostgres(ctx context.Context, conn *pgx.Conn) error {
 // key.
 func (b *batch) writePostgres(w writes) *pgx.Batch {
 	statements := &pgx.Batch{}
-	retagged := w.insertNotes(statements)
-	retagged = append(retagged, w.updateNotes(statements)...)
-	insertTags(statements, retagged)
+	tagsChanged := w.insertNotes(statements)
+	tagsChanged = append(tagsChanged, w.updateNotes(statements)...)
+	insertTags(statements, tagsChanged)
 	if len(w.deleted) > 0 {
 		statements.Queue(`DELETE FROM notes USING (SELECT key FROM unnest($1::bigint[]) AS gone (key) LIMIT $2) AS gone
 			WHERE notes.key = gone.key`, column(w.deleted, (*noteState).key), len(w.deleted))
@@ -285,7 +285,7 @@ func (w writes) insertNotes(statements *pgx.Batch) []*noteState {
 // updateNotes adds the statements that store changed notes. Of the texts it stores only those that
 // have changed. If the tags of a note have changed it deletes the stored ones, and returns the note
 // so that its present tags are stored.
-func (w writes) updateNotes(statements *pgx.Batch) (retagged []*noteState) {
+func (w writes) updateNotes(statements *pgx.Batch) (tagsChanged []*noteState) {
 	if len(w.updated) == 0 {
 		return nil
 	}
@@ -298,19 +298,19 @@ func (w writes) updateNotes(statements *pgx.Batch) (retagged []*noteState) {
 		args = append(args, column(w.updated, text.become))
 	}
 	statements.Queue(updateNotesPostgres, append(args, len(rows))...)
-	if rewritten := rowsOf(filter(w.updated, (*noteState).rewritten)); len(rewritten) > 0 {
+	if contentChanged := rowsOf(filter(w.updated, (*noteState).contentChanged)); len(contentChanged) > 0 {
 		statements.Queue(`UPDATE note_search SET content_folded = becomes.content_folded
 			FROM (SELECT * FROM unnest($1::bigint[], $2::text[]) AS row (key, content_folded) LIMIT $3) AS becomes
 			WHERE note_key = becomes.key`,
-			column(rewritten, func(r *noteRow) int64 { return r.Key }),
-			column(rewritten, func(r *noteRow) string { return r.ContentFolded }), len(rewritten))
+			column(contentChanged, func(r *noteRow) int64 { return r.Key }),
+			column(contentChanged, func(r *noteRow) string { return r.ContentFolded }), len(contentChanged))
 	}
-	retagged = filter(w.updated, (*noteState).retagged)
-	if len(retagged) > 0 {
+	tagsChanged = filter(w.updated, (*noteState).tagsChanged)
+	if len(tagsChanged) > 0 {
 		statements.Queue(`DELETE FROM note_tags USING (SELECT key FROM unnest($1::bigint[]) AS row (key) LIMIT $2) AS retagged
-			WHERE note_key = retagged.key`, column(retagged, (*noteState).key), len(retagged))
+			WHERE note_key = retagged.key`, column(tagsChanged, (*noteState).key), len(tagsChanged))
 	}
-	return retagged
+	return tagsChanged
 }
 
 // insertTags adds the statement that stores the tags of notes that have no stored tags.

@@ -44,7 +44,7 @@ func (b *batch) commitSQLite(db *gorm.DB) error {
 	if err := w.writeSQLite(tx); err != nil {
 		return err
 	}
-	return b.s.witnessed(w.changes, w.notes, func() error {
+	return b.s.commitInvalidating(w.changes, w.notes, func() error {
 		over = true
 		return sqlTx.Commit()
 	})
@@ -59,7 +59,7 @@ type sqliteTx struct {
 
 // take reads the single row of a query, and reports whether there is one.
 func (tx sqliteTx) take(query string, args []any, fields ...any) (found bool, err error) {
-	tx.s.overhear(query, args)
+	tx.s.traceSQL(query, args)
 	err = tx.tx.QueryRowContext(tx.ctx, query, args...).Scan(fields...)
 	if errors.Is(err, sql.ErrNoRows) {
 		return false, nil
@@ -68,12 +68,13 @@ func (tx sqliteTx) take(query string, args []any, fields ...any) (found bool, er
 }
 
 func (tx sqliteTx) exec(query string, args ...any) error {
-	tx.s.overhear(query, args)
+	tx.s.traceSQL(query, args)
 	_, err := tx.tx.ExecContext(tx.ctx, query, args...)
 	return err
 }
 
-// readSQLite reads the rows that the edits concern, one by one. A round trip costs nothing here.
+// readSQLite reads the rows that the mutations concern, one by one. A round trip costs nothing
+// here.
 func (b *batch) readSQLite(tx sqliteTx) error {
 	for _, owner := range b.owners() {
 		row := countersRow{UserID: owner}
@@ -88,7 +89,7 @@ func (b *batch) readSQLite(tx sqliteTx) error {
 			b.counters[owner] = &row
 		}
 	}
-	owners, ids := b.wanted()
+	owners, ids := b.wantedNotes()
 	for i := range ids {
 		var row noteRow
 		var tags []byte
@@ -96,7 +97,7 @@ func (b *batch) readSQLite(tx sqliteTx) error {
 			[]any{ids[i], owners[i]}, row.fields(&tags)...)
 		if err == nil && found {
 			err = json.Unmarshal(tags, &row.Tags)
-			b.found(row)
+			b.addNote(row)
 		}
 		if err != nil {
 			return err
@@ -217,13 +218,13 @@ func updateNote(tx sqliteTx, state *noteState) error {
 	if err != nil {
 		return err
 	}
-	if state.rewritten() {
+	if state.contentChanged() {
 		err := tx.exec(`UPDATE note_search SET content_folded = ? WHERE note_key = ?`, row.ContentFolded, row.Key)
 		if err != nil {
 			return err
 		}
 	}
-	if !state.retagged() {
+	if !state.tagsChanged() {
 		return nil
 	}
 	if err := tx.exec(`DELETE FROM note_tags WHERE note_key = ?`, row.Key); err != nil {

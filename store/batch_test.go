@@ -22,9 +22,9 @@ import (
 	"notesd/store/storetest"
 )
 
-// onlooker is a Witness that remembers what it was told, and can hold writes up.
+// onlooker is an Invalidator that remembers what it was told, and can hold writes up.
 type onlooker struct {
-	store.Nobody // hears nothing else
+	store.NoInvalidator // hears nothing else
 
 	mu     sync.Mutex
 	writes []*seenWrite
@@ -39,7 +39,7 @@ type seenWrite struct {
 	now     []notes.Note
 }
 
-func (o *onlooker) Writing(changes []store.Change) func([]notes.Note) {
+func (o *onlooker) BeginWrite(changes []store.Change) func([]notes.Note) {
 	w := &seenWrite{changes: slices.Clone(changes)}
 	o.mu.Lock()
 	o.writes = append(o.writes, w)
@@ -109,7 +109,7 @@ func eachWatched(t *testing.T, test func(t *testing.T, s *store.Store, o *onlook
 
 func openWatched(t *testing.T, url string, o *onlooker) *store.Store {
 	t.Helper()
-	s, err := store.Open(context.Background(), store.Config{URL: url, Witness: o, Log: testkit.Log(t)})
+	s, err := store.Open(context.Background(), store.Config{URL: url, Invalidator: o, Log: testkit.Log(t)})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -365,7 +365,7 @@ func drawEdit(t *rapid.T, s *store.Store) func(owner string, ids []string) strin
 	case "flip":
 		preconditions := drawPreconditions(t)
 		return func(owner string, ids []string) string {
-			note, err := s.FlipNote(context.Background(), owner, ids[pick], notes.FlagArchived, preconditions...)
+			note, err := s.ToggleNote(context.Background(), owner, ids[pick], notes.FlagArchived, preconditions...)
 			return plain(note, err)
 		}
 	default:
@@ -452,11 +452,11 @@ func TestBatchCancelled(t *testing.T) {
 		left.Add(1)
 		inOneBatch(t, s, o, keeper, func() {
 			defer left.Done()
-			if _, err := s.FlipNote(ctx, owner, note.ID, notes.FlagPinned); !errors.Is(err, context.Canceled) {
-				t.Errorf("FlipNote that is no longer wanted = %v, want %v", err, context.Canceled)
+			if _, err := s.ToggleNote(ctx, owner, note.ID, notes.FlagPinned); !errors.Is(err, context.Canceled) {
+				t.Errorf("ToggleNote that is no longer wanted = %v, want %v", err, context.Canceled)
 			}
 		}, func() {
-			if _, err := s.FlipNote(t.Context(), owner, note.ID, notes.FlagFavorite); err != nil {
+			if _, err := s.ToggleNote(t.Context(), owner, note.ID, notes.FlagFavorite); err != nil {
 				t.Error(err)
 			}
 		}, func() {
@@ -466,7 +466,7 @@ func TestBatchCancelled(t *testing.T) {
 		}, func() {
 			cancel()
 			left.Wait() // they don't wait for the batch
-			if _, err := s.FlipNote(t.Context(), owner, note.ID, notes.FlagArchived); err != nil {
+			if _, err := s.ToggleNote(t.Context(), owner, note.ID, notes.FlagArchived); err != nil {
 				t.Error(err)
 			}
 		})
@@ -507,8 +507,8 @@ func TestBatchLockedElsewhere(t *testing.T) {
 		})
 		short, cancel := context.WithTimeout(t.Context(), 20*time.Millisecond)
 		defer cancel()
-		if _, err := s.FlipNote(short, locked, note.ID, notes.FlagPinned); !errors.Is(err, context.DeadlineExceeded) {
-			t.Errorf("FlipNote whose time is over = %v, want %v", err, context.DeadlineExceeded)
+		if _, err := s.ToggleNote(short, locked, note.ID, notes.FlagPinned); !errors.Is(err, context.DeadlineExceeded) {
+			t.Errorf("ToggleNote whose time is over = %v, want %v", err, context.DeadlineExceeded)
 		}
 		return nil
 	})
@@ -538,15 +538,15 @@ func TestBatchLargeNote(t *testing.T) {
 		large := newNote(t, s, owner, notes.NewNote{Title: "large", Content: strings.Repeat("x", 100_000)})
 		small := newNote(t, s, owner, notes.NewNote{Title: "small"})
 		none := errors.New("no room")
-		ctx := store.WithRoom(t.Context(), func(bytes int64) error {
+		ctx := store.WithReserve(t.Context(), func(bytes int64) error {
 			if bytes != 100_005 {
 				t.Errorf("room asked for %d bytes", bytes)
 			}
 			return none
 		})
 		inOneBatch(t, s, o, keeper, func() {
-			if _, err := s.FlipNote(ctx, owner, large.ID, notes.FlagPinned); !errors.Is(err, none) {
-				t.Errorf("FlipNote with no room = %v, want %v", err, none)
+			if _, err := s.ToggleNote(ctx, owner, large.ID, notes.FlagPinned); !errors.Is(err, none) {
+				t.Errorf("ToggleNote with no room = %v, want %v", err, none)
 			}
 		}, func() {
 			got, err := s.PatchNote(t.Context(), owner, large.ID, notes.Patch{Pinned: new(true)})
@@ -554,8 +554,8 @@ func TestBatchLargeNote(t *testing.T) {
 				t.Errorf("PatchNote of a large note = %v, pinned %t, revision %d", err, got.Pinned, got.Revision)
 			}
 		}, func() {
-			if _, err := s.FlipNote(ctx, owner, small.ID, notes.FlagPinned); err != nil {
-				t.Errorf("FlipNote of a small note = %v", err)
+			if _, err := s.ToggleNote(ctx, owner, small.ID, notes.FlagPinned); err != nil {
+				t.Errorf("ToggleNote of a small note = %v", err)
 			}
 		})
 		inOneBatch(t, s, o, keeper, func() {
@@ -650,9 +650,9 @@ func TestBatchClose(t *testing.T) {
 	})
 }
 
-// The Witness hears of a change before anybody can see it, and of what has
+// The Invalidator hears of a change before anybody can see it, and of what has
 // become of it before whoever asked for it.
-func TestBatchWitness(t *testing.T) {
+func TestBatchInvalidator(t *testing.T) {
 	eachWatched(t, func(t *testing.T, s *store.Store, o *onlooker) {
 		owner := newOwner(t, s)
 		note := newNote(t, s, owner, notes.NewNote{Title: "t", Tags: []string{"x"}})
@@ -676,7 +676,7 @@ func TestBatchWitness(t *testing.T) {
 			before, after int64 // the revisions that others see; 0: it is gone
 			writes        int
 		}{
-			{"flip", func() (notes.Note, error) { return s.FlipNote(t.Context(), owner, note.ID, notes.FlagPinned) }, 1, 2, 1},
+			{"flip", func() (notes.Note, error) { return s.ToggleNote(t.Context(), owner, note.ID, notes.FlagPinned) }, 1, 2, 1},
 			{"patch", func() (notes.Note, error) {
 				return s.PatchNote(t.Context(), owner, note.ID, notes.Patch{Title: new("new"), Tags: &[]string{"y", "z"}})
 			}, 2, 3, 1},
@@ -731,13 +731,13 @@ func wantSeen(t *testing.T, name string, w *seenWrite, change store.Change, note
 		now = []notes.Note{note}
 	}
 	if w.done != 1 || len(w.changes) != 1 || w.changes[0] != change || cmp.Diff(now, w.now, equalEmpty) != "" {
-		t.Errorf("%s: the Witness has seen %+v, want %v to become %v", name, *w, change, now)
+		t.Errorf("%s: the Invalidator has seen %+v, want %v to become %v", name, *w, change, now)
 	}
 }
 
 // A change of which nobody knows whether it was committed has no end for the
-// Witness until it must be known; or until the store closes.
-func TestBatchWitnessUncertain(t *testing.T) {
+// Invalidator until it must be known; or until the store closes.
+func TestBatchUnknownOutcome(t *testing.T) {
 	t.Parallel()
 	url, _, _ := strings.Cut(storetest.Postgres(t), "&connect_timeout=")
 	proxy := testserver.NewProxy(t, url)
@@ -747,17 +747,17 @@ func TestBatchWitnessUncertain(t *testing.T) {
 	note := newNote(t, s, owner, notes.NewNote{Title: "t"})
 	o.seen()
 	proxy.CutAnswer("COMMIT\x00", 0)
-	if _, err := s.FlipNote(t.Context(), owner, note.ID, notes.FlagPinned); !errors.Is(err, store.ErrUnavailable) {
-		t.Fatalf("FlipNote whose answer is lost = %v, want %v", err, store.ErrUnavailable)
+	if _, err := s.ToggleNote(t.Context(), owner, note.ID, notes.FlagPinned); !errors.Is(err, store.ErrUnavailable) {
+		t.Fatalf("ToggleNote whose answer is lost = %v, want %v", err, store.ErrUnavailable)
 	}
 	writes := o.seen()
 	if len(writes) != 1 || writes[0].done != 0 {
-		t.Fatalf("the Witness has seen %+v, want one write without an end", writes)
+		t.Fatalf("the Invalidator has seen %+v, want one write without an end", writes)
 	}
 	if err := s.Close(); err != nil {
 		t.Fatal(err)
 	}
 	if writes[0].done != 1 || writes[0].now != nil {
-		t.Errorf("once the store is closed the Witness has seen %+v, want an end with no notes", *writes[0])
+		t.Errorf("once the store is closed the Invalidator has seen %+v, want an end with no notes", *writes[0])
 	}
 }

@@ -47,7 +47,7 @@ func Record(s *Store) *Tape {
 			}
 		}
 	}
-	s.statements = func(sql string, args []any) {
+	s.sqlTrace = func(sql string, args []any) {
 		if sql != "commit" && !strings.HasPrefix(sql, "begin") {
 			tape.note(Query{sql, args})
 		}
@@ -96,8 +96,8 @@ func (s *Store) WriterDB() (writer *gorm.DB) {
 	return writer
 }
 
-// Nobody is a Witness that keeps nothing.
-type Nobody = nobody
+// NoInvalidator is an Invalidator that keeps nothing.
+type NoInvalidator = noInvalidator
 
 // MakeLists lists all of owner's notes, in segments of most.
 func (s *Store) MakeLists(ctx context.Context, owner string, most int64) error {
@@ -113,7 +113,7 @@ const (
 	TagCost  = tagCost
 )
 
-// TrimAlways has every edit trim that may.
+// TrimAlways has every mutation trim that may.
 func (s *Store) TrimAlways() { s.trimEvery = 1 }
 
 // SegmentNotes is how many notes a segment has.

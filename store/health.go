@@ -43,16 +43,16 @@ const (
 )
 
 // watchFiles checks the files of SQLite until ctx ends. While they are in place no other process
-// can write to them, so the Witness may trust its copies.
+// can write to them, so the Invalidator may use its copies.
 func (s *Store) watchFiles(ctx context.Context) {
 	defer s.lookAtFiles.Stop()
 	for {
 		began := time.Now()
 		if s.db.LookAtFiles() == nil {
-			s.witness.Trust(began.Add(filesTrust))
+			s.invalidator.LeaseUntil(began.Add(filesTrust))
 		} else {
-			s.witness.Trust(began) // ends the trust
-			s.witness.Forget()
+			s.invalidator.LeaseUntil(began) // ends the lease
+			s.invalidator.InvalidateAll()
 		}
 		select {
 		case <-s.lookAtFiles.C:

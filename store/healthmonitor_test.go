@@ -330,8 +330,8 @@ func TestPostgresLostAnswer(t *testing.T) {
 			}
 
 			lose(proxy, committed)
-			_, err = s.FlipNote(ctx, owner, note.ID, notes.FlagPinned)
-			unsure("FlipNote", err)
+			_, err = s.ToggleNote(ctx, owner, note.ID, notes.FlagPinned)
+			unsure("ToggleNote", err)
 			if n, err := s.Note(ctx, owner, note.ID); err != nil || !n.Pinned || n.Revision != 2 {
 				t.Errorf("after one flip pinned %v, revision %d, %v; want true, 2", n.Pinned, n.Revision, err)
 			}
@@ -367,8 +367,8 @@ func TestPostgresCutBeforeCommit(t *testing.T) {
 		t.Fatal(err)
 	}
 	proxy.CutAnswer("SELECT 1\x00", 0)
-	if _, err := s.FlipNote(t.Context(), owner, note.ID, notes.FlagPinned); !errors.Is(err, store.ErrUnavailable) {
-		t.Errorf("FlipNote that was cut = %v, want ErrUnavailable", err)
+	if _, err := s.ToggleNote(t.Context(), owner, note.ID, notes.FlagPinned); !errors.Is(err, store.ErrUnavailable) {
+		t.Errorf("ToggleNote that was cut = %v, want ErrUnavailable", err)
 	}
 	if n, err := s.Note(t.Context(), owner, note.ID); err != nil || n.Pinned || n.Revision != 1 {
 		t.Errorf("the note is pinned %v, revision %d, %v; want false, 1", n.Pinned, n.Revision, err)

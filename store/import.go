@@ -58,7 +58,7 @@ func (s *Store) Import(ctx context.Context, in Import) (done ImportResult, err e
 		}
 		row := importedRow(in.User.ID, note)
 		step, bytes = append(step, row), bytes+row.Bytes
-		if len(step) < batchEdits && bytes < batchBytes {
+		if len(step) < maxBatchMutations && bytes < maxBatchBytes {
 			continue
 		}
 		if err := s.importStep(ctx, in.User.ID, step, in.DryRun, &done); err != nil {
@@ -157,21 +157,21 @@ func (s *Store) importStep(ctx context.Context, owner string, rows []noteRow, dr
 
 // importNotes creates notes, and returns those that it could not create.
 func (s *Store) importNotes(ctx context.Context, rows []noteRow, done *ImportResult) (left []noteRow, failed error) {
-	edits := make([]*edit, len(rows))
+	mutations := make([]*mutation, len(rows))
 	for i, row := range rows {
-		edits[i] = importEdit(ctx, row)
+		mutations[i] = importMutation(ctx, row)
 	}
-	for _, e := range edits {
-		s.committer.add(e)
+	for _, m := range mutations {
+		s.committer.add(m)
 	}
-	for i, e := range edits {
-		switch err := e.outcome(); {
+	for i, m := range mutations {
+		switch err := m.outcome(); {
 		case err == nil:
 			done.made(rows[i])
 		case errors.Is(err, errThere):
 			done.Present++
 		case errors.Is(err, ErrDuplicate):
-			done.Foreign = append(done.Foreign, e.id)
+			done.Foreign = append(done.Foreign, m.id)
 		default:
 			left, failed = append(left, rows[i]), err
 		}
@@ -256,17 +256,17 @@ func (s *Store) notesWithIDs() string {
 // errThere means that the note exists already.
 var errThere = errors.New("there already")
 
-// importEdit returns the edit that creates row, whatever the quota, unless its owner has a note
-// with its id.
-func importEdit(ctx context.Context, row noteRow) *edit {
-	e := newEdit(ctx, row.UserID, row.ID, row.Bytes)
-	e.fresh, e.imported = &row, true
-	e.change = func(b *batch, counters *countersRow) (noteRow, error) {
-		if _, there := b.notes[noteRef{e.owner, e.id}]; there {
+// importMutation returns the mutation that creates row, whatever the quota, unless its owner has a
+// note with its id.
+func importMutation(ctx context.Context, row noteRow) *mutation {
+	m := newMutation(ctx, row.UserID, row.ID, row.Bytes)
+	m.fresh, m.imported = &row, true
+	m.change = func(b *batch, counters *countersRow) (noteRow, error) {
+		if _, there := b.notes[noteRef{m.owner, m.id}]; there {
 			return noteRow{}, errThere
 		}
 		counters.grow(1, row.Bytes)
-		return b.create(e, counters.ChangeSeq), nil
+		return b.create(m, counters.ChangeSeq), nil
 	}
-	return e
+	return m
 }

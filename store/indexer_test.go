@@ -60,7 +60,7 @@ func TestSearchInMany(t *testing.T) {
 			case 3:
 				_, err = s.TrashNote(t.Context(), owner, id)
 			case 4:
-				_, err = s.FlipNote(t.Context(), owner, id, notes.FlagArchived)
+				_, err = s.ToggleNote(t.Context(), owner, id, notes.FlagArchived)
 			}
 			if err != nil {
 				t.Fatal(err)

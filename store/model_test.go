@@ -254,16 +254,16 @@ func (m *model) flip(t *rapid.T) {
 		want.Archived = !want.Archived
 	}
 	preconditions, allowed := drawRevisions(t, old)
-	got, err := m.s.FlipNote(t.Context(), owner, id, flag, preconditions...)
+	got, err := m.s.ToggleNote(t.Context(), owner, id, flag, preconditions...)
 	if wantErr != nil {
-		compare(t, "FlipNote", got, err, notes.Note{}, wantErr)
+		compare(t, "ToggleNote", got, err, notes.Note{}, wantErr)
 		return
 	}
 	if !allowed {
-		compareChanged(t, "FlipNote", err, old)
+		compareChanged(t, "ToggleNote", err, old)
 		return
 	}
-	m.change(t, "FlipNote", old, want, got, err)
+	m.change(t, "ToggleNote", old, want, got, err)
 }
 
 // change expects that call turned old into want, and got's date to be right.

@@ -104,7 +104,7 @@ func (n needle) holding(db *gorm.DB, owner string, refs []Ref, limit int, oneOf 
 		}
 		// Of a single large note only one piece at a time is in memory: see inLarge.
 		if bytes > largeNote {
-			if err := room(db.Statement.Context)(min(bytes, bytesTogether)); err != nil {
+			if err := reserve(db.Statement.Context)(min(bytes, bytesTogether)); err != nil {
 				return nil, err
 			}
 		}
@@ -162,7 +162,7 @@ func (n needle) holders(db *gorm.DB, owner string, refs []Ref, oneOf string) (ma
 // engine walks from the text's first character, so there are never more than about 16 pieces.
 func (n needle) inLarge(db *gorm.DB, key, bytes int64) (bool, error) {
 	characters := max(256<<10, bytes/16)
-	if err := room(db.Statement.Context)(min(bytes, utf8.UTFMax*characters)); err != nil {
+	if err := reserve(db.Statement.Context)(min(bytes, utf8.UTFMax*characters)); err != nil {
 		return false, err
 	}
 	matched := 0

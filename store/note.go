@@ -22,14 +22,14 @@ func (s *Store) CreateNote(ctx context.Context, owner string, in notes.NewNote) 
 	if err != nil {
 		return notes.Note{}, fmt.Errorf("create note: %w", err)
 	}
-	e := s.createEdit(ctx, row, in)
-	if err := s.submit(e); err != nil {
+	m := s.createMutation(ctx, row, in)
+	if err := s.submit(m); err != nil {
 		return notes.Note{}, fmt.Errorf("create note: %w", err)
 	}
-	if e.replayed != "" {
-		return s.Note(ctx, owner, e.replayed)
+	if m.replayed != "" {
+		return s.Note(ctx, owner, m.replayed)
 	}
-	return e.note.note(), nil
+	return m.note.note(), nil
 }
 
 // Note returns owner's note. The error is ErrNotFound both for a note of another user and for a
@@ -60,15 +60,15 @@ func (s *Store) PatchNote(ctx context.Context, owner, id string, p notes.Patch, 
 	if err := p.Check(); err != nil {
 		return notes.Note{}, err
 	}
-	e, err := s.patchEdit(ctx, owner, id, p)
+	m, err := s.patchMutation(ctx, owner, id, p)
 	if err != nil {
 		return notes.Note{}, fmt.Errorf("patch note %s: %w", id, err)
 	}
-	e.preconditions = preconditions
-	if err := s.submit(e); err != nil {
+	m.preconditions = preconditions
+	if err := s.submit(m); err != nil {
 		return notes.Note{}, fmt.Errorf("patch note %s: %w", id, err)
 	}
-	return e.note.note(), nil
+	return m.note.note(), nil
 }
 
 // TrashNote moves owner's note to the trash. A note that is already there stays as it is, with its
@@ -82,15 +82,15 @@ func (s *Store) RestoreNote(ctx context.Context, owner, id string, preconditions
 	return s.PatchNote(ctx, owner, id, notes.Patch{Trashed: new(false)}, preconditions...)
 }
 
-// FlipNote inverts a flag of owner's note. Two concurrent calls invert it twice. Errors:
+// ToggleNote inverts a flag of owner's note. Two concurrent calls invert it twice. Errors:
 // ErrNotFound, ErrChanged, ErrOwnerGone.
-func (s *Store) FlipNote(ctx context.Context, owner, id string, flag notes.Flag, preconditions ...Precondition) (notes.Note, error) {
-	e := s.flipEdit(ctx, owner, id, flag)
-	e.preconditions = preconditions
-	if err := s.submit(e); err != nil {
-		return notes.Note{}, fmt.Errorf("flip a flag of note %s: %w", id, err)
+func (s *Store) ToggleNote(ctx context.Context, owner, id string, flag notes.Flag, preconditions ...Precondition) (notes.Note, error) {
+	m := s.toggleMutation(ctx, owner, id, flag)
+	m.preconditions = preconditions
+	if err := s.submit(m); err != nil {
+		return notes.Note{}, fmt.Errorf("toggle a flag of note %s: %w", id, err)
 	}
-	return e.note.note(), nil
+	return m.note.note(), nil
 }
 
 // DeleteNote deletes owner's note for good and leaves a tombstone with a change
@@ -106,9 +106,9 @@ func (s *Store) DeleteTrashedNote(ctx context.Context, owner, id string, precond
 }
 
 func (s *Store) deleteNote(ctx context.Context, owner, id string, should func(*noteRow) bool, preconditions []Precondition) error {
-	e := s.deleteEdit(ctx, owner, id, should)
-	e.preconditions = preconditions
-	if err := s.submit(e); err != nil {
+	m := s.deleteMutation(ctx, owner, id, should)
+	m.preconditions = preconditions
+	if err := s.submit(m); err != nil {
 		return fmt.Errorf("delete note %s: %w", id, err)
 	}
 	return nil

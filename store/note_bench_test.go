@@ -48,7 +48,7 @@ func benchmarkNotes(b *testing.B, s *store.Store) {
 			return err
 		}},
 		{"create", func(owner string) error { _, err := s.CreateNote(b.Context(), owner, in); return err }},
-		{"flip", func(string) error { _, err := s.FlipNote(b.Context(), owner, note.ID, notes.FlagPinned); return err }},
+		{"flip", func(string) error { _, err := s.ToggleNote(b.Context(), owner, note.ID, notes.FlagPinned); return err }},
 		{"patch", func(string) error {
 			content := fmt.Sprint(in.Content, changes.Add(1))
 			_, err := s.PatchNote(b.Context(), owner, note.ID, notes.Patch{Content: &content})

@@ -67,7 +67,7 @@ func TestStrangersNote(t *testing.T) {
 			for name, call := range map[string]func(owner string) error{
 				"Note":              func(o string) error { _, err := s.Note(t.Context(), o, id); return err },
 				"PatchNote":         func(o string) error { _, err := s.PatchNote(ctx, o, id, notes.Patch{}); return err },
-				"FlipNote":          func(o string) error { _, err := s.FlipNote(ctx, o, id, notes.FlagPinned); return err },
+				"ToggleNote":        func(o string) error { _, err := s.ToggleNote(ctx, o, id, notes.FlagPinned); return err },
 				"TrashNote":         func(o string) error { _, err := s.TrashNote(t.Context(), o, id); return err },
 				"RestoreNote":       func(o string) error { _, err := s.RestoreNote(t.Context(), o, id); return err },
 				"DeleteNote":        func(o string) error { return s.DeleteNote(t.Context(), o, id) },
@@ -101,7 +101,7 @@ func TestOwnerGone(t *testing.T) {
 				return err
 			},
 			"PatchNote":  func() error { _, err := s.PatchNote(t.Context(), owner, note.ID, notes.Patch{}); return err },
-			"FlipNote":   func() error { _, err := s.FlipNote(t.Context(), owner, note.ID, notes.FlagPinned); return err },
+			"ToggleNote": func() error { _, err := s.ToggleNote(t.Context(), owner, note.ID, notes.FlagPinned); return err },
 			"DeleteNote": func() error { return s.DeleteNote(t.Context(), owner, note.ID) },
 		} {
 			if err := call(); !errors.Is(err, store.ErrOwnerGone) {
@@ -170,9 +170,9 @@ func TestLargeNote(t *testing.T) {
 		if err != nil || got.Content != content {
 			t.Errorf("Note() = %v, and the content is the same: %t", err, got.Content == content)
 		}
-		flipped, err := s.FlipNote(t.Context(), owner, note.ID, notes.FlagPinned)
+		flipped, err := s.ToggleNote(t.Context(), owner, note.ID, notes.FlagPinned)
 		if err != nil || flipped.Content != content {
-			t.Errorf("FlipNote() = %v, and the content is the same: %t", err, flipped.Content == content)
+			t.Errorf("ToggleNote() = %v, and the content is the same: %t", err, flipped.Content == content)
 		}
 		content = "begins anew\n" + content
 		patched, err := s.PatchNote(t.Context(), owner, note.ID, notes.Patch{Content: &content})
@@ -222,9 +222,9 @@ func TestUpdatedAt(t *testing.T) {
 		note := newNote(t, s, owner, notes.NewNote{Title: "t"})
 		ahead := time.Now().Add(time.Hour).UnixMilli()
 		exec(t, s, `UPDATE notes SET updated_at = ? WHERE id = ?`, ahead, note.ID)
-		flipped, err := s.FlipNote(t.Context(), owner, note.ID, notes.FlagPinned)
+		flipped, err := s.ToggleNote(t.Context(), owner, note.ID, notes.FlagPinned)
 		if err != nil || flipped.UpdatedAt.UnixMilli() != ahead+1 {
-			t.Errorf("FlipNote() at %v, %v, want %v", flipped.UpdatedAt, err, time.UnixMilli(ahead+1))
+			t.Errorf("ToggleNote() at %v, %v, want %v", flipped.UpdatedAt, err, time.UnixMilli(ahead+1))
 		}
 		trashed, err := s.TrashNote(t.Context(), owner, note.ID)
 		if err != nil || trashed.UpdatedAt.UnixMilli() != ahead+2 {
@@ -297,7 +297,7 @@ func TestIdempotencyKey(t *testing.T) {
 		newNote(t, s, owner, in) // what was refused left no key
 
 		in.IdempotencyKey, in.BodyHash = "key", []byte("hash")
-		changed, err := s.FlipNote(t.Context(), owner, note.ID, notes.FlagPinned)
+		changed, err := s.ToggleNote(t.Context(), owner, note.ID, notes.FlagPinned)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -380,13 +380,13 @@ func TestFlipsAtOnce(t *testing.T) {
 			note := newNote(t, s, owner, notes.NewNote{Title: "t", Tags: []string{"x"}})
 			seqs := make([]int64, flips)
 			atOnce(flips, func(i int) {
-				flipped, err := s.FlipNote(t.Context(), owner, note.ID, notes.FlagFavorite)
+				flipped, err := s.ToggleNote(t.Context(), owner, note.ID, notes.FlagFavorite)
 				if err != nil {
 					t.Error(err)
 				}
 				seqs[i] = flipped.ChangeSeq
 				if even := flipped.Revision%2 == 0; flipped.Favorite != even {
-					t.Errorf("FlipNote() = %t at revision %d", flipped.Favorite, flipped.Revision)
+					t.Errorf("ToggleNote() = %t at revision %d", flipped.Favorite, flipped.Revision)
 				}
 			})
 			got, err := s.Note(t.Context(), owner, note.ID)
@@ -492,7 +492,7 @@ func TestWritesOfOneRevision(t *testing.T) {
 			func(id string) error {
 				return note(s.PatchNote(ctx, owner, id, notes.Patch{Title: new("patched")}, first))
 			},
-			func(id string) error { return note(s.FlipNote(ctx, owner, id, notes.FlagPinned, first)) },
+			func(id string) error { return note(s.ToggleNote(ctx, owner, id, notes.FlagPinned, first)) },
 			func(id string) error { return note(s.TrashNote(ctx, owner, id, first)) },
 			func(id string) error { return s.DeleteNote(ctx, owner, id, first) },
 		}
@@ -534,7 +534,7 @@ func TestChangesAtOnce(t *testing.T) {
 					late(err)
 					late(whole(got))
 				case 1:
-					got, err := s.FlipNote(t.Context(), owner, note.ID, notes.FlagPinned)
+					got, err := s.ToggleNote(t.Context(), owner, note.ID, notes.FlagPinned)
 					late(err)
 					late(whole(got))
 				case 2:
@@ -584,7 +584,7 @@ func TestOwnerGoesAtOnce(t *testing.T) {
 				case 1:
 					_, err = s.PatchNote(t.Context(), owner, note.ID, notes.Patch{Title: new(fmt.Sprint(i))})
 				case 2:
-					_, err = s.FlipNote(t.Context(), owner, note.ID, notes.FlagPinned)
+					_, err = s.ToggleNote(t.Context(), owner, note.ID, notes.FlagPinned)
 				case 3:
 					if i == 7 {
 						err = s.DeleteUser(t.Context(), owner)
@@ -681,7 +681,7 @@ func TestStatements(t *testing.T) {
 				return s.CreateNote(t.Context(), owner, in)
 			}},
 			{"get", 1, func() (notes.Note, error) { return s.Note(t.Context(), owner, note.ID) }},
-			{"flip", 4, func() (notes.Note, error) { return s.FlipNote(t.Context(), owner, note.ID, notes.FlagPinned) }},
+			{"flip", 4, func() (notes.Note, error) { return s.ToggleNote(t.Context(), owner, note.ID, notes.FlagPinned) }},
 			{"patch of nothing", 2, func() (notes.Note, error) {
 				return s.PatchNote(t.Context(), owner, note.ID, notes.Patch{})
 			}},

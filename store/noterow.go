@@ -39,23 +39,23 @@ type noteRow struct {
 
 func (noteRow) TableName() string { return "notes" }
 
-// largeNote is the size, in bytes, above which a note is read only if room grants the memory.
+// largeNote is the size, in bytes, above which a note is read only if reserve grants the memory.
 const largeNote = 64 << 10
 
-type roomKey struct{}
+type reserveKey struct{}
 
-// WithRoom returns a context for a request that must reserve memory before it reads a large note.
-// room is called with the note's size. If it returns an error, the request fails with that error
-// and has changed nothing.
-func WithRoom(ctx context.Context, room func(bytes int64) error) context.Context {
-	return context.WithValue(ctx, roomKey{}, room)
+// WithReserve returns a context for a request that must reserve memory before it reads a large
+// note. reserve is called with the note's size. If it returns an error, the request fails with that
+// error and has changed nothing.
+func WithReserve(ctx context.Context, reserve func(bytes int64) error) context.Context {
+	return context.WithValue(ctx, reserveKey{}, reserve)
 }
 
-// room returns the function that WithRoom has put into ctx. Without one it returns a function that
-// grants everything.
-func room(ctx context.Context) func(bytes int64) error {
-	if room, ok := ctx.Value(roomKey{}).(func(int64) error); ok {
-		return room
+// reserve returns the function that WithReserve has put into ctx. Without one it returns a function
+// that grants everything.
+func reserve(ctx context.Context) func(bytes int64) error {
+	if reserve, ok := ctx.Value(reserveKey{}).(func(int64) error); ok {
+		return reserve
 	}
 	return func(int64) error { return nil }
 }
@@ -99,10 +99,11 @@ func (s *Store) takeNote(db *gorm.DB, owner, id string) (noteRow, error) {
 	return s.takeLarge(db, row)
 }
 
-// takeLarge reads all of a note whose smallColumns were read, if room grants the memory. Outside a
-// transaction the note may have grown in the meantime. The growth is then read without asking room.
+// takeLarge reads all of a note whose smallColumns were read, if reserve grants the memory. Outside
+// a transaction the note may have grown in the meantime. The growth is then read without asking for
+// more.
 func (s *Store) takeLarge(db *gorm.DB, row noteRow) (noteRow, error) {
-	if err := room(db.Statement.Context)(row.Bytes); err != nil {
+	if err := reserve(db.Statement.Context)(row.Bytes); err != nil {
 		return noteRow{}, err
 	}
 	return s.readNote(db, s.noteColumns(), row.UserID, row.ID)
@@ -115,7 +116,7 @@ func (s *Store) readNote(db *gorm.DB, columns, owner, id string) (row noteRow, e
 
 // newRow returns the row of a new note. Its change number and key are assigned later.
 func newRow(ctx context.Context, owner string, in notes.NewNote, now int64) (noteRow, error) {
-	folded, err := notes.FoldContext(ctx, in.Content, room(ctx))
+	folded, err := notes.FoldContext(ctx, in.Content, reserve(ctx))
 	if err != nil {
 		return noteRow{}, err
 	}

@@ -7,17 +7,17 @@ import (
 	"notesd/notes"
 )
 
-// noteState is a note of a batch: as it was stored, and as the batch's edits have made it.
+// noteState is a note of a batch: as it was stored, and as the batch's mutations have made it.
 type noteState struct {
 	old     *noteRow // nil: it did not exist
 	row     *noteRow // nil: it is deleted
 	partial bool     // the content has not been read
-	touched bool     // an edit concerns it
+	touched bool     // a mutation concerns it
 }
 
-// become sets the note to row, as its owner's next change, made at when. If row equals the note
-// already, become does nothing.
-func (state *noteState) become(row noteRow, when int64, counters *countersRow) (noteRow, error) {
+// apply sets the note to row, as its owner's next change, made at when. If row equals the note
+// already, apply does nothing.
+func (state *noteState) apply(row noteRow, when int64, counters *countersRow) (noteRow, error) {
 	if row.sameAs(state.row) {
 		return *state.row, nil
 	}
@@ -45,15 +45,15 @@ func (state *noteState) changed() bool {
 
 func (state *noteState) key() int64 { return cmp.Or(state.old, state.row).Key }
 
-// retagged reports whether the tags of a stored note have changed.
-func (state *noteState) retagged() bool { return !slices.Equal(state.old.Tags, state.row.Tags) }
+// tagsChanged reports whether the tags of a stored note have changed.
+func (state *noteState) tagsChanged() bool { return !slices.Equal(state.old.Tags, state.row.Tags) }
 
-// rewritten reports whether the content of a stored note has changed.
-func (state *noteState) rewritten() bool { return state.old.Content != state.row.Content }
+// contentChanged reports whether the content of a stored note has changed.
+func (state *noteState) contentChanged() bool { return state.old.Content != state.row.Content }
 
 // newContent returns the content to store, or nil if it stays.
 func (state *noteState) newContent() *string {
-	if !state.rewritten() {
+	if !state.contentChanged() {
 		return nil
 	}
 	return &state.row.Content

@@ -23,7 +23,7 @@ func (s *Store) newNotifier(cfg Config) (*pgnotify.Notifier, error) {
 	}
 	// The connection is idle most of the time and sends heartbeats, so it needs no health monitor.
 	server.DialFunc = engine.DialPatiently
-	listener := pgnotify.Listener(s.witness)
+	listener := pgnotify.Listener(s.invalidator)
 	if !s.listens() {
 		listener = nil
 	}
@@ -32,7 +32,7 @@ func (s *Store) newNotifier(cfg Config) (*pgnotify.Notifier, error) {
 
 // listens reports whether the store needs the messages of other processes.
 func (s *Store) listens() bool {
-	_, none := s.witness.(nobody)
+	_, none := s.invalidator.(noInvalidator)
 	return !none
 }
 

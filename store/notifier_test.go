@@ -31,7 +31,7 @@ type event struct {
 	at      time.Time
 }
 
-// A recorder is a Witness that remembers what it was told.
+// A recorder is an Invalidator that remembers what it was told.
 type recorder struct {
 	mu     sync.Mutex
 	events []event
@@ -44,11 +44,15 @@ func (r *recorder) add(e event) {
 	r.events = append(r.events, e)
 }
 
-func (r *recorder) Writing([]store.Change) func([]notes.Note) { return func([]notes.Note) {} }
-func (r *recorder) Changed(changes []store.Change)            { r.add(event{what: "changed", changes: changes}) }
-func (r *recorder) Revoked(key, user string)                  { r.add(event{what: "revoked " + key + "/" + user}) }
-func (r *recorder) Trust(until time.Time)                     { r.add(event{what: "trust", until: until}) }
-func (r *recorder) Forget()                                   { r.add(event{what: "forget"}) }
+func (r *recorder) BeginWrite([]store.Change) func([]notes.Note) { return func([]notes.Note) {} }
+func (r *recorder) Invalidate(changes []store.Change) {
+	r.add(event{what: "changed", changes: changes})
+}
+func (r *recorder) SessionRevoked(key, user string) {
+	r.add(event{what: "revoked " + key + "/" + user})
+}
+func (r *recorder) LeaseUntil(until time.Time) { r.add(event{what: "trust", until: until}) }
+func (r *recorder) InvalidateAll()             { r.add(event{what: "forget"}) }
 
 // since are the events from n on.
 func (r *recorder) since(n int) []event {
@@ -88,7 +92,7 @@ func replica(t *testing.T, cfg store.Config) *store.Store {
 func listening(t *testing.T, cfg store.Config) (*store.Store, *recorder) {
 	t.Helper()
 	r := &recorder{}
-	cfg.Witness = r
+	cfg.Invalidator = r
 	s := replica(t, cfg)
 	r.trusts(t, time.Now())
 	return s, r
@@ -125,7 +129,7 @@ func TestChannelTells(t *testing.T) {
 			return err
 		}},
 		{"flip", func() error {
-			_, err := a.FlipNote(ctx, owner, id, notes.FlagPinned)
+			_, err := a.ToggleNote(ctx, owner, id, notes.FlagPinned)
 			return err
 		}},
 		{"trash by a command", func() error {
@@ -199,7 +203,7 @@ func TestChannelAlone(t *testing.T) {
 	began := time.Now()
 	ofB := &recorder{}
 	proxy := testserver.NewProxy(t, url)
-	b := replica(t, store.Config{URL: url, ChannelURL: proxy.URL(), Witness: ofB})
+	b := replica(t, store.Config{URL: url, ChannelURL: proxy.URL(), Invalidator: ofB})
 	testkit.Eventually(t, "peer", func() bool { return a.Channel().Peers == 1 })
 	if a.Alone() {
 		t.Fatal("alone with a peer")
@@ -355,7 +359,7 @@ func TestChannelFence(t *testing.T) {
 		t.Fatal(err)
 	}
 	r := &recorder{}
-	s := replica(t, store.Config{URL: url, Witness: r})
+	s := replica(t, store.Config{URL: url, Invalidator: r})
 	testkit.Eventually(t, "listening", func() bool { return s.Channel().Listening })
 	time.Sleep(3 * time.Second)
 	if events := r.since(0); len(events) > 0 || s.Alone() {
@@ -401,7 +405,7 @@ func TestChannelMalformed(t *testing.T) {
 func TestChannelElsewhere(t *testing.T) {
 	t.Parallel()
 	r := &recorder{}
-	a := replica(t, store.Config{URL: storetest.Postgres(t), ChannelURL: storetest.Postgres(t), Witness: r, Log: slog.New(slog.DiscardHandler)})
+	a := replica(t, store.Config{URL: storetest.Postgres(t), ChannelURL: storetest.Postgres(t), Invalidator: r, Log: slog.New(slog.DiscardHandler)})
 	testkit.Eventually(t, "doubt", func() bool { return a.Channel().Lost > 0 })
 	if events := r.since(0); len(events) > 0 || a.Alone() {
 		t.Errorf("told %v, alone %v", events, a.Alone())
@@ -411,7 +415,7 @@ func TestChannelElsewhere(t *testing.T) {
 	}
 }
 
-// copies is a Witness that keeps revisions of one note, as a cache does.
+// copies is an Invalidator that keeps revisions of one note, as a cache does.
 type copies struct {
 	mu       sync.Mutex
 	until    time.Time
@@ -426,11 +430,11 @@ func (c *copies) drop() {
 	c.revision = 0
 }
 
-func (c *copies) Writing([]store.Change) func([]notes.Note) { return func([]notes.Note) {} }
-func (c *copies) Changed([]store.Change)                    { c.drop() }
-func (c *copies) Revoked(string, string)                    {}
-func (c *copies) Forget()                                   { c.drop() }
-func (c *copies) Trust(until time.Time) {
+func (c *copies) BeginWrite([]store.Change) func([]notes.Note) { return func([]notes.Note) {} }
+func (c *copies) Invalidate([]store.Change)                    { c.drop() }
+func (c *copies) SessionRevoked(string, string)                {}
+func (c *copies) InvalidateAll()                               { c.drop() }
+func (c *copies) LeaseUntil(until time.Time) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.until = until
@@ -517,7 +521,7 @@ type coherence struct {
 
 func newCoherence(t *testing.T, url, channelURL string) *coherence {
 	c := &coherence{T: t, acknowledged: make([]time.Time, 2)}
-	c.writer = replica(t, store.Config{URL: url, ChannelURL: channelURL, Witness: &copies{}})
+	c.writer = replica(t, store.Config{URL: url, ChannelURL: channelURL, Invalidator: &copies{}})
 	c.owner = mustUser(t, c.writer, "ada@example.org").ID
 	note, err := c.writer.CreateNote(t.Context(), c.owner, notes.NewNote{Title: "t"})
 	if err != nil {
@@ -530,9 +534,9 @@ func newCoherence(t *testing.T, url, channelURL string) *coherence {
 
 func (c *coherence) write() {
 	for !c.stop.Load() {
-		n, err := c.writer.FlipNote(context.Background(), c.owner, c.note, notes.FlagPinned)
+		n, err := c.writer.ToggleNote(context.Background(), c.owner, c.note, notes.FlagPinned)
 		if err != nil {
-			c.Errorf("FlipNote = %v", err)
+			c.Errorf("ToggleNote = %v", err)
 			return
 		}
 		c.writes.Add(1)
@@ -567,7 +571,7 @@ func (c *coherence) disturb(proxy *testserver.Proxy) {
 // read reads copies for a time.
 func (c *coherence) read(cfg store.Config, age time.Duration) {
 	copies := &copies{}
-	cfg.Witness, cfg.Log = copies, slog.New(slog.DiscardHandler)
+	cfg.Invalidator, cfg.Log = copies, slog.New(slog.DiscardHandler)
 	s, err := store.Open(context.Background(), cfg)
 	if err != nil {
 		c.Error(err)

@@ -14,14 +14,14 @@ import (
 	"notesd/store"
 )
 
-// trusting is a Witness that knows how long its copies are good for.
+// trusting is an Invalidator that knows how long its copies are good for.
 type trusting struct {
-	store.Nobody
+	store.NoInvalidator
 	mu    sync.Mutex // guards what follows
 	until time.Time
 }
 
-func (w *trusting) Trust(until time.Time) {
+func (w *trusting) LeaseUntil(until time.Time) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	w.until = until
@@ -72,7 +72,7 @@ func TestFilesInPlace(t *testing.T) {
 			t.Parallel()
 			dir := filepath.Join(t.TempDir(), "data")
 			witness := &trusting{}
-			s, err := store.Open(t.Context(), store.Config{URL: filepath.Join(dir, "notes.db"), Witness: witness, Log: testkit.Log(t)})
+			s, err := store.Open(t.Context(), store.Config{URL: filepath.Join(dir, "notes.db"), Invalidator: witness, Log: testkit.Log(t)})
 			if err != nil {
 				t.Fatal(err)
 			}

@@ -108,7 +108,7 @@ func planTests(t *testing.T, s *store.Store) []planTest {
 	byPlace, byDate := "(is_favorite,is_pinned,updated_at,id)<", "(updated_at,id)<"
 	get := func(ctx context.Context) error { _, err := s.Note(ctx, owner, id); return err }
 	read := func(ctx context.Context) error { _, err := s.NotesByRef(ctx, owner, first); return err }
-	flip := func(ctx context.Context) error { _, err := s.FlipNote(ctx, owner, id, notes.FlagPinned); return err }
+	flip := func(ctx context.Context) error { _, err := s.ToggleNote(ctx, owner, id, notes.FlagPinned); return err }
 	remove := func(ctx context.Context) error { return s.DeleteTrashedNote(ctx, owner, trashed) }
 	return []planTest{
 		{"get", "id", "", get},

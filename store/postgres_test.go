@@ -296,8 +296,8 @@ func TestPostgresColumnChanged(t *testing.T) {
 				if _, err := s.UserByEmail(ctx, "ada@example.org"); err != nil {
 					t.Errorf("UserByEmail = %v", err)
 				}
-				if _, err := s.FlipNote(ctx, owner, first.ID, notes.FlagPinned); err != nil {
-					t.Errorf("FlipNote = %v", err)
+				if _, err := s.ToggleNote(ctx, owner, first.ID, notes.FlagPinned); err != nil {
+					t.Errorf("ToggleNote = %v", err)
 				}
 				if _, err := s.CreateNote(ctx, owner, notes.NewNote{Title: "another"}); err != nil {
 					t.Errorf("CreateNote = %v", err)

@@ -26,12 +26,12 @@ import (
 
 // Config says which database to open and how much of it to use.
 type Config struct {
-	URL        string       // postgres://…, or a path of a SQLite file (also sqlite: or file:)
-	MaxConns   int          // maximum number of connections; on SQLite that of readers. 0: 4
-	CacheBytes int64        // bytes for all SQLite page caches; 0: the default, 2 MB a connection
-	Witness    Witness      // is told of changes; nil: none
-	ChannelURL string       // the same PostgreSQL without a pooler in between; "": URL is
-	Log        *slog.Logger // nil: slog.Default()
+	URL         string       // postgres://…, or a path of a SQLite file (also sqlite: or file:)
+	MaxConns    int          // maximum number of connections; on SQLite that of readers. 0: 4
+	CacheBytes  int64        // bytes for all SQLite page caches; 0: the default, 2 MB a connection
+	Invalidator Invalidator  // is told of changes; nil: none
+	ChannelURL  string       // the same PostgreSQL without a pooler in between; "": URL is
+	Log         *slog.Logger // nil: slog.Default()
 	// QuotaNotes and QuotaBytes are for users without a quota of their own; nil: no limit.
 	QuotaNotes, QuotaBytes *int64
 	// LockPatience is how long to wait for the data directory of a SQLite file while another
@@ -41,15 +41,15 @@ type Config struct {
 
 // A Store is one open database. Its methods are safe for concurrent use.
 type Store struct {
-	db       *engine.DB
-	postgres bool // the engine is PostgreSQL; used where the SQL differs
-	log      *slog.Logger
-	witness  Witness
-	notifier *pgnotify.Notifier // connects to other processes; nil on SQLite
+	db          *engine.DB
+	postgres    bool // the engine is PostgreSQL; used where the SQL differs
+	log         *slog.Logger
+	invalidator Invalidator
+	notifier    *pgnotify.Notifier // connects to other processes; nil on SQLite
 
-	committer     committer // commits edits of notes
-	uncertainties uncertainties
-	statements    func(sql string, args []any) // hears statements that bypass gorm; nil: none
+	committer       groupCommitter // commits mutations of notes
+	unknownOutcomes unknownOutcomes
+	sqlTrace        func(sql string, args []any) // hears statements that bypass gorm; nil: none
 
 	quotaNotes, quotaBytes *int64 // for users without a quota of their own; nil: no limit
 	trimEvery              int    // the constant trimEvery, except in tests
@@ -66,11 +66,11 @@ type Store struct {
 // ErrUnavailable at once and Ready says why. The first attempts to connect end with Close or ctx.
 func Open(ctx context.Context, cfg Config) (*Store, error) {
 	cfg.Log = cmp.Or(cfg.Log, slog.Default())
-	if cfg.Witness == nil {
-		cfg.Witness = nobody{}
+	if cfg.Invalidator == nil {
+		cfg.Invalidator = noInvalidator{}
 	}
 	s := &Store{
-		postgres: engine.IsPostgres(cfg.URL), log: cfg.Log, witness: cfg.Witness,
+		postgres: engine.IsPostgres(cfg.URL), log: cfg.Log, invalidator: cfg.Invalidator,
 		quotaNotes: cfg.QuotaNotes, quotaBytes: cfg.QuotaBytes, trimEvery: trimEvery,
 		indexRequests: make(chan indexRequest, maxIndexRequests),
 	}
@@ -104,7 +104,7 @@ func Open(ctx context.Context, cfg Config) (*Store, error) {
 func (s *Store) Close() error {
 	s.db.Retire()
 	s.committer.close()
-	defer s.uncertainties.endAll()
+	defer s.unknownOutcomes.endAll()
 	return s.db.Close()
 }
 
@@ -128,10 +128,10 @@ func (s *Store) Migrate(ctx context.Context) error { return s.db.Migrate(ctx) }
 // SchemaVersion returns the number of the newest migration that the database has.
 func (s *Store) SchemaVersion(ctx context.Context) (int64, error) { return s.db.SchemaVersion(ctx) }
 
-// overhear passes a statement that doesn't go through gorm to s.statements.
-func (s *Store) overhear(sql string, args []any) {
-	if s.statements != nil {
-		s.statements(sql, args)
+// traceSQL passes a statement that doesn't go through gorm to s.sqlTrace.
+func (s *Store) traceSQL(sql string, args []any) {
+	if s.sqlTrace != nil {
+		s.sqlTrace(sql, args)
 	}
 }
 

@@ -104,17 +104,17 @@ func (s *Store) sweepTrash(ctx context.Context, before int64) (total int64, err 
 // emptyTrash deletes those of the notes that were trashed at before or earlier. It skips a note
 // that was deleted or restored in the meantime.
 func (s *Store) emptyTrash(ctx context.Context, notes []noteRow, before int64) (deleted int64, err error) {
-	edits := make([]*edit, len(notes))
+	mutations := make([]*mutation, len(notes))
 	for i, note := range notes {
-		edits[i] = s.deleteEdit(ctx, note.UserID, note.ID, func(row *noteRow) bool {
+		mutations[i] = s.deleteMutation(ctx, note.UserID, note.ID, func(row *noteRow) bool {
 			return row.IsTrashed && *row.TrashedAt <= before
 		})
 	}
-	for _, e := range edits {
-		s.committer.add(e)
+	for _, m := range mutations {
+		s.committer.add(m)
 	}
-	for _, e := range edits {
-		switch failed := e.outcome(); {
+	for _, m := range mutations {
+		switch failed := m.outcome(); {
 		case failed == nil:
 			deleted++
 		case !errors.Is(failed, ErrNotFound) && !errors.Is(failed, ErrOwnerGone):

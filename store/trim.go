@@ -12,8 +12,8 @@ const (
 	mostKept = 10_000
 
 	// trimEvery is the mean number of tombstones or keys that one trim is for. A trim has to count
-	// to find the oldest, so not every edit makes one. The choice is random, or a user could have
-	// the trims made at the wrong moments.
+	// to find the oldest, so not every mutation makes one. The choice is random, or a user could
+	// have the trims made at the wrong moments.
 	trimEvery = 1024
 )
 
@@ -24,7 +24,7 @@ func trimTombstones(owner string) trim { return trim{owner, "tombstones", "chang
 
 func trimKeys(owner string) trim { return trim{owner, "idempotency_keys", "created_at"} }
 
-// trims decides at random whether an edit that adds a tombstone or a key also trims.
+// trims decides at random whether a mutation that adds a tombstone or a key also trims.
 func (s *Store) trims() bool { return rand.N(s.trimEvery) == 0 }
 
 // statement returns the SQL of a trim. owner and most are the engine's placeholders for the owner

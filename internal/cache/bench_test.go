@@ -60,7 +60,7 @@ func BenchmarkWriting(b *testing.B) {
 	b.RunParallel(func(pb *testing.PB) {
 		for n := rand.IntN(len(keys)); pb.Next(); n++ {
 			key := keys[n%len(keys)]
-			w := c.Writing(c.NoteScope(key.Owner, key.ID), c.ListScope(key.Owner))
+			w := c.BeginWrite(c.NoteScope(key.Owner, key.ID), c.ListScope(key.Owner))
 			w.Done(key, true, 100)
 		}
 	})

@@ -3,15 +3,15 @@
 // What it promises:
 //
 //   - No stale entry in this process. The code that changes something announces it before the
-//     change can be seen (Writing), and again once its outcome is known. A Get that begins after
+//     change can be seen (BeginWrite), and again once its outcome is known. A Get that begins after
 //     that finds nothing older. More: all reads that a process has answered, from memory or from
 //     the database, could have happened at single moments one after another, each between its
 //     request and its response (linearizability), provided that everything that changes the data
 //     announces it.
 //   - Bounded staleness for changes by other processes. Their changes are received as invalidations
-//     (Drop). When nothing was heard from the other processes for longer than the lease (Trust),
-//     Get finds nothing. When an invalidation may have been missed (Forget), all entries are
-//     dropped. No entry is kept for longer than MaxAge.
+//     (Drop). When nothing was heard from the other processes for longer than the lease
+//     (LeaseUntil), Get finds nothing. When an invalidation may have been missed (InvalidateAll),
+//     all entries are dropped. No entry is kept for longer than MaxAge.
 //   - Bounded memory, in bytes, with all that an entry costs. Entries that are requested once, as
 //     by a scan of everything, are evicted first: this is the S3-FIFO algorithm (Yang et al., "FIFO
 //     queues are all you need for cache eviction", SOSP 2023). The entries of one user take at most
@@ -72,9 +72,9 @@ type Cache struct {
 	shards  []shard
 	stripes []stripe
 
-	// epoch counts the calls of Forget. Entries and reads of an older epoch are invalid.
+	// epoch counts the calls of InvalidateAll. Entries and reads of an older epoch are invalid.
 	epoch   atomic.Uint64
-	trusted atomic.Int64 // when the lease (Trust) expires, since began
+	trusted atomic.Int64 // when the lease (LeaseUntil) expires, since began
 
 	flights flights
 	counts  [numKinds]counts
@@ -93,7 +93,7 @@ type stripe struct {
 	writing int        // changes that may be visible and are not known to be done
 }
 
-// New makes an empty cache. It is not used until Trust is called.
+// New makes an empty cache. It is not used until LeaseUntil is called.
 func New(cfg Config) *Cache { return newCache(cfg, stripes) }
 
 func newCache(cfg Config, stripes int) *Cache {
@@ -119,18 +119,18 @@ func (c *Cache) SetLimit(bytes int64) {
 	}
 }
 
-// Trust sets the lease: until the given time, the changes of other processes are heard of in time.
-// Entries from before a gap in the lease are dropped: in the gap, a user may have read something
-// newer from the database.
-func (c *Cache) Trust(until time.Time) {
+// LeaseUntil sets the lease: until the given time, the changes of other processes are heard of in
+// time. Entries from before a gap in the lease are dropped: in the gap, a user may have read
+// something newer from the database.
+func (c *Cache) LeaseUntil(until time.Time) {
 	if int64(c.now()) >= c.trusted.Load() {
-		c.Forget()
+		c.InvalidateAll()
 	}
 	c.trusted.Store(int64(until.Sub(c.began)))
 }
 
-// Forget drops all entries, and the results of reads that are under way.
-func (c *Cache) Forget() {
+// InvalidateAll drops all entries, and the results of reads that are under way.
+func (c *Cache) InvalidateAll() {
 	c.epoch.Add(1)
 	for i := range c.shards {
 		c.shards[i].clear()
@@ -274,10 +274,10 @@ func (c *Cache) Settle(v View) View {
 	return v
 }
 
-// Saw is called when a strict scope was read and the result is about to be shown to a user. If the
-// result may be a change that is not done, the entries of the lenient scope predate the change and
-// are invalidated.
-func (c *Cache) Saw(strict, lenient Scope) {
+// Observe is called when a strict scope was read and the result is about to be shown to a user. If
+// the result may be a change that is not done, the entries of the lenient scope predate the change
+// and are invalidated.
+func (c *Cache) Observe(strict, lenient Scope) {
 	s := &c.stripes[strict]
 	s.mu.Lock()
 	writing := s.writing
@@ -348,9 +348,9 @@ type Write struct {
 	strict, loose mark
 }
 
-// Writing announces that from now on a strict scope may change, and with it a lenient one. The
+// BeginWrite announces that from now on a strict scope may change, and with it a lenient one. The
 // entries of the strict scope are stale from now on.
-func (c *Cache) Writing(strict, lenient Scope) Write {
+func (c *Cache) BeginWrite(strict, lenient Scope) Write {
 	return Write{c: c, epoch: c.epoch.Load(), strict: mark{c.begin(strict, 1), strict}, loose: mark{c.begin(lenient, 0), lenient}}
 }
 

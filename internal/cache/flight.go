@@ -68,7 +68,7 @@ func (f *flights) join(key Key, view View) (mine, theirs *flight) {
 // sees reports whether a read that began under the other view answers a request that began under v.
 // While a note is being written, what is read of it may be older than what other requests have seen
 // by now. That does not hold for lists: a request that sees a change which is not done raises the
-// version (Settle, Saw).
+// version (Settle, Observe).
 func (v View) sees(kind Kind, other View) bool {
 	return v.mark == other.mark && v.epoch == other.epoch && (kind == List || v.clean && other.clean)
 }

@@ -162,7 +162,7 @@ func TestShareIsNotOlder(t *testing.T) {
 	note := func(c *cache.Cache) cache.Scope { return noteScope(c) }
 	write := func(c *cache.Cache) { w := writing(c); w.Done(key, nil, 0) }
 	begin := func(c *cache.Cache) { writing(c) }
-	saw := func(c *cache.Cache) { c.Saw(noteScope(c), listScope(c)) }
+	saw := func(c *cache.Cache) { c.Observe(noteScope(c), listScope(c)) }
 	settle := func(c *cache.Cache) { c.Settle(c.View(listScope(c))) }
 	for _, when := range []struct {
 		name              string
@@ -177,14 +177,14 @@ func TestShareIsNotOlder(t *testing.T) {
 		{"a note begins to be written meanwhile", key, note, nothing, begin, false},
 		{"a note is being written", key, note, begin, nothing, false},
 		{"a note changes elsewhere", key, note, nothing, func(c *cache.Cache) { c.Drop(noteScope(c)) }, false},
-		{"all is forgotten", key, note, nothing, (*cache.Cache).Forget, false},
+		{"all is forgotten", key, note, nothing, (*cache.Cache).InvalidateAll, false},
 		{"nothing happens to a list", listKey, listScope, nothing, nothing, true},
 		{"a list is written meanwhile", listKey, listScope, nothing, write, false},
 		{"a list is being written, which nobody has seen", listKey, listScope, begin, nothing, true},
 		{"a list begins to be written meanwhile, which nobody has seen", listKey, listScope, nothing, begin, true},
 		{"a list is being written, which somebody sees", listKey, listScope, begin, saw, false},
 		{"a list is being written, which somebody sees in another list", listKey, listScope, begin, settle, false},
-		{"all is forgotten while a list is read", listKey, listScope, nothing, (*cache.Cache).Forget, false},
+		{"all is forgotten while a list is read", listKey, listScope, nothing, (*cache.Cache).InvalidateAll, false},
 	} {
 		bubble(t, func(t *testing.T, c *cache.Cache) {
 			var r reader
@@ -229,7 +229,7 @@ func TestShareTheNewest(t *testing.T) {
 // Without trust everybody reads: what others have changed since a read began may not have been heard of.
 func TestShareWithoutTrust(t *testing.T) {
 	bubble(t, func(t *testing.T, c *cache.Cache) {
-		c.Trust(time.Now())
+		c.LeaseUntil(time.Now())
 		var r reader
 		var wg sync.WaitGroup
 		for range 3 {

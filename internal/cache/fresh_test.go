@@ -30,7 +30,7 @@ func noteScope(c *cache.Cache) cache.Scope { return c.NoteScope(key.Owner, key.I
 func listScope(c *cache.Cache) cache.Scope { return c.ListScope(key.Owner) }
 
 // writing says that the note is being written.
-func writing(c *cache.Cache) cache.Write { return c.Writing(noteScope(c), listScope(c)) }
+func writing(c *cache.Cache) cache.Write { return c.BeginWrite(noteScope(c), listScope(c)) }
 
 func want(t *testing.T, c *cache.Cache, key cache.Key, want any) {
 	t.Helper()
@@ -70,7 +70,7 @@ func TestPutNote(t *testing.T) {
 	done := func(*cache.Cache) { w.Done(key, nil, 0) }
 	write := func(c *cache.Cache) { begin(c); done(c) }
 	drop := func(c *cache.Cache) { c.Drop(noteScope(c)) }
-	writeAnother := func(c *cache.Cache) { c.Writing(c.NoteScope("bob", "1"), c.ListScope("bob")) }
+	writeAnother := func(c *cache.Cache) { c.BeginWrite(c.NoteScope("bob", "1"), c.ListScope("bob")) }
 	for _, when := range []struct {
 		name                string
 		before, between     func(*cache.Cache)
@@ -84,8 +84,8 @@ func TestPutNote(t *testing.T) {
 		{"begun and done meanwhile", nothing, write, false, false, true},
 		{"dropped before", drop, nothing, true, true, true},
 		{"dropped meanwhile", nothing, drop, false, false, true},
-		{"all forgotten before", (*cache.Cache).Forget, nothing, true, true, true},
-		{"all forgotten meanwhile", nothing, (*cache.Cache).Forget, false, false, true},
+		{"all forgotten before", (*cache.Cache).InvalidateAll, nothing, true, true, true},
+		{"all forgotten meanwhile", nothing, (*cache.Cache).InvalidateAll, false, false, true},
 		{"another note is written", writeAnother, nothing, true, true, true},
 	} {
 		c := newCache()
@@ -136,7 +136,7 @@ func TestDone(t *testing.T) {
 		"another change begins":           func(c *cache.Cache) { writing(c) },
 		"another change begins and fails": func(c *cache.Cache) { w := writing(c); w.Done(key, nil, 0) },
 		"another process changes it":      func(c *cache.Cache) { c.Drop(noteScope(c)) },
-		"all is forgotten":                (*cache.Cache).Forget,
+		"all is forgotten":                (*cache.Cache).InvalidateAll,
 	} {
 		c := newCache()
 		w := writing(c)
@@ -152,7 +152,7 @@ func TestDone(t *testing.T) {
 // was taken, or for the latest that anybody has seen.
 func TestPutList(t *testing.T) {
 	var w cache.Write
-	saw := func(c *cache.Cache) { c.Saw(noteScope(c), listScope(c)) }
+	saw := func(c *cache.Cache) { c.Observe(noteScope(c), listScope(c)) }
 	begin := func(c *cache.Cache) { w = writing(c) }
 	done := func(*cache.Cache) { w.Done(key, nil, 0) }
 	settle := func(c *cache.Cache) { c.Settle(c.View(listScope(c))) } // another list is read and shown
@@ -177,8 +177,8 @@ func TestPutList(t *testing.T) {
 		{"a note seen that is not written", nothing, saw, saw, true},
 		{"another list read, nothing written", settle, settle, settle, true},
 		{"dropped meanwhile", nothing, func(c *cache.Cache) { c.Drop(listScope(c)) }, nothing, false},
-		{"all forgotten meanwhile", nothing, (*cache.Cache).Forget, nothing, false},
-		{"all forgotten afterwards", nothing, nothing, (*cache.Cache).Forget, false},
+		{"all forgotten meanwhile", nothing, (*cache.Cache).InvalidateAll, nothing, false},
+		{"all forgotten afterwards", nothing, nothing, (*cache.Cache).InvalidateAll, false},
 	} {
 		c := newCache()
 		when.before(c)
@@ -202,9 +202,9 @@ func TestSeen(t *testing.T) {
 		kept    bool
 	}{
 		{"nobody", true, nothing, true},
-		{"a note, not written", false, func(c *cache.Cache) { c.Saw(noteScope(c), listScope(c)) }, true},
-		{"a note, being written", true, func(c *cache.Cache) { c.Saw(noteScope(c), listScope(c)) }, false},
-		{"another note", true, func(c *cache.Cache) { c.Saw(c.NoteScope("ada", "2"), listScope(c)) }, true},
+		{"a note, not written", false, func(c *cache.Cache) { c.Observe(noteScope(c), listScope(c)) }, true},
+		{"a note, being written", true, func(c *cache.Cache) { c.Observe(noteScope(c), listScope(c)) }, false},
+		{"another note", true, func(c *cache.Cache) { c.Observe(c.NoteScope("ada", "2"), listScope(c)) }, true},
 		{"a list, nothing written", false, func(c *cache.Cache) { c.Settle(c.View(listScope(c))) }, true},
 		{"a list, something being written", true, func(c *cache.Cache) { c.Settle(c.View(listScope(c))) }, false},
 		{"a list, since whose reading began something is written", false, func(c *cache.Cache) {
@@ -288,7 +288,7 @@ func TestDrop(t *testing.T) {
 	want(t, c, listKey, "list")
 	c.Drop(listScope(c))
 	want(t, c, listKey, nil)
-	c.Forget()
+	c.InvalidateAll()
 	want(t, c, otherKey, nil)
 	if st := c.Stats(); st.Bytes != 0 || st.Entries != 0 {
 		t.Errorf("after Forget there are %d entries of %d bytes, want none", st.Entries, st.Bytes)
@@ -332,20 +332,20 @@ func TestTrust(t *testing.T) {
 		keep(c, key, "kept")
 		want(t, c, key, nil)
 		trusted(false)
-		c.Trust(time.Now().Add(time.Second))
+		c.LeaseUntil(time.Now().Add(time.Second))
 		want(t, c, key, nil)
 		keep(c, key, "kept")
 		want(t, c, key, "kept")
 		time.Sleep(time.Second - 1)
 		want(t, c, key, "kept")
 		trusted(true)
-		c.Trust(time.Now().Add(time.Second)) // in time
+		c.LeaseUntil(time.Now().Add(time.Second)) // in time
 		want(t, c, key, "kept")
 		time.Sleep(time.Second)
 		want(t, c, key, nil)
 		trusted(false)
 		keep(c, key, "kept in the gap")
-		c.Trust(time.Now().Add(time.Second))
+		c.LeaseUntil(time.Now().Add(time.Second))
 		want(t, c, key, nil)
 	})
 }
@@ -376,8 +376,8 @@ func TestPutSession(t *testing.T) {
 		{"another has ended", func(c *cache.Cache) { c.Ending("other", "bob")() }, nothing, nothing, true},
 		{"it ended before and began anew", endedElsewhere, nothing, nothing, true},
 		{"another process ended it meanwhile", nothing, endedElsewhere, nothing, false},
-		{"all forgotten meanwhile", nothing, (*cache.Cache).Forget, nothing, false},
-		{"all forgotten afterwards", nothing, nothing, (*cache.Cache).Forget, false},
+		{"all forgotten meanwhile", nothing, (*cache.Cache).InvalidateAll, nothing, false},
+		{"all forgotten afterwards", nothing, nothing, (*cache.Cache).InvalidateAll, false},
 	} {
 		c := newCache()
 		when.before(c)

@@ -261,7 +261,7 @@ func (c *client) keepNote(person string, note, revision int, v cache.View, m mis
 	key := noteKey(person, note)
 	if !c.cache.Holds(v) {
 		if m != noSaw {
-			c.cache.Saw(c.cache.NoteScope(key.Owner, key.ID), c.cache.ListScope(person))
+			c.cache.Observe(c.cache.NoteScope(key.Owner, key.ID), c.cache.ListScope(person))
 		}
 	} else if revision != 0 {
 		c.cache.PutNote(key, revision, 100, v)
@@ -343,7 +343,7 @@ func (c *client) readList(person, order string, read func() state) state {
 func (c *client) writing(person string, notes ...int) (writes []cache.Write) {
 	for _, note := range notes {
 		key := noteKey(person, note)
-		writes = append(writes, c.cache.Writing(c.cache.NoteScope(key.Owner, key.ID), c.cache.ListScope(person)))
+		writes = append(writes, c.cache.BeginWrite(c.cache.NoteScope(key.Owner, key.ID), c.cache.ListScope(person)))
 	}
 	return writes
 }

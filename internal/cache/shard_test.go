@@ -81,7 +81,7 @@ func TestModel(t *testing.T) {
 				limit = rapid.Int64Range(0, 12_000).Draw(t, "limit")
 				c.SetLimit(limit)
 			},
-			"forget": func(*rapid.T) { c.Forget(); clear(may) },
+			"forget": func(*rapid.T) { c.InvalidateAll(); clear(may) },
 			"": func(t *rapid.T) {
 				st := c.Stats()
 				bytes, entries, most, ok := c.Audit()

@@ -144,7 +144,7 @@ func (s *serving) openStore(ctx context.Context) (err error) {
 		CacheBytes:   memoryBound(s.cfg) / cachePart,
 		QuotaNotes:   quotaNotes,
 		QuotaBytes:   quotaBytes,
-		Witness:      s.parts.Copies,
+		Invalidator:  s.parts.Copies,
 		Log:          s.parts.Log,
 		LockPatience: s.lockPatience(),
 	})

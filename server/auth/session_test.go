@@ -107,7 +107,7 @@ type sessionSite struct {
 // trustedCache returns the cache of a process that is alone.
 func trustedCache() *cache.Cache {
 	c := cache.New(cache.Config{Bytes: 1 << 20, MaxAge: time.Minute, Shards: 1})
-	c.Trust(time.Now().Add(time.Hour))
+	c.LeaseUntil(time.Now().Add(time.Hour))
 	return c
 }
 

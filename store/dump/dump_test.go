@@ -139,7 +139,7 @@ func fillWithEverything(t testing.TB, s *store.Store) {
 	n, err := s.CreateNote(ctx, ada.ID, notes.NewNote{Title: "ΣΊΣΥΦΟΣ \u2028 line", Content: "a<b & \"c\"\r\n\t\x01 \U0001F600 Straße",
 		Tags: []string{"z", "a", "Ä"}, Color: &color, Pinned: true})
 	must(err)
-	_, err = s.FlipNote(ctx, ada.ID, n.ID, notes.FlagFavorite)
+	_, err = s.ToggleNote(ctx, ada.ID, n.ID, notes.FlagFavorite)
 	must(err)
 	_, err = s.CreateNote(ctx, ada.ID, notes.NewNote{Title: "empty", Content: ""})
 	must(err)

@@ -48,21 +48,21 @@ type Change struct{ Owner, Note string }
 // A Listener is told what other processes announce, for cache invalidation: in time to use no copy
 // for longer than it is valid. Its methods don't block and may be called from several goroutines.
 type Listener interface {
-	// Changed says that another process has committed changes.
-	Changed(changes []Change)
+	// Invalidate says that another process has committed changes.
+	Invalidate(changes []Change)
 
-	// Revoked says that sessions have ended in another process: the one with the key, or, if the
-	// key is empty, all of the user's.
-	Revoked(key, user string)
+	// SessionRevoked says that sessions have ended in another process: the one with the key, or, if
+	// the key is empty, all of the user's.
+	SessionRevoked(key, user string)
 
-	// Trust sets the end of the lease on copies. Everything that other processes had committed one
-	// second before until is known here. Before the first call, and after until, copies must not be
-	// used.
-	Trust(until time.Time)
+	// LeaseUntil sets the end of the lease on copies. Everything that other processes had committed
+	// one second before until is known here. Before the first call, and after until, copies must
+	// not be used.
+	LeaseUntil(until time.Time)
 
-	// Forget says that changes of other processes may have been missed. No copy made up to now may
-	// be used again, nor a copy of what is being read now.
-	Forget()
+	// InvalidateAll says that changes of other processes may have been missed. No copy made up to
+	// now may be used again, nor a copy of what is being read now.
+	InvalidateAll()
 }
 
 // Config configures a Notifier.
@@ -356,11 +356,11 @@ func (l *link) hear(ctx context.Context, text string) error {
 	case byeMessage:
 		l.members.left(m.From)
 	case changesMessage:
-		l.cfg.Listener.Changed(m.changes())
+		l.cfg.Listener.Invalidate(m.changes())
 	case forgetMessage:
-		l.cfg.Listener.Forget()
+		l.cfg.Listener.InvalidateAll()
 	case revokedMessage:
-		l.cfg.Listener.Revoked(m.Key, m.User)
+		l.cfg.Listener.SessionRevoked(m.Key, m.User)
 		err = l.say(ctx, message{Kind: ackMessage, From: l.id, ID: m.ID}.String())
 	case ackMessage:
 		l.members.acknowledged(m.ID, m.From)
@@ -373,7 +373,7 @@ func (l *link) hear(ctx context.Context, text string) error {
 // been about anything.
 func (l *link) puzzle(err error) {
 	l.lost.Add(1)
-	l.cfg.Listener.Forget()
+	l.cfg.Listener.InvalidateAll()
 	if !l.puzzled {
 		l.puzzled = true
 		l.cfg.Log.Warn("a message of another replica isn't understood; all copies are dropped", "error", err)
@@ -399,10 +399,10 @@ func (l *link) heardOwn(ctx context.Context, sent time.Time) error {
 			return err
 		}
 		l.trusting = true
-		l.cfg.Listener.Forget()
+		l.cfg.Listener.InvalidateAll()
 		l.members.introduced()
 	}
-	l.cfg.Listener.Trust(sent.Add(trusted))
+	l.cfg.Listener.LeaseUntil(sent.Add(trusted))
 	return nil
 }
 
@@ -427,7 +427,7 @@ func (l *link) leave(ctx context.Context) {
 	defer cancel()
 	if ctx.Err() != nil {
 		l.members.disconnected()
-		l.cfg.Listener.Forget()
+		l.cfg.Listener.InvalidateAll()
 		// If this fails, the others notice our absence soon.
 		_, _ = l.conn.Exec(ending, Notify, []string{message{Kind: byeMessage, From: l.id}.String()})
 	}

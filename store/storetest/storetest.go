@@ -42,14 +42,14 @@ func Engines(t *testing.T, test func(t *testing.T, url string)) {
 // when the test ends.
 func Open(t testing.TB, url string) *store.Store {
 	t.Helper()
-	return OpenWatched(t, url, nil)
+	return OpenWith(t, url, nil)
 }
 
-// OpenWatched is Open for a store with a Witness.
-func OpenWatched(t testing.TB, url string, w store.Witness) *store.Store {
+// OpenWith is Open for a store with an Invalidator.
+func OpenWith(t testing.TB, url string, w store.Invalidator) *store.Store {
 	t.Helper()
 	// Not t.Context: it ends before the cleanups, the store's users among them.
-	s, err := store.Open(context.Background(), store.Config{URL: url, Witness: w, Log: testkit.Log(t)})
+	s, err := store.Open(context.Background(), store.Config{URL: url, Invalidator: w, Log: testkit.Log(t)})
 	if err != nil {
 		t.Fatalf("open %s: %v", url, err)
 	}

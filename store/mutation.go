@@ -1,0 +1,226 @@
+package store
+
+import (
+	"bytes"
+	"context"
+	"fmt"
+
+	"notesd/notes"
+)
+
+// A mutation is one caller's change of one owner's note, and, once it is done, its result.
+type mutation struct {
+	ctx   context.Context // the caller's context; when it has ended the caller may no longer wait
+	owner string
+	id    string // of the note that it changes or creates
+	bytes int64  // bytes of its texts
+	alone bool   // it needs a transaction of its own
+	retry bool   // it must be retried in another transaction
+
+	fresh    *noteRow // of a create: the note to create
+	imported bool     // the note is created only if it does not exist; other creates have new ids
+	key      string   // of a create: its idempotency key, or ""
+	hash     []byte   // of a create: the hash of the request that brought key
+	content  bool     // it needs the note's content too
+	trims    bool     // it removes the owner's oldest tombstones or keys, if too many
+
+	preconditions []Precondition // of a change: all must hold, or nothing is changed
+
+	// change computes the new state of the note, while the owner's counters are locked. It may be
+	// called again in another transaction.
+	change func(b *batch, counters *countersRow) (noteRow, error)
+
+	note     noteRow // the note after the mutation
+	replayed string  // id of the note that the idempotency key created before
+	err      error
+	panicked *panicked
+	done     chan struct{} // closed when the caller may read the result
+}
+
+// largeMutation is the size, in bytes of text, above which a mutation gets a transaction of its
+// own. So small mutations don't wait for it.
+const largeMutation = 64 << 10
+
+func newMutation(ctx context.Context, owner, id string, bytes int64) *mutation {
+	return &mutation{ctx: ctx, owner: owner, id: id, bytes: bytes, alone: bytes > largeMutation, done: make(chan struct{})}
+}
+
+// createMutation returns the mutation that creates row. If the idempotency key of in was used
+// before, the mutation creates nothing. Then its result is the existing note, or replayed names it.
+func (s *Store) createMutation(ctx context.Context, row noteRow, in notes.NewNote) *mutation {
+	m := newMutation(ctx, row.UserID, row.ID, row.Bytes)
+	// BodyHash is copied into a slice that is not nil, because nil would be NULL.
+	m.fresh, m.key, m.hash = &row, in.IdempotencyKey, append([]byte{}, in.BodyHash...)
+	m.trims = m.key != "" && s.trims()
+	m.change = func(b *batch, counters *countersRow) (noteRow, error) {
+		used, found := b.keys[keyRef{m.owner, m.key}]
+		if found && used.createdAt > row.CreatedAt-keepIdempotencyKeys.Milliseconds() {
+			// This comes before the quota check, because a repeated request needs no more space.
+			return b.replay(m, used)
+		}
+		if err := counters.add(1, row.Bytes); err != nil {
+			return noteRow{}, err
+		}
+		made := b.create(m, counters.ChangeSeq)
+		if m.key != "" {
+			used := usedKey{keyRef{m.owner, m.key}, m.hash, m.id, row.CreatedAt}
+			b.keys[used.keyRef], b.claimed = used, append(b.claimed, used)
+			b.trim(m, trimKeys)
+		}
+		return made, nil
+	}
+	return m
+}
+
+// create adds the note that m creates to the batch.
+func (b *batch) create(m *mutation, changeSeq int64) noteRow {
+	made := *m.fresh
+	made.Key, made.ChangeSeq = b.nextKey(), changeSeq
+	b.notes[noteRef{m.owner, m.id}] = b.touch(&noteState{row: &made})
+	return made
+}
+
+// replay returns the result of a create whose idempotency key was used before.
+func (b *batch) replay(m *mutation, used usedKey) (noteRow, error) {
+	if !bytes.Equal(used.hash, m.hash) {
+		return noteRow{}, ErrIdempotency
+	}
+	state, found := b.notes[noteRef{m.owner, used.note}]
+	switch {
+	case !found || state.partial:
+		m.replayed = used.note // read after the transaction
+		return noteRow{}, nil
+	case state.row == nil:
+		return noteRow{}, ErrNotFound
+	default:
+		return *state.row, nil
+	}
+}
+
+// patchMutation returns the mutation that changes a note by p. It folds the texts here, because
+// long ones take a while and no transaction should wait for that.
+func (s *Store) patchMutation(ctx context.Context, owner, id string, p notes.Patch) (*mutation, error) {
+	var titleFolded, contentFolded string
+	var size int
+	if p.Title != nil {
+		titleFolded = notes.Fold(*p.Title)
+		size += len(*p.Title)
+	}
+	if p.Content != nil {
+		var err error
+		if contentFolded, err = notes.FoldContext(ctx, *p.Content, reserve(ctx)); err != nil {
+			return nil, err
+		}
+		size += len(*p.Content)
+	}
+	m := newMutation(ctx, owner, id, int64(size))
+	m.content = true
+	m.change = func(b *batch, counters *countersRow) (noteRow, error) {
+		state, err := b.find(m)
+		if err != nil {
+			return noteRow{}, err
+		}
+		if err := b.checkPreconditions(m, state); err != nil {
+			return noteRow{}, err
+		}
+		row := *state.row
+		when := max(s.now(), row.UpdatedAt+1)
+		row.apply(p, when)
+		if row.Title != state.row.Title {
+			row.TitleFolded = titleFolded
+		}
+		if row.Content != state.row.Content {
+			row.ContentFolded = contentFolded
+		}
+		return state.apply(row, when, counters)
+	}
+	return m, nil
+}
+
+// toggleMutation returns the mutation that inverts a flag.
+func (s *Store) toggleMutation(ctx context.Context, owner, id string, flag notes.Flag) *mutation {
+	m := newMutation(ctx, owner, id, 0)
+	m.content = true
+	m.change = func(b *batch, counters *countersRow) (noteRow, error) {
+		state, err := b.find(m)
+		if err != nil {
+			return noteRow{}, err
+		}
+		if err := b.checkPreconditions(m, state); err != nil {
+			return noteRow{}, err
+		}
+		row := *state.row
+		field := [...]*bool{notes.FlagPinned: &row.IsPinned, notes.FlagFavorite: &row.IsFavorite, notes.FlagArchived: &row.IsArchived}[flag]
+		*field = !*field
+		return state.apply(row, max(s.now(), row.UpdatedAt+1), counters)
+	}
+	return m
+}
+
+// deleteMutation returns the mutation that deletes a note if should accepts it. For any other note
+// the error is ErrNotFound.
+func (s *Store) deleteMutation(ctx context.Context, owner, id string, should func(*noteRow) bool) *mutation {
+	m := newMutation(ctx, owner, id, 0)
+	m.trims = s.trims()
+	m.change = func(b *batch, counters *countersRow) (noteRow, error) {
+		state, err := b.find(m)
+		if err != nil {
+			return noteRow{}, err
+		}
+		if !should(state.row) {
+			return noteRow{}, ErrNotFound
+		}
+		if err := b.checkPreconditions(m, state); err != nil {
+			return noteRow{}, err
+		}
+		if err := counters.add(-1, -state.row.Bytes); err != nil {
+			return noteRow{}, err
+		}
+		b.tombstones = append(b.tombstones, tombstoneRow{m.owner, counters.ChangeSeq, m.id, s.now()})
+		b.trim(m, trimTombstones)
+		state.row = nil
+		return noteRow{}, nil
+	}
+	return m
+}
+
+// submit commits m, in one transaction with other mutations that come at the same time, and returns
+// its error. If ctx ends first, submit returns ctx's error. A mutation that was in no transaction
+// by then has changed nothing and never will. For any other mutation the outcome is unknown.
+func (s *Store) submit(m *mutation) error {
+	if err := m.ctx.Err(); err != nil {
+		return err
+	}
+	if err := s.db.Usable(); err != nil {
+		return err
+	}
+	s.committer.add(m)
+	return m.outcome()
+}
+
+// outcome waits until m is done or its context has ended.
+func (m *mutation) outcome() error {
+	select {
+	case <-m.done:
+	case <-m.ctx.Done():
+		return m.ctx.Err()
+	}
+	if m.panicked != nil {
+		panic(m.panicked)
+	}
+	return m.err
+}
+
+// panicked carries a panic, with its stack, from the goroutine of a batch to that of the caller.
+type panicked struct {
+	value any
+	stack []byte
+}
+
+func (p *panicked) Error() string { return fmt.Sprintf("%v\n\nin a batch:\n%s", p.value, p.stack) }
+
+// Unwrap returns the panic's value if that is an error.
+func (p *panicked) Unwrap() error {
+	err, _ := p.value.(error)
+	return err
+}
