@@ -34,12 +34,13 @@ var mayImport = map[string][]string{
 	"internal/redis/redistest": {"notesd/internal/redis"},
 	"internal/ratelimit":       {"notesd/internal/netutil", "notesd/internal/redis"},
 	"server/listener":          {"notesd/internal/netutil"},
+	"server/admin":             {"notesd/internal/incident", "notesd/internal/webhook", "notesd/pool"},
 	"server/auth":              {"notesd/internal/cache", "notesd/internal/netutil", "notesd/internal/ratelimit", "notesd/internal/redis", "notesd/notes", "notesd/store"},
-	"server":                   {"notesd/internal/cache", "notesd/internal/histogram", "notesd/internal/incident", "notesd/internal/netutil", "notesd/internal/ratelimit", "notesd/internal/redis", "notesd/internal/webhook", "notesd/notes", "notesd/pool", "notesd/server/auth", "notesd/server/listener", "notesd/store"},
+	"server":                   {"notesd/internal/cache", "notesd/internal/histogram", "notesd/internal/incident", "notesd/internal/netutil", "notesd/internal/ratelimit", "notesd/internal/redis", "notesd/notes", "notesd/pool", "notesd/server/admin", "notesd/server/auth", "notesd/server/listener", "notesd/store"},
 	"store/storetest":          {"notesd/internal/testkit", "notesd/internal/testserver", "notesd/store"},
 
 	"internal/testserver": {"notesd/internal/testkit"},
-	"internal/cli":        {"notesd/bench", "notesd/config", "notesd/internal/check", "notesd/internal/histogram", "notesd/internal/incident", "notesd/internal/legacy", "notesd/internal/logging", "notesd/internal/redis", "notesd/internal/upgrade", "notesd/notes", "notesd/pool", "notesd/server", "notesd/server/auth", "notesd/store", "notesd/store/dump", "notesd/store/engine", "notesd/store/inspect"},
+	"internal/cli":        {"notesd/bench", "notesd/config", "notesd/internal/check", "notesd/internal/histogram", "notesd/internal/incident", "notesd/internal/legacy", "notesd/internal/logging", "notesd/internal/redis", "notesd/internal/upgrade", "notesd/notes", "notesd/pool", "notesd/server", "notesd/server/admin", "notesd/server/auth", "notesd/store", "notesd/store/dump", "notesd/store/engine", "notesd/store/inspect"},
 }
 
 // What packages must not know of, by the beginnings of import paths.
@@ -59,6 +60,7 @@ var mustNotKnow = map[string][]string{
 	"internal/cache":  {"net/http", "github.com/labstack/", "database/sql", "gorm.io/", "notesd/"},
 	"config":          {"net/http", "github.com/labstack/", "database/sql", "gorm.io/"},
 	"server":          {"gorm.io/", "github.com/jackc/", "github.com/alexedwards/", "golang.org/x/crypto/"},
+	"server/admin":    {"github.com/labstack/", "database/sql", "gorm.io/", "github.com/jackc/"},
 	"server/auth":     {"github.com/labstack/", "database/sql", "gorm.io/", "github.com/jackc/"},
 
 	"internal/check":     {"github.com/labstack/", "database/sql", "gorm.io/", "github.com/jackc/", "notesd/"},

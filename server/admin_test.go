@@ -6,6 +6,8 @@ import (
 	"net/netip"
 	"strings"
 	"testing"
+
+	"notesd/server/admin"
 )
 
 // adminRoutes are the routes that tell a stranger nothing.
@@ -77,7 +79,7 @@ func TestAdministrators(t *testing.T) {
 // Guesses end in a 429, are counted for Prometheus, and are told of by one event and one line in the log.
 func TestTokenGuessesTold(t *testing.T) {
 	t.Parallel()
-	alerts := NewAlerts("", "", nil)
+	alerts := admin.NewAlerts("", "", nil)
 	s := onSQLite(t, func(cfg *Config, parts *Parts) {
 		parts.Alerts = alerts
 		cfg.TrustedProxies = []netip.Prefix{netip.MustParsePrefix("127.0.0.0/8")}

@@ -3,6 +3,7 @@ package server
 import (
 	"context"
 	"errors"
+	"log/slog"
 	"net/http"
 	"slices"
 	"sync"
@@ -239,7 +240,7 @@ func answered(name string, err error, latency time.Duration) dependency {
 func (s *Server) tellOf(row dependency, reasonKnown bool) {
 	if row.err == nil {
 		s.log.Info("dependency is back", "name", row.Name)
-		s.alerts.Send(Event{Kind: "dependency_up", Subject: row.Name})
+		s.alerts.Dependency(row.Name, nil)
 		return
 	}
 	attrs := []any{"name", row.Name}
@@ -247,5 +248,12 @@ func (s *Server) tellOf(row dependency, reasonKnown bool) {
 		attrs = append(attrs, "error", row.err)
 	}
 	s.log.Warn("dependency is down", attrs...)
-	s.alerts.Send(Event{Kind: "dependency_down", Subject: row.Name})
+	s.alerts.Dependency(row.Name, row.err)
+}
+
+// tellOfGuesses logs that a network guesses at the administrator token, and sends an event.
+func (s *Server) tellOfGuesses(network string, guesses uint64) {
+	s.log.LogAttrs(context.Background(), slog.LevelWarn, "somebody guesses at the administrators' token",
+		slog.String("network", network), slog.Uint64("wrong_since_start", guesses))
+	s.alerts.TokenGuessed(network, guesses)
 }

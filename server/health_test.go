@@ -115,8 +115,7 @@ func TestDatabaseAway(t *testing.T) {
 func testDatabaseAway(t *testing.T, o outage) {
 	db := testserver.NewPostgres(t)
 	proxy := testserver.NewProxy(t, db.URL())
-	webhook := newReceiver(t, "", http.StatusOK)
-	alerts, _ := alerting(t, webhook.URL, "")
+	alerts, events := recordedAlerts()
 	s := onDatabase(t, proxy.URL(), uncopied, func(_ *Config, parts *Parts) { parts.Alerts = alerts })
 	c := s.someone()
 	note := c.create(map[string]any{"title": "a", "content": "b"})
@@ -185,12 +184,12 @@ func testDatabaseAway(t *testing.T, o outage) {
 		t.Error("a database that is away is logged as an unexpected error")
 	}
 	for _, kind := range []string{"dependency_down", "dependency_up"} {
-		if e := webhook.next(t); e.Kind != kind || e.Subject != "database" {
-			t.Errorf("the webhook got %+v, want %s of the database", e, kind)
+		if e := nextEvent(t, events); e.Kind != kind || e.Subject != "database" {
+			t.Errorf("got %+v, want %s of the database", e, kind)
 		}
 	}
-	if n := len(webhook.events); n > 0 {
-		t.Errorf("the webhook got %d events more, want none", n)
+	if n := len(events); n > 0 {
+		t.Errorf("got %d events more, want none", n)
 	}
 }
 
@@ -208,8 +207,7 @@ func TestRedisGone(t *testing.T) {
 func testRedisGone(t *testing.T, o outage) {
 	server := testserver.NewRedis(t)
 	proxy := testserver.NewProxy(t, server.URL())
-	webhook := newReceiver(t, "", http.StatusOK)
-	alerts, _ := alerting(t, webhook.URL, "")
+	alerts, events := recordedAlerts()
 	s := onSQLite(t, onRedis(t, proxy.URL()), func(_ *Config, parts *Parts) { parts.Alerts = alerts })
 	c := s.member("ada@example.com")
 	o.begin(t, server, proxy)
@@ -254,12 +252,12 @@ func testRedisGone(t *testing.T, o outage) {
 	}
 	c.get("/api/auth/me").want(http.StatusOK) // the session has outlived it
 	for _, kind := range []string{"dependency_down", "dependency_up"} {
-		if e := webhook.next(t); e.Kind != kind || e.Subject != "sessions" {
-			t.Errorf("the webhook got %+v, want %s of the sessions", e, kind)
+		if e := nextEvent(t, events); e.Kind != kind || e.Subject != "sessions" {
+			t.Errorf("got %+v, want %s of the sessions", e, kind)
 		}
 	}
-	if n := len(webhook.events); n > 0 {
-		t.Errorf("the webhook got %d events more, want none", n)
+	if n := len(events); n > 0 {
+		t.Errorf("got %d events more, want none", n)
 	}
 }
 

@@ -11,6 +11,7 @@ import (
 
 	"notesd/internal/histogram"
 	"notesd/pool"
+	"notesd/server/admin"
 )
 
 // prometheusMetrics handles GET /metrics.
@@ -92,8 +93,8 @@ func (c *collector) Collect(out chan<- prometheus.Metric) {
 	c.memory(e)
 	c.dependencies(e)
 	// Kinds without an event are exposed as well, because an increase has to begin somewhere.
-	for _, kind := range eventKinds {
-		e.counter(descEvents, float64(c.s.alerts.count(kind)), kind)
+	for _, kind := range admin.EventKinds {
+		e.counter(descEvents, float64(c.s.alerts.Count(kind)), kind)
 	}
 }
 

@@ -37,8 +37,7 @@ func TestRedisRefusesWrites(t *testing.T) {
 					t.Fatalf("%v: %v", c, err)
 				}
 			}
-			webhook := newReceiver(t, "", http.StatusOK)
-			alerts, _ := alerting(t, webhook.URL, "")
+			alerts, events := recordedAlerts()
 			s := onSQLite(t, onRedis(t, server.URL()), uncopied, func(_ *Config, parts *Parts) { parts.Alerts = alerts })
 			ada := s.member("ada@example.com")
 			do(c.begin)
@@ -46,8 +45,8 @@ func TestRedisRefusesWrites(t *testing.T) {
 				r := ada.get("/readyz")
 				return r.status == http.StatusServiceUnavailable && r.checks()["sessions"].Status == "down"
 			})
-			if e := webhook.next(t); e.Kind != "dependency_down" || e.Subject != "sessions" {
-				t.Errorf("the webhook got %+v, want dependency_down of the sessions", e)
+			if e := nextEvent(t, events); e.Kind != "dependency_down" || e.Subject != "sessions" {
+				t.Errorf("got %+v, want dependency_down of the sessions", e)
 			}
 			ada.get("/api/auth/me").want(http.StatusOK)
 			in := credentialsOf("grace@example.com", password)

@@ -12,6 +12,7 @@ import (
 	"notesd/internal/incident"
 	"notesd/internal/redis"
 	"notesd/pool"
+	"notesd/server/admin"
 )
 
 // poolJSON is the pool as /api/runtime shows it. Times are in milliseconds.
@@ -315,7 +316,7 @@ func incidentsOutput(i incident.Stats) incidentsJSON {
 	return out
 }
 
-// eventJSON is an Event as /api/runtime shows it.
+// eventJSON is an admin.Event as /api/runtime shows it.
 type eventJSON struct {
 	Kind    string         `json:"kind"`
 	Subject string         `json:"subject"`
@@ -323,7 +324,7 @@ type eventJSON struct {
 	Time    stamp          `json:"time"`
 }
 
-func eventsOutput(events []Event) []eventJSON {
+func eventsOutput(events []admin.Event) []eventJSON {
 	out := make([]eventJSON, len(events))
 	for i, e := range events {
 		out[i] = eventJSON{e.Kind, e.Subject, e.Detail, stamp(e.Time)}

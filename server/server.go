@@ -23,6 +23,7 @@ import (
 	"notesd/internal/ratelimit"
 	"notesd/internal/redis"
 	"notesd/pool"
+	"notesd/server/admin"
 	"notesd/server/auth"
 	"notesd/server/listener"
 	"notesd/store"
@@ -88,7 +89,7 @@ type Server struct {
 	pool        *pool.Pool
 	memory      *pool.Monitor         // nil: memory is not monitored
 	stages      *pool.PressureMonitor // nil: memory pressure is not watched
-	alerts      *Alerts
+	alerts      *admin.Alerts
 	incidents   *incident.Recorder // nil: incidents are not recorded
 	routes      []*route
 	noAdmission bool // handlers start without admission: see NewFaults
@@ -136,7 +137,7 @@ type Parts struct {
 	Pool      *pool.Pool
 	Memory    *pool.Monitor
 	Stages    *pool.PressureMonitor
-	Alerts    *Alerts
+	Alerts    *admin.Alerts
 	Incidents *incident.Recorder
 	Log       *slog.Logger
 }

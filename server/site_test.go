@@ -29,6 +29,7 @@ import (
 	"notesd/internal/testkit"
 	"notesd/internal/testserver"
 	"notesd/pool"
+	"notesd/server/admin"
 	"notesd/server/auth"
 	"notesd/store"
 	"notesd/store/storetest"
@@ -122,6 +123,25 @@ func newToken() string {
 	b := make([]byte, 32)
 	rand.Read(b)
 	return base64.RawURLEncoding.EncodeToString(b)
+}
+
+// recordedAlerts are alerts whose events go to a channel.
+func recordedAlerts() (*admin.Alerts, chan admin.Event) {
+	alerts, events := admin.NewAlerts("", "", slog.New(slog.DiscardHandler)), make(chan admin.Event, 100)
+	alerts.OnEvent = func(e admin.Event) { events <- e }
+	return alerts, events
+}
+
+// nextEvent waits for an event.
+func nextEvent(t testing.TB, events chan admin.Event) admin.Event {
+	t.Helper()
+	select {
+	case e := <-events:
+		return e
+	case <-time.After(10 * time.Second):
+		t.Fatal("no event within 10 s")
+		return admin.Event{}
+	}
 }
 
 // uncopied makes the server answer nothing from memory.

@@ -8,6 +8,7 @@ import (
 
 	"notesd/internal/testkit"
 	"notesd/pool"
+	"notesd/server/admin"
 	"notesd/server/listener"
 )
 
@@ -57,10 +58,10 @@ func TestStatusWhileFull(t *testing.T) {
 // kept, and counted on /metrics; so are dependencies and the disk.
 func TestRuntimeEvents(t *testing.T) {
 	t.Parallel()
-	alerts := NewAlerts("", "", testkit.Log(t))
+	alerts := admin.NewAlerts("", "", testkit.Log(t))
 	s := onSQLite(t, func(cfg *Config, parts *Parts) { parts.Alerts, cfg.DataDir = alerts, t.TempDir() })
-	for i := range maxRecent + 1 {
-		alerts.Send(Event{Kind: "incident", Subject: "slow", Detail: map[string]any{"bytes": i}})
+	for i := range 50 + 1 {
+		alerts.Send(admin.Event{Kind: "incident", Subject: "slow", Detail: map[string]any{"bytes": i}})
 	}
 	var in struct {
 		Ready  bool
@@ -70,11 +71,11 @@ func TestRuntimeEvents(t *testing.T) {
 		Minute []any
 	}
 	s.administrator().get("/api/runtime").want(http.StatusOK).decode(&in)
-	if n := len(in.Events); n != maxRecent {
-		t.Fatalf("%d events, want the last %d", n, maxRecent)
+	if n := len(in.Events); n != 50 {
+		t.Fatalf("%d events, want the last %d", n, 50)
 	}
-	first, last := in.Events[0], in.Events[maxRecent-1]
-	if first.Detail["bytes"] != float64(maxRecent) || last.Detail["bytes"] != 1.0 || first.Kind != "incident" || first.Subject != "slow" ||
+	first, last := in.Events[0], in.Events[50-1]
+	if first.Detail["bytes"] != float64(50) || last.Detail["bytes"] != 1.0 || first.Kind != "incident" || first.Subject != "slow" ||
 		time.Since(time.Time(first.Time)).Abs() > time.Minute {
 		t.Errorf("events from %+v to %+v, want the newest first", first, last)
 	}

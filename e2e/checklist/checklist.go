@@ -87,7 +87,7 @@ var checklist = []item{
 		"health-checks", "ready", "logs", "metrics", "alerts"},
 		[]string{"main.TestPrometheusRules", "main.TestAlertsDescribed", "e2e.TestAlertFires", "e2e.TestMetricsThere",
 			"e2e.TestComposeMonitoring",
-			"e2e.TestWebhookExample", "server.TestAlerts", "e2e.TestHealthcheck"}, ""},
+			"e2e.TestWebhookExample", "server/admin.TestAlerts", "e2e.TestHealthcheck"}, ""},
 	{"Deployment rows: migrations run, Redis for sessions, reverse proxy, HTTPS, firewall",
 		[]string{"database", "database-version", "schema", "connections", "load-connections", "postgres-memory",
 			"durability", "database-tls", "database-clock",

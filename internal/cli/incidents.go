@@ -10,6 +10,7 @@ import (
 	"notesd/internal/incident"
 	"notesd/pool"
 	"notesd/server"
+	"notesd/server/admin"
 )
 
 // evidenceOf lists the events that trigger an incident file at once. The recorder itself finds
@@ -24,21 +25,18 @@ var evidenceOf = map[string]bool{
 
 // newIncidents returns the recorder of incident files. It returns nil, and logs a warning, if no
 // file can be written: with PostgreSQL, DATA_DIR may be read-only.
-func newIncidents(cfg config.Config, alerts *server.Alerts, log *slog.Logger) *incident.Recorder {
+func newIncidents(cfg config.Config, alerts *admin.Alerts, log *slog.Logger) *incident.Recorder {
 	r, err := incident.New(incident.Config{
-		Dir:  filepath.Join(cfg.DataDir, "incidents"),
-		Slow: slowAfter(cfg),
-		Log:  log,
-		OnWritten: func(f incident.File) {
-			alerts.Send(server.Event{Kind: "incident", Subject: f.Reason,
-				Detail: map[string]any{"file": f.Name, "bytes": f.Bytes}})
-		},
+		Dir:       filepath.Join(cfg.DataDir, "incidents"),
+		Slow:      slowAfter(cfg),
+		Log:       log,
+		OnWritten: alerts.Incident,
 	})
 	if err != nil {
 		log.Warn("no evidence of incidents is kept: DATA_DIR can't be written", "error", err)
 		return nil
 	}
-	alerts.OnEvent = func(e server.Event) {
+	alerts.OnEvent = func(e admin.Event) {
 		if evidenceOf[e.Kind] {
 			r.Trigger(e.Kind, e.Subject)
 		}

@@ -22,6 +22,7 @@ import (
 	"notesd/internal/upgrade"
 	"notesd/pool"
 	"notesd/server"
+	"notesd/server/admin"
 	"notesd/store"
 )
 
@@ -169,9 +170,9 @@ func TestEventsLeaveEvidence(t *testing.T) {
 	alerts := newAlerts(cfg, log)
 	r := newIncidents(cfg, alerts, log)
 	for _, kind := range []string{"memory_normal", "route_released", "dependency_up", "incident"} {
-		alerts.Send(server.Event{Kind: kind})
+		alerts.Send(admin.Event{Kind: kind})
 	}
-	alerts.Send(server.Event{Kind: "memory_high", Subject: "process memory"})
+	alerts.Send(admin.Event{Kind: "memory_high", Subject: "process memory"})
 	ctx, stop := context.WithCancel(t.Context())
 	stop()
 	r.Run(ctx, func() incident.Sample { return incident.Sample{} }, func() any { return nil })

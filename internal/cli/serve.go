@@ -234,11 +234,8 @@ func (s *serving) upgrader() *upgrade.Upgrader {
 		Requests:   s.Upgrades,
 		HandOver:   s.server.HandOver,
 		HandedOver: s.guard.begin,
-		Failed: func(err error) {
-			s.parts.Alerts.Send(server.Event{Kind: "upgrade_failed", Subject: s.Path,
-				Detail: map[string]any{"error": err.Error()}})
-		},
-		Log: s.parts.Log,
+		Failed:     func(err error) { s.parts.Alerts.UpgradeFailed(s.Path, err) },
+		Log:        s.parts.Log,
 	}
 }
 

@@ -9,13 +9,14 @@ import (
 	"notesd/config"
 	"notesd/pool"
 	"notesd/server"
+	"notesd/server/admin"
 	"notesd/server/auth"
 )
 
 const delayTarget = 5 * time.Millisecond // CoDel's target delay (RFC 8289)
 
 // newPool returns a pool that sends alerts of quarantined routes and stuck workers.
-func newPool(cfg config.Config, alerts *server.Alerts, log *slog.Logger) *pool.Pool {
+func newPool(cfg config.Config, alerts *admin.Alerts, log *slog.Logger) *pool.Pool {
 	c := pool.Config{
 		Shards:           cfg.Runtime.Shards,
 		WorkersPerShard:  cfg.Runtime.WorkersPerShard,
@@ -26,24 +27,10 @@ func newPool(cfg config.Config, alerts *server.Alerts, log *slog.Logger) *pool.P
 		Passthrough:      http.ErrAbortHandler,
 		RestartThreshold: cfg.RestartThreshold,
 		RestartWindow:    cfg.RestartWindow,
-		OnBreaker: func(e pool.BreakerEvent) {
-			kind := "route_quarantined"
-			if e.Released {
-				kind = "route_released"
-			}
-			alerts.Send(server.Event{Kind: kind, Subject: e.Route,
-				Detail: map[string]any{"panics": e.Panics, "fingerprint": e.Fingerprint}})
-		},
-		StuckAfter: 2 * cfg.RequestTimeout,
-		OnStuck: func(e pool.StuckEvent) {
-			kind := "worker_stuck"
-			if e.Recovered {
-				kind = "worker_recovered"
-			}
-			alerts.Send(server.Event{Kind: kind, Subject: e.Route,
-				Detail: map[string]any{"worker": e.Worker, "replacement": e.Replacement, "heldMs": e.Held.Milliseconds()}})
-		},
-		Log: log,
+		OnBreaker:        alerts.Breaker,
+		StuckAfter:       2 * cfg.RequestTimeout,
+		OnStuck:          alerts.Stuck,
+		Log:              log,
 	}
 	c.Limits[pool.Password] = cfg.Runtime.PasswordWorkers
 	c.FlowLimit = max(1, c.Shards*c.WorkersPerShard/8)
@@ -51,8 +38,8 @@ func newPool(cfg config.Config, alerts *server.Alerts, log *slog.Logger) *pool.P
 }
 
 // newAlerts returns the alerts, which are posted to the webhook if one is set.
-func newAlerts(cfg config.Config, log *slog.Logger) *server.Alerts {
-	return server.NewAlerts(cfg.AlertWebhookURL.Reveal(), cfg.AlertWebhookSecret.Reveal(), log)
+func newAlerts(cfg config.Config, log *slog.Logger) *admin.Alerts {
+	return admin.NewAlerts(cfg.AlertWebhookURL.Reveal(), cfg.AlertWebhookSecret.Reveal(), log)
 }
 
 // memoryBound returns the bytes that the process may use: the limit of the container, or else
@@ -65,7 +52,7 @@ func memoryBound(cfg config.Config) int64 {
 // bound unless it is off, and leaves room for memory that Go does not manage. Elsewhere GOMEMLIMIT
 // limits only the memory that Go manages.
 func newStages(
-	cfg config.Config, workers *pool.Pool, copies *server.Copies, alerts *server.Alerts, log *slog.Logger,
+	cfg config.Config, workers *pool.Pool, copies *server.Copies, alerts *admin.Alerts, log *slog.Logger,
 ) *pool.PressureMonitor {
 	goLimit := int64(0)
 	if cfg.Runtime.CgroupMemory > 0 {
@@ -79,18 +66,13 @@ func newStages(
 		Log:     log,
 		OnChange: func(before, now pool.Pressure, needed int64) {
 			copies.SetStage(now)
-			kind := "memory_stage_down"
-			if now > before {
-				kind = "memory_stage_up"
-			}
-			alerts.Send(server.Event{Kind: kind, Subject: now.String(),
-				Detail: map[string]any{"before": before.String(), "needed": needed}})
+			alerts.Pressure(before, now, needed)
 		},
 	})
 }
 
 // newMonitor returns a monitor of memory. It returns nil if memory is not to be monitored.
-func newMonitor(cfg config.Config, workers *pool.Pool, alerts *server.Alerts, log *slog.Logger) *pool.Monitor {
+func newMonitor(cfg config.Config, workers *pool.Pool, alerts *admin.Alerts, log *slog.Logger) *pool.Monitor {
 	if !cfg.MemoryMonitoring {
 		return nil
 	}
@@ -99,14 +81,7 @@ func newMonitor(cfg config.Config, workers *pool.Pool, alerts *server.Alerts, lo
 		Threshold: cfg.MemoryThreshold,
 		Pool:      workers,
 		Log:       log,
-		OnEvent: func(e pool.MemoryEvent) {
-			kind := "memory_normal"
-			if e.Above {
-				kind = "memory_high"
-			}
-			alerts.Send(server.Event{Kind: kind, Subject: "process memory",
-				Detail: map[string]any{"rss": e.Memory.RSS, "threshold": e.Threshold}})
-		},
+		OnEvent:   alerts.Memory,
 	})
 }
 

@@ -1,4 +1,4 @@
-package server
+package admin
 
 import (
 	"crypto/hmac"
@@ -15,7 +15,9 @@ import (
 	"testing"
 	"time"
 
+	"notesd/internal/incident"
 	"notesd/internal/testkit"
+	"notesd/pool"
 )
 
 // receiver is a webhook that keeps what it was sent.
@@ -120,4 +122,36 @@ func TestNoAlerts(t *testing.T) {
 	var a *Alerts
 	a.Send(Event{Kind: "memory_high"})
 	a.Run(t.Context())
+}
+
+// Each thing that happens has a kind of its own, which Prometheus counts.
+func TestAlertKinds(t *testing.T) {
+	t.Parallel()
+	a := NewAlerts("", "", slog.New(slog.DiscardHandler))
+	down := errors.New("down")
+	for _, send := range []func(){
+		func() { a.Breaker(pool.BreakerEvent{Route: "/api/notes", Panics: 3, Fingerprint: "f"}) },
+		func() { a.Breaker(pool.BreakerEvent{Route: "/api/notes", Released: true}) },
+		func() { a.Stuck(pool.StuckEvent{Route: "/api/notes", Worker: 7, Held: time.Second}) },
+		func() { a.Stuck(pool.StuckEvent{Route: "/api/notes", Recovered: true}) },
+		func() { a.Pressure(pool.PressureNone, pool.PressureHigh, 1) },
+		func() { a.Pressure(pool.PressureHigh, pool.PressureLow, 1) },
+		func() { a.Memory(pool.MemoryEvent{Above: true}) },
+		func() { a.Memory(pool.MemoryEvent{}) },
+		func() { a.Dependency("database", down) },
+		func() { a.Dependency("database", nil) },
+		func() { a.Incident(incident.File{Reason: "slow"}) },
+		func() { a.UpgradeFailed("notesd", down) },
+		func() { a.TokenGuessed("203.0.113.0", 20) },
+	} {
+		send()
+	}
+	for _, kind := range EventKinds {
+		if n := a.Count(kind); n != 1 {
+			t.Errorf("%d events of the kind %s, want 1", n, kind)
+		}
+	}
+	if got := a.Recent(); len(got) != len(EventKinds) || got[0].Detail["wrongSinceStart"] != uint64(20) || got[len(got)-1].Detail["panics"] != 3 {
+		t.Errorf("Recent() = %+v, want one event of each kind, the newest first", got)
+	}
 }
