@@ -106,8 +106,8 @@ func template(production bool) string {
 }
 
 const (
-	tableBegins = "<!-- The table is written by: go generate ./config -->\n"
-	tableEnds   = "<!-- End of the table. -->\n"
+	tableBegins = "<!-- settings, written by: go generate ./config -->\n"
+	tableEnds   = "<!-- end -->\n"
 )
 
 // markdown returns the table of docs/CONFIGURATION.md.

@@ -25,7 +25,7 @@ func variables(t *testing.T) (all []variable) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	table, _, _ := strings.Cut(string(page), "<!-- End of the table. -->")
+	table, _, _ := strings.Cut(string(page), "<!-- end -->")
 	for _, m := range regexp.MustCompile("(?m)^\\| `(\\w+)` \\| (.*?) \\| (.*?) \\|").FindAllStringSubmatch(table, -1) {
 		if !strings.HasPrefix(m[3], "read by compose") {
 			allowed, _, _ := strings.Cut(m[3], " (also from a file")

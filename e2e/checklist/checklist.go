@@ -175,16 +175,17 @@ func (e evidence) writePage(out io.Writer) error {
 	for _, row := range rows {
 		fmt.Fprintf(&b, "| %s | `%s` | %s | %s |\n", row.Part, row.ID, row.Title, e.verdictOf(row.ID))
 	}
+	b.WriteString("\n<!-- end -->\n")
 	_, err := io.WriteString(out, b.String())
 	return err
 }
 
 const pageHead = `# The checklist
 
-Written by ` + "`make checklist`" + ` from what ` + "`make e2e`" + ` found, which runs the tests and ` + "`notesd check`" + ` inside the production stack; nothing
-here is typed. Every row of the checklist that the old backend came with, what proves it here, and how that came out: rows of
-` + "`notesd check`" + ` (below), tests (package.Test; ` + "`make e2e`" + ` prints the command for each), commands that measure (their figures stand in
-docs/results and BENCHMARKS.md).
+<!-- checklist, written by: make checklist -->
+
+Every row of the old backend's checklist, what proves it here and the result: rows of ` + "`notesd check`" + `
+(below), tests (package.Test) and measurements (figures in docs/results and BENCHMARKS.md).
 
 | Checklist | Proved by | Verdict |
 |---|---|---|
@@ -193,7 +194,8 @@ docs/results and BENCHMARKS.md).
 const rowsHead = `
 ## What notesd check judges
 
-docs/DEPLOYMENT.md says how to run it. A row is n/a where there is nothing to judge: a server that has had no load yet, say.
+[How to run it](DEPLOYMENT.md#is-it-set-up-well-notesd-check). A row is n/a where there is nothing to judge, such as
+a server without load.
 
 | Part | Row | What must hold | Verdict |
 |---|---|---|---|

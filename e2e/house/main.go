@@ -94,7 +94,7 @@ func run(dir string) error {
 	for _, n := range words {
 		total += n
 	}
-	fmt.Printf("\nwords of the documents without tables, code and generated parts: %d%s\n", total, above(total, maxWords))
+	fmt.Printf("\nwords of the documents without code and generated parts: %d%s\n", total, above(total, maxWords))
 	for _, name := range slices.SortedFunc(maps.Keys(words), func(a, b string) int { return words[b] - words[a] }) {
 		fmt.Printf("  %-36s %6d\n", name, words[name])
 	}
