@@ -7,7 +7,7 @@ ARG VERSION=development
 WORKDIR /src
 COPY . .
 RUN --mount=type=cache,target=/go/pkg/mod --mount=type=cache,target=/root/.cache/go-build \
-    CGO_ENABLED=0 go build -ldflags "-s -w -X main.version=$VERSION" -o /out/notesd .
+    CGO_ENABLED=0 go build -v -ldflags "-s -w -X main.version=$VERSION" -o /out/notesd .
 # What scratch lacks. A new volume mounted on /data takes over its owner and mode.
 RUN install -d -m 1777 /out/root/tmp && install -d -m 0700 -o 65532 -g 65532 /out/root/data
 
