@@ -8,18 +8,24 @@ import (
 	"notesd/merge"
 )
 
-// Hard cases: whoever reads the three texts knows what is right, and tools differ.
+// Hard cases: whoever reads the three texts knows what is right, and tools differ. docs/results/merge.md says what each
+// tool does.
 func TestCases(t *testing.T) {
-	text, err := os.ReadFile("testdata/cases.json")
-	if err != nil {
-		t.Fatal(err)
-	}
-	var cases []struct {
+	type hardCase struct {
 		ID, Base, Ours, Theirs, Want, Why string
-		Conflict, OrConflict              bool
+		Conflict                          bool
 	}
-	if err := json.Unmarshal(text, &cases); err != nil {
-		t.Fatal(err)
+	var cases []hardCase
+	for _, name := range []string{"cases.json", "kinds.json"} {
+		text, err := os.ReadFile("testdata/" + name)
+		if err != nil {
+			t.Fatal(err)
+		}
+		var more []hardCase
+		if err := json.Unmarshal(text, &more); err != nil {
+			t.Fatal(err)
+		}
+		cases = append(cases, more...)
 	}
 	for _, c := range cases {
 		t.Run(c.ID, func(t *testing.T) {
