@@ -8,7 +8,7 @@ import (
 	"notesd/merge"
 )
 
-// Hard cases: whoever reads the three texts knows what is right, and tools differ. docs/results/merge.md says what each
+// Hard cases: whoever reads the three texts knows what is right, and tools differ. docs/MERGE.md says what each
 // tool does.
 func TestCases(t *testing.T) {
 	type hardCase struct {

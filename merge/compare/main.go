@@ -1,4 +1,4 @@
-// Command compare writes docs/results/merge.md: what package merge, git merge-file, GNU diff3 and node-diff3 make of the
+// Command compare writes docs/MERGE.md: what package merge, git merge-file, GNU diff3 and node-diff3 make of the
 // cases in merge/testdata. It needs git, diff3, node and npm, and runs in the module's directory.
 package main
 
@@ -16,7 +16,7 @@ import (
 )
 
 const (
-	page     = "docs/results/merge.md"
+	page     = "docs/MERGE.md"
 	nodePack = "node-diff3@3.2.1"
 	conflict = "conflict"
 )
