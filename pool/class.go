@@ -50,47 +50,47 @@ func sharesOf(n int, limits [NumClasses]int) (shares [NumClasses]int) {
 	return shares
 }
 
-// averaged is the number of turns over which the moving average of their length is taken.
+// averaged is the number of permits over which the moving average of their length is taken.
 const averaged = 8
 
-// charge adds a turn's length to the service of its class.
-func (l *line) charge(c Class, service time.Duration) {
-	l.spent += float64(service) / float64(weights[c])
-	if l.service == 0 {
-		l.service = service
+// charge adds a permit's length to the service of its class.
+func (cq *classQueue) charge(c Class, service time.Duration) {
+	cq.spent += float64(service) / float64(weights[c])
+	if cq.service == 0 {
+		cq.service = service
 		return
 	}
-	l.service += (service - l.service) / averaged
+	cq.service += (service - cq.service) / averaged
 }
 
-// claim returns the worker time that the class has used, and is about to use in its current turns,
-// divided by its weight. The class with the least claim is served next. This is start-time fair
-// queueing (Goyal, Vin and Cheng, SIGCOMM 1996) by the length of turns. That length is unknown when
-// a turn begins, so the average stands for it until the turn ends, as Kubernetes' API Priority and
-// Fairness does for requests.
-func (l *line) claim(c Class) float64 {
-	return l.spent + float64(l.held)*float64(l.service)/float64(weights[c])
+// claim returns the worker time that the class has used, and is about to use in its current
+// permits, divided by its weight. The class with the least claim is served next. This is start-time
+// fair queueing (Goyal, Vin and Cheng, SIGCOMM 1996) by the length of permits. That length is
+// unknown when a permit begins, so the average stands for it until the permit ends, as Kubernetes'
+// API Priority and Fairness does for requests.
+func (cq *classQueue) claim(c Class) float64 {
+	return cq.spent + float64(cq.held)*float64(cq.service)/float64(weights[c])
 }
 
-// turn returns the class to serve next, among those that have waiters and are below their limit.
-// Classes below their guaranteed share of the workers go first, and of these the one that holds the
-// smallest part of its share. After them the class with the least claim goes first.
-func (q *queue) turn(limits *[NumClasses]int, now time.Duration) (turn Class, ok bool) {
+// nextClass returns the class to serve next, among those that have waiters and are below their
+// limit. Classes below their guaranteed share of the workers go first, and of these the one that
+// holds the smallest part of its share. After them the class with the least claim goes first.
+func (q *queue) nextClass(limits *[NumClasses]int, now time.Duration) (next Class, ok bool) {
 	for c := range Class(NumClasses) {
-		l := &q.lines[c]
-		if !l.ready(now) || limits[c] > 0 && l.held >= limits[c] {
+		cq := &q.classes[c]
+		if !cq.ready(now) || limits[c] > 0 && cq.held >= limits[c] {
 			continue
 		}
-		if !ok || q.precedes(c, turn) {
-			turn, ok = c, true
+		if !ok || q.precedes(c, next) {
+			next, ok = c, true
 		}
 	}
-	return turn, ok
+	return next, ok
 }
 
 // precedes reports whether class c is served before class d, which is worth more.
 func (q *queue) precedes(c, d Class) bool {
-	a, b := &q.lines[c], &q.lines[d]
+	a, b := &q.classes[c], &q.classes[d]
 	below, theirs := a.held < q.workerShares[c], b.held < q.workerShares[d]
 	switch {
 	case below && theirs:
@@ -105,29 +105,29 @@ func (q *queue) precedes(c, d Class) bool {
 // starts level with the waiting class that has used the least, unless it has used more itself.
 func (q *queue) catchUp(c Class) {
 	least, found := 0.0, false
-	for d := range q.lines {
-		l := &q.lines[d]
-		if l.waiting > 0 && (!found || l.spent < least) {
-			least, found = l.spent, true
+	for d := range q.classes {
+		cq := &q.classes[d]
+		if cq.waiting > 0 && (!found || cq.spent < least) {
+			least, found = cq.spent, true
 		}
 	}
-	q.lines[c].spent = max(q.lines[c].spent, least)
+	q.classes[c].spent = max(q.classes[c].spent, least)
 }
 
-// forget resets the service of all classes when the queue is empty: no class competes, so none is
-// behind.
-func (q *queue) forget() {
-	for c := range q.lines {
-		q.lines[c].spent = 0
+// resetService resets the service of all classes when the queue is empty: no class competes, so
+// none is behind.
+func (q *queue) resetService() {
+	for c := range q.classes {
+		q.classes[c].spent = 0
 	}
 }
 
-// excess returns the class that a full queue sheds from: the least worthy class that holds more
-// than its share of the queue. There always is one, because the sum of the shares is not more than
-// the queue's length.
-func (q *queue) excess() Class {
+// overfullClass returns the class that a full queue sheds from: the least worthy class that holds
+// more than its share of the queue. There always is one, because the sum of the shares is not more
+// than the queue's length.
+func (q *queue) overfullClass() Class {
 	for c := Class(NumClasses - 1); c > 0; c-- {
-		if q.lines[c].waiting > q.queueShares[c] {
+		if q.classes[c].waiting > q.queueShares[c] {
 			return c
 		}
 	}

@@ -16,25 +16,25 @@ import (
 const ms = time.Millisecond
 
 // crowd is what many requests at once came to.
-type crowd struct {
+type saturatedAbove struct {
 	mu      sync.Mutex
 	served  []string                 // their names, in the order of service
 	busy    map[string]time.Duration // time with a worker, by name
 	refused map[string][]pool.Reason
 }
 
-func newCrowd() *crowd {
-	return &crowd{busy: map[string]time.Duration{}, refused: map[string][]pool.Reason{}}
+func newCrowd() *saturatedAbove {
+	return &saturatedAbove{busy: map[string]time.Duration{}, refused: map[string][]pool.Reason{}}
 }
 
 // send makes a request in the background that holds its worker for d, and
 // returns when it runs or waits or has been refused.
-func (c *crowd) send(t *testing.T, p *pool.Pool, name string, r pool.Request, d time.Duration) {
+func (c *saturatedAbove) send(t *testing.T, p *pool.Pool, name string, r pool.Request, d time.Duration) {
 	go c.request(t, p, name, r, d)
 	synctest.Wait()
 }
 
-func (c *crowd) request(t *testing.T, p *pool.Pool, name string, r pool.Request, d time.Duration) bool {
+func (c *saturatedAbove) request(t *testing.T, p *pool.Pool, name string, r pool.Request, d time.Duration) bool {
 	turn, err := p.Acquire(t.Context(), r)
 	c.mu.Lock()
 	if err != nil {
@@ -51,7 +51,7 @@ func (c *crowd) request(t *testing.T, p *pool.Pool, name string, r pool.Request,
 }
 
 // loop keeps n requests under way until the time is up.
-func (c *crowd) loop(t *testing.T, p *pool.Pool, name string, r pool.Request, n int, d, until time.Duration) {
+func (c *saturatedAbove) loop(t *testing.T, p *pool.Pool, name string, r pool.Request, n int, d, until time.Duration) {
 	end := time.Now().Add(until)
 	for range n {
 		go func() {
@@ -66,7 +66,7 @@ func (c *crowd) loop(t *testing.T, p *pool.Pool, name string, r pool.Request, n 
 }
 
 // times is how long each name had a worker until now.
-func (c *crowd) times() map[string]time.Duration {
+func (c *saturatedAbove) times() map[string]time.Duration {
 	synctest.Wait()
 	c.mu.Lock()
 	defer c.mu.Unlock()

@@ -9,12 +9,12 @@ const (
 	intervalTargets = 20 // length of an interval, in targets
 	// Under overload, a waiter that has waited staleTargets targets is shed (folly's Codel).
 	staleTargets = 2
-	// At most mostStale waiters are looked at whenever a worker is granted, so that the lock is
+	// At most maxStale waiters are looked at whenever a worker is granted, so that the lock is
 	// held for nanoseconds.
-	mostStale = 16
+	maxStale = 16
 )
 
-// A codel decides whether a line is overloaded, by its delay and not by its length. A long queue
+// A codel decides whether a class is overloaded, by its delay and not by its length. A long queue
 // that is soon empty does no harm; a short one that stands delays every request (Nichols and
 // Jacobson, "Controlling Queue Delay", 2012).
 //
@@ -25,7 +25,7 @@ const (
 // that interval a request was rejected: the queue was full, or the wait too long.
 //
 // While the overload lasts, the newest request goes first, and a request that has waited for two
-// targets is shed: most of their clients would have given up by the time it was their turn (Maurer,
+// targets is shed: most of their clients would have given up by the time they were served (Maurer,
 // "Fail at Scale", 2015). The newest is then served at once whatever the queue. So the overload
 // ends only after an interval in which the queue was empty and no request was rejected.
 type codel struct {
@@ -35,19 +35,19 @@ type codel struct {
 	ends       time.Duration // when this interval ends
 }
 
-// target returns the delay that the line may have permanently. It is not less than the length of a
-// turn, as CoDel's is not less than the time of a packet.
-func (q *queue) target(l *line) time.Duration { return max(q.delayTarget, l.service) }
+// target returns the delay that the queue of a class may have permanently. It is not less than the
+// length of a permit, as CoDel's is not less than the time of a packet.
+func (q *queue) target(cq *classQueue) time.Duration { return max(q.delayTarget, cq.service) }
 
-// roll begins the line's next interval when this one has ended.
-func (q *queue) roll(l *line, now time.Duration) {
-	c := &l.codel
+// roll begins the next interval of a class when this one has ended.
+func (q *queue) roll(cq *classQueue, now time.Duration) {
+	c := &cq.codel
 	if now < c.ends {
 		return
 	}
-	interval := intervalTargets * q.target(l)
+	interval := intervalTargets * q.target(cq)
 	// Another whole interval has passed, and nothing happened in it.
-	if l.waiting == 0 && now-c.ends >= interval {
+	if cq.waiting == 0 && now-c.ends >= interval {
 		c.calm, c.excess = true, false
 	}
 	switch {
@@ -58,60 +58,60 @@ func (q *queue) roll(l *line, now time.Duration) {
 		c.overloaded = false
 		q.overloaded.Add(-1)
 	}
-	c.calm, c.excess = l.waiting == 0, false
+	c.calm, c.excess = cq.waiting == 0, false
 	c.ends = now + interval
 }
 
-// rollAll rolls all lines. It is needed when no event rolls a line that is overloaded.
+// rollAll rolls all classes. It is needed when no event rolls a class that is overloaded.
 func (q *queue) rollAll(now time.Duration) {
 	if q.overloaded.Load() == 0 {
 		return
 	}
 	q.mu.Lock()
 	defer q.mu.Unlock()
-	for c := range q.lines {
-		q.roll(&q.lines[c], now)
+	for c := range q.classes {
+		q.roll(&q.classes[c], now)
 	}
 }
 
-// endOverload ends the overload of every line.
+// endOverload ends the overload of every class.
 func (q *queue) endOverload() {
 	if q.overloaded.Load() == 0 {
 		return
 	}
 	q.mu.Lock()
 	defer q.mu.Unlock()
-	for c := range q.lines {
-		if l := &q.lines[c]; l.codel.overloaded {
-			l.codel.overloaded, l.codel.excess = false, false
+	for c := range q.classes {
+		if cq := &q.classes[c]; cq.codel.overloaded {
+			cq.codel.overloaded, cq.codel.excess = false, false
 			q.overloaded.Add(-1)
 		}
 	}
 }
 
 // sawWait records that a request got a worker after a wait of the given length.
-func (q *queue) sawWait(l *line, waited time.Duration) {
-	c := &l.codel
-	switch target := q.target(l); {
+func (q *queue) recordWait(cq *classQueue, waited time.Duration) {
+	c := &cq.codel
+	switch target := q.target(cq); {
 	case c.overloaded: // the newest goes first, so its wait says nothing about the others
 	case waited < target:
 		c.calm = true
 	}
 }
 
-// shedStale sheds the waiters of an overloaded line that have waited for too long. A flow with less
-// than half an even share of the line does not cause the overload, so its waiters stay.
-func (q *queue) shedStale(l *line, now time.Duration) {
-	oldest := now - staleTargets*q.target(l)
-	w := l.ages.younger
-	for range mostStale {
-		if w == &l.ages || w.joined > oldest {
+// shedStale sheds the waiters of an overloaded class that have waited for too long. A flow with
+// less than half an even share of the queue does not cause the overload, so its waiters stay.
+func (q *queue) shedStale(cq *classQueue, now time.Duration) {
+	oldest := now - staleTargets*q.target(cq)
+	w := cq.ages.younger
+	for range maxStale {
+		if w == &cq.ages || w.joined > oldest {
 			return
 		}
 		next := w.younger
-		if 2*w.who.waiting*len(l.persons) >= l.aged {
-			l.codel.excess = true
-			q.decide(w, verdict{reason: l.shareOr(w.who, ErrOverload)})
+		if 2*w.flow.waiting*len(cq.flows) >= cq.aged {
+			cq.codel.excess = true
+			q.resolve(w, outcome{reason: cq.shareOr(w.flow, ErrOverload)})
 		}
 		w = next
 	}

@@ -8,12 +8,13 @@ import (
 )
 
 const (
-	// During an overload, more than crowdPerCore goroutines ready to run for each core are a crowd.
-	crowdPerCore = 16
+	// During an overload, more than saturatedPerCore goroutines ready to run for each core mean
+	// that the CPU is saturated.
+	saturatedPerCore = 16
 	// A request has at most goroutinesEach goroutines: its own, one that waits for a hang-up, and
 	// those of database/sql and the driver.
 	goroutinesEach = 6
-	standingLooks  = 10 // this many looks in a row are an interval: 100 ms, like CoDel's
+	intervalLooks  = 10 // this many looks in a row are an interval: 100 ms, like CoDel's
 )
 
 // Sample counts the goroutines that are ready to run and do not run, until ctx ends: every 10 ms
@@ -24,29 +25,29 @@ const (
 // that the network has woken, so that some wait for seconds. On one core, with a database in the
 // process, all requests wait there: each runs to its end before the next is let in, and the pool's
 // queue stays empty however many there are. So more goroutines than those of a full queue are an
-// overload too. From then until there was no crowd for an interval, new requests are refused
-// whenever there is a crowd.
+// overload too. From then until the CPU was not saturated for an interval, new requests are refused
+// whenever the CPU is saturated.
 //
 // Every overload ends when all pending requests, waiting or held, would find room in the queue:
 // then nothing but the shedding itself keeps the overload up.
 func (p *Pool) Sample(ctx context.Context) {
 	tick := time.NewTimer(lookIdle)
 	defer tick.Stop()
-	var c crowding
+	var d runQueueDetector
 	for {
 		select {
 		case <-tick.C:
 		case <-ctx.Done():
 			return
 		}
-		ready, wait := runnable(), int(p.queue.waiting.Load())+int(p.held.Load())
-		p.crowded.Store(c.look(ready, p.crowdShed.Swap(false), goroutinesEach*p.cfg.QueueLength))
+		ready, wait := runnable(), int(p.queue.waiting.Load())+int(p.delayed.Load())
+		p.saturated.Store(d.look(ready, p.rejectedSaturated.Swap(false), goroutinesEach*p.cfg.QueueLength))
 		p.queue.rollAll(p.now())
-		if c.fits(ready/goroutinesEach+wait <= p.cfg.QueueLength) {
-			p.crowded.Store(false)
+		if d.fits(ready/goroutinesEach+wait <= p.cfg.QueueLength) {
+			p.saturated.Store(false)
 			p.queue.endOverload()
 		}
-		if p.allFree() && !c.overloaded {
+		if p.allFree() && !d.overloaded {
 			tick.Reset(lookIdle)
 		} else {
 			tick.Reset(lookBusy)
@@ -54,62 +55,62 @@ func (p *Pool) Sample(ctx context.Context) {
 	}
 }
 
-// A crowding is a detector of CPU saturation: it decides whether goroutines that are ready to run
-// are an overload, as codel decides it of a line. An overload begins when there was a crowd for an
-// interval and, at some time within it, more goroutines than those of a full queue. It ends when
-// there was no crowd for an interval.
-type crowding struct {
+// A runQueueDetector detects CPU saturation: it decides whether goroutines that are ready to run
+// are an overload, as codel decides it of a class. An overload begins when the CPU was saturated
+// for an interval and, at some time within it, more goroutines than those of a full queue. It ends
+// when the CPU was not saturated for an interval.
+type runQueueDetector struct {
 	overloaded bool
-	row        int  // looks in a row that contradict overloaded
+	streak     int  // looks in a row that contradict overloaded
 	excess     bool // in this row, more goroutines were ready than those of a full queue
 	room       int  // looks in a row in which all requests would have found room
 }
 
 // look records a look and reports whether there is an overload. A request that was shed since the
-// last look met a crowd.
-func (c *crowding) look(ready int, shed bool, most int) bool {
-	if crowded := shed || ready > crowd(); crowded == c.overloaded {
-		c.row, c.excess = 0, false
-		return c.overloaded
+// last look met a saturated CPU.
+func (d *runQueueDetector) look(ready int, shed bool, full int) bool {
+	if crowded := shed || ready > saturatedAbove(); crowded == d.overloaded {
+		d.streak, d.excess = 0, false
+		return d.overloaded
 	}
-	c.row++
-	c.excess = c.excess || ready > most
-	if c.row >= standingLooks && (c.overloaded || c.excess) {
-		c.turn(!c.overloaded)
+	d.streak++
+	d.excess = d.excess || ready > full
+	if d.streak >= intervalLooks && (d.overloaded || d.excess) {
+		d.set(!d.overloaded)
 	}
-	return c.overloaded
+	return d.overloaded
 }
 
-func (c *crowding) turn(overloaded bool) {
-	c.overloaded, c.row, c.excess = overloaded, 0, false
+func (d *runQueueDetector) set(overloaded bool) {
+	d.overloaded, d.streak, d.excess = overloaded, 0, false
 }
 
 // fits records whether all pending requests would find room, and reports whether they would have
 // for an interval, which ends the overload.
-func (c *crowding) fits(room bool) bool {
+func (d *runQueueDetector) fits(room bool) bool {
 	if !room {
-		c.room = 0
+		d.room = 0
 		return false
 	}
-	c.room++
-	if c.room < standingLooks {
+	d.room++
+	if d.room < intervalLooks {
 		return false
 	}
-	c.turn(false)
+	d.set(false)
 	return true
 }
 
 // AddDelayed adds n to the rejected requests whose responses are delayed: their clients are still
 // there, and will ask again. A negative n takes requests away.
-func (p *Pool) AddDelayed(n int64) { p.held.Add(n) }
+func (p *Pool) AddDelayed(n int64) { p.delayed.Add(n) }
 
-// crowd returns the number of ready goroutines above which there is a crowd.
-func crowd() int { return crowdPerCore * runtime.GOMAXPROCS(0) }
+// saturatedAbove returns the number of ready goroutines above which the CPU is saturated.
+func saturatedAbove() int { return saturatedPerCore * runtime.GOMAXPROCS(0) }
 
-// inCrowd reports whether a new request of the class is refused because of the crowd. A class that
-// is worth less is refused at a smaller crowd.
-func (p *Pool) inCrowd(c Class) bool {
-	return (p.crowded.Load() || p.queue.overloaded.Load() > 0) && runnable() > crowd()*weights[c]/weights[Write]
+// cpuSaturated reports whether a new request of the class is refused because the CPU is saturated.
+// A class that is worth less is refused at a lower saturation.
+func (p *Pool) cpuSaturated(c Class) bool {
+	return (p.saturated.Load() || p.queue.overloaded.Load() > 0) && runnable() > saturatedAbove()*weights[c]/weights[Write]
 }
 
 // runnable returns the number of goroutines that are ready to run.
@@ -119,13 +120,13 @@ func runnable() int {
 	return int(ready[0].Value.Uint64())
 }
 
-// refusedInCrowd refuses a new request because of the crowd.
-func (p *Pool) refusedInCrowd(at place) error {
-	p.crowdShed.Store(true)
-	l := &p.queue.lines[at.class]
+// rejectSaturated rejects a new request because the CPU is saturated.
+func (p *Pool) rejectSaturated(at place) error {
+	p.rejectedSaturated.Store(true)
+	cq := &p.queue.classes[at.class]
 	p.queue.mu.Lock()
-	p.queue.roll(l, p.now()) // Sample may be late: its goroutine waits in the crowd too
-	l.codel.excess = true
+	p.queue.roll(cq, p.now()) // Sample may be late: its goroutine waits for the CPU too
+	cq.codel.excess = true
 	p.queue.mu.Unlock()
-	return p.refused(Request{Class: at.class, Flow: at.person}, ErrOverload, 0)
+	return p.reject(Request{Class: at.class, Flow: at.flowName}, ErrOverload, 0)
 }

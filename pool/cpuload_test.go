@@ -14,7 +14,7 @@ import (
 // end it.
 func TestCrowding(t *testing.T) {
 	const most = 1000
-	few, many, tooMany := crowd(), crowd()+1, most+1
+	few, many, tooMany := saturatedAbove(), saturatedAbove()+1, most+1
 	type looks struct {
 		n      int
 		ready  int
@@ -34,7 +34,7 @@ func TestCrowding(t *testing.T) {
 		{"nor does it last when all find room", []looks{{10, tooMany, false, false, true}, {9, many, true, true, true}, {1, many, true, true, false}}},
 		{"room for a moment", []looks{{10, tooMany, false, false, true}, {9, many, true, true, true}, {1, many, true, false, true}, {9, many, true, true, true}}},
 	} {
-		var got crowding
+		var got runQueueDetector
 		for i, l := range c.looks {
 			for range l.n {
 				got.look(l.ready, l.shed, most)
@@ -51,10 +51,10 @@ func TestCrowding(t *testing.T) {
 func TestInCrowd(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		p := New(Config{Shards: 1, WorkersPerShard: 1, QueueLength: 4, QueueTimeout: time.Second, DelayTarget: time.Millisecond})
-		p.crowded.Store(true)
+		p.saturated.Store(true)
 		defer runtime.GOMAXPROCS(runtime.GOMAXPROCS(1))
 		enough := make(chan struct{})
-		for range 10 * crowd() { // ready to run, since the one core is here
+		for range 10 * saturatedAbove() { // ready to run, since the one core is here
 			go func() { <-enough }()
 		}
 		refused := 0
@@ -88,9 +88,9 @@ func TestSampleEndsOverload(t *testing.T) {
 		ctx, stop := context.WithCancel(t.Context())
 		go p.Sample(ctx)
 		time.Sleep(lookIdle)
-		p.crowded.Store(true)
+		p.saturated.Store(true)
 		p.queue.mu.Lock()
-		p.queue.lines[Read].codel = codel{overloaded: true, ends: time.Hour}
+		p.queue.classes[Read].codel = codel{overloaded: true, ends: time.Hour}
 		p.queue.overloaded.Add(1)
 		p.queue.mu.Unlock()
 		p.AddDelayed(5) // more than may wait
@@ -99,7 +99,7 @@ func TestSampleEndsOverload(t *testing.T) {
 			t.Error("the overload has ended with five held and room for four")
 		}
 		p.AddDelayed(-1)
-		time.Sleep(standingLooks*lookBusy + 1)
+		time.Sleep(intervalLooks*lookBusy + 1)
 		if s := p.Stats(); s.CPUSaturated || s.Classes[Read].Overloaded || s.Delayed != 4 {
 			t.Errorf("Stats() = %+v, want no overload with four held", s)
 		}

@@ -13,11 +13,11 @@ import (
 )
 
 const (
-	mostFingerprints = 100 // remembered at once; the least recently seen is evicted
+	maxFingerprints = 100 // remembered at once; the least recently seen is evicted
 	// The stack of a fingerprint is logged again once stackAgain has passed since it was last
 	// logged.
 	stackAgain = time.Minute
-	mostFrames = 40 // frames of a stack that are looked at, from the top
+	maxFrames  = 40 // frames of a stack that are looked at, from the top
 )
 
 // runFrame is the frame that a handler runs on.
@@ -44,9 +44,9 @@ type seenPanic struct {
 	logged time.Time // when its stack was last logged
 }
 
-// note counts a panic. It returns the statistics of its fingerprint so far, and whether its stack
+// add counts a panic. It returns the statistics of its fingerprint so far, and whether its stack
 // is to be logged.
-func (f *fingerprints) note(route string, frames []runtime.Frame, now time.Time) (s PanicStats, logStack bool) {
+func (f *fingerprints) add(route string, frames []runtime.Frame, now time.Time) (s PanicStats, logStack bool) {
 	id := fingerprint(route, frames)
 	f.mu.Lock()
 	defer f.mu.Unlock()
@@ -68,7 +68,7 @@ func (f *fingerprints) note(route string, frames []runtime.Frame, now time.Time)
 // makeRoom evicts the panic that was seen least recently, when there are as many as are allowed.
 // The caller holds the lock.
 func (f *fingerprints) makeRoom() {
-	if len(f.seen) < mostFingerprints {
+	if len(f.seen) < maxFingerprints {
 		return
 	}
 	var oldest *seenPanic
@@ -120,7 +120,7 @@ func culprit(frames []runtime.Frame) string {
 
 // panicFrames returns the frames of the panic, or Goexit, that runs the calling deferred function.
 func panicFrames() (panicked []runtime.Frame) {
-	var callers [mostFrames]uintptr
+	var callers [maxFrames]uintptr
 	frames := runtime.CallersFrames(callers[:runtime.Callers(2, callers[:])])
 	began := false
 	for more := true; more; {

@@ -33,7 +33,7 @@ func (e *PanicError) Unwrap() error {
 // no worker.
 func (p *Pool) caught(t *Permit, v any) error {
 	p.passThrough(v) // t is released on the way
-	like, err := p.note(t.request.Route, v)
+	like, err := p.recordPanic(t.request.Route, v)
 	shard := t.worker.shard
 	if v == nil {
 		shard.goexits.Add(1)
@@ -50,7 +50,7 @@ func (p *Pool) caught(t *Permit, v any) error {
 		slog.Uint64("replacement", fresh),
 		slog.Int("shard", shard.id),
 		slog.String("class", t.request.Class.String()))
-	p.quarantine.fell(t.request.Route, err.Fingerprint, p.now())
+	p.breaker.failure(t.request.Route, err.Fingerprint, p.now())
 	return err
 }
 
@@ -59,7 +59,7 @@ func (p *Pool) caught(t *Permit, v any) error {
 // again with a value that errors.Is the Passthrough.
 func (p *Pool) Caught(route string, v any, attrs ...slog.Attr) *PanicError {
 	p.passThrough(v)
-	like, err := p.note(route, v)
+	like, err := p.recordPanic(route, v)
 	p.report(err, like, attrs...)
 	return err
 }
@@ -71,9 +71,9 @@ func (p *Pool) passThrough(v any) {
 	}
 }
 
-// note counts a panic by its fingerprint.
-func (p *Pool) note(route string, v any) (PanicStats, *PanicError) {
-	like, logStack := p.fingerprints.note(route, panicFrames(), time.Now())
+// recordPanic counts a panic by its fingerprint.
+func (p *Pool) recordPanic(route string, v any) (PanicStats, *PanicError) {
+	like, logStack := p.fingerprints.add(route, panicFrames(), time.Now())
 	err := &PanicError{Value: v, Fingerprint: like.Fingerprint}
 	if logStack {
 		err.Stack = debug.Stack()

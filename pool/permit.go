@@ -9,10 +9,10 @@ import (
 // goroutine at a time; only Release may be called from several. The zero Permit holds nothing.
 type Permit struct {
 	worker *worker
-	// number identifies this turn among the worker's turns. It is stale when the worker is at
+	// number identifies this permit among the worker's permits. It is stale when the worker is at
 	// another.
 	number  uint64
-	id      uint64 // the worker's id when the turn began
+	id      uint64 // the worker's id when the permit began
 	request Request
 	arrived time.Duration // when the request came: its place in the order
 	waited  time.Duration
@@ -30,63 +30,63 @@ func (t *Permit) Release() {
 		return
 	}
 	if t.worker != nil {
-		t.worker.shard.pool.stuck.ended(t)
+		t.worker.shard.pool.stuck.released(t)
 	}
 }
 
-// finish gives back, for good, the worker of a turn that has ended.
+// finish gives back, for good, the worker of a permit that has ended.
 func (t *Permit) finish() {
 	t.worker.shard.done.Add(1)
-	t.worker.shard.pool.giveBack(t.worker, t.request.Class)
+	t.worker.shard.pool.release(t.worker, t.request.Class)
 }
 
-// timedTurns is the number of a worker's turns of which the length of one is measured. Reading the
-// clock costs as much as the rest of Release.
-const timedTurns = 8
+// timedPermits is the number of a worker's permits of which the length of one is measured. Reading
+// the clock costs as much as the rest of Release.
+const timedPermits = 8
 
-// end ends the turn and reports whether this call did it. The compare-and-swap decides among
+// end ends the permit and reports whether this call did it. The compare-and-swap decides among
 // concurrent calls and copies. The worker stays the caller's until it is given back.
 func (t *Permit) end() bool {
 	w := t.worker
-	if w == nil || !w.turns.CompareAndSwap(t.number, t.number+1) {
+	if w == nil || !w.permits.CompareAndSwap(t.number, t.number+1) {
 		return false
 	}
-	if t.number/2%timedTurns == 0 {
+	if t.number/2%timedPermits == 0 {
 		w.shard.service.Record(w.shard.pool.now() - w.since)
 	}
 	return true
 }
 
-// holds reports whether the turn still has its worker.
+// holds reports whether the permit still has its worker.
 func (t *Permit) holds() bool {
-	return t.worker != nil && t.worker.turns.Load() == t.number
+	return t.worker != nil && t.worker.permits.Load() == t.number
 }
 
 // Yield gives the worker back, runs fn, and takes a worker again at the request's old place in
 // the order. It is for reading a body and sending a response, so that a slow client holds no
-// worker. When Yield returns nil the turn holds a worker, perhaps of another shard.
+// worker. When Yield returns nil the permit holds a worker, perhaps of another shard.
 //
-// Otherwise the turn holds no worker. An error of fn is returned without taking a worker, since all
-// that is left is to respond. The wait for a worker is bounded as on the way in, by ReturnTimeout,
-// with the same errors, with two exceptions. A draining pool lets the request in. In a full queue
-// the youngest request is evicted, which is seldom this one.
+// Otherwise the permit holds no worker. An error of fn is returned without taking a worker, since
+// all that is left is to respond. The wait for a worker is bounded as on the way in, by
+// ReturnTimeout, with the same errors, with two exceptions. A draining pool lets the request in. In
+// a full queue the youngest request is evicted, which is seldom this one.
 //
-// If the turn has no worker to give back, Yield only runs fn. But if the worker was taken from
+// If the permit has no worker to give back, Yield only runs fn. But if the worker was taken from
 // the request because it was stuck, Yield returns ErrStuck and does nothing.
 func (t *Permit) Yield(ctx context.Context, fn func() error) error {
 	if !t.end() {
-		if t.worker != nil && t.worker.shard.pool.stuck.seized(t) {
+		if t.worker != nil && t.worker.shard.pool.stuck.reclaimed(t) {
 			return ErrStuck
 		}
 		return fn()
 	}
 	p := t.worker.shard.pool
 	t.unlabel()
-	p.addOutside(1) // before the worker is free, so that Drain misses neither
-	defer p.addOutside(-1)
-	p.giveBack(t.worker, t.request.Class)
+	p.addYielded(1) // before the worker is free, so that Drain misses neither
+	defer p.addYielded(-1)
+	p.release(t.worker, t.request.Class)
 
-	done := true // unless the turn goes on, or the return was refused and counted as a refusal
+	done := true // unless the permit goes on, or the return was rejected and counted as a rejection
 	defer func() {
 		if done {
 			t.worker.shard.done.Add(1)
@@ -96,52 +96,52 @@ func (t *Permit) Yield(ctx context.Context, fn func() error) error {
 		return err
 	}
 	done = false
-	return t.resume(ctx, p)
+	return t.reacquire(ctx, p)
 }
 
 // ReleaseAndRun gives the worker back for good and runs fn; a drain still waits for the end of fn.
-// It is for the end of a turn, to wait for work that is done elsewhere for many requests at once.
+// It is for the end of a permit, to wait for work that is done elsewhere for many requests at once.
 // The caller bounds how many requests may wait so.
 //
-// Like Yield, it only runs fn if the turn has no worker to give back, and returns ErrStuck if the
+// Like Yield, it only runs fn if the permit has no worker to give back, and returns ErrStuck if the
 // worker was taken.
 func (t *Permit) ReleaseAndRun(fn func() error) error {
 	if !t.end() {
-		if t.worker != nil && t.worker.shard.pool.stuck.seized(t) {
+		if t.worker != nil && t.worker.shard.pool.stuck.reclaimed(t) {
 			return ErrStuck
 		}
 		return fn()
 	}
 	shard := t.worker.shard
 	t.unlabel()
-	shard.pool.addOutside(1) // before the worker is free, so that Drain misses neither
-	defer shard.pool.addOutside(-1)
+	shard.pool.addYielded(1) // before the worker is free, so that Drain misses neither
+	defer shard.pool.addYielded(-1)
 	defer shard.done.Add(1)
-	shard.pool.giveBack(t.worker, t.request.Class)
+	shard.pool.release(t.worker, t.request.Class)
 	return fn()
 }
 
 // Reclassify makes the request one of class c from now on. It gives the worker back and takes one
 // as a request of class c, at the old place in the order, with the errors of the way in. It is for
-// a request that turns out to be more work than it looked like. If the turn holds no worker, only
-// the class changes. A turn that is refused may still hold its worker.
+// a request that turns out to be more work than it looked like. If the permit holds no worker, only
+// the class changes. A permit that is refused may still hold its worker.
 func (t *Permit) Reclassify(ctx context.Context, c Class) error {
 	as := t.request
 	if as.Class = c; as.Class == t.request.Class {
 		return nil
 	}
 	if t.worker != nil {
-		if err := t.worker.shard.pool.spare(as); err != nil {
+		if err := t.worker.shard.pool.checkPressure(as); err != nil {
 			return err
 		}
 	}
 	return t.Yield(ctx, func() error { t.request = as; return nil })
 }
 
-// resume takes a worker again, at the request's old place in the order.
-func (t *Permit) resume(ctx context.Context, p *Pool) error {
+// reacquire takes a worker again, at the request's old place in the order.
+func (t *Permit) reacquire(ctx context.Context, p *Pool) error {
 	now := p.now()
-	w, began, err := p.find(ctx, place{class: t.request.Class, person: t.request.Flow, arrived: t.arrived, resumes: true}, now)
+	w, began, err := p.acquire(ctx, place{class: t.request.Class, flowName: t.request.Flow, arrived: t.arrived, reacquires: true}, now)
 	if err != nil {
 		return err
 	}

@@ -77,7 +77,7 @@ type Config struct {
 	Passthrough error
 
 	// RestartThreshold panics of one route within RestartWindow quarantine the route. Its requests
-	// are then refused (ErrQuarantined), except for a probe (a trial) now and then. The first probe
+	// are then refused (ErrQuarantined), except for a probe now and then. The first probe
 	// that ends well releases the route. 0: no route is ever quarantined. OnBreaker is called
 	// for each change; it must not block.
 	RestartThreshold int
@@ -146,18 +146,18 @@ type Pool struct {
 	waiters  sync.Pool     // of *waiter; one per pool, because their timers belong to its clock
 	abandons atomic.Uint64 // requests whose context ended before they had a worker
 
-	held      atomic.Int64 // rejected requests whose responses are delayed: see AddDelayed
-	crowded   atomic.Bool  // too many goroutines are ready to run: see Sample
-	crowdShed atomic.Bool  // a request was refused for that since the last look
+	delayed           atomic.Int64 // rejected requests whose responses are delayed: see AddDelayed
+	saturated         atomic.Bool  // too many goroutines are ready to run: see Sample
+	rejectedSaturated atomic.Bool  // a request was refused for that since the last look
 
-	stage        atomic.Int32 // a Pressure: how short memory is
+	pressure     atomic.Int32 // a Pressure: how short memory is
 	room         atomic.Int64 // bytes that may be reserved, as of the last look
 	reserved     atomic.Int64
 	reservations reservations
-	stages       atomic.Pointer[PressureMonitor] // nil: memory has no limit
+	monitor      atomic.Pointer[PressureMonitor] // nil: memory has no limit
 
-	quarantine   quarantine
-	ledger       ledger
+	breaker      breaker
+	rejections   rejections
 	stuck        stuck
 	fingerprints fingerprints
 }
@@ -181,10 +181,10 @@ func New(cfg Config) *Pool {
 		p.shards[i].init(p, i)
 	}
 	p.queue.init(&p.cfg)
-	p.ledger.init()
+	p.rejections.init()
 	p.stuck.init(p)
 	p.fingerprints.seen = map[string]*seenPanic{}
-	p.quarantine.pool, p.quarantine.routes = p, map[string]*troubledRoute{}
+	p.breaker.pool, p.breaker.routes = p, map[string]*routeState{}
 	p.room.Store(math.MaxInt64)
 	p.waiters.New = func() any { return newWaiter() }
 	return p
@@ -200,7 +200,7 @@ func (p *Pool) now() time.Duration { return time.Since(p.epoch) }
 // first. It does not check whether ctx belongs to a request that has a worker already: Do does.
 func (p *Pool) Acquire(ctx context.Context, r Request) (Permit, error) {
 	now := p.now()
-	w, began, err := p.find(ctx, place{class: r.Class, person: r.Flow, arrived: now}, now)
+	w, began, err := p.acquire(ctx, place{class: r.Class, flowName: r.Flow, arrived: now}, now)
 	if err != nil {
 		return Permit{}, err
 	}
@@ -223,35 +223,35 @@ func (p *Pool) Acquire(ctx context.Context, r Request) (Permit, error) {
 // that errors.Is the Passthrough.
 //
 // The context that fn gets knows the Permit. A nested Do with that context, or with one derived
-// from it, takes no second turn: it runs its fn at once with the same worker, as long as that
+// from it, takes no second permit: it runs its fn at once with the same worker, as long as that
 // worker is held. Once fn has begun, Do always waits for its end.
 func (p *Pool) Do(ctx context.Context, r Request, fn func(context.Context, *Permit) error) error {
-	if t, ok := ctx.Value(turnKey{p}).(*Permit); ok && t.holds() {
+	if t, ok := ctx.Value(permitKey{p}).(*Permit); ok && t.holds() {
 		return fn(ctx, t)
 	}
-	if err := p.spare(r); err != nil {
+	if err := p.checkPressure(r); err != nil {
 		return err
 	}
-	trial, err := p.quarantine.enter(r)
+	probe, err := p.breaker.allow(r)
 	if err != nil {
 		return err
 	}
 	t, err := p.Acquire(ctx, r)
 	if err != nil {
-		if trial {
-			p.quarantine.missed(r.Route)
+		if probe {
+			p.breaker.abort(r.Route)
 		}
 		return err
 	}
-	if trial {
-		defer p.quarantine.passed(r.Route) // unless fn panics
+	if probe {
+		defer p.breaker.success(r.Route) // unless fn panics
 	}
-	return p.run(context.WithValue(ctx, turnKey{p}, &t), &t, fn)
+	return p.run(context.WithValue(ctx, permitKey{p}, &t), &t, fn)
 }
 
-// turnKey is the context key of the Permit that a context belongs to. There is one key for each
+// permitKey is the context key of the Permit that a context belongs to. There is one key for each
 // pool.
-type turnKey struct{ pool *Pool }
+type permitKey struct{ pool *Pool }
 
 // run calls fn, gives t's worker back however fn ends, and returns a panic as an error.
 func (p *Pool) run(ctx context.Context, t *Permit, fn func(context.Context, *Permit) error) (err error) {
@@ -276,7 +276,7 @@ func (p *Pool) Refuse() {
 	p.queue.mu.Lock()
 	defer p.queue.unlock()
 	p.queue.draining.Store(true)
-	p.settle(p.now())
+	p.dispatchAndNotify(p.now())
 }
 
 // Drain refuses new requests and returns nil once no request runs, waits or has yielded. It returns

@@ -13,11 +13,11 @@ import (
 	"time"
 )
 
-// A Pressure is a level of memory pressure. Each stage refuses all that the one before refuses, and
+// A Pressure is a level of memory pressure. Each level refuses all that the one below refuses, and
 // more.
 type Pressure int32
 
-// The stages, and the part of the limit at which each begins.
+// The levels, and the part of the limit at which each begins.
 const (
 	PressureNone     Pressure = iota
 	PressureLow               // 85 %: bulk work is refused
@@ -25,24 +25,24 @@ const (
 	PressureCritical          // 95 %: everything but reads is refused
 )
 
-var stageNames = [...]string{"calm", "tight", "high", "critical"}
+var pressureNames = [...]string{"calm", "tight", "high", "critical"}
 
-func (s Pressure) String() string { return stageNames[s] }
+func (s Pressure) String() string { return pressureNames[s] }
 
-// begins is the part of the limit at which each stage begins, in percent. A stage ends stageSlack
-// below that.
-var begins = [...]int64{PressureLow: 85, PressureHigh: 92, PressureCritical: 95}
+// pressureStarts is the part of the limit at which each level begins, in percent. A level ends
+// pressureSlack below that.
+var pressureStarts = [...]int64{PressureLow: 85, PressureHigh: 92, PressureCritical: 95}
 
 const (
-	stageSlack = 3
+	pressureSlack = 3
 
 	lookBusy = 10 * time.Millisecond // between two looks while a request runs or waits
 	lookIdle = 250 * time.Millisecond
 
 	// usable is the part of the limit that Go and the memory beside it may take, in percent;
-	// leastGo is the least that is left to Go. The rest is the kernel's: page tables, sockets, the
+	// minGo is the least that is left to Go. The rest is the kernel's: page tables, sockets, the
 	// cache of the files in use.
-	usable, leastGo = 90, 25
+	usable, minGo = 90, 25
 
 	// GOMEMLIMIT moves by at least limitStep, because to set it stops the world for some
 	// microseconds.
@@ -74,19 +74,19 @@ func (s Pressure) refuses(c Class) bool {
 }
 
 // Pressure returns the present memory pressure.
-func (p *Pool) Pressure() Pressure { return Pressure(p.stage.Load()) }
+func (p *Pool) Pressure() Pressure { return Pressure(p.pressure.Load()) }
 
-// spare refuses a request for which memory is too short.
-func (p *Pool) spare(r Request) error {
+// checkPressure refuses a request for which memory is too short.
+func (p *Pool) checkPressure(r Request) error {
 	if s := p.Pressure(); s != PressureNone && s.refuses(r.Class) {
-		return p.refused(r, ErrMemory, 0)
+		return p.reject(r, ErrMemory, 0)
 	}
 	return nil
 }
 
 // PressureConfig holds the settings of a PressureMonitor.
 type PressureConfig struct {
-	Limit int64 // bytes that the process may use; 0: no stages
+	Limit int64 // bytes that the process may use; 0: no limit
 	// GoLimit is the soft limit of the memory that Go manages, if it may be lowered to make room
 	// for memory that is not Go's. 0: the limit stays as it is.
 	GoLimit int64
@@ -99,7 +99,7 @@ type PressureConfig struct {
 }
 
 // A PressureMonitor watches memory pressure: how near the process is to its limit. It has its pool
-// refuse work by stages, and large bodies that would not fit, long before the kernel or the
+// refuse work level by level, and large bodies that would not fit, long before the kernel or the
 // collector would end the process.
 //
 // It counts the memory that no collection would give back. That is the heap found alive by the last
@@ -107,7 +107,7 @@ type PressureConfig struct {
 // is reserved for clients that keep it waiting. The present size of the heap, and so the memory use
 // of the container, says little, because Go fills with garbage what GOMEMLIMIT allows. The
 // collector has a limit of its own, half of the CPU time. When it has come to that and lets memory
-// grow instead (golang/go#58106), that is a high stage too, whatever is counted.
+// grow instead (golang/go#58106), that is high pressure too, whatever is counted.
 //
 // Since garbage fills what Go is allowed, the allowance must leave room for memory that is not
 // Go's. The monitor lowers GOMEMLIMIT by as much of such memory as there is, and as is about to be
@@ -119,27 +119,27 @@ type PressureMonitor struct {
 	need  func() need
 	state atomic.Pointer[PressureStats]
 
-	beside atomic.Int64 // memory that was not Go's at the last look
+	nonGo atomic.Int64 // memory that was not Go's at the last look
 
 	mu      sync.Mutex // guards what follows, and lets one look or collect at a time
 	goLimit int64      // in force
 	cycle   int64      // number of the last collection,
 	since   time.Time  // and when that was first seen
 
-	allocated int64 // bytes ever allocated, at the last rest; used by Run alone
+	allocated int64 // bytes ever allocated, at the last release; used by Run alone
 
-	// standing is the least that was reserved in the last whole period of standsAfter. least is the
-	// same for the present period, which began at leastBegins.
+	// standing is the minimum that was reserved in the last whole period of standsAfter.
+	// minReserved is the same for the present period, which began at minSince.
 	standing    int64
-	least       int64
-	leastBegins time.Time
+	minReserved int64
+	minSince    time.Time
 }
 
 // need is the result of one look.
 type need struct {
 	bytes  int64
 	choked bool  // the collector is at its limit
-	beside int64 // the part of bytes that is not Go's
+	nonGo  int64 // the part of bytes that is not Go's
 	cycle  int64 // number of the last collection
 }
 
@@ -147,7 +147,7 @@ type need struct {
 type PressureStats struct {
 	Pressure Pressure
 	Needed   int64 // bytes that no collection would give back
-	Limit    int64 // 0: no limit, and no stages
+	Limit    int64 // 0: no limit
 	Reserved int64 // bytes set aside for requests
 	// Free is the number of bytes that a request that hashes no password could still reserve.
 	Free   int64
@@ -160,40 +160,40 @@ func NewPressureMonitor(cfg PressureConfig) *PressureMonitor {
 	if cfg.Log == nil {
 		cfg.Log = slog.Default()
 	}
-	s := &PressureMonitor{cfg: cfg, root: os.DirFS("/"), goLimit: cfg.GoLimit}
-	s.need = s.measure
+	m := &PressureMonitor{cfg: cfg, root: os.DirFS("/"), goLimit: cfg.GoLimit}
+	m.need = m.measure
 	if cfg.Limit > 0 {
-		cfg.Pool.stages.Store(s)
+		cfg.Pool.monitor.Store(m)
 	}
-	s.state.Store(&PressureStats{Limit: cfg.Limit})
-	return s
+	m.state.Store(&PressureStats{Limit: cfg.Limit})
+	return m
 }
 
 // Stats returns the result of the last look.
-func (s *PressureMonitor) Stats() PressureStats { return *s.state.Load() }
+func (m *PressureMonitor) Stats() PressureStats { return *m.state.Load() }
 
 // Run looks at the memory until ctx ends: often while the pool has work, seldom at rest. It gives
 // back memory that a burst of work has left behind.
-func (s *PressureMonitor) Run(ctx context.Context) {
-	if s.cfg.Limit <= 0 {
+func (m *PressureMonitor) Run(ctx context.Context) {
+	if m.cfg.Limit <= 0 {
 		return
 	}
-	s.look()
+	m.look()
 	rested := time.Now()
 	tick := time.NewTimer(lookIdle)
 	defer tick.Stop()
 	for {
 		select {
 		case <-tick.C:
-			s.look()
+			m.look()
 		case <-ctx.Done():
 			return
 		}
 		if now := time.Now(); now.Sub(rested) >= restEvery {
 			rested = now
-			s.rest()
+			m.releaseMemory()
 		}
-		if s.cfg.Pool.allFree() {
+		if m.cfg.Pool.allFree() {
 			tick.Reset(lookIdle)
 		} else {
 			tick.Reset(lookBusy)
@@ -201,10 +201,10 @@ func (s *PressureMonitor) Run(ctx context.Context) {
 	}
 }
 
-// rest gives the memory that a burst of work has left behind back to the system, unless the work
-// goes on and would need it again. By itself, Go collects the garbage of a process that allocates
-// next to nothing only after two minutes.
-func (s *PressureMonitor) rest() {
+// releaseMemory gives the memory that a burst of work has left behind back to the system, unless
+// the work goes on and would need it again. By itself, Go collects the garbage of a process that
+// allocates next to nothing only after two minutes.
+func (m *PressureMonitor) releaseMemory() {
 	var live, used, free, allocated int64
 	readMetrics(map[string]*int64{
 		"/gc/heap/live:bytes":                &live,
@@ -212,141 +212,141 @@ func (s *PressureMonitor) rest() {
 		"/memory/classes/heap/free:bytes":    &free,
 		"/gc/heap/allocs:bytes":              &allocated,
 	}, nil)
-	before := s.allocated
-	s.allocated = allocated
+	before := m.allocated
+	m.allocated = allocated
 	if spare := used - live + free; spare > restBytes && (allocated-before) < spare/restPart {
 		runtime.GC() // FreeOSMemory collects again: what a sync.Pool keeps survives one collection
 		debug.FreeOSMemory()
 	}
 }
 
-// look takes one look and reports a change of the stage.
-func (s *PressureMonitor) look() {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	s.lookLocked()
+// look takes one look and reports a change of the level.
+func (m *PressureMonitor) look() {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.lookLocked()
 }
 
-func (s *PressureMonitor) lookLocked() {
-	n := s.need()
-	s.beside.Store(n.beside)
-	if n.cycle != s.cycle {
-		s.cycle, s.since = n.cycle, time.Now()
+func (m *PressureMonitor) lookLocked() {
+	n := m.need()
+	m.nonGo.Store(n.nonGo)
+	if n.cycle != m.cycle {
+		m.cycle, m.since = n.cycle, time.Now()
 	}
-	s.makeRoom(n)
-	room := s.cfg.Limit/100*begins[PressureHigh] - n.bytes
-	s.cfg.Pool.room.Store(room)
-	n.bytes += s.unseen()
-	before := s.Stats()
+	m.adjustGoLimit(n)
+	room := m.cfg.Limit/100*pressureStarts[PressureHigh] - n.bytes
+	m.cfg.Pool.room.Store(room)
+	n.bytes += m.longReserved()
+	before := m.Stats()
 	now := before
-	now.Pressure, now.Needed, now.Choked = next(before.Pressure, n, s.cfg.Limit), n.bytes, n.choked
-	now.Reserved, now.Free = s.cfg.Pool.reserved.Load(), s.cfg.Pool.reservations.free(room, s.cfg.Kept)
+	now.Pressure, now.Needed, now.Choked = nextPressure(before.Pressure, n, m.cfg.Limit), n.bytes, n.choked
+	now.Reserved, now.Free = m.cfg.Pool.reserved.Load(), m.cfg.Pool.reservations.free(room, m.cfg.Kept)
 	if now.Pressure > before.Pressure {
 		now.Raised++
 	}
-	s.state.Store(&now)
+	m.state.Store(&now)
 	if now.Pressure == before.Pressure {
 		return
 	}
-	s.cfg.Pool.stage.Store(int32(now.Pressure))
+	m.cfg.Pool.pressure.Store(int32(now.Pressure))
 	level := slog.LevelInfo
 	if now.Pressure > before.Pressure {
 		level = slog.LevelWarn
 	}
-	s.cfg.Log.LogAttrs(context.Background(), level, "memory stage", slog.String("stage", now.Pressure.String()),
-		slog.String("before", before.Pressure.String()), slog.Int64("needed", n.bytes), slog.Int64("limit", s.cfg.Limit),
+	m.cfg.Log.LogAttrs(context.Background(), level, "memory stage", slog.String("stage", now.Pressure.String()),
+		slog.String("before", before.Pressure.String()), slog.Int64("needed", n.bytes), slog.Int64("limit", m.cfg.Limit),
 		slog.Bool("collector_at_limit", n.choked))
-	if s.cfg.OnChange != nil {
-		s.cfg.OnChange(before.Pressure, now.Pressure, n.bytes)
+	if m.cfg.OnChange != nil {
+		m.cfg.OnChange(before.Pressure, now.Pressure, n.bytes)
 	}
 }
 
-// unseen returns the bytes that have been reserved for long and are not in flight, so that they are
-// not counted in need. Bytes that are reserved for a moment are the work of requests and no reason
-// to change the stage.
-func (s *PressureMonitor) unseen() int64 {
-	reserved := s.cfg.Pool.reserved.Load()
-	s.least = min(s.least, reserved)
-	if now := time.Now(); now.Sub(s.leastBegins) >= standsAfter {
-		s.standing, s.least, s.leastBegins = s.least, reserved, now
+// longReserved returns the bytes that have been reserved for long and are not in flight, so that
+// they are not counted in need. Bytes that are reserved for a moment are the work of requests and
+// no reason to change the level.
+func (m *PressureMonitor) longReserved() int64 {
+	reserved := m.cfg.Pool.reserved.Load()
+	m.minReserved = min(m.minReserved, reserved)
+	if now := time.Now(); now.Sub(m.minSince) >= standsAfter {
+		m.standing, m.minReserved, m.minSince = m.minReserved, reserved, now
 	}
 	inFlight := int64(0)
-	for _, b := range s.cfg.Pool.bytesInFlight() {
+	for _, b := range m.cfg.Pool.bytesInFlight() {
 		inFlight += b
 	}
-	return max(0, min(s.standing, reserved)-max(0, inFlight))
+	return max(0, min(m.standing, reserved)-max(0, inFlight))
 }
 
-// makeRoom adjusts GOMEMLIMIT to the memory that is not Go's.
-func (s *PressureMonitor) makeRoom(n need) {
-	if s.cfg.GoLimit == 0 {
+// adjustGoLimit adjusts GOMEMLIMIT to the memory that is not Go's.
+func (m *PressureMonitor) adjustGoLimit(n need) {
+	if m.cfg.GoLimit == 0 {
 		return
 	}
-	beside := n.beside + s.cfg.Pool.reserved.Load()/reservedOff
-	limit := min(s.cfg.GoLimit, max(s.cfg.Limit/100*leastGo, s.cfg.Limit/100*usable-beside))
-	if limit <= s.goLimit-limitStep || limit >= s.goLimit+limitStep || limit == s.cfg.GoLimit && limit != s.goLimit {
-		s.goLimit = limit
+	beside := n.nonGo + m.cfg.Pool.reserved.Load()/reservedOff
+	limit := min(m.cfg.GoLimit, max(m.cfg.Limit/100*minGo, m.cfg.Limit/100*usable-beside))
+	if limit <= m.goLimit-limitStep || limit >= m.goLimit+limitStep || limit == m.cfg.GoLimit && limit != m.goLimit {
+		m.goLimit = limit
 		debug.SetMemoryLimit(limit)
 	}
 }
 
-// renew runs a collection and then takes a look, unless the last collection is recent.
-func (s *PressureMonitor) renew() {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if time.Since(s.since) >= staleAfter {
+// refresh runs a collection and then takes a look, unless the last collection is recent.
+func (m *PressureMonitor) refresh() {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if time.Since(m.since) >= staleAfter {
 		runtime.GC()
-		s.lookLocked()
+		m.lookLocked()
 	}
 }
 
-// clear collects garbage unless all reserved bytes fit beside it.
-func (s *PressureMonitor) clear() {
-	if s.fits() {
+// collectIfTight collects garbage unless all reserved bytes fit beside it.
+func (m *PressureMonitor) collectIfTight() {
+	if m.fits() {
 		return
 	}
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if !s.fits() { // another goroutine did not do it meanwhile
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if !m.fits() { // another goroutine did not do it meanwhile
 		runtime.GC()
 	}
 }
 
 // fits reports whether the reserved bytes fit into the usable memory, together with the memory that
 // Go uses, garbage included, and the memory that is not Go's.
-func (s *PressureMonitor) fits() bool {
+func (m *PressureMonitor) fits() bool {
 	var total, released, free int64
 	readMetrics(map[string]*int64{
 		"/memory/classes/total:bytes":         &total,
 		"/memory/classes/heap/released:bytes": &released,
 		"/memory/classes/heap/free:bytes":     &free,
 	}, nil)
-	return total-released-free+s.beside.Load()+s.cfg.Pool.reserved.Load() <= s.cfg.Limit/100*usable
+	return total-released-free+m.nonGo.Load()+m.cfg.Pool.reserved.Load() <= m.cfg.Limit/100*usable
 }
 
-// next returns the stage after one look. Upwards it may leap. Downwards it goes step by step, and
-// each step is taken when the need is clearly below where the stage began.
-func next(stage Pressure, n need, limit int64) Pressure {
+// nextPressure returns the level after one look. Upwards it may leap. Downwards it goes step by
+// step, and each step is taken when the need is clearly below where the level began.
+func nextPressure(now Pressure, n need, limit int64) Pressure {
 	up := PressureNone
 	for s := PressureLow; s <= PressureCritical; s++ {
-		if n.bytes >= limit/100*begins[s] {
+		if n.bytes >= limit/100*pressureStarts[s] {
 			up = s
 		}
 	}
 	if n.choked {
 		up = max(up, PressureHigh)
 	}
-	if up >= stage {
+	if up >= now {
 		return up
 	}
-	if n.bytes < limit/100*(begins[stage]-stageSlack) && !(n.choked && stage <= PressureHigh) {
-		return stage - 1
+	if n.bytes < limit/100*(pressureStarts[now]-pressureSlack) && !(n.choked && now <= PressureHigh) {
+		return now - 1
 	}
-	return stage
+	return now
 }
 
 // measure reads how much memory the process needs. It takes some tens of microseconds.
-func (s *PressureMonitor) measure() need {
+func (m *PressureMonitor) measure() need {
 	var live, heapStacks, osStacks, total, released, cycle, limited int64
 	readMetrics(map[string]*int64{
 		"/gc/heap/live:bytes":                 &live,
@@ -358,9 +358,9 @@ func (s *PressureMonitor) measure() need {
 		"/gc/limiter/last-enabled:gc-cycle":   &limited,
 	}, nil)
 	n := need{bytes: live + heapStacks + osStacks, choked: limited > 0 && limited >= cycle}
-	n.beside, n.cycle = max(0, readAnonymous(s.root)-(total-released)), cycle
-	n.bytes += n.beside
-	for _, b := range s.cfg.Pool.bytesInFlight() {
+	n.nonGo, n.cycle = max(0, readAnonymous(m.root)-(total-released)), cycle
+	n.bytes += n.nonGo
+	for _, b := range m.cfg.Pool.bytesInFlight() {
 		n.bytes += b
 	}
 	return n

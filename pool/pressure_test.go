@@ -41,7 +41,7 @@ func TestNextPressure(t *testing.T) {
 		{PressureLow, 82_000, false, PressureLow},
 		{PressureLow, 81_999, false, PressureNone},
 	} {
-		if got := next(c.from, need{bytes: c.bytes, choked: c.choked}, limit); got != c.want {
+		if got := nextPressure(c.from, need{bytes: c.bytes, choked: c.choked}, limit); got != c.want {
 			t.Errorf("next(%v, %d of %d, choked %v) = %v, want %v", c.from, c.bytes, limit, c.choked, got, c.want)
 		}
 	}
@@ -57,7 +57,7 @@ func TestPressureRefuses(t *testing.T) {
 		PressureCritical: {Write, Search, Bulk, Password},
 	}
 	for stage := PressureNone; stage <= PressureCritical; stage++ {
-		p.stage.Store(int32(stage))
+		p.pressure.Store(int32(stage))
 		var refused []Class
 		for c := range Class(NumClasses) {
 			err := p.Do(t.Context(), Request{Class: c}, func(context.Context, *Permit) error { return nil })
@@ -243,7 +243,7 @@ func TestGoLimitMakesRoom(t *testing.T) {
 	for _, c := range []struct{ beside, reserved, want int64 }{
 		{0, 0, 900}, {100, 0, 800}, {100, 100, 750}, {100, 101, 750}, {800, 0, 250}, {0, 0, 900},
 	} {
-		now.beside = c.beside * mib
+		now.nonGo = c.beside * mib
 		p.reserved.Store(c.reserved * mib)
 		s.look()
 		if got := debug.SetMemoryLimit(-1) / mib; got < c.want-1 || got > c.want {
@@ -251,7 +251,7 @@ func TestGoLimitMakesRoom(t *testing.T) {
 		}
 	}
 	p.reserved.Store(0)
-	s.cfg.GoLimit, now.beside = 0, 800*mib
+	s.cfg.GoLimit, now.nonGo = 0, 800*mib
 	s.look()
 	if got := debug.SetMemoryLimit(-1); got != 900*mib {
 		t.Errorf("GOMEMLIMIT %d, want that it is left alone", got)

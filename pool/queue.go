@@ -43,13 +43,13 @@ func (r *RejectedError) Unwrap() error { return r.Reason }
 
 // A place is the position of a request in the order.
 type place struct {
-	class   Class
-	person  string
-	arrived time.Duration
-	resumes bool // reacquires after Yield, so it was admitted earlier
+	class      Class
+	flowName   string
+	arrived    time.Duration
+	reacquires bool // reacquires after Yield, so it was admitted earlier
 }
 
-// The queue is the one order of all requests that wait for a worker. It keeps a line for each
+// The queue is the one order of all requests that wait for a worker. It keeps a queue for each
 // class.
 //
 // No wake-up is lost, because each side publishes before it checks. A request that is about to wait
@@ -57,36 +57,36 @@ type place struct {
 // back sets its bit and then looks at waiting. All of these are sequentially consistent atomics. So
 // either the first sees the bit, or the second sees the waiter, takes the lock and grants what is
 // free. The limit of a class does not change the argument: held changes only under the lock, and
-// the code that lowers it grants free workers afterwards. Draining works alike: see grab and
-// settle.
+// the code that lowers it grants free workers afterwards. Draining works alike: see tryAcquire and
+// dispatchAndNotify.
 //
 // Which waiter goes first is decided under the lock alone. A worker that is taken without the lock,
 // while the queue is empty, is not counted. So held may be less than a class without a limit really
-// holds, by the turns that began before any request had to wait.
+// holds, by the permits that began before any request had to wait.
 //
-// No waiter is overtaken by grab. grab admits a new request only while waiting is 0, that is, when
-// it came before all requests that wait now.
+// No waiter is overtaken by tryAcquire. tryAcquire admits a new request only while waiting is 0,
+// that is, when it came before all requests that wait now.
 type queue struct {
 	_          cacheLine
-	waiting    atomic.Int64 // number of waiters in all lines; written under mu
+	waiting    atomic.Int64 // number of waiters of all classes; written under mu
 	draining   atomic.Bool  // written under mu
-	overloaded atomic.Int32 // number of overloaded lines; written under mu
+	overloaded atomic.Int32 // number of overloaded classes; written under mu
 	_          cacheLine    // end of the fields that every request reads
 
-	mu      sync.Mutex // guards what follows; never held while waiting
-	decided *waiter    // waiters to wake, chained by next
-	lines   [NumClasses]line
-	joined  uint64        // number of waiters that ever joined
-	outside int           // number of permits that have yielded
-	idle    chan struct{} // closed when draining is done
+	mu       sync.Mutex // guards what follows; never held while waiting
+	resolved *waiter    // waiters to wake, chained by next
+	classes  [NumClasses]classQueue
+	joined   uint64        // number of waiters that ever joined
+	yielded  int           // number of permits that have yielded
+	idle     chan struct{} // closed when draining is done
 
 	workerShares, queueShares [NumClasses]int // guaranteed shares; constant after init
 	delayTarget               time.Duration   // constant after init
 }
 
 func (q *queue) init(cfg *Config) {
-	for c := range q.lines {
-		q.lines[c].init(cfg.FlowLimit)
+	for c := range q.classes {
+		q.classes[c].init(cfg.FlowLimit)
 	}
 	q.idle = make(chan struct{})
 	q.workerShares = sharesOf(cfg.Shards*cfg.WorkersPerShard, cfg.Limits)
@@ -99,19 +99,19 @@ type waiter struct {
 	place
 	number  uint64        // breaks ties: the first that joined goes first
 	joined  time.Duration // when it began to wait
-	who     *person       // the flow; nil: back from Yield
+	flow    *flow         // the flow; nil: back from Yield
 	listed  bool
-	decided verdict
-	// verdict receives decided, once, from the goroutine that took the waiter off its line.
-	verdict chan verdict
-	timer   *time.Timer
+	outcome outcome
+	// result receives outcome, once, from the goroutine that took the waiter off its queue.
+	result chan outcome
+	timer  *time.Timer
 
 	next, prev     *waiter // of the same flow, or among those back from Yield
 	older, younger *waiter // of the same class
 }
 
-// A verdict is the outcome of a wait: a grant of a worker, or the reason of a rejection.
-type verdict struct {
+// An outcome is how a wait ended: a grant of a worker, or the reason of a rejection.
+type outcome struct {
 	worker *worker
 	reason Reason
 }
@@ -119,7 +119,7 @@ type verdict struct {
 func newWaiter() *waiter {
 	timer := time.NewTimer(time.Hour)
 	timer.Stop()
-	return &waiter{verdict: make(chan verdict, 1), timer: timer}
+	return &waiter{result: make(chan outcome, 1), timer: timer}
 }
 
 // before reports whether w came before v.
@@ -140,76 +140,76 @@ func (w *waiter) unlink() {
 	w.prev.next, w.next.prev = w.next, w.prev
 }
 
-// insert puts the waiter w into the line of its class.
+// insert puts the waiter w into the queue of its class.
 func (q *queue) insert(w *waiter, now time.Duration) {
 	q.joined++
 	w.number, w.joined = q.joined, now
-	l := &q.lines[w.class]
-	q.roll(l, now)
-	if l.waiting == 0 {
+	cq := &q.classes[w.class]
+	q.roll(cq, now)
+	if cq.waiting == 0 {
 		q.catchUp(w.class)
 	}
-	l.add(w)
+	cq.add(w)
 	w.listed = true
 	q.waiting.Add(1)
 }
 
-// decide takes the waiter w out of its line. unlock delivers the verdict.
-func (q *queue) decide(w *waiter, v verdict) {
-	l := &q.lines[w.class]
-	l.remove(w)
-	if l.waiting == 0 {
-		l.codel.calm = true
+// resolve takes the waiter w out of its queue. unlock delivers the outcome.
+func (q *queue) resolve(w *waiter, v outcome) {
+	cq := &q.classes[w.class]
+	cq.remove(w)
+	if cq.waiting == 0 {
+		cq.codel.calm = true
 	}
 	w.listed = false
 	if q.waiting.Add(-1) == 0 {
-		q.forget()
+		q.resetService()
 	}
-	w.decided = v
-	w.prev, w.next = nil, q.decided
-	q.decided = w
+	w.outcome = v
+	w.prev, w.next = nil, q.resolved
+	q.resolved = w
 }
 
-// unlock releases the lock and then wakes the waiters that have a verdict. To wake a goroutine may
+// unlock releases the lock and then wakes the waiters that have an outcome. To wake a goroutine may
 // take a system call, which is too long to hold the lock for.
 func (q *queue) unlock() {
-	w := q.decided
-	q.decided = nil
+	w := q.resolved
+	q.resolved = nil
 	q.mu.Unlock()
 	for w != nil {
 		next := w.next
 		w.next = nil
-		w.verdict <- w.decided // from here on w belongs to another goroutine
+		w.result <- w.outcome // from here on w belongs to another goroutine
 		w = next
 	}
 }
 
-// find returns a worker for the request whose place is at, and the time of the grant.
-func (p *Pool) find(ctx context.Context, at place, now time.Duration) (*worker, time.Duration, error) {
+// acquire returns a worker for the request whose place is at, and the time of the grant.
+func (p *Pool) acquire(ctx context.Context, at place, now time.Duration) (*worker, time.Duration, error) {
 	if ctx.Err() != nil {
 		return nil, 0, p.abandoned(ctx)
 	}
-	if !at.resumes && p.inCrowd(at.class) {
-		return nil, 0, p.refusedInCrowd(at)
+	if !at.reacquires && p.cpuSaturated(at.class) {
+		return nil, 0, p.rejectSaturated(at)
 	}
-	if w := p.grab(at.class, now); w != nil {
+	if w := p.tryAcquire(at.class, now); w != nil {
 		return w, now, nil
 	}
 	return p.wait(ctx, at, now)
 }
 
-// grab takes a worker without the lock, when one is free and the queue is empty.
+// tryAcquire takes a worker without the lock, when one is free and the queue is empty.
 //
 // It checks draining again once it has a worker. Refuse sets draining before it looks for workers
-// that are held. So either grab sees draining and gives the worker back, or Drain sees the worker
-// held and waits for its release.
-func (p *Pool) grab(c Class, now time.Duration) *worker {
+// that are held. So either tryAcquire sees draining and gives the worker back, or Drain sees the
+// worker held and waits for its release.
+func (p *Pool) tryAcquire(c Class, now time.Duration) *worker {
 	if p.cfg.Limits[c] > 0 || p.queue.waiting.Load() > 0 || p.queue.draining.Load() {
 		return nil
 	}
 	w := p.takeFree(now)
 	if w != nil && p.queue.draining.Load() {
-		p.giveBack(w, c)
+		p.release(w, c)
 		return nil
 	}
 	return w
@@ -222,24 +222,24 @@ func (p *Pool) wait(ctx context.Context, at place, now time.Duration) (*worker, 
 	defer p.waiters.Put(w)
 	w.place = at
 
-	bound := p.bound(ctx, at, now)
-	p.join(w, now, bound > 0)
-	v, err := p.await(ctx, w, bound)
+	limit := p.maxWait(ctx, at, now)
+	p.join(w, now, limit > 0)
+	v, err := p.await(ctx, w, limit)
 	if err != nil {
 		return nil, 0, err
 	}
 	began := p.now()
 	if v.worker == nil {
-		return nil, 0, p.refused(Request{Class: at.class, Flow: at.person}, v.reason, began-now)
+		return nil, 0, p.reject(Request{Class: at.class, Flow: at.flowName}, v.reason, began-now)
 	}
 	v.worker.shard.wait.Record(began - now)
 	return v.worker, began, nil
 }
 
-// bound returns the longest time that a request may wait.
-func (p *Pool) bound(ctx context.Context, at place, now time.Duration) time.Duration {
+// maxWait returns the longest time that a request may wait.
+func (p *Pool) maxWait(ctx context.Context, at place, now time.Duration) time.Duration {
 	most := p.cfg.QueueTimeout
-	if at.resumes && p.cfg.ReturnTimeout > 0 {
+	if at.reacquires && p.cfg.ReturnTimeout > 0 {
 		most = p.cfg.ReturnTimeout
 	}
 	if deadline, ok := ctx.Deadline(); ok {
@@ -254,70 +254,70 @@ func (p *Pool) join(w *waiter, now time.Duration, patient bool) {
 	q := &p.queue
 	q.mu.Lock()
 	defer q.unlock()
-	if q.draining.Load() && !w.resumes {
-		w.verdict <- verdict{reason: ErrDraining}
+	if q.draining.Load() && !w.reacquires {
+		w.result <- outcome{reason: ErrDraining}
 		return
 	}
-	q.insert(w, now) // raises waiting before serve looks for free workers
-	p.serve(now)
+	q.insert(w, now) // raises waiting before dispatch looks for free workers
+	p.dispatch(now)
 	if int(q.waiting.Load()) > p.cfg.QueueLength {
-		l := &q.lines[q.excess()]
-		l.codel.excess = true
-		least, why := l.victim()
-		q.decide(least, verdict{reason: why})
+		cq := &q.classes[q.overfullClass()]
+		cq.codel.excess = true
+		least, why := cq.victim()
+		q.resolve(least, outcome{reason: why})
 	}
 	if w.listed && !patient {
-		q.decide(w, verdict{reason: ErrTimeout})
+		q.resolve(w, outcome{reason: ErrTimeout})
 	}
 }
 
-// await returns the verdict on the waiter w, or context.Cause(ctx) when ctx ends first. A worker
+// await returns the outcome for the waiter w, or context.Cause(ctx) when ctx ends first. A worker
 // that arrives together with the end of ctx is given back. One that arrives together with the end
-// of the bound is taken.
-func (p *Pool) await(ctx context.Context, w *waiter, bound time.Duration) (verdict, error) {
+// of the wait is taken.
+func (p *Pool) await(ctx context.Context, w *waiter, limit time.Duration) (outcome, error) {
 	select {
-	case v := <-w.verdict: // the verdict is there already, so no timer is needed
+	case v := <-w.result: // the outcome is there already, so no timer is needed
 		return v, nil
 	default:
 	}
-	w.timer.Reset(bound)
+	w.timer.Reset(limit)
 	defer w.timer.Stop()
-	var v verdict
+	var v outcome
 	select {
-	case v = <-w.verdict:
+	case v = <-w.result:
 	case <-w.timer.C:
-		v = p.leave(w, ErrTimeout)
+		v = p.withdraw(w, ErrTimeout)
 	case <-ctx.Done():
-		v = p.leave(w, "")
+		v = p.withdraw(w, "")
 	}
 	if ctx.Err() == nil {
 		return v, nil
 	}
 	if v.worker != nil {
-		p.giveBack(v.worker, w.class)
+		p.release(v.worker, w.class)
 	}
-	return verdict{}, p.abandoned(ctx)
+	return outcome{}, p.abandoned(ctx)
 }
 
-// leave takes the waiter w off its line, unless it was taken off meanwhile, and returns the verdict
-// on it.
-func (p *Pool) leave(w *waiter, why Reason) verdict {
+// withdraw takes the waiter w off its queue, unless it was taken off meanwhile, and returns the
+// outcome for it.
+func (p *Pool) withdraw(w *waiter, why Reason) outcome {
 	p.queue.mu.Lock()
 	if w.listed {
 		if why == ErrTimeout {
-			p.queue.lines[w.class].codel.excess = true
+			p.queue.classes[w.class].codel.excess = true
 		}
-		p.queue.decide(w, verdict{reason: why})
+		p.queue.resolve(w, outcome{reason: why})
 	}
 	p.queue.unlock()
-	return <-w.verdict
+	return <-w.result
 }
 
-// giveBack releases the worker w and grants free workers to the waiters.
-func (p *Pool) giveBack(w *worker, c Class) {
+// release gives back the worker w and grants free workers to the waiters.
+func (p *Pool) release(w *worker, c Class) {
 	q := &p.queue
-	counted, granted, who := w.counted, w.granted, w.who
-	w.counted, w.who = false, nil
+	counted, granted, flow := w.counted, w.granted, w.flow
+	w.counted, w.flow = false, nil
 	w.shard.free.Or(w.bit) // from here on w belongs to another request
 	if !counted && q.waiting.Load() == 0 && !q.draining.Load() {
 		return
@@ -328,30 +328,30 @@ func (p *Pool) giveBack(w *worker, c Class) {
 	if q.waiting.Load() > 0 {
 		now = p.now()
 	}
-	if l := &q.lines[c]; counted {
-		l.held--
-		l.released(who)
+	if cq := &q.classes[c]; counted {
+		cq.held--
+		cq.releasedBy(flow)
 		if q.waiting.Load() > 0 {
-			l.charge(c, now-granted)
+			cq.charge(c, now-granted)
 		}
 	}
-	p.settle(now)
+	p.dispatchAndNotify(now)
 }
 
-// addOutside counts a turn that yields, or ends that.
-func (p *Pool) addOutside(n int) {
+// addYielded counts a permit that yields, or ends that.
+func (p *Pool) addYielded(n int) {
 	p.queue.mu.Lock()
 	defer p.queue.unlock()
-	p.queue.outside += n
-	p.settle(p.now())
+	p.queue.yielded += n
+	p.dispatchAndNotify(p.now())
 }
 
-// settle follows up a change: it grants free workers to waiters, and tells Drain when no request is
-// left. The caller holds the lock.
-func (p *Pool) settle(now time.Duration) {
-	p.serve(now)
+// dispatchAndNotify follows up a change: it grants free workers to waiters, and tells Drain when no
+// request is left. The caller holds the lock.
+func (p *Pool) dispatchAndNotify(now time.Duration) {
+	p.dispatch(now)
 	q := &p.queue
-	if !q.draining.Load() || q.waiting.Load() > 0 || q.outside > 0 || !p.allFree() {
+	if !q.draining.Load() || q.waiting.Load() > 0 || q.yielded > 0 || !p.allFree() {
 		return
 	}
 	select {
@@ -361,11 +361,11 @@ func (p *Pool) settle(now time.Duration) {
 	}
 }
 
-// serve grants free workers to the waiters, in their order. The caller holds the lock.
-func (p *Pool) serve(now time.Duration) {
+// dispatch grants free workers to the waiters, in their order. The caller holds the lock.
+func (p *Pool) dispatch(now time.Duration) {
 	q := &p.queue
 	for q.waiting.Load() > 0 {
-		c, ok := q.turn(&p.cfg.Limits, now)
+		c, ok := q.nextClass(&p.cfg.Limits, now)
 		if !ok {
 			return
 		}
@@ -374,17 +374,17 @@ func (p *Pool) serve(now time.Duration) {
 			return
 		}
 		worker.counted, worker.granted = true, now
-		l := &q.lines[c]
-		l.held++
-		q.roll(l, now)
-		w := l.next()
-		worker.who = l.served(w, now)
-		if !w.resumes {
-			q.sawWait(l, now-w.joined)
+		cq := &q.classes[c]
+		cq.held++
+		q.roll(cq, now)
+		w := cq.next()
+		worker.flow = cq.grantTo(w, now)
+		if !w.reacquires {
+			q.recordWait(cq, now-w.joined)
 		}
-		q.decide(w, verdict{worker: worker})
-		if l.codel.overloaded {
-			q.shedStale(l, now)
+		q.resolve(w, outcome{worker: worker})
+		if cq.codel.overloaded {
+			q.shedStale(cq, now)
 		}
 	}
 }

@@ -35,7 +35,7 @@ func TestReclassify(t *testing.T) {
 		if turn.request.Class != Bulk {
 			t.Errorf("the turn is of class %v, want bulk", turn.request.Class)
 		}
-		p.stage.Store(int32(PressureLow))
+		p.pressure.Store(int32(PressureLow))
 		if err := turn.Reclassify(t.Context(), Bulk); err != nil {
 			t.Errorf("Become() = %v of what it is", err)
 		}

@@ -10,49 +10,49 @@ import (
 )
 
 const (
-	ledgerMinutes = 15
-	ledgerSeconds = 5  // rates are measured over these
-	mostPeople    = 64 // entries counted by name in a minute
+	rejectionMinutes = 15
+	rateSeconds      = 5  // rates are measured over these
+	maxFlows         = 64 // entries counted by name in a minute
 
-	leastRetry = time.Second
-	mostRetry  = time.Minute
+	minRetry = time.Second
+	maxRetry = time.Minute
 )
 
-// A ledger counts rejections by flow and reason: in total, by second for the rates, and by
-// minute for operators to read.
-type ledger struct {
+// rejections counts the rejected requests by flow and reason: in total, by second for the rates,
+// and by minute for operators to read.
+type rejections struct {
 	mu      sync.Mutex // guards what follows
 	total   map[Reason]uint64
-	refused [NumClasses]map[Reason]uint64 // those of total that the pool itself refused
-	seconds [ledgerSeconds]span
-	minutes [ledgerMinutes]span
-	people  [ledgerMinutes]ranking
+	byPool  [NumClasses]map[Reason]uint64 // those of total that the pool itself rejected
+	seconds [rateSeconds]span
+	minutes [rejectionMinutes]span
+	flows   [rejectionMinutes]topFlows
 }
 
 // A span is a second or a minute.
 type span struct {
 	number int64 // seconds or minutes since the pool was made, from 1; 0: never used
 	// done is the number of requests that were done at the first rejection in the span.
-	done uint64
-	shed map[Reason]uint64
+	done     uint64
+	rejected map[Reason]uint64
 }
 
-func (l *ledger) init() {
-	l.total = map[Reason]uint64{}
-	for c := range l.refused {
-		l.refused[c] = map[Reason]uint64{}
+func (rs *rejections) init() {
+	rs.total = map[Reason]uint64{}
+	for c := range rs.byPool {
+		rs.byPool[c] = map[Reason]uint64{}
 	}
 }
 
 // count records that r was rejected, when done requests had been served, and returns how long the
 // client should wait before it sends r again. The caller holds the lock.
-func (l *ledger) count(r Request, why Reason, now time.Duration, done uint64) (retryAfter time.Duration) {
-	l.total[why]++
-	current(l.seconds[:], now, time.Second, done).shed[why]++
-	minute := current(l.minutes[:], now, time.Minute, done)
-	minute.shed[why]++
-	l.people[minute.number%ledgerMinutes].count(minute.number, shedPerson{r.Flow, why})
-	return l.retryAfter(now, done)
+func (rs *rejections) count(r Request, why Reason, now time.Duration, done uint64) (retryAfter time.Duration) {
+	rs.total[why]++
+	current(rs.seconds[:], now, time.Second, done).rejected[why]++
+	minute := current(rs.minutes[:], now, time.Minute, done)
+	minute.rejected[why]++
+	rs.flows[minute.number%rejectionMinutes].count(minute.number, rejectedFlow{r.Flow, why})
+	return rs.retryAfter(now, done)
 }
 
 // current returns the span that contains now, of a ring of spans that are each of length long.
@@ -60,7 +60,7 @@ func current(ring []span, now, long time.Duration, done uint64) *span {
 	number := int64(now/long) + 1
 	s := &ring[number%int64(len(ring))]
 	if s.number != number {
-		*s = span{number: number, done: done, shed: map[Reason]uint64{}}
+		*s = span{number: number, done: done, rejected: map[Reason]uint64{}}
 	}
 	return s
 }
@@ -69,44 +69,44 @@ func current(ring []span, now, long time.Duration, done uint64) *span {
 // demand is k times what is served, and each client comes back after k times as long, the demand is
 // what can be served. So the mean is k seconds. It has a jitter of a half either way, so that the
 // requests that are rejected in one second do not come back in one second.
-func (l *ledger) retryAfter(now time.Duration, done uint64) time.Duration {
-	first := int64(now/time.Second) + 1 - (ledgerSeconds - 1)
+func (rs *rejections) retryAfter(now time.Duration, done uint64) time.Duration {
+	first := int64(now/time.Second) + 1 - (rateSeconds - 1)
 	served, shed := done, uint64(0)
-	for i := range l.seconds {
-		if s := &l.seconds[i]; s.number >= first {
+	for i := range rs.seconds {
+		if s := &rs.seconds[i]; s.number >= first {
 			served = min(served, s.done)
-			for _, n := range s.shed {
+			for _, n := range s.rejected {
 				shed += n
 			}
 		}
 	}
 	served = max(1, done-served)
 	k := float64(served+shed) / float64(served)
-	mean := min(time.Duration(k*float64(leastRetry)), mostRetry)
-	return max(leastRetry, mean/2+rand.N(mean))
+	mean := min(time.Duration(k*float64(minRetry)), maxRetry)
+	return max(minRetry, mean/2+rand.N(mean))
 }
 
-// A shedPerson is a flow that was rejected for a reason.
-type shedPerson struct {
+// A rejectedFlow is a flow that was rejected for a reason.
+type rejectedFlow struct {
 	Flow   string
 	Reason Reason
 }
 
-// A ranking counts the flows that were rejected most in a minute, in bounded memory. A new entry in
-// a full ranking takes the place, and the count, of the lowest entry ("Space-Saving": Metwally,
-// Agrawal and El Abbadi, ICDT 2005). Every entry with more than one in mostPeople of all rejections
-// is in the ranking.
-type ranking struct {
+// topFlows counts the flows that were rejected most in a minute, in bounded memory. A new entry
+// in a full topFlows takes the place, and the count, of the lowest entry ("Space-Saving": Metwally,
+// Agrawal and El Abbadi, ICDT 2005). Every entry with more than one in maxFlows of all rejections
+// is in it.
+type topFlows struct {
 	minute int64
-	counts map[shedPerson]uint64
+	counts map[rejectedFlow]uint64
 }
 
-func (r *ranking) count(minute int64, who shedPerson) {
+func (r *topFlows) count(minute int64, who rejectedFlow) {
 	if r.minute != minute {
-		r.minute, r.counts = minute, make(map[shedPerson]uint64, mostPeople)
+		r.minute, r.counts = minute, make(map[rejectedFlow]uint64, maxFlows)
 	}
 	n, known := r.counts[who]
-	if !known && len(r.counts) >= mostPeople {
+	if !known && len(r.counts) >= maxFlows {
 		least := who
 		for other, count := range r.counts {
 			if least == who || count < n {
@@ -141,54 +141,54 @@ type RejectedFlow struct {
 // CountRejected counts a request that the caller rejected for a reason of its own, which is not the
 // pool's.
 func (p *Pool) CountRejected(r Request, why Reason) {
-	p.ledger.mu.Lock()
-	defer p.ledger.mu.Unlock()
-	p.ledger.count(r, why, p.now(), p.done())
+	p.rejections.mu.Lock()
+	defer p.rejections.mu.Unlock()
+	p.rejections.count(r, why, p.now(), p.done())
 }
 
-// refused counts a rejection by the pool and returns it.
-func (p *Pool) refused(r Request, why Reason, waited time.Duration) *RejectedError {
-	p.ledger.mu.Lock()
-	defer p.ledger.mu.Unlock()
-	p.ledger.refused[r.Class][why]++
-	return &RejectedError{Reason: why, Waited: waited, RetryAfter: p.ledger.count(r, why, p.now(), p.done())}
+// reject counts a rejection by the pool and returns it.
+func (p *Pool) reject(r Request, why Reason, waited time.Duration) *RejectedError {
+	p.rejections.mu.Lock()
+	defer p.rejections.mu.Unlock()
+	p.rejections.byPool[r.Class][why]++
+	return &RejectedError{Reason: why, Waited: waited, RetryAfter: p.rejections.count(r, why, p.now(), p.done())}
 }
 
 // RejectedTotals returns the number of rejections since the start, by reason: those by the pool,
 // and those that callers reported to CountRejected.
 func (p *Pool) RejectedTotals() map[Reason]uint64 {
-	p.ledger.mu.Lock()
-	defer p.ledger.mu.Unlock()
-	return maps.Clone(p.ledger.total)
+	p.rejections.mu.Lock()
+	defer p.rejections.mu.Unlock()
+	return maps.Clone(p.rejections.total)
 }
 
 // Rejections returns the flows that were rejected lately.
 func (p *Pool) Rejections() Rejections {
-	l, now := &p.ledger, p.now()
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	s := Rejections{Minutes: []RejectedMinute{}, Flows: []RejectedFlow{}}
-	people := map[shedPerson]uint64{}
-	first := int64(now/time.Minute) + 1 - (ledgerMinutes - 1)
-	for i, minute := range l.minutes {
+	rs, now := &p.rejections, p.now()
+	rs.mu.Lock()
+	defer rs.mu.Unlock()
+	out := Rejections{Minutes: []RejectedMinute{}, Flows: []RejectedFlow{}}
+	flows := map[rejectedFlow]uint64{}
+	first := int64(now/time.Minute) + 1 - (rejectionMinutes - 1)
+	for i, minute := range rs.minutes {
 		if minute.number < max(first, 1) {
 			continue
 		}
 		begins := p.epoch.Add(time.Duration(minute.number-1) * time.Minute)
-		s.Minutes = append(s.Minutes, RejectedMinute{Begins: begins, Rejected: maps.Clone(minute.shed)})
-		for who, n := range l.people[i].counts {
-			people[who] += n
+		out.Minutes = append(out.Minutes, RejectedMinute{Begins: begins, Rejected: maps.Clone(minute.rejected)})
+		for who, n := range rs.flows[i].counts {
+			flows[who] += n
 		}
 	}
-	slices.SortFunc(s.Minutes, func(a, b RejectedMinute) int { return a.Begins.Compare(b.Begins) })
-	for who, n := range people {
-		s.Flows = append(s.Flows, RejectedFlow{who.Flow, who.Reason, n})
+	slices.SortFunc(out.Minutes, func(a, b RejectedMinute) int { return a.Begins.Compare(b.Begins) })
+	for who, n := range flows {
+		out.Flows = append(out.Flows, RejectedFlow{who.Flow, who.Reason, n})
 	}
-	slices.SortFunc(s.Flows, func(a, b RejectedFlow) int {
+	slices.SortFunc(out.Flows, func(a, b RejectedFlow) int {
 		return cmp.Or(cmp.Compare(b.Count, a.Count), cmp.Compare(a.Flow, b.Flow), cmp.Compare(a.Reason, b.Reason))
 	})
-	s.Flows = s.Flows[:min(len(s.Flows), mostPeople)]
-	return s
+	out.Flows = out.Flows[:min(len(out.Flows), maxFlows)]
+	return out
 }
 
 // done returns the number of requests that had a worker and gave it back.

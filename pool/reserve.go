@@ -8,10 +8,10 @@ import (
 
 const (
 	// The requests of a flow share a quarter of the memory that can be reserved, those
-	// of an address share half. Either share is at least leastShare, which is enough for a part of
+	// of an address share half. Either share is at least minShare, which is enough for a part of
 	// a list, for example.
-	personShare, addressShare = 4, 2
-	leastShare                = 8 << 20
+	flowShare, addressShare = 4, 2
+	minShare                = 8 << 20
 
 	// Of the memory that a request takes while it works, at most an eighth is left when the work
 	// has ended and the request waits for its client: the response.
@@ -37,9 +37,9 @@ type reservations struct {
 	waiting int64
 	// passwords is the part of total that requests of the class Password hold.
 	passwords int64
-	// thirsty is the number of requests of the class Password that wait in ReserveWithin.
-	thirsty int
-	held    map[string]holding // by flow and by address
+	// waitingPasswords is the number of requests of the class Password that wait in ReserveWithin.
+	waitingPasswords int
+	held             map[string]holding // by flow and by address
 	// freed is closed when bytes are given back. nil: no request waits.
 	freed chan struct{}
 }
@@ -89,29 +89,29 @@ const (
 )
 
 func (p *Pool) reserve(m *Reservation, r Request, bytes int64, what purpose) error {
-	stages := p.stages.Load()
-	if stages == nil || bytes <= m.bytes {
+	monitor := p.monitor.Load()
+	if monitor == nil || bytes <= m.bytes {
 		return nil
 	}
 	why := p.tryReserve(m, r, bytes, what)
 	if why == ErrMemory {
-		stages.renew()
+		monitor.refresh()
 		why = p.tryReserve(m, r, bytes, what)
 	}
 	if why != "" {
 		p.CountRejected(r, why)
-		return &RejectedError{Reason: why, RetryAfter: leastRetry}
+		return &RejectedError{Reason: why, RetryAfter: minRetry}
 	}
 	if what != forNothing {
-		stages.clear()
+		monitor.collectIfTight()
 	}
 	return nil
 }
 
 // ReserveWithin is Reserve that waits up to patience for other requests to give bytes back.
 func (p *Pool) ReserveWithin(ctx context.Context, m *Reservation, r Request, bytes int64, patience time.Duration) error {
-	stages := p.stages.Load()
-	if stages == nil || bytes <= m.bytes {
+	monitor := p.monitor.Load()
+	if monitor == nil || bytes <= m.bytes {
 		return nil
 	}
 	timer := time.NewTimer(patience)
@@ -119,12 +119,12 @@ func (p *Pool) ReserveWithin(ctx context.Context, m *Reservation, r Request, byt
 	for first := true; ; first = false {
 		freed := p.reservations.wait() // before the try, so that it misses no bytes given back
 		if p.tryReserve(m, r, bytes, forWork) == "" {
-			stages.clear()
+			monitor.collectIfTight()
 			return nil
 		}
 		if first {
-			stages.renew() // at most once for all waiters: the rest is up to the other requests
-			defer p.reservations.thirst(r)()
+			monitor.refresh() // at most once for all waiters: the rest is up to the other requests
+			defer p.reservations.countWaiting(r)()
 			continue
 		}
 		select {
@@ -140,7 +140,7 @@ func (p *Pool) ReserveWithin(ctx context.Context, m *Reservation, r Request, byt
 // tryReserve returns why r can't have the bytes. If the reason is empty, r can have them, and has
 // them unless they are for nothing.
 func (p *Pool) tryReserve(m *Reservation, r Request, bytes int64, what purpose) Reason {
-	cfg := &p.stages.Load().cfg
+	cfg := &p.monitor.Load().cfg
 	room, more := p.room.Load(), bytes-m.bytes
 	all := &p.reservations
 	all.mu.Lock()
@@ -149,12 +149,12 @@ func (p *Pool) tryReserve(m *Reservation, r Request, bytes int64, what purpose) 
 		for _, share := range []struct {
 			whose string
 			part  int64
-		}{{r.Flow, personShare}, {r.Address, addressShare}} {
+		}{{r.Flow, flowShare}, {r.Address, addressShare}} {
 			others := all.held[share.whose]
 			if m.bytes > 0 {
 				others = holding{others.bytes - m.bytes, others.requests - 1}
 			}
-			if share.whose != "" && others.requests > 1 && others.bytes > max(leastShare, room/share.part) {
+			if share.whose != "" && others.requests > 1 && others.bytes > max(minShare, room/share.part) {
 				return ErrShare
 			}
 		}
@@ -163,7 +163,7 @@ func (p *Pool) tryReserve(m *Reservation, r Request, bytes int64, what purpose) 
 		}
 	}
 	if r.Class == Bulk {
-		room -= cfg.Limit / 100 * (begins[PressureHigh] - begins[PressureLow])
+		room -= cfg.Limit / 100 * (pressureStarts[PressureHigh] - pressureStarts[PressureLow])
 	}
 	switch {
 	case all.total+more > room:
@@ -183,7 +183,7 @@ func (p *Pool) tryReserve(m *Reservation, r Request, bytes int64, what purpose) 
 func (all *reservations) keeps(room, kept, more int64, what purpose) bool {
 	others := all.total - all.passwords
 	room -= max(kept, all.passwords)
-	if all.thirsty > 0 {
+	if all.waitingPasswords > 0 {
 		return others+more <= room
 	}
 	if what == forClient {
@@ -192,16 +192,16 @@ func (all *reservations) keeps(room, kept, more int64, what purpose) bool {
 	return all.waiting+(others-all.waiting+more)/leftOver <= room
 }
 
-// thirst records that r waits, if it is of the class Password, until the returned function is
+// countWaiting records that r waits, if it is of the class Password, until the returned function is
 // called.
-func (all *reservations) thirst(r Request) (done func()) {
+func (all *reservations) countWaiting(r Request) (done func()) {
 	if r.Class != Password {
 		return func() {}
 	}
 	add := func(n int) {
 		all.mu.Lock()
 		defer all.mu.Unlock()
-		all.thirsty += n
+		all.waitingPasswords += n
 	}
 	add(1)
 	return func() { add(-1) }

@@ -15,7 +15,7 @@ func scarce(room, kept int64) (*Pool, *PressureMonitor) {
 	const limit = 1 << 40
 	p := New(Config{Shards: 1, WorkersPerShard: 1})
 	s := NewPressureMonitor(PressureConfig{Limit: limit, Kept: kept, Pool: p, Log: slog.New(slog.DiscardHandler)})
-	s.need = func() need { return need{bytes: limit/100*begins[PressureHigh] - room} }
+	s.need = func() need { return need{bytes: limit/100*pressureStarts[PressureHigh] - room} }
 	s.look()
 	s.since = time.Now().Add(time.Hour) // a collection would make no room
 	return p, s
@@ -160,8 +160,8 @@ func TestKeptForPasswords(t *testing.T) {
 		p.Shrink(work, 0)
 		p.Shrink(body, 0)
 		try("two passwords", p.Reserve, password, 40*mib, true)
-		if all := &p.reservations; all.waiting != 6*mib || all.thirsty != 0 || all.total != 46*mib {
-			t.Errorf("%d of %d bytes wait for clients, %d requests for memory, want 6 of 46 MiB and none", all.waiting, all.total, all.thirsty)
+		if all := &p.reservations; all.waiting != 6*mib || all.waitingPasswords != 0 || all.total != 46*mib {
+			t.Errorf("%d of %d bytes wait for clients, %d requests for memory, want 6 of 46 MiB and none", all.waiting, all.total, all.waitingPasswords)
 		}
 	})
 }

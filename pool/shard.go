@@ -28,7 +28,7 @@ type shard struct {
 
 	// wait records the waits of requests that took the lock. The other requests did not wait.
 	wait    histogram.Histogram
-	service histogram.Histogram // the length of one turn in timedTurns
+	service histogram.Histogram // the length of one permit in timedPermits
 }
 
 func (s *shard) init(p *Pool, id int) {
@@ -66,21 +66,21 @@ func (s *shard) take() *worker {
 // A worker is a slot that one request at a time holds. From the time that the request takes the
 // worker's bit in free until it sets the bit again, the worker belongs to that request alone.
 type worker struct {
-	shard *shard
-	bit   uint64
-	id    atomic.Uint64 // unique in the process; a fresh one after a panic
-	turns atomic.Uint64 // counts begins and ends: odd while a turn lasts
+	shard   *shard
+	bit     uint64
+	id      atomic.Uint64 // unique in the process; a fresh one after a panic
+	permits atomic.Uint64 // counts begins and ends: odd while a permit lasts
 
 	labels atomic.Pointer[context.Context] // for the goroutine that holds the worker
 
-	counted bool          // counted in its line's held, because it was granted under the lock
+	counted bool          // counted in its class's held, because it was granted under the lock
 	granted time.Duration // when it was granted, if counted
-	who     *person       // the flow it was granted to, if counted
+	flow    *flow         // the flow it was granted to, if counted
 
 	mu      sync.Mutex // guards what Stats reads; only the holder writes
 	request Request
 	since   time.Duration
-	stuck   bool // held by a turn that was seized: the turn has ended, its request has not
+	stuck   bool // held by a permit that was reclaimed: the permit has ended, its request has not
 
 	_ cacheLine
 }
@@ -88,19 +88,19 @@ type worker struct {
 // workerIDs is the last id that was given to a worker.
 var workerIDs atomic.Uint64
 
-// begin starts a turn and returns its number.
+// begin starts a permit and returns its number.
 func (w *worker) begin(r Request, now time.Duration) uint64 {
 	w.mu.Lock()
 	w.request, w.since = r, now
 	w.mu.Unlock()
-	return w.turns.Add(1)
+	return w.permits.Add(1)
 }
 
 // holder returns the request that holds the worker, if one does, and since when.
 func (w *worker) holder() (r Request, since time.Duration, busy bool) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	return w.request, w.since, w.turns.Load()%2 == 1 || w.stuck
+	return w.request, w.since, w.permits.Load()%2 == 1 || w.stuck
 }
 
 // renew puts a worker with a fresh id into the slot and returns that id. The

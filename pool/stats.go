@@ -23,7 +23,7 @@ type Stats struct {
 	// CPUSaturated says that more goroutines are ready to run than those of a full queue, so that
 	// new requests are refused (see Sample).
 	CPUSaturated bool
-	Yielded      int // turns that gave their worker back for a while
+	Yielded      int // permits that gave their worker back for a while
 	QueueLength  int // the bounds, as configured
 	QueueTimeout time.Duration
 
@@ -54,7 +54,7 @@ type ShardStats struct {
 	Done, Panics, Goexits, Restarts uint64
 	BytesInFlight                   int64
 	Wait                            histogram.Summary // waits of requests that got a worker
-	Service                         histogram.Summary // time with the worker, of one turn in eight
+	Service                         histogram.Summary // time with the worker, of one permit in eight
 	Workers                         []WorkerStats
 }
 
@@ -91,14 +91,14 @@ func (p *Pool) Stats() Stats {
 		QueueTimeout: p.cfg.QueueTimeout,
 		Rejected:     make(map[Reason]uint64),
 		Abandoned:    p.abandons.Load(),
-		Delayed:      int(p.held.Load()),
-		CPUSaturated: p.crowded.Load(),
+		Delayed:      int(p.delayed.Load()),
+		CPUSaturated: p.saturated.Load(),
 	}
 	s.PanicKinds = p.fingerprints.stats()
-	p.quarantine.stats(&s)
+	p.breaker.stats(&s)
 	s.Stuck = p.stuck.stats()
 	p.queueStats(&s)
-	p.refusals(&s)
+	p.rejectionStats(&s)
 	for i := range p.shards {
 		shard := p.shardStats(i, s.Classes)
 		s.Busy += shard.Busy
@@ -117,28 +117,28 @@ func (p *Pool) queueStats(s *Stats) {
 	q := &p.queue
 	q.mu.Lock()
 	defer q.mu.Unlock()
-	s.Queued, s.Yielded, s.Draining = int(q.waiting.Load()), q.outside, q.draining.Load()
+	s.Queued, s.Yielded, s.Draining = int(q.waiting.Load()), q.yielded, q.draining.Load()
 	now := p.now()
 	for c := range s.Classes {
-		q.roll(&q.lines[c], now) // nothing may have happened since the last overload
+		q.roll(&q.classes[c], now) // nothing may have happened since the last overload
 		s.Classes[c] = ClassStats{
 			Class:      Class(c).String(),
 			Limit:      p.cfg.Limits[c],
 			Share:      q.workerShares[c],
-			Queued:     q.lines[c].waiting,
-			Overloaded: q.lines[c].codel.overloaded,
+			Queued:     q.classes[c].waiting,
+			Overloaded: q.classes[c].codel.overloaded,
 		}
 	}
 }
 
-// refusals fills in how many requests the pool refused.
-func (p *Pool) refusals(s *Stats) {
-	l := &p.ledger
-	l.mu.Lock()
-	defer l.mu.Unlock()
+// rejectionStats fills in how many requests the pool rejected.
+func (p *Pool) rejectionStats(s *Stats) {
+	rs := &p.rejections
+	rs.mu.Lock()
+	defer rs.mu.Unlock()
 	for c := range s.Classes {
-		s.Classes[c].Rejected = maps.Clone(l.refused[c])
-		for why, n := range l.refused[c] {
+		s.Classes[c].Rejected = maps.Clone(rs.byPool[c])
+		for why, n := range rs.byPool[c] {
 			s.Rejected[why] += n
 		}
 	}
@@ -190,7 +190,7 @@ func (p *Pool) Waits() *histogram.Histogram {
 func (s *shard) waits() *histogram.Histogram {
 	var begun uint64
 	for i := range s.workers {
-		begun += (s.workers[i].turns.Load() + 1) / 2
+		begun += (s.workers[i].permits.Load() + 1) / 2
 	}
 	all := new(histogram.Histogram)
 	all.Merge(&s.wait)

@@ -55,7 +55,7 @@ func (s StuckStats) Exceeded() bool { return len(s.Permits) > s.Replaced }
 // without a break. It finds each at that very moment: between two looks it sleeps until the first
 // running request could be stuck.
 //
-// Watch cancels the context of a stuck request and logs its stack. The request's turn ends there:
+// Watch cancels the context of a stuck request and logs its stack. The request's permit ends there:
 // the slot gets a worker with a fresh id, and what the request goes on doing no longer concerns the
 // pool. That is bounded: at most a quarter of the workers, and at least one, may be replaced at
 // once. Any further stuck request keeps its slot until it ends, or until one of the replaced
@@ -79,65 +79,66 @@ func (p *Pool) Watch(ctx context.Context) {
 	}
 }
 
-// The stuck holds the turns that were reclaimed from requests because they lasted too long. The
-// compare-and-swap that ends a turn decides: either the request still ends it itself, or the turn
-// was seized and the request's Release calls ended here.
+// The stuck holds the permits that were reclaimed from requests because they lasted too long. The
+// compare-and-swap that ends a permit decides: either the request still ends it itself, or the
+// permit was reclaimed and the request's Release ends in released.
 type stuck struct {
 	pool *Pool
-	// out is the number of seized turns. It is raised before a turn is seized, so that the turn's
-	// Release looks here.
+	// out is the number of reclaimed permits. It is raised before a permit is reclaimed, so that
+	// the permit's Release looks here.
 	out atomic.Int64
 
 	mu               sync.Mutex // guards what follows; never held while waiting
-	turns            map[heldTurn]*stuckTurn
-	replaced         int // number of turns whose slot has another worker
+	permits          map[permitID]*stuckPermit
+	replaced         int // number of permits whose slot has another worker
 	found, recovered uint64
 }
 
-// A heldTurn identifies one turn (a permit) of one worker.
-type heldTurn struct {
+// A permitID identifies one permit of one worker.
+type permitID struct {
 	worker *worker
 	number uint64
 }
 
-// A stuckTurn is a turn that has lasted for StuckAfter.
-type stuckTurn struct {
+// A stuckPermit is a permit that has lasted for StuckAfter.
+type stuckPermit struct {
 	Permit
 	since       time.Duration
-	replacement uint64 // the worker that has the slot now; 0: the turn still has it
+	replacement uint64 // the worker that has the slot now; 0: the permit still has it
 }
 
 func (s *stuck) init(p *Pool) {
-	s.pool, s.turns = p, map[heldTurn]*stuckTurn{}
+	s.pool, s.permits = p, map[permitID]*stuckPermit{}
 }
 
-// bound returns how many turns may be replaced at once.
-func (s *stuck) bound() int {
+// maxReplaced returns how many permits may be replaced at once.
+func (s *stuck) maxReplaced() int {
 	return max(1, len(s.pool.shards)*s.pool.cfg.WorkersPerShard/4)
 }
 
-// look seizes the turns that are stuck and returns the time until another could be.
+// look reclaims the permits that are stuck and returns the time until another could be.
 func (s *stuck) look() time.Duration {
-	late, next := s.late()
+	late, next := s.overdue()
 	if len(late) == 0 {
 		return next
 	}
-	stacks := workerStacks() // taken before anything changes for these turns
+	stacks := workerStacks() // taken before anything changes for these permits
 	for _, t := range late {
-		if e, ok := s.seize(t); ok {
-			s.tell(e, stacks[t.id])
+		if e, ok := s.reclaim(t); ok {
+			s.report(e, stacks[t.id])
 		}
 	}
 	return next
 }
 
-// late returns the turns that have lasted for StuckAfter, and the time until the next could have.
-func (s *stuck) late() (late []*stuckTurn, next time.Duration) {
+// overdue returns the permits that have lasted for StuckAfter, and the time until the next could
+// have.
+func (s *stuck) overdue() (late []*stuckPermit, next time.Duration) {
 	now, next := s.pool.now(), s.pool.cfg.StuckAfter
 	for i := range s.pool.shards {
 		workers := s.pool.shards[i].workers
 		for j := range workers {
-			t := workers[j].turn()
+			t := workers[j].permit()
 			if t == nil {
 				continue
 			}
@@ -151,18 +152,18 @@ func (s *stuck) late() (late []*stuckTurn, next time.Duration) {
 	return late, next
 }
 
-// seize ends the turn t, which has lasted too long, unless its request has ended it meanwhile.
-func (s *stuck) seize(t *stuckTurn) (e StuckEvent, ok bool) {
+// reclaim ends the permit t, which has lasted too long, unless its request has ended it meanwhile.
+func (s *stuck) reclaim(t *stuckPermit) (e StuckEvent, ok bool) {
 	s.out.Add(1)
 	s.mu.Lock()
-	if !t.worker.turns.CompareAndSwap(t.number, t.number+1) {
+	if !t.worker.permits.CompareAndSwap(t.number, t.number+1) {
 		s.mu.Unlock()
 		s.out.Add(-1)
 		return StuckEvent{}, false
 	}
 	s.found++
-	s.turns[heldTurn{t.worker, t.number}] = t
-	replaced := s.replaced < s.bound()
+	s.permits[permitID{t.worker, t.number}] = t
+	replaced := s.replaced < s.maxReplaced()
 	if replaced {
 		s.replace(t)
 	} else {
@@ -182,29 +183,29 @@ func (s *stuck) seize(t *stuckTurn) (e StuckEvent, ok bool) {
 
 // replace puts a fresh worker into t's slot. The caller holds the lock, and gives the slot back
 // after releasing it.
-func (s *stuck) replace(t *stuckTurn) {
+func (s *stuck) replace(t *stuckPermit) {
 	s.replaced++
 	t.replacement = t.worker.renew()
 	t.worker.setStuck(false)
 }
 
-// ended is called by the Release of a seized turn. It gives back what the turn still has, which may
-// be nothing.
-func (s *stuck) ended(t *Permit) {
+// released is called by the Release of a reclaimed permit. It gives back what the permit still has,
+// which may be nothing.
+func (s *stuck) released(t *Permit) {
 	if s.out.Load() == 0 {
 		return
 	}
 	s.mu.Lock()
-	key := heldTurn{t.worker, t.number}
-	was := s.turns[key]
+	key := permitID{t.worker, t.number}
+	was := s.permits[key]
 	if was == nil {
 		s.mu.Unlock()
 		return
 	}
-	delete(s.turns, key)
+	delete(s.permits, key)
 	s.out.Add(-1)
 	s.recovered++
-	free := was // the turn whose slot is free now
+	free := was // the permit whose slot is free now
 	if was.replacement > 0 {
 		s.replaced--
 		if free = s.oldest(); free != nil {
@@ -219,13 +220,13 @@ func (s *stuck) ended(t *Permit) {
 		free.finish()
 	}
 	e.Recovered = true
-	s.tell(e, "")
+	s.report(e, "")
 }
 
-// oldest returns the turn that has waited longest for its slot to be replaced, or nil. The caller
+// oldest returns the permit that has waited longest for its slot to be replaced, or nil. The caller
 // holds the lock.
-func (s *stuck) oldest() (oldest *stuckTurn) {
-	for _, t := range s.turns {
+func (s *stuck) oldest() (oldest *stuckPermit) {
+	for _, t := range s.permits {
 		if t.replacement == 0 && (oldest == nil || t.since < oldest.since) {
 			oldest = t
 		}
@@ -233,23 +234,23 @@ func (s *stuck) oldest() (oldest *stuckTurn) {
 	return oldest
 }
 
-// seized reports whether the turn was taken from its request.
-func (s *stuck) seized(t *Permit) bool {
+// reclaimed reports whether the permit was taken from its request.
+func (s *stuck) reclaimed(t *Permit) bool {
 	if s.out.Load() == 0 {
 		return false
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return s.turns[heldTurn{t.worker, t.number}] != nil
+	return s.permits[permitID{t.worker, t.number}] != nil
 }
 
-// event describes the turn t. The caller holds the lock.
-func (s *stuck) event(t *stuckTurn) StuckEvent {
+// event describes the permit t. The caller holds the lock.
+func (s *stuck) event(t *stuckPermit) StuckEvent {
 	return StuckEvent{Worker: t.id, Replacement: t.replacement, Route: t.request.Route, Held: s.pool.now() - t.since}
 }
 
-// tell logs the event e and passes it to OnStuck.
-func (s *stuck) tell(e StuckEvent, stack string) {
+// report logs the event e and passes it to OnStuck.
+func (s *stuck) report(e StuckEvent, stack string) {
 	level, message := slog.LevelError, "worker stuck"
 	if e.Recovered {
 		level, message = slog.LevelInfo, "stuck worker recovered"
@@ -273,8 +274,8 @@ func (s *stuck) tell(e StuckEvent, stack string) {
 func (s *stuck) stats() StuckStats {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	out := StuckStats{Found: s.found, Recovered: s.recovered, Replaced: s.replaced, Bound: s.bound()}
-	for _, t := range s.turns {
+	out := StuckStats{Found: s.found, Recovered: s.recovered, Replaced: s.replaced, Bound: s.maxReplaced()}
+	for _, t := range s.permits {
 		out.Permits = append(out.Permits, StuckPermit{
 			Worker:      t.id,
 			Replacement: t.replacement,
@@ -289,18 +290,18 @@ func (s *stuck) stats() StuckStats {
 	return out
 }
 
-// turn returns the turn that holds the worker, or nil.
-func (w *worker) turn() *stuckTurn {
+// permit returns the permit that holds the worker, or nil.
+func (w *worker) permit() *stuckPermit {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	number := w.turns.Load()
+	number := w.permits.Load()
 	if number%2 == 0 {
 		return nil
 	}
-	return &stuckTurn{Permit: Permit{worker: w, number: number, id: w.id.Load(), request: w.request}, since: w.since}
+	return &stuckPermit{Permit: Permit{worker: w, number: number, id: w.id.Load(), request: w.request}, since: w.since}
 }
 
-// setStuck records whether the slot is held by a turn that was seized.
+// setStuck records whether the slot is held by a permit that was reclaimed.
 func (w *worker) setStuck(stuck bool) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
@@ -318,7 +319,7 @@ func workerLabels(id uint64) *context.Context {
 	return new(pprof.WithLabels(context.Background(), pprof.Labels(workerLabel, strconv.FormatUint(id, 10))))
 }
 
-// label labels the goroutine for the worker that the turn holds.
+// label labels the goroutine for the worker that the permit holds.
 func (t *Permit) label() {
 	if t.unlabelled != nil {
 		pprof.SetGoroutineLabels(*t.worker.labels.Load())
