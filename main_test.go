@@ -18,7 +18,7 @@ var mayImport = map[string][]string{
 	".":                        {"notesd/internal/cli"},
 	"bench":                    {"notesd/bench/format"},
 	"bench/lab":                {"notesd/bench", "notesd/bench/format"},
-	"bench/lab/faulty":         {"notesd/internal/cli", "notesd/server"},
+	"bench/lab/faulty":         {"notesd/internal/cli", "notesd/server", "notesd/server/router"},
 	"bench/pools":              {"notesd/bench"},
 	"merge/compare":            {"notesd/merge"},
 	"e2e/checklist":            {"notesd/internal/check"},
@@ -37,11 +37,13 @@ var mayImport = map[string][]string{
 	"server/listener":          {"notesd/internal/netutil"},
 	"server/admin":             {"notesd/internal/incident", "notesd/internal/webhook", "notesd/pool"},
 	"server/auth":              {"notesd/internal/cache", "notesd/internal/netutil", "notesd/internal/ratelimit", "notesd/internal/redis", "notesd/notes", "notesd/store"},
-	"server":                   {"notesd/internal/cache", "notesd/internal/histogram", "notesd/internal/incident", "notesd/internal/netutil", "notesd/internal/ratelimit", "notesd/internal/redis", "notesd/notes", "notesd/pool", "notesd/server/admin", "notesd/server/auth", "notesd/server/listener", "notesd/store"},
+	"server":                   {"notesd/internal/cache", "notesd/internal/histogram", "notesd/internal/incident", "notesd/internal/ratelimit", "notesd/internal/redis", "notesd/notes", "notesd/pool", "notesd/server/admin", "notesd/server/api", "notesd/server/auth", "notesd/server/listener", "notesd/server/router", "notesd/store"},
+	"server/api":               {"notesd/internal/cache", "notesd/notes", "notesd/server/auth", "notesd/server/router", "notesd/store"},
+	"server/router":            {"notesd/internal/netutil", "notesd/internal/ratelimit", "notesd/pool", "notesd/server/listener"},
 	"store/storetest":          {"notesd/internal/testkit", "notesd/internal/testserver", "notesd/store"},
 
 	"internal/testserver": {"notesd/internal/testkit"},
-	"internal/cli":        {"notesd/bench", "notesd/config", "notesd/internal/check", "notesd/internal/histogram", "notesd/internal/incident", "notesd/internal/legacy", "notesd/internal/logging", "notesd/internal/redis", "notesd/internal/upgrade", "notesd/notes", "notesd/pool", "notesd/server", "notesd/server/admin", "notesd/server/auth", "notesd/store", "notesd/store/dump", "notesd/store/engine", "notesd/store/inspect"},
+	"internal/cli":        {"notesd/bench", "notesd/config", "notesd/internal/check", "notesd/internal/histogram", "notesd/internal/incident", "notesd/internal/legacy", "notesd/internal/logging", "notesd/internal/redis", "notesd/internal/upgrade", "notesd/notes", "notesd/pool", "notesd/server", "notesd/server/admin", "notesd/server/api", "notesd/server/auth", "notesd/store", "notesd/store/dump", "notesd/store/engine", "notesd/store/inspect"},
 }
 
 // What packages must not know of, by the beginnings of import paths.
@@ -60,8 +62,10 @@ var mustNotKnow = map[string][]string{
 	"notes":           {"net/http", "github.com/labstack/", "database/sql", "gorm.io/", "notesd/"},
 	"internal/cache":  {"net/http", "github.com/labstack/", "database/sql", "gorm.io/", "notesd/"},
 	"config":          {"net/http", "github.com/labstack/", "database/sql", "gorm.io/"},
-	"server":          {"gorm.io/", "github.com/jackc/", "github.com/alexedwards/", "golang.org/x/crypto/"},
 	"server/admin":    {"github.com/labstack/", "database/sql", "gorm.io/", "github.com/jackc/"},
+	"server/api":      {"github.com/labstack/", "database/sql", "gorm.io/", "github.com/jackc/"},
+	"server/router":   {"database/sql", "gorm.io/", "github.com/jackc/"},
+	"server":          {"github.com/labstack/", "gorm.io/", "github.com/jackc/", "github.com/alexedwards/", "golang.org/x/crypto/"},
 	"server/auth":     {"github.com/labstack/", "database/sql", "gorm.io/", "github.com/jackc/"},
 
 	"internal/check":     {"github.com/labstack/", "database/sql", "gorm.io/", "github.com/jackc/", "notesd/"},

@@ -29,20 +29,14 @@ func TestAPIDocument(t *testing.T) {
 	}
 	page := string(text)
 	var routes []string
-	for _, rt := range allRoutes(nil) {
-		routes = append(routes, rt.method+" "+rt.pattern)
+	for _, route := range contract(t) {
+		routes = append(routes, route.Method+" "+route.Path)
 	}
 	var rows []string
 	for _, row := range regexp.MustCompile("(?m)^\\| `([A-Z]+ /[^` ]*)` \\|").FindAllStringSubmatch(page, -1) {
 		rows = append(rows, row[1])
 	}
 	sameRoutes(t, "rows", rows, routes)
-	for reason := range refusalTexts {
-		if !strings.Contains(page, "\n| `"+string(reason)+"` |") {
-			t.Errorf("%s does not explain the reason %s", apiPage, reason)
-		}
-	}
-
 	s := onSQLite(t, func(cfg *Config, _ *Parts) { cfg.AdminToken = "ADMIN_TOKEN" })
 	d := &document{t: t, c: s.visitor(), names: map[string]string{}}
 	got := regexp.MustCompile("(?ms)^```http\n(.*?)^```$").ReplaceAllStringFunc(page, func(block string) string {
@@ -127,7 +121,7 @@ func (d *document) answer(example string) string {
 	var out strings.Builder
 	out.WriteString(fmt.Sprintf("HTTP/1.1 %d %s\n", r.status, http.StatusText(r.status)))
 	shown := shownHeaders
-	if !isJSON(r.header.Get("Content-Type")) {
+	if !strings.HasPrefix(r.header.Get("Content-Type"), "application/json") {
 		shown = append([]string{"Content-Type"}, shown...)
 	}
 	for _, name := range shown {

@@ -549,7 +549,7 @@ func TestResetPassword(t *testing.T) {
 		if err := auth.ResetPassword(t.Context(), s.store, s.server.redis, u.ID, "battery staple"); err != nil {
 			t.Fatal(err)
 		}
-		s.server.copies.SessionRevoked("", u.ID) // heard of: as a rule it is another process that resets
+		s.server.cache.SessionRevoked("", u.ID) // heard of: as a rule it is another process that resets
 		c.get("/api/auth/me").want(http.StatusUnauthorized)
 		s.visitor().login("203.0.113.9", "ada@example.com", password).want(http.StatusUnauthorized)
 		s.visitor().login("203.0.113.9", "ada@example.com", "battery staple").want(http.StatusOK)

@@ -22,16 +22,6 @@ func TestBounds(t *testing.T) {
 		other := c.create(map[string]any{"title": "t", "content": ""})
 		s.execute(t, `UPDATE notes SET id = ? WHERE id = ?`, id, other.ID)
 	}
-	sealed := func(n int) string { // a cursor of n bytes that is ours
-		title := strings.Repeat("x", n/4*3)
-		for {
-			cursor := s.server.cursors.seal(note.UserID, notes.Query{}, notes.Position{Title: title})
-			if len(cursor) <= n {
-				return cursor
-			}
-			title = title[1:]
-		}
-	}
 	const path = "/api/notes"
 	long := func(n int) string { return strings.Repeat("x", n) }
 	list := func(query string) func(string) reply {
@@ -57,7 +47,6 @@ func TestBounds(t *testing.T) {
 	}{
 		{"search", list("search="), long(maxSearch), long(maxSearch + 1), 200, 400},
 		{"tags asked for", list("tags="), strings.Repeat("x,", maxSearchTags), strings.Repeat("x,", maxSearchTags+1), 200, 400},
-		{"cursor", list("limit=1&cursor="), sealed(maxCursor), sealed(maxCursor + 4), 200, 400},
 		{"id in a path", func(id string) reply { return c.in(t).get(path + "/" + id) }, longest, tooLong, 200, 404},
 		{"id in a path of writes", func(id string) reply { return c.in(t).patch(path+"/"+id+"/restore", nil) }, longest, tooLong, 200, 404},
 		{"title", member("title"), long(notes.MaxTitle), long(notes.MaxTitle + 1), 200, 400},

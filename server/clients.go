@@ -1,21 +1,12 @@
 package server
 
 import (
-	"sync/atomic"
-
 	"notesd/server/listener"
+	"notesd/server/router"
 )
 
-// clientCounts counts clients' requests and connections that were given up, since the start.
-type clientCounts struct {
-	conns    listener.Counts
-	oversize atomic.Uint64 // bodies above BODY_PARSER_LIMIT
-	bodies   atomic.Uint64 // bodies that came too slowly
-	readers  atomic.Uint64 // responses that the client read too slowly
-	gone     atomic.Uint64 // clients that left before their response
-}
-
-// clientsJSON is clientCounts as /api/runtime shows it.
+// clientsJSON shows in /api/runtime how many requests and connections of clients were given up,
+// since the start.
 type clientsJSON struct {
 	ConnectionsRefused uint64 `json:"connectionsRefused"`
 	ConnectionsCrowded uint64 `json:"connectionsCrowded"`
@@ -27,19 +18,20 @@ type clientsJSON struct {
 	HungUp             uint64 `json:"hungUp"`
 }
 
-func (c *clientCounts) output() clientsJSON {
-	return clientsJSON{c.conns.RejectedPending.Load(), c.conns.RejectedFull.Load(), c.conns.Evicted.Load(),
-		c.conns.SlowHeaders.Load(), c.oversize.Load(), c.bodies.Load(), c.readers.Load(), c.gone.Load()}
+func clientsOutput(conns *listener.Counts, requests *router.Counts) clientsJSON {
+	return clientsJSON{conns.RejectedPending.Load(), conns.RejectedFull.Load(), conns.Evicted.Load(),
+		conns.SlowHeaders.Load(), requests.OversizeBodies.Load(), requests.SlowBodies.Load(), requests.SlowReaders.Load(),
+		requests.Gone.Load()}
 }
 
 // each calls f for every count, with its name in Prometheus.
-func (c *clientCounts) each(f func(what string, n uint64)) {
-	f("connection_refused", c.conns.RejectedPending.Load())
-	f("connection_crowded", c.conns.RejectedFull.Load())
-	f("connection_evicted", c.conns.Evicted.Load())
-	f("slow_header", c.conns.SlowHeaders.Load())
-	f("oversize_body", c.oversize.Load())
-	f("slow_body", c.bodies.Load())
-	f("slow_reader", c.readers.Load())
-	f("hung_up", c.gone.Load())
+func (c clientsJSON) each(f func(what string, n uint64)) {
+	f("connection_refused", c.ConnectionsRefused)
+	f("connection_crowded", c.ConnectionsCrowded)
+	f("connection_evicted", c.ConnectionsEvicted)
+	f("slow_header", c.SlowHeaders)
+	f("oversize_body", c.OversizeBodies)
+	f("slow_body", c.SlowBodies)
+	f("slow_reader", c.SlowReaders)
+	f("hung_up", c.HungUp)
 }

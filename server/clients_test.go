@@ -5,10 +5,8 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"math"
 	"net"
 	"net/http"
-	"os"
 	"runtime"
 	"strings"
 	"sync"
@@ -16,7 +14,7 @@ import (
 	"testing/synctest"
 	"time"
 
-	"notesd/pool"
+	"notesd/server/router"
 	"notesd/store/storetest"
 )
 
@@ -30,7 +28,7 @@ type bubble struct {
 
 // inBubble runs test on a site in fake time, which must be at rest when the
 // test ends.
-func inBubble(t *testing.T, test func(t *testing.T, b *bubble), routes ...*route) {
+func inBubble(t *testing.T, test func(t *testing.T, b *bubble), routes ...router.Route) {
 	synctest.Test(t, func(t *testing.T) {
 		b := &bubble{site: makeSite(t, storetest.Open(t, storetest.SQLite(t))), conns: make(chan net.Conn)}
 		b.extend(t, routes...)
@@ -104,7 +102,7 @@ func within(t *testing.T, began time.Time, want time.Duration) {
 func (s *site) wantClients(t *testing.T, want clientsJSON) {
 	t.Helper()
 	synctest.Wait()
-	if got := s.server.clients.output(); got != want {
+	if got := clientsOutput(&s.server.counts, s.server.router.Counts()); got != want {
 		t.Errorf("counted %+v, want %+v", got, want)
 	}
 }
@@ -216,58 +214,6 @@ func TestTricklingBody(t *testing.T) {
 	}
 }
 
-// arriving is a body of which some bytes come after each pause, and its deadline.
-type arriving struct {
-	http.ResponseWriter
-	bytes    int
-	pause    time.Duration
-	deadline time.Time
-}
-
-func (a *arriving) SetReadDeadline(at time.Time) error {
-	a.deadline = at
-	return nil
-}
-
-func (a *arriving) Read(p []byte) (int, error) {
-	if time.Until(a.deadline) < a.pause {
-		time.Sleep(time.Until(a.deadline))
-		return 0, os.ErrDeadlineExceeded
-	}
-	time.Sleep(a.pause)
-	return min(a.bytes, len(p)), nil
-}
-
-// A body may be as long as it likes at the least rate, and pauses for less than 10 s as the rate allows.
-func TestBodyPace(t *testing.T) {
-	const hour = 225 * 16 * leastRate // bytes at the least rate
-	for _, tt := range []struct {
-		name    string
-		bytes   int
-		pause   time.Duration
-		total   int64
-		allowed time.Duration // 0: it comes whole
-	}{
-		{"at the least rate", leastRate, time.Second, hour, 0},
-		{"at the least rate, in bursts", 9 * leastRate, 9 * time.Second, hour, 0},
-		{"at half of it", leastRate / 2, time.Second, hour, time.Minute},
-		{"fast, with a pause too long", 10 << 20, bodyPatience + 1, hour, bodyPatience},
-		{"a byte at a time", 1, time.Second, hour, sendGrace},
-	} {
-		t.Run(tt.name, func(t *testing.T) {
-			synctest.Test(t, func(t *testing.T) {
-				a := &arriving{bytes: tt.bytes, pause: tt.pause}
-				began := time.Now()
-				in := &timedBody{Reader: a, ctrl: http.NewResponseController(a), began: began, most: math.MaxInt}
-				_, err := io.CopyBuffer(struct{ io.Writer }{io.Discard}, io.LimitReader(in, tt.total), make([]byte, 10<<20))
-				if cut := isTimeout(err); cut != (tt.allowed > 0) || cut && time.Since(began).Round(2*time.Second) != tt.allowed {
-					t.Errorf("%v after %v, want it cut after %v (0: never)", err, time.Since(began), tt.allowed)
-				}
-			})
-		})
-	}
-}
-
 // A body that comes at the least rate, byte by byte, is taken.
 func TestPatientBody(t *testing.T) {
 	t.Parallel()
@@ -304,16 +250,16 @@ func TestTricklingReader(t *testing.T) {
 	t.Parallel()
 	const bytes = 160 << 10
 	const allowed = sendGrace + 10*time.Second + sendSlack
-	whole := func(_ *Server, x *exchange) error {
-		x.out.Header().Set("Content-Type", "application/octet-stream")
-		_, err := x.out.Write(make([]byte, bytes))
+	whole := func(c *router.Context) error {
+		c.Header().Set("Content-Type", "application/octet-stream")
+		_, err := c.Writer().Write(make([]byte, bytes))
 		return err
 	}
-	inParts := func(s *Server, x *exchange) error {
-		if err := whole(s, x); err != nil {
+	inParts := func(c *router.Context) error {
+		if err := whole(c); err != nil {
 			return err
 		}
-		return s.outside(x, x.out.flush)
+		return c.SendPart()
 	}
 	tests := []struct {
 		name  string
@@ -327,11 +273,11 @@ func TestTricklingReader(t *testing.T) {
 		{"at the least rate", 5 << 10, time.Second, false},
 	}
 	for _, tt := range tests {
-		for _, rt := range []*route{get("/whole", whole), get("/parts", inParts)} {
-			t.Run(tt.name+rt.pattern, func(t *testing.T) {
+		for _, rt := range []router.Route{get("/whole", whole), get("/parts", inParts)} {
+			t.Run(tt.name+rt.Path, func(t *testing.T) {
 				inBubble(t, func(t *testing.T, b *bubble) {
 					w := b.dial(t)
-					w.header("GET", rt.pattern, nil)
+					w.header("GET", rt.Path, nil)
 					got, hurry := make(chan int64), make(chan struct{})
 					go func() { got <- w.take(tt.read, tt.pause, hurry) }()
 					time.Sleep(allowed - 1)
@@ -339,12 +285,12 @@ func TestTricklingReader(t *testing.T) {
 					if b.pool.Stats().Busy > 0 {
 						t.Error("a slow reader holds a worker")
 					}
-					if running := b.server.running.Load() > 0; running != tt.cut {
+					if running := b.server.router.Counts().Running.Load() > 0; running != tt.cut {
 						t.Errorf("just before %v it is being sent: %v, want %v", allowed, running, tt.cut)
 					}
 					time.Sleep(time.Nanosecond)
 					synctest.Wait()
-					if b.server.running.Load() > 0 {
+					if b.server.router.Counts().Running.Load() > 0 {
 						t.Errorf("after %v it is still being sent", allowed)
 					}
 					want := clientsJSON{}
@@ -377,7 +323,7 @@ func TestCutBeforeBody(t *testing.T) {
 					b.trickle(w, strings.Repeat("1", 100), time.Second)
 					w.closed()
 					within(t, began, 0)
-				}, &route{method: http.MethodPost, pattern: pattern, class: pool.Write, handle: func(*Server, *exchange) error { end(); return nil }})
+				}, router.Route{Method: http.MethodPost, Path: pattern, Class: router.Write, Handle: func(*router.Context) error { end(); return nil }})
 			})
 		}
 	}
@@ -403,7 +349,7 @@ func TestHangUp(t *testing.T) {
 			_ = w.Close()
 		}
 		b.wantClients(t, clientsJSON{HungUp: uint64(len(all))})
-	}, get("/wait", func(_ *Server, x *exchange) error { <-x.ctx.Done(); return x.ctx.Err() }))
+	}, get("/wait", func(c *router.Context) error { <-c.Context().Done(); return c.Context().Err() }))
 }
 
 // Requests that come at once on one connection are answered in their order, one
@@ -427,13 +373,13 @@ func TestPipelined(t *testing.T) {
 		if s := b.pool.Stats(); s.Done != many {
 			t.Errorf("%d requests done, want %d", s.Done, many)
 		}
-	}, get("/slow", func(_ *Server, x *exchange) error {
+	}, get("/slow", func(c *router.Context) error {
 		if running++; running > 1 {
 			t.Errorf("%d requests of one connection run at once", running)
 		}
 		time.Sleep(time.Second)
 		running--
-		return x.reply(http.StatusOK, x.Request().URL.RawQuery)
+		return c.JSON(http.StatusOK, c.Request().URL.RawQuery)
 	}))
 }
 
@@ -452,7 +398,7 @@ func TestPipelinedBehindRefusal(t *testing.T) {
 		w.reply().fails(http.StatusRequestEntityTooLarge, "Request body too large")
 		w.closed()
 	}
-	if n := s.server.clients.oversize.Load(); n != 2 {
+	if n := s.server.router.Counts().OversizeBodies.Load(); n != 2 {
 		t.Errorf("%d bodies counted as too large, want 2", n)
 	}
 	for path, want := range map[string]string{

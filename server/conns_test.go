@@ -5,11 +5,8 @@ import (
 	"io"
 	"net"
 	"net/http"
-	"net/http/httptest"
 	"strings"
-	"sync/atomic"
 	"testing"
-	"testing/synctest"
 	"time"
 
 	"notesd/internal/testkit"
@@ -57,7 +54,7 @@ func TestBurstOfConnections(t *testing.T) {
 			t.Fatalf("connection %d is closed without an answer", i)
 		}
 	}
-	if n := s.server.clients.conns.RejectedPending.Load(); n != 0 {
+	if n := s.server.counts.RejectedPending.Load(); n != 0 {
 		t.Errorf("%d connections counted as refused, want none", n)
 	}
 }
@@ -121,71 +118,4 @@ func TestBrokenHeader(t *testing.T) {
 			w.reply().want(tt.status)
 		})
 	}
-}
-
-// deadlines is a ResponseWriter that keeps the deadlines it is given.
-type deadlines struct {
-	*httptest.ResponseRecorder
-	write time.Time
-	sets  int
-}
-
-func (d *deadlines) SetWriteDeadline(at time.Time) error {
-	d.write = at
-	d.sets++
-	return nil
-}
-
-// A reader has 30 s for every send and a second more for each 16 KiB of it.
-func TestLeastRate(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		for _, tt := range []struct {
-			bytes int
-			want  time.Duration
-		}{{0, 30 * time.Second}, {leastRate - 1, 30 * time.Second}, {leastRate, 31 * time.Second}, {1 << 20, 94 * time.Second}} {
-			w := &deadlines{ResponseRecorder: httptest.NewRecorder()}
-			a := newAnswer(w, httptest.NewRequest("GET", "/", nil), "id", new(atomic.Bool))
-			_, _ = a.Write(make([]byte, tt.bytes))
-			if err := a.send(); err != nil {
-				t.Fatal(err)
-			}
-			if got := time.Until(w.write); got != tt.want+sendSlack {
-				t.Errorf("%d bytes may take %v, want %v and %v more", tt.bytes, got, tt.want, sendSlack)
-			}
-		}
-	})
-}
-
-// The deadline of an answer serves the next ones on its connection as long as
-// it gives them their time.
-func TestDeadlineServesAgain(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		w := &deadlines{ResponseRecorder: httptest.NewRecorder()}
-		r := httptest.NewRequest("GET", "/", nil)
-		r = r.WithContext(listener.WithConn(r.Context(), nil))
-		for i, tt := range []struct {
-			pause time.Duration
-			bytes int
-			left  time.Duration // until the deadline that the connection has then
-			set   bool
-		}{
-			{0, 0, sendGrace + sendSlack, true},
-			{sendSlack, 0, sendGrace, false},
-			{time.Millisecond, 0, sendGrace + sendSlack, true},
-			{0, leastRate, sendGrace + sendSlack, false},
-			{0, 2 * leastRate, sendGrace + 2*time.Second + sendSlack, true}, // a longer one needs more
-			{0, 0, sendGrace + sendSlack, true},                             // and a short one is not given as much
-		} {
-			time.Sleep(tt.pause)
-			before := w.sets
-			a := newAnswer(w, r, "id", new(atomic.Bool))
-			_, _ = a.Write(make([]byte, tt.bytes))
-			if err := a.send(); err != nil {
-				t.Fatal(err)
-			}
-			if got, set := time.Until(w.write), w.sets != before; got != tt.left || set != tt.set {
-				t.Errorf("answer %d: %v until the deadline, set anew %v, want %v, %v", i, got, set, tt.left, tt.set)
-			}
-		}
-	})
 }

@@ -11,6 +11,7 @@ import (
 
 	"notesd/internal/testkit"
 	"notesd/pool"
+	"notesd/server/router"
 	"notesd/store/storetest"
 )
 
@@ -22,14 +23,14 @@ type holding struct {
 
 func newHolding() holding { return holding{make(chan bool, 100), make(chan bool)} }
 
-func (h holding) routes() []*route {
-	return []*route{get("/hold", func(_ *Server, x *exchange) error {
+func (h holding) routes() []router.Route {
+	return []router.Route{get("/hold", func(c *router.Context) error {
 		h.began <- true
 		select {
 		case <-h.finish:
-			return x.message("held")
-		case <-x.ctx.Done():
-			return x.ctx.Err()
+			return c.Message("held")
+		case <-c.Context().Done():
+			return c.Context().Err()
 		}
 	})}
 }

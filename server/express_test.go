@@ -47,7 +47,7 @@ func TestExpress(t *testing.T) {
 			}
 		}
 	}
-	kinds := s.server.copies.cache.Stats().Kinds
+	kinds := s.server.cache.Shared().Stats().Kinds
 	if kinds["note"].Hits == 0 || kinds["list"].Hits == 0 || kinds["session"].Hits == 0 {
 		t.Errorf("found in memory: %+v, want some of each", kinds)
 	}

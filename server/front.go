@@ -4,23 +4,24 @@ import (
 	"mime"
 	"net/http"
 	"strconv"
+
+	"notesd/server/router"
 )
 
 // frontPage handles GET / as long as there is no web app. A browser gets a page. For all other
 // clients the route does not exist.
-func frontPage(s *Server, x *exchange) error {
-	x.out.Header().Add("Vary", "Accept")
-	if !prefersHTML(x.Request().Header) {
-		x.route = nil
-		return errUnknownRoute
+func frontPage(c *router.Context) error {
+	c.Header().Add("Vary", "Accept")
+	if !prefersHTML(c.Request().Header) {
+		return c.NoRoute()
 	}
-	return statusFile("front.html", "text/html; charset=utf-8")(s, x)
+	return statusFile("front.html", "text/html; charset=utf-8")(c)
 }
 
 // prefersHTML reports whether Accept names text/html, as browsers do, and prefers it to JSON.
 func prefersHTML(h http.Header) bool {
 	html, json := 0.0, 0.0
-	for member := range members(h["Accept"]) {
+	for member := range router.Members(h["Accept"]) {
 		kind, parameters, err := mime.ParseMediaType(member)
 		if err != nil {
 			continue

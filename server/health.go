@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"notesd/pool"
+	"notesd/server/router"
 	"notesd/store"
 )
 
@@ -21,24 +22,30 @@ const (
 	redisTime = time.Second // the time that Redis may take to respond
 )
 
-// health handles GET /api/health: the process is alive. Formatting the time is a third of the work,
-// so all probes within a millisecond get the same response.
-func health(s *Server, x *exchange) error {
-	millisecond := x.began.Truncate(time.Millisecond)
+// health handles GET /api/health: the process is alive.
+func (s *Server) health(c *router.Context) error {
+	c.WriteEntry(s.healthEntry(router.Lookup{Began: c.Began()}))
+	return nil
+}
+
+// healthEntry returns the response of health. Formatting the time is a third of the work, so all
+// probes within a millisecond get the same response.
+func (s *Server) healthEntry(l router.Lookup) *router.Entry {
+	millisecond := l.Began.Truncate(time.Millisecond)
 	last := s.healthy.Load()
 	if last == nil || !last.at.Equal(millisecond) {
 		body := append(make([]byte, 0, 128), `{"success":true,"message":"API is healthy","timestamp":`...)
-		last = &healthAnswer{millisecond, append(stamp(millisecond).append(body), "}\n"...)}
+		body = append(router.Time(millisecond).Append(body), "}\n"...)
+		last = &healthAnswer{at: millisecond, entry: router.Entry{Body: body}}
 		s.healthy.Store(last)
 	}
-	x.lend(http.StatusOK, last.body)
-	return nil
+	return &last.entry
 }
 
 // healthAnswer is the last response of health, and its millisecond.
 type healthAnswer struct {
-	at   time.Time
-	body []byte
+	at    time.Time
+	entry router.Entry
 }
 
 // dependency is one row of the readiness response.
@@ -75,18 +82,18 @@ func (r *readiness) get() []dependency {
 // the result. The rows of writes, pool and memory only inform: otherwise all replicas would become
 // unready together. But a pool that stuck requests have made smaller decides, because it will not
 // recover by itself.
-func ready(s *Server, x *exchange) error {
+func (s *Server) ready(c *router.Context) error {
 	well, rows := s.checks()
 	status, text := http.StatusOK, "ready"
 	if !well {
 		status, text = http.StatusServiceUnavailable, "not ready"
 	}
-	return x.reply(status, struct {
+	return c.JSON(status, struct {
 		Success   bool         `json:"success"`
 		Status    string       `json:"status"`
 		Checks    []dependency `json:"checks"`
-		Timestamp stamp        `json:"timestamp"`
-	}{status == http.StatusOK, text, rows, stamp(time.Now())})
+		Timestamp router.Time  `json:"timestamp"`
+	}{status == http.StatusOK, text, rows, router.Time(time.Now())})
 }
 
 // checks returns all rows, and whether all rows that decide are up.
@@ -98,8 +105,8 @@ func (s *Server) checks() (ready bool, rows []dependency) {
 
 func (s *Server) readinessRows() []dependency {
 	process := dependency{Name: "process", Status: "up", Decides: true}
-	// After a handover the new process answers on the port.
-	if s.leaving.Load() && !s.handover.begun() {
+	// After a handoff the new process answers on the port.
+	if s.router.ClosesConnections() && !s.handoff.begun() {
 		process.Status, process.Detail = "draining", "shutting down"
 	}
 	rows := []dependency{process}
@@ -135,7 +142,7 @@ func (s *Server) memoryRow() dependency {
 		case now.Limit <= 0:
 		case now.Pressure != pool.PressureNone:
 			row.Status, row.Detail = now.Pressure.String(), "memory is short: the least important requests are refused"
-		case now.Free < largeBody*bodyCopies:
+		case now.Free < router.LargeBodyMemory:
 			row.Status, row.Detail = "full", "all that can be set aside is: large notes are refused"
 		}
 	}

@@ -7,6 +7,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"notesd/server/router"
 )
 
 // A request makes one log line: its id, method, pattern, status, address, time
@@ -105,11 +107,11 @@ func TestPerformanceLog(t *testing.T) {
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
 			t.Parallel()
-			s := withRoutes(t, []*route{
-				get("/fast", func(_ *Server, x *exchange) error { return x.message("fast") }),
-				get("/slow", func(_ *Server, x *exchange) error {
+			s := withRoutes(t, []router.Route{
+				get("/fast", func(c *router.Context) error { return c.Message("fast") }),
+				get("/slow", func(c *router.Context) error {
 					time.Sleep(slowRequest + 10*time.Millisecond)
-					return x.message("slow")
+					return c.Message("slow")
 				}),
 			}, func(cfg *Config, _ *Parts) { cfg.PerformanceLogging = tt.performance })
 			line := s.line(s.visitor().get(tt.path).want(http.StatusOK))

@@ -422,7 +422,7 @@ func TestClientAddressUnknown(t *testing.T) {
 		headers []string
 		header  any // that the warning names
 	}{
-		{"no header", behind(), nil, noHeader},
+		{"no header", behind(), nil, "none"},
 		{"unreadable", behind(), []string{"X-Forwarded-For", "198.51.100.1, unknown"}, "X-Forwarded-For: unknown"},
 		{"hidden", behind(), []string{"Forwarded", "for=_hidden"}, "Forwarded: _hidden"},
 		{"unreadable X-Real-Ip", behind(), []string{"X-Real-Ip", "?"}, "X-Real-Ip: ?"},

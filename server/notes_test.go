@@ -635,7 +635,7 @@ func TestETag(t *testing.T) {
 		if !strings.HasPrefix(tag, `"`) || !strings.HasSuffix(tag, `"`) {
 			t.Errorf("ETag %s, want a strong one", tag)
 		}
-		if tag == other.etagAt(c) {
+		if tag == etagAt(other, c) {
 			t.Errorf("ETag %s of two notes", tag)
 		}
 	}
@@ -652,7 +652,7 @@ func TestETag(t *testing.T) {
 		{"any", []string{"*"}, 304},
 		{"last of a list", []string{`"x", "y" ,` + tags[0]}, 304},
 		{"second header", []string{`"x"`, tags[2]}, 304},
-		{"another note's", []string{other.etagAt(c)}, 200},
+		{"another note's", []string{etagAt(other, c)}, 200},
 		{"another", []string{`"x"`}, 200},
 		{"without quotes", []string{strings.Trim(tags[0], `"`)}, 200},
 		{"cut", []string{tags[0][:len(tags[0])-2] + `"`}, 200},
@@ -678,8 +678,8 @@ func TestETag(t *testing.T) {
 	}
 }
 
-// etagAt is the note's ETag as c reads it.
-func (n noteJSON) etagAt(c *client) string {
+// etagAt is the ETag of n as c reads it.
+func etagAt(n noteJSON, c *client) string {
 	c.t.Helper()
 	return c.get("/api/notes/" + n.ID).want(http.StatusOK).header.Get("Etag")
 }
@@ -739,7 +739,7 @@ func TestIfMatch(t *testing.T) {
 			{"a later one", func(tag string) []string { return []string{revised(tag, 3)} }, 412},
 			{"a huge one", func(tag string) []string { return []string{strings.Replace(tag, ".2.", ".99999999999999999999.", 1)} }, 412},
 			{"of another representation", func(tag string) []string { return []string{strings.Replace(tag, `.1"`, `.0"`, 1)} }, 412},
-			{"another note's", func(string) []string { return []string{other.etagAt(c)} }, 412},
+			{"another note's", func(string) []string { return []string{etagAt(other, c)} }, 412},
 			{"another", func(string) []string { return []string{`"x"`} }, 412},
 			{"without quotes", func(tag string) []string { return []string{strings.Trim(tag, `"`)} }, 412},
 			{"empty", func(string) []string { return []string{""} }, 412},
@@ -766,7 +766,7 @@ func TestIfMatch(t *testing.T) {
 			})
 		}
 		t.Run("no such note", func(t *testing.T) {
-			for _, tag := range []string{"*", `"x"`, other.etagAt(c)} {
+			for _, tag := range []string{"*", `"x"`, etagAt(other, c)} {
 				c.in(t).patch("/api/notes/none", `{}`, "If-Match", tag).fails(http.StatusNotFound, "Note not found")
 			}
 		})
@@ -775,7 +775,7 @@ func TestIfMatch(t *testing.T) {
 		})
 		t.Run("one of many at once", func(t *testing.T) {
 			c := c.in(t)
-			tag := other.etagAt(c)
+			tag := etagAt(other, c)
 			statuses := make([]int, 6)
 			var wg sync.WaitGroup
 			for i := range statuses {

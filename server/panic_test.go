@@ -16,11 +16,12 @@ import (
 
 	"notesd/internal/testkit"
 	"notesd/pool"
+	"notesd/server/router"
 	"notesd/store/storetest"
 )
 
 // withRoutes is a site, on SQLite, that has more routes than the contract.
-func withRoutes(t *testing.T, routes []*route, edits ...options) *site {
+func withRoutes(t *testing.T, routes []router.Route, edits ...options) *site {
 	t.Helper()
 	s := makeSite(t, storetest.Open(t, storetest.SQLite(t)), edits...)
 	s.extend(t, routes...)
@@ -30,59 +31,53 @@ func withRoutes(t *testing.T, routes []*route, edits ...options) *site {
 }
 
 // extend gives a site that does not serve yet more routes.
-func (s *site) extend(t *testing.T, routes ...*route) {
+func (s *site) extend(t *testing.T, routes ...router.Route) {
 	t.Helper()
-	for _, rt := range routes {
-		rt.index = len(s.server.routes)
-		s.server.routes = append(s.server.routes, rt)
-	}
-	s.server.tally = newTally(len(s.pool.Stats().Shards), s.server.routes)
-	handler, err := s.server.handler()
-	if err != nil {
+	if err := s.server.open(append(s.server.doors(), routes)); err != nil {
 		t.Fatal(err)
 	}
-	s.server.http.Handler = handler
+	s.server.http.Handler = s.server.router
 }
 
 // get is a route of class Read.
-func get(pattern string, handle handler) *route {
-	return &route{method: http.MethodGet, pattern: pattern, handle: handle, class: pool.Read}
+func get(path string, handle func(*router.Context) error) router.Route {
+	return router.Route{Method: http.MethodGet, Path: path, Class: router.Read, Handle: handle}
 }
 
 // midway sends a part of an answer before it does what else it does.
-func midway(then func() error) handler {
-	return func(s *Server, x *exchange) error {
-		_, _ = x.out.Write([]byte(strings.Repeat(" ", 2000) + `{"success":true,"data":[`))
-		if err := s.outside(x, x.out.flush); err != nil {
+func midway(then func() error) func(*router.Context) error {
+	return func(c *router.Context) error {
+		_, _ = c.Writer().Write([]byte(strings.Repeat(" ", 2000) + `{"success":true,"data":[`))
+		if err := c.SendPart(); err != nil {
 			return err
 		}
-		_, _ = x.out.Write([]byte(`"half of the rest",`))
+		_, _ = c.Writer().Write([]byte(`"half of the rest",`))
 		return then()
 	}
 }
 
-func faultyRoutes() []*route {
+func faultyRoutes() []router.Route {
 	secret := errors.New("secret detail")
-	return []*route{
-		get("/panic/text", func(*Server, *exchange) error { panic("secret detail") }),
-		get("/panic/error", func(*Server, *exchange) error { panic(secret) }),
-		get("/panic/known", func(*Server, *exchange) error { panic(errMalformed) }),
-		get("/panic/nil", func(*Server, *exchange) error { var x *exchange; x.id = ""; return nil }),
-		get("/panic/written", func(_ *Server, x *exchange) error { _, _ = x.out.Write([]byte("half")); panic("secret detail") }),
-		get("/panic/status", func(_ *Server, x *exchange) error {
-			x.out.Header().Set("Etag", `"x"`)
-			x.out.WriteHeader(http.StatusCreated)
+	return []router.Route{
+		get("/panic/text", func(*router.Context) error { panic("secret detail") }),
+		get("/panic/error", func(*router.Context) error { panic(secret) }),
+		get("/panic/known", func(*router.Context) error { panic(router.ErrUnavailable) }),
+		get("/panic/nil", func(*router.Context) error { var c *router.Context; c.SetHeader("", ""); return nil }),
+		get("/panic/written", func(c *router.Context) error { _, _ = c.Writer().Write([]byte("half")); panic("secret detail") }),
+		get("/panic/status", func(c *router.Context) error {
+			c.Header().Set("Etag", `"x"`)
+			c.Writer().WriteHeader(http.StatusCreated)
 			panic("secret detail")
 		}),
-		get("/error", func(*Server, *exchange) error { return secret }),
-		get("/abort", func(*Server, *exchange) error { panic(http.ErrAbortHandler) }),
-		get("/exit", func(*Server, *exchange) error { runtime.Goexit(); return nil }),
+		get("/error", func(*router.Context) error { return secret }),
+		get("/abort", func(*router.Context) error { panic(http.ErrAbortHandler) }),
+		get("/exit", func(*router.Context) error { runtime.Goexit(); return nil }),
 		get("/midway/panic", midway(func() error { panic("secret detail") })),
 		get("/midway/error", midway(func() error { return secret })),
 		get("/midway/exit", midway(func() error { runtime.Goexit(); return nil })),
-		{method: http.MethodGet, pattern: "/free/panic", free: true, handle: func(*Server, *exchange) error { panic("secret detail") }},
-		{method: http.MethodGet, pattern: "/free/abort", free: true, handle: func(*Server, *exchange) error { panic(http.ErrAbortHandler) }},
-		{method: http.MethodGet, pattern: "/admin/panic", admin: true, handle: func(*Server, *exchange) error { panic("secret detail") }},
+		{Method: http.MethodGet, Path: "/free/panic", Class: router.Free, Handle: func(*router.Context) error { panic("secret detail") }},
+		{Method: http.MethodGet, Path: "/free/abort", Class: router.Free, Handle: func(*router.Context) error { panic(http.ErrAbortHandler) }},
+		{Method: http.MethodGet, Path: "/admin/panic", Class: router.Free, Auth: router.Admin, Handle: func(*router.Context) error { panic("secret detail") }},
 	}
 }
 
@@ -277,12 +272,12 @@ func TestPanicKinds(t *testing.T) {
 // REQUEST_TIMEOUT ends work that takes longer, and says so.
 func TestRequestTimeout(t *testing.T) {
 	t.Parallel()
-	s := withRoutes(t, []*route{get("/wait", func(_ *Server, x *exchange) error {
-		<-x.ctx.Done()
-		return x.ctx.Err()
-	}), get("/wait/cause", func(_ *Server, x *exchange) error {
-		<-x.ctx.Done()
-		return context.Cause(x.ctx)
+	s := withRoutes(t, []router.Route{get("/wait", func(c *router.Context) error {
+		<-c.Context().Done()
+		return c.Context().Err()
+	}), get("/wait/cause", func(c *router.Context) error {
+		<-c.Context().Done()
+		return context.Cause(c.Context())
 	})}, func(cfg *Config, _ *Parts) { cfg.RequestTimeout = 100 * time.Millisecond })
 	for _, path := range []string{"/wait", "/wait/cause"} {
 		r := s.visitor().get(path).fails(http.StatusServiceUnavailable, "The request took too long")
@@ -294,11 +289,11 @@ func TestRequestTimeout(t *testing.T) {
 func TestClientLeaves(t *testing.T) {
 	t.Parallel()
 	began, told := make(chan bool), make(chan error, 1)
-	s := withRoutes(t, []*route{get("/wait", func(_ *Server, x *exchange) error {
+	s := withRoutes(t, []router.Route{get("/wait", func(c *router.Context) error {
 		began <- true
-		<-x.ctx.Done()
-		told <- x.ctx.Err()
-		return x.ctx.Err()
+		<-c.Context().Done()
+		told <- c.Context().Err()
+		return c.Context().Err()
 	})})
 	w := s.dial(t)
 	w.header("GET", "/wait", nil)

@@ -12,11 +12,13 @@ import (
 	"notesd/internal/histogram"
 	"notesd/pool"
 	"notesd/server/admin"
+	"notesd/server/api"
+	"notesd/server/router"
 )
 
 // prometheusMetrics handles GET /metrics.
-func prometheusMetrics(s *Server, x *exchange) error {
-	s.prometheus.ServeHTTP(&x.out, x.Request())
+func (s *Server) prometheusMetrics(c *router.Context) error {
+	s.prometheus.ServeHTTP(c.Writer(), c.Request())
 	return nil
 }
 
@@ -136,14 +138,15 @@ func (e emitter) histogram(d *prometheus.Desc, h *histogram.Histogram) {
 func (c *collector) requests(e emitter) {
 	e.histogram(descTook, c.s.Took())
 	e.counter(descGuesses, float64(c.s.guard.Guesses()))
-	c.s.clients.each(func(what string, n uint64) { e.counter(descClients, float64(n), what) })
+	clientsOutput(&c.s.counts, c.s.router.Counts()).each(func(what string, n uint64) { e.counter(descClients, float64(n), what) })
 	c.s.tally.each(func(method, pattern string, status int, n uint64) {
 		e.counter(descRequests, float64(n), method, pattern, strconv.Itoa(status))
 	})
 	e.summary(descDuration, c.s.tally.times())
-	for at, name := range vitalNames {
-		for as, rating := range vitalRatings {
-			if n := c.s.vitals[at][as].Load(); n > 0 {
+	vitals := c.s.api.Vitals()
+	for at, name := range api.VitalNames {
+		for as, rating := range api.VitalRatings {
+			if n := vitals[at][as].Load(); n > 0 {
 				e.counter(descVitals, float64(n), name, rating)
 			}
 		}
@@ -212,7 +215,7 @@ func (c *collector) memory(e emitter) {
 }
 
 func (c *collector) cache(e emitter) {
-	st := c.s.copies.cache.Stats()
+	st := c.s.cache.Shared().Stats()
 	e.gauge(descCache, float64(st.Bytes))
 	e.gauge(descEntries, float64(st.Entries))
 	e.gauge(descTrusted, oneIf(st.Trusted))
@@ -237,9 +240,9 @@ func (c *collector) dependencies(e emitter) {
 		e.gauge(descConns, float64(db.Idle), name, "idle")
 		e.counter(descConnWaits, float64(db.WaitCount), name)
 	}
-	e.counter(descFallbacks, float64(c.s.general.Fallbacks()))
+	e.counter(descFallbacks, float64(c.s.limiter.Fallbacks()))
 	for _, row := range c.s.readiness.get() {
 		e.gauge(descDependency, oneIf(row.Status == "up"), row.Name)
 	}
-	e.gauge(descDraining, oneIf(c.s.leaving.Load()))
+	e.gauge(descDraining, oneIf(c.s.router.ClosesConnections()))
 }

@@ -31,7 +31,7 @@ func TestSignUpLimit(t *testing.T) {
 	}
 	take := func(n int) {
 		for range n {
-			if d, err := s.server.general.Take(t.Context(), "sign-up ip:"+address, 100, time.Hour); err != nil || !d.Allowed {
+			if d, err := s.server.limiter.Take(t.Context(), "sign-up ip:"+address, 100, time.Hour); err != nil || !d.Allowed {
 				t.Fatal(d, err)
 			}
 		}
@@ -52,7 +52,7 @@ func TestSignUpsWithoutLimit(t *testing.T) {
 	t.Parallel()
 	s := onSQLite(t, func(cfg *Config, _ *Parts) { cfg.RateLimitMax = 0 })
 	for range 100 {
-		if _, err := s.server.general.Take(t.Context(), "sign-up ip:127.0.0.1", 100, time.Hour); err != nil {
+		if _, err := s.server.limiter.Take(t.Context(), "sign-up ip:127.0.0.1", 100, time.Hour); err != nil {
 			t.Fatal(err)
 		}
 	}

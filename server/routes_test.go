@@ -235,7 +235,7 @@ func TestDeletedAccount(t *testing.T) {
 		if err := auth.DeleteAccount(t.Context(), s.store, s.server.redis, note.UserID); err != nil {
 			t.Fatal(err)
 		}
-		s.server.copies.SessionRevoked("", note.UserID) // heard of: as a rule it is another process that deletes
+		s.server.cache.SessionRevoked("", note.UserID) // heard of: as a rule it is another process that deletes
 		c.get("/api/auth/me").fails(http.StatusUnauthorized, "Not authenticated")
 		c.get("/api/notes").fails(http.StatusUnauthorized, "Authentication required")
 		c.post("/api/notes", map[string]any{"title": "a", "content": ""}).fails(http.StatusUnauthorized, "Authentication required")

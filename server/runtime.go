@@ -13,6 +13,7 @@ import (
 	"notesd/internal/redis"
 	"notesd/pool"
 	"notesd/server/admin"
+	"notesd/server/router"
 )
 
 // poolJSON is the pool as /api/runtime shows it. Times are in milliseconds.
@@ -48,20 +49,20 @@ type poolJSON struct {
 
 // quarantineJSON is a route that panicked and has not recovered since.
 type quarantineJSON struct {
-	Route       string `json:"route"`
-	Panics      int    `json:"panics"`
-	Quarantined bool   `json:"quarantined"`
-	Next        *stamp `json:"nextTrial,omitempty"`
+	Route       string       `json:"route"`
+	Panics      int          `json:"panics"`
+	Quarantined bool         `json:"quarantined"`
+	Next        *router.Time `json:"nextTrial,omitempty"`
 }
 
 // panicKindJSON describes the panics with one fingerprint.
 type panicKindJSON struct {
-	Fingerprint string `json:"fingerprint"`
-	Route       string `json:"route"`
-	Frame       string `json:"frame"` // where the panic happened
-	Count       uint64 `json:"count"`
-	First       stamp  `json:"first"`
-	Last        stamp  `json:"last"`
+	Fingerprint string      `json:"fingerprint"`
+	Route       string      `json:"route"`
+	Frame       string      `json:"frame"` // where the panic happened
+	Count       uint64      `json:"count"`
+	First       router.Time `json:"first"`
+	Last        router.Time `json:"last"`
 }
 
 // stuckJSON describes the requests that were found stuck.
@@ -74,11 +75,11 @@ type stuckJSON struct {
 }
 
 type stuckTurnJSON struct {
-	Worker      uint64 `json:"worker"`
-	Replacement uint64 `json:"replacement,omitempty"`
-	Route       string `json:"route"`
-	Class       string `json:"class"`
-	Since       stamp  `json:"since"`
+	Worker      uint64      `json:"worker"`
+	Replacement uint64      `json:"replacement,omitempty"`
+	Route       string      `json:"route"`
+	Class       string      `json:"class"`
+	Since       router.Time `json:"since"`
 }
 
 type classJSON struct {
@@ -101,7 +102,7 @@ type shedsJSON struct {
 }
 
 type shedMinuteJSON struct {
-	Begins stamp                  `json:"begins"`
+	Begins router.Time            `json:"begins"`
 	Shed   map[pool.Reason]uint64 `json:"shed"`
 }
 
@@ -117,7 +118,7 @@ func shedsOutput(p *pool.Pool) shedsJSON {
 	out := shedsJSON{Total: p.RejectedTotals(), Minutes: make([]shedMinuteJSON, len(sheds.Minutes)),
 		People: make([]shedPersonJSON, len(sheds.Flows))}
 	for i, m := range sheds.Minutes {
-		out.Minutes[i] = shedMinuteJSON{stamp(m.Begins), m.Rejected}
+		out.Minutes[i] = shedMinuteJSON{router.Time(m.Begins), m.Rejected}
 	}
 	for i, person := range sheds.Flows {
 		out.People[i] = shedPersonJSON(person)
@@ -147,10 +148,10 @@ type summaryJSON struct {
 }
 
 type workerJSON struct {
-	ID    uint64 `json:"id"`
-	State string `json:"state"`
-	Route string `json:"route,omitempty"`
-	Since *stamp `json:"since,omitempty"`
+	ID    uint64       `json:"id"`
+	State string       `json:"state"`
+	Route string       `json:"route,omitempty"`
+	Since *router.Time `json:"since,omitempty"`
 }
 
 func poolOutput(p pool.Stats) poolJSON {
@@ -160,7 +161,7 @@ func poolOutput(p pool.Stats) poolJSON {
 	out.PanicKinds = make([]panicKindJSON, len(p.PanicKinds))
 	for i, kind := range p.PanicKinds {
 		out.PanicKinds[i] = panicKindJSON{Fingerprint: kind.Fingerprint, Route: kind.Route, Frame: kind.Frame, Count: kind.Count,
-			First: stamp(kind.First), Last: stamp(kind.Last)}
+			First: router.Time(kind.First), Last: router.Time(kind.Last)}
 	}
 	out.Quarantine = make([]quarantineJSON, len(p.Breakers))
 	for i, q := range p.Breakers {
@@ -178,7 +179,7 @@ func poolOutput(p pool.Stats) poolJSON {
 func stuckOutput(s pool.StuckStats) stuckJSON {
 	out := stuckJSON{Found: s.Found, Recovered: s.Recovered, Replaced: s.Replaced, Bound: s.Bound, Turns: make([]stuckTurnJSON, len(s.Permits))}
 	for i, t := range s.Permits {
-		out.Turns[i] = stuckTurnJSON{Worker: t.Worker, Replacement: t.Replacement, Route: t.Route, Class: t.Class, Since: stamp(t.Since)}
+		out.Turns[i] = stuckTurnJSON{Worker: t.Worker, Replacement: t.Replacement, Route: t.Route, Class: t.Class, Since: router.Time(t.Since)}
 	}
 	return out
 }
@@ -193,11 +194,11 @@ func shardOutput(shard pool.ShardStats) shardJSON {
 }
 
 // stampOrNil returns nil for the zero time.
-func stampOrNil(t time.Time) *stamp {
+func stampOrNil(t time.Time) *router.Time {
 	if t.IsZero() {
 		return nil
 	}
-	return new(stamp(t))
+	return new(router.Time(t))
 }
 
 func summaryOutput(s histogram.Summary) summaryJSON {
@@ -302,16 +303,16 @@ type incidentsJSON struct {
 }
 
 type incidentJSON struct {
-	File   string `json:"file"`
-	Reason string `json:"reason"`
-	Time   stamp  `json:"time"`
-	Bytes  int64  `json:"bytes"`
+	File   string      `json:"file"`
+	Reason string      `json:"reason"`
+	Time   router.Time `json:"time"`
+	Bytes  int64       `json:"bytes"`
 }
 
 func incidentsOutput(i incident.Stats) incidentsJSON {
 	out := incidentsJSON{i.Tracing, i.Suppressed, make([]incidentJSON, len(i.Files))}
 	for j, f := range i.Files {
-		out.Files[j] = incidentJSON{f.Name, f.Reason, stamp(f.Time), f.Bytes}
+		out.Files[j] = incidentJSON{f.Name, f.Reason, router.Time(f.Time), f.Bytes}
 	}
 	return out
 }
@@ -321,13 +322,13 @@ type eventJSON struct {
 	Kind    string         `json:"kind"`
 	Subject string         `json:"subject"`
 	Detail  map[string]any `json:"detail,omitempty"`
-	Time    stamp          `json:"time"`
+	Time    router.Time    `json:"time"`
 }
 
 func eventsOutput(events []admin.Event) []eventJSON {
 	out := make([]eventJSON, len(events))
 	for i, e := range events {
-		out[i] = eventJSON{e.Kind, e.Subject, e.Detail, stamp(e.Time)}
+		out[i] = eventJSON{e.Kind, e.Subject, e.Detail, router.Time(e.Time)}
 	}
 	return out
 }
@@ -350,7 +351,7 @@ func (s *Server) disk() *diskJSON {
 // stateJSON is the process as /api/runtime shows it.
 type stateJSON struct {
 	Version   string             `json:"version"`
-	Started   stamp              `json:"started"`
+	Started   router.Time        `json:"started"`
 	Ready     bool               `json:"ready"`
 	Checks    []dependency       `json:"checks"` // as /readyz shows them
 	Pool      poolJSON           `json:"pool"`
@@ -367,7 +368,7 @@ type stateJSON struct {
 	// Events are the events that alerts were sent for, the newest first.
 	Events    []eventJSON `json:"events"`
 	Limits    limits      `json:"limits"`
-	Timestamp stamp       `json:"timestamp"`
+	Timestamp router.Time `json:"timestamp"`
 
 	// Minute has a sample for each second of the last minute. It is present with ?minute=true if
 	// incidents are recorded.
@@ -375,22 +376,22 @@ type stateJSON struct {
 }
 
 // runtimeState handles GET /api/runtime.
-func runtimeState(s *Server, x *exchange) error {
+func (s *Server) runtimeState(c *router.Context) error {
 	state := s.state()
-	if x.QueryParam("minute") == "true" {
+	if c.Query("minute") == "true" {
 		state.Minute = s.incidents.Minute()
 	}
-	return x.reply(http.StatusOK, state)
+	return c.JSON(http.StatusOK, state)
 }
 
 // State returns the process's state as /api/runtime shows it, to be encoded as JSON.
 func (s *Server) State() any { return s.state() }
 
 func (s *Server) state() stateJSON {
-	state := stateJSON{Version: s.cfg.Version, Started: stamp(s.started), Pool: poolOutput(s.pool.Stats()),
-		Clients: s.clients.output(), Memory: pool.ReadMemory(), Database: connsOutput(s.store.Stats()),
-		Cache: cacheOutput(s.copies.cache.Stats()), Disk: s.disk(), Events: eventsOutput(s.alerts.Recent()),
-		Timestamp: stamp(time.Now()),
+	state := stateJSON{Version: s.cfg.Version, Started: router.Time(s.started), Pool: poolOutput(s.pool.Stats()),
+		Clients: clientsOutput(&s.counts, s.router.Counts()), Memory: pool.ReadMemory(), Database: connsOutput(s.store.Stats()),
+		Cache: cacheOutput(s.cache.Shared().Stats()), Disk: s.disk(), Events: eventsOutput(s.alerts.Recent()),
+		Timestamp: router.Time(time.Now()),
 		Limits:    limits{runtime.GOMAXPROCS(0), memoryLimit(), s.cfg.Machine.Cores, s.cfg.Machine.MemoryLimit, s.cfg.Settings}}
 	state.Ready, state.Checks = s.checks()
 	state.Pool.Sheds = shedsOutput(s.pool)

@@ -1,12 +1,11 @@
-// Package server is notesd's HTTP server: the routes, access control and shutdown. A handler reads
-// the request, calls the store with a permit of the pool, and writes the response. The package
-// itself decides only what concerns HTTP.
+// Package server is notesd's HTTP server. It puts the doors (routes.go) behind one router, and
+// serves and shuts down. What all doors share is in package router, and who sends a request is
+// decided by package auth.
 package server
 
 import (
 	"cmp"
 	"context"
-	"errors"
 	"fmt"
 	"log/slog"
 	"net"
@@ -16,16 +15,15 @@ import (
 	"sync/atomic"
 	"time"
 
-	"github.com/klauspost/compress/gzhttp"
-
-	"notesd/internal/histogram"
 	"notesd/internal/incident"
 	"notesd/internal/ratelimit"
 	"notesd/internal/redis"
 	"notesd/pool"
 	"notesd/server/admin"
+	"notesd/server/api"
 	"notesd/server/auth"
 	"notesd/server/listener"
+	"notesd/server/router"
 	"notesd/store"
 )
 
@@ -36,18 +34,7 @@ const (
 	idleTimeout = 75 * time.Second
 	// headerBytes is the limit of Node.js, which the old backend ran on. Larger headers, and input
 	// that is not HTTP, get net/http's own response in plain text, which our metrics do not count.
-	headerBytes  = 16 << 10
-	compressFrom = 1 << 10 // bytes; compressing a shorter body costs more than it saves
-	// committers is how many requests for each worker may wait for a group commit without a worker.
-	committers = 4
-
-	// lastRequests is how long requests are still admitted after the listener has closed. A request
-	// that had been read by then reaches the pool within that time.
-	lastRequests = 100 * time.Millisecond
-
-	// lastHeaders is how long shutdown then waits for a connection without a request. On a busy
-	// machine its request may have arrived and not been read.
-	lastHeaders = time.Second
+	headerBytes = 16 << 10
 )
 
 // Config is the server's configuration. A zero duration or number does not stand for a default.
@@ -85,54 +72,35 @@ type Server struct {
 	log   *slog.Logger
 	store *store.Store
 	// redis is nil if sessions are in the store and limits are counted in the process.
-	redis       *redis.Client
-	pool        *pool.Pool
-	memory      *pool.Monitor         // nil: memory is not monitored
-	stages      *pool.PressureMonitor // nil: memory pressure is not watched
-	alerts      *admin.Alerts
-	incidents   *incident.Recorder // nil: incidents are not recorded
-	routes      []*route
-	noAdmission bool // handlers start without admission: see NewFaults
-	copies      *Copies
-	accounts    *auth.Accounts
-	general     *ratelimit.Limiter
-	guard       *auth.TokenGuard
-	hosts       hostGuard
-	unrouted    *ratelimit.Buckets // see limitUnrouted
-	cursors     cursors
-	protection  *http.CrossOriginProtection
-	unreadable  unreadableHeaders
-	origins     originLog
-	compress    func(http.Handler) http.HandlerFunc
-	conns       *listener.Tracker
-	http        *http.Server
-	tally       *tally
-	took        []histogram.Histogram // by shard: see Took
-	vitals      vitalCounts
-	clients     clientCounts
-	prometheus  http.Handler
-	readiness   readiness
-	started     time.Time
+	redis     *redis.Client
+	pool      *pool.Pool
+	memory    *pool.Monitor         // nil: memory is not monitored
+	stages    *pool.PressureMonitor // nil: memory pressure is not watched
+	alerts    *admin.Alerts
+	incidents *incident.Recorder // nil: incidents are not recorded
+	cache     *api.ResponseCache
+	accounts  *auth.Accounts
+	limiter   *ratelimit.Limiter
+	guard     *auth.TokenGuard
+	api       *api.API
+	router    *router.Router
+	conns     *listener.Tracker
+	counts    listener.Counts
+	http      *http.Server
+	handoff   handoff
 
-	// committing has room for the requests that may wait for a commit without a worker.
-	committing chan struct{}
-
-	pacer *pacer
-	sheds shedLog
-
-	// leaving: each response closes its connection, because of SIGTERM or a handover.
-	leaving  atomic.Bool
-	handover handover
-	running  atomic.Int64 // exchanges that have begun and not ended
-	healthy  atomic.Pointer[healthAnswer]
-	answered atomic.Int64
+	tally      *tally
+	prometheus http.Handler
+	readiness  readiness
+	healthy    atomic.Pointer[healthAnswer]
+	started    time.Time
 }
 
 // Parts are the components that a Server uses. Redis, Memory, Alerts and Incidents may be nil.
-// Copies, if it is not nil, must be the store's Invalidator.
+// Cache, if it is not nil, must be the store's Invalidator.
 type Parts struct {
 	Store     *store.Store
-	Copies    *Copies
+	Cache     *api.ResponseCache
 	Redis     *redis.Client
 	Pool      *pool.Pool
 	Memory    *pool.Monitor
@@ -144,39 +112,28 @@ type Parts struct {
 
 // New returns a server that is ready to Serve. It fails if the settings contradict themselves.
 func New(cfg Config, parts Parts) (*Server, error) {
-	protection, err := newProtection(cfg.CORSOrigins)
-	if err != nil {
-		return nil, fmt.Errorf("CORS_ORIGIN: %w", err)
-	}
 	s := &Server{cfg: cfg, log: parts.Log, store: parts.Store, redis: parts.Redis, pool: parts.Pool,
-		memory: parts.Memory, stages: parts.Stages, alerts: parts.Alerts, incidents: parts.Incidents, routes: allRoutes(cfg.Faults), protection: protection,
-		cursors: newCursors(cfg.SessionSecrets), started: time.Now(), handover: handover{done: make(chan struct{})}}
-	s.noAdmission = cfg.Faults != nil && cfg.Faults.admissionOff
-	s.conns = listener.NewTracker(s.isProxy, &s.clients.conns, listener.MaxConns(cfg.MemoryBound), headerTimeout)
-	admission := parts.Pool.Stats()
-	s.tally, s.took = newTally(len(admission.Shards), s.routes), make([]histogram.Histogram, len(admission.Shards))
-	s.committing = make(chan struct{}, committers*admission.Workers)
-	s.pacer = newPacer(admission.QueueTimeout)
-	s.copies = cmp.Or(parts.Copies, NewCopies(0, 1))
+		memory: parts.Memory, stages: parts.Stages, alerts: parts.Alerts, incidents: parts.Incidents,
+		cache: cmp.Or(parts.Cache, api.NewResponseCache(0, 1)), started: time.Now(), handoff: handoff{done: make(chan struct{})}}
 	if parts.Redis != nil {
 		// The new server may lack sessions that the cache has.
-		parts.Redis.OnNewServer(s.copies.InvalidateAll)
+		parts.Redis.OnNewServer(s.cache.InvalidateAll)
 	}
-	s.hosts = newHostGuard(cfg)
 	s.guard = auth.NewTokenGuard(cfg.AdminToken, s.tellOfGuesses)
-	s.unrouted = ratelimit.NewBuckets()
-	s.general = ratelimit.New(parts.Redis, cfg.SessionSecrets[0])
+	s.limiter = ratelimit.New(parts.Redis, cfg.SessionSecrets[0])
 	s.accounts = auth.New(s.accountConfig())
 	if parts.Redis == nil && cfg.RateLimitMax > 0 {
 		s.log.Info("the general rate limit is counted by this process alone: REDIS_URL is not set")
 	}
+	s.api = api.New(api.Config{Store: s.store, Accounts: s.accounts, Cache: s.cache, Secrets: cfg.SessionSecrets,
+		LogVitals: cfg.WebVitalsLogging, Log: s.log})
 	s.prometheus = s.newPrometheus()
-	handler, err := s.handler()
-	if err != nil {
+	if err := s.open(s.doors()); err != nil {
 		return nil, err
 	}
+	s.conns = listener.NewTracker(s.router.IsProxy, &s.counts, listener.MaxConns(cfg.MemoryBound), headerTimeout)
 	s.http = &http.Server{
-		Handler:           handler,
+		Handler:           s.router,
 		ReadHeaderTimeout: headerTimeout,
 		IdleTimeout:       idleTimeout,
 		MaxHeaderBytes:    headerBytes,
@@ -191,34 +148,22 @@ func New(cfg Config, parts Parts) (*Server, error) {
 // accountConfig returns the configuration of the accounts.
 func (s *Server) accountConfig() auth.Config {
 	c := auth.Config{Secrets: s.cfg.SessionSecrets, SessionsPerUser: s.cfg.SessionsPerUser, RegistrationOpen: s.cfg.RegistrationOpen,
-		Store: s.store, Redis: s.redis, Cache: s.copies.cache}
+		Store: s.store, Redis: s.redis, Cache: s.cache.Shared()}
 	if s.cfg.RateLimitMax > 0 {
-		c.Limiter = s.general
+		c.Limiter = s.limiter
 	}
 	return c
 }
 
-// handler returns the complete HTTP handler. Compression wraps echo. Inside echo, an error response
-// would be written to a compressing writer that was recycled already.
-func (s *Server) handler() (http.Handler, error) {
-	compress, err := gzhttp.NewWrapper(gzhttp.MinSize(compressFrom), gzhttp.SuffixETag("-gzip"))
-	if err != nil {
-		return nil, fmt.Errorf("compression: %w", err)
-	}
-	e := s.newEcho()
-	s.compress = compress
-	return s.express(compress(e)), nil
-}
-
 // Serve serves on tcp, and closes it, until ctx ends or HandOver has found the new process ready.
-// Then it shuts down: see leave and leaveToHeir. It returns an error if requests had to be cut.
+// Then it shuts down: see shutdown and shutdownForChild. It returns an error if requests had to be cut.
 func (s *Server) Serve(ctx context.Context, tcp *net.TCPListener) error {
 	ln := listener.New(tcp, s.cfg.SharedListener)
 	work, stop := context.WithCancel(context.WithoutCancel(ctx))
 	var background sync.WaitGroup
 	background.Go(func() { s.store.Monitor(work) })
 	background.Go(func() { s.watch(work) })
-	background.Go(func() { s.logSheds(work) })
+	background.Go(func() { s.logRejections(work) })
 	background.Go(func() { s.accounts.WatchHashes(work) })
 	if s.redis != nil {
 		background.Go(func() { s.redis.Follow(work) })
@@ -231,60 +176,12 @@ func (s *Server) Serve(ctx context.Context, tcp *net.TCPListener) error {
 	select {
 	case err := <-failed:
 		return fmt.Errorf("serve: %w", err)
-	case <-s.handover.done:
-		return s.leaveToHeir(ln)
+	case <-s.handoff.done:
+		return s.shutdownForChild(ln)
 	case <-ctx.Done():
-		if s.handover.stage.CompareAndSwap(withoutHeir, leftWithoutHeir) {
-			return s.leave(ln)
+		if s.handoff.stage.CompareAndSwap(noChild, leftWithoutChild) {
+			return s.shutdown(ln)
 		}
-		return s.leaveToHeir(ln)
+		return s.shutdownForChild(ln)
 	}
-}
-
-// leave shuts the server down (RUNTIME: "leaves politely"). The server is unready at once. It
-// serves all requests for another SHUTDOWN_DELAY, and each response closes its connection. Then the
-// listener closes. Requests that were read by then still get a worker, and later requests get a
-// 503. Running requests have SHUTDOWN_TIMEOUT to end.
-func (s *Server) leave(ln *listener.Listener) error {
-	before := s.tallyLeaving()
-	s.leaving.Store(true)
-	s.log.Info("shutdown: unready, still serving", "delay_ms", milliseconds(s.cfg.ShutdownDelay))
-	time.Sleep(s.cfg.ShutdownDelay)
-
-	ln.Drain()
-	s.log.Info("shutdown: listener closed", "running", s.running.Load())
-	time.Sleep(lastRequests)
-	s.pool.Refuse()
-
-	ctx, cancel := context.WithTimeout(context.Background(), s.cfg.ShutdownTimeout)
-	defer cancel()
-	err := s.pool.Drain(ctx)
-	s.conns.ClosePending(ctx, lastHeaders)
-	return s.finish(errors.Join(err, s.http.Shutdown(ctx)), before)
-}
-
-// finish cuts the running requests if err says that the drain did not complete. It logs the
-// shutdown that began with the tally before.
-func (s *Server) finish(err error, before leavingTally) error {
-	cut := int64(0)
-	if err != nil {
-		cut = s.running.Load()
-		err = errors.Join(fmt.Errorf("requests cut after %v: %d", s.cfg.ShutdownTimeout, cut), s.http.Close())
-	}
-	s.logShed()
-	after := s.tallyLeaving()
-	s.log.Info("shutdown: done", "answered", after.answered-before.answered-(after.shed-before.shed),
-		"shed", after.shed-before.shed, "cut", cut)
-	return err
-}
-
-// leavingTally has the counts for the last log line.
-type leavingTally struct{ answered, shed int64 }
-
-func (s *Server) tallyLeaving() leavingTally {
-	var shed uint64
-	for _, n := range s.pool.Stats().Rejected {
-		shed += n
-	}
-	return leavingTally{answered: s.answered.Load(), shed: int64(shed)}
 }

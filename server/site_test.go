@@ -30,10 +30,54 @@ import (
 	"notesd/internal/testserver"
 	"notesd/pool"
 	"notesd/server/admin"
+	"notesd/server/api"
 	"notesd/server/auth"
+	"notesd/server/router"
 	"notesd/store"
 	"notesd/store/storetest"
 )
+
+// The API's types.
+type (
+	noteJSON = api.Note
+	userJSON = api.User
+	stamp    = router.Time
+)
+
+// failure is the body of an error.
+type failure struct {
+	Success    bool              `json:"success"`
+	Error      string            `json:"error"`
+	Reason     string            `json:"reason"`
+	WaitedMs   *int64            `json:"waitedMs"`
+	RetryAfter int               `json:"retryAfter"`
+	Fields     map[string]string `json:"fields"`
+	Data       any               `json:"data"`
+	RequestID  string            `json:"requestId"`
+}
+
+// The limits that clients meet.
+const (
+	smallBody        = 16 << 10 // bytes
+	bodyPatience     = 10 * time.Second
+	minRate          = 16 << 10 // bytes a second
+	sendGrace        = 30 * time.Second
+	sendSlack        = time.Second
+	slowRequest      = time.Second
+	statusClientGone = 499
+
+	maxSearch, maxSearchTags, maxCursor = 1000, 100, 16 << 10
+	partBytes                           = 1 << 20
+	maxMethod                           = 16
+
+	bodyCopies, readCopies = 10, 8
+)
+
+// contract is the routes of a server as it ships.
+func contract(t *testing.T) []router.Route {
+	t.Helper()
+	return slices.Concat(makeSite(t, storetest.Open(t, storetest.SQLite(t))).server.doors()...)
+}
 
 // site is a whole server on a free port, on a real store.
 type site struct {
@@ -109,8 +153,8 @@ func (s *site) awaitReady() {
 }
 
 // trustedCopies are those of a process that is alone.
-func trustedCopies() *Copies {
-	k := NewCopies(1<<20, 1)
+func trustedCopies() *api.ResponseCache {
+	k := api.NewResponseCache(1<<20, 1)
 	k.LeaseUntil(time.Now().Add(time.Hour))
 	return k
 }
@@ -145,7 +189,7 @@ func nextEvent(t testing.TB, events chan admin.Event) admin.Event {
 }
 
 // uncopied makes the server answer nothing from memory.
-func uncopied(_ *Config, parts *Parts) { parts.Copies = nil }
+func uncopied(_ *Config, parts *Parts) { parts.Cache = nil }
 
 // eachSite runs test on a site for each engine.
 func eachSite(t *testing.T, test func(t *testing.T, s *site), edits ...options) {
@@ -169,7 +213,7 @@ func onSQLite(t testing.TB, edits ...options) *site {
 func onDatabase(t testing.TB, url string, edits ...options) *site {
 	t.Helper()
 	copies := trustedCopies()
-	keeps := func(_ *Config, parts *Parts) { parts.Copies = copies }
+	keeps := func(_ *Config, parts *Parts) { parts.Cache = copies }
 	s := newSite(t, storetest.OpenWith(t, url, copies), append([]options{keeps}, edits...)...)
 	s.database = url
 	return s
@@ -190,7 +234,7 @@ func (s *site) execute(t *testing.T, statement string, args ...any) {
 	if _, err := db.ExecContext(t.Context(), statement, args...); err != nil {
 		t.Fatal(err)
 	}
-	s.server.copies.InvalidateAll()
+	s.server.cache.InvalidateAll()
 }
 
 // client is one browser: a cookie jar of its own.
@@ -420,13 +464,6 @@ func (r reply) notes() []noteJSON {
 	var in struct{ Data []noteJSON }
 	r.decode(&in)
 	return in.Data
-}
-
-// UnmarshalJSON lets a test read what the server wrote.
-func (t *stamp) UnmarshalJSON(text []byte) error {
-	at, err := time.Parse(`"2006-01-02T15:04:05.000Z"`, string(text))
-	*t = stamp(at)
-	return err
 }
 
 // line is the log line of r's request. It is written when the answer has been sent.

@@ -14,6 +14,7 @@ import (
 
 	"notesd/internal/histogram"
 	"notesd/pool"
+	"notesd/server/router"
 )
 
 // statuses are the statuses with a count of their own. Any other status is counted as the last, 0.
@@ -28,19 +29,21 @@ var statusIndex = func() map[int]int {
 }()
 
 // tally counts the responses of the whole process. Each shard has counts of its own, so that cores
-// do not write to the same memory.
+// do not write to the same memory. It is the router's Observer.
 type tally struct {
-	routes []*route
+	routes []router.Route
 	shards []shardTally
+	off    bool // responses are not counted
 }
 
 type shardTally struct {
-	took   histogram.Histogram
-	counts [][]atomic.Uint64 // by route, of which the last is the unknown one, and by status
+	handled histogram.Histogram // see Server.Took
+	took    histogram.Histogram
+	counts  [][]atomic.Uint64 // by route, of which the last is the unknown one, and by status
 }
 
-func newTally(shards int, routes []*route) *tally {
-	t := &tally{routes: routes, shards: make([]shardTally, shards)}
+func newTally(shards int, off bool, routes []router.Route) *tally {
+	t := &tally{routes: routes, shards: make([]shardTally, shards), off: off}
 	for i := range t.shards {
 		counts := make([][]atomic.Uint64, len(routes)+1)
 		for j := range counts {
@@ -51,17 +54,29 @@ func newTally(shards int, routes []*route) *tally {
 	return t
 }
 
-func (t *tally) add(shard int, rt *route, status int, took time.Duration) {
+// Handled implements router.Observer.
+func (t *tally) Handled(shard int, took time.Duration) { t.shards[shard].handled.Record(took) }
+
+// Sent implements router.Observer.
+func (t *tally) Sent(shard, route, status int, took time.Duration) {
+	if t.off {
+		return
+	}
 	at, ok := statusIndex[status]
 	if !ok {
 		at = len(statuses) - 1
 	}
-	row := len(t.routes)
-	if rt != nil {
-		row = rt.index
-	}
-	t.shards[shard].counts[row][at].Add(1)
+	t.shards[shard].counts[route][at].Add(1)
 	t.shards[shard].took.Record(took)
+}
+
+// handled returns how long requests with a permit took until their response was made.
+func (t *tally) handled() *histogram.Histogram {
+	all := new(histogram.Histogram)
+	for i := range t.shards {
+		all.Merge(&t.shards[i].handled)
+	}
+	return all
 }
 
 // each calls f for every route and status with a count.
@@ -69,7 +84,7 @@ func (t *tally) each(f func(method, pattern string, status int, n uint64)) {
 	for row := range len(t.routes) + 1 {
 		method, pattern := "", "unknown"
 		if row < len(t.routes) {
-			method, pattern = t.routes[row].method, t.routes[row].pattern
+			method, pattern = t.routes[row].Method, t.routes[row].Path
 		}
 		for at, status := range statuses {
 			var n uint64
@@ -102,31 +117,39 @@ func (t *tally) reset() {
 	}
 }
 
-// requestMetrics handles GET /api/metrics. Durations are in milliseconds.
-func requestMetrics(s *Server, x *exchange) error {
+// requestMetrics handles GET /api/metrics.
+func (s *Server) requestMetrics(c *router.Context) error {
+	return c.JSON(http.StatusOK, metricsOutput(s.tally))
+}
+
+// metricsJSON is a tally as the API shows it. Durations are in milliseconds.
+type metricsJSON struct {
+	TotalRequests uint64            `json:"totalRequests"`
+	AvgDuration   float64           `json:"avgDuration"`
+	MaxDuration   float64           `json:"maxDuration"`
+	MinDuration   float64           `json:"minDuration"`
+	Percentiles   percentilesJSON   `json:"percentiles"`
+	StatusCodes   map[string]uint64 `json:"statusCodes"`
+	Paths         map[string]uint64 `json:"paths"`
+	Timestamp     router.Time       `json:"timestamp"`
+}
+
+type percentilesJSON struct {
+	P50 float64 `json:"p50"`
+	P95 float64 `json:"p95"`
+	P99 float64 `json:"p99"`
+}
+
+func metricsOutput(t *tally) metricsJSON {
 	codes, paths := map[string]uint64{}, map[string]uint64{}
-	s.tally.each(func(_, pattern string, status int, n uint64) {
+	t.each(func(_, pattern string, status int, n uint64) {
 		codes[strconv.Itoa(status)] += n
 		paths[pattern] += n
 	})
-	times := s.tally.times().Summary()
-	type percentiles struct {
-		P50 float64 `json:"p50"`
-		P95 float64 `json:"p95"`
-		P99 float64 `json:"p99"`
-	}
-	return x.reply(http.StatusOK, struct {
-		TotalRequests uint64            `json:"totalRequests"`
-		AvgDuration   float64           `json:"avgDuration"`
-		MaxDuration   float64           `json:"maxDuration"`
-		MinDuration   float64           `json:"minDuration"`
-		Percentiles   percentiles       `json:"percentiles"`
-		StatusCodes   map[string]uint64 `json:"statusCodes"`
-		Paths         map[string]uint64 `json:"paths"`
-		Timestamp     stamp             `json:"timestamp"`
-	}{times.Count, milliseconds(mean(times)), milliseconds(times.Max), milliseconds(times.Min),
-		percentiles{milliseconds(times.P50), milliseconds(times.P95), milliseconds(times.P99)},
-		codes, paths, stamp(time.Now())})
+	times := t.times().Summary()
+	return metricsJSON{times.Count, milliseconds(mean(times)), milliseconds(times.Max), milliseconds(times.Min),
+		percentilesJSON{milliseconds(times.P50), milliseconds(times.P95), milliseconds(times.P99)},
+		codes, paths, router.Time(time.Now())}
 }
 
 func mean(s histogram.Summary) time.Duration {
@@ -134,9 +157,9 @@ func mean(s histogram.Summary) time.Duration {
 }
 
 // resetMetrics handles POST /api/metrics/reset.
-func resetMetrics(s *Server, x *exchange) error {
+func (s *Server) resetMetrics(c *router.Context) error {
 	s.tally.reset()
-	return x.reply(http.StatusOK, map[string]string{"message": "Metrics reset successfully"})
+	return c.JSON(http.StatusOK, map[string]string{"message": "Metrics reset successfully"})
 }
 
 // Machine describes what the process may use: the container's share, and not the host's.
@@ -149,12 +172,12 @@ const megabyte = 1 << 20
 
 // systemMetrics handles GET /api/metrics/system. The units are MB and seconds, as in the old
 // server, but the values are those seen from inside the container.
-func systemMetrics(s *Server, x *exchange) error {
+func (s *Server) systemMetrics(c *router.Context) error {
 	m := pool.ReadMemory()
 	type object = map[string]any
 	total, used := s.machineMemory(m)
 	load := loadAverage()
-	return x.reply(http.StatusOK, object{
+	return c.JSON(http.StatusOK, object{
 		"memory": object{"total": total / megabyte, "used": used / megabyte, "free": (total - used) / megabyte,
 			"percentage": percentage(used, total)},
 		"cpu": object{"count": s.cfg.Machine.Cores, "model": cpuModel(),
@@ -231,3 +254,9 @@ var cpuModel = sync.OnceValue(func() string {
 	}
 	return runtime.GOARCH
 })
+
+// Took returns how long requests with a permit took: from the header read to the response ready,
+// without the time that they waited for the client without their permit.
+func (s *Server) Took() *histogram.Histogram { return s.tally.handled() }
+
+func milliseconds(d time.Duration) float64 { return float64(d.Microseconds()) / 1000 }

@@ -5,11 +5,9 @@ import (
 	"encoding/json"
 	"math"
 	"net/http"
-	"net/http/httptest"
 	"os"
 	"path/filepath"
 	"strings"
-	"sync/atomic"
 	"testing"
 	"time"
 
@@ -21,6 +19,7 @@ import (
 	"notesd/internal/testkit"
 	"notesd/internal/testserver"
 	"notesd/pool"
+	"notesd/server/router"
 )
 
 type metrics struct {
@@ -106,15 +105,15 @@ func TestRequestMetrics(t *testing.T) {
 
 // Counts, extremes and average are exact over all shards, percentiles within 1 %.
 func TestTally(t *testing.T) {
-	routes := allRoutes(nil)
-	count := newTally(3, routes)
+	routes := contract(t)
+	count := newTally(3, false, routes)
 	var sum time.Duration
 	for i := 1; i <= 10_000; i++ {
 		took := time.Duration(i) * 37 * time.Microsecond
 		sum += took
-		count.add(i%3, routes[i%len(routes)], []int{200, 404, 503}[i%3], took)
+		count.Sent(i%3, i%len(routes), []int{200, 404, 503}[i%3], took)
 	}
-	count.add(0, nil, http.StatusTeapot, 0)
+	count.Sent(0, len(routes), http.StatusTeapot, 0)
 	var m metrics
 	tallied(t, count, &m)
 	if m.TotalRequests != 10_001 || m.MinDuration != 0 || m.MaxDuration != 370 || m.StatusCodes["200"] != 3333 || m.Paths["unknown"] != 1 {
@@ -139,13 +138,12 @@ func TestTally(t *testing.T) {
 // tallied is what GET /api/metrics says of count.
 func tallied(t *testing.T, count *tally, m *metrics) {
 	t.Helper()
-	w := httptest.NewRecorder()
-	x := &exchange{out: newAnswer(w, httptest.NewRequest("GET", "/", nil), "id", new(atomic.Bool))}
-	if err := requestMetrics(&Server{tally: count}, x); err != nil {
+	text, err := json.Marshal(metricsOutput(count))
+	if err != nil {
 		t.Fatal(err)
 	}
-	if err := json.Unmarshal(x.out.body, m); err != nil {
-		t.Fatalf("%v in %s", err, x.out.body)
+	if err := json.Unmarshal(text, m); err != nil {
+		t.Fatalf("%v in %s", err, text)
 	}
 }
 
@@ -254,7 +252,7 @@ func TestPrometheus(t *testing.T) {
 		}
 		return sum
 	}
-	for s.server.running.Load() > 0 { // the last request is recorded after its answer has been read
+	for s.server.router.Counts().Running.Load() > 0 { // the last request is recorded after its answer has been read
 		time.Sleep(time.Millisecond)
 	}
 	tests := []struct {
@@ -300,16 +298,16 @@ func TestPrometheus(t *testing.T) {
 func TestRuntimeState(t *testing.T) {
 	t.Parallel()
 	began, finish := make(chan bool), make(chan bool)
-	hold := get("/hold", func(_ *Server, x *exchange) error {
+	hold := get("/hold", func(c *router.Context) error {
 		began <- true
 		<-finish
-		return x.message("done")
+		return c.Message("done")
 	})
 	monitor := func(cfg *Config, parts *Parts) {
 		cfg.Settings = map[string]string{"RATE_LIMIT_MAX_REQUESTS": "7"}
 		parts.Memory = pool.NewMonitor(pool.MonitorConfig{Interval: time.Hour, Threshold: 1 << 40, Log: testkit.Log(t)})
 	}
-	s := withRoutes(t, []*route{hold}, workers(3, func(c *pool.Config) { c.Limits[pool.Password] = 1 }), monitor)
+	s := withRoutes(t, []router.Route{hold}, workers(3, func(c *pool.Config) { c.Limits[pool.Password] = 1 }), monitor)
 	done := make(chan reply)
 	go func() { done <- s.visitor().get("/hold") }()
 	<-began

@@ -3,6 +3,8 @@ package server
 import (
 	"embed"
 	"net/http"
+
+	"notesd/server/router"
 )
 
 // The status page shows administrators the state of the process. The page itself is the same for
@@ -15,14 +17,13 @@ import (
 var statusFiles embed.FS
 
 // statusFile returns a handler that sends one of the page's files.
-func statusFile(name, kind string) handler {
-	return func(_ *Server, x *exchange) error {
+func statusFile(name, contentType string) func(*router.Context) error {
+	return func(c *router.Context) error {
 		file, err := statusFiles.ReadFile("status/" + name)
 		if err != nil {
 			return err
 		}
-		x.out.Header().Set("Content-Type", kind)
-		x.out.lend(http.StatusOK, file)
+		c.Bytes(http.StatusOK, contentType, file)
 		return nil
 	}
 }

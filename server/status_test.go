@@ -113,7 +113,7 @@ func TestTookBuckets(t *testing.T) {
 	t.Parallel()
 	s := onSQLite(t)
 	for _, took := range []time.Duration{500 * time.Microsecond, 20 * time.Millisecond, 900 * time.Millisecond, time.Minute} {
-		s.server.took[0].Record(took)
+		s.server.tally.Handled(0, took)
 	}
 	text := s.administrator().get("/metrics").text
 	for _, want := range []string{`_bucket{le="0.001"} 1`, `_bucket{le="0.01"} 1`, `_bucket{le="0.025"} 2`, `_bucket{le="1"} 3`,

@@ -88,7 +88,7 @@ func (s *site) atRest() bool {
 	for _, shard := range p.Shards {
 		held += shard.BytesInFlight
 	}
-	return p.Busy == 0 && p.Queued == 0 && p.Yielded == 0 && held == 0 && s.server.running.Load() == 0
+	return p.Busy == 0 && p.Queued == 0 && p.Yielded == 0 && held == 0 && s.server.router.Counts().Running.Load() == 0
 }
 
 func TestStreamCompressed(t *testing.T) {

@@ -10,6 +10,7 @@ import (
 
 	"notesd/internal/testkit"
 	"notesd/pool"
+	"notesd/server/router"
 	"notesd/store/storetest"
 )
 
@@ -31,7 +32,7 @@ func (s *site) watchPool(t *testing.T) {
 func TestReadyWhileStuck(t *testing.T) {
 	t.Parallel()
 	end := make(chan bool)
-	s := withRoutes(t, []*route{get("/stuck", func(_ *Server, x *exchange) error { <-end; return x.message("done") })},
+	s := withRoutes(t, []router.Route{get("/stuck", func(c *router.Context) error { <-end; return c.Message("done") })},
 		impatient(2, 200*time.Millisecond))
 	s.watchPool(t)
 	c := s.someone()
@@ -125,13 +126,12 @@ func (s *site) lockNotes(t *testing.T) (unlock func()) {
 // What a handler does while it waits for its client it does not do any more once stuck.
 func TestStuckOutside(t *testing.T) {
 	t.Parallel()
-	s := withRoutes(t, []*route{get("/late", func(s *Server, x *exchange) error {
-		<-x.client.Done()
-		<-x.ctx.Done() // a moment later
-		if cause := context.Cause(x.ctx); cause != pool.ErrStuck {
+	s := withRoutes(t, []router.Route{get("/late", func(c *router.Context) error {
+		<-c.Context().Done()
+		if cause := context.Cause(c.Context()); cause != pool.ErrStuck {
 			t.Errorf("the handler's context ends by %v, want %v", cause, pool.ErrStuck)
 		}
-		return s.outside(x, func() error { t.Error("sends"); return nil })
+		return c.Yield(func() error { t.Error("sends"); return nil })
 	})}, impatient(1, 200*time.Millisecond))
 	s.watchPool(t)
 	wantRefusal(t, s.visitor().get("/late").fails(http.StatusServiceUnavailable, "The request took too long"), "timeout")

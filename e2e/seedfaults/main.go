@@ -96,7 +96,11 @@ func (f fault) try(tree string) (pkg, found string, err error) {
 	if pkg, err = filepath.Rel(tree, filepath.Dir(path)); err != nil {
 		return "", "", err
 	}
-	test := exec.Command("go", "test", "-failfast", "-vet=off", "-timeout", "3m", "./"+pkg) // a fault may be found by a wait that does not end
+	args := []string{"test", "-failfast", "-vet=off", "-timeout", "3m", "./" + pkg} // a fault may be found by a wait that does not end
+	if strings.HasPrefix(pkg, "server/") {
+		args = append(args, "./server") // has the tests of the whole server
+	}
+	test := exec.Command("go", args...)
 	test.Dir = tree
 	out, failure := test.CombinedOutput()
 	if failure == nil {

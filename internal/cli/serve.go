@@ -20,6 +20,7 @@ import (
 	"notesd/internal/redis"
 	"notesd/internal/upgrade"
 	"notesd/server"
+	"notesd/server/api"
 	"notesd/store"
 	"notesd/store/engine"
 )
@@ -135,7 +136,7 @@ func (s *serving) open(ctx context.Context) (err error) {
 // openStore opens the database and the cache in front of it.
 func (s *serving) openStore(ctx context.Context) (err error) {
 	made := missingFile(s.cfg)
-	s.parts.Copies = server.NewCopies(s.cfg.CacheSize, s.cfg.Runtime.Cores)
+	s.parts.Cache = api.NewResponseCache(s.cfg.CacheSize, s.cfg.Runtime.Cores)
 	quotaNotes, quotaBytes := defaultQuotas(s.cfg)
 	s.parts.Store, err = store.Open(ctx, store.Config{
 		URL:          s.cfg.DatabaseURL.Reveal(),
@@ -144,7 +145,7 @@ func (s *serving) openStore(ctx context.Context) (err error) {
 		CacheBytes:   memoryBound(s.cfg) / cachePart,
 		QuotaNotes:   quotaNotes,
 		QuotaBytes:   quotaBytes,
-		Invalidator:  s.parts.Copies,
+		Invalidator:  s.parts.Cache,
 		Log:          s.parts.Log,
 		LockPatience: s.lockPatience(),
 	})
@@ -174,7 +175,7 @@ func (s *serving) build() (err error) {
 	parts.Incidents = newIncidents(s.cfg, parts.Alerts, log)
 	parts.Pool = newPool(s.cfg, parts.Alerts, log)
 	parts.Memory = newMonitor(s.cfg, parts.Pool, parts.Alerts, log)
-	parts.Stages = newStages(s.cfg, parts.Pool, parts.Copies, parts.Alerts, log)
+	parts.Stages = newStages(s.cfg, parts.Pool, parts.Cache, parts.Alerts, log)
 	settings := serverConfig(s.cfg, s.secrets)
 	settings.Version, settings.SharedListener, settings.Faults = s.version(), s.in.Held(), s.Faults
 	if s.server, err = server.New(settings, *parts); err != nil {

@@ -10,6 +10,7 @@ import (
 	"notesd/pool"
 	"notesd/server"
 	"notesd/server/admin"
+	"notesd/server/api"
 	"notesd/server/auth"
 )
 
@@ -52,7 +53,7 @@ func memoryBound(cfg config.Config) int64 {
 // bound unless it is off, and leaves room for memory that Go does not manage. Elsewhere GOMEMLIMIT
 // limits only the memory that Go manages.
 func newStages(
-	cfg config.Config, workers *pool.Pool, copies *server.Copies, alerts *admin.Alerts, log *slog.Logger,
+	cfg config.Config, workers *pool.Pool, cache *api.ResponseCache, alerts *admin.Alerts, log *slog.Logger,
 ) *pool.PressureMonitor {
 	goLimit := int64(0)
 	if cfg.Runtime.CgroupMemory > 0 {
@@ -65,10 +66,22 @@ func newStages(
 		Pool:    workers,
 		Log:     log,
 		OnChange: func(before, now pool.Pressure, needed int64) {
-			copies.SetStage(now)
+			cache.SetLimit(cacheLimit(cfg.CacheSize, now))
 			alerts.Pressure(before, now, needed)
 		},
 	})
+}
+
+// cacheLimit returns the limit of the cache under memory pressure, in bytes. limit is the limit without
+// pressure.
+func cacheLimit(limit int64, p pool.Pressure) int64 {
+	switch p {
+	case pool.PressureNone:
+		return limit
+	case pool.PressureLow:
+		return limit / 2
+	}
+	return 0
 }
 
 // newMonitor returns a monitor of memory. It returns nil if memory is not to be monitored.

@@ -15,6 +15,6 @@ var version string
 func main() {
 	ctx := cli.Signals()
 	p := cli.ThisProcess(version)
-	p.Faults = server.NewFaults(os.Getenv("FAULT_ADMISSION") == "off")
+	p.Faults = &server.Faults{Routes: faultRoutes(), NoAdmission: os.Getenv("FAULT_ADMISSION") == "off"}
 	os.Exit(cli.Main(ctx, p, cli.Commands()))
 }

@@ -1,0 +1,67 @@
+// Package api is the REST door: notes, lists, accounts and web vitals as JSON under /api. Its
+// handlers decide what concerns the API alone. The rules of notes are in packages notes and store.
+package api
+
+import (
+	"log/slog"
+	"net/http"
+
+	"notesd/notes"
+	"notesd/server/auth"
+	"notesd/server/router"
+	"notesd/store"
+)
+
+// Config is the configuration of the API.
+type Config struct {
+	Store    *store.Store
+	Accounts *auth.Accounts
+	// Cache has the responses with notes and lists. It must be the store's Invalidator.
+	Cache *ResponseCache
+	// Secrets protect the cursors of lists. The first one signs, and all verify.
+	Secrets []string
+	// LogVitals logs each web vital that a browser reports.
+	LogVitals bool
+	Log       *slog.Logger
+}
+
+// API is the REST door. New makes it.
+type API struct {
+	cfg      Config
+	store    *store.Store
+	accounts *auth.Accounts
+	cache    *ResponseCache
+	cursors  cursors
+	vitals   VitalCounts
+}
+
+// New returns the REST door.
+func New(cfg Config) *API {
+	return &API{cfg: cfg, store: cfg.Store, accounts: cfg.Accounts, cache: cfg.Cache, cursors: newCursors(cfg.Secrets)}
+}
+
+// Routes returns the REST routes. HEAD is answered wherever GET is.
+func (a *API) Routes() []router.Route {
+	const get, post, patch, del = http.MethodGet, http.MethodPost, http.MethodPatch, http.MethodDelete
+	return []router.Route{
+		{Method: post, Path: "/api/auth/register", Class: router.Password, Handle: a.register, EndsSessions: true, SmallBody: true},
+		{Method: post, Path: "/api/auth/login", Class: router.Password, Handle: a.login, EndsSessions: true, SmallBody: true},
+		{Method: post, Path: "/api/auth/logout", Class: router.Write, Handle: a.logout, EndsSessions: true},
+		{Method: get, Path: "/api/auth/me", Class: router.Read, Handle: a.me},
+
+		{Method: get, Path: "/api/notes", Class: router.Read, ClassOf: listClass, Auth: router.SignedIn,
+			Handle: a.listNotes, Fast: a.cachedList},
+		{Method: post, Path: "/api/notes", Class: router.Write, Auth: router.SignedIn, Handle: a.createNote},
+		{Method: get, Path: "/api/notes/:id", Class: router.Read, Auth: router.SignedIn, Handle: a.getNote, Fast: a.cachedNote},
+		{Method: patch, Path: "/api/notes/:id", Class: router.Write, Auth: router.SignedIn, Handle: a.patchNote},
+		{Method: del, Path: "/api/notes/:id", Class: router.Write, Auth: router.SignedIn, Handle: a.deleteNote},
+		{Method: patch, Path: "/api/notes/:id/pin", Class: router.Write, Auth: router.SignedIn, Handle: a.toggle(notes.FlagPinned)},
+		{Method: patch, Path: "/api/notes/:id/archive", Class: router.Write, Auth: router.SignedIn, Handle: a.toggle(notes.FlagArchived)},
+		{Method: patch, Path: "/api/notes/:id/favorite", Class: router.Write, Auth: router.SignedIn, Handle: a.toggle(notes.FlagFavorite)},
+		{Method: patch, Path: "/api/notes/:id/trash", Class: router.Write, Auth: router.SignedIn, Handle: a.modify(a.trashNote)},
+		{Method: patch, Path: "/api/notes/:id/restore", Class: router.Write, Auth: router.SignedIn, Handle: a.modify(a.restoreNote)},
+		{Method: del, Path: "/api/notes/:id/permanent", Class: router.Write, Auth: router.SignedIn, Handle: a.deleteTrashedNote},
+
+		{Method: post, Path: "/api/metrics/vitals", Class: router.Write, Handle: a.webVitals, SmallBody: true},
+	}
+}

@@ -1,0 +1,132 @@
+package router
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"maps"
+	"runtime"
+	"slices"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"notesd/pool"
+)
+
+const (
+	// rejectionsPerCore is how many rejections each core may send in a second. A rejected create took
+	// 60 to 250 µs of CPU time with 2000 connections, all that net/http does included, so this many
+	// take an eighth of a core at most.
+	rejectionsPerCore = 500
+	// rejectionBurst: the rejections of this time are sent at once.
+	rejectionBurst = 100 * time.Millisecond
+	// maxDelay is the longest delay of a rejection, unless QUEUE_TIMEOUT is shorter.
+	maxDelay = time.Second
+)
+
+// A rejectionPacer is a rate limiter for rejections: it sends them at a bounded pace. The first rejections
+// of a burst are sent at once. If clients retry at once, each of their rejections is delayed longer
+// and longer, so that the retries cannot become the load, however many the clients are. A delayed
+// rejection holds neither a worker nor a place in the queue.
+type rejectionPacer struct {
+	began    time.Time
+	interval time.Duration // between two rejections, in the long run
+	max      time.Duration // the longest delay of a rejection
+	due      atomic.Int64  // since began, when the next rejection may be sent (GCRA)
+}
+
+func newRejectionPacer(limit time.Duration) *rejectionPacer {
+	p := &rejectionPacer{began: time.Now(), max: min(limit, maxDelay),
+		interval: time.Second / time.Duration(rejectionsPerCore*runtime.GOMAXPROCS(0))}
+	p.due.Store(-int64(rejectionBurst))
+	return p
+}
+
+// delay returns how long the next rejection has to wait.
+func (p *rejectionPacer) delay() time.Duration {
+	for {
+		due, now := p.due.Load(), int64(time.Since(p.began))
+		next := max(due, now-int64(rejectionBurst)) + int64(p.interval)
+		next = min(next, now+int64(p.max))
+		if p.due.CompareAndSwap(due, next) {
+			return max(0, time.Duration(next-now))
+		}
+	}
+}
+
+// hold waits until a rejection may be sent, or until ctx ends.
+func (p *rejectionPacer) hold(ctx context.Context) {
+	d := p.delay()
+	if d == 0 {
+		return
+	}
+	timer := time.NewTimer(d)
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+	case <-ctx.Done():
+	}
+}
+
+// paced delays the pool's rejection of the request until it may be sent. During shutdown a rejection
+// is sent at once, so that the client finds another server.
+func (c *Context) paced(err error) error {
+	refusal, ok := errors.AsType[*pool.RejectedError](err)
+	if !ok || c.out.wroteHeader || c.rt.leaving.Load() {
+		return err
+	}
+	began := time.Now()
+	c.rt.pool.AddDelayed(1)
+	defer c.rt.pool.AddDelayed(-1)
+	c.rt.pacer.hold(c.client)
+	refusal.Waited += time.Since(began)
+	return err
+}
+
+// countRejection counts an error response that is a rejection, together with those of the pool. The
+// pool has already counted its own.
+func (c *Context) countRejection(f errorResponse, err error) {
+	if f.Reason == "" {
+		return
+	}
+	c.refused = true
+	if _, ok := errors.AsType[*pool.RejectedError](err); !ok {
+		c.rt.pool.CountRejected(c.asked, pool.Reason(f.Reason))
+	}
+	if c.cause != nil {
+		c.rt.rejections.cause.Store(&c.cause)
+	}
+}
+
+// A rejectionLog is the log of rejections. It writes one line for each second in which requests were
+// rejected.
+type rejectionLog struct {
+	cause atomic.Pointer[error] // the last error of a dependency that caused a rejection
+
+	mu     sync.Mutex // guards the fields below
+	before map[pool.Reason]uint64
+}
+
+// LogRejections logs how many requests were rejected since its last call. The server calls it every
+// second.
+func (rt *Router) LogRejections() {
+	l := &rt.rejections
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	now := rt.pool.RejectedTotals()
+	var attrs []slog.Attr
+	for _, why := range slices.Sorted(maps.Keys(now)) {
+		if n := now[why] - l.before[why]; n > 0 {
+			attrs = append(attrs, slog.Uint64(string(why), n))
+		}
+	}
+	l.before = now
+	if len(attrs) == 0 {
+		return
+	}
+	if cause := l.cause.Swap(nil); cause != nil {
+		attrs = append(attrs, slog.Any("error", *cause))
+	}
+	rt.log.LogAttrs(context.Background(), slog.LevelWarn, "turned away", attrs...)
+}

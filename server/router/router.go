@@ -1,0 +1,213 @@
+// Package router is what all doors of the server share: it admits, limits, times and logs requests,
+// finds their users, reads their bodies and sends their responses. A door is a list of routes
+// (Route). Its handlers get a Context, which has all that they need of the request, the response and
+// the pool.
+//
+// A pooled request takes this way. The middleware rejects what no handler should see. The pool then
+// admits the request, which waits in a queue until it gets a permit. With the permit, the router
+// finds the user, counts the request against the user's limit and calls the handler. The handler
+// writes into a buffer. The response is sent after the permit is released, so that a slow client
+// holds no permit.
+package router
+
+import (
+	"cmp"
+	"context"
+	"fmt"
+	"log/slog"
+	"net/http"
+	"net/netip"
+	"sync/atomic"
+	"time"
+
+	"github.com/klauspost/compress/gzhttp"
+	"github.com/labstack/echo/v4"
+
+	"notesd/internal/ratelimit"
+	"notesd/pool"
+)
+
+const (
+	compressFrom = 1 << 10 // bytes; compressing a shorter body costs more than it saves
+	// committers is how many requests for each worker may wait for a group commit without a worker.
+	committers = 4
+)
+
+// Config is the router's configuration.
+type Config struct {
+	Production      bool
+	RequestTimeout  time.Duration
+	BodyLimit       int64 // bytes
+	CORSOrigins     []string
+	AllowedHosts    []string // names without ports, in lower case
+	TrustedProxies  []netip.Prefix
+	RateLimitMax    int // requests of one user in RateLimitWindow; 0: no limit
+	RateLimitWindow time.Duration
+	// PerformanceLogging adds waiting time, shard and sizes to each request's log line.
+	PerformanceLogging bool
+	// NoAdmission starts handlers without admission, for proofs of what admission is worth.
+	NoAdmission bool
+
+	Log     *slog.Logger
+	Pool    *pool.Pool
+	Limiter *ratelimit.Limiter
+	// Auth finds the users of requests.
+	Auth Authenticator
+	// CheckAdmin returns nil if a request with the header, from a client of the network, is an
+	// administrator's.
+	CheckAdmin func(h http.Header, network string) error
+	// Observer is told of finished requests. It may be nil.
+	Observer Observer
+	// ErrorFor returns the response for an error that does not know its own, such as an error of
+	// the store. It returns nil for an error that it does not know. It may be nil.
+	ErrorFor func(err error) *Error
+	// WithReserve returns a context with a function that reserves memory for a large note. The store
+	// calls that function before it reads such a note. It may be nil.
+	WithReserve func(ctx context.Context, reserve func(bytes int64) error) context.Context
+}
+
+// An Authenticator finds the user of a request. Package auth implements it.
+type Authenticator interface {
+	// Cached returns the user of r, or "" if that takes a query. The router may call it for every
+	// request, before admission.
+	Cached(r *http.Request) (userID string)
+	// Hint returns the user whom r probably belongs to, or "". It makes no query. The pool is fair
+	// to users by the hint. A hint must not decide on access.
+	Hint(r *http.Request) (userID string)
+	// Authenticate returns the user of r, or "" if r belongs to no user.
+	Authenticate(ctx context.Context, r *http.Request) (userID string, err error)
+}
+
+// An Observer counts finished requests. Its methods must not block.
+type Observer interface {
+	// Handled is called when a handler that had a permit has made its response. took is the time
+	// from the request header read, without the time that the request waited for its client.
+	Handled(shard int, took time.Duration)
+	// Sent is called when a response has been sent. route is the route's place in Router.Routes,
+	// or their number for an unknown route. took is the time from the request header read.
+	Sent(shard, route, status int, took time.Duration)
+}
+
+// Router routes the requests of all doors. It is an http.Handler. New makes it.
+type Router struct {
+	cfg        Config
+	log        *slog.Logger
+	pool       *pool.Pool
+	routes     []*Route
+	hosts      hostGuard
+	protection *http.CrossOriginProtection
+	unrouted   *ratelimit.Buckets // see limitUnrouted
+	unreadable unreadableHeaders
+	origins    originLog
+	pacer      *rejectionPacer
+	rejections rejectionLog
+	compress   func(http.Handler) http.HandlerFunc
+	handler    http.Handler
+
+	// committing has room for the requests that may wait for a commit without a worker.
+	committing chan struct{}
+
+	leaving atomic.Bool // see CloseConnections
+	counts  Counts
+}
+
+// Counts counts requests, since the start.
+type Counts struct {
+	Running        atomic.Int64 // requests that have begun and not ended
+	Answered       atomic.Int64
+	OversizeBodies atomic.Uint64 // bodies above the limit
+	SlowBodies     atomic.Uint64 // bodies that came too slowly
+	SlowReaders    atomic.Uint64 // responses that the client read too slowly
+	Gone           atomic.Uint64 // clients that left before their response
+}
+
+// New returns a router for the routes of the doors. It fails if the settings or a route contradict
+// themselves.
+func New(cfg Config, doors ...[]Route) (*Router, error) {
+	protection, err := newProtection(cfg.CORSOrigins)
+	if err != nil {
+		return nil, fmt.Errorf("CORS_ORIGIN: %w", err)
+	}
+	compress, err := gzhttp.NewWrapper(gzhttp.MinSize(compressFrom), gzhttp.SuffixETag("-gzip"))
+	if err != nil {
+		return nil, fmt.Errorf("compression: %w", err)
+	}
+	routes, err := prepare(doors)
+	if err != nil {
+		return nil, err
+	}
+	admission := cfg.Pool.Stats()
+	rt := &Router{cfg: cfg, log: cfg.Log, pool: cfg.Pool, routes: routes, protection: protection, compress: compress,
+		hosts: newHostGuard(cfg), unrouted: ratelimit.NewBuckets(), pacer: newRejectionPacer(admission.QueueTimeout),
+		committing: make(chan struct{}, committers*admission.Workers)}
+	rt.cfg.Observer = cmp.Or[Observer](cfg.Observer, noObserver{})
+	// Compression wraps echo. Inside echo, an error response would be written to a compressing
+	// writer that was recycled already.
+	rt.handler = rt.fastPath(compress(rt.newEcho()))
+	return rt, nil
+}
+
+type noObserver struct{}
+
+func (noObserver) Handled(int, time.Duration)        {}
+func (noObserver) Sent(int, int, int, time.Duration) {}
+
+// ServeHTTP implements http.Handler.
+func (rt *Router) ServeHTTP(w http.ResponseWriter, r *http.Request) { rt.handler.ServeHTTP(w, r) }
+
+// Routes returns the routes of all doors.
+func (rt *Router) Routes() []*Route { return rt.routes }
+
+// Counts returns the router's counts.
+func (rt *Router) Counts() *Counts { return &rt.counts }
+
+// CloseConnections says whether each response closes its connection, because the server is about to
+// shut down. A client must not keep a connection that is about to close.
+func (rt *Router) CloseConnections(yes bool) { rt.leaving.Store(yes) }
+
+// ClosesConnections returns what CloseConnections has set.
+func (rt *Router) ClosesConnections() bool { return rt.leaving.Load() }
+
+// newEcho returns echo with the middleware in its order, and the routes.
+func (rt *Router) newEcho() *echo.Echo {
+	e := echo.New()
+	e.HideBanner, e.HidePort = true, true
+	e.Pre(normalizePath) // before routing: any case, one trailing slash
+	// It is first, so that its log line and metrics cover all of the rest. It also sends the
+	// response.
+	e.Use(rt.observe)
+	e.Use(rt.logUselessOrigin)  // before anything responds to a page of another origin
+	e.Use(rt.limitUnrouted)     // around all that rejects requests without a permit
+	e.Use(rt.refuseHost)        // before anything responds to a page that DNS rebinding led here
+	e.Use(rt.cors())            // answers preflights before anything counts or rejects them
+	e.Use(rt.refuseCrossOrigin) // before a handler can act for a page of another origin
+	for _, route := range rt.routes {
+		h := rt.entry(route)
+		e.Add(route.Method, route.Path, h)
+		if route.Method == http.MethodGet {
+			e.Add(http.MethodHead, route.Path, h)
+		}
+	}
+	return e
+}
+
+// entry returns the handler that echo calls for route.
+func (rt *Router) entry(route *Route) echo.HandlerFunc {
+	return func(e echo.Context) error {
+		c := contextOf(e)
+		c.route = route
+		if route.pooled() {
+			// For writes, refuseCrossOrigin decides.
+			if route.Method == http.MethodGet && rt.isForeignRead(c.r.Header) {
+				return errCrossOrigin
+			}
+			return rt.admit(c, route)
+		}
+		if route.Auth == Admin {
+			if err := c.checkAdmin(); err != nil {
+				return err
+			}
+		}
+		return rt.unpooled(c)
+	}
+}
