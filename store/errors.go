@@ -12,6 +12,7 @@ var (
 	ErrNotFound    = engine.ErrNotFound
 	ErrDuplicate   = engine.ErrDuplicate
 	ErrChanged     = errors.New("has changed meanwhile") // it is always a *ChangedError
+	ErrGone        = errors.New("changes are not known any more, or not yet")
 	ErrIdempotency = errors.New("idempotency key used with another body")
 	ErrQuota       = errors.New("quota exceeded")
 	ErrLocked      = errors.New("account locked")

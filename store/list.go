@@ -85,11 +85,7 @@ func (s *Store) NotesByRef(ctx context.Context, owner string, refs []Ref) ([]not
 	for i, ref := range refs {
 		keys[i] = ref.Key
 	}
-	var rows []noteRow
-	// user_id is compared as an expression. Otherwise SQLite, or PostgreSQL before its first
-	// ANALYZE, may scan all notes of the user instead of looking the keys up.
-	err := s.db.Reader(ctx).Raw(`SELECT `+s.noteColumns()+` FROM notes WHERE key `+s.oneOf("bigint")+` AND user_id || '' = ?`,
-		toJSON(keys), owner).Scan(&rows).Error
+	rows, err := s.notesByKey(s.db.Reader(ctx), s.noteColumns(), owner, keys)
 	if err != nil {
 		return nil, fmt.Errorf("read %d notes: %w", len(refs), engine.Translate(err))
 	}
@@ -104,6 +100,15 @@ func (s *Store) NotesByRef(ctx context.Context, owner string, refs []Ref) ([]not
 		}
 	}
 	return notes, nil
+}
+
+// notesByKey reads those of owner's notes that have the keys, in no particular order.
+func (s *Store) notesByKey(db *gorm.DB, columns, owner string, keys []int64) (rows []noteRow, err error) {
+	// user_id is compared as an expression. Otherwise SQLite, or PostgreSQL before its first
+	// ANALYZE, may scan all notes of the user instead of looking the keys up.
+	err = db.Raw(`SELECT `+columns+` FROM notes WHERE key `+s.oneOf("bigint")+` AND user_id || '' = ?`,
+		toJSON(keys), owner).Scan(&rows).Error
+	return rows, err
 }
 
 // listSQL returns the query for q's refs, with the columns that Ref.fields reads. It is restricted

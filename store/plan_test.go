@@ -106,10 +106,23 @@ func planTests(t *testing.T, s *store.Store) []planTest {
 	}
 	trashed := refs[0].Position.ID
 	byPlace, byDate := "(is_favorite,is_pinned,updated_at,id)<", "(updated_at,id)<"
+	counters, err := s.Counters(t.Context(), owner)
+	if err != nil {
+		t.Fatal(err)
+	}
+	middle := counters.ChangeSeq / 3
 	get := func(ctx context.Context) error { _, err := s.Note(ctx, owner, id); return err }
 	read := func(ctx context.Context) error { _, err := s.NotesByRef(ctx, owner, first); return err }
 	flip := func(ctx context.Context) error { _, err := s.ToggleNote(ctx, owner, id, notes.FlagPinned); return err }
 	remove := func(ctx context.Context) error { return s.DeleteTrashedNote(ctx, owner, trashed) }
+	changes := func(ctx context.Context) error {
+		page, err := s.Changes(ctx, owner, middle, 100, true)
+		if err == nil && len(page.Changes) < 100 {
+			return fmt.Errorf("Changes since %d are %d", middle, len(page.Changes))
+		}
+		return err
+	}
+	allChanges := func(ctx context.Context) error { _, err := s.Changes(ctx, owner, 0, 100, false); return err }
 	return []planTest{
 		{"get", "id", "", get},
 		{"list, first page", "notes_list", "", list(page)},
@@ -123,6 +136,8 @@ func planTests(t *testing.T, s *store.Store) []planTest {
 		{"tags", "notes_list", "", list(notes.Query{Tags: []string{"tag 6", "tag 26"}, Limit: 51})},
 		{"notes of a page", "key", "", read},
 		{"flip", "id or key", "", flip},
+		{"changes, a page far in", "changes or key", "", changes},
+		{"changes, all notes", "changes or key", "", allChanges},
 		{"delete from the trash", "id or key", "", remove},
 	}
 }
@@ -130,12 +145,13 @@ func planTests(t *testing.T, s *store.Store) []planTest {
 // check fails the test unless plan is a walk of its index.
 func (test planTest) check(t *testing.T, engine, plan string) {
 	t.Helper()
-	names := map[string]string{"id": "notes_id_key", "key": "notes_pkey", "id or key": "(notes_id_key|notes_pkey)"}
-	wanted, refused := `Index (Only )?Scan using `, `Seq Scan|Sort|Bitmap|Hash`
+	names := map[string]string{"id": "notes_id_key", "key": "notes_pkey", "id or key": "(notes_id_key|notes_pkey)",
+		"changes or key": "(notes_changes|notes_pkey)"}
+	wanted, refused := `Index (Only )?Scan using `, `Seq Scan on (notes|note_tags|note_search|tombstones)|Sort|Bitmap|Hash`
 	if engine == "SQLite" {
 		names = map[string]string{"id": "INDEX sqlite_autoindex_notes_1", "key": "INTEGER PRIMARY KEY",
-			"id or key": "(INDEX sqlite_autoindex_notes_1|INTEGER PRIMARY KEY)"}
-		wanted, refused = `SEARCH notes USING (COVERING )?(INDEX )?`, `SCAN notes|TEMP B-TREE FOR ORDER`
+			"id or key": "(INDEX sqlite_autoindex_notes_1|INTEGER PRIMARY KEY)", "changes or key": "(INDEX notes_changes|INTEGER PRIMARY KEY)"}
+		wanted, refused = `SEARCH notes USING (COVERING )?(INDEX )?`, `SCAN (notes|tombstones)|TEMP B-TREE FOR ORDER`
 	}
 	wanted += cmp.Or(names[test.index], test.index) + `\b`
 	if !regexp.MustCompile(wanted).MatchString(plan) {
@@ -242,7 +258,9 @@ func fill(t testing.TB, s *store.Store, count int) {
 	for _, statement := range []string{
 		`INSERT INTO users (id, email, email_folded, name, password_hash, created_at, updated_at)
 			SELECT 'person ' || i, 'e' || i, 'e' || i, '', '', 1, 1 FROM numbers WHERE i <= 20`,
-		`INSERT INTO user_counters (user_id) SELECT 'person ' || i FROM numbers WHERE i <= 20`,
+		`INSERT INTO user_counters (user_id, change_seq) SELECT 'person ' || i, ` + fmt.Sprint(2*count) + ` FROM numbers WHERE i <= 20`,
+		`INSERT INTO tombstones (user_id, change_seq, note_id, deleted_at)
+			SELECT 'person ' || (i % 20 + 1), ` + fmt.Sprint(count) + ` + i, 'gone ' || i, i FROM numbers`,
 		`INSERT INTO notes (key, id, user_id, title, title_folded, content, is_favorite, is_pinned, is_archived, is_markdown,
 				is_trashed, trashed_at, created_at, updated_at, revision, change_seq, bytes)
 			SELECT i, 'note ' || ` + shuffled + `, 'person ' || (i % 20 + 1), 'Title ' || i, 'title ' || i, ` + text + `,

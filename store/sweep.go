@@ -50,7 +50,6 @@ func (s *Store) Sweep(ctx context.Context, cfg SweepConfig) (SweepResult, error)
 		{&swept.SignInFailures, "sign_in_failures", "key", "window_ends", now},
 		{&swept.SignInLocks, "sign_in_locks", "key", "updated_at", now - keepSignInLocks.Milliseconds()},
 		{&swept.IdempotencyKeys, "idempotency_keys", "user_id, key", "created_at", now - keepIdempotencyKeys.Milliseconds()},
-		{&swept.Tombstones, "tombstones", "user_id, change_seq", "deleted_at", now - keepTombstones.Milliseconds()},
 	} {
 		for full := true; full; {
 			n, err := s.sweepRows(ctx, rest.table, rest.key, rest.column, rest.before)
@@ -62,6 +61,9 @@ func (s *Store) Sweep(ctx context.Context, cfg SweepConfig) (SweepResult, error)
 		}
 	}
 	var err error
+	if swept.Tombstones, err = s.sweepTombstones(ctx, now-keepTombstones.Milliseconds()); err != nil {
+		return swept, fmt.Errorf("sweep tombstones: %w", err)
+	}
 	swept.Notes, err = s.sweepTrash(ctx, now-cfg.TrashRetention.Milliseconds())
 	if err != nil {
 		return swept, fmt.Errorf("sweep trash: %w", err)
@@ -82,6 +84,37 @@ func (s *Store) sweepRows(ctx context.Context, table, key, column string, before
 		return deleted.Error
 	})
 	return n, err
+}
+
+// sweepTombstones removes the tombstones whose notes were deleted at before or earlier, one owner's
+// in each transaction. Their removal changes the owner's counters (see the trigger), so that like
+// every write it locks these first.
+func (s *Store) sweepTombstones(ctx context.Context, before int64) (total int64, err error) {
+	for {
+		var owners []string
+		err := s.db.Reader(ctx).Raw(`SELECT user_id FROM tombstones WHERE deleted_at <= ? ORDER BY deleted_at LIMIT 1`, before).
+			Scan(&owners).Error
+		if err != nil || len(owners) == 0 {
+			return total, engine.Translate(err)
+		}
+		var n int64
+		err = s.db.Write(ctx, func(tx *gorm.DB) error {
+			if err := lockCounters(tx, owners[0]); err != nil {
+				return err
+			}
+			removed := tx.Exec(`DELETE FROM tombstones WHERE user_id = ? AND change_seq IN (SELECT change_seq FROM tombstones
+				WHERE user_id = ? AND deleted_at <= ? ORDER BY change_seq LIMIT ?)`, owners[0], owners[0], before, sweepBatch)
+			n = removed.RowsAffected
+			return removed.Error
+		})
+		if errors.Is(err, ErrOwnerGone) { // the account takes its tombstones with it
+			return total, nil
+		}
+		if err != nil {
+			return total, err
+		}
+		total += n
+	}
 }
 
 // sweepTrash deletes the notes that were trashed at before or earlier.

@@ -31,7 +31,7 @@ var dumpTables = []dumpTable{
 		locked_until integer, last_login_at integer, created_at integer, updated_at integer, session_epoch integer`),
 		map[string]string{"email": "email_folded"}},
 	{"user_counters", "user_id", schema.Columns(`user_id text, change_seq integer, note_count integer, note_bytes integer,
-		quota_notes integer, quota_bytes integer`), nil},
+		quota_notes integer, quota_bytes integer, forgotten_seq integer`), nil},
 	{"notes", "key", schema.Notes,
 		map[string]string{"title": "title_folded"}},
 	{"note_tags", "note_key, position", schema.Columns(`note_key integer, position integer, tag text`), nil},
