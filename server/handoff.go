@@ -63,6 +63,7 @@ func (s *Server) shutdownForChild(ln *listener.Listener) error {
 	before := s.countAnswers()
 	ln.SetShared()
 	ln.Drain()
+	s.router.EndStreams()
 	s.log.Info("shutdown: listener left to the new process", "running", s.router.Counts().Running.Load())
 	time.Sleep(acceptGrace)
 

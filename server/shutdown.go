@@ -30,6 +30,7 @@ func (s *Server) shutdown(ln *listener.Listener) error {
 	time.Sleep(s.cfg.ShutdownDelay)
 
 	ln.Drain()
+	s.router.EndStreams()
 	s.log.Info("shutdown: listener closed", "running", s.router.Counts().Running.Load())
 	time.Sleep(acceptGrace)
 	s.pool.Refuse()

@@ -35,22 +35,24 @@ type Context struct {
 	asked    pool.Request    // the request as the pool was given it
 	permit   *pool.Permit    // the worker's permit, in a pooled route
 	shard    int
-	waited   time.Duration    // time in the queue for a worker
-	outside  time.Duration    // time without a worker, while the request waited for the client
-	memory   pool.Reservation // the memory reserved for large bodies and notes
-	held     int64            // bytes in flight that are counted for this request
-	arrived  []byte           // the request's body, if it was read before admission
-	body     []byte           // the request's body, from its reading until the response is made
-	bytesIn  int              // the length of body, once body is dropped
-	received bool             // the whole body has been read
-	notJSON  string           // why the body was not read as JSON; "": it was, or there is none
-	late     bool             // the body came too slowly, and reading it was given up
-	whole    bool             // the whole response has been sent
-	user     string           // the id of the signed-in user; empty: no user is signed in
-	reason   string           // why the request was rejected, for the log
-	noAdmin  bool             // the request needs the administrator token and has it not
-	refused  bool             // rejected with a 429 or 503: it is counted, but not logged by itself
-	cause    error            // the dependency's error behind the rejection, for the log
+	waited   time.Duration       // time in the queue for a worker
+	outside  time.Duration       // time without a worker, while the request waited for the client
+	memory   pool.Reservation    // the memory reserved for large bodies and notes
+	held     int64               // bytes in flight that are counted for this request
+	arrived  []byte              // the request's body, if it was read before admission
+	body     []byte              // the request's body, from its reading until the response is made
+	bytesIn  int                 // the length of body, once body is dropped
+	received bool                // the whole body has been read
+	notJSON  string              // why the body was not read as JSON; "": it was, or there is none
+	late     bool                // the body came too slowly, and reading it was given up
+	whole    bool                // the whole response has been sent
+	stream   func(*Stream) error // sends the response; nil: it is what the handler has buffered
+	streamed time.Time           // when stream was called
+	user     string              // the id of the signed-in user; empty: no user is signed in
+	reason   string              // why the request was rejected, for the log
+	noAdmin  bool                // the request needs the administrator token and has it not
+	refused  bool                // rejected with a 429 or 503: it is counted, but not logged by itself
+	cause    error               // the dependency's error behind the rejection, for the log
 }
 
 // echoContext is the echo.Context that echo's middleware and handlers get. It leads to the Context.

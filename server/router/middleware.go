@@ -79,6 +79,10 @@ func (rt *Router) begin(w http.ResponseWriter, r *http.Request, now time.Time) *
 
 // conclude sends the response, or the error response for err, and records it.
 func (c *Context) conclude(err error) {
+	if err == nil && c.stream != nil {
+		c.serveStream()
+		return
+	}
 	if err != nil {
 		c.writeError(err)
 	}
@@ -145,6 +149,9 @@ func requestID() string {
 // a search is a user's private text.
 func (c *Context) record() {
 	took := time.Since(c.began)
+	if !c.streamed.IsZero() {
+		took = c.streamed.Sub(c.began)
+	}
 	route := len(c.rt.routes)
 	if c.route != nil {
 		route = c.route.index
@@ -176,6 +183,9 @@ func (c *Context) record() {
 	}
 	if c.cause != nil {
 		attrs = append(attrs, slog.Any("error", c.cause))
+	}
+	if !c.streamed.IsZero() {
+		attrs = append(attrs, slog.Float64("stream_ms", milliseconds(time.Since(c.streamed))))
 	}
 	if c.rt.cfg.PerformanceLogging || took > slowRequest {
 		attrs = append(attrs, slog.Float64("waited_ms", milliseconds(c.waited)), slog.Int("shard", c.shard),

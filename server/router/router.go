@@ -107,6 +107,10 @@ type Router struct {
 	// committing has room for the requests that may wait for a commit without a worker.
 	committing chan struct{}
 
+	// streams ends when EndStreams is called.
+	streams    context.Context
+	endStreams context.CancelCauseFunc
+
 	leaving atomic.Bool // see CloseConnections
 	counts  Counts
 }
@@ -140,6 +144,7 @@ func New(cfg Config, doors ...[]Route) (*Router, error) {
 	rt := &Router{cfg: cfg, log: cfg.Log, pool: cfg.Pool, routes: routes, protection: protection, compress: compress,
 		hosts: newHostGuard(cfg), unrouted: ratelimit.NewBuckets(), pacer: newRejectionPacer(admission.QueueTimeout),
 		committing: make(chan struct{}, committers*admission.Workers)}
+	rt.streams, rt.endStreams = context.WithCancelCause(context.Background())
 	rt.cfg.Observer = cmp.Or[Observer](cfg.Observer, noObserver{})
 	// Compression wraps echo. Inside echo, an error response would be written to a compressing
 	// writer that was recycled already.

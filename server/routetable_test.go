@@ -9,8 +9,6 @@ import (
 	"text/tabwriter"
 
 	"github.com/google/go-cmp/cmp"
-
-	"notesd/server/router"
 )
 
 var updateRoutes = flag.Bool("update-routes", false, "write routes.txt")
@@ -44,25 +42,5 @@ func TestRouteTable(t *testing.T) {
 	}
 	if diff := cmp.Diff(string(want), out.String()); diff != "" {
 		t.Errorf("the routes are not those of %s (-page +routes); -update-routes writes it:\n%s", page, diff)
-	}
-}
-
-// A route that contradicts itself is refused when the server starts.
-func TestRouteMistakes(t *testing.T) {
-	t.Parallel()
-	handle := func(*router.Context) error { return nil }
-	fast := func(router.Lookup) *router.Entry { return nil }
-	s := onSQLite(t)
-	for _, route := range []router.Route{
-		{Method: "GET", Path: "/x", Handle: handle},
-		{Method: "GET", Path: "/x", Class: router.Read},
-		{Method: "GET", Path: "/X", Class: router.Read, Handle: handle},
-		{Method: "GET", Path: "/x", Class: router.Read, Auth: router.Admin, Handle: handle},
-		{Method: "GET", Path: "/x", Class: router.Free, Auth: router.SignedIn, Handle: handle},
-		{Method: "POST", Path: "/x", Class: router.Read, Handle: handle, Fast: fast},
-	} {
-		if _, err := router.New(router.Config{Pool: s.pool}, []router.Route{route}); err == nil {
-			t.Errorf("New() takes the route %+v", route)
-		}
 	}
 }
