@@ -244,17 +244,18 @@ func (b *batch) writes() writes {
 		if !state.changed() {
 			continue
 		}
-		is := state.row
 		switch {
 		case state.old == nil:
 			w.made = append(w.made, state)
 		case state.row == nil:
 			w.deleted = append(w.deleted, state)
-			is = state.old
+			w.changes = append(w.changes, Change{Owner: state.old.UserID, Note: state.old.ID, Seq: state.deletion})
+			continue
 		default:
 			w.updated = append(w.updated, state)
 		}
-		w.changes = append(w.changes, Change{Owner: is.UserID, Note: is.ID})
+		row := state.row
+		w.changes = append(w.changes, Change{Owner: row.UserID, Note: row.ID, Seq: row.ChangeSeq, Revision: row.Revision})
 	}
 	for _, owner := range b.owners() {
 		if counters := b.counters[owner]; counters != nil && counters.changed {

@@ -65,22 +65,20 @@ func (b *batch) createAtOnce(ctx context.Context, conn *pgx.Conn) (made bool, er
 	if len(b.mutations) > 1 || m.fresh == nil || m.imported || m.trims || b.waits {
 		return false, nil
 	}
-	row, changes := *m.fresh, []Change{{Owner: m.owner, Note: m.id}}
+	row := *m.fresh
+	changes := []Change{{Owner: m.owner, Note: m.id, Revision: row.Revision}}
+	before, after := b.s.createAnnouncement(changes[0])
 	statements := &pgx.Batch{}
 	statements.Queue(createStatement, row.UserID, row.Bytes, m.key, m.hash, row.ID, row.CreatedAt,
 		row.IsPinned, row.IsFavorite, row.IsArchived, row.IsMarkdown, row.Revision, row.Color, row.Title, row.TitleFolded,
-		row.Content, row.ContentFolded, row.Tags, b.s.quotaNotes, b.s.quotaBytes, noteCost).QueryRow(func(found pgx.Row) error {
-		err := found.Scan(&row.Key, &row.ChangeSeq)
-		made = err == nil
+		row.Content, row.ContentFolded, row.Tags, b.s.quotaNotes, b.s.quotaBytes, noteCost, before, after).QueryRow(func(found pgx.Row) error {
+		err := found.Scan(&row.Key, &row.ChangeSeq, nil)
+		made, changes[0].Seq = err == nil, row.ChangeSeq
 		if errors.Is(err, pgx.ErrNoRows) {
 			return nil
 		}
 		return err
 	})
-	if sql, args, ok := b.s.announcement(changes); ok {
-		// The pipeline is one transaction, so the notification belongs to it.
-		statements.Queue(sql, args...)
-	}
 	notes := func() []notes.Note {
 		if !made {
 			return nil
@@ -98,7 +96,7 @@ func (b *batch) createAtOnce(ctx context.Context, conn *pgx.Conn) (made bool, er
 
 // createStatement does a whole create. It does nothing if another transaction holds the owner's
 // counters, if the owner is gone, or if the quota has no room. It fails if the idempotency key was
-// used before. Like every write it begins with the counters.
+// used before. Like every write it begins with the counters. It announces the note if it makes it.
 const createStatement = `WITH counted AS (
 		UPDATE user_counters
 		SET change_seq = change_seq + 1, note_count = note_count + 1, note_bytes = note_bytes + $2::bigint
@@ -122,7 +120,8 @@ const createStatement = `WITH counted AS (
 		INSERT INTO note_tags (note_key, position, tag)
 		SELECT key, position - 1, tag FROM note, unnest($17::text[]) WITH ORDINALITY AS list (tag, position)
 	)
-	SELECT key, change_seq FROM note`
+	SELECT key, change_seq, CASE WHEN $21::text IS NOT NULL
+		THEN pg_notify('notesd', $21::text || change_seq || $22::text) END FROM note`
 
 // maxArguments is the largest number of arguments of a batch's statements: createStatement and
 // insertNotesPostgres have the most.

@@ -711,21 +711,26 @@ func TestBatchInvalidator(t *testing.T) {
 					test.name, len(writes), before, after, test.writes, test.before, test.after)
 			}
 			for _, w := range writes {
-				wantSeen(t, test.name, w, store.Change{Owner: owner, Note: note.ID}, got)
+				wantSeen(t, test.name, w, owner, note.ID, changeSeq(t, s, owner), got)
 			}
 		}
 		made := newNote(t, s, owner, notes.NewNote{Title: "made", IdempotencyKey: "k"})
 		if writes := o.seen(); len(writes) == 1 {
-			wantSeen(t, "create", writes[0], store.Change{Owner: owner, Note: made.ID}, made)
+			wantSeen(t, "create", writes[0], owner, made.ID, made.ChangeSeq, made)
 		} else {
 			t.Errorf("create: %d writes, want 1", len(writes))
 		}
 	})
 }
 
-// wantSeen fails the test unless w is a finished write of one change that left note.
-func wantSeen(t *testing.T, name string, w *seenWrite, change store.Change, note notes.Note) {
+// wantSeen fails the test unless w is a finished write of one change, of owner's
+// note with the id, that left note; or none.
+func wantSeen(t *testing.T, name string, w *seenWrite, owner, id string, seq int64, note notes.Note) {
 	t.Helper()
+	change := store.Change{Owner: owner, Note: id, Seq: seq, Revision: note.Revision}
+	if len(w.changes) == 1 && w.changes[0].Seq == 0 { // the statement that commits assigns it
+		change.Seq = 0
+	}
 	var now []notes.Note
 	if note.ID != "" {
 		now = []notes.Note{note}
@@ -733,6 +738,16 @@ func wantSeen(t *testing.T, name string, w *seenWrite, change store.Change, note
 	if w.done != 1 || len(w.changes) != 1 || w.changes[0] != change || cmp.Diff(now, w.now, equalEmpty) != "" {
 		t.Errorf("%s: the Invalidator has seen %+v, want %v to become %v", name, *w, change, now)
 	}
+}
+
+// changeSeq is the number of owner's newest change.
+func changeSeq(t *testing.T, s *store.Store, owner string) int64 {
+	t.Helper()
+	counters, err := s.Counters(t.Context(), owner)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return counters.ChangeSeq
 }
 
 // A change of which nobody knows whether it was committed has no end for the

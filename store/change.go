@@ -83,6 +83,22 @@ func (s *Store) changePage(db *gorm.DB, owner string, since int64, limit int, co
 	return page, nil
 }
 
+// NewestChanges returns the number of the newest change of each of the owners. It leaves out those
+// that do not exist.
+func (s *Store) NewestChanges(ctx context.Context, owners []string) (map[string]int64, error) {
+	var rows []countersRow
+	err := s.db.Reader(ctx).Raw(`SELECT user_id, change_seq FROM user_counters WHERE user_id `+s.oneOf("text"), toJSON(owners)).
+		Scan(&rows).Error
+	if err != nil {
+		return nil, fmt.Errorf("newest changes of %d owners: %w", len(owners), engine.Translate(err))
+	}
+	newest := make(map[string]int64, len(rows))
+	for _, row := range rows {
+		newest[row.UserID] = row.ChangeSeq
+	}
+	return newest, nil
+}
+
 // A point is how far a caller has read an owner's changes: up to the change position. If the caller
 // is reading all notes, start is the newest change at the time when it began; deletions before
 // that don't concern it. Otherwise start is the position.

@@ -298,6 +298,20 @@ func TestChangesSince(t *testing.T) {
 	})
 }
 
+func TestNewestChanges(t *testing.T) {
+	storetest.Each(t, func(t *testing.T, s *store.Store) {
+		ada, grace, bob := newOwner(t, s), newOwner(t, s), newOwner(t, s)
+		for range 3 {
+			newNote(t, s, ada, notes.NewNote{Title: "a"})
+		}
+		newNote(t, s, bob, notes.NewNote{Title: "a"})
+		got, err := s.NewestChanges(t.Context(), []string{ada, "nobody", grace})
+		if want := map[string]int64{ada: 3, grace: 0}; err != nil || !maps.Equal(got, want) {
+			t.Errorf("NewestChanges = %v, %v, want %v", got, err, want)
+		}
+	})
+}
+
 // A page ends at a megabyte, but holds a note at least. Room is asked for first.
 func TestChangesPageSize(t *testing.T) {
 	storetest.Each(t, func(t *testing.T, s *store.Store) {

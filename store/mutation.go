@@ -178,7 +178,7 @@ func (s *Store) deleteMutation(ctx context.Context, owner, id string, should fun
 		}
 		b.tombstones = append(b.tombstones, tombstoneRow{m.owner, counters.ChangeSeq, m.id, s.now()})
 		b.trim(m, trimTombstones)
-		state.row = nil
+		state.row, state.deletion = nil, counters.ChangeSeq
 		return noteRow{}, nil
 	}
 	return m

@@ -9,10 +9,11 @@ import (
 
 // noteState is a note of a batch: as it was stored, and as the batch's mutations have made it.
 type noteState struct {
-	old     *noteRow // nil: it did not exist
-	row     *noteRow // nil: it is deleted
-	partial bool     // the content has not been read
-	touched bool     // a mutation concerns it
+	old      *noteRow // nil: it did not exist
+	row      *noteRow // nil: it is deleted
+	deletion int64    // the number of that change
+	partial  bool     // the content has not been read
+	touched  bool     // a mutation concerns it
 }
 
 // apply sets the note to row, as its owner's next change, made at when. If row equals the note

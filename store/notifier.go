@@ -12,7 +12,7 @@ import (
 )
 
 // newNotifier makes the Notifier, which announces changes to other processes and receives theirs. A
-// store without a witness has no copies, so its Notifier does not listen.
+// store without an Invalidator and Changes needs no messages, so its Notifier does not listen.
 func (s *Store) newNotifier(cfg Config) (*pgnotify.Notifier, error) {
 	server, err := engine.ParsePostgresURL(cmp.Or(cfg.ChannelURL, cfg.URL))
 	if err != nil && cfg.ChannelURL != "" {
@@ -66,6 +66,18 @@ func (s *Store) announcement(changes []Change) (sql string, args []any, ok bool)
 		return "", nil, false
 	}
 	return s.notifier.Announcement(changes)
+}
+
+// createAnnouncement returns the arguments of createStatement that announce the note, or nil if
+// there is nothing to announce.
+func (s *Store) createAnnouncement(c Change) (before, after *string) {
+	if s.notifier == nil {
+		return nil, nil
+	}
+	if b, a, ok := s.notifier.CreateAnnouncement(c); ok {
+		return &b, &a
+	}
+	return nil, nil
 }
 
 // AnnounceRevoked tells the other processes that a session has ended: the one with the key, or, if

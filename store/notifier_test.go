@@ -116,37 +116,38 @@ func TestChannelTells(t *testing.T) {
 	owner := mustUser(t, a, "ada@example.org").ID
 	var id string
 	for _, write := range []struct {
-		name string
-		do   func() error
+		name     string
+		revision int64 // after it; 0: the note is gone
+		do       func() error
 	}{
-		{"create", func() error {
+		{"create", 1, func() error {
 			n, err := a.CreateNote(ctx, owner, notes.NewNote{Title: "x"})
 			id = n.ID
 			return err
 		}},
-		{"patch", func() error {
+		{"patch", 2, func() error {
 			_, err := a.PatchNote(ctx, owner, id, notes.Patch{Title: new("y")})
 			return err
 		}},
-		{"flip", func() error {
+		{"flip", 3, func() error {
 			_, err := a.ToggleNote(ctx, owner, id, notes.FlagPinned)
 			return err
 		}},
-		{"trash by a command", func() error {
+		{"trash by a command", 4, func() error {
 			_, err := mute.TrashNote(ctx, owner, id)
 			return err
 		}},
-		{"delete", func() error { return a.DeleteTrashedNote(ctx, owner, id) }},
-		{"create under a key", func() error {
+		{"delete", 0, func() error { return a.DeleteTrashedNote(ctx, owner, id) }},
+		{"create under a key", 1, func() error {
 			n, err := a.CreateNote(ctx, owner, notes.NewNote{Title: "t", IdempotencyKey: "k", BodyHash: []byte("h")})
 			id = n.ID
 			return err
 		}},
-		{"trash", func() error {
+		{"trash", 2, func() error {
 			_, err := a.TrashNote(ctx, owner, id)
 			return err
 		}},
-		{"sweep", func() error {
+		{"sweep", 0, func() error {
 			time.Sleep(10 * time.Millisecond)
 			_, err := a.Sweep(ctx, store.SweepConfig{})
 			return err
@@ -165,7 +166,8 @@ func TestChannelTells(t *testing.T) {
 			}
 			heard = append(heard, e.changes...)
 		}
-		if diff := cmp.Diff([]store.Change{{Owner: owner, Note: id}}, heard); diff != "" {
+		want := []store.Change{{Owner: owner, Note: id, Seq: changeSeq(t, a, owner), Revision: write.revision}}
+		if diff := cmp.Diff(want, heard); diff != "" {
 			t.Errorf("%s is heard before trust is: -want +got\n%s", write.name, diff)
 		}
 	}

@@ -29,11 +29,49 @@ type Invalidator interface {
 	pgnotify.Listener // reports the changes of other processes
 }
 
+// Changes is told of every change of notes once it is committed, and of sessions that end in other
+// processes: for those who wait for them. What it is told comes after the Invalidator was told. Its
+// methods don't block and may be called from several goroutines.
+type Changes interface {
+	// Committed says that changes were committed, by this process or by another one. Changes of
+	// one owner may come in another order than that of their numbers. A change whose Seq is 0 may
+	// not have been committed at all.
+	Committed(changes []Change)
+
+	// Missed says that changes and revocations of other processes may have been missed.
+	Missed()
+
+	// SessionRevoked is that of pgnotify.Listener.
+	SessionRevoked(key, user string)
+}
+
+// observers is an Invalidator that passes on to Changes what other processes announce.
+type observers struct {
+	Invalidator
+	changes Changes
+}
+
+func (o observers) Invalidate(changes []Change) {
+	o.Invalidator.Invalidate(changes)
+	o.changes.Committed(changes)
+}
+
+func (o observers) SessionRevoked(key, user string) {
+	o.Invalidator.SessionRevoked(key, user)
+	o.changes.SessionRevoked(key, user)
+}
+
+func (o observers) InvalidateAll() {
+	o.Invalidator.InvalidateAll()
+	o.changes.Missed()
+}
+
 // unknownOutcomeWindow is how long a COMMIT may still take effect after its connection broke.
 const unknownOutcomeWindow = 10 * time.Second
 
 // commitInvalidating runs commit, which is about to commit the changes, between the Invalidator's
-// BeginWrite and its done. notes returns the notes that the changes leave.
+// BeginWrite and its done, and then tells Changes. notes returns the notes that the changes leave.
+// A commit that finds that it has nothing to commit leaves the Seq of its changes 0.
 func (s *Store) commitInvalidating(changes []Change, notes func() []notes.Note, commit func() error) error {
 	done := s.invalidator.BeginWrite(changes)
 	err := errors.New("panicked")
@@ -41,14 +79,29 @@ func (s *Store) commitInvalidating(changes []Change, notes func() []notes.Note, 
 		switch {
 		case err == nil:
 			done(notes())
+			if len(changes) > 0 && changes[0].Seq != 0 {
+				s.changes.Committed(changes)
+			}
 		case s.outcomeUnknown(err):
-			s.unknownOutcomes.add(func() { done(nil) })
+			s.unknownOutcomes.add(func() {
+				done(nil)
+				s.changes.Committed(withoutNumbers(changes))
+			})
 		default:
 			done(nil)
 		}
 	}()
 	err = commit()
 	return err
+}
+
+// withoutNumbers returns changes of which nobody knows whether they were committed.
+func withoutNumbers(changes []Change) []Change {
+	unknown := make([]Change, len(changes))
+	for i, c := range changes {
+		unknown[i] = Change{Owner: c.Owner, Note: c.Note}
+	}
+	return unknown
 }
 
 // outcomeUnknown reports whether a COMMIT that returned err may have taken effect all the same.
@@ -111,3 +164,10 @@ func (noInvalidator) Invalidate([]Change)                    {}
 func (noInvalidator) SessionRevoked(string, string)          {}
 func (noInvalidator) LeaseUntil(time.Time)                   {}
 func (noInvalidator) InvalidateAll()                         {}
+
+// noChanges is the no-op Changes of a store that was opened without one.
+type noChanges struct{}
+
+func (noChanges) Committed([]Change)            {}
+func (noChanges) Missed()                       {}
+func (noChanges) SessionRevoked(string, string) {}

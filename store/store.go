@@ -29,7 +29,8 @@ type Config struct {
 	URL         string       // postgres://…, or a path of a SQLite file (also sqlite: or file:)
 	MaxConns    int          // maximum number of connections; on SQLite that of readers. 0: 4
 	CacheBytes  int64        // bytes for all SQLite page caches; 0: the default, 2 MB a connection
-	Invalidator Invalidator  // is told of changes; nil: none
+	Invalidator Invalidator  // is told of changes, for caches; nil: none
+	Changes     Changes      // is told of changes once they are committed; nil: none
 	ChannelURL  string       // the same PostgreSQL without a pooler in between; "": URL is
 	Log         *slog.Logger // nil: slog.Default()
 	// QuotaNotes and QuotaBytes are for users without a quota of their own; nil: no limit.
@@ -45,6 +46,7 @@ type Store struct {
 	postgres    bool // the engine is PostgreSQL; used where the SQL differs
 	log         *slog.Logger
 	invalidator Invalidator
+	changes     Changes
 	notifier    *pgnotify.Notifier // connects to other processes; nil on SQLite
 
 	committer       groupCommitter // commits mutations of notes
@@ -69,8 +71,13 @@ func Open(ctx context.Context, cfg Config) (*Store, error) {
 	if cfg.Invalidator == nil {
 		cfg.Invalidator = noInvalidator{}
 	}
+	if cfg.Changes == nil {
+		cfg.Changes = noChanges{}
+	} else {
+		cfg.Invalidator = observers{cfg.Invalidator, cfg.Changes}
+	}
 	s := &Store{
-		postgres: engine.IsPostgres(cfg.URL), log: cfg.Log, invalidator: cfg.Invalidator,
+		postgres: engine.IsPostgres(cfg.URL), log: cfg.Log, invalidator: cfg.Invalidator, changes: cfg.Changes,
 		quotaNotes: cfg.QuotaNotes, quotaBytes: cfg.QuotaBytes, trimEvery: trimEvery,
 		indexRequests: make(chan indexRequest, maxIndexRequests),
 	}

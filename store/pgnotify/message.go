@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"strings"
 )
 
 const (
@@ -36,11 +37,17 @@ type message struct {
 	// At is of a heartbeat: nanoseconds since its sender began.
 	At      int64               `json:"at,omitempty"`
 	Changes map[string][]string `json:"changes,omitempty"` // note ids by owner
-	ID      string              `json:"id,omitempty"`      // of a revocation, and of its ack
+	// Numbers has the number and the note's revision of each of Changes. A release before sends
+	// none.
+	Numbers map[string][]changeNumbers `json:"numbers,omitempty"`
+	ID      string                     `json:"id,omitempty"` // of a revocation, and of its ack
 	// Key is of the session that ended. If it is empty, all sessions of User have ended.
 	Key  string `json:"key,omitempty"`
 	User string `json:"user,omitempty"`
 }
+
+// changeNumbers are the Seq and the Revision of a Change.
+type changeNumbers [2]int64
 
 func (m message) String() string {
 	text, _ := json.Marshal(m) // marshalling strings and numbers can't fail
@@ -77,8 +84,13 @@ func parseMessage(text string) (message, error) {
 // changes returns the changes that the message names.
 func (m message) changes() (changes []Change) {
 	for owner, notes := range m.Changes {
-		for _, note := range notes {
-			changes = append(changes, Change{owner, note})
+		numbers := m.Numbers[owner]
+		for i, note := range notes {
+			c := Change{Owner: owner, Note: note}
+			if len(numbers) == len(notes) && numbers[i][0] > 0 && numbers[i][1] >= 0 {
+				c.Seq, c.Revision = numbers[i][0], numbers[i][1]
+			}
+			changes = append(changes, c)
 		}
 	}
 	return changes
@@ -98,11 +110,12 @@ func encodeChanges(from string, changes []Change) []string {
 // splitChanges names the changes in messages that are short enough. It fails if a single change is
 // too long.
 func splitChanges(from string, changes []Change) (said []string, ok bool) {
-	notes := make(map[string][]string)
+	notes, numbers := make(map[string][]string), make(map[string][]changeNumbers)
 	for _, c := range changes {
 		notes[c.Owner] = append(notes[c.Owner], c.Note)
+		numbers[c.Owner] = append(numbers[c.Owner], changeNumbers{c.Seq, c.Revision})
 	}
-	text := message{Kind: changesMessage, From: from, Changes: notes}.String()
+	text := message{Kind: changesMessage, From: from, Changes: notes, Numbers: numbers}.String()
 	if len(text) <= longestMessage {
 		return []string{text}, true
 	}
@@ -116,4 +129,14 @@ func splitChanges(from string, changes []Change) (said []string, ok bool) {
 	}
 	rest, ok := splitChanges(from, changes[half:])
 	return append(first, rest...), ok
+}
+
+// splitAtSeq splits the payload that announces a single change before and after its Seq, which the
+// database is going to insert. Its numbers are the last member of the message.
+func splitAtSeq(payload string) (before, after string, ok bool) {
+	at := strings.LastIndex(payload, "[[")
+	if at < 0 || !strings.HasPrefix(payload[at:], "[[0,") {
+		return "", "", false
+	}
+	return payload[:at+len("[[")], payload[at+len("[[0"):], true
 }

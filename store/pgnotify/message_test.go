@@ -52,7 +52,8 @@ func TestEncodeChanges(t *testing.T) {
 		id := rapid.StringN(0, 60, -1)
 		owners := rapid.SliceOfN(id, 1, 5).Draw(t, "owners")
 		changes := rapid.SliceOfN(rapid.Custom(func(t *rapid.T) Change {
-			return Change{rapid.SampledFrom(owners).Draw(t, "owner"), id.Draw(t, "note")}
+			return Change{rapid.SampledFrom(owners).Draw(t, "owner"), id.Draw(t, "note"),
+				rapid.Int64Range(1, 1<<52).Draw(t, "seq"), rapid.Int64Range(0, 1<<52).Draw(t, "revision")}
 		}), 1, 300).Draw(t, "changes")
 		var heard []Change
 		for _, text := range encodeChanges("me", changes) {
@@ -70,16 +71,16 @@ func TestEncodeChanges(t *testing.T) {
 
 func sorted(changes []Change) []Change {
 	return slices.SortedFunc(slices.Values(changes), func(a, b Change) int {
-		return strings.Compare(a.Owner+"/"+a.Note, b.Owner+"/"+b.Note)
+		return strings.Compare(fmt.Sprint(a), fmt.Sprint(b))
 	})
 }
 
 func TestEncodeChangesEdges(t *testing.T) {
 	many := make([]Change, mostAnnounced+1)
 	for i := range many {
-		many[i] = Change{"ada", fmt.Sprintf("01890a5d-ac96-774b-bcce-%012d", i)}
+		many[i] = Change{Owner: "ada", Note: fmt.Sprintf("01890a5d-ac96-774b-bcce-%012d", i)}
 	}
-	long := strings.Repeat("x", longestMessage-len(splitOne(t, Change{"ada", ""})))
+	long := strings.Repeat("x", longestMessage-len(splitOne(t, Change{Owner: "ada", Note: ""})))
 	for _, test := range []struct {
 		name    string
 		changes []Change
@@ -87,9 +88,9 @@ func TestEncodeChangesEdges(t *testing.T) {
 		most    int
 	}{
 		{"one", many[:1], changesMessage, 1},
-		{"the longest", []Change{{"ada", long}}, changesMessage, 1},
-		{"a byte too long", []Change{{"ada", long + "x"}}, forgetMessage, 1},
-		{"one of two too long", []Change{{"ada", "1"}, {"ada", long + "x"}}, forgetMessage, 1},
+		{"the longest", []Change{{Owner: "ada", Note: long}}, changesMessage, 1},
+		{"a byte too long", []Change{{Owner: "ada", Note: long + "x"}}, forgetMessage, 1},
+		{"one of two too long", []Change{{Owner: "ada", Note: "1"}, {Owner: "ada", Note: long + "x"}}, forgetMessage, 1},
 		{"the most", many[:mostAnnounced], changesMessage, 8},
 		{"one too many", many, forgetMessage, 1},
 	} {
@@ -114,11 +115,48 @@ func splitOne(t *testing.T, c Change) string {
 	return said[0]
 }
 
+// A message of the release before has no numbers, and the numbers of a later
+// one may be other than ours: then they are not known.
+func TestChangesWithoutNumbers(t *testing.T) {
+	for _, numbers := range []string{
+		"", `,"numbers":{}`, `,"numbers":{"ada":[]}`, `,"numbers":{"ada":[[1,2],[3,4]]}`, `,"numbers":{"ada":[[-1,2]]}`,
+		`,"numbers":{"ada":[[1,-2]]}`, `,"numbers":{"grace":[[1,2]]}`,
+	} {
+		m, err := parseMessage(`{"kind":"changes","from":"a","changes":{"ada":["1"]}` + numbers + `}`)
+		if got := m.changes(); err != nil || !slices.Equal(got, []Change{{Owner: "ada", Note: "1"}}) {
+			t.Errorf("%s: %v, %v", numbers, got, err)
+		}
+	}
+	m, err := parseMessage(`{"kind":"changes","from":"a","changes":{"ada":["1"]},"numbers":{"ada":[[7,3,"later"]]}}`)
+	if want := []Change{{"ada", "1", 7, 3}}; err != nil || !slices.Equal(m.changes(), want) {
+		t.Errorf("more numbers: %v, %v", m.changes(), err)
+	}
+}
+
+// The number that the database inserts is the change's, whatever the names.
+func TestSplitAtSeq(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		name := rapid.OneOf(rapid.StringN(0, 60, -1), rapid.SampledFrom([]string{"[[0,1]]", "[[0,", `"numbers":[[0,`}))
+		want := Change{name.Draw(t, "owner"), name.Draw(t, "note"), rapid.Int64Range(1, 1<<60).Draw(t, "seq"), 1}
+		unknown := want
+		unknown.Seq = 0
+		before, after, ok := splitAtSeq(encodeChanges("me", []Change{unknown})[0])
+		m, err := parseMessage(before + fmt.Sprint(want.Seq) + after)
+		if !ok || err != nil || !slices.Equal(m.changes(), []Change{want}) {
+			t.Errorf("%s, %s = %v, %v, %v", before, after, m, ok, err)
+		}
+	})
+	if _, _, ok := splitAtSeq(message{Kind: forgetMessage, From: "me"}.String()); ok {
+		t.Error("a message without changes has a number to insert")
+	}
+}
+
 // Nothing that anybody may put into the channel does harm, and what is
 // understood is understood again.
 func FuzzMessage(f *testing.F) {
 	for _, text := range []string{
 		`{"kind":"beat","from":"a","at":7}`, `{"kind":"changes","from":"a","changes":{"b":["c"]}}`,
+		`{"kind":"changes","from":"a","changes":{"b":["c"]},"numbers":{"b":[[1,2]]}}`,
 		`{"kind":"revoked","from":"a","id":"1","key":"k"}`, `{"kind":"ack","from":"a","id":"1"}`, `{"kind":"x"}`, "",
 	} {
 		f.Add(text)

@@ -43,7 +43,11 @@ var errDeaf = errors.New("what is said in the database isn't heard on this conne
 	"so nothing is answered from memory: behind a pooler let DATABASE_CHANNEL_URL lead past it")
 
 // A Change names what a write alters: one note of one owner.
-type Change struct{ Owner, Note string }
+type Change struct {
+	Owner, Note string
+	Seq         int64 // the number of the owner's change; 0: it is not known
+	Revision    int64 // of the note; 0: the note was deleted, or it is not known
+}
 
 // A Listener is told what other processes announce, for cache invalidation: in time to use no copy
 // for longer than it is valid. Its methods don't block and may be called from several goroutines.
@@ -148,6 +152,19 @@ func (n *Notifier) Announcement(changes []Change) (sql string, args []any, ok bo
 	}
 	n.announced.Add(1)
 	return Notify, []any{encodeChanges(n.id, changes)}, true
+}
+
+// CreateAnnouncement is Announcement for the creation of a note by a statement that itself assigns
+// the change's number. That statement sends before, the number and after in one notification.
+func (n *Notifier) CreateAnnouncement(c Change) (before, after string, ok bool) {
+	if n.SoleMember() {
+		return "", "", false
+	}
+	payloads := encodeChanges(n.id, []Change{c})
+	if before, after, ok = splitAtSeq(payloads[0]); ok {
+		n.announced.Add(1)
+	}
+	return before, after, ok
 }
 
 // AnnounceRevoked tells the other processes that a session has ended: the one with the key, or, if
