@@ -85,7 +85,6 @@ type inspected struct {
 	State struct {
 		Running   bool
 		OOMKilled bool
-		Pid       int
 		Health    struct{ Status string }
 	}
 }
