@@ -152,7 +152,9 @@ func ParsePostgresURL(name string) (*pgx.ConnConfig, error) {
 		return nil, errors.New("the postgres:// URL can't be read: special characters of a password " +
 			"must be percent-encoded in it, or the password given apart")
 	}
-	server, err := pgx.ParseConfig(name)
+	// pgx ends a password at the first @ and would take the rest of it for the host, and name the
+	// host in its errors. net/url ends a password at the last @, and String encodes the others.
+	server, err := pgx.ParseConfig(u.String())
 	if err != nil {
 		_, reason, _ := strings.Cut(err.Error(), "`: ")
 		password, _ := u.User.Password()
