@@ -105,6 +105,9 @@ func run(ctx context.Context, p Process, commands []Command) error {
 		}
 		name, args = args[0], []string{"-h"}
 	}
+	if strings.HasPrefix(name, "-") {
+		return noSuch("flag", name, []string{"--help", "--version"})
+	}
 	var names []string
 	for _, c := range commands {
 		if c.Name == name {

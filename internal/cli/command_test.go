@@ -40,6 +40,8 @@ func TestExitStatus(t *testing.T) {
 		{"flags x", 2, "", `notesd: flags takes no arguments, not ["x"]: see notesd help`},
 		{"flags -x", 2, "", "notesd: no flag -x: see notesd help"},
 		{"flag", 2, "", `notesd: no command "flag" (did you mean flags?): see notesd help`},
+		{"--vesion", 2, "", `notesd: no flag "--vesion" (did you mean --version?): see notesd help`},
+		{"-x", 2, "", `notesd: no flag "-x": see notesd help`},
 		{"help", 0, "\n  notesd [first]                 is the default\n  notesd fails ARG               fails\n", ""},
 		{"fails --version", 0, "notesd 1.2.3\n", ""},
 	} {
