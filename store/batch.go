@@ -229,6 +229,7 @@ func (b *batch) nextKey() int64 {
 type writes struct {
 	made, updated []*noteState
 	deleted       []*noteState
+	versions      []*versionRow // that were replaced
 	counters      []*countersRow
 	keys          []usedKey
 	tombstones    []tombstoneRow
@@ -256,6 +257,7 @@ func (b *batch) writes() writes {
 		}
 		row := state.row
 		w.changes = append(w.changes, Change{Owner: row.UserID, Note: row.ID, Seq: row.ChangeSeq, Revision: row.Revision})
+		w.versions = append(w.versions, state.replaced...)
 	}
 	for _, owner := range b.owners() {
 		if counters := b.counters[owner]; counters != nil && counters.changed {

@@ -71,14 +71,15 @@ func (b *batch) createAtOnce(ctx context.Context, conn *pgx.Conn) (made bool, er
 	statements := &pgx.Batch{}
 	statements.Queue(createStatement, row.UserID, row.Bytes, m.key, m.hash, row.ID, row.CreatedAt,
 		row.IsPinned, row.IsFavorite, row.IsArchived, row.IsMarkdown, row.Revision, row.Color, row.Title, row.TitleFolded,
-		row.Content, row.ContentFolded, row.Tags, b.s.quotaNotes, b.s.quotaBytes, noteCost, before, after).QueryRow(func(found pgx.Row) error {
-		err := found.Scan(&row.Key, &row.ChangeSeq, nil)
-		made, changes[0].Seq = err == nil, row.ChangeSeq
-		if errors.Is(err, pgx.ErrNoRows) {
-			return nil
-		}
-		return err
-	})
+		row.Content, row.ContentFolded, row.Tags, b.s.quotaNotes, b.s.quotaBytes, noteCost, before, after, m.author).QueryRow(
+		func(found pgx.Row) error {
+			err := found.Scan(&row.Key, &row.ChangeSeq, nil)
+			made, changes[0].Seq = err == nil, row.ChangeSeq
+			if errors.Is(err, pgx.ErrNoRows) {
+				return nil
+			}
+			return err
+		})
 	notes := func() []notes.Note {
 		if !made {
 			return nil
@@ -109,9 +110,10 @@ const createStatement = `WITH counted AS (
 		SELECT user_id, $3::text, $4::bytea, $5::text, $6::bigint FROM counted WHERE $3::text <> ''
 	), note AS (
 		INSERT INTO notes (id, user_id, is_pinned, is_favorite, is_archived, is_markdown, is_trashed,
-			created_at, updated_at, revision, change_seq, bytes, color, title, title_folded, content)
+			created_at, updated_at, revision, change_seq, bytes, color, title, title_folded, content, author, author_revision)
 		SELECT $5::text, user_id, $7::boolean, $8::boolean, $9::boolean, $10::boolean, false,
-			$6::bigint, $6::bigint, $11::bigint, change_seq, $2::bigint, $12::text, $13::text, $14::text, $15::text
+			$6::bigint, $6::bigint, $11::bigint, change_seq, $2::bigint, $12::text, $13::text, $14::text, $15::text,
+			$23::text, $11::bigint
 		FROM counted
 		RETURNING key, change_seq
 	), search AS (
@@ -155,7 +157,7 @@ func (b *batch) send(ctx context.Context, conn *pgx.Conn, statements *pgx.Batch)
 func (b *batch) readPostgres(ctx context.Context, conn *pgx.Conn) error {
 	statements := &pgx.Batch{}
 	statements.Queue("begin isolation level read committed")
-	lock := `SELECT user_id, change_seq, note_count, note_bytes, quota_notes, quota_bytes
+	lock := `SELECT user_id, change_seq, note_count, note_bytes, quota_notes, quota_bytes, history_bytes, quota_history
 		FROM user_counters WHERE user_id = ANY ($1::text[]) ORDER BY user_id FOR UPDATE`
 	if !b.waits {
 		lock += ` SKIP LOCKED`
@@ -163,7 +165,8 @@ func (b *batch) readPostgres(ctx context.Context, conn *pgx.Conn) error {
 	statements.Queue(lock, b.owners()).Query(func(rows pgx.Rows) error {
 		for rows.Next() {
 			var row countersRow
-			err := rows.Scan(&row.UserID, &row.ChangeSeq, &row.NoteCount, &row.NoteBytes, &row.QuotaNotes, &row.QuotaBytes)
+			err := rows.Scan(&row.UserID, &row.ChangeSeq, &row.NoteCount, &row.NoteBytes, &row.QuotaNotes, &row.QuotaBytes,
+				&row.HistoryBytes, &row.QuotaHistory)
 			if err != nil {
 				return err
 			}
@@ -221,7 +224,15 @@ func (b *batch) writePostgres(w writes) *pgx.Batch {
 	tagsChanged := w.insertNotes(statements)
 	tagsChanged = append(tagsChanged, w.updateNotes(statements)...)
 	insertTags(statements, tagsChanged)
+	if len(w.versions) > 0 {
+		statements.Queue(insertVersionsPostgres, arrays(keptColumns, w.versions)...)
+	}
 	if len(w.deleted) > 0 {
+		for _, c := range w.counters {
+			if keys := w.losesHistory(c); len(keys) > 0 {
+				statements.Queue(loseHistoryPostgres, keys, c.UserID)
+			}
+		}
 		statements.Queue(`DELETE FROM notes USING (SELECT key FROM unnest($1::bigint[]) AS gone (key) LIMIT $2) AS gone
 			WHERE notes.key = gone.key`, column(w.deleted, (*noteState).key), len(w.deleted))
 	}
@@ -248,14 +259,22 @@ func (b *batch) writePostgres(w writes) *pgx.Batch {
 		statements.Queue(t.statement("$1", "$2"), t.owner, mostKept)
 	}
 	statements.Queue(`UPDATE user_counters AS c
-		SET change_seq = counted.change_seq, note_count = counted.note_count, note_bytes = counted.note_bytes
-		FROM (SELECT * FROM unnest($1::text[], $2::bigint[], $3::bigint[], $4::bigint[])
-			AS counted (user_id, change_seq, note_count, note_bytes) LIMIT $5) AS counted
+		SET change_seq = counted.change_seq, note_count = counted.note_count, note_bytes = counted.note_bytes,
+			history_bytes = c.history_bytes + counted.history_added
+		FROM (SELECT * FROM unnest($1::text[], $2::bigint[], $3::bigint[], $4::bigint[], $5::bigint[])
+			AS counted (user_id, change_seq, note_count, note_bytes, history_added) LIMIT $6) AS counted
 		WHERE c.user_id = counted.user_id`,
 		column(w.counters, func(c *countersRow) string { return c.UserID }),
 		column(w.counters, func(c *countersRow) int64 { return c.ChangeSeq }),
 		column(w.counters, func(c *countersRow) int64 { return c.NoteCount }),
-		column(w.counters, func(c *countersRow) int64 { return c.NoteBytes }), len(w.counters))
+		column(w.counters, func(c *countersRow) int64 { return c.NoteBytes }),
+		column(w.counters, func(c *countersRow) int64 { return c.historyAdded }), len(w.counters))
+	for _, c := range w.counters {
+		if target, ok := c.trimsHistory(); ok {
+			statements.Queue(trimHistory("$1", "$2"), c.UserID, target)
+			statements.Queue(countHistory("$1"), c.UserID)
+		}
+	}
 	if sql, args, ok := b.s.announcement(w.changes); ok {
 		statements.Queue(sql, args...)
 	}
@@ -270,11 +289,7 @@ func (w writes) insertNotes(statements *pgx.Batch) []*noteState {
 		return nil
 	}
 	rows := rowsOf(w.made)
-	args := make([]any, len(storedColumns))
-	for i, c := range storedColumns {
-		args[i] = c.values(rows)
-	}
-	statements.Queue(insertNotesPostgres, args...)
+	statements.Queue(insertNotesPostgres, arrays(storedColumns, rows)...)
 	statements.Queue(`INSERT INTO note_search (note_key, content_folded) SELECT * FROM unnest($1::bigint[], $2::text[])`,
 		column(rows, func(r *noteRow) int64 { return r.Key }),
 		column(rows, func(r *noteRow) string { return r.ContentFolded }))

@@ -78,9 +78,10 @@ func (tx sqliteTx) exec(query string, args ...any) error {
 func (b *batch) readSQLite(tx sqliteTx) error {
 	for _, owner := range b.owners() {
 		row := countersRow{UserID: owner}
-		found, err := tx.take(`SELECT change_seq, note_count, note_bytes, quota_notes, quota_bytes
+		found, err := tx.take(`SELECT change_seq, note_count, note_bytes, quota_notes, quota_bytes, history_bytes, quota_history
 			FROM user_counters WHERE user_id = ?`, []any{owner},
-			&row.ChangeSeq, &row.NoteCount, &row.NoteBytes, &row.QuotaNotes, &row.QuotaBytes)
+			&row.ChangeSeq, &row.NoteCount, &row.NoteBytes, &row.QuotaNotes, &row.QuotaBytes,
+			&row.HistoryBytes, &row.QuotaHistory)
 		if err != nil {
 			return err
 		}
@@ -146,6 +147,18 @@ func (w writes) writeSQLite(tx sqliteTx) error {
 			return err
 		}
 	}
+	for _, version := range w.versions {
+		if err := tx.exec(insertVersionSQLite, values(keptColumns, version)...); err != nil {
+			return err
+		}
+	}
+	for _, c := range w.counters {
+		for _, key := range w.losesHistory(c) {
+			if err := tx.exec(loseHistory, key, c.UserID); err != nil {
+				return err
+			}
+		}
+	}
 	for _, state := range w.deleted {
 		if err := tx.exec(`DELETE FROM notes WHERE key = ?`, state.old.Key); err != nil {
 			return err
@@ -171,25 +184,29 @@ func (w writes) writeSQLite(tx sqliteTx) error {
 		}
 	}
 	for _, c := range w.counters {
-		err := tx.exec(`UPDATE user_counters SET change_seq = ?, note_count = ?, note_bytes = ? WHERE user_id = ?`,
-			c.ChangeSeq, c.NoteCount, c.NoteBytes, c.UserID)
+		err := tx.exec(`UPDATE user_counters SET change_seq = ?, note_count = ?, note_bytes = ?,
+			history_bytes = history_bytes + ? WHERE user_id = ?`,
+			c.ChangeSeq, c.NoteCount, c.NoteBytes, c.historyAdded, c.UserID)
 		if err != nil {
 			return err
+		}
+		if target, ok := c.trimsHistory(); ok {
+			if err := tx.exec(trimHistory("?", "?"), c.UserID, target); err != nil {
+				return err
+			}
+			if err := tx.exec(countHistory("?"), c.UserID, c.UserID); err != nil {
+				return err
+			}
 		}
 	}
 	return nil
 }
 
 func insertNote(tx sqliteTx, row *noteRow) error {
-	args := make([]any, len(storedColumns))
-	for i, c := range storedColumns {
-		args[i] = c.value(row)
-	}
-	err := tx.exec(insertNoteSQLite, args...)
-	if err != nil {
+	if err := tx.exec(insertNoteSQLite, values(storedColumns, row)...); err != nil {
 		return err
 	}
-	err = tx.exec(`INSERT INTO note_search (note_key, content_folded) VALUES (?, ?)`, row.Key, row.ContentFolded)
+	err := tx.exec(`INSERT INTO note_search (note_key, content_folded) VALUES (?, ?)`, row.Key, row.ContentFolded)
 	if err != nil {
 		return err
 	}

@@ -27,6 +27,11 @@ type Counters struct {
 	Bytes      int64
 	QuotaNotes *int64 // nil: the quota of Config, if there is one
 	QuotaBytes *int64
+
+	// HistoryBytes counts the versions of the notes: titles, contents and tags, or the deltas in place
+	// of these, with versionCost for each. QuotaHistory limits it; nil: as much as the notes.
+	HistoryBytes int64
+	QuotaHistory *int64
 }
 
 // Used returns the bytes that QuotaBytes limits.
@@ -38,7 +43,8 @@ func (s *Store) Counters(ctx context.Context, owner string) (Counters, error) {
 	if err := s.db.Reader(ctx).Where("user_id = ?", owner).Take(&row).Error; err != nil {
 		return Counters{}, fmt.Errorf("counters of %s: %w", owner, engine.Translate(err))
 	}
-	return Counters{row.ChangeSeq, row.NoteCount, row.NoteBytes, row.QuotaNotes, row.QuotaBytes}, nil
+	return Counters{row.ChangeSeq, row.NoteCount, row.NoteBytes, row.QuotaNotes, row.QuotaBytes,
+		row.HistoryBytes, row.QuotaHistory}, nil
 }
 
 // SetQuota limits how many notes and bytes owner may have. With nil the limit of Config holds. What
@@ -68,6 +74,10 @@ type countersRow struct {
 	QuotaNotes *int64
 	QuotaBytes *int64
 	changed    bool // set by grow
+
+	HistoryBytes int64
+	QuotaHistory *int64
+	historyAdded int64 // bytes that the batch has added to HistoryBytes
 }
 
 func (countersRow) TableName() string { return "user_counters" }
@@ -87,6 +97,7 @@ func lockCounters(tx *gorm.DB, owner string) error {
 func (row *countersRow) applyDefaults(s *Store) {
 	row.QuotaNotes = cmp.Or(row.QuotaNotes, s.quotaNotes)
 	row.QuotaBytes = cmp.Or(row.QuotaBytes, s.quotaBytes)
+	row.QuotaHistory = cmp.Or(row.QuotaHistory, row.QuotaBytes)
 }
 
 // add counts one more change, which adds so many notes and bytes. It changes the row in memory
@@ -106,6 +117,18 @@ func (row *countersRow) grow(notes, bytes int64) {
 	row.NoteCount += notes
 	row.NoteBytes += bytes
 	row.changed = true
+}
+
+// growHistory counts a version that is added. Above the quota, the oldest versions go.
+func (row *countersRow) growHistory(bytes int64) { row.historyAdded += bytes }
+
+// trimsHistory returns to how many bytes the user's history is to be cut, if it exceeds its quota. A
+// tenth is made free at once, because a cut reads all of the history.
+func (row *countersRow) trimsHistory() (target int64, ok bool) {
+	if row.QuotaHistory == nil || row.historyAdded <= 0 || row.HistoryBytes+row.historyAdded <= *row.QuotaHistory {
+		return 0, false
+	}
+	return *row.QuotaHistory - *row.QuotaHistory/10, true
 }
 
 // exceeds reports whether a total that has grown is above its limit. A nil limit is no limit.

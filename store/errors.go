@@ -16,6 +16,7 @@ var (
 	ErrIdempotency = errors.New("idempotency key used with another body")
 	ErrQuota       = errors.New("quota exceeded")
 	ErrLocked      = errors.New("account locked")
+	ErrVersionGone = errors.New("version is not kept")
 	ErrOwnerGone   = engine.ErrForeignKey // every row belongs to an account, or to a note of one
 
 	// ErrEpoch: all of the account's sessions were ended since it was read, or the account is gone.

@@ -26,15 +26,16 @@ func TestModel(t *testing.T) {
 		rapid.Check(t, func(rt *rapid.T) {
 			m := newModel(t, s)
 			rt.Repeat(map[string]func(*rapid.T){
-				"create": m.create,
-				"get":    m.get,
-				"patch":  m.patch,
-				"flip":   m.flip,
-				"delete": m.delete,
-				"quota":  m.setQuota,
-				"list":   m.list,
-				"pages":  m.pages,
-				"":       m.compareCounters,
+				"create":  m.create,
+				"get":     m.get,
+				"patch":   m.patch,
+				"flip":    m.flip,
+				"delete":  m.delete,
+				"version": m.version,
+				"quota":   m.setQuota,
+				"list":    m.list,
+				"pages":   m.pages,
+				"":        m.compareCounters,
 			})
 			m.compareTables(rt)
 		})
@@ -50,6 +51,7 @@ type model struct {
 	counters   map[string]store.Counters
 	keys       map[string]usedKey // by owner and idempotency key
 	tombstones []tombstone
+	history    map[string][]notes.Note // by id, the newest last
 }
 
 type usedKey struct {
@@ -71,6 +73,7 @@ func newModel(t *testing.T, s *store.Store) *model {
 		ids:      []string{"no such note"},
 		counters: map[string]store.Counters{},
 		keys:     map[string]usedKey{},
+		history:  map[string][]notes.Note{},
 	}
 }
 
@@ -277,7 +280,70 @@ func (m *model) change(t *rapid.T, call string, old, want, got notes.Note, err e
 		t.Fatalf("%s at %v after a change at %v set %v", call, most, old.UpdatedAt, got.UpdatedAt)
 	}
 	m.notes[old.ID] = want
+	m.history[old.ID] = append(m.history[old.ID], old)
 	m.count(old.UserID, 0, size(want)-size(old))
+	m.trimHistory(old.UserID)
+}
+
+// version reads a version of a note, which is there if it was one and the quota had room for it.
+func (m *model) version(t *rapid.T) {
+	owner, id := m.pick(t)
+	note, wantErr := m.find(owner, id)
+	revision := rapid.Int64Range(0, note.Revision+1).Draw(t, "revision")
+	got, err := m.s.Version(t.Context(), owner, id, revision)
+	if wantErr != nil {
+		compare(t, "Version", got.Note, err, notes.Note{}, wantErr)
+		return
+	}
+	if revision == note.Revision {
+		compare(t, "Version", got.Note, err, note, nil)
+		return
+	}
+	for _, was := range m.history[id] {
+		if was.Revision == revision {
+			was.ChangeSeq = 0
+			compare(t, "Version", got.Note, err, was, nil)
+			return
+		}
+	}
+	compare(t, "Version", got.Note, err, notes.Note{}, store.ErrVersionGone)
+}
+
+// versionSize is what a version counts for in its owner's history.
+func versionSize(note notes.Note) int64 {
+	return 150 + size(note) - int64(len(note.Tags))*store.TagCost
+}
+
+// trimHistory counts owner's history, and removes the oldest versions if it exceeds the quota.
+func (m *model) trimHistory(owner string) {
+	var all []notes.Note
+	for id, versions := range m.history {
+		if m.notes[id].UserID == owner {
+			all = append(all, versions...)
+		}
+	}
+	slices.SortFunc(all, func(a, b notes.Note) int {
+		return cmp.Or(b.UpdatedAt.Compare(a.UpdatedAt), cmp.Compare(b.Key, a.Key), cmp.Compare(b.Revision, a.Revision))
+	})
+	c := m.counters[owner]
+	c.HistoryBytes = 0
+	for _, note := range all {
+		c.HistoryBytes += versionSize(note)
+	}
+	if c.QuotaBytes != nil && c.HistoryBytes > *c.QuotaBytes {
+		c.HistoryBytes = 0
+		for i, note := range all {
+			if c.HistoryBytes+versionSize(note) <= *c.QuotaBytes-*c.QuotaBytes/10 {
+				c.HistoryBytes += versionSize(note)
+				continue
+			}
+			for _, old := range all[i:] {
+				m.history[old.ID] = slices.DeleteFunc(m.history[old.ID], func(n notes.Note) bool { return n.Revision == old.Revision })
+			}
+			break
+		}
+	}
+	m.counters[owner] = c
 }
 
 func (m *model) delete(t *rapid.T) {
@@ -305,6 +371,12 @@ func (m *model) delete(t *rapid.T) {
 	delete(m.notes, id)
 	m.count(owner, -1, -size(old))
 	m.tombstones = append(m.tombstones, tombstone{owner, m.counters[owner].ChangeSeq, id})
+	counters := m.counters[owner]
+	for _, was := range m.history[id] {
+		counters.HistoryBytes -= versionSize(was)
+	}
+	m.counters[owner] = counters
+	delete(m.history, id)
 }
 
 func (m *model) setQuota(t *rapid.T) {

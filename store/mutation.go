@@ -24,6 +24,9 @@ type mutation struct {
 	content  bool     // it needs the note's content too
 	trims    bool     // it removes the owner's oldest tombstones or keys, if too many
 
+	author string // in the form of notes.Author.Stored
+	pins   bool   // of a change: the version that it replaces is kept as long as any history
+
 	preconditions []Precondition // of a change: all must hold, or nothing is changed
 
 	// change computes the new state of the note, while the owner's counters are locked. It may be
@@ -42,7 +45,8 @@ type mutation struct {
 const largeMutation = 64 << 10
 
 func newMutation(ctx context.Context, owner, id string, bytes int64) *mutation {
-	return &mutation{ctx: ctx, owner: owner, id: id, bytes: bytes, alone: bytes > largeMutation, done: make(chan struct{})}
+	return &mutation{ctx: ctx, owner: owner, id: id, bytes: bytes, alone: bytes > largeMutation, author: authorOf(ctx),
+		done: make(chan struct{})}
 }
 
 // createMutation returns the mutation that creates row. If the idempotency key of in was used
@@ -76,6 +80,7 @@ func (s *Store) createMutation(ctx context.Context, row noteRow, in notes.NewNot
 func (b *batch) create(m *mutation, changeSeq int64) noteRow {
 	made := *m.fresh
 	made.Key, made.ChangeSeq = b.nextKey(), changeSeq
+	made.Author, made.AuthorRevision = m.author, made.Revision
 	b.notes[noteRef{m.owner, m.id}] = b.touch(&noteState{row: &made})
 	return made
 }
@@ -132,9 +137,21 @@ func (s *Store) patchMutation(ctx context.Context, owner, id string, p notes.Pat
 		if row.Content != state.row.Content {
 			row.ContentFolded = contentFolded
 		}
-		return state.apply(row, when, counters)
+		return state.apply(m, row, when, counters)
 	}
 	return m, nil
+}
+
+// keeps says how long the version is kept that m replaces by now. A version is kept as long as any
+// history before the note goes to the trash, and before a write that names no revision if another
+// author has made the version: that author may not know that it was replaced.
+func (m *mutation) keeps(old, now *noteRow) keep {
+	trashes := now.IsTrashed && !old.IsTrashed
+	overwrites := len(m.preconditions) == 0 && old.author() != m.author
+	if m.pins || trashes || overwrites {
+		return keepPinned
+	}
+	return keepAsOthers
 }
 
 // toggleMutation returns the mutation that inverts a flag.
@@ -152,7 +169,7 @@ func (s *Store) toggleMutation(ctx context.Context, owner, id string, flag notes
 		row := *state.row
 		field := [...]*bool{notes.FlagPinned: &row.IsPinned, notes.FlagFavorite: &row.IsFavorite, notes.FlagArchived: &row.IsArchived}[flag]
 		*field = !*field
-		return state.apply(row, max(s.now(), row.UpdatedAt+1), counters)
+		return state.apply(m, row, max(s.now(), row.UpdatedAt+1), counters)
 	}
 	return m
 }
@@ -178,7 +195,10 @@ func (s *Store) deleteMutation(ctx context.Context, owner, id string, should fun
 		}
 		b.tombstones = append(b.tombstones, tombstoneRow{m.owner, counters.ChangeSeq, m.id, s.now()})
 		b.trim(m, trimTombstones)
-		state.row, state.deletion = nil, counters.ChangeSeq
+		for _, version := range state.replaced { // the batch does not store them
+			counters.growHistory(-version.cost())
+		}
+		state.row, state.replaced, state.deletion = nil, nil, counters.ChangeSeq
 		return noteRow{}, nil
 	}
 	return m

@@ -8,19 +8,21 @@ import (
 	"notesd/store/schema"
 )
 
-// A noteColumn is a column of notes, with access to the field of a noteRow that holds its value.
-type noteColumn struct {
+// A rowColumn is a column of a table, with access to the field of a row R that holds its value.
+type rowColumn[R any] struct {
 	schema.Column
-	target func(row *noteRow) any    // the scan target of a value
-	value  func(row *noteRow) any    // the value to write
-	values func(rows []*noteRow) any // the values of several rows, for unnest
+	target func(row *R) any    // the scan target of a value
+	value  func(row *R) any    // the value to write
+	values func(rows []*R) any // the values of several rows, for unnest
 }
 
-func columnOf[T any](at func(row *noteRow) *T) noteColumn {
-	return noteColumn{
-		target: func(row *noteRow) any { return at(row) },
-		value:  func(row *noteRow) any { return *at(row) },
-		values: func(rows []*noteRow) any { return column(rows, func(row *noteRow) T { return *at(row) }) },
+type noteColumn = rowColumn[noteRow]
+
+func columnOf[R, T any](at func(row *R) *T) rowColumn[R] {
+	return rowColumn[R]{
+		target: func(row *R) any { return at(row) },
+		value:  func(row *R) any { return *at(row) },
+		values: func(rows []*R) any { return column(rows, func(row *R) T { return *at(row) }) },
 	}
 }
 
@@ -46,6 +48,9 @@ var (
 		"title":        columnOf(func(row *noteRow) *string { return &row.Title }),
 		"title_folded": columnOf(func(row *noteRow) *string { return &row.TitleFolded }),
 		"content":      columnOf(func(row *noteRow) *string { return &row.Content }),
+
+		"author":          columnOf(func(row *noteRow) *string { return &row.Author }),
+		"author_revision": columnOf(func(row *noteRow) *int64 { return &row.AuthorRevision }),
 	}
 
 	// fixedColumns never change. noteTexts are stored again only if they have changed.
@@ -59,17 +64,18 @@ var (
 
 	foldedTitle = schema.Column{Name: "title_folded", Kind: schema.Text}
 
-	readColumns    = noteColumnsOf(schema.Notes)
-	storedColumns  = noteColumnsOf(append(slices.Clone(schema.Notes), foldedTitle))
+	readColumns    = columnsOf(noteFields, schema.Notes)
+	storedColumns  = columnsOf(noteFields, append(slices.Clone(schema.Notes), foldedTitle))
 	changedColumns = slices.DeleteFunc(slices.Clone(readColumns), func(c noteColumn) bool {
 		return slices.Contains(fixedColumns, c.Name) || c.Name == "title" || c.Name == "content"
 	})
 )
 
-func noteColumnsOf(columns []schema.Column) []noteColumn {
-	all := make([]noteColumn, len(columns))
+// columnsOf returns the columns with their fields, which it finds by name.
+func columnsOf[R any](fields map[string]rowColumn[R], columns []schema.Column) []rowColumn[R] {
+	all := make([]rowColumn[R], len(columns))
 	for i, c := range columns {
-		all[i] = noteFields[c.Name]
+		all[i] = fields[c.Name]
 		all[i].Column = c
 	}
 	return all
@@ -77,7 +83,7 @@ func noteColumnsOf(columns []schema.Column) []noteColumn {
 
 // joined returns a list with one text for each column. The text function gets the column's number,
 // from 1 on, and the column.
-func joined(columns []noteColumn, text func(i int, c noteColumn) string) string {
+func joined[R any](columns []rowColumn[R], text func(i int, c rowColumn[R]) string) string {
 	parts := make([]string, len(columns))
 	for i, c := range columns {
 		parts[i] = text(i+1, c)
@@ -85,19 +91,47 @@ func joined(columns []noteColumn, text func(i int, c noteColumn) string) string 
 	return strings.Join(parts, ", ")
 }
 
-func columnName(_ int, c noteColumn) string { return c.Name }
+func columnName[R any](_ int, c rowColumn[R]) string { return c.Name }
 
 // These statements store notes: several rows at a time on PostgreSQL, one row on SQLite.
 var (
-	insertNotesPostgres = `INSERT INTO notes (` + joined(storedColumns, columnName) + `)
-		SELECT * FROM unnest(` + joined(storedColumns, func(i int, c noteColumn) string {
-		return fmt.Sprintf("$%d::%s", i, c.Kind.Array())
-	}) + `)`
-	insertNoteSQLite = `INSERT INTO notes (` + joined(storedColumns, columnName) + `)
-		VALUES (` + joined(storedColumns, func(int, noteColumn) string { return "?" }) + `)`
+	insertNotesPostgres = insertPostgres("notes", storedColumns)
+	insertNoteSQLite    = insertSQLite("notes", storedColumns)
 	updateNotesPostgres = updatePostgres()
 	updateNoteSQLite    = updateSQLite()
 )
+
+// insertPostgres returns a statement whose arguments are the values of each column.
+func insertPostgres[R any](table string, columns []rowColumn[R]) string {
+	return `INSERT INTO ` + table + ` (` + joined(columns, columnName[R]) + `)
+		SELECT * FROM unnest(` + joined(columns, func(i int, c rowColumn[R]) string {
+		return fmt.Sprintf("$%d::%s", i, c.Kind.Array())
+	}) + `)`
+}
+
+// insertSQLite returns a statement whose arguments are the values of one row.
+func insertSQLite[R any](table string, columns []rowColumn[R]) string {
+	return `INSERT INTO ` + table + ` (` + joined(columns, columnName[R]) + `)
+		VALUES (` + joined(columns, func(int, rowColumn[R]) string { return "?" }) + `)`
+}
+
+// arrays returns the arguments of insertPostgres.
+func arrays[R any](columns []rowColumn[R], rows []*R) []any {
+	args := make([]any, len(columns))
+	for i, c := range columns {
+		args[i] = c.values(rows)
+	}
+	return args
+}
+
+// values returns the arguments of insertSQLite.
+func values[R any](columns []rowColumn[R], row *R) []any {
+	args := make([]any, len(columns))
+	for i, c := range columns {
+		args[i] = c.value(row)
+	}
+	return args
+}
 
 // updatePostgres returns a statement whose arguments are the keys, the changed columns, the texts,
 // and the number of rows.

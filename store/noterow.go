@@ -31,6 +31,10 @@ type noteRow struct {
 	Title       string
 	TitleFolded string
 	Content     string
+
+	Author         string // in the form of notes.Author.Stored
+	AuthorRevision int64  // the revision that Author made; of any other the author is not known
+
 	// Tags comes from note_tags: noteColumns reads it. ContentFolded belongs to note_search, and is
 	// only written.
 	Tags          []string `gorm:"->;serializer:json"`
@@ -79,7 +83,7 @@ func (s *Store) columnsWith(content string) string {
 
 // noteColumnNames has the names of readColumns, except the last one, the content, which columnsWith
 // adds.
-var noteColumnNames = strings.TrimSuffix(joined(readColumns, columnName), "content")
+var noteColumnNames = strings.TrimSuffix(joined(readColumns, columnName[noteRow]), "content")
 
 // fields returns the scan targets for noteColumns or smallColumns, in their order.
 func (row *noteRow) fields(tags any) []any {

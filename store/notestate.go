@@ -14,11 +14,13 @@ type noteState struct {
 	deletion int64    // the number of that change
 	partial  bool     // the content has not been read
 	touched  bool     // a mutation concerns it
+
+	replaced []*versionRow // the versions that the batch has replaced, the oldest first
 }
 
-// apply sets the note to row, as its owner's next change, made at when. If row equals the note
-// already, apply does nothing.
-func (state *noteState) apply(row noteRow, when int64, counters *countersRow) (noteRow, error) {
+// apply sets the note to row, as its owner's next change, which m makes at when. The version that
+// this replaces is kept. If row equals the note already, apply does nothing.
+func (state *noteState) apply(m *mutation, row noteRow, when int64, counters *countersRow) (noteRow, error) {
 	if row.sameAs(state.row) {
 		return *state.row, nil
 	}
@@ -33,7 +35,11 @@ func (state *noteState) apply(row noteRow, when int64, counters *countersRow) (n
 	if err := counters.add(0, row.Bytes-state.row.Bytes); err != nil {
 		return noteRow{}, err
 	}
+	version := state.row.replaced(when, m.keeps(state.row, &row))
+	state.replaced = append(state.replaced, version)
+	counters.growHistory(version.cost())
 	row.Revision, row.UpdatedAt, row.ChangeSeq = row.Revision+1, when, counters.ChangeSeq
+	row.Author, row.AuthorRevision = m.author, row.Revision
 	state.row = &row
 	return row, nil
 }

@@ -42,6 +42,7 @@ func Restore(ctx context.Context, name string, next func() ([]byte, error)) (Res
 	if err != nil {
 		return Restored{}, err
 	}
+	r.tables = tablesOf(head.Schema)
 	if engine.IsPostgres(name) {
 		err = r.intoPostgres(ctx, name, head.Schema)
 	} else {
@@ -57,7 +58,8 @@ func Restore(ctx context.Context, name string, next func() ([]byte, error)) (Res
 // A restore is the state of a Restore in progress.
 type restore struct {
 	reader  lineReader
-	lastKey int64 // largest key of the restored notes
+	tables  []dumpTable // those of the backup's schema
+	lastKey int64       // largest key of the restored notes
 	done    Restored
 }
 
@@ -88,7 +90,7 @@ func (r *restore) into(ctx context.Context, db emptyDatabase) error {
 		return fmt.Errorf("restore the last key: %w", err)
 	}
 	var err error
-	r.done.Faults, err = findFaults(ctx, db, r.reader.foot.Rows)
+	r.done.Faults, err = r.findFaults(ctx, db)
 	return err
 }
 
@@ -158,12 +160,13 @@ var faults = []struct{ what, query string }{
 
 // findFaults returns an error if a table has not as many rows as the backup says. Otherwise it
 // returns the contradictions in the data.
-func findFaults(ctx context.Context, db engine.Querier, want map[string]int64) (found []string, err error) {
+func (r *restore) findFaults(ctx context.Context, db engine.Querier) (found []string, err error) {
+	want := r.reader.foot.Rows
 	count := func(query string) (n int64, err error) {
 		err = db.QueryRowContext(ctx, query).Scan(&n)
 		return n, err
 	}
-	for _, t := range dumpTables {
+	for _, t := range r.tables {
 		n, err := count("SELECT count(*) FROM " + t.name)
 		if err == nil && n != want[t.name] {
 			err = fmt.Errorf("restored %d rows of %s, want %d", n, t.name, want[t.name])

@@ -45,7 +45,7 @@ func (r *restore) fillPostgres(ctx context.Context, conn *sql.Conn) error {
 	}
 	defer tx.Rollback() // does nothing after the commit
 	var tables []string
-	for _, t := range dumpTables {
+	for _, t := range r.tables {
 		tables = append(tables, t.name)
 	}
 	if _, err := tx.ExecContext(ctx, "LOCK TABLE "+strings.Join(tables, ", ")+" IN ACCESS EXCLUSIVE MODE"); err != nil {

@@ -21,6 +21,12 @@ type dumpTable struct {
 	key     string // its primary key, which orders the rows
 	columns []schema.Column
 	folded  map[string]string // folded columns by the columns that they are computed from
+	since   int64             // the first schema that has the table
+}
+
+// tablesOf returns the tables that a schema has.
+func tablesOf(schema int64) []dumpTable {
+	return slices.DeleteFunc(slices.Clone(dumpTables), func(t dumpTable) bool { return t.since > schema })
 }
 
 // dumpTables are in the order in which they can be restored: a table comes after those that it
@@ -29,16 +35,18 @@ type dumpTable struct {
 var dumpTables = []dumpTable{
 	{"users", "id", schema.Columns(`id text, email text, name text, password_hash text, failed_logins integer,
 		locked_until integer, last_login_at integer, created_at integer, updated_at integer, session_epoch integer`),
-		map[string]string{"email": "email_folded"}},
+		map[string]string{"email": "email_folded"}, 1},
 	{"user_counters", "user_id", schema.Columns(`user_id text, change_seq integer, note_count integer, note_bytes integer,
-		quota_notes integer, quota_bytes integer, forgotten_seq integer`), nil},
+		quota_notes integer, quota_bytes integer, history_bytes integer, quota_history integer,
+		forgotten_seq integer`), nil, 1},
 	{"notes", "key", schema.Notes,
-		map[string]string{"title": "title_folded"}},
-	{"note_tags", "note_key, position", schema.Columns(`note_key integer, position integer, tag text`), nil},
+		map[string]string{"title": "title_folded"}, 1},
+	{"note_tags", "note_key, position", schema.Columns(`note_key integer, position integer, tag text`), nil, 1},
+	{"note_versions", "note_key, revision", schema.Versions, nil, 5},
 	{"tombstones", "user_id, change_seq", schema.Columns(`user_id text, change_seq integer, note_id text,
-		deleted_at integer`), nil},
+		deleted_at integer`), nil, 1},
 	{"idempotency_keys", "user_id, key", schema.Columns(`user_id text, key text, body_hash bytes, note_id text,
-		created_at integer`), nil},
+		created_at integer`), nil, 1},
 }
 
 // selectColumns returns those of the table's columns that are in found, in the table's order. The

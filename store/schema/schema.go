@@ -49,4 +49,10 @@ func Names(columns []Column) []string {
 // title.
 var Notes = Columns(`key integer, id text, user_id text, is_pinned boolean, is_favorite boolean,
 	is_archived boolean, is_markdown boolean, is_trashed boolean, trashed_at integer, created_at integer,
-	updated_at integer, revision integer, change_seq integer, bytes integer, color text, title text, content text`)
+	updated_at integer, revision integer, change_seq integer, bytes integer, color text, title text, author text,
+	author_revision integer, content text`)
+
+// Versions has the columns of the table note_versions.
+var Versions = Columns(`note_key integer, revision integer, at integer, bytes integer, due integer, keep integer,
+	flags integer, author text, title text, tags text, color text, trashed_at integer, base_revision integer,
+	delta bytes, content text`)
