@@ -95,3 +95,38 @@ func BenchmarkExpress(b *testing.B) {
 		})
 	}
 }
+
+// What a create costs, the long way of a list, and a note that is not in memory.
+func BenchmarkRequests(b *testing.B) {
+	s := onSQLite(b, uncounted, uncopied, func(_ *Config, parts *Parts) {
+		parts.Log = slog.New(slog.NewJSONHandler(io.Discard, nil))
+	})
+	c := s.someone()
+	id := ""
+	for range 50 {
+		id = c.create(map[string]any{"title": "title", "content": strings.Repeat("content ", 50)}).ID
+	}
+	body := `{"title":"title","content":"` + strings.Repeat("content ", 50) + `"}`
+	for _, request := range []struct {
+		name, method, path, body string
+		status                   int
+	}{
+		{"create", "POST", "/api/notes", body, http.StatusCreated},
+		{"get", "GET", "/api/notes/" + id, "", http.StatusOK},
+		{"list", "GET", "/api/notes?limit=50", "", http.StatusOK},
+	} {
+		b.Run(request.name, func(b *testing.B) {
+			b.ReportAllocs()
+			for b.Loop() {
+				r := httptest.NewRequest(request.method, request.path, strings.NewReader(request.body))
+				r.Header.Set("Cookie", sessionCookie+"="+c.token())
+				r.Host = "localhost"
+				r = r.WithContext(listener.WithConn(r.Context(), &listener.Conn{Conn: noConn{}}))
+				w := nowhere{header: make(http.Header)}
+				if s.server.http.Handler.ServeHTTP(&w, r); w.status != request.status {
+					b.Fatalf("%s %s = %d, want %d", request.method, request.path, w.status, request.status)
+				}
+			}
+		})
+	}
+}

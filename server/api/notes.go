@@ -4,7 +4,6 @@ import (
 	"crypto/sha256"
 	"errors"
 	"net/http"
-	"net/url"
 	"strings"
 
 	"notesd/notes"
@@ -245,13 +244,6 @@ func (a *API) deleteTrashedNote(c *router.Context) error {
 // id.
 func noteID(c *router.Context) (string, error) {
 	id := c.Param("id")
-	if c.Request().URL.RawPath != "" { // the router has matched RawPath then
-		plain, err := url.PathUnescape(id)
-		if err != nil {
-			return "", store.ErrNotFound
-		}
-		id = plain
-	}
 	switch {
 	case id == "": // as in /api/notes//pin
 		return "", router.ErrUnknownRoute

@@ -20,7 +20,7 @@ func (rt *Router) admit(c *Context, route *Route) error {
 		return errBodyTooLarge
 	}
 	if route.Fast != nil {
-		if entry, user := rt.lookup(c.r, route, c.echo.Param(route.parameter()), c.began); entry != nil {
+		if entry, user := rt.lookup(c.r, route, c.Param(route.parameter()), c.began); entry != nil {
 			return rt.admitEntry(c, entry, user)
 		}
 	}

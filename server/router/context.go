@@ -3,6 +3,7 @@ package router
 import (
 	"context"
 	"net/http"
+	"net/url"
 	"time"
 
 	"github.com/labstack/echo/v4"
@@ -26,33 +27,47 @@ type Context struct {
 	addr string
 	// unread is the header in which a trusted proxy fails to name the client; "": the client is
 	// known.
-	unread string
-
-	// ctx bounds the work. It ends after REQUEST_TIMEOUT, or when the client has left.
-	ctx      context.Context
-	stop     func()          // ends ctx
-	client   context.Context // ends when the client has left or the request is stuck
-	asked    pool.Request    // the request as the pool was given it
-	permit   *pool.Permit    // the worker's permit, in a pooled route
-	shard    int
-	waited   time.Duration       // time in the queue for a worker
-	outside  time.Duration       // time without a worker, while the request waited for the client
-	memory   pool.Reservation    // the memory reserved for large bodies and notes
-	held     int64               // bytes in flight that are counted for this request
-	arrived  []byte              // the request's body, if it was read before admission
-	body     []byte              // the request's body, from its reading until the response is made
-	bytesIn  int                 // the length of body, once body is dropped
-	received bool                // the whole body has been read
-	notJSON  string              // why the body was not read as JSON; "": it was, or there is none
-	late     bool                // the body came too slowly, and reading it was given up
-	whole    bool                // the whole response has been sent
+	unread   string
+	user     string              // the id of the signed-in user; empty: no user is signed in
 	stream   func(*Stream) error // sends the response; nil: it is what the handler has buffered
 	streamed time.Time           // when stream was called
-	user     string              // the id of the signed-in user; empty: no user is signed in
-	reason   string              // why the request was rejected, for the log
-	noAdmin  bool                // the request needs the administrator token and has it not
-	refused  bool                // rejected with a 429 or 503: it is counted, but not logged by itself
-	cause    error               // the dependency's error behind the rejection, for the log
+	admission
+	input
+	outcome
+}
+
+// admission is what a request has of the pool.
+type admission struct {
+	// ctx bounds the work. It ends after REQUEST_TIMEOUT, or when the client has left.
+	ctx     context.Context
+	stop    func()          // ends ctx
+	client  context.Context // ends when the client has left or the request is stuck
+	asked   pool.Request    // the request as the pool was given it
+	permit  *pool.Permit    // nil if the route is free
+	shard   int
+	waited  time.Duration    // time in the queue for a permit
+	outside time.Duration    // time without the permit, while the request waited for the client
+	memory  pool.Reservation // the memory reserved for large bodies and notes
+	held    int64            // bytes in flight that are counted for this request
+}
+
+// input is a request's body.
+type input struct {
+	arrived  []byte // the body, if it was read before admission
+	body     []byte // the body, from its reading until the response is made
+	bytesIn  int    // the length of body, once body is dropped
+	received bool   // the whole body has been read
+	notJSON  string // why the body was not read as JSON; "": it was, or there is none
+	late     bool   // the body came too slowly, and reading it was given up
+}
+
+// outcome is how a request ended.
+type outcome struct {
+	whole   bool   // the whole response has been sent
+	reason  string // why the request was rejected, for the log
+	noAdmin bool   // the request needs the administrator token and has it not
+	refused bool   // rejected with a 429 or 503: it is counted, but not logged by itself
+	cause   error  // the dependency's error behind the rejection, for the log
 }
 
 // echoContext is the echo.Context that echo's middleware and handlers get. It leads to the Context.
@@ -70,9 +85,19 @@ func (c *Context) Request() *http.Request { return c.r }
 // when the client has left.
 func (c *Context) Context() context.Context { return c.ctx }
 
-// Param returns the part of the path that stands for the parameter name of the route, as it was
-// sent.
-func (c *Context) Param(name string) string { return c.echo.Param(name) }
+// Param returns the part of the path that stands for the parameter name of the route. It is "" for
+// a path such as /api/notes//pin. The parameter * is the rest of the path.
+func (c *Context) Param(name string) string {
+	param := c.echo.Param(name)
+	if c.r.URL.RawPath == "" {
+		return param
+	}
+	// echo has matched RawPath then.
+	if plain, err := url.PathUnescape(param); err == nil {
+		return plain
+	}
+	return param
+}
 
 // Query returns the first value of the parameter name in the query, or "".
 func (c *Context) Query(name string) string { return c.r.URL.Query().Get(name) }

@@ -189,6 +189,11 @@ func (c *Context) writeError(err error) {
 		h.Set("Retry-After", strconv.Itoa(f.RetryAfter))
 	}
 	c.countGivenUp(err)
+	if c.route != nil && c.route.WriteError != nil {
+		c.out.WriteHeader(f.status)
+		c.route.WriteError(c, f.status, f.Error)
+		return
+	}
 	_ = c.JSON(f.status, f) // writes into the buffer, which cannot fail
 }
 

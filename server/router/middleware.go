@@ -26,27 +26,51 @@ const (
 	maxMethod        = 16 // letters of a method in a log line
 )
 
-// normalizePath makes routes match in any case and with one trailing slash. The id of a note keeps
-// its case, because it is data.
-func normalizePath(next echo.HandlerFunc) echo.HandlerFunc {
+// normalizePath makes routes match in any case and with one trailing slash. A part of the path that
+// is data, such as the id of a note, keeps its case.
+func (rt *Router) normalizePath(next echo.HandlerFunc) echo.HandlerFunc {
+	data := dataParts(rt.routes)
 	return func(e echo.Context) error {
 		u := e.Request().URL
-		u.Path, u.RawPath = canonicalPath(u.Path), canonicalPath(u.RawPath)
+		u.Path, u.RawPath = canonicalPath(u.Path, data), canonicalPath(u.RawPath, data)
 		return next(e)
 	}
 }
 
-func canonicalPath(path string) string {
+// dataParts returns the beginnings of the routes' paths after which a parameter follows (:) or the
+// rest of the path is data (*). A parameter in a beginning is a colon.
+func dataParts(routes []*Route) map[string]byte {
+	data := map[string]byte{}
+	for _, route := range routes {
+		prefix := ""
+		for part := range strings.SplitSeq(strings.TrimPrefix(route.Path, "/"), "/") {
+			if part != "" && (part[0] == ':' || part[0] == '*') {
+				data[prefix] = part[0]
+				part = ":"
+			}
+			prefix += "/" + part
+		}
+	}
+	return data
+}
+
+func canonicalPath(path string, data map[string]byte) string {
 	if len(path) > 1 {
 		path = strings.TrimSuffix(path, "/")
 	}
 	if path == strings.ToLower(path) {
 		return path
 	}
-	parts := strings.Split(path, "/")
-	for i, part := range parts {
-		if isID := i == 3 && parts[2] == "notes"; !isID {
-			parts[i] = strings.ToLower(part)
+	parts, prefix := strings.Split(path, "/"), ""
+	for i, part := range parts[1:] {
+		switch data[prefix] {
+		case '*':
+			return strings.Join(parts, "/")
+		case ':':
+			prefix += "/:"
+		default:
+			parts[i+1] = strings.ToLower(part)
+			prefix += "/" + parts[i+1]
 		}
 	}
 	return strings.Join(parts, "/")

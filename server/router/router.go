@@ -90,15 +90,11 @@ type Observer interface {
 
 // Router routes the requests of all doors. It is an http.Handler. New makes it.
 type Router struct {
-	cfg        Config
-	log        *slog.Logger
-	pool       *pool.Pool
-	routes     []*Route
-	hosts      hostGuard
-	protection *http.CrossOriginProtection
-	unrouted   *ratelimit.Buckets // see limitUnrouted
-	unreadable unreadableHeaders
-	origins    originLog
+	cfg    Config
+	log    *slog.Logger
+	pool   *pool.Pool
+	routes []*Route
+	guards
 	pacer      *rejectionPacer
 	rejections rejectionLog
 	compress   func(http.Handler) http.HandlerFunc
@@ -113,6 +109,15 @@ type Router struct {
 
 	leaving atomic.Bool // see CloseConnections
 	counts  Counts
+}
+
+// guards are what the middleware rejects requests by.
+type guards struct {
+	hosts      hostGuard
+	protection *http.CrossOriginProtection
+	unrouted   *ratelimit.Buckets // see limitUnrouted
+	unreadable unreadableHeaders
+	origins    originLog
 }
 
 // Counts counts requests, since the start.
@@ -141,9 +146,9 @@ func New(cfg Config, doors ...[]Route) (*Router, error) {
 		return nil, err
 	}
 	admission := cfg.Pool.Stats()
-	rt := &Router{cfg: cfg, log: cfg.Log, pool: cfg.Pool, routes: routes, protection: protection, compress: compress,
-		hosts: newHostGuard(cfg), unrouted: ratelimit.NewBuckets(), pacer: newRejectionPacer(admission.QueueTimeout),
-		committing: make(chan struct{}, committers*admission.Workers)}
+	rt := &Router{cfg: cfg, log: cfg.Log, pool: cfg.Pool, routes: routes, compress: compress,
+		guards: guards{hosts: newHostGuard(cfg), protection: protection, unrouted: ratelimit.NewBuckets()},
+		pacer:  newRejectionPacer(admission.QueueTimeout), committing: make(chan struct{}, committers*admission.Workers)}
 	rt.streams, rt.endStreams = context.WithCancelCause(context.Background())
 	rt.cfg.Observer = cmp.Or[Observer](cfg.Observer, noObserver{})
 	// Compression wraps echo. Inside echo, an error response would be written to a compressing
@@ -177,7 +182,7 @@ func (rt *Router) ClosesConnections() bool { return rt.leaving.Load() }
 func (rt *Router) newEcho() *echo.Echo {
 	e := echo.New()
 	e.HideBanner, e.HidePort = true, true
-	e.Pre(normalizePath) // before routing: any case, one trailing slash
+	e.Pre(rt.normalizePath) // before routing: any case, one trailing slash
 	// It is first, so that its log line and metrics cover all of the rest. It also sends the
 	// response.
 	e.Use(rt.observe)

@@ -64,3 +64,23 @@ func TestRouteMistakes(t *testing.T) {
 		}
 	}
 }
+
+// A path matches in any case and with one trailing slash, but what is data in it stays as it is.
+func TestCanonicalPath(t *testing.T) {
+	data := dataParts([]*Route{{Path: "/api/notes/:id"}, {Path: "/api/notes/:id/versions/:at"}, {Path: "/dav/*"}, {Path: "/"}})
+	for path, want := range map[string]string{
+		"/":                           "/",
+		"/API/Notes/":                 "/api/notes",
+		"/API/Notes/AbC":              "/api/notes/AbC",
+		"/API/Notes/AbC/PIN/":         "/api/notes/AbC/pin",
+		"/Api/Notes/AbC/Versions/XyZ": "/api/notes/AbC/versions/XyZ",
+		"/API/Other/AbC":              "/api/other/abc",
+		"/DAV/Some/Where.TXT":         "/dav/Some/Where.TXT",
+		"/api/notes//PIN":             "/api/notes//pin",
+		"":                            "",
+	} {
+		if got := canonicalPath(path, data); got != want {
+			t.Errorf("canonicalPath(%q) = %q, want %q", path, got, want)
+		}
+	}
+}
