@@ -212,7 +212,7 @@ func TestGiven(t *testing.T) {
 					t.Errorf("sign-ins from %v, want an address for each of 4 connections", site.addresses)
 				}
 			case "open":
-				classes := map[string]Figures{}
+				classes := map[string]Stats{}
 				sent := 0
 				for _, f := range m[0].Classes {
 					classes[f.Class] = f
@@ -359,7 +359,7 @@ func TestServerEnds(t *testing.T) {
 	time.AfterFunc(100*time.Millisecond, func() { _ = on.process.cmd.Process.Kill() })
 	p := &Plan{}
 	p.Add("health", 1, []Request{Get("x", "/api/health", "")})
-	_, err = on.measure(t.Context(), Load{plan: p, connections: 2, measured: 400 * time.Millisecond, most: 1_000_000},
+	_, err = on.measure(t.Context(), Load{plan: p, connections: 2, measured: 400 * time.Millisecond, maxRequests: 1_000_000},
 		"")
 	if err == nil || !strings.Contains(err.Error(), "ended under load: signal: killed") ||
 		!strings.Contains(err.Error(), "listening") {

@@ -21,7 +21,7 @@ type closedLoop struct {
 
 func newClosedLoop(l Load, c clients, t *tally) *closedLoop {
 	loop := &closedLoop{Load: l, clients: c, tally: t}
-	loop.left.Store(int64(l.most))
+	loop.left.Store(int64(l.maxRequests))
 	return loop
 }
 

@@ -10,7 +10,7 @@ import (
 
 const (
 	costLoad = 0.4  // part of the capacity: nothing is rejected, and few requests wait
-	mostCost = 1.02 // maximum CPU time of a request, as a multiple of that without the pool
+	maxCost  = 1.02 // maximum CPU time of a request, as a multiple of that without the pool
 )
 
 // cost measures the server against itself without the pool, at a load that both serve completely.
@@ -56,8 +56,8 @@ func (s *Session) costGoal(with, without Measurement) {
 		text += fmt.Sprintf("; of the %d rounds half are from %.3f to %.3f ×, all from %.3f to %.3f ×", len(each),
 			each[len(each)/4], each[len(each)*3/4], each[0], each[len(each)-1])
 	}
-	s.Promise("CPU of a whole request", fmt.Sprintf("≤ %v × that without the pool", mostCost), text,
-		ratio > 0 && ratio <= mostCost)
+	s.Promise("CPU of a whole request", fmt.Sprintf("≤ %v × that without the pool", maxCost), text,
+		ratio > 0 && ratio <= maxCost)
 	for _, m := range []Measurement{with, without} {
 		bad := m.All.Unserved()
 		s.Promise(m.Arm+": refused or failed, which would be cheaper", "0", fmt.Sprintf("%s of %s", format.Number(bad),

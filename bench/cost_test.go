@@ -9,7 +9,7 @@ import (
 // rounds, other loads and rounds without their like are not among these.
 func TestCostGoal(t *testing.T) {
 	run := func(arm string, round int, micros float64) Measurement {
-		return Measurement{Arm: arm, Label: "0.4 C", Round: round, AnswerMicros: micros, All: Figures{Sent: 1}}
+		return Measurement{Arm: arm, Label: "0.4 C", Round: round, AnswerMicros: micros, All: Stats{Sent: 1}}
 	}
 	void, step := run("sharded", 4, 900), run("sharded", 5, 900)
 	void.Void, step.Label = "late", "step 7/s"

@@ -54,7 +54,7 @@ func (s *Session) peopleLoad(others, greedy float64) Load {
 	return l
 }
 
-func (s *Session) fairnessGoals(alone, beside Figures, arm string) {
+func (s *Session) fairnessGoals(alone, beside Stats, arm string) {
 	const most = 1.2
 	p99 := Goal{What: arm + ": the others' p99", Goal: fmt.Sprintf("≤ %v × that without the greedy one", most)}
 	p99.slower(beside, alone, most)

@@ -36,7 +36,7 @@ type Load struct {
 	retry       Retry   // of a closed loop
 	warm        time.Duration
 	measured    time.Duration // begins after warm
-	most        int           // maximum number of requests, after which the load ends early
+	maxRequests int           // maximum number of requests, after which the load ends early
 	probed      bool          // health is probed during the load
 }
 
@@ -44,13 +44,13 @@ type Load struct {
 // when they are refused.
 func NewClosedLoad(p *Plan, connections int, measured time.Duration) Load {
 	return Load{plan: p, connections: connections, retry: RetryNone, warm: warmUp(measured), measured: measured,
-		most: MaxRequests}
+		maxRequests: MaxRequests}
 }
 
 // Short returns the load with at most so many requests. Its warm-up is very short, because the
 // warm-up uses some of the requests.
 func (l Load) Short(requests int) Load {
-	l.warm, l.most = min(l.warm, 100*time.Millisecond), requests
+	l.warm, l.maxRequests = min(l.warm, 100*time.Millisecond), requests
 	return l
 }
 

@@ -46,7 +46,7 @@ func near(gotMs float64, want time.Duration) bool {
 // An open loop on time: every request leaves when it is meant to, and takes what the server takes.
 func TestOpenLoop(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		l := Load{rate: 100, fixed: true, connections: 10, warm: time.Second, measured: 2 * time.Second, most: 1000}
+		l := Load{rate: 100, fixed: true, connections: 10, warm: time.Second, measured: 2 * time.Second, maxRequests: 1000}
 		r, began, over := measured(t, l, fakeClients(slow(25*time.Millisecond)))
 		if began != time.Second || over != 3*time.Second {
 			t.Errorf("measured from %v to %v, want from 1s to 3s", began, over)
@@ -71,7 +71,7 @@ func TestOpenLoop(t *testing.T) {
 // to send it.
 func TestOpenLoopUnsent(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		l := Load{rate: 100, fixed: true, connections: 1, measured: time.Second, most: 1000}
+		l := Load{rate: 100, fixed: true, connections: 1, measured: time.Second, maxRequests: 1000}
 		r, _, _ := measured(t, l, fakeClients(slow(19*time.Millisecond)))
 		f := r.All
 		if f.Sent != 50 || f.Good != 50 || r.Unsent != 50 {
@@ -102,7 +102,7 @@ func TestOpenLoopLate(t *testing.T) {
 				c := fakeClients(slow(test.service))
 				c.nap = func(d time.Duration) { time.Sleep(d + test.over) }
 				l := Load{rate: 5, fixed: true, connections: 10, warm: time.Second, measured: 3 * time.Second,
-					most: 1000}
+					maxRequests: 1000}
 				r, _, _ := measured(t, l, c)
 				if !near(r.All.P50Ms, test.service+test.over) || !near(r.LateP99Ms, test.over) {
 					t.Errorf("p50 %v ms, late %v ms, want %v and %v", r.All.P50Ms, r.LateP99Ms,
@@ -118,7 +118,7 @@ func TestOpenLoopLate(t *testing.T) {
 
 func TestClosedLoop(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		l := Load{connections: 4, warm: time.Second, measured: 2 * time.Second, most: 10_000}
+		l := Load{connections: 4, warm: time.Second, measured: 2 * time.Second, maxRequests: 10_000}
 		r, _, _ := measured(t, l, fakeClients(slow(10*time.Millisecond)))
 		if r.All.Sent != 800 || r.All.Goodput != 400 || !near(r.All.P99Ms, 10*time.Millisecond) {
 			t.Errorf("sent %d, %v a second, p99 %v ms, want 800, 400, 10", r.All.Sent, r.All.Goodput, r.All.P99Ms)
@@ -146,7 +146,7 @@ func TestRetry(t *testing.T) {
 					}
 					return answer{200, -1, ""}, nil
 				})
-				r, _, _ := measured(t, Load{connections: 1, measured: time.Second, most: 1000, retry: retry}, c)
+				r, _, _ := measured(t, Load{connections: 1, measured: time.Second, maxRequests: 1000, retry: retry}, c)
 				f := r.All
 				if f.Good != want.good || f.Refused != want.refused || f.Unexplained != 0 ||
 					f.Reasons["queue_full"] != want.refused {
@@ -165,7 +165,7 @@ func TestRetry(t *testing.T) {
 func TestClosedLoopErrors(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		c := fakeClients(func([]byte) (answer, error) { return answer{}, io.ErrUnexpectedEOF })
-		r, _, _ := measured(t, Load{connections: 1, measured: time.Second, most: 10_000, retry: RetryNow}, c)
+		r, _, _ := measured(t, Load{connections: 1, measured: time.Second, maxRequests: 10_000, retry: RetryNow}, c)
 		if r.All.Errors != 100 || r.All.ErrorKinds["connection closed"] != 100 {
 			t.Errorf("%d errors, %v, want 100 of one kind", r.All.Errors, r.All.ErrorKinds)
 		}
@@ -177,7 +177,7 @@ func TestLoadBounds(t *testing.T) {
 	for name, rate := range map[string]float64{"open": 50, "closed": 0} {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
-				l := Load{rate: rate, fixed: true, connections: 1, measured: time.Hour, most: 10, plan: onePlan()}
+				l := Load{rate: rate, fixed: true, connections: 1, measured: time.Hour, maxRequests: 10, plan: onePlan()}
 				began, calls := time.Now(), 0
 				c := fakeClients(func([]byte) (answer, error) {
 					time.Sleep(10 * time.Millisecond)
@@ -191,7 +191,7 @@ func TestLoadBounds(t *testing.T) {
 
 				ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 				defer cancel()
-				l.most = 1_000_000
+				l.maxRequests = 1_000_000
 				began = time.Now()
 				var begun, over bool
 				l.run(ctx, c, func() { begun = true }, func() { over = true })
@@ -218,7 +218,7 @@ func TestOpenLoopReuses(t *testing.T) {
 				return slow(15 * time.Millisecond)(nil)
 			}, func() {}
 		}}
-		measured(t, Load{rate: 100, fixed: true, connections: 50, measured: time.Second, most: 1000}, c)
+		measured(t, Load{rate: 100, fixed: true, connections: 50, measured: time.Second, maxRequests: 1000}, c)
 		if len(uses) != 2 || uses[0]+uses[1] != 100 {
 			t.Errorf("uses of connections: %v, want 100 of two", uses)
 		}

@@ -44,7 +44,7 @@ func newOpenLoop(l Load, c clients, t *tally) *openLoop {
 // run sends until ctx ends, and waits for the last responses.
 func (o *openLoop) run(ctx context.Context, start time.Time) outcome {
 	capped := true
-	for range o.most {
+	for range o.maxRequests {
 		intended := start.Add(o.arrivals.next())
 		if !o.waitUntil(ctx, intended) {
 			capped = false

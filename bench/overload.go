@@ -226,7 +226,7 @@ func (s *Session) overloadGoals(arm string, c float64, medians []Measurement) {
 }
 
 // slower compares the p99 of a load with a multiple of the p99 of a calm load.
-func (g *Goal) slower(loaded, calm Figures, most float64) {
+func (g *Goal) slower(loaded, calm Stats, most float64) {
 	switch {
 	case calm.Good == 0: // there is nothing to compare with
 	case loaded.Good == 0:
@@ -279,7 +279,7 @@ func explainedGoal(arm string, runs []Measurement) Goal {
 // errorGoal is the goal that no connection fails.
 func errorGoal(arm string, runs []Measurement) Goal {
 	g := Goal{What: arm + ": connection errors and failures but refusals", Goal: "0"}
-	all := Figures{Statuses: map[int]int{}, ErrorKinds: map[string]int{}}
+	all := Stats{Statuses: map[int]int{}, ErrorKinds: map[string]int{}}
 	for _, r := range runs {
 		if r.Arm == arm {
 			all.Failed += r.All.Failed

@@ -10,7 +10,7 @@ import (
 func TestRefusalCost(t *testing.T) {
 	run := func(load, good, refused float64) Measurement {
 		return Measurement{Arm: "sharded", Load: load, Seconds: 2, ServerCores: good*200e-6 + refused*9e-6,
-			All: Figures{Goodput: good, RefusedRate: refused}}
+			All: Stats{Goodput: good, RefusedRate: refused}}
 	}
 	calm := []Measurement{run(0.5, 2000, 0), run(1, 4000, 0)}
 	mixed := append(calm, run(4, 3900, 12_100), run(10, 3500, 36_500))
@@ -26,7 +26,7 @@ func TestRefusalCost(t *testing.T) {
 }
 
 func TestIsLast(t *testing.T) {
-	first := Measurement{All: Figures{Goodput: 100, P99Ms: 5}}
+	first := Measurement{All: Stats{Goodput: 100, P99Ms: 5}}
 	for name, test := range map[string]struct {
 		goodput, p99, best float64
 		void               string
@@ -41,7 +41,7 @@ func TestIsLast(t *testing.T) {
 		"the generator was late":    {150, 5, 100, "late", true},
 		"the first, nothing before": {100, 5, 0, "", false},
 	} {
-		r := Measurement{All: Figures{Goodput: test.goodput, P99Ms: test.p99}, Void: test.void}
+		r := Measurement{All: Stats{Goodput: test.goodput, P99Ms: test.p99}, Void: test.void}
 		if got := isLast(r, first, test.best); got != test.want {
 			t.Errorf("%s: isLast() = %v, want %v", name, got, test.want)
 		}
@@ -51,7 +51,7 @@ func TestIsLast(t *testing.T) {
 // The goals of an arm, with figures on the edge and just beyond it.
 func TestOverloadGoals(t *testing.T) {
 	run := func(load, goodput, p99 float64, unexplained, failed int) Measurement {
-		f := Figures{Good: 1, Goodput: goodput, P99Ms: p99, Refused: 10, RefusedRate: 10, Unexplained: unexplained,
+		f := Stats{Good: 1, Goodput: goodput, P99Ms: p99, Refused: 10, RefusedRate: 10, Unexplained: unexplained,
 			Failed:   failed,
 			Statuses: map[int]int{500: failed}}
 		return Measurement{Arm: "sharded", Load: load, Seconds: 1, ServerCores: goodput/5000 + 10e-6, All: f}
@@ -80,7 +80,7 @@ func TestOverloadGoals(t *testing.T) {
 
 func TestVerdict(t *testing.T) {
 	run := func(arm string, goodput, micros float64) Measurement {
-		return Measurement{Arm: arm, All: Figures{Goodput: goodput}, AnswerMicros: micros}
+		return Measurement{Arm: arm, All: Stats{Goodput: goodput}, AnswerMicros: micros}
 	}
 	for _, test := range []struct {
 		sharded, noisy float64

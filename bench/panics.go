@@ -138,7 +138,7 @@ func (s *Session) panicGoals(calm, panicking Measurement, counted *slots) {
 }
 
 // othersServed adds the goal that all requests but the panicking ones are served.
-func (s *Session) othersServed(what string, others Figures) {
+func (s *Session) othersServed(what string, others Stats) {
 	bad := others.Failed + others.Errors + others.Refused
 	text := fmt.Sprintf("%s of %s", format.Number(bad), format.Number(others.Sent))
 	if wrong := others.wrong(); wrong != "" {

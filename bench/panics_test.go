@@ -48,9 +48,9 @@ func TestRoundsFor(t *testing.T) {
 
 // A p99 on the edge and beyond it, and one that is not there.
 func TestSlower(t *testing.T) {
-	figures := func(good int, p99 float64) Figures { return Figures{Good: good, P99Ms: p99} }
+	figures := func(good int, p99 float64) Stats { return Stats{Good: good, P99Ms: p99} }
 	for name, test := range map[string]struct {
-		loaded, calm Figures
+		loaded, calm Stats
 		want         string
 	}{
 		"on the edge":               {figures(1, 26), figures(1, 20), "met"},

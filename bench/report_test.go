@@ -25,8 +25,8 @@ func aReport(scenario, work string) *Report {
 		Plots:  []Plot{{Name: "latency", Title: "Latency", Series: []Series{{Name: "s", Points: []Point{{1, 2}}}}}},
 		Laws:   []USL{{Lambda: 1, Points: 2}}, Notes: []string{"a note"}, Void: []string{"a void run"},
 		Late:    []string{"a late run"},
-		Medians: []Measurement{{Arm: "single", All: Figures{Statuses: map[int]int{500: 1}}}},
-		Runs:    []Measurement{{Arm: "single", Round: 1, Classes: []Figures{{Class: "read"}}}}}
+		Medians: []Measurement{{Arm: "single", All: Stats{Statuses: map[int]int{500: 1}}}},
+		Runs:    []Measurement{{Arm: "single", Round: 1, Classes: []Stats{{Class: "read"}}}}}
 }
 
 func TestMarkdown(t *testing.T) {

@@ -232,7 +232,7 @@ func (s *Session) closedLoad(connections int) Load {
 // openLoad returns the session's work as an open loop at a rate.
 func (s *Session) openLoad(rate float64) Load {
 	return Load{plan: planFor(s.testbed.host, s.testbed.users, s.work, s.Injection), connections: s.Connections, rate: rate,
-		fixed: s.Fixed, warm: warmUp(s.Duration), measured: s.Duration, most: s.Requests}
+		fixed: s.Fixed, warm: warmUp(s.Duration), measured: s.Duration, maxRequests: s.Requests}
 }
 
 // warmUp returns how long a load runs before it is measured.

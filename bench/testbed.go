@@ -86,7 +86,7 @@ func (b *Testbed) Remove() error { return os.RemoveAll(b.root) }
 // ClosedLoad returns a closed loop of o.Connections clients that do the work.
 func (b *Testbed) ClosedLoad(o Options, w Work) Load {
 	l := NewClosedLoad(planFor(b.host, b.users, w, nil), o.Connections, o.Duration)
-	l.retry, l.most = o.Retry, o.Requests
+	l.retry, l.maxRequests = o.Retry, o.Requests
 	return l
 }
 

@@ -90,7 +90,7 @@ func Load(environ []string) (Config, error) { return load(environ, thisMachine()
 
 // load is Load on the machine m.
 func load(environ []string, m machine) (Config, error) {
-	c, mistakes := survey(environ, m)
+	c, mistakes := inspect(environ, m)
 	if len(mistakes) == 0 {
 		return c, nil
 	}
@@ -107,38 +107,38 @@ type Mistake struct {
 	Err  error  // names the variable, too, and says what is allowed
 }
 
-// Survey is Load for commands that report instead of serving. It returns a Config even if there are
-// mistakes. A setting with a mistake then has an arbitrary value, and so has everything that is
+// Inspect is Load for commands that report instead of serving. It returns a Config even if there
+// are mistakes. A setting with a mistake then has an arbitrary value, and so has everything that is
 // chosen from it.
-func Survey(environ []string) (Config, []Mistake) { return survey(environ, thisMachine()) }
+func Inspect(environ []string) (Config, []Mistake) { return inspect(environ, thisMachine()) }
 
-// survey is Survey on the machine m.
-func survey(environ []string, m machine) (Config, []Mistake) {
-	d := &draft{machine: m, shown: map[string]Setting{}, bad: map[string]bool{}}
-	d.collect(environ)
-	table := d.table()
+// inspect is Inspect on the machine m.
+func inspect(environ []string, m machine) (Config, []Mistake) {
+	l := &loader{machine: m, shown: map[string]Setting{}, bad: map[string]bool{}}
+	l.collect(environ)
+	table := l.table()
 	for _, s := range table {
-		d.read(s)
+		l.read(s)
 	}
-	d.chooseFiles()
-	d.chooseDatabase()
-	d.chooseRedis()
-	d.chooseCores()
-	d.chooseWorkers()
-	d.chooseMemory()
-	d.judgeSecrets()
-	d.judgeWebhook()
-	d.judgeOrigins()
-	d.judgeNames(table)
+	l.chooseFiles()
+	l.chooseDatabase()
+	l.chooseRedis()
+	l.chooseCores()
+	l.chooseWorkers()
+	l.chooseMemory()
+	l.checkSecrets()
+	l.checkWebhook()
+	l.checkOrigins()
+	l.checkNames(table)
 	for _, s := range table {
-		if set, ok := d.shown[s.name]; ok {
-			d.inForce = append(d.inForce, set)
-			if v, given := d.values[s.name]; set.Source == fromFile || given && v.text != s.initialIn(d.Production) {
-				d.changed = append(d.changed, set)
+		if set, ok := l.shown[s.name]; ok {
+			l.inForce = append(l.inForce, set)
+			if v, given := l.values[s.name]; set.Source == fromFile || given && v.text != s.defaultIn(l.Production) {
+				l.changed = append(l.changed, set)
 			}
 		}
 	}
-	return d.Config, d.mistakes
+	return l.Config, l.mistakes
 }
 
 // Settings returns every setting in force, with secrets redacted, in the order of the
@@ -149,9 +149,9 @@ func (c Config) Settings() []Setting { return slices.Clone(c.inForce) }
 // order.
 func (c Config) Changed() []Setting { return slices.Clone(c.changed) }
 
-// A draft is a Config while it is loaded. It also holds the values that were found and the values
+// A loader is a Config while it is loaded. It also holds the values that were found and the values
 // that are requested but not chosen yet.
-type draft struct {
+type loader struct {
 	Config
 	machine machine
 
@@ -184,43 +184,43 @@ const (
 const unset = "none"
 
 // collect gathers the values that are set, and decides whether this is production.
-func (d *draft) collect(environ []string) {
-	d.values = map[string]value{}
+func (l *loader) collect(environ []string) {
+	l.values = map[string]value{}
 	for _, entry := range environ {
 		if name, text, _ := strings.Cut(entry, "="); text != "" {
-			d.values[name] = value{text, fromEnvironment}
+			l.values[name] = value{text, fromEnvironment}
 		}
 	}
-	if !d.saysProduction() {
-		d.collectDotEnv()
+	if !l.saysProduction() {
+		l.collectDotEnv()
 	}
-	app, node := d.values["APP_ENV"].text, d.values["NODE_ENV"].text
+	app, node := l.values["APP_ENV"].text, l.values["NODE_ENV"].text
 	if app != "" && node != "" && app != node {
-		d.mistake("NODE_ENV", "NODE_ENV=%q contradicts APP_ENV=%q: set one of them, or both to the same", node, app)
+		l.mistake("NODE_ENV", "NODE_ENV=%q contradicts APP_ENV=%q: set one of them, or both to the same", node, app)
 	}
-	d.Production = d.saysProduction()
+	l.Production = l.saysProduction()
 }
 
 // saysProduction reports whether the values collected so far ask for production.
-func (d *draft) saysProduction() bool {
-	return d.values["APP_ENV"].text == "production" || d.values["NODE_ENV"].text == "production"
+func (l *loader) saysProduction() bool {
+	return l.values["APP_ENV"].text == "production" || l.values["NODE_ENV"].text == "production"
 }
 
 // collectDotEnv adds the values that the file .env sets and the environment does not. It does not
 // pass on the parser's errors, because they quote the file with its secrets.
-func (d *draft) collectDotEnv() {
-	f, err := os.Open(filepath.Join(d.machine.dir, ".env"))
+func (l *loader) collectDotEnv() {
+	f, err := os.Open(filepath.Join(l.machine.dir, ".env"))
 	if errors.Is(err, os.ErrNotExist) {
 		return
 	}
 	if err != nil {
-		d.mistake(".env", "%w", err)
+		l.mistake(".env", "%w", err)
 		return
 	}
 	defer f.Close()
 	text, err := io.ReadAll(f)
 	if err != nil {
-		d.mistake(".env", "%w", err)
+		l.mistake(".env", "%w", err)
 		return
 	}
 	// The parser replaces $NAME by a variable's value, which would shorten a secret without a
@@ -228,158 +228,158 @@ func (d *draft) collectDotEnv() {
 	const dollar = "\uE000" // of the private use area
 	file, err := godotenv.UnmarshalBytes(bytes.ReplaceAll(text, []byte("$"), []byte(dollar)))
 	if err != nil {
-		d.mistake(".env", "%s is not a list of lines NAME=value and # comments", f.Name())
+		l.mistake(".env", "%s is not a list of lines NAME=value and # comments", f.Name())
 		return
 	}
 	for _, name := range slices.Sorted(maps.Keys(file)) {
 		text := strings.ReplaceAll(file[name], dollar, "$")
-		if _, set := d.values[name]; !set && text != "" {
-			d.values[name] = value{text, fromDotEnv}
+		if _, set := l.values[name]; !set && text != "" {
+			l.values[name] = value{text, fromDotEnv}
 		}
 		for other := range file {
 			if other != "" && (strings.Contains(text, "${"+other+"}") || strings.Contains(text, "$"+other)) {
-				d.warn("%s in .env names $%s: notesd puts no other setting in its place", name, other)
+				l.warn("%s in .env names $%s: notesd puts no other setting in its place", name, other)
 			}
 		}
 	}
 }
 
 // mistake records what is wrong with a setting.
-func (d *draft) mistake(name, format string, args ...any) {
-	d.bad[name] = true
-	d.mistakes = append(d.mistakes, Mistake{name, fmt.Errorf(format, args...)})
+func (l *loader) mistake(name, format string, args ...any) {
+	l.bad[name] = true
+	l.mistakes = append(l.mistakes, Mistake{name, fmt.Errorf(format, args...)})
 }
 
 // warn records a warning.
-func (d *draft) warn(format string, args ...any) {
-	d.Warnings = append(d.Warnings, fmt.Sprintf(format, args...))
+func (l *loader) warn(format string, args ...any) {
+	l.Warnings = append(l.Warnings, fmt.Sprintf(format, args...))
 }
 
-// sound reports whether none of the named settings has a mistake, so that settings which depend on
+// valid reports whether none of the named settings has a mistake, so that settings which depend on
 // them can be checked.
-func (d *draft) sound(names ...string) bool {
-	return !slices.ContainsFunc(names, func(name string) bool { return d.bad[name] })
+func (l *loader) valid(names ...string) bool {
+	return !slices.ContainsFunc(names, func(name string) bool { return l.bad[name] })
 }
 
 // read reads one setting into its field of the Config.
-func (d *draft) read(s setting) {
-	if s.kind.read == nil {
+func (l *loader) read(s setting) {
+	if s.parser.read == nil {
 		return
 	}
-	v, given := d.find(s)
+	v, given := l.find(s)
 	if !given {
-		v = value{s.initialIn(d.Production), fromDefault}
+		v = value{s.defaultIn(l.Production), fromDefault}
 	}
 	shown := v.text
 	switch {
-	case d.bad[s.name]:
+	case l.bad[s.name]:
 	case v.text == "":
 		shown = unset
-		if s.required && d.Production {
-			d.mistake(s.name, "%s is not set: production needs %s%s", s.name, s.allowed, s.hint())
+		if s.required && l.Production {
+			l.mistake(s.name, "%s is not set: production needs %s%s", s.name, s.allowed, s.hint())
 		}
 	default:
 		quoted := fmt.Sprintf("%.80q", v.text)
 		if s.secret {
 			shown, quoted = redacted, redacted
 		}
-		if !s.kind.read(v.text) {
-			d.mistake(s.name, "%s=%s is not %s%s", s.name, quoted, s.allowed, s.hint())
+		if !s.parser.read(v.text) {
+			l.mistake(s.name, "%s=%s is not %s%s", s.name, quoted, s.allowed, s.hint())
 		}
 	}
-	d.shown[s.name] = Setting{s.name, shown, v.source}
+	l.shown[s.name] = Setting{s.name, shown, v.source}
 }
 
 // find returns the value that a setting is set to, and whether it is set. A value is set by the
 // setting's own name or, for a secret, in the file that NAME_FILE names.
-func (d *draft) find(s setting) (v value, given bool) {
-	v, given = d.values[s.name]
+func (l *loader) find(s setting) (v value, given bool) {
+	v, given = l.values[s.name]
 	if !s.secret {
 		return v, given
 	}
-	file, inFile := d.values[s.name+"_FILE"]
+	file, inFile := l.values[s.name+"_FILE"]
 	if !inFile {
 		return v, given
 	}
 	if given {
-		d.mistake(s.name, "%s and %[1]s_FILE=%q are both set: set one of them", s.name, file.text)
+		l.mistake(s.name, "%s and %[1]s_FILE=%q are both set: set one of them", s.name, file.text)
 		return value{}, false
 	}
 	text, err := readSecretFile(file.text)
 	if err != nil {
-		d.mistake(s.name, "%s_FILE=%q is not a file with the secret: %w", s.name, file.text, err)
+		l.mistake(s.name, "%s_FILE=%q is not a file with the secret: %w", s.name, file.text, err)
 		return value{}, false
 	}
 	return value{text, fromFile}, true
 }
 
-// settle shows v as the setting's value in force, and shows source as its source if the setting is
+// set shows v as the setting's value in force, and shows source as its source if the setting is
 // not set.
-func (d *draft) settle(name string, v any, source string) {
-	s := d.shown[name]
+func (l *loader) set(name string, v any, source string) {
+	s := l.shown[name]
 	if s.Source == fromDefault {
 		s.Source = source
 	}
 	s.Value = fmt.Sprint(v)
-	d.shown[name] = s
+	l.shown[name] = s
 }
 
 // chooseFiles chooses the paths in the data directory for files whose path is not set.
-func (d *draft) chooseFiles() {
-	if d.DatabaseURL == "" {
-		file := filepath.Join(d.DataDir, "notes.db")
-		d.DatabaseURL = Secret(file)
-		d.settle("DATABASE_URL", file, derived)
+func (l *loader) chooseFiles() {
+	if l.DatabaseURL == "" {
+		file := filepath.Join(l.DataDir, "notes.db")
+		l.DatabaseURL = Secret(file)
+		l.set("DATABASE_URL", file, derived)
 	}
-	if len(d.SessionSecrets) == 0 {
-		d.settle("SESSION_SECRET", "kept in "+filepath.Join(d.DataDir, sessionSecretFile), derived)
+	if len(l.SessionSecrets) == 0 {
+		l.set("SESSION_SECRET", "kept in "+filepath.Join(l.DataDir, sessionSecretFile), derived)
 	}
-	if d.AdminToken == "" && !d.Production && d.sound("ADMIN_TOKEN") {
-		d.settle("ADMIN_TOKEN", "kept in "+AdminTokenFile(d.DataDir), derived)
+	if l.AdminToken == "" && !l.Production && l.valid("ADMIN_TOKEN") {
+		l.set("ADMIN_TOKEN", "kept in "+AdminTokenFile(l.DataDir), derived)
 	}
 }
 
 // chooseRedis refuses Sentinels if there is no name of a master to ask them for.
-func (d *draft) chooseRedis() {
-	if len(d.RedisSentinels) > 0 && d.RedisURL == "" && d.sound("REDIS_URL") {
-		d.mistake("REDIS_SENTINELS", "REDIS_SENTINELS needs the master's name in REDIS_URL: redis://:password@NAME/0")
+func (l *loader) chooseRedis() {
+	if len(l.RedisSentinels) > 0 && l.RedisURL == "" && l.valid("REDIS_URL") {
+		l.mistake("REDIS_SENTINELS", "REDIS_SENTINELS needs the master's name in REDIS_URL: redis://:password@NAME/0")
 	}
 }
 
 // chooseDatabase completes the PostgreSQL URLs with DATABASE_PASSWORD, which is for no other URL.
-func (d *draft) chooseDatabase() {
+func (l *loader) chooseDatabase() {
 	type named struct {
 		name  string
 		value *Secret
 	}
-	others := []named{{"DATABASE_CHANNEL_URL", &d.ChannelURL}}
-	if !d.sound("DATABASE_URL", "DATABASE_CHANNEL_URL", "DATABASE_PASSWORD") {
+	others := []named{{"DATABASE_CHANNEL_URL", &l.ChannelURL}}
+	if !l.valid("DATABASE_URL", "DATABASE_CHANNEL_URL", "DATABASE_PASSWORD") {
 		return
 	}
-	if !isPostgres(d.DatabaseURL.Reveal()) {
-		for _, s := range append(others, named{"DATABASE_PASSWORD", &d.databasePassword}) {
+	if !isPostgres(l.DatabaseURL.Reveal()) {
+		for _, s := range append(others, named{"DATABASE_PASSWORD", &l.databasePassword}) {
 			if *s.value != "" {
-				d.mistake(s.name, "%s=%s is only for a postgres:// DATABASE_URL", s.name, redacted)
+				l.mistake(s.name, "%s=%s is only for a postgres:// DATABASE_URL", s.name, redacted)
 			}
 		}
 		return
 	}
-	d.complete("DATABASE_URL", &d.DatabaseURL, d.databasePassword.Reveal())
+	l.complete("DATABASE_URL", &l.DatabaseURL, l.databasePassword.Reveal())
 	for _, s := range others {
-		added := d.databasePassword.Reveal()
+		added := l.databasePassword.Reveal()
 		if u, _ := url.Parse(s.value.Reveal()); password(u) != "" {
 			added = "" // the URL may be for another user
 		}
 		if *s.value != "" {
-			d.complete(s.name, s.value, added)
+			l.complete(s.name, s.value, added)
 		}
 	}
 }
 
-// judgeSecrets refuses, in production, a secret that is set in two places: an attacker who learns
+// checkSecrets refuses, in production, a secret that is set in two places: an attacker who learns
 // it from one of them knows the other, too.
-func (d *draft) judgeSecrets() {
-	if !d.Production {
+func (l *loader) checkSecrets() {
+	if !l.Production {
 		return
 	}
 	passwordOf := func(s Secret) Secret {
@@ -391,33 +391,33 @@ func (d *draft) judgeSecrets() {
 	}
 	owners := map[Secret]string{}
 	judge := func(name string, s Secret) {
-		if len(s) < leastSecret || s.Placeholder() {
+		if len(s) < minSecret || s.Placeholder() {
 			return // another check reports it
 		}
 		if other, taken := owners[s]; taken && other != name {
-			d.mistake(name, "%s=%s is the same as the secret in %s: each needs one of its own; make one: %s", name, redacted, other, secretCommand)
+			l.mistake(name, "%s=%s is the same as the secret in %s: each needs one of its own; make one: %s", name, redacted, other, secretCommand)
 		}
 		owners[s] = name
 	}
-	for _, s := range d.SessionSecrets {
+	for _, s := range l.SessionSecrets {
 		judge("SESSION_SECRET", s)
 	}
-	judge("ADMIN_TOKEN", d.AdminToken)
-	judge("ALERT_WEBHOOK_SECRET", d.AlertWebhookSecret)
-	judge("DATABASE_URL", passwordOf(d.DatabaseURL))
-	judge("REDIS_URL", passwordOf(d.RedisURL))
+	judge("ADMIN_TOKEN", l.AdminToken)
+	judge("ALERT_WEBHOOK_SECRET", l.AlertWebhookSecret)
+	judge("DATABASE_URL", passwordOf(l.DatabaseURL))
+	judge("REDIS_URL", passwordOf(l.RedisURL))
 }
 
-// judgeWebhook warns of unsigned alerts, because a receiver cannot tell them from forged ones.
-func (d *draft) judgeWebhook() {
-	if d.AlertWebhookURL != "" && d.AlertWebhookSecret == "" && d.sound("ALERT_WEBHOOK_URL", "ALERT_WEBHOOK_SECRET") {
-		d.warn("ALERT_WEBHOOK_URL is set without ALERT_WEBHOOK_SECRET: alerts are not signed (docs/OPERATIONS.md)")
+// checkWebhook warns of unsigned alerts, because a receiver cannot tell them from forged ones.
+func (l *loader) checkWebhook() {
+	if l.AlertWebhookURL != "" && l.AlertWebhookSecret == "" && l.valid("ALERT_WEBHOOK_URL", "ALERT_WEBHOOK_SECRET") {
+		l.warn("ALERT_WEBHOOK_URL is set without ALERT_WEBHOOK_SECRET: alerts are not signed (docs/OPERATIONS.md)")
 	}
 }
 
 // complete puts DATABASE_PASSWORD, if one is added, into a PostgreSQL URL. It refuses a placeholder
 // in production.
-func (d *draft) complete(name string, postgres *Secret, added string) {
+func (l *loader) complete(name string, postgres *Secret, added string) {
 	from := name
 	if added != "" {
 		from = "DATABASE_PASSWORD"
@@ -426,43 +426,43 @@ func (d *draft) complete(name string, postgres *Secret, added string) {
 	switch {
 	case added == "":
 	case u.User.Username() == "":
-		d.mistake(from, "%s=%s needs the user's name in %s: postgres://user@host/name", from, redacted, name)
+		l.mistake(from, "%s=%s needs the user's name in %s: postgres://user@host/name", from, redacted, name)
 		return
 	case password(u) != "" && password(u) != added:
-		d.mistake(from, "%s=%s differs from the password in %s: set one of them", from, redacted, name)
+		l.mistake(from, "%s=%s differs from the password in %s: set one of them", from, redacted, name)
 		return
 	default:
 		u.User = url.UserPassword(u.User.Username(), added)
 		*postgres = Secret(u.String())
 	}
-	if d.Production && placeholder(password(u)) {
-		d.mistake(from, "%s=%s holds a placeholder: production needs a password of your own", from, redacted)
+	if l.Production && placeholder(password(u)) {
+		l.mistake(from, "%s=%s holds a placeholder: production needs a password of your own", from, redacted)
 	}
 }
 
-// judgeNames finds variables that look like a misspelled setting, which would be ignored without a
+// checkNames finds variables that look like a misspelled setting, which would be ignored without a
 // warning. In production such a variable is a mistake, unless the setting that is meant is set,
 // too.
-func (d *draft) judgeNames(table []setting) {
-	for _, name := range slices.Sorted(maps.Keys(d.values)) {
+func (l *loader) checkNames(table []setting) {
+	for _, name := range slices.Sorted(maps.Keys(l.values)) {
 		fault, meant := misnamed(name, table)
-		_, set := d.values[meant]
+		_, set := l.values[meant]
 		switch {
 		case fault == "":
-		case d.Production && !set:
-			d.mistake(name, "%s Remove %s, or set %s as well", fault, name, meant)
+		case l.Production && !set:
+			l.mistake(name, "%s Remove %s, or set %s as well", fault, name, meant)
 		default:
-			d.warn("%s", fault)
+			l.warn("%s", fault)
 		}
 	}
 	for _, name := range slices.Sorted(maps.Keys(retired)) {
-		_, set := d.values[name]
-		if _, inFile := d.values[name+"_FILE"]; set || inFile {
-			d.warn("%s is ignored: %s. Remove it: a later release refuses it.", name, retired[name])
+		_, set := l.values[name]
+		if _, inFile := l.values[name+"_FILE"]; set || inFile {
+			l.warn("%s is ignored: %s. Remove it: a later release refuses it.", name, retired[name])
 		}
 	}
-	if _, set := d.values["BACKEND_PORT"]; !set && d.values["PORT"].text != "" {
+	if _, set := l.values["BACKEND_PORT"]; !set && l.values["PORT"].text != "" {
 		// This is never a mistake, because hosting services set PORT unasked.
-		d.warn("PORT is not a setting: is BACKEND_PORT meant?")
+		l.warn("PORT is not a setting: is BACKEND_PORT meant?")
 	}
 }

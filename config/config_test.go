@@ -421,14 +421,14 @@ func TestLoad(t *testing.T) {
 }
 
 func isSecret(name string) bool {
-	return slices.ContainsFunc(new(draft).table(), func(s setting) bool { return s.name == name && s.secret })
+	return slices.ContainsFunc(new(loader).table(), func(s setting) bool { return s.name == name && s.secret })
 }
 
 // No setting goes without a row in TestLoad.
 func TestLoadIsComplete(t *testing.T) {
-	for _, s := range new(draft).table() {
+	for _, s := range new(loader).table() {
 		tested := slices.ContainsFunc(settingTests, func(r settingTest) bool { return r.name == s.name })
-		if compose := s.kind.read == nil; tested == compose {
+		if compose := s.parser.read == nil; tested == compose {
 			t.Errorf("%s: tested %v, for compose only %v", s.name, tested, compose)
 		}
 	}
@@ -909,9 +909,9 @@ func TestLoadHere(t *testing.T) {
 	}
 }
 
-// Survey returns what can be read, and every mistake by its setting's name.
+// Inspect returns what can be read, and every mistake by its setting's name.
 func TestSurvey(t *testing.T) {
-	c, mistakes := survey(inProduction("SESSION_SECRET=change-me", "LOG_LEVEL=loud", "MAX_WORKERS=9", "BACKEND_PORT=4000"), fourCores(t))
+	c, mistakes := inspect(inProduction("SESSION_SECRET=change-me", "LOG_LEVEL=loud", "MAX_WORKERS=9", "BACKEND_PORT=4000"), fourCores(t))
 	var names []string
 	for _, m := range mistakes {
 		names = append(names, m.Name)
@@ -926,7 +926,7 @@ func TestSurvey(t *testing.T) {
 		c.AdminToken.Placeholder() || !Secret("change-me").Placeholder() || Secret("change-me").Strong() {
 		t.Errorf("survey() = %+v", c)
 	}
-	if _, mistakes := survey(nil, fourCores(t)); mistakes != nil {
+	if _, mistakes := inspect(nil, fourCores(t)); mistakes != nil {
 		t.Errorf("mistakes where nothing is set: %v", mistakes)
 	}
 }

@@ -63,7 +63,7 @@ func FuzzSizes(f *testing.F) {
 		if bodyLimit(&body).read(text) && (body < 1<<10 || body > 1<<30) {
 			t.Errorf("BODY_PARSER_LIMIT=%q is read as %d", text, body)
 		}
-		if memLimit(&limit).read(text) && limit < leastMemory || limit > 1<<50 && limit != noLimit {
+		if memLimit(&limit).read(text) && limit < minMemory || limit > 1<<50 && limit != noLimit {
 			t.Errorf("GOMEMLIMIT=%q is read as %d", text, limit)
 		}
 	})

@@ -77,8 +77,8 @@ func template(production bool) string {
 	} else {
 		out.WriteString(developmentHead)
 	}
-	for _, s := range new(draft).table() {
-		compose := s.kind.read == nil
+	for _, s := range new(loader).table() {
+		compose := s.parser.read == nil
 		if compose && !production && strings.HasPrefix(s.meaning, "for compose.prod.yaml") {
 			continue
 		}
@@ -89,7 +89,7 @@ func template(production bool) string {
 		case s.derived != "":
 			fmt.Fprintf(&out, " (default: %s)", s.derived)
 		}
-		mark, text := "#", s.initialIn(production)
+		mark, text := "#", s.defaultIn(production)
 		if production && s.sample != "" {
 			mark, text = "", s.sample
 		}
@@ -114,9 +114,9 @@ const (
 func markdown() string {
 	var out strings.Builder
 	out.WriteString("| Setting | Default | Allowed | Meaning |\n|---|---|---|---|\n")
-	for _, s := range new(draft).table() {
+	for _, s := range new(loader).table() {
 		allowed := s.allowed
-		if s.kind.read == nil {
+		if s.parser.read == nil {
 			allowed = "read by compose, not by notesd"
 		}
 		if s.secret {
@@ -133,15 +133,15 @@ func (s setting) documentedDefault() string {
 	switch {
 	case s.derived != "":
 		text = s.derived
-	case s.initial != "":
-		text = "`" + s.initial + "`"
+	case s.defaultValue != "":
+		text = "`" + s.defaultValue + "`"
 	}
 	switch {
 	case s.required:
 		text += "; production: must be set"
 	case s.production != "":
 		text += "; production: `" + s.production + "`"
-	case s.sample != "" && s.initial != "":
+	case s.sample != "" && s.defaultValue != "":
 		text += "; in env/production.env `" + s.sample + "`"
 	case s.sample != "":
 		text = "must be set"

@@ -35,7 +35,7 @@ const capitals = "ABCDEFGHIJKLMNOPQRSTUVWXYZ_"
 // Beyond the table, the documentation speaks of no setting that there is not, or was not.
 func TestDocumentationNamesSettings(t *testing.T) {
 	known := []string{"NAME", "NAME_FILE", "REDACTED", "GOGC"} // the last is Go's own
-	for _, s := range new(draft).table() {
+	for _, s := range new(loader).table() {
 		known = append(known, s.name, s.name+"_FILE")
 	}
 	known = slices.AppendSeq(known, maps.Keys(retired))

@@ -118,13 +118,13 @@ const (
 	// cover its waits for the disk, and each connection has a page cache of its own.
 	postgresWorkers, sqliteWorkers = 8, 4
 
-	// mostWorkers bounds the default size of the whole pool: PostgreSQL accepts 100 connections by
+	// maxWorkers bounds the default size of the whole pool: PostgreSQL accepts 100 connections by
 	// default.
-	mostWorkers = 64
+	maxWorkers = 64
 
-	// mostWorkersPerShard is the bound of the pool itself: a shard keeps its free workers as the
+	// maxWorkersPerShard is the bound of the pool itself: a shard keeps its free workers as the
 	// bits of one word.
-	mostWorkersPerShard = 64
+	maxWorkersPerShard = 64
 
 	// waitingPerWorker is the length of the queue for each worker. It is so long that the time
 	// limit of the queue is reached first if a request takes more than 30 ms (1 s ÷ 32), and that a
@@ -132,124 +132,124 @@ const (
 	// wait in vain.
 	waitingPerWorker = 32
 
-	leastMemory = 16 << 20 // bytes that a memory limit must have
-	hashMemory  = 19 << 20 // bytes that argon2id takes for one password
+	minMemory  = 16 << 20 // bytes that a memory limit must have
+	hashMemory = 19 << 20 // bytes that argon2id takes for one password
 )
 
 // chooseCores decides how many cores and shards are used.
-func (d *draft) chooseCores() {
-	r := &d.Runtime
-	granted := readLimits(d.machine.root)
+func (l *loader) chooseCores() {
+	r := &l.Runtime
+	granted := readLimits(l.machine.root)
 	r.Quota, r.CgroupMemory = granted.cores, granted.memory
-	d.MaxWorkers = d.maxWorkers
-	r.Cores = max(1, d.machine.cpus)
+	l.MaxWorkers = l.maxWorkers
+	r.Cores = max(1, l.machine.cpus)
 	source := derived
 	if r.Quota > 0 && r.Quota < float64(r.Cores) {
 		r.Cores, source = int(math.Ceil(r.Quota)), fromCgroup
 	}
-	r.Shards, r.GOMAXPROCS = r.Cores, d.procs
+	r.Shards, r.GOMAXPROCS = r.Cores, l.procs
 	switch {
-	case !d.cluster:
-		d.warnIgnored("MAX_WORKERS", d.maxWorkers)
-		d.warnIgnored("GOMAXPROCS", d.procs)
+	case !l.cluster:
+		l.warnIgnored("MAX_WORKERS", l.maxWorkers)
+		l.warnIgnored("GOMAXPROCS", l.procs)
 		r.Shards, r.GOMAXPROCS, source = 1, 1, derived
-	case d.maxWorkers > 0:
-		if d.maxWorkers > r.Cores {
-			d.warn("MAX_WORKERS=%d is above the %s available: using %d", d.maxWorkers, count(r.Cores, "core"), r.Cores)
+	case l.maxWorkers > 0:
+		if l.maxWorkers > r.Cores {
+			l.warn("MAX_WORKERS=%d is above the %s available: using %d", l.maxWorkers, count(r.Cores, "core"), r.Cores)
 		}
-		r.Shards = min(d.maxWorkers, r.Cores)
-		if d.procs == 0 {
+		r.Shards = min(l.maxWorkers, r.Cores)
+		if l.procs == 0 {
 			r.GOMAXPROCS = r.Shards
 		}
-	case d.procs > 0:
-		r.Shards = min(d.procs, r.Cores) // more shards would not run at once
+	case l.procs > 0:
+		r.Shards = min(l.procs, r.Cores) // more shards would not run at once
 	default:
-		r.GOMAXPROCS, r.FollowQuota = granted.procs(d.machine.cpus), true
+		r.GOMAXPROCS, r.FollowQuota = granted.procs(l.machine.cpus), true
 	}
-	d.settle("MAX_WORKERS", r.Shards, source)
+	l.set("MAX_WORKERS", r.Shards, source)
 	switch {
 	case r.GOMAXPROCS > 0 && r.FollowQuota:
-		d.settle("GOMAXPROCS", r.GOMAXPROCS, fromCgroup)
+		l.set("GOMAXPROCS", r.GOMAXPROCS, fromCgroup)
 	case r.GOMAXPROCS > 0:
-		d.settle("GOMAXPROCS", r.GOMAXPROCS, derived)
+		l.set("GOMAXPROCS", r.GOMAXPROCS, derived)
 	default:
-		d.settle("GOMAXPROCS", d.machine.procs, fromDefault)
+		l.set("GOMAXPROCS", l.machine.procs, fromDefault)
 	}
 }
 
 // warnIgnored warns of a number above 1, which CLUSTER_MODE=false overrides.
-func (d *draft) warnIgnored(name string, n int) {
+func (l *loader) warnIgnored(name string, n int) {
 	if n > 1 {
-		d.warn("%s=%d has no effect: CLUSTER_MODE=false means one shard on one core", name, n)
+		l.warn("%s=%d has no effect: CLUSTER_MODE=false means one shard on one core", name, n)
 	}
 }
 
 // chooseWorkers fits workers and connections to each other. Every worker can have a connection, so
 // that none ever waits for one inside database/sql, which serves its waiters at random.
-func (d *draft) chooseWorkers() {
-	if !d.sound("MAX_WORKERS", "CLUSTER_MODE", "GOMAXPROCS", "WORKERS_PER_SHARD", "DATABASE_MAX_CONNS") {
+func (l *loader) chooseWorkers() {
+	if !l.valid("MAX_WORKERS", "CLUSTER_MODE", "GOMAXPROCS", "WORKERS_PER_SHARD", "DATABASE_MAX_CONNS") {
 		return
 	}
-	r := &d.Runtime
-	r.WorkersPerShard, r.DatabaseMaxConns = d.workers, d.maxConns
+	r := &l.Runtime
+	r.WorkersPerShard, r.DatabaseMaxConns = l.workers, l.maxConns
 	switch {
-	case d.workers > 0 && d.maxConns > 0:
-		if d.workers*r.Shards > d.maxConns-reserve {
-			d.mistake("DATABASE_MAX_CONNS", "DATABASE_MAX_CONNS=%d is too few for WORKERS_PER_SHARD=%d: %s and %d in reserve "+
-				"make %d", d.maxConns, d.workers, count(r.Shards, "shard"), reserve, d.workers*r.Shards+reserve)
+	case l.workers > 0 && l.maxConns > 0:
+		if l.workers*r.Shards > l.maxConns-reserve {
+			l.mistake("DATABASE_MAX_CONNS", "DATABASE_MAX_CONNS=%d is too few for WORKERS_PER_SHARD=%d: %s and %d in reserve "+
+				"make %d", l.maxConns, l.workers, count(r.Shards, "shard"), reserve, l.workers*r.Shards+reserve)
 		}
-	case d.maxConns > 0:
-		r.WorkersPerShard = min((d.maxConns-reserve)/r.Shards, mostWorkersPerShard)
+	case l.maxConns > 0:
+		r.WorkersPerShard = min((l.maxConns-reserve)/r.Shards, maxWorkersPerShard)
 		if r.WorkersPerShard == 0 {
-			d.mistake("DATABASE_MAX_CONNS", "DATABASE_MAX_CONNS=%d is too few: with a worker for each of %s and %d in reserve "+
-				"the least is %d (or set a lower MAX_WORKERS)", d.maxConns, count(r.Shards, "shard"), reserve, r.Shards+reserve)
+			l.mistake("DATABASE_MAX_CONNS", "DATABASE_MAX_CONNS=%d is too few: with a worker for each of %s and %d in reserve "+
+				"the least is %d (or set a lower MAX_WORKERS)", l.maxConns, count(r.Shards, "shard"), reserve, r.Shards+reserve)
 		}
-	case d.workers == 0:
+	case l.workers == 0:
 		r.WorkersPerShard = sqliteWorkers
-		if isPostgres(d.DatabaseURL.Reveal()) {
+		if isPostgres(l.DatabaseURL.Reveal()) {
 			r.WorkersPerShard = postgresWorkers
 		}
-		r.WorkersPerShard = max(1, min(r.WorkersPerShard, mostWorkers/r.Shards))
+		r.WorkersPerShard = max(1, min(r.WorkersPerShard, maxWorkers/r.Shards))
 	}
-	if d.maxConns == 0 {
+	if l.maxConns == 0 {
 		r.DatabaseMaxConns = r.Shards*r.WorkersPerShard + reserve
 	}
-	d.settle("WORKERS_PER_SHARD", r.WorkersPerShard, derived)
-	d.settle("DATABASE_MAX_CONNS", r.DatabaseMaxConns, derived)
+	l.set("WORKERS_PER_SHARD", r.WorkersPerShard, derived)
+	l.set("DATABASE_MAX_CONNS", r.DatabaseMaxConns, derived)
 
-	d.QueueLength = d.queueLength
-	if d.shown["QUEUE_LENGTH"].Source == fromDefault {
-		d.QueueLength = r.Shards * r.WorkersPerShard * waitingPerWorker
+	l.QueueLength = l.queueLength
+	if l.shown["QUEUE_LENGTH"].Source == fromDefault {
+		l.QueueLength = r.Shards * r.WorkersPerShard * waitingPerWorker
 	}
-	d.settle("QUEUE_LENGTH", d.QueueLength, derived)
+	l.set("QUEUE_LENGTH", l.QueueLength, derived)
 }
 
 // chooseMemory chooses the memory limit, the threshold, and how many passwords are hashed at once.
-func (d *draft) chooseMemory() {
-	r := &d.Runtime
-	r.MemoryLimit = d.memoryLimit()
+func (l *loader) chooseMemory() {
+	r := &l.Runtime
+	r.MemoryLimit = l.memoryLimit()
 	bound := tighter(r.MemoryLimit, r.CgroupMemory)
 
-	d.MemoryThreshold = 512 << 20
-	if d.thresholdMB > 0 {
-		d.MemoryThreshold = int64(d.thresholdMB) << 20
+	l.MemoryThreshold = 512 << 20
+	if l.thresholdMB > 0 {
+		l.MemoryThreshold = int64(l.thresholdMB) << 20
 	}
-	if most := percent(bound, 85); bound > 0 && d.MemoryThreshold > most {
-		if d.thresholdMB > 0 {
-			d.warn("MEMORY_THRESHOLD_MB=%d is above 85 %% of the memory limit: using %d", d.thresholdMB, most>>20)
+	if most := percent(bound, 85); bound > 0 && l.MemoryThreshold > most {
+		if l.thresholdMB > 0 {
+			l.warn("MEMORY_THRESHOLD_MB=%d is above 85 %% of the memory limit: using %d", l.thresholdMB, most>>20)
 		}
-		d.MemoryThreshold = most
+		l.MemoryThreshold = most
 	}
-	d.settle("MEMORY_THRESHOLD_MB", d.MemoryThreshold>>20, derived)
+	l.set("MEMORY_THRESHOLD_MB", l.MemoryThreshold>>20, derived)
 
-	d.CacheSize = int64(d.cacheMB) << 20
-	if d.shown["CACHE_SIZE_MB"].Source == fromDefault {
-		d.CacheSize = 12 << 20
+	l.CacheSize = int64(l.cacheMB) << 20
+	if l.shown["CACHE_SIZE_MB"].Source == fromDefault {
+		l.CacheSize = 12 << 20
 		if bound > 0 {
-			d.CacheSize = bound / 16
+			l.CacheSize = bound / 16
 		}
 	}
-	d.settle("CACHE_SIZE_MB", d.CacheSize>>20, derived)
+	l.set("CACHE_SIZE_MB", l.CacheSize>>20, derived)
 
 	r.PasswordWorkers = r.Shards
 	if bound > 0 { // password hashes may take a quarter of it
@@ -259,14 +259,14 @@ func (d *draft) chooseMemory() {
 
 // memoryLimit returns the soft limit that is set. If none is set, it returns one below the
 // container's limit, or 0 without that.
-func (d *draft) memoryLimit() (limit int64) {
-	old, granted := int64(d.heapMB)<<20, d.Runtime.CgroupMemory
+func (l *loader) memoryLimit() (limit int64) {
+	old, granted := int64(l.heapMB)<<20, l.Runtime.CgroupMemory
 	source := derived
 	switch {
-	case d.goMemLimit > 0:
-		limit = d.goMemLimit
+	case l.goMemLimit > 0:
+		limit = l.goMemLimit
 		if old > 0 && old != limit {
-			d.warn("MAX_OLD_SPACE_SIZE=%d has no effect: GOMEMLIMIT=%s wins", d.heapMB, limitText(limit))
+			l.warn("MAX_OLD_SPACE_SIZE=%d has no effect: GOMEMLIMIT=%s wins", l.heapMB, limitText(limit))
 		}
 	case old > 0:
 		limit = old
@@ -275,12 +275,12 @@ func (d *draft) memoryLimit() (limit int64) {
 	default:
 		limit, source = noLimit, fromDefault
 	}
-	d.settle("GOMEMLIMIT", limitText(limit), source)
+	l.set("GOMEMLIMIT", limitText(limit), source)
 	if limit == noLimit {
 		return 0
 	}
 	if granted > 0 && limit > granted {
-		d.warn("the memory limit of %s is above the %s that the container has", limitText(limit), limitText(granted))
+		l.warn("the memory limit of %s is above the %s that the container has", limitText(limit), limitText(granted))
 	}
 	return limit
 }

@@ -172,9 +172,9 @@ func TestMemoryThreshold(t *testing.T) {
 func TestRuntimeFits(t *testing.T) {
 	dir := t.TempDir()
 	rapid.Check(t, func(t *rapid.T) {
-		set := func(name string, least, most int) string {
+		set := func(name string, minimum, maximum int) string {
 			if rapid.Bool().Draw(t, name+" set") {
-				return fmt.Sprintf("%s=%d", name, rapid.IntRange(least, most).Draw(t, name))
+				return fmt.Sprintf("%s=%d", name, rapid.IntRange(minimum, maximum).Draw(t, name))
 			}
 			return name + "="
 		}

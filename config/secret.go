@@ -52,8 +52,8 @@ func (Secret) MarshalText() ([]byte, error) { return []byte(redacted), nil }
 // MarshalJSON returns "REDACTED".
 func (Secret) MarshalJSON() ([]byte, error) { return []byte(`"` + redacted + `"`), nil }
 
-// leastSecret is the minimum length of a secret in production, in characters.
-const leastSecret = 32
+// minSecret is the minimum length of a secret in production, in characters.
+const minSecret = 32
 
 // placeholders are parts of the texts that templates and tutorials have in place of a secret.
 var placeholders = []string{
@@ -72,9 +72,9 @@ func placeholder(s string) bool {
 	return false
 }
 
-// leastVaried is the minimum number of different characters in a secret. Of 32 random hexadecimal
+// minDistinct is the minimum number of different characters in a secret. Of 32 random hexadecimal
 // digits nearly all have more.
-const leastVaried = 8
+const minDistinct = 8
 
 // strong reports whether s is accepted as a secret in production: it is long, is no placeholder,
 // and does not repeat one or a few characters.
@@ -83,7 +83,7 @@ func strong(s string) bool {
 	for _, r := range s {
 		different[r] = true
 	}
-	return utf8.RuneCountInString(s) >= leastSecret && !placeholder(s) && len(different) >= leastVaried && period(s) >= leastSecret/2
+	return utf8.RuneCountInString(s) >= minSecret && !placeholder(s) && len(different) >= minDistinct && period(s) >= minSecret/2
 }
 
 // period returns the number of bytes after which s repeats itself to its end. It returns len(s) if
@@ -200,7 +200,7 @@ func keptSecret(name string) (Secret, error) {
 	if err != nil {
 		return "", err
 	}
-	if len(text) < leastSecret {
+	if len(text) < minSecret {
 		return "", fmt.Errorf("%s is damaged: delete it, and a new one is made in its place", name)
 	}
 	if info.Mode().Perm()&0o077 != 0 {
@@ -242,7 +242,7 @@ func makeSecret(dir, name string) (err error) {
 		return err
 	}
 	defer func() { err = errors.Join(err, os.Remove(f.Name())) }()
-	b := make([]byte, leastSecret)
+	b := make([]byte, minSecret)
 	_, _ = rand.Read(b) // never fails
 	_, err = f.WriteString(hex.EncodeToString(b) + "\n")
 	if err := errors.Join(err, f.Sync(), f.Close()); err != nil {

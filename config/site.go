@@ -31,23 +31,23 @@ func isAddress(host string) bool {
 	return err == nil
 }
 
-// judgeOrigins warns of front ends whose browsers won't send the session cookie, which is
+// checkOrigins warns of front ends whose browsers won't send the session cookie, which is
 // SameSite=Strict. These are front ends on another site than notesd. The site of notesd is known
-// only on a machine for development. Elsewhere, judgeOrigins can only see that the front ends are
+// only on a machine for development. Elsewhere, checkOrigins can only see that the front ends are
 // on two sites.
-func (d *draft) judgeOrigins() {
-	if !d.sound("CORS_ORIGIN", "HOST") || len(d.CORSOrigins) == 0 {
+func (l *loader) checkOrigins() {
+	if !l.valid("CORS_ORIGIN", "HOST") || len(l.CORSOrigins) == 0 {
 		return
 	}
-	first := d.CORSOrigins[0]
-	for _, origin := range d.CORSOrigins[1:] {
+	first := l.CORSOrigins[0]
+	for _, origin := range l.CORSOrigins[1:] {
 		if Site(origin) != Site(first) {
-			d.warn("CORS_ORIGIN: %s and %s are two sites, and cookies work for front ends of notesd's own site only: %s", first, origin, sameSite)
+			l.warn("CORS_ORIGIN: %s and %s are two sites, and cookies work for front ends of notesd's own site only: %s", first, origin, sameSite)
 			return
 		}
 	}
-	if !d.Production && isLoopback("http://"+d.Host) && !isLoopback(first) && len(d.TrustedProxies) == 0 {
-		d.warn("CORS_ORIGIN: %s is another site than this machine's http://localhost, so cookies don't work there: %s", first, sameSite)
+	if !l.Production && isLoopback("http://"+l.Host) && !isLoopback(first) && len(l.TrustedProxies) == 0 {
+		l.warn("CORS_ORIGIN: %s is another site than this machine's http://localhost, so cookies don't work there: %s", first, sameSite)
 	}
 }
 

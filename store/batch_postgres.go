@@ -256,7 +256,7 @@ func (b *batch) writePostgres(w writes) *pgx.Batch {
 			column(w.keys, func(k usedKey) int64 { return k.createdAt }))
 	}
 	for _, t := range w.trims {
-		statements.Queue(t.statement("$1", "$2"), t.owner, mostKept)
+		statements.Queue(t.statement("$1", "$2"), t.owner, maxKept)
 	}
 	statements.Queue(`UPDATE user_counters AS c
 		SET change_seq = counted.change_seq, note_count = counted.note_count, note_bytes = counted.note_bytes,
@@ -309,7 +309,7 @@ func (w writes) updateNotes(statements *pgx.Batch) (tagsChanged []*noteState) {
 		args = append(args, c.values(rows))
 	}
 	for _, text := range noteTexts {
-		args = append(args, column(w.updated, text.become))
+		args = append(args, column(w.updated, text.changed))
 	}
 	statements.Queue(updateNotesPostgres, append(args, len(rows))...)
 	if contentChanged := rowsOf(filter(w.updated, (*noteState).contentChanged)); len(contentChanged) > 0 {

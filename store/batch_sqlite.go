@@ -31,7 +31,7 @@ func (b *batch) commitSQLite(db *gorm.DB) error {
 		return err
 	}
 	b.readContent = func(key int64) (content string, err error) {
-		_, err = tx.take(`SELECT content FROM notes WHERE key = ?`, []any{key}, &content)
+		_, err = tx.queryRow(`SELECT content FROM notes WHERE key = ?`, []any{key}, &content)
 		return content, err
 	}
 	if err := b.decide(); err != nil {
@@ -57,8 +57,8 @@ type sqliteTx struct {
 	s   *Store
 }
 
-// take reads the single row of a query, and reports whether there is one.
-func (tx sqliteTx) take(query string, args []any, fields ...any) (found bool, err error) {
+// queryRow reads the single row of a query, and reports whether there is one.
+func (tx sqliteTx) queryRow(query string, args []any, fields ...any) (found bool, err error) {
 	tx.s.traceSQL(query, args)
 	err = tx.tx.QueryRowContext(tx.ctx, query, args...).Scan(fields...)
 	if errors.Is(err, sql.ErrNoRows) {
@@ -78,7 +78,7 @@ func (tx sqliteTx) exec(query string, args ...any) error {
 func (b *batch) readSQLite(tx sqliteTx) error {
 	for _, owner := range b.owners() {
 		row := countersRow{UserID: owner}
-		found, err := tx.take(`SELECT change_seq, note_count, note_bytes, quota_notes, quota_bytes, history_bytes, quota_history
+		found, err := tx.queryRow(`SELECT change_seq, note_count, note_bytes, quota_notes, quota_bytes, history_bytes, quota_history
 			FROM user_counters WHERE user_id = ?`, []any{owner},
 			&row.ChangeSeq, &row.NoteCount, &row.NoteBytes, &row.QuotaNotes, &row.QuotaBytes,
 			&row.HistoryBytes, &row.QuotaHistory)
@@ -94,7 +94,7 @@ func (b *batch) readSQLite(tx sqliteTx) error {
 	for i := range ids {
 		var row noteRow
 		var tags []byte
-		found, err := tx.take(`SELECT `+b.s.smallColumns()+` FROM notes WHERE id = ? AND user_id = ?`,
+		found, err := tx.queryRow(`SELECT `+b.s.smallColumns()+` FROM notes WHERE id = ? AND user_id = ?`,
 			[]any{ids[i], owners[i]}, row.fields(&tags)...)
 		if err == nil && found {
 			err = json.Unmarshal(tags, &row.Tags)
@@ -107,7 +107,7 @@ func (b *batch) readSQLite(tx sqliteTx) error {
 	owners, keys := b.wantedKeys()
 	for i := range keys {
 		used := usedKey{keyRef: keyRef{owners[i], keys[i]}}
-		found, err := tx.take(`SELECT body_hash, note_id, created_at FROM idempotency_keys WHERE user_id = ? AND key = ?`,
+		found, err := tx.queryRow(`SELECT body_hash, note_id, created_at FROM idempotency_keys WHERE user_id = ? AND key = ?`,
 			[]any{used.owner, used.key}, &used.hash, &used.note, &used.createdAt)
 		if err != nil {
 			return err
@@ -116,17 +116,17 @@ func (b *batch) readSQLite(tx sqliteTx) error {
 			b.keys[used.keyRef] = used
 		}
 	}
-	return b.takeKeysSQLite(tx)
+	return b.reserveKeysSQLite(tx)
 }
 
-// takeKeysSQLite reserves the keys that AUTOINCREMENT would give.
-func (b *batch) takeKeysSQLite(tx sqliteTx) error {
+// reserveKeysSQLite reserves the keys that AUTOINCREMENT would give.
+func (b *batch) reserveKeysSQLite(tx sqliteTx) error {
 	n := b.creates()
 	if n == 0 {
 		return nil
 	}
 	var last int64
-	if _, err := tx.take(`SELECT seq FROM sqlite_sequence WHERE name = 'notes'`, nil, &last); err != nil {
+	if _, err := tx.queryRow(`SELECT seq FROM sqlite_sequence WHERE name = 'notes'`, nil, &last); err != nil {
 		return err
 	}
 	for i := range n {
@@ -179,7 +179,7 @@ func (w writes) writeSQLite(tx sqliteTx) error {
 		}
 	}
 	for _, t := range w.trims {
-		if err := tx.exec(t.statement("?", "?"), t.owner, t.owner, mostKept); err != nil {
+		if err := tx.exec(t.statement("?", "?"), t.owner, t.owner, maxKept); err != nil {
 			return err
 		}
 	}
@@ -229,7 +229,7 @@ func updateNote(tx sqliteTx, state *noteState) error {
 		args = append(args, c.value(row))
 	}
 	for _, text := range noteTexts {
-		args = append(args, text.become(state))
+		args = append(args, text.changed(state))
 	}
 	err := tx.exec(updateNoteSQLite, append(args, row.Key)...)
 	if err != nil {

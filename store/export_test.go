@@ -105,7 +105,7 @@ func (s *Store) MakeLists(ctx context.Context, owner string, most int64) error {
 }
 
 // MostKept is how many tombstones and idempotency keys are kept of a person.
-const MostKept = mostKept
+const MostKept = maxKept
 
 // What a quota of bytes counts for a note and for a tag, besides their texts.
 const (

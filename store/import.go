@@ -38,7 +38,7 @@ type ImportResult struct {
 // note that its owner has deleted here is not created again while its tombstone exists. So an
 // import may be repeated, also after an interruption, and several may run at once.
 //
-// An owner with mostKept tombstones may have had more. A note that does not exist here and is older
+// An owner with maxKept tombstones may have had more. A note that does not exist here and is older
 // than all of them may have been deleted. Import does not create it.
 //
 // Import takes steps of a batch's size, and others read and write in between. Quotas don't apply.
@@ -140,9 +140,9 @@ func importedRow(owner string, note notes.Note) noteRow {
 func (s *Store) importStep(ctx context.Context, owner string, rows []noteRow, dry bool, done *ImportResult) error {
 	const attempts, rest = 5, time.Second
 	for n := 1; len(rows) > 0; n++ {
-		fresh, err := s.sortOut(ctx, owner, rows, done)
+		fresh, err := s.classify(ctx, owner, rows, done)
 		if err == nil && dry {
-			done.made(fresh...)
+			done.addCreated(fresh...)
 			return nil
 		}
 		if err == nil {
@@ -167,8 +167,8 @@ func (s *Store) importNotes(ctx context.Context, rows []noteRow, done *ImportRes
 	for i, m := range mutations {
 		switch err := m.outcome(); {
 		case err == nil:
-			done.made(rows[i])
-		case errors.Is(err, errThere):
+			done.addCreated(rows[i])
+		case errors.Is(err, errExists):
 			done.Present++
 		case errors.Is(err, ErrDuplicate):
 			done.Foreign = append(done.Foreign, m.id)
@@ -179,16 +179,16 @@ func (s *Store) importNotes(ctx context.Context, rows []noteRow, done *ImportRes
 	return left, failed
 }
 
-func (done *ImportResult) made(rows ...noteRow) {
+func (done *ImportResult) addCreated(rows ...noteRow) {
 	for _, row := range rows {
 		done.Notes++
 		done.Bytes += row.Bytes
 	}
 }
 
-// sortOut returns the notes that are to be created, and counts the others. It looks for the notes
+// classify returns the notes that are to be created, and counts the others. It looks for the notes
 // before the tombstones: a note that is deleted between the two queries has a tombstone.
-func (s *Store) sortOut(ctx context.Context, owner string, rows []noteRow, done *ImportResult) (fresh []noteRow, err error) {
+func (s *Store) classify(ctx context.Context, owner string, rows []noteRow, done *ImportResult) (fresh []noteRow, err error) {
 	ids := make([]string, len(rows))
 	for i, row := range rows {
 		ids[i] = row.ID
@@ -205,7 +205,7 @@ func (s *Store) sortOut(ctx context.Context, owner string, rows []noteRow, done 
 	if err != nil {
 		return nil, engine.Translate(err)
 	}
-	forgotten, err := s.forgotten(ctx, owner) // last, to see trims made meanwhile
+	trimmedUntil, err := s.trimmedUntil(ctx, owner) // last, to see trims made meanwhile
 	if err != nil {
 		return nil, engine.Translate(err)
 	}
@@ -225,7 +225,7 @@ func (s *Store) sortOut(ctx context.Context, owner string, rows []noteRow, done 
 			done.Foreign = append(done.Foreign, row.ID)
 		case deleted[row.ID]:
 			done.Deleted++
-		case forgotten != nil && row.CreatedAt <= *forgotten:
+		case trimmedUntil != nil && row.CreatedAt <= *trimmedUntil:
 			done.Unsure = append(done.Unsure, row.ID)
 		default:
 			fresh = append(fresh, row)
@@ -234,11 +234,11 @@ func (s *Store) sortOut(ctx context.Context, owner string, rows []noteRow, done 
 	return fresh, nil
 }
 
-// forgotten returns the time until which owner may have deleted notes whose tombstones were
+// trimmedUntil returns the time until which owner may have deleted notes whose tombstones were
 // trimmed, because there were too many. It returns nil if there is no such time.
-func (s *Store) forgotten(ctx context.Context, owner string) (until *int64, err error) {
+func (s *Store) trimmedUntil(ctx context.Context, owner string) (until *int64, err error) {
 	err = s.db.Reader(ctx).Raw(`SELECT CASE WHEN count(*) >= ? THEN min(deleted_at) END
-		FROM tombstones WHERE user_id = ?`, mostKept, owner).Scan(&until).Error
+		FROM tombstones WHERE user_id = ?`, maxKept, owner).Scan(&until).Error
 	return until, err
 }
 
@@ -253,8 +253,8 @@ func (s *Store) notesWithIDs() string {
 	return `SELECT id, user_id FROM notes WHERE id IN (SELECT value FROM json_each(?))`
 }
 
-// errThere means that the note exists already.
-var errThere = errors.New("there already")
+// errExists means that the note exists already.
+var errExists = errors.New("there already")
 
 // importMutation returns the mutation that creates row, whatever the quota, unless its owner has a
 // note with its id.
@@ -263,7 +263,7 @@ func importMutation(ctx context.Context, row noteRow) *mutation {
 	m.fresh, m.imported = &row, true
 	m.change = func(b *batch, counters *countersRow) (noteRow, error) {
 		if _, there := b.notes[noteRef{m.owner, m.id}]; there {
-			return noteRow{}, errThere
+			return noteRow{}, errExists
 		}
 		counters.grow(1, row.Bytes)
 		return b.create(m, counters.ChangeSeq), nil

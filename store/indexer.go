@@ -27,8 +27,8 @@ const maxIndexRequests = 64
 
 // An indexRequest asks the indexer to bring a user's index up to date.
 type indexRequest struct {
-	owner string
-	anew  bool // the stored index is damaged, so rebuild it
+	owner   string
+	rebuild bool // the stored index is damaged, so rebuild it
 }
 
 // requestIndex queues a request, unless the queue is full. The next search asks again.
@@ -47,7 +47,7 @@ func (s *Store) runIndexer(ctx context.Context) {
 			err := s.index(ctx, r)
 			// ErrUnavailable is logged elsewhere.
 			if err != nil && ctx.Err() == nil && !errors.Is(err, ErrUnavailable) {
-				s.log.Warn("no lists of trigrams, searches in many notes are slow", "error", err)
+				s.log.Warn("no search index, so searches in many notes are slow", "error", err)
 			}
 		case <-ctx.Done():
 			return
@@ -56,31 +56,32 @@ func (s *Store) runIndexer(ctx context.Context) {
 }
 
 func (s *Store) index(ctx context.Context, r indexRequest) error {
-	if r.anew {
+	if r.rebuild {
 		err := s.db.WriteOne(ctx, func(db *gorm.DB) error {
 			return db.Exec(`DELETE FROM search_lists WHERE user_id = ?`, r.owner).Error
 		})
 		if err != nil {
 			return err
 		}
-		s.log.Warn("lists of trigrams were damaged and are made anew")
+		s.log.Warn("search index was damaged and is rebuilt")
 	}
 	return s.indexUser(ctx, r.owner, maxUnindexed, trigram.MaxNotes)
 }
 
-// indexUser makes owner's segments, one after another. A segment has most notes at most. indexUser
-// stops when fewer than least notes are in no segment. Other writes run between the segments.
-func (s *Store) indexUser(ctx context.Context, owner string, least, most int64) error {
+// indexUser makes owner's segments, one after another. A segment has maxNotes notes at most.
+// indexUser stops when fewer than minNotes notes are in no segment. Other writes run between the
+// segments.
+func (s *Store) indexUser(ctx context.Context, owner string, minNotes, maxNotes int64) error {
 	for {
 		ranges, err := changeRanges(s.db.Reader(ctx), owner)
 		if err != nil {
 			return err
 		}
-		r, found := nextRange(ranges, least, most)
+		r, found := nextRange(ranges, minNotes, maxNotes)
 		if !found {
 			return nil
 		}
-		g, upto, err := s.readSegment(ctx, owner, r, most)
+		g, upto, err := s.readSegment(ctx, owner, r, maxNotes)
 		if err != nil {
 			return err
 		}
@@ -113,32 +114,32 @@ func changeRanges(db *gorm.DB, owner string) (ranges []changeRange, err error) {
 }
 
 // nextRange chooses the range of the next segment. It prefers two adjacent ranges that together fit
-// into a segment of most notes; perhaps no segment covers the later of them yet. Otherwise it is
-// the range that no segment covers, if that has least notes or more.
-func nextRange(ranges []changeRange, least, most int64) (r changeRange, found bool) {
+// into a segment of maxNotes notes; perhaps no segment covers the later of them yet. Otherwise it
+// is the range that no segment covers, if that has minNotes notes or more.
+func nextRange(ranges []changeRange, minNotes, maxNotes int64) (r changeRange, found bool) {
 	last := ranges[len(ranges)-1]
-	if last.Notes < least {
+	if last.Notes < minNotes {
 		ranges = ranges[:len(ranges)-1]
 	}
 	for i := range len(ranges) - 1 {
-		if one, next := ranges[i], ranges[i+1]; one.Notes+next.Notes <= most {
+		if one, next := ranges[i], ranges[i+1]; one.Notes+next.Notes <= maxNotes {
 			return changeRange{one.Since, next.Upto, one.Notes + next.Notes}, true
 		}
 	}
-	return last, last.Notes >= least
+	return last, last.Notes >= minNotes
 }
 
-// readSegment makes a segment of the first most notes of a range, and returns the number of the
+// readSegment makes a segment of the first maxNotes notes of a range, and returns the number of the
 // change with which it ends. No write waits for it: changes made meanwhile belong to a later
 // segment.
 func (s *Store) readSegment(
-	ctx context.Context, owner string, r changeRange, most int64,
+	ctx context.Context, owner string, r changeRange, maxNotes int64,
 ) (g *trigram.Segment, upto int64, err error) {
 	rows, err := s.db.Reader(ctx).Raw(`SELECT key, change_seq, bytes > ?, title_folded, CASE WHEN bytes <= ? THEN
 			(SELECT content_folded FROM note_search WHERE note_key = n.key) ELSE '' END
 		FROM (SELECT key, change_seq, bytes, title_folded FROM notes
 			WHERE user_id = ? AND change_seq > ? AND change_seq <= ? ORDER BY change_seq LIMIT ?) AS n ORDER BY key`,
-		largeNote, largeNote, owner, r.Since, r.Upto, most).Rows()
+		largeNote, largeNote, owner, r.Since, r.Upto, maxNotes).Rows()
 	if err != nil {
 		return g, 0, err
 	}

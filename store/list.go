@@ -53,7 +53,7 @@ func (s *Store) noteRefs(db *gorm.DB, owner string, q notes.Query) (refs []Ref, 
 	if refs, err = s.refs(db, owner, q, n, among); err != nil {
 		return nil, err
 	}
-	return n.holding(db, owner, refs, limit, s.oneOf("bigint"))
+	return n.filter(db, owner, refs, limit, s.oneOf("bigint"))
 }
 
 // refs lists the notes that contain the piece of the needle that the engines search for.
@@ -136,14 +136,14 @@ func (r *Ref) fields(q notes.Query) []any {
 	if q.Limit == 0 {
 		return fields
 	}
-	place := &r.Position
+	position := &r.Position
 	if q.Sort == notes.ByTitle {
-		fields = append(fields, &place.Title)
+		fields = append(fields, &position.Title)
 	} else {
-		fields = append(fields, &place.Time)
+		fields = append(fields, &position.Time)
 	}
 	if !q.Trashed {
-		fields = append(fields, &place.Favorite, &place.Pinned)
+		fields = append(fields, &position.Favorite, &position.Pinned)
 	}
 	return fields
 }
@@ -200,36 +200,36 @@ func listOrder(q notes.Query) string {
 // listAfter returns the condition for notes that follow q.After in q's order. One comparison of
 // rows is one walk of an index. The default order can be written as one comparison, so it is.
 func listAfter(q notes.Query) (condition string, values []any) {
-	place := []any{q.After.Time, q.After.ID}
+	position := []any{q.After.Time, q.After.ID}
 	if q.Sort == notes.ByTitle {
-		place[0] = q.After.Title
+		position[0] = q.After.Title
 	}
 	column := sortColumn(q.Sort)
 	flags := []any{q.After.Favorite, q.After.Pinned}
 	switch {
 	case q.Trashed && q.Ascending:
-		return "(" + column + ", id) > (?, ?)", place
+		return "(" + column + ", id) > (?, ?)", position
 	case q.Trashed:
-		return "(" + column + ", id) < (?, ?)", place
+		return "(" + column + ", id) < (?, ?)", position
 	case q.Ascending:
 		return "((is_favorite, is_pinned) < (?, ?) OR (is_favorite, is_pinned) = (?, ?) AND (" + column + ", id) > (?, ?))",
-			slices.Concat(flags, flags, place)
+			slices.Concat(flags, flags, position)
 	default:
-		return "(is_favorite, is_pinned, " + column + ", id) < (?, ?, ?, ?)", slices.Concat(flags, place)
+		return "(is_favorite, is_pinned, " + column + ", id) < (?, ?, ?, ?)", slices.Concat(flags, position)
 	}
 }
 
 // contains returns the condition for notes that contain a text, which is an argument once for each
 // column. The search is for the text's bytes, so % and _ have no special meaning. If the title
 // contains the text, the content is not read.
-func (s *Store) contains(places ...string) string {
+func (s *Store) contains(columns ...string) string {
 	find := "instr"
 	if s.postgres {
 		find = "strpos"
 	}
 	var found []string
-	for _, place := range places {
-		found = append(found, find+"("+place+", ?) > 0")
+	for _, column := range columns {
+		found = append(found, find+"("+column+", ?) > 0")
 	}
 	return "(" + strings.Join(found, " OR ") + ")"
 }

@@ -71,10 +71,10 @@ func (n needle) step(matched int, b byte) int {
 	return matched
 }
 
-// in continues a search in the next piece of a text. matched is how many bytes of the needle
+// match continues a search in the next piece of a text. matched is how many bytes of the needle
 // matched at the end of the piece before. in returns the new number; if it is the needle's length,
 // the needle was found.
-func (n needle) in(text string, matched int) int {
+func (n needle) match(text string, matched int) int {
 	for i := 0; i < len(text) && matched < len(n.text); i++ {
 		if matched == 0 {
 			next := strings.IndexByte(text[i:], n.text[0])
@@ -92,9 +92,9 @@ func (n needle) in(text string, matched int) int {
 	return matched
 }
 
-// holding returns the first limit of refs whose notes contain the needle, or all such refs if limit
+// filter returns the first limit of refs whose notes contain the needle, or all such refs if limit
 // is 0. It reads texts of about a megabyte at a time.
-func (n needle) holding(db *gorm.DB, owner string, refs []Ref, limit int, oneOf string) (found []Ref, err error) {
+func (n needle) filter(db *gorm.DB, owner string, refs []Ref, limit int, oneOf string) (found []Ref, err error) {
 	const together, bytesTogether = 500, 1 << 20
 	for len(refs) > 0 && (limit == 0 || len(found) < limit) {
 		count, bytes := 0, int64(0)
@@ -102,13 +102,13 @@ func (n needle) holding(db *gorm.DB, owner string, refs []Ref, limit int, oneOf 
 			bytes += refs[count].Bytes
 			count++
 		}
-		// Of a single large note only one piece at a time is in memory: see inLarge.
+		// Of a single large note only one piece at a time is in memory: see matchLarge.
 		if bytes > largeNote {
 			if err := reserve(db.Statement.Context)(min(bytes, bytesTogether)); err != nil {
 				return nil, err
 			}
 		}
-		holds, err := n.holders(db, owner, refs[:count], oneOf)
+		holds, err := n.matching(db, owner, refs[:count], oneOf)
 		if err != nil {
 			return nil, err
 		}
@@ -122,8 +122,8 @@ func (n needle) holding(db *gorm.DB, owner string, refs []Ref, limit int, oneOf 
 	return found, nil
 }
 
-// holders returns the keys of those notes of refs that contain the needle.
-func (n needle) holders(db *gorm.DB, owner string, refs []Ref, oneOf string) (map[int64]bool, error) {
+// matching returns the keys of those notes of refs that contain the needle.
+func (n needle) matching(db *gorm.DB, owner string, refs []Ref, oneOf string) (map[int64]bool, error) {
 	keys := make([]int64, len(refs))
 	for i, ref := range refs {
 		keys[i] = ref.Key
@@ -142,7 +142,7 @@ func (n needle) holders(db *gorm.DB, owner string, refs []Ref, oneOf string) (ma
 		if err := rows.Scan(&key, &bytes, &title, &content); err != nil {
 			return nil, err
 		}
-		holds[key] = n.in(title, 0) == len(n.text) || n.in(content, 0) == len(n.text)
+		holds[key] = n.match(title, 0) == len(n.text) || n.match(content, 0) == len(n.text)
 		if !holds[key] && bytes > largeNote {
 			large[key] = bytes
 		}
@@ -151,16 +151,16 @@ func (n needle) holders(db *gorm.DB, owner string, refs []Ref, oneOf string) (ma
 		return nil, err
 	}
 	for key, bytes := range large {
-		if holds[key], err = n.inLarge(db, key, bytes); err != nil {
+		if holds[key], err = n.matchLarge(db, key, bytes); err != nil {
 			return nil, err
 		}
 	}
 	return holds, nil
 }
 
-// inLarge searches a large note's content, and reads its folded text in pieces. For each piece an
-// engine walks from the text's first character, so there are never more than about 16 pieces.
-func (n needle) inLarge(db *gorm.DB, key, bytes int64) (bool, error) {
+// matchLarge searches a large note's content, and reads its folded text in pieces. For each piece
+// an engine walks from the text's first character, so there are never more than about 16 pieces.
+func (n needle) matchLarge(db *gorm.DB, key, bytes int64) (bool, error) {
 	characters := max(256<<10, bytes/16)
 	if err := reserve(db.Statement.Context)(min(bytes, utf8.UTFMax*characters)); err != nil {
 		return false, err
@@ -172,7 +172,7 @@ func (n needle) inLarge(db *gorm.DB, key, bytes int64) (bool, error) {
 		if err != nil {
 			return false, err
 		}
-		matched = n.in(piece, matched)
+		matched = n.match(piece, matched)
 		if matched == len(n.text) || piece == "" {
 			return matched == len(n.text), nil
 		}

@@ -56,8 +56,8 @@ var (
 	// fixedColumns never change. noteTexts are stored again only if they have changed.
 	fixedColumns = []string{"key", "id", "user_id", "created_at"}
 	noteTexts    = []struct {
-		name   string
-		become func(*noteState) *string // a nil result: the text stays
+		name    string
+		changed func(*noteState) *string // a nil result: the text stays
 	}{
 		{"title", (*noteState).newTitle}, {"title_folded", (*noteState).newTitleFolded}, {"content", (*noteState).newContent},
 	}

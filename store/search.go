@@ -39,14 +39,14 @@ func (s *Store) candidates(db *gorm.DB, owner string, n needle) ([]int64, error)
 	if err != nil {
 		return nil, err
 	}
-	most := int(notes / 4)
+	maxCandidates := int(notes / 4)
 	var changed []int64
-	err = db.Raw(`SELECT key FROM notes WHERE user_id = ? AND change_seq > ? LIMIT ?`, owner, mark, most+1).
+	err = db.Raw(`SELECT key FROM notes WHERE user_id = ? AND change_seq > ? LIMIT ?`, owner, mark, maxCandidates+1).
 		Scan(&changed).Error
 	if len(changed) > maxUnindexed {
 		s.requestIndex(indexRequest{owner, false})
 	}
-	if err != nil || len(keys)+len(changed) > most {
+	if err != nil || len(keys)+len(changed) > maxCandidates {
 		return nil, err
 	}
 	return append(keys, changed...), nil
@@ -93,4 +93,4 @@ func lookup(db *gorm.DB, owner string, query []trigram.Trigram) (keys []int64, m
 }
 
 // errDamaged is the error for an index that is not as it was stored.
-var errDamaged = errors.New("the lists for searches are damaged")
+var errDamaged = errors.New("the search index is damaged")

@@ -40,9 +40,9 @@ func (s *Store) SignInLock(ctx context.Context, key string) (until time.Time, er
 // devices, are removed when there are very many.
 func (s *Store) CountFailure(ctx context.Context, key, userID string) (until time.Time, err error) {
 	now := s.now()
-	user, most := &userID, maxDeviceLocks
+	user, keep := &userID, maxDeviceLocks
 	if userID == "" {
-		user, most = nil, maxUnknownLocks
+		user, keep = nil, maxUnknownLocks
 	}
 	var row signInLockRow
 	err = s.db.WriteOne(ctx, func(db *gorm.DB) error {
@@ -59,7 +59,7 @@ func (s *Store) CountFailure(ctx context.Context, key, userID string) (until tim
 			Take(&row).Error
 	})
 	if err == nil && row.Failures == 1 {
-		err = s.boundLocks(ctx, user, most)
+		err = s.boundLocks(ctx, user, keep)
 	}
 	if err != nil {
 		return time.Time{}, fmt.Errorf("count sign-in failure: %w", err)
@@ -67,9 +67,9 @@ func (s *Store) CountFailure(ctx context.Context, key, userID string) (until tim
 	return timeOrZero(row.LockedUntil), nil
 }
 
-// boundLocks keeps only the newest keys, most of them, of the user's devices or, if user is nil, of
-// addresses without an account. It removes the older ones.
-func (s *Store) boundLocks(ctx context.Context, user *string, most int) error {
+// boundLocks keeps only the newest keys, as many as keep says, of the user's devices or, if user is
+// nil, of addresses without an account. It removes the older ones.
+func (s *Store) boundLocks(ctx context.Context, user *string, keep int) error {
 	whose := "user_id = @user"
 	if user == nil {
 		whose = "user_id IS NULL"
@@ -77,7 +77,7 @@ func (s *Store) boundLocks(ctx context.Context, user *string, most int) error {
 	return s.db.WriteOne(ctx, func(db *gorm.DB) error {
 		return db.Exec(`DELETE FROM sign_in_locks WHERE `+whose+` AND updated_at <= (
 			SELECT updated_at FROM sign_in_locks WHERE `+whose+` ORDER BY updated_at DESC LIMIT 1 OFFSET @most)`,
-			map[string]any{"user": user, "most": most}).Error
+			map[string]any{"user": user, "most": keep}).Error
 	})
 }
 

@@ -9,7 +9,7 @@ import (
 // Goals are met at their bounds, and missed beyond.
 func TestComparisonGoals(t *testing.T) {
 	figures := func(perSecond, cpu float64, memory int64, failed int) bench.Measurement {
-		return bench.Measurement{AnswerMicros: cpu, PeakRSS: memory, All: bench.Figures{Sent: 10, Failed: failed,
+		return bench.Measurement{AnswerMicros: cpu, PeakRSS: memory, All: bench.Stats{Sent: 10, Failed: failed,
 			Goodput: perSecond}}
 	}
 	for _, row := range []struct {
@@ -59,9 +59,9 @@ func TestBetween(t *testing.T) {
 	r := &bench.Report{}
 	for round, ratio := range []float64{2, 0.5, 3} {
 		r.Runs = append(r.Runs,
-			bench.Measurement{Arm: armPlain, Label: "get", Round: round + 1, All: bench.Figures{Goodput: 100}},
-			bench.Measurement{Arm: armNotesd, Label: "get", Round: round + 1, All: bench.Figures{Goodput: 100 * ratio}},
-			bench.Measurement{Arm: armNotesd, Label: "list", Round: round + 1, All: bench.Figures{Goodput: 1}})
+			bench.Measurement{Arm: armPlain, Label: "get", Round: round + 1, All: bench.Stats{Goodput: 100}},
+			bench.Measurement{Arm: armNotesd, Label: "get", Round: round + 1, All: bench.Stats{Goodput: 100 * ratio}},
+			bench.Measurement{Arm: armNotesd, Label: "list", Round: round + 1, All: bench.Stats{Goodput: 1}})
 	}
 	if got, want := between(r, "get"), "; single rounds 0.50 to 3.00 ×"; got != want {
 		t.Errorf("between() = %q, want %q", got, want)

@@ -37,9 +37,9 @@ type Growth struct {
 }
 
 const (
-	notesAPerson      = 100 // notes of a user on average
+	notesPerUser      = 100 // notes of a user on average
 	smallPart         = 100 // the large database has so many times the notes of the small one
-	leastSmall        = 500
+	minSmall          = 500
 	growthConnections = 2    // so few that the latency is that of the work and not of a queue
 	growthCreates     = 1000 // maximum of a run, so that the small database stays small
 	growthUsers       = 50   // users that do the work, besides the heavy users
@@ -116,10 +116,10 @@ func (g Growth) compare(ctx context.Context, root string, s *bench.Session) (err
 // databases returns the databases to fill. For each engine, the small one comes before the large
 // one.
 func (g Growth) databases(root string, now time.Time) (all []*grownDatabase) {
-	words := newLexicon()
+	words := newCorpus()
 	var populations []*population
-	for _, notes := range []int{max(leastSmall, g.Notes/smallPart), g.Notes} {
-		populations = append(populations, newPopulation(max(2*heavyUsers, notes/notesAPerson), notes, now, words))
+	for _, notes := range []int{max(minSmall, g.Notes/smallPart), g.Notes} {
+		populations = append(populations, newPopulation(max(2*heavyUsers, notes/notesPerUser), notes, now, words))
 	}
 	for _, p := range populations {
 		dir := filepath.Join(root, fmt.Sprint("sqlite-", p.notes))
@@ -492,7 +492,7 @@ func growthNotes(o bench.Options, n needles) []string {
 			"others; page 21, page 501 (in a small database as deep as half the list) and the other searches by the hoarders.",
 			heavyUsers, growthUsers),
 		fmt.Sprintf("Notes have about 1 KB of words drawn by Zipf's law from %s made of syllables. Needles, a third each: common ones like %s, "+
-			"rare ones like %s, and absent ones of three to eight letters like %s.", format.Number(lexiconWords),
+			"rare ones like %s, and absent ones of three to eight letters like %s.", format.Number(corpusWords),
 			strings.Join(n.common[:3], ", "), strings.Join(n.rare[:3], ", "), strings.Join(n.absent[:3], ", ")),
 		"CPU of a request is notesd's own, without PostgreSQL's.",
 	}

@@ -13,7 +13,7 @@ import (
 // the same each time it is asked for.
 func TestPopulation(t *testing.T) {
 	now := time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC)
-	p, again := newPopulation(30, 2000, now, newLexicon()), newPopulation(30, 2000, now, newLexicon())
+	p, again := newPopulation(30, 2000, now, newCorpus()), newPopulation(30, 2000, now, newCorpus())
 	if !slices.Equal(p.ids, again.ids) || !slices.Equal(p.owners, again.owners) {
 		t.Error("the same population has other people")
 	}
@@ -52,7 +52,7 @@ func TestPopulation(t *testing.T) {
 
 // Common needles are in much of all text, rare ones in one word, and absent ones nowhere.
 func TestNeedles(t *testing.T) {
-	l := newLexicon()
+	l := newCorpus()
 	n := l.needles()
 	w := l.writer(1)
 	var texts []string
@@ -103,11 +103,11 @@ func TestGrowthGoals(t *testing.T) {
 		t.Run(row.name, func(t *testing.T) {
 			medians := map[string][]bench.Measurement{}
 			for _, work := range growthWorks {
-				large := bench.Measurement{All: bench.Figures{Sent: 10, P99Ms: row.large}}
+				large := bench.Measurement{All: bench.Stats{Sent: 10, P99Ms: row.large}}
 				if work == workSearch || work == workHeavySearch {
 					large.All.P99Ms = row.search
 				}
-				medians[work] = []bench.Measurement{{All: bench.Figures{Sent: 10, P99Ms: 1}}, large}
+				medians[work] = []bench.Measurement{{All: bench.Stats{Sent: 10, P99Ms: 1}}, large}
 			}
 			medians[workGet][1].All.Failed = row.failed
 			r := &bench.Report{}

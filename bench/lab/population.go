@@ -21,7 +21,7 @@ import (
 type population struct {
 	people, notes int
 	now           time.Time
-	lexicon       *lexicon
+	lexicon       *corpus
 	ids           []string // the ids of users: first the heavy users, then those with many notes
 	owners        []int32  // the owner of each note, in the order in which the notes were written
 }
@@ -33,7 +33,7 @@ const (
 	seedYears  = 3
 )
 
-func newPopulation(people, notes int, now time.Time, l *lexicon) *population {
+func newPopulation(people, notes int, now time.Time, l *corpus) *population {
 	p, random := newPeople(people, notes, now, l)
 	for who := range heavyUsers {
 		p.give(who, notes/heavyPart)
@@ -57,7 +57,7 @@ func newPopulation(people, notes int, now time.Time, l *lexicon) *population {
 }
 
 // newPeople returns a population whose notes are not distributed yet.
-func newPeople(people, notes int, now time.Time, l *lexicon) (*population, *rand.Rand) {
+func newPeople(people, notes int, now time.Time, l *corpus) (*population, *rand.Rand) {
 	p := &population{people: people, notes: notes, now: now, lexicon: l}
 	random := rand.New(rand.NewPCG(7, uint64(notes)))
 	for range people {
@@ -222,7 +222,7 @@ func (p *population) counters() iter.Seq[[]any] {
 // have one user and nothing else. Seed returns the id of the first user, and words to search for:
 // common, rare and absent ones.
 func Seed(ctx context.Context, database string, notes int) (owner string, words map[string][]string, err error) {
-	l := newLexicon()
+	l := newCorpus()
 	p, random := newPeople(2, 2*notes, time.Now(), l)
 	p.give(0, notes)
 	p.give(1, notes)

@@ -16,9 +16,9 @@ import (
 )
 
 const (
-	mostBody  = 10 << 20
-	mostTitle = 255 // code points
-	mostPage  = 500
+	maxBody  = 10 << 20
+	maxTitle = 255 // code points
+	maxPage  = 500
 )
 
 // note is a note in a response.
@@ -76,7 +76,7 @@ func (s *server) getNote(w http.ResponseWriter, r *http.Request, user string) {
 // listNotes handles GET /api/notes?limit=n. It returns the first page in the default order.
 func (s *server) listNotes(w http.ResponseWriter, r *http.Request, user string) {
 	limit, err := strconv.Atoi(r.URL.Query().Get("limit"))
-	if err != nil || limit < 1 || limit > mostPage {
+	if err != nil || limit < 1 || limit > maxPage {
 		fail(w, http.StatusBadRequest, "Invalid limit")
 		return
 	}
@@ -158,14 +158,14 @@ type input struct {
 }
 
 func (in *input) valid() bool {
-	return in.Title != nil && in.Content != nil && *in.Title != "" && utf8.RuneCountInString(*in.Title) <= mostTitle &&
+	return in.Title != nil && in.Content != nil && *in.Title != "" && utf8.RuneCountInString(*in.Title) <= maxTitle &&
 		!strings.Contains(*in.Title+*in.Content, "\x00")
 }
 
 // createNote handles POST /api/notes.
 func (s *server) createNote(w http.ResponseWriter, r *http.Request, user string) {
 	var in input
-	if err := json.NewDecoder(http.MaxBytesReader(w, r.Body, mostBody)).Decode(&in); err != nil {
+	if err := json.NewDecoder(http.MaxBytesReader(w, r.Body, maxBody)).Decode(&in); err != nil {
 		fail(w, http.StatusBadRequest, "Malformed JSON")
 		return
 	}

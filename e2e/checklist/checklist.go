@@ -114,7 +114,7 @@ var inFull = map[string]string{"e2e.TestLoadHealth": "LOAD=30s", "e2e.TestDocker
 	"e2e.TestRolling": "ROLLS=1"}
 
 // rows lists the rows of notesd check in their order. Only their names are used.
-var rows = check.Judge(check.Facts{}).Rows
+var rows = check.Evaluate(check.Facts{}).Rows
 
 // allTests returns the tests that an item depends on.
 func (it item) allTests() []string {

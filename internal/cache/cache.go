@@ -70,7 +70,7 @@ type Cache struct {
 	began  time.Time
 
 	shards  []shard
-	stripes []stripe
+	stripes []versionStripe
 
 	// epoch counts the calls of InvalidateAll. Entries and reads of an older epoch are invalid.
 	epoch   atomic.Uint64
@@ -85,8 +85,8 @@ type counts struct {
 	_                    [40]byte // pads to a cache line of its own
 }
 
-// A stripe is the version state of the scopes that hash to it.
-type stripe struct {
+// A versionStripe is the version state of the scopes that hash to it.
+type versionStripe struct {
 	// version changes under mu. An entry of another version is stale.
 	version atomic.Uint64
 	mu      sync.Mutex // guards writing, and keeps version unchanged while an entry is put
@@ -102,7 +102,7 @@ func newCache(cfg Config, stripes int) *Cache {
 		seed:    maphash.MakeSeed(),
 		began:   time.Now(),
 		shards:  make([]shard, max(1, cfg.Shards)),
-		stripes: make([]stripe, stripes),
+		stripes: make([]versionStripe, stripes),
 	}
 	for i := range c.shards {
 		c.shards[i].init()
@@ -220,31 +220,32 @@ func (c *Cache) shardOf(hash uint64) *shard {
 	return &c.shards[(hash^hash>>32)%uint64(len(c.shards))]
 }
 
-// A mark is a scope at a version.
-type mark struct {
+// A versionMark is a scope at a version.
+type versionMark struct {
 	version uint64
 	scope   Scope
 }
 
-// A View is a snapshot of the state of a scope, from before something in that scope was read. What
-// was read can be put as long as the view holds.
-type View struct {
-	mark
+// A Snapshot is the state of a scope, from before something in that scope was read. What
+// was read can be put as long as the snapshot holds.
+type Snapshot struct {
+	versionMark
 	epoch uint64
 	clean bool // no change was under way
 }
 
-// View takes a snapshot of a scope; call it before reading.
-func (c *Cache) View(scope Scope) View {
+// Snapshot takes a snapshot of a scope; call it before reading.
+func (c *Cache) Snapshot(scope Scope) Snapshot {
 	epoch := c.epoch.Load()
 	s := &c.stripes[scope]
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return View{mark{s.version.Load(), scope}, epoch, s.writing == 0}
+	return Snapshot{versionMark{s.version.Load(), scope}, epoch, s.writing == 0}
 }
 
-// Holds reports whether no change was under way when the view was taken, and none has begun since.
-func (c *Cache) Holds(v View) bool {
+// Holds reports whether no change was under way when the snapshot was taken, and none has begun
+// since.
+func (c *Cache) Holds(v Snapshot) bool {
 	s := &c.stripes[v.scope]
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -252,14 +253,15 @@ func (c *Cache) Holds(v View) bool {
 }
 
 // holds is the part of Holds about the stripe s, which the caller has locked.
-func (v View) holds(s *stripe) bool {
+func (v Snapshot) holds(s *versionStripe) bool {
 	return v.clean && s.writing == 0 && s.version.Load() == v.version
 }
 
-// Settle validates the view after a read of a lenient scope; call it before the result is shown to
-// any user. If the read may have seen a change that is not done, the entries of the scope predate
-// the change and are invalidated. The view that Settle returns serves to put the result.
-func (c *Cache) Settle(v View) View {
+// Validate validates the snapshot after a read of a lenient scope; call it before the result is
+// shown to any user. If the read may have seen a change that is not done, the entries of the scope
+// predate the change and are invalidated. The snapshot that Validate returns serves to put the
+// result.
+func (c *Cache) Validate(v Snapshot) Snapshot {
 	s := &c.stripes[v.scope]
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -295,32 +297,32 @@ func (c *Cache) Drop(scope Scope) {
 	s.version.Add(1)
 }
 
-// PutNote keeps the result of a read of a strict scope if the view of the scope holds.
-func (c *Cache) PutNote(key Key, value any, size int, v View) {
+// PutNote keeps the result of a read of a strict scope if the snapshot of the scope holds.
+func (c *Cache) PutNote(key Key, value any, size int, v Snapshot) {
 	s := &c.stripes[v.scope]
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if v.holds(s) {
-		c.put(key, key.Owner, value, size, v.epoch, v.mark)
+		c.put(key, key.Owner, value, size, v.epoch, v.versionMark)
 	}
 }
 
-// PutList keeps the result of a read of a lenient scope unless it is known to be old. The view is
-// the one from Settle.
-func (c *Cache) PutList(key Key, value any, size int, v View) {
+// PutList keeps the result of a read of a lenient scope unless it is known to be old. The snapshot
+// is the one from Validate.
+func (c *Cache) PutList(key Key, value any, size int, v Snapshot) {
 	s := &c.stripes[v.scope]
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.version.Load() == v.version {
-		c.put(key, key.Owner, value, size, v.epoch, v.mark)
+		c.put(key, key.Owner, value, size, v.epoch, v.versionMark)
 	}
 }
 
 // PutSession keeps a session of user. In the session store, the session has a key of its own. The
-// read itself tells whose session it is, so the view is of AnySession.
-func (c *Cache) PutSession(key Key, value any, size int, sessionKey, user string, v View) {
+// read itself tells whose session it is, so the snapshot is of AnySession.
+func (c *Cache) PutSession(key Key, value any, size int, sessionKey, user string, v Snapshot) {
 	session, all := c.SessionScope(sessionKey), c.UserScope(user)
-	marks := [2]mark{{c.stripes[session].version.Load(), session}, {c.stripes[all].version.Load(), all}}
+	marks := [2]versionMark{{c.stripes[session].version.Load(), session}, {c.stripes[all].version.Load(), all}}
 	s := &c.stripes[v.scope]
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -330,14 +332,14 @@ func (c *Cache) PutSession(key Key, value any, size int, sessionKey, user string
 }
 
 // put stores an entry that is about owner. The caller holds the lock of the entry's scope.
-func (c *Cache) put(key Key, owner string, value any, size int, epoch uint64, marks ...mark) {
+func (c *Cache) put(key Key, owner string, value any, size int, epoch uint64, marks ...versionMark) {
 	hash := c.hash(key)
 	c.shardOf(hash).put(key, hash, owner, content{
 		value: value,
 		size:  int64(size + overhead + len(key.ID)),
 		epoch: epoch,
 		put:   c.now(),
-		marks: [2]mark{marks[0], marks[len(marks)-1]},
+		marks: [2]versionMark{marks[0], marks[len(marks)-1]},
 	})
 }
 
@@ -345,13 +347,13 @@ func (c *Cache) put(key Key, owner string, value any, size int, epoch uint64, ma
 type Write struct {
 	c             *Cache
 	epoch         uint64
-	strict, loose mark
+	strict, loose versionMark
 }
 
 // BeginWrite announces that from now on a strict scope may change, and with it a lenient one. The
 // entries of the strict scope are stale from now on.
 func (c *Cache) BeginWrite(strict, lenient Scope) Write {
-	return Write{c: c, epoch: c.epoch.Load(), strict: mark{c.begin(strict, 1), strict}, loose: mark{c.begin(lenient, 0), lenient}}
+	return Write{c: c, epoch: c.epoch.Load(), strict: versionMark{c.begin(strict, 1), strict}, loose: versionMark{c.begin(lenient, 0), lenient}}
 }
 
 // begin announces a change in the scope, and returns the scope's version from now on.
@@ -388,9 +390,9 @@ func (c *Cache) end(scope Scope, step uint64) {
 	s.version.Add(step)
 }
 
-// Ending announces that a session is about to end, or all sessions of user if sessionKey is empty.
-// The function that it returns announces that they have ended.
-func (c *Cache) Ending(sessionKey, user string) (done func()) {
+// BeginEnd announces that a session is about to end, or all sessions of user if sessionKey is
+// empty. The function that it returns announces that they have ended.
+func (c *Cache) BeginEnd(sessionKey, user string) (done func()) {
 	scope := c.SessionScope(sessionKey)
 	if sessionKey == "" {
 		scope = c.UserScope(user)

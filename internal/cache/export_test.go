@@ -28,7 +28,7 @@ func (c *Cache) Audit() (bytes int64, entries int, most map[string]int64, ok boo
 		s := &c.shards[i]
 		s.mu.Lock()
 		all, theirs := map[*entry]bool{}, map[*entry]bool{}
-		walk := func(q *queue, v view, found func(e *entry)) {
+		walk := func(q *queue, v queueKind, found func(e *entry)) {
 			size, last := int64(0), (*entry)(nil)
 			for e := q.first; e != nil; e = e.places[v].next {
 				sound = sound && e.places[v].prev == last

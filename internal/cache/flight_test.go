@@ -18,7 +18,7 @@ type reader struct {
 	err   error
 }
 
-func (r *reader) read(cache.View) (any, error) {
+func (r *reader) read(cache.Snapshot) (any, error) {
 	number := int(r.reads.Add(1))
 	time.Sleep(time.Second)
 	if r.err != nil {
@@ -94,10 +94,10 @@ func TestShareIsByKey(t *testing.T) {
 // What fails for one fails for nobody else: the others read for themselves.
 func TestShareFails(t *testing.T) {
 	mine := errors.New("mine")
-	for name, fail := range map[string]func(cache.View) (any, error){
-		"an error":                func(cache.View) (any, error) { time.Sleep(time.Second); return nil, mine },
-		"an error beside a value": func(cache.View) (any, error) { time.Sleep(time.Second); return "half", mine },
-		"a panic":                 func(cache.View) (any, error) { time.Sleep(time.Second); panic(mine) },
+	for name, fail := range map[string]func(cache.Snapshot) (any, error){
+		"an error":                func(cache.Snapshot) (any, error) { time.Sleep(time.Second); return nil, mine },
+		"an error beside a value": func(cache.Snapshot) (any, error) { time.Sleep(time.Second); return "half", mine },
+		"a panic":                 func(cache.Snapshot) (any, error) { time.Sleep(time.Second); panic(mine) },
 	} {
 		t.Run(name, func(t *testing.T) {
 			bubble(t, func(t *testing.T, c *cache.Cache) {
@@ -163,7 +163,7 @@ func TestShareIsNotOlder(t *testing.T) {
 	write := func(c *cache.Cache) { w := writing(c); w.Done(key, nil, 0) }
 	begin := func(c *cache.Cache) { writing(c) }
 	saw := func(c *cache.Cache) { c.Observe(noteScope(c), listScope(c)) }
-	settle := func(c *cache.Cache) { c.Settle(c.View(listScope(c))) }
+	settle := func(c *cache.Cache) { c.Validate(c.Snapshot(listScope(c))) }
 	for _, when := range []struct {
 		name              string
 		key               cache.Key

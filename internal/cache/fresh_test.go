@@ -55,12 +55,12 @@ func TestDoneInAnotherOrder(t *testing.T) {
 
 // keep reads the note and puts it.
 func keep(c *cache.Cache, key cache.Key, value any) {
-	c.PutNote(key, value, 10, c.View(c.NoteScope(key.Owner, key.ID)))
+	c.PutNote(key, value, 10, c.Snapshot(c.NoteScope(key.Owner, key.ID)))
 }
 
 // keepList reads the list and puts it.
 func keepList(c *cache.Cache, value any) {
-	c.PutList(listKey, value, 10, c.Settle(c.View(listScope(c))))
+	c.PutList(listKey, value, 10, c.Validate(c.Snapshot(listScope(c))))
 }
 
 // What was read of a note is kept unless it was being written at any moment since the view was taken.
@@ -90,7 +90,7 @@ func TestPutNote(t *testing.T) {
 	} {
 		c := newCache()
 		when.before(c)
-		v := c.View(noteScope(c))
+		v := c.Snapshot(noteScope(c))
 		when.between(c)
 		if got := c.Holds(v); got != when.holds {
 			t.Errorf("%s: Holds = %v, want %v", when.name, got, when.holds)
@@ -155,7 +155,7 @@ func TestPutList(t *testing.T) {
 	saw := func(c *cache.Cache) { c.Observe(noteScope(c), listScope(c)) }
 	begin := func(c *cache.Cache) { w = writing(c) }
 	done := func(*cache.Cache) { w.Done(key, nil, 0) }
-	settle := func(c *cache.Cache) { c.Settle(c.View(listScope(c))) } // another list is read and shown
+	settle := func(c *cache.Cache) { c.Validate(c.Snapshot(listScope(c))) } // another list is read and shown
 	for _, when := range []struct {
 		name                          string
 		before, meanwhile, afterwards func(*cache.Cache) // the view, the settling, the put
@@ -182,9 +182,9 @@ func TestPutList(t *testing.T) {
 	} {
 		c := newCache()
 		when.before(c)
-		v := c.View(listScope(c))
+		v := c.Snapshot(listScope(c))
 		when.meanwhile(c)
-		v = c.Settle(v)
+		v = c.Validate(v)
 		when.afterwards(c)
 		c.PutList(listKey, "read", 10, v)
 		if _, kept := c.Get(listKey); kept != when.kept {
@@ -205,14 +205,14 @@ func TestSeen(t *testing.T) {
 		{"a note, not written", false, func(c *cache.Cache) { c.Observe(noteScope(c), listScope(c)) }, true},
 		{"a note, being written", true, func(c *cache.Cache) { c.Observe(noteScope(c), listScope(c)) }, false},
 		{"another note", true, func(c *cache.Cache) { c.Observe(c.NoteScope("ada", "2"), listScope(c)) }, true},
-		{"a list, nothing written", false, func(c *cache.Cache) { c.Settle(c.View(listScope(c))) }, true},
-		{"a list, something being written", true, func(c *cache.Cache) { c.Settle(c.View(listScope(c))) }, false},
+		{"a list, nothing written", false, func(c *cache.Cache) { c.Validate(c.Snapshot(listScope(c))) }, true},
+		{"a list, something being written", true, func(c *cache.Cache) { c.Validate(c.Snapshot(listScope(c))) }, false},
 		{"a list, since whose reading began something is written", false, func(c *cache.Cache) {
-			v := c.View(listScope(c))
+			v := c.Snapshot(listScope(c))
 			writing(c)
-			c.Settle(v)
+			c.Validate(v)
 		}, false},
-		{"another's list", true, func(c *cache.Cache) { c.Settle(c.View(c.ListScope("bob"))) }, true},
+		{"another's list", true, func(c *cache.Cache) { c.Validate(c.Snapshot(c.ListScope("bob"))) }, true},
 	} {
 		c := newCache()
 		keepList(c, "before")
@@ -245,15 +245,15 @@ func TestDoneListFirst(t *testing.T) {
 	want(t, c, key, "new")
 }
 
-// What was read of any session before one ends is not to be put with its scope as it is afterwards: Ending
+// What was read of any session before one ends is not to be put with its scope as it is afterwards: BeginEnd
 // does not move that on as long as it cannot make the reading stale.
 func TestEndingAnySessionFirst(t *testing.T) {
 	c := newCache()
 	session := cache.Key{Kind: cache.Session, ID: "cookie"}
-	c.PutSession(session, "session", 10, "hash", "ada", c.View(c.AnySession()))
+	c.PutSession(session, "session", 10, "hash", "ada", c.Snapshot(c.AnySession()))
 	unlock := c.Lock(c.AnySession())
 	begun := make(chan struct{})
-	go func() { c.Ending("hash", "ada"); close(begun) }()
+	go func() { c.BeginEnd("hash", "ada"); close(begun) }()
 	for end := time.Now().Add(10 * time.Millisecond); time.Now().Before(end); runtime.Gosched() {
 		if _, ok := c.Get(session); !ok {
 			t.Error("the session's scope has moved on before that of any session")
@@ -268,7 +268,7 @@ func TestEndingAnySessionFirst(t *testing.T) {
 // A list that is known to be old does not take the place of a newer one.
 func TestOldListNotPut(t *testing.T) {
 	c := newCache()
-	v := c.View(listScope(c))
+	v := c.Snapshot(listScope(c))
 	w := writing(c)
 	w.Done(key, "new", 10)
 	keepList(c, "newer")
@@ -355,10 +355,10 @@ func TestPutSession(t *testing.T) {
 	session := cache.Key{Kind: cache.Session, ID: "cookie"}
 	var end func()
 	ending := func(key, user string) func(*cache.Cache) {
-		return func(c *cache.Cache) { end = c.Ending(key, user) }
+		return func(c *cache.Cache) { end = c.BeginEnd(key, user) }
 	}
 	ended := func(*cache.Cache) { end() }
-	endedElsewhere := func(c *cache.Cache) { c.Ending("hash", "ada")() }
+	endedElsewhere := func(c *cache.Cache) { c.BeginEnd("hash", "ada")() }
 	for _, when := range []struct {
 		name                          string
 		before, meanwhile, afterwards func(*cache.Cache)
@@ -373,7 +373,7 @@ func TestPutSession(t *testing.T) {
 		{"another ends meanwhile", nothing, ending("other", "bob"), ended, false},
 		{"another ends afterwards", nothing, nothing, ending("other", "ada"), true},
 		{"all of another's end afterwards", nothing, nothing, ending("", "bob"), true},
-		{"another has ended", func(c *cache.Cache) { c.Ending("other", "bob")() }, nothing, nothing, true},
+		{"another has ended", func(c *cache.Cache) { c.BeginEnd("other", "bob")() }, nothing, nothing, true},
 		{"it ended before and began anew", endedElsewhere, nothing, nothing, true},
 		{"another process ended it meanwhile", nothing, endedElsewhere, nothing, false},
 		{"all forgotten meanwhile", nothing, (*cache.Cache).InvalidateAll, nothing, false},
@@ -381,7 +381,7 @@ func TestPutSession(t *testing.T) {
 	} {
 		c := newCache()
 		when.before(c)
-		v := c.View(c.AnySession())
+		v := c.Snapshot(c.AnySession())
 		when.meanwhile(c)
 		c.PutSession(session, "session", 10, "hash", "ada", v)
 		when.afterwards(c)
@@ -400,7 +400,7 @@ func TestOneStripe(t *testing.T) {
 	w := writing(c)
 	want(t, c, key, nil)
 	keepList(c, "list")
-	c.Ending("hash", "ada")()
+	c.BeginEnd("hash", "ada")()
 	w.Done(key, "new", 10)
 	want(t, c, key, nil)
 	want(t, c, listKey, nil)

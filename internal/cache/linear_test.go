@@ -230,7 +230,7 @@ func (c *client) get(person string, note int) {
 	value, ok := c.cache.Get(key)
 	if !ok {
 		var err error
-		value, err = c.cache.Share(context.Background(), key, c.cache.NoteScope(key.Owner, key.ID), func(v cache.View) (any, error) {
+		value, err = c.cache.Share(context.Background(), key, c.cache.NoteScope(key.Owner, key.ID), func(v cache.Snapshot) (any, error) {
 			return c.readNote(person, note, v)
 		})
 		if errors.Is(err, errNotFound) {
@@ -241,13 +241,13 @@ func (c *client) get(person string, note int) {
 }
 
 // readNote reads a note, and also that there is none, as the server does.
-func (c *client) readNote(person string, note int, v cache.View) (any, error) {
+func (c *client) readNote(person string, note int, v cache.Snapshot) (any, error) {
 	key := noteKey(person, note)
 	c.wait()
 	revision := c.db.read(person)[note]
 	c.wait()
 	if c.mistake == lateView {
-		v = c.cache.View(c.cache.NoteScope(key.Owner, key.ID))
+		v = c.cache.Snapshot(c.cache.NoteScope(key.Owner, key.ID))
 	}
 	c.keepNote(person, note, revision, v, c.mistake)
 	if revision == 0 {
@@ -257,7 +257,7 @@ func (c *client) readNote(person string, note int, v cache.View) (any, error) {
 }
 
 // keepNote is called before what was read is shown.
-func (c *client) keepNote(person string, note, revision int, v cache.View, m mistake) {
+func (c *client) keepNote(person string, note, revision int, v cache.Snapshot, m mistake) {
 	key := noteKey(person, note)
 	if !c.cache.Holds(v) {
 		if m != noSaw {
@@ -282,12 +282,12 @@ func (c *client) composed(person, order string) {
 	c.sawAll(person, began, c.readList(person, order, func() state { return c.compose(person, c.mistake) }))
 }
 
-// streamed composes a list that is too long to be kept, whose notes are read after Settle.
+// streamed composes a list that is too long to be kept, whose notes are read after Validate.
 func (c *client) streamed(person string) {
 	began, scope := c.began(), c.cache.ListScope(person)
-	v := c.cache.View(scope)
+	v := c.cache.Snapshot(scope)
 	c.wait()
-	c.cache.Settle(v)
+	c.cache.Validate(v)
 	m := c.mistake
 	if m == noSawInStream {
 		m = noSaw
@@ -296,13 +296,13 @@ func (c *client) streamed(person string) {
 }
 
 func (c *client) compose(person string, m mistake) (notes state) {
-	views := map[int]cache.View{}
+	views := map[int]cache.Snapshot{}
 	for note := range notes {
 		key := noteKey(person, note)
 		if value, ok := c.cache.Get(key); ok {
 			notes[note] = value.(int)
 		} else {
-			views[note] = c.cache.View(c.cache.NoteScope(key.Owner, key.ID))
+			views[note] = c.cache.Snapshot(c.cache.NoteScope(key.Owner, key.ID))
 		}
 		c.wait()
 	}
@@ -325,12 +325,12 @@ func (c *client) readList(person, order string, read func() state) state {
 	key := cache.Key{Kind: cache.List, Owner: person, ID: order}
 	value, ok := c.cache.Get(key)
 	if !ok {
-		value, _ = c.cache.Share(context.Background(), key, c.cache.ListScope(person), func(v cache.View) (any, error) {
+		value, _ = c.cache.Share(context.Background(), key, c.cache.ListScope(person), func(v cache.Snapshot) (any, error) {
 			c.wait()
 			notes := read()
 			c.wait()
 			if c.mistake != noSettle {
-				v = c.cache.Settle(v)
+				v = c.cache.Validate(v)
 			}
 			c.wait()
 			c.cache.PutList(key, notes, 100, v)
@@ -429,9 +429,9 @@ func (c *client) end(person, key string, which ...int) {
 	if c.mistake == lateEnding {
 		a.changes = c.db.commit(person, true, which...)
 		c.wait()
-		defer func() { c.wait(); c.cache.Ending(key, person)() }()
+		defer func() { c.wait(); c.cache.BeginEnd(key, person)() }()
 	} else {
-		done := c.cache.Ending(key, person)
+		done := c.cache.BeginEnd(key, person)
 		c.wait()
 		a.changes = c.db.commit(person, true, which...)
 		c.wait()
@@ -445,12 +445,12 @@ func (c *client) find(person string, one int) {
 	value, ok := c.cache.Get(key)
 	if !ok {
 		var err error
-		value, err = c.cache.Share(context.Background(), key, c.cache.AnySession(), func(v cache.View) (any, error) {
+		value, err = c.cache.Share(context.Background(), key, c.cache.AnySession(), func(v cache.Snapshot) (any, error) {
 			c.wait()
 			found := c.db.read(person)[one]
 			c.wait()
 			if c.mistake == lateView {
-				v = c.cache.View(c.cache.AnySession())
+				v = c.cache.Snapshot(c.cache.AnySession())
 			}
 			if found == 0 {
 				return nil, errNotFound

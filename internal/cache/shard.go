@@ -14,9 +14,9 @@ const (
 	ownerCost = 152
 	// The small queue, for entries that were requested once, may take one byte in smallShare.
 	smallShare = 10
-	mostUses   = 3 // uses of an entry are counted up to this
-	// The entries of one owner take at most one byte in mostOfAll.
-	mostOfAll = 4
+	maxUses    = 3 // uses of an entry are counted up to this
+	// The entries of one owner take at most one byte in ownerShare.
+	ownerShare = 4
 )
 
 // content is what an entry holds.
@@ -24,8 +24,8 @@ type content struct {
 	value any
 	size  int64
 	epoch uint64
-	put   time.Duration // when it was put
-	marks [2]mark       // the second may repeat the first
+	put   time.Duration  // when it was put
+	marks [2]versionMark // the second may repeat the first
 }
 
 // An entry is in one of a shard's two queues, and in the same one of its owner's.
@@ -42,11 +42,11 @@ type entry struct {
 // A place is the position of an entry in a queue: its neighbours.
 type place struct{ prev, next *entry }
 
-// A view selects which of an entry's places a queue uses.
-type view uint8
+// A queueKind selects which of an entry's places a queue uses.
+type queueKind uint8
 
 const (
-	ofAll view = iota
+	ofAll queueKind = iota
 	ofOwner
 )
 
@@ -101,7 +101,7 @@ func (s *shard) get(key Key) (content, bool) {
 	if !ok {
 		return content{}, false
 	}
-	e.uses = min(e.uses+1, mostUses)
+	e.uses = min(e.uses+1, maxUses)
 	return e.content, true
 }
 
@@ -110,7 +110,7 @@ func (s *shard) get(key Key) (content, bool) {
 func (s *shard) put(key Key, hash uint64, name string, c content) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if c.size > s.limit/mostOfAll {
+	if c.size > s.limit/ownerShare {
 		s.drop(s.entries[key])
 		return
 	}
@@ -217,7 +217,7 @@ func (s *shard) addTo(st *Stats) {
 
 // shrinkOwner evicts entries of o until they take no more than one owner's share.
 func (s *shard) shrinkOwner(o *owner) {
-	for limit := s.limit / mostOfAll; o.bytes() > limit; {
+	for limit := s.limit / ownerShare; o.bytes() > limit; {
 		s.evict(&o.queues, limit)
 	}
 }
@@ -261,7 +261,7 @@ type queue struct {
 	bytes       int64
 }
 
-func (q *queue) push(e *entry, v view) {
+func (q *queue) push(e *entry, v queueKind) {
 	e.places[v] = place{prev: q.last}
 	if q.last == nil {
 		q.first = e
@@ -272,7 +272,7 @@ func (q *queue) push(e *entry, v view) {
 	q.bytes += e.size
 }
 
-func (q *queue) remove(e *entry, v view) {
+func (q *queue) remove(e *entry, v queueKind) {
 	at := e.places[v]
 	if at.prev == nil {
 		q.first = at.next
@@ -298,10 +298,10 @@ type ghosts struct {
 	gone  uint64
 }
 
-func (g *ghosts) add(hash uint64, most int) {
+func (g *ghosts) add(hash uint64, limit int) {
 	g.known[hash] = g.gone + uint64(len(g.order))
 	g.order = append(g.order, hash)
-	for len(g.order) > max(most, 1) {
+	for len(g.order) > max(limit, 1) {
 		if g.known[g.order[0]] == g.gone { // the hash did not arrive again
 			delete(g.known, g.order[0])
 		}

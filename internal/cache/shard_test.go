@@ -35,7 +35,7 @@ func numbered(n int) cache.Key {
 }
 
 func keepSized(c *cache.Cache, key cache.Key, value any, size int) {
-	c.PutNote(key, value, size, c.View(c.NoteScope(key.Owner, key.ID)))
+	c.PutNote(key, value, size, c.Snapshot(c.NoteScope(key.Owner, key.ID)))
 }
 
 // Whatever is asked of it: a cache holds no more than its limit, counts what it holds, and finds under a
@@ -343,7 +343,7 @@ func TestKeyIsItsOwn(t *testing.T) {
 	for i := range keys {
 		request := fmt.Sprintf("%036d", i) + strings.Repeat("x", long)
 		scope := c.NoteScope("owner", request[:36])
-		c.PutNote(cache.Key{Kind: cache.Note, Owner: "owner", ID: request[:36]}, i, 0, c.View(scope))
+		c.PutNote(cache.Key{Kind: cache.Note, Owner: "owner", ID: request[:36]}, i, 0, c.Snapshot(scope))
 	}
 	runtime.GC()
 	runtime.ReadMemStats(&after)
@@ -392,7 +392,7 @@ func TestQuarterOfSessions(t *testing.T) {
 	c := sized(limit)
 	for n := range 1000 {
 		key := fmt.Sprint("session ", n)
-		c.PutSession(cache.Key{Kind: cache.Session, ID: key}, n, 100, key, "eve", c.View(c.AnySession()))
+		c.PutSession(cache.Key{Kind: cache.Session, ID: key}, n, 100, key, "eve", c.Snapshot(c.AnySession()))
 	}
 	if _, _, most, ok := c.Audit(); !ok || most["eve"] > limit/4 || most["eve"] < limit/5 {
 		t.Errorf("%d bytes are kept of one person's sessions within %d, want a fourth; in order: %v", most["eve"], limit, ok)

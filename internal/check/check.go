@@ -1,7 +1,7 @@
 // Package check judges an installation: settings, machine, container, database, Redis, the running
-// server, and the compose file. Gather collects the Facts once and changes nothing. Judge decides
-// from the Facts alone. The package imports no other package of notesd, and nothing that it returns
-// holds a secret.
+// server, and the compose file. Gather collects the Facts once and changes nothing. Evaluate
+// decides from the Facts alone. The package imports no other package of notesd, and nothing that it
+// returns holds a secret.
 package check
 
 import (
@@ -10,7 +10,7 @@ import (
 	"strings"
 )
 
-// A Verdict is the result of a row.
+// A Verdict is the result of a rule.
 type Verdict string
 
 // The verdicts are ordered from the best to the worst. Unknown means that something should have
@@ -46,7 +46,7 @@ func (v Verdict) Passes(strict bool) bool {
 	return worst(v, limit) == limit
 }
 
-// A Finding is a row with its verdict.
+// A Finding is a rule with its verdict.
 type Finding struct {
 	ID      string  `json:"id"`
 	Part    string  `json:"part"`  // part of the checklist
@@ -64,7 +64,7 @@ type Report struct {
 	Rows    []Finding       `json:"rows"`
 }
 
-// An opinion is the result of judging a row.
+// An opinion is the result of checking a rule.
 type opinion struct {
 	verdict   Verdict
 	seen, fix string
@@ -88,17 +88,17 @@ func fail(fix, format string, args ...any) opinion {
 	return opinion{Fail, fmt.Sprintf(format, args...), fix}
 }
 
-// A row is one thing to judge.
-type row struct {
+// A rule is one thing to check.
+type rule struct {
 	id, part, title string
-	judge           func(Facts) opinion
+	evaluate        func(Facts) opinion
 }
 
-// Judge gives every row its verdict.
-func Judge(f Facts) Report {
+// Evaluate gives every rule its verdict.
+func Evaluate(f Facts) Report {
 	r := Report{Version: f.Version, Verdict: NotApplicable, Counts: map[Verdict]int{}}
-	for _, row := range rows {
-		o := row.judge(f)
+	for _, row := range rules {
+		o := row.evaluate(f)
 		r.Rows = append(r.Rows, Finding{row.id, row.part, row.title, o.verdict, o.seen, o.fix})
 		r.Verdict = worst(r.Verdict, o.verdict)
 		r.Counts[o.verdict]++

@@ -62,7 +62,7 @@ func good() Facts {
 }
 
 func TestGood(t *testing.T) {
-	r := Judge(good())
+	r := Evaluate(good())
 	for _, f := range r.Rows {
 		want := OK
 		if f.ID == "file-system" { // SQLite's
@@ -346,7 +346,7 @@ func TestEdges(t *testing.T) {
 	for i, edge := range edges {
 		f := good()
 		edge.change(&f)
-		r := Judge(f)
+		r := Evaluate(f)
 		at := slices.IndexFunc(r.Rows, func(f Finding) bool { return f.ID == edge.row })
 		if at < 0 {
 			t.Fatalf("there is no row %s", edge.row)
@@ -360,7 +360,7 @@ func TestEdges(t *testing.T) {
 		}
 		seen[edge.row] = true
 	}
-	for _, row := range rows {
+	for _, row := range rules {
 		if !seen[row.id] {
 			t.Errorf("no edge of row %s is tested", row.id)
 		}
@@ -369,8 +369,8 @@ func TestEdges(t *testing.T) {
 
 // Of nothing at all a report can be made, too.
 func TestNothingKnown(t *testing.T) {
-	if r := Judge(Facts{}); len(r.Rows) != len(rows) {
-		t.Errorf("%d rows, want %d", len(r.Rows), len(rows))
+	if r := Evaluate(Facts{}); len(r.Rows) != len(rules) {
+		t.Errorf("%d rows, want %d", len(r.Rows), len(rules))
 	}
 }
 
@@ -378,7 +378,7 @@ func TestNothingKnown(t *testing.T) {
 func TestReportJSON(t *testing.T) {
 	f := good()
 	f.Settings.MaxWorkers = 3
-	r := Judge(f)
+	r := Evaluate(f)
 	var text bytes.Buffer
 	if err := r.JSON(&text); err != nil {
 		t.Fatal(err)
@@ -418,14 +418,14 @@ func TestTable(t *testing.T) {
 	f.Settings.MaxWorkers = 3
 	f.Settings.Warnings = []string{"a\x1b[2Jb\nc\u009b2J\u202e"}
 	var plain, coloured strings.Builder
-	r := Judge(f)
+	r := Evaluate(f)
 	if err := r.Table(&plain, false); err != nil {
 		t.Fatal(err)
 	}
 	if err := r.Table(&coloured, true); err != nil {
 		t.Fatal(err)
 	}
-	for _, row := range rows {
+	for _, row := range rules {
 		if !strings.Contains(plain.String(), "  "+row.id+" ") {
 			t.Errorf("no line for %s", row.id)
 		}

@@ -16,7 +16,7 @@ func (f Facts) noDatabase() *opinion {
 	return nil
 }
 
-// noPostgres is noDatabase for rows that apply to PostgreSQL alone.
+// noPostgres is noDatabase for rules that apply to PostgreSQL alone.
 func (f Facts) noPostgres() *opinion {
 	if o := f.noDatabase(); o != nil {
 		return o

@@ -5,7 +5,7 @@ import (
 	"time"
 )
 
-// Facts are what Judge works on. A nil field was not looked at.
+// Facts are what Evaluate works on. A nil field was not looked at.
 type Facts struct {
 	Version  string // the version of this binary
 	Settings Settings

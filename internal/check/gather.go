@@ -42,10 +42,10 @@ func Gather(ctx context.Context, c Config) Facts {
 		Machine: readMachine(os.DirFS("/"), c.Settings.DataDir), Files: readFiles(ctx, c)}
 	f.Compose = readCompose(c)
 	if c.Database != nil {
-		f.Database = askDatabase(ctx, c.Database)
+		f.Database = inspectDatabase(ctx, c.Database)
 	}
 	if c.RedisURL != "" {
-		f.Redis = askRedis(ctx, c.RedisURL)
+		f.Redis = inspectRedis(ctx, c.RedisURL)
 	}
 	if c.RedisWrites != nil && f.Redis != nil && f.Redis.Err == "" {
 		ctx, cancel := context.WithTimeout(ctx, askTime)
@@ -54,11 +54,11 @@ func Gather(ctx context.Context, c Config) Facts {
 			f.Redis.Refuses = oneLine(err)
 		}
 	}
-	f.Server = askServer(ctx, c)
+	f.Server = inspectServer(ctx, c)
 	return f
 }
 
-func askDatabase(ctx context.Context, ask func(context.Context) (Database, error)) *Database {
+func inspectDatabase(ctx context.Context, ask func(context.Context) (Database, error)) *Database {
 	ctx, cancel := context.WithTimeout(ctx, askTime)
 	defer cancel()
 	db, err := ask(ctx)
@@ -71,8 +71,8 @@ func askDatabase(ctx context.Context, ask func(context.Context) (Database, error
 // oneLine formats an error in one line.
 func oneLine(err error) string { return strings.Join(strings.Fields(err.Error()), " ") }
 
-// mostCompose bounds how much of a compose file is read, in bytes.
-const mostCompose = 4 << 20
+// maxCompose bounds how much of a compose file is read, in bytes.
+const maxCompose = 4 << 20
 
 // readCompose reads the compose file that is named, or one that is found. It returns nil if there
 // is none.
@@ -103,7 +103,7 @@ func readCompose(c Config) *Compose {
 }
 
 func composeFrom(name string, in io.Reader, environ []string) *Compose {
-	text, err := io.ReadAll(io.LimitReader(in, mostCompose))
+	text, err := io.ReadAll(io.LimitReader(in, maxCompose))
 	if err != nil {
 		return &Compose{File: name, Err: oneLine(err)}
 	}

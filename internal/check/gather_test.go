@@ -122,7 +122,7 @@ func FuzzParseCompose(f *testing.F) {
 				t.Errorf("%+v", s)
 			}
 		}
-		Judge(facts)
+		Evaluate(facts)
 	})
 }
 
@@ -139,7 +139,7 @@ func FuzzParseRuntime(f *testing.F) {
 		if err == nil {
 			facts := good()
 			facts.Server.Runtime = r
-			Judge(facts)
+			Evaluate(facts)
 		}
 	})
 }
@@ -225,17 +225,17 @@ func TestAskServer(t *testing.T) {
 	})
 	server := httptest.NewServer(handler)
 	defer server.Close()
-	s := askServer(t.Context(), Config{Server: server.URL, AdminToken: "token", Measure: time.Millisecond})
+	s := inspectServer(t.Context(), Config{Server: server.URL, AdminToken: "token", Measure: time.Millisecond})
 	if !s.Alive || s.Ready || !slices.Equal(s.Down, []string{"database down"}) || s.Runtime == nil {
 		t.Fatalf("askServer() = %+v", s)
 	}
 	if want := (Recent{Over: 2 * time.Second, CPU: 1, Requests: 4, Waits: 2}); *s.Recent != want || s.Runtime.Pool.Done != 9 || s.CPU != 2.5 {
 		t.Errorf("askServer() measures %+v, %v s of CPU, want %+v", s.Recent, s.CPU, want)
 	}
-	if s := askServer(t.Context(), Config{Server: server.URL, AdminToken: "wrong"}); s.Runtime != nil || !strings.Contains(s.RuntimeErr, "401") {
+	if s := inspectServer(t.Context(), Config{Server: server.URL, AdminToken: "wrong"}); s.Runtime != nil || !strings.Contains(s.RuntimeErr, "401") {
 		t.Errorf("with a wrong token: %+v", s)
 	}
-	if s := askServer(t.Context(), Config{Server: "http://127.0.0.1:1"}); s.Err == "" {
+	if s := inspectServer(t.Context(), Config{Server: "http://127.0.0.1:1"}); s.Err == "" {
 		t.Errorf("where nobody is: %+v", s)
 	}
 }

@@ -113,7 +113,7 @@ func loadMemory(f Facts) opinion {
 		return warn(more, "memory is %s: %s needed of %s", r.Stages.Stage, size(r.Stages.Needed), size(r.Stages.Limit))
 	case r.Memory.GCShare > 0.25:
 		return warn(more, "collecting garbage takes %.0f %% of the CPU time", r.Memory.GCShare*100)
-	case r.Pool.Done < leastRequests || r.uptime() < leastUptime || r.Stages == nil || r.Stages.Limit == 0:
+	case r.Pool.Done < minRequests || r.uptime() < minUptime || r.Stages == nil || r.Stages.Limit == 0:
 		return notApplicable("too little load, or no limit, to judge: %s resident", size(r.Memory.RSS))
 	case r.Stages.Limit >= 256*mib && r.Stages.Needed < r.Stages.Limit/8:
 		return warn(fmt.Sprintf("NOTESD_MEMORY=%dM", max(128, roundUp(r.Stages.Needed*3/mib, 64))),

@@ -156,8 +156,8 @@ func restarts(f Facts) opinion {
 
 // These constants bound how much load has to be measured before it is judged.
 const (
-	leastUptime   = time.Hour
-	leastRequests = 10_000
+	minUptime   = time.Hour
+	minRequests = 10_000
 )
 
 // cores returns how many cores are used: the mean since the start, or the recent use if that is
@@ -185,7 +185,7 @@ func loadWorkers(f Facts) opinion {
 	case shed > 0 || wait > slow:
 		return warn(f.moreWorkers(), "%d turned away in 15 minutes, 99 %% waited at most %v, with the cores at rest (%.1f of %d)",
 			shed, wait.Round(time.Millisecond), used, cores)
-	case r.Pool.Done < leastRequests || r.uptime() < leastUptime:
+	case r.Pool.Done < minRequests || r.uptime() < minUptime:
 		return notApplicable("too little load to judge: %s in %v, none turned away", count(r.Pool.Done, "request"), r.uptime().Round(time.Second))
 	case f.Server.CPU > 0 && cores > 1 && share < 0.1:
 		return warn(fmt.Sprintf("NOTESD_CPUS=%d, unless peaks need them", max(1, int(used*4+1))), "%.2f of %s used on average: the others are wasted",

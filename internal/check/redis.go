@@ -12,8 +12,8 @@ import (
 	"github.com/gomodule/redigo/redis"
 )
 
-// askRedis examines the Redis at a URL.
-func askRedis(ctx context.Context, url string) *Redis {
+// inspectRedis examines the Redis at a URL.
+func inspectRedis(ctx context.Context, url string) *Redis {
 	ctx, cancel := context.WithTimeout(ctx, askTime)
 	defer cancel()
 	r := &Redis{Encrypted: strings.HasPrefix(url, "rediss:")}

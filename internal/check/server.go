@@ -11,11 +11,11 @@ import (
 	"time"
 )
 
-// mostAnswer bounds how much of a response is read, in bytes.
-const mostAnswer = 8 << 20
+// maxResponse bounds how much of a response is read, in bytes.
+const maxResponse = 8 << 20
 
-// askServer examines the running server twice, to see what happens in between.
-func askServer(ctx context.Context, c Config) *Server {
+// inspectServer examines the running server twice, to see what happens in between.
+func inspectServer(ctx context.Context, c Config) *Server {
 	s := &Server{URL: c.Server, Given: c.ServerGiven}
 	status, _, err := get(ctx, c.Server+"/api/health", "")
 	if err != nil {
@@ -89,7 +89,7 @@ func get(ctx context.Context, url, token string) (status int, text []byte, err e
 		return 0, nil, err
 	}
 	defer answer.Body.Close()
-	text, err = io.ReadAll(io.LimitReader(answer.Body, mostAnswer))
+	text, err = io.ReadAll(io.LimitReader(answer.Body, maxResponse))
 	return answer.StatusCode, text, err
 }
 

@@ -38,7 +38,7 @@ func Backup(ctx context.Context, p Process, args []string) error {
 	case ways != 1, *keep < 0, *keep > 0 && *dir == "":
 		return fmt.Errorf("backup FILE, backup -dir DIR [-keep N] or backup -verify FILE? %w", errUsage)
 	case *verify != "":
-		cfg, _ := config.Survey(p.Environ) // only the bound on the size of a note is needed
+		cfg, _ := config.Inspect(p.Environ) // only the bound on the size of a note is needed
 		return p.verifyBackup(cfg, *verify)
 	}
 	cfg, err := config.Load(p.Environ)
@@ -98,7 +98,8 @@ func (p Process) backupTo(ctx context.Context, cfg config.Config, f *dump.File) 
 	return nil
 }
 
-// writeBackup writes the database that cfg names to out, and returns the length of the longest line.
+// writeBackup writes the database that cfg names to out, and returns the length of the longest
+// line.
 func writeBackup(
 	ctx context.Context, cfg config.Config, out io.Writer, m *meter,
 ) (taken dump.Backup, longest int, err error) {
@@ -121,10 +122,10 @@ func writeBackup(
 	return taken, w.Longest(), w.Close()
 }
 
-// longestNote returns a bound on the line of a note that came in a body of BODY_PARSER_LIMIT. Each
+// maxNote returns a bound on the line of a note that came in a body of BODY_PARSER_LIMIT. Each
 // character takes at most twice as many bytes in a backup as in a body; the rest of the row is
 // short.
-func longestNote(cfg config.Config) int { return int(2*cfg.BodyLimit) + 1<<20 }
+func maxNote(cfg config.Config) int { return int(2*cfg.BodyLimit) + 1<<20 }
 
 // readBackup passes the lines of a backup, of at most longest bytes each, to the function lines.
 func readBackup[T any](
@@ -151,7 +152,7 @@ func (p Process) verifyBackup(cfg config.Config, name string) error {
 		return err
 	}
 	defer f.Close()
-	b, err := readBackup(f, longestNote(cfg), dump.Check)
+	b, err := readBackup(f, maxNote(cfg), dump.Check)
 	if err != nil {
 		return fmt.Errorf("%s: %w", name, err)
 	}
@@ -179,14 +180,14 @@ func Restore(ctx context.Context, p Process, args []string) error {
 		return err
 	}
 	defer f.Close()
-	if _, err := readBackup(f, longestNote(cfg), dump.Check); err != nil {
+	if _, err := readBackup(f, maxNote(cfg), dump.Check); err != nil {
 		return fmt.Errorf("%s: %w", args[0], err)
 	}
 	if _, err := f.Seek(0, io.SeekStart); err != nil {
 		return err
 	}
 	m := startMeter()
-	done, err := readBackup(f, longestNote(cfg), func(next func() ([]byte, error)) (dump.Restored, error) {
+	done, err := readBackup(f, maxNote(cfg), func(next func() ([]byte, error)) (dump.Restored, error) {
 		return dump.Restore(ctx, cfg.DatabaseURL.Reveal(), func() ([]byte, error) {
 			line, err := next()
 			m.bytes.Add(int64(len(line)))

@@ -54,7 +54,7 @@ func Check(ctx context.Context, p Process, args []string) error {
 	if err != nil {
 		return err
 	}
-	report := check.Judge(check.Gather(ctx, p.checkConfig(o)))
+	report := check.Evaluate(check.Gather(ctx, p.checkConfig(o)))
 	if o.json {
 		err = report.JSON(p.Out)
 	} else {
@@ -72,7 +72,7 @@ func Check(ctx context.Context, p Process, args []string) error {
 // checkConfig returns the Config of a check. It looks at all that the settings name, unless they
 // have a mistake.
 func (p Process) checkConfig(o checkOptions) check.Config {
-	cfg, mistakes := config.Survey(p.Environ)
+	cfg, mistakes := config.Inspect(p.Environ)
 	c := check.Config{
 		Version:     p.version(),
 		Settings:    checkSettings(cfg, mistakes),
@@ -99,7 +99,7 @@ func (p Process) checkConfig(o checkOptions) check.Config {
 	if !isURL(cfg.ChannelURL) { // an error would show a part of a broken password
 		cfg.ChannelURL = ""
 	}
-	if sound(mistakes, "DATABASE_URL", "DATABASE_PASSWORD") || isURL(cfg.DatabaseURL) {
+	if validSettings(mistakes, "DATABASE_URL", "DATABASE_PASSWORD") || isURL(cfg.DatabaseURL) {
 		c.Database = func(ctx context.Context) (check.Database, error) { return examine(ctx, cfg) }
 	}
 	if isURL(cfg.RedisURL) {
@@ -131,8 +131,8 @@ func redisWrites(ctx context.Context, url string) (err error) {
 	return rdb.Writable(ctx)
 }
 
-// sound reports whether none of the settings has a mistake.
-func sound(mistakes []config.Mistake, names ...string) bool {
+// validSettings reports whether none of the settings has a mistake.
+func validSettings(mistakes []config.Mistake, names ...string) bool {
 	return !slices.ContainsFunc(mistakes, func(m config.Mistake) bool { return slices.Contains(names, m.Name) })
 }
 
@@ -169,7 +169,7 @@ func checkSettings(cfg config.Config, mistakes []config.Mistake) check.Settings 
 		CacheSize: cfg.CacheSize, BodyLimit: cfg.BodyLimit, MemoryMonitoring: cfg.MemoryMonitoring, Metrics: cfg.MetricsCollection,
 		Webhook: cfg.AlertWebhookURL != "", ShutdownDelay: cfg.ShutdownDelay, ShutdownTimeout: cfg.ShutdownTimeout,
 		Postgres: strings.HasPrefix(cfg.DatabaseURL.Reveal(), "postgres"), Redis: cfg.RedisURL != "",
-		SessionSecret: judged(cfg.SessionSecrets...), AdminToken: judged(cfg.AdminToken),
+		SessionSecret: evaluate(cfg.SessionSecrets...), AdminToken: evaluate(cfg.AdminToken),
 		DatabasePassword: password(cfg.DatabaseURL), RedisPassword: password(cfg.RedisURL),
 		CORSOrigins: cfg.CORSOrigins, TrustedProxies: cfg.TrustedProxies, Shown: map[string]string{},
 	}
@@ -185,8 +185,8 @@ func checkSettings(cfg config.Config, mistakes []config.Mistake) check.Settings 
 	return s
 }
 
-// judged returns the strength of the weakest of secrets.
-func judged(secrets ...config.Secret) check.Secret {
+// evaluate returns the strength of the weakest of secrets.
+func evaluate(secrets ...config.Secret) check.Secret {
 	verdict := check.None
 	for _, s := range secrets {
 		switch {

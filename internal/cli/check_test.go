@@ -35,7 +35,7 @@ func TestJudged(t *testing.T) {
 	}{
 		{nil, check.None}, {[]config.Secret{""}, check.None}, {[]config.Secret{strong}, check.Strong}, {[]config.Secret{strong, weak}, check.Weak},
 	} {
-		if got := judged(test.secrets...); got != test.want {
+		if got := evaluate(test.secrets...); got != test.want {
 			t.Errorf("judged(%d secrets) = %s, want %s", len(test.secrets), got, test.want)
 		}
 	}

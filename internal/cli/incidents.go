@@ -13,9 +13,9 @@ import (
 	"notesd/server/admin"
 )
 
-// evidenceOf lists the events that trigger an incident file at once. The recorder itself finds
+// triggers lists the events that trigger an incident file at once. The recorder itself finds
 // problems that develop slowly (latency, load).
-var evidenceOf = map[string]bool{
+var triggers = map[string]bool{
 	"route_quarantined": true,
 	"memory_high":       true,
 	"memory_stage_up":   true,
@@ -37,7 +37,7 @@ func newIncidents(cfg config.Config, alerts *admin.Alerts, log *slog.Logger) *in
 		return nil
 	}
 	alerts.OnEvent = func(e admin.Event) {
-		if evidenceOf[e.Kind] {
+		if triggers[e.Kind] {
 			r.Trigger(e.Kind, e.Subject)
 		}
 	}

@@ -260,7 +260,7 @@ func (s *serving) awaitDependencies(ctx context.Context) error {
 	if s.parts.Redis == nil {
 		return nil
 	}
-	return s.parts.Redis.Refusal(ctx)
+	return s.parts.Redis.Denied(ctx)
 }
 
 // neverUsable reports whether err means that waiting for the database is useless.

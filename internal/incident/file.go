@@ -19,7 +19,7 @@ import (
 const (
 	keepFiles = 10
 	maxTotal  = 128 << 20
-	leastFree = 128 << 20 // bytes on the disk
+	minFree   = 128 << 20 // bytes on the disk
 
 	// These constants bound the parts in bytes, before compression.
 	maxTrace      = 32 << 20
@@ -96,14 +96,14 @@ func makeRoom(dir string) error {
 	return errors.Join(errs...)
 }
 
-// enoughDisk returns an error if the disk has less free than leastFree.
+// enoughDisk returns an error if the disk has less free than minFree.
 func enoughDisk(dir string) error {
 	var disk syscall.Statfs_t
 	if err := syscall.Statfs(dir, &disk); err != nil {
 		return fmt.Errorf("free space of %s: %w", dir, err)
 	}
-	if free := uint64(disk.Bavail) * uint64(disk.Bsize); free < leastFree {
-		return fmt.Errorf("the disk has %d bytes left, and less than %d is for notes alone", free, leastFree)
+	if free := uint64(disk.Bavail) * uint64(disk.Bsize); free < minFree {
+		return fmt.Errorf("the disk has %d bytes left, and less than %d is for notes alone", free, minFree)
 	}
 	return nil
 }
@@ -159,7 +159,7 @@ func (r *Recorder) writeParts(to io.Writer, t trouble, state any) error {
 	})
 	var reports []partReport
 	for _, p := range []part{
-		{"trace.out", maxTrace, r.tape.writeTo},
+		{"trace.out", maxTrace, r.flightRecorder.writeTo},
 		{"goroutines.txt", maxGoroutines, func(w io.Writer) error { return pprof.Lookup("goroutine").WriteTo(w, 1) }},
 		{"heap.pb.gz", maxHeap, func(w io.Writer) error { return pprof.Lookup("heap").WriteTo(w, 0) }},
 		{"history.json", maxText, asJSON(history)},

@@ -159,7 +159,7 @@ func TestDiskTrouble(t *testing.T) {
 		{"read-only", 512, "read-only file system", func(dir string) error {
 			return syscall.Mount("", dir, "", syscall.MS_REMOUNT|syscall.MS_RDONLY, "")
 		}},
-		{"little left", leastFree>>20 - 1, "is for notes alone", func(string) error { return nil }},
+		{"little left", minFree>>20 - 1, "is for notes alone", func(string) error { return nil }},
 	} {
 		t.Run(row.name, func(t *testing.T) {
 			dir := t.TempDir()
@@ -217,7 +217,7 @@ func TestNoRoomForTrace(t *testing.T) {
 		synctest.Wait()
 		var i told
 		w.open(t).decode(t, "incident.json", &i)
-		want := partReport{Name: "trace.out", Error: errNoTape.Error()}
+		want := partReport{Name: "trace.out", Error: errNoTrace.Error()}
 		if len(i.Parts) == 0 || i.Parts[0] != want || w.Stats().Tracing {
 			t.Errorf("parts %+v, want first %+v", i.Parts, want)
 		}

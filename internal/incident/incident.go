@@ -10,14 +10,14 @@
 //     restarts of the process, too.
 //   - There are at most keepFiles files of at most maxFile bytes, and of maxTotal bytes together.
 //     The oldest are deleted to make room. No file is written to a disk that has less free than
-//     leastFree, because the notes need the space more.
+//     minFree, because the notes need the space more.
 //   - A file appears complete or not at all, and only its owner may read it.
 //   - No part contains the users' text or their credentials: stacks come without arguments, and the
 //     trace has goroutines and functions, but no values.
 //   - When there is no trouble nothing is traced, because tracing costs 5 to 10 % of the CPU of a
 //     busy server. A trace begins with the first sign of trouble (or with the trigger, if there was
-//     no sign), lasts for tapeTime at most, and is then off (see tapeRest). Over time it costs a
-//     quarter of a percent at worst.
+//     no sign), lasts for maxTraceTime at most, and is then off (see traceInterval). Over time it
+//     costs a quarter of a percent at worst.
 package incident
 
 import (
@@ -51,9 +51,9 @@ type Config struct {
 // A Recorder watches for trouble and writes the incident files. Make one with New. A nil *Recorder
 // records nothing.
 type Recorder struct {
-	cfg     Config
-	tape    tape
-	pending chan trouble
+	cfg            Config
+	flightRecorder flightRecorder
+	pending        chan trouble
 
 	mu         sync.Mutex // guards what follows
 	history    history
@@ -99,14 +99,14 @@ func (r *Recorder) remember(earlier []File, now time.Time) {
 	}
 }
 
-// Run takes a sample with read every second, judges the last samples and writes files until ctx
+// Run takes a sample with read every second, examines the last samples and writes files until ctx
 // ends. The result of state is written to a file as JSON and describes the process.
 func (r *Recorder) Run(ctx context.Context, read func() Sample, state func() any) {
 	if r == nil {
 		return
 	}
 	r.look(read()) // there may be trouble in the first second
-	defer r.tape.stop()
+	defer r.flightRecorder.stop()
 	var writing sync.WaitGroup
 	writing.Go(func() { r.writeEach(ctx, state) })
 	defer writing.Wait()
@@ -122,13 +122,13 @@ func (r *Recorder) Run(ctx context.Context, read func() Sample, state func() any
 	}
 }
 
-// look records a sample and does what its verdict asks for.
+// look records a sample and does what the detection asks for.
 func (r *Recorder) look(s Sample) {
 	r.mu.Lock()
 	r.history.add(s)
-	v := judge(r.history.last(window), r.cfg.Slow)
+	v := detect(r.history.last(window), r.cfg.Slow)
 	r.mu.Unlock()
-	r.tape.tend(s.Time, v.near, s.roomForTrace())
+	r.flightRecorder.update(s.Time, v.near, s.roomForTrace())
 	if v.reason != "" {
 		r.Trigger(v.reason, v.detail)
 	}
@@ -180,11 +180,11 @@ func (r *Recorder) writeEach(ctx context.Context, state func() any) {
 
 // write writes the file once the trace has run for long enough.
 func (r *Recorder) write(ctx context.Context, t trouble, state func() any) {
-	defer r.tape.letGo()
+	defer r.flightRecorder.release()
 	if r.roomForTrace() {
-		r.tape.hold(time.Now())
+		r.flightRecorder.retain(time.Now())
 		select {
-		case <-time.After(settle - r.tape.length()):
+		case <-time.After(settle - r.flightRecorder.length()):
 		case <-ctx.Done():
 		}
 	}
@@ -231,5 +231,5 @@ type Stats struct {
 // Stats returns the current statistics.
 func (r *Recorder) Stats() Stats {
 	_, suppressed := r.seen()
-	return Stats{Tracing: r.tape.runs(), Suppressed: suppressed, Files: files(r.cfg.Dir)}
+	return Stats{Tracing: r.flightRecorder.runs(), Suppressed: suppressed, Files: files(r.cfg.Dir)}
 }

@@ -7,7 +7,7 @@ import (
 
 const (
 	minute = 60 // the number of samples that are kept
-	window = 10 // the number of samples that are judged
+	window = 10 // the number of samples that are examined
 )
 
 // A Sample is one second of the server: its state at the end of the second, and what was counted

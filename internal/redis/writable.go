@@ -59,9 +59,9 @@ var denials = []string{
 	"ERR DB index", "ERR invalid DB index", // the database does not exist
 }
 
-// Refusal returns an error if Redis answers, but denies access for a permanent reason. A Redis that
+// Denied returns an error if Redis answers, but denies access for a permanent reason. A Redis that
 // does not answer is no error, since it may become available.
-func (c *Client) Refusal(ctx context.Context) error {
+func (c *Client) Denied(ctx context.Context) error {
 	reply, ok := errors.AsType[redigo.Error](c.Writable(ctx))
 	if !ok {
 		return nil

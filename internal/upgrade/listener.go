@@ -13,12 +13,12 @@ import (
 
 // These names tell how a process passes its listener on. It does so as systemd does, by LISTEN_FDS
 // (sd_listen_fds(3)), but without LISTEN_PID, because the id of the child is not known before it
-// runs. handoverName says that a parent passed the socket, and whether the socket is the parent's
+// runs. handoffName says that a parent passed the socket, and whether the socket is the parent's
 // own or is held by systemd, too.
 const (
-	handoverName = "NOTESD_HANDOVER"
-	socketOwn    = "own"
-	socketHeld   = "held"
+	handoffName = "NOTESD_HANDOVER"
+	socketOwn   = "own"
+	socketHeld  = "held"
 
 	firstFile = 3 // the first file descriptor that is passed on
 	readyWord = "ready"
@@ -35,7 +35,7 @@ type Inherited struct {
 
 // Inherit reads from environ what was passed on.
 func Inherit(environ []string) (*Inherited, error) {
-	files, how := valueOf(environ, "LISTEN_FDS"), valueOf(environ, handoverName)
+	files, how := valueOf(environ, "LISTEN_FDS"), valueOf(environ, handoffName)
 	if files == "" || how == "" && valueOf(environ, "LISTEN_PID") != strconv.Itoa(os.Getpid()) {
 		return &Inherited{}, nil // the variables that are left were meant for another process
 	}
@@ -101,7 +101,7 @@ func (in *Inherited) ReportReady(ctx context.Context, checks ...func(context.Con
 func (in *Inherited) childEnviron(environ []string) (own []string) {
 	for _, entry := range environ {
 		name, _, _ := strings.Cut(entry, "=")
-		if name != handoverName && !strings.HasPrefix(name, "LISTEN_") {
+		if name != handoffName && !strings.HasPrefix(name, "LISTEN_") {
 			own = append(own, entry)
 		}
 	}
@@ -109,7 +109,7 @@ func (in *Inherited) childEnviron(environ []string) (own []string) {
 	if in.held {
 		how = socketHeld
 	}
-	return append(own, "LISTEN_FDS=1", handoverName+"="+how)
+	return append(own, "LISTEN_FDS=1", handoffName+"="+how)
 }
 
 // valueOf returns the value of name in environ. The last entry counts, as in os/exec.

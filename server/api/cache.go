@@ -31,8 +31,8 @@ type ResponseCache struct {
 	cache *cache.Cache
 }
 
-// NewResponseCache returns a cache of up to limit bytes; 0: it keeps nothing. One lock serves a core
-// or two.
+// NewResponseCache returns a cache of up to limit bytes; 0: it keeps nothing. One lock serves a
+// core or two.
 func NewResponseCache(limit int64, cores int) *ResponseCache {
 	shards := 1
 	for shards < cores && shards < 16 {
@@ -85,7 +85,7 @@ func (k *ResponseCache) get(key cache.Key) *router.Entry {
 // now or another request is reading the note already.
 func (k *ResponseCache) readNote(ctx context.Context, owner, id string, read func() (notes.Note, error)) (*router.Entry, error) {
 	scope := k.cache.NoteScope(owner, id)
-	v, err := k.cache.Share(ctx, noteKey(owner, id), scope, func(view cache.View) (any, error) {
+	v, err := k.cache.Share(ctx, noteKey(owner, id), scope, func(view cache.Snapshot) (any, error) {
 		n, err := read()
 		// The result that there is no such note counts, too.
 		k.cache.Observe(scope, k.cache.ListScope(owner))
@@ -104,7 +104,7 @@ func (k *ResponseCache) readNote(ctx context.Context, owner, id string, read fun
 	return v.(*router.Entry), nil
 }
 
-func (k *ResponseCache) keepNote(owner, id string, e *router.Entry, view cache.View) {
+func (k *ResponseCache) keepNote(owner, id string, e *router.Entry, view cache.Snapshot) {
 	if len(e.Body) <= router.LargeBody {
 		k.cache.PutNote(noteKey(owner, id), e, e.Size(), view)
 	}
@@ -118,9 +118,9 @@ var errUnshared = errors.New("long list")
 func (k *ResponseCache) readList(ctx context.Context, owner, query string,
 	read func() (e *router.Entry, keep bool, err error)) (*router.Entry, error) {
 	scope := k.cache.ListScope(owner)
-	v, err := k.cache.Share(ctx, listKey(owner, query), scope, func(view cache.View) (any, error) {
+	v, err := k.cache.Share(ctx, listKey(owner, query), scope, func(view cache.Snapshot) (any, error) {
 		e, keep, err := read()
-		view = k.cache.Settle(view)
+		view = k.cache.Validate(view)
 		if err != nil {
 			return nil, err
 		}
@@ -135,11 +135,11 @@ func (k *ResponseCache) readList(ctx context.Context, owner, query string,
 	return v.(*router.Entry), nil
 }
 
-// A batchRead reads the notes of a list that are not in the cache. It has the view of the cache that
-// preceded the read of each note.
+// A batchRead reads the notes of a list that are not in the cache. It has the view of the cache
+// that preceded the read of each note.
 type batchRead struct {
 	owner string
-	views map[string]cache.View
+	views map[string]cache.Snapshot
 }
 
 // take returns the cache entries of the notes that refs point to, with nil for a note that is not
@@ -152,9 +152,9 @@ func (k *ResponseCache) take(owner string, refs []store.Ref) (entries []*router.
 			continue
 		}
 		if r.views == nil {
-			r.views = make(map[string]cache.View, len(refs)-i)
+			r.views = make(map[string]cache.Snapshot, len(refs)-i)
 		}
-		r.views[ref.ID] = k.cache.View(k.cache.NoteScope(owner, ref.ID))
+		r.views[ref.ID] = k.cache.Snapshot(k.cache.NoteScope(owner, ref.ID))
 		missing = append(missing, ref)
 	}
 	return entries, missing, r
@@ -165,8 +165,8 @@ func (k *ResponseCache) keep(r batchRead, id string, e *router.Entry) {
 	k.keepNote(r.owner, id, e, r.views[id])
 }
 
-// observed must be called before the server shows any state of owner's note that does not come from the
-// cache.
+// observed must be called before the server shows any state of owner's note that does not come from
+// the cache.
 func (k *ResponseCache) observed(owner, id string) {
 	k.cache.Observe(k.cache.NoteScope(owner, id), k.cache.ListScope(owner))
 }
@@ -207,7 +207,7 @@ func (k *ResponseCache) Invalidate(changes []store.Change) {
 }
 
 // SessionRevoked implements store.Invalidator.
-func (k *ResponseCache) SessionRevoked(key, user string) { k.cache.Ending(key, user)() }
+func (k *ResponseCache) SessionRevoked(key, user string) { k.cache.BeginEnd(key, user)() }
 
 // LeaseUntil implements store.Invalidator.
 func (k *ResponseCache) LeaseUntil(until time.Time) { k.cache.LeaseUntil(until) }
@@ -215,8 +215,8 @@ func (k *ResponseCache) LeaseUntil(until time.Time) { k.cache.LeaseUntil(until) 
 // InvalidateAll implements store.Invalidator.
 func (k *ResponseCache) InvalidateAll() { k.cache.InvalidateAll() }
 
-// current returns the response for n, which was just written. As a rule the entry was made when n was
-// written.
+// current returns the response for n, which was just written. As a rule the entry was made when n
+// was written.
 func (k *ResponseCache) current(n notes.Note) (*router.Entry, error) {
 	if v, ok := k.cache.Look(noteKey(n.UserID, n.ID)); ok && v.(*router.Entry).ETag == etag(n) {
 		return v.(*router.Entry), nil

@@ -75,7 +75,7 @@ func (s *Sessions) load(ctx context.Context, token string) (user string, err err
 	if user := s.cached(token); user != "" {
 		return user, nil
 	}
-	view := s.cache.View(s.cache.AnySession())
+	view := s.cache.Snapshot(s.cache.AnySession())
 	key, found, err := s.tokens.find(ctx, token)
 	if errors.Is(err, store.ErrNotFound) {
 		return "", nil
@@ -122,12 +122,12 @@ type uncachingSessions struct {
 }
 
 func (u uncachingSessions) DeleteSession(ctx context.Context, key string) error {
-	defer u.cache.Ending(key, "")()
+	defer u.cache.BeginEnd(key, "")()
 	return u.sessionBackend.DeleteSession(ctx, key)
 }
 
 func (u uncachingSessions) DeleteSessions(ctx context.Context, userID, exceptKey string) error {
-	defer u.cache.Ending("", userID)()
+	defer u.cache.BeginEnd("", userID)()
 	return u.sessionBackend.DeleteSessions(ctx, userID, exceptKey)
 }
 

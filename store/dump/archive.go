@@ -35,7 +35,7 @@ import (
 const (
 	magic     = "notesd backup 1\n"
 	blockSize = 1 << 20 // bytes of lines, after which a block is written
-	mostBlock = 1 << 30 // bytes of lines; no note makes a longer line
+	maxBlock  = 1 << 30 // bytes of lines; no note makes a longer line
 )
 
 // ErrDamaged: the file is no backup, or not a complete one, or it has been changed.
@@ -70,7 +70,7 @@ func NewWriter(out io.Writer) (*Writer, error) {
 
 // Line adds a line, which is given without its newline.
 func (w *Writer) Line(line []byte) error {
-	if bytes.IndexByte(line, '\n') >= 0 || len(line) >= mostBlock {
+	if bytes.IndexByte(line, '\n') >= 0 || len(line) >= maxBlock {
 		return fmt.Errorf("%d bytes can't be one line of a backup", len(line))
 	}
 	if len(w.lines) > 0 && len(w.lines)+len(line) >= blockSize {
@@ -124,7 +124,7 @@ type Reader struct {
 	raw      io.Reader
 	sum      hash.Hash
 	unpacker *zstd.Decoder
-	most     int   // maximum bytes of a block, decompressed
+	maxBlock int   // maximum bytes of a block, decompressed
 	at       int64 // bytes read
 	packed   bytes.Buffer
 	room     []byte // buffer for lines
@@ -133,13 +133,13 @@ type Reader struct {
 
 // NewReader begins to read a backup whose lines have at most longest bytes each. The caller must
 // close the Reader.
-func NewReader(in io.Reader, longest int) (*Reader, error) {
-	most := min(max(longest, blockSize), mostBlock) + 1 // with the newline
-	unpacker, err := zstd.NewReader(nil, zstd.WithDecoderConcurrency(1), zstd.WithDecoderMaxMemory(uint64(most)))
+func NewReader(in io.Reader, maxLine int) (*Reader, error) {
+	maxBlockSize := min(max(maxLine, blockSize), maxBlock) + 1 // with the newline
+	unpacker, err := zstd.NewReader(nil, zstd.WithDecoderConcurrency(1), zstd.WithDecoderMaxMemory(uint64(maxBlockSize)))
 	if err != nil {
 		return nil, err
 	}
-	r := &Reader{raw: in, sum: sha256.New(), unpacker: unpacker, most: most}
+	r := &Reader{raw: in, sum: sha256.New(), unpacker: unpacker, maxBlock: maxBlockSize}
 	r.in = io.TeeReader(in, r.sum)
 	head := make([]byte, len(magic))
 	err = r.read(head)
@@ -182,7 +182,7 @@ func (r *Reader) nextBlock() error {
 	if err != nil {
 		return err
 	}
-	tooLong := int64(length) > packedSize(r.most)
+	tooLong := int64(length) > packedSize(r.maxBlock)
 	r.packed.Reset()
 	var kept io.Writer = &r.packed // it grows only by the data that is there
 	if tooLong {
@@ -218,7 +218,7 @@ func (r *Reader) nextBlock() error {
 func packedSize(n int) int64 { return int64(n) + int64(n)>>14 + 64 }
 
 func (r *Reader) tooLong(at int64) error {
-	return fmt.Errorf("%w: the one at byte %d has more than %d bytes", ErrTooLong, at, r.most)
+	return fmt.Errorf("%w: the one at byte %d has more than %d bytes", ErrTooLong, at, r.maxBlock)
 }
 
 // end verifies the checksum, and checks that nothing follows it.

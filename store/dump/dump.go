@@ -61,7 +61,7 @@ func openToRead(name string) (db *sql.DB, from string, err error) {
 		if err != nil {
 			return nil, "", err
 		}
-		return stdlib.OpenDB(*server, stdlib.OptionAfterConnect(watchUs)), engine.PostgreSQL, nil
+		return stdlib.OpenDB(*server, stdlib.OptionAfterConnect(setTimeouts)), engine.PostgreSQL, nil
 	}
 	path, err := engine.SQLitePath(name)
 	if err != nil {
@@ -75,9 +75,9 @@ func openToRead(name string) (db *sql.DB, from string, err error) {
 	return db, engine.SQLite, err
 }
 
-// watchUs sets the timeouts of the server's end of a connection, whose one transaction may take
+// setTimeouts sets the timeouts of the server's end of a connection, whose one transaction may take
 // long. If this process vanishes without notice, the transaction must not remain for long.
-func watchUs(ctx context.Context, conn *pgx.Conn) error {
+func setTimeouts(ctx context.Context, conn *pgx.Conn) error {
 	_, err := conn.Exec(ctx, `SELECT set_config(name, value, false)
 		FROM (VALUES ('statement_timeout', '0'), ('idle_in_transaction_session_timeout', '60s'), ('lock_timeout', '10s'),
 			('tcp_user_timeout', '0'), ('tcp_keepalives_idle', '10'), ('tcp_keepalives_interval', '5'),

@@ -64,7 +64,7 @@ func claim(f *os.File, path string) error {
 	if err != nil {
 		return err
 	}
-	if err := onlyOurs(ours); err != nil {
+	if err := checkOwner(ours); err != nil {
 		return fmt.Errorf("%s %w", f.Name(), err)
 	}
 	if named, err := os.Lstat(f.Name()); err != nil || !os.SameFile(ours, named) {
@@ -76,8 +76,8 @@ func claim(f *os.File, path string) error {
 	return errors.Join(f.Truncate(0), f.Chmod(0o600)) // a umask may have left fewer rights
 }
 
-// onlyOurs returns an error for a file that another user has put there and could go on reading.
-func onlyOurs(info os.FileInfo) error {
+// checkOwner returns an error for a file that another user has put there and could go on reading.
+func checkOwner(info os.FileInfo) error {
 	stat, known := info.Sys().(*syscall.Stat_t)
 	if !info.Mode().IsRegular() || info.Mode().Perm()&0o077 != 0 ||
 		known && (int(stat.Uid) != os.Geteuid() || stat.Nlink != 1) {

@@ -187,8 +187,8 @@ func (r *restore) findFaults(ctx context.Context, db engine.Querier) (found []st
 	return found, nil
 }
 
-// raise migrates the restored database to the newest schema.
-func (r *restore) raise(ctx context.Context, m engine.Migrator, db engine.Querier) error {
+// upgrade migrates the restored database to the newest schema.
+func (r *restore) upgrade(ctx context.Context, m engine.Migrator, db engine.Querier) error {
 	if err := m.Up(ctx); err != nil {
 		return err
 	}

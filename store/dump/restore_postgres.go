@@ -23,7 +23,7 @@ func (r *restore) intoPostgres(ctx context.Context, name string, schema int64) e
 	if err := m.UpTo(ctx, schema); err != nil {
 		return err
 	}
-	db := stdlib.OpenDB(*server, stdlib.OptionAfterConnect(watchUs))
+	db := stdlib.OpenDB(*server, stdlib.OptionAfterConnect(setTimeouts))
 	defer db.Close() // the transaction has ended
 	conn, err := db.Conn(ctx)
 	if err != nil {
@@ -34,7 +34,7 @@ func (r *restore) intoPostgres(ctx context.Context, name string, schema int64) e
 		return err
 	}
 	r.done.Engine = engine.PostgreSQL
-	return r.raise(ctx, m, db)
+	return r.upgrade(ctx, m, db)
 }
 
 // fillPostgres fills the tables while they are locked against all other connections.

@@ -124,7 +124,7 @@ func (r *restore) fillSQLite(ctx context.Context, path string, schema int64) (er
 	if err := tx.Commit(); err != nil {
 		return err
 	}
-	return r.raise(ctx, m, db)
+	return r.upgrade(ctx, m, db)
 }
 
 type emptySQLite struct{ *sql.Tx }

@@ -86,8 +86,8 @@ func scanTargets(columns []schema.Column) []any {
 }
 
 // value returns the value of a scan target, in a form that both drivers accept.
-func value(place any) any {
-	switch p := place.(type) {
+func value(target any) any {
+	switch p := target.(type) {
 	case **string:
 		return *p
 	case **int64:
@@ -193,20 +193,20 @@ type lineReader struct {
 	count map[string]int64
 }
 
-// These are the bounds of a batch of rows. A single row may be larger than batchBytes.
+// These are the bounds of a batch of rows. A single row may be larger than maxBatchBytes.
 const (
-	batchRows  = 1000
-	batchBytes = 4 << 20
+	maxBatchRows  = 1000
+	maxBatchBytes = 4 << 20
 
-	// shortLine is the maximum length, in bytes, of a line that is no row. A row's line that is
+	// maxShortLine is the maximum length, in bytes, of a line that is no row. A row's line that is
 	// longer is read value by value, since JSON may need much memory for it.
-	shortLine = 64 << 10
+	maxShortLine = 64 << 10
 )
 
 // head reads the first line.
 func (r *lineReader) head() (head backupHead, err error) {
 	line, err := r.next()
-	if err == nil && (len(line) > shortLine || json.Unmarshal(line, &head) != nil) || errors.Is(err, io.EOF) {
+	if err == nil && (len(line) > maxShortLine || json.Unmarshal(line, &head) != nil) || errors.Is(err, io.EOF) {
 		err = ErrNotBackup
 	}
 	return head, err
@@ -234,7 +234,7 @@ func (r *lineReader) read() error {
 		if err := r.flush(section); err != nil {
 			return err
 		}
-		if len(line) > shortLine {
+		if len(line) > maxShortLine {
 			return fmt.Errorf("%w: %.100q… is no line of one", ErrNotBackup, line)
 		}
 		if json.Unmarshal(line, &r.foot) == nil && r.foot.Rows != nil {
@@ -279,7 +279,7 @@ func (r *lineReader) row(section dumpTable, line []byte) error {
 	r.count[section.name]++
 	r.rows = append(r.rows, row)
 	r.bytes += len(line)
-	if len(r.rows) < batchRows && r.bytes < batchBytes {
+	if len(r.rows) < maxBatchRows && r.bytes < maxBatchBytes {
 		return nil
 	}
 	return r.flush(section)
@@ -288,22 +288,22 @@ func (r *lineReader) row(section dumpTable, line []byte) error {
 // readRow stores a row's values in places, and reports whether their number is right. A long line
 // is read value by value, which is slower. Decoding the whole array would allocate memory for all
 // the values that the line can hold.
-func readRow(line []byte, places []any) bool {
-	if len(line) <= shortLine {
-		row := places
-		return json.Unmarshal(line, &row) == nil && len(row) == len(places) && len(row) > 0
+func readRow(line []byte, targets []any) bool {
+	if len(line) <= maxShortLine {
+		row := targets
+		return json.Unmarshal(line, &row) == nil && len(row) == len(targets) && len(row) > 0
 	}
 	in := json.NewDecoder(bytes.NewReader(line))
 	if begin, err := in.Token(); err != nil || begin != json.Delim('[') {
 		return false
 	}
-	for i := range places {
-		if !in.More() || in.Decode(&places[i]) != nil {
+	for i := range targets {
+		if !in.More() || in.Decode(&targets[i]) != nil {
 			return false
 		}
 	}
 	end, err := in.Token()
-	if err != nil || end != json.Delim(']') || len(places) == 0 {
+	if err != nil || end != json.Delim(']') || len(targets) == 0 {
 		return false
 	}
 	_, err = in.Token()

@@ -199,7 +199,7 @@ func (d *DB) WriteOne(ctx context.Context, fn func(db *gorm.DB) error) error {
 			break
 		}
 	}
-	d.writable.note(err)
+	d.writable.record(err)
 	if err != nil && ctx.Err() != nil {
 		return ctx.Err() // whatever error the driver returned for it
 	}

@@ -143,8 +143,8 @@ func (d *DB) beginLog(ctx context.Context) error {
 		}
 		return beginGeneration(db)
 	})
-	if hasNoPlace(err) {
-		d.writable.note(err)
+	if isStorageFull(err) {
+		d.writable.record(err)
 		return nil
 	}
 	return err

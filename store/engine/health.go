@@ -7,8 +7,8 @@ import (
 )
 
 const (
-	askEvery = time.Second // between probes; retry while the database can't be used
-	askTime  = time.Second // timeout of a probe
+	probeInterval = time.Second // between probes; retry while the database can't be used
+	probeTimeout  = time.Second // timeout of a probe
 )
 
 // A Health says whether the database can be used.
@@ -47,17 +47,17 @@ func (d *DB) Monitor(ctx context.Context) {
 	}
 	d.health.wake()
 	for ctx.Err() == nil {
-		next := askEvery
-		if !d.ask(ctx) {
+		next := probeInterval
+		if !d.probe(ctx) {
 			next = retry
 		}
 		_ = Pause(ctx, next)
 	}
 }
 
-// ask sends one query, and reports whether the database can be used.
-func (d *DB) ask(ctx context.Context) (well bool) {
-	asking, cancel := context.WithTimeout(ctx, askTime)
+// probe sends one query, and reports whether the database can be used.
+func (d *DB) probe(ctx context.Context) (usable bool) {
+	asking, cancel := context.WithTimeout(ctx, probeTimeout)
 	defer cancel()
 	began, before := time.Now(), d.health.last.Load()
 	err := d.Ready(asking)
@@ -65,7 +65,7 @@ func (d *DB) ask(ctx context.Context) (well bool) {
 		return false // ctx's end says nothing about the database
 	}
 	d.health.last.Store(&Health{err, time.Since(began)})
-	if wasWell := before == nil || before.Err == nil; wasWell != (err == nil) {
+	if wasUsable := before == nil || before.Err == nil; wasUsable != (err == nil) {
 		d.health.wake()
 	}
 	return err == nil

@@ -17,15 +17,15 @@ import (
 )
 
 // With these intervals and probeTimeout, a caller that waits for a server that is gone learns it
-// within beat + slowAfter + probeTimeout: 800 ms.
+// within checkInterval + slowAfter + probeTimeout: 800 ms.
 const (
-	beat      = 100 * time.Millisecond // between checks, while a caller waits
-	slowAfter = 200 * time.Millisecond // from then on the monitor asks about a statement
-	retry     = 250 * time.Millisecond // between attempts to reach a server that is gone
+	checkInterval = 100 * time.Millisecond // between checks, while a caller waits
+	slowAfter     = 200 * time.Millisecond // from then on the monitor asks about a statement
+	retry         = 250 * time.Millisecond // between attempts to reach a server that is gone
 
-	// lastDoubt is the number of consecutive checks after which a connection is aborted, if the
+	// maxDoubts is the number of consecutive checks after which a connection is aborted, if the
 	// server answers but knows nothing of its request. That is 700 ms after the request.
-	lastDoubt = 5
+	maxDoubts = 5
 )
 
 var (
@@ -56,7 +56,7 @@ type healthMonitor struct {
 	began        time.Time
 	busy         chan struct{}    // has a token when a caller has begun to wait
 	dropIdle     func()           // closes the idle connections
-	tell         func(gone error) // reports that the server is gone, or with nil that it is back
+	report       func(gone error) // reports that the server is gone, or with nil that it is back
 
 	mu    sync.Mutex // guards what follows
 	conns map[*monitoredConn]struct{}
@@ -81,7 +81,7 @@ func newHealthMonitor(server *pgx.ConnConfig, log *slog.Logger) *healthMonitor {
 		log:          log, began: time.Now(), busy: make(chan struct{}, 1), dropIdle: func() {},
 		conns: make(map[*monitoredConn]struct{}),
 	}
-	m.tell = func(gone error) {
+	m.report = func(gone error) {
 		if gone != nil {
 			log.Warn("database is gone", "error", gone)
 		} else {
@@ -126,8 +126,8 @@ func (m *healthMonitor) abortedBecause() error {
 	return errGivenUp
 }
 
-// attend makes m watch the connections that pgx makes with cfg.
-func (m *healthMonitor) attend(cfg *pgx.ConnConfig) {
+// watchConnsOf makes m watch the connections that pgx makes with cfg.
+func (m *healthMonitor) watchConnsOf(cfg *pgx.ConnConfig) {
 	cfg.DialFunc = m.dial
 	build := cfg.BuildFrontend
 	cfg.BuildFrontend = func(r io.Reader, w io.Writer) *pgproto3.Frontend {
@@ -215,14 +215,14 @@ func (m *healthMonitor) run(ctx context.Context) {
 		probe, err := pgx.ConnectConfig(ctx, m.server)
 		if err != nil {
 			if ctx.Err() == nil && !refusesOne(err) {
-				m.lose(err)
+				m.markDown(err)
 			}
 			_ = Pause(ctx, retry)
 			continue
 		}
-		m.find()
+		m.markUp()
 		if err := m.watch(ctx, probe); errors.Is(err, errSilent) {
-			m.lose(err)
+			m.markDown(err)
 		}
 		ending, cancel := context.WithTimeout(context.WithoutCancel(ctx), retry)
 		_ = probe.Close(ending) // it may be broken
@@ -238,8 +238,9 @@ func refusesOne(err error) bool {
 	return ok && !strings.HasPrefix(e.Code, intervention)
 }
 
-// lose marks the server as gone. All callers that wait for it, and all later ones, get the error.
-func (m *healthMonitor) lose(cause error) {
+// markDown marks the server as gone. All callers that wait for it, and all later ones, get the
+// error.
+func (m *healthMonitor) markDown(cause error) {
 	gone := Unavailable(cause)
 	m.mu.Lock()
 	known := m.down != nil
@@ -248,19 +249,19 @@ func (m *healthMonitor) lose(cause error) {
 	if known {
 		return
 	}
-	m.tell(gone)
+	m.report(gone)
 	m.abort(m.those(func(*monitoredConn) bool { return true })...)
 	m.dropIdle()
 }
 
-// find marks the server as reachable again.
-func (m *healthMonitor) find() {
+// markUp marks the server as reachable again.
+func (m *healthMonitor) markUp() {
 	m.mu.Lock()
 	known := m.down != nil
 	m.down = nil
 	m.mu.Unlock()
 	if known {
-		m.tell(nil)
+		m.report(nil)
 	}
 }
 
@@ -275,7 +276,7 @@ func (m *healthMonitor) watch(ctx context.Context, probe *pgx.Conn) error {
 				return ctx.Err()
 			}
 		}
-		if err := Pause(ctx, beat); err != nil {
+		if err := Pause(ctx, checkInterval); err != nil {
 			return err
 		}
 		now := m.now()
@@ -288,9 +289,9 @@ func (m *healthMonitor) watch(ctx context.Context, probe *pgx.Conn) error {
 	}
 }
 
-// ask probes the server for a sign of life, and asks which of the stuck connections' statements it
-// is at work on. It aborts a connection after lastDoubt consecutive probes in which the server knew
-// nothing of the statement.
+// probe probes the server for a sign of life, and asks which of the stuck connections' statements
+// it is at work on. It aborts a connection after maxDoubts consecutive probes in which the server
+// knew nothing of the statement.
 func (m *healthMonitor) ask(ctx context.Context, probe *pgx.Conn) error {
 	began := m.now()
 	stuck := m.those(func(w *monitoredConn) bool { return w.stuck(began) })
@@ -307,7 +308,7 @@ func (m *healthMonitor) ask(ctx context.Context, probe *pgx.Conn) error {
 	}
 	for i, w := range stuck {
 		known := slices.Contains(busy, pids[i])
-		if w.stuck(began) && w.doubted(known) == lastDoubt {
+		if w.stuck(began) && w.doubted(known) == maxDoubts {
 			m.log.Warn("connection to the database has gone dead", "pid", pids[i])
 			m.abort(w)
 		}

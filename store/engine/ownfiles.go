@@ -20,8 +20,8 @@ const filesTick = 50 * time.Millisecond
 type ownFiles struct {
 	dir     string
 	open    []ownFile
-	seen    atomic.Pointer[os.FileInfo] // dir when all files were in place; nil: look compares
-	trouble atomic.Pointer[error]       // nil: all were in place at the last look
+	seen    atomic.Pointer[os.FileInfo] // dir when all files were in place; nil: compare compares
+	trouble atomic.Pointer[error]       // nil: all were in place at the last comparison
 }
 
 type ownFile struct {
@@ -50,8 +50,8 @@ func (f *ownFiles) remember(lock *DirLock, path string) error {
 	return nil
 }
 
-// check is the form of look for before and after each write. It compares the files only if the
-// directory has changed since the last look.
+// check is the form of compare for before and after each write. It compares the files only if the
+// directory has changed since the last comparison.
 func (f *ownFiles) check() error {
 	if f.dir == "" { // the files are still being opened
 		return nil
@@ -63,11 +63,11 @@ func (f *ownFiles) check() error {
 			return nil
 		}
 	}
-	return f.look()
+	return f.compare()
 }
 
-// look compares the open files with those at their paths.
-func (f *ownFiles) look() error {
+// compare compares the open files with those at their paths.
+func (f *ownFiles) compare() error {
 	f.seen.Store(nil)
 	dir, dirErr := os.Stat(f.dir)
 	for _, file := range f.open {
@@ -87,7 +87,7 @@ func (f *ownFiles) look() error {
 	return nil
 }
 
-// err returns what the last look found.
+// err returns what the last comparison found.
 func (f *ownFiles) err() error {
 	if trouble := f.trouble.Load(); trouble != nil {
 		return *trouble
@@ -101,4 +101,4 @@ func (d *DB) FilesInPlace() error { return d.files.err() }
 
 // LookAtFiles checks whether the open files of a SQLite database are those at their paths. It
 // returns nil if they are: then no other process can write to them.
-func (d *DB) LookAtFiles() error { return d.files.look() }
+func (d *DB) LookAtFiles() error { return d.files.compare() }

@@ -23,7 +23,7 @@ import (
 
 const (
 	connectTimeout = time.Second // timeout of one attempt to connect, unless the URL has its own
-	sayAgain       = time.Minute // interval at which an unchanged error is logged again
+	logAgain       = time.Minute // interval at which an unchanged error is logged again
 )
 
 // ApplicationName is our name in pg_stat_activity.
@@ -43,17 +43,17 @@ func openPostgres(ctx context.Context, cfg Config) (*DB, error) {
 	d := &DB{log: cfg.Log, postgres: true, health: health{changed: make(chan struct{}, 1)},
 		monitor: newHealthMonitor(server, cfg.Log)}
 	d.state.begin()
-	tell := d.monitor.tell
-	d.monitor.tell = func(gone error) {
+	tell := d.monitor.report
+	d.monitor.report = func(gone error) {
 		d.health.wake()
-		if d.state.isSettled() { // until then connect logs what is wrong
+		if d.state.hasStarted() { // until then connect logs what is wrong
 			tell(gone)
 		}
 	}
-	d.monitor.attend(server)
+	d.monitor.watchConnsOf(server)
 	server.OnNotification = ignore
-	g := newConnInit(cfg.URL, cfg.Log)
-	db := openPool(server, stdlib.OptionBeforeConnect(g.choose), stdlib.OptionAfterConnect(g.greet),
+	c := newConnInit(cfg.URL, cfg.Log)
+	db := openPool(server, stdlib.OptionBeforeConnect(c.chooseMode), stdlib.OptionAfterConnect(c.prepare),
 		stdlib.OptionResetSession(stillOpen))
 	d.onClose(db.Close)
 	db.SetMaxOpenConns(cfg.MaxConns)
@@ -92,26 +92,26 @@ func newConnInit(url string, log *slog.Logger) *connInit {
 	return &connInit{chosen: choosesMode(url), log: log}
 }
 
-func (g *connInit) choose(_ context.Context, server *pgx.ConnConfig) error {
-	if !g.chosen && !g.pooled.Load() {
+func (c *connInit) chooseMode(_ context.Context, server *pgx.ConnConfig) error {
+	if !c.chosen && !c.pooled.Load() {
 		server.DefaultQueryExecMode = pgx.QueryExecModeCacheStatement
 	}
 	return nil
 }
 
-// greet prepares a new connection. If it detects a pooler after the mode was chosen, it makes
+// prepare prepares a new connection. If it detects a pooler after the mode was chosen, it makes
 // database/sql connect again with another mode. On a pooler's connection it sets nothing, since
 // that connection may serve any other client.
-func (g *connInit) greet(ctx context.Context, conn *pgx.Conn) error {
+func (c *connInit) prepare(ctx context.Context, conn *pgx.Conn) error {
 	monitoredUnder(conn).pid.Store(conn.PgConn().PID())
 	ours, err := SetSessionTimeouts(ctx, conn)
 	if err != nil || ours {
 		return err
 	}
-	if !g.pooled.Swap(true) {
-		g.log.Info("PostgreSQL is reached through a pooler: statements are not kept prepared there")
+	if !c.pooled.Swap(true) {
+		c.log.Info("PostgreSQL is reached through a pooler: statements are not kept prepared there")
 	}
-	if g.chosen || conn.Config().DefaultQueryExecMode != pgx.QueryExecModeCacheStatement {
+	if c.chosen || conn.Config().DefaultQueryExecMode != pgx.QueryExecModeCacheStatement {
 		return nil
 	}
 	_ = conn.Close(ctx) // it has run no statement of a caller
@@ -188,28 +188,28 @@ func choosesMode(name string) bool {
 // in three cases: ctx ends; the database refuses access or has another encoding; its schema does
 // not fit this binary.
 func (d *DB) connect(ctx context.Context) {
-	var said Complaint
+	var complaint Complaint
 	for {
 		err := d.Migrate(ctx)
 		if err == nil {
 			d.log.Info("database ready", "engine", d.Engine())
-			d.state.settle(nil)
+			d.state.endStart(nil)
 			return
 		}
 		if refusal := refused(err); refusal != nil {
 			err = refusal
 		}
 		if errors.Is(err, ErrSchema) || errors.Is(err, ErrRefused) || errors.Is(err, ErrEncoding) {
-			d.state.settle(err)
+			d.state.endStart(err)
 			return
 		}
 		if ctx.Err() != nil {
-			d.state.settle(Unavailable(ctx.Err()))
+			d.state.endStart(Unavailable(ctx.Err()))
 			return
 		}
 		err = Unavailable(err)
 		d.state.set(err)
-		if said.IsNews(err) {
+		if complaint.IsNews(err) {
 			d.log.Warn("database can't be used yet, trying again", "error", err)
 		}
 		_ = Pause(ctx, retry)
@@ -219,18 +219,18 @@ func (d *DB) connect(ctx context.Context) {
 // A Complaint limits how often an error is logged. A new error is logged at once, and an unchanged
 // one only every sayAgain.
 type Complaint struct {
-	said string
+	last string
 	at   time.Time
 }
 
 // IsNews reports whether err is to be logged now. If so, it takes err as logged.
 func (c *Complaint) IsNews(err error) bool {
-	if c.IsKnown(err) && time.Since(c.at) < sayAgain {
+	if c.IsKnown(err) && time.Since(c.at) < logAgain {
 		return false
 	}
-	c.said, c.at = err.Error(), time.Now()
+	c.last, c.at = err.Error(), time.Now()
 	return true
 }
 
 // IsKnown reports whether err was the last one logged.
-func (c *Complaint) IsKnown(err error) bool { return err.Error() == c.said }
+func (c *Complaint) IsKnown(err error) bool { return err.Error() == c.last }

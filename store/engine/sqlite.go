@@ -54,7 +54,7 @@ func openSQLite(ctx context.Context, cfg Config) (_ *DB, err error) {
 		return nil, fmt.Errorf("open SQLite file %s: %w", path, err)
 	}
 	d.InBackground(ctx, d.checkpoints)
-	d.state.settle(nil)
+	d.state.endStart(nil)
 	return d, nil
 }
 

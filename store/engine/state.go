@@ -8,7 +8,7 @@ import (
 
 // state says whether the database may be used, and if not, why.
 type state struct {
-	settled chan struct{} // closed once the database is ready or never will be
+	started chan struct{} // closed once the database is ready or never will be
 	once    sync.Once     // guards the closing of settled
 
 	mu     sync.RWMutex
@@ -18,7 +18,7 @@ type state struct {
 
 // begin makes a state that is not ready.
 func (s *state) begin() {
-	s.settled = make(chan struct{})
+	s.started = make(chan struct{})
 	s.why = fmt.Errorf("%w: not connected yet", ErrUnavailable)
 }
 
@@ -38,16 +38,16 @@ func (s *state) set(why error) {
 	}
 }
 
-// settle ends the start. With nil the database is ready, and with an error it never will be.
-func (s *state) settle(why error) {
+// endStart ends the start. With nil the database is ready, and with an error it never will be.
+func (s *state) endStart(why error) {
 	s.set(why)
-	s.once.Do(func() { close(s.settled) })
+	s.once.Do(func() { close(s.started) })
 }
 
-// isSettled reports whether the start has ended.
-func (s *state) isSettled() bool {
+// hasStarted reports whether the start has ended.
+func (s *state) hasStarted() bool {
 	select {
-	case <-s.settled:
+	case <-s.started:
 		return true
 	default:
 		return false
@@ -56,7 +56,7 @@ func (s *state) isSettled() bool {
 
 // close ends the database's use for good.
 func (s *state) close() {
-	s.settle(fmt.Errorf("%w: closed", ErrUnavailable))
+	s.endStart(fmt.Errorf("%w: closed", ErrUnavailable))
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.closed = true
@@ -66,7 +66,7 @@ func (s *state) close() {
 // the database is not ready.
 func (s *state) wait(ctx context.Context) error {
 	select {
-	case <-s.settled:
+	case <-s.started:
 		return s.err()
 	case <-ctx.Done():
 		return fmt.Errorf("%w: %w", ctx.Err(), s.err())

@@ -10,10 +10,10 @@ import (
 	sqlite3 "modernc.org/sqlite/lib"
 )
 
-// calm is the time without a refused write after which the database counts as writable again. For a
-// while a full disk takes small writes and refuses large ones. That must count as one incident, not
-// many.
-const calm = 10 * time.Second
+// writableAfter is the time without a refused write after which the database counts as writable
+// again. For a while a full disk takes small writes and refuses large ones. That must count as one
+// incident, not many.
+const writableAfter = 10 * time.Second
 
 // writability records that the database answers but can't take writes.
 type writability struct {
@@ -22,30 +22,30 @@ type writability struct {
 
 // A refusal is a write for which the database had no space.
 type refusal struct {
-	why    error
-	at     time.Time
-	mended atomic.Bool // a write has succeeded since
+	why       error
+	at        time.Time
+	recovered atomic.Bool // a write has succeeded since
 }
 
-// note records the result of a write.
-func (w *writability) note(err error) {
-	if hasNoPlace(err) {
+// record records the result of a write.
+func (w *writability) record(err error) {
+	if isStorageFull(err) {
 		w.last.Store(&refusal{why: Translate(err), at: time.Now()})
 	} else if r := w.last.Load(); r != nil && err == nil {
-		r.mended.Store(true)
+		r.recovered.Store(true)
 	}
 }
 
 func (w *writability) err() error {
 	r := w.last.Load()
-	if r == nil || r.mended.Load() && time.Since(r.at) >= calm {
+	if r == nil || r.recovered.Load() && time.Since(r.at) >= writableAfter {
 		return nil
 	}
 	return r.why
 }
 
-// hasNoPlace reports whether err says that the disk is full, fails or is read-only.
-func hasNoPlace(err error) bool {
+// isStorageFull reports whether err says that the disk is full, fails or is read-only.
+func isStorageFull(err error) bool {
 	if e, ok := errors.AsType[*pgconn.PgError](err); ok {
 		const diskFull, readOnly, ioError = "53100", "25006", "58030"
 		return e.Code == diskFull || e.Code == readOnly || e.Code == ioError

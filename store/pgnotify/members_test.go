@@ -16,9 +16,9 @@ type membersTest struct {
 
 func newMembersTest(t *testing.T) *membersTest { return &membersTest{t, newMembers(), time.Now()} }
 
-// beat lets a beat take some time to come back, now.
+// beat lets a heartbeat take some time to come back, now.
 func (r *membersTest) beat(took time.Duration) (first, long bool) {
-	return r.heardOwn(r.now.Add(-took), r.now)
+	return r.ownHeartbeat(r.now.Add(-took), r.now)
 }
 
 // introduce lets the introduction pass.
@@ -30,13 +30,13 @@ func (r *membersTest) introduce() {
 		}
 		r.now = r.now.Add(heartbeat)
 	}
-	r.introduced()
+	r.setComplete()
 	r.isAlone(true, "introduced")
 }
 
 func (r *membersTest) isAlone(want bool, when string) {
 	r.Helper()
-	if got := r.alone(r.now); got != want {
+	if got := r.soleMember(r.now); got != want {
 		r.Errorf("alone() = %v, want %v: %s", got, want, when)
 	}
 }
@@ -56,7 +56,7 @@ func TestMembersIntroduction(t *testing.T) {
 	if first, long := r.beat(10 * ms); first || !long {
 		t.Errorf("after %v: first %v, long %v", r.now.Sub(began), first, long)
 	}
-	r.introduced()
+	r.setComplete()
 	r.isAlone(true, "introduced")
 }
 
@@ -65,9 +65,9 @@ func TestMembersIntroduction(t *testing.T) {
 func TestMembersGap(t *testing.T) {
 	r := newMembersTest(t)
 	r.introduce()
-	r.now = r.now.Add(trusted - 1)
+	r.now = r.now.Add(leasePeriod - 1)
 	r.isAlone(true, "just before the second is over")
-	if first, long := r.beat(trusted - 1); first || !long {
+	if first, long := r.beat(leasePeriod - 1); first || !long {
 		t.Errorf("a beat that comes back in time is first %v, long %v", first, long)
 	}
 	r.now = r.now.Add(1)
@@ -88,11 +88,11 @@ func TestMembersGap(t *testing.T) {
 func TestMembersPeers(t *testing.T) {
 	r := newMembersTest(t)
 	r.introduce()
-	r.heard("b", r.now)
+	r.heartbeat("b", r.now)
 	r.isAlone(false, "with a peer")
 	r.left("b")
 	r.isAlone(true, "after its goodbye")
-	r.heard("b", r.now)
+	r.heartbeat("b", r.now)
 	for range 7 {
 		r.now = r.now.Add(heartbeat)
 		r.beat(0)
@@ -114,17 +114,17 @@ func TestMembersAwait(t *testing.T) {
 		}
 	}
 	r := newMembersTest(t)
-	if done, _ := r.await("0", r.now); done != nil {
+	if done, _ := r.awaitAcks("0", r.now); done != nil {
 		t.Error("who doesn't know the others waits for some of them")
 	}
 	r.introduce()
-	if done, _ := r.await("1", r.now); !is(done) {
+	if done, _ := r.awaitAcks("1", r.now); !is(done) {
 		t.Error("who is alone waits")
 	}
-	r.heard("b", r.now)
-	r.heard("c", r.now)
-	done, forget := r.await("2", r.now)
-	r.heard("d", r.now) // has come later
+	r.heartbeat("b", r.now)
+	r.heartbeat("c", r.now)
+	done, forget := r.awaitAcks("2", r.now)
+	r.heartbeat("d", r.now) // has come later
 	for _, from := range []string{"d", "b", "b"} {
 		r.acknowledged("2", from)
 		r.acknowledged("1", "c")
@@ -139,7 +139,7 @@ func TestMembersAwait(t *testing.T) {
 	r.acknowledged("2", "c")
 	forget()
 	r.acknowledged("2", "c")
-	if len(r.awaiting) != 1 { // the one that nobody has told to forget
-		t.Errorf("%d revocations are awaited", len(r.awaiting))
+	if len(r.pendingAcks) != 1 { // the one that nobody has told to forget
+		t.Errorf("%d revocations are awaited", len(r.pendingAcks))
 	}
 }

@@ -8,24 +8,24 @@ import (
 )
 
 const (
-	// longestMessage is the maximum length of a notification in PostgreSQL: less than 8000 bytes.
-	longestMessage = 7999
+	// maxMessage is the maximum length of a notification in PostgreSQL: less than 8000 bytes.
+	maxMessage = 7999
 
-	// mostAnnounced is how many changes of one transaction are named. If there were more, reading
+	// maxAnnounced is how many changes of one transaction are named. If there were more, reading
 	// the message would cost all replicas more time than dropping their copies.
-	mostAnnounced = 1000
+	maxAnnounced = 1000
 )
 
 // A messageKind is the kind of a message.
 type messageKind string
 
 const (
-	beatMessage    messageKind = "beat"    // heartbeat: the sender is present and listens
-	byeMessage     messageKind = "bye"     // the sender stops listening
-	changesMessage messageKind = "changes" // the sender's transaction changed notes
-	forgetMessage  messageKind = "forget"  // the sender can't or won't name its changes
-	revokedMessage messageKind = "revoked" // sessions have ended
-	ackMessage     messageKind = "ack"     // the sender acknowledges a revocation
+	heartbeatMessage     messageKind = "beat"    // heartbeat: the sender is present and listens
+	byeMessage           messageKind = "bye"     // the sender stops listening
+	changesMessage       messageKind = "changes" // the sender's transaction changed notes
+	invalidateAllMessage messageKind = "forget"  // the sender can't or won't name its changes
+	revokedMessage       messageKind = "revoked" // sessions have ended
+	ackMessage           messageKind = "ack"     // the sender acknowledges a revocation
 )
 
 // A message is sent by one process to all that share its database, the sender included. It is JSON,
@@ -65,7 +65,7 @@ func parseMessage(text string) (message, error) {
 	}
 	complete := true
 	switch m.Kind {
-	case beatMessage, byeMessage, forgetMessage:
+	case heartbeatMessage, byeMessage, invalidateAllMessage:
 	case changesMessage:
 		complete = len(m.Changes) > 0
 	case revokedMessage:
@@ -99,24 +99,24 @@ func (m message) changes() (changes []Change) {
 // encodeChanges returns the payloads that announce one transaction's changes. It returns as many
 // messages as they need, or a single one to forget everything if there are too many changes.
 func encodeChanges(from string, changes []Change) []string {
-	if len(changes) <= mostAnnounced {
-		if said, ok := splitChanges(from, changes); ok {
-			return said
+	if len(changes) <= maxAnnounced {
+		if payloads, ok := splitChanges(from, changes); ok {
+			return payloads
 		}
 	}
-	return []string{message{Kind: forgetMessage, From: from}.String()}
+	return []string{message{Kind: invalidateAllMessage, From: from}.String()}
 }
 
 // splitChanges names the changes in messages that are short enough. It fails if a single change is
 // too long.
-func splitChanges(from string, changes []Change) (said []string, ok bool) {
+func splitChanges(from string, changes []Change) (payloads []string, ok bool) {
 	notes, numbers := make(map[string][]string), make(map[string][]changeNumbers)
 	for _, c := range changes {
 		notes[c.Owner] = append(notes[c.Owner], c.Note)
 		numbers[c.Owner] = append(numbers[c.Owner], changeNumbers{c.Seq, c.Revision})
 	}
 	text := message{Kind: changesMessage, From: from, Changes: notes, Numbers: numbers}.String()
-	if len(text) <= longestMessage {
+	if len(text) <= maxMessage {
 		return []string{text}, true
 	}
 	if len(changes) == 1 {

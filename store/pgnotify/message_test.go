@@ -13,10 +13,10 @@ import (
 // What is said is what is heard.
 func TestMessage(t *testing.T) {
 	for _, m := range []message{
-		{Kind: beatMessage, From: "a", At: 7},
+		{Kind: heartbeatMessage, From: "a", At: 7},
 		{Kind: byeMessage, From: "a"},
 		{Kind: changesMessage, From: "a", Changes: map[string][]string{"ada": {"1", "2"}, "b\"\n<ü": {""}}},
-		{Kind: forgetMessage, From: "a"},
+		{Kind: invalidateAllMessage, From: "a"},
 		{Kind: revokedMessage, From: "a", ID: "1", Key: "k"},
 		{Kind: revokedMessage, From: "a", ID: "1", User: "u"},
 		{Kind: ackMessage, From: "a", ID: "1"},
@@ -58,7 +58,7 @@ func TestEncodeChanges(t *testing.T) {
 		var heard []Change
 		for _, text := range encodeChanges("me", changes) {
 			m, err := parseMessage(text)
-			if err != nil || m.Kind != changesMessage || len(text) > longestMessage {
+			if err != nil || m.Kind != changesMessage || len(text) > maxMessage {
 				t.Fatalf("%d bytes that begin %.200s: %v", len(text), text, err)
 			}
 			heard = append(heard, m.changes()...)
@@ -76,11 +76,11 @@ func sorted(changes []Change) []Change {
 }
 
 func TestEncodeChangesEdges(t *testing.T) {
-	many := make([]Change, mostAnnounced+1)
+	many := make([]Change, maxAnnounced+1)
 	for i := range many {
 		many[i] = Change{Owner: "ada", Note: fmt.Sprintf("01890a5d-ac96-774b-bcce-%012d", i)}
 	}
-	long := strings.Repeat("x", longestMessage-len(splitOne(t, Change{Owner: "ada", Note: ""})))
+	long := strings.Repeat("x", maxMessage-len(splitOne(t, Change{Owner: "ada", Note: ""})))
 	for _, test := range []struct {
 		name    string
 		changes []Change
@@ -89,17 +89,17 @@ func TestEncodeChangesEdges(t *testing.T) {
 	}{
 		{"one", many[:1], changesMessage, 1},
 		{"the longest", []Change{{Owner: "ada", Note: long}}, changesMessage, 1},
-		{"a byte too long", []Change{{Owner: "ada", Note: long + "x"}}, forgetMessage, 1},
-		{"one of two too long", []Change{{Owner: "ada", Note: "1"}, {Owner: "ada", Note: long + "x"}}, forgetMessage, 1},
-		{"the most", many[:mostAnnounced], changesMessage, 8},
-		{"one too many", many, forgetMessage, 1},
+		{"a byte too long", []Change{{Owner: "ada", Note: long + "x"}}, invalidateAllMessage, 1},
+		{"one of two too long", []Change{{Owner: "ada", Note: "1"}, {Owner: "ada", Note: long + "x"}}, invalidateAllMessage, 1},
+		{"the most", many[:maxAnnounced], changesMessage, 8},
+		{"one too many", many, invalidateAllMessage, 1},
 	} {
 		said := encodeChanges("me", test.changes)
 		if len(said) > test.most {
 			t.Errorf("%s: %d messages, want %d at most", test.name, len(said), test.most)
 		}
 		for _, text := range said {
-			if m, err := parseMessage(text); err != nil || m.Kind != test.kind || len(text) > longestMessage {
+			if m, err := parseMessage(text); err != nil || m.Kind != test.kind || len(text) > maxMessage {
 				t.Errorf("%s: %d bytes of kind %q, %v; want kind %q", test.name, len(text), m.Kind, err, test.kind)
 			}
 		}
@@ -146,7 +146,7 @@ func TestSplitAtSeq(t *testing.T) {
 			t.Errorf("%s, %s = %v, %v, %v", before, after, m, ok, err)
 		}
 	})
-	if _, _, ok := splitAtSeq(message{Kind: forgetMessage, From: "me"}.String()); ok {
+	if _, _, ok := splitAtSeq(message{Kind: invalidateAllMessage, From: "me"}.String()); ok {
 		t.Error("a message without changes has a number to insert")
 	}
 }

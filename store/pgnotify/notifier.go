@@ -18,9 +18,9 @@ import (
 )
 
 const (
-	heartbeat  = 250 * time.Millisecond // interval between heartbeats
-	answerTime = time.Second            // timeout of a statement on the channel's connection
-	deafTime   = 2 * time.Second        // without a returned heartbeat the connection is broken
+	heartbeat         = 250 * time.Millisecond // interval between heartbeats
+	statementTimeout  = time.Second            // timeout of a statement on the channel's connection
+	disconnectedAfter = 2 * time.Second        // without a returned heartbeat the connection is broken
 
 	retry    = 250 * time.Millisecond // first interval between attempts to listen
 	maxRetry = 2 * time.Second        // longest interval
@@ -28,18 +28,18 @@ const (
 
 // Notify is the statement that sends each of the payloads to all listeners, the sender included.
 // They are sent when its transaction commits, or never.
-const Notify = `SELECT pg_notify('notesd', said) FROM unnest($1::text[]) AS said`
+const Notify = `SELECT pg_notify('notesd', payload) FROM unnest($1::text[]) AS payload`
 
 // InvalidateAll returns the statement, and its arguments, that makes all listeners drop their
 // copies.
 func InvalidateAll() (sql string, args []any) {
-	return Notify, []any{[]string{message{Kind: forgetMessage, From: newID()}.String()}}
+	return Notify, []any{[]string{message{Kind: invalidateAllMessage, From: newID()}.String()}}
 }
 
-// errDeaf is the error if the listening connection does not receive our own notifications. A wrong
-// DATABASE_CHANNEL_URL leads to it, and so does a pooler that gives each transaction another
-// connection.
-var errDeaf = errors.New("what is said in the database isn't heard on this connection, " +
+// errDisconnected is the error if the listening connection does not receive our own notifications.
+// A wrong DATABASE_CHANNEL_URL leads to it, and so does a pooler that gives each transaction
+// another connection.
+var errDisconnected = errors.New("notifications of the database do not arrive on this connection, " +
 	"so nothing is answered from memory: behind a pooler let DATABASE_CHANNEL_URL lead past it")
 
 // A Change names what a write alters: one note of one owner.
@@ -84,13 +84,14 @@ type Config struct {
 // other channel guarantees that, so notes and sessions use this one wherever sessions are stored.
 //
 // Every process sends a heartbeat at each interval (heartbeat). When its own heartbeat comes back,
-// it has received all that was committed before. It then trusts its copies for one second (trusted)
-// from the sending of that heartbeat. Without a connection it trusts nothing. So a change committed
-// here is visible everywhere at once, and after a second in a process that can't be reached.
+// it has received all that was committed before. It then trusts its copies for one second
+// (leasePeriod) from the sending of that heartbeat. Without a connection it trusts nothing. So a
+// change committed here is visible everywhere at once, and after a second in a process that can't
+// be reached.
 //
-// A NOTIFY has a cost: PostgreSQL commits all transactions with one serially. So a process that is
-// alone announces nothing (see SoleMember). A new process must be known to the others before it
-// trusts its copies. Its introduction is over when
+// A NOTIFY has a cost: PostgreSQL commits all transactions with one serially. So a process that
+// knows it is alone announces nothing (see SoleMember). A new process must be known to the others
+// before it trusts its copies. Its introduction is over when
 //   - its heartbeats have come back for so long (joinPeriod) that for a while no process has
 //     decided that it is alone (see members), and
 //   - all transactions have ended that were open then, among them those in which an earlier
@@ -134,14 +135,14 @@ type Stats struct {
 func (n *Notifier) Stats() Stats {
 	now := time.Now()
 	return Stats{
-		Listening: n.listening.Load(), Trusted: n.members.trusts(now), Peers: n.members.count(now),
+		Listening: n.listening.Load(), Trusted: n.members.leaseValid(now), Peers: n.members.count(now),
 		Announced: n.announced.Load(), Heard: n.heard.Load(), Lost: n.lost.Load(),
 	}
 }
 
 // SoleMember reports whether it is certain that no other process has copies that it trusts, nor
 // will have copies of what was stored before now. Then nothing needs to be announced.
-func (n *Notifier) SoleMember() bool { return n.members.alone(time.Now()) }
+func (n *Notifier) SoleMember() bool { return n.members.soleMember(time.Now()) }
 
 // Announcement returns the statement that announces the changes of a transaction. The caller sends
 // it in that transaction. Announcement must be called when only the COMMIT is left to do. ok is
@@ -182,14 +183,14 @@ func (n *Notifier) AnnounceRevoked(ctx context.Context, key, user string) error 
 		return nil
 	}
 	m := message{Kind: revokedMessage, From: n.id, ID: newID(), Key: key, User: user}
-	acknowledged, forget := n.members.await(m.ID, time.Now())
+	acknowledged, forget := n.members.awaitAcks(m.ID, time.Now())
 	defer forget()
-	if err := n.insist(ctx, m); err != nil {
+	if err := n.notifyWithRetry(ctx, m); err != nil {
 		n.pendingInvalidateAll.Store(true)
 		return fmt.Errorf("announce a revocation: %w", err)
 	}
 	n.announced.Add(1)
-	timer := time.NewTimer(trusted)
+	timer := time.NewTimer(leasePeriod)
 	defer timer.Stop()
 	select {
 	case <-acknowledged:
@@ -200,9 +201,9 @@ func (n *Notifier) AnnounceRevoked(ctx context.Context, key, user string) error 
 	return nil
 }
 
-// insist sends m, and retries for as long as others may trust their copies without it.
-func (n *Notifier) insist(ctx context.Context, m message) error {
-	trying, cancel := context.WithTimeout(ctx, trusted)
+// notifyWithRetry sends m, and retries for as long as others may trust their copies without it.
+func (n *Notifier) notifyWithRetry(ctx context.Context, m message) error {
+	trying, cancel := context.WithTimeout(ctx, leasePeriod)
 	defer cancel()
 	for {
 		err := n.cfg.Notify(trying, []string{m.String()})
@@ -220,7 +221,7 @@ func (n *Notifier) insist(ctx context.Context, m message) error {
 
 // Run listens until ctx ends. It opens a new connection after each failure.
 func (n *Notifier) Run(ctx context.Context) {
-	var said engine.Complaint
+	var complaint engine.Complaint
 	wait := retry
 	for ctx.Err() == nil {
 		worked, err := n.listen(ctx)
@@ -231,8 +232,8 @@ func (n *Notifier) Run(ctx context.Context) {
 		if worked {
 			wait = retry
 		}
-		// errDeaf is logged only once, because the passing of time does not cure it.
-		if deaf := errors.Is(err, errDeaf); (!deaf || !said.IsKnown(err)) && said.IsNews(err) {
+		// errDisconnected is logged only once, because the passing of time does not cure it.
+		if disconnected := errors.Is(err, errDisconnected); (!disconnected || !complaint.IsKnown(err)) && complaint.IsNews(err) {
 			n.cfg.Log.Warn("channel to the other replicas is broken, trying again", "error", err)
 		}
 		_ = engine.Pause(ctx, wait)
@@ -247,7 +248,7 @@ func (n *Notifier) listen(ctx context.Context) (worked bool, err error) {
 	if l.conn, err = pgx.ConnectConfig(ctx, n.cfg.Server); err != nil {
 		return false, err
 	}
-	defer l.leave(ctx)
+	defer l.close(ctx)
 	if err := l.do(ctx, l.join); err != nil {
 		return false, err
 	}
@@ -255,11 +256,11 @@ func (n *Notifier) listen(ctx context.Context) (worked bool, err error) {
 	defer n.listening.Store(false)
 	defer n.members.disconnected()
 	for next := time.Now().Add(heartbeat); ; {
-		if err := l.hearUntil(ctx, next); err != nil {
+		if err := l.receiveUntil(ctx, next); err != nil {
 			return l.proved, err
 		}
 		next = time.Now().Add(heartbeat)
-		if err := l.beat(ctx); err != nil {
+		if err := l.sendHeartbeat(ctx); err != nil {
 			return l.proved, err
 		}
 	}
@@ -273,22 +274,22 @@ type link struct {
 	joined time.Time // when it began to listen
 	latest time.Time // when the latest returned heartbeat was sent; at first, joined
 	proved bool      // a heartbeat sent over the writing connections has come back
-	// fenced is the id of the transaction that serves as the fence: the introduction can't end
+	// fence is the id of the transaction that serves as the fence: the introduction can't end
 	// before all earlier transactions have ended. 0: it is not known yet.
-	fenced   int64
-	trusting bool // the introduction is over, and there was no gap since
-	puzzled  bool // a message that was not understood has been logged
+	fence         int64
+	joinedFully   bool // the introduction is over, and there was no gap since
+	unknownLogged bool // a message that was not understood has been logged
 }
 
-// do runs statements within answerTime. If they take longer the connection counts as broken.
+// do runs statements within statementTimeout. If they take longer the connection counts as broken.
 func (l *link) do(ctx context.Context, fn func(ctx context.Context) error) error {
-	ctx, cancel := context.WithTimeout(ctx, answerTime)
+	ctx, cancel := context.WithTimeout(ctx, statementTimeout)
 	defer cancel()
 	return fn(ctx)
 }
 
-// say sends notifications on the link itself.
-func (l *link) say(ctx context.Context, payloads ...string) error {
+// send sends notifications on the link itself.
+func (l *link) send(ctx context.Context, payloads ...string) error {
 	return l.do(ctx, func(ctx context.Context) error {
 		_, err := l.conn.Exec(ctx, Notify, payloads)
 		return err
@@ -306,44 +307,44 @@ func (l *link) join(ctx context.Context) error {
 	}
 	l.joined = time.Now()
 	l.latest = l.joined
-	return l.cfg.Notify(ctx, []string{l.now().String()})
+	return l.cfg.Notify(ctx, []string{l.newHeartbeat().String()})
 }
 
-// now returns a heartbeat for the current time.
-func (l *link) now() message {
-	return message{Kind: beatMessage, From: l.id, At: int64(time.Since(l.began))}
+// newHeartbeat returns a heartbeat for the current time.
+func (l *link) newHeartbeat() message {
+	return message{Kind: heartbeatMessage, From: l.id, At: int64(time.Since(l.began))}
 }
 
-// beat sends a heartbeat.
-func (l *link) beat(ctx context.Context) error {
+// sendHeartbeat sends a heartbeat.
+func (l *link) sendHeartbeat(ctx context.Context) error {
 	switch {
-	case time.Since(l.latest) > deafTime:
-		return errDeaf
+	case time.Since(l.latest) > disconnectedAfter:
+		return errDisconnected
 	case !l.proved:
 		return nil
 	}
 	var payloads []string
 	pending := l.pendingInvalidateAll.Swap(false)
 	if pending {
-		payloads = append(payloads, message{Kind: forgetMessage, From: l.id}.String())
+		payloads = append(payloads, message{Kind: invalidateAllMessage, From: l.id}.String())
 	}
-	err := l.say(ctx, append(payloads, l.now().String())...)
+	err := l.send(ctx, append(payloads, l.newHeartbeat().String())...)
 	if pending && err != nil {
 		l.pendingInvalidateAll.Store(true)
 	}
 	return err
 }
 
-// hearUntil receives messages until the time next. If that has passed, it receives what has arrived
-// already.
-func (l *link) hearUntil(ctx context.Context, next time.Time) error {
+// receiveUntil receives messages until the time next. If that has passed, it receives what has
+// arrived already.
+func (l *link) receiveUntil(ctx context.Context, next time.Time) error {
 	waiting, cancel := context.WithDeadline(ctx, next)
 	defer cancel()
 	for {
 		n, err := l.conn.WaitForNotification(waiting)
 		switch {
 		case err == nil:
-			err = l.hear(ctx, n.Payload)
+			err = l.handle(ctx, n.Payload)
 		case waiting.Err() != nil && ctx.Err() == nil && !l.conn.IsClosed():
 			return nil
 		}
@@ -353,32 +354,32 @@ func (l *link) hearUntil(ctx context.Context, next time.Time) error {
 	}
 }
 
-// hear handles one message.
-func (l *link) hear(ctx context.Context, text string) error {
+// handle handles one message.
+func (l *link) handle(ctx context.Context, text string) error {
 	m, err := parseMessage(text)
 	if err != nil {
-		l.puzzle(err)
+		l.handleUnknown(err)
 		return nil
 	}
 	if m.From == l.id {
-		if m.Kind == beatMessage {
-			return l.heardOwn(ctx, l.began.Add(time.Duration(m.At)))
+		if m.Kind == heartbeatMessage {
+			return l.ownHeartbeat(ctx, l.began.Add(time.Duration(m.At)))
 		}
 		return nil
 	}
 	switch m.Kind {
-	case beatMessage:
-		l.members.heard(m.From, time.Now())
+	case heartbeatMessage:
+		l.members.heartbeat(m.From, time.Now())
 		return nil
 	case byeMessage:
 		l.members.left(m.From)
 	case changesMessage:
 		l.cfg.Listener.Invalidate(m.changes())
-	case forgetMessage:
+	case invalidateAllMessage:
 		l.cfg.Listener.InvalidateAll()
 	case revokedMessage:
 		l.cfg.Listener.SessionRevoked(m.Key, m.User)
-		err = l.say(ctx, message{Kind: ackMessage, From: l.id, ID: m.ID}.String())
+		err = l.send(ctx, message{Kind: ackMessage, From: l.id, ID: m.ID}.String())
 	case ackMessage:
 		l.members.acknowledged(m.ID, m.From)
 	}
@@ -386,40 +387,41 @@ func (l *link) hear(ctx context.Context, text string) error {
 	return err
 }
 
-// puzzle handles a message that was not understood. It drops all copies, since the message may have
-// been about anything.
-func (l *link) puzzle(err error) {
+// handleUnknown handles a message that was not understood. It drops all copies, since the message
+// may have been about anything.
+func (l *link) handleUnknown(err error) {
 	l.lost.Add(1)
 	l.cfg.Listener.InvalidateAll()
-	if !l.puzzled {
-		l.puzzled = true
+	if !l.unknownLogged {
+		l.unknownLogged = true
 		l.cfg.Log.Warn("a message of another replica isn't understood; all copies are dropped", "error", err)
 	}
 }
 
-// heardOwn handles our own heartbeat. It renews the trust in our copies, once the others know us.
-func (l *link) heardOwn(ctx context.Context, sent time.Time) error {
+// ownHeartbeat handles our own heartbeat. It renews the trust in our copies, once the others know
+// us.
+func (l *link) ownHeartbeat(ctx context.Context, sent time.Time) error {
 	if sent.Before(l.joined) {
 		return nil // it was sent over an older connection
 	}
 	l.latest, l.proved = sent, true
-	first, long := l.members.heardOwn(sent, time.Now())
+	first, long := l.members.ownHeartbeat(sent, time.Now())
 	if first {
-		l.fenced, l.trusting = 0, false
+		l.fence, l.joinedFully = 0, false
 	}
 	if !long {
 		return nil
 	}
-	if !l.trusting {
+	if !l.joinedFully {
 		past, err := l.pastFence(ctx)
 		if !past {
 			return err
 		}
-		l.trusting = true
+		l.joinedFully = true
 		l.cfg.Listener.InvalidateAll()
-		l.members.introduced()
+		l.members.setComplete()
 	}
-	l.cfg.Listener.LeaseUntil(sent.Add(trusted))
+	l.cfg.Listener.LeaseUntil(sent.Add(leasePeriod))
 	return nil
 }
 
@@ -427,19 +429,19 @@ func (l *link) heardOwn(ctx context.Context, sent time.Time) error {
 // first called.
 func (l *link) pastFence(ctx context.Context) (past bool, err error) {
 	err = l.do(ctx, func(ctx context.Context) error {
-		if l.fenced == 0 {
-			if err := l.conn.QueryRow(ctx, "SELECT txid_current()").Scan(&l.fenced); err != nil {
+		if l.fence == 0 {
+			if err := l.conn.QueryRow(ctx, "SELECT txid_current()").Scan(&l.fence); err != nil {
 				return err
 			}
 		}
-		return l.conn.QueryRow(ctx, "SELECT txid_snapshot_xmin(txid_current_snapshot()) > $1", l.fenced).Scan(&past)
+		return l.conn.QueryRow(ctx, "SELECT txid_snapshot_xmin(txid_current_snapshot()) > $1", l.fence).Scan(&past)
 	})
 	return past, err
 }
 
-// leave closes the connection. If ctx has ended it says goodbye to the others. After that they need
+// close closes the connection. If ctx has ended it says goodbye to the others. After that they need
 // not announce anything to us, so it drops our copies first.
-func (l *link) leave(ctx context.Context) {
+func (l *link) close(ctx context.Context) {
 	ending, cancel := context.WithTimeout(context.WithoutCancel(ctx), retry)
 	defer cancel()
 	if ctx.Err() != nil {

@@ -32,7 +32,7 @@ func TestPercentiles(t *testing.T) {
 				sum += d
 			}
 			slices.Sort(all)
-			f := r.figures("x", time.Second)
+			f := r.stats("x", time.Second)
 			for what, pair := range map[string]struct {
 				got  float64
 				want time.Duration
@@ -138,8 +138,8 @@ func TestErrorKind(t *testing.T) {
 
 func TestMedian(t *testing.T) {
 	run := func(goodput, p99 float64, refused int, void string) Measurement {
-		f := Figures{Goodput: goodput, P99Ms: p99, Refused: refused, Reasons: map[string]int{"overload": refused}}
-		return Measurement{Round: 1, All: f, Classes: []Figures{f}, Void: void, PeakRSS: int64(refused), ProbeMs: p99}
+		f := Stats{Goodput: goodput, P99Ms: p99, Refused: refused, Reasons: map[string]int{"overload": refused}}
+		return Measurement{Round: 1, All: f, Classes: []Stats{f}, Void: void, PeakRSS: int64(refused), ProbeMs: p99}
 	}
 	runs := []Measurement{run(100, 9, 1, ""), run(300, 1, 2, ""), run(200, 5, 4, ""), run(9999, 9999, 8, "late")}
 	m := Median(runs)

@@ -5,15 +5,15 @@ import (
 	"strings"
 )
 
-// A lexicon is a list of made-up words, the most frequent first. Frequent words are short, and
+// A corpus is a list of made-up words, the most frequent first. Frequent words are short, and
 // their syllables have unequal frequencies, too, as in natural languages. So a few letters of one
 // word occur in many words.
-type lexicon struct {
+type corpus struct {
 	words []string
 	all   string // the words, one after another
 }
 
-const lexiconWords = 30_000
+const corpusWords = 30_000
 
 // A syllable is an onset, a vowel and perhaps a coda. Each list has the most frequent first.
 var (
@@ -22,11 +22,11 @@ var (
 	codas  = strings.Fields("n r s t d l m ng nd st nt ck p ll ss rs ns x ght lt mp sh th b g k rt rd f v z")
 )
 
-func newLexicon() *lexicon {
-	l := &lexicon{}
+func newCorpus() *corpus {
+	l := &corpus{}
 	random := rand.New(rand.NewPCG(1, 2))
 	have := map[string]bool{}
-	for len(l.words) < lexiconWords {
+	for len(l.words) < corpusWords {
 		word := newWord(random, 1+min(2, len(l.words)/300)*random.IntN(2)+min(1, len(l.words)/300))
 		if len(word) > 1 && !have[word] {
 			have[word] = true
@@ -57,14 +57,14 @@ func often(random *rand.Rand, from []string) string {
 	return from[int(f*f*float64(len(from)))]
 }
 
-// A writer writes text with the words of a lexicon by Zipf's law.
+// A writer writes text with the words of a corpus by Zipf's law.
 type writer struct {
-	*lexicon
+	*corpus
 	random *rand.Rand
 	zipf   *rand.Zipf
 }
 
-func (l *lexicon) writer(seed uint64) *writer {
+func (l *corpus) writer(seed uint64) *writer {
 	random := rand.New(rand.NewPCG(3, seed))
 	return &writer{l, random, rand.NewZipf(random, 1.05, 2.7, uint64(len(l.words)-1))}
 }
@@ -96,7 +96,7 @@ type needles struct{ common, rare, absent []string }
 // needles returns words to search for, of three letters and more. A common word is in much of all
 // text, and a rare one in about one note of some thousands. An absent word is made of the same
 // syllables and is in no text.
-func (l *lexicon) needles() (n needles) {
+func (l *corpus) needles() (n needles) {
 	const each = 12
 	random := rand.New(rand.NewPCG(5, 6))
 	for _, word := range l.words[20:] {
@@ -118,7 +118,7 @@ func (l *lexicon) needles() (n needles) {
 }
 
 // rareWord returns the last word before place that is no part of another word.
-func (l *lexicon) rareWord(place int) string {
+func (l *corpus) rareWord(place int) string {
 	for strings.Count(l.all, l.words[place]) > 1 {
 		place--
 	}

@@ -13,43 +13,43 @@ import (
 	"time"
 )
 
-// A kind is a type of value: a description for mistakes and documentation, and a parser that stores
-// the value. The parser never gets an empty text. It reports whether the text is allowed.
-type kind struct {
+// A parser is a type of value: a description for mistakes and documentation, and a function that
+// stores the value. The function never gets an empty text. It reports whether the text is allowed.
+type parser struct {
 	allowed string
 	read    func(text string) bool
 }
 
 // boolean is strict, because the old server took "yes", "on" and "TRUE" for false.
-func boolean(to *bool) kind {
-	return kind{"one of true, false, 1, 0", func(text string) bool {
+func boolean(to *bool) parser {
+	return parser{"one of true, false, 1, 0", func(text string) bool {
 		*to = text == "true" || text == "1"
 		return *to || text == "false" || text == "0"
 	}}
 }
 
 // oneOf passes the name that it finds to set.
-func oneOf(set func(string), names ...string) kind {
-	return kind{"one of " + strings.Join(names, ", "), func(text string) bool {
+func oneOf(set func(string), names ...string) parser {
+	return parser{"one of " + strings.Join(names, ", "), func(text string) bool {
 		set(text)
 		return slices.Contains(names, text)
 	}}
 }
 
-// whole is an integer.
-func whole(to *int, least, most int) kind {
-	return kind{fmt.Sprintf("a whole number from %d to %d", least, most), func(text string) bool {
+// integer is an integer.
+func integer(to *int, minimum, maximum int) parser {
+	return parser{fmt.Sprintf("a whole number from %d to %d", minimum, maximum), func(text string) bool {
 		n, err := strconv.Atoi(text)
 		*to = n
-		return err == nil && n >= least && n <= most
+		return err == nil && n >= minimum && n <= maximum
 	}}
 }
 
 // times is an integer that counts units of time.
-func times(to *time.Duration, unit time.Duration, least, most int) kind {
+func times(to *time.Duration, unit time.Duration, minimum, maximum int) parser {
 	var n int
-	k := whole(&n, least, most)
-	return kind{k.allowed, func(text string) bool {
+	k := integer(&n, minimum, maximum)
+	return parser{k.allowed, func(text string) bool {
 		ok := k.read(text)
 		*to = time.Duration(n) * unit
 		return ok
@@ -57,19 +57,19 @@ func times(to *time.Duration, unit time.Duration, least, most int) kind {
 }
 
 // duration is a number with a unit of time.
-func duration(to *time.Duration, least, most time.Duration) kind {
-	allowed := fmt.Sprintf("a duration from %s to %s, such as 500ms, 10s or 1m30s", brief(least), brief(most))
-	return kind{allowed, func(text string) bool {
+func duration(to *time.Duration, minimum, maximum time.Duration) parser {
+	allowed := fmt.Sprintf("a duration from %s to %s, such as 500ms, 10s or 1m30s", brief(minimum), brief(maximum))
+	return parser{allowed, func(text string) bool {
 		d, err := time.ParseDuration(text)
 		*to = d
-		return err == nil && d >= least && d <= most
+		return err == nil && d >= minimum && d <= maximum
 	}}
 }
 
 // durationOrMillis is a duration, or an integer number of milliseconds as in the old server.
-func durationOrMillis(to *time.Duration, least, most time.Duration) kind {
-	k := duration(to, least, most)
-	return kind{k.allowed + ", or whole milliseconds", func(text string) bool {
+func durationOrMillis(to *time.Duration, minimum, maximum time.Duration) parser {
+	k := duration(to, minimum, maximum)
+	return parser{k.allowed + ", or whole milliseconds", func(text string) bool {
 		if _, err := strconv.Atoi(text); err == nil {
 			text += "ms"
 		}
@@ -111,9 +111,9 @@ func bytesOf(form *regexp.Regexp, text string) (int64, bool) {
 }
 
 // bodyLimit is a size as Express writes it: its units are powers of 1024, in either case.
-func bodyLimit(to *int64) kind {
+func bodyLimit(to *int64) parser {
 	const least, most = 1 << 10, 1 << 30
-	return kind{"a size from 1kb to 1gb, such as 10mb, 512kb or 1048576", func(text string) bool {
+	return parser{"a size from 1kb to 1gb, such as 10mb, 512kb or 1048576", func(text string) bool {
 		n, ok := bytesOf(expressSize, strings.ToLower(text))
 		*to = n
 		return ok && n >= least && n <= most
@@ -125,36 +125,36 @@ const noLimit = math.MaxInt64
 
 // memLimit is a size in the form of Go's own GOMEMLIMIT. Below 16 MiB the program would only
 // collect garbage.
-func memLimit(to *int64) kind {
-	return kind{"off, or a size from 16MiB, such as 512MiB or 2GiB", func(text string) bool {
+func memLimit(to *int64) parser {
+	return parser{"off, or a size from 16MiB, such as 512MiB or 2GiB", func(text string) bool {
 		if text == "off" {
 			*to = noLimit
 			return true
 		}
 		n, ok := bytesOf(goSize, text)
 		*to = n
-		return ok && n >= leastMemory
+		return ok && n >= minMemory
 	}}
 }
 
 // secret is any text. Strict secrets (see the func strong) are for production.
-func secret(to *Secret) kind {
-	return kind{"text", func(text string) bool { *to = Secret(text); return true }}
+func secret(to *Secret) parser {
+	return parser{"text", func(text string) bool { *to = Secret(text); return true }}
 }
 
 // token is a secret that is sent in a header.
-func token(to *Secret, strict *bool) kind {
+func token(to *Secret, strict *bool) parser {
 	const allowed = "a token of visible ASCII, in production of at least 32 characters, not always the same ones, and no placeholder"
-	return kind{allowed, func(text string) bool {
+	return parser{allowed, func(text string) bool {
 		*to = Secret(text)
 		return !strings.ContainsFunc(text, func(r rune) bool { return r <= ' ' || r > '~' }) && (!*strict || strong(text))
 	}}
 }
 
 // secrets is a comma-separated list of secrets.
-func secrets(to *[]Secret, strict *bool) kind {
+func secrets(to *[]Secret, strict *bool) parser {
 	const allowed = "a comma list of secrets, in production each of at least 32 characters, not always the same ones, and no placeholder"
-	return kind{allowed, func(text string) bool {
+	return parser{allowed, func(text string) bool {
 		return list(text, to, func(s string) (Secret, bool) { return Secret(s), s != "" && (!*strict || strong(s)) })
 	}}
 }
@@ -174,8 +174,8 @@ func list[T any](text string, to *[]T, read func(string) (T, bool)) bool {
 
 // host is the address to listen on. The word "all" means every address of the machine, which is ""
 // to package net.
-func host(to *string) kind {
-	return kind{"an IP address, a host name, or all", func(text string) bool {
+func host(to *string) parser {
+	return parser{"an IP address, a host name, or all", func(text string) bool {
 		*to = text
 		if text == "all" {
 			*to = ""
@@ -193,17 +193,17 @@ func isHost(s string) bool {
 }
 
 // hosts is a comma-separated list of host names.
-func hosts(to *[]string) kind {
+func hosts(to *[]string) parser {
 	const allowed = "a comma list of host names without scheme and port, such as notes.example.com"
-	return kind{allowed, func(text string) bool {
+	return parser{allowed, func(text string) bool {
 		return list(text, to, func(s string) (string, bool) { return strings.ToLower(s), hostName.MatchString(s) })
 	}}
 }
 
 // origins is a comma-separated list of origins, in the form that browsers send as Origin.
-func origins(to *[]string) kind {
+func origins(to *[]string) parser {
 	const allowed = "a comma list of http:// or https:// origins with a host and maybe a port, without path, slash or *"
-	return kind{allowed, func(text string) bool { return list(text, to, origin) }}
+	return parser{allowed, func(text string) bool { return list(text, to, origin) }}
 }
 
 // origin writes an origin as browsers do: in lower case and without the default port.
@@ -224,9 +224,9 @@ func origin(text string) (string, bool) {
 }
 
 // proxies is a comma-separated list of networks.
-func proxies(to *[]netip.Prefix) kind {
+func proxies(to *[]netip.Prefix) parser {
 	const allowed = "a comma list of networks or addresses, such as 10.0.0.0/8, fd00::/8 or 192.0.2.7"
-	return kind{allowed, func(text string) bool { return list(text, to, network) }}
+	return parser{allowed, func(text string) bool { return list(text, to, network) }}
 }
 
 // network parses a network. An address is the network that contains only itself.
@@ -243,8 +243,8 @@ func network(text string) (netip.Prefix, bool) {
 }
 
 // webhook is a URL to which alerts are posted.
-func webhook(to *Secret) kind {
-	return kind{"a http:// or https:// URL", func(text string) bool {
+func webhook(to *Secret) parser {
+	return parser{"a http:// or https:// URL", func(text string) bool {
 		u, err := url.Parse(text)
 		*to = Secret(text)
 		return err == nil && (u.Scheme == "http" || u.Scheme == "https") && u.Hostname() != ""
@@ -254,9 +254,9 @@ func webhook(to *Secret) kind {
 var redisPath = regexp.MustCompile(`^(/\d*)?$`)
 
 // redis is the URL of a Redis server. The path is the number of the database.
-func redis(to *Secret, strict *bool) kind {
+func redis(to *Secret, strict *bool) parser {
 	const allowed = "a redis:// or rediss:// URL such as redis://:password@host:6379/0" + inURL + ", in production without placeholder"
-	return kind{allowed, func(text string) bool {
+	return parser{allowed, func(text string) bool {
 		u, err := url.Parse(text)
 		*to = Secret(text)
 		return err == nil && !BrokenPassword(text) && (u.Scheme == "redis" || u.Scheme == "rediss") && u.Hostname() != "" &&
@@ -265,9 +265,9 @@ func redis(to *Secret, strict *bool) kind {
 }
 
 // addresses is a list of servers, each with host and port.
-func addresses(to *[]string) kind {
+func addresses(to *[]string) parser {
 	const allowed = "a comma list of hosts with ports, such as 10.0.0.5:26379,10.0.0.6:26379"
-	return kind{allowed, func(text string) bool { return list(text, to, address) }}
+	return parser{allowed, func(text string) bool { return list(text, to, address) }}
 }
 
 func address(text string) (string, bool) {
@@ -292,10 +292,10 @@ func BrokenPassword(rawURL string) bool {
 }
 
 // database is the URL of a PostgreSQL database, or the path of a SQLite file.
-func database(to *Secret) kind {
+func database(to *Secret) parser {
 	const allowed = "a postgres:// URL with a host" + inURL + ", or the path of a SQLite file (file: or sqlite: may stand before it)"
 	server := postgresURL(to)
-	return kind{allowed, func(text string) bool {
+	return parser{allowed, func(text string) bool {
 		if isPostgres(text) {
 			return server.read(text)
 		}
@@ -310,8 +310,8 @@ func database(to *Secret) kind {
 var brokenURL = regexp.MustCompile(`^[A-Za-z][A-Za-z0-9+.-]*:|//.*@`)
 
 // postgresURL is the URL of a PostgreSQL database.
-func postgresURL(to *Secret) kind {
-	return kind{"a postgres:// URL with a host" + inURL, func(text string) bool {
+func postgresURL(to *Secret) parser {
+	return parser{"a postgres:// URL with a host" + inURL, func(text string) bool {
 		u, err := url.Parse(text)
 		*to = Secret(text)
 		return isPostgres(text) && err == nil && !BrokenPassword(text) && (u.Host != "" || u.Query().Has("host"))

@@ -2,8 +2,8 @@ package check
 
 import "slices"
 
-// rows lists all rows, in the order of the checklist.
-var rows = []row{
+// rules lists all rules, in the order of the checklist.
+var rules = []rule{
 	{"environment", "Configuration", "production is called so", environment},
 	{"settings", "Configuration", "every setting is allowed", settings},
 	{"warnings", "Configuration", "no setting is misspelt or without effect", warnings},

@@ -12,8 +12,8 @@ import (
 	"github.com/HdrHistogram/hdrhistogram-go"
 )
 
-// Figures are the results of one class of requests, or of all classes.
-type Figures struct {
+// Stats are the results of one class of requests, or of all classes.
+type Stats struct {
 	Class       string         `json:"class"`
 	Sent        int            `json:"sent"`
 	Good        int            `json:"good"`
@@ -35,9 +35,9 @@ type Figures struct {
 	ErrorKinds  map[string]int `json:"errorKinds,omitempty"`
 }
 
-// figures converts a row of the tally to figures.
-func (r *row) figures(class string, measured time.Duration) Figures {
-	f := Figures{Class: class, Sent: r.sent, Good: r.good, Refused: r.refused, Unexplained: r.unexplained,
+// stats converts a row of the tally to statistics.
+func (r *row) stats(class string, measured time.Duration) Stats {
+	f := Stats{Class: class, Sent: r.sent, Good: r.good, Refused: r.refused, Unexplained: r.unexplained,
 		Failed: r.failed,
 		MeanMs: r.latency.Mean() / 1e6, P50Ms: quantile(r.latency, 50), P95Ms: quantile(r.latency, 95),
 		P99Ms: quantile(r.latency, 99), MaxMs: quantile(r.latency, 100), RefusedMs: quantile(r.turnedAway, 99),
@@ -54,10 +54,10 @@ func (r *row) figures(class string, measured time.Duration) Figures {
 }
 
 // Unserved returns how many requests were not served, for whatever reason.
-func (f Figures) Unserved() int { return f.Refused + f.Failed + f.Errors }
+func (f Stats) Unserved() int { return f.Refused + f.Failed + f.Errors }
 
 // wrong says briefly which errors occurred, the most frequent first.
-func (f Figures) wrong() string {
+func (f Stats) wrong() string {
 	kinds := map[string]int{}
 	for status, n := range f.Statuses {
 		kinds[fmt.Sprintf("status %d", status)] = n
@@ -89,16 +89,16 @@ func ms(ns int64) float64 { return float64(ns) / 1e6 }
 
 // A Measurement is the result of one load on one arm, or the medians of several.
 type Measurement struct {
-	Arm         string    `json:"arm"`
-	Label       string    `json:"label,omitempty"`      // which load was measured
-	Load        float64   `json:"load,omitempty"`       // multiple of the capacity, or number of cores
-	OfCapacity  float64   `json:"ofCapacity,omitempty"` // the goodput as a part of the capacity
-	Rate        float64   `json:"rate,omitempty"`       // requests offered a second, in an open loop
-	Connections int       `json:"connections"`
-	Round       int       `json:"round"` // 0: the medians of all rounds
-	Seconds     float64   `json:"seconds"`
-	All         Figures   `json:"all"` // all classes except the injected requests
-	Classes     []Figures `json:"classes"`
+	Arm         string  `json:"arm"`
+	Label       string  `json:"label,omitempty"`      // which load was measured
+	Load        float64 `json:"load,omitempty"`       // multiple of the capacity, or number of cores
+	OfCapacity  float64 `json:"ofCapacity,omitempty"` // the goodput as a part of the capacity
+	Rate        float64 `json:"rate,omitempty"`       // requests offered a second, in an open loop
+	Connections int     `json:"connections"`
+	Round       int     `json:"round"` // 0: the medians of all rounds
+	Seconds     float64 `json:"seconds"`
+	All         Stats   `json:"all"` // all classes except the injected requests
+	Classes     []Stats `json:"classes"`
 
 	ServerCores    float64 `json:"serverCores"`  // CPU seconds a second; 0: not known
 	AnswerMicros   float64 `json:"answerMicros"` // CPU microseconds of the server for any response
@@ -127,13 +127,13 @@ func newMeasurement(l Load, o outcome, u usage, injected string) Measurement {
 		Unsent: o.unsent, Capped: o.capped}
 	all, answered := newRow(), 0
 	for i, row := range o.rows {
-		r.Classes = append(r.Classes, row.figures(l.plan.rows[i], o.measured))
+		r.Classes = append(r.Classes, row.stats(l.plan.rows[i], o.measured))
 		answered += row.answered
 		if l.plan.rows[i] != injected {
 			all.merge(row)
 		}
 	}
-	r.All = all.figures("all", o.measured)
+	r.All = all.stats("all", o.measured)
 	if r.Seconds > 0 {
 		r.ServerCores, r.GeneratorCores = u.server.Seconds()/r.Seconds, u.generator.Seconds()/r.Seconds
 	}
@@ -183,21 +183,21 @@ func Median(runs []Measurement) Measurement {
 		m.ProbeFail += r.ProbeFail
 		m.Capped = m.Capped || r.Capped
 	}
-	m.All = medianFigures(sound, func(r *Measurement) *Figures { return &r.All })
+	m.All = medianStats(sound, func(r *Measurement) *Stats { return &r.All })
 	m.Classes = slices.Clone(m.Classes)
 	for i := range m.Classes {
-		m.Classes[i] = medianFigures(sound, func(r *Measurement) *Figures { return &r.Classes[i] })
+		m.Classes[i] = medianStats(sound, func(r *Measurement) *Stats { return &r.Classes[i] })
 	}
 	return m
 }
 
-func medianFigures(runs []Measurement, of func(*Measurement) *Figures) Figures {
+func medianStats(runs []Measurement, of func(*Measurement) *Stats) Stats {
 	m := *of(&runs[0])
-	for _, field := range []func(*Figures) *float64{
-		func(f *Figures) *float64 { return &f.Goodput }, func(f *Figures) *float64 { return &f.MeanMs },
-		func(f *Figures) *float64 { return &f.P50Ms }, func(f *Figures) *float64 { return &f.P95Ms },
-		func(f *Figures) *float64 { return &f.P99Ms }, func(f *Figures) *float64 { return &f.MaxMs },
-		func(f *Figures) *float64 { return &f.RefusedMs }, func(f *Figures) *float64 { return &f.InTime }, func(f *Figures) *float64 { return &f.RefusedRate },
+	for _, field := range []func(*Stats) *float64{
+		func(f *Stats) *float64 { return &f.Goodput }, func(f *Stats) *float64 { return &f.MeanMs },
+		func(f *Stats) *float64 { return &f.P50Ms }, func(f *Stats) *float64 { return &f.P95Ms },
+		func(f *Stats) *float64 { return &f.P99Ms }, func(f *Stats) *float64 { return &f.MaxMs },
+		func(f *Stats) *float64 { return &f.RefusedMs }, func(f *Stats) *float64 { return &f.InTime }, func(f *Stats) *float64 { return &f.RefusedRate },
 	} {
 		*field(&m) = middle(runs, func(r *Measurement) *float64 { return field(of(r)) })
 	}
