@@ -38,7 +38,7 @@ var mayImport = map[string][]string{
 	"server/listener":          {"notesd/internal/netutil"},
 	"server/admin":             {"notesd/internal/incident", "notesd/internal/webhook", "notesd/pool"},
 	"server/auth":              {"notesd/internal/cache", "notesd/internal/netutil", "notesd/internal/ratelimit", "notesd/internal/redis", "notesd/notes", "notesd/store"},
-	"server":                   {"notesd/internal/cache", "notesd/internal/histogram", "notesd/internal/incident", "notesd/internal/ratelimit", "notesd/internal/redis", "notesd/notes", "notesd/pool", "notesd/server/admin", "notesd/server/api", "notesd/server/auth", "notesd/server/listener", "notesd/server/router", "notesd/store"},
+	"server":                   {"notesd/internal/cache", "notesd/internal/histogram", "notesd/internal/incident", "notesd/internal/ratelimit", "notesd/internal/redis", "notesd/notes", "notesd/pool", "notesd/server/admin", "notesd/server/api", "notesd/server/apidoc", "notesd/server/auth", "notesd/server/listener", "notesd/server/router", "notesd/store"},
 	"server/api":               {"notesd/internal/cache", "notesd/notes", "notesd/server/auth", "notesd/server/router", "notesd/store"},
 	"server/router":            {"notesd/internal/netutil", "notesd/internal/ratelimit", "notesd/pool", "notesd/server/listener"},
 	"store/storetest":          {"notesd/internal/testkit", "notesd/internal/testserver", "notesd/store"},
@@ -67,6 +67,7 @@ var mustNotKnow = map[string][]string{
 	"server/api":      {"github.com/labstack/", "database/sql", "gorm.io/", "github.com/jackc/"},
 	"server/router":   {"database/sql", "gorm.io/", "github.com/jackc/"},
 	"server":          {"github.com/labstack/", "gorm.io/", "github.com/jackc/", "github.com/alexedwards/", "golang.org/x/crypto/"},
+	"server/apidoc":   {"net/http", "github.com/labstack/", "database/sql", "gorm.io/", "notesd/"},
 	"server/auth":     {"github.com/labstack/", "database/sql", "gorm.io/", "github.com/jackc/"},
 
 	"internal/check":     {"github.com/labstack/", "database/sql", "gorm.io/", "github.com/jackc/", "notesd/"},

@@ -85,6 +85,7 @@ type inspected struct {
 	State struct {
 		Running   bool
 		OOMKilled bool
+		Pid       int
 		Health    struct{ Status string }
 	}
 }

@@ -1,11 +1,8 @@
 package e2e
 
 import (
-	"bufio"
 	"context"
-	"errors"
 	"fmt"
-	"io"
 	"maps"
 	"math/rand/v2"
 	"net"
@@ -17,6 +14,7 @@ import (
 	"testing"
 	"time"
 
+	"notesd/bench"
 	"notesd/internal/histogram"
 	"notesd/internal/testserver"
 )
@@ -51,10 +49,15 @@ func TestSoak(t *testing.T) {
 		}
 		t.Run(row.name, func(t *testing.T) {
 			s := newSoak(t, row.mb, row.url)
-			calm := s.work(max(lasts/5, 3*time.Second), false)
+			calm := s.work(max(lasts/5, 3*time.Second))
 			before := s.settled()
-			storm := s.work(lasts, true)
+			used := s.cpu()
+			attackers := s.beside(neighbour{Nice: neighbourNice})
+			storm := s.work(lasts)
+			attacks := attackers.end()
+			burned := float64(s.cpu()-used) / float64(lasts)
 			after := s.settled()
+			theirs, both := s.floors(max(lasts/10, 3*time.Second), attacks.Cores, burned)
 			promise := func(what, goal, measured string, met, hard bool) {
 				t.Helper()
 				proof.Promise(row.name+": "+what, goal, measured, met)
@@ -67,15 +70,30 @@ func TestSoak(t *testing.T) {
 			promise("people's requests that failed beyond one wait", "0",
 				fmt.Sprintf("%d of %d %v", storm.failed, storm.asked, storm.examples), storm.failed == 0, true)
 			proof.Promise(row.name+": people's requests that had to wait", "–", fmt.Sprint(storm.waited), true)
-			p99, was := storm.took.Quantile(0.99), calm.took.Quantile(0.99)
-			promise("p99 beside the attacks, of that without", "≤ 2 ×", fmt.Sprintf("%.1f × (%v, %v)", float64(p99)/float64(was),
-				p99.Round(time.Millisecond), was.Round(time.Millisecond)), p99 <= 2*was, false)
+			p99 := storm.took.Quantile(0.99)
+			promise("p99 beside the attacks, of that without", "≤ 2 ×", storm.against(calm),
+				p99 <= 2*calm.took.Quantile(0.99), false)
+			proof.Promise(row.name+": p99 beside processes that only burn the same CPU time", "–", both.against(calm), true)
+			table := bench.Table{Title: row.name + ": how long people wait",
+				Head: []string{"beside", "requests", "reads, p50", "reads, p99", "writes, p50", "writes, p99"}}
+			for _, o := range []struct {
+				name string
+				*soaked
+			}{
+				{"nothing", calm},
+				{fmt.Sprintf("CPU time like the attackers': %.2f cores, at nice %d", attacks.Cores, neighbourNice), theirs},
+				{fmt.Sprintf("that, and CPU time like the server's: %.2f cores", burned), both},
+				{"the attacks", storm},
+			} {
+				table.Rows = append(table.Rows, append([]string{o.name, fmt.Sprint(o.asked)}, quantiles(&o.reads, &o.writes)...))
+			}
+			proof.Tables = append(proof.Tables, table)
 			promise("memory afterwards without the cache, beside that before", "≤ 1.25 ×, or 16 MB more", fmt.Sprintf("%d MB, %d MB", after>>20, before>>20),
 				after <= max(before*5/4, before+16<<20), lasts > 10*time.Second)
-			for _, kind := range slices.Sorted(maps.Keys(storm.attacks)) {
+			for _, kind := range slices.Sorted(maps.Keys(attacks.Answers)) {
 				var parts []string
-				for _, what := range slices.Sorted(maps.Keys(storm.attacks[kind])) {
-					parts = append(parts, fmt.Sprintf("%d × %s", storm.attacks[kind][what], what))
+				for _, what := range slices.Sorted(maps.Keys(attacks.Answers[kind])) {
+					parts = append(parts, fmt.Sprintf("%d × %s", attacks.Answers[kind][what], what))
 				}
 				t.Logf("%s: %s", kind, strings.Join(parts, ", "))
 				proof.Notes = append(proof.Notes, fmt.Sprintf("%s, %s: %s.", row.name, kind, strings.Join(parts, ", ")))
@@ -87,13 +105,13 @@ func TestSoak(t *testing.T) {
 
 // A soak is a server with little memory, and the people on it.
 type soak struct {
-	t         *testing.T
-	url       string
-	alive     func() bool
-	memory    func() int64 // that the server holds, without its cache
-	people    []soakPerson
-	attackers []*client
-	apart     bool // attackers have addresses of their own
+	t      *testing.T
+	url    string
+	alive  func() bool
+	cpu    func() time.Duration // that the server has used
+	memory func() int64         // that the server holds, without its cache
+	people []soakPerson
+	apart  bool // attackers have addresses of their own
 }
 
 func newSoak(t *testing.T, mb int, url func() string) *soak {
@@ -105,6 +123,7 @@ func newSoak(t *testing.T, mb int, url func() string) *soak {
 		s.url = c.url
 		s.alive = func() bool { it := inspect(t, id)[0].State; return it.Running && !it.OOMKilled }
 		s.memory = func() int64 { used, cached := s.usage(); return used - cached }
+		s.cpu = func() time.Duration { return cpuTimeOf(t, inspect(t, id)[0].State.Pid) }
 	} else {
 		settings := []string{fmt.Sprintf("GOMEMLIMIT=%dMiB", mb), "LOG_LEVEL=error", "RATE_LIMIT_MAX_REQUESTS=1000",
 			"ADMIN_TOKEN=" + adminToken, secret}
@@ -118,16 +137,12 @@ func newSoak(t *testing.T, mb int, url func() string) *soak {
 			_, cached := s.usage()
 			return anonymous(t, p.cmd.Process.Pid) - cached
 		}
+		s.cpu = func() time.Duration { return cpuTimeOf(t, p.cmd.Process.Pid) }
 	}
 	for i := range soakPeople {
 		c := s.visitor(2, i)
 		c.post("/api/auth/register", credentials(fmt.Sprintf("person%d@example.com", i), password)).want(http.StatusCreated)
 		s.people = append(s.people, soakPerson{c, c.create("mine", "what I am writing now")})
-	}
-	for i := range soakAttacks {
-		c := s.visitor(3, i)
-		c.post("/api/auth/register", credentials(attackerEmail(i), password)).want(http.StatusCreated)
-		s.attackers = append(s.attackers, c)
 	}
 	return s
 }
@@ -145,8 +160,6 @@ func (s *soak) usage() (used, cached int64) {
 	}
 	return state.Memory.CgroupUsed, state.Cache.Bytes
 }
-
-func attackerEmail(i int) string { return fmt.Sprintf("attacker%d@example.com", i) }
 
 // A soakPerson has a note that is edited again and again.
 type soakPerson struct {
@@ -187,38 +200,58 @@ func (s *soak) settled() int64 {
 	return least
 }
 
-// A soaked is what became of requests, and of attacks.
+// A soaked is what became of people's requests.
 type soaked struct {
-	took histogram.Histogram // of people's requests that were done, without the waits
+	took          histogram.Histogram // of those that were done, without the waits
+	reads, writes histogram.Histogram // the same, apart
 
 	mu                    sync.Mutex // guards what follows
 	asked, waited, failed int
 	examples              []string
-	attacks               map[string]map[string]int
 }
 
-// work has the people work for d, beside the attacks or without.
-func (s *soak) work(d time.Duration, attacked bool) *soaked {
-	o := &soaked{attacks: map[string]map[string]int{}}
+// work has the people work for d.
+func (s *soak) work(d time.Duration) *soaked {
+	o := &soaked{}
 	ctx, stop := context.WithTimeout(s.t.Context(), d)
 	defer stop()
 	var all sync.WaitGroup
 	for _, c := range s.people {
 		all.Go(func() { s.person(ctx, c, o) })
 	}
-	if attacked {
-		for i, a := range soakAttacks {
-			all.Go(func() {
-				at := &attacker{soak: s, c: s.attackers[i], i: i, o: o, name: a.name}
-				for ctx.Err() == nil {
-					a.attack(ctx, at)
-					pauseFor(ctx, 20*time.Millisecond)
-				}
-			})
-		}
-	}
 	all.Wait()
 	return o
+}
+
+// floors has the people work for d beside a process that burns as much CPU time as the attackers'
+// did, and for d beside that one and another that burns as much as the server did meanwhile. No
+// server that does this work can make them wait less.
+func (s *soak) floors(d time.Duration, attackers, server float64) (theirs, both *soaked) {
+	s.t.Helper()
+	first := s.beside(neighbour{Nice: neighbourNice, Burns: attackers})
+	theirs = s.work(d)
+	second := s.beside(neighbour{Burns: server})
+	both = s.work(d)
+	first.end()
+	second.end()
+	return theirs, both
+}
+
+// against says how much longer people waited than calm's.
+func (o *soaked) against(calm *soaked) string {
+	p99, was := o.took.Quantile(0.99), calm.took.Quantile(0.99)
+	return fmt.Sprintf("%.1f × (%v, %v)", float64(p99)/float64(was), p99.Round(time.Millisecond),
+		was.Round(time.Millisecond))
+}
+
+// quantiles are the median and the p99 of each histogram.
+func quantiles(all ...*histogram.Histogram) (texts []string) {
+	for _, h := range all {
+		for _, q := range []float64{0.5, 0.99} {
+			texts = append(texts, h.Quantile(q).Round(100*time.Microsecond).String())
+		}
+	}
+	return texts
 }
 
 func pauseFor(ctx context.Context, d time.Duration) {
@@ -258,7 +291,13 @@ func (o *soaked) ask(c *client, method, path string, body any) {
 		r, err := c.try(method, path, body)
 		done := err == nil && r.status < http.StatusMultipleChoices
 		if done {
-			o.took.Record(time.Since(began))
+			took := time.Since(began)
+			o.took.Record(took)
+			if method == http.MethodGet {
+				o.reads.Record(took)
+			} else {
+				o.writes.Record(took)
+			}
 		}
 		wait := time.Duration(0)
 		if err == nil && (r.status == http.StatusServiceUnavailable || r.status == http.StatusTooManyRequests) {
@@ -283,138 +322,4 @@ func (o *soaked) ask(c *client, method, path string, body any) {
 		}
 		time.Sleep(wait)
 	}
-}
-
-// An attacker is somebody with an account and bad manners.
-type attacker struct {
-	*soak
-	c    *client
-	i    int
-	o    *soaked
-	name string
-}
-
-// try sends a request and counts its answer.
-func (a *attacker) try(method, path string, body any, headers ...string) reply {
-	r, err := a.c.try(method, path, body, headers...)
-	a.count(r.status, err)
-	return r
-}
-
-func (a *attacker) count(status int, err error) {
-	what := fmt.Sprint(status)
-	if err != nil {
-		what = "no answer"
-	}
-	a.o.mu.Lock()
-	defer a.o.mu.Unlock()
-	if a.o.attacks[a.name] == nil {
-		a.o.attacks[a.name] = map[string]int{}
-	}
-	a.o.attacks[a.name][what]++
-}
-
-// open opens n connections, writes text on each, and holds them without a
-// further byte, read or written, for a while.
-func (a *attacker) open(ctx context.Context, n int, text string) {
-	var open []net.Conn
-	for j := range n {
-		conn, err := a.dialer(4, a.i*50+j%50).DialContext(ctx, "tcp", strings.TrimPrefix(a.url, "http://"))
-		if err != nil {
-			break
-		}
-		_ = conn.(*net.TCPConn).SetReadBuffer(4096) // or the kernel takes what the attacker does not
-		_, _ = io.WriteString(conn, text)
-		open = append(open, conn)
-	}
-	pauseFor(ctx, 2*time.Second)
-	for _, conn := range open {
-		_ = conn.SetReadDeadline(time.Now().Add(time.Millisecond))
-		line, err := bufio.NewReader(conn).ReadString('\n')
-		status := 0
-		if _, e := fmt.Sscanf(line, "HTTP/1.1 %d", &status); e != nil && errors.Is(err, io.EOF) {
-			a.count(0, err)
-		} else {
-			a.count(status, nil)
-		}
-		_ = conn.Close()
-	}
-}
-
-// raw is a request as it stands on the wire.
-func (a *attacker) raw(method, path string, headers ...string) string {
-	var b strings.Builder
-	fmt.Fprintf(&b, "%s %s HTTP/1.1\r\nHost: %s\r\n", method, path, strings.TrimPrefix(a.url, "http://"))
-	for _, h := range headers {
-		b.WriteString(h + "\r\n")
-	}
-	return b.String() + "\r\n"
-}
-
-// soakAttacks are the kinds of attacks, each a step that is repeated.
-var soakAttacks = []struct {
-	name   string
-	attack func(context.Context, *attacker)
-}{
-	{"long needles in a long note", func(ctx context.Context, a *attacker) {
-		if a.try(http.MethodGet, "/api/notes?limit=1", nil).status == http.StatusOK {
-			a.try(http.MethodPost, "/api/notes", note{Title: "hay", Content: strings.Repeat("a", 2_000_000)})
-		}
-		for _, n := range []int{10_000, 999, 501} {
-			a.try(http.MethodGet, "/api/notes?limit=1&search="+strings.Repeat("a", n/2)+"b"+strings.Repeat("a", n/2), nil)
-		}
-	}},
-	{"large answers that nobody reads", func(ctx context.Context, a *attacker) {
-		id := a.try(http.MethodPost, "/api/notes", note{Title: "large", Content: strings.Repeat("Eight ch", 1_100_000)})
-		if id.status == http.StatusCreated {
-			a.open(ctx, 8, a.raw(http.MethodGet, "/api/notes/"+id.note().ID, "Cookie: "+a.c.cookie()))
-			a.try(http.MethodDelete, "/api/notes/"+id.note().ID, nil)
-		}
-	}},
-	{"large notes without ASCII", func(ctx context.Context, a *attacker) {
-		text := strings.Repeat("ﷺİẞǰΐ", 9_000_000/len("ﷺİẞǰΐ"))
-		if r := a.try(http.MethodPost, "/api/notes", note{Title: "ﷺ", Content: text}); r.status == http.StatusCreated {
-			a.try(http.MethodDelete, "/api/notes/"+r.note().ID, nil)
-		}
-	}},
-	{"long addresses and passwords at sign-in", func(ctx context.Context, a *attacker) {
-		a.try(http.MethodPost, "/api/auth/login", credentials(strings.Repeat("é", 1_000_000)+"@example.com", "x"))
-		a.try(http.MethodPost, "/api/auth/login", credentials("person1@example.com", strings.Repeat("x", 1_000_000)))
-	}},
-	{"wrong passwords", func(ctx context.Context, a *attacker) {
-		a.try(http.MethodPost, "/api/auth/login", credentials(fmt.Sprintf("nobody%d@example.com", rand.IntN(1_000_000)), "wrong password"))
-	}},
-	{"sign-ups", func(ctx context.Context, a *attacker) {
-		a.try(http.MethodPost, "/api/auth/register", credentials(fmt.Sprintf("new%d@example.com", rand.IntN(1<<40)), password))
-	}},
-	{"ten thousand tags", func(ctx context.Context, a *attacker) {
-		a.try(http.MethodGet, "/api/notes?tags="+strings.Repeat("tag,", 10_000), nil)
-	}},
-	{"sessions without end", func(ctx context.Context, a *attacker) {
-		a.try(http.MethodPost, "/api/auth/login", credentials(attackerEmail(a.i), password))
-	}},
-	{"notes made and deleted", func(ctx context.Context, a *attacker) {
-		if r := a.try(http.MethodPost, "/api/notes", note{Title: "short", Content: "lived"}); r.status == http.StatusCreated {
-			a.try(http.MethodDelete, "/api/notes/"+r.note().ID, nil)
-		}
-	}},
-	{"paths, origins and methods that are none", func(ctx context.Context, a *attacker) {
-		a.try(http.MethodGet, "/api/nothing/"+strings.Repeat("x", 2000), nil)
-		a.try(http.MethodPost, "/api/notes", note{Title: "x"}, "Origin", "https://elsewhere.example")
-		a.try(http.MethodOptions, "/api/notes", nil)
-		a.try(strings.Repeat("M", 30_000), "/api/notes", nil)
-		a.try(http.MethodGet, "/api/runtime", nil, "Authorization", "Bearer guess")
-	}},
-	{"bodies that are announced and do not come", func(ctx context.Context, a *attacker) {
-		a.open(ctx, 50, a.raw(http.MethodPost, "/api/auth/login", "Content-Type: application/json", "Content-Length: 10485760")+"{")
-	}},
-	{"headers that do not end", func(ctx context.Context, a *attacker) {
-		a.open(ctx, 300, "GET /api/notes HTTP/1.1\r\nHost: x\r\n")
-	}},
-	{"cookies of others", func(ctx context.Context, a *attacker) {
-		a.try(http.MethodGet, "/api/notes", nil, "Cookie", "sessionId="+strings.Repeat("x", 43)+"; sessionId="+strings.Repeat("y", 43))
-	}},
-	{"conditions without end", func(ctx context.Context, a *attacker) {
-		a.try(http.MethodGet, "/api/notes?limit=1", nil, "If-None-Match", strings.Repeat(`"x",`, 5000))
-	}},
 }

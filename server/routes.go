@@ -10,7 +10,7 @@ import (
 
 // doors returns the routes of all doors.
 func (s *Server) doors() [][]router.Route {
-	doors := [][]router.Route{s.adminRoutes(), s.api.Routes()}
+	doors := [][]router.Route{s.adminRoutes(), docsRoutes(), s.api.Routes()}
 	if s.cfg.Faults != nil {
 		doors = append(doors, s.cfg.Faults.Routes)
 	}

@@ -10,11 +10,14 @@ import (
 	"time"
 )
 
-const requestIDHeader = "X-Request-Id"
+const (
+	requestIDHeader = "X-Request-Id"
+	policyHeader    = "Content-Security-Policy"
+)
 
 // defaultHeaders are the headers of every response, besides the request's id.
 var defaultHeaders = []struct{ name, value string }{
-	{"Content-Security-Policy", ContentSecurityPolicy},
+	{policyHeader, ContentSecurityPolicy},
 	{"X-Content-Type-Options", "nosniff"},
 	{"X-Frame-Options", "SAMEORIGIN"},
 	{"Referrer-Policy", "no-referrer"},
@@ -31,8 +34,8 @@ const ContentSecurityPolicy = "default-src 'self'; script-src 'self'; object-src
 // varyHeaders are the request headers that a response depends on because of compression and CORS.
 var varyHeaders = []string{"Accept-Encoding", "Origin"}
 
-// defaultLines are the default headers as they are sent. varyLines are the same lines and the Vary
-// headers.
+// defaultLines are the default headers as they are sent. ownPolicyLines are the same lines without
+// the policy, and varyLines the same lines and the Vary headers.
 var (
 	defaultLines = func() (lines []byte) {
 		for _, h := range defaultHeaders {
@@ -40,7 +43,8 @@ var (
 		}
 		return lines
 	}()
-	varyLines = func() []byte {
+	ownPolicyLines = defaultLines[bytes.IndexByte(defaultLines, '\n')+1:] // the policy is the first
+	varyLines      = func() []byte {
 		lines := slices.Clone(defaultLines)
 		for _, name := range varyHeaders {
 			lines = append(lines, "Vary: "+name+"\r\n"...)
@@ -90,12 +94,16 @@ func ConnOf(r *http.Request) *Conn {
 
 // BeginResponse must be called just before the header of a response is written. net/http writes the
 // whole response before it reads the next request. BeginResponse sets in h those headers that Write
-// will not add. vary is for responses that depend on the request and get no Vary header otherwise.
+// will not add. vary is for responses that depend on the request and get no Vary header otherwise. A
+// Content-Security-Policy in h takes the place of the default one; such a response must not be vary.
 func (c *Conn) BeginResponse(id string, vary bool, h http.Header) {
 	if c.Conn != nil {
 		c.responseID, c.lines = id, defaultLines
-		if vary {
+		switch {
+		case vary:
 			c.lines = varyLines
+		case h[policyHeader] != nil:
+			c.lines = ownPolicyLines
 		}
 		return
 	}
@@ -104,7 +112,9 @@ func (c *Conn) BeginResponse(id string, vary bool, h http.Header) {
 	}
 	h.Set(requestIDHeader, id)
 	for _, header := range defaultHeaders {
-		h.Set(header.name, header.value)
+		if header.name != policyHeader || h[policyHeader] == nil {
+			h.Set(header.name, header.value)
+		}
 	}
 }
 

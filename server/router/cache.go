@@ -36,7 +36,7 @@ func (c *Context) WriteEntry(e *Entry) {
 	h := c.out.Header()
 	if e.ETag != "" {
 		if asked := c.r.Header["If-None-Match"]; asked != nil {
-			if seen, ok := matchingTag(asked, e.ETag); ok {
+			if seen, ok := MatchingTag(asked, e.ETag); ok {
 				h.Set("Etag", seen)
 				c.out.WriteHeader(http.StatusNotModified)
 				return

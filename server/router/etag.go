@@ -9,9 +9,9 @@ import (
 // and from Apache's mod_deflate and mod_brotli (-br).
 var codings = []string{"-gzip", "-zstd", "-br"}
 
-// matchingTag returns the tag in a list of If-None-Match values that names tag, in any content
+// MatchingTag returns the tag in a list of If-None-Match values that names tag, in any content
 // coding (weak comparison, RFC 9110, 13.1.2).
-func matchingTag(values []string, tag string) (string, bool) {
+func MatchingTag(values []string, tag string) (string, bool) {
 	for seen := range Tags(values) {
 		if seen == "*" {
 			return tag, true

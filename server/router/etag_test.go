@@ -16,8 +16,8 @@ func FuzzMatchingTag(f *testing.F) {
 		}
 		tag := `"` + text + `"`
 		for _, sent := range []string{tag, "W/" + tag, strings.TrimSuffix(tag, `"`) + `-gzip"`} {
-			if _, ok := matchingTag([]string{sent + "," + header}, tag); !ok && plainOf(text) == text {
-				t.Errorf("matchingTag(%q before %q) found nothing", sent, header)
+			if _, ok := MatchingTag([]string{sent + "," + header}, tag); !ok && plainOf(text) == text {
+				t.Errorf("MatchingTag(%q before %q) found nothing", sent, header)
 			}
 		}
 	})

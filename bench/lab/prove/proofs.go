@@ -37,7 +37,7 @@ var proofs = []proof{
 	{name: "compare", about: "one shard against all cores", bench: "compare", page: benchmarks},
 	{name: "scale", about: "throughput against cores", bench: "scale", page: benchmarks},
 
-	{name: "soak", about: "every known attack at once beside 50 users, SOAK=10m on each of three servers; 40 minutes",
+	{name: "soak", about: "every known attack at once beside 50 users, SOAK=10m on each of three servers; 50 minutes",
 		test: "TestSoak", settings: []string{"SOAK=10m"}, apart: true},
 	{name: "plain", about: "notesd and bench/plain in turns on the same work, ROUNDS=5 times MEASURED=3s each",
 		test: "TestPlain", settings: []string{"ROUNDS=5", "MEASURED=3s"}, apart: true},
