@@ -214,7 +214,7 @@ func checkTrace(t *testing.T, trace string) {
 	if err := cmd.Run(); err != nil || errs.Len() > 0 {
 		t.Fatalf("go tool trace: %v\n%s", err, errs.String())
 	}
-	if !strings.Contains(trace, "notesd/server.") {
+	if !strings.Contains(trace, "notesd/server") {
 		t.Errorf("the trace of %d bytes knows nothing of requests", len(trace))
 	}
 }

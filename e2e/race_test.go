@@ -19,8 +19,8 @@ func TestRaceReported(t *testing.T) {
 		t.Fatalf("a race before the fault:\n%s", races)
 	}
 	ada.get("/api/fault/race").want(http.StatusOK)
-	if races := p.races(); !strings.Contains(races, "WARNING: DATA RACE") || !strings.Contains(races, "server.faultRace") {
-		t.Errorf("the race detector reports %q, want the race of server.faultRace", races)
+	if races := p.races(); !strings.Contains(races, "WARNING: DATA RACE") || !strings.Contains(races, "main.faultRace") {
+		t.Errorf("the race detector reports %q, want the race of main.faultRace", races)
 	}
 	p.signal(syscall.SIGTERM)
 	if state := p.wait(patience); state.ExitCode() != 66 {
