@@ -37,6 +37,7 @@ var mayImport = map[string][]string{
 	"server/events":            {"notesd/store"},
 	"server/listener":          {"notesd/internal/netutil"},
 	"server/admin":             {"notesd/internal/incident", "notesd/internal/webhook", "notesd/pool"},
+	"server/apidoc/apidoctest": {"notesd/server/apidoc"},
 	"server/auth":              {"notesd/internal/cache", "notesd/internal/netutil", "notesd/internal/ratelimit", "notesd/internal/redis", "notesd/notes", "notesd/store"},
 	"server":                   {"notesd/internal/cache", "notesd/internal/histogram", "notesd/internal/incident", "notesd/internal/ratelimit", "notesd/internal/redis", "notesd/notes", "notesd/pool", "notesd/server/admin", "notesd/server/api", "notesd/server/apidoc", "notesd/server/auth", "notesd/server/listener", "notesd/server/router", "notesd/store"},
 	"server/api":               {"notesd/internal/cache", "notesd/notes", "notesd/server/auth", "notesd/server/router", "notesd/store"},

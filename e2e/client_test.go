@@ -13,6 +13,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"notesd/server/apidoc/apidoctest"
 )
 
 const password = "correct horse"
@@ -94,7 +96,13 @@ func (c *client) try(method, path string, body any, headers ...string) (reply, e
 	if err != nil {
 		return reply{}, err
 	}
-	return readReply(c.t, method+" "+path, answer)
+	got, err := readReply(c.t, method+" "+path, answer)
+	if err == nil {
+		if differs := apidoctest.CheckAnswer(r, c.http.Jar, answer, got.text); differs != nil {
+			c.t.Errorf("%s is not as /api/openapi.json says: %v", got.call, differs)
+		}
+	}
+	return got, err
 }
 
 // call is try for a request that has to be answered.

@@ -4,11 +4,16 @@ import (
 	"flag"
 	"fmt"
 	"os"
+	"regexp"
+	"slices"
 	"strings"
 	"testing"
 	"text/tabwriter"
 
 	"github.com/google/go-cmp/cmp"
+
+	"notesd/server/apidoc/apidoctest"
+	"notesd/server/router"
 )
 
 var updateRoutes = flag.Bool("update-routes", false, "write routes.txt")
@@ -42,5 +47,29 @@ func TestRouteTable(t *testing.T) {
 	}
 	if diff := cmp.Diff(string(want), out.String()); diff != "" {
 		t.Errorf("the routes are not those of %s (-page +routes); -update-routes writes it:\n%s", page, diff)
+	}
+}
+
+// The OpenAPI document has an operation for each route, with what the route asks for, and no other.
+func TestOpenAPIRoutes(t *testing.T) {
+	t.Parallel()
+	operations, err := apidoctest.Operations()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, route := range contract(t) {
+		name := route.Method + " " + regexp.MustCompile(`:(\w+)`).ReplaceAllString(route.Path, "{$1}")
+		schemes, ok := operations[name]
+		if !ok {
+			t.Errorf("the document has no %s", name)
+		}
+		delete(operations, name)
+		if wrong := slices.Contains(schemes, "administrator") != (route.Auth == router.Admin) ||
+			route.Auth == router.SignedIn && !slices.Contains(schemes, "session") || route.Class == router.Free && slices.Contains(schemes, "session"); wrong {
+			t.Errorf("the document has %s with the security %q, the route asks for %v", name, schemes, route.Auth)
+		}
+	}
+	for name := range operations {
+		t.Errorf("the document has %s, which is no route", name)
 	}
 }

@@ -31,6 +31,7 @@ import (
 	"notesd/pool"
 	"notesd/server/admin"
 	"notesd/server/api"
+	"notesd/server/apidoc/apidoctest"
 	"notesd/server/auth"
 	"notesd/server/router"
 	"notesd/store"
@@ -384,6 +385,9 @@ func (c *client) do(r *http.Request) reply {
 	text, err := io.ReadAll(answer.Body)
 	if err != nil {
 		c.t.Fatalf("%s: %v", call, err)
+	}
+	if err := apidoctest.CheckAnswer(r, c.http.Jar, answer, text); err != nil {
+		c.t.Errorf("%s is not as /api/openapi.json says: %v", call, err)
 	}
 	return reply{c.t, call, answer.StatusCode, answer.Header, string(text), answer.Cookies()}
 }
