@@ -61,7 +61,7 @@ func write(dir string) error {
 		{strings.Replace(nodePack, "@", " ", 1), []string{"node", "-e", nodeMerge}},
 	}
 	var b bytes.Buffer
-	fmt.Fprint(&b, "# Merges compared\n\n`go run ./merge/compare` wrote this file. The cases are in `merge/testdata`, and tests of package merge.\n"+
+	fmt.Fprint(&b, "# Merges compared\n\n<!-- merges, written by: go run ./merge/compare -->\n\nThe cases are in `merge/testdata`, and tests of package merge.\n"+
 		"*right*: the merge that a reader of the three texts expects. *wrong*: clean, and another text.\n\n| case | notesd |")
 	for _, tool := range tools {
 		fmt.Fprintf(&b, " %s |", tool.name)
@@ -88,6 +88,7 @@ func write(dir string) error {
 			fmt.Fprintf(&b, " %s |\n", c.Why)
 		}
 	}
+	fmt.Fprint(&b, "\n<!-- end -->\n")
 	return os.WriteFile(page, b.Bytes(), 0o644)
 }
 
