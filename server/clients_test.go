@@ -14,6 +14,7 @@ import (
 	"testing/synctest"
 	"time"
 
+	"notesd/server/admin"
 	"notesd/server/router"
 	"notesd/store/storetest"
 )
@@ -99,10 +100,10 @@ func within(t *testing.T, began time.Time, want time.Duration) {
 	}
 }
 
-func (s *site) wantClients(t *testing.T, want clientsJSON) {
+func (s *site) wantClients(t *testing.T, want admin.Clients) {
 	t.Helper()
 	synctest.Wait()
-	if got := clientsOutput(&s.server.counts, s.server.router.Counts()); got != want {
+	if got := s.server.admin.State().Clients; got != want {
 		t.Errorf("counted %+v, want %+v", got, want)
 	}
 }
@@ -120,7 +121,7 @@ func TestTricklingHeader(t *testing.T) {
 			b.trickle(w, "never ending", time.Second-1)
 			w.closed()
 			within(t, began, headerTimeout)
-			b.wantClients(t, clientsJSON{SlowHeaders: 1})
+			b.wantClients(t, admin.Clients{SlowHeaders: 1})
 		})
 	})
 	t.Run("never begun", func(t *testing.T) {
@@ -129,7 +130,7 @@ func TestTricklingHeader(t *testing.T) {
 			began := time.Now()
 			w.closed()
 			within(t, began, headerTimeout)
-			b.wantClients(t, clientsJSON{SlowHeaders: 1})
+			b.wantClients(t, admin.Clients{SlowHeaders: 1})
 		})
 	})
 	t.Run("later", func(t *testing.T) {
@@ -153,7 +154,7 @@ func TestTricklingHeader(t *testing.T) {
 			began := time.Now()
 			w.closed()
 			within(t, began, idleTimeout)
-			b.wantClients(t, clientsJSON{})
+			b.wantClients(t, admin.Clients{})
 		})
 	})
 	t.Run("just in time", func(t *testing.T) {
@@ -162,7 +163,7 @@ func TestTricklingHeader(t *testing.T) {
 			time.Sleep(headerTimeout - 1)
 			w.header("GET", "/healthz", nil)
 			w.reply().want(http.StatusOK)
-			b.wantClients(t, clientsJSON{})
+			b.wantClients(t, admin.Clients{})
 		})
 	})
 }
@@ -208,7 +209,7 @@ func TestTricklingBody(t *testing.T) {
 				within(t, began, tt.allowed)
 				wantHeader(t, r, "Connection", "close")
 				w.closed()
-				b.wantClients(t, clientsJSON{SlowBodies: 1})
+				b.wantClients(t, admin.Clients{SlowBodies: 1})
 			})
 		})
 	}
@@ -223,7 +224,7 @@ func TestPatientBody(t *testing.T) {
 		w.header("POST", "/api/metrics/vitals", nil, fmt.Sprintf("Content-Length: %d", len(text)), "Content-Type: application/json")
 		b.trickle(w, text, 30*time.Second/time.Duration(len(text))-1)
 		w.reply().want(http.StatusCreated)
-		b.wantClients(t, clientsJSON{})
+		b.wantClients(t, admin.Clients{})
 	})
 }
 
@@ -293,7 +294,7 @@ func TestTricklingReader(t *testing.T) {
 					if b.server.router.Counts().Running.Load() > 0 {
 						t.Errorf("after %v it is still being sent", allowed)
 					}
-					want := clientsJSON{}
+					want := admin.Clients{}
 					if tt.cut {
 						want.SlowReaders = 1
 					}
@@ -348,7 +349,7 @@ func TestHangUp(t *testing.T) {
 		for _, w := range all {
 			_ = w.Close()
 		}
-		b.wantClients(t, clientsJSON{HungUp: uint64(len(all))})
+		b.wantClients(t, admin.Clients{HungUp: uint64(len(all))})
 	}, get("/wait", func(c *router.Context) error { <-c.Context().Done(); return c.Context().Err() }))
 }
 

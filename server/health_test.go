@@ -9,6 +9,7 @@ import (
 	"notesd/internal/redis/redistest"
 	"notesd/internal/testkit"
 	"notesd/internal/testserver"
+	"notesd/server/admin"
 	"notesd/store"
 )
 
@@ -32,11 +33,11 @@ func TestHealth(t *testing.T) {
 }
 
 // checks are the rows of a readiness answer, by name.
-func (r reply) checks() map[string]dependency {
+func (r reply) checks() map[string]admin.Dependency {
 	r.t.Helper()
-	var in struct{ Checks []dependency }
+	var in struct{ Checks []admin.Dependency }
 	r.decode(&in)
-	rows := map[string]dependency{}
+	rows := map[string]admin.Dependency{}
 	for _, row := range in.Checks {
 		rows[row.Name] = row
 	}

@@ -3,6 +3,7 @@ package server
 import (
 	"context"
 	"io"
+	"log/slog"
 	"net"
 	"net/http"
 	"net/http/httptest"
@@ -15,6 +16,7 @@ import (
 
 	"notesd/internal/testkit"
 	"notesd/pool"
+	"notesd/server/admin"
 	"notesd/server/auth"
 )
 
@@ -159,11 +161,15 @@ func TestLongListsAreBulk(t *testing.T) {
 // answers that nobody reads, the others sign up, sign in and write long notes, and all of it is seen. The test runs
 // alone: what tests beside it keep in memory would be taken for the server's.
 func TestIdleClientsKeepNobodyOut(t *testing.T) {
-	s := onSQLite(t)
+	var monitor *pool.PressureMonitor
+	s := onSQLite(t, func(_ *Config, parts *Parts) {
+		parts.Pool = newPool(parts.Log)
+		monitor = newMonitor(parts.Pool, parts.Log)
+		parts.Stages = monitor
+	})
 	eve, bob := s.member("eve@example.com"), s.member("bob@example.com")
 	long := eve.create(map[string]any{"title": "long", "content": strings.Repeat("long text", 1<<20)})
-	m := s.limitMemory(t)
-	s.server.stages = m.stages
+	m := s.watchMemory(t, monitor)
 	const room = 300 << 20
 	full := map[string]any{"title": "half a megabyte", "content": strings.Repeat("Eight ch", 1<<16)}
 	length := "Content-Length: " + strconv.Itoa(10_000_000)
@@ -203,9 +209,9 @@ func TestIdleClientsKeepNobodyOut(t *testing.T) {
 				now := m.stages.Stats()
 				return now.Reserved >= tt.reserved && now.Reserved <= tt.announced && s.pool.Stats().Busy == 0
 			})
-			var state struct{ MemoryStages stagesJSON }
+			var state admin.State
 			s.visitor().asAdmin().get("/api/runtime").decode(&state)
-			if got := state.MemoryStages.Reserved; got < tt.reserved || got > tt.announced {
+			if got := state.Stages.Reserved; got < tt.reserved || got > tt.announced {
 				t.Errorf("/api/runtime says that %d bytes are reserved, want %d to %d", got, tt.reserved, tt.announced)
 			}
 			s.visitor().in(t).post("/api/auth/login", map[string]any{"email": "bob@example.com", "password": "correct horse"}).want(http.StatusOK)
@@ -222,9 +228,9 @@ func TestIdleClientsKeepNobodyOut(t *testing.T) {
 
 	free := m.reserveAll()
 	testkit.Eventually(t, "readiness that tells of it", func() bool {
-		var state struct{ Checks []dependency }
+		var state struct{ Checks []admin.Dependency }
 		s.visitor().get("/readyz").want(http.StatusOK).decode(&state)
-		return slices.ContainsFunc(state.Checks, func(row dependency) bool { return row.Name == "memory" && row.Status != "up" })
+		return slices.ContainsFunc(state.Checks, func(row admin.Dependency) bool { return row.Name == "memory" && row.Status != "up" })
 	})
 	free()
 }
@@ -239,7 +245,18 @@ type scarcity struct {
 
 func (s *site) limitMemory(t *testing.T) *scarcity {
 	t.Helper()
-	m := &scarcity{t: t, pool: s.pool, stages: pool.NewPressureMonitor(pool.PressureConfig{Limit: 1 << 40, Kept: auth.HashBytes, Pool: s.pool, Log: s.server.log})}
+	return s.watchMemory(t, newMonitor(s.pool, s.server.log))
+}
+
+// newMonitor returns a monitor with a limit of a TB.
+func newMonitor(p *pool.Pool, log *slog.Logger) *pool.PressureMonitor {
+	return pool.NewPressureMonitor(pool.PressureConfig{Limit: 1 << 40, Kept: auth.HashBytes, Pool: p, Log: log})
+}
+
+// watchMemory runs the monitor until the test ends.
+func (s *site) watchMemory(t *testing.T, monitor *pool.PressureMonitor) *scarcity {
+	t.Helper()
+	m := &scarcity{t: t, pool: s.pool, stages: monitor}
 	ctx, stop := context.WithCancel(context.Background())
 	var running sync.WaitGroup
 	running.Go(func() { m.stages.Run(ctx) })

@@ -2,6 +2,7 @@ package server
 
 import (
 	"net/http"
+	"os"
 	"strings"
 	"testing"
 
@@ -105,7 +106,7 @@ func TestFrontPage(t *testing.T) {
 			}
 		}
 	}
-	file, err := statusFiles.ReadFile("status/front.html")
+	file, err := os.ReadFile("admin/status/front.html")
 	if err != nil {
 		t.Fatal(err)
 	}

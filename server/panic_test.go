@@ -16,6 +16,7 @@ import (
 
 	"notesd/internal/testkit"
 	"notesd/pool"
+	"notesd/server/admin"
 	"notesd/server/router"
 	"notesd/store/storetest"
 )
@@ -225,7 +226,7 @@ func TestQuarantinedRoute(t *testing.T) {
 	wantRefusal(t, r, "route_quarantined")
 	c.get("/api/notes").want(http.StatusOK)
 	c.get("/panic/error").fails(http.StatusInternalServerError, "Internal server error")
-	var in struct{ Pool poolJSON }
+	var in admin.State
 	c.asAdmin().get("/api/runtime").want(http.StatusOK).decode(&in)
 	quarantined := map[string]bool{}
 	for _, row := range in.Pool.Quarantine {
@@ -249,7 +250,7 @@ func TestPanicKinds(t *testing.T) {
 		}
 	}
 	r := c.asAdmin().get("/api/runtime").want(http.StatusOK)
-	var in struct{ Pool poolJSON }
+	var in admin.State
 	r.decode(&in)
 	got := map[string]uint64{}
 	for _, kind := range in.Pool.PanicKinds {

@@ -12,9 +12,9 @@ import (
 	"net/http"
 	"net/netip"
 	"sync"
-	"sync/atomic"
 	"time"
 
+	"notesd/internal/histogram"
 	"notesd/internal/incident"
 	"notesd/internal/ratelimit"
 	"notesd/internal/redis"
@@ -61,7 +61,7 @@ type Config struct {
 	WebVitalsLogging  bool
 	// PerformanceLogging adds waiting time, shard and sizes to each request's log line.
 	PerformanceLogging bool
-	Machine            Machine
+	Machine            admin.Machine
 	Settings           map[string]string // the settings in force, without secrets, for /api/runtime
 	Faults             *Faults           // faults for the proofs; nil: none
 }
@@ -72,28 +72,18 @@ type Server struct {
 	log   *slog.Logger
 	store *store.Store
 	// redis is nil if sessions are in the store and limits are counted in the process.
-	redis     *redis.Client
-	pool      *pool.Pool
-	memory    *pool.Monitor         // nil: memory is not monitored
-	stages    *pool.PressureMonitor // nil: memory pressure is not watched
-	alerts    *admin.Alerts
-	incidents *incident.Recorder // nil: incidents are not recorded
-	cache     *api.ResponseCache
-	accounts  *auth.Accounts
-	limiter   *ratelimit.Limiter
-	guard     *auth.TokenGuard
-	api       *api.API
-	router    *router.Router
-	conns     *listener.Tracker
-	counts    listener.Counts
-	http      *http.Server
-	handoff   handoff
-
-	tally      *tally
-	prometheus http.Handler
-	readiness  readiness
-	healthy    atomic.Pointer[healthAnswer]
-	started    time.Time
+	redis    *redis.Client
+	pool     *pool.Pool
+	cache    *api.ResponseCache
+	accounts *auth.Accounts
+	limiter  *ratelimit.Limiter
+	admin    *admin.Admin
+	api      *api.API
+	router   *router.Router
+	conns    *listener.Tracker
+	counts   listener.Counts
+	http     *http.Server
+	handoff  handoff
 }
 
 // Parts are the components that a Server uses. Redis, Memory, Alerts and Incidents may be nil.
@@ -113,13 +103,11 @@ type Parts struct {
 // New returns a server that is ready to Serve. It fails if the settings contradict themselves.
 func New(cfg Config, parts Parts) (*Server, error) {
 	s := &Server{cfg: cfg, log: parts.Log, store: parts.Store, redis: parts.Redis, pool: parts.Pool,
-		memory: parts.Memory, stages: parts.Stages, alerts: parts.Alerts, incidents: parts.Incidents,
-		cache: cmp.Or(parts.Cache, api.NewResponseCache(0, 1)), started: time.Now(), handoff: handoff{done: make(chan struct{})}}
+		cache: cmp.Or(parts.Cache, api.NewResponseCache(0, 1)), handoff: handoff{done: make(chan struct{})}}
 	if parts.Redis != nil {
 		// The new server may lack sessions that the cache has.
 		parts.Redis.OnNewServer(s.cache.InvalidateAll)
 	}
-	s.guard = auth.NewTokenGuard(cfg.AdminToken, s.tellOfGuesses)
 	s.limiter = ratelimit.New(parts.Redis, cfg.SessionSecrets[0])
 	s.accounts = auth.New(s.accountConfig())
 	if parts.Redis == nil && cfg.RateLimitMax > 0 {
@@ -127,7 +115,7 @@ func New(cfg Config, parts Parts) (*Server, error) {
 	}
 	s.api = api.New(api.Config{Store: s.store, Accounts: s.accounts, Cache: s.cache, Secrets: cfg.SessionSecrets,
 		LogVitals: cfg.WebVitalsLogging, Log: s.log})
-	s.prometheus = s.newPrometheus()
+	s.admin = admin.New(s.adminConfig(parts))
 	if err := s.open(s.doors()); err != nil {
 		return nil, err
 	}
@@ -155,6 +143,37 @@ func (s *Server) accountConfig() auth.Config {
 	return c
 }
 
+// adminConfig returns the configuration of the operators' door.
+func (s *Server) adminConfig(parts Parts) admin.Config {
+	return admin.Config{
+		Version:        s.cfg.Version,
+		Token:          s.cfg.AdminToken,
+		DataDir:        s.cfg.DataDir,
+		Machine:        s.cfg.Machine,
+		Settings:       s.cfg.Settings,
+		CountResponses: s.cfg.MetricsCollection,
+		Log:            s.log,
+		Store:          s.store,
+		Redis:          s.redis,
+		Pool:           s.pool,
+		Memory:         parts.Memory,
+		Pressure:       parts.Stages,
+		Alerts:         parts.Alerts,
+		Incidents:      parts.Incidents,
+		Cache:          s.cache.Shared(),
+		Limiter:        s.limiter,
+		Conns:          &s.counts,
+		Vitals:         s.api.EachVital,
+		HandingOver:    s.handoff.begun,
+	}
+}
+
+// State returns the process's state as /api/runtime shows it, to be encoded as JSON.
+func (s *Server) State() any { return s.admin.State() }
+
+// Took returns how long requests with a permit took: see admin.Admin.Took.
+func (s *Server) Took() *histogram.Histogram { return s.admin.Took() }
+
 // Serve serves on tcp, and closes it, until ctx ends or HandOver has found the new process ready.
 // Then it shuts down: see shutdown and shutdownForChild. It returns an error if requests had to be cut.
 func (s *Server) Serve(ctx context.Context, tcp *net.TCPListener) error {
@@ -162,7 +181,7 @@ func (s *Server) Serve(ctx context.Context, tcp *net.TCPListener) error {
 	work, stop := context.WithCancel(context.WithoutCancel(ctx))
 	var background sync.WaitGroup
 	background.Go(func() { s.store.Monitor(work) })
-	background.Go(func() { s.watch(work) })
+	background.Go(func() { s.admin.WatchDependencies(work) })
 	background.Go(func() { s.logRejections(work) })
 	background.Go(func() { s.accounts.WatchHashes(work) })
 	if s.redis != nil {

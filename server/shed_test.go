@@ -9,6 +9,7 @@ import (
 
 	"notesd/internal/testkit"
 	"notesd/pool"
+	"notesd/server/admin"
 )
 
 // Whoever is turned away, by the pool or by a limit, is counted with the reason
@@ -26,7 +27,7 @@ func TestShedsAreShown(t *testing.T) {
 	for range 20 {
 		ada.get("/api/notes").want(http.StatusServiceUnavailable)
 	}
-	var in struct{ Pool poolJSON }
+	var in admin.State
 	s.administrator().get("/api/runtime").want(http.StatusOK).decode(&in)
 	sheds := in.Pool.Sheds
 	if sheds.Total["queue_full"] != 20 || sheds.Total["rate_limit"] != 1 {

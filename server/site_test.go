@@ -111,20 +111,25 @@ func makeSite(t testing.TB, db *store.Store, edits ...options) *site {
 	cfg := Config{Version: "test", RequestTimeout: 2 * time.Minute, ShutdownTimeout: 5 * time.Second, BodyLimit: 10 << 20,
 		CORSOrigins: []string{"http://localhost:3000"}, RateLimitMax: 100_000, RateLimitWindow: time.Minute,
 		RegistrationOpen: true, SessionSecrets: []string{"a secret of at least thirty-two characters"}, AdminToken: adminToken,
-		MetricsCollection: true, Machine: Machine{Cores: 2}}
+		MetricsCollection: true, Machine: admin.Machine{Cores: 2}}
 	parts := Parts{Store: db, Log: slog.New(slog.NewJSONHandler(log, &slog.HandlerOptions{Level: slog.LevelDebug}))}
 	for _, edit := range edits {
 		edit(&cfg, &parts)
 	}
 	if parts.Pool == nil {
-		parts.Pool = pool.New(pool.Config{Shards: 2, WorkersPerShard: 4, QueueLength: 64, QueueTimeout: time.Minute,
-			Passthrough: http.ErrAbortHandler, Log: parts.Log})
+		parts.Pool = newPool(parts.Log)
 	}
 	s, err := New(cfg, parts)
 	if err != nil {
 		t.Fatal(err)
 	}
 	return &site{t: t, server: s, pool: parts.Pool, store: db, log: log}
+}
+
+// newPool is a site's pool, unless its options say otherwise.
+func newPool(log *slog.Logger) *pool.Pool {
+	return pool.New(pool.Config{Shards: 2, WorkersPerShard: 4, QueueLength: 64, QueueTimeout: time.Minute,
+		Passthrough: http.ErrAbortHandler, Log: log})
 }
 
 // serve serves until the test ends, or calls stop.

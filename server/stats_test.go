@@ -2,7 +2,6 @@ package server
 
 import (
 	"context"
-	"encoding/json"
 	"math"
 	"net/http"
 	"os"
@@ -19,6 +18,7 @@ import (
 	"notesd/internal/testkit"
 	"notesd/internal/testserver"
 	"notesd/pool"
+	"notesd/server/admin"
 	"notesd/server/router"
 )
 
@@ -103,50 +103,6 @@ func TestRequestMetrics(t *testing.T) {
 	}
 }
 
-// Counts, extremes and average are exact over all shards, percentiles within 1 %.
-func TestTally(t *testing.T) {
-	routes := contract(t)
-	count := newTally(3, false, routes)
-	var sum time.Duration
-	for i := 1; i <= 10_000; i++ {
-		took := time.Duration(i) * 37 * time.Microsecond
-		sum += took
-		count.Sent(i%3, i%len(routes), []int{200, 404, 503}[i%3], took)
-	}
-	count.Sent(0, len(routes), http.StatusTeapot, 0)
-	var m metrics
-	tallied(t, count, &m)
-	if m.TotalRequests != 10_001 || m.MinDuration != 0 || m.MaxDuration != 370 || m.StatusCodes["200"] != 3333 || m.Paths["unknown"] != 1 {
-		t.Errorf("counted %+v", m)
-	}
-	if want := milliseconds(sum / 10_001); math.Abs(m.AvgDuration-want) > 0.001 {
-		t.Errorf("average %v ms, want %v", m.AvgDuration, want)
-	}
-	for _, p := range []struct{ got, want float64 }{{m.Percentiles.P50, 185}, {m.Percentiles.P95, 351.5}, {m.Percentiles.P99, 366.3}} {
-		if math.Abs(p.got-p.want) > p.want/100 {
-			t.Errorf("percentile %v ms, want %v within 1 %%", p.got, p.want)
-		}
-	}
-	count.reset()
-	m = metrics{}
-	tallied(t, count, &m)
-	if m.TotalRequests != 0 || m.MinDuration != 0 || m.MaxDuration != 0 || m.AvgDuration != 0 || len(m.StatusCodes)+len(m.Paths) != 0 {
-		t.Errorf("after a reset %+v, want nothing", m)
-	}
-}
-
-// tallied is what GET /api/metrics says of count.
-func tallied(t *testing.T, count *tally, m *metrics) {
-	t.Helper()
-	text, err := json.Marshal(metricsOutput(count))
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := json.Unmarshal(text, m); err != nil {
-		t.Fatalf("%v in %s", err, text)
-	}
-}
-
 func TestMetricsOff(t *testing.T) {
 	t.Parallel()
 	s := onSQLite(t, func(cfg *Config, _ *Parts) { cfg.MetricsCollection = false })
@@ -160,8 +116,8 @@ func TestSystemMetrics(t *testing.T) {
 	t.Parallel()
 	const limit = 1 << 20 // MB: more than what is used here
 	machine := onSQLite(t)
-	container := onSQLite(t, func(cfg *Config, _ *Parts) { cfg.Machine = Machine{Cores: 3, MemoryLimit: limit << 20} })
-	tight := onSQLite(t, func(cfg *Config, _ *Parts) { cfg.Machine = Machine{Cores: 1, MemoryLimit: 8 << 20} }) // less than is used
+	container := onSQLite(t, func(cfg *Config, _ *Parts) { cfg.Machine = admin.Machine{Cores: 3, MemoryLimit: limit << 20} })
+	tight := onSQLite(t, func(cfg *Config, _ *Parts) { cfg.Machine = admin.Machine{Cores: 1, MemoryLimit: 8 << 20} }) // less than is used
 	for _, s := range []*site{machine, container, tight} {
 		r := s.administrator().get("/api/metrics/system").want(http.StatusOK)
 		var in struct {
@@ -261,7 +217,7 @@ func TestPrometheus(t *testing.T) {
 		want   float64
 	}{
 		{"notesd_http_requests_total", map[string]string{"route": "/api/notes/:id", "method": "GET", "status": "404"}, 3},
-		{"notesd_http_request_duration_seconds", nil, float64(s.server.tally.times().Count() - 1)}, // but for its own
+		{"notesd_http_request_duration_seconds", nil, float64(c.metrics().TotalRequests - 1)}, // but for its own
 		{"notesd_pool_workers", map[string]string{"shard": "0"}, 3},
 		{"notesd_pool_busy_workers", map[string]string{"shard": "0"}, 2},
 		{"notesd_pool_idle_workers", nil, 1},
@@ -315,20 +271,12 @@ func TestRuntimeState(t *testing.T) {
 	close(finish)
 	(<-done).want(http.StatusOK)
 
-	var in struct {
-		Version, Started, Timestamp string
-		Pool                        poolJSON
-		Memory                      map[string]float64
-		MemoryMonitor               map[string]any
-		Database                    map[string]connsJSON
-		Limits                      struct {
-			Gomaxprocs, Cores int
-			Settings          map[string]string
-		}
-	}
+	var in admin.State
+	var times struct{ Started, Timestamp string }
 	r.decode(&in)
+	r.decode(&times)
 	p := in.Pool
-	if in.Version != "test" || !apiTime.MatchString(in.Started) || !apiTime.MatchString(in.Timestamp) || in.MemoryMonitor == nil {
+	if in.Version != "test" || !apiTime.MatchString(times.Started) || !apiTime.MatchString(times.Timestamp) || in.Monitor == nil {
 		t.Errorf("%s = %s", r.call, r.text)
 	}
 	if p.Workers != 3 || p.Busy != 1 || p.Idle != 2 || p.QueueLength != 64 || p.QueueTimeoutMs != 1000 || p.Draining || len(p.Shards) != 1 ||
@@ -350,7 +298,7 @@ func TestRuntimeState(t *testing.T) {
 			t.Errorf("class %+v, want limit %d", class, want)
 		}
 	}
-	if in.Memory["rss"] <= 0 || len(in.Database) == 0 || in.Limits.Cores != 2 || in.Limits.Settings["RATE_LIMIT_MAX_REQUESTS"] != "7" {
+	if in.Memory.RSS <= 0 || len(in.Database) == 0 || in.Limits.Cores != 2 || in.Limits.Settings["RATE_LIMIT_MAX_REQUESTS"] != "7" {
 		t.Errorf("%s = %s", r.call, r.text)
 	}
 }
@@ -364,13 +312,10 @@ func TestRuntimeIncidents(t *testing.T) {
 		t.Fatal(err)
 	}
 	s := onSQLite(t, func(_ *Config, parts *Parts) { parts.Incidents = r })
-	var in struct {
-		Incidents *incidentsJSON
-		Minute    []incident.Sample
-	}
+	var in admin.State
 	s.administrator().get("/api/runtime").want(http.StatusOK).decode(&in)
-	if diff := cmp.Diff(&incidentsJSON{Files: []incidentJSON{}}, in.Incidents); diff != "" {
-		t.Errorf("incidents before the first (-want +got):\n%s", diff)
+	if got := in.Incidents; got == nil || got.Files == nil || len(got.Files) > 0 || got.Suppressed > 0 || got.Tracing {
+		t.Errorf("incidents before the first: %+v, want an empty list", got)
 	}
 	r.Trigger("slow", "")
 	r.Trigger("slow", "")
@@ -389,7 +334,7 @@ func TestRuntimeIncidents(t *testing.T) {
 		t.Error(err)
 	}
 
-	var without struct{ Incidents *incidentsJSON }
+	var without admin.State
 	onSQLite(t).administrator().get("/api/runtime").want(http.StatusOK).decode(&without)
 	if without.Incidents != nil {
 		t.Errorf("incidents %+v, want none where none are kept", without.Incidents)
@@ -404,7 +349,7 @@ func TestRefusalsCounted(t *testing.T) {
 	for range 3 {
 		s.visitor().get("/api/notes").want(http.StatusServiceUnavailable)
 	}
-	var in struct{ Pool poolJSON }
+	var in admin.State
 	s.administrator().get("/api/runtime").want(http.StatusOK).decode(&in)
 	if n := in.Pool.Refused[pool.ErrFull]; n != 3 {
 		t.Errorf("%d refused for a full queue, want 3: %+v", n, in.Pool.Refused)

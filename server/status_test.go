@@ -63,13 +63,7 @@ func TestRuntimeEvents(t *testing.T) {
 	for i := range 50 + 1 {
 		alerts.Send(admin.Event{Kind: "incident", Subject: "slow", Detail: map[string]any{"bytes": i}})
 	}
-	var in struct {
-		Ready  bool
-		Checks []dependency
-		Events []eventJSON
-		Disk   *diskJSON
-		Minute []any
-	}
+	var in admin.State
 	s.administrator().get("/api/runtime").want(http.StatusOK).decode(&in)
 	if n := len(in.Events); n != 50 {
 		t.Fatalf("%d events, want the last %d", n, 50)
@@ -113,7 +107,7 @@ func TestTookBuckets(t *testing.T) {
 	t.Parallel()
 	s := onSQLite(t)
 	for _, took := range []time.Duration{500 * time.Microsecond, 20 * time.Millisecond, 900 * time.Millisecond, time.Minute} {
-		s.server.tally.Handled(0, took)
+		s.server.admin.Observer().Handled(0, took)
 	}
 	text := s.administrator().get("/metrics").text
 	for _, want := range []string{`_bucket{le="0.001"} 1`, `_bucket{le="0.01"} 1`, `_bucket{le="0.025"} 2`, `_bucket{le="1"} 3`,

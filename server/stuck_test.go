@@ -10,6 +10,7 @@ import (
 
 	"notesd/internal/testkit"
 	"notesd/pool"
+	"notesd/server/admin"
 	"notesd/server/router"
 	"notesd/store/storetest"
 )
@@ -51,7 +52,7 @@ func TestReadyWhileStuck(t *testing.T) {
 	}
 	c.get("/api/notes").want(http.StatusOK) // those that come all the same are served
 
-	var in struct{ Pool poolJSON }
+	var in admin.State
 	c.asAdmin().get("/api/runtime").want(http.StatusOK).decode(&in)
 	stuck := in.Pool.Stuck
 	if stuck.Found != 2 || stuck.Recovered != 0 || stuck.Replaced != 1 || stuck.Bound != 1 || len(stuck.Turns) != 2 || in.Pool.Idle != 1 {

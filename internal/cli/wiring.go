@@ -124,7 +124,7 @@ func serverConfig(cfg config.Config, secrets []string) server.Config {
 		MetricsCollection:  cfg.MetricsCollection,
 		WebVitalsLogging:   cfg.WebVitalsLogging,
 		PerformanceLogging: cfg.PerformanceLogging,
-		Machine:            server.Machine{Cores: cfg.Runtime.Cores, MemoryLimit: cfg.Runtime.CgroupMemory},
+		Machine:            admin.Machine{Cores: cfg.Runtime.Cores, MemoryLimit: cfg.Runtime.CgroupMemory},
 		Settings:           settings,
 	}
 }

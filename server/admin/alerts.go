@@ -1,5 +1,3 @@
-// Package admin is the door for the operators of the server: health probes, metrics, the state of the
-// process, alerts and the status page.
 package admin
 
 import (
@@ -18,13 +16,13 @@ import (
 // maxRecent is how many of the last events /api/runtime shows.
 const maxRecent = 50
 
-// EventKinds are all values of Event.Kind.
-var EventKinds = []string{"memory_high", "memory_normal", "memory_stage_up", "memory_stage_down", "dependency_down", "dependency_up",
+// eventKinds are all values of Event.Kind.
+var eventKinds = []string{"memory_high", "memory_normal", "memory_stage_up", "memory_stage_down", "dependency_down", "dependency_up",
 	"route_quarantined", "route_released", "worker_stuck", "worker_recovered", "upgrade_failed", "incident", "admin_token_guessed"}
 
 // An Event is a fact that the operators of the server want to know.
 type Event struct {
-	Kind    string         `json:"event"`   // one of EventKinds
+	Kind    string         `json:"event"`   // one of eventKinds
 	Subject string         `json:"subject"` // what the event is about
 	Detail  map[string]any `json:"detail,omitempty"`
 	Time    time.Time      `json:"time"`
@@ -158,8 +156,8 @@ func (a *Alerts) Recent() []Event {
 	return recent
 }
 
-// Count returns how many events of a kind there were since the start.
-func (a *Alerts) Count(kind string) uint64 {
+// count returns how many events of a kind there were since the start.
+func (a *Alerts) count(kind string) uint64 {
 	if a == nil {
 		return 0
 	}

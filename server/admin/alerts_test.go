@@ -146,12 +146,12 @@ func TestAlertKinds(t *testing.T) {
 	} {
 		send()
 	}
-	for _, kind := range EventKinds {
-		if n := a.Count(kind); n != 1 {
+	for _, kind := range eventKinds {
+		if n := a.count(kind); n != 1 {
 			t.Errorf("%d events of the kind %s, want 1", n, kind)
 		}
 	}
-	if got := a.Recent(); len(got) != len(EventKinds) || got[0].Detail["wrongSinceStart"] != uint64(20) || got[len(got)-1].Detail["panics"] != 3 {
+	if got := a.Recent(); len(got) != len(eventKinds) || got[0].Detail["wrongSinceStart"] != uint64(20) || got[len(got)-1].Detail["panics"] != 3 {
 		t.Errorf("Recent() = %+v, want one event of each kind, the newest first", got)
 	}
 }

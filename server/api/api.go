@@ -32,7 +32,7 @@ type API struct {
 	accounts *auth.Accounts
 	cache    *ResponseCache
 	cursors  cursors
-	vitals   VitalCounts
+	vitals   vitalCounts
 }
 
 // New returns the REST door.

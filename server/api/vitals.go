@@ -13,20 +13,28 @@ import (
 var errVitals = router.NewError(http.StatusBadRequest, "Invalid web vital")
 
 var (
-	// VitalNames are the names of the metrics: see https://web.dev/articles/vitals.
-	VitalNames   = []string{"CLS", "FCP", "FID", "INP", "LCP", "TTFB"}
-	VitalRatings = []string{"good", "needs-improvement", "poor"}
+	// vitalNames are the names of the metrics: see https://web.dev/articles/vitals.
+	vitalNames   = []string{"CLS", "FCP", "FID", "INP", "LCP", "TTFB"}
+	vitalRatings = []string{"good", "needs-improvement", "poor"}
 )
 
-// VitalCounts counts the web vitals that browsers report, by name and rating.
-type VitalCounts [6][3]atomic.Uint64
+// vitalCounts counts the web vitals that browsers report, by name and rating.
+type vitalCounts [6][3]atomic.Uint64
 
-// Vitals returns the counts of the web vitals that browsers have reported.
-func (a *API) Vitals() *VitalCounts { return &a.vitals }
+// EachVital calls f for each count of the web vitals that browsers have reported.
+func (a *API) EachVital(f func(name, rating string, n uint64)) {
+	for at, name := range vitalNames {
+		for as, rating := range vitalRatings {
+			if n := a.vitals[at][as].Load(); n > 0 {
+				f(name, rating, n)
+			}
+		}
+	}
+}
 
 // vital is one report of a browser.
 type vital struct {
-	name, rating int // index in VitalNames and in VitalRatings
+	name, rating int // index in vitalNames and in vitalRatings
 	value        float64
 }
 
@@ -43,8 +51,8 @@ func (a *API) webVitals(c *router.Context) error {
 	}
 	a.vitals[v.name][v.rating].Add(1)
 	if a.cfg.LogVitals {
-		a.cfg.Log.Info("web vital", slog.String("name", VitalNames[v.name]), slog.Float64("value", v.value),
-			slog.String("rating", VitalRatings[v.rating]))
+		a.cfg.Log.Info("web vital", slog.String("name", vitalNames[v.name]), slog.Float64("value", v.value),
+			slog.String("rating", vitalRatings[v.rating]))
 	}
 	return c.JSON(http.StatusCreated, map[string]bool{"received": true})
 }
@@ -53,7 +61,7 @@ func (a *API) webVitals(c *router.Context) error {
 func readVital(o router.Object) (v vital, ok bool) {
 	name, _ := o.Text("name")
 	rating, _ := o.Text("rating")
-	v.name, v.rating = slices.Index(VitalNames, name), slices.Index(VitalRatings, rating)
+	v.name, v.rating = slices.Index(vitalNames, name), slices.Index(vitalRatings, rating)
 	for _, text := range []string{"id", "navigationType"} {
 		if _, there := o[text]; there {
 			if _, ok := o.Text(text); !ok {

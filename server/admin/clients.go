@@ -1,13 +1,8 @@
-package server
+package admin
 
-import (
-	"notesd/server/listener"
-	"notesd/server/router"
-)
-
-// clientsJSON shows in /api/runtime how many requests and connections of clients were given up,
+// Clients has how many requests and connections of clients were given up,
 // since the start.
-type clientsJSON struct {
+type Clients struct {
 	ConnectionsRefused uint64 `json:"connectionsRefused"`
 	ConnectionsCrowded uint64 `json:"connectionsCrowded"`
 	ConnectionsEvicted uint64 `json:"connectionsEvicted"`
@@ -18,14 +13,15 @@ type clientsJSON struct {
 	HungUp             uint64 `json:"hungUp"`
 }
 
-func clientsOutput(conns *listener.Counts, requests *router.Counts) clientsJSON {
-	return clientsJSON{conns.RejectedPending.Load(), conns.RejectedFull.Load(), conns.Evicted.Load(),
+func (a *Admin) clients() Clients {
+	conns, requests := a.cfg.Conns, a.router.Counts()
+	return Clients{conns.RejectedPending.Load(), conns.RejectedFull.Load(), conns.Evicted.Load(),
 		conns.SlowHeaders.Load(), requests.OversizeBodies.Load(), requests.SlowBodies.Load(), requests.SlowReaders.Load(),
 		requests.Gone.Load()}
 }
 
 // each calls f for every count, with its name in Prometheus.
-func (c clientsJSON) each(f func(what string, n uint64)) {
+func (c Clients) each(f func(what string, n uint64)) {
 	f("connection_refused", c.ConnectionsRefused)
 	f("connection_crowded", c.ConnectionsCrowded)
 	f("connection_evicted", c.ConnectionsEvicted)

@@ -1,4 +1,4 @@
-package server
+package admin
 
 import (
 	"math"
@@ -31,19 +31,25 @@ var statusIndex = func() map[int]int {
 // tally counts the responses of the whole process. Each shard has counts of its own, so that cores
 // do not write to the same memory. It is the router's Observer.
 type tally struct {
-	routes []router.Route
+	routes []*router.Route // all of the router, in its order
 	shards []shardTally
 	off    bool // responses are not counted
 }
 
 type shardTally struct {
-	handled histogram.Histogram // see Server.Took
+	handled histogram.Histogram // see Admin.Took
 	took    histogram.Histogram
 	counts  [][]atomic.Uint64 // by route, of which the last is the unknown one, and by status
 }
 
-func newTally(shards int, off bool, routes []router.Route) *tally {
-	t := &tally{routes: routes, shards: make([]shardTally, shards), off: off}
+// newTally returns a tally without routes: see count.
+func newTally(shards int, off bool) *tally {
+	return &tally{shards: make([]shardTally, shards), off: off}
+}
+
+// count makes room for the counts of the routes.
+func (t *tally) count(routes []*router.Route) {
+	t.routes = routes
 	for i := range t.shards {
 		counts := make([][]atomic.Uint64, len(routes)+1)
 		for j := range counts {
@@ -51,7 +57,6 @@ func newTally(shards int, off bool, routes []router.Route) *tally {
 		}
 		t.shards[i].counts = counts
 	}
-	return t
 }
 
 // Handled implements router.Observer.
@@ -118,8 +123,8 @@ func (t *tally) reset() {
 }
 
 // requestMetrics handles GET /api/metrics.
-func (s *Server) requestMetrics(c *router.Context) error {
-	return c.JSON(http.StatusOK, metricsOutput(s.tally))
+func (a *Admin) requestMetrics(c *router.Context) error {
+	return c.JSON(http.StatusOK, metricsOutput(a.tally))
 }
 
 // metricsJSON is a tally as the API shows it. Durations are in milliseconds.
@@ -157,8 +162,8 @@ func mean(s histogram.Summary) time.Duration {
 }
 
 // resetMetrics handles POST /api/metrics/reset.
-func (s *Server) resetMetrics(c *router.Context) error {
-	s.tally.reset()
+func (a *Admin) resetMetrics(c *router.Context) error {
+	a.tally.reset()
 	return c.JSON(http.StatusOK, map[string]string{"message": "Metrics reset successfully"})
 }
 
@@ -172,17 +177,17 @@ const megabyte = 1 << 20
 
 // systemMetrics handles GET /api/metrics/system. The units are MB and seconds, as in the old
 // server, but the values are those seen from inside the container.
-func (s *Server) systemMetrics(c *router.Context) error {
+func (a *Admin) systemMetrics(c *router.Context) error {
 	m := pool.ReadMemory()
 	type object = map[string]any
-	total, used := s.machineMemory(m)
+	total, used := a.machineMemory(m)
 	load := loadAverage()
 	return c.JSON(http.StatusOK, object{
 		"memory": object{"total": total / megabyte, "used": used / megabyte, "free": (total - used) / megabyte,
 			"percentage": percentage(used, total)},
-		"cpu": object{"count": s.cfg.Machine.Cores, "model": cpuModel(),
+		"cpu": object{"count": a.cfg.Machine.Cores, "model": cpuModel(),
 			"loadAverage": object{"1min": load[0], "5min": load[1], "15min": load[2]}},
-		"process": object{"pid": os.Getpid(), "uptime": math.Round(time.Since(s.started).Seconds()*100) / 100,
+		"process": object{"pid": os.Getpid(), "uptime": math.Round(time.Since(a.started).Seconds()*100) / 100,
 			"memoryUsage": object{"rss": m.RSS / megabyte, "heapUsed": m.HeapUsed / megabyte,
 				"heapTotal": m.HeapTotal / megabyte, "external": m.OffHeap / megabyte}},
 		"goroutines": runtime.NumGoroutine(),
@@ -195,9 +200,9 @@ func (s *Server) systemMetrics(c *router.Context) error {
 
 // machineMemory returns the total and the used bytes: the container's if it has a limit, or else
 // the machine's.
-func (s *Server) machineMemory(m pool.Memory) (total, used int64) {
-	if s.cfg.Machine.MemoryLimit > 0 {
-		return s.cfg.Machine.MemoryLimit, min(m.CgroupUsed, s.cfg.Machine.MemoryLimit)
+func (a *Admin) machineMemory(m pool.Memory) (total, used int64) {
+	if a.cfg.Machine.MemoryLimit > 0 {
+		return a.cfg.Machine.MemoryLimit, min(m.CgroupUsed, a.cfg.Machine.MemoryLimit)
 	}
 	info := procFields("/proc/meminfo")
 	total = info["MemTotal"]
@@ -254,9 +259,5 @@ var cpuModel = sync.OnceValue(func() string {
 	}
 	return runtime.GOARCH
 })
-
-// Took returns how long requests with a permit took: from the header read to the response ready,
-// without the time that they waited for the client without their permit.
-func (s *Server) Took() *histogram.Histogram { return s.tally.handled() }
 
 func milliseconds(d time.Duration) float64 { return float64(d.Microseconds()) / 1000 }

@@ -1,7 +1,6 @@
-package server
+package admin
 
 import (
-	"database/sql"
 	"net/http"
 	"runtime"
 	"syscall"
@@ -12,8 +11,8 @@ import (
 	"notesd/internal/incident"
 	"notesd/internal/redis"
 	"notesd/pool"
-	"notesd/server/admin"
 	"notesd/server/router"
+	"notesd/store"
 )
 
 // poolJSON is the pool as /api/runtime shows it. Times are in milliseconds.
@@ -37,7 +36,7 @@ type poolJSON struct {
 	Held           int                    `json:"held"` // rejections that are delayed
 	// Crowded: more requests are ready to run than may wait, so new requests are rejected.
 	Crowded     bool             `json:"crowded"`
-	Sheds       shedsJSON        `json:"sheds"`
+	Sheds       rejectedJSON     `json:"sheds"`
 	PanicKinds  []panicKindJSON  `json:"panicKinds"`
 	Quarantine  []quarantineJSON `json:"quarantine"`
 	Quarantined uint64           `json:"quarantined"` // routes quarantined since the start
@@ -93,35 +92,35 @@ type classJSON struct {
 	Rejected   map[pool.Reason]uint64 `json:"refused"`
 }
 
-// shedsJSON counts the rejected requests since the start and in the last quarter of an hour. It
+// rejectedJSON counts the rejected requests since the start and in the last quarter of an hour. It
 // includes the pool's rejections, those by rate limits and those because of lost dependencies.
-type shedsJSON struct {
+type rejectedJSON struct {
 	Total   map[pool.Reason]uint64 `json:"total"`
-	Minutes []shedMinuteJSON       `json:"minutes"`
-	People  []shedPersonJSON       `json:"people"`
+	Minutes []rejectedMinuteJSON   `json:"minutes"`
+	People  []rejectedFlowJSON     `json:"people"`
 }
 
-type shedMinuteJSON struct {
+type rejectedMinuteJSON struct {
 	Begins router.Time            `json:"begins"`
 	Shed   map[pool.Reason]uint64 `json:"shed"`
 }
 
-type shedPersonJSON struct {
+type rejectedFlowJSON struct {
 	// Flow is user:ID, or ip:ADDRESS for a client that is not known to be signed in.
 	Flow   string      `json:"person"`
 	Reason pool.Reason `json:"reason"`
 	Count  uint64      `json:"count"`
 }
 
-func shedsOutput(p *pool.Pool) shedsJSON {
-	sheds := p.Rejections()
-	out := shedsJSON{Total: p.RejectedTotals(), Minutes: make([]shedMinuteJSON, len(sheds.Minutes)),
-		People: make([]shedPersonJSON, len(sheds.Flows))}
-	for i, m := range sheds.Minutes {
-		out.Minutes[i] = shedMinuteJSON{router.Time(m.Begins), m.Rejected}
+func rejectedOutput(p *pool.Pool) rejectedJSON {
+	rejections := p.Rejections()
+	out := rejectedJSON{Total: p.RejectedTotals(), Minutes: make([]rejectedMinuteJSON, len(rejections.Minutes)),
+		People: make([]rejectedFlowJSON, len(rejections.Flows))}
+	for i, m := range rejections.Minutes {
+		out.Minutes[i] = rejectedMinuteJSON{router.Time(m.Begins), m.Rejected}
 	}
-	for i, person := range sheds.Flows {
-		out.People[i] = shedPersonJSON(person)
+	for i, flow := range rejections.Flows {
+		out.People[i] = rejectedFlowJSON(flow)
 	}
 	return out
 }
@@ -165,7 +164,7 @@ func poolOutput(p pool.Stats) poolJSON {
 	}
 	out.Quarantine = make([]quarantineJSON, len(p.Breakers))
 	for i, q := range p.Breakers {
-		out.Quarantine[i] = quarantineJSON{Route: q.Route, Panics: q.Panics, Quarantined: q.Quarantined, Next: stampOrNil(q.Next)}
+		out.Quarantine[i] = quarantineJSON{Route: q.Route, Panics: q.Panics, Quarantined: q.Quarantined, Next: timeOrNil(q.Next)}
 	}
 	for _, c := range p.Classes {
 		out.Classes = append(out.Classes, classJSON(c))
@@ -188,13 +187,13 @@ func shardOutput(shard pool.ShardStats) shardJSON {
 	out := shardJSON{ID: shard.ID, Busy: shard.Busy, Done: shard.Done, Panics: shard.Panics, Restarts: shard.Restarts,
 		BytesInFlight: shard.BytesInFlight, Wait: summaryOutput(shard.Wait), Service: summaryOutput(shard.Service)}
 	for _, w := range shard.Workers {
-		out.Workers = append(out.Workers, workerJSON{ID: w.ID, State: w.State, Route: w.Route, Since: stampOrNil(w.Since)})
+		out.Workers = append(out.Workers, workerJSON{ID: w.ID, State: w.State, Route: w.Route, Since: timeOrNil(w.Since)})
 	}
 	return out
 }
 
-// stampOrNil returns nil for the zero time.
-func stampOrNil(t time.Time) *router.Time {
+// timeOrNil returns nil for the zero time.
+func timeOrNil(t time.Time) *router.Time {
 	if t.IsZero() {
 		return nil
 	}
@@ -218,11 +217,11 @@ type connsJSON struct {
 	WaitMs    float64 `json:"waitMs"`
 }
 
-func connsOutput(stats map[string]sql.DBStats) map[string]connsJSON {
-	out := make(map[string]connsJSON, len(stats))
-	for name, db := range stats {
-		out[name] = connsJSON{db.MaxOpenConnections, db.OpenConnections, db.InUse, db.Idle, db.WaitCount,
-			milliseconds(db.WaitDuration)}
+func connsOutput(db *store.Store) map[string]connsJSON {
+	out := map[string]connsJSON{}
+	for name, conns := range db.Stats() {
+		out[name] = connsJSON{conns.MaxOpenConnections, conns.OpenConnections, conns.InUse, conns.Idle, conns.WaitCount,
+			milliseconds(conns.WaitDuration)}
 	}
 	return out
 }
@@ -317,7 +316,7 @@ func incidentsOutput(i incident.Stats) incidentsJSON {
 	return out
 }
 
-// eventJSON is an admin.Event as /api/runtime shows it.
+// eventJSON is an Event as /api/runtime shows it.
 type eventJSON struct {
 	Kind    string         `json:"kind"`
 	Subject string         `json:"subject"`
@@ -325,7 +324,7 @@ type eventJSON struct {
 	Time    router.Time    `json:"time"`
 }
 
-func eventsOutput(events []admin.Event) []eventJSON {
+func eventsOutput(events []Event) []eventJSON {
 	out := make([]eventJSON, len(events))
 	for i, e := range events {
 		out[i] = eventJSON{e.Kind, e.Subject, e.Detail, router.Time(e.Time)}
@@ -340,31 +339,31 @@ type diskJSON struct {
 }
 
 // disk returns nil if there is no DATA_DIR. PostgreSQL needs none.
-func (s *Server) disk() *diskJSON {
+func (a *Admin) disk() *diskJSON {
 	var disk syscall.Statfs_t
-	if s.cfg.DataDir == "" || syscall.Statfs(s.cfg.DataDir, &disk) != nil {
+	if a.cfg.DataDir == "" || syscall.Statfs(a.cfg.DataDir, &disk) != nil {
 		return nil
 	}
 	return &diskJSON{Free: uint64(disk.Bavail) * uint64(disk.Bsize), Total: uint64(disk.Blocks) * uint64(disk.Bsize)}
 }
 
-// stateJSON is the process as /api/runtime shows it.
-type stateJSON struct {
-	Version   string             `json:"version"`
-	Started   router.Time        `json:"started"`
-	Ready     bool               `json:"ready"`
-	Checks    []dependency       `json:"checks"` // as /readyz shows them
-	Pool      poolJSON           `json:"pool"`
-	Clients   clientsJSON        `json:"clients"`
-	Memory    pool.Memory        `json:"memory"`
-	Monitor   *pool.MonitorStats `json:"memoryMonitor,omitempty"`
-	Stages    *stagesJSON        `json:"memoryStages,omitempty"`
-	Database  any                `json:"database"`
-	Cache     cacheJSON          `json:"cache"`
-	Channel   *channelJSON       `json:"channel,omitempty"`
-	Redis     *redis.Stats       `json:"redis,omitempty"`
-	Disk      *diskJSON          `json:"disk,omitempty"`
-	Incidents *incidentsJSON     `json:"incidents,omitempty"`
+// State is the process as /api/runtime shows it.
+type State struct {
+	Version   string               `json:"version"`
+	Started   router.Time          `json:"started"`
+	Ready     bool                 `json:"ready"`
+	Checks    []Dependency         `json:"checks"` // as /readyz shows them
+	Pool      poolJSON             `json:"pool"`
+	Clients   Clients              `json:"clients"`
+	Memory    pool.Memory          `json:"memory"`
+	Monitor   *pool.MonitorStats   `json:"memoryMonitor,omitempty"`
+	Stages    *stagesJSON          `json:"memoryStages,omitempty"`
+	Database  map[string]connsJSON `json:"database"`
+	Cache     cacheJSON            `json:"cache"`
+	Channel   *channelJSON         `json:"channel,omitempty"`
+	Redis     *redis.Stats         `json:"redis,omitempty"`
+	Disk      *diskJSON            `json:"disk,omitempty"`
+	Incidents *incidentsJSON       `json:"incidents,omitempty"`
 	// Events are the events that alerts were sent for, the newest first.
 	Events    []eventJSON `json:"events"`
 	Limits    limits      `json:"limits"`
@@ -376,39 +375,37 @@ type stateJSON struct {
 }
 
 // runtimeState handles GET /api/runtime.
-func (s *Server) runtimeState(c *router.Context) error {
-	state := s.state()
+func (a *Admin) runtimeState(c *router.Context) error {
+	state := a.State()
 	if c.Query("minute") == "true" {
-		state.Minute = s.incidents.Minute()
+		state.Minute = a.cfg.Incidents.Minute()
 	}
 	return c.JSON(http.StatusOK, state)
 }
 
-// State returns the process's state as /api/runtime shows it, to be encoded as JSON.
-func (s *Server) State() any { return s.state() }
-
-func (s *Server) state() stateJSON {
-	state := stateJSON{Version: s.cfg.Version, Started: router.Time(s.started), Pool: poolOutput(s.pool.Stats()),
-		Clients: clientsOutput(&s.counts, s.router.Counts()), Memory: pool.ReadMemory(), Database: connsOutput(s.store.Stats()),
-		Cache: cacheOutput(s.cache.Shared().Stats()), Disk: s.disk(), Events: eventsOutput(s.alerts.Recent()),
+// State returns the process's state.
+func (a *Admin) State() State {
+	state := State{Version: a.cfg.Version, Started: router.Time(a.started), Pool: poolOutput(a.cfg.Pool.Stats()),
+		Clients: a.clients(), Memory: pool.ReadMemory(), Database: connsOutput(a.cfg.Store),
+		Cache: cacheOutput(a.cfg.Cache.Stats()), Disk: a.disk(), Events: eventsOutput(a.cfg.Alerts.Recent()),
 		Timestamp: router.Time(time.Now()),
-		Limits:    limits{runtime.GOMAXPROCS(0), memoryLimit(), s.cfg.Machine.Cores, s.cfg.Machine.MemoryLimit, s.cfg.Settings}}
-	state.Ready, state.Checks = s.checks()
-	state.Pool.Sheds = shedsOutput(s.pool)
-	if s.memory != nil {
-		state.Monitor = new(s.memory.Stats())
+		Limits:    limits{runtime.GOMAXPROCS(0), memoryLimit(), a.cfg.Machine.Cores, a.cfg.Machine.MemoryLimit, a.cfg.Settings}}
+	state.Ready, state.Checks = a.checks()
+	state.Pool.Sheds = rejectedOutput(a.cfg.Pool)
+	if a.cfg.Memory != nil {
+		state.Monitor = new(a.cfg.Memory.Stats())
 	}
-	if s.stages != nil {
-		state.Stages = new(stagesOutput(s.stages.Stats()))
+	if a.cfg.Pressure != nil {
+		state.Stages = new(stagesOutput(a.cfg.Pressure.Stats()))
 	}
-	if s.store.Engine() == "PostgreSQL" {
-		state.Channel = new(channelJSON(s.store.Channel()))
+	if a.cfg.Store.Engine() == "PostgreSQL" {
+		state.Channel = new(channelJSON(a.cfg.Store.Channel()))
 	}
-	if s.redis != nil {
-		state.Redis = new(s.redis.Stats())
+	if a.cfg.Redis != nil {
+		state.Redis = new(a.cfg.Redis.Stats())
 	}
-	if s.incidents != nil {
-		state.Incidents = new(incidentsOutput(s.incidents.Stats()))
+	if a.cfg.Incidents != nil {
+		state.Incidents = new(incidentsOutput(a.cfg.Incidents.Stats()))
 	}
 	return state
 }

@@ -1,9 +1,8 @@
-package server
+package admin
 
 import (
 	"context"
 	"errors"
-	"log/slog"
 	"net/http"
 	"slices"
 	"sync"
@@ -23,33 +22,33 @@ const (
 )
 
 // health handles GET /api/health: the process is alive.
-func (s *Server) health(c *router.Context) error {
-	c.WriteEntry(s.healthEntry(router.Lookup{Began: c.Began()}))
+func (a *Admin) health(c *router.Context) error {
+	c.WriteEntry(a.healthEntry(router.Lookup{Began: c.Began()}))
 	return nil
 }
 
 // healthEntry returns the response of health. Formatting the time is a third of the work, so all
 // probes within a millisecond get the same response.
-func (s *Server) healthEntry(l router.Lookup) *router.Entry {
+func (a *Admin) healthEntry(l router.Lookup) *router.Entry {
 	millisecond := l.Began.Truncate(time.Millisecond)
-	last := s.healthy.Load()
+	last := a.healthy.Load()
 	if last == nil || !last.at.Equal(millisecond) {
 		body := append(make([]byte, 0, 128), `{"success":true,"message":"API is healthy","timestamp":`...)
 		body = append(router.Time(millisecond).Append(body), "}\n"...)
-		last = &healthAnswer{at: millisecond, entry: router.Entry{Body: body}}
-		s.healthy.Store(last)
+		last = &healthResponse{at: millisecond, entry: router.Entry{Body: body}}
+		a.healthy.Store(last)
 	}
 	return &last.entry
 }
 
-// healthAnswer is the last response of health, and its millisecond.
-type healthAnswer struct {
+// healthResponse is the last response of health, and its millisecond.
+type healthResponse struct {
 	at    time.Time
 	entry router.Entry
 }
 
-// dependency is one row of the readiness response.
-type dependency struct {
+// Dependency is one row of the readiness response.
+type Dependency struct {
 	Name string `json:"name"`
 	// Status is up, down, or a note in a row that only informs.
 	Status    string   `json:"status"`
@@ -63,16 +62,16 @@ type dependency struct {
 // number of probes costs the dependencies nothing.
 type readiness struct {
 	mu   sync.Mutex   // guards the fields below
-	rows []dependency // nil before the first check
+	rows []Dependency // nil before the first check
 }
 
-func (r *readiness) set(rows []dependency) {
+func (r *readiness) set(rows []Dependency) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.rows = rows
 }
 
-func (r *readiness) get() []dependency {
+func (r *readiness) get() []Dependency {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	return r.rows
@@ -82,63 +81,63 @@ func (r *readiness) get() []dependency {
 // the result. The rows of writes, pool and memory only inform: otherwise all replicas would become
 // unready together. But a pool that stuck requests have made smaller decides, because it will not
 // recover by itself.
-func (s *Server) ready(c *router.Context) error {
-	well, rows := s.checks()
+func (a *Admin) ready(c *router.Context) error {
+	healthy, rows := a.checks()
 	status, text := http.StatusOK, "ready"
-	if !well {
+	if !healthy {
 		status, text = http.StatusServiceUnavailable, "not ready"
 	}
 	return c.JSON(status, struct {
 		Success   bool         `json:"success"`
 		Status    string       `json:"status"`
-		Checks    []dependency `json:"checks"`
+		Checks    []Dependency `json:"checks"`
 		Timestamp router.Time  `json:"timestamp"`
 	}{status == http.StatusOK, text, rows, router.Time(time.Now())})
 }
 
 // checks returns all rows, and whether all rows that decide are up.
-func (s *Server) checks() (ready bool, rows []dependency) {
-	rows = append(s.readinessRows(), s.informing()...)
-	bad := slices.ContainsFunc(rows, func(row dependency) bool { return row.Decides && row.Status != "up" })
+func (a *Admin) checks() (ready bool, rows []Dependency) {
+	rows = append(a.readinessRows(), a.nonBlockingChecks()...)
+	bad := slices.ContainsFunc(rows, func(row Dependency) bool { return row.Decides && row.Status != "up" })
 	return !bad, rows
 }
 
-func (s *Server) readinessRows() []dependency {
-	process := dependency{Name: "process", Status: "up", Decides: true}
+func (a *Admin) readinessRows() []Dependency {
+	process := Dependency{Name: "process", Status: "up", Decides: true}
 	// After a handoff the new process answers on the port.
-	if s.router.ClosesConnections() && !s.handoff.begun() {
+	if a.router.ClosesConnections() && !a.cfg.HandingOver() {
 		process.Status, process.Detail = "draining", "shutting down"
 	}
-	rows := []dependency{process}
-	if seen := s.readiness.get(); seen != nil {
+	rows := []Dependency{process}
+	if seen := a.readiness.get(); seen != nil {
 		return append(rows, seen...)
 	}
-	return append(rows, dependency{Name: "database", Status: "down", Decides: true, Detail: "not checked yet"})
+	return append(rows, Dependency{Name: "database", Status: "down", Decides: true, Detail: "not checked yet"})
 }
 
-// informing returns the rows that do not decide, or seldom do.
-func (s *Server) informing() []dependency {
-	p := s.pool.Stats()
-	row := dependency{Name: "pool", Status: "up"}
+// nonBlockingChecks returns the rows that do not decide, or seldom do.
+func (a *Admin) nonBlockingChecks() []Dependency {
+	p := a.cfg.Pool.Stats()
+	row := Dependency{Name: "pool", Status: "up"}
 	switch {
 	case p.Stuck.Exceeded():
 		row.Status, row.Detail, row.Decides = "stuck", "more workers are stuck than may be replaced", true
 	case p.Busy == p.Workers:
 		row.Status, row.Detail = "full", "every worker is busy"
 	}
-	rows := []dependency{row}
-	if s.memory != nil || s.stages != nil {
-		rows = append(rows, s.memoryRow())
+	rows := []Dependency{row}
+	if a.cfg.Memory != nil || a.cfg.Pressure != nil {
+		rows = append(rows, a.memoryRow())
 	}
 	return rows
 }
 
 // memoryRow reports that memory is short, or that so much is reserved for requests that large ones
 // are rejected.
-func (s *Server) memoryRow() dependency {
-	row := dependency{Name: "memory", Status: "up"}
-	if s.stages != nil {
-		switch now := s.stages.Stats(); {
+func (a *Admin) memoryRow() Dependency {
+	row := Dependency{Name: "memory", Status: "up"}
+	if a.cfg.Pressure != nil {
+		switch now := a.cfg.Pressure.Stats(); {
 		case now.Limit <= 0:
 		case now.Pressure != pool.PressureNone:
 			row.Status, row.Detail = now.Pressure.String(), "memory is short: the least important requests are refused"
@@ -146,70 +145,70 @@ func (s *Server) memoryRow() dependency {
 			row.Status, row.Detail = "full", "all that can be set aside is: large notes are refused"
 		}
 	}
-	if row.Status == "up" && s.memory != nil && s.memory.Stats().Above {
+	if row.Status == "up" && a.cfg.Memory != nil && a.cfg.Memory.Stats().Above {
 		row.Status, row.Detail = "high", "above MEMORY_THRESHOLD_MB"
 	}
 	return row
 }
 
-// watch checks the dependencies once a second until ctx ends. It also checks them at once when the
+// WatchDependencies checks the dependencies once a second until ctx ends. It also checks them at once when the
 // store's monitor finds the database lost or back. It logs each dependency that is lost or comes
 // back. A database to which the first connection is still being made does not count as lost.
-func (s *Server) watch(ctx context.Context) {
+func (a *Admin) WatchDependencies(ctx context.Context) {
 	starting, cancel := context.WithTimeout(ctx, watchEvery)
-	_ = s.store.WaitReady(starting) // the check reports why not
+	_ = a.cfg.Store.WaitReady(starting) // the check reports why not
 	cancel()
 	for {
 		next := watchEvery
-		if !s.look(ctx) {
+		if !a.probe(ctx) {
 			next = watchLost
 		}
 		select {
 		case <-time.After(next):
-		case <-s.store.HealthChanged():
+		case <-a.cfg.Store.HealthChanged():
 		case <-ctx.Done():
 			return
 		}
 	}
 }
 
-// look checks the dependencies, and reports whether all that decide are up. It logs each loss once.
+// probe checks the dependencies, and reports whether all that decide are up. It logs each loss once.
 // If the database is lost, it does not also log the schema and the sessions.
-func (s *Server) look(ctx context.Context) (well bool) {
-	before := s.readiness.get()
-	health := s.store.Health()
+func (a *Admin) probe(ctx context.Context) (healthy bool) {
+	before := a.readiness.get()
+	health := a.cfg.Store.Health()
 	database := answered("database", health.Err, health.Latency)
-	schema := dependency{Name: "schema", Status: database.Status, Decides: true}
+	schema := Dependency{Name: "schema", Status: database.Status, Decides: true}
 	// The database answers, but its schema does not fit this binary.
 	if errors.Is(database.err, store.ErrSchema) {
 		schema.Detail, schema.err = "does not fit this binary", database.err
 		database.Status, database.Detail, database.err = "up", "", nil
 	}
-	sessions := dependency{Name: "sessions", Status: database.Status, Decides: true, Detail: "kept in the database"}
-	if s.redis != nil {
-		sessions = s.askRedis(ctx)
+	sessions := Dependency{Name: "sessions", Status: database.Status, Decides: true, Detail: "kept in the database"}
+	if a.cfg.Redis != nil {
+		sessions = a.askRedis(ctx)
 	}
-	rows := []dependency{database, schema, sessions, s.writes()}
-	if s.store.Engine() == store.SQLite {
-		rows = append(rows, s.files())
+	rows := []Dependency{database, schema, sessions, a.writes()}
+	if a.cfg.Store.Engine() == store.SQLite {
+		rows = append(rows, a.files())
 	}
-	s.readiness.set(rows)
-	well = true
+	a.readiness.set(rows)
+	healthy = true
 	for i, row := range rows {
-		well = well && (row.Status == "up" || !row.Decides)
+		healthy = healthy && (row.Status == "up" || !row.Decides)
 		if was := before == nil || before[i].err == nil; was != (row.err == nil) {
-			s.tellOf(row, before == nil && row.Name == database.Name)
+			a.logChange(row, before == nil && row.Name == database.Name)
 		}
 	}
-	return well
+	return healthy
 }
 
 // writes returns the row that tells whether the database can be written, which fails, for example,
 // if the disk is full. The row does not decide: reads still work, and all replicas would become
 // unready together.
-func (s *Server) writes() dependency {
-	row := dependency{Name: "writes", Status: "up"}
-	if err := s.store.Writable(); err != nil {
+func (a *Admin) writes() Dependency {
+	row := Dependency{Name: "writes", Status: "up"}
+	if err := a.cfg.Store.Writable(); err != nil {
 		row.Status, row.Detail, row.err = "down", "the database has no place for them; the log says why", err
 	}
 	return row
@@ -217,50 +216,43 @@ func (s *Server) writes() dependency {
 
 // files returns the row that tells whether the database files are in place. The row decides: what
 // is written while they are not in place is lost when the process ends.
-func (s *Server) files() dependency {
-	row := dependency{Name: "files", Status: "up", Decides: true}
-	if err := s.store.FilesInPlace(); err != nil {
+func (a *Admin) files() Dependency {
+	row := Dependency{Name: "files", Status: "up", Decides: true}
+	if err := a.cfg.Store.FilesInPlace(); err != nil {
 		row.Status, row.Detail, row.err = "down", "removed or replaced while they are open; the log says which", err
 	}
 	return row
 }
 
-func (s *Server) askRedis(ctx context.Context) dependency {
+func (a *Admin) askRedis(ctx context.Context) Dependency {
 	ctx, cancel := context.WithTimeout(ctx, redisTime)
 	defer cancel()
 	began := time.Now()
-	err := s.redis.Writable(ctx)
+	err := a.cfg.Redis.Writable(ctx)
 	return answered("sessions", err, time.Since(began))
 }
 
 // answered returns the row of a dependency that was probed.
-func answered(name string, err error, latency time.Duration) dependency {
-	row := dependency{Name: name, Status: "up", Decides: true, LatencyMs: new(milliseconds(latency))}
+func answered(name string, err error, latency time.Duration) Dependency {
+	row := Dependency{Name: name, Status: "up", Decides: true, LatencyMs: new(milliseconds(latency))}
 	if err != nil {
 		row.Status, row.Detail, row.err = "down", "not available; the log says why", err
 	}
 	return row
 }
 
-// tellOf logs that a dependency was lost or is back, and sends an alert. The log line does not
+// logChange logs that a dependency was lost or is back, and sends an alert. The log line does not
 // contain the reason if the store has logged it, which it does for a database that was never there.
-func (s *Server) tellOf(row dependency, reasonKnown bool) {
+func (a *Admin) logChange(row Dependency, reasonKnown bool) {
 	if row.err == nil {
-		s.log.Info("dependency is back", "name", row.Name)
-		s.alerts.Dependency(row.Name, nil)
+		a.cfg.Log.Info("dependency is back", "name", row.Name)
+		a.cfg.Alerts.Dependency(row.Name, nil)
 		return
 	}
 	attrs := []any{"name", row.Name}
 	if !reasonKnown {
 		attrs = append(attrs, "error", row.err)
 	}
-	s.log.Warn("dependency is down", attrs...)
-	s.alerts.Dependency(row.Name, row.err)
-}
-
-// tellOfGuesses logs that a network guesses at the administrator token, and sends an event.
-func (s *Server) tellOfGuesses(network string, guesses uint64) {
-	s.log.LogAttrs(context.Background(), slog.LevelWarn, "somebody guesses at the administrators' token",
-		slog.String("network", network), slog.Uint64("wrong_since_start", guesses))
-	s.alerts.TokenGuessed(network, guesses)
+	a.cfg.Log.Warn("dependency is down", attrs...)
+	a.cfg.Alerts.Dependency(row.Name, row.err)
 }

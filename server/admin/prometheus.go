@@ -1,4 +1,4 @@
-package server
+package admin
 
 import (
 	"net/http"
@@ -11,30 +11,28 @@ import (
 
 	"notesd/internal/histogram"
 	"notesd/pool"
-	"notesd/server/admin"
-	"notesd/server/api"
 	"notesd/server/router"
 )
 
 // prometheusMetrics handles GET /metrics.
-func (s *Server) prometheusMetrics(c *router.Context) error {
-	s.prometheus.ServeHTTP(c.Writer(), c.Request())
+func (a *Admin) prometheusMetrics(c *router.Context) error {
+	a.prometheus.ServeHTTP(c.Writer(), c.Request())
 	return nil
 }
 
 // newPrometheus returns the handler that exposes the process, Go's runtime and the values of
 // collector.
-func (s *Server) newPrometheus() http.Handler {
+func (a *Admin) newPrometheus() http.Handler {
 	registry := prometheus.NewRegistry()
 	registry.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}),
-		&collector{s})
+		&collector{a})
 	// The outer handler compresses all responses.
 	return promhttp.HandlerFor(registry, promhttp.HandlerOpts{DisableCompression: true})
 }
 
 // collector reads the server's own counters when Prometheus scrapes them. So a request counts
 // nothing twice.
-type collector struct{ s *Server }
+type collector struct{ a *Admin }
 
 func desc(name, help string, labels ...string) *prometheus.Desc {
 	return prometheus.NewDesc("notesd_"+name, help, labels, nil)
@@ -95,8 +93,8 @@ func (c *collector) Collect(out chan<- prometheus.Metric) {
 	c.memory(e)
 	c.dependencies(e)
 	// Kinds without an event are exposed as well, because an increase has to begin somewhere.
-	for _, kind := range admin.EventKinds {
-		e.counter(descEvents, float64(c.s.alerts.Count(kind)), kind)
+	for _, kind := range eventKinds {
+		e.counter(descEvents, float64(c.a.cfg.Alerts.count(kind)), kind)
 	}
 }
 
@@ -136,31 +134,24 @@ func (e emitter) histogram(d *prometheus.Desc, h *histogram.Histogram) {
 }
 
 func (c *collector) requests(e emitter) {
-	e.histogram(descTook, c.s.Took())
-	e.counter(descGuesses, float64(c.s.guard.Guesses()))
-	clientsOutput(&c.s.counts, c.s.router.Counts()).each(func(what string, n uint64) { e.counter(descClients, float64(n), what) })
-	c.s.tally.each(func(method, pattern string, status int, n uint64) {
+	e.histogram(descTook, c.a.Took())
+	e.counter(descGuesses, float64(c.a.guard.Guesses()))
+	c.a.clients().each(func(what string, n uint64) { e.counter(descClients, float64(n), what) })
+	c.a.tally.each(func(method, pattern string, status int, n uint64) {
 		e.counter(descRequests, float64(n), method, pattern, strconv.Itoa(status))
 	})
-	e.summary(descDuration, c.s.tally.times())
-	vitals := c.s.api.Vitals()
-	for at, name := range api.VitalNames {
-		for as, rating := range api.VitalRatings {
-			if n := vitals[at][as].Load(); n > 0 {
-				e.counter(descVitals, float64(n), name, rating)
-			}
-		}
-	}
+	e.summary(descDuration, c.a.tally.times())
+	c.a.cfg.Vitals(func(name, rating string, n uint64) { e.counter(descVitals, float64(n), name, rating) })
 }
 
 func (c *collector) pool(e emitter) {
-	p := c.s.pool.Stats()
+	p := c.a.cfg.Pool.Stats()
 	e.gauge(descQueued, float64(p.Queued))
-	e.histogram(descWait, c.s.pool.Waits())
+	e.histogram(descWait, c.a.cfg.Pool.Waits())
 	for reason, n := range p.Rejected {
 		e.counter(descRefused, float64(n), string(reason))
 	}
-	for reason, n := range c.s.pool.RejectedTotals() {
+	for reason, n := range c.a.cfg.Pool.RejectedTotals() {
 		e.counter(descShed, float64(n), string(reason))
 	}
 	e.gauge(descHeld, float64(p.Delayed))
@@ -195,27 +186,27 @@ func (c *collector) memory(e emitter) {
 		e.gauge(descMemory, float64(n), kind)
 	}
 	c.cache(e)
-	if c.s.stages != nil {
-		st := c.s.stages.Stats()
+	if c.a.cfg.Pressure != nil {
+		st := c.a.cfg.Pressure.Stats()
 		e.gauge(descStage, float64(st.Pressure))
 		if st.Limit > 0 {
 			e.gauge(descMemory, float64(st.Needed), "needed")
 			e.gauge(descMemory, float64(st.Limit), "bound")
 		}
 	}
-	if c.s.memory != nil {
-		st := c.s.memory.Stats()
+	if c.a.cfg.Memory != nil {
+		st := c.a.cfg.Memory.Stats()
 		e.counter(descCrossings, float64(st.Crossings))
 		e.gauge(descAbove, oneIf(st.Above))
 	}
-	if disk := c.s.disk(); disk != nil {
+	if disk := c.a.disk(); disk != nil {
 		e.gauge(descDisk, float64(disk.Free), "free")
 		e.gauge(descDisk, float64(disk.Total), "total")
 	}
 }
 
 func (c *collector) cache(e emitter) {
-	st := c.s.cache.Shared().Stats()
+	st := c.a.cfg.Cache.Stats()
 	e.gauge(descCache, float64(st.Bytes))
 	e.gauge(descEntries, float64(st.Entries))
 	e.gauge(descTrusted, oneIf(st.Trusted))
@@ -235,14 +226,14 @@ func oneIf(yes bool) float64 {
 }
 
 func (c *collector) dependencies(e emitter) {
-	for name, db := range c.s.store.Stats() {
+	for name, db := range c.a.cfg.Store.Stats() {
 		e.gauge(descConns, float64(db.InUse), name, "in_use")
 		e.gauge(descConns, float64(db.Idle), name, "idle")
 		e.counter(descConnWaits, float64(db.WaitCount), name)
 	}
-	e.counter(descFallbacks, float64(c.s.limiter.Fallbacks()))
-	for _, row := range c.s.readiness.get() {
+	e.counter(descFallbacks, float64(c.a.cfg.Limiter.Fallbacks()))
+	for _, row := range c.a.readiness.get() {
 		e.gauge(descDependency, oneIf(row.Status == "up"), row.Name)
 	}
-	e.gauge(descDraining, oneIf(c.s.router.ClosesConnections()))
+	e.gauge(descDraining, oneIf(c.a.router.ClosesConnections()))
 }
