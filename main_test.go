@@ -25,7 +25,7 @@ var mayImport = map[string][]string{
 	"config":                   {"notesd/internal/owned"},
 	"config/generate":          {"notesd/config"},
 	"internal/incident":        {"notesd/internal/owned"},
-	"store":                    {"notesd/notes", "notesd/store/delta", "notesd/store/engine", "notesd/store/pgnotify", "notesd/store/schema", "notesd/store/trigram"},
+	"store":                    {"notesd/merge", "notesd/notes", "notesd/store/delta", "notesd/store/engine", "notesd/store/pgnotify", "notesd/store/schema", "notesd/store/trigram"},
 	"store/dump":               {"notesd/notes", "notesd/store/engine", "notesd/store/pgnotify", "notesd/store/schema"},
 	"store/inspect":            {"notesd/store/engine"},
 	"store/pgnotify":           {"notesd/store/engine"},

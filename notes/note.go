@@ -32,6 +32,7 @@ type Note struct {
 // NewNote is the initial state of a note. If IdempotencyKey is set, BodyHash tells whether a later
 // request with the same key asks for the same note.
 type NewNote struct {
+	ID             string // IsNewID; "": the store makes one
 	Title, Content string
 	Tags           []string
 	Color          *string

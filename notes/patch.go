@@ -13,3 +13,12 @@ type Patch struct {
 	Markdown       *bool
 	Trashed        *bool // sets or clears TrashedAt, too; the first date stays
 }
+
+// A Base is the state of a note that a Patch was made on.
+type Base struct {
+	Revision int64 // at least 1
+	// Title, Content and Tags are the client's copy of the base, for when the store has the revision
+	// no more. A nil field is not in that copy.
+	Title, Content *string
+	Tags           *[]string
+}

@@ -130,3 +130,21 @@ func (n Note) ImportFault() string {
 func ValidText(s string) bool {
 	return utf8.ValidString(s) && !strings.Contains(s, "\x00")
 }
+
+// IsNewID reports whether a client may give a new note the id: a UUIDv7 (RFC 9562, section 5.7) in
+// lower case, as the store makes them.
+func IsNewID(id string) bool {
+	if len(id) != 36 || id[14] != '7' || !strings.ContainsRune("89ab", rune(id[19])) {
+		return false
+	}
+	for i, c := range []byte(id) {
+		if i == 8 || i == 13 || i == 18 || i == 23 {
+			if c != '-' {
+				return false
+			}
+		} else if !(c >= '0' && c <= '9' || c >= 'a' && c <= 'f') {
+			return false
+		}
+	}
+	return true
+}

@@ -66,7 +66,7 @@ func (b *batch) begin() {
 	b.notes = make(map[noteRef]*noteState)
 	b.keys = make(map[keyRef]usedKey)
 	for _, m := range b.mutations {
-		m.note, m.replayed, m.err, m.retry = noteRow{}, "", nil, false
+		m.note, m.replayed, m.existed, m.err, m.retry = noteRow{}, "", false, nil, false
 	}
 	b.outcomeUnknown = false
 	b.newKeys, b.deciding, b.touched, b.tombstones, b.claimed, b.trims = nil, nil, nil, nil, nil, nil
@@ -87,7 +87,7 @@ func (b *batch) owners() []string {
 func (b *batch) wantedNotes() (owners, ids []string) {
 	asked := make(map[noteRef]bool, len(b.mutations))
 	for _, m := range b.mutations {
-		if ref := (noteRef{m.owner, m.id}); (m.fresh == nil || m.imported) && !asked[ref] {
+		if ref := (noteRef{m.owner, m.id}); (m.fresh == nil || m.mayExist) && !asked[ref] {
 			asked[ref] = true
 			owners, ids = append(owners, m.owner), append(ids, m.id)
 		}
@@ -95,7 +95,7 @@ func (b *batch) wantedNotes() (owners, ids []string) {
 	return owners, ids
 }
 
-// wantedKeys returns the idempotency keys of the creates.
+// wantedKeys returns the idempotency keys of the mutations.
 func (b *batch) wantedKeys() (owners, keys []string) {
 	asked := make(map[keyRef]bool, len(b.mutations))
 	for _, m := range b.mutations {
@@ -134,7 +134,7 @@ func (b *batch) decide() error {
 		counters, found := b.counters[m.owner]
 		switch {
 		case found:
-			m.note, m.err = m.change(b, counters)
+			m.note, m.err = m.do(b, counters)
 		case b.waits:
 			m.err = ErrOwnerGone
 		default:
@@ -237,8 +237,7 @@ type writes struct {
 	changes       []Change
 }
 
-// writes collects the results of the mutations. If no counters have changed there is nothing to
-// store.
+// writes collects the results of the mutations.
 func (b *batch) writes() writes {
 	w := writes{keys: b.claimed, tombstones: b.tombstones, trims: b.trims}
 	for _, state := range b.touched {
@@ -266,6 +265,9 @@ func (b *batch) writes() writes {
 	}
 	return w
 }
+
+// empty reports that there is nothing to store.
+func (w writes) empty() bool { return len(w.counters) == 0 && len(w.keys) == 0 }
 
 // notes returns the notes that the batch created or updated, as it leaves them.
 func (w writes) notes() []notes.Note {

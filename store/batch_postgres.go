@@ -49,7 +49,7 @@ func (b *batch) commitOn(ctx context.Context, conn *pgx.Conn) error {
 		return err
 	}
 	w := b.writes()
-	if len(w.counters) == 0 {
+	if w.empty() {
 		return nil // the transaction is rolled back
 	}
 	err := b.s.commitInvalidating(w.changes, w.notes, func() error { return b.send(ctx, conn, b.writePostgres(w)) })
@@ -62,7 +62,7 @@ func (b *batch) commitOn(ctx context.Context, conn *pgx.Conn) error {
 // there is no error, something prevents it, and the usual two round trips find out what.
 func (b *batch) createAtOnce(ctx context.Context, conn *pgx.Conn) (made bool, err error) {
 	m := b.mutations[0]
-	if len(b.mutations) > 1 || m.fresh == nil || m.imported || m.trims || b.waits {
+	if len(b.mutations) > 1 || m.fresh == nil || m.mayExist || m.trims || b.waits {
 		return false, nil
 	}
 	row := *m.fresh

@@ -38,7 +38,7 @@ func (b *batch) commitSQLite(db *gorm.DB) error {
 		return err
 	}
 	w := b.writes()
-	if len(w.counters) == 0 {
+	if w.empty() {
 		return nil
 	}
 	if err := w.writeSQLite(tx); err != nil {

@@ -102,7 +102,7 @@ func (f *follower) checkCopy(t rapid.TB, want []notes.Note) {
 func TestChangesModel(t *testing.T) {
 	storetest.Each(t, func(t *testing.T, s *store.Store) {
 		rapid.Check(t, func(rt *rapid.T) {
-			m := newModel(t, s)
+			m := newModel(s, newOwner(t, s), newOwner(t, s))
 			var all []*follower
 			for _, owner := range m.owners {
 				for _, content := range []bool{true, false} {

@@ -14,6 +14,8 @@ var (
 	ErrChanged     = errors.New("has changed meanwhile") // it is always a *ChangedError
 	ErrGone        = errors.New("changes are not known any more, or not yet")
 	ErrIdempotency = errors.New("idempotency key used with another body")
+	ErrExists      = errors.New("the note exists already")
+	ErrDeleted     = errors.New("the note was deleted")
 	ErrQuota       = errors.New("quota exceeded")
 	ErrLocked      = errors.New("account locked")
 	ErrVersionGone = errors.New("version is not kept")

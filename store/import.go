@@ -168,7 +168,7 @@ func (s *Store) importNotes(ctx context.Context, rows []noteRow, done *ImportRes
 		switch err := m.outcome(); {
 		case err == nil:
 			done.addCreated(rows[i])
-		case errors.Is(err, errExists):
+		case errors.Is(err, ErrExists):
 			done.Present++
 		case errors.Is(err, ErrDuplicate):
 			done.Foreign = append(done.Foreign, m.id)
@@ -253,17 +253,14 @@ func (s *Store) notesWithIDs() string {
 	return `SELECT id, user_id FROM notes WHERE id IN (SELECT value FROM json_each(?))`
 }
 
-// errExists means that the note exists already.
-var errExists = errors.New("there already")
-
 // importMutation returns the mutation that creates row, whatever the quota, unless its owner has a
 // note with its id.
 func importMutation(ctx context.Context, row noteRow) *mutation {
 	m := newMutation(ctx, row.UserID, row.ID, row.Bytes)
-	m.fresh, m.imported = &row, true
+	m.fresh, m.mayExist = &row, true
 	m.change = func(b *batch, counters *countersRow) (noteRow, error) {
 		if _, there := b.notes[noteRef{m.owner, m.id}]; there {
-			return noteRow{}, errExists
+			return noteRow{}, ErrExists
 		}
 		counters.grow(1, row.Bytes)
 		return b.create(m, counters.ChangeSeq), nil

@@ -74,8 +74,7 @@ func TestImport(t *testing.T) {
 	storetest.Each(t, func(t *testing.T, s *store.Store) {
 		rapid.Check(t, func(rt *rapid.T) {
 			user, made := foreignUser(), rapid.SliceOfN(foreignNote, 0, 8).Draw(rt, "notes")
-			m := &model{s: s, owners: []string{user.ID}, notes: map[string]notes.Note{}, counters: map[string]store.Counters{},
-				ids: []string{"no such note"}, keys: map[string]usedKey{}}
+			m := newModel(s, user.ID)
 			for i, note := range made {
 				note.UserID, note.Revision, note.ChangeSeq = user.ID, 1, int64(i+1)
 				m.notes[note.ID], m.ids = note, append(m.ids, note.ID)

@@ -24,7 +24,7 @@ import (
 func TestModel(t *testing.T) {
 	storetest.Each(t, func(t *testing.T, s *store.Store) {
 		rapid.Check(t, func(rt *rapid.T) {
-			m := newModel(t, s)
+			m := newModel(s, newOwner(t, s), newOwner(t, s))
 			rt.Repeat(map[string]func(*rapid.T){
 				"create":  m.create,
 				"get":     m.get,
@@ -65,10 +65,10 @@ type tombstone struct {
 	NoteID    string
 }
 
-func newModel(t *testing.T, s *store.Store) *model {
+func newModel(s *store.Store, owners ...string) *model {
 	return &model{
 		s:        s,
-		owners:   []string{newOwner(t, s), newOwner(t, s)},
+		owners:   owners,
 		notes:    map[string]notes.Note{},
 		ids:      []string{"no such note"},
 		counters: map[string]store.Counters{},

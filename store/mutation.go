@@ -18,9 +18,9 @@ type mutation struct {
 	retry bool   // it must be retried in another transaction
 
 	fresh    *noteRow // of a create: the note to create
-	imported bool     // the note is created only if it does not exist; other creates have new ids
-	key      string   // of a create: its idempotency key, or ""
-	hash     []byte   // of a create: the hash of the request that brought key
+	mayExist bool     // of a create: the owner may have a note with the id already
+	key      string   // its idempotency key, or ""
+	hash     []byte   // the hash of the request that brought key
 	content  bool     // it needs the note's content too
 	trims    bool     // it removes the owner's oldest tombstones or keys, if too many
 
@@ -34,7 +34,8 @@ type mutation struct {
 	change func(b *batch, counters *countersRow) (noteRow, error)
 
 	note     noteRow // the note after the mutation
-	replayed string  // id of the note that the idempotency key created before
+	replayed string  // id of the note that is the result, to be read after the transaction
+	existed  bool    // of a create: the owner had a note with the id already, which is the result
 	err      error
 	panicked *panicked
 	done     chan struct{} // closed when the caller may read the result
@@ -49,31 +50,51 @@ func newMutation(ctx context.Context, owner, id string, bytes int64) *mutation {
 		done: make(chan struct{})}
 }
 
-// createMutation returns the mutation that creates row. If the idempotency key of in was used
-// before, the mutation creates nothing. Then its result is the existing note, or replayed names it.
+// createMutation returns the mutation that creates row, unless a note with its id may exist and
+// does.
 func (s *Store) createMutation(ctx context.Context, row noteRow, in notes.NewNote) *mutation {
 	m := newMutation(ctx, row.UserID, row.ID, row.Bytes)
-	// BodyHash is copied into a slice that is not nil, because nil would be NULL.
-	m.fresh, m.key, m.hash = &row, in.IdempotencyKey, append([]byte{}, in.BodyHash...)
-	m.trims = m.key != "" && s.trims()
+	m.fresh, m.mayExist = &row, in.ID != ""
+	s.setKey(m, in.IdempotencyKey, in.BodyHash)
 	m.change = func(b *batch, counters *countersRow) (noteRow, error) {
-		used, found := b.keys[keyRef{m.owner, m.key}]
-		if found && used.createdAt > row.CreatedAt-keepIdempotencyKeys.Milliseconds() {
-			// This comes before the quota check, because a repeated request needs no more space.
-			return b.replay(m, used)
+		if state, there := b.notes[noteRef{m.owner, m.id}]; there {
+			m.existed = true
+			return b.present(m, state)
 		}
+		// A repeated request needs no more space.
 		if err := counters.add(1, row.Bytes); err != nil {
 			return noteRow{}, err
 		}
-		made := b.create(m, counters.ChangeSeq)
-		if m.key != "" {
-			used := usedKey{keyRef{m.owner, m.key}, m.hash, m.id, row.CreatedAt}
-			b.keys[used.keyRef], b.claimed = used, append(b.claimed, used)
-			b.trim(m, trimKeys)
-		}
-		return made, nil
+		return b.create(m, counters.ChangeSeq), nil
 	}
 	return m
+}
+
+// setKey gives m an idempotency key, unless key is "".
+func (s *Store) setKey(m *mutation, key string, hash []byte) {
+	// hash is copied into a slice that is not nil, because nil would be NULL.
+	m.key, m.hash = key, append([]byte{}, hash...)
+	m.trims = key != "" && s.trims()
+}
+
+// do changes the note, unless the idempotency key of m was used before. Then the result is the note
+// of the earlier mutation, as it is by now. Otherwise the key counts as used if m succeeds.
+func (m *mutation) do(b *batch, counters *countersRow) (noteRow, error) {
+	if m.key == "" {
+		return m.change(b, counters)
+	}
+	ref, now := keyRef{m.owner, m.key}, b.s.now()
+	if used, found := b.keys[ref]; found && used.createdAt > now-keepIdempotencyKeys.Milliseconds() {
+		return b.replay(m, used)
+	}
+	row, err := m.change(b, counters)
+	if err != nil {
+		return row, err
+	}
+	used := usedKey{ref, m.hash, m.id, now}
+	b.keys[ref], b.claimed = used, append(b.claimed, used)
+	b.trim(m, trimKeys)
+	return row, nil
 }
 
 // create adds the note that m creates to the batch.
@@ -85,18 +106,27 @@ func (b *batch) create(m *mutation, changeSeq int64) noteRow {
 	return made
 }
 
-// replay returns the result of a create whose idempotency key was used before.
+// replay returns the result of a mutation whose idempotency key was used before.
 func (b *batch) replay(m *mutation, used usedKey) (noteRow, error) {
 	if !bytes.Equal(used.hash, m.hash) {
 		return noteRow{}, ErrIdempotency
 	}
 	state, found := b.notes[noteRef{m.owner, used.note}]
-	switch {
-	case !found || state.partial:
-		m.replayed = used.note // read after the transaction
+	if !found {
+		m.replayed = used.note
 		return noteRow{}, nil
+	}
+	return b.present(m, state)
+}
+
+// present makes a note as it is the result of m.
+func (b *batch) present(m *mutation, state *noteState) (noteRow, error) {
+	switch {
 	case state.row == nil:
 		return noteRow{}, ErrNotFound
+	case state.partial:
+		m.replayed = state.row.ID
+		return noteRow{}, nil
 	default:
 		return *state.row, nil
 	}
@@ -119,6 +149,7 @@ func (s *Store) patchMutation(ctx context.Context, owner, id string, p notes.Pat
 		size += len(*p.Content)
 	}
 	m := newMutation(ctx, owner, id, int64(size))
+	s.setKeyOf(ctx, m)
 	m.content = true
 	m.change = func(b *batch, counters *countersRow) (noteRow, error) {
 		state, err := b.find(m)
@@ -157,6 +188,7 @@ func (m *mutation) keeps(old, now *noteRow) keep {
 // toggleMutation returns the mutation that inverts a flag.
 func (s *Store) toggleMutation(ctx context.Context, owner, id string, flag notes.Flag) *mutation {
 	m := newMutation(ctx, owner, id, 0)
+	s.setKeyOf(ctx, m)
 	m.content = true
 	m.change = func(b *batch, counters *countersRow) (noteRow, error) {
 		state, err := b.find(m)
@@ -202,6 +234,17 @@ func (s *Store) deleteMutation(ctx context.Context, owner, id string, should fun
 		return noteRow{}, nil
 	}
 	return m
+}
+
+// result submits m and returns the note after it.
+func (s *Store) result(m *mutation) (notes.Note, error) {
+	if err := s.submit(m); err != nil {
+		return notes.Note{}, err
+	}
+	if m.replayed != "" {
+		return s.Note(m.ctx, m.owner, m.replayed)
+	}
+	return m.note.note(), nil
 }
 
 // submit commits m, in one transaction with other mutations that come at the same time, and returns

@@ -14,22 +14,39 @@ import (
 // then, or ErrNotFound if it was deleted. With another hash the error is ErrIdempotency. Other
 // errors: *notes.InvalidError if the note breaks a rule, ErrQuota if the owner's quota has no room
 // for it, ErrOwnerGone if the owner does not exist any more.
+//
+// If in.ID is set the note gets that id. ErrExists: the owner has a note with it, which is
+// returned. ErrDeleted: the owner has deleted that note. ErrDuplicate: another user has the id.
 func (s *Store) CreateNote(ctx context.Context, owner string, in notes.NewNote) (notes.Note, error) {
 	if err := in.Check(); err != nil {
 		return notes.Note{}, err
 	}
 	row, err := newRow(ctx, owner, in, s.now())
+	if err == nil && in.ID != "" {
+		err = s.checkNotDeleted(ctx, owner, in.ID)
+	}
 	if err != nil {
 		return notes.Note{}, fmt.Errorf("create note: %w", err)
 	}
 	m := s.createMutation(ctx, row, in)
-	if err := s.submit(m); err != nil {
+	n, err := s.result(m)
+	if err != nil {
 		return notes.Note{}, fmt.Errorf("create note: %w", err)
 	}
-	if m.replayed != "" {
-		return s.Note(ctx, owner, m.replayed)
+	if m.existed {
+		return n, ErrExists
 	}
-	return m.note.note(), nil
+	return n, nil
+}
+
+// checkNotDeleted returns ErrDeleted if owner has deleted the note, and its tombstone is kept.
+func (s *Store) checkNotDeleted(ctx context.Context, owner, id string) error {
+	var found int
+	err := s.db.Reader(ctx).Raw(`SELECT count(*) FROM tombstones WHERE user_id = ? AND note_id = ?`, owner, id).Scan(&found).Error
+	if err == nil && found > 0 {
+		return ErrDeleted
+	}
+	return engine.Translate(err)
 }
 
 // Note returns owner's note. The error is ErrNotFound both for a note of another user and for a
@@ -52,11 +69,40 @@ type ChangedError struct{ Current notes.Note }
 func (e *ChangedError) Error() string { return ErrChanged.Error() }
 func (e *ChangedError) Unwrap() error { return ErrChanged }
 
+// idempotency is what WithIdempotencyKey puts into a context.
+type idempotency struct {
+	key  string
+	hash []byte
+}
+
+type idempotencyKey struct{}
+
+// WithIdempotencyKey returns a context for a request that changes a note and may be repeated. If a
+// change with the key has succeeded within a day, the methods that change a note change nothing and
+// return the note as it is by then, or ErrNotFound if it was deleted. If hash is another than that
+// of the earlier request, they return ErrIdempotency. The key is stored with the change or not at
+// all. CreateNote takes the key from its NewNote, and deletions, which can be repeated, ignore it.
+func WithIdempotencyKey(ctx context.Context, key string, hash []byte) context.Context {
+	return context.WithValue(ctx, idempotencyKey{}, idempotency{key, hash})
+}
+
+// setKeyOf gives m the idempotency key that ctx has.
+func (s *Store) setKeyOf(ctx context.Context, m *mutation) {
+	if of, ok := ctx.Value(idempotencyKey{}).(idempotency); ok {
+		s.setKey(m, of.key, of.hash)
+	}
+}
+
 // PatchNote changes owner's note and returns the result. What p points to must not be modified
 // later, even if PatchNote returned early because ctx ended. A patch that changes nothing leaves
 // the revision, the dates and the change number as they are. Errors: *notes.InvalidError,
-// ErrNotFound, ErrChanged, ErrQuota, ErrOwnerGone.
+// ErrNotFound, ErrChanged, ErrQuota, ErrOwnerGone, ErrIdempotency.
 func (s *Store) PatchNote(ctx context.Context, owner, id string, p notes.Patch, preconditions ...Precondition) (notes.Note, error) {
+	return s.patchNote(ctx, owner, id, p, false, preconditions)
+}
+
+// patchNote is PatchNote. If pins, what it replaces is kept as long as any history.
+func (s *Store) patchNote(ctx context.Context, owner, id string, p notes.Patch, pins bool, preconditions []Precondition) (notes.Note, error) {
 	if err := p.Check(); err != nil {
 		return notes.Note{}, err
 	}
@@ -64,11 +110,12 @@ func (s *Store) PatchNote(ctx context.Context, owner, id string, p notes.Patch, 
 	if err != nil {
 		return notes.Note{}, fmt.Errorf("patch note %s: %w", id, err)
 	}
-	m.preconditions = preconditions
-	if err := s.submit(m); err != nil {
+	m.preconditions, m.pins = preconditions, pins
+	n, err := s.result(m)
+	if err != nil {
 		return notes.Note{}, fmt.Errorf("patch note %s: %w", id, err)
 	}
-	return m.note.note(), nil
+	return n, nil
 }
 
 // TrashNote moves owner's note to the trash. A note that is already there stays as it is, with its

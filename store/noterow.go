@@ -1,6 +1,7 @@
 package store
 
 import (
+	"cmp"
 	"context"
 	"slices"
 	"strconv"
@@ -125,7 +126,7 @@ func newRow(ctx context.Context, owner string, in notes.NewNote, now int64) (not
 		return noteRow{}, err
 	}
 	row := noteRow{
-		ID:            NewID(),
+		ID:            cmp.Or(in.ID, NewID()),
 		UserID:        owner,
 		IsPinned:      in.Pinned,
 		IsFavorite:    in.Favorite,

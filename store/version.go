@@ -110,10 +110,11 @@ func (s *Store) RestoreVersion(ctx context.Context, owner, id string, revision i
 		return notes.Note{}, fmt.Errorf("restore revision %d of note %s: %w", revision, id, err)
 	}
 	m.preconditions, m.pins = preconditions, true
-	if err := s.submit(m); err != nil {
+	n, err := s.result(m)
+	if err != nil {
 		return notes.Note{}, fmt.Errorf("restore revision %d of note %s: %w", revision, id, err)
 	}
-	return m.note.note(), nil
+	return n, nil
 }
 
 // DeleteVersions deletes the history of owner's note. The note stays as it is. The error is
