@@ -43,24 +43,30 @@ func New(cfg Config) *API {
 // Routes returns the REST routes. HEAD is answered wherever GET is.
 func (a *API) Routes() []router.Route {
 	const get, post, patch, del = http.MethodGet, http.MethodPost, http.MethodPatch, http.MethodDelete
+	write := func(method, path string, handle func(*router.Context) error) router.Route {
+		return router.Route{Method: method, Path: path, Class: router.Write, Auth: router.SignedIn, Handle: handle}
+	}
 	return []router.Route{
-		{Method: post, Path: "/api/auth/register", Class: router.Password, Handle: a.register, EndsSessions: true, SmallBody: true},
-		{Method: post, Path: "/api/auth/login", Class: router.Password, Handle: a.login, EndsSessions: true, SmallBody: true},
+		{Method: post, Path: "/api/auth/register", Class: router.Password, Handle: a.register,
+			EndsSessions: true, SmallBody: true},
+		{Method: post, Path: "/api/auth/login", Class: router.Password, Handle: a.login,
+			EndsSessions: true, SmallBody: true},
 		{Method: post, Path: "/api/auth/logout", Class: router.Write, Handle: a.logout, EndsSessions: true},
 		{Method: get, Path: "/api/auth/me", Class: router.Read, Handle: a.me},
 
 		{Method: get, Path: "/api/notes", Class: router.Read, ClassOf: listClass, Auth: router.SignedIn,
 			Handle: a.listNotes, Fast: a.cachedList},
-		{Method: post, Path: "/api/notes", Class: router.Write, Auth: router.SignedIn, Handle: a.createNote},
-		{Method: get, Path: "/api/notes/:id", Class: router.Read, Auth: router.SignedIn, Handle: a.getNote, Fast: a.cachedNote},
-		{Method: patch, Path: "/api/notes/:id", Class: router.Write, Auth: router.SignedIn, Handle: a.patchNote},
-		{Method: del, Path: "/api/notes/:id", Class: router.Write, Auth: router.SignedIn, Handle: a.deleteNote},
-		{Method: patch, Path: "/api/notes/:id/pin", Class: router.Write, Auth: router.SignedIn, Handle: a.toggle(notes.FlagPinned)},
-		{Method: patch, Path: "/api/notes/:id/archive", Class: router.Write, Auth: router.SignedIn, Handle: a.toggle(notes.FlagArchived)},
-		{Method: patch, Path: "/api/notes/:id/favorite", Class: router.Write, Auth: router.SignedIn, Handle: a.toggle(notes.FlagFavorite)},
-		{Method: patch, Path: "/api/notes/:id/trash", Class: router.Write, Auth: router.SignedIn, Handle: a.modify(a.trashNote)},
-		{Method: patch, Path: "/api/notes/:id/restore", Class: router.Write, Auth: router.SignedIn, Handle: a.modify(a.restoreNote)},
-		{Method: del, Path: "/api/notes/:id/permanent", Class: router.Write, Auth: router.SignedIn, Handle: a.deleteTrashedNote},
+		write(post, "/api/notes", a.createNote),
+		{Method: get, Path: "/api/notes/:id", Class: router.Read, Auth: router.SignedIn,
+			Handle: a.getNote, Fast: a.cachedNote},
+		write(patch, "/api/notes/:id", a.patchNote),
+		write(del, "/api/notes/:id", a.deleteNote),
+		write(patch, "/api/notes/:id/pin", a.toggle(notes.FlagPinned)),
+		write(patch, "/api/notes/:id/archive", a.toggle(notes.FlagArchived)),
+		write(patch, "/api/notes/:id/favorite", a.toggle(notes.FlagFavorite)),
+		write(patch, "/api/notes/:id/trash", a.modify(a.trashNote)),
+		write(patch, "/api/notes/:id/restore", a.modify(a.restoreNote)),
+		write(del, "/api/notes/:id/permanent", a.deleteTrashedNote),
 
 		{Method: post, Path: "/api/metrics/vitals", Class: router.Write, Handle: a.webVitals, SmallBody: true},
 	}

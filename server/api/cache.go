@@ -83,7 +83,8 @@ func (k *ResponseCache) get(key cache.Key) *router.Entry {
 
 // readNote returns the entry of owner's note. It calls read, unless the entry is in the cache by
 // now or another request is reading the note already.
-func (k *ResponseCache) readNote(ctx context.Context, owner, id string, read func() (notes.Note, error)) (*router.Entry, error) {
+func (k *ResponseCache) readNote(ctx context.Context, owner, id string,
+	read func() (notes.Note, error)) (*router.Entry, error) {
 	scope := k.cache.NoteScope(owner, id)
 	v, err := k.cache.Share(ctx, noteKey(owner, id), scope, func(view cache.Snapshot) (any, error) {
 		n, err := read()
@@ -144,7 +145,8 @@ type batchRead struct {
 
 // take returns the cache entries of the notes that refs point to, with nil for a note that is not
 // in the cache. It also returns the refs of the missing notes, and the batchRead for them.
-func (k *ResponseCache) take(owner string, refs []store.Ref) (entries []*router.Entry, missing []store.Ref, r batchRead) {
+func (k *ResponseCache) take(owner string, refs []store.Ref) (
+	entries []*router.Entry, missing []store.Ref, r batchRead) {
 	entries = make([]*router.Entry, len(refs))
 	r = batchRead{owner: owner}
 	for i, ref := range refs {

@@ -56,7 +56,8 @@ func (c cursors) decode(user string, q notes.Query, cursor string) (*notes.Posit
 		return nil, errBadCursor
 	}
 	mac, text := raw[:sha256.Size], raw[sha256.Size:]
-	if !slices.ContainsFunc(c.keys, func(key []byte) bool { return hmac.Equal(mac, sign(key, signedPart(user, q, text))) }) {
+	signed := signedPart(user, q, text)
+	if !slices.ContainsFunc(c.keys, func(key []byte) bool { return hmac.Equal(mac, sign(key, signed)) }) {
 		return nil, errBadCursor
 	}
 	var at cursorPosition

@@ -35,7 +35,7 @@ var (
 // listNotes handles GET /api/notes. It first reads the order of the notes in one narrow query. Then
 // it reads the notes that are not in the cache, at most partBytes at a time. A list that fits into
 // one part is buffered like any response, and cached. A longer list is streamed. Between its parts
-// it holds neither a worker nor a database connection, and memory does not grow with the list. From
+// it holds neither a permit nor a database connection, and memory does not grow with the list. From
 // its first part on, a streamed list is bulk work.
 func (a *API) listNotes(c *router.Context) error {
 	var long *listPage

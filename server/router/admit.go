@@ -12,9 +12,9 @@ import (
 	"notesd/pool"
 )
 
-// admit runs the route's handler in a worker of the pool. The worker also handles the session, the
-// limits and the body, so nothing leaves the process before admission. The worker only buffers the
-// response. The response is sent after the worker is released.
+// admit waits for a permit of the pool and runs the route's handler with it. The session, the limits
+// and the body need the permit as well, so nothing leaves the process before admission. The handler
+// only buffers the response. The response is sent after the permit is released.
 func (rt *Router) admit(c *Context, route *Route) error {
 	if c.r.ContentLength > rt.bodyLimit(route) {
 		return errBodyTooLarge
@@ -44,7 +44,7 @@ func (rt *Router) admit(c *Context, route *Route) error {
 		c.permit, c.shard, c.waited = permit, permit.Shard(), permit.Waited()
 		defer c.observeHandled()
 		err := c.handle()
-		// Its memory is reserved as long as the request has the worker.
+		// Its memory is reserved as long as the request has the permit.
 		if e, ok := errors.AsType[*Error](err); ok && e.Data != nil {
 			c.writeError(err)
 			return nil

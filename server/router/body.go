@@ -44,7 +44,7 @@ const (
 )
 
 // readArrived reads the request's body before admission, if the whole body has arrived with the
-// header. Most bodies have. Such a request does not need to release its worker in order to read the
+// header. Most bodies have. Such a request does not need to yield its permit in order to read the
 // body. If it is rejected, it leaves nothing unread.
 func (c *Context) readArrived() error {
 	r := c.r
@@ -77,8 +77,8 @@ func (c *Context) ReadBody() ([]byte, error) {
 	return body, nil
 }
 
-// readBody reads the request's body without a worker (see Yield). So a client that sends the body
-// slowly, or never, holds no worker. The body must arrive at the minimum rate. A length that would
+// readBody reads the request's body without the permit (see Yield). So a client that sends the body
+// slowly, or never, holds no permit. The body must arrive at the minimum rate. A length that would
 // not fit into memory is rejected at once. Memory is reserved only for bytes that have arrived, and
 // not for the announced length.
 func (c *Context) readBody() ([]byte, error) {

@@ -54,7 +54,8 @@ func (c *Context) WriteEntry(e *Entry) {
 // compression around echo does not touch the response afterwards.
 func (c *Context) encode(e *Entry) {
 	accepts := c.r.Header.Get("Accept-Encoding")
-	if accepts == "" || len(accepts) > maxAccepts || c.out.shared == nil || len(e.Body) < compressFrom || c.r.Method != http.MethodGet {
+	if accepts == "" || len(accepts) > maxAccepts || len(e.Body) < compressFrom ||
+		c.out.shared == nil || c.r.Method != http.MethodGet {
 		return
 	}
 	p := e.encoded.Load()

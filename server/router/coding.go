@@ -30,7 +30,7 @@ func bodyCoding(h http.Header) (string, error) {
 	return coding, nil
 }
 
-// decode decompresses body. It runs in the worker, because decompression is work: a few kilobytes
+// decode decompresses body. It runs with the permit, because decompression is work: a few kilobytes
 // can become as much as BODY_PARSER_LIMIT allows, and never more. Memory is reserved as the text
 // grows.
 func (c *Context) decode(coding string, body []byte) ([]byte, error) {

@@ -53,7 +53,8 @@ var (
 	errBodyTooLarge = NewError(http.StatusRequestEntityTooLarge, "Request body too large")
 	errSlowBody     = NewError(http.StatusRequestTimeout, "Request body came too slowly")
 	errBodyCoding   = &Error{Status: http.StatusUnsupportedMediaType,
-		Message: "Content-Encoding not supported: gzip and deflate are", Header: http.Header{"Accept-Encoding": {acceptedCoding}}}
+		Message: "Content-Encoding not supported: gzip and deflate are",
+		Header:  http.Header{"Accept-Encoding": {acceptedCoding}}}
 )
 
 // errorResponse is the error envelope of the API.
@@ -85,7 +86,8 @@ func (rt *Router) responseFor(err error) errorResponse {
 		return rejected(e)
 	}
 	if e, ok := errors.AsType[*ratelimit.LimitedError](err); ok {
-		return errorResponse{status: http.StatusTooManyRequests, Error: e.Text, Reason: e.Reason, RetryAfter: seconds(e.Decision.RetryAfter)}
+		return errorResponse{status: http.StatusTooManyRequests, Error: e.Text, Reason: e.Reason,
+			RetryAfter: seconds(e.Decision.RetryAfter)}
 	}
 	if e := rt.errorFor(err); e != nil {
 		return e.response()
@@ -214,7 +216,8 @@ func (c *Context) countGivenUp(err error) {
 // logFault logs the cause of a 500, which the client is not told. A panic has been logged already
 // with its stack. Work that was abandoned because the client left is no fault.
 func (c *Context) logFault(err error) {
-	if _, ok := errors.AsType[*pool.PanicError](err); ok || errors.Is(err, context.Canceled) && c.r.Context().Err() != nil {
+	_, panicked := errors.AsType[*pool.PanicError](err)
+	if panicked || errors.Is(err, context.Canceled) && c.r.Context().Err() != nil {
 		return
 	}
 	c.rt.log.LogAttrs(context.Background(), slog.LevelError, "unexpected error",

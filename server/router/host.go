@@ -43,7 +43,8 @@ func (g hostGuard) answers(host string) bool {
 		return true
 	}
 	name := hostname(host)
-	if !strings.Contains(name, ".") || strings.HasSuffix(name, ".localhost") || strings.HasSuffix(name, ".local") || g.names[name] {
+	if !strings.Contains(name, ".") || strings.HasSuffix(name, ".localhost") || strings.HasSuffix(name, ".local") ||
+		g.names[name] {
 		return true
 	}
 	_, err := netip.ParseAddr(name)

@@ -28,7 +28,7 @@ const (
 // A rejectionPacer is a rate limiter for rejections: it sends them at a bounded pace. The first rejections
 // of a burst are sent at once. If clients retry at once, each of their rejections is delayed longer
 // and longer, so that the retries cannot become the load, however many the clients are. A delayed
-// rejection holds neither a worker nor a place in the queue.
+// rejection holds neither a permit nor a place in the queue.
 type rejectionPacer struct {
 	began    time.Time
 	interval time.Duration // between two rejections, in the long run
@@ -72,7 +72,7 @@ func (p *rejectionPacer) hold(ctx context.Context) {
 // paced delays the pool's rejection of the request until it may be sent. During shutdown a rejection
 // is sent at once, so that the client finds another server.
 func (c *Context) paced(err error) error {
-	refusal, ok := errors.AsType[*pool.RejectedError](err)
+	rejected, ok := errors.AsType[*pool.RejectedError](err)
 	if !ok || c.out.wroteHeader || c.rt.leaving.Load() {
 		return err
 	}
@@ -80,7 +80,7 @@ func (c *Context) paced(err error) error {
 	c.rt.pool.AddDelayed(1)
 	defer c.rt.pool.AddDelayed(-1)
 	c.rt.pacer.hold(c.client)
-	refusal.Waited += time.Since(began)
+	rejected.Waited += time.Since(began)
 	return err
 }
 

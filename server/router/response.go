@@ -18,10 +18,10 @@ const (
 	sendSlack = time.Second
 )
 
-// responseWriter buffers what a handler writes. So the worker is released before
-// the first byte is sent, and an error midway can still become a proper status. A handler that does
-// not want to buffer everything calls flush between the parts, without the worker (see
-// Context.SendPart). From then on the response is chunked, and an error can only cut the connection.
+// responseWriter buffers what a handler writes. So the permit is released before the first byte is
+// sent, and an error midway can still become a proper status. A handler that does not want to buffer
+// everything sends it in parts, without the permit (see Context.SendPart). From then on the response
+// is chunked, and an error can only cut the connection.
 type responseWriter struct {
 	w      http.ResponseWriter
 	ctrl   http.ResponseController
@@ -45,7 +45,8 @@ type responseWriter struct {
 }
 
 func newResponseWriter(w http.ResponseWriter, r *http.Request, id string, leaving *atomic.Bool) responseWriter {
-	return responseWriter{w: w, ctrl: *http.NewResponseController(w), conn: listener.ConnOf(r), id: id, head: r.Method == http.MethodHead, leaving: leaving}
+	return responseWriter{w: w, ctrl: *http.NewResponseController(w), conn: listener.ConnOf(r), id: id,
+		head: r.Method == http.MethodHead, leaving: leaving}
 }
 
 func (w *responseWriter) Header() http.Header         { return w.w.Header() }

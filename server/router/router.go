@@ -29,7 +29,7 @@ import (
 
 const (
 	compressFrom = 1 << 10 // bytes; compressing a shorter body costs more than it saves
-	// committers is how many requests for each worker may wait for a group commit without a worker.
+	// committers is how many requests for each worker may wait for a group commit without a permit.
 	committers = 4
 )
 
@@ -100,7 +100,7 @@ type Router struct {
 	compress   func(http.Handler) http.HandlerFunc
 	handler    http.Handler
 
-	// committing has room for the requests that may wait for a commit without a worker.
+	// committing has room for the requests that may wait for a commit without a permit.
 	committing chan struct{}
 
 	// streams ends when EndStreams is called.
