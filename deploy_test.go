@@ -550,6 +550,49 @@ func TestWithEnv(t *testing.T) {
 	}
 }
 
+// The image is built from what .dockerignore lets through: every Go file and every embedded file of the program.
+func TestBuildContext(t *testing.T) {
+	const files = `{{$dir := .ImportPath}}{{range .GoFiles}}{{$dir}}/{{.}}{{"\n"}}{{end}}{{range .EmbedFiles}}{{$dir}}/{{.}}{{"\n"}}{{end}}`
+	out, err := exec.Command("go", "list", "-deps", "-f", files, ".").Output()
+	if err != nil {
+		t.Fatal(err)
+	}
+	type rule struct {
+		pattern *regexp.Regexp
+		ignored bool
+	}
+	var rules []rule
+	for line := range strings.Lines(readText(t, ".dockerignore")) {
+		line = strings.TrimSpace(line)
+		if line == "" || strings.HasPrefix(line, "#") {
+			continue
+		}
+		pattern, taken := strings.CutPrefix(line, "!")
+		pattern = strings.NewReplacer(`\*\*/`, `(.*/)?`, `\*\*`, `.*`, `\*`, `[^/]*`).Replace(regexp.QuoteMeta(pattern))
+		rules = append(rules, rule{regexp.MustCompile(`^` + pattern + `(/.*)?$`), !taken})
+	}
+	seen := 0
+	for file := range strings.Lines(string(out)) {
+		file, ours := strings.CutPrefix(strings.TrimSpace(file), "notesd/")
+		if !ours {
+			continue
+		}
+		seen++
+		ignored := false
+		for _, r := range rules {
+			if r.pattern.MatchString(file) {
+				ignored = r.ignored
+			}
+		}
+		if ignored {
+			t.Errorf(".dockerignore keeps %s from the build of the image", file)
+		}
+	}
+	if seen < 100 {
+		t.Errorf("the program has %d files: nothing was compared", seen)
+	}
+}
+
 // Whatever compiles the program for use does so with the same flags, or Go would compile every package once for each
 // set of them. Other flags than these only link.
 func TestBuildFlags(t *testing.T) {
