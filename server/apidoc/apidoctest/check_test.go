@@ -71,6 +71,7 @@ func TestCheck(t *testing.T) {
 		{"no body", exchange("GET", get, "", 200, "", "ETag", `"a"`, "Content-Type", "application/json"), "body"},
 		{"body with a 304", exchange("GET", get, "", 304, noteAnswer, "ETag", `"a"`), "want none"},
 		{"no JSON", exchange("GET", get, "", 200, "{", "ETag", `"a"`), "body"},
+		{"two answers", exchange("GET", get, "", 200, noteAnswer+noteAnswer, "ETag", `"a"`), "one JSON value"},
 		{"not gzip", exchange("GET", get, "", 200, "{}", "ETag", `"a"`, "Content-Encoding", "gzip"), "EOF"},
 		{"type", exchange("GET", get, "", 200, noteAnswer, "ETag", `"a"`, "Content-Type", "text/plain"), "text/plain"},
 		{"no ETag", exchange("GET", get, "", 200, noteAnswer), "ETag"},
