@@ -25,7 +25,7 @@ var mayImport = map[string][]string{
 	"config":                   {"notesd/internal/owned"},
 	"config/generate":          {"notesd/config"},
 	"internal/incident":        {"notesd/internal/owned"},
-	"store":                    {"notesd/merge", "notesd/notes", "notesd/store/delta", "notesd/store/engine", "notesd/store/pgnotify", "notesd/store/schema", "notesd/store/trigram"},
+	"store":                    {"notesd/internal/heavy", "notesd/merge", "notesd/notes", "notesd/store/delta", "notesd/store/engine", "notesd/store/pgnotify", "notesd/store/schema", "notesd/store/trigram"},
 	"store/dump":               {"notesd/notes", "notesd/store/engine", "notesd/store/pgnotify", "notesd/store/schema"},
 	"store/inspect":            {"notesd/store/engine"},
 	"store/pgnotify":           {"notesd/store/engine"},
@@ -38,14 +38,14 @@ var mayImport = map[string][]string{
 	"server/listener":          {"notesd/internal/netutil"},
 	"server/admin":             {"notesd/internal/cache", "notesd/internal/histogram", "notesd/internal/incident", "notesd/internal/ratelimit", "notesd/internal/redis", "notesd/internal/webhook", "notesd/pool", "notesd/server/auth", "notesd/server/listener", "notesd/server/router", "notesd/store"},
 	"server/apidoc/apidoctest": {"notesd/server/apidoc"},
-	"server/auth":              {"notesd/internal/cache", "notesd/internal/netutil", "notesd/internal/ratelimit", "notesd/internal/redis", "notesd/notes", "notesd/store"},
+	"server/auth":              {"notesd/internal/cache", "notesd/internal/heavy", "notesd/internal/netutil", "notesd/internal/ratelimit", "notesd/internal/redis", "notesd/notes", "notesd/store"},
 	"server":                   {"notesd/internal/histogram", "notesd/internal/incident", "notesd/internal/ratelimit", "notesd/internal/redis", "notesd/notes", "notesd/pool", "notesd/server/admin", "notesd/server/api", "notesd/server/apidoc", "notesd/server/auth", "notesd/server/listener", "notesd/server/router", "notesd/store"},
-	"server/api":               {"notesd/internal/cache", "notesd/notes", "notesd/server/auth", "notesd/server/router", "notesd/store"},
-	"server/router":            {"notesd/internal/netutil", "notesd/internal/ratelimit", "notesd/pool", "notesd/server/listener"},
+	"server/api":               {"notesd/internal/cache", "notesd/internal/heavy", "notesd/notes", "notesd/server/auth", "notesd/server/router", "notesd/store"},
+	"server/router":            {"notesd/internal/heavy", "notesd/internal/netutil", "notesd/internal/ratelimit", "notesd/pool", "notesd/server/listener"},
 	"store/storetest":          {"notesd/internal/testkit", "notesd/internal/testserver", "notesd/store"},
 
 	"internal/testserver": {"notesd/internal/testkit"},
-	"internal/cli":        {"notesd/bench", "notesd/config", "notesd/internal/check", "notesd/internal/histogram", "notesd/internal/incident", "notesd/internal/legacy", "notesd/internal/logging", "notesd/internal/redis", "notesd/internal/upgrade", "notesd/notes", "notesd/pool", "notesd/server", "notesd/server/admin", "notesd/server/api", "notesd/server/auth", "notesd/store", "notesd/store/dump", "notesd/store/engine", "notesd/store/inspect"},
+	"internal/cli":        {"notesd/bench", "notesd/config", "notesd/internal/check", "notesd/internal/heavy", "notesd/internal/histogram", "notesd/internal/incident", "notesd/internal/legacy", "notesd/internal/logging", "notesd/internal/redis", "notesd/internal/upgrade", "notesd/notes", "notesd/pool", "notesd/server", "notesd/server/admin", "notesd/server/api", "notesd/server/auth", "notesd/store", "notesd/store/dump", "notesd/store/engine", "notesd/store/inspect"},
 }
 
 // What packages must not know of, by the beginnings of import paths.
@@ -75,6 +75,7 @@ var mustNotKnow = map[string][]string{
 	"internal/incident":  {"net/http", "github.com/labstack/", "database/sql", "gorm.io/"},
 	"internal/logging":   {"net/http", "github.com/labstack/", "database/sql", "gorm.io/", "notesd/"},
 	"internal/upgrade":   {"net/http", "github.com/labstack/", "database/sql", "gorm.io/", "notesd/"},
+	"internal/heavy":     {"net/http", "github.com/labstack/", "database/sql", "gorm.io/", "notesd/"},
 	"internal/histogram": {"net/http", "github.com/labstack/", "database/sql", "gorm.io/", "notesd/"},
 	"internal/webhook":   {"github.com/labstack/", "database/sql", "gorm.io/", "notesd/"},
 	"internal/netutil":   {"net/http", "github.com/labstack/", "database/sql", "gorm.io/", "notesd/"},

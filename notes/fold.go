@@ -18,19 +18,29 @@ import (
 // migration has to fold the stored text again.
 func Fold(s string) string {
 	// The background context never ends.
-	folded, _ := FoldContext(context.Background(), s, func(int64) error { return nil })
+	folded, _ := FoldContext(context.Background(), s, func(int64) error { return nil }, func(fold func()) { fold() })
 	return folded
 }
 
 // FoldContext is Fold for a long text. It gives up when ctx ends, and returns the cause. It also
 // gives up when the folded text grows and room returns an error. The argument of room is the size,
-// in bytes, of a note that takes as much memory.
-func FoldContext(ctx context.Context, s string, room func(bytes int64) error) (string, error) {
-	if isASCII(s) {
-		return strings.ToLower(s), nil
-	}
+// in bytes, of a note that takes as much memory. A text of more than 64 KiB is folded in steps of
+// some milliseconds. FoldContext passes each step to do, which calls it.
+func FoldContext(ctx context.Context, s string, room func(bytes int64) error, do func(step func())) (string, error) {
 	if len(s) <= foldPiece {
+		if isASCII(s) {
+			return strings.ToLower(s), nil
+		}
 		return foldText(s), nil
+	}
+	ascii, lower := false, ""
+	do(func() {
+		if ascii = isASCII(s); ascii {
+			lower = strings.ToLower(s)
+		}
+	})
+	if ascii {
+		return lower, nil
 	}
 	text := int64(len(s))
 	folded := new(strings.Builder)
@@ -39,8 +49,11 @@ func FoldContext(ctx context.Context, s string, room func(bytes int64) error) (s
 		if ctx.Err() != nil {
 			return "", context.Cause(ctx)
 		}
-		n := pieceLength(s)
-		piece := foldText(s[:n])
+		n, piece := 0, ""
+		do(func() {
+			n = pieceLength(s)
+			piece = foldText(s[:n])
+		})
 		s = s[n:]
 		// A strings.Builder itself would grow to more than twice as much.
 		if size := folded.Len() + len(piece); size > folded.Cap() {

@@ -183,7 +183,7 @@ func TestFoldBoundaries(t *testing.T) {
 func TestFoldContext(t *testing.T) {
 	ctx, cancel := context.WithCancelCause(t.Context())
 	cancel(io.ErrClosedPipe)
-	if _, err := FoldContext(ctx, strings.Repeat("語", 1<<20), func(int64) error { return nil }); err != io.ErrClosedPipe {
+	if _, err := FoldContext(ctx, strings.Repeat("語", 1<<20), func(int64) error { return nil }, func(step func()) { step() }); err != io.ErrClosedPipe {
 		t.Errorf("FoldContext() = %v when the context has ended, want its cause", err)
 	}
 }

@@ -5,6 +5,7 @@ import (
 	"context"
 	"fmt"
 
+	"notesd/internal/heavy"
 	"notesd/notes"
 )
 
@@ -143,7 +144,7 @@ func (s *Store) patchMutation(ctx context.Context, owner, id string, p notes.Pat
 	}
 	if p.Content != nil {
 		var err error
-		if contentFolded, err = notes.FoldContext(ctx, *p.Content, reserve(ctx)); err != nil {
+		if contentFolded, err = notes.FoldContext(ctx, *p.Content, reserve(ctx), heavy.Do); err != nil {
 			return nil, err
 		}
 		size += len(*p.Content)

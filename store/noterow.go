@@ -9,6 +9,7 @@ import (
 
 	"gorm.io/gorm"
 
+	"notesd/internal/heavy"
 	"notesd/notes"
 )
 
@@ -121,7 +122,7 @@ func (s *Store) readNote(db *gorm.DB, columns, owner, id string) (row noteRow, e
 
 // newRow returns the row of a new note. Its change number and key are assigned later.
 func newRow(ctx context.Context, owner string, in notes.NewNote, now int64) (noteRow, error) {
-	folded, err := notes.FoldContext(ctx, in.Content, reserve(ctx))
+	folded, err := notes.FoldContext(ctx, in.Content, reserve(ctx), heavy.Do)
 	if err != nil {
 		return noteRow{}, err
 	}

@@ -8,6 +8,7 @@ import (
 	"net"
 	"os"
 	"os/signal"
+	"runtime"
 	"runtime/debug"
 	"slices"
 	"strconv"
@@ -16,6 +17,7 @@ import (
 	"time"
 
 	"notesd/config"
+	"notesd/internal/heavy"
 	"notesd/internal/logging"
 	"notesd/internal/redis"
 	"notesd/internal/upgrade"
@@ -48,6 +50,7 @@ func Serve(ctx context.Context, p Process, args []string) (err error) {
 	// The memory limit comes from the cgroup. The cores are limited if they are set, or if a parent
 	// group's quota is tighter.
 	cfg.Runtime.Apply()
+	heavy.SetCores(runtime.GOMAXPROCS(0))
 	s := &serving{Process: p, cfg: cfg, guard: guard}
 	defer func() { err = errors.Join(err, s.close()) }()
 	if err := s.open(ctx); err != nil {

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"notesd/internal/cache"
+	"notesd/internal/heavy"
 	"notesd/notes"
 	"notesd/server/router"
 	"notesd/store"
@@ -50,7 +51,11 @@ func (k *ResponseCache) Shared() *cache.Cache { return k.cache }
 // newNoteEntry returns the response with n.
 func newNoteEntry(n notes.Note) (*router.Entry, error) {
 	var body bytes.Buffer // the encoder writes once, so the buffer grows to what is needed
-	if err := router.EncodeJSON(&body, router.Envelope{Success: true, Data: noteOutput(n)}); err != nil {
+	var err error
+	heavy.If(len(n.Content) > router.LargeBody, func() {
+		err = router.EncodeJSON(&body, router.Envelope{Success: true, Data: noteOutput(n)})
+	})
+	if err != nil {
 		return nil, err
 	}
 	return &router.Entry{ETag: etag(n), Body: body.Bytes()}, nil

@@ -11,6 +11,7 @@ import (
 	"github.com/alexedwards/argon2id"
 	"golang.org/x/crypto/bcrypt"
 
+	"notesd/internal/heavy"
 	"notesd/store"
 )
 
@@ -42,21 +43,28 @@ const (
 const HashBytes = 21 << 20
 
 // hashPassword returns the hash to store, as a PHC string.
-func hashPassword(password string) (string, error) {
-	return argon2id.CreateHash(password, &PasswordParams)
+func hashPassword(password string) (hash string, err error) {
+	heavy.Do(func() { hash, err = argon2id.CreateHash(password, &PasswordParams) })
+	return hash, err
 }
 
 // verifyPassword reports whether hash is the hash of password. It returns false for a hash that
 // cannot or must not be computed.
-func verifyPassword(hash, password string) bool {
-	switch {
-	case !verifiable(hash):
+func verifyPassword(hash, password string) (ok bool) {
+	if !verifiable(hash) {
 		return false
-	case isBcrypt(hash): // bcrypt uses only the first 72 bytes of a password, here as everywhere
-		return bcrypt.CompareHashAndPassword([]byte(hash), []byte(password)) == nil
 	}
-	ok, err := argon2id.ComparePasswordAndHash(password, hash)
-	return ok && err == nil
+	heavy.Do(func() {
+		var err error
+		if isBcrypt(hash) { // bcrypt uses only the first 72 bytes of a password, here as everywhere
+			err = bcrypt.CompareHashAndPassword([]byte(hash), []byte(password))
+			ok = err == nil
+			return
+		}
+		ok, err = argon2id.ComparePasswordAndHash(password, hash)
+		ok = ok && err == nil
+	})
+	return ok
 }
 
 // verifiable reports whether a password may be compared with hash: the kind of hash is known, and

@@ -10,6 +10,7 @@ import (
 	"strings"
 	"time"
 
+	"notesd/internal/heavy"
 	"notesd/pool"
 	"notesd/server/listener"
 )
@@ -131,9 +132,11 @@ func (c *Context) ReserveJSON(texts ...string) error {
 	if length*maxEscape <= LargeBody {
 		return nil
 	}
-	for _, text := range texts {
-		length += int64(escapes(text))
-	}
+	heavy.If(length > LargeBody, func() {
+		for _, text := range texts {
+			length += int64(escapes(text))
+		}
+	})
 	return c.Reserve(length)
 }
 

@@ -10,6 +10,8 @@ import (
 	"strings"
 	"time"
 	"unicode/utf8"
+
+	"notesd/internal/heavy"
 )
 
 // jsonType is the value of Content-Type for all JSON. It must not be changed.
@@ -115,7 +117,9 @@ func (c *Context) ReadObject() (Object, error) {
 		}
 		return Object{}, nil
 	}
-	return parseObject(body)
+	var o Object
+	heavy.If(len(body) > LargeBody, func() { o, err = parseObject(body) })
+	return o, err
 }
 
 func isJSON(contentType string) bool {
@@ -203,7 +207,8 @@ func (o Object) Text(name string) (s string, ok bool) {
 	if len(raw) == 0 || raw[0] != '"' {
 		return "", false
 	}
-	return s, json.Unmarshal(raw, &s) == nil
+	heavy.If(len(raw) > LargeBody, func() { ok = json.Unmarshal(raw, &s) == nil })
+	return s, ok
 }
 
 // Flag returns the boolean member name, which is false if it is missing. ok is false if it is not a
