@@ -14,7 +14,6 @@ import (
 	"sync"
 	"time"
 
-	"notesd/internal/histogram"
 	"notesd/internal/incident"
 	"notesd/internal/ratelimit"
 	"notesd/internal/redis"
@@ -168,11 +167,8 @@ func (s *Server) adminConfig(parts Parts) admin.Config {
 	}
 }
 
-// State returns the process's state as /api/runtime shows it, to be encoded as JSON.
-func (s *Server) State() any { return s.admin.State() }
-
-// Took returns how long requests with a permit took: see admin.Admin.Took.
-func (s *Server) Took() *histogram.Histogram { return s.admin.Took() }
+// Admin returns the operators' door, which knows the state of the process.
+func (s *Server) Admin() *admin.Admin { return s.admin }
 
 // Serve serves on tcp, and closes it, until ctx ends or HandOver has found the new process ready.
 // Then it shuts down: see shutdown and shutdownForChild. It returns an error if requests had to be cut.

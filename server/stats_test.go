@@ -321,7 +321,7 @@ func TestRuntimeIncidents(t *testing.T) {
 	r.Trigger("slow", "")
 	ended, stop := context.WithCancel(t.Context())
 	stop()
-	r.Run(ended, func() incident.Sample { return incident.Sample{} }, s.server.State)
+	r.Run(ended, func() incident.Sample { return incident.Sample{} }, func() any { return s.server.Admin().State() })
 	s.administrator().get("/api/runtime?minute=true").want(http.StatusOK).decode(&in)
 	if len(in.Minute) != 1 {
 		t.Errorf("the last minute has %d samples, want the one that was taken", len(in.Minute))

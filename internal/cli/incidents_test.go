@@ -26,8 +26,8 @@ import (
 	"notesd/store"
 )
 
-// sampled is a server that serves until the test ends, with its sampler.
-func sampled(t testing.TB) (*sampler, string) {
+// sampled is a server that serves until the test ends, with its sampler, pool and address.
+func sampled(t testing.TB) (*admin.Sampler, *pool.Pool, string) {
 	t.Helper()
 	cfg, err := config.Load([]string{"DATA_DIR=" + t.TempDir(), "WORKERS_PER_SHARD=1", "MAX_WORKERS=1",
 		"QUEUE_LENGTH=0", "MEMORY_THRESHOLD_MB=400"})
@@ -58,13 +58,13 @@ func sampled(t testing.TB) (*sampler, string) {
 			t.Error(err)
 		}
 	})
-	return newSampler(cfg, s, workers), "http://" + ln.Addr().String()
+	return newSampler(cfg, s), workers, "http://" + ln.Addr().String()
 }
 
 // A sample counts its second alone: requests that were answered, those that
 // were refused with the reason, how long they took and what they waited.
 func TestSample(t *testing.T) {
-	sampler, url := sampled(t)
+	sampler, workers, url := sampled(t)
 	get := func(want int) {
 		t.Helper()
 		answer, err := http.Get(url + "/api/auth/me")
@@ -78,13 +78,13 @@ func TestSample(t *testing.T) {
 	for range 3 {
 		get(http.StatusUnauthorized)
 	}
-	turn, err := sampler.pool.Acquire(t.Context(), pool.Request{Class: pool.Read})
+	turn, err := workers.Acquire(t.Context(), pool.Request{Class: pool.Read})
 	if err != nil {
 		t.Fatal(err)
 	}
 	get(http.StatusServiceUnavailable)
-	sampler.pool.AddInFlight(0, 5)
-	s := sampler.sample()
+	workers.AddInFlight(0, 5)
+	s := sampler.Sample()
 	if s.P50 <= 0 || s.P99 < s.P50 || s.P99 > 1000 || s.RSS == 0 || s.HeapLive == 0 || s.HeapUsed == 0 || s.InUse <= s.HeapLive ||
 		s.Goroutines == 0 || s.GCShare < 0 || s.GCShare > 1 || time.Since(s.Time) > time.Minute {
 		t.Errorf("sample %+v", s)
@@ -94,9 +94,9 @@ func TestSample(t *testing.T) {
 	if diff := cmp.Diff(want, counted(s)); diff != "" {
 		t.Errorf("sample (-want +got):\n%s", diff)
 	}
-	sampler.pool.AddInFlight(0, -5)
+	workers.AddInFlight(0, -5)
 	turn.Release()
-	s = sampler.sample()
+	s = sampler.Sample()
 	want = incident.Sample{Workers: 1, Done: 1, Refused: map[string]uint64{}, MemoryAlert: 400 << 20}
 	if diff := cmp.Diff(want, counted(s)); diff != "" {
 		t.Errorf("the next sample (-want +got):\n%s", diff)
@@ -112,9 +112,9 @@ func counted(s incident.Sample) incident.Sample {
 
 // A sample is taken every second, so it may cost a thousandth of one.
 func BenchmarkSample(b *testing.B) {
-	sampler, _ := sampled(b)
+	sampler, _, _ := sampled(b)
 	for b.Loop() {
-		sampler.sample()
+		sampler.Sample()
 	}
 }
 
@@ -124,7 +124,7 @@ func BenchmarkSample(b *testing.B) {
 func BenchmarkTracing(b *testing.B) {
 	defer debug.SetGCPercent(debug.SetGCPercent(-1))
 	defer debug.SetMemoryLimit(debug.SetMemoryLimit(400 << 20))
-	_, url := sampled(b)
+	_, _, url := sampled(b)
 	for i := range 8 { // in turns
 		b.Run([]string{"off", "on"}[i%2], func(b *testing.B) {
 			if i%2 == 1 {

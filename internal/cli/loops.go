@@ -9,6 +9,7 @@ import (
 	"notesd/config"
 	"notesd/internal/incident"
 	"notesd/pool"
+	"notesd/server/admin"
 	"notesd/store"
 )
 
@@ -70,6 +71,6 @@ func sweepLoop(db *store.Store, cfg config.Config, log *slog.Logger) func(contex
 	}
 }
 
-func incidentLoop(r *incident.Recorder, s *sampler) func(context.Context) {
-	return func(ctx context.Context) { r.Run(ctx, s.sample, s.server.State) }
+func incidentLoop(r *incident.Recorder, s *admin.Sampler, door *admin.Admin) func(context.Context) {
+	return func(ctx context.Context) { r.Run(ctx, s.Sample, func() any { return door.State() }) }
 }

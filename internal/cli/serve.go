@@ -224,7 +224,7 @@ func (s *serving) loops(ctx context.Context) []func(context.Context) {
 		memoryLoop(parts.Memory),
 		sweepLoop(parts.Store, s.cfg, parts.Log),
 		func(ctx context.Context) { s.cfg.Runtime.Follow(ctx, parts.Log) },
-		incidentLoop(parts.Incidents, newSampler(s.cfg, s.server, parts.Pool)),
+		incidentLoop(parts.Incidents, newSampler(s.cfg, s.server), s.server.Admin()),
 	}
 }
 

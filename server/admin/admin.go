@@ -10,7 +10,6 @@ import (
 	"time"
 
 	"notesd/internal/cache"
-	"notesd/internal/histogram"
 	"notesd/internal/incident"
 	"notesd/internal/ratelimit"
 	"notesd/internal/redis"
@@ -81,10 +80,6 @@ func (a *Admin) Observer() router.Observer { return a.tally }
 // CheckToken returns nil if a request with the header h, from a client of the network, brings the
 // administrator token. Its error is that of auth.TokenGuard.Check.
 func (a *Admin) CheckToken(h http.Header, network string) error { return a.guard.Check(h, network) }
-
-// Took returns how long requests with a permit took: from the header read to the response ready,
-// without the time that they waited for the client without their permit.
-func (a *Admin) Took() *histogram.Histogram { return a.tally.handled() }
 
 // Routes returns the routes for the operators of the server, and the front page.
 func (a *Admin) Routes() []router.Route {

@@ -37,7 +37,7 @@ type tally struct {
 }
 
 type shardTally struct {
-	handled histogram.Histogram // see Admin.Took
+	handled histogram.Histogram // see tally.handled
 	took    histogram.Histogram
 	counts  [][]atomic.Uint64 // by route, of which the last is the unknown one, and by status
 }
@@ -75,7 +75,8 @@ func (t *tally) Sent(shard, route, status int, took time.Duration) {
 	t.shards[shard].took.Record(took)
 }
 
-// handled returns how long requests with a permit took until their response was made.
+// handled returns how long requests with a permit took: from the header read to the response ready,
+// without the time that they waited for the client without their permit.
 func (t *tally) handled() *histogram.Histogram {
 	all := new(histogram.Histogram)
 	for i := range t.shards {

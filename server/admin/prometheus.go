@@ -134,7 +134,7 @@ func (e emitter) histogram(d *prometheus.Desc, h *histogram.Histogram) {
 }
 
 func (c *collector) requests(e emitter) {
-	e.histogram(descTook, c.a.Took())
+	e.histogram(descTook, c.a.tally.handled())
 	e.counter(descGuesses, float64(c.a.guard.Guesses()))
 	c.a.clients().each(func(what string, n uint64) { e.counter(descClients, float64(n), what) })
 	c.a.tally.each(func(method, pattern string, status int, n uint64) {
