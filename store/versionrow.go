@@ -35,7 +35,7 @@ type keep = int64
 
 const (
 	keepAsOthers keep = iota
-	keepFolded        // the last of a burst whose others were removed
+	keepSettled       // its burst has been folded
 	keepPinned        // stays as long as any history: see pins
 )
 

@@ -7,7 +7,7 @@ CREATE TABLE note_versions (
 	at            bigint NOT NULL,   -- when the revision was made
 	bytes         integer NOT NULL,  -- octets of title, content and tags
 	due           integer NOT NULL,  -- hour, since 1970, from which thinning looks at the version again
-	keep          smallint NOT NULL, -- 0: as others; 1: the last of a folded burst; 2: kept as long as any history
+	keep          smallint NOT NULL, -- 0: as others; 1: its burst has been folded; 2: kept as long as any history
 	flags         smallint NOT NULL, -- 1: pinned, 2: favorite, 4: archived, 8: Markdown
 	author        text COLLATE "C" NOT NULL,
 	title         text NOT NULL,

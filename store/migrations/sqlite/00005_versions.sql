@@ -7,7 +7,7 @@ CREATE TABLE note_versions (
 	at            INTEGER NOT NULL, -- when the revision was made
 	bytes         INTEGER NOT NULL, -- octets of title, content and tags
 	due           INTEGER NOT NULL, -- hour, since 1970, from which thinning looks at the version again
-	keep          INTEGER NOT NULL, -- 0: as others; 1: the last of a folded burst; 2: kept as long as any history
+	keep          INTEGER NOT NULL, -- 0: as others; 1: its burst has been folded; 2: kept as long as any history
 	flags         INTEGER NOT NULL, -- 1: pinned, 2: favorite, 4: archived, 8: Markdown
 	author        TEXT NOT NULL,
 	title         TEXT NOT NULL,
