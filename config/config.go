@@ -64,6 +64,7 @@ type Config struct {
 	RateLimitWindow  time.Duration
 	BodyLimit        int64 // bytes
 	TrashRetention   time.Duration
+	History          time.Duration
 	SessionsPerUser  int    // when a user has more, the oldest is ended
 	QuotaNotes       int    // of a user without a quota of its own; 0: no limit
 	QuotaMB          int    // likewise

@@ -213,6 +213,11 @@ var settingTests = []settingTest{{
 	refused:  []string{"0", "36501", "30d"},
 	allowed:  "a whole number from 1 to 36500",
 }, {
+	name: "HISTORY_DAYS", get: func(c Config) any { return c.History }, initial: 365 * 24 * time.Hour,
+	accepted: []reading{{"0", time.Duration(0)}, {"36500", 36500 * 24 * time.Hour}},
+	refused:  []string{"-1", "36501", "1y"},
+	allowed:  "a whole number from 0 to 36500",
+}, {
 	name: "SESSIONS_PER_USER", get: func(c Config) any { return c.SessionsPerUser }, initial: 100,
 	accepted: []reading{{"1", 1}, {"10000", 10_000}},
 	refused:  []string{"0", "10001", "many"},
@@ -827,6 +832,7 @@ func TestSettings(t *testing.T) {
 		{"RATE_LIMIT_WINDOW_MS", "60000", "default"},
 		{"BODY_PARSER_LIMIT", "10mb", "default"},
 		{"TRASH_RETENTION_DAYS", "30", "default"},
+		{"HISTORY_DAYS", "365", "default"},
 		{"SESSIONS_PER_USER", "100", "default"},
 		{"QUOTA_NOTES", "0", "default"},
 		{"QUOTA_MB", "0", "default"},

@@ -155,3 +155,26 @@ const MaxDeviceLocks = maxDeviceLocks
 func (s *Store) BoundUnknownLocks(ctx context.Context, most int) error {
 	return s.boundLocks(ctx, nil, most)
 }
+
+// Thinnable is what the decision of thinning needs to know of a version.
+type Thinnable struct {
+	At     int64
+	Author string
+	Keep   int64 // 2: pinned
+}
+
+// Thin removes from versions what thinning removes. It returns the indexes of those that stay, and
+// sets their Keep.
+func Thin(versions []Thinnable, present, now int64, history time.Duration) (stay []int) {
+	all := make([]thinnable, len(versions))
+	for i, v := range versions {
+		all[i] = thinnable{v.At, v.Author, v.Keep}
+	}
+	for i, d := range thin(all, present, now, history) {
+		if !d.goes {
+			versions[i].Keep = d.keep
+			stay = append(stay, i)
+		}
+	}
+	return stay
+}

@@ -26,17 +26,18 @@ const (
 // SweepConfig says how long a sweep keeps what a user may want again.
 type SweepConfig struct {
 	TrashRetention time.Duration // how long a note stays in the trash
+	History        time.Duration // how long versions stay, at least a day
 }
 
 // SweepResult counts what a sweep removed.
 type SweepResult struct {
-	Notes, Sessions, SignInFailures, SignInLocks, IdempotencyKeys, Tombstones int64
+	Notes, Sessions, SignInFailures, SignInLocks, IdempotencyKeys, Tombstones, Versions int64
 }
 
 // Sweep removes expired data. That is sessions and sign-in windows whose time is over, sign-in
 // locks and idempotency keys past their retention, and old tombstones. It also deletes notes that
-// have been in the trash beyond its retention, as if their owner had deleted them. It works in
-// small steps, and other writes run in between. Several processes may sweep at once. After an error
+// have been in the trash beyond its retention, as if their owner had deleted them, and thins the
+// histories of the others. It works in small steps, and other writes run in between. Several processes may sweep at once. After an error
 // the result says what was removed until then.
 func (s *Store) Sweep(ctx context.Context, cfg SweepConfig) (SweepResult, error) {
 	var swept SweepResult
@@ -67,6 +68,10 @@ func (s *Store) Sweep(ctx context.Context, cfg SweepConfig) (SweepResult, error)
 	swept.Notes, err = s.sweepTrash(ctx, now-cfg.TrashRetention.Milliseconds())
 	if err != nil {
 		return swept, fmt.Errorf("sweep trash: %w", err)
+	}
+	swept.Versions, err = s.thinHistories(ctx, cfg.History)
+	if err != nil {
+		return swept, fmt.Errorf("sweep versions: %w", err)
 	}
 	return swept, nil
 }

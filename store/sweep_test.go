@@ -20,7 +20,7 @@ const (
 
 func mustSweep(t *testing.T, s *store.Store) store.SweepResult {
 	t.Helper()
-	swept, err := s.Sweep(t.Context(), store.SweepConfig{TrashRetention: retention})
+	swept, err := s.Sweep(t.Context(), store.SweepConfig{TrashRetention: retention, History: aYear})
 	if err != nil {
 		t.Fatalf("Sweep = %+v, %v", swept, err)
 	}

@@ -46,8 +46,8 @@ func memoryLoop(m *pool.Monitor) func(context.Context) {
 	}
 }
 
-// sweepLoop returns the loop that removes expired sessions, keys, tombstones and trash. Several
-// replicas may do so at the same time.
+// sweepLoop returns the loop that removes expired sessions, keys, tombstones and trash, and thins
+// histories. Several replicas may do so at the same time.
 func sweepLoop(db *store.Store, cfg config.Config, log *slog.Logger) func(context.Context) {
 	return func(ctx context.Context) {
 		if db.WaitReady(ctx) != nil {
@@ -56,7 +56,7 @@ func sweepLoop(db *store.Store, cfg config.Config, log *slog.Logger) func(contex
 		tick := time.NewTicker(sweepEvery)
 		defer tick.Stop()
 		for {
-			result, err := db.Sweep(ctx, store.SweepConfig{TrashRetention: cfg.TrashRetention})
+			result, err := db.Sweep(ctx, store.SweepConfig{TrashRetention: cfg.TrashRetention, History: cfg.History})
 			if err != nil && ctx.Err() == nil {
 				log.Warn("sweep failed, trying again later", "error", err)
 			} else if result != (store.SweepResult{}) {
