@@ -21,8 +21,8 @@ func arms() []Arm {
 	return []Arm{
 		{Name: "sharded", About: "the server as it comes: a shard a core", Settings: []string{"CLUSTER_MODE=true"}},
 		{Name: "single", About: "one shard on one core", Settings: []string{"CLUSTER_MODE=false"}},
-		{Name: "unbounded", About: "no admission: every handler begins at once, as behind plain net/http, and waits for the " +
-			"database's connections", Settings: []string{"CLUSTER_MODE=true", "FAULT_ADMISSION=off"}},
+		{Name: "unbounded", About: "no admission: every handler begins at once, as behind plain net/http, " +
+			"and waits for the database's connections", Settings: []string{"CLUSTER_MODE=true", "FAULT_ADMISSION=off"}},
 	}
 }
 

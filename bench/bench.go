@@ -24,7 +24,8 @@ import (
 var (
 	// ErrVoid is returned if the generator was late in all runs of a kind, so that the figures mean
 	// nothing.
-	ErrVoid = errors.New("the generator was late in all runs of a kind: see those in the report (-allow-late exits with 0)")
+	ErrVoid = errors.New("the generator was late in all runs of a kind: see those in the report " +
+		"(-allow-late exits with 0)")
 	// ErrMissed is returned if a goal was missed and Options.Strict asks for the error.
 	ErrMissed = errors.New("goals were missed")
 )
@@ -78,7 +79,9 @@ func judgeAll(reports []*Report, strict bool) error {
 }
 
 // runAll runs the scenario with one kind of work after the other, and makes a report of each.
-func runAll(ctx context.Context, o Options, p Program, testbed *Testbed, progress *Progress) (reports []*Report, err error) {
+func runAll(
+	ctx context.Context, o Options, p Program, testbed *Testbed, progress *Progress,
+) (reports []*Report, err error) {
 	for _, work := range o.Works {
 		s := &Session{Options: o, Report: newReport(o, p, work), work: work, testbed: testbed, Progress: progress}
 		s.Report.Arms = s.theArms()

@@ -31,7 +31,8 @@ type User struct {
 
 // vocabulary has the words that notes contain and that are searched for.
 var vocabulary = strings.Fields("harbour lantern meadow orchard pebble quarry ribbon saddle timber umbrella valley " +
-	"willow anchor bramble candle dapple ember fathom garnet hollow ivory juniper kettle linen marble nectar otter pewter")
+	"willow anchor bramble candle dapple ember fathom garnet hollow ivory juniper kettle linen marble nectar otter " +
+	"pewter")
 
 // noteText returns the content of note i, a kilobyte of words.
 func noteText(i int) string {

@@ -77,7 +77,8 @@ func (s *Session) classTable(medians []Measurement) {
 		for _, f := range m.Classes {
 			t.Rows = append(t.Rows, []string{m.Arm, m.Label, f.Class, format.Rate(f.Goodput), format.Millis(f.MeanMs),
 				format.Millis(f.P50Ms),
-				format.Millis(f.P95Ms), format.Millis(f.P99Ms), format.Millis(f.MaxMs), format.Number(f.Refused), format.Number(f.Failed + f.Errors),
+				format.Millis(f.P95Ms), format.Millis(f.P99Ms), format.Millis(f.MaxMs), format.Number(f.Refused),
+				format.Number(f.Failed + f.Errors),
 				f.wrong()})
 		}
 	}
@@ -102,7 +103,8 @@ func (s *Session) verdict(single, sharded Measurement) string {
 	}
 	return text + fmt.Sprintf(" A request costs the server %s of CPU on one shard and %s sharded (%+.0f %%), while "+
 		"the generator took %s and %s: with a generator on a machine of its own the server would have these too.",
-		format.Micros(single.AnswerMicros), format.Micros(sharded.AnswerMicros), -100*each, format.Cores(single.GeneratorCores),
+		format.Micros(single.AnswerMicros), format.Micros(sharded.AnswerMicros), -100*each,
+		format.Cores(single.GeneratorCores),
 		format.Cores(sharded.GeneratorCores))
 }
 

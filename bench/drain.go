@@ -139,12 +139,16 @@ func (s *Session) drainGoals(all []drained) {
 		format.Millis(ms(int64(unready[len(unready)/2]))),
 		format.Millis(ms(int64(unready[len(unready)-1])))), unready[len(unready)-1] <= unreadyIn)
 	s.Promise("exit status 0", "all", fmt.Sprintf("%d of %d", exits, len(all)), exits == len(all))
-	s.Findings = append(s.Findings, fmt.Sprintf("Gone %.2f s after SIGTERM (median), %.2f s at most; SHUTDOWN_DELAY is %v.",
-		gone[len(gone)/2].Seconds(), gone[len(gone)-1].Seconds(), drainDelay))
+	s.Findings = append(s.Findings,
+		fmt.Sprintf("Gone %.2f s after SIGTERM (median), %.2f s at most; SHUTDOWN_DELAY is %v.",
+			gone[len(gone)/2].Seconds(), gone[len(gone)-1].Seconds(), drainDelay))
 	s.Tables = append(s.Tables, tableOf(fmt.Sprintf("%s, open loop, %s arrivals, SIGTERM in the middle, all drains",
-		s.work.Name, s.arrivalNames()), []Measurement{m}, "load", "offered/s", "good/s", "refused/s", "failed", "p50", "p99", "max",
+		s.work.Name, s.arrivalNames()), []Measurement{m}, "load", "offered/s", "good/s", "refused/s", "failed",
+		"p50", "p99", "max",
 		"CPU", "late p99", "generator", "what went wrong"))
-	s.Notes = append(s.Notes, fmt.Sprintf("The load begins %v before SIGTERM and ends %v after it, when the listener is about to "+
-		"close, as that of a load balancer does. A client whose answer says Connection: close opens another connection.",
-		s.Duration-(drainDelay-drainSpare), drainDelay-drainSpare))
+	s.Notes = append(s.Notes,
+		fmt.Sprintf("The load begins %v before SIGTERM and ends %v after it, when the listener is about to "+
+			"close, as that of a load balancer does. A client whose answer says Connection: close opens "+
+			"another connection.",
+			s.Duration-(drainDelay-drainSpare), drainDelay-drainSpare))
 }

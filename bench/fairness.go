@@ -36,8 +36,9 @@ func fairness(ctx context.Context, s *Session) error {
 	for i := 0; i < len(medians); i += 2 {
 		s.fairnessGoals(medians[i].Classes[0], medians[i+1].Classes[0], medians[i].Arm)
 	}
-	s.Notes = append(s.Notes, fmt.Sprintf("%d people ask for %v C together; one more for %d times a person's share (C/%d).",
-		s.People-1, othersLoad, greed, s.People))
+	s.Notes = append(s.Notes,
+		fmt.Sprintf("%d people ask for %v C together; one more for %d times a person's share (C/%d).",
+			s.People-1, othersLoad, greed, s.People))
 	return nil
 }
 

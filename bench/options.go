@@ -114,7 +114,8 @@ func (o *Options) flags() *flag.FlagSet {
 	f.IntVar(&o.Rounds, "rounds", unset, "N|rounds in which arms and loads take turns: figures are medians")
 	f.Func("arms", "ARMS|ways to run the server, comma-separated: "+armNames(), o.addArms)
 	f.Func("loads", "LOADS|of overload, multiples of the capacity, comma-separated", o.addLoads)
-	f.Float64Var(&o.Capacity, "capacity", 0, "N|capacity in requests a second, where it is known; otherwise found by steps")
+	f.Float64Var(&o.Capacity, "capacity", 0,
+		"N|capacity in requests a second, where it is known; otherwise found by steps")
 	f.IntVar(&o.Panics, "panics", 10_000, "N|panics that the scenario of that name takes, at least")
 	f.Func("retry", "WHEN|a client that is turned away tries again: none, now or after (as Retry-After says)",
 		o.setRetry)

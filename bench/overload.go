@@ -35,9 +35,10 @@ func (s *Session) loadTable(medians []Measurement) {
 	}
 	s.Tables = append(s.Tables, tableOf(title, medians, heads...))
 	if slices.ContainsFunc(medians, func(m Measurement) bool { return m.Unsent > 0 }) {
-		s.Notes = append(s.Notes, fmt.Sprintf("Unsent: all %d connections were waiting for answers, as so many people do; "+
-			"there was nobody left to ask. Latency counts from the intended time of what was sent.",
-			s.Connections))
+		s.Notes = append(s.Notes,
+			fmt.Sprintf("Unsent: all %d connections were waiting for answers, as so many people do; "+
+				"there was nobody left to ask. Latency counts from the intended time of what was sent.",
+				s.Connections))
 	}
 }
 
@@ -195,7 +196,8 @@ func overload(ctx context.Context, s *Session) error {
 // overloadGoals compares an arm with the goals under overload in RUNTIME.
 func (s *Session) overloadGoals(arm string, c float64, medians []Measurement) {
 	at := func(multiple float64) *Measurement {
-		i := slices.IndexFunc(medians, func(r Measurement) bool { return r.Arm == arm && r.Load == multiple && r.Void == "" })
+		i := slices.IndexFunc(medians,
+			func(r Measurement) bool { return r.Arm == arm && r.Load == multiple && r.Void == "" })
 		if i < 0 {
 			return nil
 		}

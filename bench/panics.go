@@ -55,8 +55,9 @@ func panics(ctx context.Context, s *Session) error {
 		return err
 	}
 	s.classTable(s.Medians)
-	s.Notes = append(s.Notes, fmt.Sprintf("Both loads are %v C; in the one a tenth of the requests are for a route that "+
-		"panics, in the other these are like the rest.", panicLoad))
+	s.Notes = append(s.Notes,
+		fmt.Sprintf("Both loads are %v C; in the one a tenth of the requests are for a route that "+
+			"panics, in the other these are like the rest.", panicLoad))
 	return nil
 }
 

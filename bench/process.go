@@ -147,7 +147,8 @@ func isReady(client *http.Client, url string) bool {
 func (p *Process) awaitTrust(ctx context.Context) {
 	client := &http.Client{Transport: &http.Transport{}, Timeout: time.Second}
 	defer client.CloseIdleConnections()
-	for end := time.Now().Add(startTime); time.Now().Before(end) && ctx.Err() == nil; time.Sleep(50 * time.Millisecond) {
+	const interval = 50 * time.Millisecond
+	for end := time.Now().Add(startTime); time.Now().Before(end) && ctx.Err() == nil; time.Sleep(interval) {
 		if trusted, says := p.trust(client); trusted || !says {
 			return
 		}

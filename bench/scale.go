@@ -34,9 +34,11 @@ func scale(ctx context.Context, s *Session) error {
 		"CPU a request",
 		"requests/s if all its cores were the server's", "memory", "generator"))
 	s.scalePlot(measured, alone)
-	s.Notes = append(s.Notes, "If all its cores were the server's: what it did, divided by the CPU time that it used and "+
-		"multiplied by its cores, as if it never waited for a core that the generator has. Waiting for locks and disks is "+
-		"not in it.")
+	s.Notes = append(s.Notes,
+		"If all its cores were the server's: what it did, divided by the CPU time that it used and "+
+			"multiplied by its cores, as if it never waited for a core that the generator has. Waiting for "+
+			"locks and disks is "+
+			"not in it.")
 	return nil
 }
 

@@ -36,8 +36,9 @@ const defaultScenario = "compare"
 func scenarios() []scenario {
 	return []scenario{
 		{name: "compare", about: "one shard against all cores, closed loop: the table of the scaling checklist",
-			run: compare, starts: true, connections: 100, people: 5, rounds: 3, leastPeople: 1, duration: 10 * time.Second,
-			works: []string{"health", "mix"}, arms: "single,sharded", retry: RetryNone},
+			run: compare, starts: true, connections: 100, people: 5, rounds: 3, leastPeople: 1,
+			duration: 10 * time.Second,
+			works:    []string{"health", "mix"}, arms: "single,sharded", retry: RetryNone},
 		{name: "closed", about: "closed loop: each of -c clients sends its next request when the last is answered",
 			run: closed, connections: 100, people: 5, rounds: 1, leastPeople: 1, duration: 30 * time.Second,
 			works: []string{"health"}, arms: "sharded", retry: RetryNone},
@@ -53,19 +54,23 @@ func scenarios() []scenario {
 		{name: "storm", about: "-c clients that try again at once when they are turned away", run: storm,
 			connections: 2000, people: 50, rounds: 3, leastPeople: 1, duration: 10 * time.Second,
 			works: []string{"mix"}, arms: "sharded", retry: RetryNow},
-		{name: "fairness", about: "people at half the capacity, and one more at ten times a person's share", run: fairness,
+		{name: "fairness", about: "people at half the capacity, and one more at ten times a person's share",
+			run:         fairness,
 			connections: 2000, people: 21, rounds: 3, leastPeople: 2, duration: 10 * time.Second,
 			works: []string{"mix"}, arms: "sharded", retry: RetryNone},
-		{name: "cost", about: "the CPU time of whole requests, with the pool and without", run: cost, starts: true, faults: true,
+		{name: "cost", about: "the CPU time of whole requests, with the pool and without", run: cost,
+			starts: true, faults: true,
 			connections: 2000, people: 50, rounds: 12, leastPeople: 1, duration: 4 * time.Second,
 			works: []string{"mix"}, retry: RetryNone},
-		{name: "panics", about: "one request in ten panics, -panics of them in all; then one route is quarantined and released",
+		{name: "panics", about: "one request in ten panics, -panics of them in all; then one route is " +
+			"quarantined and released",
 			run: panics, starts: true, faults: true, connections: 2000, people: 50, rounds: 3, leastPeople: 1,
 			duration: 10 * time.Second, works: []string{"mix"}, retry: RetryNone},
 		{name: "drain", about: "SIGTERM under load, -rounds times", run: drain, starts: true,
 			connections: 2000, people: 50, rounds: 50, leastPeople: 1, duration: 1800 * time.Millisecond,
 			works: []string{"mix"}, retry: RetryNone},
-		{name: "scale", about: "throughput against cores, and what the universal scalability law makes of it", run: scale,
+		{name: "scale", about: "throughput against cores, and what the universal scalability law makes of it",
+			run:    scale,
 			starts: true, connections: 100, people: 5, rounds: 3, leastPeople: 1, duration: 5 * time.Second,
 			works: []string{"mix"}, retry: RetryNone},
 	}
@@ -231,7 +236,8 @@ func (s *Session) closedLoad(connections int) Load {
 
 // openLoad returns the session's work as an open loop at a rate.
 func (s *Session) openLoad(rate float64) Load {
-	return Load{plan: planFor(s.testbed.host, s.testbed.users, s.work, s.Injection), connections: s.Connections, rate: rate,
+	return Load{plan: planFor(s.testbed.host, s.testbed.users, s.work, s.Injection),
+		connections: s.Connections, rate: rate,
 		fixed: s.Fixed, warm: warmUp(s.Duration), measured: s.Duration, maxRequests: s.Requests}
 }
 

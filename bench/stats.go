@@ -197,7 +197,8 @@ func medianStats(runs []Measurement, of func(*Measurement) *Stats) Stats {
 		func(f *Stats) *float64 { return &f.Goodput }, func(f *Stats) *float64 { return &f.MeanMs },
 		func(f *Stats) *float64 { return &f.P50Ms }, func(f *Stats) *float64 { return &f.P95Ms },
 		func(f *Stats) *float64 { return &f.P99Ms }, func(f *Stats) *float64 { return &f.MaxMs },
-		func(f *Stats) *float64 { return &f.RefusedMs }, func(f *Stats) *float64 { return &f.InTime }, func(f *Stats) *float64 { return &f.RefusedRate },
+		func(f *Stats) *float64 { return &f.RefusedMs }, func(f *Stats) *float64 { return &f.InTime },
+		func(f *Stats) *float64 { return &f.RefusedRate },
 	} {
 		*field(&m) = middle(runs, func(r *Measurement) *float64 { return field(of(r)) })
 	}

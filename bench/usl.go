@@ -140,7 +140,8 @@ func (u USL) String() string {
 	case u.Kappa > 0 || u.Sigma >= 1:
 		text += "It predicts that more than one core gains nothing."
 	case u.Sigma > 0:
-		text += fmt.Sprintf("It predicts no peak: throughput approaches %s/s, and on %.0f cores half of each core is lost.",
+		text += fmt.Sprintf("It predicts no peak: throughput approaches %s/s, and on %.0f cores half of "+
+			"each core is lost.",
 			format.Rate(u.Lambda/u.Sigma), 1+1/u.Sigma)
 	default:
 		text += "It predicts that throughput grows with the cores."

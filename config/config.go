@@ -396,7 +396,8 @@ func (l *loader) checkSecrets() {
 			return // another check reports it
 		}
 		if other, taken := owners[s]; taken && other != name {
-			l.mistake(name, "%s=%s is the same as the secret in %s: each needs one of its own; make one: %s", name, redacted, other, secretCommand)
+			l.mistake(name, "%s=%s is the same as the secret in %s: each needs one of its own; make one: %s", name,
+				redacted, other, secretCommand)
 		}
 		owners[s] = name
 	}

@@ -144,16 +144,19 @@ func secret(to *Secret) parser {
 
 // token is a secret that is sent in a header.
 func token(to *Secret, strict *bool) parser {
-	const allowed = "a token of visible ASCII, in production of at least 32 characters, not always the same ones, and no placeholder"
+	const allowed = "a token of visible ASCII, in production of at least 32 characters, not always the same " +
+		"ones, and no placeholder"
 	return parser{allowed, func(text string) bool {
 		*to = Secret(text)
-		return !strings.ContainsFunc(text, func(r rune) bool { return r <= ' ' || r > '~' }) && (!*strict || strong(text))
+		return !strings.ContainsFunc(text, func(r rune) bool { return r <= ' ' || r > '~' }) &&
+			(!*strict || strong(text))
 	}}
 }
 
 // secrets is a comma-separated list of secrets.
 func secrets(to *[]Secret, strict *bool) parser {
-	const allowed = "a comma list of secrets, in production each of at least 32 characters, not always the same ones, and no placeholder"
+	const allowed = "a comma list of secrets, in production each of at least 32 characters, not always the same " +
+		"ones, and no placeholder"
 	return parser{allowed, func(text string) bool {
 		return list(text, to, func(s string) (Secret, bool) { return Secret(s), s != "" && (!*strict || strong(s)) })
 	}}
@@ -210,7 +213,8 @@ func origins(to *[]string) parser {
 func origin(text string) (string, bool) {
 	text = strings.ToLower(text)
 	u, err := url.Parse(text)
-	if err != nil || u.Scheme != "http" && u.Scheme != "https" || text != u.Scheme+"://"+u.Host || !isHost(u.Hostname()) {
+	if err != nil || u.Scheme != "http" && u.Scheme != "https" || text != u.Scheme+"://"+u.Host ||
+		!isHost(u.Hostname()) {
 		return "", false
 	}
 	if !strings.HasSuffix(u.Host, ":"+u.Port()) {
@@ -255,11 +259,13 @@ var redisPath = regexp.MustCompile(`^(/\d*)?$`)
 
 // redis is the URL of a Redis server. The path is the number of the database.
 func redis(to *Secret, strict *bool) parser {
-	const allowed = "a redis:// or rediss:// URL such as redis://:password@host:6379/0" + inURL + ", in production without placeholder"
+	const allowed = "a redis:// or rediss:// URL such as redis://:password@host:6379/0" + inURL +
+		", in production without placeholder"
 	return parser{allowed, func(text string) bool {
 		u, err := url.Parse(text)
 		*to = Secret(text)
-		return err == nil && !BrokenPassword(text) && (u.Scheme == "redis" || u.Scheme == "rediss") && u.Hostname() != "" &&
+		return err == nil && !BrokenPassword(text) && (u.Scheme == "redis" || u.Scheme == "rediss") &&
+			u.Hostname() != "" &&
 			redisPath.MatchString(u.Path) && !(*strict && placeholder(password(u)))
 	}}
 }
@@ -293,7 +299,8 @@ func BrokenPassword(rawURL string) bool {
 
 // database is the URL of a PostgreSQL database, or the path of a SQLite file.
 func database(to *Secret) parser {
-	const allowed = "a postgres:// URL with a host" + inURL + ", or the path of a SQLite file (file: or sqlite: may stand before it)"
+	const allowed = "a postgres:// URL with a host" + inURL +
+		", or the path of a SQLite file (file: or sqlite: may stand before it)"
 	server := postgresURL(to)
 	return parser{allowed, func(text string) bool {
 		if isPostgres(text) {

@@ -195,14 +195,17 @@ func (l *loader) chooseWorkers() {
 	switch {
 	case l.workers > 0 && l.maxConns > 0:
 		if l.workers*r.Shards > l.maxConns-reserve {
-			l.mistake("DATABASE_MAX_CONNS", "DATABASE_MAX_CONNS=%d is too few for WORKERS_PER_SHARD=%d: %s and %d in reserve "+
-				"make %d", l.maxConns, l.workers, count(r.Shards, "shard"), reserve, l.workers*r.Shards+reserve)
+			l.mistake("DATABASE_MAX_CONNS",
+				"DATABASE_MAX_CONNS=%d is too few for WORKERS_PER_SHARD=%d: %s and %d in reserve "+
+					"make %d", l.maxConns, l.workers, count(r.Shards, "shard"), reserve, l.workers*r.Shards+reserve)
 		}
 	case l.maxConns > 0:
 		r.WorkersPerShard = min((l.maxConns-reserve)/r.Shards, maxWorkersPerShard)
 		if r.WorkersPerShard == 0 {
-			l.mistake("DATABASE_MAX_CONNS", "DATABASE_MAX_CONNS=%d is too few: with a worker for each of %s and %d in reserve "+
-				"the least is %d (or set a lower MAX_WORKERS)", l.maxConns, count(r.Shards, "shard"), reserve, r.Shards+reserve)
+			l.mistake("DATABASE_MAX_CONNS",
+				"DATABASE_MAX_CONNS=%d is too few: with a worker for each of %s and %d in reserve "+
+					"the least is %d (or set a lower MAX_WORKERS)", l.maxConns, count(r.Shards, "shard"), reserve,
+				r.Shards+reserve)
 		}
 	case l.workers == 0:
 		r.WorkersPerShard = sqliteWorkers

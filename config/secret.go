@@ -83,7 +83,8 @@ func strong(s string) bool {
 	for _, r := range s {
 		different[r] = true
 	}
-	return utf8.RuneCountInString(s) >= minSecret && !placeholder(s) && len(different) >= minDistinct && period(s) >= minSecret/2
+	return utf8.RuneCountInString(s) >= minSecret && !placeholder(s) && len(different) >= minDistinct &&
+		period(s) >= minSecret/2
 }
 
 // period returns the number of bytes after which s repeats itself to its end. It returns len(s) if

@@ -51,16 +51,18 @@ func (l *loader) table() []setting {
 		meaning: "address to listen on",
 	}, {
 		name: "DATA_DIR", defaultValue: "data",
-		parser:  parser{"a directory", func(s string) bool { l.DataDir = s; return true }},
-		meaning: "directory for what is kept in files: the SQLite database, the secrets made in development, incident files",
+		parser: parser{"a directory", func(s string) bool { l.DataDir = s; return true }},
+		meaning: "directory for what is kept in files: the SQLite database, the secrets made in " +
+			"development, incident files",
 	}, {
 		name: "DATABASE_URL", derived: "notes.db in DATA_DIR", secret: true,
 		parser:  database(&l.DatabaseURL),
 		meaning: "the database: PostgreSQL, or SQLite in a file",
 	}, {
 		name: "DATABASE_CHANNEL_URL", derived: "DATABASE_URL", secret: true,
-		parser:  postgresURL(&l.ChannelURL),
-		meaning: "the same PostgreSQL, where DATABASE_URL leads to a pooler: replicas tell each other over it what they change",
+		parser: postgresURL(&l.ChannelURL),
+		meaning: "the same PostgreSQL, where DATABASE_URL leads to a pooler: replicas tell each other over " +
+			"it what they change",
 	}, {
 		name: "DATABASE_PASSWORD", secret: true,
 		parser:  secret(&l.databasePassword),
@@ -74,9 +76,10 @@ func (l *loader) table() []setting {
 		parser:  redis(&l.RedisURL, &l.Production),
 		meaning: "Redis for sessions and limits; without it the database and the process hold them",
 	}, {
-		name:    "REDIS_SENTINELS",
-		parser:  addresses(&l.RedisSentinels),
-		meaning: "Redis Sentinels, asked for the master that REDIS_URL names in place of a host: redis://:password@NAME/0",
+		name:   "REDIS_SENTINELS",
+		parser: addresses(&l.RedisSentinels),
+		meaning: "Redis Sentinels, asked for the master that REDIS_URL names in place of a host: " +
+			"redis://:password@NAME/0",
 	}, {
 		name: "SESSION_SECRET", derived: "made once and kept in DATA_DIR", secret: true, required: true,
 		parser: secrets(&l.SessionSecrets, &l.Production), sample: "secrets/session_secret", command: secretCommand,
@@ -94,9 +97,10 @@ func (l *loader) table() []setting {
 		parser: origins(&l.CORSOrigins), sample: "https://localhost",
 		meaning: "origins of the front ends that may call with a session, comma-separated",
 	}, {
-		name:    "ALLOWED_HOSTS",
-		parser:  hosts(&l.AllowedHosts),
-		meaning: "names of this server besides CORS_ORIGIN's, IP addresses, localhost, .local and names without a dot; others get 421, in production if this is set",
+		name:   "ALLOWED_HOSTS",
+		parser: hosts(&l.AllowedHosts),
+		meaning: "names of this server besides CORS_ORIGIN's, IP addresses, localhost, .local and names without a " +
+			"dot; others get 421, in production if this is set",
 	}, {
 		name:    "TRUSTED_PROXIES",
 		parser:  proxies(&l.TrustedProxies),
@@ -131,8 +135,9 @@ func (l *loader) table() []setting {
 		meaning: "notes that a person may have, unless `notesd user quota` says otherwise; 0: any number",
 	}, {
 		name: "QUOTA_MB", defaultValue: "0",
-		parser:  integer(&l.QuotaMB, 0, 1_000_000_000),
-		meaning: "megabytes that a person's notes may count for: twice their text, 1 KB a note and 64 bytes a tag; 0: any number",
+		parser: integer(&l.QuotaMB, 0, 1_000_000_000),
+		meaning: "megabytes that a person's notes may count for: twice their text, 1 KB a note and 64 bytes a " +
+			"tag; 0: any number",
 	}, {
 		name: "CLUSTER_MODE", defaultValue: "true",
 		parser:  boolean(&l.cluster),

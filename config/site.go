@@ -42,12 +42,14 @@ func (l *loader) checkOrigins() {
 	first := l.CORSOrigins[0]
 	for _, origin := range l.CORSOrigins[1:] {
 		if Site(origin) != Site(first) {
-			l.warn("CORS_ORIGIN: %s and %s are two sites, and cookies work for front ends of notesd's own site only: %s", first, origin, sameSite)
+			l.warn("CORS_ORIGIN: %s and %s are two sites, and cookies work for front ends of notesd's own site "+
+				"only: %s", first, origin, sameSite)
 			return
 		}
 	}
 	if !l.Production && isLoopback("http://"+l.Host) && !isLoopback(first) && len(l.TrustedProxies) == 0 {
-		l.warn("CORS_ORIGIN: %s is another site than this machine's http://localhost, so cookies don't work there: %s", first, sameSite)
+		l.warn("CORS_ORIGIN: %s is another site than this machine's http://localhost, so cookies don't work there: %s",
+			first, sameSite)
 	}
 }
 

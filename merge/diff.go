@@ -12,8 +12,9 @@ const (
 
 // A differ finds a heaviest common subsequence of two sequences.
 //
-// Small ranges are compared exactly, by dynamic programming. Large ones are first cut at elements that occur once in
-// each (patience diff, Bram Cohen); a large range without such an element has nothing in common.
+// Small ranges are compared exactly, by dynamic programming. Large ones are first cut at elements
+// that occur once in each (patience diff, Bram Cohen); a large range without such an element has
+// nothing in common.
 type differ struct {
 	a, b   []int32
 	weight func(id int32) int32
@@ -29,8 +30,8 @@ type seen struct {
 	at       int32 // where it is in b
 }
 
-// diff returns for each element of a its partner in b, or -1. Partners ascend. It takes from work the cells that it computes,
-// and finds fewer partners when there are not enough.
+// diff returns for each element of a its partner in b, or -1. Partners ascend. It takes from work
+// the cells that it computes, and finds fewer partners when there are not enough.
 func diff(a, b []int32, weight func(id int32) int32, work *int) []int32 {
 	d := differ{a: a, b: b, weight: weight, match: make([]int32, len(a)), work: work}
 	for i := range d.match {
@@ -98,8 +99,8 @@ func (d *differ) exact(i, j, k, l int) {
 	}
 }
 
-// cut takes the longest ascending sequence of elements that occur once in each range for partners, and compares what lies
-// between them.
+// cut takes the longest ascending sequence of elements that occur once in each range for partners,
+// and compares what lies between them.
 func (d *differ) cut(i, j, k, l int) {
 	const perElement = 8 // cells that cost as much time
 	if *d.work -= perElement * (j - i + l - k); *d.work < 0 {
@@ -136,7 +137,8 @@ func (d *differ) cut(i, j, k, l int) {
 	}
 }
 
-// ascending returns a longest subsequence of pairs whose second numbers ascend, as their first ones do (patience sorting).
+// ascending returns a longest subsequence of pairs whose second numbers ascend, as their first ones
+// do (patience sorting).
 func ascending(pairs [][2]int32) [][2]int32 {
 	var tops []int32 // of each pile: the index of the pair with the lowest second number
 	before := make([]int32, len(pairs))

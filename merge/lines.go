@@ -85,8 +85,8 @@ func (t *text) rawOf(i, j int) string {
 
 func isBlank(s string) bool { return strings.TrimSpace(s) == "" }
 
-// hasWord reports whether s has a letter or a digit. Blank lines, rules and fences have none: they separate, and the same
-// one may stand in a text many times.
+// hasWord reports whether s has a letter or a digit. Blank lines, rules and fences have none: they
+// separate, and the same one may stand in a text many times.
 func hasWord(s string) bool {
 	return strings.ContainsFunc(s, func(r rune) bool { return unicode.IsLetter(r) || unicode.IsDigit(r) })
 }
@@ -95,8 +95,9 @@ func sameID(a, b line) bool { return a.id == b.id }
 
 func equal(a, b []line) bool { return slices.EqualFunc(a, b, sameID) }
 
-// contains reports whether the lines of part stand in whole, one after the other. Its time grows with the sum of both
-// lengths (Knuth, Morris and Pratt, "Fast Pattern Matching in Strings", 1977): a client chooses both.
+// contains reports whether the lines of part stand in whole, one after the other. Its time grows
+// with the sum of both lengths (Knuth, Morris and Pratt, "Fast Pattern Matching in Strings", 1977):
+// a client chooses both.
 func contains(whole, part []line) bool {
 	if len(part) == 0 || len(part) > len(whole) {
 		return len(part) == 0

@@ -1,12 +1,14 @@
 // Package merge merges two edits of one text that began from the same base.
 //
-// The merge works on lines, as diff3 does (Khanna, Kunal and Pierce, "A Formal Investigation of Diff3", FSTTCS 2007), and
-// within a line on words. It departs from diff3 where notes differ from programs: changes that touch but do not overlap
-// are both kept, since two ticked items of a list are no conflict; line ends are merged apart from lines; a paragraph
-// that one side moved takes the other side's corrections along; and additions at one place are both kept.
+// The merge works on lines, as diff3 does (Khanna, Kunal and Pierce, "A Formal Investigation of
+// Diff3", FSTTCS 2007), and within a line on words. It departs from diff3 where notes differ from
+// programs: changes that touch but do not overlap are both kept, since two ticked items of a list
+// are no conflict; line ends are merged apart from lines; a paragraph that one side moved takes the
+// other side's corrections along; and additions at one place are both kept.
 //
-// Every clean result passes a last check: no line that one side wrote and the other did not remove is missing, and none is
-// there twice that both sides wrote once. When that fails, and whenever the rules leave a doubt, the result is a clash.
+// Every clean result passes a last check: no line that one side wrote and the other did not remove
+// is missing, and none is there twice that both sides wrote once. When that fails, and whenever the
+// rules leave a doubt, the result is a clash.
 //
 // Work and memory are bounded: texts with too many lines or too many differences clash.
 package merge
@@ -16,28 +18,30 @@ import "strings"
 // MaxMemory is how many bytes a merge allocates at most at a time, beside its texts and its result.
 const MaxMemory = 16 << 20
 
-// Memory returns how many bytes a merge of these texts allocates at most at a time, beside the texts and the result.
-// It is what short texts need at worst, and MaxMemory for long ones.
+// Memory returns how many bytes a merge of these texts allocates at most at a time, beside the
+// texts and the result. It is what short texts need at worst, and MaxMemory for long ones.
 func Memory(base, ours, theirs string) int64 {
 	n := int64(len(base) + len(ours) + len(theirs))
 	if n >= maxMemoryFrom {
 		return MaxMemory
 	}
-	// The tables have a cell for each pair of lines or words, up to bounds; the rest grows with the text.
+	// The tables have a cell for each pair of lines or words, up to bounds; the rest grows with the
+	// text.
 	return 64<<10 + min(n*n/4, 5<<20) + 64*n
 }
 
 // maxMemoryFrom is the length of all three texts together from which Memory is MaxMemory.
 const maxMemoryFrom = (MaxMemory - 5<<20 - 64<<10) / 64
 
-// maxLines bounds the lines of all three texts together that are not common to all of them at the beginning and the end.
-// Each takes some 100 bytes.
+// maxLines bounds the lines of all three texts together that are not common to all of them at the
+// beginning and the end. Each takes some 100 bytes.
 const maxLines = 120_000
 
 // A Result is a merged text as a list of parts, in the order of the text.
 type Result struct{ Parts []Part }
 
-// A Part is a piece of text that is merged, or a clash: the same piece in the base and in both sides.
+// A Part is a piece of text that is merged, or a clash: the same piece in the base and in both
+// sides.
 type Part struct {
 	Clash              bool
 	Text               string // unless Clash
@@ -78,8 +82,9 @@ func (r *Result) addText(text string) {
 	}
 }
 
-// Text merges the changes that lead from base to ours with those that lead from base to theirs. Ours is what is stored,
-// theirs is what arrives later: where both add text at one place, ours comes first. Merging is otherwise symmetric.
+// Text merges the changes that lead from base to ours with those that lead from base to theirs.
+// Ours is what is stored, theirs is what arrives later: where both add text at one place, ours
+// comes first. Merging is otherwise symmetric.
 func Text(base, ours, theirs string) Result {
 	switch {
 	case ours == theirs || theirs == base:
@@ -89,7 +94,8 @@ func Text(base, ours, theirs string) Result {
 	case strings.TrimSpace(base) == "":
 		return withoutBase(base, ours, theirs)
 	}
-	m := &merger{head: commonHead(base, ours, theirs), final: prefer(hasFinal(base), hasFinal(ours), hasFinal(theirs)) != no}
+	m := &merger{head: commonHead(base, ours, theirs),
+		final: prefer(hasFinal(base), hasFinal(ours), hasFinal(theirs)) != no}
 	cut := func(s string) string { return s[len(m.head):] }
 	base, ours, theirs = cut(base), cut(ours), cut(theirs)
 	if style := prefer(styleOf(m.head+base), styleOf(m.head+ours), styleOf(m.head+theirs)); style != mixed {
@@ -102,7 +108,8 @@ func Text(base, ours, theirs string) Result {
 
 func clean(text string) Result { return Result{[]Part{{Text: text}}} }
 
-// withoutBase merges two texts that were written into an empty one. They are one text only if one contains the other.
+// withoutBase merges two texts that were written into an empty one. They are one text only if one
+// contains the other.
 func withoutBase(base, ours, theirs string) Result {
 	if strings.Count(ours, "\n")+strings.Count(theirs, "\n") < maxLines {
 		ids := make(map[string]int32)
@@ -218,7 +225,8 @@ func (m *merger) merge(base, ours, theirs string) Result {
 	}
 	m.result.addText(m.head)
 	m.run()
-	if moved := len(m.sides[0].moves)+len(m.sides[1].moves) > 0; m.clashed && moved || !m.clashed && !m.guard(len(ids)) {
+	if moved := len(m.sides[0].moves)+len(m.sides[1].moves) > 0; m.clashed && moved ||
+		!m.clashed && !m.guard(len(ids)) {
 		return whole // a part of it would show a paragraph twice, or not at all
 	}
 	m.flush(m.tail == "")
@@ -226,7 +234,8 @@ func (m *merger) merge(base, ours, theirs string) Result {
 	return m.result
 }
 
-// flush adds what was merged since the last clash to the result. The last line of the text has an end only if final.
+// flush adds what was merged since the last clash to the result. The last line of the text has an
+// end only if final.
 func (m *merger) flush(last bool) {
 	size := 0
 	for _, l := range m.out {

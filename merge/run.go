@@ -2,8 +2,9 @@ package merge
 
 import "slices"
 
-// carryMoves has each side's changes to lines that the other moved go along with them. It reports false for a clash: the
-// other side moved them elsewhere, deleted them, or did more to them than change single lines.
+// carryMoves has each side's changes to lines that the other moved go along with them. It reports
+// false for a clash: the other side moved them elsewhere, deleted them, or did more to them than
+// change single lines.
 func (m *merger) carryMoves() bool {
 	for n := range m.sides {
 		mover, other := &m.sides[n], &m.sides[1-n]
@@ -72,7 +73,8 @@ func (m *merger) clash(i, j, mark int) {
 	m.result.Parts = append(m.result.Parts, part)
 }
 
-// rawOf returns what the side has in place of the base's lines from i to j, where both ends are next to kept lines.
+// rawOf returns what the side has in place of the base's lines from i to j, where both ends are
+// next to kept lines.
 func (s *side) rawOf(i, j int) string {
 	begin, end := 0, len(s.text.lines)
 	if i > 0 {
@@ -106,7 +108,8 @@ func preferEnd(base, ours, theirs ending) ending {
 	return ours
 }
 
-// insertions merges what both sides inserted in front of line i of the base. It reports false for a clash.
+// insertions merges what both sides inserted in front of line i of the base. It reports false for a
+// clash.
 func (m *merger) insertions(i int) bool {
 	o, t := m.sides[0].inserted[i], m.sides[1].inserted[i]
 	if len(o) > 0 && m.sides[1].forbids(i) || len(t) > 0 && m.sides[0].forbids(i) {
@@ -123,8 +126,8 @@ func (m *merger) insertions(i int) bool {
 	return true
 }
 
-// forbids reports whether what the side did leaves no place for an insertion in front of line i: inside a run that it
-// deleted, and inside or at the edge of a block.
+// forbids reports whether what the side did leaves no place for an insertion in front of line i:
+// inside a run that it deleted, and inside or at the edge of a block.
 func (s *side) forbids(i int) bool {
 	if i > 0 && s.did[i-1] == blocked {
 		return true
@@ -135,7 +138,8 @@ func (s *side) forbids(i int) bool {
 	return s.did[i] == blocked || s.did[i] == deleted && s.hunkAt(i).begin < i
 }
 
-// both adds what both sides inserted at one place, ours first. Lines with words that both have are added once.
+// both adds what both sides inserted at one place, ours first. Lines with words that both have are
+// added once.
 func (m *merger) both(o, t []line) {
 	words := map[int32]bool{}
 	for _, l := range o {
@@ -159,8 +163,8 @@ func (m *merger) both(o, t []line) {
 	m.add(t[at:]...)
 }
 
-// changes merges what the sides did to line i of the base, or to the block that begins there. It returns the next line and
-// false for a clash.
+// changes merges what the sides did to line i of the base, or to the block that begins there. It
+// returns the next line and false for a clash.
 func (m *merger) changes(i int) (next int, ok bool) {
 	o, t := &m.sides[0], &m.sides[1]
 	for n := range m.sides {
@@ -185,7 +189,8 @@ func (m *merger) changes(i int) (next int, ok bool) {
 		return block.end, true
 	}
 	switch {
-	case o.did[i] == deleted && t.did[i] == deleted, o.did[i] == deleted && t.did[i] == kept, o.did[i] == kept && t.did[i] == deleted:
+	case o.did[i] == deleted && t.did[i] == deleted, o.did[i] == deleted && t.did[i] == kept,
+		o.did[i] == kept && t.did[i] == deleted:
 	case o.did[i] == replaced && t.did[i] == kept:
 		m.add(o.became(i))
 	case o.did[i] == kept && t.did[i] == replaced:
@@ -209,8 +214,9 @@ func (m *merger) changes(i int) (next int, ok bool) {
 	return i + 1, true
 }
 
-// guard counts every line with a word. What one side wrote and the other did not remove must be there, and what both wrote
-// must not be there more often than they wrote it together. It reports whether that holds.
+// guard counts every line with a word. What one side wrote and the other did not remove must be
+// there, and what both wrote must not be there more often than they wrote it together. It reports
+// whether that holds.
 func (m *merger) guard(ids int) bool {
 	type counts struct {
 		base, ours, theirs, result int32

@@ -27,7 +27,8 @@ func (s span) same(other span) bool {
 	return s.begin == other.begin && s.end == other.end && equal(s.lines, other.lines)
 }
 
-// A side is what one side did to the base, as changes of single lines, deletions, insertions and blocks.
+// A side is what one side did to the base, as changes of single lines, deletions, insertions and
+// blocks.
 type side struct {
 	base, text *text
 	match      []int32        // of each line of the base: its line in text, or -1
@@ -82,8 +83,9 @@ func idsOf(lines []line) []int32 {
 	return ids
 }
 
-// slide moves each pure insertion and each pure deletion down to its lowest place, so that both sides mean the same line
-// where several are alike. It goes from the end to the beginning, as what is below must lie still.
+// slide moves each pure insertion and each pure deletion down to its lowest place, so that both
+// sides mean the same line where several are alike. It goes from the end to the beginning, as what
+// is below must lie still.
 func (s *side) slide() {
 	for i := len(s.match) - 1; i >= 0; i-- { // deletions: base lines [i0,i] without a partner
 		if s.match[i] >= 0 {
@@ -117,14 +119,15 @@ func (s *side) slide() {
 		if i > 0 {
 			begin = s.match[i-1] + 1
 		}
-		for at := i; at < len(s.match) && begin < s.match[at] && s.text.lines[begin].id == s.base.lines[at].id && s.alone(at); at++ {
+		for at := i; at < len(s.match) && begin < s.match[at] && s.text.lines[begin].id == s.base.lines[at].id &&
+			s.alone(at); at++ {
 			s.match[at], begin = begin, begin+1
 		}
 	}
 }
 
-// alone reports whether nothing was done right below line i of the base, which the side kept: what slides down must not meet
-// another change.
+// alone reports whether nothing was done right below line i of the base, which the side kept: what
+// slides down must not meet another change.
 func (s *side) alone(i int) bool {
 	if i+1 == len(s.match) {
 		return int(s.match[i])+1 == len(s.text.lines)
@@ -178,7 +181,8 @@ func (s *side) became(i int) line { return s.text.lines[s.becomes[i]] }
 // hunkAt returns the run or the block that line i of the base is in.
 func (s *side) hunkAt(i int) span { return s.hunks[s.hunk[i]] }
 
-// findMoves finds runs that were deleted in one place and inserted in another, without regard to blank lines at their ends.
+// findMoves finds runs that were deleted in one place and inserted in another, without regard to
+// blank lines at their ends.
 func (s *side) findMoves() {
 	if len(s.hunks) == 0 || len(s.inserted) == 0 {
 		return
@@ -222,8 +226,8 @@ func keyOf(lines []line) string {
 	return string(key)
 }
 
-// moveOf returns the side's move that takes all the base's lines from i to j along, or nil. Moves are in the order of the
-// base.
+// moveOf returns the side's move that takes all the base's lines from i to j along, or nil. Moves
+// are in the order of the base.
 func (s *side) moveOf(i, j int) *move {
 	n := sort.Search(len(s.moves), func(n int) bool { return s.moves[n].to >= j })
 	if n < len(s.moves) && s.moves[n].from <= i {

@@ -2,7 +2,8 @@ package merge
 
 import "slices"
 
-// Value returns the value of the side that changed it. Of two different changes theirs, the later one, holds.
+// Value returns the value of the side that changed it. Of two different changes theirs, the later
+// one, holds.
 func Value[T comparable](base, ours, theirs T) T {
 	if theirs == base {
 		return ours
@@ -10,8 +11,8 @@ func Value[T comparable](base, ours, theirs T) T {
 	return theirs
 }
 
-// Tags merges lists without repetition: what either side added is in it, what either removed is not. The order is ours, with
-// what only they added at the end.
+// Tags merges lists without repetition: what either side added is in it, what either removed is
+// not. The order is ours, with what only they added at the end.
 func Tags(base, ours, theirs []string) []string {
 	merged := []string{}
 	add := func(tag string) {

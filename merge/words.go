@@ -11,8 +11,8 @@ const (
 	maxWordCells = 4 << 20  // of all comparisons of lines' words in one merge
 )
 
-// mergeWords merges two changes of one line. It reports false unless at least one unchanged word lies between the changes
-// of the two sides.
+// mergeWords merges two changes of one line. It reports false unless at least one unchanged word
+// lies between the changes of the two sides.
 func (m *merger) mergeWords(base, ours, theirs string) (merged string, ok bool) {
 	if max(len(base), len(ours), len(theirs)) > maxLine {
 		return "", false
@@ -116,8 +116,8 @@ func hunksOf(match []int32, side []string) (hunks []hunk) {
 	return hunks
 }
 
-// tokenLength returns the length of the first token of s: a word, a run of blanks, or a sign. In scripts that are written
-// without blanks each character is a word.
+// tokenLength returns the length of the first token of s: a word, a run of blanks, or a sign. In
+// scripts that are written without blanks each character is a word.
 func tokenLength(s string) (n int, word bool) {
 	first, n := utf8.DecodeRuneInString(s)
 	kind := kindOf(first)
@@ -143,7 +143,8 @@ func kindOf(r rune) int {
 	switch {
 	case unicode.IsSpace(r):
 		return blanks
-	case unicode.In(r, unicode.Han, unicode.Hiragana, unicode.Katakana, unicode.Thai, unicode.Lao, unicode.Khmer, unicode.Myanmar):
+	case unicode.In(r, unicode.Han, unicode.Hiragana, unicode.Katakana, unicode.Thai, unicode.Lao,
+		unicode.Khmer, unicode.Myanmar):
 		return ideograph
 	case unicode.IsLetter(r), unicode.IsDigit(r), r == '_':
 		return letters

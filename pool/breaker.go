@@ -122,7 +122,8 @@ func (b *breaker) failure(name, fingerprint string, now time.Duration) {
 	route.panics++
 	route.last = fingerprint
 	first := route.until == 0
-	route.recent = slices.DeleteFunc(append(route.recent, now), func(at time.Duration) bool { return now-at > cfg.RestartWindow })
+	route.recent = slices.DeleteFunc(append(route.recent, now),
+		func(at time.Duration) bool { return now-at > cfg.RestartWindow })
 	quarantined := route.trip(now, cfg.RestartThreshold)
 	if quarantined && first {
 		b.quarantined++

@@ -110,7 +110,8 @@ func saturatedAbove() int { return saturatedPerCore * runtime.GOMAXPROCS(0) }
 // cpuSaturated reports whether a new request of the class is refused because the CPU is saturated.
 // A class that is worth less is refused at a lower saturation.
 func (p *Pool) cpuSaturated(c Class) bool {
-	return (p.saturated.Load() || p.queue.overloaded.Load() > 0) && runnable() > saturatedAbove()*weights[c]/weights[Write]
+	return (p.saturated.Load() || p.queue.overloaded.Load() > 0) &&
+		runnable() > saturatedAbove()*weights[c]/weights[Write]
 }
 
 // runnable returns the number of goroutines that are ready to run.

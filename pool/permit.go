@@ -141,7 +141,8 @@ func (t *Permit) Reclassify(ctx context.Context, c Class) error {
 // reacquire takes a worker again, at the request's old place in the order.
 func (t *Permit) reacquire(ctx context.Context, p *Pool) error {
 	now := p.now()
-	w, began, err := p.acquire(ctx, place{class: t.request.Class, flowName: t.request.Flow, arrived: t.arrived, reacquires: true}, now)
+	w, began, err := p.acquire(ctx,
+		place{class: t.request.Class, flowName: t.request.Flow, arrived: t.arrived, reacquires: true}, now)
 	if err != nil {
 		return err
 	}

@@ -254,7 +254,8 @@ func (m *PressureMonitor) lookLocked() {
 		level = slog.LevelWarn
 	}
 	m.cfg.Log.LogAttrs(context.Background(), level, "memory stage", slog.String("stage", now.Pressure.String()),
-		slog.String("before", before.Pressure.String()), slog.Int64("needed", n.bytes), slog.Int64("limit", m.cfg.Limit),
+		slog.String("before", before.Pressure.String()), slog.Int64("needed", n.bytes),
+		slog.Int64("limit", m.cfg.Limit),
 		slog.Bool("collector_at_limit", n.choked))
 	if m.cfg.OnChange != nil {
 		m.cfg.OnChange(before.Pressure, now.Pressure, n.bytes)

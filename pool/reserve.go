@@ -109,7 +109,9 @@ func (p *Pool) reserve(m *Reservation, r Request, bytes int64, what purpose) err
 }
 
 // ReserveWithin is Reserve that waits up to patience for other requests to give bytes back.
-func (p *Pool) ReserveWithin(ctx context.Context, m *Reservation, r Request, bytes int64, patience time.Duration) error {
+func (p *Pool) ReserveWithin(
+	ctx context.Context, m *Reservation, r Request, bytes int64, patience time.Duration,
+) error {
 	monitor := p.monitor.Load()
 	if monitor == nil || bytes <= m.bytes {
 		return nil

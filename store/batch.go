@@ -255,7 +255,8 @@ func (b *batch) writes() writes {
 			w.updated = append(w.updated, state)
 		}
 		row := state.row
-		w.changes = append(w.changes, Change{Owner: row.UserID, Note: row.ID, Seq: row.ChangeSeq, Revision: row.Revision})
+		w.changes = append(w.changes,
+			Change{Owner: row.UserID, Note: row.ID, Seq: row.ChangeSeq, Revision: row.Revision})
 		w.versions = append(w.versions, state.replaced...)
 	}
 	for _, owner := range b.owners() {

@@ -70,8 +70,10 @@ func (b *batch) createAtOnce(ctx context.Context, conn *pgx.Conn) (made bool, er
 	before, after := b.s.createAnnouncement(changes[0])
 	statements := &pgx.Batch{}
 	statements.Queue(createStatement, row.UserID, row.Bytes, m.key, m.hash, row.ID, row.CreatedAt,
-		row.IsPinned, row.IsFavorite, row.IsArchived, row.IsMarkdown, row.Revision, row.Color, row.Title, row.TitleFolded,
-		row.Content, row.ContentFolded, row.Tags, b.s.quotaNotes, b.s.quotaBytes, noteCost, before, after, m.author).QueryRow(
+		row.IsPinned, row.IsFavorite, row.IsArchived, row.IsMarkdown, row.Revision, row.Color,
+		row.Title, row.TitleFolded,
+		row.Content, row.ContentFolded, row.Tags, b.s.quotaNotes, b.s.quotaBytes, noteCost, before, after,
+		m.author).QueryRow(
 		func(found pgx.Row) error {
 			err := found.Scan(&row.Key, &row.ChangeSeq, nil)
 			made, changes[0].Seq = err == nil, row.ChangeSeq
@@ -165,7 +167,8 @@ func (b *batch) readPostgres(ctx context.Context, conn *pgx.Conn) error {
 	statements.Queue(lock, b.owners()).Query(func(rows pgx.Rows) error {
 		for rows.Next() {
 			var row countersRow
-			err := rows.Scan(&row.UserID, &row.ChangeSeq, &row.NoteCount, &row.NoteBytes, &row.QuotaNotes, &row.QuotaBytes,
+			err := rows.Scan(&row.UserID, &row.ChangeSeq, &row.NoteCount, &row.NoteBytes, &row.QuotaNotes,
+				&row.QuotaBytes,
 				&row.HistoryBytes, &row.QuotaHistory)
 			if err != nil {
 				return err
@@ -207,7 +210,8 @@ func (b *batch) readPostgres(ctx context.Context, conn *pgx.Conn) error {
 		})
 	}
 	if n := b.creates(); n > 0 {
-		statements.Queue(`SELECT nextval('notes_key_seq') FROM generate_series(1, $1::int)`, n).Query(func(rows pgx.Rows) (err error) {
+		keys := statements.Queue(`SELECT nextval('notes_key_seq') FROM generate_series(1, $1::int)`, n)
+		keys.Query(func(rows pgx.Rows) (err error) {
 			b.newKeys, err = pgx.CollectRows(rows, pgx.RowTo[int64])
 			return err
 		})

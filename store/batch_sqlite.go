@@ -215,7 +215,8 @@ func insertNote(tx sqliteTx, row *noteRow) error {
 
 func insertTagsSQLite(tx sqliteTx, row *noteRow) error {
 	for i, tag := range row.Tags {
-		if err := tx.exec(`INSERT INTO note_tags (note_key, position, tag) VALUES (?, ?, ?)`, row.Key, i, tag); err != nil {
+		err := tx.exec(`INSERT INTO note_tags (note_key, position, tag) VALUES (?, ?, ?)`, row.Key, i, tag)
+		if err != nil {
 			return err
 		}
 	}

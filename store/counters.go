@@ -51,7 +51,8 @@ func (s *Store) Counters(ctx context.Context, owner string) (Counters, error) {
 // exists already stays. While it exceeds the quota it can only shrink.
 func (s *Store) SetQuota(ctx context.Context, owner string, notes, bytes *int64) error {
 	err := s.db.Write(ctx, func(tx *gorm.DB) error {
-		set := tx.Exec(`UPDATE user_counters SET quota_notes = ?, quota_bytes = ? WHERE user_id = ?`, notes, bytes, owner)
+		set := tx.Exec(`UPDATE user_counters SET quota_notes = ?, quota_bytes = ? WHERE user_id = ?`,
+			notes, bytes, owner)
 		if set.Error == nil && set.RowsAffected == 0 {
 			return ErrNotFound
 		}

@@ -188,7 +188,9 @@ func (done *ImportResult) addCreated(rows ...noteRow) {
 
 // classify returns the notes that are to be created, and counts the others. It looks for the notes
 // before the tombstones: a note that is deleted between the two queries has a tombstone.
-func (s *Store) classify(ctx context.Context, owner string, rows []noteRow, done *ImportResult) (fresh []noteRow, err error) {
+func (s *Store) classify(
+	ctx context.Context, owner string, rows []noteRow, done *ImportResult,
+) (fresh []noteRow, err error) {
 	ids := make([]string, len(rows))
 	for i, row := range rows {
 		ids[i] = row.ID
@@ -200,7 +202,8 @@ func (s *Store) classify(ctx context.Context, owner string, rows []noteRow, done
 		return nil, engine.Translate(err)
 	}
 	var gone []string
-	err = s.db.Reader(ctx).Raw(`SELECT note_id FROM tombstones WHERE user_id = ? AND note_id `+s.oneOf("text"), owner, list).
+	err = s.db.Reader(ctx).Raw(`SELECT note_id FROM tombstones WHERE user_id = ? AND note_id `+s.oneOf("text"), owner,
+		list).
 		Scan(&gone).Error
 	if err != nil {
 		return nil, engine.Translate(err)

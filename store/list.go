@@ -179,7 +179,8 @@ func (s *Store) conditions(owner string, q notes.Query, n needle, among []int64)
 		add("EXISTS (SELECT 1 FROM note_tags WHERE note_key = notes.key AND "+s.tagAmong()+")", toJSON(q.Tags))
 	}
 	if n.piece != "" {
-		add(s.contains("title_folded", "(SELECT content_folded FROM note_search WHERE note_key = notes.key)"), n.piece, n.piece)
+		contents := "(SELECT content_folded FROM note_search WHERE note_key = notes.key)"
+		add(s.contains("title_folded", contents), n.piece, n.piece)
 	}
 	return conditions, args
 }
@@ -212,7 +213,8 @@ func listAfter(q notes.Query) (condition string, values []any) {
 	case q.Trashed:
 		return "(" + column + ", id) < (?, ?)", position
 	case q.Ascending:
-		return "((is_favorite, is_pinned) < (?, ?) OR (is_favorite, is_pinned) = (?, ?) AND (" + column + ", id) > (?, ?))",
+		return "((is_favorite, is_pinned) < (?, ?) OR (is_favorite, is_pinned) = (?, ?) AND (" +
+				column + ", id) > (?, ?))",
 			slices.Concat(flags, flags, position)
 	default:
 		return "(is_favorite, is_pinned, " + column + ", id) < (?, ?, ?, ?)", slices.Concat(flags, position)

@@ -200,7 +200,8 @@ func (s *Store) toggleMutation(ctx context.Context, owner, id string, flag notes
 			return noteRow{}, err
 		}
 		row := *state.row
-		field := [...]*bool{notes.FlagPinned: &row.IsPinned, notes.FlagFavorite: &row.IsFavorite, notes.FlagArchived: &row.IsArchived}[flag]
+		field := [...]*bool{notes.FlagPinned: &row.IsPinned, notes.FlagFavorite: &row.IsFavorite,
+			notes.FlagArchived: &row.IsArchived}[flag]
 		*field = !*field
 		return state.apply(m, row, max(s.now(), row.UpdatedAt+1), counters)
 	}

@@ -172,7 +172,8 @@ func (n needle) matchLarge(db *gorm.DB, key, bytes int64) (bool, error) {
 		var piece string
 		var err error
 		heavy.If(inProcess, func() {
-			err = db.Raw(`SELECT substr(content_folded, ?, ?) FROM note_search WHERE note_key = ?`, from, characters, key).
+			err = db.Raw(`SELECT substr(content_folded, ?, ?) FROM note_search WHERE note_key = ?`, from,
+				characters, key).
 				Scan(&piece).Error
 			matched = n.match(piece, matched)
 		})

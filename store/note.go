@@ -42,7 +42,8 @@ func (s *Store) CreateNote(ctx context.Context, owner string, in notes.NewNote) 
 // checkNotDeleted returns ErrDeleted if owner has deleted the note, and its tombstone is kept.
 func (s *Store) checkNotDeleted(ctx context.Context, owner, id string) error {
 	var found int
-	err := s.db.Reader(ctx).Raw(`SELECT count(*) FROM tombstones WHERE user_id = ? AND note_id = ?`, owner, id).Scan(&found).Error
+	err := s.db.Reader(ctx).Raw(`SELECT count(*) FROM tombstones WHERE user_id = ? AND note_id = ?`,
+		owner, id).Scan(&found).Error
 	if err == nil && found > 0 {
 		return ErrDeleted
 	}
@@ -97,12 +98,16 @@ func (s *Store) setKeyOf(ctx context.Context, m *mutation) {
 // later, even if PatchNote returned early because ctx ended. A patch that changes nothing leaves
 // the revision, the dates and the change number as they are. Errors: *notes.InvalidError,
 // ErrNotFound, ErrChanged, ErrQuota, ErrOwnerGone, ErrIdempotency.
-func (s *Store) PatchNote(ctx context.Context, owner, id string, p notes.Patch, preconditions ...Precondition) (notes.Note, error) {
+func (s *Store) PatchNote(
+	ctx context.Context, owner, id string, p notes.Patch, preconditions ...Precondition,
+) (notes.Note, error) {
 	return s.patchNote(ctx, owner, id, p, false, preconditions)
 }
 
 // patchNote is PatchNote. If pins, what it replaces is kept as long as any history.
-func (s *Store) patchNote(ctx context.Context, owner, id string, p notes.Patch, pins bool, preconditions []Precondition) (notes.Note, error) {
+func (s *Store) patchNote(
+	ctx context.Context, owner, id string, p notes.Patch, pins bool, preconditions []Precondition,
+) (notes.Note, error) {
 	if err := p.Check(); err != nil {
 		return notes.Note{}, err
 	}
@@ -131,7 +136,9 @@ func (s *Store) RestoreNote(ctx context.Context, owner, id string, preconditions
 
 // ToggleNote inverts a flag of owner's note. Two concurrent calls invert it twice. Errors:
 // ErrNotFound, ErrChanged, ErrOwnerGone.
-func (s *Store) ToggleNote(ctx context.Context, owner, id string, flag notes.Flag, preconditions ...Precondition) (notes.Note, error) {
+func (s *Store) ToggleNote(
+	ctx context.Context, owner, id string, flag notes.Flag, preconditions ...Precondition,
+) (notes.Note, error) {
 	m := s.toggleMutation(ctx, owner, id, flag)
 	m.preconditions = preconditions
 	if err := s.submit(m); err != nil {
@@ -152,7 +159,9 @@ func (s *Store) DeleteTrashedNote(ctx context.Context, owner, id string, precond
 	return s.deleteNote(ctx, owner, id, func(row *noteRow) bool { return row.IsTrashed }, preconditions)
 }
 
-func (s *Store) deleteNote(ctx context.Context, owner, id string, should func(*noteRow) bool, preconditions []Precondition) error {
+func (s *Store) deleteNote(
+	ctx context.Context, owner, id string, should func(*noteRow) bool, preconditions []Precondition,
+) error {
 	m := s.deleteMutation(ctx, owner, id, should)
 	m.preconditions = preconditions
 	if err := s.submit(m); err != nil {

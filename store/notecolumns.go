@@ -59,7 +59,8 @@ var (
 		name    string
 		changed func(*noteState) *string // a nil result: the text stays
 	}{
-		{"title", (*noteState).newTitle}, {"title_folded", (*noteState).newTitleFolded}, {"content", (*noteState).newContent},
+		{"title", (*noteState).newTitle}, {"title_folded", (*noteState).newTitleFolded},
+		{"content", (*noteState).newContent},
 	}
 
 	foldedTitle = schema.Column{Name: "title_folded", Kind: schema.Text}

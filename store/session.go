@@ -64,8 +64,10 @@ func (s *Store) saveSession(db *gorm.DB, session Session) error {
 			WHERE id = @user AND session_epoch = @epoch
 			ON CONFLICT (token_hash) DO UPDATE SET user_id = excluded.user_id, epoch = excluded.epoch, data = excluded.data,
 				user_agent = excluded.user_agent, address = excluded.address, expires_at = excluded.expires_at`,
-		map[string]any{"key": session.Key, "user": session.UserID, "epoch": session.Epoch, "data": append([]byte{}, session.Data...),
-			"agent": session.UserAgent, "address": session.Address, "created": created, "expires": session.ExpiresAt.UnixMilli()})
+		map[string]any{"key": session.Key, "user": session.UserID, "epoch": session.Epoch,
+			"data":  append([]byte{}, session.Data...),
+			"agent": session.UserAgent, "address": session.Address, "created": created,
+			"expires": session.ExpiresAt.UnixMilli()})
 	if done.Error == nil && done.RowsAffected == 0 {
 		return ErrEpoch
 	}

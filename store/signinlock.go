@@ -55,7 +55,8 @@ func (s *Store) CountFailure(ctx context.Context, key, userID string) (until tim
 				                    WHEN l.locked_until IS NULL AND l.failures + 1 >= @limit THEN @until END,
 				updated_at   = @now
 			RETURNING key, failures, locked_until`,
-			map[string]any{"key": key, "user": user, "now": now, "limit": lockAfter, "until": now + lockTime.Milliseconds()}).
+			map[string]any{"key": key, "user": user, "now": now, "limit": lockAfter,
+				"until": now + lockTime.Milliseconds()}).
 			Take(&row).Error
 	})
 	if err == nil && row.Failures == 1 {
@@ -85,7 +86,8 @@ func (s *Store) boundLocks(ctx context.Context, user *string, keep int) error {
 // changes nothing.
 func (s *Store) ClearFailures(ctx context.Context, key string) error {
 	err := s.db.WriteOne(ctx, func(db *gorm.DB) error {
-		return db.Exec("DELETE FROM sign_in_locks WHERE key = ? AND (locked_until IS NULL OR locked_until <= ?)", key, s.now()).Error
+		return db.Exec("DELETE FROM sign_in_locks WHERE key = ? AND (locked_until IS NULL OR locked_until <= ?)",
+			key, s.now()).Error
 	})
 	if err != nil {
 		return fmt.Errorf("clear sign-in failures: %w", err)

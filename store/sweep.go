@@ -50,7 +50,8 @@ func (s *Store) Sweep(ctx context.Context, cfg SweepConfig) (SweepResult, error)
 		{&swept.Sessions, "sessions", "token_hash", "expires_at", now},
 		{&swept.SignInFailures, "sign_in_failures", "key", "window_ends", now},
 		{&swept.SignInLocks, "sign_in_locks", "key", "updated_at", now - keepSignInLocks.Milliseconds()},
-		{&swept.IdempotencyKeys, "idempotency_keys", "user_id, key", "created_at", now - keepIdempotencyKeys.Milliseconds()},
+		{&swept.IdempotencyKeys, "idempotency_keys", "user_id, key", "created_at",
+			now - keepIdempotencyKeys.Milliseconds()},
 	} {
 		for full := true; full; {
 			n, err := s.sweepRows(ctx, rest.table, rest.key, rest.column, rest.before)
@@ -97,7 +98,8 @@ func (s *Store) sweepRows(ctx context.Context, table, key, column string, before
 func (s *Store) sweepTombstones(ctx context.Context, before int64) (total int64, err error) {
 	for {
 		var owners []string
-		err := s.db.Reader(ctx).Raw(`SELECT user_id FROM tombstones WHERE deleted_at <= ? ORDER BY deleted_at LIMIT 1`, before).
+		err := s.db.Reader(ctx).Raw(`SELECT user_id FROM tombstones WHERE deleted_at <= ? ORDER BY deleted_at LIMIT 1`,
+			before).
 			Scan(&owners).Error
 		if err != nil || len(owners) == 0 {
 			return total, engine.Translate(err)

@@ -76,7 +76,8 @@ func (s *Store) UserByEmail(ctx context.Context, email string) (User, error) {
 // reads all users.
 func (s *Store) MaxBcryptCost(ctx context.Context) (cost int, err error) {
 	var digits *string
-	err = s.db.Reader(ctx).Raw("SELECT max(substr(password_hash, 5, 2)) FROM users WHERE password_hash LIKE '$2_$__$%'").Scan(&digits).Error
+	const query = "SELECT max(substr(password_hash, 5, 2)) FROM users WHERE password_hash LIKE '$2_$__$%'"
+	err = s.db.Reader(ctx).Raw(query).Scan(&digits).Error
 	if err != nil {
 		return 0, fmt.Errorf("bcrypt cost: %w", engine.Translate(err))
 	}
@@ -227,7 +228,8 @@ func (s *Store) changeUser(ctx context.Context, id, set string, values map[strin
 // if the password has been changed in the meantime.
 func (s *Store) ReplaceHash(ctx context.Context, id, oldHash, newHash string) error {
 	err := s.db.WriteOne(ctx, func(db *gorm.DB) error {
-		return db.Exec("UPDATE users SET password_hash = ? WHERE id = ? AND password_hash = ?", newHash, id, oldHash).Error
+		return db.Exec("UPDATE users SET password_hash = ? WHERE id = ? AND password_hash = ?",
+			newHash, id, oldHash).Error
 	})
 	if err != nil {
 		return fmt.Errorf("replace password hash of user %s: %w", id, err)
@@ -255,7 +257,8 @@ func (userRow) TableName() string { return "users" }
 func (row userRow) user() User {
 	return User{
 		ID: row.ID, Email: row.Email, Name: row.Name, PasswordHash: row.PasswordHash,
-		FailedLogins: row.FailedLogins, LockedUntil: timeOrZero(row.LockedUntil), LastLoginAt: timeOrZero(row.LastLoginAt),
+		FailedLogins: row.FailedLogins, LockedUntil: timeOrZero(row.LockedUntil),
+		LastLoginAt:  timeOrZero(row.LastLoginAt),
 		SessionEpoch: row.SessionEpoch,
 		CreatedAt:    fromMillis(row.CreatedAt), UpdatedAt: fromMillis(row.UpdatedAt),
 	}

@@ -55,7 +55,9 @@ func backupTable(ctx context.Context, s *bench.Session, root string, all []*grow
 }
 
 // copying runs a command of notesd on a file, with a server's settings and directory.
-func (d *grownDatabase) copying(ctx context.Context, dir string, settings []string, command, file string) (copying, error) {
+func (d *grownDatabase) copying(
+	ctx context.Context, dir string, settings []string, command, file string,
+) (copying, error) {
 	cmd := exec.CommandContext(ctx, d.Notesd, command, file)
 	cmd.Env = bench.Environment(dir, settings)
 	var out bytes.Buffer

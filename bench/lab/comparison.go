@@ -88,9 +88,11 @@ func (c Comparison) Run(ctx context.Context, r *bench.Report) (err error) {
 		"plain and notesd use one PostgreSQL and one Redis, which share the machine's "+format.Count(r.Machine.Cores,
 			"core")+
 			" with them and with the generator. CPU of a request is the server's own, without theirs.",
-		"plain: net/http, pgx and redigo, and none of notesd's admission, limits, log and figures (bench/plain). notesd "+
+		"plain: net/http, pgx and redigo, and none of notesd's admission, limits, log and figures "+
+			"(bench/plain). notesd "+
 			"counts requests against a limit that nobody reaches.",
-		"Servers are started for each turn, and measured once they trust what they have in memory: on PostgreSQL some seconds later.",
+		"Servers are started for each turn, and measured once they trust what they have in memory: on PostgreSQL "+
+			"some seconds later.",
 		"Memory is the peak of the resident set in the measured time; failed requests include those that were refused.")
 	return nil
 }

@@ -17,7 +17,8 @@ const corpusWords = 30_000
 
 // A syllable is an onset, a vowel and perhaps a coda. Each list has the most frequent first.
 var (
-	onsets = strings.Fields("t s r n l d m h w c p b f g th st k v pr tr ch sh br y j cr gr pl cl sp fr fl bl dr sl wh gl z qu sc thr str")
+	onsets = strings.Fields("t s r n l d m h w c p b f g th st k v pr tr ch sh br y j cr gr pl cl sp fr fl bl dr " +
+		"sl wh gl z qu sc thr str")
 	vowels = strings.Fields("e a i o u ea ou ai oo ee y ie oa io au")
 	codas  = strings.Fields("n r s t d l m ng nd st nt ck p ll ss rs ns x ght lt mp sh th b g k rt rd f v z")
 )

@@ -128,7 +128,8 @@ func (g Growth) databases(root string, now time.Time) (all []*grownDatabase) {
 	}
 	for i, p := range populations {
 		dir := filepath.Join(root, fmt.Sprint("postgres-", p.notes))
-		all = append(all, &grownDatabase{Growth: g, population: p, engine: "PostgreSQL", dir: dir, database: g.Postgres[i],
+		all = append(all, &grownDatabase{Growth: g, population: p, engine: "PostgreSQL", dir: dir,
+			database: g.Postgres[i],
 			settings: append(slices.Clone(g.Settings), "DATABASE_URL="+g.Postgres[i])})
 	}
 	return all
@@ -329,7 +330,9 @@ const (
 
 // planReads adds gets of a user's notes down to a depth of the list. It also adds the request for
 // the page that follows, if page is a workload.
-func (d *grownDatabase) planReads(ctx context.Context, client *bench.Client, p bench.User, depth int, page string) error {
+func (d *grownDatabase) planReads(
+	ctx context.Context, client *bench.Client, p bench.User, depth int, page string,
+) error {
 	ids, cursor, err := walk(ctx, client, p, depth)
 	if err != nil {
 		return err
@@ -433,7 +436,9 @@ func growthTurns(ctx context.Context, s *bench.Session, all []*grownDatabase) (m
 	return medians, nil
 }
 
-func growthRun(ctx context.Context, s *bench.Session, d *grownDatabase, work string, round int) (bench.Measurement, error) {
+func growthRun(
+	ctx context.Context, s *bench.Session, d *grownDatabase, work string, round int,
+) (bench.Measurement, error) {
 	s.Progress.Step(fmt.Sprintf("%s, %s, round %d", d.name(), work, round))
 	load := bench.NewClosedLoad(d.plans[work], s.Connections, s.Duration)
 	if work == workCreate {
@@ -484,14 +489,20 @@ func growthTables(all []*grownDatabase, medians map[string][]bench.Measurement) 
 
 func growthNotes(o bench.Options, n needles) []string {
 	return []string{
-		fmt.Sprintf("%s in a closed loop, medians of %s of %v, of creates up to %s in each; the servers run side by side and take "+
-			"turns, and share the machine with the generator and the databases.", format.Count(o.Connections, "connection"),
+		fmt.Sprintf("%s in a closed loop, medians of %s of %v, of creates up to %s in each; the servers run side "+
+			"by side and take "+
+			"turns, and share the machine with the generator and the databases.",
+			format.Count(o.Connections, "connection"),
 			format.Count(o.Rounds, "round"), o.Duration, format.Number(growthCreates)),
-		fmt.Sprintf("%d people, the hoarders, have a twentieth of all notes each; of the others the n-th has about n^-0.8 of what the first "+
-			"has. Get (of the notes of the first page), get any, first page and create are by the hoarders and up to %d others drawn by lot, each as often as any other; search by the "+
-			"others; page 21, page 501 (in a small database as deep as half the list) and the other searches by the hoarders.",
+		fmt.Sprintf("%d people, the hoarders, have a twentieth of all notes each; of the others the n-th has about "+
+			"n^-0.8 of what the first "+
+			"has. Get (of the notes of the first page), get any, first page and create are by the hoarders and up "+
+			"to %d others drawn by lot, each as often as any other; search by the "+
+			"others; page 21, page 501 (in a small database as deep as half the list) and the other searches by "+
+			"the hoarders.",
 			heavyUsers, growthUsers),
-		fmt.Sprintf("Notes have about 1 KB of words drawn by Zipf's law from %s made of syllables. Needles, a third each: common ones like %s, "+
+		fmt.Sprintf("Notes have about 1 KB of words drawn by Zipf's law from %s made of syllables. Needles, a "+
+			"third each: common ones like %s, "+
 			"rare ones like %s, and absent ones of three to eight letters like %s.", format.Number(corpusWords),
 			strings.Join(n.common[:3], ", "), strings.Join(n.rare[:3], ", "), strings.Join(n.absent[:3], ", ")),
 		"CPU of a request is notesd's own, without PostgreSQL's.",

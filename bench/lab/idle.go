@@ -67,7 +67,9 @@ func (g Growth) idle(ctx context.Context, root string, s *bench.Session) (err er
 
 // crowded returns the footprint with so many idle connections. If asked is true, each connection
 // has made the request work before.
-func crowded(ctx context.Context, p *bench.Process, connections int, asked bool, work bench.Request) (footprint, error) {
+func crowded(
+	ctx context.Context, p *bench.Process, connections int, asked bool, work bench.Request,
+) (footprint, error) {
 	addr, err := p.Address()
 	if err != nil {
 		return footprint{}, err

@@ -159,7 +159,8 @@ func (p *population) tables(passwordHash string) []seedTable {
 			p.users(passwordHash, began)},
 		{"user_counters", strings.Fields("user_id change_seq note_count note_bytes"), p.counters()},
 		{"notes",
-			strings.Fields("key id user_id is_pinned is_favorite is_archived is_markdown is_trashed trashed_at created_at " +
+			strings.Fields("key id user_id is_pinned is_favorite is_archived is_markdown is_trashed " +
+				"trashed_at created_at " +
 				"updated_at revision change_seq bytes title title_folded content"), p.rows(func(n seedNote,
 				row func(...any) bool) bool {
 				return row(n.key, n.id, p.ids[n.who], n.pinned, n.favorite, n.archived, false, n.trashedAt != nil,

@@ -52,7 +52,8 @@ func run(ctx context.Context) error {
 	defer db.Close()
 	sessions := openSessions(os.Getenv("REDIS_URL"))
 	defer sessions.Close()
-	listener, err := net.Listen("tcp", net.JoinHostPort(cmp.Or(os.Getenv("HOST"), "127.0.0.1"), os.Getenv("BACKEND_PORT")))
+	listener, err := net.Listen("tcp",
+		net.JoinHostPort(cmp.Or(os.Getenv("HOST"), "127.0.0.1"), os.Getenv("BACKEND_PORT")))
 	if err != nil {
 		return err
 	}

@@ -45,7 +45,8 @@ const columns = `id, title, content, ARRAY(SELECT tag FROM note_tags WHERE note_
 	is_pinned, is_favorite, is_archived, is_markdown, is_trashed, trashed_at, user_id, created_at, updated_at, revision`
 
 func (n *note) scan(row pgx.Row) error {
-	return row.Scan(&n.ID, &n.Title, &n.Content, &n.Tags, &n.Color, &n.IsPinned, &n.IsFavorite, &n.IsArchived, &n.IsMarkdown,
+	return row.Scan(&n.ID, &n.Title, &n.Content, &n.Tags, &n.Color, &n.IsPinned, &n.IsFavorite,
+		&n.IsArchived, &n.IsMarkdown,
 		&n.IsTrashed, &n.TrashedAt, &n.UserID, (*int64)(&n.CreatedAt), (*int64)(&n.UpdatedAt), &n.Revision)
 }
 
@@ -80,7 +81,8 @@ func (s *server) listNotes(w http.ResponseWriter, r *http.Request, user string) 
 		fail(w, http.StatusBadRequest, "Invalid limit")
 		return
 	}
-	rows, err := s.db.Query(r.Context(), `SELECT `+columns+` FROM notes WHERE user_id = $1 AND NOT is_trashed AND is_archived = false
+	rows, err := s.db.Query(r.Context(),
+		`SELECT `+columns+` FROM notes WHERE user_id = $1 AND NOT is_trashed AND is_archived = false
 		ORDER BY is_favorite DESC, is_pinned DESC, updated_at DESC, id DESC LIMIT $2`, user, limit+1)
 	if err != nil {
 		fail(w, http.StatusInternalServerError, "Internal server error")
@@ -174,9 +176,11 @@ func (s *server) createNote(w http.ResponseWriter, r *http.Request, user string)
 		return
 	}
 	now := stamp(time.Now().UnixMilli())
-	n := note{ID: uuid.Must(uuid.NewV7()).String(), Title: *in.Title, Content: *in.Content, Tags: append([]string{}, in.Tags...),
-		Color: in.Color, IsPinned: in.IsPinned, IsFavorite: in.IsFavorite, IsArchived: in.IsArchived, IsMarkdown: in.IsMarkdown,
-		UserID: user, CreatedAt: now, UpdatedAt: now, Revision: 1}
+	n := note{ID: uuid.Must(uuid.NewV7()).String(), Title: *in.Title, Content: *in.Content,
+		Tags:  append([]string{}, in.Tags...),
+		Color: in.Color, IsPinned: in.IsPinned, IsFavorite: in.IsFavorite, IsArchived: in.IsArchived,
+		IsMarkdown: in.IsMarkdown,
+		UserID:     user, CreatedAt: now, UpdatedAt: now, Revision: 1}
 	if err := s.insert(r, &n); err != nil {
 		fail(w, http.StatusInternalServerError, "Internal server error")
 		return

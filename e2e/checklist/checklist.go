@@ -95,7 +95,8 @@ var checklist = []item{
 		[]string{"e2e.TestMigrate", "e2e.TestReplicas", "e2e.TestComposeProduction", "main.TestPublishedPorts",
 			"main.TestTrustedProxy", "e2e.TestRollback",
 			"e2e.TestNoRollback"}, ""},
-	{"Limits: sessions need Redis; uploads need shared storage; WebSockets need sticky sessions; one server is one point of failure",
+	{"Limits: sessions need Redis; uploads need shared storage; WebSockets need sticky sessions; one server " +
+		"is one point of failure",
 		[]string{"replicas", "file-system", "disk"}, []string{"e2e.TestReplicas", "e2e.TestReplicasLimit",
 			"e2e.TestReplicasKilled",
 			"e2e.TestRedisRestarted", "e2e.TestSentinel", "e2e.TestPgBouncer", "e2e.TestUpgrades", "e2e.TestRolling"},
@@ -228,7 +229,8 @@ func (o outcome) cell() string {
 	if len(o.problems) == 0 {
 		return string(o.verdict)
 	}
-	return fmt.Sprintf("%s (%s)", o.verdict, strings.ReplaceAll(check.Printable(strings.Join(o.problems, "; ")), "|", "/"))
+	return fmt.Sprintf("%s (%s)", o.verdict,
+		strings.ReplaceAll(check.Printable(strings.Join(o.problems, "; ")), "|", "/"))
 }
 
 // add adds the verdict of one thing that the item depends on.

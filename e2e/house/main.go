@@ -1,5 +1,6 @@
-// Command house measures how the code is arranged: lines and files a folder, the largest types, sentences that treat
-// things as people, lines that are repeated, words of the documents. What is above its bound is marked.
+// Command house measures how the code is arranged: lines and files a folder, the largest types,
+// sentences that treat things as people, lines that are repeated, words of the documents. What is
+// above its bound is marked.
 //
 //	go run ./e2e/house [DIR]
 package main
@@ -81,7 +82,8 @@ func run(dir string) error {
 		switch {
 		case isGo:
 			return h.add(rel, string(text))
-		case strings.HasSuffix(path, ".md") && !strings.HasPrefix(rel, "findings") && !strings.HasPrefix(rel, "docs/results"):
+		case strings.HasSuffix(path, ".md") && !strings.HasPrefix(rel, "findings") &&
+			!strings.HasPrefix(rel, "docs/results"):
 			words[rel] = writtenWords(string(text))
 		}
 		return nil
@@ -170,7 +172,8 @@ func (h *house) print() {
 	fmt.Printf("%-22s %6d %6d %11d %11d\n", "all", all.files, all.lines, all.testFiles, all.testLines)
 	top := func(what string, of map[string]int, bound func(name string) int) {
 		fmt.Printf("\n%s\n", what)
-		names := slices.SortedFunc(maps.Keys(of), func(a, b string) int { return cmp.Or(of[b]-of[a], strings.Compare(a, b)) })
+		names := slices.SortedFunc(maps.Keys(of),
+			func(a, b string) int { return cmp.Or(of[b]-of[a], strings.Compare(a, b)) })
 		for _, name := range names[:min(len(names), 8)] {
 			fmt.Printf("  %-36s %6d%s\n", name, of[name], above(of[name], bound(name)))
 		}
@@ -197,7 +200,8 @@ func (h *house) print() {
 			repeated++
 		}
 	}
-	fmt.Printf("\nall such comments: %d%s\nlines above %d columns: %d%s\nruns of %d lines that are repeated: %d%s\n", people, above(people, 0),
+	fmt.Printf("\nall such comments: %d%s\nlines above %d columns: %d%s\nruns of %d lines that are repeated: %d%s\n",
+		people, above(people, 0),
 		maxColumns, h.long, above(h.long, 0), maxRun, repeated, above(repeated, 0))
 }
 
@@ -210,7 +214,8 @@ func above(n, bound int) string {
 
 var generated = regexp.MustCompile(`(?s)<!-- [a-z]+[^>]*-->.*?<!-- end -->`)
 
-// writtenWords counts what somebody has written: no code, no rule of a table, nothing that a command writes.
+// writtenWords counts what somebody has written: no code, no rule of a table, nothing that a
+// command writes.
 func writtenWords(text string) (n int) {
 	code := false
 	for line := range strings.Lines(generated.ReplaceAllString(text, "")) {

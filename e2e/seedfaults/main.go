@@ -1,9 +1,10 @@
-// Command seedfaults puts one fault after the other into a copy of the code, runs the tests of the fault's package, and
-// prints which test found it. It fails unless all are found.
+// Command seedfaults puts one fault after the other into a copy of the code, runs the tests of the
+// fault's package, and prints which test found it. It fails unless all are found.
 //
 //	go run ./e2e/seedfaults [REGEXP]
 //
-// REGEXP chooses faults by their names. Each run of a package stops at its first failure. All of them take half an hour.
+// REGEXP chooses faults by their names. Each run of a package stops at its first failure. All of
+// them take half an hour.
 package main
 
 import (
@@ -96,7 +97,8 @@ func (f fault) try(tree string) (pkg, found string, err error) {
 	if pkg, err = filepath.Rel(tree, filepath.Dir(path)); err != nil {
 		return "", "", err
 	}
-	args := []string{"test", "-failfast", "-vet=off", "-timeout", "3m", "./" + pkg} // a fault may be found by a wait that does not end
+	// A fault may be found by a wait that does not end.
+	args := []string{"test", "-failfast", "-vet=off", "-timeout", "3m", "./" + pkg}
 	if strings.HasPrefix(pkg, "server/") {
 		args = append(args, "./server") // has the tests of the whole server
 	}

@@ -353,7 +353,8 @@ type Write struct {
 // BeginWrite announces that from now on a strict scope may change, and with it a lenient one. The
 // entries of the strict scope are stale from now on.
 func (c *Cache) BeginWrite(strict, lenient Scope) Write {
-	return Write{c: c, epoch: c.epoch.Load(), strict: versionMark{c.begin(strict, 1), strict}, loose: versionMark{c.begin(lenient, 0), lenient}}
+	return Write{c: c, epoch: c.epoch.Load(), strict: versionMark{c.begin(strict, 1), strict},
+		loose: versionMark{c.begin(lenient, 0), lenient}}
 }
 
 // begin announces a change in the scope, and returns the scope's version from now on.

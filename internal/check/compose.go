@@ -335,7 +335,8 @@ func published(f Facts) opinion {
 		}
 	}
 	if len(open) > 0 {
-		return fail("remove their ports:, or bind them to 127.0.0.1", "%s publishes %s", f.Compose.File, strings.Join(open, ", "))
+		return fail("remove their ports:, or bind them to 127.0.0.1", "%s publishes %s", f.Compose.File,
+			strings.Join(open, ", "))
 	}
 	return ok("%s publishes no database, no Redis and no notesd past its proxy", f.Compose.File)
 }
@@ -363,22 +364,27 @@ func containerFits(f Facts) opinion {
 	for _, s := range f.Compose.Services {
 		memory += s.Memory
 		if most := f.Machine.Cores; !f.Machine.InContainer && most > 0 && s.Cores > float64(most) {
-			return warn(fmt.Sprintf("cpus: %d (NOTESD_CPUS for notesd)", most), "%s may use %g cores, and there are %d", s.Name, s.Cores, most)
+			return warn(fmt.Sprintf("cpus: %d (NOTESD_CPUS for notesd)", most), "%s may use %g cores, and there are %d",
+				s.Name, s.Cores, most)
 		}
 	}
 	if most := f.Machine.Memory; !f.Machine.InContainer && most > 0 && memory > most {
-		return warn("lower memory: limits (NOTESD_MEMORY for notesd)", "together they may use %s, and there are %s", size(memory), size(most))
+		return warn("lower memory: limits (NOTESD_MEMORY for notesd)", "together they may use %s, and there are %s",
+			size(memory), size(most))
 	}
 	for _, s := range f.Compose.of("notesd") {
 		switch {
 		case s.Memory > 0 && s.Heap > s.Memory:
-			return fail(fmt.Sprintf("GOMEMLIMIT=%dMiB, or unset it", s.Memory/10*9>>20), "%s: the heap's limit of %s is above the container's %s",
+			return fail(fmt.Sprintf("GOMEMLIMIT=%dMiB, or unset it", s.Memory/10*9>>20),
+				"%s: the heap's limit of %s is above the container's %s",
 				s.Name, size(s.Heap), size(s.Memory))
 		case s.Cores > 0 && float64(s.MaxWorkers) > max(1, s.Cores):
-			return warn(fmt.Sprintf("MAX_WORKERS=%d, or unset it", max(1, int(s.Cores))), "%s: MAX_WORKERS=%d, and the container may use %g cores",
+			return warn(fmt.Sprintf("MAX_WORKERS=%d, or unset it", max(1, int(s.Cores))),
+				"%s: MAX_WORKERS=%d, and the container may use %g cores",
 				s.Name, s.MaxWorkers, s.Cores)
 		case s.MaxWorkers > 0 && float64(s.MaxWorkers)*2 <= s.Cores:
-			return warn("unset MAX_WORKERS, or lower NOTESD_CPUS", "%s: %g cores, of which MAX_WORKERS=%d uses fewer", s.Name, s.Cores, s.MaxWorkers)
+			return warn("unset MAX_WORKERS, or lower NOTESD_CPUS", "%s: %g cores, of which MAX_WORKERS=%d uses fewer",
+				s.Name, s.Cores, s.MaxWorkers)
 		}
 	}
 	return ok("%s: limits fit the settings and the machine", f.Compose.File)

@@ -37,7 +37,8 @@ func databaseAnswers(f Facts) opinion {
 	case db.Missing:
 		return notApplicable("there is no file yet: notesd makes it")
 	case db.Latency > far:
-		return warn("a database that is nearer (DATABASE_URL)", "%s %s answers in %v", db.Engine, db.Version, db.Latency.Round(time.Millisecond/10))
+		return warn("a database that is nearer (DATABASE_URL)", "%s %s answers in %v", db.Engine, db.Version,
+			db.Latency.Round(time.Millisecond/10))
 	default:
 		return ok("%s %s answers within %v", db.Engine, db.Version, far)
 	}
@@ -51,7 +52,8 @@ func databaseVersion(f Facts) opinion {
 	text := f.Database.Version
 	major, err := strconv.Atoi(text[:len(text)-len(strings.TrimLeft(text, "0123456789"))])
 	if err != nil || major < least {
-		return warn(fmt.Sprintf("PostgreSQL %d or newer", least), "PostgreSQL %s, older than any that notesd is tested with", text)
+		return warn(fmt.Sprintf("PostgreSQL %d or newer", least),
+			"PostgreSQL %s, older than any that notesd is tested with", text)
 	}
 	return ok("PostgreSQL %s", text)
 }
@@ -64,9 +66,11 @@ func schema(f Facts) opinion {
 	case db.Misfit != "":
 		return fail("a newer notesd, or notesd migrate", "%s", db.Misfit)
 	case db.Schema < db.Newest:
-		return fail("notesd migrate (serving does it, too, at its start)", "schema %d is old: this binary has %d", db.Schema, db.Newest)
+		return fail("notesd migrate (serving does it, too, at its start)", "schema %d is old: this binary has %d",
+			db.Schema, db.Newest)
 	case db.Schema > db.Newest:
-		return warn("the newer notesd everywhere", "schema %d is newer than this binary's %d, which it still serves", db.Schema, db.Newest)
+		return warn("the newer notesd everywhere", "schema %d is newer than this binary's %d, which it still serves",
+			db.Schema, db.Newest)
 	default:
 		return ok("schema %d, the newest", db.Schema)
 	}
@@ -89,9 +93,11 @@ func connections(f Facts) opinion {
 		allowed = min(allowed, db.ConnLimit)
 	}
 	needed := f.Replicas * (f.Settings.DatabaseMaxConns + besideWorkers)
-	seen := fmt.Sprintf("%s with %d connections each make %d, of %d that PostgreSQL has for them", count(f.Replicas, "replica"),
+	seen := fmt.Sprintf("%s with %d connections each make %d, of %d that PostgreSQL has for them",
+		count(f.Replicas, "replica"),
 		f.Settings.DatabaseMaxConns+besideWorkers, needed, allowed)
-	fix := fmt.Sprintf("max_connections=%d, or DATABASE_MAX_CONNS=%d", roundUp(int64(needed+db.Reserved+db.OthersConnected), 10),
+	fix := fmt.Sprintf("max_connections=%d, or DATABASE_MAX_CONNS=%d",
+		roundUp(int64(needed+db.Reserved+db.OthersConnected), 10),
 		max(3, (allowed-db.OthersConnected)/max(1, f.Replicas)-besideWorkers))
 	switch {
 	case needed > allowed:
@@ -119,10 +125,12 @@ func postgresMemory(f Facts) opinion {
 	const least = 128 * mib
 	db := f.Database
 	if db.SharedBuffers < least {
-		return warn("shared_buffers=128MB, a quarter of PostgreSQL's memory", "shared_buffers is %s", size(db.SharedBuffers))
+		return warn("shared_buffers=128MB, a quarter of PostgreSQL's memory", "shared_buffers is %s",
+			size(db.SharedBuffers))
 	}
 	if db.EffectiveCache < db.SharedBuffers {
-		return warn(fmt.Sprintf("effective_cache_size=%dMB", db.SharedBuffers*2/mib), "effective_cache_size, %s, is less than shared_buffers, %s",
+		return warn(fmt.Sprintf("effective_cache_size=%dMB", db.SharedBuffers*2/mib),
+			"effective_cache_size, %s, is less than shared_buffers, %s",
 			size(db.EffectiveCache), size(db.SharedBuffers))
 	}
 	if f.Compose == nil {
@@ -131,11 +139,14 @@ func postgresMemory(f Facts) opinion {
 	most := db.SharedBuffers + db.MaintenanceMem + int64(f.Replicas*f.Settings.DatabaseMaxConns)*db.WorkMem
 	for _, s := range f.Compose.of("postgres") {
 		if s.Memory > 0 && most > s.Memory {
-			return warn(fmt.Sprintf("memory: %dM for %s, or shared_buffers=%dMB", roundUp(most*5/4/mib, 64), s.Name, s.Memory/4/mib),
-				"shared_buffers, maintenance_work_mem and work_mem for every connection make %s, and %s has %s", size(most), s.Name, size(s.Memory))
+			return warn(fmt.Sprintf("memory: %dM for %s, or shared_buffers=%dMB", roundUp(most*5/4/mib, 64), s.Name,
+				s.Memory/4/mib),
+				"shared_buffers, maintenance_work_mem and work_mem for every connection make %s, and %s has %s",
+				size(most), s.Name, size(s.Memory))
 		}
 		if s.Memory > 0 && db.EffectiveCache > s.Memory {
-			return warn(fmt.Sprintf("effective_cache_size=%dMB", s.Memory/8*5/mib), "effective_cache_size is %s, and %s has %s",
+			return warn(fmt.Sprintf("effective_cache_size=%dMB", s.Memory/8*5/mib),
+				"effective_cache_size is %s, and %s has %s",
 				size(db.EffectiveCache), s.Name, size(s.Memory))
 		}
 	}
@@ -154,14 +165,17 @@ func durability(f Facts) opinion {
 		return ok("journal mode %s", db.JournalMode)
 	}
 	var off []string
-	for name, on := range map[string]bool{"fsync": db.Fsync, "full_page_writes": db.FullPageWrites, "synchronous_commit": db.SynchronousCommit != "off"} {
+	settings := map[string]bool{"fsync": db.Fsync, "full_page_writes": db.FullPageWrites,
+		"synchronous_commit": db.SynchronousCommit != "off"}
+	for name, on := range settings {
 		if !on {
 			off = append(off, name)
 		}
 	}
 	if len(off) > 0 {
 		names := sorted(off)
-		return fail(strings.Join(names, "=on, ")+"=on", "off: %s; notes that were acknowledged may be lost", strings.Join(names, ", "))
+		return fail(strings.Join(names, "=on, ")+"=on", "off: %s; notes that were acknowledged may be lost",
+			strings.Join(names, ", "))
 	}
 	return ok("fsync, full_page_writes and synchronous_commit are on")
 }
@@ -192,7 +206,8 @@ func notifications(f Facts) opinion {
 		return *o
 	}
 	if !f.Database.Heard {
-		return warn("DATABASE_CHANNEL_URL=postgres://… past the pooler", "a notification did not come through: a pooler in transaction mode stands between")
+		return warn("DATABASE_CHANNEL_URL=postgres://… past the pooler",
+			"a notification did not come through: a pooler in transaction mode stands between")
 	}
 	return ok("notifications come through")
 }
@@ -240,7 +255,8 @@ func fileSystem(f Facts) opinion {
 	kind := f.Machine.FileSystem
 	for _, remote := range []string{"nfs", "cifs", "smb", "fuse", "9p", "ceph", "gluster"} {
 		if strings.HasPrefix(kind, remote) && kind != "fuseblk" && kind != "fuse.fuse-overlayfs" {
-			return fail("DATA_DIR on a local disk, or PostgreSQL in DATABASE_URL", "%s is on %s, whose locks SQLite can't rely on", f.Settings.DataDir, kind)
+			return fail("DATA_DIR on a local disk, or PostgreSQL in DATABASE_URL",
+				"%s is on %s, whose locks SQLite can't rely on", f.Settings.DataDir, kind)
 		}
 	}
 	if f.Replicas > 1 {
@@ -262,7 +278,8 @@ func loadConnections(f Facts) opinion {
 		waits, of = recent.Waits, recent.Requests
 	}
 	if waits > 0 && uint64(waits) > of/1000 {
-		return warn(f.enoughConns(), "queries waited for a connection %s, in %s", count(waits, "time"), count(of, "request"))
+		return warn(f.enoughConns(), "queries waited for a connection %s, in %s", count(waits, "time"),
+			count(of, "request"))
 	}
 	return ok("queries waited for a connection %s, in %s", count(waits, "time"), count(of, "request"))
 }

@@ -21,7 +21,8 @@ func heap(f Facts) opinion {
 	case bound == 0:
 		return notApplicable("the system does not tell its memory")
 	case s.HeapLimit == 0 && s.CgroupMemory == 0 && s.Production:
-		return warn(fmt.Sprintf("GOMEMLIMIT=%dMiB", bound/4*3/mib), "the heap has no limit on %s of memory", size(bound))
+		return warn(fmt.Sprintf("GOMEMLIMIT=%dMiB", bound/4*3/mib),
+			"the heap has no limit on %s of memory", size(bound))
 	case s.HeapLimit == 0 && s.CgroupMemory > 0:
 		return warn(best, "GOMEMLIMIT is off, and %s is %s", owner, size(bound))
 	case s.HeapLimit == 0:
@@ -29,9 +30,11 @@ func heap(f Facts) opinion {
 	case s.HeapLimit > bound:
 		return fail(best, "the heap's limit of %s is above %s, %s", size(s.HeapLimit), owner, size(bound))
 	case s.HeapLimit > bound/100*95:
-		return warn(best, "the heap's limit of %s leaves less than 5 %% of %s for what is not Go's", size(s.HeapLimit), size(bound))
+		return warn(best, "the heap's limit of %s leaves less than 5 %% of %s for what is not Go's",
+			size(s.HeapLimit), size(bound))
 	case s.CgroupMemory > 0 && s.HeapLimit < bound/2:
-		return warn(best+", or lower NOTESD_MEMORY", "the heap's limit of %s is less than half of %s, %s: the rest is wasted",
+		return warn(best+", or lower NOTESD_MEMORY",
+			"the heap's limit of %s is less than half of %s, %s: the rest is wasted",
 			size(s.HeapLimit), owner, size(bound))
 	}
 	return ok("the heap's limit is %s of %s", size(s.HeapLimit), size(bound))
@@ -46,7 +49,8 @@ func containerMemory(f Facts) opinion {
 	case limit < least:
 		return fail("NOTESD_MEMORY=128M", "the container has %s, less than %s", size(limit), size(least))
 	case f.Machine.Memory > 0 && limit > f.Machine.Memory:
-		return warn(fmt.Sprintf("NOTESD_MEMORY=%dM", f.Machine.Memory/4*3/mib), "the container may use %s, and the machine has %s",
+		return warn(fmt.Sprintf("NOTESD_MEMORY=%dM", f.Machine.Memory/4*3/mib),
+			"the container may use %s, and the machine has %s",
 			size(limit), size(f.Machine.Memory))
 	}
 	return ok("the container may use %s", size(limit))
@@ -66,14 +70,16 @@ func cacheSize(f Facts) opinion {
 	case f.Settings.CacheSize == 0:
 		return warn("unset CACHE_SIZE_MB", "CACHE_SIZE_MB=0: every request asks the database")
 	case bound > 0 && f.Settings.CacheSize > bound/4:
-		return warn(fmt.Sprintf("CACHE_SIZE_MB=%d", max(1, bound/16/mib)), "the cache may take %s of %s", size(f.Settings.CacheSize), size(bound))
+		return warn(fmt.Sprintf("CACHE_SIZE_MB=%d", max(1, bound/16/mib)), "the cache may take %s of %s",
+			size(f.Settings.CacheSize), size(bound))
 	}
 	return ok("%s for copies of what was read", size(f.Settings.CacheSize))
 }
 
 func bodySize(f Facts) opinion {
 	if bound := f.Settings.bound(); bound > 0 && f.Settings.BodyLimit > bound/4 {
-		return warn(fmt.Sprintf("BODY_PARSER_LIMIT=%dmb, or more NOTESD_MEMORY", max(1, bound/8/mib)), "one body may take %s of %s",
+		return warn(fmt.Sprintf("BODY_PARSER_LIMIT=%dmb, or more NOTESD_MEMORY", max(1, bound/8/mib)),
+			"one body may take %s of %s",
 			size(f.Settings.BodyLimit), size(bound))
 	}
 	return ok("a body is at most %s", size(f.Settings.BodyLimit))
@@ -83,16 +89,19 @@ func memoryMonitor(f Facts) opinion {
 	if !f.Settings.MemoryMonitoring {
 		return warn("ENABLE_MEMORY_MONITORING=true", "memory is not monitored")
 	}
-	return ok("logged every %s, an alert above %s MB", f.Settings.Shown["MEMORY_MONITOR_INTERVAL"], f.Settings.Shown["MEMORY_THRESHOLD_MB"])
+	return ok("logged every %s, an alert above %s MB", f.Settings.Shown["MEMORY_MONITOR_INTERVAL"],
+		f.Settings.Shown["MEMORY_THRESHOLD_MB"])
 }
 
 func kernelMemory(f Facts) opinion {
 	switch m := f.Machine; {
 	case m.Overcommit == 2:
-		return warn("sysctl vm.overcommit_memory=0", "vm.overcommit_memory=2: Go reserves more than it uses, and may be refused")
+		return warn("sysctl vm.overcommit_memory=0",
+			"vm.overcommit_memory=2: Go reserves more than it uses, and may be refused")
 	case m.HugePages == "always" && m.HugeMost > 0:
 		return warn("echo madvise > /sys/kernel/mm/transparent_hugepage/enabled",
-			"transparent huge pages are always on, and made up of as many as %d empty pages: memory grows without use", m.HugeMost)
+			"transparent huge pages are always on, and made up of as many as %d empty pages: memory grows without use",
+			m.HugeMost)
 	case m.HugePages == "":
 		return notApplicable("no Linux that tells of its memory")
 	}
@@ -119,7 +128,8 @@ func loadMemory(f Facts) opinion {
 		return warn(fmt.Sprintf("NOTESD_MEMORY=%dM", max(128, roundUp(r.Stages.Needed*3/mib, 64))),
 			"%s needed of %s: the rest is wasted, unless peaks need it", size(r.Stages.Needed), size(r.Stages.Limit))
 	}
-	return ok("%s needed of %s, %.1f %% of the CPU time for collecting", size(r.Stages.Needed), size(r.Stages.Limit), r.Memory.GCShare*100)
+	return ok("%s needed of %s, %.1f %% of the CPU time for collecting", size(r.Stages.Needed),
+		size(r.Stages.Limit), r.Memory.GCShare*100)
 }
 
 // roundUp returns the next multiple of unit.
@@ -136,7 +146,8 @@ func loadCache(f Facts) opinion {
 	case asked < least:
 		return notApplicable("too little load to judge: %s", count(asked, "question"))
 	case had*2 < asked && c.Evicted > asked/100:
-		return warn(fmt.Sprintf("CACHE_SIZE_MB=%d", max(1, 2*c.Limit/mib)), "%d %% of questions answered by it, %d entries put out to make room",
+		return warn(fmt.Sprintf("CACHE_SIZE_MB=%d", max(1, 2*c.Limit/mib)),
+			"%d %% of questions answered by it, %d entries put out to make room",
 			had*100/asked, c.Evicted)
 	}
 	return ok("%d %% of questions answered by it", had*100/asked)

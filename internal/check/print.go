@@ -36,7 +36,8 @@ func (r Report) Table(out io.Writer, colour bool) error {
 			fmt.Fprintf(&b, "  %-7s  %-18s  fix: %s\n", "", "", Printable(f.Fix))
 		}
 	}
-	fmt.Fprintf(&b, "\n%s: %d ok, %d to mend, %d to look at, %d not known, %d not applicable\n", r.Version, r.Counts[OK], r.Counts[Fail],
+	fmt.Fprintf(&b, "\n%s: %d ok, %d to mend, %d to look at, %d not known, %d not applicable\n", r.Version,
+		r.Counts[OK], r.Counts[Fail],
 		r.Counts[Warn], r.Counts[Unknown], r.Counts[NotApplicable])
 	_, err := io.WriteString(out, strings.TrimPrefix(b.String(), "\n"))
 	return err

@@ -32,7 +32,8 @@ var (
 	corsSettings     = []string{"CORS_ORIGIN"}
 	heapSettings     = []string{"GOMEMLIMIT", "MAX_OLD_SPACE_SIZE"}
 
-	ownRow = [][]string{workerSettings, connSettings, secretSettings, tokenSettings, databaseSettings, redisSettings, corsSettings,
+	ownRow = [][]string{workerSettings, connSettings, secretSettings, tokenSettings, databaseSettings,
+		redisSettings, corsSettings,
 		heapSettings}
 )
 
@@ -57,9 +58,11 @@ func workers(f Facts) opinion {
 	}
 	switch unused := s.Cores - s.Shards; {
 	case s.MaxWorkers > s.Cores:
-		return warn(fmt.Sprintf("MAX_WORKERS=%d, or unset it", s.Cores), "MAX_WORKERS=%d, and there %s %s", s.MaxWorkers, areOf(s.Cores), count(s.Cores, "core"))
+		return warn(fmt.Sprintf("MAX_WORKERS=%d, or unset it", s.Cores), "MAX_WORKERS=%d, and there %s %s",
+			s.MaxWorkers, areOf(s.Cores), count(s.Cores, "core"))
 	case unused > 1 || unused > 0 && s.Shards == 1:
-		return warn("unset MAX_WORKERS and CLUSTER_MODE, or give the process fewer cores", "%s of %d in use: the others are wasted",
+		return warn("unset MAX_WORKERS and CLUSTER_MODE, or give the process fewer cores",
+			"%s of %d in use: the others are wasted",
 			count(s.Shards, "core"), s.Cores)
 	}
 	return ok("%s on %s, %s each", count(s.Shards, "shard"), count(s.Cores, "core"), count(s.WorkersPerShard, "worker"))
@@ -78,9 +81,11 @@ func threads(f Facts) opinion {
 	case s.GOMAXPROCS == 0:
 		return ok("GOMAXPROCS is left to Go, which follows the CPU quota")
 	case s.GOMAXPROCS < s.Shards:
-		return warn(fmt.Sprintf("GOMAXPROCS=%d, or unset it", s.Shards), "GOMAXPROCS=%d runs fewer than %s at once", s.GOMAXPROCS, count(s.Shards, "shard"))
+		return warn(fmt.Sprintf("GOMAXPROCS=%d, or unset it", s.Shards), "GOMAXPROCS=%d runs fewer than %s at once",
+			s.GOMAXPROCS, count(s.Shards, "shard"))
 	case s.GOMAXPROCS > max(2, s.Cores):
-		return warn(fmt.Sprintf("GOMAXPROCS=%d, or unset it", s.Cores), "GOMAXPROCS=%d on %s: the kernel would stop them all by turns",
+		return warn(fmt.Sprintf("GOMAXPROCS=%d, or unset it", s.Cores),
+			"GOMAXPROCS=%d on %s: the kernel would stop them all by turns",
 			s.GOMAXPROCS, count(s.Cores, "core"))
 	}
 	return ok("GOMAXPROCS=%d on %s", s.GOMAXPROCS, count(s.Cores, "core"))
@@ -116,7 +121,8 @@ func (f Facts) sound(names []string) bool {
 func drain(f Facts) opinion {
 	s := f.Settings
 	if s.Production && s.ShutdownDelay < time.Second {
-		return warn("SHUTDOWN_DELAY=5s", "SHUTDOWN_DELAY=%v: proxies have no time to notice that it leaves", s.ShutdownDelay)
+		return warn("SHUTDOWN_DELAY=5s",
+			"SHUTDOWN_DELAY=%v: proxies have no time to notice that it leaves", s.ShutdownDelay)
 	}
 	return ok("unready for %v, then %v for what runs", s.ShutdownDelay, s.ShutdownTimeout)
 }
@@ -149,7 +155,8 @@ func restarts(f Facts) opinion {
 		return fail("a defect: the log has its stack; RESTART_THRESHOLD and RESTART_WINDOW say when a route is closed",
 			"closed for panicking: %s", strings.Join(closed, ", "))
 	case p.Stuck.Replaced > 0:
-		return warn("restart it; the log has their stacks", "%s stuck, of %d that may be replaced", count(p.Stuck.Replaced, "worker"), p.Stuck.Bound)
+		return warn("restart it; the log has their stacks", "%s stuck, of %d that may be replaced",
+			count(p.Stuck.Replaced, "worker"), p.Stuck.Bound)
 	}
 	return ok("%s, each worker replaced; none stuck", count(p.Panics, "panic"))
 }
@@ -180,15 +187,19 @@ func loadWorkers(f Facts) opinion {
 	share := used / float64(cores)
 	switch shed, wait := r.shed(), r.wait(); {
 	case (shed > 0 || wait > slow) && share >= 0.7:
-		return warn(fmt.Sprintf("NOTESD_CPUS=%d, or a second replica", cores+1), "%d turned away in 15 minutes, 99 %% waited at most %v, and the cores are busy (%.1f of %d)",
+		return warn(fmt.Sprintf("NOTESD_CPUS=%d, or a second replica", cores+1),
+			"%d turned away in 15 minutes, 99 %% waited at most %v, and the cores are busy (%.1f of %d)",
 			shed, wait.Round(time.Millisecond), used, cores)
 	case shed > 0 || wait > slow:
-		return warn(f.moreWorkers(), "%d turned away in 15 minutes, 99 %% waited at most %v, with the cores at rest (%.1f of %d)",
+		return warn(f.moreWorkers(),
+			"%d turned away in 15 minutes, 99 %% waited at most %v, with the cores at rest (%.1f of %d)",
 			shed, wait.Round(time.Millisecond), used, cores)
 	case r.Pool.Done < minRequests || r.uptime() < minUptime:
-		return notApplicable("too little load to judge: %s in %v, none turned away", count(r.Pool.Done, "request"), r.uptime().Round(time.Second))
+		return notApplicable("too little load to judge: %s in %v, none turned away", count(r.Pool.Done, "request"),
+			r.uptime().Round(time.Second))
 	case f.Server.CPU > 0 && cores > 1 && share < 0.1:
-		return warn(fmt.Sprintf("NOTESD_CPUS=%d, unless peaks need them", max(1, int(used*4+1))), "%.2f of %s used on average: the others are wasted",
+		return warn(fmt.Sprintf("NOTESD_CPUS=%d, unless peaks need them", max(1, int(used*4+1))),
+			"%.2f of %s used on average: the others are wasted",
 			used, count(cores, "core"))
 	}
 	return ok("%.1f of %s used, 99 %% waited at most %v, none turned away", used, count(cores, "core"), r.wait())
@@ -220,7 +231,8 @@ func sameVersion(f Facts) opinion {
 	case f.Server.Given:
 		return ok("the server is this binary, %s", f.Version)
 	case len(differ) > 0:
-		return warn("restart the server, or run notesd check with its settings", "the server runs with another %s", strings.Join(sorted(differ), ", "))
+		return warn("restart the server, or run notesd check with its settings", "the server runs with another %s",
+			strings.Join(sorted(differ), ", "))
 	}
 	return ok("the server is this binary, %s, with these settings", f.Version)
 }

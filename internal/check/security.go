@@ -30,7 +30,8 @@ func secret(name string, names []string, of func(Settings) Secret) func(Facts) o
 }
 
 func databasePassword(f Facts) opinion {
-	if o, found := f.mistakes("DATABASE_PASSWORD=$("+newSecret+"), and ALTER ROLE … PASSWORD", databaseSettings...); found {
+	if o, found := f.mistakes("DATABASE_PASSWORD=$("+newSecret+"), and ALTER ROLE … PASSWORD",
+		databaseSettings...); found {
 		return o
 	}
 	return f.password("the database's password", "DATABASE_PASSWORD=$("+newSecret+"), and ALTER ROLE … PASSWORD",
@@ -41,12 +42,14 @@ func redisPassword(f Facts) opinion {
 	if o, found := f.mistakes("REDIS_URL=redis://:$("+newSecret+")@…, and requirepass", redisSettings...); found {
 		return o
 	}
-	return f.password("Redis's password", "REDIS_URL=redis://:$("+newSecret+")@…, and requirepass", f.Settings.Redis, f.Settings.RedisPassword)
+	return f.password("Redis's password", "REDIS_URL=redis://:$("+newSecret+")@…, and requirepass", f.Settings.Redis,
+		f.Settings.RedisPassword)
 }
 
 // password judges a password that another program asks for.
 func (f Facts) password(what, fix string, used bool, p Secret) opinion {
-	trouble := map[Secret]string{None: "there is none", Weak: "it is a placeholder, a word everybody knows, or short"}[p]
+	trouble := map[Secret]string{None: "there is none",
+		Weak: "it is a placeholder, a word everybody knows, or short"}[p]
 	switch {
 	case !used:
 		return notApplicable("not used")
@@ -63,7 +66,8 @@ func cors(f Facts) opinion {
 		return o
 	}
 	if other := f.Settings.OtherSites; len(other) > 0 {
-		return fail("one site for both, like https://app.example.com and https://api.example.com, or let the front end's own server pass /api on",
+		return fail("one site for both, like https://app.example.com and https://api.example.com, or let the front "+
+			"end's own server pass /api on",
 			"cookies can't work for %s: that is another site than the server's", strings.Join(other, ", "))
 	}
 	return ok("front ends: %s", strings.Join(f.Settings.CORSOrigins, ", "))
@@ -76,7 +80,8 @@ func tls(f Facts) opinion {
 	}
 	for _, origin := range s.CORSOrigins {
 		if strings.HasPrefix(origin, "http://") {
-			return fail("CORS_ORIGIN="+strings.Replace(origin, "http://", "https://", 1), "%s is not HTTPS: sessions would travel in the clear", origin)
+			return fail("CORS_ORIGIN="+strings.Replace(origin, "http://", "https://", 1),
+				"%s is not HTTPS: sessions would travel in the clear", origin)
 		}
 	}
 	switch {
@@ -85,7 +90,8 @@ func tls(f Facts) opinion {
 			"no TLS: nobody is trusted to say that a request came by HTTPS")
 	case slices.ContainsFunc(s.TrustedProxies, func(p netip.Prefix) bool { return p.Bits() == 0 }):
 		return fail("TRUSTED_PROXIES=the proxy's own address", "TRUSTED_PROXIES believes everybody's X-Forwarded-For")
-	case s.Host == "" && !f.Machine.InContainer && !slices.ContainsFunc(s.TrustedProxies, func(p netip.Prefix) bool { return !p.Addr().IsLoopback() }):
+	case s.Host == "" && !f.Machine.InContainer &&
+		!slices.ContainsFunc(s.TrustedProxies, func(p netip.Prefix) bool { return !p.Addr().IsLoopback() }):
 		return warn("HOST=127.0.0.1", "the proxy is on this machine, and everybody can go past it")
 	}
 	return ok("HTTPS is a proxy's, at %s", strings.Trim(fmt.Sprint(s.TrustedProxies), "[]"))
@@ -94,7 +100,8 @@ func tls(f Facts) opinion {
 func envFiles(f Facts) opinion {
 	switch {
 	case len(f.Files.Committed) > 0:
-		return fail("git rm --cached it, a line in .gitignore, and new secrets: git keeps the old ones", "git has secrets: %s",
+		return fail("git rm --cached it, a line in .gitignore, and new secrets: git keeps the old ones",
+			"git has secrets: %s",
 			strings.Join(f.Files.Committed, ", "))
 	case !f.Files.Git:
 		return notApplicable("no git repository here")

@@ -13,7 +13,8 @@ func (f Facts) noRedis() *opinion {
 func redisAnswers(f Facts) opinion {
 	switch r := f.Redis; {
 	case !f.Settings.Redis && f.Replicas > 1:
-		return warn("REDIS_URL=redis://…", "%d replicas without Redis: each counts RATE_LIMIT_MAX_REQUESTS by itself", f.Replicas)
+		return warn("REDIS_URL=redis://…",
+			"%d replicas without Redis: each counts RATE_LIMIT_MAX_REQUESTS by itself", f.Replicas)
 	case !f.Settings.Redis:
 		return notApplicable("no REDIS_URL: sessions are kept in the database")
 	case r == nil:
@@ -21,7 +22,8 @@ func redisAnswers(f Facts) opinion {
 	case r.Err != "":
 		return fail("REDIS_URL", "%s", r.Err)
 	case r.Refuses != "":
-		return fail("a Redis that takes writes and scripts", "Redis %s answers, and nobody can sign in: %s", r.Version, r.Refuses)
+		return fail("a Redis that takes writes and scripts", "Redis %s answers, and nobody can sign in: %s",
+			r.Version, r.Refuses)
 	default:
 		return ok("Redis %s answers", r.Version)
 	}
@@ -40,7 +42,8 @@ func eviction(f Facts) opinion {
 	case len(r.Policy) > 7 && r.Policy[:7] == "allkeys":
 		return fail("maxmemory-policy noeviction", "maxmemory-policy %s: full, Redis puts out sessions", r.Policy)
 	}
-	return warn("maxmemory-policy noeviction", "maxmemory-policy %s: sessions have a term, so full, Redis puts them out first", r.Policy)
+	return warn("maxmemory-policy noeviction",
+		"maxmemory-policy %s: sessions have a term, so full, Redis puts them out first", r.Policy)
 }
 
 func redisMemory(f Facts) opinion {
@@ -61,7 +64,8 @@ func redisMemory(f Facts) opinion {
 	}
 	for _, s := range f.composeOf("redis") {
 		if s.Memory > 0 && r.Limit > s.Memory/4*3 {
-			return warn(fmt.Sprintf("maxmemory %dmb, or more memory for %s", s.Memory/2/mib, s.Name), "maxmemory is %s, and %s has %s: too little for the copy it makes to save",
+			return warn(fmt.Sprintf("maxmemory %dmb, or more memory for %s", s.Memory/2/mib, s.Name),
+				"maxmemory is %s, and %s has %s: too little for the copy it makes to save",
 				size(r.Limit), s.Name, size(s.Memory))
 		}
 	}

@@ -217,7 +217,8 @@ func Restore(ctx context.Context, p Process, args []string) error {
 // contents describes for people what a backup contains.
 func contents(b dump.Backup) string {
 	return fmt.Sprintf("%s and %s of %s, schema %d, as of %s",
-		count(b.Users, "account"), count(b.Notes, "note"), b.Engine, b.Schema, b.Taken.Format("2006-01-02 15:04:05 UTC"))
+		count(b.Users, "account"), count(b.Notes, "note"), b.Engine, b.Schema,
+		b.Taken.Format("2006-01-02 15:04:05 UTC"))
 }
 
 // A meter counts the bytes of a backup, and shows the count on a terminal.

@@ -146,10 +146,13 @@ func isURL(s config.Secret) bool {
 func examine(ctx context.Context, cfg config.Config) (check.Database, error) {
 	x, err := inspect.Inspect(ctx, cfg.DatabaseURL.Reveal(), cfg.ChannelURL.Reveal())
 	db := check.Database{
-		Engine: x.Engine, Version: x.Version, Missing: x.Missing, Schema: x.Schema, Newest: x.Newest, Latency: x.Latency, Skew: x.ClockSkew,
-		MaxConnections: x.MaxConnections, Reserved: x.Reserved, ConnLimit: x.ConnLimit, OthersConnected: x.OthersConnected,
-		SharedBuffers: x.SharedBuffers, EffectiveCache: x.EffectiveCache, WorkMem: x.WorkMem, MaintenanceMem: x.MaintenanceWorkMem,
-		Fsync: x.Fsync, FullPageWrites: x.FullPageWrites, SynchronousCommit: x.SynchronousCommit,
+		Engine: x.Engine, Version: x.Version, Missing: x.Missing, Schema: x.Schema, Newest: x.Newest,
+		Latency: x.Latency, Skew: x.ClockSkew,
+		MaxConnections: x.MaxConnections, Reserved: x.Reserved, ConnLimit: x.ConnLimit,
+		OthersConnected: x.OthersConnected,
+		SharedBuffers:   x.SharedBuffers, EffectiveCache: x.EffectiveCache, WorkMem: x.WorkMem,
+		MaintenanceMem: x.MaintenanceWorkMem,
+		Fsync:          x.Fsync, FullPageWrites: x.FullPageWrites, SynchronousCommit: x.SynchronousCommit,
 		Peer: x.Peer, Encrypted: x.Encrypted, Verified: x.Verified, Heard: x.NotifyWorks, JournalMode: x.JournalMode,
 	}
 	if x.Misfit != nil {
@@ -164,9 +167,12 @@ func checkSettings(cfg config.Config, mistakes []config.Mistake) check.Settings 
 	s := check.Settings{
 		Warnings: cfg.Warnings, Production: cfg.Production, Host: cfg.Host, DataDir: cmp.Or(cfg.DataDir, "."),
 		LogLevel: strings.ToLower(cfg.LogLevel.String()), LogFormat: cfg.LogFormat,
-		MaxWorkers: cfg.MaxWorkers, Shards: r.Shards, WorkersPerShard: r.WorkersPerShard, DatabaseMaxConns: r.DatabaseMaxConns,
-		GOMAXPROCS: r.GOMAXPROCS, QueueLength: cfg.QueueLength, Cores: r.Cores, HeapLimit: r.MemoryLimit, CgroupMemory: r.CgroupMemory,
-		CacheSize: cfg.CacheSize, BodyLimit: cfg.BodyLimit, MemoryMonitoring: cfg.MemoryMonitoring, Metrics: cfg.MetricsCollection,
+		MaxWorkers: cfg.MaxWorkers, Shards: r.Shards, WorkersPerShard: r.WorkersPerShard,
+		DatabaseMaxConns: r.DatabaseMaxConns,
+		GOMAXPROCS:       r.GOMAXPROCS, QueueLength: cfg.QueueLength, Cores: r.Cores, HeapLimit: r.MemoryLimit,
+		CgroupMemory: r.CgroupMemory,
+		CacheSize:    cfg.CacheSize, BodyLimit: cfg.BodyLimit, MemoryMonitoring: cfg.MemoryMonitoring,
+		Metrics: cfg.MetricsCollection,
 		Webhook: cfg.AlertWebhookURL != "", ShutdownDelay: cfg.ShutdownDelay, ShutdownTimeout: cfg.ShutdownTimeout,
 		Postgres: strings.HasPrefix(cfg.DatabaseURL.Reveal(), "postgres"), Redis: cfg.RedisURL != "",
 		SessionSecret: evaluate(cfg.SessionSecrets...), AdminToken: evaluate(cfg.AdminToken),

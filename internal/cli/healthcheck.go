@@ -19,7 +19,8 @@ const healthcheckTime = 3 * time.Second
 // Healthcheck asks the server on this machine whether it is ready. It is for containers, which
 // have no curl.
 func Healthcheck(ctx context.Context, p Process, args []string) error {
-	err := p.noArguments("notesd healthcheck\nExits with 0 if the server on this machine is ready, with 1 if not.", args)
+	err := p.noArguments("notesd healthcheck\nExits with 0 if the server on this machine is ready, with 1 if not.",
+		args)
 	if err != nil {
 		return err
 	}

@@ -202,8 +202,9 @@ func (im *importer) choose(ctx context.Context, accounts []legacy.Account) (chos
 		chosen = append(chosen, best)
 		for _, other := range group {
 			if other.ID != best.ID {
-				im.leaveAccount(other, fmt.Sprintf("its address is that of account %s, %s, in other letter case; that one %s",
-					logging.Printable(best.ID), shownAddress(best.Email), why))
+				im.leaveAccount(other,
+					fmt.Sprintf("its address is that of account %s, %s, in other letter case; that one %s",
+						logging.Printable(best.ID), shownAddress(best.Email), why))
 			}
 		}
 	}
@@ -319,8 +320,10 @@ func userOf(a legacy.Account, now time.Time) store.User {
 // and no tag is NULL.
 func noteOf(old legacy.Note) notes.Note {
 	n := notes.Note{
-		ID: old.ID, Title: old.Title, Content: old.Content, Color: old.Color, Pinned: old.Pinned, Favorite: old.Favorite,
-		Archived: old.Archived, Markdown: old.Markdown, Trashed: old.Trashed, CreatedAt: old.CreatedAt, UpdatedAt: old.UpdatedAt,
+		ID: old.ID, Title: old.Title, Content: old.Content, Color: old.Color, Pinned: old.Pinned,
+		Favorite: old.Favorite,
+		Archived: old.Archived, Markdown: old.Markdown, Trashed: old.Trashed, CreatedAt: old.CreatedAt,
+		UpdatedAt: old.UpdatedAt,
 	}
 	for _, tag := range old.Tags {
 		if tag != nil {
@@ -389,7 +392,8 @@ func (im *importer) progress() {
 	im.heard = time.Now()
 	n := im.sum.Notes
 	fmt.Fprintf(im.out, "%s and %s so far\n",
-		count(im.sum.Accounts.Imported+im.sum.Accounts.Present, "account"), count(n.Imported+n.Present+n.Deleted, "note"))
+		count(im.sum.Accounts.Imported+im.sum.Accounts.Present, "account"),
+		count(n.Imported+n.Present+n.Deleted, "note"))
 }
 
 // summarize prints the summary.

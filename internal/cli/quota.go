@@ -70,7 +70,8 @@ func readQuota(quota **int64, flag, text string, unit int64) error {
 	}
 	n, err := strconv.ParseInt(text, 10, 64)
 	if err != nil || n < 0 || n > 1_000_000_000 {
-		return fmt.Errorf("-%s takes a whole number up to 1000000000, none or default, not %q: %w", flag, text, errUsage)
+		return fmt.Errorf("-%s takes a whole number up to 1000000000, none or default, not %q: %w",
+			flag, text, errUsage)
 	}
 	*quota = new(n * unit)
 	return nil

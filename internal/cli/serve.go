@@ -121,7 +121,8 @@ func (s *serving) open(ctx context.Context) (err error) {
 	if s.cfg.AdminToken == "" {
 		// The server also runs without an administrator.
 		if s.cfg.AdminToken, err = config.AdminToken(s.cfg.DataDir); err != nil {
-			s.parts.Log.Warn("metrics and the status page are closed: set ADMIN_TOKEN, or a DATA_DIR that can be written",
+			s.parts.Log.Warn("metrics and the status page are closed: set ADMIN_TOKEN, or a DATA_DIR that "+
+				"can be written",
 				"error", err)
 		}
 	}

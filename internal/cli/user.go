@@ -40,7 +40,8 @@ notesd user delete EMAIL    delete it with all of its notes`
 // User runs `notesd user …`.
 func User(ctx context.Context, p Process, args []string) error {
 	flags := p.newFlags(userUsage)
-	fromInput := flags.Bool("password-stdin", false, "read the password from the first line of standard input (add, reset)")
+	fromInput := flags.Bool("password-stdin", false,
+		"read the password from the first line of standard input (add, reset)")
 	quotas := map[string]*string{
 		"notes": flags.String("notes", "",
 			"notes that the account may have: a number, none for no limit, or default for QUOTA_NOTES (quota)"),
@@ -114,7 +115,8 @@ func resetUser(ctx context.Context, a accounts, email string) error {
 	if redis != nil {
 		defer redis.Close()
 	}
-	return a.done(auth.ResetPassword(ctx, a.db, redis, u.ID, password), "reset; its sessions are ended:", email, password)
+	return a.done(auth.ResetPassword(ctx, a.db, redis, u.ID, password),
+		"reset; its sessions are ended:", email, password)
 }
 
 func unlockUser(ctx context.Context, a accounts, email string) error {

@@ -53,7 +53,8 @@ func detect(last []Sample, slow time.Duration) (v detection) {
 		v.detail = fmt.Sprintf("%d of %d requests of the last %d s were shed", all.Shed, came, len(last))
 	case all.Slow >= minSlow && all.Slow*slowShare >= all.Timed:
 		v.reason = reasonSlow
-		v.detail = fmt.Sprintf("%d of %d requests of the last %d s took longer than %v", all.Slow, all.Timed, len(last), slow)
+		v.detail = fmt.Sprintf("%d of %d requests of the last %d s took longer than %v", all.Slow,
+			all.Timed, len(last), slow)
 	}
 	return v
 }

@@ -120,7 +120,8 @@ var needed = []struct{ table, column, kind string }{
 	{"Note", "id", text}, {"Note", "title", text}, {"Note", "content", text}, {"Note", "tags", "text[]"},
 	{"Note", "color", text}, {"Note", "isPinned", boolean}, {"Note", "isFavorite", boolean},
 	{"Note", "isArchived", boolean}, {"Note", "isMarkdown", boolean}, {"Note", "isTrashed", boolean},
-	{"Note", "trashedAt", moment}, {"Note", "userId", text}, {"Note", "createdAt", moment}, {"Note", "updatedAt", moment},
+	{"Note", "trashedAt", moment}, {"Note", "userId", text}, {"Note", "createdAt", moment},
+	{"Note", "updatedAt", moment},
 }
 
 // check compares the tables with needed.
@@ -144,7 +145,8 @@ func (d *Database) check(ctx context.Context) error {
 		case !there:
 			wrong = append(wrong, fmt.Sprintf("table %q has no column %q", need.table, need.column))
 		case kind != need.kind:
-			wrong = append(wrong, fmt.Sprintf("column %q of table %q is %s, not %s", need.column, need.table, kind, need.kind))
+			wrong = append(wrong,
+				fmt.Sprintf("column %q of table %q is %s, not %s", need.column, need.table, kind, need.kind))
 		}
 	}
 	if wrong != nil {

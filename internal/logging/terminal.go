@@ -22,7 +22,8 @@ func newTerminalHandler(out io.Writer, level slog.Leveler, coloured bool) termin
 	line := &prefixWriter{out: out}
 	options := &slog.HandlerOptions{Level: level, ReplaceAttr: func(groups []string, a slog.Attr) slog.Attr {
 		_, isLevel := a.Value.Any().(slog.Level)
-		if len(groups) == 0 && (a.Key == slog.LevelKey && isLevel || a.Key == slog.MessageKey && a.Value.String() == "") {
+		if len(groups) == 0 &&
+			(a.Key == slog.LevelKey && isLevel || a.Key == slog.MessageKey && a.Value.String() == "") {
 			return slog.Attr{} // the prefix has the level
 		}
 		return a

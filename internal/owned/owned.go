@@ -60,7 +60,8 @@ func Check(name string, info fs.FileInfo) error {
 	case 0, os.Geteuid(), ownerOf(dir):
 		return nil
 	default:
-		return fmt.Errorf("%s was put there by somebody else (user id %d): remove it, or chown it to the user that runs notesd", name, owner)
+		return fmt.Errorf("%s was put there by somebody else (user id %d): remove it, or chown it to the user that "+
+			"runs notesd", name, owner)
 	}
 }
 

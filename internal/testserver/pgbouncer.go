@@ -67,7 +67,8 @@ server_login_retry = 1
 	through := *to
 	through.Host = fmt.Sprintf("127.0.0.1:%d", port)
 	return launch(&Server{
-		url: through.String(), path: path, args: []string{file}, dir: dir, attr: attr, stop: syscall.SIGINT, kill: syscall.SIGKILL,
+		url: through.String(), path: path, args: []string{file}, dir: dir, attr: attr, stop: syscall.SIGINT,
+		kill: syscall.SIGKILL,
 		ping: func(ctx context.Context, url string) error {
 			return execute(ctx, url+"&default_query_exec_mode=simple_protocol", "SELECT 1")
 		},

@@ -107,7 +107,9 @@ func (s *Server) DatabaseIn(t testing.TB, dir string) string {
 			t.Fatal(err)
 		}
 	}
-	for _, statement := range []string{"CREATE TABLESPACE elsewhere LOCATION '" + dir + "'", "CREATE DATABASE elsewhere TABLESPACE elsewhere"} {
+	statements := []string{"CREATE TABLESPACE elsewhere LOCATION '" + dir + "'",
+		"CREATE DATABASE elsewhere TABLESPACE elsewhere"}
+	for _, statement := range statements {
 		if err := execute(t.Context(), s.url, statement); err != nil {
 			t.Fatal(err)
 		}
@@ -242,7 +244,8 @@ func initCluster(data string, attr *syscall.SysProcAttr) error {
 	if err != nil {
 		return err
 	}
-	if err := fill(data, attr, initdb, "-D", data, "-U", role, "-E", "UTF8", "--locale=C.UTF-8", "--auth=trust", "--no-sync"); err != nil {
+	if err := fill(data, attr, initdb, "-D", data, "-U", role, "-E", "UTF8", "--locale=C.UTF-8", "--auth=trust",
+		"--no-sync"); err != nil {
 		return err
 	}
 	rules := "host all " + Locked + " 127.0.0.1/32 scram-sha-256\nhost all all 127.0.0.1/32 trust\n"

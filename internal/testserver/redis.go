@@ -134,8 +134,10 @@ sentinel failover-timeout %[2]s 5000
 	if err := os.WriteFile(file, []byte(settings), 0o600); err != nil {
 		return nil, err
 	}
-	return launch(&Server{url: fmt.Sprintf("redis://127.0.0.1:%d", port), path: program, args: []string{file, "--sentinel"}, dir: dir,
-		attr: &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}, stop: syscall.SIGTERM, kill: syscall.SIGKILL, ping: pingRedis})
+	return launch(&Server{url: fmt.Sprintf("redis://127.0.0.1:%d", port), path: program,
+		args: []string{file, "--sentinel"}, dir: dir,
+		attr: &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}, stop: syscall.SIGTERM,
+		kill: syscall.SIGKILL, ping: pingRedis})
 }
 
 // redisDatabases is more databases than a test binary uses.

@@ -61,8 +61,10 @@ func write(dir string) error {
 		{strings.Replace(nodePack, "@", " ", 1), []string{"node", "-e", nodeMerge}},
 	}
 	var b bytes.Buffer
-	fmt.Fprint(&b, "# Merges compared\n\n<!-- merges, written by: go run ./merge/compare -->\n\nThe cases are in `merge/testdata`, and tests of package merge.\n"+
-		"*right*: the merge that a reader of the three texts expects. *wrong*: clean, and another text.\n\n| case | notesd |")
+	fmt.Fprint(&b, "# Merges compared\n\n<!-- merges, written by: go run ./merge/compare -->\n\nThe cases are in "+
+		"`merge/testdata`, and tests of package merge.\n"+
+		"*right*: the merge that a reader of the three texts expects. *wrong*: clean, and another "+
+		"text.\n\n| case | notesd |")
 	for _, tool := range tools {
 		fmt.Fprintf(&b, " %s |", tool.name)
 	}

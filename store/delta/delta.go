@@ -152,7 +152,8 @@ func decompress(frame, dictionary []byte, want int) ([]byte, error) {
 	decoder, _ := decoders.Get().(*zstd.Decoder)
 	if decoder == nil {
 		var err error
-		if decoder, err = zstd.NewReader(nil, zstd.WithDecoderConcurrency(1), zstd.WithDecodeAllCapLimit(true)); err != nil {
+		if decoder, err = zstd.NewReader(nil, zstd.WithDecoderConcurrency(1),
+			zstd.WithDecodeAllCapLimit(true)); err != nil {
 			return nil, err
 		}
 	}

@@ -135,7 +135,8 @@ type Reader struct {
 // close the Reader.
 func NewReader(in io.Reader, maxLine int) (*Reader, error) {
 	maxBlockSize := min(max(maxLine, blockSize), maxBlock) + 1 // with the newline
-	unpacker, err := zstd.NewReader(nil, zstd.WithDecoderConcurrency(1), zstd.WithDecoderMaxMemory(uint64(maxBlockSize)))
+	unpacker, err := zstd.NewReader(nil, zstd.WithDecoderConcurrency(1),
+		zstd.WithDecoderMaxMemory(uint64(maxBlockSize)))
 	if err != nil {
 		return nil, err
 	}

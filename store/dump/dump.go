@@ -134,7 +134,8 @@ func (d dumper) table(t dumpTable) (n int64, err error) {
 	}
 	columns, unknown := t.selectColumns(found)
 	if unknown != "" { // the schema is newer
-		return 0, fmt.Errorf("%w: this binary knows nothing of its column %s: use a newer notesd", engine.ErrSchema, unknown)
+		return 0, fmt.Errorf("%w: this binary knows nothing of its column %s: use a newer notesd",
+			engine.ErrSchema, unknown)
 	}
 	if err := d.lines.write(backupSection{t.name, schema.Names(columns)}); err != nil {
 		return 0, err

@@ -108,7 +108,8 @@ func (m Migrator) Up(ctx context.Context) (err error) {
 		return fmt.Errorf("migrate: %w", err)
 	}
 	if len(results) > 0 {
-		m.log.Info("schema migrated", "version", newest, "migrations", len(results), "ms", time.Since(began).Milliseconds())
+		m.log.Info("schema migrated", "version", newest, "migrations", len(results), "ms",
+			time.Since(began).Milliseconds())
 	}
 	if found, err = ReadSchema(ctx, db); err != nil {
 		return err
@@ -137,7 +138,8 @@ func (m Migrator) UpTo(ctx context.Context, version int64) (err error) {
 		return err
 	}
 	if found.Version != 0 {
-		return fmt.Errorf("%w: the database has schema %d and not %d: use an empty one", ErrSchema, found.Version, version)
+		return fmt.Errorf("%w: the database has schema %d and not %d: use an empty one", ErrSchema,
+			found.Version, version)
 	}
 	if _, err := provider.UpTo(ctx, version); err != nil {
 		return fmt.Errorf("migrate: %w", err)
@@ -151,7 +153,8 @@ func (m Migrator) checkEncoding(ctx context.Context, db *sql.DB) error {
 		return nil
 	}
 	var encoding, name string
-	err := db.QueryRowContext(ctx, `SELECT current_setting('server_encoding'), current_database()`).Scan(&encoding, &name)
+	err := db.QueryRowContext(ctx,
+		`SELECT current_setting('server_encoding'), current_database()`).Scan(&encoding, &name)
 	if err != nil {
 		return err
 	}

@@ -99,7 +99,8 @@ func (r *Report) readClock(ctx context.Context, conn *pgx.Conn) error {
 	for i := range 5 {
 		began := time.Now()
 		var there time.Time
-		if err := conn.QueryRow(ctx, "SELECT clock_timestamp()", pgx.QueryExecModeSimpleProtocol).Scan(&there); err != nil {
+		if err := conn.QueryRow(ctx, "SELECT clock_timestamp()",
+			pgx.QueryExecModeSimpleProtocol).Scan(&there); err != nil {
 			return err
 		}
 		if took := time.Since(began); i == 0 || took < r.Latency {
@@ -124,7 +125,8 @@ func (r *Report) readPostgres(ctx context.Context, conn *pgx.Conn) error {
 		current_setting('fsync')::bool, current_setting('full_page_writes')::bool, current_setting('synchronous_commit'),
 		(SELECT ssl FROM pg_stat_ssl WHERE pid = pg_backend_pid())`, engine.ApplicationName).
 		Scan(&r.Version, &r.MaxConnections, &r.Reserved, &r.ConnLimit, &r.OthersConnected,
-			&r.SharedBuffers, &r.EffectiveCache, &r.WorkMem, &r.MaintenanceWorkMem, &r.Fsync, &r.FullPageWrites, &r.SynchronousCommit, &encrypted)
+			&r.SharedBuffers, &r.EffectiveCache, &r.WorkMem, &r.MaintenanceWorkMem, &r.Fsync, &r.FullPageWrites,
+			&r.SynchronousCommit, &encrypted)
 	r.Encrypted = encrypted.Bool
 	return err
 }

@@ -233,7 +233,8 @@ func (n *Notifier) Run(ctx context.Context) {
 			wait = retry
 		}
 		// errDisconnected is logged only once, because the passing of time does not cure it.
-		if disconnected := errors.Is(err, errDisconnected); (!disconnected || !complaint.IsKnown(err)) && complaint.IsNews(err) {
+		again := errors.Is(err, errDisconnected) && complaint.IsKnown(err)
+		if !again && complaint.IsNews(err) {
 			n.cfg.Log.Warn("channel to the other replicas is broken, trying again", "error", err)
 		}
 		_ = engine.Pause(ctx, wait)

@@ -149,7 +149,8 @@ func (p proof) commands(o options) []command {
 	}
 	return []command{
 		{args: []string{".ci/setup.sh", "e2e"}},
-		{settings: settings, args: []string{"go", "test", "./e2e", "-run", "^" + p.test + "$", "-count=1", "-v", "-timeout", "1h"}},
+		{settings: settings, args: []string{"go", "test", "./e2e", "-run", "^" + p.test + "$", "-count=1", "-v",
+			"-timeout", "1h"}},
 	}
 }
 
