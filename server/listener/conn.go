@@ -13,6 +13,7 @@ import (
 const (
 	requestIDHeader = "X-Request-Id"
 	policyHeader    = "Content-Security-Policy"
+	cacheHeader     = "Cache-Control"
 )
 
 // defaultHeaders are the headers of every response, besides the request's id.
@@ -23,8 +24,9 @@ var defaultHeaders = []struct{ name, value string }{
 	{"Referrer-Policy", "no-referrer"},
 	{"Cross-Origin-Opener-Policy", "same-origin"},
 	{"Cross-Origin-Resource-Policy", "same-origin"},
-	// A client may store a response, and must revalidate it by its ETag.
-	{"Cache-Control", "private, no-cache"},
+	// A client may store a response, and must revalidate it by its ETag. It is the last, and left out
+	// if a response has its own: proxies read only the first.
+	{cacheHeader, "private, no-cache"},
 }
 
 // ContentSecurityPolicy lets our pages load what this server serves, and nothing else.
@@ -34,8 +36,9 @@ const ContentSecurityPolicy = "default-src 'self'; script-src 'self'; object-src
 // varyHeaders are the request headers that a response depends on because of compression and CORS.
 var varyHeaders = []string{"Accept-Encoding", "Origin"}
 
-// defaultLines are the default headers as they are sent. ownPolicyLines are the same lines without
-// the policy, and varyLines the same lines and the Vary headers.
+// defaultLines are the default headers as they are sent. The policy is the first of them and
+// Cache-Control the last, so that both can be left out. varyLines are the same lines and the Vary
+// headers.
 var (
 	defaultLines = func() (lines []byte) {
 		for _, h := range defaultHeaders {
@@ -43,8 +46,9 @@ var (
 		}
 		return lines
 	}()
-	ownPolicyLines = defaultLines[bytes.IndexByte(defaultLines, '\n')+1:] // the policy is the first
-	varyLines      = func() []byte {
+	afterPolicy = bytes.IndexByte(defaultLines, '\n') + 1
+	beforeCache = bytes.Index(defaultLines, []byte(cacheHeader))
+	varyLines   = func() []byte {
 		lines := slices.Clone(defaultLines)
 		for _, name := range varyHeaders {
 			lines = append(lines, "Vary: "+name+"\r\n"...)
@@ -95,15 +99,13 @@ func ConnOf(r *http.Request) *Conn {
 // BeginResponse must be called just before the header of a response is written. net/http writes the
 // whole response before it reads the next request. BeginResponse sets in h those headers that Write
 // will not add. vary is for responses that depend on the request and get no Vary header otherwise. A
-// Content-Security-Policy in h takes the place of the default one; such a response must not be vary.
+// Content-Security-Policy or Cache-Control in h takes the place of the default one; such a response
+// must not be vary.
 func (c *Conn) BeginResponse(id string, vary bool, h http.Header) {
 	if c.Conn != nil {
-		c.responseID, c.lines = id, defaultLines
-		switch {
-		case vary:
-			c.lines = varyLines
-		case h[policyHeader] != nil:
-			c.lines = ownPolicyLines
+		c.responseID, c.lines = id, varyLines
+		if !vary {
+			c.lines = linesFor(h)
 		}
 		return
 	}
@@ -112,10 +114,22 @@ func (c *Conn) BeginResponse(id string, vary bool, h http.Header) {
 	}
 	h.Set(requestIDHeader, id)
 	for _, header := range defaultHeaders {
-		if header.name != policyHeader || h[policyHeader] == nil {
+		if own := header.name == policyHeader || header.name == cacheHeader; !own || h[header.name] == nil {
 			h.Set(header.name, header.value)
 		}
 	}
+}
+
+// linesFor returns the default lines without those for which h has other values.
+func linesFor(h http.Header) []byte {
+	from, to := 0, len(defaultLines)
+	if h[policyHeader] != nil {
+		from = afterPolicy
+	}
+	if h[cacheHeader] != nil {
+		to = beforeCache
+	}
+	return defaultLines[from:to]
 }
 
 // BodyArrived returns how many bytes followed the request's header in the read that brought the

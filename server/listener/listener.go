@@ -48,6 +48,7 @@ func (l *Listener) Accept() (net.Conn, error) {
 	if err != nil {
 		return nil, err
 	}
+	setUserTimeout(c)
 	return &Conn{Conn: c}, nil
 }
 
