@@ -111,7 +111,15 @@ func (d *document) answer(example string) string {
 	if body = strings.TrimSpace(body); body != "" {
 		content = body
 	}
-	r := d.c.request(method, path, content, headers...)
+	var r reply
+	if query, is := strings.CutPrefix(path, "/api/events"); is { // it has no end
+		stream := d.c.stream(query, headers...)
+		r = reply{t: d.t, call: method + " " + path, status: http.StatusOK, header: stream.header,
+			text: stream.raw() + "\n" + stream.raw()}
+		stream.close()
+	} else {
+		r = d.c.request(method, path, content, headers...)
+	}
 	asked := r.header.Get("X-Request-Id")
 	if asked == "" {
 		d.t.Fatalf("%s has no request id", r.call)
@@ -163,6 +171,9 @@ func (d *document) shorten(path string, r reply) string {
 	if measured := []string{"/api/metrics", "/metrics", "/api/runtime", "/api/health/ready", "/readyz"}; r.status == http.StatusOK &&
 		slices.ContainsFunc(measured, func(prefix string) bool { return strings.HasPrefix(path, prefix) }) {
 		body, most = number.ReplaceAllString(modelPattern.ReplaceAllString(body, `"model":"…"`), "N"), 100 // what follows depends on who asked before
+	}
+	if r.header.Get("Content-Type") == "text/event-stream" {
+		return body
 	}
 	if !strings.HasPrefix(body, "{") {
 		return "…"

@@ -7,6 +7,7 @@ import (
 	"notesd/internal/redis"
 	"notesd/notes"
 	"notesd/server/auth"
+	"notesd/server/events"
 	"notesd/server/router"
 	"notesd/store"
 )
@@ -31,6 +32,11 @@ var domainErrors = []struct {
 	{store.ErrChanged, router.NewError(http.StatusPreconditionFailed, "Note has changed")},
 	{store.ErrIdempotency, router.NewError(http.StatusUnprocessableEntity, "Idempotency-Key was used with another body")},
 	{store.ErrQuota, router.NewError(http.StatusInsufficientStorage, "Quota exceeded")},
+	{store.ErrGone, router.NewError(http.StatusGone, "Changes since then are not known: start over with since=0")},
+	{events.ErrUserFull, &router.Error{Status: http.StatusTooManyRequests, Reason: "user_share",
+		Message: "Too many event streams at once, please close some."}},
+	{events.ErrFull, &router.Error{Status: http.StatusServiceUnavailable, Reason: "memory",
+		Message: "Server is short of memory, please try again"}},
 	{store.ErrOwnerGone, router.NewError(http.StatusUnauthorized, "Authentication required")},
 }
 

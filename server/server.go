@@ -21,6 +21,7 @@ import (
 	"notesd/server/admin"
 	"notesd/server/api"
 	"notesd/server/auth"
+	"notesd/server/events"
 	"notesd/server/listener"
 	"notesd/server/router"
 	"notesd/store"
@@ -35,6 +36,9 @@ const (
 	// that is not HTTP, get net/http's own response in plain text, which our metrics do not count.
 	headerBytes = 16 << 10
 )
+
+// streamShare: streams of events may be 1/streamShare of the connections that the memory is for.
+const streamShare = 2
 
 // Config is the server's configuration. A zero duration or number does not stand for a default.
 type Config struct {
@@ -74,6 +78,7 @@ type Server struct {
 	redis    *redis.Client
 	pool     *pool.Pool
 	cache    *api.ResponseCache
+	hub      *events.Hub
 	accounts *auth.Accounts
 	limiter  *ratelimit.Limiter
 	admin    *admin.Admin
@@ -86,10 +91,11 @@ type Server struct {
 }
 
 // Parts are the components that a Server uses. Redis, Memory, Alerts and Incidents may be nil.
-// Cache, if it is not nil, must be the store's Invalidator.
+// Cache, if it is not nil, must be the store's Invalidator, and Hub its Changes.
 type Parts struct {
 	Store     *store.Store
 	Cache     *api.ResponseCache
+	Hub       *events.Hub
 	Redis     *redis.Client
 	Pool      *pool.Pool
 	Memory    *pool.Monitor
@@ -102,17 +108,19 @@ type Parts struct {
 // New returns a server that is ready to Serve. It fails if the settings contradict themselves.
 func New(cfg Config, parts Parts) (*Server, error) {
 	s := &Server{cfg: cfg, log: parts.Log, store: parts.Store, redis: parts.Redis, pool: parts.Pool,
-		cache: cmp.Or(parts.Cache, api.NewResponseCache(0, 1)), handoff: handoff{done: make(chan struct{})}}
+		cache: cmp.Or(parts.Cache, api.NewResponseCache(0, 1)), hub: cmp.Or(parts.Hub, events.NewHub(parts.Log)),
+		handoff: handoff{done: make(chan struct{})}}
 	if parts.Redis != nil {
 		// The new server may lack sessions that the cache has.
 		parts.Redis.OnNewServer(s.cache.InvalidateAll)
 	}
+	s.hub.SetMax(listener.MaxConns(cfg.MemoryBound) / streamShare)
 	s.limiter = ratelimit.New(parts.Redis, cfg.SessionSecrets[0])
 	s.accounts = auth.New(s.accountConfig())
 	if parts.Redis == nil && cfg.RateLimitMax > 0 {
 		s.log.Info("the general rate limit is counted by this process alone: REDIS_URL is not set")
 	}
-	s.api = api.New(api.Config{Store: s.store, Accounts: s.accounts, Cache: s.cache, Secrets: cfg.SessionSecrets,
+	s.api = api.New(api.Config{Store: s.store, Accounts: s.accounts, Cache: s.cache, Hub: s.hub, Secrets: cfg.SessionSecrets,
 		LogVitals: cfg.WebVitalsLogging, Log: s.log})
 	s.admin = admin.New(s.adminConfig(parts))
 	if err := s.open(s.doors()); err != nil {
@@ -135,7 +143,7 @@ func New(cfg Config, parts Parts) (*Server, error) {
 // accountConfig returns the configuration of the accounts.
 func (s *Server) accountConfig() auth.Config {
 	c := auth.Config{Secrets: s.cfg.SessionSecrets, SessionsPerUser: s.cfg.SessionsPerUser, RegistrationOpen: s.cfg.RegistrationOpen,
-		Store: s.store, Redis: s.redis, Cache: s.cache.Shared()}
+		Store: s.store, Redis: s.redis, Cache: s.cache.Shared(), SessionEnded: s.hub.SessionRevoked}
 	if s.cfg.RateLimitMax > 0 {
 		c.Limiter = s.limiter
 	}
@@ -170,6 +178,11 @@ func (s *Server) adminConfig(parts Parts) admin.Config {
 // Admin returns the operators' door, which knows the state of the process.
 func (s *Server) Admin() *admin.Admin { return s.admin }
 
+// changeSource returns what the hub looks at for what it may have missed.
+func (s *Server) changeSource() events.Source {
+	return events.Source{Newest: s.store.NewestChanges, Complete: s.store.HearsOthers, Alive: s.accounts.Sessions.Alive}
+}
+
 // Serve serves on tcp, and closes it, until ctx ends or HandOver has found the new process ready.
 // Then it shuts down: see shutdown and shutdownForChild. It returns an error if requests had to be cut.
 func (s *Server) Serve(ctx context.Context, tcp *net.TCPListener) error {
@@ -180,6 +193,7 @@ func (s *Server) Serve(ctx context.Context, tcp *net.TCPListener) error {
 	background.Go(func() { s.admin.WatchDependencies(work) })
 	background.Go(func() { s.logRejections(work) })
 	background.Go(func() { s.accounts.WatchHashes(work) })
+	background.Go(func() { s.hub.Run(work, s.changeSource()) })
 	if s.redis != nil {
 		background.Go(func() { s.redis.Follow(work) })
 	}

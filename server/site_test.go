@@ -33,6 +33,7 @@ import (
 	"notesd/server/api"
 	"notesd/server/apidoc/apidoctest"
 	"notesd/server/auth"
+	"notesd/server/events"
 	"notesd/server/router"
 	"notesd/store"
 	"notesd/store/storetest"
@@ -219,8 +220,9 @@ func onSQLite(t testing.TB, edits ...options) *site {
 func onDatabase(t testing.TB, url string, edits ...options) *site {
 	t.Helper()
 	copies := trustedCopies()
-	keeps := func(_ *Config, parts *Parts) { parts.Cache = copies }
-	s := newSite(t, storetest.OpenWith(t, url, copies), append([]options{keeps}, edits...)...)
+	hub := events.NewHub(testkit.Log(t))
+	keeps := func(_ *Config, parts *Parts) { parts.Cache, parts.Hub = copies, hub }
+	s := newSite(t, storetest.OpenWith(t, url, copies, hub), append([]options{keeps}, edits...)...)
 	s.database = url
 	return s
 }

@@ -60,6 +60,10 @@ func (s *Store) Channel() ChannelStats {
 	return s.notifier.Stats()
 }
 
+// HearsOthers reports whether what other processes commit and announce is known here within a
+// second. On SQLite no other process serves the database.
+func (s *Store) HearsOthers() bool { return s.notifier == nil || s.notifier.Stats().Trusted }
+
 // announcement is the notifier's Announcement, if there is a notifier.
 func (s *Store) announcement(changes []Change) (sql string, args []any, ok bool) {
 	if s.notifier == nil {

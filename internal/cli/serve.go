@@ -23,6 +23,7 @@ import (
 	"notesd/internal/upgrade"
 	"notesd/server"
 	"notesd/server/api"
+	"notesd/server/events"
 	"notesd/store"
 	"notesd/store/engine"
 )
@@ -141,6 +142,7 @@ func (s *serving) open(ctx context.Context) (err error) {
 func (s *serving) openStore(ctx context.Context) (err error) {
 	made := missingFile(s.cfg)
 	s.parts.Cache = api.NewResponseCache(s.cfg.CacheSize, s.cfg.Runtime.Cores)
+	s.parts.Hub = events.NewHub(s.parts.Log)
 	quotaNotes, quotaBytes := defaultQuotas(s.cfg)
 	s.parts.Store, err = store.Open(ctx, store.Config{
 		URL:          s.cfg.DatabaseURL.Reveal(),
@@ -150,6 +152,7 @@ func (s *serving) openStore(ctx context.Context) (err error) {
 		QuotaNotes:   quotaNotes,
 		QuotaBytes:   quotaBytes,
 		Invalidator:  s.parts.Cache,
+		Changes:      s.parts.Hub,
 		Log:          s.parts.Log,
 		LockPatience: s.lockPatience(),
 	})

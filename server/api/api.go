@@ -8,6 +8,7 @@ import (
 
 	"notesd/notes"
 	"notesd/server/auth"
+	"notesd/server/events"
 	"notesd/server/router"
 	"notesd/store"
 )
@@ -18,6 +19,8 @@ type Config struct {
 	Accounts *auth.Accounts
 	// Cache has the responses with notes and lists. It must be the store's Invalidator.
 	Cache *ResponseCache
+	// Hub has the listeners for changes. It must be the store's Changes.
+	Hub *events.Hub
 	// Secrets protect the cursors of lists. The first one signs, and all verify.
 	Secrets []string
 	// LogVitals logs each web vital that a browser reports.
@@ -31,13 +34,14 @@ type API struct {
 	store    *store.Store
 	accounts *auth.Accounts
 	cache    *ResponseCache
+	hub      *events.Hub
 	cursors  cursors
 	vitals   vitalCounts
 }
 
 // New returns the REST door.
 func New(cfg Config) *API {
-	return &API{cfg: cfg, store: cfg.Store, accounts: cfg.Accounts, cache: cfg.Cache, cursors: newCursors(cfg.Secrets)}
+	return &API{cfg: cfg, store: cfg.Store, accounts: cfg.Accounts, cache: cfg.Cache, hub: cfg.Hub, cursors: newCursors(cfg.Secrets)}
 }
 
 // Routes returns the REST routes. HEAD is answered wherever GET is.
@@ -67,6 +71,9 @@ func (a *API) Routes() []router.Route {
 		write(patch, "/api/notes/:id/trash", a.modify(a.trashNote)),
 		write(patch, "/api/notes/:id/restore", a.modify(a.restoreNote)),
 		write(del, "/api/notes/:id/permanent", a.deleteTrashedNote),
+
+		{Method: get, Path: "/api/changes", Class: router.Read, Auth: router.SignedIn, Handle: a.changes},
+		{Method: get, Path: "/api/events", Class: router.Read, Auth: router.SignedIn, Handle: a.events},
 
 		{Method: post, Path: "/api/metrics/vitals", Class: router.Write, Handle: a.webVitals, SmallBody: true},
 	}

@@ -27,8 +27,37 @@ type Config struct {
 	Store            *store.Store
 	Redis            *redis.Client // nil: sessions and failed sign-ins are in the store
 	Cache            *cache.Cache  // for sessions
+	// SessionEnded is called when this process has ended a session: the one with the key, or, if the
+	// key is empty, all of the user's. It may be nil.
+	SessionEnded func(key, userID string)
 	// Limiter limits the attempts to create accounts; nil: they are not limited.
 	Limiter *ratelimit.Limiter
+}
+
+// backend returns the backend of the sessions.
+func (cfg Config) backend() sessionBackend {
+	backend := backendFor(cfg.Store, cfg.Redis)
+	if cfg.SessionEnded == nil {
+		return backend
+	}
+	return reportedSessions{backend, cfg.SessionEnded}
+}
+
+// reportedSessions is a sessionBackend that reports each end of a session, also one that failed:
+// the session may have ended all the same.
+type reportedSessions struct {
+	sessionBackend
+	ended func(key, userID string)
+}
+
+func (r reportedSessions) DeleteSession(ctx context.Context, key string) error {
+	defer r.ended(key, "")
+	return r.sessionBackend.DeleteSession(ctx, key)
+}
+
+func (r reportedSessions) DeleteSessions(ctx context.Context, userID, exceptKey string) error {
+	defer r.ended("", userID)
+	return r.sessionBackend.DeleteSessions(ctx, userID, exceptKey)
 }
 
 // Accounts registers users, and signs them in with their passwords. New makes it.
@@ -48,7 +77,7 @@ type Accounts struct {
 // New returns the accounts in cfg.Store. It hashes a password, which takes some 20 ms.
 func New(cfg Config) *Accounts {
 	a := &Accounts{
-		Sessions:    newSessions(backendFor(cfg.Store, cfg.Redis), cfg.Secrets, cfg.Cache),
+		Sessions:    newSessions(cfg.backend(), cfg.Secrets, cfg.Cache),
 		store:       cfg.Store,
 		redis:       cfg.Redis,
 		open:        cfg.RegistrationOpen,

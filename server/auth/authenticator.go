@@ -21,13 +21,41 @@ import (
 func (s *Sessions) Authenticate(ctx context.Context, r *http.Request) (user string, err error) {
 	token, sole := tokenOf(r)
 	if !sole {
-		return s.loadOneOf(ctx, appendTokens(nil, r))
+		session, err := s.loadOneOf(ctx, appendTokens(nil, r))
+		if session == nil {
+			return "", err
+		}
+		return session.UserID, nil
 	}
-	user, err = s.load(ctx, token)
-	if user != "" {
-		s.hints.add(token, user)
+	session, err := s.load(ctx, token)
+	if session == nil {
+		return "", err
 	}
-	return user, err
+	s.hints.add(token, session.UserID)
+	return session.UserID, nil
+}
+
+// A Session is a session that is in force.
+type Session struct {
+	Key     string // a hash of its token
+	UserID  string
+	Expires time.Time
+}
+
+// Find returns the session of r's user, or nil if r belongs to no user. The error is that of
+// Authenticate.
+func (s *Sessions) Find(ctx context.Context, r *http.Request) (*Session, error) {
+	return s.loadOneOf(ctx, appendTokens(nil, r))
+}
+
+// Alive reports whether the session with the key is in force, by the place where sessions are
+// stored.
+func (s *Sessions) Alive(ctx context.Context, key string) (bool, error) {
+	_, err := s.backend.FindSession(ctx, key)
+	if errors.Is(err, store.ErrNotFound) {
+		return false, nil
+	}
+	return err == nil, err
 }
 
 // Cached returns what Authenticate would return, or "" if that is not in the cache.
@@ -36,7 +64,10 @@ func (s *Sessions) Cached(r *http.Request) (user string) {
 	if !sole {
 		return ""
 	}
-	return s.cached(token)
+	if session := s.cached(token); session != nil {
+		return session.UserID
+	}
+	return ""
 }
 
 // Hint returns the user to whom the request's session belonged when it was last seen, or "". The
@@ -49,70 +80,65 @@ func (s *Sessions) Hint(r *http.Request) (user string) {
 	return s.hints.lookup(token)
 }
 
-// loadOneOf returns the user that the tokens belong to, or "". Tokens of two users are ErrTwoUsers:
+// loadOneOf returns the last session that the tokens belong to, or nil. Tokens of two users are ErrTwoUsers:
 // the server cannot know which of the two users sends the request, and which cookie a stranger has
 // planted.
-func (s *Sessions) loadOneOf(ctx context.Context, tokens []string) (user string, err error) {
+func (s *Sessions) loadOneOf(ctx context.Context, tokens []string) (session *Session, err error) {
 	for _, token := range tokens {
 		another, err := s.load(ctx, token)
 		switch {
 		case err != nil:
-			return "", err
-		case user != "" && another != "" && another != user:
-			return "", ErrTwoUsers
-		case another != "":
-			user = another
+			return nil, err
+		case session != nil && another != nil && another.UserID != session.UserID:
+			return nil, ErrTwoUsers
+		case another != nil:
+			session = another
 		}
 	}
-	return user, nil
+	return session, nil
 }
 
-// load returns the user of the session with the token, or "".
-func (s *Sessions) load(ctx context.Context, token string) (user string, err error) {
+// load returns the session with the token, or nil.
+func (s *Sessions) load(ctx context.Context, token string) (*Session, error) {
 	if token == "" {
-		return "", nil
+		return nil, nil
 	}
-	if user := s.cached(token); user != "" {
-		return user, nil
+	if session := s.cached(token); session != nil {
+		return session, nil
 	}
 	view := s.cache.Snapshot(s.cache.AnySession())
 	key, found, err := s.tokens.find(ctx, token)
 	if errors.Is(err, store.ErrNotFound) {
-		return "", nil
+		return nil, nil
 	}
 	if err != nil {
-		return "", fmt.Errorf("load session: %w", err)
+		return nil, fmt.Errorf("load session: %w", err)
 	}
 	record := readRecord(found.Data)
 	expires := time.UnixMilli(record.Expires)
 	// A store whose clock is behind may return an expired session.
 	if record.UserID == "" || time.Until(expires) <= 0 {
-		return "", nil
+		return nil, nil
 	}
-	entry := &cachedSession{record.UserID, expires}
-	s.cache.PutSession(cacheKey(token), entry, len(entry.user), key, entry.user, view)
-	return record.UserID, nil
-}
-
-// cachedSession is the cache entry of a session: its user, and when it expires.
-type cachedSession struct {
-	user    string
-	expires time.Time
+	session := &Session{Key: key, UserID: record.UserID, Expires: expires}
+	s.cache.PutSession(cacheKey(token), session, len(session.UserID)+len(key), key, session.UserID, view)
+	return session, nil
 }
 
 func cacheKey(token string) cache.Key { return cache.Key{Kind: cache.Session, ID: token} }
 
-// cached returns the user of the session with the token, or "" if the session is not in the cache.
-func (s *Sessions) cached(token string) (user string) {
+// cached returns the session with the token, or nil if it is not in the cache. It must not be
+// changed.
+func (s *Sessions) cached(token string) *Session {
 	v, ok := s.cache.Get(cacheKey(token))
 	if !ok {
-		return ""
+		return nil
 	}
-	entry := v.(*cachedSession)
-	if !time.Now().Before(entry.expires) {
-		return ""
+	session := v.(*Session)
+	if !time.Now().Before(session.Expires) {
+		return nil
 	}
-	return entry.user
+	return session
 }
 
 // uncachingSessions is a sessionBackend that removes a session from the cache when it ends.

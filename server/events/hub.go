@@ -42,12 +42,6 @@ var (
 	ErrFull     = errors.New("there are as many listeners as the memory is for")
 )
 
-// These are the reasons why a listener ends.
-var (
-	ErrSessionEnded = errors.New("the session has ended")
-	ErrDraining     = errors.New("the server is shutting down")
-)
-
 // An Event says that one note has changed.
 type Event struct {
 	Seq      int64  // the number of the user's change
@@ -57,11 +51,8 @@ type Event struct {
 	Late bool
 }
 
-// Config configures a Hub.
-type Config struct {
-	MaxListeners int // 0: any number
-	Log          *slog.Logger
-
+// A Source is what a Hub looks at for what it may have missed.
+type Source struct {
 	// Newest returns the numbers of the newest changes of users. It leaves out users that do not
 	// exist.
 	Newest func(ctx context.Context, users []string) (map[string]int64, error)
@@ -73,7 +64,8 @@ type Config struct {
 
 // A Hub has the listeners of a process. It implements store.Changes.
 type Hub struct {
-	cfg Config
+	log *slog.Logger
+	max atomic.Int64 // listeners; 0: any number
 
 	count atomic.Int64 // of listeners
 	sent  atomic.Uint64
@@ -82,16 +74,18 @@ type Hub struct {
 	mu       sync.Mutex // guards what follows, and all listeners
 	users    map[string]map[*Listener]struct{}
 	sessions map[string]map[*Listener]struct{}
-	draining bool
 	pending  map[string]struct{} // users to look for in the store
 	wake     chan struct{}       // has an element when Run has something to do
 }
 
 // NewHub makes a Hub without listeners.
-func NewHub(cfg Config) *Hub {
-	return &Hub{cfg: cfg, users: map[string]map[*Listener]struct{}{}, sessions: map[string]map[*Listener]struct{}{},
+func NewHub(log *slog.Logger) *Hub {
+	return &Hub{log: log, users: map[string]map[*Listener]struct{}{}, sessions: map[string]map[*Listener]struct{}{},
 		pending: map[string]struct{}{}, wake: make(chan struct{}, 1)}
 }
+
+// SetMax bounds the number of listeners from now on; 0: there may be any number.
+func (h *Hub) SetMax(listeners int) { h.max.Store(int64(listeners)) }
 
 // Stats are the statistics of a Hub.
 type Stats struct {
@@ -107,7 +101,7 @@ func (h *Hub) Stats() Stats {
 	h.mu.Lock()
 	users := len(h.users)
 	h.mu.Unlock()
-	return Stats{Listeners: h.count.Load(), Max: int64(h.cfg.MaxListeners), Users: int64(users), Sent: h.sent.Load(), Dropped: h.lost.Load()}
+	return Stats{Listeners: h.count.Load(), Max: h.max.Load(), Users: int64(users), Sent: h.sent.Load(), Dropped: h.lost.Load()}
 }
 
 // A Listener hears of the changes of one user. One goroutine uses it.
@@ -123,11 +117,11 @@ type Listener struct {
 	n      int   // the number of events
 	newest int64 // the highest number so far
 	behind bool  // events were dropped: only newest counts
-	ended  error
+	ended  bool
 }
 
-// Listen adds a listener for a user's changes from now on. It ends with the session. While the
-// server shuts down it has ended already. Close must be called in the end. ErrUserFull, ErrFull.
+// Listen adds a listener for a user's changes from now on. It ends with the session. Close must be
+// called in the end. ErrUserFull, ErrFull.
 func (h *Hub) Listen(user, session string) (*Listener, error) {
 	l := &Listener{h: h, user: user, session: session, ready: make(chan struct{}, 1), done: make(chan struct{})}
 	h.mu.Lock()
@@ -135,15 +129,12 @@ func (h *Hub) Listen(user, session string) (*Listener, error) {
 	switch {
 	case len(h.users[user]) >= MaxPerUser:
 		return nil, ErrUserFull
-	case h.cfg.MaxListeners > 0 && h.count.Load() >= int64(h.cfg.MaxListeners):
+	case h.max.Load() > 0 && h.count.Load() >= h.max.Load():
 		return nil, ErrFull
 	}
 	add(h.users, user, l)
 	add(h.sessions, session, l)
 	h.count.Add(1)
-	if h.draining {
-		l.end(ErrDraining)
-	}
 	return l, nil
 }
 
@@ -183,15 +174,8 @@ func (l *Listener) Begin(seq int64) {
 // Ready returns the channel that has an element when Take returns events.
 func (l *Listener) Ready() <-chan struct{} { return l.ready }
 
-// Done returns the channel that is closed when the listener has ended.
+// Done returns the channel that is closed when the listener has ended with its session.
 func (l *Listener) Done() <-chan struct{} { return l.done }
-
-// Err returns why the listener has ended, or nil.
-func (l *Listener) Err() error {
-	l.h.mu.Lock()
-	defer l.h.mu.Unlock()
-	return l.ended
-}
 
 // Take appends the events since the last call to events.
 func (l *Listener) Take(events []Event) []Event {
@@ -232,9 +216,9 @@ func (l *Listener) push(e Event) {
 }
 
 // end ends the listener. The caller holds the Hub's mutex.
-func (l *Listener) end(why error) {
-	if l.ended == nil {
-		l.ended = why
+func (l *Listener) end() {
+	if !l.ended {
+		l.ended = true
 		close(l.done)
 	}
 }
@@ -289,24 +273,12 @@ func (h *Hub) SessionRevoked(session, user string) {
 		listeners = h.users[user]
 	}
 	for l := range listeners {
-		l.end(ErrSessionEnded)
+		l.end()
 	}
 }
 
-// Drain ends all listeners, and those to come, with ErrDraining.
-func (h *Hub) Drain() {
-	h.mu.Lock()
-	defer h.mu.Unlock()
-	h.draining = true
-	for _, listeners := range h.users {
-		for l := range listeners {
-			l.end(ErrDraining)
-		}
-	}
-}
-
-// Run looks at the store for what may have been missed, until ctx ends.
-func (h *Hub) Run(ctx context.Context) {
+// Run looks at the source for what may have been missed, until ctx ends.
+func (h *Hub) Run(ctx context.Context, from Source) {
 	ticker := time.NewTicker(lookEvery)
 	defer ticker.Stop()
 	failed := false // the failure is logged
@@ -316,16 +288,16 @@ func (h *Hub) Run(ctx context.Context) {
 			return
 		case <-h.wake:
 		case <-ticker.C:
-			if h.count.Load() == 0 || h.cfg.Complete() {
+			if h.count.Load() == 0 || from.Complete() {
 				continue
 			}
 			h.Missed()
-			h.checkSessions(ctx)
+			h.checkSessions(ctx, from)
 		}
-		err := h.lookUp(ctx)
+		err := h.lookUp(ctx, from)
 		if err != nil && ctx.Err() == nil {
 			if !failed {
-				h.cfg.Log.Warn("event streams: the newest changes cannot be read, trying again", "error", err)
+				h.log.Warn("event streams: the newest changes cannot be read, trying again", "error", err)
 			}
 			select {
 			case <-ctx.Done():
@@ -338,14 +310,14 @@ func (h *Hub) Run(ctx context.Context) {
 
 // lookUp tells the listeners of the users to look for of their newest changes. After an error the
 // users are still to be looked for. Users who do not exist any more have no sessions.
-func (h *Hub) lookUp(ctx context.Context) error {
+func (h *Hub) lookUp(ctx context.Context, from Source) error {
 	h.mu.Lock()
 	users := slices.Collect(maps.Keys(h.pending))
 	clear(h.pending)
 	h.mu.Unlock()
 	for len(users) > 0 {
 		some := users[:min(len(users), lookAt)]
-		newest, err := h.cfg.Newest(ctx, some)
+		newest, err := from.Newest(ctx, some)
 		h.mu.Lock()
 		if err != nil {
 			for _, user := range users {
@@ -360,7 +332,7 @@ func (h *Hub) lookUp(ctx context.Context) error {
 				if found {
 					l.push(Event{Seq: seq})
 				} else {
-					l.end(ErrSessionEnded)
+					l.end()
 				}
 			}
 		}
@@ -372,12 +344,12 @@ func (h *Hub) lookUp(ctx context.Context) error {
 
 // checkSessions ends the listeners whose sessions have ended unheard. It asks for one session after
 // another, so that it never takes more than one connection.
-func (h *Hub) checkSessions(ctx context.Context) {
+func (h *Hub) checkSessions(ctx context.Context, from Source) {
 	h.mu.Lock()
 	sessions := slices.Collect(maps.Keys(h.sessions))
 	h.mu.Unlock()
 	for _, session := range sessions {
-		alive, err := h.cfg.Alive(ctx, session)
+		alive, err := from.Alive(ctx, session)
 		if err != nil { // nobody can know
 			return
 		}

@@ -20,17 +20,14 @@ import (
 	"notesd/store"
 )
 
-// newTestHub makes a hub whose channel works and whose store is never asked.
 func newTestHub(t testing.TB, most int) *Hub {
-	return NewHub(Config{
-		MaxListeners: most, Log: slog.New(slog.NewTextHandler(t.Output(), nil)),
-		Newest: func(context.Context, []string) (map[string]int64, error) {
-			t.Error("the store was asked")
-			return nil, nil
-		},
-		Complete: func() bool { return true },
-	})
+	h := NewHub(slog.New(slog.NewTextHandler(t.Output(), nil)))
+	h.SetMax(most)
+	return h
 }
+
+// complete is the source's of a hub that hears everything.
+func complete() bool { return true }
 
 func listen(t testing.TB, h *Hub, user, session string) *Listener {
 	t.Helper()
@@ -117,37 +114,35 @@ func TestBounds(t *testing.T) {
 	}
 }
 
-// TestEnd: listeners end with their session, all of a user's with the account,
-// and all with the server.
+func hasEnded(l *Listener) bool {
+	select {
+	case <-l.Done():
+		return true
+	default:
+		return false
+	}
+}
+
+// TestEnd: listeners end with their session, and all of a user's with the account.
 func TestEnd(t *testing.T) {
 	h := newTestHub(t, 0)
 	one, same, other, grace := listen(t, h, "ada", "1"), listen(t, h, "ada", "1"), listen(t, h, "ada", "2"), listen(t, h, "grace", "3")
-	check := func(when string, want ...error) {
+	check := func(when string, want ...bool) {
 		t.Helper()
 		for i, l := range []*Listener{one, same, other, grace} {
-			ended := false
-			select {
-			case <-l.Done():
-				ended = true
-			default:
-			}
-			if err := l.Err(); err != want[i] || ended != (err != nil) {
-				t.Errorf("%s: listener %d has ended: %v, %v, want %v", when, i, ended, err, want[i])
+			if got := hasEnded(l); got != want[i] {
+				t.Errorf("%s: listener %d has ended: %v, want %v", when, i, got, want[i])
 			}
 		}
 	}
-	check("at first", nil, nil, nil, nil)
+	check("at first", false, false, false, false)
 	h.SessionRevoked("1", "")
-	check("session 1", ErrSessionEnded, ErrSessionEnded, nil, nil)
+	check("session 1", true, true, false, false)
 	h.SessionRevoked("", "ada")
-	check("ada", ErrSessionEnded, ErrSessionEnded, ErrSessionEnded, nil)
+	check("ada", true, true, true, false)
 	h.SessionRevoked("unknown", "")
 	h.SessionRevoked("", "unknown")
-	h.Drain()
-	check("drain", ErrSessionEnded, ErrSessionEnded, ErrSessionEnded, ErrDraining)
-	if l := listen(t, h, "grace", "3"); l.Err() != ErrDraining {
-		t.Errorf("a listener that comes during the drain: %v", l.Err())
-	}
+	check("others", true, true, true, false)
 }
 
 // TestMissed: what was missed, or came without its number, is looked up, until
@@ -158,7 +153,8 @@ func TestMissed(t *testing.T) {
 		newest := map[string]int64{"ada": 5, "grace": 6}
 		var asked [][]string
 		var broken atomic.Bool
-		h.cfg.Newest = func(_ context.Context, users []string) (map[string]int64, error) {
+		from := Source{Complete: complete}
+		from.Newest = func(_ context.Context, users []string) (map[string]int64, error) {
 			if broken.Load() {
 				return nil, errors.New("broken")
 			}
@@ -167,7 +163,7 @@ func TestMissed(t *testing.T) {
 		}
 		ctx, cancel := context.WithCancel(t.Context())
 		var running sync.WaitGroup
-		running.Go(func() { h.Run(ctx) })
+		running.Go(func() { h.Run(ctx, from) })
 		defer running.Wait()
 		defer cancel()
 
@@ -193,8 +189,8 @@ func TestMissed(t *testing.T) {
 		if got, want := grace.Take(nil), []Event{{Seq: 7}}; !slices.Equal(got, want) {
 			t.Errorf("a listener that has missed a change takes %v, want %v", got, want)
 		}
-		if gone.Err() != ErrSessionEnded {
-			t.Errorf("the listener of an account that is gone: %v", gone.Err())
+		if !hasEnded(gone) {
+			t.Error("the listener of an account that is gone has not ended")
 		}
 		if want := "[[grace] [ada gone grace]]"; fmt.Sprint(asked) != want {
 			t.Errorf("the store was asked for %v, want %s", asked, want)
@@ -214,15 +210,15 @@ func TestIncomplete(t *testing.T) {
 		h := newTestHub(t, 0)
 		var complete, dead atomic.Bool
 		var newest, looks atomic.Int64
-		h.cfg.Complete = complete.Load
-		h.cfg.Newest = func(_ context.Context, users []string) (map[string]int64, error) {
+		from := Source{Complete: complete.Load}
+		from.Newest = func(_ context.Context, users []string) (map[string]int64, error) {
 			looks.Add(1)
 			return map[string]int64{users[0]: newest.Load()}, nil
 		}
-		h.cfg.Alive = func(context.Context, string) (bool, error) { return !dead.Load(), nil }
+		from.Alive = func(context.Context, string) (bool, error) { return !dead.Load(), nil }
 		ctx, cancel := context.WithCancel(t.Context())
 		var running sync.WaitGroup
-		running.Go(func() { h.Run(ctx) })
+		running.Go(func() { h.Run(ctx, from) })
 		defer running.Wait()
 		defer cancel()
 
@@ -240,8 +236,8 @@ func TestIncomplete(t *testing.T) {
 		dead.Store(true)
 		time.Sleep(lookEvery)
 		synctest.Wait()
-		if l.Err() != ErrSessionEnded {
-			t.Errorf("a second after the session's end: %v", l.Err())
+		if !hasEnded(l) {
+			t.Error("a second after the session's end the listener has not ended")
 		}
 		complete.Store(true)
 		before := looks.Load()
@@ -334,12 +330,13 @@ func TestHubModel(t *testing.T) {
 // TestHubRace is for the race detector.
 func TestHubRace(t *testing.T) {
 	h := newTestHub(t, 0)
-	h.cfg.Newest = func(_ context.Context, users []string) (map[string]int64, error) {
+	from := Source{Complete: complete}
+	from.Newest = func(_ context.Context, users []string) (map[string]int64, error) {
 		return map[string]int64{users[0]: 1 << 40}, nil
 	}
 	ctx, cancel := context.WithCancel(t.Context())
 	var all sync.WaitGroup
-	all.Go(func() { h.Run(ctx) })
+	all.Go(func() { h.Run(ctx, from) })
 	const listeners, rounds = 8, 300
 	var listening sync.WaitGroup
 	for i := range listeners {

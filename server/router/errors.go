@@ -21,7 +21,7 @@ import (
 type Error struct {
 	Status  int
 	Message string // for people
-	// Reason says why a request is rejected with a 503, in a word for programs.
+	// Reason says why a request is rejected with a 429 or 503, in a word for programs.
 	Reason string
 	// Fields are the members of the input that are wrong, and how.
 	Fields map[string]string
@@ -117,6 +117,7 @@ func (e *Error) response() errorResponse {
 	f := errorResponse{status: e.Status, header: e.Header, Error: e.Message, Fields: e.Fields, Data: e.Data}
 	if e.Reason != "" {
 		f = unavailable(e.Reason, e.Message, 0)
+		f.status = e.Status
 	}
 	return f
 }

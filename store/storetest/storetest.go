@@ -42,14 +42,14 @@ func Engines(t *testing.T, test func(t *testing.T, url string)) {
 // when the test ends.
 func Open(t testing.TB, url string) *store.Store {
 	t.Helper()
-	return OpenWith(t, url, nil)
+	return OpenWith(t, url, nil, nil)
 }
 
-// OpenWith is Open for a store with an Invalidator.
-func OpenWith(t testing.TB, url string, w store.Invalidator) *store.Store {
+// OpenWith is Open for a store with an Invalidator and a Changes, each of which may be nil.
+func OpenWith(t testing.TB, url string, w store.Invalidator, c store.Changes) *store.Store {
 	t.Helper()
 	// Not t.Context: it ends before the cleanups, the store's users among them.
-	s, err := store.Open(context.Background(), store.Config{URL: url, Invalidator: w, Log: testkit.Log(t)})
+	s, err := store.Open(context.Background(), store.Config{URL: url, Invalidator: w, Changes: c, Log: testkit.Log(t)})
 	if err != nil {
 		t.Fatalf("open %s: %v", url, err)
 	}
