@@ -86,6 +86,9 @@ func TestLinks(t *testing.T) {
 	pages := slices.Concat(glob(t, "*.md"), glob(t, "docs/*.md"), glob(t, "docs/results/*.md"))
 	link := regexp.MustCompile(`\]\(([^)\s]+)\)`)
 	for _, page := range pages {
+		if regexp.MustCompile(`(?m)^(<<<<<<<|>>>>>>>) `).MatchString(readText(t, page)) {
+			t.Errorf("%s has both sides of a merge in it", page)
+		}
 		for _, m := range link.FindAllStringSubmatch(withoutCode(readText(t, page)), -1) {
 			target, anchor, _ := strings.Cut(m[1], "#")
 			if strings.Contains(target, "://") {
