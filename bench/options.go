@@ -266,7 +266,7 @@ func (o *Options) check() error {
 		flag              string
 		value, from, upTo int
 	}{
-		{"-c", o.Connections, 1, maxConnections}, {"-people", o.People, o.scenario.leastPeople, maxPeople},
+		{"-c", o.Connections, 1, maxConnections}, {"-people", o.People, o.scenario.minPeople, maxPeople},
 		{"-notes", o.NotesEach, 1, maxNotes}, {"-rounds", o.Rounds, 1, maxRounds},
 		{"-requests", o.Requests, 1, MaxRequests}, {"-panics", o.Panics, 1, maxPanics},
 	} {

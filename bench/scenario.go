@@ -22,11 +22,11 @@ type scenario struct {
 	rated       bool // it needs -rate
 	faults      bool // it needs a program with fault routes
 
-	connections, people, rounds, leastPeople int
-	duration                                 time.Duration
-	works                                    []string
-	arms                                     string
-	retry                                    Retry
+	connections, people, rounds, minPeople int
+	duration                               time.Duration
+	works                                  []string
+	arms                                   string
+	retry                                  Retry
 }
 
 const defaultScenario = "compare"
@@ -36,42 +36,42 @@ const defaultScenario = "compare"
 func scenarios() []scenario {
 	return []scenario{
 		{name: "compare", about: "one shard against all cores, closed loop: the table of the scaling checklist",
-			run: compare, starts: true, connections: 100, people: 5, rounds: 3, leastPeople: 1,
+			run: compare, starts: true, connections: 100, people: 5, rounds: 3, minPeople: 1,
 			duration: 10 * time.Second,
 			works:    []string{"health", "mix"}, arms: "single,sharded", retry: RetryNone},
 		{name: "closed", about: "closed loop: each of -c clients sends its next request when the last is answered",
-			run: closed, connections: 100, people: 5, rounds: 1, leastPeople: 1, duration: 30 * time.Second,
+			run: closed, connections: 100, people: 5, rounds: 1, minPeople: 1, duration: 30 * time.Second,
 			works: []string{"health"}, arms: "sharded", retry: RetryNone},
 		{name: "open", about: "open loop: -rate requests a second, whatever the answers", run: open, rated: true,
-			connections: 2000, people: 5, rounds: 1, leastPeople: 1, duration: 10 * time.Second,
+			connections: 2000, people: 5, rounds: 1, minPeople: 1, duration: 10 * time.Second,
 			works: []string{"mix"}, arms: "sharded", retry: RetryNone},
 		{name: "capacity", about: "the most requests a second that are answered well, found by steps", run: capacity,
-			connections: 2000, people: 50, rounds: 1, leastPeople: 1, duration: 4 * time.Second,
+			connections: 2000, people: 50, rounds: 1, minPeople: 1, duration: 4 * time.Second,
 			works: []string{"mix"}, arms: "sharded", retry: RetryNone},
 		{name: "overload", about: "loads from half to ten times the capacity", run: overload,
-			connections: 2000, people: 50, rounds: 3, leastPeople: 1, duration: 5 * time.Second,
+			connections: 2000, people: 50, rounds: 3, minPeople: 1, duration: 5 * time.Second,
 			works: []string{"mix"}, arms: "sharded,single", retry: RetryNone},
 		{name: "storm", about: "-c clients that try again at once when they are turned away", run: storm,
-			connections: 2000, people: 50, rounds: 3, leastPeople: 1, duration: 10 * time.Second,
+			connections: 2000, people: 50, rounds: 3, minPeople: 1, duration: 10 * time.Second,
 			works: []string{"mix"}, arms: "sharded", retry: RetryNow},
 		{name: "fairness", about: "people at half the capacity, and one more at ten times a person's share",
 			run:         fairness,
-			connections: 2000, people: 21, rounds: 3, leastPeople: 2, duration: 10 * time.Second,
+			connections: 2000, people: 21, rounds: 3, minPeople: 2, duration: 10 * time.Second,
 			works: []string{"mix"}, arms: "sharded", retry: RetryNone},
 		{name: "cost", about: "the CPU time of whole requests, with the pool and without", run: cost,
 			starts: true, faults: true,
-			connections: 2000, people: 50, rounds: 12, leastPeople: 1, duration: 4 * time.Second,
+			connections: 2000, people: 50, rounds: 12, minPeople: 1, duration: 4 * time.Second,
 			works: []string{"mix"}, retry: RetryNone},
 		{name: "panics", about: "one request in ten panics, -panics of them in all; then one route is " +
 			"quarantined and released",
-			run: panics, starts: true, faults: true, connections: 2000, people: 50, rounds: 3, leastPeople: 1,
+			run: panics, starts: true, faults: true, connections: 2000, people: 50, rounds: 3, minPeople: 1,
 			duration: 10 * time.Second, works: []string{"mix"}, retry: RetryNone},
 		{name: "drain", about: "SIGTERM under load, -rounds times", run: drain, starts: true,
-			connections: 2000, people: 50, rounds: 50, leastPeople: 1, duration: 1800 * time.Millisecond,
+			connections: 2000, people: 50, rounds: 50, minPeople: 1, duration: 1800 * time.Millisecond,
 			works: []string{"mix"}, retry: RetryNone},
 		{name: "scale", about: "throughput against cores, and what the universal scalability law makes of it",
 			run:    scale,
-			starts: true, connections: 100, people: 5, rounds: 3, leastPeople: 1, duration: 5 * time.Second,
+			starts: true, connections: 100, people: 5, rounds: 3, minPeople: 1, duration: 5 * time.Second,
 			works: []string{"mix"}, retry: RetryNone},
 	}
 }

@@ -23,7 +23,7 @@ import (
 
 const (
 	image      = "notesd"
-	mostImage  = 30_000_000 // bytes
+	maxImage   = 30_000_000 // bytes
 	buildTime  = 15 * time.Minute
 	adminToken = "a-token-for-the-administrators-of-this-test"
 )
@@ -113,8 +113,8 @@ func TestImage(t *testing.T) {
 	}
 	it := found[0]
 	t.Logf("the image has %.1f MB", float64(it.Size)/1e6)
-	if it.Size > mostImage {
-		t.Errorf("image has %d bytes, want at most %d", it.Size, mostImage)
+	if it.Size > maxImage {
+		t.Errorf("image has %d bytes, want at most %d", it.Size, maxImage)
 	}
 	if it.Config.User == "" || strings.HasPrefix(it.Config.User, "0") || it.Config.User == "root" {
 		t.Errorf("image runs as %q, want no root", it.Config.User)

@@ -30,11 +30,11 @@ const (
 	people      = 20
 	connections = 64
 	atOnce      = 4 // who read everything back: fewer than there are workers
-	leastFiles  = 5000
-	mostFiles   = 5200
+	minFiles    = 5000
+	maxFiles    = 5200
 	hugeBytes   = 1 << 20 // of a file: such are left out
 	largeBytes  = 16 << 10
-	mostLarge   = 100
+	maxLarge    = 100
 	titleLength = 255 // characters
 )
 
@@ -209,12 +209,12 @@ func textFiles(t *testing.T) []textFile {
 		{"/usr/share/doc", []string{"doc", "Debian"}, 1000},
 		{"/usr/share/man", []string{"man page"}, 1000},
 		{filepath.Join(root, "doc"), []string{"doc", "Go"}, 100},
-		{filepath.Join(root, "src"), []string{"source", "Go"}, mostFiles},
+		{filepath.Join(root, "src"), []string{"source", "Go"}, maxFiles},
 	} {
-		c.add(place.dir, place.tags, min(len(c.files)+place.most, mostFiles))
+		c.add(place.dir, place.tags, min(len(c.files)+place.most, maxFiles))
 	}
-	if len(c.files) < leastFiles {
-		t.Fatalf("this machine has %d text files where they are looked for, want %d at least", len(c.files), leastFiles)
+	if len(c.files) < minFiles {
+		t.Fatalf("this machine has %d text files where they are looked for, want %d at least", len(c.files), minFiles)
 	}
 	for i := range c.files {
 		c.files[i].owner = i % people
@@ -254,7 +254,7 @@ func (c *collection) add(dir string, tags []string, most int) {
 
 // mostBytes is how large the next file may be.
 func (c *collection) mostBytes() int64 {
-	if c.large < mostLarge {
+	if c.large < maxLarge {
 		return hugeBytes
 	}
 	return largeBytes

@@ -16,7 +16,7 @@ type Author struct {
 
 // These are the kinds of an Author.
 const (
-	KindSession = "session" // somebody who signed in
+	KindSession = "session" // a signed-in user
 	KindToken   = "token"   // a program with a token
 	KindDoor    = "door"    // a protocol, where nothing more is known
 )

@@ -47,11 +47,11 @@ func BenchmarkReject(b *testing.B) {
 	r := pool.Request{Class: pool.Read}
 	full := pool.New(pool.Config{Shards: 2, WorkersPerShard: 1})
 	for range 2 {
-		turn, err := full.Acquire(b.Context(), r)
+		permit, err := full.Acquire(b.Context(), r)
 		if err != nil {
 			b.Fatal(err)
 		}
-		defer turn.Release()
+		defer permit.Release()
 	}
 	draining := pool.New(pool.Config{Shards: 2, WorkersPerShard: 1})
 	draining.Refuse()

@@ -49,7 +49,7 @@ func refusedFor(t *testing.T, p *pool.Pool, want time.Duration) {
 
 // Three panics inside the window quarantine the route, and that route alone;
 // the first trial that ends well releases it.
-func TestQuarantine(t *testing.T) {
+func TestBreaker(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		p, told := breaker()
 		for range 3 {
@@ -88,7 +88,7 @@ func TestQuarantine(t *testing.T) {
 }
 
 // Panics that are further apart than the window never add up.
-func TestQuarantineWindow(t *testing.T) {
+func TestBreakerWindow(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		p, told := breaker()
 		for range 20 {
@@ -102,7 +102,7 @@ func TestQuarantineWindow(t *testing.T) {
 }
 
 // Each failed trial doubles the wait, up to a minute.
-func TestQuarantineBackOff(t *testing.T) {
+func TestBreakerBackOff(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		p, _ := breaker()
 		for range 3 {
@@ -119,7 +119,7 @@ func TestQuarantineBackOff(t *testing.T) {
 }
 
 // There is one trial at a time, and one that never began is given again.
-func TestQuarantineTrial(t *testing.T) {
+func TestBreakerProbe(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		p, _ := breaker()
 		for range 3 {

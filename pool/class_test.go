@@ -15,27 +15,27 @@ import (
 
 const ms = time.Millisecond
 
-// crowd is what many requests at once came to.
-type saturatedAbove struct {
+// clients records what many requests at once came to.
+type clients struct {
 	mu      sync.Mutex
 	served  []string                 // their names, in the order of service
 	busy    map[string]time.Duration // time with a worker, by name
 	refused map[string][]pool.Reason
 }
 
-func newCrowd() *saturatedAbove {
-	return &saturatedAbove{busy: map[string]time.Duration{}, refused: map[string][]pool.Reason{}}
+func newClients() *clients {
+	return &clients{busy: map[string]time.Duration{}, refused: map[string][]pool.Reason{}}
 }
 
 // send makes a request in the background that holds its worker for d, and
 // returns when it runs or waits or has been refused.
-func (c *saturatedAbove) send(t *testing.T, p *pool.Pool, name string, r pool.Request, d time.Duration) {
+func (c *clients) send(t *testing.T, p *pool.Pool, name string, r pool.Request, d time.Duration) {
 	go c.request(t, p, name, r, d)
 	synctest.Wait()
 }
 
-func (c *saturatedAbove) request(t *testing.T, p *pool.Pool, name string, r pool.Request, d time.Duration) bool {
-	turn, err := p.Acquire(t.Context(), r)
+func (c *clients) request(t *testing.T, p *pool.Pool, name string, r pool.Request, d time.Duration) bool {
+	permit, err := p.Acquire(t.Context(), r)
 	c.mu.Lock()
 	if err != nil {
 		c.refused[name] = append(c.refused[name], pool.Reason(reason(err)))
@@ -45,13 +45,13 @@ func (c *saturatedAbove) request(t *testing.T, p *pool.Pool, name string, r pool
 	c.served = append(c.served, name)
 	c.busy[name] += d
 	c.mu.Unlock()
-	defer turn.Release()
+	defer permit.Release()
 	time.Sleep(d)
 	return true
 }
 
 // loop keeps n requests under way until the time is up.
-func (c *saturatedAbove) loop(t *testing.T, p *pool.Pool, name string, r pool.Request, n int, d, until time.Duration) {
+func (c *clients) loop(t *testing.T, p *pool.Pool, name string, r pool.Request, n int, d, until time.Duration) {
 	end := time.Now().Add(until)
 	for range n {
 		go func() {
@@ -66,7 +66,7 @@ func (c *saturatedAbove) loop(t *testing.T, p *pool.Pool, name string, r pool.Re
 }
 
 // times is how long each name had a worker until now.
-func (c *saturatedAbove) times() map[string]time.Duration {
+func (c *clients) times() map[string]time.Duration {
 	synctest.Wait()
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -81,7 +81,7 @@ func TestLimitedClassDoesNotFillTheQueue(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		cfg := pool.Config{Shards: 1, WorkersPerShard: 2, QueueLength: 23, QueueTimeout: time.Minute}
 		cfg.Limits[pool.Password] = 1
-		p, c := pool.New(cfg), newCrowd()
+		p, c := pool.New(cfg), newClients()
 		for range 100 {
 			c.send(t, p, "password", password, time.Second)
 		}
@@ -106,7 +106,7 @@ func TestLimitedClassDoesNotFillTheQueue(t *testing.T) {
 // A full queue sheds the newest of the least worthy class above its share.
 func TestLeastWorthIsShedFirst(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		p, c := pool.New(pool.Config{Shards: 1, WorkersPerShard: 1, QueueLength: 5, QueueTimeout: time.Minute}), newCrowd()
+		p, c := pool.New(pool.Config{Shards: 1, WorkersPerShard: 1, QueueLength: 5, QueueTimeout: time.Minute}), newClients()
 		c.send(t, p, "running", read, time.Second)
 		for _, next := range []pool.Class{pool.Read, pool.Bulk, pool.Search, pool.Read, pool.Write} {
 			c.send(t, p, next.String(), of(next), time.Second)
@@ -132,7 +132,7 @@ func TestLeastWorthIsShedFirst(t *testing.T) {
 // came has its guaranteed share.
 func TestGuaranteedShare(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		p, c := pool.New(pool.Config{Shards: 2, WorkersPerShard: 6, QueueLength: 230, QueueTimeout: time.Hour}), newCrowd()
+		p, c := pool.New(pool.Config{Shards: 2, WorkersPerShard: 6, QueueLength: 230, QueueTimeout: time.Hour}), newClients()
 		for i := range 12 + 9 { // 9 wait; one turn ends each second
 			c.send(t, p, "bulk", of(pool.Bulk), time.Minute+time.Duration(i)*time.Second)
 		}
@@ -157,7 +157,7 @@ func TestWeights(t *testing.T) {
 	for _, workers := range []int{1, 3} {
 		synctest.Test(t, func(t *testing.T) {
 			p := pool.New(pool.Config{Shards: 1, WorkersPerShard: workers, QueueLength: 230, QueueTimeout: time.Hour})
-			c := newCrowd()
+			c := newClients()
 			lengths := map[pool.Class]time.Duration{pool.Write: 3 * ms, pool.Read: ms, pool.Search: 20 * ms, pool.Bulk: 170 * ms}
 			for class, d := range lengths {
 				c.loop(t, p, class.String(), of(class), 10, d, time.Minute)
@@ -182,7 +182,7 @@ func TestWeights(t *testing.T) {
 // turns with the others from then on.
 func TestNoClaimToThePast(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		p, c := pool.New(pool.Config{Shards: 1, WorkersPerShard: 1, QueueLength: 100, QueueTimeout: time.Hour}), newCrowd()
+		p, c := pool.New(pool.Config{Shards: 1, WorkersPerShard: 1, QueueLength: 100, QueueTimeout: time.Hour}), newClients()
 		c.loop(t, p, "write", of(pool.Write), 5, ms, 3*time.Second)
 		time.Sleep(time.Second)
 		before := c.times()["write"]

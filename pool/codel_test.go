@@ -30,7 +30,7 @@ func (s *stream) pour(t *testing.T, p *pool.Pool, gap, d, until time.Duration) {
 	for i := range int(until / gap) {
 		all.Go(func() {
 			began := time.Now()
-			turn, err := p.Acquire(t.Context(), by(fmt.Sprint(i)))
+			permit, err := p.Acquire(t.Context(), by(fmt.Sprint(i)))
 			waited := time.Since(began)
 			s.mu.Lock()
 			if err != nil {
@@ -40,7 +40,7 @@ func (s *stream) pour(t *testing.T, p *pool.Pool, gap, d, until time.Duration) {
 			}
 			s.mu.Unlock()
 			if err == nil {
-				defer turn.Release()
+				defer permit.Release()
 				time.Sleep(d)
 			}
 		})
@@ -72,7 +72,7 @@ func overloaded(p *pool.Pool) bool { return p.Stats().Classes[pool.Read].Overloa
 func TestClosedLoopIsNotShed(t *testing.T) {
 	for _, turn := range []time.Duration{ms, 5 * ms, 30 * ms} {
 		synctest.Test(t, func(t *testing.T) {
-			p, c := pool.New(delayed()), newCrowd()
+			p, c := pool.New(delayed()), newClients()
 			for i := range 64 {
 				c.loop(t, p, "all", by(fmt.Sprint(i%5)), 1, turn, 10*time.Second)
 			}
@@ -87,7 +87,7 @@ func TestClosedLoopIsNotShed(t *testing.T) {
 // Nor is a burst that the pool works off.
 func TestBurstIsNotShed(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		p, c := pool.New(delayed()), newCrowd()
+		p, c := pool.New(delayed()), newClients()
 		for range 10 {
 			for i := range 300 { // 75 ms of work
 				go c.request(t, p, "burst", by(fmt.Sprint(i)), ms)
@@ -161,7 +161,7 @@ func TestNewestFirst(t *testing.T) {
 		if !overloaded(p) {
 			t.Fatal("not overloaded by twice the load")
 		}
-		c := newCrowd()
+		c := newClients()
 		c.send(t, p, "running", by("running"), 3*ms)
 		for _, name := range []string{"ada 1", "ada 2", "bob 1", "ada 3", "bob 2"} {
 			c.send(t, p, name, by(name[:3]), 2*ms)

@@ -10,9 +10,9 @@ import (
 )
 
 // It takes an interval of crowds with too many at some time to begin an
-// overload, and an interval without crowd, or in which all would find room, to
+// overload, and an interval without it, or in which all would find room, to
 // end it.
-func TestCrowding(t *testing.T) {
+func TestRunQueueDetector(t *testing.T) {
 	const most = 1000
 	few, many, tooMany := saturatedAbove(), saturatedAbove()+1, most+1
 	type looks struct {
@@ -26,10 +26,10 @@ func TestCrowding(t *testing.T) {
 		name  string
 		looks []looks
 	}{
-		{"a crowd is no overload", []looks{{100, many, false, false, false}}},
+		{"saturation is no overload", []looks{{100, many, false, false, false}}},
 		{"too many for a moment", []looks{{9, tooMany, false, false, false}, {1, few, false, false, false}, {9, many, false, false, false}}},
 		{"too many at some time of an interval", []looks{{1, tooMany, false, false, false}, {8, many, false, false, false}, {1, many, false, false, true}}},
-		{"it ends after an interval without crowd", []looks{{10, tooMany, false, false, true}, {9, few, false, false, true}, {1, few, false, false, false}}},
+		{"it ends after an interval without saturation", []looks{{10, tooMany, false, false, true}, {9, few, false, false, true}, {1, few, false, false, false}}},
 		{"shedding shows that there is one", []looks{{10, tooMany, false, false, true}, {9, few, false, false, true}, {1, few, true, false, true}, {9, few, false, false, true}}},
 		{"nor does it last when all find room", []looks{{10, tooMany, false, false, true}, {9, many, true, true, true}, {1, many, true, true, false}}},
 		{"room for a moment", []looks{{10, tooMany, false, false, true}, {9, many, true, true, true}, {1, many, true, false, true}, {9, many, true, true, true}}},
@@ -47,8 +47,8 @@ func TestCrowding(t *testing.T) {
 	}
 }
 
-// In a crowd newcomers are refused, those who reacquire after Yield are not.
-func TestInCrowd(t *testing.T) {
+// While the CPU is saturated, new requests are refused and those that reacquire after Yield are not.
+func TestCPUSaturated(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		p := New(Config{Shards: 1, WorkersPerShard: 1, QueueLength: 4, QueueTimeout: time.Second, DelayTarget: time.Millisecond})
 		p.saturated.Store(true)
@@ -68,10 +68,10 @@ func TestInCrowd(t *testing.T) {
 			}
 		}
 		if refused == 0 {
-			t.Error("nobody was refused in a crowd")
+			t.Error("nothing was refused while the CPU was saturated")
 		}
 		if s := p.Stats(); !s.CPUSaturated || s.Rejected[ErrOverload] != uint64(refused) {
-			t.Errorf("Stats() = %+v, want a crowd and %d refused", s, refused)
+			t.Errorf("Stats() = %+v, want saturation and %d refused", s, refused)
 		}
 		close(enough)
 	})
@@ -81,7 +81,7 @@ func TestInCrowd(t *testing.T) {
 func TestSampleEndsOverload(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		p := New(Config{Shards: 1, WorkersPerShard: 1, QueueLength: 4, QueueTimeout: time.Hour, DelayTarget: time.Minute})
-		turn, err := p.Acquire(t.Context(), Request{Class: Read})
+		permit, err := p.Acquire(t.Context(), Request{Class: Read})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -103,7 +103,7 @@ func TestSampleEndsOverload(t *testing.T) {
 		if s := p.Stats(); s.CPUSaturated || s.Classes[Read].Overloaded || s.Delayed != 4 {
 			t.Errorf("Stats() = %+v, want no overload with four held", s)
 		}
-		turn.Release()
+		permit.Release()
 		stop()
 	})
 }

@@ -34,22 +34,22 @@ func TestDrainWaits(t *testing.T) {
 			go p.Acquire(ctx, read)
 			synctest.Wait()
 		}, 300 * ms},
-		{"one is Outside", func(t *testing.T, p *pool.Pool) {
+		{"one has yielded", func(t *testing.T, p *pool.Pool) {
 			go func() {
-				turn := acquire(t, p, read)
-				defer turn.Release()
+				permit := acquire(t, p, read)
+				defer permit.Release()
 				sleep := func() error { time.Sleep(600 * ms); return nil }
-				if err := turn.Yield(t.Context(), sleep); err != nil {
-					t.Errorf("Outside() = %v while draining, want nil", err)
+				if err := permit.Yield(t.Context(), sleep); err != nil {
+					t.Errorf("Yield() = %v while draining, want nil", err)
 				}
 				time.Sleep(100 * ms)
 			}()
 			synctest.Wait()
 		}, 700 * ms},
-		{"one stays Outside", func(t *testing.T, p *pool.Pool) {
+		{"one stays away", func(t *testing.T, p *pool.Pool) {
 			go func() {
-				turn := acquire(t, p, read)
-				turn.Yield(t.Context(), func() error { time.Sleep(600 * ms); return context.Canceled })
+				permit := acquire(t, p, read)
+				permit.Yield(t.Context(), func() error { time.Sleep(600 * ms); return context.Canceled })
 			}()
 			synctest.Wait()
 		}, 600 * ms},

@@ -21,8 +21,8 @@ func Example() {
 	ctx := context.Background()
 
 	err := p.Do(ctx, pool.Request{Class: pool.Read, Route: "GET /api/notes/:id"},
-		func(_ context.Context, turn *pool.Permit) error {
-			fmt.Println("waited", turn.Waited())
+		func(_ context.Context, permit *pool.Permit) error {
+			fmt.Println("waited", permit.Waited())
 			return nil
 		})
 	fmt.Println("error:", err)
@@ -45,8 +45,8 @@ func ExamplePermit_Yield() {
 		return nil
 	}
 	err := p.Do(context.Background(), pool.Request{Class: pool.Write, Route: "POST /api/notes"},
-		func(ctx context.Context, turn *pool.Permit) error {
-			if err := turn.Yield(ctx, readBody); err != nil {
+		func(ctx context.Context, permit *pool.Permit) error {
+			if err := permit.Yield(ctx, readBody); err != nil {
 				return err
 			}
 			fmt.Println("storing, busy workers:", p.Stats().Busy)
@@ -62,8 +62,8 @@ func ExamplePermit_Yield() {
 // Why a request was refused, and after how long.
 func ExampleRejectedError() {
 	p := pool.New(pool.Config{Shards: 1, WorkersPerShard: 1}) // nobody waits
-	turn, _ := p.Acquire(context.Background(), pool.Request{})
-	defer turn.Release()
+	permit, _ := p.Acquire(context.Background(), pool.Request{})
+	defer permit.Release()
 
 	_, err := p.Acquire(context.Background(), pool.Request{})
 	if r, ok := errors.AsType[*pool.RejectedError](err); ok {

@@ -19,7 +19,7 @@ func TestFlowsTakeTurns(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		cfg := small()
 		cfg.QueueLength = 20
-		p, c := pool.New(cfg), newCrowd()
+		p, c := pool.New(cfg), newClients()
 		for range 6 {
 			c.send(t, p, "script", by("script"), 10*ms)
 		}
@@ -41,7 +41,7 @@ func TestComingBackPaysNothing(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		cfg := small()
 		cfg.QueueLength = 20
-		p, c := pool.New(cfg), newCrowd()
+		p, c := pool.New(cfg), newClients()
 		c.loop(t, p, "script", by("script"), 10, ms, time.Second)
 		c.loop(t, p, "ada", by("ada"), 2, ms, time.Second) // one runs or has just been served, one waits
 		time.Sleep(time.Second)
@@ -56,7 +56,7 @@ func TestComingBackPaysNothing(t *testing.T) {
 func TestNewcomerBeforeTheServed(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		cfg := pool.Config{Shards: 1, WorkersPerShard: 1, QueueLength: 50, QueueTimeout: time.Minute}
-		p, c := pool.New(cfg), newCrowd()
+		p, c := pool.New(cfg), newClients()
 		for _, name := range []string{"first", "ada", "bob", "cal"} {
 			c.send(t, p, name, by(name), 10*ms)
 		}
@@ -77,7 +77,7 @@ func TestNewcomerBeforeTheServed(t *testing.T) {
 // turn before.
 func TestNewcomersDoNotStarve(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		p, c := pool.New(pool.Config{Shards: 1, WorkersPerShard: 1, QueueLength: 50, QueueTimeout: time.Minute}), newCrowd()
+		p, c := pool.New(pool.Config{Shards: 1, WorkersPerShard: 1, QueueLength: 50, QueueTimeout: time.Minute}), newClients()
 		for range 3 {
 			c.send(t, p, "ada", by("ada"), 10*ms)
 		}
@@ -100,7 +100,7 @@ func TestRunawayScript(t *testing.T) {
 	worst := func(script bool) (wait time.Duration, refused int) {
 		synctest.Test(t, func(t *testing.T) {
 			p := pool.New(pool.Config{Shards: 2, WorkersPerShard: 2, QueueLength: 64, QueueTimeout: time.Second, DelayTarget: 5 * ms})
-			c := newCrowd()
+			c := newClients()
 			if script {
 				c.loop(t, p, "script", by("script"), 100, 5*ms, 10*time.Second)
 			}
@@ -145,7 +145,7 @@ func TestRunawayScript(t *testing.T) {
 // told so.
 func TestUserShare(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		p, c := pool.New(pool.Config{Shards: 1, WorkersPerShard: 1, QueueLength: 4, QueueTimeout: time.Minute}), newCrowd()
+		p, c := pool.New(pool.Config{Shards: 1, WorkersPerShard: 1, QueueLength: 4, QueueTimeout: time.Minute}), newClients()
 		for _, name := range []string{"running", "script", "script", "script", "script"} {
 			c.send(t, p, name, by(name), time.Second)
 		}
@@ -170,13 +170,13 @@ func TestUserShare(t *testing.T) {
 // who still wait for theirs.
 func TestReturnIsNotCounted(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		p, c := pool.New(small()), newCrowd()
-		result := outside(t, t.Context(), p, 50*ms)
+		p, c := pool.New(small()), newClients()
+		result := yielding(t, t.Context(), p, 50*ms)
 		c.send(t, p, "ada", by("ada"), 60*ms)
 		c.send(t, p, "bob", by("bob"), 10*ms)
 		began := time.Now()
 		if err := <-result; err != nil || time.Since(began) != 60*ms {
-			t.Errorf("Outside() = %v after %v, want nil after 60ms", err, time.Since(began))
+			t.Errorf("Yield() = %v after %v, want nil after 60ms", err, time.Since(began))
 		}
 		time.Sleep(time.Second)
 	})
@@ -188,7 +188,7 @@ func TestReturnIsNotCounted(t *testing.T) {
 func TestFlowLimit(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		p := pool.New(pool.Config{Shards: 2, WorkersPerShard: 4, QueueLength: 100, QueueTimeout: time.Second, FlowLimit: 2})
-		c := newCrowd()
+		c := newClients()
 		began := time.Now()
 		c.loop(t, p, "script", by("script"), 50, 5*ms, time.Second)
 		wantState(t, p, state{Busy: 8, Queued: 42})
@@ -231,7 +231,7 @@ func TestFlowLimit(t *testing.T) {
 func TestFlowLimitWastesNothing(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		p := pool.New(pool.Config{Shards: 2, WorkersPerShard: 4, QueueLength: 100, QueueTimeout: time.Second, FlowLimit: 2})
-		c := newCrowd()
+		c := newClients()
 		c.loop(t, p, "ada", by("ada"), 20, 5*ms, time.Second)
 		c.loop(t, p, "bob", by("bob"), 20, 5*ms, time.Second)
 		time.Sleep(time.Second)

@@ -130,13 +130,13 @@ func (v visit) play(ctx context.Context, p *pool.Pool, start time.Time) (f fate)
 		wait, cancel = context.WithCancel(ctx)
 		defer time.AfterFunc(v.hangsUp, cancel).Stop()
 	}
-	turn, err := p.Acquire(wait, pool.Request{Class: v.class, Flow: v.person})
+	permit, err := p.Acquire(wait, pool.Request{Class: v.class, Flow: v.person})
 	if err == nil {
-		defer turn.Release()
+		defer permit.Release()
 		f.begun = append(f.begun, time.Since(start))
 		time.Sleep(v.works)
 		if v.outside > 0 {
-			err = turn.Yield(ctx, func() error { time.Sleep(v.outside); return nil })
+			err = permit.Yield(ctx, func() error { time.Sleep(v.outside); return nil })
 		}
 	}
 	if err == nil && v.outside > 0 {

@@ -68,8 +68,8 @@ func TestPanic(t *testing.T) {
 	if got := lines(); len(got) != 1 || got[0] != want {
 		t.Errorf("logged %+v, want once %+v", got, want)
 	}
-	if turn := acquire(t, p, read); turn.Worker() != fresh {
-		t.Errorf("the next request has worker %d, want %d", turn.Worker(), fresh)
+	if permit := acquire(t, p, read); permit.Worker() != fresh {
+		t.Errorf("the next request has worker %d, want %d", permit.Worker(), fresh)
 	}
 }
 
@@ -81,8 +81,8 @@ func TestPanicWithoutWorker(t *testing.T) {
 	cfg.Log = log
 	p := pool.New(cfg)
 	before := p.Stats().Shards[0].Workers[0].ID
-	err := p.Do(t.Context(), read, func(_ context.Context, turn *pool.Permit) error {
-		turn.Release()
+	err := p.Do(t.Context(), read, func(_ context.Context, permit *pool.Permit) error {
+		permit.Release()
 		panic("boom")
 	})
 	if e, ok := errors.AsType[*pool.PanicError](err); !ok || e.Worker != 0 {

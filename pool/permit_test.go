@@ -13,13 +13,13 @@ import (
 
 // outside runs a request that yields for some time, and returns a channel
 // with what Yield returned.
-func outside(t *testing.T, ctx context.Context, p *pool.Pool, d time.Duration) <-chan error {
+func yielding(t *testing.T, ctx context.Context, p *pool.Pool, d time.Duration) <-chan error {
 	t.Helper()
 	result := make(chan error, 1)
 	go func() {
-		turn := acquire(t, p, read)
-		defer turn.Release()
-		result <- turn.Yield(ctx, func() error { time.Sleep(d); return nil })
+		permit := acquire(t, p, read)
+		defer permit.Release()
+		result <- permit.Yield(ctx, func() error { time.Sleep(d); return nil })
 		time.Sleep(100 * time.Millisecond)
 	}()
 	synctest.Wait()
@@ -30,12 +30,12 @@ func outside(t *testing.T, ctx context.Context, p *pool.Pool, d time.Duration) <
 func TestYieldHoldsNothing(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		p := pool.New(small())
-		result := outside(t, t.Context(), p, time.Second)
-		wantState(t, p, state{Outside: 1})
+		result := yielding(t, t.Context(), p, time.Second)
+		wantState(t, p, state{Yielded: 1})
 		hold(t, p, read, time.Second+50*time.Millisecond)
-		wantState(t, p, state{Busy: 1, Outside: 1})
+		wantState(t, p, state{Busy: 1, Yielded: 1})
 		if err := <-result; err != nil {
-			t.Errorf("Outside() = %v, want nil", err)
+			t.Errorf("Yield() = %v, want nil", err)
 		}
 		time.Sleep(time.Second)
 		wantState(t, p, state{})
@@ -54,14 +54,14 @@ func TestYieldHoldsNothing(t *testing.T) {
 func TestYieldKeepsItsPlace(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		p := pool.New(small())
-		result := outside(t, t.Context(), p, 500*time.Millisecond)
+		result := yielding(t, t.Context(), p, 500*time.Millisecond)
 		hold(t, p, read, 600*time.Millisecond)
 		for range 5 {
 			hold(t, p, read, 10*time.Millisecond) // wait from now on
 		}
 		began := time.Now()
 		if err := <-result; err != nil || time.Since(began) != 600*time.Millisecond {
-			t.Errorf("Outside() = %v after %v, want nil after 600ms", err, time.Since(began))
+			t.Errorf("Yield() = %v after %v, want nil after 600ms", err, time.Since(began))
 		}
 		wantState(t, p, state{Busy: 1, Queued: 5})
 		time.Sleep(time.Second)
@@ -76,9 +76,9 @@ func TestYieldKeepsTheOrder(t *testing.T) {
 		synctest.Test(t, func(t *testing.T) {
 			p := pool.New(small())
 			began := time.Now()
-			first := outside(t, t.Context(), p, away[0])
+			first := yielding(t, t.Context(), p, away[0])
 			time.Sleep(time.Microsecond)
-			second := outside(t, t.Context(), p, away[1])
+			second := yielding(t, t.Context(), p, away[1])
 			hold(t, p, read, 500*time.Millisecond)
 			hold(t, p, read, 100*time.Millisecond) // waits, and is last
 			if err := <-first; err != nil || time.Since(began) != 500*time.Millisecond+time.Microsecond {
@@ -106,7 +106,7 @@ func TestYieldIsBounded(t *testing.T) {
 		{"timeout", time.Hour, 0, pool.ErrTimeout, 1500 * time.Millisecond},
 		{"timeout of its own", time.Hour, 3 * time.Second, pool.ErrTimeout, 3500 * time.Millisecond},
 		{"client gone", 700 * time.Millisecond, time.Second, gone, 700 * time.Millisecond},
-		{"client gone while Outside", 100 * time.Millisecond, time.Second, gone, 500 * time.Millisecond},
+		{"client gone after Yield", 100 * time.Millisecond, time.Second, gone, 500 * time.Millisecond},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
@@ -116,10 +116,10 @@ func TestYieldIsBounded(t *testing.T) {
 				ctx, cancel := context.WithCancelCause(t.Context())
 				defer time.AfterFunc(c.cancel, func() { cancel(gone) }).Stop()
 				began := time.Now()
-				result := outside(t, ctx, p, 500*time.Millisecond)
+				result := yielding(t, ctx, p, 500*time.Millisecond)
 				hold(t, p, read, time.Minute)
 				if err := <-result; !errors.Is(err, c.want) || time.Since(began) != c.after {
-					t.Errorf("Outside() = %v after %v, want %v after %v", err, time.Since(began), c.want, c.after)
+					t.Errorf("Yield() = %v after %v, want %v after %v", err, time.Since(began), c.want, c.after)
 				}
 				wantState(t, p, state{Busy: 1})
 				time.Sleep(time.Minute)
@@ -138,7 +138,7 @@ func TestYieldIntoFullQueue(t *testing.T) {
 		cfg := small()
 		cfg.QueueLength = 2
 		p := pool.New(cfg)
-		result := outside(t, t.Context(), p, 500*time.Millisecond)
+		result := yielding(t, t.Context(), p, 500*time.Millisecond)
 		hold(t, p, read, 600*time.Millisecond)
 		hold(t, p, read, 0) // waits
 		young := make(chan error, 1)
@@ -148,9 +148,9 @@ func TestYieldIntoFullQueue(t *testing.T) {
 			young <- err
 		}()
 		refusal(t, <-young, pool.ErrFull, 400*time.Millisecond)
-		wantState(t, p, state{Busy: 1, Queued: 2, Outside: 1})
+		wantState(t, p, state{Busy: 1, Queued: 2, Yielded: 1})
 		if err := <-result; err != nil {
-			t.Errorf("Outside() = %v, want nil", err)
+			t.Errorf("Yield() = %v, want nil", err)
 		}
 		time.Sleep(time.Second)
 		wantState(t, p, state{})
@@ -178,8 +178,8 @@ func TestYieldFnFails(t *testing.T) {
 				p := pool.New(cfg)
 				var err error
 				go func() {
-					err = p.Do(t.Context(), read, func(ctx context.Context, turn *pool.Permit) error {
-						err := turn.Yield(ctx, c.fn)
+					err = p.Do(t.Context(), read, func(ctx context.Context, permit *pool.Permit) error {
+						err := permit.Yield(ctx, c.fn)
 						wantState(t, p, state{})
 						return err
 					})
@@ -202,20 +202,20 @@ func TestYieldFnFails(t *testing.T) {
 // Yield.
 func TestYieldWithoutWorker(t *testing.T) {
 	p := pool.New(small())
-	turn := acquire(t, p, read)
+	permit := acquire(t, p, read)
 	calls := 0
 	fn := func() error { calls++; return nil }
-	err := turn.Yield(t.Context(), func() error {
-		wantState(t, p, state{Outside: 1})
-		return turn.Yield(t.Context(), fn)
+	err := permit.Yield(t.Context(), func() error {
+		wantState(t, p, state{Yielded: 1})
+		return permit.Yield(t.Context(), fn)
 	})
 	if err != nil {
-		t.Errorf("Outside() = %v, want nil", err)
+		t.Errorf("Yield() = %v, want nil", err)
 	}
 	wantState(t, p, state{Busy: 1})
-	turn.Release()
-	if err := turn.Yield(t.Context(), fn); err != nil || calls != 2 {
-		t.Errorf("Outside() after Release = %v, %d calls; want nil, 2", err, calls)
+	permit.Release()
+	if err := permit.Yield(t.Context(), fn); err != nil || calls != 2 {
+		t.Errorf("Yield() after Release = %v, %d calls; want nil, 2", err, calls)
 	}
 	wantState(t, p, state{})
 }
@@ -238,8 +238,8 @@ func TestReleaseAndRun(t *testing.T) {
 			before := p.Stats()
 			ended := make(chan error, 1)
 			go func() {
-				ended <- p.Do(t.Context(), pool.Request{Route: "/write"}, func(_ context.Context, turn *pool.Permit) error {
-					return turn.ReleaseAndRun(func() error {
+				ended <- p.Do(t.Context(), pool.Request{Route: "/write"}, func(_ context.Context, permit *pool.Permit) error {
+					return permit.ReleaseAndRun(func() error {
 						time.Sleep(time.Minute)
 						return end.fn()
 					})
@@ -247,7 +247,7 @@ func TestReleaseAndRun(t *testing.T) {
 			}()
 			synctest.Wait()
 			if st := p.Stats(); st.Busy != 0 || st.Yielded != 1 {
-				t.Errorf("%s: %d busy and %d outside meanwhile, want 0 and 1", end.name, st.Busy, st.Yielded)
+				t.Errorf("%s: %d busy and %d yielded meanwhile, want 0 and 1", end.name, st.Busy, st.Yielded)
 			}
 			if err := p.Do(t.Context(), pool.Request{}, func(context.Context, *pool.Permit) error { return nil }); err != nil {
 				t.Errorf("%s: Do() meanwhile = %v", end.name, err)
@@ -256,12 +256,12 @@ func TestReleaseAndRun(t *testing.T) {
 				t.Errorf("%s: Do() = %v, want %v", end.name, err, end.want)
 			}
 			if st := p.Stats(); st.Busy+st.Yielded != 0 || st.Done != before.Done+2 {
-				t.Errorf("%s: %d busy, %d outside, %d done afterwards, want 2 done more and no rest", end.name, st.Busy, st.Yielded, st.Done-before.Done)
+				t.Errorf("%s: %d busy, %d yielded, %d done afterwards, want 2 done more and no rest", end.name, st.Busy, st.Yielded, st.Done-before.Done)
 			}
 		}
 		began := time.Now()
-		go p.Do(t.Context(), pool.Request{}, func(_ context.Context, turn *pool.Permit) error {
-			return turn.ReleaseAndRun(func() error { time.Sleep(time.Minute); return nil })
+		go p.Do(t.Context(), pool.Request{}, func(_ context.Context, permit *pool.Permit) error {
+			return permit.ReleaseAndRun(func() error { time.Sleep(time.Minute); return nil })
 		})
 		synctest.Wait()
 		if err := p.Drain(t.Context()); err != nil || time.Since(began) != time.Minute {

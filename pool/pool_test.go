@@ -32,11 +32,11 @@ func small() pool.Config {
 // acquire fails the test when there is no worker.
 func acquire(t *testing.T, p *pool.Pool, r pool.Request) pool.Permit {
 	t.Helper()
-	turn, err := p.Acquire(t.Context(), r)
+	permit, err := p.Acquire(t.Context(), r)
 	if err != nil {
 		t.Fatalf("Acquire() = %v, want a turn", err)
 	}
-	return turn
+	return permit
 }
 
 // hold holds a worker for some time, in the background, and begins before hold
@@ -44,12 +44,12 @@ func acquire(t *testing.T, p *pool.Pool, r pool.Request) pool.Permit {
 func hold(t *testing.T, p *pool.Pool, r pool.Request, d time.Duration) {
 	t.Helper()
 	go func() {
-		turn, err := p.Acquire(t.Context(), r)
+		permit, err := p.Acquire(t.Context(), r)
 		if err != nil {
 			t.Errorf("Acquire() = %v, want a turn", err)
 			return
 		}
-		defer turn.Release()
+		defer permit.Release()
 		time.Sleep(d)
 	}()
 	synctest.Wait()
@@ -65,7 +65,7 @@ func refusal(t *testing.T, err error, why pool.Reason, after time.Duration) {
 }
 
 // state is what a pool is doing now.
-type state struct{ Busy, Queued, Outside int }
+type state struct{ Busy, Queued, Yielded int }
 
 func wantState(t *testing.T, p *pool.Pool, want state) {
 	t.Helper()
@@ -144,14 +144,14 @@ func TestWaitEndsInTime(t *testing.T) {
 		synctest.Test(t, func(t *testing.T) {
 			p := pool.New(small())
 			hold(t, p, read, c.held)
-			turn, err := p.Acquire(t.Context(), read)
+			permit, err := p.Acquire(t.Context(), read)
 			if !errors.Is(err, c.want) {
 				t.Errorf("Acquire() while held for %v = %v, want %v", c.held, err, c.want)
 			}
-			if err == nil && turn.Waited() != c.held {
-				t.Errorf("Waited() = %v, want %v", turn.Waited(), c.held)
+			if err == nil && permit.Waited() != c.held {
+				t.Errorf("Waited() = %v, want %v", permit.Waited(), c.held)
 			}
-			turn.Release()
+			permit.Release()
 			time.Sleep(time.Second)
 		})
 	}
@@ -171,18 +171,18 @@ func TestOneOrderForAllShards(t *testing.T) {
 		var served []string
 		for i := range 3 {
 			go func() {
-				turn := acquire(t, p, read)
+				permit := acquire(t, p, read)
 				mu.Lock()
 				defer mu.Unlock()
-				served = append(served, fmt.Sprint(i, " on ", turn.Shard()))
+				served = append(served, fmt.Sprint(i, " on ", permit.Shard()))
 			}()
 			synctest.Wait()
 		}
 		var want []string
-		for i, turn := range []pool.Permit{held[1], held[2], held[0]} {
-			turn.Release()
+		for i, permit := range []pool.Permit{held[1], held[2], held[0]} {
+			permit.Release()
 			synctest.Wait()
-			want = append(want, fmt.Sprint(i, " on ", turn.Shard()))
+			want = append(want, fmt.Sprint(i, " on ", permit.Shard()))
 		}
 		if diff := cmp.Diff(want, served); diff != "" {
 			t.Errorf("served (-want +got):\n%s", diff)
@@ -257,15 +257,15 @@ func TestHangUp(t *testing.T) {
 	t.Run("as its worker comes", func(t *testing.T) {
 		synctest.Test(t, func(t *testing.T) {
 			p := pool.New(small())
-			turn := acquire(t, p, read)
+			permit := acquire(t, p, read)
 			ctx, cancel := context.WithCancelCause(t.Context())
 			result, ran := make(chan error), false
 			go func() {
 				result <- p.Do(ctx, read, func(context.Context, *pool.Permit) error { ran = true; return nil })
 			}()
 			synctest.Wait()
-			turn.Release() // hands the worker over
-			cancel(gone)   // as a rule before the one that waited has run, on two cores not always
+			permit.Release() // hands the worker over
+			cancel(gone)     // as a rule before the one that waited has run, on two cores not always
 			err := <-result
 			left := err == gone && !ran && p.Stats().Abandoned == 1
 			served := err == nil && ran && p.Stats().Abandoned == 0
@@ -291,8 +291,8 @@ func TestNestedDo(t *testing.T) {
 				wantState(t, p, state{Busy: 1})
 				return nil
 			})
-			return errors.Join(err, other.Do(ctx, read, func(_ context.Context, turn *pool.Permit) error {
-				if turn == outer {
+			return errors.Join(err, other.Do(ctx, read, func(_ context.Context, permit *pool.Permit) error {
+				if permit == outer {
 					t.Error("another pool's turn was taken for ours")
 				}
 				outer.Release()
@@ -327,10 +327,10 @@ func TestReleaseIsIdempotent(t *testing.T) {
 	cfg := small()
 	cfg.WorkersPerShard = 2
 	p := pool.New(cfg)
-	turn := acquire(t, p, read)
-	stale := turn
-	turn.Release()
-	turn.Release()
+	permit := acquire(t, p, read)
+	stale := permit
+	permit.Release()
+	permit.Release()
 	next := acquire(t, p, read) // the same worker
 	if next.Worker() != stale.Worker() {
 		t.Fatalf("got worker %d, want %d again", next.Worker(), stale.Worker())
@@ -360,7 +360,7 @@ func TestStats(t *testing.T) {
 		cfg.Limits[pool.Password] = 1
 		p := pool.New(cfg)
 		time.Sleep(time.Minute)
-		turn := acquire(t, p, password)
+		permit := acquire(t, p, password)
 		p.AddInFlight(0, 100)
 		p.AddInFlight(0, -30)
 		began := time.Now()
@@ -375,11 +375,11 @@ func TestStats(t *testing.T) {
 				idle = append(idle, w)
 			}
 		}
-		want := []pool.WorkerStats{{ID: turn.Worker(), State: "busy", Route: "/password", Class: "password", Since: began}}
+		want := []pool.WorkerStats{{ID: permit.Worker(), State: "busy", Route: "/password", Class: "password", Since: began}}
 		if diff := cmp.Diff(want, busy); diff != "" {
 			t.Errorf("busy workers (-want +got):\n%s", diff)
 		}
-		if len(idle) != 1 || idle[0].ID == turn.Worker() || !idle[0].Since.IsZero() {
+		if len(idle) != 1 || idle[0].ID == permit.Worker() || !idle[0].Since.IsZero() {
 			t.Errorf("idle workers %+v, want one of another id", idle)
 		}
 		if s.BytesInFlight != 70 {
@@ -388,7 +388,7 @@ func TestStats(t *testing.T) {
 
 		_, err := p.Acquire(t.Context(), password)
 		refusal(t, err, pool.ErrTimeout, time.Second)
-		turn.Release()
+		permit.Release()
 		all := p.Stats()
 		wantClass := pool.ClassStats{Class: "password", Limit: 1, Rejected: map[pool.Reason]uint64{pool.ErrTimeout: 1}}
 		if diff := cmp.Diff(wantClass, all.Classes[pool.Password]); diff != "" {
@@ -408,12 +408,12 @@ func TestStatsWait(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		p := pool.New(small())
 		for range 98 {
-			turn := acquire(t, p, read)
-			turn.Release()
+			permit := acquire(t, p, read)
+			permit.Release()
 		}
 		hold(t, p, read, 200*time.Millisecond)
-		turn := acquire(t, p, read)
-		turn.Release()
+		permit := acquire(t, p, read)
+		permit.Release()
 		got := p.Stats().Shards[0].Wait
 		want := histogram.Summary{Count: 100, Sum: 200 * time.Millisecond, Max: 200 * time.Millisecond}
 		if diff := cmp.Diff(want, got); diff != "" {
@@ -463,11 +463,11 @@ func TestAcquireAllocatesNothing(t *testing.T) {
 	p := pool.New(cfg)
 	for _, r := range []pool.Request{read, password} {
 		allocs := testing.AllocsPerRun(1000, func() {
-			turn, err := p.Acquire(t.Context(), r)
+			permit, err := p.Acquire(t.Context(), r)
 			if err != nil {
 				t.Fatal(err)
 			}
-			turn.Release()
+			permit.Release()
 		})
 		if allocs >= 1 && !(raceEnabled && r.Class == pool.Password) { // sync.Pool drops some on purpose
 			t.Errorf("Acquire and Release of class %v: %v allocations, want 0", r.Class, allocs)

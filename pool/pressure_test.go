@@ -89,7 +89,7 @@ func TestPressureMonitorRun(t *testing.T) {
 		if n := looks.Load(); n != 5 {
 			t.Errorf("%d looks in a second at rest, want 5", n)
 		}
-		turn, err := p.Acquire(t.Context(), Request{})
+		permit, err := p.Acquire(t.Context(), Request{})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -104,7 +104,7 @@ func TestPressureMonitorRun(t *testing.T) {
 		if p.Pressure() != PressureNone {
 			t.Errorf("Pressure() = %v after four looks, want calm", p.Pressure())
 		}
-		turn.Release()
+		permit.Release()
 		stop()
 		synctest.Wait()
 		if diff := cmp.Diff([]Pressure{PressureCritical, PressureHigh, PressureLow, PressureNone}, told); diff != "" {

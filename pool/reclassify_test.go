@@ -17,7 +17,7 @@ func TestReclassify(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		turn, err := p.Acquire(t.Context(), Request{Class: Read})
+		permit, err := p.Acquire(t.Context(), Request{Class: Read})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -29,20 +29,20 @@ func TestReclassify(t *testing.T) {
 		go waits()
 		synctest.Wait()
 		began := time.Now()
-		if err := turn.Reclassify(t.Context(), Bulk); err != nil || time.Since(began) != time.Second {
-			t.Errorf("Become() = %v after %v, want nil when the read that waited has ended, after 1s", err, time.Since(began))
+		if err := permit.Reclassify(t.Context(), Bulk); err != nil || time.Since(began) != time.Second {
+			t.Errorf("Reclassify() = %v after %v, want nil when the read that waited has ended, after 1s", err, time.Since(began))
 		}
-		if turn.request.Class != Bulk {
-			t.Errorf("the turn is of class %v, want bulk", turn.request.Class)
+		if permit.request.Class != Bulk {
+			t.Errorf("the turn is of class %v, want bulk", permit.request.Class)
 		}
 		p.pressure.Store(int32(PressureLow))
-		if err := turn.Reclassify(t.Context(), Bulk); err != nil {
-			t.Errorf("Become() = %v of what it is", err)
+		if err := permit.Reclassify(t.Context(), Bulk); err != nil {
+			t.Errorf("Reclassify() = %v of what it is", err)
 		}
 		if err := held.Reclassify(t.Context(), Bulk); !errors.Is(err, ErrMemory) || !held.holds() {
-			t.Errorf("Become() = %v when memory is tight, want ErrMemory with the worker held", err)
+			t.Errorf("Reclassify() = %v when memory is tight, want ErrMemory with the worker held", err)
 		}
-		turn.Release()
+		permit.Release()
 		held.Release()
 		if s := p.Stats(); s.Idle != 2 || s.Yielded != 0 || s.Classes[Bulk].Rejected[ErrMemory] != 1 {
 			t.Errorf("at the end %+v", s)

@@ -22,7 +22,7 @@ func TestRetryAfter(t *testing.T) {
 			var sum time.Duration
 			seen := 0
 			for i := range 1000 {
-				turn := acquire(t, p, read)
+				permit := acquire(t, p, read)
 				for range demand - 1 {
 					_, err := p.Acquire(t.Context(), read)
 					r := err.(*pool.RejectedError)
@@ -34,7 +34,7 @@ func TestRetryAfter(t *testing.T) {
 						seen++
 					}
 				}
-				turn.Release()
+				permit.Release()
 				time.Sleep(ms)
 			}
 			if demand == 1 {
@@ -74,7 +74,7 @@ func TestRejections(t *testing.T) {
 			}
 		}
 		if diff := cmp.Diff(want, got); diff != "" {
-			t.Errorf("Sheds() (-want +got):\n%s", diff)
+			t.Errorf("Rejections() (-want +got):\n%s", diff)
 		}
 		if got := p.RejectedTotals(); got["rate_limit"] != 30 || got[pool.ErrFull] != 465 {
 			t.Errorf("ShedTotals() = %v, want 30 and 465", got)
@@ -88,7 +88,7 @@ func TestRejections(t *testing.T) {
 
 // Of however many people, those who are turned away more often than one time
 // in 64 are named, and none with less than their count.
-func TestMostShedAreNamed(t *testing.T) {
+func TestMostRejectedAreNamed(t *testing.T) {
 	rapid.Check(t, func(rt *rapid.T) {
 		synctest.Test(t, func(t *testing.T) {
 			p := pool.New(pool.Config{Shards: 1, WorkersPerShard: 1})

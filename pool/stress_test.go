@@ -85,39 +85,39 @@ func (w *watch) request(t *testing.T, p *pool.Pool) {
 		ctx, cancel = context.WithTimeout(ctx, rand.N(2*time.Millisecond))
 		defer cancel()
 	}
-	p.Do(ctx, pool.Request{Class: c, Route: "/stress", Flow: fmt.Sprint(rand.IntN(4))}, func(ctx context.Context, turn *pool.Permit) error {
-		copied := *turn
-		w.work(t, turn, c)
+	p.Do(ctx, pool.Request{Class: c, Route: "/stress", Flow: fmt.Sprint(rand.IntN(4))}, func(ctx context.Context, permit *pool.Permit) error {
+		copied := *permit
+		w.work(t, permit, c)
 		switch rand.IntN(13) {
 		case 0:
 			panic("boom")
 		case 1:
 			runtime.Goexit()
 		case 2:
-			turn.Release()
+			permit.Release()
 			go copied.Release()
 			panic("after release")
 		case 8:
 			go copied.Release()
 			panic("while it is released")
 		case 3, 4, 5:
-			if err := turn.Yield(ctx, func() error { time.Sleep(rand.N(time.Millisecond)); return nil }); err != nil {
+			if err := permit.Yield(ctx, func() error { time.Sleep(rand.N(time.Millisecond)); return nil }); err != nil {
 				return err
 			}
 			copied.Release() // of a turn that is over: nothing
-			w.work(t, turn, c)
+			w.work(t, permit, c)
 		case 6:
-			return turn.Yield(ctx, func() error { return errors.New("broken pipe") })
+			return permit.Yield(ctx, func() error { return errors.New("broken pipe") })
 		case 7:
-			return turn.Yield(ctx, func() error { panic("outside") })
+			return permit.Yield(ctx, func() error { panic("outside") })
 		}
 		return nil
 	})
 }
 
-func (w *watch) work(t *testing.T, turn *pool.Permit, c pool.Class) {
-	if other, held := w.holders.LoadOrStore(turn.Worker(), c); held {
-		t.Errorf("worker %d is held by %v and %v", turn.Worker(), other, c)
+func (w *watch) work(t *testing.T, permit *pool.Permit, c pool.Class) {
+	if other, held := w.holders.LoadOrStore(permit.Worker(), c); held {
+		t.Errorf("worker %d is held by %v and %v", permit.Worker(), other, c)
 	}
 	if n := w.running[c].Add(1); int(n) > w.limits[c] {
 		t.Errorf("%d of class %v run, limit is %d", n, c, w.limits[c])
@@ -126,7 +126,7 @@ func (w *watch) work(t *testing.T, turn *pool.Permit, c pool.Class) {
 		time.Sleep(rand.N(200 * time.Microsecond))
 	}
 	w.running[c].Add(-1)
-	w.holders.Delete(turn.Worker())
+	w.holders.Delete(permit.Worker())
 }
 
 // One gives its worker back just as another comes to wait for it, and nothing
@@ -154,11 +154,11 @@ func TestNoLostWakeUp(t *testing.T) {
 				pair.Go(func() {
 					<-start
 					dawdle(rand.IntN(100))
-					turn, err := p.Acquire(t.Context(), bulk)
+					permit, err := p.Acquire(t.Context(), bulk)
 					if err != nil {
 						t.Errorf("Acquire() = %v, want a turn", err)
 					}
-					turn.Release()
+					permit.Release()
 				})
 				close(start)
 				pair.Wait()
@@ -187,14 +187,14 @@ func TestDrainRace(t *testing.T) {
 		var newcomer sync.WaitGroup
 		newcomer.Go(func() {
 			for {
-				turn, err := p.Acquire(t.Context(), read)
+				permit, err := p.Acquire(t.Context(), read)
 				if err != nil {
 					return
 				}
 				if drained.Load() {
 					t.Error("a turn outlived Drain")
 				}
-				turn.Release()
+				permit.Release()
 			}
 		})
 		if err := p.Drain(t.Context()); err != nil {

@@ -218,31 +218,31 @@ func TestStuckEnds(t *testing.T) {
 }
 
 // The time counts while a worker is held, from when it was taken last.
-func TestStuckAfterOutside(t *testing.T) {
+func TestStuckAfterYield(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := watching(t, small())
 		outside := func(d time.Duration) func() error { return func() error { time.Sleep(d); return nil } }
 		var late error
-		w.begin(t, func(ctx context.Context, turn *pool.Permit) error {
+		w.begin(t, func(ctx context.Context, permit *pool.Permit) error {
 			time.Sleep(patience - 1)
-			if err := turn.Yield(ctx, outside(10*patience)); err != nil {
-				t.Errorf("Outside() = %v, want nil", err)
+			if err := permit.Yield(ctx, outside(10*patience)); err != nil {
+				t.Errorf("Yield() = %v, want nil", err)
 			}
 			time.Sleep(patience + time.Second)
-			late = turn.Yield(ctx, func() error { t.Error("Outside() of a stuck request does something"); return nil })
+			late = permit.Yield(ctx, func() error { t.Error("Yield() of a stuck request does something"); return nil })
 			return late
 		})
 		time.Sleep(12*patience - 2)
 		w.wantStuck(t, 0, 0, 0, 0)
 		time.Sleep(time.Nanosecond)
 		w.wantStuck(t, 1, 1, 1, 0)
-		if lines := w.lines(); len(lines) != 1 || !strings.Contains(lines[0].Stack, "TestStuckAfterOutside") {
+		if lines := w.lines(); len(lines) != 1 || !strings.Contains(lines[0].Stack, "TestStuckAfterYield") {
 			t.Errorf("logged %+v, want one line with the stack", lines)
 		}
 		time.Sleep(time.Second)
 		w.wantStuck(t, 0, 0, 1, 1)
 		if late != pool.ErrStuck {
-			t.Errorf("Outside() of a stuck request = %v, want %v", late, pool.ErrStuck)
+			t.Errorf("Yield() of a stuck request = %v, want %v", late, pool.ErrStuck)
 		}
 	})
 }
@@ -275,7 +275,7 @@ func TestStuckFails(t *testing.T) {
 	}{
 		{"panic", func(*pool.Permit) { panic("boom") }, 1, 0},
 		{"Goexit", func(*pool.Permit) { runtime.Goexit() }, 0, 1},
-		{"two releases", func(turn *pool.Permit) { twin := *turn; turn.Release(); twin.Release() }, 0, 0},
+		{"two releases", func(permit *pool.Permit) { twin := *permit; permit.Release(); twin.Release() }, 0, 0},
 	} {
 		for workers, replaced := range map[int]int{1: 1, 2: 0} { // of two, another is replaced
 			t.Run(c.name, func(t *testing.T) {
@@ -285,9 +285,9 @@ func TestStuckFails(t *testing.T) {
 						w.begin(t, sleeper(10*patience))
 						time.Sleep(time.Second)
 					}
-					w.begin(t, func(_ context.Context, turn *pool.Permit) error {
+					w.begin(t, func(_ context.Context, permit *pool.Permit) error {
 						time.Sleep(patience + time.Second)
-						c.end(turn)
+						c.end(permit)
 						return nil
 					})
 					time.Sleep(patience)
@@ -380,11 +380,11 @@ func TestLabels(t *testing.T) {
 		return b.String()
 	}
 	const label = `"worker":"`
-	err := p.Do(own, read, func(ctx context.Context, turn *pool.Permit) error {
+	err := p.Do(own, read, func(ctx context.Context, permit *pool.Permit) error {
 		if !strings.Contains(profile(), label) {
 			t.Error("a goroutine with a worker has no label")
 		}
-		return turn.Yield(ctx, func() error {
+		return permit.Yield(ctx, func() error {
 			if strings.Contains(profile(), label) {
 				t.Error("a goroutine without a worker has its label")
 			}
@@ -409,9 +409,9 @@ func TestStuckRace(t *testing.T) {
 	for range 16 {
 		requests.Go(func() {
 			for range each {
-				_ = p.Do(t.Context(), read, func(ctx context.Context, turn *pool.Permit) error {
+				_ = p.Do(t.Context(), read, func(ctx context.Context, permit *pool.Permit) error {
 					time.Sleep(rand.N(cfg.StuckAfter << rand.N(6))) // to look takes a while, too
-					return turn.Yield(ctx, func() error { return nil })
+					return permit.Yield(ctx, func() error { return nil })
 				})
 			}
 		})

@@ -95,7 +95,7 @@ func (s *Store) commitInvalidating(changes []Change, notes func() []notes.Note, 
 	return err
 }
 
-// withoutNumbers returns changes of which nobody knows whether they were committed.
+// withoutNumbers returns changes of which it is unknown whether they were committed.
 func withoutNumbers(changes []Change) []Change {
 	unknown := make([]Change, len(changes))
 	for i, c := range changes {

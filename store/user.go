@@ -105,7 +105,7 @@ func (s *Store) findUser(ctx context.Context, condition, value string) (User, er
 }
 
 // Users returns all users in the order of their e-mail addresses. It holds no connection while the
-// caller handles a user. So a user who is created or deleted meanwhile may or may not be included.
+// caller handles a user. So a user that is created or deleted meanwhile may or may not be included.
 // An error is the last pair.
 func (s *Store) Users(ctx context.Context) iter.Seq2[User, error] {
 	const page = 500
