@@ -146,6 +146,9 @@ func (d *document) route(path string) string {
 	parts := strings.Split(path, "/")
 	if len(parts) > 3 && parts[2] == "notes" {
 		parts[3] = ":id"
+		if len(parts) > 5 && parts[4] == "versions" {
+			parts[5] = ":revision"
+		}
 	}
 	return strings.Join(parts, "/")
 }

@@ -29,6 +29,8 @@ var domainErrors = []struct {
 	{notes.ErrPasswordShort, router.NewError(http.StatusBadRequest, "Password must be at least 8 characters long")},
 	{notes.ErrPasswordLong, router.NewError(http.StatusBadRequest, "Password must be at most 1024 bytes long")},
 	{store.ErrNotFound, router.NewError(http.StatusNotFound, "Note not found")},
+	{store.ErrVersionGone, router.NewError(http.StatusNotFound, "Version not found")},
+	{store.ErrDeleted, router.NewError(http.StatusGone, "Note was deleted")},
 	{store.ErrChanged, router.NewError(http.StatusPreconditionFailed, "Note has changed")},
 	{store.ErrIdempotency, router.NewError(http.StatusUnprocessableEntity, "Idempotency-Key was used with another body")},
 	{store.ErrQuota, router.NewError(http.StatusInsufficientStorage, "Quota exceeded")},

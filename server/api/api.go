@@ -74,6 +74,10 @@ func (a *API) Routes() []router.Route {
 
 		{Method: get, Path: "/api/changes", Class: router.Read, Auth: router.SignedIn, Handle: a.changes},
 		{Method: get, Path: "/api/events", Class: router.Read, Auth: router.SignedIn, Handle: a.events},
+		{Method: get, Path: "/api/notes/:id/versions", Class: router.Read, Auth: router.SignedIn, Handle: a.listVersions},
+		write(del, "/api/notes/:id/versions", a.deleteVersions),
+		{Method: get, Path: "/api/notes/:id/versions/:revision", Class: router.Read, Auth: router.SignedIn, Handle: a.getVersion},
+		write(post, "/api/notes/:id/versions/:revision/restore", a.restoreVersion),
 
 		{Method: post, Path: "/api/metrics/vitals", Class: router.Write, Handle: a.webVitals, SmallBody: true},
 	}

@@ -13,8 +13,9 @@ import (
 )
 
 const (
-	maxPage   = 500
-	maxSearch = 1000 // characters of the search text
+	maxPage     = 500
+	defaultPage = 100  // of a list that is paged without a limit
+	maxSearch   = 1000 // characters of the search text
 
 	maxSearchTags = 100 // tags in one query
 

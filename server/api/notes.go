@@ -1,18 +1,22 @@
 package api
 
 import (
+	"context"
 	"crypto/sha256"
 	"errors"
+	"fmt"
 	"net/http"
 	"strings"
 
 	"notesd/notes"
+	"notesd/server/auth"
 	"notesd/server/router"
 	"notesd/store"
 )
 
 var (
 	errBadKey     = router.NewError(http.StatusBadRequest, "Invalid Idempotency-Key: 1 to 255 visible ASCII characters")
+	errTaken      = router.NewError(http.StatusConflict, "Id is taken")
 	errNotInTrash = router.NewError(http.StatusNotFound, "Note not found in trash")
 )
 
@@ -48,11 +52,14 @@ func noteOutput(n notes.Note) Note {
 	return out
 }
 
-// getNote handles GET /api/notes/:id.
+// getNote handles GET /api/notes/:id. With ?at= it returns the note as it was then.
 func (a *API) getNote(c *router.Context) error {
 	id, err := noteID(c)
 	if err != nil {
 		return err
+	}
+	if at := c.Request().URL.Query(); at.Has("at") {
+		return a.getNoteAt(c, id, at.Get("at"))
 	}
 	e, err := a.cache.readNote(c.Context(), c.UserID(), id, func() (notes.Note, error) {
 		n, err := a.store.Note(c.Context(), c.UserID(), id)
@@ -70,6 +77,9 @@ func (a *API) getNote(c *router.Context) error {
 
 // cachedNote finds the response to GET /api/notes/:id in memory.
 func (a *API) cachedNote(l router.Lookup) *router.Entry {
+	if l.Request.URL.RawQuery != "" {
+		return nil
+	}
 	return a.cache.get(noteKey(l.UserID, l.Param))
 }
 
@@ -111,14 +121,21 @@ func (a *API) createNote(c *router.Context) error {
 	}
 	var n notes.Note
 	err = c.Commit(func() (err error) {
-		n, err = a.store.CreateNote(c.Context(), c.UserID(), in)
+		n, err = a.store.CreateNote(a.authored(c), c.UserID(), in)
 		return err
 	})
-	if err != nil {
+	status := http.StatusCreated
+	switch {
+	case errors.Is(err, store.ErrExists):
+		status = http.StatusOK
+		a.cache.observed(c.UserID(), n.ID)
+	case errors.Is(err, store.ErrDuplicate):
+		return errTaken
+	case err != nil:
 		return err
 	}
 	c.SetHeader("Location", "/api/notes/"+n.ID)
-	return a.writeNote(c, http.StatusCreated, n)
+	return a.writeNote(c, status, n)
 }
 
 // patchNote handles PATCH /api/notes/:id. It checks the input before it looks for the note.
@@ -127,7 +144,7 @@ func (a *API) patchNote(c *router.Context) error {
 	if err != nil {
 		return err
 	}
-	patch, err := notePatch(o)
+	patch, base, err := patchOn(o)
 	// Otherwise the response would be a 200 although nothing was saved.
 	if err == nil && c.NotJSON() != "" {
 		err = &notes.InvalidError{}
@@ -144,9 +161,19 @@ func (a *API) patchNote(c *router.Context) error {
 	if err != nil {
 		return err
 	}
+	ctx, err := a.changing(c)
+	if err != nil {
+		return err
+	}
 	var n notes.Note
+	var onto int64
+	when := preconditions(c.Request().Header, id)
 	err = c.Commit(func() (err error) {
-		n, err = a.store.PatchNote(c.Context(), c.UserID(), id, patch, preconditions(c.Request().Header, id)...)
+		if base == nil {
+			n, err = a.store.PatchNote(ctx, c.UserID(), id, patch, when...)
+		} else {
+			n, onto, err = a.store.MergeNote(ctx, c.UserID(), id, patch, *base, when...)
+		}
 		return err
 	})
 	// A patch that changes nothing, or that finds another revision, shows the writes of other
@@ -155,19 +182,44 @@ func (a *API) patchNote(c *router.Context) error {
 	if err != nil {
 		return withCurrent(err)
 	}
+	if onto > 0 {
+		return a.writeMerged(c, n, base.Revision, onto)
+	}
 	return a.writeNote(c, http.StatusOK, n)
 }
 
+// authored returns the context of a write by the session of c.
+func (a *API) authored(c *router.Context) context.Context {
+	return store.WithAuthor(c.Context(), auth.Author(c.Request()))
+}
+
+// changing returns the context of a change of a note: with its author, and with the idempotency key
+// of the request if it has one.
+func (a *API) changing(c *router.Context) (context.Context, error) {
+	key, err := idempotencyKey(c.Request().Header)
+	if err != nil || key == "" {
+		return a.authored(c), err
+	}
+	hash := sha256.New()
+	fmt.Fprintf(hash, "%s %s\n", c.Request().Method, c.Request().URL.Path)
+	hash.Write(c.Body())
+	return store.WithIdempotencyKey(a.authored(c), key, hash.Sum(nil)), nil
+}
+
 // modify responds with the note as do leaves it.
-func (a *API) modify(do func(c *router.Context, id string) (notes.Note, error)) func(*router.Context) error {
+func (a *API) modify(do func(ctx context.Context, c *router.Context, id string) (notes.Note, error)) func(*router.Context) error {
 	return func(c *router.Context) error {
 		id, err := noteID(c)
 		if err != nil {
 			return err
 		}
+		ctx, err := a.changing(c)
+		if err != nil {
+			return err
+		}
 		var n notes.Note
 		err = c.Commit(func() (err error) {
-			n, err = do(c, id)
+			n, err = do(ctx, c, id)
 			return err
 		})
 		a.cache.observed(c.UserID(), id)
@@ -180,24 +232,27 @@ func (a *API) modify(do func(c *router.Context, id string) (notes.Note, error)) 
 
 // toggle returns the handler of PATCH /api/notes/:id/pin, /archive and /favorite.
 func (a *API) toggle(flag notes.Flag) func(*router.Context) error {
-	return a.modify(func(c *router.Context, id string) (notes.Note, error) {
-		return a.store.ToggleNote(c.Context(), c.UserID(), id, flag, preconditions(c.Request().Header, id)...)
+	return a.modify(func(ctx context.Context, c *router.Context, id string) (notes.Note, error) {
+		return a.store.ToggleNote(ctx, c.UserID(), id, flag, preconditions(c.Request().Header, id)...)
 	})
 }
 
 // trashNote does the work of PATCH /api/notes/:id/trash.
-func (a *API) trashNote(c *router.Context, id string) (notes.Note, error) {
-	return a.store.TrashNote(c.Context(), c.UserID(), id, preconditions(c.Request().Header, id)...)
+func (a *API) trashNote(ctx context.Context, c *router.Context, id string) (notes.Note, error) {
+	return a.store.TrashNote(ctx, c.UserID(), id, preconditions(c.Request().Header, id)...)
 }
 
 // restoreNote does the work of PATCH /api/notes/:id/restore.
-func (a *API) restoreNote(c *router.Context, id string) (notes.Note, error) {
-	return a.store.RestoreNote(c.Context(), c.UserID(), id, preconditions(c.Request().Header, id)...)
+func (a *API) restoreNote(ctx context.Context, c *router.Context, id string) (notes.Note, error) {
+	return a.store.RestoreNote(ctx, c.UserID(), id, preconditions(c.Request().Header, id)...)
 }
 
 // withCurrent returns the error response for err. If a precondition of the request failed, the
 // response has the current note, so that the client can merge.
 func withCurrent(err error) error {
+	if e, ok := errors.AsType[*store.ConflictError](err); ok {
+		return conflict(e)
+	}
 	e, ok := errors.AsType[*store.ChangedError](err)
 	if !ok {
 		return err
@@ -282,7 +337,11 @@ func newNote(o router.Object) (notes.NewNote, error) {
 	if err != nil {
 		return notes.NewNote{}, err
 	}
-	n := notes.NewNote{Title: *p.Title, Content: *p.Content, Color: p.Color, Pinned: isTrue(p.Pinned),
+	var id string
+	if text, ok := o.Text("id"); ok && notes.IsNewID(text) {
+		id = text
+	}
+	n := notes.NewNote{ID: id, Title: *p.Title, Content: *p.Content, Color: p.Color, Pinned: isTrue(p.Pinned),
 		Favorite: isTrue(p.Favorite), Archived: isTrue(p.Archived), Markdown: isTrue(p.Markdown)}
 	if p.Tags != nil {
 		n.Tags = *p.Tags
@@ -295,6 +354,21 @@ func isTrue(b *bool) bool { return b != nil && *b }
 // notePatch decodes the body of PATCH /api/notes/:id. A missing member stays unchanged.
 func notePatch(o router.Object) (notes.Patch, error) {
 	in := noteInput{Object: o}
+	p := in.patch()
+	return p, in.fault(p)
+}
+
+// fault returns an error if a member could not be read. It names those of p that break a rule, too;
+// otherwise the store checks them.
+func (in *noteInput) fault(p notes.Patch) error {
+	if in.unreadable.Fields == nil {
+		return nil
+	}
+	p.AddFaults(&in.unreadable)
+	return &in.unreadable
+}
+
+func (in *noteInput) patch() notes.Patch {
 	p := notes.Patch{
 		Title:    in.optionalText("title"),
 		Content:  in.optionalText("content"),
@@ -305,17 +379,13 @@ func notePatch(o router.Object) (notes.Patch, error) {
 		Markdown: in.optionalFlag("isMarkdown"),
 		Trashed:  in.optionalFlag("isTrashed"),
 	}
-	if raw, ok := o["color"]; ok {
+	if raw, ok := in.Object["color"]; ok {
 		p.SetColor = true
 		if string(raw) != "null" {
 			p.Color = in.optionalText("color")
 		}
 	}
-	if in.unreadable.Fields != nil {
-		p.AddFaults(&in.unreadable)
-		return p, &in.unreadable
-	}
-	return p, nil // the store checks the rest
+	return p
 }
 
 func (in *noteInput) optionalText(name string) *string {

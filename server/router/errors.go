@@ -2,6 +2,7 @@ package router
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"log/slog"
 	"math/rand/v2"
@@ -25,9 +26,14 @@ type Error struct {
 	Reason string
 	// Fields are the members of the input that are wrong, and how.
 	Fields map[string]string
-	Data   any         // more for programs, such as the current note in a 412
+	Data   any // more for programs, such as the current note in a 412
+	// Merge says how far a change could be merged with others: the parts of the text, or Null.
+	Merge  any
 	Header http.Header // headers of the response
 }
+
+// Null is a member that is there and has no value.
+var Null = json.RawMessage("null")
 
 // NewError returns an error that gives a response with the status and the message.
 func NewError(status int, message string) *Error { return &Error{Status: status, Message: message} }
@@ -70,7 +76,8 @@ type errorResponse struct {
 	RetryAfter int    `json:"retryAfter,omitempty"` // seconds
 	// Fields are the members of the input that are wrong, and how.
 	Fields    map[string]string `json:"fields,omitempty"`
-	Data      any               `json:"data,omitempty"` // the current note, in a 412
+	Data      any               `json:"data,omitempty"` // the current note, in a 409 or 412
+	Merge     any               `json:"merge,omitempty"`
 	RequestID string            `json:"requestId,omitempty"`
 }
 
@@ -114,7 +121,7 @@ func (rt *Router) errorFor(err error) *Error {
 }
 
 func (e *Error) response() errorResponse {
-	f := errorResponse{status: e.Status, header: e.Header, Error: e.Message, Fields: e.Fields, Data: e.Data}
+	f := errorResponse{status: e.Status, header: e.Header, Error: e.Message, Fields: e.Fields, Data: e.Data, Merge: e.Merge}
 	if e.Reason != "" {
 		f = unavailable(e.Reason, e.Message, 0)
 		f.status = e.Status

@@ -223,6 +223,25 @@ func (o Object) Flag(name string) (value, ok bool) {
 	return false, false
 }
 
+// Whole returns the member name, which is a whole number. ok is false if it is missing or anything
+// else.
+func (o Object) Whole(name string) (n int64, ok bool) {
+	raw := o[name]
+	if len(raw) == 0 || raw[0] == 'n' {
+		return 0, false
+	}
+	return n, json.Unmarshal(raw, &n) == nil
+}
+
+// Object returns the member name, which is an object. ok is false if it is missing or anything else.
+func (o Object) Object(name string) (in Object, ok bool) {
+	raw := o[name]
+	if len(raw) == 0 || raw[0] != '{' {
+		return nil, false
+	}
+	return in, json.Unmarshal(raw, &in) == nil
+}
+
 // StringList reads a JSON array of strings. ok is false if an element is null.
 func StringList(raw Member) ([]string, bool) {
 	if len(raw) == 0 || raw[0] != '[' {
