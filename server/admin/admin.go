@@ -1,5 +1,5 @@
-// Package admin is the door for the operators of the server: health probes, metrics, the state of the
-// process, alerts and the status page.
+// Package admin is the door for the operators of the server: health probes, metrics, the state of
+// the process, alerts and the status page.
 package admin
 
 import (

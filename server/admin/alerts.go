@@ -17,8 +17,9 @@ import (
 const maxRecent = 50
 
 // eventKinds are all values of Event.Kind.
-var eventKinds = []string{"memory_high", "memory_normal", "memory_stage_up", "memory_stage_down", "dependency_down", "dependency_up",
-	"route_quarantined", "route_released", "worker_stuck", "worker_recovered", "upgrade_failed", "incident", "admin_token_guessed"}
+var eventKinds = []string{"memory_high", "memory_normal", "memory_stage_up", "memory_stage_down", "dependency_down",
+	"dependency_up", "route_quarantined", "route_released", "worker_stuck", "worker_recovered", "upgrade_failed",
+	"incident", "admin_token_guessed"}
 
 // An Event is a fact that the operators of the server want to know.
 type Event struct {
@@ -105,7 +106,8 @@ func (a *Alerts) Memory(e pool.MemoryEvent) {
 	if e.Above {
 		kind = "memory_high"
 	}
-	a.Send(Event{Kind: kind, Subject: "process memory", Detail: map[string]any{"rss": e.Memory.RSS, "threshold": e.Threshold}})
+	a.Send(Event{Kind: kind, Subject: "process memory",
+		Detail: map[string]any{"rss": e.Memory.RSS, "threshold": e.Threshold}})
 }
 
 // Dependency sends an event when a dependency is lost (err is why) and when it is back (err is nil).

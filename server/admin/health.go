@@ -151,9 +151,10 @@ func (a *Admin) memoryRow() Dependency {
 	return row
 }
 
-// WatchDependencies checks the dependencies once a second until ctx ends. It also checks them at once when the
-// store's monitor finds the database lost or back. It logs each dependency that is lost or comes
-// back. A database to which the first connection is still being made does not count as lost.
+// WatchDependencies checks the dependencies once a second until ctx ends. It also checks them at
+// once when the store's monitor finds the database lost or back. It logs each dependency that is
+// lost or comes back. A database to which the first connection is still being made does not count
+// as lost.
 func (a *Admin) WatchDependencies(ctx context.Context) {
 	starting, cancel := context.WithTimeout(ctx, watchEvery)
 	_ = a.cfg.Store.WaitReady(starting) // the check reports why not

@@ -39,42 +39,55 @@ func desc(name, help string, labels ...string) *prometheus.Desc {
 }
 
 var (
-	descRequests   = desc("http_requests_total", "Answers sent.", "method", "route", "status")
-	descDuration   = desc("http_request_duration_seconds", "From the header read to the answer sent.")
-	descTook       = desc("worker_request_duration_seconds", "Of requests that had a worker: from the header read to the answer ready, without the time that clients took.")
-	descWorkers    = desc("pool_workers", "Workers of a shard.", "shard")
-	descBusy       = desc("pool_busy_workers", "Workers that hold a request.", "shard")
-	descInFlight   = desc("pool_bytes_in_flight", "Bodies and answers held in memory.", "shard")
-	descQueued     = desc("pool_queued", "Requests waiting for a worker.")
-	descWait       = desc("pool_wait_seconds", "What requests that had a worker waited for it, those that waited for nothing included.")
-	descRefused    = desc("pool_refused_total", "Requests turned away by the pool.", "reason")
-	descShed       = desc("turned_away_total", "Requests turned away, by the pool, a limit or for want of a dependency.", "reason")
+	descRequests = desc("http_requests_total", "Answers sent.", "method", "route", "status")
+	descDuration = desc("http_request_duration_seconds", "From the header read to the answer sent.")
+	descTook     = desc("worker_request_duration_seconds",
+		"Of requests that had a worker: from the header read to the answer ready, without the time that "+
+			"clients took.")
+	descWorkers  = desc("pool_workers", "Workers of a shard.", "shard")
+	descBusy     = desc("pool_busy_workers", "Workers that hold a request.", "shard")
+	descInFlight = desc("pool_bytes_in_flight", "Bodies and answers held in memory.", "shard")
+	descQueued   = desc("pool_queued", "Requests waiting for a worker.")
+	descWait     = desc("pool_wait_seconds",
+		"What requests that had a worker waited for it, those that waited for nothing included.")
+	descRefused = desc("pool_refused_total", "Requests turned away by the pool.", "reason")
+	descShed    = desc("turned_away_total",
+		"Requests turned away, by the pool, a limit or for want of a dependency.", "reason")
 	descHeld       = desc("refusals_held", "Refusals that wait to leave.")
 	descOverloaded = desc("pool_class_overloaded", "1 while the class's queue stands and sheds.", "class")
 	descPanics     = desc("pool_panics_total", "Requests that panicked.", "shard")
 	descRestarts   = desc("pool_worker_restarts_total", "Workers retired and replaced.", "shard")
-	descQuarantine = desc("route_quarantined", "1 while the route's requests are refused because it keeps panicking.", "route")
-	descOpened     = desc("route_quarantines_total", "Times that a route was quarantined.")
-	descReleased   = desc("route_releases_total", "Times that a route was well again.")
-	descIdle       = desc("pool_idle_workers", "Workers that are free.")
-	descStuck      = desc("pool_stuck_workers", "Requests that were found stuck and have not ended.", "replaced")
-	descFound      = desc("pool_stuck_workers_total", "Requests that were found stuck.")
-	descRecovered  = desc("pool_stuck_workers_recovered_total", "Of those, have ended after all.")
-	descClients    = desc("clients_given_up_total", "Connections, bodies and answers that were given up on, by what the client did.", "what")
-	descGuesses    = desc("admin_token_guesses_total", "Requests with a wrong administrators' token, or with any while there were too many wrong ones.")
-	descMemory     = desc("memory_bytes", "Memory of the process; needed is what no collection would give back, bound the limit that stages are of.", "kind")
-	descStage      = desc("memory_stage", "0 calm, 1 bulk work is refused, 2 caches go, 3 all but reads is refused.")
-	descCrossings  = desc("memory_threshold_crossings_total", "Times that memory rose above MEMORY_THRESHOLD_MB.")
-	descAbove      = desc("memory_above_threshold", "1 while memory is above MEMORY_THRESHOLD_MB.")
-	descDisk       = desc("data_dir_bytes", "The disk that DATA_DIR is on.", "kind")
-	descEvents     = desc("events_total", "Events that alerts were sent for.", "event")
-	descCache      = desc("cache_bytes", "What copies of sessions, notes and lists take.")
-	descEntries    = desc("cache_entries", "Copies of sessions, notes and lists.")
-	descTrusted    = desc("cache_trusted", "1 while copies may be used: what other processes change is heard of in time.")
-	descEvicted    = desc("cache_evicted_total", "Copies that made room for others.")
-	descLookups    = desc("cache_lookups_total", "Questions for copies. Shared are those misses which another's read of the database answered.", "kind", "result")
-	descConns      = desc("database_connections", "Connections to the database.", "pool", "state")
-	descConnWaits  = desc("database_connection_waits_total", "Waits for a connection; the pool is there to keep it at 0.", "pool")
+	descQuarantine = desc("route_quarantined",
+		"1 while the route's requests are refused because it keeps panicking.", "route")
+	descOpened    = desc("route_quarantines_total", "Times that a route was quarantined.")
+	descReleased  = desc("route_releases_total", "Times that a route was well again.")
+	descIdle      = desc("pool_idle_workers", "Workers that are free.")
+	descStuck     = desc("pool_stuck_workers", "Requests that were found stuck and have not ended.", "replaced")
+	descFound     = desc("pool_stuck_workers_total", "Requests that were found stuck.")
+	descRecovered = desc("pool_stuck_workers_recovered_total", "Of those, have ended after all.")
+	descClients   = desc("clients_given_up_total",
+		"Connections, bodies and answers that were given up on, by what the client did.", "what")
+	descGuesses = desc("admin_token_guesses_total",
+		"Requests with a wrong administrators' token, or with any while there were too many wrong ones.")
+	descMemory = desc("memory_bytes",
+		"Memory of the process; needed is what no collection would give back, bound the limit that "+
+			"stages are of.", "kind")
+	descStage     = desc("memory_stage", "0 calm, 1 bulk work is refused, 2 caches go, 3 all but reads is refused.")
+	descCrossings = desc("memory_threshold_crossings_total", "Times that memory rose above MEMORY_THRESHOLD_MB.")
+	descAbove     = desc("memory_above_threshold", "1 while memory is above MEMORY_THRESHOLD_MB.")
+	descDisk      = desc("data_dir_bytes", "The disk that DATA_DIR is on.", "kind")
+	descEvents    = desc("events_total", "Events that alerts were sent for.", "event")
+	descCache     = desc("cache_bytes", "What copies of sessions, notes and lists take.")
+	descEntries   = desc("cache_entries", "Copies of sessions, notes and lists.")
+	descTrusted   = desc("cache_trusted",
+		"1 while copies may be used: what other processes change is heard of in time.")
+	descEvicted = desc("cache_evicted_total", "Copies that made room for others.")
+	descLookups = desc("cache_lookups_total",
+		"Questions for copies. Shared are those misses which another's read of the database "+
+			"answered.", "kind", "result")
+	descConns     = desc("database_connections", "Connections to the database.", "pool", "state")
+	descConnWaits = desc("database_connection_waits_total",
+		"Waits for a connection; the pool is there to keep it at 0.", "pool")
 	descDependency = desc("dependency_up", "1 if the last look found it up.", "name")
 	descFallbacks  = desc("rate_limit_fallbacks_total", "Decisions taken in memory because Redis was away.")
 	descVitals     = desc("web_vitals_total", "Web vitals that browsers reported.", "name", "rating")

@@ -154,17 +154,36 @@ type workerJSON struct {
 }
 
 func poolOutput(p pool.Stats) poolJSON {
-	out := poolJSON{Workers: p.Workers, Busy: p.Busy, Idle: p.Idle, Queued: p.Queued, Outside: p.Yielded, QueueLength: p.QueueLength,
-		QueueTimeoutMs: milliseconds(p.QueueTimeout), Done: p.Done, Refused: p.Rejected, Abandoned: p.Abandoned,
-		Panics: p.Panics, Goexits: p.Goexits, Restarts: p.Restarts, Draining: p.Draining, Held: p.Delayed, Crowded: p.CPUSaturated, Quarantined: p.Quarantined, Released: p.Released, Stuck: stuckOutput(p.Stuck)}
+	out := poolJSON{
+		Workers:        p.Workers,
+		Busy:           p.Busy,
+		Idle:           p.Idle,
+		Queued:         p.Queued,
+		Outside:        p.Yielded,
+		QueueLength:    p.QueueLength,
+		QueueTimeoutMs: milliseconds(p.QueueTimeout),
+		Done:           p.Done,
+		Refused:        p.Rejected,
+		Abandoned:      p.Abandoned,
+		Panics:         p.Panics,
+		Goexits:        p.Goexits,
+		Restarts:       p.Restarts,
+		Draining:       p.Draining,
+		Held:           p.Delayed,
+		Crowded:        p.CPUSaturated,
+		Quarantined:    p.Quarantined,
+		Released:       p.Released,
+		Stuck:          stuckOutput(p.Stuck),
+	}
 	out.PanicKinds = make([]panicKindJSON, len(p.PanicKinds))
 	for i, kind := range p.PanicKinds {
-		out.PanicKinds[i] = panicKindJSON{Fingerprint: kind.Fingerprint, Route: kind.Route, Frame: kind.Frame, Count: kind.Count,
-			First: router.Time(kind.First), Last: router.Time(kind.Last)}
+		out.PanicKinds[i] = panicKindJSON{Fingerprint: kind.Fingerprint, Route: kind.Route, Frame: kind.Frame,
+			Count: kind.Count, First: router.Time(kind.First), Last: router.Time(kind.Last)}
 	}
 	out.Quarantine = make([]quarantineJSON, len(p.Breakers))
 	for i, q := range p.Breakers {
-		out.Quarantine[i] = quarantineJSON{Route: q.Route, Panics: q.Panics, Quarantined: q.Quarantined, Next: timeOrNil(q.Next)}
+		out.Quarantine[i] = quarantineJSON{Route: q.Route, Panics: q.Panics, Quarantined: q.Quarantined,
+			Next: timeOrNil(q.Next)}
 	}
 	for _, c := range p.Classes {
 		out.Classes = append(out.Classes, classJSON(c))
@@ -176,9 +195,11 @@ func poolOutput(p pool.Stats) poolJSON {
 }
 
 func stuckOutput(s pool.StuckStats) stuckJSON {
-	out := stuckJSON{Found: s.Found, Recovered: s.Recovered, Replaced: s.Replaced, Bound: s.Bound, Turns: make([]stuckTurnJSON, len(s.Permits))}
+	out := stuckJSON{Found: s.Found, Recovered: s.Recovered, Replaced: s.Replaced, Bound: s.Bound,
+		Turns: make([]stuckTurnJSON, len(s.Permits))}
 	for i, t := range s.Permits {
-		out.Turns[i] = stuckTurnJSON{Worker: t.Worker, Replacement: t.Replacement, Route: t.Route, Class: t.Class, Since: router.Time(t.Since)}
+		out.Turns[i] = stuckTurnJSON{Worker: t.Worker, Replacement: t.Replacement, Route: t.Route, Class: t.Class,
+			Since: router.Time(t.Since)}
 	}
 	return out
 }
@@ -389,7 +410,8 @@ func (a *Admin) State() State {
 		Clients: a.clients(), Memory: pool.ReadMemory(), Database: connsOutput(a.cfg.Store),
 		Cache: cacheOutput(a.cfg.Cache.Stats()), Disk: a.disk(), Events: eventsOutput(a.cfg.Alerts.Recent()),
 		Timestamp: router.Time(time.Now()),
-		Limits:    limits{runtime.GOMAXPROCS(0), memoryLimit(), a.cfg.Machine.Cores, a.cfg.Machine.MemoryLimit, a.cfg.Settings}}
+		Limits: limits{runtime.GOMAXPROCS(0), memoryLimit(), a.cfg.Machine.Cores, a.cfg.Machine.MemoryLimit,
+			a.cfg.Settings}}
 	state.Ready, state.Checks = a.checks()
 	state.Pool.Sheds = rejectedOutput(a.cfg.Pool)
 	if a.cfg.Memory != nil {

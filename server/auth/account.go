@@ -220,7 +220,8 @@ func DeleteAccount(ctx context.Context, db *store.Store, rdb *redis.Client, id s
 
 // ErrStale says that the account was changed, but a running server may accept its sessions for
 // another minute.
-var ErrStale = errors.New("a running server that could not be told may accept the account's sessions for another minute")
+var ErrStale = errors.New("a running server that could not be told may accept the account's sessions " +
+	"for another minute")
 
 // announceEnd tells the running servers that the account's epoch has ended its sessions, and
 // deletes the remains of these sessions. A session that Redis fails to delete now expires there,

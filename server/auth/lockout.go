@@ -78,7 +78,8 @@ func (a *Accounts) guesserOf(c Client, u store.User, folded string) guesser {
 	secret := []byte(a.devices.secrets[0])
 	if u.ID != "" {
 		if nonce := a.devices.nonce(c.Request, u); nonce != "" {
-			return guesser{nonce, keyedHash(secret, "device failures", u.ID+" "+nonce), "device " + nonce + " " + netutil.Network(c.Address)}
+			key := keyedHash(secret, "device failures", u.ID+" "+nonce)
+			return guesser{nonce, key, "device " + nonce + " " + netutil.Network(c.Address)}
 		}
 	}
 	return guesser{"", keyedHash(secret, "address failures", folded), c.Address}

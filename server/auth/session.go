@@ -76,7 +76,8 @@ func newSessions(backend sessionBackend, secrets []string, c *cache.Cache) *Sess
 	secure.Cookie.Secure = true
 	host := secure
 	host.Cookie.Name = hostCookie
-	return &Sessions{scs: &plain, secure: &secure, host: &host, tokens: tokens, backend: backend, cache: c, hints: newUserHints()}
+	return &Sessions{scs: &plain, secure: &secure, host: &host, tokens: tokens, backend: backend, cache: c,
+		hints: newUserHints()}
 }
 
 // NewSession describes a session that is about to begin: which user signs in, and how.
@@ -197,7 +198,8 @@ func (s *Sessions) List(ctx context.Context, userID string) ([]store.Session, er
 
 // writeCookie sets the session cookie. Over TLS it sets the cookie under both names. An empty token
 // clears the cookie.
-func (s *Sessions) writeCookie(ctx context.Context, w http.ResponseWriter, token string, expiry time.Time, secure bool) {
+func (s *Sessions) writeCookie(ctx context.Context, w http.ResponseWriter, token string, expiry time.Time,
+	secure bool) {
 	manager := s.scs
 	if secure {
 		manager = s.secure

@@ -125,7 +125,8 @@ func (s *redisSessions) DeleteSessions(ctx context.Context, userID, exceptKey st
 
 // Sessions returns the user's sessions, the newest first.
 func (s *redisSessions) Sessions(ctx context.Context, userID string) ([]store.Session, error) {
-	keys, err := redigo.Strings(s.redis.Do(ctx, "ZRANGE", redis.UserSessionPrefix+userID, time.Now().UnixMilli(), "+inf", "BYSCORE"))
+	index, now := redis.UserSessionPrefix+userID, time.Now().UnixMilli()
+	keys, err := redigo.Strings(s.redis.Do(ctx, "ZRANGE", index, now, "+inf", "BYSCORE"))
 	if err != nil || len(keys) == 0 {
 		return nil, err
 	}

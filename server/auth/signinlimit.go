@@ -46,7 +46,9 @@ func newSignInLimit(rdb *redis.Client, db *store.Store, secret string) *signInLi
 // reserve counts a failure before the password is checked, so parallel guesses are no more than
 // sequential ones. The caller calls refund if the attempt turns out not to be a failure. If wait is
 // above 0, the attempt is rejected and not counted.
-func (l *signInLimit) reserve(ctx context.Context, address, account string) (refund func(context.Context), wait time.Duration, err error) {
+func (l *signInLimit) reserve(ctx context.Context, address, account string) (
+	refund func(context.Context), wait time.Duration, err error,
+) {
 	network, site := netutil.Networks(address)
 	type keyLimit struct {
 		key   string
@@ -57,7 +59,8 @@ func (l *signInLimit) reserve(ctx context.Context, address, account string) (ref
 		{keyedHash(l.secret, "sign-in address", network), signInsPerAddress},
 	}
 	if site != "" {
-		limits = append(limits, keyLimit{keyedHash(l.secret, "sign-in site", site), signInsPerAddress * ratelimit.NetworksPerSite})
+		key := keyedHash(l.secret, "sign-in site", site)
+		limits = append(limits, keyLimit{key, signInsPerAddress * ratelimit.NetworksPerSite})
 	}
 	var taken []string
 	refund = func(ctx context.Context) { l.refund(ctx, taken) }
@@ -106,8 +109,11 @@ if tonumber(redis.call('GET', KEYS[1]) or 0) > 1 then
 end
 return redis.call('DEL', KEYS[1])`)
 
-func (f redisFailures) AddSignInFailure(ctx context.Context, key string, window time.Duration) (count int, ends time.Time, err error) {
-	answer, err := redigo.Int64s(f.redis.RunScript(ctx, addFailureScript, redis.Prefix+"sign-in:"+key, window.Milliseconds()))
+func (f redisFailures) AddSignInFailure(ctx context.Context, key string, window time.Duration) (
+	count int, ends time.Time, err error,
+) {
+	key = redis.Prefix + "sign-in:" + key
+	answer, err := redigo.Int64s(f.redis.RunScript(ctx, addFailureScript, key, window.Milliseconds()))
 	if err != nil {
 		return 0, time.Time{}, err
 	}

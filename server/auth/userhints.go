@@ -10,8 +10,8 @@ const maxUserHints = 1 << 14
 
 // userHints remembers the users of session tokens. It is consulted before a session is read,
 // which needs a permit, so that the pool can be fair to users already at admission. It is only a
-// hint, and never decides on access: a request with the cookie of a signed-out session merely waits in
-// the queue of its former user.
+// hint, and never decides on access: a request with the cookie of a signed-out session merely
+// waits in the queue of its former user.
 //
 // When the young generation is full, it becomes the old one. Entries of the old generation that
 // were not looked up since are dropped.
