@@ -211,7 +211,7 @@ func outside(t *testing.T, url string) *process {
 // before the container does, and may never answer those: each gets a second.
 func (c *client) awaitAnswer(path string) {
 	c.t.Helper()
-	quick := &client{c.t, c.url, &http.Client{Jar: c.http.Jar, Transport: c.http.Transport, Timeout: time.Second}}
+	quick := &client{t: c.t, url: c.url, http: &http.Client{Jar: c.http.Jar, Transport: c.http.Transport, Timeout: time.Second}}
 	outside(c.t.(*testing.T), c.url).await("answer from the container", func() bool {
 		answer, err := quick.try(http.MethodGet, path, nil)
 		return err == nil && answer.status == http.StatusOK
@@ -226,7 +226,7 @@ func (c *client) as(name, value string) *client {
 		r.Header.Set(name, value)
 		return next.RoundTrip(r)
 	})
-	return &client{c.t, c.url, &own}
+	return &client{t: c.t, url: c.url, http: &own}
 }
 
 type roundTripper func(*http.Request) (*http.Response, error)

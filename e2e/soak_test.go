@@ -170,6 +170,7 @@ type soakPerson struct {
 // visitor is a client with an address of its own where the server can see one.
 func (s *soak) visitor(net1, i int) *client {
 	c := outside(s.t, s.url).visitor()
+	c.unchecked = true
 	if s.apart {
 		c.http.Transport = &http.Transport{DialContext: s.dialer(net1, i).DialContext}
 		s.t.Cleanup(c.http.CloseIdleConnections)
