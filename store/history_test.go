@@ -4,16 +4,20 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"math/rand/v2"
 	"slices"
 	"strings"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/google/go-cmp/cmp"
 
+	"notesd/internal/testserver"
 	"notesd/notes"
 	"notesd/store"
+	"notesd/store/dump"
 	"notesd/store/storetest"
 )
 
@@ -211,6 +215,51 @@ func TestHistoryModel(t *testing.T) {
 				t.Fatal(err)
 			}
 		}
+	})
+}
+
+// A backup has the history, and a restore into the other engine brings it back, thinned or not.
+func TestHistoryInBackup(t *testing.T) {
+	storetest.Engines(t, func(t *testing.T, url string) {
+		synctest.Test(t, func(t *testing.T) {
+			s := storetest.Open(t, url)
+			s.LookAtFilesEvery(aYear)
+			e := newEditor(t, s, 3)
+			for round := range 2 {
+				for range 100 {
+					e.edit(t)
+				}
+				if round > 0 {
+					e.thin(aYear)
+					thinned(t, s, aYear)
+				}
+				var backup [][]byte
+				if _, err := dump.Dump(t.Context(), url, func(line []byte) error {
+					backup = append(backup, slices.Clone(line))
+					return nil
+				}); err != nil {
+					t.Fatal(err)
+				}
+				into := storetest.EmptySQLite(t)
+				if s.Engine() == "SQLite" {
+					into = testserver.EmptyPostgres(t)
+				}
+				done, err := dump.Restore(t.Context(), into, func() (line []byte, err error) {
+					if len(backup) == 0 {
+						return nil, io.EOF
+					}
+					line, backup = backup[0], backup[1:]
+					return line, nil
+				}, 0)
+				if err != nil || len(done.Faults) > 0 {
+					t.Fatalf("Restore = %+v, %v", done, err)
+				}
+				restored := storetest.Open(t, into)
+				restored.LookAtFilesEvery(aYear)
+				e.compare(t, fmt.Sprint("restored ", round), restored, 100)
+				wantHistory(t, restored, e.owner, len(e.versions))
+			}
+		})
 	})
 }
 

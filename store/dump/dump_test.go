@@ -80,7 +80,7 @@ var vacant = map[string]func(t testing.TB) string{"SQLite": storetest.EmptySQLit
 func restored(t testing.TB, engine string, backup lines) string {
 	t.Helper()
 	url := vacant[engine](t)
-	done, err := dump.Restore(t.Context(), url, backup.next())
+	done, err := dump.Restore(t.Context(), url, backup.next(), 0)
 	if err != nil {
 		t.Fatalf("Restore into %s = %v", engine, err)
 	}
@@ -444,7 +444,7 @@ func TestRestoreRefuses(t *testing.T) {
 					continue // the same reader found out
 				}
 				url := database(t)
-				if _, err := dump.Restore(t.Context(), url, row.next()); !errors.Is(err, row.want) {
+				if _, err := dump.Restore(t.Context(), url, row.next(), 0); !errors.Is(err, row.want) {
 					t.Errorf("Restore into %s = %v, want %v", engine, err, row.want)
 				}
 				if engine == "SQLite" {
@@ -462,7 +462,7 @@ func TestRestoreRefuses(t *testing.T) {
 
 func restoredInto(t testing.TB, url string, backup lines) {
 	t.Helper()
-	if _, err := dump.Restore(t.Context(), url, backup.next()); err != nil {
+	if _, err := dump.Restore(t.Context(), url, backup.next(), 0); err != nil {
 		t.Errorf("Restore into %s = %v, want nil", url, err)
 	}
 }
@@ -481,7 +481,7 @@ func TestRestoreOccupied(t *testing.T) {
 			t.Fatal(err)
 		}
 		if s.Engine() == "SQLite" {
-			if _, err := dump.Restore(t.Context(), url, good.next()); err == nil || !strings.Contains(err.Error(), "in use by notesd") {
+			if _, err := dump.Restore(t.Context(), url, good.next(), 0); err == nil || !strings.Contains(err.Error(), "in use by notesd") {
 				t.Errorf("Restore into a file that is served = %v", err)
 			}
 		}
@@ -489,7 +489,7 @@ func TestRestoreOccupied(t *testing.T) {
 			t.Fatal(err)
 		}
 		restoredInto(t, url, good)
-		if _, err := dump.Restore(t.Context(), url, good.next()); !errors.Is(err, dump.ErrOccupied) || !strings.Contains(err.Error(), "accounts 3, notes 5") {
+		if _, err := dump.Restore(t.Context(), url, good.next(), 0); !errors.Is(err, dump.ErrOccupied) || !strings.Contains(err.Error(), "accounts 3, notes 5") {
 			t.Errorf("Restore on top = %v, want ErrOccupied and what is there", err)
 		}
 		again, _ := dumpOf(t, url)
@@ -514,8 +514,69 @@ func TestRestoreBesideOldLog(t *testing.T) {
 	if err := os.WriteFile(url+"-wal", wal, 0o600); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := dump.Restore(t.Context(), url, good.next()); !errors.Is(err, dump.ErrOccupied) {
+	if _, err := dump.Restore(t.Context(), url, good.next(), 0); !errors.Is(err, dump.ErrOccupied) {
 		t.Errorf("Restore = %v, want ErrOccupied", err)
+	}
+}
+
+// After a restore no revision and no change number is given out that a client may know from the time
+// that was lost. The history is there, and who made each revision.
+func TestRestoreAfterLoss(t *testing.T) {
+	for _, old := range []bool{false, true} {
+		storetest.Engines(t, func(t *testing.T, source string) {
+			s := storetest.Open(t, source)
+			fillWithEverything(t, s)
+			ada, err := s.UserByEmail(t.Context(), "ada@example.com")
+			if err != nil {
+				t.Fatal(err)
+			}
+			author := notes.Author{Kind: notes.KindToken, Name: "script", ID: "1"}
+			n, err := s.CreateNote(store.WithAuthor(t.Context(), author), ada.ID, notes.NewNote{Title: "first"})
+			if err == nil {
+				n, err = s.PatchNote(store.WithAuthor(t.Context(), author), ada.ID, n.ID, notes.Patch{Title: new("second")})
+			}
+			if err != nil {
+				t.Fatal(err)
+			}
+			backup, _ := dumpOf(t, source)
+			if old {
+				backup, _ = olderBackup(t, backup)
+			}
+			url := vacant[s.Engine()](t)
+			done, err := dump.Restore(t.Context(), url, backup.next(), dump.MayBeLost)
+			if err != nil || len(done.Faults) > 0 {
+				t.Fatalf("Restore = %+v, %v", done, err)
+			}
+			have := storetest.Open(t, url)
+			got, err := have.Version(t.Context(), ada.ID, n.ID, n.Revision+dump.MayBeLost)
+			if err != nil || got.Title != "second" || !old && got.By != author {
+				t.Errorf("the note's present version = %+v, %v", got, err)
+			}
+			if _, err := have.Version(t.Context(), ada.ID, n.ID, n.Revision+1); !errors.Is(err, store.ErrVersionGone) {
+				t.Errorf("a version from the time that was lost = %v, want ErrVersionGone", err)
+			}
+			first, err := have.Version(t.Context(), ada.ID, n.ID, 1)
+			if old != errors.Is(err, store.ErrVersionGone) || !old && (first.Title != "first" || first.By != author) {
+				t.Errorf("the first version = %+v, %v", first, err)
+			}
+			for _, since := range []int64{1, n.ChangeSeq, n.ChangeSeq + 1, n.ChangeSeq + 1000} {
+				if _, err := have.Changes(t.Context(), ada.ID, since, 100, false); !errors.Is(err, store.ErrGone) {
+					t.Errorf("Changes since %d = %v, want ErrGone", since, err)
+				}
+			}
+			page, err := have.Changes(t.Context(), ada.ID, 0, 100, false)
+			if err != nil || len(page.Changes) == 0 {
+				t.Fatalf("Changes since 0 = %+v, %v", page, err)
+			}
+			next, err := have.PatchNote(t.Context(), ada.ID, n.ID, notes.Patch{Title: new("third")})
+			if err != nil || next.ChangeSeq != n.ChangeSeq+dump.MayBeLost+1 || next.Revision != n.Revision+dump.MayBeLost+1 {
+				t.Errorf("the next change = %+v, %v", next, err)
+			}
+			page, err = have.Changes(t.Context(), ada.ID, page.Next, 100, false)
+			if err != nil || len(page.Changes) != 1 {
+				t.Errorf("Changes after a full read = %+v, %v, want the one change", page, err)
+			}
+		})
 	}
 }
 
@@ -532,7 +593,7 @@ func TestRestoreOlder(t *testing.T) {
 	older, want := olderBackup(t, good)
 	for engine, database := range vacant {
 		url := database(t)
-		done, err := dump.Restore(t.Context(), url, older.next())
+		done, err := dump.Restore(t.Context(), url, older.next(), 0)
 		if err != nil || done.Schema != newest || done.Backup.Schema != 1 {
 			t.Errorf("Restore into %s = %+v, %v, want schema %d", engine, done, err, newest)
 		}

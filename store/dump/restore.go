@@ -2,6 +2,7 @@ package dump
 
 import (
 	"context"
+	"database/sql"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -26,8 +27,13 @@ type Restored struct {
 
 // Restore reads the lines of a Dump into the database at name, of either engine. next returns one
 // line at a time, and then io.EOF. The database must be empty (ErrOccupied); on SQLite it may also
-// not exist yet. Ids, keys, revisions, change numbers and dates are restored as they were. So
-// ETags, cursors and what clients have seen stay valid. An error of next is returned as it is.
+// not exist yet. Ids, keys and dates are restored as they were. An error of next is returned as it
+// is.
+//
+// lost is how many changes of a note or of a user may have been made since the backup and are lost:
+// see MayBeLost. Restore raises each note's revision and each user's change number by it, so that
+// none is given out a second time, and makes clients that read changes start over. With lost = 0
+// all is restored as it was.
 //
 // A restore is done as a whole or not at all, in whichever way the process ends. On PostgreSQL it
 // is one transaction. On SQLite it is a file that gets its final name at the end. The database is
@@ -36,8 +42,8 @@ type Restored struct {
 //
 // The schema is first that of the backup, and is then migrated to the newest. So older backups are
 // migrated as older databases are. engine.ErrSchema: the backup is newer than this binary.
-func Restore(ctx context.Context, name string, next func() ([]byte, error)) (Restored, error) {
-	r := restore{reader: lineReader{next: next}}
+func Restore(ctx context.Context, name string, next func() ([]byte, error), lost int64) (Restored, error) {
+	r := restore{reader: lineReader{next: next}, lost: lost}
 	head, err := r.reader.head()
 	if err != nil {
 		return Restored{}, err
@@ -55,8 +61,13 @@ func Restore(ctx context.Context, name string, next func() ([]byte, error)) (Res
 	return r.done, nil
 }
 
+// MayBeLost is more changes of a note, or of a user, than can have been made since a backup was
+// taken. Clients may know their revisions and numbers.
+const MayBeLost = 1_000_000
+
 // A restore is the state of a Restore in progress.
 type restore struct {
+	lost    int64 // see Restore
 	reader  lineReader
 	tables  []dumpTable // those of the backup's schema
 	lastKey int64       // largest key of the restored notes
@@ -108,6 +119,7 @@ func refuseOccupied(ctx context.Context, db engine.Querier) error {
 // insert adds rows, and the folded columns that it computes from them.
 func (r *restore) insert(ctx context.Context, db emptyDatabase, t dumpTable, rows [][]any) error {
 	columns := schema.Names(t.columns)
+	r.raiseNumbers(t.name, columns, rows)
 	for i, c := range t.columns {
 		if t.folded[c.Name] == "" {
 			continue
@@ -134,6 +146,35 @@ func (r *restore) insert(ctx context.Context, db emptyDatabase, t dumpTable, row
 	return db.insert(ctx, "note_search", []string{"note_key", "content_folded"}, search)
 }
 
+// raiseNumbers raises the revisions of notes, and the change numbers of users. A note keeps the
+// author of its revision.
+func (r *restore) raiseNumbers(table string, columns []string, rows [][]any) {
+	number := func(row []any, column string) *int64 {
+		if i := slices.Index(columns, column); i >= 0 {
+			n, _ := row[i].(*int64)
+			return n
+		}
+		return nil
+	}
+	for _, row := range rows {
+		switch table {
+		case "notes":
+			revision, authors := number(row, "revision"), number(row, "author_revision")
+			if revision == nil {
+				continue
+			}
+			if authors != nil && *authors == *revision {
+				*authors += r.lost
+			}
+			*revision += r.lost
+		case "user_counters":
+			if last := number(row, "change_seq"); last != nil {
+				*last += r.lost
+			}
+		}
+	}
+}
+
 // folded applies Fold to a column's value.
 func folded(text any) *string {
 	if s, ok := text.(*string); ok && s != nil {
@@ -142,8 +183,11 @@ func folded(text any) *string {
 	return nil
 }
 
-// faults are queries that count contradictions in the data.
-var faults = []struct{ what, query string }{
+// A fault is a query that counts contradictions in the data.
+type fault struct{ what, query string }
+
+// faults are those that every schema can have.
+var faults = []fault{
 	{"accounts without counters", `SELECT count(*) FROM users WHERE id NOT IN (SELECT user_id FROM user_counters)`},
 	{"people whose counters are not the sums of their notes", `SELECT count(*) FROM user_counters AS c
 		LEFT JOIN (SELECT user_id, count(*) AS n, sum(bytes) AS size FROM notes GROUP BY user_id) AS s
@@ -156,6 +200,15 @@ var faults = []struct{ what, query string }{
 	{"change numbers above the last", `SELECT count(*) FROM notes AS n JOIN user_counters AS c ON c.user_id = n.user_id
 		WHERE n.change_seq > c.change_seq OR n.change_seq < 1`},
 	{"revisions below 1", `SELECT count(*) FROM notes WHERE revision < 1`},
+}
+
+// historyFaults are those of histories, which older schemas don't have.
+var historyFaults = []fault{
+	{"versions whose text is not there", `SELECT count(*) FROM note_versions AS v LEFT JOIN note_versions AS b
+		ON b.note_key = v.note_key AND b.revision = v.base_revision AND b.revision > v.revision
+		WHERE v.content IS NULL AND (v.delta IS NULL OR b.revision IS NULL)`},
+	{"versions that are newer than their notes", `SELECT count(*) FROM note_versions AS v JOIN notes AS n ON n.key = v.note_key
+		WHERE v.revision >= n.revision`},
 }
 
 // findFaults returns an error if a table has not as many rows as the backup says. Otherwise it
@@ -175,7 +228,11 @@ func (r *restore) findFaults(ctx context.Context, db engine.Querier) (found []st
 			return nil, err
 		}
 	}
-	for _, f := range faults {
+	all := faults
+	if slices.ContainsFunc(r.tables, func(t dumpTable) bool { return t.name == "note_versions" }) {
+		all = slices.Concat(all, historyFaults)
+	}
+	for _, f := range all {
 		n, err := count(f.query)
 		if err != nil {
 			return nil, err
@@ -187,10 +244,16 @@ func (r *restore) findFaults(ctx context.Context, db engine.Querier) (found []st
 	return found, nil
 }
 
-// upgrade migrates the restored database to the newest schema.
-func (r *restore) upgrade(ctx context.Context, m engine.Migrator, db engine.Querier) error {
+// upgrade migrates the restored database to the newest schema. Then, if changes may be lost, it
+// forgets all deletions, so that clients which read changes start over.
+func (r *restore) upgrade(ctx context.Context, m engine.Migrator, db *sql.DB) error {
 	if err := m.Up(ctx); err != nil {
 		return err
+	}
+	if r.lost > 0 {
+		if _, err := db.ExecContext(ctx, `UPDATE user_counters SET forgotten_seq = change_seq`); err != nil {
+			return fmt.Errorf("forget the deletions: %w", err)
+		}
 	}
 	found, err := engine.ReadSchema(ctx, db)
 	r.done.Schema = found.Version
