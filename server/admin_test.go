@@ -21,12 +21,12 @@ var adminRoutes = []struct{ method, path string }{
 func TestAdministrators(t *testing.T) {
 	t.Parallel()
 	// Each request comes from an address of its own: TestTokenGuesses has the limit.
-	proxied := func(cfg *Config, _ *Parts) {
+	proxied := func(cfg *Config, _ *Deps) {
 		cfg.TrustedProxies = []netip.Prefix{netip.MustParsePrefix("127.0.0.0/8")}
 	}
 	withToken := onSQLite(t, proxied)
-	without := onSQLite(t, proxied, func(cfg *Config, _ *Parts) { cfg.AdminToken = "" })
-	production := onSQLite(t, proxied, func(cfg *Config, _ *Parts) { cfg.AdminToken, cfg.Production = "", true })
+	without := onSQLite(t, proxied, func(cfg *Config, _ *Deps) { cfg.AdminToken = "" })
+	production := onSQLite(t, proxied, func(cfg *Config, _ *Deps) { cfg.AdminToken, cfg.Production = "", true })
 	tests := []struct {
 		name    string
 		site    *site
@@ -80,8 +80,8 @@ func TestAdministrators(t *testing.T) {
 func TestTokenGuessesTold(t *testing.T) {
 	t.Parallel()
 	alerts := admin.NewAlerts("", "", nil)
-	s := onSQLite(t, func(cfg *Config, parts *Parts) {
-		parts.Alerts = alerts
+	s := onSQLite(t, func(cfg *Config, deps *Deps) {
+		deps.Alerts = alerts
 		cfg.TrustedProxies = []netip.Prefix{netip.MustParsePrefix("127.0.0.0/8")}
 	})
 	const stranger = "203.0.113.7"

@@ -37,7 +37,7 @@ func TestAPIDocument(t *testing.T) {
 		rows = append(rows, row[1])
 	}
 	sameRoutes(t, "rows", rows, routes)
-	s := onSQLite(t, func(cfg *Config, _ *Parts) { cfg.AdminToken = "ADMIN_TOKEN" })
+	s := onSQLite(t, func(cfg *Config, _ *Deps) { cfg.AdminToken = "ADMIN_TOKEN" })
 	d := &document{t: t, c: s.visitor(), names: map[string]string{}}
 	got := regexp.MustCompile("(?ms)^```http\n(.*?)^```$").ReplaceAllStringFunc(page, func(block string) string {
 		return "```http\n" + d.answer(strings.TrimSuffix(strings.TrimPrefix(block, "```http\n"), "```")) + "```"

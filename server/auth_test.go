@@ -265,14 +265,14 @@ func TestRegisterAtOnce(t *testing.T) {
 }
 
 // patient is a site whose queue waits as long as a busy machine takes to hash passwords.
-func patient(cfg *Config, parts *Parts) {
+func patient(cfg *Config, deps *Deps) {
 	cfg.RequestTimeout = 2 * time.Minute
-	workers(2, func(c *pool.Config) { c.QueueTimeout = time.Minute })(cfg, parts)
+	workers(2, func(c *pool.Config) { c.QueueTimeout = time.Minute })(cfg, deps)
 }
 
 func TestRegistrationClosed(t *testing.T) {
 	t.Parallel()
-	s := onSQLite(t, func(cfg *Config, _ *Parts) { cfg.RegistrationOpen = false })
+	s := onSQLite(t, func(cfg *Config, _ *Deps) { cfg.RegistrationOpen = false })
 	s.visitor().post("/api/auth/register", credentialsOf("a@b.example", password)).fails(http.StatusForbidden, "Registration is closed")
 	if _, err := auth.AddAccount(t.Context(), s.store, "a@b.example", password); err != nil {
 		t.Fatal(err)
@@ -542,14 +542,14 @@ func TestResetPassword(t *testing.T) {
 			t.Fatal(err)
 		}
 		s.setLock(t, time.Now().Add(time.Hour))
-		if err := auth.ResetPassword(t.Context(), s.store, s.server.redis, u.ID, "short"); err == nil {
+		if err := auth.ResetPassword(t.Context(), s.store, s.server.deps.Redis, u.ID, "short"); err == nil {
 			t.Error("ResetPassword() took a short password")
 		}
 		c.get("/api/auth/me").want(http.StatusOK)
-		if err := auth.ResetPassword(t.Context(), s.store, s.server.redis, u.ID, "battery staple"); err != nil {
+		if err := auth.ResetPassword(t.Context(), s.store, s.server.deps.Redis, u.ID, "battery staple"); err != nil {
 			t.Fatal(err)
 		}
-		s.server.cache.SessionRevoked("", u.ID) // heard of: as a rule it is another process that resets
+		s.server.deps.Cache.SessionRevoked("", u.ID) // heard of: as a rule it is another process that resets
 		c.get("/api/auth/me").want(http.StatusUnauthorized)
 		s.visitor().login("203.0.113.9", "ada@example.com", password).want(http.StatusUnauthorized)
 		s.visitor().login("203.0.113.9", "ada@example.com", "battery staple").want(http.StatusOK)

@@ -248,11 +248,11 @@ func TestEvents(t *testing.T) {
 			t.Errorf("another user's first event is %q", got)
 		}
 		testkit.Eventually(t, "no permit is held", func() bool { return s.pool.Stats().Idle == s.pool.Stats().Workers })
-		if got := s.server.hub.Stats(); got.Listeners != 3 || got.Users != 2 || got.Sent != 9 {
+		if got := s.server.deps.Hub.Stats(); got.Listeners != 3 || got.Users != 2 || got.Sent != 9 {
 			t.Errorf("Stats() = %+v, want 3 listeners of 2 users, 9 events", got)
 		}
 		one.close()
-		testkit.Eventually(t, "the closed stream is gone", func() bool { return s.server.hub.Stats().Listeners == 2 })
+		testkit.Eventually(t, "the closed stream is gone", func() bool { return s.server.deps.Hub.Stats().Listeners == 2 })
 	})
 }
 
@@ -298,7 +298,7 @@ func TestEventsResume(t *testing.T) {
 	if r.header.Get("Content-Type") != "text/event-stream" || r.text != "" {
 		t.Errorf("HEAD has %v", r.header)
 	}
-	testkit.Eventually(t, "no listener", func() bool { return s.server.hub.Stats().Listeners == 0 })
+	testkit.Eventually(t, "no listener", func() bool { return s.server.deps.Hub.Stats().Listeners == 0 })
 }
 
 // A user has 32 streams, and all users as many as the memory is for.
@@ -318,8 +318,8 @@ func TestEventsBound(t *testing.T) {
 	other := s.someone()
 	other.stream("").want(`event: hello id: 0 data: {"changeSeq":0}`)
 	open[0].close()
-	testkit.Eventually(t, "room", func() bool { return s.server.hub.Stats().Listeners == events.MaxPerUser })
-	s.server.hub.SetMax(events.MaxPerUser)
+	testkit.Eventually(t, "room", func() bool { return s.server.deps.Hub.Stats().Listeners == events.MaxPerUser })
+	s.server.deps.Hub.SetMax(events.MaxPerUser)
 	r = c.get("/api/events").fails(http.StatusServiceUnavailable, "Server is short of memory, please try again")
 	if r.decode(&f); f.Reason != "memory" {
 		t.Errorf("a stream above the bound: %s", r.text)
@@ -387,14 +387,14 @@ func TestEventsNeverRead(t *testing.T) {
 	defer conn.Close()
 	_ = conn.(*net.TCPConn).SetReadBuffer(1)
 	fmt.Fprintf(conn, "GET /api/events HTTP/1.1\r\nHost: x\r\nCookie: sessionId=%s\r\n\r\n", c.token())
-	testkit.Eventually(t, "a listener", func() bool { return s.server.hub.Stats().Listeners == 1 })
+	testkit.Eventually(t, "a listener", func() bool { return s.server.deps.Hub.Stats().Listeners == 1 })
 	user := c.create(map[string]any{"title": "a", "content": ""}).UserID
 	// So many events come at once only from a machine.
 	const many = 200_000
 	for n := int64(2); n <= many; n++ {
-		s.server.hub.Committed([]store.Change{{Owner: user, Note: strings.Repeat("i", 200), Seq: n, Revision: 1}})
+		s.server.deps.Hub.Committed([]store.Change{{Owner: user, Note: strings.Repeat("i", 200), Seq: n, Revision: 1}})
 	}
-	if got := s.server.hub.Stats(); got.Dropped == 0 || got.Listeners != 1 {
+	if got := s.server.deps.Hub.Stats(); got.Dropped == 0 || got.Listeners != 1 {
 		t.Errorf("Stats() = %+v, want dropped events", got)
 	}
 	_ = conn.SetReadDeadline(time.Now().Add(10 * time.Second))
@@ -429,7 +429,7 @@ func TestEventsReplicas(t *testing.T) {
 
 	// What a process commits that tells nobody is made up for as soon as messages may have been missed.
 	a.execute(t, "UPDATE user_counters SET change_seq = change_seq + 1")
-	b.server.hub.Missed()
+	b.server.deps.Hub.Missed()
 	stream.want(`event: change id: 3 data: {"changeSeq":3}`)
 	c.post("/api/auth/logout", nil).want(http.StatusOK)
 	stream.ends("sign-out on the other replica")
@@ -439,8 +439,8 @@ func TestEventsReplicas(t *testing.T) {
 // request: 10 KB of buffers and some 20 KB of stacks.
 func TestEventsBytes(t *testing.T) {
 	const streams, most = 400, 45 << 10
-	s := onSQLite(t, func(_ *Config, parts *Parts) {
-		parts.Pool = pool.New(pool.Config{Shards: 2, WorkersPerShard: 4, QueueLength: 64, QueueTimeout: time.Minute, Log: parts.Log})
+	s := onSQLite(t, func(_ *Config, deps *Deps) {
+		deps.Pool = pool.New(pool.Config{Shards: 2, WorkersPerShard: 4, QueueLength: 64, QueueTimeout: time.Minute, Log: deps.Log})
 	})
 	var tokens []string
 	for range streams / events.MaxPerUser {
@@ -466,7 +466,7 @@ func TestEventsBytes(t *testing.T) {
 			fmt.Fprintf(conn, "GET /api/events HTTP/1.1\r\nHost: x\r\nCookie: sessionId=%s\r\nAccept-Encoding: gzip, br\r\n\r\n", token)
 			conns = append(conns, conn)
 		}
-		testkit.Eventually(t, "streams", func() bool { return s.server.hub.Stats().Listeners == int64(len(conns)) })
+		testkit.Eventually(t, "streams", func() bool { return s.server.deps.Hub.Stats().Listeners == int64(len(conns)) })
 	}
 	time.Sleep(100 * time.Millisecond)
 	each, added := int64(measure()-before)/int64(len(conns)), float64(runtime.NumGoroutine()-goroutines)/float64(len(conns))

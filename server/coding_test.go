@@ -38,7 +38,7 @@ func packed(t testing.TB, coding, text string) string {
 func TestBodyCoding(t *testing.T) {
 	t.Parallel()
 	const limit = 1 << 20
-	s := onSQLite(t, func(cfg *Config, _ *Parts) { cfg.BodyLimit = limit })
+	s := onSQLite(t, func(cfg *Config, _ *Deps) { cfg.BodyLimit = limit })
 	c := s.someone()
 	const note, mark = `{"title":"ä","content":"b"}`, "\ufeff"
 	const malformed, bad = "Malformed JSON", "Request body is not what its Content-Encoding says"

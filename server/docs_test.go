@@ -16,7 +16,7 @@ import (
 // codings, each with a validator of its own.
 func TestDocs(t *testing.T) {
 	t.Parallel()
-	s := onSQLite(t, workers(1), func(cfg *Config, _ *Parts) { cfg.RateLimitMax = 1 })
+	s := onSQLite(t, workers(1), func(cfg *Config, _ *Deps) { cfg.RateLimitMax = 1 })
 	s.occupy(t, 1)
 	c := s.visitor()
 	for _, f := range apidoc.Files() {
@@ -54,33 +54,6 @@ func TestDocs(t *testing.T) {
 		}
 		if line := s.line(plain); line["level"] != "DEBUG" {
 			t.Errorf("%s has the log line %v, want it at DEBUG", plain.call, line)
-		}
-	}
-}
-
-func TestAcceptsGzip(t *testing.T) {
-	t.Parallel()
-	tests := []struct {
-		accept []string
-		want   bool
-	}{
-		{nil, false},
-		{[]string{""}, false},
-		{[]string{"gzip"}, true},
-		{[]string{"GZIP"}, true},
-		{[]string{"x-gzip"}, true},
-		{[]string{"gzip, deflate, br, zstd"}, true},
-		{[]string{"br", "gzip;q=0.1"}, true},
-		{[]string{"gzip;q=0"}, false},
-		{[]string{"gzip; q=0.000, br"}, false},
-		{[]string{"gzip;q=much"}, false},
-		{[]string{"gzipped"}, false},
-		{[]string{"identity"}, false},
-		{[]string{"*"}, false}, // the plain file is acceptable as well
-	}
-	for _, tt := range tests {
-		if got := acceptsGzip(http.Header{"Accept-Encoding": tt.accept}); got != tt.want {
-			t.Errorf("acceptsGzip(%q) = %v, want %v", tt.accept, got, tt.want)
 		}
 	}
 }

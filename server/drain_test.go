@@ -93,7 +93,7 @@ func TestLeave(t *testing.T) {
 	t.Parallel()
 	const delay = 3 * time.Second // most of it for a busy machine
 	h := newHolding()
-	s := withRoutes(t, h.routes(), workers(2), func(cfg *Config, _ *Parts) { cfg.ShutdownDelay = delay })
+	s := withRoutes(t, h.routes(), workers(2), func(cfg *Config, _ *Deps) { cfg.ShutdownDelay = delay })
 	c := s.someone()
 	id := c.create(map[string]any{"title": "a", "content": "b"}).ID
 	held := s.ask(t, "/hold", nil)
@@ -200,7 +200,7 @@ func TestLeaveServesWhatWaits(t *testing.T) {
 func TestLeaveFinishesStreams(t *testing.T) {
 	t.Parallel()
 	const notes, bytes = 400, 20 << 10
-	s := onSQLite(t, func(cfg *Config, _ *Parts) { cfg.ShutdownTimeout = 30 * time.Second })
+	s := onSQLite(t, func(cfg *Config, _ *Deps) { cfg.ShutdownTimeout = 30 * time.Second })
 	c := s.someone()
 	s.fill(t, c, notes, bytes)
 	w := s.slowList(t, c)
@@ -218,7 +218,7 @@ func TestLeaveFinishesStreams(t *testing.T) {
 // Nobody who only holds a connection open holds the server up.
 func TestLeaveWaitsForNoIdler(t *testing.T) {
 	t.Parallel()
-	s := onSQLite(t, func(cfg *Config, _ *Parts) { cfg.ShutdownTimeout = 20 * time.Second })
+	s := onSQLite(t, func(cfg *Config, _ *Deps) { cfg.ShutdownTimeout = 20 * time.Second })
 	silent, half, idle, noBody := s.dial(t), s.dial(t), s.dial(t), s.dial(t)
 	half.send("GET /api/notes HTTP/1.1\r\nHost: lo")
 	idle.header("GET", "/healthz", nil)
@@ -240,7 +240,7 @@ func TestLeaveWaitsForNoIdler(t *testing.T) {
 func TestLeaveCuts(t *testing.T) {
 	t.Parallel()
 	h := newHolding()
-	s := makeSite(t, storetest.Open(t, storetest.SQLite(t)), func(cfg *Config, _ *Parts) { cfg.ShutdownTimeout = 200 * time.Millisecond })
+	s := makeSite(t, storetest.Open(t, storetest.SQLite(t)), func(cfg *Config, _ *Deps) { cfg.ShutdownTimeout = 200 * time.Millisecond })
 	s.extend(t, h.routes()...)
 	ln, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {

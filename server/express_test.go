@@ -16,7 +16,7 @@ import (
 )
 
 // uncounted makes the server count nobody's requests.
-func uncounted(cfg *Config, _ *Parts) { cfg.RateLimitMax = 0 }
+func uncounted(cfg *Config, _ *Deps) { cfg.RateLimitMax = 0 }
 
 // What the express lane answers is what all other requests get, to the letter: those that bring a slash too many
 // take the long way.
@@ -47,7 +47,7 @@ func TestExpress(t *testing.T) {
 			}
 		}
 	}
-	kinds := s.server.cache.Shared().Stats().Kinds
+	kinds := s.server.deps.Cache.Shared().Stats().Kinds
 	if kinds["note"].Hits == 0 || kinds["list"].Hits == 0 || kinds["session"].Hits == 0 {
 		t.Errorf("found in memory: %+v, want some of each", kinds)
 	}
@@ -70,8 +70,8 @@ type noConn struct{ net.Conn }
 
 // What the server itself adds to the cost of answers from memory, log line included.
 func BenchmarkExpress(b *testing.B) {
-	s := onSQLite(b, uncounted, func(_ *Config, parts *Parts) {
-		parts.Log = slog.New(slog.NewJSONHandler(io.Discard, nil))
+	s := onSQLite(b, uncounted, func(_ *Config, deps *Deps) {
+		deps.Log = slog.New(slog.NewJSONHandler(io.Discard, nil))
 	})
 	c := s.someone()
 	id := ""
@@ -98,8 +98,8 @@ func BenchmarkExpress(b *testing.B) {
 
 // What a create costs, the long way of a list, and a note that is not in memory.
 func BenchmarkRequests(b *testing.B) {
-	s := onSQLite(b, uncounted, uncopied, func(_ *Config, parts *Parts) {
-		parts.Log = slog.New(slog.NewJSONHandler(io.Discard, nil))
+	s := onSQLite(b, uncounted, uncopied, func(_ *Config, deps *Deps) {
+		deps.Log = slog.New(slog.NewJSONHandler(io.Discard, nil))
 	})
 	c := s.someone()
 	id := ""

@@ -64,12 +64,12 @@ func (s *Server) shutdownForChild(ln *listener.Listener) error {
 	ln.SetShared()
 	ln.Drain()
 	s.router.EndStreams()
-	s.log.Info("shutdown: listener left to the new process", "running", s.router.Counts().Running.Load())
+	s.deps.Log.Info("shutdown: listener left to the new process", "running", s.router.Counts().Running.Load())
 	time.Sleep(acceptGrace)
 
 	ctx, cancel := context.WithTimeout(context.Background(), s.cfg.ShutdownTimeout)
 	defer cancel()
 	s.conns.ClosePending(ctx, headerGrace)
 	err := s.http.Shutdown(ctx)
-	return s.finish(errors.Join(err, s.pool.Drain(ctx)), before)
+	return s.finish(errors.Join(err, s.deps.Pool.Drain(ctx)), before)
 }

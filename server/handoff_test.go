@@ -18,7 +18,7 @@ import (
 func TestHandOver(t *testing.T) {
 	t.Parallel()
 	h := newHolding()
-	s := makeSite(t, storetest.Open(t, storetest.SQLite(t)), func(cfg *Config, _ *Parts) { cfg.ShutdownTimeout = 10 * time.Second })
+	s := makeSite(t, storetest.Open(t, storetest.SQLite(t)), func(cfg *Config, _ *Deps) { cfg.ShutdownTimeout = 10 * time.Second })
 	s.extend(t, h.routes()...)
 	ln, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {

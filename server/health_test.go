@@ -79,7 +79,7 @@ func TestReady(t *testing.T) {
 }
 
 func onRedis(t *testing.T, url string) options {
-	return func(_ *Config, parts *Parts) { parts.Redis = redistest.Open(t, url) }
+	return func(_ *Config, deps *Deps) { deps.Redis = redistest.Open(t, url) }
 }
 
 // told is how long a client may wait for its 503 while a dependency is away.
@@ -117,7 +117,7 @@ func testDatabaseAway(t *testing.T, o outage) {
 	db := testserver.NewPostgres(t)
 	proxy := testserver.NewProxy(t, db.URL())
 	alerts, events := recordedAlerts()
-	s := onDatabase(t, proxy.URL(), uncopied, func(_ *Config, parts *Parts) { parts.Alerts = alerts })
+	s := onDatabase(t, proxy.URL(), uncopied, func(_ *Config, deps *Deps) { deps.Alerts = alerts })
 	c := s.someone()
 	note := c.create(map[string]any{"title": "a", "content": "b"})
 	o.begin(t, db, proxy)
@@ -209,7 +209,7 @@ func testRedisGone(t *testing.T, o outage) {
 	server := testserver.NewRedis(t)
 	proxy := testserver.NewProxy(t, server.URL())
 	alerts, events := recordedAlerts()
-	s := onSQLite(t, onRedis(t, proxy.URL()), func(_ *Config, parts *Parts) { parts.Alerts = alerts })
+	s := onSQLite(t, onRedis(t, proxy.URL()), func(_ *Config, deps *Deps) { deps.Alerts = alerts })
 	c := s.member("ada@example.com")
 	o.begin(t, server, proxy)
 	soon := func(send func() reply) reply {

@@ -15,7 +15,7 @@ import (
 func TestLimitHasNoHoles(t *testing.T) {
 	t.Parallel()
 	const limit, token, trusted = 10, "the administrators' token, long enough", "http://localhost:3000"
-	s := onSQLite(t, behind("127.0.0.0/8"), func(cfg *Config, _ *Parts) {
+	s := onSQLite(t, behind("127.0.0.0/8"), func(cfg *Config, _ *Deps) {
 		cfg.RateLimitMax, cfg.RateLimitWindow, cfg.AdminToken, cfg.CORSOrigins = limit, time.Hour, token, []string{trusted}
 	})
 	c := s.visitor()
@@ -60,7 +60,7 @@ func TestLimitHasNoHoles(t *testing.T) {
 // Whoever has a /48 of IPv6 has 65 536 networks of 64 bits. They have a bound together.
 func TestLimitOfSite(t *testing.T) {
 	t.Parallel()
-	s := onSQLite(t, behind("127.0.0.0/8"), func(cfg *Config, _ *Parts) { cfg.RateLimitMax, cfg.RateLimitWindow = 2, time.Hour })
+	s := onSQLite(t, behind("127.0.0.0/8"), func(cfg *Config, _ *Deps) { cfg.RateLimitMax, cfg.RateLimitWindow = 2, time.Hour })
 	c := s.visitor()
 	for _, path := range []string{"/api/auth/me", "/nothing"} {
 		answered := 0

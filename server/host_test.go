@@ -11,9 +11,9 @@ func TestHosts(t *testing.T) {
 	t.Parallel()
 	const text = "Unknown host name: ALLOWED_HOSTS says which are answered"
 	origins := []string{"http://localhost:3000", "https://notes.example.com:8443"}
-	development := onSQLite(t, func(cfg *Config, _ *Parts) { cfg.CORSOrigins, cfg.AllowedHosts = origins, []string{"dev.example.com"} })
-	production := onSQLite(t, func(cfg *Config, _ *Parts) { cfg.Production, cfg.CORSOrigins = true, origins })
-	strict := onSQLite(t, func(cfg *Config, _ *Parts) {
+	development := onSQLite(t, func(cfg *Config, _ *Deps) { cfg.CORSOrigins, cfg.AllowedHosts = origins, []string{"dev.example.com"} })
+	production := onSQLite(t, func(cfg *Config, _ *Deps) { cfg.Production, cfg.CORSOrigins = true, origins })
+	strict := onSQLite(t, func(cfg *Config, _ *Deps) {
 		cfg.Production, cfg.CORSOrigins, cfg.AllowedHosts = true, origins, []string{"dev.example.com"}
 	})
 	for host, answered := range map[string]bool{

@@ -113,7 +113,7 @@ func TestPerformanceLog(t *testing.T) {
 					time.Sleep(slowRequest + 10*time.Millisecond)
 					return c.Message("slow")
 				}),
-			}, func(cfg *Config, _ *Parts) { cfg.PerformanceLogging = tt.performance })
+			}, func(cfg *Config, _ *Deps) { cfg.PerformanceLogging = tt.performance })
 			line := s.line(s.visitor().get(tt.path).want(http.StatusOK))
 			if line["level"] != tt.level {
 				t.Errorf("log line %v, want level %s", line, tt.level)

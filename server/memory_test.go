@@ -162,10 +162,10 @@ func TestLongListsAreBulk(t *testing.T) {
 // alone: what tests beside it keep in memory would be taken for the server's.
 func TestIdleClientsKeepNobodyOut(t *testing.T) {
 	var monitor *pool.PressureMonitor
-	s := onSQLite(t, func(_ *Config, parts *Parts) {
-		parts.Pool = newPool(parts.Log)
-		monitor = newMonitor(parts.Pool, parts.Log)
-		parts.Stages = monitor
+	s := onSQLite(t, func(_ *Config, deps *Deps) {
+		deps.Pool = newPool(deps.Log)
+		monitor = newMonitor(deps.Pool, deps.Log)
+		deps.Stages = monitor
 	})
 	eve, bob := s.member("eve@example.com"), s.member("bob@example.com")
 	long := eve.create(map[string]any{"title": "long", "content": strings.Repeat("long text", 1<<20)})
@@ -245,7 +245,7 @@ type scarcity struct {
 
 func (s *site) limitMemory(t *testing.T) *scarcity {
 	t.Helper()
-	return s.watchMemory(t, newMonitor(s.pool, s.server.log))
+	return s.watchMemory(t, newMonitor(s.pool, s.server.deps.Log))
 }
 
 // newMonitor returns a monitor with a limit of a TB.

@@ -14,7 +14,7 @@ import (
 
 // behind makes the test's own address a trusted proxy, and what else is named.
 func behind(prefixes ...string) options {
-	return func(cfg *Config, _ *Parts) {
+	return func(cfg *Config, _ *Deps) {
 		cfg.TrustedProxies = nil
 		for _, p := range append([]string{"127.0.0.0/8"}, prefixes...) {
 			cfg.TrustedProxies = append(cfg.TrustedProxies, netip.MustParsePrefix(p))
@@ -61,7 +61,7 @@ func TestHeaderBytes(t *testing.T) {
 // Every answer carries the security headers, whatever it is.
 func TestSecurityHeaders(t *testing.T) {
 	t.Parallel()
-	s := onSQLite(t, func(cfg *Config, _ *Parts) { cfg.RateLimitMax = 8 })
+	s := onSQLite(t, func(cfg *Config, _ *Deps) { cfg.RateLimitMax = 8 })
 	c := s.someone().asAdmin()
 	want := map[string]string{
 		"X-Content-Type-Options":       "nosniff",
@@ -142,10 +142,10 @@ func TestSecure(t *testing.T) {
 		{"proxy says Proto=HTTPS", behind(), []string{"Forwarded", `for=203.0.113.7; Proto="HTTPS", for=10.0.0.2;proto=http`}, true, true},
 		{"proxy says proto=http", behind(), []string{"Forwarded", "proto=http, proto=https"}, false, false},
 		{"both, of which X-Forwarded-Proto counts", behind(), []string{"Forwarded", "proto=https", "X-Forwarded-Proto", "http"}, false, false},
-		{"another machine is the proxy", func(cfg *Config, _ *Parts) {
+		{"another machine is the proxy", func(cfg *Config, _ *Deps) {
 			cfg.TrustedProxies = []netip.Prefix{netip.MustParsePrefix("10.0.0.0/8")}
 		}, []string{"X-Forwarded-Proto", "https"}, false, false},
-		{"production", func(cfg *Config, _ *Parts) { cfg.Production = true }, nil, false, true},
+		{"production", func(cfg *Config, _ *Deps) { cfg.Production = true }, nil, false, true},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
@@ -161,7 +161,7 @@ func TestSecure(t *testing.T) {
 	}
 }
 
-func none(*Config, *Parts) {}
+func none(*Config, *Deps) {}
 
 // A scheme that a trusted proxy names and nobody knows is in the log, once.
 func TestForwardedProtoUnknown(t *testing.T) {
@@ -178,7 +178,7 @@ func TestForwardedProtoUnknown(t *testing.T) {
 func TestCORS(t *testing.T) {
 	t.Parallel()
 	const ours, second, foreign = "http://localhost:3000", "https://notes.example.com", "https://evil.example"
-	twoOrigins := func(cfg *Config, _ *Parts) { cfg.CORSOrigins = []string{ours, second} }
+	twoOrigins := func(cfg *Config, _ *Deps) { cfg.CORSOrigins = []string{ours, second} }
 	s := onSQLite(t, twoOrigins)
 	c := s.someone()
 	tests := []struct {
@@ -237,7 +237,7 @@ func TestCORS(t *testing.T) {
 		})
 	}
 	t.Run("no origins", func(t *testing.T) {
-		s := onSQLite(t, func(cfg *Config, _ *Parts) { cfg.CORSOrigins = nil })
+		s := onSQLite(t, func(cfg *Config, _ *Deps) { cfg.CORSOrigins = nil })
 		for _, method := range []string{http.MethodGet, http.MethodOptions} {
 			wantHeader(t, s.visitor().request(method, "/api/health", nil, "Origin", foreign), "Access-Control-Allow-Origin", "")
 		}
@@ -492,7 +492,7 @@ func TestRateLimit(t *testing.T) {
 			}
 		}
 		wantRate(t, bob.get("/api/notes").want(http.StatusOK), most, most-2)
-	}, behind(), func(cfg *Config, _ *Parts) { cfg.RateLimitMax, cfg.RateLimitWindow = most, time.Hour })
+	}, behind(), func(cfg *Config, _ *Deps) { cfg.RateLimitMax, cfg.RateLimitWindow = most, time.Hour })
 }
 
 // wantRate checks the headers of the general limit.
@@ -524,7 +524,7 @@ func wantRefusal(t *testing.T, r reply, reason string) {
 // An address that only a client's own header speaks of is no other address.
 func TestRateLimitSpoofed(t *testing.T) {
 	t.Parallel()
-	s := onSQLite(t, func(cfg *Config, _ *Parts) { cfg.RateLimitMax, cfg.RateLimitWindow = 2, time.Hour })
+	s := onSQLite(t, func(cfg *Config, _ *Deps) { cfg.RateLimitMax, cfg.RateLimitWindow = 2, time.Hour })
 	for i, want := range []int{401, 401, 429, 429} {
 		forged := "203.0.113." + string(rune('1'+i))
 		s.visitor().get("/api/notes", "X-Forwarded-For", forged, "X-Real-Ip", forged).want(want)
@@ -533,7 +533,7 @@ func TestRateLimitSpoofed(t *testing.T) {
 
 func TestNoRateLimit(t *testing.T) {
 	t.Parallel()
-	s := onSQLite(t, func(cfg *Config, _ *Parts) { cfg.RateLimitMax = 0 })
+	s := onSQLite(t, func(cfg *Config, _ *Deps) { cfg.RateLimitMax = 0 })
 	for range 50 {
 		wantHeader(t, s.visitor().get("/api/notes").want(http.StatusUnauthorized), "RateLimit-Limit", "")
 	}

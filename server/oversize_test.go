@@ -12,7 +12,7 @@ import (
 	"notesd/notes"
 )
 
-func bodyLimit(n int64) options { return func(cfg *Config, _ *Parts) { cfg.BodyLimit = n } }
+func bodyLimit(n int64) options { return func(cfg *Config, _ *Deps) { cfg.BodyLimit = n } }
 
 // noteOf is a note's JSON of exactly n bytes.
 func noteOf(n int) string {
@@ -153,7 +153,7 @@ func TestExpectContinue(t *testing.T) {
 func TestRefusalCanBeRead(t *testing.T) {
 	t.Parallel()
 	const large = 4 << 20
-	s := onSQLite(t, bodyLimit(6<<20), func(cfg *Config, _ *Parts) { cfg.RateLimitMax, cfg.RateLimitWindow = 10, time.Hour })
+	s := onSQLite(t, bodyLimit(6<<20), func(cfg *Config, _ *Deps) { cfg.RateLimitMax, cfg.RateLimitWindow = 10, time.Hour })
 	limited := s.someone()
 	for range 10 {
 		limited.get("/api/notes")

@@ -279,7 +279,7 @@ func TestRequestTimeout(t *testing.T) {
 	}), get("/wait/cause", func(c *router.Context) error {
 		<-c.Context().Done()
 		return context.Cause(c.Context())
-	})}, func(cfg *Config, _ *Parts) { cfg.RequestTimeout = 100 * time.Millisecond })
+	})}, func(cfg *Config, _ *Deps) { cfg.RequestTimeout = 100 * time.Millisecond })
 	for _, path := range []string{"/wait", "/wait/cause"} {
 		r := s.visitor().get(path).fails(http.StatusServiceUnavailable, "The request took too long")
 		wantRefusal(t, r, "timeout")

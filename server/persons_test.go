@@ -11,8 +11,8 @@ import (
 )
 
 // onePlace is a pool with one worker and room for three to wait.
-func onePlace(_ *Config, parts *Parts) {
-	parts.Pool = pool.New(pool.Config{Shards: 1, WorkersPerShard: 1, QueueLength: 3, QueueTimeout: time.Minute, Log: parts.Log})
+func onePlace(_ *Config, deps *Deps) {
+	deps.Pool = pool.New(pool.Config{Shards: 1, WorkersPerShard: 1, QueueLength: 3, QueueTimeout: time.Minute, Log: deps.Log})
 }
 
 // awaitQueued waits until so many requests of a class wait.

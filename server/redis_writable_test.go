@@ -38,7 +38,7 @@ func TestRedisRefusesWrites(t *testing.T) {
 				}
 			}
 			alerts, events := recordedAlerts()
-			s := onSQLite(t, onRedis(t, server.URL()), uncopied, func(_ *Config, parts *Parts) { parts.Alerts = alerts })
+			s := onSQLite(t, onRedis(t, server.URL()), uncopied, func(_ *Config, deps *Deps) { deps.Alerts = alerts })
 			ada := s.member("ada@example.com")
 			do(c.begin)
 			testkit.Eventually(t, "readiness red", func() bool {

@@ -50,7 +50,7 @@ func TestSignUpLimit(t *testing.T) {
 
 func TestSignUpsWithoutLimit(t *testing.T) {
 	t.Parallel()
-	s := onSQLite(t, func(cfg *Config, _ *Parts) { cfg.RateLimitMax = 0 })
+	s := onSQLite(t, func(cfg *Config, _ *Deps) { cfg.RateLimitMax = 0 })
 	for range 100 {
 		if _, err := s.server.limiter.Take(t.Context(), "sign-up ip:127.0.0.1", 100, time.Hour); err != nil {
 			t.Fatal(err)

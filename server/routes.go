@@ -7,7 +7,7 @@ import (
 
 // doors returns the routes of all doors.
 func (s *Server) doors() [][]router.Route {
-	doors := [][]router.Route{s.admin.Routes(), docsRoutes(), s.api.Routes()}
+	doors := [][]router.Route{s.admin.Routes(), s.api.Routes()}
 	if s.cfg.Faults != nil {
 		doors = append(doors, s.cfg.Faults.Routes)
 	}
@@ -27,8 +27,8 @@ func (s *Server) open(doors [][]router.Route) (err error) {
 		RateLimitWindow:    s.cfg.RateLimitWindow,
 		PerformanceLogging: s.cfg.PerformanceLogging,
 		NoAdmission:        s.cfg.Faults != nil && s.cfg.Faults.NoAdmission,
-		Log:                s.log,
-		Pool:               s.pool,
+		Log:                s.deps.Log,
+		Pool:               s.deps.Pool,
 		Limiter:            s.limiter,
 		Auth:               s.accounts.Sessions,
 		CheckAdmin:         s.admin.CheckToken,

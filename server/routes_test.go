@@ -232,10 +232,10 @@ func TestDeletedAccount(t *testing.T) {
 	eachVaultSite(t, func(t *testing.T, s *site) {
 		c := s.someone()
 		note := c.create(map[string]any{"title": "a", "content": ""})
-		if err := auth.DeleteAccount(t.Context(), s.store, s.server.redis, note.UserID); err != nil {
+		if err := auth.DeleteAccount(t.Context(), s.store, s.server.deps.Redis, note.UserID); err != nil {
 			t.Fatal(err)
 		}
-		s.server.cache.SessionRevoked("", note.UserID) // heard of: as a rule it is another process that deletes
+		s.server.deps.Cache.SessionRevoked("", note.UserID) // heard of: as a rule it is another process that deletes
 		c.get("/api/auth/me").fails(http.StatusUnauthorized, "Not authenticated")
 		c.get("/api/notes").fails(http.StatusUnauthorized, "Authentication required")
 		c.post("/api/notes", map[string]any{"title": "a", "content": ""}).fails(http.StatusUnauthorized, "Authentication required")

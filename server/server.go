@@ -71,14 +71,8 @@ type Config struct {
 
 // Server is the HTTP server. New makes it.
 type Server struct {
-	cfg   Config
-	log   *slog.Logger
-	store *store.Store
-	// redis is nil if sessions are in the store and limits are counted in the process.
-	redis    *redis.Client
-	pool     *pool.Pool
-	cache    *api.ResponseCache
-	hub      *events.Hub
+	cfg      Config
+	deps     Deps
 	accounts *auth.Accounts
 	limiter  *ratelimit.Limiter
 	admin    *admin.Admin
@@ -90,9 +84,9 @@ type Server struct {
 	handoff  handoff
 }
 
-// Parts are the components that a Server uses. Redis, Memory, Alerts and Incidents may be nil.
+// Deps are the components that a Server uses. Redis, Memory, Alerts and Incidents may be nil.
 // Cache, if it is not nil, must be the store's Invalidator, and Hub its Changes.
-type Parts struct {
+type Deps struct {
 	Store     *store.Store
 	Cache     *api.ResponseCache
 	Hub       *events.Hub
@@ -106,23 +100,28 @@ type Parts struct {
 }
 
 // New returns a server that is ready to Serve. It fails if the settings contradict themselves.
-func New(cfg Config, parts Parts) (*Server, error) {
-	s := &Server{cfg: cfg, log: parts.Log, store: parts.Store, redis: parts.Redis, pool: parts.Pool,
-		cache: cmp.Or(parts.Cache, api.NewResponseCache(0, 1)), hub: cmp.Or(parts.Hub, events.NewHub(parts.Log)),
-		handoff: handoff{done: make(chan struct{})}}
-	if parts.Redis != nil {
+func New(cfg Config, deps Deps) (*Server, error) {
+	deps.Cache = cmp.Or(deps.Cache, api.NewResponseCache(0, 1))
+	deps.Hub = cmp.Or(deps.Hub, events.NewHub(deps.Log))
+	if deps.Redis != nil {
 		// The new server may lack sessions that the cache has.
-		parts.Redis.OnNewServer(s.cache.InvalidateAll)
+		deps.Redis.OnNewServer(deps.Cache.InvalidateAll)
+	} else if cfg.RateLimitMax > 0 {
+		deps.Log.Info("the general rate limit is counted by this process alone: REDIS_URL is not set")
 	}
-	s.hub.SetMax(listener.MaxConns(cfg.MemoryBound) / streamShare)
-	s.limiter = ratelimit.New(parts.Redis, cfg.SessionSecrets[0])
-	s.accounts = auth.New(s.accountConfig())
-	if parts.Redis == nil && cfg.RateLimitMax > 0 {
-		s.log.Info("the general rate limit is counted by this process alone: REDIS_URL is not set")
+	deps.Hub.SetMax(listener.MaxConns(cfg.MemoryBound) / streamShare)
+	s := &Server{cfg: cfg, deps: deps, limiter: ratelimit.New(deps.Redis, cfg.SessionSecrets[0]),
+		handoff: handoff{done: make(chan struct{})}}
+	accounts := auth.Config{Secrets: cfg.SessionSecrets, SessionsPerUser: cfg.SessionsPerUser,
+		RegistrationOpen: cfg.RegistrationOpen, Store: deps.Store, Redis: deps.Redis, Cache: deps.Cache.Shared(),
+		SessionEnded: deps.Hub.SessionRevoked}
+	if cfg.RateLimitMax > 0 {
+		accounts.Limiter = s.limiter
 	}
-	s.api = api.New(api.Config{Store: s.store, Accounts: s.accounts, Cache: s.cache, Hub: s.hub, Secrets: cfg.SessionSecrets,
-		LogVitals: cfg.WebVitalsLogging, Log: s.log})
-	s.admin = admin.New(s.adminConfig(parts))
+	s.accounts = auth.New(accounts)
+	s.api = api.New(api.Config{Store: deps.Store, Accounts: s.accounts, Cache: deps.Cache, Hub: deps.Hub,
+		Secrets: cfg.SessionSecrets, LogVitals: cfg.WebVitalsLogging, Log: deps.Log})
+	s.admin = admin.New(s.adminConfig())
 	if err := s.open(s.doors()); err != nil {
 		return nil, err
 	}
@@ -135,23 +134,13 @@ func New(cfg Config, parts Parts) (*Server, error) {
 		ConnState:         s.conns.Track,
 		ConnContext:       listener.WithConn,
 		// These errors are mistakes of clients.
-		ErrorLog: slog.NewLogLogger(parts.Log.Handler(), slog.LevelDebug),
+		ErrorLog: slog.NewLogLogger(deps.Log.Handler(), slog.LevelDebug),
 	}
 	return s, nil
 }
 
-// accountConfig returns the configuration of the accounts.
-func (s *Server) accountConfig() auth.Config {
-	c := auth.Config{Secrets: s.cfg.SessionSecrets, SessionsPerUser: s.cfg.SessionsPerUser, RegistrationOpen: s.cfg.RegistrationOpen,
-		Store: s.store, Redis: s.redis, Cache: s.cache.Shared(), SessionEnded: s.hub.SessionRevoked}
-	if s.cfg.RateLimitMax > 0 {
-		c.Limiter = s.limiter
-	}
-	return c
-}
-
 // adminConfig returns the configuration of the operators' door.
-func (s *Server) adminConfig(parts Parts) admin.Config {
+func (s *Server) adminConfig() admin.Config {
 	return admin.Config{
 		Version:        s.cfg.Version,
 		Token:          s.cfg.AdminToken,
@@ -159,15 +148,15 @@ func (s *Server) adminConfig(parts Parts) admin.Config {
 		Machine:        s.cfg.Machine,
 		Settings:       s.cfg.Settings,
 		CountResponses: s.cfg.MetricsCollection,
-		Log:            s.log,
-		Store:          s.store,
-		Redis:          s.redis,
-		Pool:           s.pool,
-		Memory:         parts.Memory,
-		Pressure:       parts.Stages,
-		Alerts:         parts.Alerts,
-		Incidents:      parts.Incidents,
-		Cache:          s.cache.Shared(),
+		Log:            s.deps.Log,
+		Store:          s.deps.Store,
+		Redis:          s.deps.Redis,
+		Pool:           s.deps.Pool,
+		Memory:         s.deps.Memory,
+		Pressure:       s.deps.Stages,
+		Alerts:         s.deps.Alerts,
+		Incidents:      s.deps.Incidents,
+		Cache:          s.deps.Cache.Shared(),
 		Limiter:        s.limiter,
 		Conns:          &s.counts,
 		Vitals:         s.api.EachVital,
@@ -180,7 +169,7 @@ func (s *Server) Admin() *admin.Admin { return s.admin }
 
 // changeSource returns what the hub looks at for what it may have missed.
 func (s *Server) changeSource() events.Source {
-	return events.Source{Newest: s.store.NewestChanges, Complete: s.store.HearsOthers, Alive: s.accounts.Sessions.Alive}
+	return events.Source{Newest: s.deps.Store.NewestChanges, Complete: s.deps.Store.HearsOthers, Alive: s.accounts.Sessions.Alive}
 }
 
 // Serve serves on tcp, and closes it, until ctx ends or HandOver has found the new process ready.
@@ -189,13 +178,13 @@ func (s *Server) Serve(ctx context.Context, tcp *net.TCPListener) error {
 	ln := listener.New(tcp, s.cfg.SharedListener)
 	work, stop := context.WithCancel(context.WithoutCancel(ctx))
 	var background sync.WaitGroup
-	background.Go(func() { s.store.Monitor(work) })
+	background.Go(func() { s.deps.Store.Monitor(work) })
 	background.Go(func() { s.admin.WatchDependencies(work) })
-	background.Go(func() { s.logRejections(work) })
+	background.Go(func() { s.router.Run(work) })
 	background.Go(func() { s.accounts.WatchHashes(work) })
-	background.Go(func() { s.hub.Run(work, s.changeSource()) })
-	if s.redis != nil {
-		background.Go(func() { s.redis.Follow(work) })
+	background.Go(func() { s.deps.Hub.Run(work, s.changeSource()) })
+	if s.deps.Redis != nil {
+		background.Go(func() { s.deps.Redis.Follow(work) })
 	}
 	defer background.Wait()
 	defer stop()

@@ -17,7 +17,7 @@ import (
 func TestShedsAreShown(t *testing.T) {
 	t.Parallel()
 	s := onSQLite(t, workers(1, func(c *pool.Config) { c.QueueLength = 0 }),
-		func(cfg *Config, _ *Parts) { cfg.RateLimitMax, cfg.RateLimitWindow = 1, time.Hour })
+		func(cfg *Config, _ *Deps) { cfg.RateLimitMax, cfg.RateLimitWindow = 1, time.Hour })
 	ada := s.someone()
 	ada.get("/api/notes").want(http.StatusOK)
 	limited := ada.get("/api/notes").want(http.StatusTooManyRequests)

@@ -26,18 +26,18 @@ const (
 func (s *Server) shutdown(ln *listener.Listener) error {
 	before := s.countAnswers()
 	s.router.CloseConnections(true)
-	s.log.Info("shutdown: unready, still serving", "delay_ms", float64(s.cfg.ShutdownDelay.Microseconds())/1000)
+	s.deps.Log.Info("shutdown: unready, still serving", "delay_ms", float64(s.cfg.ShutdownDelay.Microseconds())/1000)
 	time.Sleep(s.cfg.ShutdownDelay)
 
 	ln.Drain()
 	s.router.EndStreams()
-	s.log.Info("shutdown: listener closed", "running", s.router.Counts().Running.Load())
+	s.deps.Log.Info("shutdown: listener closed", "running", s.router.Counts().Running.Load())
 	time.Sleep(acceptGrace)
-	s.pool.Refuse()
+	s.deps.Pool.Refuse()
 
 	ctx, cancel := context.WithTimeout(context.Background(), s.cfg.ShutdownTimeout)
 	defer cancel()
-	err := s.pool.Drain(ctx)
+	err := s.deps.Pool.Drain(ctx)
 	s.conns.ClosePending(ctx, headerGrace)
 	return s.finish(errors.Join(err, s.http.Shutdown(ctx)), before)
 }
@@ -52,7 +52,7 @@ func (s *Server) finish(err error, before answerCounts) error {
 	}
 	s.router.LogRejections()
 	after := s.countAnswers()
-	s.log.Info("shutdown: done", "answered", after.answered-before.answered-(after.shed-before.shed),
+	s.deps.Log.Info("shutdown: done", "answered", after.answered-before.answered-(after.shed-before.shed),
 		"shed", after.shed-before.shed, "cut", cut)
 	return err
 }
@@ -63,22 +63,8 @@ type answerCounts struct{ answered, shed int64 }
 
 func (s *Server) countAnswers() answerCounts {
 	var shed uint64
-	for _, n := range s.pool.Stats().Rejected {
+	for _, n := range s.deps.Pool.Stats().Rejected {
 		shed += n
 	}
 	return answerCounts{answered: s.router.Counts().Answered.Load(), shed: int64(shed)}
-}
-
-// logRejections logs rejections every second until ctx ends. finish logs those that come later.
-func (s *Server) logRejections(ctx context.Context) {
-	tick := time.NewTicker(time.Second)
-	defer tick.Stop()
-	for {
-		select {
-		case <-tick.C:
-			s.router.LogRejections()
-		case <-ctx.Done():
-			return
-		}
-	}
 }

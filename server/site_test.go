@@ -94,7 +94,7 @@ type site struct {
 }
 
 // options changes what a site is made with.
-type options func(*Config, *Parts)
+type options func(*Config, *Deps)
 
 // newSite serves db until the test ends. Without a Redis in the options, sessions and limits are in db.
 func newSite(t testing.TB, db *store.Store, edits ...options) *site {
@@ -113,18 +113,18 @@ func makeSite(t testing.TB, db *store.Store, edits ...options) *site {
 		CORSOrigins: []string{"http://localhost:3000"}, RateLimitMax: 100_000, RateLimitWindow: time.Minute,
 		RegistrationOpen: true, SessionSecrets: []string{"a secret of at least thirty-two characters"}, AdminToken: adminToken,
 		MetricsCollection: true, Machine: admin.Machine{Cores: 2}}
-	parts := Parts{Store: db, Log: slog.New(slog.NewJSONHandler(log, &slog.HandlerOptions{Level: slog.LevelDebug}))}
+	deps := Deps{Store: db, Log: slog.New(slog.NewJSONHandler(log, &slog.HandlerOptions{Level: slog.LevelDebug}))}
 	for _, edit := range edits {
-		edit(&cfg, &parts)
+		edit(&cfg, &deps)
 	}
-	if parts.Pool == nil {
-		parts.Pool = newPool(parts.Log)
+	if deps.Pool == nil {
+		deps.Pool = newPool(deps.Log)
 	}
-	s, err := New(cfg, parts)
+	s, err := New(cfg, deps)
 	if err != nil {
 		t.Fatal(err)
 	}
-	return &site{t: t, server: s, pool: parts.Pool, store: db, log: log}
+	return &site{t: t, server: s, pool: deps.Pool, store: db, log: log}
 }
 
 // newPool is a site's pool, unless its options say otherwise.
@@ -196,7 +196,7 @@ func nextEvent(t testing.TB, events chan admin.Event) admin.Event {
 }
 
 // uncopied makes the server answer nothing from memory.
-func uncopied(_ *Config, parts *Parts) { parts.Cache = nil }
+func uncopied(_ *Config, deps *Deps) { deps.Cache = nil }
 
 // eachSite runs test on a site for each engine.
 func eachSite(t *testing.T, test func(t *testing.T, s *site), edits ...options) {
@@ -221,7 +221,7 @@ func onDatabase(t testing.TB, url string, edits ...options) *site {
 	t.Helper()
 	copies := trustedCopies()
 	hub := events.NewHub(testkit.Log(t))
-	keeps := func(_ *Config, parts *Parts) { parts.Cache, parts.Hub = copies, hub }
+	keeps := func(_ *Config, deps *Deps) { deps.Cache, deps.Hub = copies, hub }
 	s := newSite(t, storetest.OpenWith(t, url, copies, hub), append([]options{keeps}, edits...)...)
 	s.database = url
 	return s
@@ -242,7 +242,7 @@ func (s *site) execute(t *testing.T, statement string, args ...any) {
 	if _, err := db.ExecContext(t.Context(), statement, args...); err != nil {
 		t.Fatal(err)
 	}
-	s.server.cache.InvalidateAll()
+	s.server.deps.Cache.InvalidateAll()
 }
 
 // client is one browser: a cookie jar of its own.

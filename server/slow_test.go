@@ -18,13 +18,13 @@ import (
 
 // workers is a pool of n workers in one shard.
 func workers(n int, edits ...func(*pool.Config)) options {
-	return func(_ *Config, parts *Parts) {
+	return func(_ *Config, deps *Deps) {
 		c := pool.Config{Shards: 1, WorkersPerShard: n, QueueLength: 64, QueueTimeout: time.Second,
-			Passthrough: http.ErrAbortHandler, Log: parts.Log}
+			Passthrough: http.ErrAbortHandler, Log: deps.Log}
 		for _, edit := range edits {
 			edit(&c)
 		}
-		parts.Pool = pool.New(c)
+		deps.Pool = pool.New(c)
 	}
 }
 
@@ -99,7 +99,7 @@ func TestSlowBodyOutlastsTimeout(t *testing.T) {
 		if got := sampler.Sample(); got.Timed != 1 || got.Slow > 0 {
 			t.Errorf("sample %+v, want one request, and it quick: its client was slow", got)
 		}
-	}, func(cfg *Config, _ *Parts) { cfg.RequestTimeout = 2 * time.Second })
+	}, func(cfg *Config, _ *Deps) { cfg.RequestTimeout = 2 * time.Second })
 }
 
 // A client that leaves in the middle of its body leaves nothing behind.

@@ -105,7 +105,7 @@ func TestRequestMetrics(t *testing.T) {
 
 func TestMetricsOff(t *testing.T) {
 	t.Parallel()
-	s := onSQLite(t, func(cfg *Config, _ *Parts) { cfg.MetricsCollection = false })
+	s := onSQLite(t, func(cfg *Config, _ *Deps) { cfg.MetricsCollection = false })
 	if m := s.visitor().metrics(); m.TotalRequests != 0 {
 		t.Errorf("%d requests counted without ENABLE_METRICS_COLLECTION", m.TotalRequests)
 	}
@@ -116,8 +116,8 @@ func TestSystemMetrics(t *testing.T) {
 	t.Parallel()
 	const limit = 1 << 20 // MB: more than what is used here
 	machine := onSQLite(t)
-	container := onSQLite(t, func(cfg *Config, _ *Parts) { cfg.Machine = admin.Machine{Cores: 3, MemoryLimit: limit << 20} })
-	tight := onSQLite(t, func(cfg *Config, _ *Parts) { cfg.Machine = admin.Machine{Cores: 1, MemoryLimit: 8 << 20} }) // less than is used
+	container := onSQLite(t, func(cfg *Config, _ *Deps) { cfg.Machine = admin.Machine{Cores: 3, MemoryLimit: limit << 20} })
+	tight := onSQLite(t, func(cfg *Config, _ *Deps) { cfg.Machine = admin.Machine{Cores: 1, MemoryLimit: 8 << 20} }) // less than is used
 	for _, s := range []*site{machine, container, tight} {
 		r := s.administrator().get("/api/metrics/system").want(http.StatusOK)
 		var in struct {
@@ -169,8 +169,8 @@ func TestSystemMetrics(t *testing.T) {
 // What Prometheus reads parses, and agrees with what was counted.
 func TestPrometheus(t *testing.T) {
 	t.Parallel()
-	monitor := func(_ *Config, parts *Parts) {
-		parts.Memory = pool.NewMonitor(pool.MonitorConfig{Interval: time.Hour, Threshold: 1 << 40, Log: testkit.Log(t)})
+	monitor := func(_ *Config, deps *Deps) {
+		deps.Memory = pool.NewMonitor(pool.MonitorConfig{Interval: time.Hour, Threshold: 1 << 40, Log: testkit.Log(t)})
 	}
 	s := onSQLite(t, workers(3), monitor, onRedis(t, testserver.Redis(t)))
 	c := s.someone()
@@ -259,9 +259,9 @@ func TestRuntimeState(t *testing.T) {
 		<-finish
 		return c.Message("done")
 	})
-	monitor := func(cfg *Config, parts *Parts) {
+	monitor := func(cfg *Config, deps *Deps) {
 		cfg.Settings = map[string]string{"RATE_LIMIT_MAX_REQUESTS": "7"}
-		parts.Memory = pool.NewMonitor(pool.MonitorConfig{Interval: time.Hour, Threshold: 1 << 40, Log: testkit.Log(t)})
+		deps.Memory = pool.NewMonitor(pool.MonitorConfig{Interval: time.Hour, Threshold: 1 << 40, Log: testkit.Log(t)})
 	}
 	s := withRoutes(t, []router.Route{hold}, workers(3, func(c *pool.Config) { c.Limits[pool.Password] = 1 }), monitor)
 	done := make(chan reply)
@@ -311,7 +311,7 @@ func TestRuntimeIncidents(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	s := onSQLite(t, func(_ *Config, parts *Parts) { parts.Incidents = r })
+	s := onSQLite(t, func(_ *Config, deps *Deps) { deps.Incidents = r })
 	var in admin.State
 	s.administrator().get("/api/runtime").want(http.StatusOK).decode(&in)
 	if got := in.Incidents; got == nil || got.Files == nil || len(got.Files) > 0 || got.Suppressed > 0 || got.Tracing {

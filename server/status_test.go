@@ -45,7 +45,7 @@ func TestStatusPage(t *testing.T) {
 // The page and what it shows are there while every worker is busy, and are not limited.
 func TestStatusWhileFull(t *testing.T) {
 	t.Parallel()
-	s := onSQLite(t, workers(1, func(c *pool.Config) { c.QueueLength = 0 }), func(cfg *Config, _ *Parts) { cfg.RateLimitMax = 1 })
+	s := onSQLite(t, workers(1, func(c *pool.Config) { c.QueueLength = 0 }), func(cfg *Config, _ *Deps) { cfg.RateLimitMax = 1 })
 	s.occupy(t, 1)
 	for range 3 {
 		for _, path := range []string{"/status", "/status/status.js", "/status/status.css", "/api/runtime?minute=true", "/api/metrics"} {
@@ -59,7 +59,7 @@ func TestStatusWhileFull(t *testing.T) {
 func TestRuntimeEvents(t *testing.T) {
 	t.Parallel()
 	alerts := admin.NewAlerts("", "", testkit.Log(t))
-	s := onSQLite(t, func(cfg *Config, parts *Parts) { parts.Alerts, cfg.DataDir = alerts, t.TempDir() })
+	s := onSQLite(t, func(cfg *Config, deps *Deps) { deps.Alerts, cfg.DataDir = alerts, t.TempDir() })
 	for i := range 50 + 1 {
 		alerts.Send(admin.Event{Kind: "incident", Subject: "slow", Detail: map[string]any{"bytes": i}})
 	}

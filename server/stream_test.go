@@ -198,7 +198,7 @@ func heap() int {
 func TestStreamWhileNotesGo(t *testing.T) {
 	t.Parallel()
 	const notes, bytes = 400, 20 << 10
-	s := onSQLite(t, func(cfg *Config, _ *Parts) { cfg.RequestTimeout = 1500 * time.Millisecond })
+	s := onSQLite(t, func(cfg *Config, _ *Deps) { cfg.RequestTimeout = 1500 * time.Millisecond })
 	c := s.someone()
 	s.fill(t, c, notes, bytes)
 	w := s.slowList(t, c)

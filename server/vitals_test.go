@@ -36,7 +36,7 @@ func TestVitals(t *testing.T) {
 		{"id an object", `{"name":"CLS","value":1,"rating":"good","id":{}}`, 400},
 		{"navigationType an array", `{"name":"CLS","value":1,"rating":"good","navigationType":["navigate"]}`, 400},
 	}
-	s := onSQLite(t, func(cfg *Config, _ *Parts) { cfg.WebVitalsLogging = true })
+	s := onSQLite(t, func(cfg *Config, _ *Deps) { cfg.WebVitalsLogging = true })
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
 			c := s.visitor().in(t) // nobody has to be signed in

@@ -40,7 +40,7 @@ func sampled(t testing.TB) (*admin.Sampler, *pool.Pool, string) {
 		t.Fatal(err)
 	}
 	workers := newPool(cfg, nil, log)
-	s, err := server.New(serverConfig(cfg, []string{"secret"}), server.Parts{Store: db, Pool: workers, Log: log})
+	s, err := server.New(serverConfig(cfg, []string{"secret"}), server.Deps{Store: db, Pool: workers, Log: log})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -70,7 +70,7 @@ type serving struct {
 	cfg   config.Config
 	guard *exitGuard
 
-	parts   server.Parts
+	deps    server.Deps
 	flush   func() error // flushes the log
 	warn    func()       // logs the warnings of the settings, once
 	in      *upgrade.Inherited
@@ -94,11 +94,11 @@ func (s *serving) close() (err error) {
 
 // open opens the dependencies of the server: the log, the listener, Redis and the database.
 func (s *serving) open(ctx context.Context) (err error) {
-	s.parts.Log, s.flush = s.newLog(s.cfg)
+	s.deps.Log, s.flush = s.newLog(s.cfg)
 	s.onClose(s.flush)
 	s.warn = sync.OnceFunc(func() { // called last before the server listens or ends
 		for _, w := range s.cfg.Warnings {
-			s.parts.Log.Warn(w)
+			s.deps.Log.Warn(w)
 		}
 	})
 	s.onClose(func() error { s.warn(); return nil })
@@ -110,11 +110,11 @@ func (s *serving) open(ctx context.Context) (err error) {
 	}
 	s.onClose(func() error { _ = s.ln.Close(); return nil }) // it is closed already if the server ran
 	s.introduce(s.cfg)
-	if s.parts.Redis, err = openRedis(s.cfg); err != nil {
+	if s.deps.Redis, err = openRedis(s.cfg); err != nil {
 		return err
 	}
-	if s.parts.Redis != nil {
-		s.onClose(s.parts.Redis.Close)
+	if s.deps.Redis != nil {
+		s.onClose(s.deps.Redis.Close)
 	}
 	if s.secrets, err = sessionSecrets(s.cfg); err != nil {
 		return err
@@ -122,7 +122,7 @@ func (s *serving) open(ctx context.Context) (err error) {
 	if s.cfg.AdminToken == "" {
 		// The server also runs without an administrator.
 		if s.cfg.AdminToken, err = config.AdminToken(s.cfg.DataDir); err != nil {
-			s.parts.Log.Warn("metrics and the status page are closed: set ADMIN_TOKEN, or a DATA_DIR that "+
+			s.deps.Log.Warn("metrics and the status page are closed: set ADMIN_TOKEN, or a DATA_DIR that "+
 				"can be written",
 				"error", err)
 		}
@@ -141,27 +141,27 @@ func (s *serving) open(ctx context.Context) (err error) {
 // openStore opens the database and the cache in front of it.
 func (s *serving) openStore(ctx context.Context) (err error) {
 	made := missingFile(s.cfg)
-	s.parts.Cache = api.NewResponseCache(s.cfg.CacheSize, s.cfg.Runtime.Cores)
-	s.parts.Hub = events.NewHub(s.parts.Log)
+	s.deps.Cache = api.NewResponseCache(s.cfg.CacheSize, s.cfg.Runtime.Cores)
+	s.deps.Hub = events.NewHub(s.deps.Log)
 	quotaNotes, quotaBytes := defaultQuotas(s.cfg)
-	s.parts.Store, err = store.Open(ctx, store.Config{
+	s.deps.Store, err = store.Open(ctx, store.Config{
 		URL:          s.cfg.DatabaseURL.Reveal(),
 		ChannelURL:   s.cfg.ChannelURL.Reveal(),
 		MaxConns:     s.cfg.Runtime.DatabaseMaxConns,
 		CacheBytes:   memoryBound(s.cfg) / cachePart,
 		QuotaNotes:   quotaNotes,
 		QuotaBytes:   quotaBytes,
-		Invalidator:  s.parts.Cache,
-		Changes:      s.parts.Hub,
-		Log:          s.parts.Log,
+		Invalidator:  s.deps.Cache,
+		Changes:      s.deps.Hub,
+		Log:          s.deps.Log,
 		LockPatience: s.lockPatience(),
 	})
 	if err != nil {
 		return namePlace(s.cfg, err)
 	}
-	s.onClose(s.parts.Store.Close)
+	s.onClose(s.deps.Store.Close)
 	if made != "" { // printed because a wrong path looks like lost data
-		s.parts.Log.Info("made a new, empty database", "path", made)
+		s.deps.Log.Info("made a new, empty database", "path", made)
 	}
 	return nil
 }
@@ -177,15 +177,15 @@ func (s *serving) lockPatience() time.Duration {
 
 // build makes the pool, its monitors, and the server.
 func (s *serving) build() (err error) {
-	parts, log := &s.parts, s.parts.Log
-	parts.Alerts = newAlerts(s.cfg, log)
-	parts.Incidents = newIncidents(s.cfg, parts.Alerts, log)
-	parts.Pool = newPool(s.cfg, parts.Alerts, log)
-	parts.Memory = newMonitor(s.cfg, parts.Pool, parts.Alerts, log)
-	parts.Stages = newStages(s.cfg, parts.Pool, parts.Cache, parts.Alerts, log)
+	deps, log := &s.deps, s.deps.Log
+	deps.Alerts = newAlerts(s.cfg, log)
+	deps.Incidents = newIncidents(s.cfg, deps.Alerts, log)
+	deps.Pool = newPool(s.cfg, deps.Alerts, log)
+	deps.Memory = newMonitor(s.cfg, deps.Pool, deps.Alerts, log)
+	deps.Stages = newStages(s.cfg, deps.Pool, deps.Cache, deps.Alerts, log)
 	settings := serverConfig(s.cfg, s.secrets)
 	settings.Version, settings.SharedListener, settings.Faults = s.version(), s.in.Held(), s.Faults
-	if s.server, err = server.New(settings, *parts); err != nil {
+	if s.server, err = server.New(settings, *deps); err != nil {
 		return err
 	}
 	// The memory that the start took is returned. Most of it was for the hash of a password.
@@ -196,7 +196,7 @@ func (s *serving) build() (err error) {
 // run serves until ctx ends. A child process first tells its parent that it is ready.
 func (s *serving) run(ctx context.Context) error {
 	defer inBackground(s.loops(ctx)...)()
-	if err := s.in.ReportReady(ctx, s.parts.Store.WaitReady, s.redisWritable); err != nil {
+	if err := s.in.ReportReady(ctx, s.deps.Store.WaitReady, s.redisWritable); err != nil {
 		return err
 	}
 	if err := s.awaitDependencies(ctx); err != nil {
@@ -206,7 +206,7 @@ func (s *serving) run(ctx context.Context) error {
 	if err := s.flush(); err != nil { // writes the log so far before announce prints
 		return err
 	}
-	s.announce(s.cfg, s.parts.Store, s.ln, s.parts.Log)
+	s.announce(s.cfg, s.deps.Store, s.ln, s.deps.Log)
 	if !s.in.FromParent() { // the parent reports the readiness of a child process
 		upgrade.Notify(s.Environ, "READY=1")
 	}
@@ -218,17 +218,17 @@ func (s *serving) run(ctx context.Context) error {
 // loops returns the loops that run beside the server. All but the one for upgrades run until the
 // server has ended.
 func (s *serving) loops(ctx context.Context) []func(context.Context) {
-	parts := s.parts
+	deps := s.deps
 	return []func(context.Context){
 		until(ctx, s.upgrader().Run),
-		parts.Alerts.Run,
-		parts.Pool.Watch,
-		parts.Pool.Sample,
-		parts.Stages.Run,
-		memoryLoop(parts.Memory),
-		sweepLoop(parts.Store, s.cfg, parts.Log),
-		func(ctx context.Context) { s.cfg.Runtime.Follow(ctx, parts.Log) },
-		incidentLoop(parts.Incidents, newSampler(s.cfg, s.server), s.server.Admin()),
+		deps.Alerts.Run,
+		deps.Pool.Watch,
+		deps.Pool.Sample,
+		deps.Stages.Run,
+		memoryLoop(deps.Memory),
+		sweepLoop(deps.Store, s.cfg, deps.Log),
+		func(ctx context.Context) { s.cfg.Runtime.Follow(ctx, deps.Log) },
+		incidentLoop(deps.Incidents, newSampler(s.cfg, s.server), s.server.Admin()),
 	}
 }
 
@@ -242,17 +242,17 @@ func (s *serving) upgrader() *upgrade.Upgrader {
 		Requests:   s.Upgrades,
 		HandOver:   s.server.HandOver,
 		HandedOver: s.guard.begin,
-		Failed:     func(err error) { s.parts.Alerts.UpgradeFailed(s.Path, err) },
-		Log:        s.parts.Log,
+		Failed:     func(err error) { s.deps.Alerts.UpgradeFailed(s.Path, err) },
+		Log:        s.deps.Log,
 	}
 }
 
 // redisWritable returns nil if Redis accepts the writes of the server, or if Redis is not used.
 func (s *serving) redisWritable(ctx context.Context) error {
-	if s.parts.Redis == nil {
+	if s.deps.Redis == nil {
 		return nil
 	}
-	return s.parts.Redis.Writable(ctx)
+	return s.deps.Redis.Writable(ctx)
 }
 
 // awaitDependencies returns an error if the database or Redis answers, but can never be used with
@@ -261,13 +261,13 @@ func (s *serving) redisWritable(ctx context.Context) error {
 func (s *serving) awaitDependencies(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, startPatience)
 	defer cancel()
-	if err := s.parts.Store.WaitReady(ctx); neverUsable(err) {
+	if err := s.deps.Store.WaitReady(ctx); neverUsable(err) {
 		return err
 	}
-	if s.parts.Redis == nil {
+	if s.deps.Redis == nil {
 		return nil
 	}
-	return s.parts.Redis.Denied(ctx)
+	return s.deps.Redis.Denied(ctx)
 }
 
 // neverUsable reports whether err means that waiting for the database is useless.
@@ -281,7 +281,7 @@ func (s *serving) serveWhileUsable(ctx context.Context) error {
 	ctx, stop := context.WithCancelCause(ctx)
 	defer stop(nil)
 	go func() {
-		if err := s.parts.Store.WaitReady(ctx); neverUsable(err) {
+		if err := s.deps.Store.WaitReady(ctx); neverUsable(err) {
 			stop(err)
 		}
 	}()

@@ -50,7 +50,7 @@ func (a *API) Routes() []router.Route {
 	write := func(method, path string, handle func(*router.Context) error) router.Route {
 		return router.Route{Method: method, Path: path, Class: router.Write, Auth: router.SignedIn, Handle: handle}
 	}
-	return []router.Route{
+	return append(docsRoutes(), []router.Route{
 		{Method: post, Path: "/api/auth/register", Class: router.Password, Handle: a.register,
 			EndsSessions: true, SmallBody: true},
 		{Method: post, Path: "/api/auth/login", Class: router.Password, Handle: a.login,
@@ -80,5 +80,5 @@ func (a *API) Routes() []router.Route {
 		write(post, "/api/notes/:id/versions/:revision/restore", a.restoreVersion),
 
 		{Method: post, Path: "/api/metrics/vitals", Class: router.Write, Handle: a.webVitals, SmallBody: true},
-	}
+	}...)
 }

@@ -108,8 +108,22 @@ type rejectionLog struct {
 	before map[pool.Reason]uint64
 }
 
-// LogRejections logs how many requests were rejected since its last call. The server calls it every
-// second.
+// Run logs rejections every second until ctx ends.
+func (rt *Router) Run(ctx context.Context) {
+	tick := time.NewTicker(time.Second)
+	defer tick.Stop()
+	for {
+		select {
+		case <-tick.C:
+			rt.LogRejections()
+		case <-ctx.Done():
+			return
+		}
+	}
+}
+
+// LogRejections logs how many requests were rejected since its last call. Run calls it, and the
+// server at the end of a shutdown.
 func (rt *Router) LogRejections() {
 	l := &rt.rejections
 	l.mu.Lock()
