@@ -36,16 +36,25 @@ type User struct {
 // CreateUser creates an account. ErrDuplicate: the e-mail address has an account, in whatever case
 // it is written.
 func (s *Store) CreateUser(ctx context.Context, email, name, passwordHash string) (User, error) {
-	return s.SignUp(ctx, User{ID: NewID(), Email: email, Name: name, PasswordHash: passwordHash}, nil)
+	return s.addUser(ctx, User{ID: NewID(), Email: email, Name: name, PasswordHash: passwordHash}, nil, false)
 }
 
 // SignUp creates an account with u's id, address, name and hash, together with its first session:
-// both or neither. first is nil if sessions are stored elsewhere. ErrDuplicate: as for CreateUser.
+// both or neither. It counts as the first sign-in. first is nil if sessions are stored elsewhere.
+// ErrDuplicate: as for CreateUser.
 func (s *Store) SignUp(ctx context.Context, u User, first *Session) (User, error) {
+	return s.addUser(ctx, u, first, true)
+}
+
+// addUser creates an account, which is signed in or not, and its first session if there is one.
+func (s *Store) addUser(ctx context.Context, u User, first *Session, signedIn bool) (User, error) {
 	now := s.now()
 	row := userRow{
 		ID: u.ID, Email: u.Email, EmailFolded: notes.Fold(u.Email), Name: u.Name, PasswordHash: u.PasswordHash,
 		CreatedAt: now, UpdatedAt: now,
+	}
+	if signedIn {
+		row.LastLoginAt = &now
 	}
 	err := s.db.Write(ctx, func(tx *gorm.DB) error {
 		if err := tx.Create(&row).Error; err != nil {

@@ -153,8 +153,11 @@ func TestSignUp(t *testing.T) {
 			t.Errorf("the account after it = %v, want ErrNotFound", err)
 		}
 		first.Epoch = 0
-		if made, err := s.SignUp(t.Context(), u, &first); err != nil || made.ID != u.ID {
-			t.Errorf("SignUp() = %+v, %v, want %s", made, err, u.ID)
+		if made, err := s.SignUp(t.Context(), u, &first); err != nil || made.ID != u.ID || made.LastLoginAt.IsZero() {
+			t.Errorf("SignUp() = %+v, %v, want %s, which has signed in", made, err, u.ID)
+		}
+		if made, err := s.CreateUser(t.Context(), "eve@example.org", "eve", "hash"); err != nil || !made.LastLoginAt.IsZero() {
+			t.Errorf("CreateUser() = %+v, %v, want an account that has not signed in", made, err)
 		}
 		if found, err := s.FindSession(t.Context(), "first"); err != nil || found.UserID != u.ID {
 			t.Errorf("FindSession() = %+v, %v, want the first one", found, err)
