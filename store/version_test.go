@@ -347,3 +347,89 @@ func TestHistoryQuota(t *testing.T) {
 		wantHistory(t, s, owner, len(list)-1)
 	})
 }
+
+// The binary before versions changes notes and deletes them beside this one. It keeps no version, and
+// the author of what it wrote is not known.
+func TestVersionsBesideOlderBinary(t *testing.T) {
+	storetest.Each(t, func(t *testing.T, s *store.Store) {
+		owner := newOwner(t, s)
+		ctx := store.WithAuthor(t.Context(), phone)
+		n, err := s.CreateNote(ctx, owner, notes.NewNote{Title: "one"})
+		if err == nil {
+			_, err = s.PatchNote(ctx, owner, n.ID, notes.Patch{Title: new("two")})
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+		older := func(statements ...string) {
+			t.Helper()
+			for _, statement := range statements {
+				if err := s.WriterDB().Exec(statement, owner).Error; err != nil {
+					t.Fatal(err)
+				}
+			}
+		}
+		older(`UPDATE notes SET title = 'three', title_folded = 'three', revision = 3, change_seq = 3, updated_at = updated_at + 1 WHERE user_id = ?`,
+			`UPDATE user_counters SET change_seq = 3 WHERE user_id = ?`)
+		if v, err := s.Version(t.Context(), owner, n.ID, 3); err != nil || v.Title != "three" || v.By != (notes.Author{}) {
+			t.Errorf("what the older binary wrote is %+v, %v, want no author", v, err)
+		}
+		if _, err := s.PatchNote(ctx, owner, n.ID, notes.Patch{Title: new("four")}); err != nil {
+			t.Fatal(err)
+		}
+		for revision, want := range []string{1: "one", 3: "three", 4: "four"} {
+			v, err := s.Version(t.Context(), owner, n.ID, int64(revision))
+			if want == "" && !errors.Is(err, store.ErrVersionGone) || want != "" && (err != nil || v.Title != want) {
+				t.Errorf("revision %d = %q, %v, want %q", revision, v.Title, err, want)
+			}
+		}
+		var keep int
+		if err := s.DB().Raw("SELECT keep FROM note_versions WHERE revision = 3").Take(&keep).Error; err != nil || keep != 2 {
+			t.Errorf("the version of an author who is not known has keep %d, %v, want it pinned", keep, err)
+		}
+		older(`DELETE FROM notes WHERE user_id = ?`)
+		wantVersions := func(want int) {
+			t.Helper()
+			var have int
+			if err := s.DB().Raw("SELECT count(*) FROM note_versions").Scan(&have).Error; err != nil || have != want {
+				t.Errorf("%d versions, %v, want %d", have, err, want)
+			}
+		}
+		wantVersions(0)
+		if swept, err := s.Sweep(t.Context(), store.SweepConfig{TrashRetention: aYear, History: aYear}); err != nil || swept.Versions != 0 {
+			t.Errorf("Sweep = %+v, %v", swept, err)
+		}
+	})
+}
+
+// A version that is replaced while the clock has jumped back is still newer than the one before it,
+// and none is thinned for it.
+func TestClockJumpsBack(t *testing.T) {
+	eachInTime(t, func(t *testing.T, s *store.Store) {
+		owner := newOwner(t, s)
+		n := newNote(t, s, owner, notes.NewNote{Title: "0"})
+		// The note comes from a future that the clock has not reached.
+		future := time.Now().Add(100 * day)
+		if err := s.WriterDB().Exec("UPDATE notes SET updated_at = ?", future.UnixMilli()).Error; err != nil {
+			t.Fatal(err)
+		}
+		for i := range 5 {
+			time.Sleep(time.Hour)
+			if _, err := s.PatchNote(t.Context(), owner, n.ID, notes.Patch{Title: new(fmt.Sprint(i + 1))}); err != nil {
+				t.Fatal(err)
+			}
+		}
+		time.Sleep(50 * day)
+		thinned(t, s, aYear)
+		wantHistory(t, s, owner, 5)
+		for i := range 6 {
+			at := future.Add(time.Duration(i) * time.Millisecond)
+			if v, err := s.NoteAt(t.Context(), owner, n.ID, at); err != nil || v.Title != fmt.Sprint(i) {
+				t.Errorf("NoteAt(%v) = %q, %v, want %d", at, v.Title, err, i)
+			}
+		}
+		time.Sleep(60 * day) // now it is past
+		thinned(t, s, aYear)
+		wantHistory(t, s, owner, 1)
+	})
+}

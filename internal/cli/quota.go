@@ -49,9 +49,10 @@ func quotaUser(notes, mb string) userCommand {
 			}
 		}
 		defaultNotes, defaultBytes := defaultQuotas(a.cfg)
-		fmt.Fprintf(a.Out, "%s has %s (%s) and takes %.1f MB (%s)\n", shownAddress(u.Email),
+		fmt.Fprintf(a.Out, "%s has %s (%s) and takes %.1f MB (%s), its history %.1f MB\n", shownAddress(u.Email),
 			count(c.Notes, "note"), quotaText(cmp.Or(c.QuotaNotes, defaultNotes), 1),
-			float64(c.Used())*copiesKept/(1<<20), quotaText(cmp.Or(c.QuotaBytes, defaultBytes), 1<<20/copiesKept))
+			float64(c.Used())*copiesKept/(1<<20), quotaText(cmp.Or(c.QuotaBytes, defaultBytes), 1<<20/copiesKept),
+			float64(c.HistoryBytes)/(1<<20))
 		return nil
 	}
 }

@@ -35,12 +35,12 @@ func TestUserQuota(t *testing.T) {
 		t.Fatal(err)
 	}
 	for _, test := range []struct{ args, says string }{
-		{"quota ada@example.com", "1 note (no limit) and takes 3.0 MB (at most 50)"},
-		{"quota ada@example.com -notes 7", "1 note (at most 7) and takes 3.0 MB (at most 50)"},
-		{"quota -mb 2 ada@example.com", "1 note (at most 7) and takes 3.0 MB (at most 2)"},
-		{"quota ada@example.com -notes none -mb none", "1 note (no limit) and takes 3.0 MB (no limit)"},
-		{"quota ada@example.com -mb 0", "1 note (no limit) and takes 3.0 MB (at most 0)"},
-		{"quota ada@example.com -notes default -mb default", "1 note (no limit) and takes 3.0 MB (at most 50)"},
+		{"quota ada@example.com", "1 note (no limit) and takes 3.0 MB (at most 50), its history 0.0 MB"},
+		{"quota ada@example.com -notes 7", "1 note (at most 7) and takes 3.0 MB (at most 50), its history 0.0 MB"},
+		{"quota -mb 2 ada@example.com", "1 note (at most 7) and takes 3.0 MB (at most 2), its history 0.0 MB"},
+		{"quota ada@example.com -notes none -mb none", "1 note (no limit) and takes 3.0 MB (no limit), its history 0.0 MB"},
+		{"quota ada@example.com -mb 0", "1 note (no limit) and takes 3.0 MB (at most 0), its history 0.0 MB"},
+		{"quota ada@example.com -notes default -mb default", "1 note (no limit) and takes 3.0 MB (at most 50), its history 0.0 MB"},
 	} {
 		if said, err := user(test.args); err != nil || said != "ada@example.com has "+test.says+"\n" {
 			t.Errorf("notesd user %s says %q, %v; want %q", test.args, said, err, test.says)
