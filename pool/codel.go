@@ -64,32 +64,32 @@ func (q *queue) roll(cq *classQueue, now time.Duration) {
 
 // rollAll rolls all classes. It is needed when no event rolls a class that is overloaded.
 func (q *queue) rollAll(now time.Duration) {
-	if q.overloaded.Load() == 0 {
-		return
-	}
-	q.mu.Lock()
-	defer q.mu.Unlock()
-	for c := range q.classes {
-		q.roll(&q.classes[c], now)
-	}
+	q.duringOverload(func(cq *classQueue) { q.roll(cq, now) })
 }
 
 // endOverload ends the overload of every class.
 func (q *queue) endOverload() {
+	q.duringOverload(func(cq *classQueue) {
+		if cq.codel.overloaded {
+			cq.codel.overloaded, cq.codel.excess = false, false
+			q.overloaded.Add(-1)
+		}
+	})
+}
+
+// duringOverload calls fn for every class, under the lock, if any class is overloaded.
+func (q *queue) duringOverload(fn func(*classQueue)) {
 	if q.overloaded.Load() == 0 {
 		return
 	}
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	for c := range q.classes {
-		if cq := &q.classes[c]; cq.codel.overloaded {
-			cq.codel.overloaded, cq.codel.excess = false, false
-			q.overloaded.Add(-1)
-		}
+		fn(&q.classes[c])
 	}
 }
 
-// sawWait records that a request got a worker after a wait of the given length.
+// recordWait records that a request got a worker after a wait of the given length.
 func (q *queue) recordWait(cq *classQueue, waited time.Duration) {
 	c := &cq.codel
 	switch target := q.target(cq); {

@@ -15,6 +15,7 @@ import (
 
 	"notesd/config"
 	"notesd/internal/logging"
+	"notesd/internal/redis"
 	"notesd/server/auth"
 	"notesd/store"
 )
@@ -108,15 +109,10 @@ func resetUser(ctx context.Context, a accounts, email string) error {
 	if err != nil {
 		return err
 	}
-	redis, err := openRedis(a.cfg)
-	if err != nil {
-		return err
-	}
-	if redis != nil {
-		defer redis.Close()
-	}
-	return a.done(auth.ResetPassword(ctx, a.db, redis, u.ID, password),
-		"reset; its sessions are ended:", email, password)
+	err = a.withRedis(func(redis *redis.Client) error {
+		return auth.ResetPassword(ctx, a.db, redis, u.ID, password)
+	})
+	return a.done(err, "reset; its sessions are ended:", email, password)
 }
 
 func unlockUser(ctx context.Context, a accounts, email string) error {
@@ -136,18 +132,23 @@ func deleteUser(ctx context.Context, a accounts, email string) error {
 	if err != nil {
 		return err
 	}
-	redis, err := openRedis(a.cfg)
-	if err != nil {
-		return err
-	}
-	if redis != nil {
-		defer redis.Close()
-	}
-	err = auth.DeleteAccount(ctx, a.db, redis, u.ID)
+	err = a.withRedis(func(redis *redis.Client) error { return auth.DeleteAccount(ctx, a.db, redis, u.ID) })
 	if err == nil || errors.Is(err, auth.ErrStale) {
 		fmt.Fprintf(a.Out, "deleted %s and all of its notes\n", shownAddress(u.Email))
 	}
 	return err
+}
+
+// withRedis runs fn with the Redis of the settings; nil: there is none.
+func (a accounts) withRedis(fn func(*redis.Client) error) error {
+	client, err := openRedis(a.cfg)
+	if err != nil {
+		return err
+	}
+	if client != nil {
+		defer client.Close()
+	}
+	return fn(client)
 }
 
 func (a accounts) find(ctx context.Context, email string) (store.User, error) {

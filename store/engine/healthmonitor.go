@@ -289,7 +289,7 @@ func (m *healthMonitor) watch(ctx context.Context, probe *pgx.Conn) error {
 	}
 }
 
-// probe probes the server for a sign of life, and asks which of the stuck connections' statements
+// ask probes the server for a sign of life, and asks which of the stuck connections' statements
 // it is at work on. It aborts a connection after maxDoubts consecutive probes in which the server
 // knew nothing of the statement.
 func (m *healthMonitor) ask(ctx context.Context, probe *pgx.Conn) error {
