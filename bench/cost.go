@@ -41,7 +41,8 @@ func cost(ctx context.Context, s *Session) error {
 	s.costGoal(medians[0], medians[1])
 	s.Notes = append(s.Notes,
 		fmt.Sprintf("CPU of a request: that of the whole server process, user and system, in the "+
-			"measured time, divided by its answers. The arms take turns, on %d servers each, started afresh.", s.Rounds))
+			"measured time, divided by its answers. The arms take turns, on %d servers each, started afresh.",
+			s.Rounds))
 	return nil
 }
 

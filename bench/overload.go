@@ -204,7 +204,8 @@ func (s *Session) overloadGoals(arm string, c float64, medians []Measurement) {
 		return &medians[i]
 	}
 	goodput := func(multiple, least float64) {
-		g := Goal{What: fmt.Sprintf("%s: goodput at %v C", arm, multiple), Goal: "≥ " + format.Percent(least) + " of C"}
+		g := Goal{What: fmt.Sprintf("%s: goodput at %v C", arm, multiple),
+			Goal: "≥ " + format.Percent(least) + " of C"}
 		if r := at(multiple); r != nil {
 			g.measured(format.Percent(r.All.Goodput/c)+" of C", r.All.Goodput >= least*c)
 		}

@@ -43,7 +43,8 @@ func (s *Session) stormGoals(calm, stormy Measurement) {
 		goodput.measured(format.Percent(stormy.All.Goodput/calm.All.Goodput),
 			stormy.All.Goodput >= least*calm.All.Goodput)
 	}
-	probes := Goal{What: stormy.Arm + ": health probes throughout", Goal: fmt.Sprintf("≤ %d ms, none failed", slowest)}
+	probes := Goal{What: stormy.Arm + ": health probes throughout",
+		Goal: fmt.Sprintf("≤ %d ms, none failed", slowest)}
 	probes.measured(fmt.Sprintf("slowest %s, %d of %d failed", format.Millis(stormy.ProbeMs), stormy.ProbeFail,
 		stormy.Probes),
 		stormy.ProbeMs <= slowest && stormy.ProbeFail == 0 && stormy.Probes > 0)

@@ -147,8 +147,8 @@ func (u USL) String() string {
 		text += "It predicts that throughput grows with the cores."
 	}
 	if u.Points < 3 {
-		text += " Two points can't tell contention from coherency, so κ is taken as 0: whether there is a peak takes " +
-			"three cores or more to see."
+		text += " Two points can't tell contention from coherency, so κ is taken as 0: whether there is a peak " +
+			"takes three cores or more to see."
 	}
 	return text
 }

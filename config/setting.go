@@ -123,8 +123,9 @@ func (l *loader) table() []setting {
 		meaning: "days after which a note in the trash is deleted for good",
 	}, {
 		name: "HISTORY_DAYS", defaultValue: "365",
-		parser:  times(&l.History, day, 0, 36_500),
-		meaning: "days for which older versions of a note can be brought back: at first all, then one an hour, then one a day; 0: a day, for merging",
+		parser: times(&l.History, day, 0, 36_500),
+		meaning: "days for which older versions of a note can be brought back: at first all, then one an hour, " +
+			"then one a day; 0: a day, for merging",
 	}, {
 		name: "SESSIONS_PER_USER", defaultValue: "100",
 		parser:  integer(&l.SessionsPerUser, 1, 10_000),

@@ -105,14 +105,16 @@ const createStatement = `WITH counted AS (
 		SET change_seq = change_seq + 1, note_count = note_count + 1, note_bytes = note_bytes + $2::bigint
 		WHERE user_id = (SELECT user_id FROM user_counters WHERE user_id = $1 FOR UPDATE SKIP LOCKED)
 			AND note_count < COALESCE(quota_notes, $18::bigint, note_count + 1)
-			AND note_bytes + $2::bigint + (note_count + 1) * $20::bigint <= COALESCE(quota_bytes, $19::bigint, 9223372036854775807)
+			AND note_bytes + $2::bigint + (note_count + 1) * $20::bigint
+				<= COALESCE(quota_bytes, $19::bigint, 9223372036854775807)
 		RETURNING user_id, change_seq
 	), claimed AS (
 		INSERT INTO idempotency_keys (user_id, key, body_hash, note_id, created_at)
 		SELECT user_id, $3::text, $4::bytea, $5::text, $6::bigint FROM counted WHERE $3::text <> ''
 	), note AS (
 		INSERT INTO notes (id, user_id, is_pinned, is_favorite, is_archived, is_markdown, is_trashed,
-			created_at, updated_at, revision, change_seq, bytes, color, title, title_folded, content, author, author_revision)
+			created_at, updated_at, revision, change_seq, bytes, color, title, title_folded, content,
+			author, author_revision)
 		SELECT $5::text, user_id, $7::boolean, $8::boolean, $9::boolean, $10::boolean, false,
 			$6::bigint, $6::bigint, $11::bigint, change_seq, $2::bigint, $12::text, $13::text, $14::text, $15::text,
 			$23::text, $11::bigint
@@ -195,7 +197,8 @@ func (b *batch) readPostgres(ctx context.Context, conn *pgx.Conn) error {
 		})
 	}
 	if owners, keys := b.wantedKeys(); len(keys) > 0 {
-		statements.Queue(`SELECT used.* FROM unnest($1::text[], $2::text[]) AS wanted (user_id, key) CROSS JOIN LATERAL (
+		statements.Queue(`SELECT used.* FROM unnest($1::text[], $2::text[]) AS wanted (user_id, key)
+			CROSS JOIN LATERAL (
 				SELECT user_id, key, body_hash, note_id, created_at FROM idempotency_keys
 				WHERE user_id = wanted.user_id AND key = wanted.key OFFSET 0
 			) AS used`, owners, keys).Query(func(rows pgx.Rows) error {
@@ -325,7 +328,8 @@ func (w writes) updateNotes(statements *pgx.Batch) (tagsChanged []*noteState) {
 	}
 	tagsChanged = filter(w.updated, (*noteState).tagsChanged)
 	if len(tagsChanged) > 0 {
-		statements.Queue(`DELETE FROM note_tags USING (SELECT key FROM unnest($1::bigint[]) AS row (key) LIMIT $2) AS retagged
+		statements.Queue(`DELETE FROM note_tags
+			USING (SELECT key FROM unnest($1::bigint[]) AS row (key) LIMIT $2) AS retagged
 			WHERE note_key = retagged.key`, column(tagsChanged, (*noteState).key), len(tagsChanged))
 	}
 	return tagsChanged

@@ -78,7 +78,8 @@ func (tx sqliteTx) exec(query string, args ...any) error {
 func (b *batch) readSQLite(tx sqliteTx) error {
 	for _, owner := range b.owners() {
 		row := countersRow{UserID: owner}
-		found, err := tx.queryRow(`SELECT change_seq, note_count, note_bytes, quota_notes, quota_bytes, history_bytes, quota_history
+		found, err := tx.queryRow(`SELECT change_seq, note_count, note_bytes, quota_notes, quota_bytes,
+				history_bytes, quota_history
 			FROM user_counters WHERE user_id = ?`, []any{owner},
 			&row.ChangeSeq, &row.NoteCount, &row.NoteBytes, &row.QuotaNotes, &row.QuotaBytes,
 			&row.HistoryBytes, &row.QuotaHistory)

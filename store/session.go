@@ -27,7 +27,8 @@ type Session struct {
 // ofEpoch is the condition that the account's sessions have not all been ended since the session
 // began. A session without an epoch was begun by a binary from before migration 3.
 const ofEpoch = `EXISTS (SELECT 1 FROM users WHERE users.id = sessions.user_id
-	AND (users.session_epoch = sessions.epoch OR sessions.epoch IS NULL AND users.session_epoch <= sessions.created_at))`
+	AND (users.session_epoch = sessions.epoch OR sessions.epoch IS NULL
+		AND users.session_epoch <= sessions.created_at))`
 
 // FindSession returns the session with the key. ErrNotFound: there is none, it has expired, or all
 // sessions of its account were ended since it began.
@@ -59,10 +60,12 @@ func (s *Store) saveSession(db *gorm.DB, session Session) error {
 	if !session.CreatedAt.IsZero() {
 		created = session.CreatedAt.UnixMilli()
 	}
-	done := db.Exec(`INSERT INTO sessions (token_hash, user_id, epoch, data, user_agent, address, created_at, expires_at)
+	done := db.Exec(`INSERT INTO sessions
+			(token_hash, user_id, epoch, data, user_agent, address, created_at, expires_at)
 			SELECT @key, id, session_epoch, @data, @agent, @address, @created, @expires FROM users
 			WHERE id = @user AND session_epoch = @epoch
-			ON CONFLICT (token_hash) DO UPDATE SET user_id = excluded.user_id, epoch = excluded.epoch, data = excluded.data,
+			ON CONFLICT (token_hash) DO UPDATE SET user_id = excluded.user_id, epoch = excluded.epoch,
+				data = excluded.data,
 				user_agent = excluded.user_agent, address = excluded.address, expires_at = excluded.expires_at`,
 		map[string]any{"key": session.Key, "user": session.UserID, "epoch": session.Epoch,
 			"data":  append([]byte{}, session.Data...),

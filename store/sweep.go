@@ -37,8 +37,8 @@ type SweepResult struct {
 // Sweep removes expired data. That is sessions and sign-in windows whose time is over, sign-in
 // locks and idempotency keys past their retention, and old tombstones. It also deletes notes that
 // have been in the trash beyond its retention, as if their owner had deleted them, and thins the
-// histories of the others. It works in small steps, and other writes run in between. Several processes may sweep at once. After an error
-// the result says what was removed until then.
+// histories of the others. It works in small steps, and other writes run in between. Several
+// processes may sweep at once. After an error the result says what was removed until then.
 func (s *Store) Sweep(ctx context.Context, cfg SweepConfig) (SweepResult, error) {
 	var swept SweepResult
 	now := s.now()
@@ -109,8 +109,9 @@ func (s *Store) sweepTombstones(ctx context.Context, before int64) (total int64,
 			if err := lockCounters(tx, owners[0]); err != nil {
 				return err
 			}
-			removed := tx.Exec(`DELETE FROM tombstones WHERE user_id = ? AND change_seq IN (SELECT change_seq FROM tombstones
-				WHERE user_id = ? AND deleted_at <= ? ORDER BY change_seq LIMIT ?)`, owners[0], owners[0], before, sweepBatch)
+			removed := tx.Exec(`DELETE FROM tombstones WHERE user_id = ? AND change_seq IN (
+				SELECT change_seq FROM tombstones WHERE user_id = ? AND deleted_at <= ?
+				ORDER BY change_seq LIMIT ?)`, owners[0], owners[0], before, sweepBatch)
 			n = removed.RowsAffected
 			return removed.Error
 		})

@@ -41,7 +41,8 @@ type note struct {
 }
 
 // columns lists the columns that scan reads.
-const columns = `id, title, content, ARRAY(SELECT tag FROM note_tags WHERE note_key = notes.key ORDER BY position), color,
+const columns = `id, title, content,
+	ARRAY(SELECT tag FROM note_tags WHERE note_key = notes.key ORDER BY position), color,
 	is_pinned, is_favorite, is_archived, is_markdown, is_trashed, trashed_at, user_id, created_at, updated_at, revision`
 
 func (n *note) scan(row pgx.Row) error {
@@ -200,7 +201,8 @@ func (s *server) insert(r *http.Request, n *note) error {
 			WHERE user_id = $2
 			RETURNING change_seq
 		), note AS (
-			INSERT INTO notes (id, user_id, is_pinned, is_favorite, is_archived, is_markdown, is_trashed, created_at, updated_at,
+			INSERT INTO notes (id, user_id, is_pinned, is_favorite, is_archived, is_markdown, is_trashed,
+				created_at, updated_at,
 				revision, change_seq, bytes, color, title, title_folded, content)
 			SELECT $1, $2, $3, $4, $5, $6, false, $7, $7, 1, change_seq, $12, $8, $9, $10, $11 FROM counted
 			RETURNING key, change_seq

@@ -79,7 +79,8 @@ func openToRead(name string) (db *sql.DB, from string, err error) {
 // long. If this process vanishes without notice, the transaction must not remain for long.
 func setTimeouts(ctx context.Context, conn *pgx.Conn) error {
 	_, err := conn.Exec(ctx, `SELECT set_config(name, value, false)
-		FROM (VALUES ('statement_timeout', '0'), ('idle_in_transaction_session_timeout', '60s'), ('lock_timeout', '10s'),
+		FROM (VALUES ('statement_timeout', '0'), ('idle_in_transaction_session_timeout', '60s'),
+			('lock_timeout', '10s'),
 			('tcp_user_timeout', '0'), ('tcp_keepalives_idle', '10'), ('tcp_keepalives_interval', '5'),
 			('tcp_keepalives_count', '4'), ('enable_sort', 'off')
 		) AS wanted (name, value) WHERE current_setting(name, true) IS NOT NULL`)

@@ -159,7 +159,8 @@ func (m Migrator) checkEncoding(ctx context.Context, db *sql.DB) error {
 		return err
 	}
 	if encoding != "UTF8" {
-		return fmt.Errorf("%w: that of %q is %s. Make a new one: CREATE DATABASE … ENCODING 'UTF8' TEMPLATE template0",
+		return fmt.Errorf("%w: that of %q is %s. Make a new one: CREATE DATABASE … ENCODING 'UTF8' "+
+			"TEMPLATE template0",
 			ErrEncoding, name, encoding)
 	}
 	return nil

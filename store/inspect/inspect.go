@@ -122,7 +122,8 @@ func (r *Report) readPostgres(ctx context.Context, conn *pgx.Conn) error {
 		(SELECT count(*) FROM pg_stat_activity WHERE backend_type = 'client backend' AND application_name <> $1),
 		pg_size_bytes(current_setting('shared_buffers')), pg_size_bytes(current_setting('effective_cache_size')),
 		pg_size_bytes(current_setting('work_mem')), pg_size_bytes(current_setting('maintenance_work_mem')),
-		current_setting('fsync')::bool, current_setting('full_page_writes')::bool, current_setting('synchronous_commit'),
+		current_setting('fsync')::bool, current_setting('full_page_writes')::bool,
+		current_setting('synchronous_commit'),
 		(SELECT ssl FROM pg_stat_ssl WHERE pid = pg_backend_pid())`, engine.ApplicationName).
 		Scan(&r.Version, &r.MaxConnections, &r.Reserved, &r.ConnLimit, &r.OthersConnected,
 			&r.SharedBuffers, &r.EffectiveCache, &r.WorkMem, &r.MaintenanceWorkMem, &r.Fsync, &r.FullPageWrites,
