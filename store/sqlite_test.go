@@ -13,6 +13,7 @@ import (
 	"strings"
 	"syscall"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"notesd/internal/testkit"
@@ -348,4 +349,39 @@ func TestFileFits(t *testing.T) {
 	if err := engine.FileFits(t.Context(), path); !errors.Is(err, store.ErrSchema) {
 		t.Errorf("FileFits of a file for binary 99 = %v, want ErrSchema", err)
 	}
+}
+
+// TestReadersClose: connections that read are closed when there is no work for them, and with them
+// their page caches go.
+func TestReadersClose(t *testing.T) {
+	url := storetest.SQLite(t)
+	synctest.Test(t, func(t *testing.T) {
+		s := storetest.Open(t, url)
+		s.LookAtFilesEvery(30 * 24 * time.Hour)
+		pool := engine.Pool(s.DB())
+		var conns []*sql.Conn
+		for range 3 {
+			conn, err := pool.Conn(t.Context())
+			if err != nil {
+				t.Fatal(err)
+			}
+			conns = append(conns, conn)
+		}
+		for _, conn := range conns {
+			if err := conn.Close(); err != nil {
+				t.Error(err)
+			}
+		}
+		if n := pool.Stats().OpenConnections; n < 3 {
+			t.Errorf("%d connections are open after a burst, want 3", n)
+		}
+		time.Sleep(time.Minute)
+		if n := pool.Stats().OpenConnections; n != 0 {
+			t.Errorf("%d connections are open after a minute without work, want none", n)
+		}
+		u := mustUser(t, s, "ada@example.com")
+		if _, err := s.User(t.Context(), u.ID); err != nil {
+			t.Errorf("User() = %v after the connections were closed", err)
+		}
+	})
 }

@@ -111,8 +111,16 @@ func (d *DB) openSQLitePools(ctx context.Context, path string, cfg Config) (err 
 		return err
 	}
 	d.reads, err = d.openSQLitePool(path, cfg.MaxConns, cache, "query_only(1)")
+	if err == nil {
+		Pool(d.reads).SetConnMaxIdleTime(readerIdle)
+	}
 	return err
 }
+
+// readerIdle is how long a connection that reads stays open without work. Its page cache has up to
+// 2 MB, and a burst of requests opens as many connections as there are workers. To open one takes
+// half a millisecond, and the kernel still has the pages.
+const readerIdle = 15 * time.Second
 
 // cachePragma sets the page cache of each connection, in KiB, to SQLite's own size or less.
 // Together the caches never take more than cfg allows, unless that is too little for the least size
