@@ -7,6 +7,7 @@ import (
 	"slices"
 	"time"
 
+	"notesd/internal/heavy"
 	"notesd/merge"
 	"notesd/notes"
 )
@@ -30,7 +31,9 @@ func (e *ConflictError) Unwrap() error { return ErrConflict }
 // changes are merged (see package merge), and onto is the revision that the patch was merged into.
 // It is 0 if base was the current revision. Errors, besides those of PatchNote: ErrConflict, and
 // nothing was changed.
-func (s *Store) MergeNote(ctx context.Context, owner, id string, p notes.Patch, base notes.Base, preconditions ...Precondition) (n notes.Note, onto int64, err error) {
+func (s *Store) MergeNote(
+	ctx context.Context, owner, id string, p notes.Patch, base notes.Base, preconditions ...Precondition,
+) (n notes.Note, onto int64, err error) {
 	if err := p.Check(); err != nil {
 		return notes.Note{}, 0, err
 	}
@@ -38,10 +41,11 @@ func (s *Store) MergeNote(ctx context.Context, owner, id string, p notes.Patch, 
 	patch, revision := p, base.Revision
 	for {
 		stale := false
-		n, err := s.patchNote(ctx, owner, id, patch, onto > 0, append(slices.Clone(preconditions), func(current int64, _ time.Time) bool {
+		isBase := func(current int64, _ time.Time) bool {
 			stale = current != revision
 			return !stale
-		}))
+		}
+		n, err := s.patchNote(ctx, owner, id, patch, onto > 0, append(slices.Clone(preconditions), isBase))
 		changed, ok := errors.AsType[*ChangedError](err)
 		if !ok || !stale {
 			return n, onto, err
@@ -52,7 +56,7 @@ func (s *Store) MergeNote(ctx context.Context, owner, id string, p notes.Patch, 
 				return notes.Note{}, 0, fmt.Errorf("merge note %s: %w", id, err)
 			}
 		}
-		if patch, err = s.merged(ctx, *from, changed.Current, p); err != nil {
+		if patch, err = merged(ctx, *from, changed.Current, p); err != nil {
 			return notes.Note{}, 0, fmt.Errorf("merge note %s: %w", id, err)
 		}
 		revision, onto = changed.Current.Revision, changed.Current.Revision
@@ -81,7 +85,7 @@ func (s *Store) baseOf(ctx context.Context, current notes.Note, p notes.Patch, b
 
 // merged returns the patch that leads from current to the merge of current and of p, both of which
 // were made on base.
-func (s *Store) merged(ctx context.Context, base, current notes.Note, p notes.Patch) (notes.Patch, error) {
+func merged(ctx context.Context, base, current notes.Note, p notes.Patch) (notes.Patch, error) {
 	mergeValue(&p.Title, base.Title, current.Title)
 	mergeValue(&p.Pinned, base.Pinned, current.Pinned)
 	mergeValue(&p.Favorite, base.Favorite, current.Favorite)
@@ -95,7 +99,7 @@ func (s *Store) merged(ctx context.Context, base, current notes.Note, p notes.Pa
 		p.Tags = new(merge.Tags(base.Tags, current.Tags, *p.Tags))
 	}
 	if p.Content != nil {
-		r, err := s.mergedText(ctx, base.Content, current.Content, *p.Content)
+		r, err := mergedText(ctx, base.Content, current.Content, *p.Content)
 		if err != nil {
 			return p, err
 		}
@@ -116,16 +120,11 @@ func mergeValue[T comparable](patch **T, base, current T) {
 	}
 }
 
-// mergedText merges texts, a few at a time, with memory that reserve grants.
-func (s *Store) mergedText(ctx context.Context, base, current, patch string) (merge.Result, error) {
+// mergedText merges texts, with memory that reserve grants.
+func mergedText(ctx context.Context, base, current, patch string) (r merge.Result, err error) {
 	if err := reserve(ctx)(merge.Memory(base, current, patch)); err != nil {
 		return merge.Result{}, err
 	}
-	select {
-	case s.merging <- struct{}{}:
-		defer func() { <-s.merging }()
-		return merge.Text(base, current, patch), nil
-	case <-ctx.Done():
-		return merge.Result{}, ctx.Err()
-	}
+	heavy.If(merge.Memory(base, current, patch) == merge.MaxMemory, func() { r = merge.Text(base, current, patch) })
+	return r, ctx.Err()
 }

@@ -16,7 +16,6 @@ import (
 	"context"
 	"database/sql"
 	"log/slog"
-	"runtime"
 	"time"
 
 	"github.com/google/uuid"
@@ -51,7 +50,6 @@ type Store struct {
 	notifier    *pgnotify.Notifier // connects to other processes; nil on SQLite
 
 	committer       groupCommitter // commits mutations of notes
-	merging         chan struct{}  // has room for the merges that may run at once
 	unknownOutcomes unknownOutcomes
 	sqlTrace        func(sql string, args []any) // hears statements that bypass gorm; nil: none
 
@@ -84,7 +82,6 @@ func Open(ctx context.Context, cfg Config) (*Store, error) {
 		indexRequests: make(chan indexRequest, maxIndexRequests),
 	}
 	s.committer.begin(s)
-	s.merging = make(chan struct{}, runtime.GOMAXPROCS(0))
 	var err error
 	if s.postgres {
 		if s.notifier, err = s.newNotifier(cfg); err != nil {

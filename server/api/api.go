@@ -50,6 +50,9 @@ func (a *API) Routes() []router.Route {
 	write := func(method, path string, handle func(*router.Context) error) router.Route {
 		return router.Route{Method: method, Path: path, Class: router.Write, Auth: router.SignedIn, Handle: handle}
 	}
+	read := func(path string, handle func(*router.Context) error) router.Route {
+		return router.Route{Method: get, Path: path, Class: router.Read, Auth: router.SignedIn, Handle: handle}
+	}
 	return append(docsRoutes(), []router.Route{
 		{Method: post, Path: "/api/auth/register", Class: router.Password, Handle: a.register,
 			EndsSessions: true, SmallBody: true},
@@ -72,11 +75,11 @@ func (a *API) Routes() []router.Route {
 		write(patch, "/api/notes/:id/restore", a.modify(a.restoreNote)),
 		write(del, "/api/notes/:id/permanent", a.deleteTrashedNote),
 
-		{Method: get, Path: "/api/changes", Class: router.Read, Auth: router.SignedIn, Handle: a.changes},
-		{Method: get, Path: "/api/events", Class: router.Read, Auth: router.SignedIn, Handle: a.events},
-		{Method: get, Path: "/api/notes/:id/versions", Class: router.Read, Auth: router.SignedIn, Handle: a.listVersions},
+		read("/api/changes", a.changes),
+		read("/api/events", a.events),
+		read("/api/notes/:id/versions", a.listVersions),
 		write(del, "/api/notes/:id/versions", a.deleteVersions),
-		{Method: get, Path: "/api/notes/:id/versions/:revision", Class: router.Read, Auth: router.SignedIn, Handle: a.getVersion},
+		read("/api/notes/:id/versions/:revision", a.getVersion),
 		write(post, "/api/notes/:id/versions/:revision/restore", a.restoreVersion),
 
 		{Method: post, Path: "/api/metrics/vitals", Class: router.Write, Handle: a.webVitals, SmallBody: true},

@@ -40,7 +40,8 @@ func (in *noteInput) base() *notes.Base {
 	if named && base.Revision != revision {
 		copied.unreadable.Set("revision", "must be baseRevision")
 	}
-	base = notes.Base{Revision: revision, Title: copied.optionalText("title"), Content: copied.optionalText("content"), Tags: copied.optionalTags()}
+	base = notes.Base{Revision: revision, Title: copied.optionalText("title"),
+		Content: copied.optionalText("content"), Tags: copied.optionalTags()}
 	for field, wrong := range copied.unreadable.Fields {
 		in.unreadable.Set("base."+field, wrong)
 	}

@@ -207,7 +207,9 @@ func (a *API) changing(c *router.Context) (context.Context, error) {
 }
 
 // modify responds with the note as do leaves it.
-func (a *API) modify(do func(ctx context.Context, c *router.Context, id string) (notes.Note, error)) func(*router.Context) error {
+func (a *API) modify(
+	do func(ctx context.Context, c *router.Context, id string) (notes.Note, error),
+) func(*router.Context) error {
 	return func(c *router.Context) error {
 		id, err := noteID(c)
 		if err != nil {

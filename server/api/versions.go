@@ -13,7 +13,8 @@ import (
 
 var (
 	errBadTime   = router.NewError(http.StatusBadRequest, "Invalid time: as in 2026-01-02T03:04:05Z")
-	errBadBefore = router.NewError(http.StatusBadRequest, "Invalid before: a revision, which is a whole number of at least 1")
+	errBadBefore = router.NewError(http.StatusBadRequest,
+		"Invalid before: a revision, which is a whole number of at least 1")
 )
 
 // A Version describes a version of a note in a list.
