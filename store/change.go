@@ -27,7 +27,8 @@ type ChangePage struct {
 	More    bool  // there is more to read now
 }
 
-// changePageBytes is the size of texts at which a ChangePage ends. A larger note is a page by itself.
+// changePageBytes is the size of texts at which a ChangePage ends. A larger note is a page by
+// itself.
 const changePageBytes = 1 << 20
 
 // Changes returns what has changed in owner's notes after the change since, up to limit changes. A
@@ -45,7 +46,9 @@ func (s *Store) Changes(ctx context.Context, owner string, since int64, limit in
 	return page, nil
 }
 
-func (s *Store) changePage(db *gorm.DB, owner string, since int64, limit int, content bool) (page ChangePage, err error) {
+func (s *Store) changePage(
+	db *gorm.DB, owner string, since int64, limit int, content bool,
+) (page ChangePage, err error) {
 	from := readPoint(since)
 	found, err := s.changeRefs(db, owner, from, limit+1, content)
 	if err != nil {
@@ -87,8 +90,8 @@ func (s *Store) changePage(db *gorm.DB, owner string, since int64, limit int, co
 // that do not exist.
 func (s *Store) NewestChanges(ctx context.Context, owners []string) (map[string]int64, error) {
 	var rows []countersRow
-	err := s.db.Reader(ctx).Raw(`SELECT user_id, change_seq FROM user_counters WHERE user_id `+s.oneOf("text"), toJSON(owners)).
-		Scan(&rows).Error
+	err := s.db.Reader(ctx).Raw(`SELECT user_id, change_seq FROM user_counters WHERE user_id `+s.oneOf("text"),
+		toJSON(owners)).Scan(&rows).Error
 	if err != nil {
 		return nil, fmt.Errorf("newest changes of %d owners: %w", len(owners), engine.Translate(err))
 	}
@@ -124,7 +127,7 @@ func readPoint(since int64) point {
 
 // next returns the number of the point. That is its position, unless the caller is reading all
 // notes and has not reached the change forgotten. Then the position alone would look like that of a
-// caller who has not heard of the deletions before forgotten. An owner with so many changes that
+// caller that has not heard of the deletions before forgotten. An owner with so many changes that
 // the number would exceed JSON's cannot be read from the start any more, which takes 67 million.
 func (p point) next(forgotten int64) int64 {
 	if p.position >= forgotten || p.start >= 1<<startBits {
@@ -156,7 +159,9 @@ type changeRef struct {
 
 // changeRefs finds up to limit changes after from. One statement finds all, because one statement
 // sees one state of the database. It reads too many by up to limit, because the tables are two.
-func (s *Store) changeRefs(db *gorm.DB, owner string, from point, limit int, content bool) (found foundChanges, err error) {
+func (s *Store) changeRefs(
+	db *gorm.DB, owner string, from point, limit int, content bool,
+) (found foundChanges, err error) {
 	bytes := "bytes"
 	if !content {
 		bytes = "bytes - octet_length(content)"
@@ -165,7 +170,8 @@ func (s *Store) changeRefs(db *gorm.DB, owner string, from point, limit int, con
 	if from == (point{}) {
 		deletedAfter = math.MaxInt64
 	}
-	rows, err := db.Raw(`SELECT change_seq, forgotten_seq AS key, -1 AS bytes, '' AS id FROM user_counters WHERE user_id = ?
+	rows, err := db.Raw(`SELECT change_seq, forgotten_seq AS key, -1 AS bytes, '' AS id
+			FROM user_counters WHERE user_id = ?
 		UNION ALL SELECT * FROM (SELECT change_seq, key, `+bytes+` AS bytes, id FROM notes
 			WHERE user_id = ? AND change_seq > ? ORDER BY change_seq LIMIT ?) AS changed
 		UNION ALL SELECT * FROM (SELECT change_seq, 0 AS key, 0 AS bytes, note_id AS id FROM tombstones
@@ -209,8 +215,8 @@ func fitting(refs []changeRef, limit int) int {
 	return len(refs)
 }
 
-// readChanged reads the notes of refs by their keys, as they are by now. If they are large it reserves
-// the memory first.
+// readChanged reads the notes of refs by their keys, as they are by now. If they are large it
+// reserves the memory first.
 func (s *Store) readChanged(db *gorm.DB, owner string, refs []changeRef, content bool) (map[int64]notes.Note, error) {
 	var keys []int64
 	var bytes int64

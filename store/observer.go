@@ -30,7 +30,7 @@ type Invalidator interface {
 }
 
 // Changes is told of every change of notes once it is committed, and of sessions that end in other
-// processes: for those who wait for them. What it is told comes after the Invalidator was told. Its
+// processes. Event streams wait for both. What it is told comes after the Invalidator was told. Its
 // methods don't block and may be called from several goroutines.
 type Changes interface {
 	// Committed says that changes were committed, by this process or by another one. Changes of

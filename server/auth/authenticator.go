@@ -80,9 +80,9 @@ func (s *Sessions) Hint(r *http.Request) (user string) {
 	return s.hints.lookup(token)
 }
 
-// loadOneOf returns the last session that the tokens belong to, or nil. Tokens of two users are ErrTwoUsers:
-// the server cannot know which of the two users sends the request, and which cookie a stranger has
-// planted.
+// loadOneOf returns the last session that the tokens belong to, or nil. Tokens of two users are
+// ErrTwoUsers: the server cannot know which of the two users sends the request, and which cookie a
+// stranger has planted.
 func (s *Sessions) loadOneOf(ctx context.Context, tokens []string) (session *Session, err error) {
 	for _, token := range tokens {
 		another, err := s.load(ctx, token)

@@ -1,4 +1,4 @@
-// Package events passes on changes of notes to those who listen for them. A Hub knows the
+// Package events passes on changes of notes to the streams that listen for them. A Hub knows the
 // listeners of this process. It promises:
 //   - An event is a hint to look. A listener that is too slow for its events gets one event in
 //     their place, with the number of the newest change.
@@ -101,7 +101,8 @@ func (h *Hub) Stats() Stats {
 	h.mu.Lock()
 	users := len(h.users)
 	h.mu.Unlock()
-	return Stats{Listeners: h.count.Load(), Max: h.max.Load(), Users: int64(users), Sent: h.sent.Load(), Dropped: h.lost.Load()}
+	return Stats{Listeners: h.count.Load(), Max: h.max.Load(), Users: int64(users),
+		Sent: h.sent.Load(), Dropped: h.lost.Load()}
 }
 
 // A Listener hears of the changes of one user. One goroutine uses it.
@@ -223,8 +224,8 @@ func (l *Listener) end() {
 	}
 }
 
-// Committed says that changes were committed, here or in another process. It is quick where nobody
-// listens.
+// Committed says that changes were committed, here or in another process. It is quick without
+// listeners.
 func (h *Hub) Committed(changes []store.Change) {
 	if h.count.Load() == 0 {
 		return
@@ -350,7 +351,7 @@ func (h *Hub) checkSessions(ctx context.Context, from Source) {
 	h.mu.Unlock()
 	for _, session := range sessions {
 		alive, err := from.Alive(ctx, session)
-		if err != nil { // nobody can know
+		if err != nil { // it cannot be known now
 			return
 		}
 		if !alive {
