@@ -36,7 +36,7 @@ var mayImport = map[string][]string{
 	"internal/ratelimit":       {"notesd/internal/netutil", "notesd/internal/redis"},
 	"server/events":            {"notesd/store"},
 	"server/listener":          {"notesd/internal/netutil"},
-	"server/admin":             {"notesd/internal/cache", "notesd/internal/histogram", "notesd/internal/incident", "notesd/internal/ratelimit", "notesd/internal/redis", "notesd/internal/webhook", "notesd/pool", "notesd/server/auth", "notesd/server/listener", "notesd/server/router", "notesd/store"},
+	"server/admin":             {"notesd/internal/cache", "notesd/internal/histogram", "notesd/internal/incident", "notesd/internal/ratelimit", "notesd/internal/redis", "notesd/internal/webhook", "notesd/pool", "notesd/server/auth", "notesd/server/events", "notesd/server/listener", "notesd/server/router", "notesd/store"},
 	"server/apidoc/apidoctest": {"notesd/server/apidoc"},
 	"server/auth":              {"notesd/internal/cache", "notesd/internal/heavy", "notesd/internal/netutil", "notesd/internal/ratelimit", "notesd/internal/redis", "notesd/notes", "notesd/store"},
 	"server":                   {"notesd/internal/incident", "notesd/internal/ratelimit", "notesd/internal/redis", "notesd/notes", "notesd/pool", "notesd/server/admin", "notesd/server/api", "notesd/server/auth", "notesd/server/events", "notesd/server/listener", "notesd/server/router", "notesd/store"},

@@ -435,6 +435,49 @@ func TestEventsReplicas(t *testing.T) {
 	stream.ends("sign-out on the other replica")
 }
 
+// A replica that hears nothing from the others looks for itself: its listeners
+// are told of the newest number, and their sessions end, a little later.
+func TestEventsWithoutChannel(t *testing.T) {
+	t.Parallel()
+	url := storetest.Postgres(t)
+	a := onDatabase(t, url)
+	hub := events.NewHub(testkit.Log(t))
+	deaf, err := store.Open(context.Background(), store.Config{URL: url, ChannelURL: "postgres://x@127.0.0.1:1/x",
+		Changes: hub, Log: testkit.Log(t)})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := deaf.Close(); err != nil {
+			t.Error(err)
+		}
+	})
+	if err := deaf.WaitReady(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	b := newSite(t, deaf, func(_ *Config, deps *Deps) { deps.Hub = hub })
+	if deaf.HearsOthers() {
+		t.Error("a store without a channel says that it hears the others")
+	}
+	c := a.someone()
+	there := *c
+	there.url = b.url
+	stream := there.stream("")
+	stream.want(`event: hello id: 0 data: {"changeSeq":0}`)
+	note := there.create(map[string]any{"title": "a", "content": ""}) // its own it tells at once
+	stream.want(fmt.Sprintf(`event: change id: 1 data: {"changeSeq":1,"id":"%s","revision":1}`, note.ID))
+	began := time.Now()
+	c.create(map[string]any{"title": "b", "content": ""})
+	stream.want(`event: change id: 2 data: {"changeSeq":2}`)
+	t.Logf("told after %v", time.Since(began))
+	c.post("/api/auth/logout", nil).want(http.StatusOK)
+	began = time.Now()
+	if got := stream.next(); got != "" {
+		t.Errorf("event %q, want the end", got)
+	}
+	t.Logf("ended after %v", time.Since(began))
+}
+
 // TestEventsBytes: an idle stream costs little beside what net/http has for any
 // request: 10 KB of buffers and some 20 KB of stacks.
 func TestEventsBytes(t *testing.T) {

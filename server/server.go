@@ -159,6 +159,7 @@ func (s *Server) adminConfig() admin.Config {
 		Cache:          s.deps.Cache.Shared(),
 		Limiter:        s.limiter,
 		Conns:          &s.counts,
+		Streams:        s.deps.Hub.Stats,
 		Vitals:         s.api.EachVital,
 		HandingOver:    s.handoff.begun,
 	}

@@ -15,6 +15,7 @@ import (
 	"notesd/internal/redis"
 	"notesd/pool"
 	"notesd/server/auth"
+	"notesd/server/events"
 	"notesd/server/listener"
 	"notesd/server/router"
 	"notesd/store"
@@ -42,6 +43,8 @@ type Config struct {
 	Cache     *cache.Cache
 	Limiter   *ratelimit.Limiter
 	Conns     *listener.Counts
+	// Streams returns the statistics of the streams of events.
+	Streams func() events.Stats
 	// Vitals calls f for each count of the web vitals that browsers have reported.
 	Vitals func(f func(name, rating string, n uint64))
 	// HandingOver reports whether a new process takes over, which answers on the same port.

@@ -91,7 +91,10 @@ var (
 	descDependency = desc("dependency_up", "1 if the last look found it up.", "name")
 	descFallbacks  = desc("rate_limit_fallbacks_total", "Decisions taken in memory because Redis was away.")
 	descVitals     = desc("web_vitals_total", "Web vitals that browsers reported.", "name", "rating")
-	descDraining   = desc("draining", "1 from SIGTERM on.")
+	descStreams    = desc("event_streams", "Open streams of events.")
+	descSent       = desc("stream_events_total",
+		"Events that streams sent, or that a slow stream got the newest number in place of.", "result")
+	descDraining = desc("draining", "1 from SIGTERM on.")
 )
 
 // Describe implements prometheus.Collector. It describes nothing, so that Prometheus checks the
@@ -154,6 +157,10 @@ func (c *collector) requests(e emitter) {
 		e.counter(descRequests, float64(n), method, pattern, strconv.Itoa(status))
 	})
 	e.summary(descDuration, c.a.tally.times())
+	streams := c.a.cfg.Streams()
+	e.gauge(descStreams, float64(streams.Listeners))
+	e.counter(descSent, float64(streams.Sent), "sent")
+	e.counter(descSent, float64(streams.Dropped), "dropped")
 	c.a.cfg.Vitals(func(name, rating string, n uint64) { e.counter(descVitals, float64(n), name, rating) })
 }
 

@@ -11,6 +11,7 @@ import (
 	"notesd/internal/incident"
 	"notesd/internal/redis"
 	"notesd/pool"
+	"notesd/server/events"
 	"notesd/server/router"
 	"notesd/store"
 )
@@ -305,6 +306,15 @@ type channelJSON struct {
 	Lost uint64 `json:"lost"`
 }
 
+// streamsJSON describes the streams of events.
+type streamsJSON struct {
+	Open    int64  `json:"open"`
+	Most    int64  `json:"most"` // that may be open; 0: any number
+	Users   int64  `json:"users"`
+	Sent    uint64 `json:"sent"`    // events
+	Dropped uint64 `json:"dropped"` // events that a slow stream got the newest number in place of
+}
+
 // limits are the limits of the process.
 type limits struct {
 	GOMAXPROCS      int               `json:"gomaxprocs"`
@@ -359,6 +369,10 @@ type diskJSON struct {
 	Total uint64 `json:"total"`
 }
 
+func streamsOutput(st events.Stats) streamsJSON {
+	return streamsJSON{st.Listeners, st.Max, st.Users, st.Sent, st.Dropped}
+}
+
 // disk returns nil if there is no DATA_DIR. PostgreSQL needs none.
 func (a *Admin) disk() *diskJSON {
 	var disk syscall.Statfs_t
@@ -382,6 +396,7 @@ type State struct {
 	Database  map[string]connsJSON `json:"database"`
 	Cache     cacheJSON            `json:"cache"`
 	Channel   *channelJSON         `json:"channel,omitempty"`
+	Streams   streamsJSON          `json:"streams"`
 	Redis     *redis.Stats         `json:"redis,omitempty"`
 	Disk      *diskJSON            `json:"disk,omitempty"`
 	Incidents *incidentsJSON       `json:"incidents,omitempty"`
@@ -408,7 +423,8 @@ func (a *Admin) runtimeState(c *router.Context) error {
 func (a *Admin) State() State {
 	state := State{Version: a.cfg.Version, Started: router.Time(a.started), Pool: poolOutput(a.cfg.Pool.Stats()),
 		Clients: a.clients(), Memory: pool.ReadMemory(), Database: connsOutput(a.cfg.Store),
-		Cache: cacheOutput(a.cfg.Cache.Stats()), Disk: a.disk(), Events: eventsOutput(a.cfg.Alerts.Recent()),
+		Cache: cacheOutput(a.cfg.Cache.Stats()), Streams: streamsOutput(a.cfg.Streams()),
+		Disk: a.disk(), Events: eventsOutput(a.cfg.Alerts.Recent()),
 		Timestamp: router.Time(time.Now()),
 		Limits: limits{runtime.GOMAXPROCS(0), memoryLimit(), a.cfg.Machine.Cores, a.cfg.Machine.MemoryLimit,
 			a.cfg.Settings}}

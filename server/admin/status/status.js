@@ -342,14 +342,15 @@ function showMemory({ memory, memoryMonitor, memoryStages, limits, disk }) {
   }))
 }
 
-function showStores({ database, redis, cache, channel }) {
+function showStores({ database, redis, cache, channel, streams }) {
   const rows = Object.entries(database).map(([name, c]) => ["database, " + name, c.inUse, c.open, c.most || "any", count(c.waitCount)])
   if (redis) rows.push(["Redis", redis.inUse, redis.open, "", `${count(redis.failures)} failures`])
   fill("conns", rows)
   fill("cache", Object.entries(cache.kinds).map(([kind, k]) => [kind, count(k.hits), count(k.misses), count(k.shared), percent(k.hits, k.hits + k.misses)]), "Nothing yet")
   byId("cache-note").textContent = `${count(cache.entries)} copies in ${bytes(cache.bytes)} of ${bytes(cache.limit)}, ${count(cache.evicted)} made room; ` +
     (cache.trusted ? "in use." : "not in use: what other processes change may not be heard of.") +
-    (channel ? ` Channel to other replicas: ${channel.listening ? "listening" : "lost"}, ${channel.peers} there.` : "")
+    (channel ? ` Channel to other replicas: ${channel.listening ? "listening" : "lost"}, ${channel.peers} there.` : "") +
+    ` Streams of events: ${count(streams.open)} of ${streams.most ? count(streams.most) : "any number"}, ${count(streams.sent)} events sent, ${count(streams.dropped)} dropped.`
 }
 
 function showEvents({ events, incidents }) {
