@@ -28,12 +28,14 @@ const (
 
 // normalizePath makes routes match in any case and with one trailing slash. A part of the path that
 // is data, such as the id of a note, keeps its case.
-func (rt *Router) normalizePath(next echo.HandlerFunc) echo.HandlerFunc {
-	data := dataParts(rt.routes)
-	return func(e echo.Context) error {
-		u := e.Request().URL
-		u.Path, u.RawPath = canonicalPath(u.Path, data), canonicalPath(u.RawPath, data)
-		return next(e)
+func (rt *Router) normalizePath() echo.MiddlewareFunc {
+	data := dataParts(rt.routes) // here, because echo calls the function below for every request
+	return func(next echo.HandlerFunc) echo.HandlerFunc {
+		return func(e echo.Context) error {
+			u := e.Request().URL
+			u.Path, u.RawPath = canonicalPath(u.Path, data), canonicalPath(u.RawPath, data)
+			return next(e)
+		}
 	}
 }
 

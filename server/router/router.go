@@ -182,7 +182,7 @@ func (rt *Router) ClosesConnections() bool { return rt.leaving.Load() }
 func (rt *Router) newEcho() *echo.Echo {
 	e := echo.New()
 	e.HideBanner, e.HidePort = true, true
-	e.Pre(rt.normalizePath) // before routing: any case, one trailing slash
+	e.Pre(rt.normalizePath()) // before routing: any case, one trailing slash
 	// It is first, so that its log line and metrics cover all of the rest. It also sends the
 	// response.
 	e.Use(rt.observe)
