@@ -186,7 +186,7 @@ func TestStuckExit(t *testing.T) {
 		p.await("a write", func() bool { return p.runtime().Pool.Outside > 0 || p.runtime().Pool.Busy > 0 })
 		gone(t, p)
 		<-asked
-		if text := p.log.String(); !strings.Contains(text, "something is stuck") || !strings.Contains(text, "(*committer).close") {
+		if text := p.log.String(); !strings.Contains(text, "something is stuck") || !strings.Contains(text, "(*groupCommitter).close") {
 			t.Errorf("its last words are\n%s\nwant what is stuck", p.log.Tail(20))
 		}
 	})
