@@ -20,6 +20,7 @@ import (
 
 	"github.com/google/uuid"
 
+	"notesd/store/delta"
 	"notesd/store/engine"
 	"notesd/store/pgnotify"
 )
@@ -53,8 +54,9 @@ type Store struct {
 	unknownOutcomes unknownOutcomes
 	sqlTrace        func(sql string, args []any) // hears statements that bypass gorm; nil: none
 
-	quotaNotes, quotaBytes *int64 // for users without a quota of their own; nil: no limit
-	trimEvery              int    // the constant trimEvery, except in tests
+	quotaNotes, quotaBytes *int64        // for users without a quota of their own; nil: no limit
+	trimEvery              int           // the constant trimEvery, except in tests
+	deltas                 delta.Decoder // of versions
 
 	indexRequests chan indexRequest // from searches to the indexer
 	lookAtFiles   *time.Ticker      // ticks for watchFiles; nil on PostgreSQL

@@ -179,7 +179,7 @@ func (s *Store) readVersion(db *gorm.DB, key, revision int64) (versionRow, strin
 			return versionRow{}, "", ErrVersionGone
 		}
 	}
-	content, err := decodeChain(chain)
+	content, err := s.decodeChain(chain)
 	return chain[0], content, err
 }
 
@@ -188,9 +188,9 @@ var smallContent = `CASE WHEN v.bytes <= ` + strconv.Itoa(largeNote) + ` THEN v.
 
 // decodeChain returns the content of the first of some versions. Each is a delta against the next,
 // and the last is whole.
-func decodeChain(chain []versionRow) (content string, err error) {
+func (s *Store) decodeChain(chain []versionRow) (content string, err error) {
 	for i := len(chain) - 1; i >= 0; i-- {
-		if content, err = chain[i].decode(content, i < len(chain)-1); err != nil {
+		if content, err = chain[i].decode(&s.deltas, content, i < len(chain)-1); err != nil {
 			return "", err
 		}
 	}
@@ -199,14 +199,14 @@ func decodeChain(chain []versionRow) (content string, err error) {
 
 // decode returns the version's content. base is that of its base, if there is one. A delta that
 // cannot be decoded is an error of the database, and never another text.
-func (row *versionRow) decode(base string, hasBase bool) (string, error) {
+func (row *versionRow) decode(deltas *delta.Decoder, base string, hasBase bool) (string, error) {
 	switch {
 	case row.BaseRevision == nil && row.Content != nil:
 		return *row.Content, nil
 	case row.BaseRevision == nil || !hasBase:
 		return "", fmt.Errorf("revision %d of note %d: its text is missing", row.Revision, row.NoteKey)
 	}
-	content, err := delta.Decode(row.Delta, base)
+	content, err := deltas.Decode(row.Delta, base)
 	if err != nil {
 		return "", fmt.Errorf("revision %d of note %d, against %d: %w", row.Revision, row.NoteKey, *row.BaseRevision, err)
 	}
@@ -234,7 +234,7 @@ func (s *Store) listVersions(ctx context.Context, owner, id string, page notes.V
 	if err != nil {
 		return nil, err
 	}
-	lister := versionLister{db: db}
+	lister := versionLister{s: s, db: db}
 	before := page.Before
 	if before <= 0 || before > now.Revision {
 		info := notes.VersionInfo{Revision: now.Revision, At: fromMillis(now.UpdatedAt), Bytes: now.octets(),
@@ -246,7 +246,7 @@ func (s *Store) listVersions(ctx context.Context, owner, id string, page notes.V
 			lister.add(info, nil)
 		}
 		before = now.Revision
-	} else if err := lister.begin(s, now.Key, before); err != nil {
+	} else if err := lister.begin(now.Key, before); err != nil {
 		return nil, err
 	}
 	rows, err := db.Raw(`SELECT note_key, revision, at, bytes, author, title, base_revision,
@@ -262,6 +262,7 @@ func (s *Store) listVersions(ctx context.Context, owner, id string, page notes.V
 
 // A versionLister makes a list of versions, one row at a time. It holds two contents.
 type versionLister struct {
+	s    *Store
 	db   *gorm.DB
 	list []notes.VersionInfo
 
@@ -273,14 +274,14 @@ type versionLister struct {
 }
 
 // begin reads the first content of a page that is not the first. Its base is on the page before.
-func (l *versionLister) begin(s *Store, key, before int64) error {
+func (l *versionLister) begin(key, before int64) error {
 	var first []versionRow
 	err := l.db.Raw(`SELECT revision, bytes, base_revision FROM note_versions WHERE note_key = ? AND revision < ?
 		ORDER BY revision DESC LIMIT 1`, key, before).Scan(&first).Error
 	if err != nil || len(first) == 0 || first[0].BaseRevision == nil || first[0].Bytes > largeNote {
 		return err
 	}
-	_, content, err := s.readVersion(l.db, key, first[0].Revision)
+	_, content, err := l.s.readVersion(l.db, key, first[0].Revision)
 	if errors.Is(err, ErrVersionGone) { // it was removed between the two queries
 		return nil
 	}
@@ -325,7 +326,7 @@ func (l *versionLister) content(row *versionRow) (*string, error) {
 	case row.BaseRevision == nil:
 		return row.Content, nil
 	case l.newer != nil && l.revision == *row.BaseRevision:
-		content, err := row.decode(*l.newer, true)
+		content, err := row.decode(&l.s.deltas, *l.newer, true)
 		return &content, err
 	case l.firstRevision == row.Revision:
 		return l.first, nil

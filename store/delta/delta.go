@@ -97,9 +97,14 @@ func sharedEnds(text, base string) (head, tail int) {
 	return head, tail
 }
 
+// A Decoder reads deltas. Its zero value is ready, and safe for concurrent use.
+type Decoder struct {
+	idle sync.Pool // of *zstd.Decoder; each costs 20 µs to reuse
+}
+
 // Decode returns the text of a delta that was made against base. If the delta or base is not what
 // it was, the error is ErrDamaged.
-func Decode(delta []byte, base string) (string, error) {
+func (d *Decoder) Decode(delta []byte, base string) (string, error) {
 	head, rest, ok1 := readLength(delta)
 	tail, rest, ok2 := readLength(rest)
 	between, rest, ok3 := readLength(rest)
@@ -114,7 +119,7 @@ func Decode(delta []byte, base string) (string, error) {
 	}
 	if compressed {
 		var err error
-		if packed, err = decompress(packed, []byte(base[head:len(base)-tail]), between); err != nil {
+		if packed, err = d.decompress(packed, []byte(base[head:len(base)-tail]), between); err != nil {
 			return "", err
 		}
 	}
@@ -139,17 +144,14 @@ func readLength(b []byte) (length int, rest []byte, ok bool) {
 	return int(number), b[n:], true
 }
 
-// decoders holds idle decoders. Each costs 20 µs to reuse.
-var decoders sync.Pool
-
 // decompress returns the text of a frame, which must have the length of want bytes. It allocates no
 // more for a frame of another length.
-func decompress(frame, dictionary []byte, want int) ([]byte, error) {
+func (d *Decoder) decompress(frame, dictionary []byte, want int) ([]byte, error) {
 	var head zstd.Header
 	if err := head.Decode(frame); err != nil || !head.HasFCS || head.FrameContentSize != uint64(want) {
 		return nil, fmt.Errorf("%w: its frame has not %d bytes", ErrDamaged, want)
 	}
-	decoder, _ := decoders.Get().(*zstd.Decoder)
+	decoder, _ := d.idle.Get().(*zstd.Decoder)
 	if decoder == nil {
 		var err error
 		if decoder, err = zstd.NewReader(nil, zstd.WithDecoderConcurrency(1),
@@ -167,7 +169,7 @@ func decompress(frame, dictionary []byte, want int) ([]byte, error) {
 	text, err := decoder.DecodeAll(frame, make([]byte, 0, want))
 	// A decoder that waits for its next use keeps no text.
 	if decoder.ResetWithOptions(nil, zstd.WithDecoderDictDelete(dictionaryID)) == nil {
-		decoders.Put(decoder)
+		d.idle.Put(decoder)
 	}
 	if err != nil || len(text) != want {
 		return nil, fmt.Errorf("%w: %w", ErrDamaged, errors.Join(err, lengthError(len(text), want)))

@@ -66,7 +66,7 @@ func TestSize(t *testing.T) {
 		if len(d) > row.most {
 			t.Errorf("%s: %d bytes, want at most %d", row.name, len(d), row.most)
 		}
-		got, err := delta.Decode(d, row.base)
+		got, err := new(delta.Decoder).Decode(d, row.base)
 		if err != nil || got != row.text {
 			t.Errorf("%s: Decode = %d bytes, %v, want the text", row.name, len(got), err)
 		}
@@ -79,21 +79,22 @@ func TestDecode(t *testing.T) {
 	e := newEncoder(t)
 	part := rapid.SampledFrom([]string{"a", "ä", "日本", "\n", "", prose(100, 1), prose(100, 2), prose(3000, 3), strings.Repeat("x", 500)})
 	text := rapid.Map(rapid.SliceOfN(part, 0, 8), func(parts []string) string { return strings.Join(parts, "") })
+	var decoder delta.Decoder
 	rapid.Check(t, func(t *rapid.T) {
 		want, base, other := text.Draw(t, "text"), text.Draw(t, "base"), text.Draw(t, "another base")
 		d, err := e.Encode(want, base)
 		if err != nil {
 			t.Fatal(err)
 		}
-		if got, err := delta.Decode(d, base); err != nil || got != want {
+		if got, err := decoder.Decode(d, base); err != nil || got != want {
 			t.Fatalf("Decode = %q, %v, want %q", got, err, want)
 		}
-		if got, err := delta.Decode(d, other); err == nil && got != want || err != nil && !errors.Is(err, delta.ErrDamaged) {
+		if got, err := decoder.Decode(d, other); err == nil && got != want || err != nil && !errors.Is(err, delta.ErrDamaged) {
 			t.Fatalf("Decode against another base = %q, %v, want %q or ErrDamaged", got, err, want)
 		}
 		changed := bytes.Clone(d)
 		changed[rapid.IntRange(0, len(d)-1).Draw(t, "byte")] ^= byte(rapid.IntRange(1, 255).Draw(t, "bits"))
-		if got, err := delta.Decode(changed, base); err == nil && got != want || err != nil && !errors.Is(err, delta.ErrDamaged) {
+		if got, err := decoder.Decode(changed, base); err == nil && got != want || err != nil && !errors.Is(err, delta.ErrDamaged) {
 			t.Fatalf("Decode of a damaged delta = %q, %v, want ErrDamaged", got, err)
 		}
 	})
@@ -107,7 +108,7 @@ func FuzzDecode(f *testing.F) {
 		f.Add(mustEncode(f, e, text, base), base)
 	}
 	f.Fuzz(func(t *testing.T, d []byte, base string) {
-		if _, err := delta.Decode(d, base); err != nil && !errors.Is(err, delta.ErrDamaged) {
+		if _, err := new(delta.Decoder).Decode(d, base); err != nil && !errors.Is(err, delta.ErrDamaged) {
 			t.Errorf("Decode = %v", err)
 		}
 	})
@@ -126,8 +127,9 @@ func BenchmarkDelta(b *testing.B) {
 	d := mustEncode(b, e, text, base)
 	b.Run("decode", func(b *testing.B) {
 		b.ReportAllocs()
+		var decoder delta.Decoder
 		for b.Loop() {
-			if _, err := delta.Decode(d, base); err != nil {
+			if _, err := decoder.Decode(d, base); err != nil {
 				b.Fatal(err)
 			}
 		}
