@@ -64,6 +64,10 @@ func (s *Store) Channel() ChannelStats {
 // second. On SQLite no other process serves the database.
 func (s *Store) HearsOthers() bool { return s.notifier == nil || s.notifier.Stats().Trusted }
 
+// AllMerge reports whether all processes that serve the database merge notes, as far as is certain.
+// On SQLite that is this process.
+func (s *Store) AllMerge() bool { return s.notifier == nil || s.notifier.AllMerge() }
+
 // announcement is the notifier's Announcement, if there is a notifier.
 func (s *Store) announcement(changes []Change) (sql string, args []any, ok bool) {
 	if s.notifier == nil {

@@ -29,6 +29,8 @@ func userOutput(u store.User) User { return User{ID: u.ID, Email: u.Email, Name:
 type loginResponse struct {
 	User    User   `json:"user"`
 	Message string `json:"message,omitempty"`
+	// Merges is of GET /api/auth/me: a client may send baseRevision, because every process obeys it.
+	Merges bool `json:"merges,omitempty"`
 }
 
 // readCredentials reads the body of register and login.
@@ -64,7 +66,7 @@ func (a *API) register(c *router.Context) error {
 	if err != nil {
 		return err
 	}
-	return c.Data(http.StatusCreated, loginResponse{userOutput(u), "Account created successfully"})
+	return c.Data(http.StatusCreated, loginResponse{User: userOutput(u), Message: "Account created successfully"})
 }
 
 // login handles POST /api/auth/login.
@@ -80,7 +82,7 @@ func (a *API) login(c *router.Context) error {
 	if err != nil {
 		return err
 	}
-	return c.Data(http.StatusOK, loginResponse{userOutput(u), "Logged in successfully"})
+	return c.Data(http.StatusOK, loginResponse{User: userOutput(u), Message: "Logged in successfully"})
 }
 
 // logout handles POST /api/auth/logout, with or without a session.
@@ -105,5 +107,5 @@ func (a *API) me(c *router.Context) error {
 	if err != nil {
 		return err
 	}
-	return c.Data(http.StatusOK, loginResponse{User: userOutput(u)})
+	return c.Data(http.StatusOK, loginResponse{User: userOutput(u), Merges: a.store.AllMerge()})
 }

@@ -29,6 +29,7 @@ const (
 type members struct {
 	mu          sync.Mutex             // guards what follows
 	peers       map[string]time.Time   // until when each peer is remembered
+	merging     map[string]bool        // the peers that merge notes
 	since       time.Time              // since when our heartbeats have come back without a gap
 	known       time.Time              // until when all peers remember us, also those that we don't know
 	complete    bool                   // the introduction is over: until known, peers is complete
@@ -42,7 +43,7 @@ type pendingAck struct {
 }
 
 func newMembers() *members {
-	return &members{peers: make(map[string]time.Time), pendingAcks: make(map[string]*pendingAck)}
+	return &members{peers: make(map[string]time.Time), merging: make(map[string]bool), pendingAcks: make(map[string]*pendingAck)}
 }
 
 // ownHeartbeat records that a heartbeat of ours, sent at sent, has come back. It reports two
@@ -77,11 +78,14 @@ func (m *members) disconnected() {
 	m.known, m.complete = time.Time{}, false
 }
 
-// heartbeat records that a peer is present.
-func (m *members) heartbeat(peer string, now time.Time) {
+// heartbeat records that a peer is present, and whether it merges notes.
+func (m *members) heartbeat(peer string, merges bool, now time.Time) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	m.peers[peer] = now.Add(memberTTL)
+	if merges {
+		m.merging[peer] = true
+	}
 }
 
 // left records that a peer has left. It acknowledges nothing any more.
@@ -89,6 +93,7 @@ func (m *members) left(peer string) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	delete(m.peers, peer)
+	delete(m.merging, peer)
 	for _, a := range m.pendingAcks {
 		a.acknowledge(peer)
 	}
@@ -97,6 +102,7 @@ func (m *members) left(peer string) {
 // present returns the peers that we remember. The caller holds mu.
 func (m *members) present(now time.Time) map[string]time.Time {
 	maps.DeleteFunc(m.peers, func(_ string, until time.Time) bool { return !now.Before(until) })
+	maps.DeleteFunc(m.merging, func(peer string, _ bool) bool { _, present := m.peers[peer]; return !present })
 	return m.peers
 }
 
@@ -113,6 +119,13 @@ func (m *members) soleMember(now time.Time) bool {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	return m.complete && now.Before(m.known) && len(m.present(now)) == 0
+}
+
+// allMerge reports whether it is certain that all peers merge notes.
+func (m *members) allMerge(now time.Time) bool {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return m.complete && now.Before(m.known) && len(m.present(now)) == len(m.merging)
 }
 
 // count returns the number of peers.

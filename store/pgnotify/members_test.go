@@ -88,11 +88,11 @@ func TestMembersGap(t *testing.T) {
 func TestMembersPeers(t *testing.T) {
 	r := newMembersTest(t)
 	r.introduce()
-	r.heartbeat("b", r.now)
+	r.heartbeat("b", true, r.now)
 	r.isAlone(false, "with a peer")
 	r.left("b")
 	r.isAlone(true, "after its goodbye")
-	r.heartbeat("b", r.now)
+	r.heartbeat("b", true, r.now)
 	for range 7 {
 		r.now = r.now.Add(heartbeat)
 		r.beat(0)
@@ -121,10 +121,10 @@ func TestMembersAwait(t *testing.T) {
 	if done, _ := r.awaitAcks("1", r.now); !is(done) {
 		t.Error("who is alone waits")
 	}
-	r.heartbeat("b", r.now)
-	r.heartbeat("c", r.now)
+	r.heartbeat("b", true, r.now)
+	r.heartbeat("c", true, r.now)
 	done, forget := r.awaitAcks("2", r.now)
-	r.heartbeat("d", r.now) // has come later
+	r.heartbeat("d", true, r.now) // has come later
 	for _, from := range []string{"d", "b", "b"} {
 		r.acknowledged("2", from)
 		r.acknowledged("1", "c")
@@ -142,4 +142,32 @@ func TestMembersAwait(t *testing.T) {
 	if len(r.pendingAcks) != 1 { // the one that nobody has told to forget
 		t.Errorf("%d revocations are awaited", len(r.pendingAcks))
 	}
+}
+
+// All merge only if each one says so, for as long as it is remembered.
+func TestMembersMerge(t *testing.T) {
+	r := newMembersTest(t)
+	want := func(want bool, when string) {
+		t.Helper()
+		if got := r.allMerge(r.now); got != want {
+			t.Errorf("allMerge() = %v, want %v: %s", got, want, when)
+		}
+	}
+	want(false, "at the start")
+	r.introduce()
+	want(true, "alone")
+	r.heartbeat("b", true, r.now)
+	want(true, "with one that merges")
+	r.heartbeat("c", false, r.now)
+	want(false, "with one of the release before")
+	r.left("c")
+	want(true, "after it has left")
+	r.heartbeat("c", false, r.now)
+	for range int(memberTTL / heartbeat) {
+		r.now = r.now.Add(heartbeat)
+		r.beat(0)
+	}
+	want(true, "after both have vanished")
+	r.disconnected()
+	want(false, "without a connection")
 }

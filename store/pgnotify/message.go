@@ -37,6 +37,8 @@ type message struct {
 	// At is of a heartbeat: nanoseconds since its sender began.
 	At      int64               `json:"at,omitempty"`
 	Changes map[string][]string `json:"changes,omitempty"` // note ids by owner
+	// Merges is of a heartbeat: its sender merges notes. A release that overwrites sends none.
+	Merges bool `json:"merges,omitempty"`
 	// Numbers has the number and the note's revision of each of Changes. A release before sends
 	// none.
 	Numbers map[string][]changeNumbers `json:"numbers,omitempty"`

@@ -144,6 +144,10 @@ func (n *Notifier) Stats() Stats {
 // will have copies of what was stored before now. Then nothing needs to be announced.
 func (n *Notifier) SoleMember() bool { return n.members.soleMember(time.Now()) }
 
+// AllMerge reports whether it is certain that all processes that listen merge notes. A process of
+// the release before overwrites them.
+func (n *Notifier) AllMerge() bool { return n.members.allMerge(time.Now()) }
+
 // Announcement returns the statement that announces the changes of a transaction. The caller sends
 // it in that transaction. Announcement must be called when only the COMMIT is left to do. ok is
 // false, and there is nothing to send, if no other process can have copies by then.
@@ -313,7 +317,7 @@ func (l *link) join(ctx context.Context) error {
 
 // newHeartbeat returns a heartbeat for the current time.
 func (l *link) newHeartbeat() message {
-	return message{Kind: heartbeatMessage, From: l.id, At: int64(time.Since(l.began))}
+	return message{Kind: heartbeatMessage, From: l.id, Merges: true, At: int64(time.Since(l.began))}
 }
 
 // sendHeartbeat sends a heartbeat.
@@ -370,7 +374,7 @@ func (l *link) handle(ctx context.Context, text string) error {
 	}
 	switch m.Kind {
 	case heartbeatMessage:
-		l.members.heartbeat(m.From, time.Now())
+		l.members.heartbeat(m.From, m.Merges, time.Now())
 		return nil
 	case byeMessage:
 		l.members.left(m.From)
