@@ -681,14 +681,14 @@ func TestStatements(t *testing.T) {
 				return s.CreateNote(t.Context(), owner, in)
 			}},
 			{"get", 1, func() (notes.Note, error) { return s.Note(t.Context(), owner, note.ID) }},
-			{"flip", 4, func() (notes.Note, error) { return s.ToggleNote(t.Context(), owner, note.ID, notes.FlagPinned) }},
+			{"flip", 5, func() (notes.Note, error) { return s.ToggleNote(t.Context(), owner, note.ID, notes.FlagPinned) }},
 			{"patch of nothing", 2, func() (notes.Note, error) {
 				return s.PatchNote(t.Context(), owner, note.ID, notes.Patch{})
 			}},
-			{"patch of the content", 5, func() (notes.Note, error) {
+			{"patch of the content", 6, func() (notes.Note, error) {
 				return s.PatchNote(t.Context(), owner, note.ID, notes.Patch{Content: new("new")})
 			}},
-			{"trash", 4, func() (notes.Note, error) { return s.TrashNote(t.Context(), owner, note.ID) }},
+			{"trash", 5, func() (notes.Note, error) { return s.TrashNote(t.Context(), owner, note.ID) }},
 			{"list", 1, func() (notes.Note, error) {
 				_, err := s.NoteRefs(t.Context(), owner, notes.Query{Limit: 50})
 				return notes.Note{}, err
@@ -697,7 +697,7 @@ func TestStatements(t *testing.T) {
 				_, err := s.NotesByRef(t.Context(), owner, refs)
 				return notes.Note{}, err
 			}},
-			{"delete", 5, func() (notes.Note, error) { return notes.Note{}, s.DeleteNote(t.Context(), owner, note.ID) }},
+			{"delete", 6, func() (notes.Note, error) { return notes.Note{}, s.DeleteNote(t.Context(), owner, note.ID) }},
 		} {
 			tape.Rewind()
 			if _, err := test.call(); err != nil {
