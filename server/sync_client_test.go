@@ -89,7 +89,7 @@ func (s *syncer) edit() {
 		s.changed[strings.Fields(lines[at])[0]], s.changed[word] = true, true
 		lines[at] += " " + word
 	default:
-		for _, gone := range strings.Fields(lines[at]) {
+		for gone := range strings.FieldsSeq(lines[at]) {
 			delete(s.kept, gone)
 		}
 		lines[at] = word
@@ -137,7 +137,7 @@ func TestSyncClient(t *testing.T) {
 			counts := map[string]int{}
 			for _, file := range d.files() {
 				for _, line := range d.read(file)[1:] {
-					for _, word := range strings.Fields(line) {
+					for word := range strings.FieldsSeq(line) {
 						counts[word]++
 					}
 				}

@@ -376,7 +376,7 @@ func TestVersionWithItsChange(t *testing.T) {
 			if _, err := s.PatchNote(t.Context(), owner, n.ID, notes.Patch{Content: new("after")}); err == nil {
 				t.Errorf("PatchNote without %s = nil", table)
 			}
-			for _, statement := range strings.Split(allow, ";") {
+			for statement := range strings.SplitSeq(allow, ";") {
 				if err := s.WriterDB().Exec(statement).Error; err != nil {
 					t.Fatal(err)
 				}
@@ -420,7 +420,7 @@ func TestThinningFails(t *testing.T) {
 			t.Error("Sweep without a transaction = nil")
 		}
 		e.compare(t, "after a thinning that failed", s, 10)
-		for _, statement := range strings.Split(allow, ";") {
+		for statement := range strings.SplitSeq(allow, ";") {
 			if err := s.WriterDB().Exec(statement).Error; err != nil {
 				t.Fatal(err)
 			}

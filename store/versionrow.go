@@ -65,8 +65,6 @@ var (
 		"delta":         columnOf(func(row *versionRow) *[]byte { return &row.Delta }),
 		"content":       columnOf(func(row *versionRow) **string { return &row.Content }),
 	}
-	versionColumns = columnsOf(versionFields, schema.Versions)
-
 	// keptColumns are those of a version that a change has just replaced. The others are NULL.
 	keptColumns = columnsOf(versionFields, schema.Columns(`note_key integer, revision integer, at integer,
 		bytes integer, due integer, keep integer, flags integer, author text, title text, tags text, color text,

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"log/slog"
+	"maps"
 	"math/rand/v2"
 	"net/http"
 	"strconv"
@@ -186,9 +187,7 @@ func (c *Context) writeError(err error) {
 	c.countRejection(f, err)
 	c.out.reset()
 	h := c.out.Header()
-	for name, values := range f.header {
-		h[name] = values
-	}
+	maps.Copy(h, f.header)
 	if c.notJSON != "" && f.status == http.StatusBadRequest { // no member is at fault
 		f.Fields = map[string]string{"Content-Type": c.notJSON}
 	}

@@ -31,6 +31,8 @@ var proofs = []proof{
 	{name: "replicas", about: "three replicas behind Caddy, one killed every 5 s for KILLED=60s",
 		test:     "TestReplicasKilled",
 		settings: []string{"KILLED=60s"}},
+	{name: "loss", about: "three devices edit the same notes for LOSS=10m, two of them offline at times; two replicas, one killed",
+		test: "TestLoss", settings: []string{"LOSS=10m"}},
 	{name: "upgrade", about: "SIGUSR2 under load, UPGRADES=50 times on each engine", test: "TestUpgrades",
 		settings: []string{"UPGRADES=50"}},
 	{name: "rolling", about: "two replicas behind Caddy replaced in turn, ROLLS=25 times each, in containers",
