@@ -16,6 +16,7 @@ import (
 	"context"
 	"database/sql"
 	"log/slog"
+	"sync/atomic"
 	"time"
 
 	"github.com/google/uuid"
@@ -50,6 +51,7 @@ type Store struct {
 	changes     Changes
 	notifier    *pgnotify.Notifier // connects to other processes; nil on SQLite
 
+	sizes           atomic.Pointer[Sizes]
 	committer       groupCommitter // commits mutations of notes
 	unknownOutcomes unknownOutcomes
 	sqlTrace        func(sql string, args []any) // hears statements that bypass gorm; nil: none

@@ -74,8 +74,32 @@ func (s *Store) Sweep(ctx context.Context, cfg SweepConfig) (SweepResult, error)
 	if err != nil {
 		return swept, fmt.Errorf("sweep versions: %w", err)
 	}
+	if err := s.countSizes(ctx); err != nil {
+		return swept, fmt.Errorf("count sizes: %w", err)
+	}
 	return swept, nil
 }
+
+// Sizes are how much all users store, as Counters counts it.
+type Sizes struct {
+	Notes        int64
+	NoteBytes    int64
+	HistoryBytes int64
+}
+
+// countSizes sets what Sizes returns.
+func (s *Store) countSizes(ctx context.Context) error {
+	var sizes Sizes
+	err := s.db.Reader(ctx).Raw(`SELECT coalesce(sum(note_count), 0) AS notes, coalesce(sum(note_bytes), 0) AS note_bytes,
+		coalesce(sum(history_bytes), 0) AS history_bytes FROM user_counters`).Scan(&sizes).Error
+	if err == nil {
+		s.sizes.Store(&sizes)
+	}
+	return engine.Translate(err)
+}
+
+// Sizes returns what all users stored at the end of the last Sweep, or nil before the first one.
+func (s *Store) Sizes() *Sizes { return s.sizes.Load() }
 
 // sweepRows removes up to sweepBatch rows of table whose column is at or before the time before. It
 // skips rows that another process is removing.

@@ -109,6 +109,7 @@ type Database struct {
 	Peer                                                   netip.Addr
 	Encrypted, Verified, Heard                             bool
 	JournalMode                                            string
+	NoteBytes, HistoryBytes                                int64
 }
 
 // Redis is what was learned from Redis. If Err is set, Redis could not be asked.

@@ -154,6 +154,7 @@ func examine(ctx context.Context, cfg config.Config) (check.Database, error) {
 		MaintenanceMem: x.MaintenanceWorkMem,
 		Fsync:          x.Fsync, FullPageWrites: x.FullPageWrites, SynchronousCommit: x.SynchronousCommit,
 		Peer: x.Peer, Encrypted: x.Encrypted, Verified: x.Verified, Heard: x.NotifyWorks, JournalMode: x.JournalMode,
+		NoteBytes: x.NoteBytes, HistoryBytes: x.HistoryBytes,
 	}
 	if x.Misfit != nil {
 		db.Misfit = x.Misfit.Error()

@@ -94,6 +94,8 @@ var (
 	descStreams    = desc("event_streams", "Open streams of events.")
 	descSent       = desc("stream_events_total",
 		"Events that streams sent, or that a slow stream got the newest number in place of.", "result")
+	descStored = desc("stored_bytes", "What all users store, as the last sweep has counted it.", "kind")
+
 	descDraining = desc("draining", "1 from SIGTERM on.")
 )
 
@@ -157,6 +159,10 @@ func (c *collector) requests(e emitter) {
 		e.counter(descRequests, float64(n), method, pattern, strconv.Itoa(status))
 	})
 	e.summary(descDuration, c.a.tally.times())
+	if stored := c.a.cfg.Store.Sizes(); stored != nil {
+		e.gauge(descStored, float64(stored.NoteBytes), "notes")
+		e.gauge(descStored, float64(stored.HistoryBytes), "history")
+	}
 	streams := c.a.cfg.Streams()
 	e.gauge(descStreams, float64(streams.Listeners))
 	e.counter(descSent, float64(streams.Sent), "sent")

@@ -306,6 +306,20 @@ type channelJSON struct {
 	Lost uint64 `json:"lost"`
 }
 
+// storedJSON describes what all users store. Sweeps count it.
+type storedJSON struct {
+	Notes        int64 `json:"notes"`
+	NoteBytes    int64 `json:"noteBytes"`
+	HistoryBytes int64 `json:"historyBytes"`
+}
+
+func storedOutput(s *store.Sizes) *storedJSON {
+	if s == nil {
+		return nil
+	}
+	return &storedJSON{s.Notes, s.NoteBytes, s.HistoryBytes}
+}
+
 // streamsJSON describes the streams of events.
 type streamsJSON struct {
 	Open    int64  `json:"open"`
@@ -397,6 +411,7 @@ type State struct {
 	Cache     cacheJSON            `json:"cache"`
 	Channel   *channelJSON         `json:"channel,omitempty"`
 	Streams   streamsJSON          `json:"streams"`
+	Stored    *storedJSON          `json:"stored,omitempty"` // nil: nothing was counted yet
 	Redis     *redis.Stats         `json:"redis,omitempty"`
 	Disk      *diskJSON            `json:"disk,omitempty"`
 	Incidents *incidentsJSON       `json:"incidents,omitempty"`
@@ -424,6 +439,7 @@ func (a *Admin) State() State {
 	state := State{Version: a.cfg.Version, Started: router.Time(a.started), Pool: poolOutput(a.cfg.Pool.Stats()),
 		Clients: a.clients(), Memory: pool.ReadMemory(), Database: connsOutput(a.cfg.Store),
 		Cache: cacheOutput(a.cfg.Cache.Stats()), Streams: streamsOutput(a.cfg.Streams()),
+		Stored: storedOutput(a.cfg.Store.Sizes()),
 		Disk: a.disk(), Events: eventsOutput(a.cfg.Alerts.Recent()),
 		Timestamp: router.Time(time.Now()),
 		Limits: limits{runtime.GOMAXPROCS(0), memoryLimit(), a.cfg.Machine.Cores, a.cfg.Machine.MemoryLimit,

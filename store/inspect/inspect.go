@@ -49,6 +49,10 @@ type Report struct {
 	NotifyWorks              bool       // a notification arrived
 
 	JournalMode string // SQLite only
+
+	// NoteBytes and HistoryBytes are what all users store, as store.Counters counts it. They are 0 if
+	// the schema is older than histories.
+	NoteBytes, HistoryBytes int64
 }
 
 // Inspect reads the state of the database at a URL, and changes nothing. channelURL is a URL of the
@@ -195,5 +199,13 @@ func (r *Report) readSchema(ctx context.Context, db *sql.DB) error {
 	if found.Version > 0 {
 		r.Misfit = found.Fits()
 	}
-	return nil
+	if found.Version < historySchema {
+		return nil
+	}
+	err = db.QueryRowContext(ctx, `SELECT coalesce(sum(note_bytes), 0), coalesce(sum(history_bytes), 0) FROM user_counters`).
+		Scan(&r.NoteBytes, &r.HistoryBytes)
+	return engine.Translate(err)
 }
+
+// historySchema is the migration since which notes have histories.
+const historySchema = 5

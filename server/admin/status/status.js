@@ -342,7 +342,7 @@ function showMemory({ memory, memoryMonitor, memoryStages, limits, disk }) {
   }))
 }
 
-function showStores({ database, redis, cache, channel, streams }) {
+function showStores({ database, redis, cache, channel, streams, stored }) {
   const rows = Object.entries(database).map(([name, c]) => ["database, " + name, c.inUse, c.open, c.most || "any", count(c.waitCount)])
   if (redis) rows.push(["Redis", redis.inUse, redis.open, "", `${count(redis.failures)} failures`])
   fill("conns", rows)
@@ -350,7 +350,8 @@ function showStores({ database, redis, cache, channel, streams }) {
   byId("cache-note").textContent = `${count(cache.entries)} copies in ${bytes(cache.bytes)} of ${bytes(cache.limit)}, ${count(cache.evicted)} made room; ` +
     (cache.trusted ? "in use." : "not in use: what other processes change may not be heard of.") +
     (channel ? ` Channel to other replicas: ${channel.listening ? "listening" : "lost"}, ${channel.peers} there.` : "") +
-    ` Streams of events: ${count(streams.open)} of ${streams.most ? count(streams.most) : "any number"}, ${count(streams.sent)} events sent, ${count(streams.dropped)} dropped.`
+    ` Streams of events: ${count(streams.open)} of ${streams.most ? count(streams.most) : "any number"}, ${count(streams.sent)} events sent, ${count(streams.dropped)} dropped.` +
+    (stored ? ` Stored: ${count(stored.notes)} notes in ${bytes(stored.noteBytes)}, their history in ${bytes(stored.historyBytes)}.` : "")
 }
 
 function showEvents({ events, incidents }) {
