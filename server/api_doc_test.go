@@ -89,7 +89,7 @@ var (
 	number       = regexp.MustCompile(`\d+(\.\d+)?(e[+-]?\d+)?`)
 )
 
-// shownHeaders are those of an answer that the page shows.
+// shownHeaders are the response headers that docs/API.md shows.
 var shownHeaders = []string{"Set-Cookie", "Location", "ETag", "Link"}
 
 // answer sends an example's request and returns the example with what came back.

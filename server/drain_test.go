@@ -86,9 +86,9 @@ func unreachable(s *site) bool {
 	return err != nil
 }
 
-// TestLeave goes the whole way out: unready at once, everything still served
-// for the delay, then the listener closed, newcomers refused with a reason,
-// what runs finished, and one line that counts it all.
+// TestLeave checks each stage of a shutdown: readiness fails at once, requests are served during
+// the delay, the listener closes, later requests get a 503 with a reason, running requests finish,
+// and one log line has the totals.
 func TestLeave(t *testing.T) {
 	t.Parallel()
 	const delay = 3 * time.Second // most of it for a busy machine
@@ -172,7 +172,7 @@ func TestLeave(t *testing.T) {
 	}
 }
 
-// What waits in the queue or sends its body when the listener closes is served.
+// Requests that are queued, or whose body still arrives, when the listener closes are served.
 func TestLeaveServesWhatWaits(t *testing.T) {
 	t.Parallel()
 	h := newHolding()

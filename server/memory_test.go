@@ -76,8 +76,8 @@ func allocated(do func()) uint64 {
 	return after.TotalAlloc - before.TotalAlloc
 }
 
-// sendLarge sends a request without making a copy of it or of its answer, and
-// returns where the note is that it made.
+// sendLarge sends a request without copying it or its response, and returns the path of the note
+// that it created.
 func (c *client) sendLarge(t *testing.T, method, path, body string) (location string) {
 	t.Helper()
 	r := httptest.NewRequest(method, c.url+path, strings.NewReader(body))

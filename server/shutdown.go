@@ -19,10 +19,10 @@ const (
 	headerGrace = time.Second
 )
 
-// shutdown shuts the server down (RUNTIME: "leaves politely"). The server is unready at once. It
-// serves all requests for another SHUTDOWN_DELAY, and each response closes its connection. Then the
-// listener closes. Requests that were read by then still get a worker, and later requests get a
-// 503. Running requests have SHUTDOWN_TIMEOUT to end.
+// shutdown shuts the server down in stages. Readiness fails at once. All requests are served for
+// another SHUTDOWN_DELAY, and each response closes its connection. Then the listener closes.
+// Requests that were read by then are still handled, and later ones get a 503. Running requests
+// have SHUTDOWN_TIMEOUT to end.
 func (s *Server) shutdown(ln *listener.Listener) error {
 	before := s.countAnswers()
 	s.router.CloseConnections(true)

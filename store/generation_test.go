@@ -61,8 +61,8 @@ func mustOpenFile(t *testing.T, dir string) *store.Store {
 	return s
 }
 
-// The log of a process that was killed is taken for the file that it was written
-// for, and for no other copy, which it would destroy.
+// A -wal file that a killed process has left is applied only to the database file it was written
+// for. It would corrupt any other copy.
 func TestLeftoverLog(t *testing.T) {
 	// A directory with two sound copies of its file, of before, and the log of a run since.
 	dir, copies := t.TempDir(), t.TempDir()

@@ -198,8 +198,8 @@ func listOrder(q notes.Query) string {
 	return "is_favorite DESC, is_pinned DESC, " + order
 }
 
-// listAfter returns the condition for notes that follow q.After in q's order. One comparison of
-// rows is one walk of an index. The default order can be written as one comparison, so it is.
+// listAfter returns the condition for notes that follow q.After in q's order. The engine answers
+// one comparison of rows with one range scan of an index, so the default order is written as one.
 func listAfter(q notes.Query) (condition string, values []any) {
 	position := []any{q.After.Time, q.After.ID}
 	if q.Sort == notes.ByTitle {
@@ -245,8 +245,8 @@ func (s *Store) oneOf(elementType string) string {
 	return "IN (SELECT value FROM json_each(?))"
 }
 
-// tagAmong returns the condition for tags that are in a JSON array. The engines turn the array into
-// a table. With oneOf, PostgreSQL would compare each tag with one element after another.
+// tagAmong returns the condition that a tag is in a JSON array. The array is read as a table,
+// because with oneOf PostgreSQL compares each tag with every element in turn, which is slow.
 func (s *Store) tagAmong() string {
 	if s.postgres {
 		return "(tag IN (SELECT json_array_elements_text(?::json))) IS TRUE"

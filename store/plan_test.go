@@ -142,7 +142,7 @@ func planTests(t *testing.T, s *store.Store) []planTest {
 	}
 }
 
-// check fails the test unless plan is a walk of its index.
+// check fails the test unless plan reads the index that the test expects, without a scan of a table and without a sort.
 func (test planTest) check(t *testing.T, engine, plan string) {
 	t.Helper()
 	names := map[string]string{"id": "notes_id_key", "key": "notes_pkey", "id or key": "(notes_id_key|notes_pkey)",

@@ -68,8 +68,8 @@ func (s *Store) CountFailure(ctx context.Context, key, userID string) (until tim
 	return timeOrZero(row.LockedUntil), nil
 }
 
-// boundLocks keeps only the newest keys, as many as keep says, of the user's devices or, if user is
-// nil, of addresses without an account. It removes the older ones.
+// boundLocks deletes all but the newest keep sign-in locks: those of the user's devices or, if user
+// is nil, those of addresses without an account.
 func (s *Store) boundLocks(ctx context.Context, user *string, keep int) error {
 	whose := "user_id = @user"
 	if user == nil {

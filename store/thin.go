@@ -6,13 +6,13 @@ import "time"
 // replaced, because until then it was the note.
 //
 //   - Every version stays for baseTime, as a base for merges.
-//   - Then a burst becomes its last version: versions of one author that follow each other within
-//     burstGap, and lie within burstTime of the first.
-//   - Then the last version of every hour stays, and from hourlyTime on the last one of every day.
-//   - A pinned version stays beside these, and stands for its hour and day as well.
-//   - What is as old as the history is to be goes, pinned or not.
+//   - After that, only the last version of a burst is kept. A burst is versions of one author that
+//     follow each other within burstGap, and lie within burstTime of the first.
+//   - Of these, the last version of every hour is kept, and from hourlyTime on the last of every day.
+//   - Pinned versions are kept as well, and count as the version of their hour and day.
+//   - Versions older than the configured history are deleted, even if they are pinned.
 //
-// What stays does not depend on how often a history was thinned before. So a version whose burst was
+// What is kept does not depend on how often a history was thinned before. So a version whose burst was
 // decided is settled, and belongs to no other burst. See TestThinningOften.
 const (
 	baseTime   = 24 * time.Hour

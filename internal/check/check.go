@@ -94,7 +94,7 @@ type rule struct {
 	evaluate        func(Facts) opinion
 }
 
-// Evaluate gives every rule its verdict.
+// Evaluate applies every rule to f and returns each verdict and the worst one.
 func Evaluate(f Facts) Report {
 	r := Report{Version: f.Version, Verdict: NotApplicable, Counts: map[Verdict]int{}}
 	for _, row := range rules {

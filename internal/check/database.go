@@ -72,7 +72,8 @@ func schema(f Facts) opinion {
 		return warn("the newer notesd everywhere", "schema %d is newer than this binary's %d, which it still serves",
 			db.Schema, db.Newest)
 	default:
-		return ok("schema %d, the newest", db.Schema)
+		return ok("schema %d, the newest; notes take %s, their history %s", db.Schema, size(db.NoteBytes),
+			size(db.HistoryBytes))
 	}
 }
 
@@ -178,21 +179,6 @@ func durability(f Facts) opinion {
 			strings.Join(names, ", "))
 	}
 	return ok("fsync, full_page_writes and synchronous_commit are on")
-}
-
-// maxHistory is how many times the notes their history may take before it is worth a word.
-const maxHistory = 5
-
-func history(f Facts) opinion {
-	if o := f.noDatabase(); o != nil {
-		return *o
-	}
-	db := f.Database
-	if db.HistoryBytes > max(1<<30, maxHistory*db.NoteBytes) {
-		return warn("a smaller HISTORY_DAYS, or quotas (notesd user quota)", "notes take %s, their history %s",
-			size(db.NoteBytes), size(db.HistoryBytes))
-	}
-	return ok("notes take %s, their history %s", size(db.NoteBytes), size(db.HistoryBytes))
 }
 
 // far reports whether a server is outside of the machine and its private networks.

@@ -58,7 +58,6 @@ var rules = []rule{
 	{"load-connections", "Database", "no query waits for a connection", loadConnections},
 	{"postgres-memory", "Database", "PostgreSQL's memory", postgresMemory},
 	{"durability", "Database", "what is acknowledged is on disk", durability},
-	{"history", "Database", "what notes and their history take", history},
 	{"database-tls", "Database", "the way there is encrypted", databaseTLS},
 	{"notifications", "Database", "replicas hear of each other", notifications},
 	{"database-clock", "Database", "its clock", databaseClock},

@@ -62,7 +62,7 @@ func TestCursorBinding(t *testing.T) {
 	}
 }
 
-// A cursor that is longer than any can be is not even looked at.
+// A cursor longer than the longest valid one is rejected before it is decoded.
 func TestCursorTooLong(t *testing.T) {
 	c := newCursors([]string{"secret"})
 	sealed := func(n int) string { // a cursor of n bytes that is ours

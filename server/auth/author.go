@@ -33,8 +33,8 @@ var systems = [...]struct{ mark, name string }{
 	{"Mac OS X", "macOS"}, {"Linux", "Linux"},
 }
 
-// programName returns a name for people for the program with the User-Agent header, such as
-// "Firefox on Linux", or "".
+// programName returns a readable name for the program that a User-Agent header names, such as
+// "Firefox on Linux". It returns "" for an empty header.
 func programName(userAgent string) string {
 	name := ""
 	for _, b := range browsers {

@@ -196,18 +196,6 @@ func (s *Sessions) List(ctx context.Context, userID string) ([]store.Session, er
 	return s.backend.Sessions(ctx, userID)
 }
 
-// writeCookie sets the session cookie. Over TLS it sets the cookie under both names. An empty token
-// clears the cookie.
-func (s *Sessions) writeCookie(ctx context.Context, w http.ResponseWriter, token string, expiry time.Time,
-	secure bool) {
-	manager := s.scs
-	if secure {
-		manager = s.secure
-		defer s.host.WriteSessionCookie(ctx, w, token, expiry)
-	}
-	manager.WriteSessionCookie(ctx, w, token, expiry)
-}
-
 // shortText returns the first limit bytes of s, without what is not valid UTF-8.
 func shortText(s string, limit int) string {
 	return strings.ToValidUTF8(s[:min(len(s), limit)], "")

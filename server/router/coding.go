@@ -30,9 +30,9 @@ func bodyCoding(h http.Header) (string, error) {
 	return coding, nil
 }
 
-// decode decompresses body. It runs with the permit, because decompression is work: a few kilobytes
-// can become as much as BODY_PARSER_LIMIT allows, and never more. Memory is reserved as the text
-// grows.
+// decode decompresses body. The request holds its permit of the pool meanwhile, because this takes
+// CPU time: a few kilobytes can become as much as BODY_PARSER_LIMIT allows, and never more. Memory
+// is reserved as the text grows.
 func (c *Context) decode(coding string, body []byte) ([]byte, error) {
 	limit, in := c.rt.bodyLimit(c.route), bytes.NewReader(body)
 	out, err := bodyCodings[coding](in)

@@ -6,7 +6,6 @@ import (
 	"errors"
 	"log/slog"
 	"maps"
-	"math/rand/v2"
 	"net/http"
 	"strconv"
 	"time"
@@ -128,40 +127,6 @@ func (e *Error) response() errorResponse {
 		f.status = e.Status
 	}
 	return f
-}
-
-var rejectionTexts = map[pool.Reason]string{
-	pool.ErrShare:    "Too many requests at once, please try again later.",
-	pool.ErrFull:     "Server is busy, please try again",
-	pool.ErrTimeout:  "Server is busy, please try again",
-	pool.ErrOverload: "Server is busy, please try again",
-	pool.ErrMemory:   "Server is short of memory, please try again",
-	pool.ErrDraining: "Server is shutting down, please try again",
-
-	pool.ErrQuarantined: "This part of the server keeps failing and is not used for a while",
-}
-
-// rejected returns the response for a rejection by the pool. It is a 503, or a 429 for a user who
-// sends more requests at once than a fair share.
-func rejected(e *pool.RejectedError) errorResponse {
-	f := unavailable(string(e.Reason), rejectionTexts[e.Reason], e.Waited)
-	if e.Reason == pool.ErrShare {
-		f.status = http.StatusTooManyRequests
-	}
-	// During shutdown, another server is available at once, or this one is again in a moment.
-	if e.Reason != pool.ErrDraining {
-		f.RetryAfter = seconds(e.RetryAfter)
-	}
-	return f
-}
-
-// unavailable returns a 503. Its Retry-After is one to three seconds at random, so that the clients
-// do not all return in the same second. By then more is known of a lost dependency, which is probed
-// several times a second.
-func unavailable(reason, text string, waited time.Duration) errorResponse {
-	ms := waited.Milliseconds()
-	return errorResponse{status: http.StatusServiceUnavailable, Error: text, Reason: reason, WaitedMs: &ms,
-		RetryAfter: 1 + rand.IntN(3)}
 }
 
 // writeError makes err the response. If a part of another response was sent already, the client can

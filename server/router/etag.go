@@ -5,9 +5,9 @@ import (
 	"strings"
 )
 
-// codings are the suffixes that an ETag gets with a content coding: from our compression handler,
-// and from Apache's mod_deflate and mod_brotli (-br).
-var codings = []string{"-gzip", "-zstd", "-br"}
+// etagSuffixes are what compression adds to an ETag: that of our handler, and that of Apache's
+// mod_deflate (-gzip) and mod_brotli (-br).
+var etagSuffixes = []string{"-gzip", "-zstd", "-br"}
 
 // MatchingTag returns the tag in a list of If-None-Match values that names tag, in any content
 // coding (weak comparison, RFC 9110, 13.1.2).
@@ -24,14 +24,14 @@ func MatchingTag(values []string, tag string) (string, bool) {
 }
 
 // PlainTag returns the opaque part of a weak or strong entity tag, without its quotes and without
-// the suffix of a content coding.
-func PlainTag(tag string) (string, bool) {
+// the suffix of a content coding. ok is false if tag is no entity tag.
+func PlainTag(tag string) (plain string, ok bool) {
 	tag = strings.TrimPrefix(tag, "W/")
 	if len(tag) < 2 || tag[0] != '"' || tag[len(tag)-1] != '"' {
 		return "", false
 	}
-	plain := tag[1 : len(tag)-1]
-	for _, coding := range codings {
+	plain = tag[1 : len(tag)-1]
+	for _, coding := range etagSuffixes {
 		if rest, ok := strings.CutSuffix(plain, coding); ok {
 			return rest, true
 		}

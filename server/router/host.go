@@ -71,10 +71,10 @@ func (rt *Router) refuseHost(next echo.HandlerFunc) echo.HandlerFunc {
 }
 
 // isForeignRead reports whether a page of another origin made the browser send this read. The page
-// does not get the response, but the duration tells it something: for a search, for example,
-// whether there is a hit. Pages of the same site but another origin are foreign as well, since
+// cannot read the response but can measure its duration, which may reveal, for example, whether a
+// search had a hit. Pages of the same site but another origin are foreign as well, since
 // their requests carry the session cookie. Pages of trusted origins send their origin along and are
-// not foreign. A user who opens a link is allowed.
+// not foreign. Opening a link does not count.
 func (rt *Router) isForeignRead(h http.Header) bool {
 	switch h.Get("Sec-Fetch-Site") {
 	case "", "same-origin", "none":
