@@ -7,8 +7,9 @@ import "time"
 // A Note is a text of one user with its title, tags and flags.
 //
 // Title, Content and Tags are returned byte for byte as they were stored. All text that the methods
-// take (also ids, keys and search terms) is valid UTF-8 without NUL, because PostgreSQL accepts
-// nothing else. A caller therefore checks text that comes from outside.
+// of package store take (also ids, keys and search terms) is valid UTF-8 without NUL, because
+// PostgreSQL accepts nothing else. NewNote.Check and Patch.Check see to that for notes. A caller
+// checks ids, keys and search terms that come from outside with ValidText.
 type Note struct {
 	Key       int64 // the row of the note, for a Ref; it is never shown to users
 	ID        string

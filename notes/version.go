@@ -18,7 +18,7 @@ type Author struct {
 const (
 	KindSession = "session" // a signed-in user
 	KindToken   = "token"   // a program with a token
-	KindDoor    = "door"    // a protocol, where nothing more is known
+	KindDoor    = "door"    // a protocol whose client is neither: a request with a session has KindSession
 )
 
 // maxAuthorName is the largest number of bytes of an author's name that is kept.

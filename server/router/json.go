@@ -52,8 +52,8 @@ func (c *Context) JSON(status int, v any) error {
 	return EncodeJSON(&c.out, v)
 }
 
-// Bytes responds with a body of the content type that other requests may send as well. It must not
-// be changed afterwards.
+// Bytes responds with a body of the content type. body is not copied: it may be shared with other
+// requests, and must not be changed afterwards.
 func (c *Context) Bytes(status int, contentType string, body []byte) {
 	c.SetHeader("Content-Type", contentType)
 	c.out.setBody(status, body)

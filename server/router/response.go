@@ -25,7 +25,7 @@ const (
 type responseWriter struct {
 	w      http.ResponseWriter
 	ctrl   http.ResponseController
-	status int // 0 until a handler sets it
+	status int // 0 until a handler sets it; a response without one is a 200
 	body   []byte
 	// shared is the whole body, in place of body. Other requests send it as well, and it must not
 	// be changed.
@@ -95,6 +95,7 @@ const ownLength = 2 << 10
 // send sends the rest of the response. A response that was never flushed is sent whole, with its
 // length.
 func (w *responseWriter) send() error {
+	w.WriteHeader(http.StatusOK) // unless the handler has set another status
 	if !w.wroteHeader && bodyAllowed(w.status) && (w.head || w.flushFirst || w.length() == 0 || w.length() > ownLength) {
 		w.Header().Set("Content-Length", strconv.Itoa(w.length()))
 	}
@@ -109,6 +110,7 @@ func (w *responseWriter) write() error {
 	}
 	w.limit(len(body))
 	if !w.wroteHeader {
+		w.WriteHeader(http.StatusOK)
 		w.wroteHeader = true
 		w.conn.BeginResponse(w.id, w.varies, w.Header())
 		if w.leaving.Load() {
@@ -143,7 +145,8 @@ func bodyAllowed(status int) bool {
 // to it, and pass the result to SetBuffer.
 func (c *Context) Buffer() []byte { return c.out.body }
 
-// SetBuffer replaces the part of the response's body that is not sent.
+// SetBuffer replaces the part of the response's body that is not sent. The status is 200 unless the
+// handler sets another with Writer().WriteHeader.
 func (c *Context) SetBuffer(body []byte) { c.out.body = body }
 
 // SendPart sends what is buffered, as a part of a longer response, while other requests use the

@@ -76,3 +76,19 @@ func TestDeadlineServesAgain(t *testing.T) {
 		}
 	})
 }
+
+// A handler that sets no status responds with a 200, as with net/http.
+func TestStatusByDefault(t *testing.T) {
+	for name, fill := range map[string]func(w *responseWriter){
+		"nothing":   func(*responseWriter) {},
+		"SetBuffer": func(w *responseWriter) { (&Context{out: *w}).SetBuffer([]byte("x")) },
+		"flush":     func(w *responseWriter) { _ = w.flush() },
+	} {
+		recorder := httptest.NewRecorder()
+		w := newResponseWriter(recorder, httptest.NewRequest("GET", "/", nil), "id", new(atomic.Bool))
+		fill(&w)
+		if err := w.send(); err != nil || recorder.Code != 200 || w.status != 200 {
+			t.Errorf("%s: status %d, %d, error %v; want 200", name, recorder.Code, w.status, err)
+		}
+	}
+}

@@ -27,8 +27,9 @@ type Route struct {
 	// Fast finds the response in the memory of the process, without a query. It may be nil. Only a
 	// GET route with at most one parameter, at the end of its path, may have it.
 	Fast Fast
-	// WriteError writes an error response in the format of the door: its Content-Type and body. The
-	// status line and the other headers are the router's. nil: it is JSON, in the API's envelope.
+	// WriteError writes an error response in the format of the door: its Content-Type, with
+	// Context.SetHeader, and its body, with Context.SetBuffer. The router has set the status and the
+	// other headers by then. nil: the response is JSON, in the API's envelope.
 	WriteError func(c *Context, status int, message string)
 	// SmallBody: the body is at most 16 KiB long, however long other bodies may be.
 	SmallBody bool

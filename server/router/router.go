@@ -8,6 +8,11 @@
 // finds the user, counts the request against the user's limit and calls the handler. The handler
 // writes into a buffer. The response is sent after the permit is released, so that a slow client
 // holds no permit.
+//
+// What is left to a door: it reads its input and checks that texts are valid (notes.ValidText). It
+// names the author of a write (store.WithAuthor with auth.Author) and its idempotency key
+// (store.WithIdempotencyKey), turns If-Match into preconditions of the store, and runs each write in
+// Context.Commit. Config.ErrorFor gives the errors of the store their responses.
 package router
 
 import (
