@@ -31,8 +31,6 @@ var proofs = []proof{
 	{name: "replicas", about: "three replicas behind Caddy, one killed every 5 s for KILLED=60s",
 		test:     "TestReplicasKilled",
 		settings: []string{"KILLED=60s"}},
-	{name: "loss", about: "three devices edit the same notes for LOSS=10m, two of them offline at times; two replicas, one killed",
-		test: "TestLoss", settings: []string{"LOSS=10m"}},
 	{name: "upgrade", about: "SIGUSR2 under load, UPGRADES=50 times on each engine", test: "TestUpgrades",
 		settings: []string{"UPGRADES=50"}},
 	{name: "rolling", about: "two replicas behind Caddy replaced in turn, ROLLS=25 times each, in containers",
@@ -42,6 +40,9 @@ var proofs = []proof{
 
 	{name: "soak", about: "every known attack at once beside 50 users, SOAK=10m on each of three servers; 50 minutes",
 		test: "TestSoak", settings: []string{"SOAK=10m"}, apart: true},
+	{name: "loss",
+		about: "three devices edit the same notes for LOSS=10m each on SQLite and on two replicas, one killed; 20 minutes",
+		test:  "TestLoss", settings: []string{"LOSS=10m"}, apart: true},
 	{name: "plain", about: "notesd and bench/plain in turns on the same work, ROUNDS=5 times MEASURED=3s each",
 		test: "TestPlain", settings: []string{"ROUNDS=5", "MEASURED=3s"}, apart: true},
 	{name: "variants", about: "notesd beside itself with one setting changed, ROUNDS=3 times MEASURED=2s each",
