@@ -440,7 +440,7 @@ func (a *Admin) State() State {
 		Clients: a.clients(), Memory: pool.ReadMemory(), Database: connsOutput(a.cfg.Store),
 		Cache: cacheOutput(a.cfg.Cache.Stats()), Streams: streamsOutput(a.cfg.Streams()),
 		Stored: storedOutput(a.cfg.Store.Sizes()),
-		Disk: a.disk(), Events: eventsOutput(a.cfg.Alerts.Recent()),
+		Disk:   a.disk(), Events: eventsOutput(a.cfg.Alerts.Recent()),
 		Timestamp: router.Time(time.Now()),
 		Limits: limits{runtime.GOMAXPROCS(0), memoryLimit(), a.cfg.Machine.Cores, a.cfg.Machine.MemoryLimit,
 			a.cfg.Settings}}
