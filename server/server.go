@@ -105,7 +105,10 @@ func New(cfg Config, deps Deps) (*Server, error) {
 	deps.Hub = cmp.Or(deps.Hub, events.NewHub(deps.Log))
 	if deps.Redis != nil {
 		// The new server may lack sessions that the cache has.
-		deps.Redis.OnNewServer(deps.Cache.InvalidateAll)
+		deps.Redis.OnNewServer(func() {
+			deps.Cache.InvalidateAll()
+			deps.Hub.Missed()
+		})
 	} else if cfg.RateLimitMax > 0 {
 		deps.Log.Info("the general rate limit is counted by this process alone: REDIS_URL is not set")
 	}
@@ -120,7 +123,7 @@ func New(cfg Config, deps Deps) (*Server, error) {
 	}
 	s.accounts = auth.New(accounts)
 	s.api = api.New(api.Config{Store: deps.Store, Accounts: s.accounts, Cache: deps.Cache, Hub: deps.Hub,
-		Secrets: cfg.SessionSecrets, LogVitals: cfg.WebVitalsLogging, Log: deps.Log})
+		Secrets: cfg.SessionSecrets, MaxContent: cfg.BodyLimit, LogVitals: cfg.WebVitalsLogging, Log: deps.Log})
 	s.admin = admin.New(s.adminConfig())
 	if err := s.open(s.doors()); err != nil {
 		return nil, err

@@ -37,7 +37,7 @@ const changePageBytes = 1 << 20
 //
 // Pages are complete while others write: a note that is changed between two pages is on a later
 // one. ErrGone: the caller has to start over with since = 0, because deletions after since are not
-// known any more, or there has been no change since yet. ErrNotFound: there is no such owner.
+// known any more, or there has been no change since yet. ErrOwnerGone: there is no such owner.
 func (s *Store) Changes(ctx context.Context, owner string, since int64, limit int, content bool) (ChangePage, error) {
 	page, err := s.changePage(s.db.Reader(ctx), owner, since, limit, content)
 	if err != nil {
@@ -197,7 +197,7 @@ func (s *Store) changeRefs(
 		return found, err
 	}
 	if !known {
-		return found, ErrNotFound
+		return found, ErrOwnerGone
 	}
 	slices.SortFunc(found.refs, func(a, b changeRef) int { return cmp.Compare(a.Seq, b.Seq) })
 	found.refs = found.refs[:min(limit, len(found.refs))]

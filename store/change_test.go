@@ -292,8 +292,8 @@ func TestChangesSince(t *testing.T) {
 		check(9, 9, " more false")
 		check(check(0, 1, "2 more true"), 9, "3 6 more false")
 
-		if _, err := s.Changes(t.Context(), "nobody", 0, 1, true); !errors.Is(err, store.ErrNotFound) {
-			t.Errorf("Changes of nobody = %v, want ErrNotFound", err)
+		if _, err := s.Changes(t.Context(), "nobody", 0, 1, true); !errors.Is(err, store.ErrOwnerGone) {
+			t.Errorf("Changes of nobody = %v, want ErrOwnerGone", err)
 		}
 	})
 }

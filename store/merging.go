@@ -56,7 +56,11 @@ func (s *Store) MergeNote(
 				return notes.Note{}, 0, fmt.Errorf("merge note %s: %w", id, err)
 			}
 		}
-		if patch, err = merged(ctx, *from, changed.Current, p); err != nil {
+		patch, err = merged(ctx, *from, changed.Current, p)
+		if err == nil && base.MaxContent > 0 && patch.Content != nil && int64(len(*patch.Content)) > base.MaxContent {
+			err = &ConflictError{Current: changed.Current} // no client could send the note back
+		}
+		if err != nil {
 			return notes.Note{}, 0, fmt.Errorf("merge note %s: %w", id, err)
 		}
 		revision, onto = changed.Current.Revision, changed.Current.Revision
@@ -122,7 +126,8 @@ func mergeValue[T comparable](patch **T, base, current T) {
 
 // mergedText merges texts, with memory that reserve grants.
 func mergedText(ctx context.Context, base, current, patch string) (r merge.Result, err error) {
-	if err := reserve(ctx)(merge.Memory(base, current, patch)); err != nil {
+	result := int64(len(current) + len(patch))
+	if err := reserve(ctx)(merge.Memory(base, current, patch) + result); err != nil {
 		return merge.Result{}, err
 	}
 	heavy.If(merge.Memory(base, current, patch) == merge.MaxMemory, func() { r = merge.Text(base, current, patch) })

@@ -63,6 +63,12 @@ func TestMergeNote(t *testing.T) {
 			want: func(n *notes.Note) { n.Tags = []string{"a", "b"} }, onto: 2},
 		{name: "more tags than a note may have", since: notes.Patch{Tags: new(manyTags("a", 40))},
 			patch: notes.Patch{Tags: new(manyTags("b", 40))}, from: notes.Base{Revision: 1}, unmergeable: true},
+		{name: "a text that grows too long", since: notes.Patch{Content: new("above\n" + base)},
+			patch: notes.Patch{Content: new(base + "below\n")}, from: notes.Base{Revision: 1, MaxContent: int64(len(base)) + 11},
+			unmergeable: true},
+		{name: "a text that grows as long as it may", since: notes.Patch{Content: new("above\n" + base)},
+			patch: notes.Patch{Content: new(base + "below\n")}, from: notes.Base{Revision: 1, MaxContent: int64(len(base)) + 12},
+			want: func(n *notes.Note) { n.Content = "above\n" + base + "below\n" }, onto: 2},
 		{name: "a precondition that fails", since: notes.Patch{Title: new("new")}, patch: notes.Patch{Content: new("x")}, from: notes.Base{Revision: 1},
 			preconditions: []store.Precondition{func(revision int64, _ time.Time) bool { return revision == 1 }}, err: store.ErrChanged},
 		{name: "a precondition that holds", since: notes.Patch{Title: new("new")}, patch: notes.Patch{Archived: new(true)}, from: notes.Base{Revision: 1},
@@ -204,6 +210,40 @@ func TestIdempotentChanges(t *testing.T) {
 				}
 			})
 		}
+		t.Run("toggle of a large note", func(t *testing.T) {
+			owner := newOwner(t, s)
+			n := newNote(t, s, owner, notes.NewNote{Title: "t", Content: strings.Repeat("large ", 20_000)})
+			first, err := s.ToggleNote(keyed(t, "key", "hash"), owner, n.ID, notes.FlagPinned)
+			if err != nil {
+				t.Fatal(err)
+			}
+			again, err := s.ToggleNote(keyed(t, "key", "hash"), owner, n.ID, notes.FlagPinned)
+			if diff := cmp.Diff(first, again); diff != "" || err != nil {
+				t.Errorf("repeated: %v\n%s", err, diff)
+			}
+		})
+		t.Run("restore of a version that is gone since", func(t *testing.T) {
+			owner := newOwner(t, s)
+			n := newNote(t, s, owner, notes.NewNote{Title: "t"})
+			if _, err := s.PatchNote(t.Context(), owner, n.ID, notes.Patch{Title: new("u")}); err != nil {
+				t.Fatal(err)
+			}
+			first, err := s.RestoreVersion(keyed(t, "key", "hash"), owner, n.ID, 1)
+			if err == nil {
+				err = s.DeleteVersions(t.Context(), owner, n.ID)
+			}
+			if err != nil {
+				t.Fatal(err)
+			}
+			again, err := s.RestoreVersion(keyed(t, "key", "hash"), owner, n.ID, 1)
+			if diff := cmp.Diff(first, again); diff != "" || err != nil {
+				t.Errorf("repeated: %v\n%s", err, diff)
+			}
+			_, err = s.RestoreVersion(keyed(t, "another", "hash"), owner, n.ID, 1)
+			if !errors.Is(err, store.ErrVersionGone) {
+				t.Errorf("with another key: %v", err)
+			}
+		})
 		t.Run("refused", func(t *testing.T) {
 			owner := newOwner(t, s)
 			n := newNote(t, s, owner, notes.NewNote{Title: "t"})

@@ -141,10 +141,11 @@ func (s *Store) ToggleNote(
 ) (notes.Note, error) {
 	m := s.toggleMutation(ctx, owner, id, flag)
 	m.preconditions = preconditions
-	if err := s.submit(m); err != nil {
+	n, err := s.result(m)
+	if err != nil {
 		return notes.Note{}, fmt.Errorf("toggle a flag of note %s: %w", id, err)
 	}
-	return m.note.note(), nil
+	return n, nil
 }
 
 // DeleteNote deletes owner's note for good and leaves a tombstone with a change

@@ -99,6 +99,9 @@ func (s *Store) noteAt(ctx context.Context, owner, id string, at int64) (notes.V
 // already it stays as it is. Errors: as for Version and PatchNote.
 func (s *Store) RestoreVersion(ctx context.Context, owner, id string, revision int64, preconditions ...Precondition) (notes.Note, error) {
 	was, err := s.Version(ctx, owner, id, revision)
+	if errors.Is(err, ErrVersionGone) {
+		return s.replayed(ctx, owner, id, err)
+	}
 	if err != nil {
 		return notes.Note{}, err
 	}
@@ -115,6 +118,14 @@ func (s *Store) RestoreVersion(ctx context.Context, owner, id string, revision i
 		return notes.Note{}, fmt.Errorf("restore revision %d of note %s: %w", revision, id, err)
 	}
 	return n, nil
+}
+
+// replayed returns the note if the idempotency key of ctx was used before, and else err.
+func (s *Store) replayed(ctx context.Context, owner, id string, err error) (notes.Note, error) {
+	m := newMutation(ctx, owner, id, 0)
+	s.setKeyOf(ctx, m)
+	m.change = func(*batch, *countersRow) (noteRow, error) { return noteRow{}, err }
+	return s.result(m)
 }
 
 // DeleteVersions deletes the history of owner's note. The note stays as it is. The error is

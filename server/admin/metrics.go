@@ -18,7 +18,8 @@ import (
 )
 
 // statuses are the statuses with a count of their own. Any other status is counted as the last, 0.
-var statuses = []int{200, 201, 204, 304, 400, 401, 403, 404, 408, 412, 413, 422, 423, 429, 499, 500, 503, 0}
+var statuses = []int{200, 201, 204, 304, 400, 401, 403, 404, 408, 409, 410, 412, 413, 422, 423, 429, 499, 500, 503,
+	507, 0}
 
 var statusIndex = func() map[int]int {
 	index := make(map[int]int, len(statuses))

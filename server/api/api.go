@@ -23,6 +23,8 @@ type Config struct {
 	Hub *events.Hub
 	// Secrets protect the cursors of lists. The first one signs, and all verify.
 	Secrets []string
+	// MaxContent is the length of the longest content, in bytes, that a merge of two edits may make.
+	MaxContent int64
 	// LogVitals logs each web vital that a browser reports.
 	LogVitals bool
 	Log       *slog.Logger
@@ -71,8 +73,8 @@ func (a *API) Routes() []router.Route {
 		write(patch, "/api/notes/:id/pin", a.toggle(notes.FlagPinned)),
 		write(patch, "/api/notes/:id/archive", a.toggle(notes.FlagArchived)),
 		write(patch, "/api/notes/:id/favorite", a.toggle(notes.FlagFavorite)),
-		write(patch, "/api/notes/:id/trash", a.modify(a.trashNote)),
-		write(patch, "/api/notes/:id/restore", a.modify(a.restoreNote)),
+		write(patch, "/api/notes/:id/trash", a.modify((*router.Context).Commit, a.trashNote)),
+		write(patch, "/api/notes/:id/restore", a.modify((*router.Context).Commit, a.restoreNote)),
 		write(del, "/api/notes/:id/permanent", a.deleteTrashedNote),
 
 		read("/api/changes", a.changes),

@@ -21,13 +21,13 @@ func docsRoutes() (routes []router.Route) {
 func docsFile(f apidoc.File) func(*router.Context) error {
 	return func(c *router.Context) error {
 		tag, body, asked := f.ETag(), f.Plain, c.Request().Header
+		if f.Policy != "" { // a 304, too, updates the headers of the page in the cache (RFC 9111, 3.2)
+			c.SetHeader("Content-Security-Policy", f.Policy)
+		}
 		if seen, ok := router.MatchingTag(asked["If-None-Match"], tag); ok {
 			c.SetHeader("Etag", seen)
 			c.Writer().WriteHeader(http.StatusNotModified)
 			return nil
-		}
-		if f.Policy != "" {
-			c.SetHeader("Content-Security-Policy", f.Policy)
 		}
 		if acceptsGzip(asked) {
 			tag, body = tag[:len(tag)-1]+`-gzip"`, f.Gzip

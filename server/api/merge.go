@@ -74,7 +74,14 @@ func (a *API) writeMerged(c *router.Context, n notes.Note, base, onto int64) err
 
 // conflict returns the response to a patch that can't be merged: the current note, and the parts of
 // the text so that the client can show and mend them, or null if the base is not known any more.
-func conflict(e *store.ConflictError) *router.Error {
+func conflict(c *router.Context, e *store.ConflictError) error {
+	texts := []string{e.Current.Content}
+	for _, p := range e.Parts {
+		texts = append(texts, p.Text, p.Base, p.Ours, p.Theirs)
+	}
+	if err := c.ReserveJSON(texts...); err != nil {
+		return err
+	}
 	response := &router.Error{Status: http.StatusConflict, Message: "Note has changed", Data: noteOutput(e.Current),
 		Merge: router.Null, Header: http.Header{"Etag": {etag(e.Current)}}}
 	if e.Parts != nil {

@@ -119,8 +119,12 @@ func (a *API) createNote(c *router.Context) error {
 		sum := sha256.Sum256(c.Body())
 		in.BodyHash = sum[:]
 	}
+	commit := (*router.Context).Commit
+	if in.ID != "" {
+		commit = withPermit // it looks whether the note was deleted
+	}
 	var n notes.Note
-	err = c.Commit(func() (err error) {
+	err = commit(c, func() (err error) {
 		n, err = a.store.CreateNote(a.authored(c), c.UserID(), in)
 		return err
 	})
@@ -168,7 +172,14 @@ func (a *API) patchNote(c *router.Context) error {
 	var n notes.Note
 	var onto int64
 	when := preconditions(c.Request().Header, id)
-	err = c.Commit(func() (err error) {
+	if base != nil {
+		base.MaxContent = a.cfg.MaxContent
+	}
+	commit := (*router.Context).Commit
+	if base != nil && !a.isCurrent(c.UserID(), id, base.Revision) {
+		commit = withPermit
+	}
+	err = commit(c, func() (err error) {
 		if base == nil {
 			n, err = a.store.PatchNote(ctx, c.UserID(), id, patch, when...)
 		} else {
@@ -179,6 +190,9 @@ func (a *API) patchNote(c *router.Context) error {
 	// A patch that changes nothing, or that finds another revision, shows the writes of other
 	// requests.
 	a.cache.observed(c.UserID(), id)
+	if e, ok := errors.AsType[*store.ConflictError](err); ok {
+		return conflict(c, e)
+	}
 	if err != nil {
 		return withCurrent(err)
 	}
@@ -187,6 +201,21 @@ func (a *API) patchNote(c *router.Context) error {
 	}
 	return a.writeNote(c, http.StatusOK, n)
 }
+
+// isCurrent reports whether the cache has owner's note at a revision, so that a patch which was made
+// on it will hardly have to be merged.
+func (a *API) isCurrent(owner, id string, revision int64) bool {
+	e := a.cache.get(noteKey(owner, id))
+	if e == nil {
+		return false
+	}
+	current, ok := tagRevision(e.ETag, id)
+	return ok && current == revision
+}
+
+// withPermit runs a write that also reads or computes, and so must not use Context.Commit, which
+// gives back the permit.
+func withPermit(_ *router.Context, write func() error) error { return write() }
 
 // authored returns the context of a write by the session of c.
 func (a *API) authored(c *router.Context) context.Context {
@@ -208,6 +237,7 @@ func (a *API) changing(c *router.Context) (context.Context, error) {
 
 // modify responds with the note as do leaves it.
 func (a *API) modify(
+	commit func(c *router.Context, write func() error) error,
 	do func(ctx context.Context, c *router.Context, id string) (notes.Note, error),
 ) func(*router.Context) error {
 	return func(c *router.Context) error {
@@ -220,7 +250,7 @@ func (a *API) modify(
 			return err
 		}
 		var n notes.Note
-		err = c.Commit(func() (err error) {
+		err = commit(c, func() (err error) {
 			n, err = do(ctx, c, id)
 			return err
 		})
@@ -234,7 +264,7 @@ func (a *API) modify(
 
 // toggle returns the handler of PATCH /api/notes/:id/pin, /archive and /favorite.
 func (a *API) toggle(flag notes.Flag) func(*router.Context) error {
-	return a.modify(func(ctx context.Context, c *router.Context, id string) (notes.Note, error) {
+	return a.modify((*router.Context).Commit, func(ctx context.Context, c *router.Context, id string) (notes.Note, error) {
 		return a.store.ToggleNote(ctx, c.UserID(), id, flag, preconditions(c.Request().Header, id)...)
 	})
 }
@@ -252,9 +282,6 @@ func (a *API) restoreNote(ctx context.Context, c *router.Context, id string) (no
 // withCurrent returns the error response for err. If a precondition of the request failed, the
 // response has the current note, so that the client can merge.
 func withCurrent(err error) error {
-	if e, ok := errors.AsType[*store.ConflictError](err); ok {
-		return conflict(e)
-	}
 	e, ok := errors.AsType[*store.ChangedError](err)
 	if !ok {
 		return err

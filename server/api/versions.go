@@ -67,10 +67,10 @@ func (a *API) listVersions(c *router.Context) error {
 		}
 	}
 	list, more, err := a.store.Versions(c.Context(), c.UserID(), id, page)
+	a.cache.observed(c.UserID(), id)
 	if err != nil {
 		return err
 	}
-	a.cache.observed(c.UserID(), id)
 	out := struct {
 		Success bool      `json:"success"`
 		Data    []Version `json:"data"`
@@ -92,10 +92,7 @@ func (a *API) getVersion(c *router.Context) error {
 		return err
 	}
 	v, err := a.store.Version(c.Context(), c.UserID(), id, revision)
-	if err != nil {
-		return err
-	}
-	return a.writeVersion(c, v)
+	return a.writeVersion(c, id, v, err)
 }
 
 // getNoteAt responds with the note as it was at a time.
@@ -105,18 +102,19 @@ func (a *API) getNoteAt(c *router.Context, id, at string) error {
 		return errBadTime
 	}
 	v, err := a.store.NoteAt(c.Context(), c.UserID(), id, when)
+	return a.writeVersion(c, id, v, err)
+}
+
+// writeVersion responds with a version of note id, or with the error of its reading. No cache may
+// keep a version, because a history can be deleted.
+func (a *API) writeVersion(c *router.Context, id string, v notes.Version, err error) error {
+	a.cache.observed(c.UserID(), id)
+	if err == nil {
+		err = c.ReserveJSON(v.Content)
+	}
 	if err != nil {
 		return err
 	}
-	return a.writeVersion(c, v)
-}
-
-// writeVersion responds with a version, which no cache may keep: a history can be deleted.
-func (a *API) writeVersion(c *router.Context, v notes.Version) error {
-	if err := c.ReserveJSON(v.Content); err != nil {
-		return err
-	}
-	a.cache.observed(c.UserID(), v.ID)
 	e, err := newNoteEntry(v.Note)
 	if err != nil {
 		return err
@@ -132,7 +130,7 @@ func (a *API) restoreVersion(c *router.Context) error {
 	if err != nil {
 		return err
 	}
-	return a.modify(func(ctx context.Context, c *router.Context, id string) (notes.Note, error) {
+	return a.modify(withPermit, func(ctx context.Context, c *router.Context, id string) (notes.Note, error) {
 		return a.store.RestoreVersion(ctx, c.UserID(), id, revision, preconditions(c.Request().Header, id)...)
 	})(c)
 }
@@ -143,7 +141,9 @@ func (a *API) deleteVersions(c *router.Context) error {
 	if err != nil {
 		return err
 	}
-	if err := a.store.DeleteVersions(c.Context(), c.UserID(), id); err != nil {
+	err = a.store.DeleteVersions(c.Context(), c.UserID(), id)
+	a.cache.observed(c.UserID(), id)
+	if err != nil {
 		return err
 	}
 	return c.Message("History deleted")

@@ -32,6 +32,9 @@ const (
 	// arrive, and the pause after a failed look.
 	lookEvery = time.Second
 
+	// checkEvery is how often all sessions are checked, as often as copies of them are read anew.
+	checkEvery = time.Minute
+
 	// lookAt is the number of users in one query.
 	lookAt = 500
 )
@@ -75,6 +78,7 @@ type Hub struct {
 	users    map[string]map[*Listener]struct{}
 	sessions map[string]map[*Listener]struct{}
 	pending  map[string]struct{} // users to look for in the store
+	unsure   bool                // revocations may have been missed
 	wake     chan struct{}       // has an element when Run has something to do
 }
 
@@ -251,6 +255,7 @@ func (h *Hub) Missed() {
 	}
 	h.mu.Lock()
 	defer h.mu.Unlock()
+	h.unsure = true
 	for user := range h.users {
 		h.look(user)
 	}
@@ -282,6 +287,8 @@ func (h *Hub) SessionRevoked(session, user string) {
 func (h *Hub) Run(ctx context.Context, from Source) {
 	ticker := time.NewTicker(lookEvery)
 	defer ticker.Stop()
+	sessions := time.NewTicker(checkEvery)
+	defer sessions.Stop()
 	failed := false // the failure is logged
 	for {
 		select {
@@ -293,6 +300,15 @@ func (h *Hub) Run(ctx context.Context, from Source) {
 				continue
 			}
 			h.Missed()
+		case <-sessions.C:
+			h.checkSessions(ctx, from)
+			continue
+		}
+		h.mu.Lock()
+		unsure := h.unsure
+		h.unsure = false
+		h.mu.Unlock()
+		if unsure {
 			h.checkSessions(ctx, from)
 		}
 		err := h.lookUp(ctx, from)

@@ -239,7 +239,8 @@ func (o Object) Object(name string) (in Object, ok bool) {
 	if len(raw) == 0 || raw[0] != '{' {
 		return nil, false
 	}
-	return in, json.Unmarshal(raw, &in) == nil
+	heavy.If(len(raw) > LargeBody, func() { ok = json.Unmarshal(raw, &in) == nil })
+	return in, ok
 }
 
 // StringList reads a JSON array of strings. ok is false if an element is null.

@@ -24,7 +24,13 @@ type Stream struct {
 // may send a last part, and must return. The handler sets the headers of the response before.
 //
 // Nothing limits how many streams a user has, or how long they last: that is up to the handler.
+//
+// Stream reads the request's body and drops it. Otherwise net/http would wait for it before it sends
+// the response, and would not notice that the client has left.
 func (c *Context) Stream(contentType string, write func(s *Stream) error) error {
+	if _, err := c.ReadBody(); err != nil {
+		return err
+	}
 	c.SetHeader("Content-Type", contentType)
 	c.out.Header()["No-Gzip-Compression"] = []string{"1"} // for the compression, which removes it
 	c.stream = write
