@@ -189,19 +189,20 @@ func (c *thinChange) touches(row *historyRow) bool {
 // has no rows.
 func (t *thinner) plan(ctx context.Context, key int64) (thinStep, error) {
 	db := t.s.db.Reader(ctx)
-	var present []int64
-	if err := db.Raw(`SELECT updated_at FROM notes WHERE key = ?`, key).Scan(&present).Error; err != nil || len(present) == 0 {
-		return thinStep{}, err
-	}
 	rows, err := readHistory(db, key, math.MaxInt64)
 	if err != nil {
+		return thinStep{}, err
+	}
+	// The note comes after its versions: if it changes in between, the last of these is taken to be
+	// younger than it is, and stays.
+	var present []int64
+	if err := db.Raw(`SELECT updated_at FROM notes WHERE key = ?`, key).Scan(&present).Error; err != nil || len(present) == 0 {
 		return thinStep{}, err
 	}
 	versions := make([]thinnable, len(rows))
 	for i, row := range rows {
 		versions[i] = thinnable{row.At, row.Author, row.Keep}
 	}
-	// A version that was added since the note was read is younger than present, and stays.
 	decided := thin(versions, present[0], t.now, t.history)
 	changes := make([]thinChange, len(rows))
 	for i, d := range decided {
@@ -342,6 +343,9 @@ func (t *thinner) apply(ctx context.Context, owner string, step *thinStep) error
 		if !slices.EqualFunc(step.rows, now, sameRow) {
 			return errHistoryChanged
 		}
+		if err := step.requireBases(tx); err != nil {
+			return err
+		}
 		var gone []int64
 		var bytes int64
 		marks := make(map[thinning][]int64)
@@ -379,6 +383,26 @@ func (t *thinner) apply(ctx context.Context, owner string, step *thinStep) error
 	})
 	if err == nil {
 		t.removed += removed
+	}
+	return err
+}
+
+// requireBases returns errHistoryChanged if a version that is the base of a new delta is not kept any
+// more. It may be younger than all versions of the step.
+func (step *thinStep) requireBases(tx *gorm.DB) error {
+	var bases []int64
+	for _, change := range step.changes {
+		if change.encode && change.base != 0 {
+			bases = append(bases, change.base) // each is the base of one version
+		}
+	}
+	if len(bases) == 0 {
+		return nil
+	}
+	var kept int
+	err := tx.Raw(`SELECT count(*) FROM note_versions WHERE note_key = ? AND revision IN ?`, step.key, bases).Scan(&kept).Error
+	if err == nil && kept < len(bases) {
+		err = errHistoryChanged
 	}
 	return err
 }

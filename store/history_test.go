@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"github.com/google/go-cmp/cmp"
+	"gorm.io/gorm"
 
 	"notesd/internal/testserver"
 	"notesd/notes"
@@ -428,6 +429,85 @@ func TestThinningFails(t *testing.T) {
 		e.thin(aYear)
 		thinned(t, s, aYear)
 		e.compare(t, "after the next thinning", s, 10)
+	})
+}
+
+// before calls do once, before a query of the store's readers for which matches holds.
+func before(t *testing.T, s *store.Store, matches func(q store.Query) bool, do func()) (done func() bool) {
+	t.Helper()
+	called := false
+	err := s.DB().Callback().Row().Before("gorm:row").Register("before", func(db *gorm.DB) {
+		if !called && matches(store.Query{SQL: db.Statement.SQL.String(), Args: db.Statement.Vars}) {
+			called = true
+			do()
+		}
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return func() bool { return called }
+}
+
+// A version that is replaced while its history is thinned is as young as it is.
+func TestReplacedWhileThinned(t *testing.T) {
+	eachInTime(t, func(t *testing.T, s *store.Store) {
+		owner := newOwner(t, s)
+		n := newNote(t, s, owner, notes.NewNote{Title: "t", Content: "1"})
+		patch := func(content string) {
+			if _, err := s.PatchNote(t.Context(), owner, n.ID, notes.Patch{Content: &content}); err != nil {
+				t.Error(err)
+			}
+		}
+		time.Sleep(time.Hour)
+		patch("2")
+		time.Sleep(3 * day)
+		planned := 0
+		done := before(t, s, func(q store.Query) bool {
+			if strings.HasPrefix(q.SQL, "SELECT updated_at FROM notes") || strings.Contains(q.SQL, "AS delta_bytes") {
+				planned++
+			}
+			return planned == 2
+		}, func() { patch("3") })
+		if removed := thinned(t, s, day); removed != 1 || !done() {
+			t.Errorf("thinning removed %d versions, want revision 1 alone; replaced meanwhile: %t", removed, done())
+		}
+		if v, err := s.Version(t.Context(), owner, n.ID, 2); err != nil || v.Content != "2" {
+			t.Errorf("the version that was just replaced = %q, %v", v.Content, err)
+		}
+	})
+}
+
+// A version is not stored against one that has been deleted since.
+func TestBaseDeletedWhileThinned(t *testing.T) {
+	eachInTime(t, func(t *testing.T, s *store.Store) {
+		owner := newOwner(t, s)
+		text := strings.Repeat("some words of a note that is as long as a note may be\n", 30_000) // two of which fill a step
+		n := newNote(t, s, owner, notes.NewNote{Title: "t", Content: text})
+		for i := range 4 {
+			time.Sleep(2 * time.Minute)
+			if _, err := s.PatchNote(t.Context(), owner, n.ID, notes.Patch{Content: new(text + fmt.Sprint(i+2))}); err != nil {
+				t.Fatal(err)
+			}
+		}
+		time.Sleep(2 * time.Hour)
+		done := before(t, s, func(q store.Query) bool { // the texts of revisions 2 and 3 have been read
+			return strings.HasPrefix(q.SQL, "WITH RECURSIVE chain") && q.Args[1] == int64(1)
+		}, func() {
+			if err := s.WriterDB().Exec("DELETE FROM note_versions WHERE revision = 3").Error; err != nil {
+				t.Error(err)
+			}
+		})
+		for round := range 2 {
+			thinned(t, s, aYear)
+			for revision, want := range map[int64]string{1: text, 2: text + "2"} {
+				if v, err := s.Version(t.Context(), owner, n.ID, revision); err != nil || v.Content != want {
+					t.Errorf("round %d: revision %d has %d bytes, %v", round, revision, len(v.Content), err)
+				}
+			}
+		}
+		if !done() {
+			t.Error("no base was deleted")
+		}
 	})
 }
 
