@@ -133,9 +133,10 @@ const createStatement = `WITH counted AS (
 // insertNotesPostgres have the most.
 const maxArguments = 24
 
-// overwriteArguments ends a batch with a large note. A connection of pgx (v5.12.0) keeps the
+// overwriteArguments ends a batch whose statements carry large texts: new ones, or those of the
+// versions that it replaces. A connection of pgx (v5.12.0) keeps the
 // arguments of earlier statements until later ones overwrite them. Without this statement an idle
-// connection would keep a large note in memory for hours.
+// connection would keep them in memory for hours.
 var overwriteArguments = func() string {
 	places := make([]string, maxArguments)
 	for i := range places {
@@ -146,13 +147,36 @@ var overwriteArguments = func() string {
 
 // send sends a pipeline and reads its results.
 func (b *batch) send(ctx context.Context, conn *pgx.Conn, statements *pgx.Batch) error {
+	size := 0
 	for _, statement := range statements.QueuedQueries {
 		b.s.traceSQL(statement.SQL, statement.Arguments)
+		size += textBytes(statement.Arguments)
 	}
-	if b.mutations[0].bytes > largeMutation { // a large mutation is alone in its batch
+	if size > largeMutation {
 		statements.Queue(overwriteArguments, make([]any, maxArguments)...)
 	}
 	return conn.SendBatch(ctx, statements).Close()
+}
+
+// textBytes returns the length of the texts among a statement's arguments.
+func textBytes(args []any) (n int) {
+	for _, arg := range args {
+		switch texts := arg.(type) {
+		case string:
+			n += len(texts)
+		case []string:
+			for _, text := range texts {
+				n += len(text)
+			}
+		case []*string:
+			for _, text := range texts {
+				if text != nil {
+					n += len(*text)
+				}
+			}
+		}
+	}
+	return n
 }
 
 // readPostgres locks the counters and reads the rows that the mutations concern. Each statement

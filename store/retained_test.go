@@ -21,16 +21,25 @@ func TestLargeNoteLeavesMemory(t *testing.T) {
 			runtime.ReadMemStats(&m)
 			return int(m.HeapAlloc)
 		}
-		write := func(content string) {
-			if _, err := s.CreateNote(t.Context(), owner, notes.NewNote{Title: "note", Content: content}); err != nil {
+		write := func(content string) string {
+			n, err := s.CreateNote(t.Context(), owner, notes.NewNote{Title: "note", Content: content})
+			if err != nil {
 				t.Fatal(err)
 			}
+			return n.ID
 		}
 		write("short")
 		before := live()
-		write(strings.Repeat("é", 4<<20))
+		id := write(strings.Repeat("é", 4<<20))
 		if after := live(); after > before+4<<20 {
 			t.Errorf("%.20s: %d bytes are alive after a note of 8 MiB was written, %d before", url, after, before)
+		}
+		// The version that this replaces has the content.
+		if _, err := s.ToggleNote(t.Context(), owner, id, notes.FlagPinned); err != nil {
+			t.Fatal(err)
+		}
+		if after := live(); after > before+4<<20 {
+			t.Errorf("%.20s: %d bytes are alive after a flag of it changed, %d before", url, after, before)
 		}
 		runtime.KeepAlive(s)
 	}
