@@ -23,7 +23,9 @@ type batch struct {
 	counters map[string]*countersRow // by owner; their rows are locked
 	notes    map[noteRef]*noteState
 	keys     map[keyRef]usedKey
-	newKeys  []int64 // keys for the notes that the mutations create
+	takenIDs map[string]string // the owner of each id that a create may not give, since a note has it
+	deleted  map[noteRef]bool  // the notes with such ids that their owners have deleted
+	newKeys  []int64           // keys for the notes that the mutations create
 
 	// readContent reads the content of a note whose noteState lacks it.
 	readContent func(key int64) (string, error)
@@ -65,6 +67,8 @@ func (b *batch) begin() {
 	b.counters = make(map[string]*countersRow)
 	b.notes = make(map[noteRef]*noteState)
 	b.keys = make(map[keyRef]usedKey)
+	b.takenIDs = make(map[string]string)
+	b.deleted = make(map[noteRef]bool)
 	for _, m := range b.mutations {
 		m.note, m.replayed, m.existed, m.err, m.retry = noteRow{}, "", false, nil, false
 	}
@@ -105,6 +109,31 @@ func (b *batch) wantedKeys() (owners, keys []string) {
 		}
 	}
 	return owners, keys
+}
+
+// givenIDs returns the ids that creates give their notes, and the owners of those notes.
+func (b *batch) givenIDs() (owners, ids []string) {
+	for _, m := range b.mutations {
+		if m.mayExist {
+			owners, ids = append(owners, m.owner), append(ids, m.id)
+		}
+	}
+	slices.Sort(owners)
+	return slices.Compact(owners), ids
+}
+
+// usedID is an id that a create may not give: a note has it, or had it.
+type usedID struct {
+	Owner, ID string
+	Deleted   bool
+}
+
+func (b *batch) addUsedID(used usedID) {
+	if used.Deleted {
+		b.deleted[noteRef{used.Owner, used.ID}] = true
+	} else {
+		b.takenIDs[used.ID] = used.Owner
+	}
 }
 
 // creates returns how many mutations create a note.

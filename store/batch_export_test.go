@@ -2,6 +2,8 @@ package store
 
 import "context"
 
+const MaxBatchMutations = maxBatchMutations
+
 // Waiting is how many mutations wait for the next batch of s.
 func Waiting(s *Store) int {
 	s.committer.mu.Lock()

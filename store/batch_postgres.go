@@ -236,6 +236,23 @@ func (b *batch) readPostgres(ctx context.Context, conn *pgx.Conn) error {
 			return rows.Err()
 		})
 	}
+	if owners, ids := b.givenIDs(); len(ids) > 0 {
+		statements.Queue(`SELECT taken.*, false FROM unnest($1::text[]) AS given (id) CROSS JOIN LATERAL (
+				SELECT user_id, id FROM notes WHERE id = given.id OFFSET 0
+			) AS taken
+			UNION ALL SELECT gone.*, true FROM unnest($2::text[]) AS owner (id) CROSS JOIN LATERAL (
+				SELECT user_id, note_id FROM tombstones WHERE user_id = owner.id AND note_id = ANY ($1::text[]) OFFSET 0
+			) AS gone`, ids, owners).Query(func(rows pgx.Rows) error {
+			for rows.Next() {
+				var used usedID
+				if err := rows.Scan(&used.Owner, &used.ID, &used.Deleted); err != nil {
+					return err
+				}
+				b.addUsedID(used)
+			}
+			return rows.Err()
+		})
+	}
 	if n := b.creates(); n > 0 {
 		keys := statements.Queue(`SELECT nextval('notes_key_seq') FROM generate_series(1, $1::int)`, n)
 		keys.Query(func(rows pgx.Rows) (err error) {

@@ -117,7 +117,35 @@ func (b *batch) readSQLite(tx sqliteTx) error {
 			b.keys[used.keyRef] = used
 		}
 	}
+	if err := b.readUsedIDsSQLite(tx); err != nil {
+		return err
+	}
 	return b.reserveKeysSQLite(tx)
+}
+
+// readUsedIDsSQLite reads the tombstones of each owner once, however many notes it creates.
+func (b *batch) readUsedIDsSQLite(tx sqliteTx) error {
+	owners, ids := b.givenIDs()
+	if len(ids) == 0 {
+		return nil
+	}
+	var list []byte
+	_, err := tx.queryRow(`SELECT json_group_array(json_object('Owner', owner, 'ID', id, 'Deleted', json(deleted))) FROM (
+			SELECT user_id AS owner, id, 'false' AS deleted FROM notes WHERE id IN (SELECT value FROM json_each(?))
+			UNION ALL SELECT user_id, note_id, 'true' FROM tombstones
+			WHERE user_id IN (SELECT value FROM json_each(?)) AND note_id IN (SELECT value FROM json_each(?)))`,
+		[]any{toJSON(ids), toJSON(owners), toJSON(ids)}, &list)
+	if err != nil {
+		return err
+	}
+	var used []usedID
+	if err := json.Unmarshal(list, &used); err != nil {
+		return err
+	}
+	for _, u := range used {
+		b.addUsedID(u)
+	}
+	return nil
 }
 
 // reserveKeysSQLite reserves the keys that AUTOINCREMENT would give.

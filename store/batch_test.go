@@ -194,13 +194,17 @@ func TestBatchOneFails(t *testing.T) {
 	eachWatched(t, func(t *testing.T, s *store.Store, o *onlooker) {
 		keeper, owner, poor, gone := newOwner(t, s), newOwner(t, s), newOwner(t, s), newOwner(t, s)
 		note := newNote(t, s, owner, notes.NewNote{Title: "t", IdempotencyKey: "used", BodyHash: []byte("hash")})
+		deleted := newNote(t, s, owner, notes.NewNote{Title: "deleted"})
+		if err := s.DeleteNote(t.Context(), owner, deleted.ID); err != nil {
+			t.Fatal(err)
+		}
 		if err := s.DeleteUser(t.Context(), gone); err != nil {
 			t.Fatal(err)
 		}
 		if err := s.SetQuota(t.Context(), poor, new(int64(1)), nil); err != nil {
 			t.Fatal(err)
 		}
-		newNote(t, s, poor, notes.NewNote{Title: "the last"})
+		foreign := newNote(t, s, poor, notes.NewNote{Title: "the last"})
 		create := func(owner string, in notes.NewNote) func() error {
 			return func() error { _, err := s.CreateNote(t.Context(), owner, in); return err }
 		}
@@ -215,6 +219,8 @@ func TestBatchOneFails(t *testing.T) {
 			{"above the quota", create(poor, notes.NewNote{Title: "t"}), store.ErrQuota},
 			{"a used key", create(owner, notes.NewNote{Title: "t", IdempotencyKey: "used", BodyHash: []byte("x")}), store.ErrIdempotency},
 			{"an owner who is gone", create(gone, notes.NewNote{Title: "t"}), store.ErrOwnerGone},
+			{"an id of another user's note", create(owner, notes.NewNote{ID: foreign.ID, Title: "t"}), store.ErrDuplicate},
+			{"an id of a deleted note", create(owner, notes.NewNote{ID: deleted.ID, Title: "t"}), store.ErrDeleted},
 			{"another revision", patch(note.ID, notes.Patch{Title: new("x")}, ifRevision(7)), store.ErrChanged},
 			{"another revision to delete", func() error {
 				return s.DeleteNote(t.Context(), owner, note.ID, ifRevision(7))
@@ -245,6 +251,9 @@ func TestBatchOneFails(t *testing.T) {
 						t.Errorf("%v, want %v", err, test.want)
 					}
 				}, good)
+				if writes := len(o.seen()); writes != 2 && test.want != errAny {
+					t.Errorf("%d writes, want those of the keeper and of the batch", writes)
+				}
 				after, err := s.Counters(t.Context(), owner)
 				if err != nil || after.Notes != before.Notes+2 || after.ChangeSeq != before.ChangeSeq+2 {
 					t.Errorf("Counters() = %+v, %v after %+v, want two notes more", after, err, before)
@@ -253,6 +262,49 @@ func TestBatchOneFails(t *testing.T) {
 		}
 		got, err := s.Note(t.Context(), owner, note.ID)
 		expect(t, "Note", got, err, note, nil)
+	})
+}
+
+// The ids that clients give are decided upon in the batch, which knows of writes since the request
+// came.
+func TestBatchGivenIDs(t *testing.T) {
+	eachWatched(t, func(t *testing.T, s *store.Store, o *onlooker) {
+		keeper, owner, other := newOwner(t, s), newOwner(t, s), newOwner(t, s)
+		create := func(owner, id string, want error) func() {
+			return func() {
+				if _, err := s.CreateNote(t.Context(), owner, notes.NewNote{ID: id, Title: "t"}); !errors.Is(err, want) {
+					t.Errorf("create = %v, want %v", err, want)
+				}
+			}
+		}
+		deleteNote := func(id string) func() {
+			return func() {
+				if err := s.DeleteNote(t.Context(), owner, id); err != nil {
+					t.Error(err)
+				}
+			}
+		}
+		id := store.NewID()
+		inOneBatch(t, s, o, keeper, create(owner, id, nil), create(other, id, store.ErrDuplicate),
+			create(owner, id, store.ErrExists), deleteNote(id), create(owner, id, store.ErrDeleted),
+			create(other, id, store.ErrDuplicate))
+		if writes := len(o.seen()); writes != 2 {
+			t.Errorf("%d writes, want those of the keeper and of the batch", writes)
+		}
+		stored := newNote(t, s, owner, notes.NewNote{Title: "t"}).ID
+		inOneBatch(t, s, o, keeper, deleteNote(stored), create(owner, stored, store.ErrDeleted),
+			create(other, stored, store.ErrDuplicate))
+		if writes := len(o.seen()); writes != 2 {
+			t.Errorf("%d writes, want those of the keeper and of the batch", writes)
+		}
+
+		// The deletion fills a batch with others, and the create is in the next one.
+		stored = newNote(t, s, owner, notes.NewNote{Title: "t"}).ID
+		calls := []func(){deleteNote(stored)}
+		for len(calls) < store.MaxBatchMutations {
+			calls = append(calls, create(keeper, store.NewID(), nil))
+		}
+		inOneBatch(t, s, o, keeper, append(calls, create(owner, stored, store.ErrDeleted))...)
 	})
 }
 

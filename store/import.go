@@ -170,6 +170,8 @@ func (s *Store) importNotes(ctx context.Context, rows []noteRow, done *ImportRes
 			done.addCreated(rows[i])
 		case errors.Is(err, ErrExists):
 			done.Present++
+		case errors.Is(err, ErrDeleted):
+			done.Deleted++
 		case errors.Is(err, ErrDuplicate):
 			done.Foreign = append(done.Foreign, m.id)
 		default:
@@ -256,14 +258,14 @@ func (s *Store) notesWithIDs() string {
 	return `SELECT id, user_id FROM notes WHERE id IN (SELECT value FROM json_each(?))`
 }
 
-// importMutation returns the mutation that creates row, whatever the quota, unless its owner has a
-// note with its id.
+// importMutation returns the mutation that creates row, whatever the quota, unless checkID
+// refuses its id.
 func importMutation(ctx context.Context, row noteRow) *mutation {
 	m := newMutation(ctx, row.UserID, row.ID, row.Bytes)
 	m.fresh, m.mayExist = &row, true
 	m.change = func(b *batch, counters *countersRow) (noteRow, error) {
-		if _, there := b.notes[noteRef{m.owner, m.id}]; there {
-			return noteRow{}, ErrExists
+		if err := b.checkID(m); err != nil {
+			return noteRow{}, err
 		}
 		counters.grow(1, row.Bytes)
 		return b.create(m, counters.ChangeSeq), nil

@@ -3,6 +3,7 @@ package store
 import (
 	"bytes"
 	"context"
+	"errors"
 	"fmt"
 
 	"notesd/internal/heavy"
@@ -52,15 +53,17 @@ func newMutation(ctx context.Context, owner, id string, bytes int64) *mutation {
 }
 
 // createMutation returns the mutation that creates row, unless a note with its id may exist and
-// does.
+// does. ErrDeleted and ErrDuplicate: see CreateNote.
 func (s *Store) createMutation(ctx context.Context, row noteRow, in notes.NewNote) *mutation {
 	m := newMutation(ctx, row.UserID, row.ID, row.Bytes)
 	m.fresh, m.mayExist = &row, in.ID != ""
 	s.setKey(m, in.IdempotencyKey, in.BodyHash)
 	m.change = func(b *batch, counters *countersRow) (noteRow, error) {
-		if state, there := b.notes[noteRef{m.owner, m.id}]; there {
+		if err := b.checkID(m); errors.Is(err, ErrExists) {
 			m.existed = true
-			return b.present(m, state)
+			return b.present(m, b.notes[noteRef{m.owner, m.id}])
+		} else if err != nil {
+			return noteRow{}, err
 		}
 		// A repeated request needs no more space.
 		if err := counters.add(1, row.Bytes); err != nil {
@@ -98,12 +101,35 @@ func (m *mutation) do(b *batch, counters *countersRow) (noteRow, error) {
 	return row, nil
 }
 
+// checkID returns an error if a note can't be created with the id that m gives it: ErrExists if its
+// owner has a note with it, ErrDeleted if its owner has deleted that note, ErrDuplicate if another
+// user has it. The index of the ids still refuses one that another user takes meanwhile.
+func (b *batch) checkID(m *mutation) error {
+	if !m.mayExist {
+		return nil
+	}
+	ref := noteRef{m.owner, m.id}
+	state, known := b.notes[ref]
+	owner, taken := b.takenIDs[m.id]
+	switch {
+	case known && state.row != nil:
+		return ErrExists
+	case known || b.deleted[ref]: // in this batch, or before
+		return ErrDeleted
+	case taken && owner != m.owner:
+		return ErrDuplicate
+	default:
+		return nil
+	}
+}
+
 // create adds the note that m creates to the batch.
 func (b *batch) create(m *mutation, changeSeq int64) noteRow {
 	made := *m.fresh
 	made.Key, made.ChangeSeq = b.nextKey(), changeSeq
 	made.Author, made.AuthorRevision = m.author, made.Revision
 	b.notes[noteRef{m.owner, m.id}] = b.touch(&noteState{row: &made})
+	b.takenIDs[m.id] = m.owner
 	return made
 }
 

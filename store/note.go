@@ -22,9 +22,6 @@ func (s *Store) CreateNote(ctx context.Context, owner string, in notes.NewNote) 
 		return notes.Note{}, err
 	}
 	row, err := newRow(ctx, owner, in, s.now())
-	if err == nil && in.ID != "" {
-		err = s.checkNotDeleted(ctx, owner, in.ID)
-	}
 	if err != nil {
 		return notes.Note{}, fmt.Errorf("create note: %w", err)
 	}
@@ -37,17 +34,6 @@ func (s *Store) CreateNote(ctx context.Context, owner string, in notes.NewNote) 
 		return n, ErrExists
 	}
 	return n, nil
-}
-
-// checkNotDeleted returns ErrDeleted if owner has deleted the note, and its tombstone is kept.
-func (s *Store) checkNotDeleted(ctx context.Context, owner, id string) error {
-	var found int
-	err := s.db.Reader(ctx).Raw(`SELECT count(*) FROM tombstones WHERE user_id = ? AND note_id = ?`,
-		owner, id).Scan(&found).Error
-	if err == nil && found > 0 {
-		return ErrDeleted
-	}
-	return engine.Translate(err)
 }
 
 // Note returns owner's note. The error is ErrNotFound both for a note of another user and for a
