@@ -477,6 +477,45 @@ func TestReplacedWhileThinned(t *testing.T) {
 	})
 }
 
+// A version that is read by way of many deltas reserves the memory of all of them, unless they are
+// small.
+func TestVersionReserves(t *testing.T) {
+	eachInTime(t, func(t *testing.T, s *store.Store) {
+		e := newEditor(t, s, 7)
+		for _, row := range []struct{ words, asks int }{{500, 0}, {4000, 1}} { // of at most 10 bytes
+			n := newNote(t, s, e.owner, notes.NewNote{Title: "t", Content: e.words(row.words)})
+			written := []string{n.Content}
+			for range 6 {
+				time.Sleep(2 * time.Minute)
+				written = append(written, e.words(row.words))
+				if _, err := s.PatchNote(t.Context(), e.owner, n.ID, notes.Patch{Content: new(written[len(written)-1])}); err != nil {
+					t.Fatal(err)
+				}
+			}
+			time.Sleep(2 * time.Hour)
+			thinned(t, s, aYear)
+			var deltas int64
+			err := s.DB().Raw("SELECT sum(length(delta)) FROM note_versions JOIN notes ON note_key = key WHERE id = ?", n.ID).Scan(&deltas).Error
+			if err != nil || deltas < 5*int64(row.words) {
+				t.Fatalf("the deltas have %d bytes, %v", deltas, err)
+			}
+			var asked []int64
+			ctx := store.WithReserve(t.Context(), func(bytes int64) error { asked = append(asked, bytes); return nil })
+			if v, err := s.Version(ctx, e.owner, n.ID, 1); err != nil || v.Content != written[0] {
+				t.Errorf("revision 1 has %d bytes, %v", len(v.Content), err)
+			}
+			if len(asked) != row.asks || row.asks > 0 && asked[0] < deltas+2*int64(len(written[0])) {
+				t.Errorf("%d bytes of deltas and texts of %d: asked for %v", deltas, len(written[0]), asked)
+			}
+			full := errors.New("full")
+			ctx = store.WithReserve(t.Context(), func(int64) error { return full })
+			if _, err := s.Version(ctx, e.owner, n.ID, 1); errors.Is(err, full) != (row.asks > 0) {
+				t.Errorf("without memory: %v", err)
+			}
+		}
+	})
+}
+
 // A version is not stored against one that has been deleted since.
 func TestBaseDeletedWhileThinned(t *testing.T) {
 	eachInTime(t, func(t *testing.T, s *store.Store) {

@@ -153,45 +153,48 @@ func (s *Store) DeleteVersions(ctx context.Context, owner, id string) error {
 }
 
 // readVersion returns a version with its content, or ErrVersionGone. One query reads the version
-// and the versions that its delta leads to.
+// and the versions that its delta leads to. If they are large, it reads only their sizes, and another
+// one reads them when the memory is reserved.
 func (s *Store) readVersion(db *gorm.DB, key, revision int64) (versionRow, string, error) {
-	read := func(content string) (chain []versionRow, err error) {
-		err = db.Raw(`WITH RECURSIVE chain AS (
-				SELECT 0 AS depth, note_key, revision, base_revision FROM note_versions WHERE note_key = ? AND revision = ?
+	for granted := int64(largeNote); ; {
+		var rows []struct {
+			Version         versionRow `gorm:"embedded"`
+			Longest, Deltas int64
+		}
+		err := db.Raw(`WITH RECURSIVE chain AS (
+				SELECT 0 AS depth, note_key, revision, base_revision, bytes, coalesce(length(delta), 0) AS delta_bytes
+				FROM note_versions WHERE note_key = ? AND revision = ?
 				UNION ALL
-				SELECT depth + 1, v.note_key, v.revision, v.base_revision FROM chain
+				SELECT depth + 1, v.note_key, v.revision, v.base_revision, v.bytes, coalesce(length(v.delta), 0) FROM chain
 				JOIN note_versions AS v ON v.note_key = chain.note_key AND v.revision = chain.base_revision
+			), size AS (
+				SELECT max(bytes) AS longest, sum(delta_bytes) AS deltas, max(bytes) + sum(delta_bytes) <= ? AS fits FROM chain
 			) SELECT v.note_key, v.revision, v.at, v.bytes, v.flags, v.author, v.title, v.tags, v.color, v.trashed_at,
-				v.base_revision, v.delta, `+content+` AS content
-			FROM chain JOIN note_versions AS v ON v.note_key = chain.note_key AND v.revision = chain.revision
-			ORDER BY depth`, key, revision).Scan(&chain).Error
-		return chain, err
-	}
-	chain, err := read(smallContent)
-	if err != nil {
-		return versionRow{}, "", err
-	}
-	if len(chain) == 0 {
-		return versionRow{}, "", ErrVersionGone
-	}
-	most := int64(0)
-	for _, row := range chain {
-		most = max(most, row.Bytes)
-	}
-	if most > largeNote {
-		// Decoding holds two texts at once.
-		if err := reserve(db.Statement.Context)(2 * most); err != nil {
+				v.base_revision, CASE WHEN fits THEN v.delta END AS delta, CASE WHEN fits THEN v.content END AS content,
+				longest, deltas
+			FROM chain JOIN note_versions AS v ON v.note_key = chain.note_key AND v.revision = chain.revision CROSS JOIN size
+			ORDER BY depth`, key, revision, granted).Scan(&rows).Error
+		if err != nil {
 			return versionRow{}, "", err
 		}
-		if chain, err = read("v.content"); err != nil {
-			return versionRow{}, "", err
-		}
-		if len(chain) == 0 {
+		if len(rows) == 0 {
 			return versionRow{}, "", ErrVersionGone
 		}
+		longest, deltas := rows[0].Longest, rows[0].Deltas
+		if longest+deltas <= granted {
+			chain := make([]versionRow, len(rows))
+			for i, row := range rows {
+				chain[i] = row.Version
+			}
+			content, err := s.decodeChain(chain)
+			return chain[0], content, err
+		}
+		// Decoding holds two texts at once.
+		if err := reserve(db.Statement.Context)(2*longest + deltas); err != nil {
+			return versionRow{}, "", err
+		}
+		granted = longest + deltas
 	}
-	content, err := s.decodeChain(chain)
-	return chain[0], content, err
 }
 
 // smallContent is the content of a version, which the statement names v, unless it is large.
