@@ -580,6 +580,46 @@ func TestRestoreAfterLoss(t *testing.T) {
 	}
 }
 
+// Whoever reads the restored database first finds the deletions forgotten: that is part of the transaction, and no
+// later statement does it, which a death could prevent.
+func TestRestoreForgetsAtOnce(t *testing.T) {
+	source := storetest.EmptySQLite(t)
+	fillWithEverything(t, storetest.Open(t, source))
+	backup, _ := dumpOf(t, source)
+	url := testserver.EmptyPostgres(t)
+	s, err := store.Open(t.Context(), store.Config{URL: url, Log: testkit.Log(t)})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := errors.Join(s.WaitReady(t.Context()), s.Close()); err != nil { // the tables are there now
+		t.Fatal(err)
+	}
+	db, err := sql.Open("pgx", url)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer db.Close()
+	for _, statement := range []string{
+		`CREATE FUNCTION die() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN RAISE 'too late'; END $$`,
+		`CREATE TRIGGER die BEFORE UPDATE ON user_counters EXECUTE FUNCTION die()`,
+	} {
+		if _, err := db.ExecContext(t.Context(), statement); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if _, err := dump.Restore(t.Context(), url, backup.next(), dump.MayBeLost); err != nil {
+		t.Errorf("Restore = %v, want nil", err)
+	}
+	var people, forgetful int
+	const query = `SELECT count(*), count(*) FILTER (WHERE forgotten_seq = change_seq) FROM user_counters`
+	if err := db.QueryRowContext(t.Context(), query).Scan(&people, &forgetful); err != nil {
+		t.Fatal(err)
+	}
+	if people != 3 || forgetful != people {
+		t.Errorf("the deletions of %d of %d accounts are forgotten, want all 3", forgetful, people)
+	}
+}
+
 // A backup of an older schema is restored and migrated.
 func TestRestoreOlder(t *testing.T) {
 	source := storetest.EmptySQLite(t)

@@ -71,6 +71,7 @@ type restore struct {
 	reader  lineReader
 	tables  []dumpTable // those of the backup's schema
 	lastKey int64       // largest key of the restored notes
+	late    bool        // the backup's schema has no forgotten_seq, which upgrade then has to set
 	done    Restored
 }
 
@@ -147,7 +148,8 @@ func (r *restore) insert(ctx context.Context, db emptyDatabase, t dumpTable, row
 }
 
 // raiseNumbers raises the revisions of notes, and the change numbers of users. A note keeps the
-// author of its revision.
+// author of its revision. All deletions are forgotten, so that clients which read changes start
+// over.
 func (r *restore) raiseNumbers(table string, columns []string, rows [][]any) {
 	number := func(row []any, column string) *int64 {
 		if i := slices.Index(columns, column); i >= 0 {
@@ -155,6 +157,9 @@ func (r *restore) raiseNumbers(table string, columns []string, rows [][]any) {
 			return n
 		}
 		return nil
+	}
+	if r.lost == 0 {
+		return
 	}
 	for _, row := range rows {
 		switch table {
@@ -168,9 +173,16 @@ func (r *restore) raiseNumbers(table string, columns []string, rows [][]any) {
 			}
 			*revision += r.lost
 		case "user_counters":
-			if last := number(row, "change_seq"); last != nil {
-				*last += r.lost
+			last, forgotten := number(row, "change_seq"), number(row, "forgotten_seq")
+			if last == nil {
+				continue
 			}
+			*last += r.lost
+			if forgotten == nil {
+				r.late = true
+				continue
+			}
+			*forgotten = *last
 		}
 	}
 }
@@ -244,13 +256,13 @@ func (r *restore) findFaults(ctx context.Context, db engine.Querier) (found []st
 	return found, nil
 }
 
-// upgrade migrates the restored database to the newest schema. Then, if changes may be lost, it
-// forgets all deletions, so that clients which read changes start over.
+// upgrade migrates the restored database to the newest schema. Then it forgets the deletions, if
+// raiseNumbers had no column to do so.
 func (r *restore) upgrade(ctx context.Context, m engine.Migrator, db *sql.DB) error {
 	if err := m.Up(ctx); err != nil {
 		return err
 	}
-	if r.lost > 0 {
+	if r.late {
 		if _, err := db.ExecContext(ctx, `UPDATE user_counters SET forgotten_seq = change_seq`); err != nil {
 			return fmt.Errorf("forget the deletions: %w", err)
 		}
