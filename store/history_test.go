@@ -251,7 +251,7 @@ func TestHistoryInBackup(t *testing.T) {
 					}
 					line, backup = backup[0], backup[1:]
 					return line, nil
-				}, 0)
+				}, time.Time{})
 				if err != nil || len(done.Faults) > 0 {
 					t.Fatalf("Restore = %+v, %v", done, err)
 				}

@@ -7,6 +7,7 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 
 	"notesd/notes"
 	"notesd/store"
@@ -123,7 +124,7 @@ func TestLinkedDatabase(t *testing.T) {
 	for _, name := range []string{"mine.db", "mine.db-wal", "mine.db-shm"} {
 		_ = os.Remove(filepath.Join(disk, name))
 	}
-	if _, err := dump.Restore(t.Context(), filepath.Join(dirs[0], "notes.db"), next, 0); err != nil {
+	if _, err := dump.Restore(t.Context(), filepath.Join(dirs[0], "notes.db"), next, time.Time{}); err != nil {
 		t.Fatal(err)
 	}
 	if target, err := os.Readlink(filepath.Join(dirs[0], "notes.db")); err != nil || target != filepath.Join(disk, "mine.db") {

@@ -192,7 +192,7 @@ func Restore(ctx context.Context, p Process, args []string) error {
 			line, err := next()
 			m.bytes.Add(int64(len(line)))
 			return line, err
-		}, dump.MayBeLost)
+		}, time.Now())
 	})
 	took := m.stop()
 	if err != nil {

@@ -80,7 +80,7 @@ var vacant = map[string]func(t testing.TB) string{"SQLite": storetest.EmptySQLit
 func restored(t testing.TB, engine string, backup lines) string {
 	t.Helper()
 	url := vacant[engine](t)
-	done, err := dump.Restore(t.Context(), url, backup.next(), 0)
+	done, err := dump.Restore(t.Context(), url, backup.next(), time.Time{})
 	if err != nil {
 		t.Fatalf("Restore into %s = %v", engine, err)
 	}
@@ -444,7 +444,7 @@ func TestRestoreRefuses(t *testing.T) {
 					continue // the same reader found out
 				}
 				url := database(t)
-				if _, err := dump.Restore(t.Context(), url, row.next(), 0); !errors.Is(err, row.want) {
+				if _, err := dump.Restore(t.Context(), url, row.next(), time.Time{}); !errors.Is(err, row.want) {
 					t.Errorf("Restore into %s = %v, want %v", engine, err, row.want)
 				}
 				if engine == "SQLite" {
@@ -462,7 +462,7 @@ func TestRestoreRefuses(t *testing.T) {
 
 func restoredInto(t testing.TB, url string, backup lines) {
 	t.Helper()
-	if _, err := dump.Restore(t.Context(), url, backup.next(), 0); err != nil {
+	if _, err := dump.Restore(t.Context(), url, backup.next(), time.Time{}); err != nil {
 		t.Errorf("Restore into %s = %v, want nil", url, err)
 	}
 }
@@ -481,7 +481,7 @@ func TestRestoreOccupied(t *testing.T) {
 			t.Fatal(err)
 		}
 		if s.Engine() == "SQLite" {
-			if _, err := dump.Restore(t.Context(), url, good.next(), 0); err == nil || !strings.Contains(err.Error(), "in use by notesd") {
+			if _, err := dump.Restore(t.Context(), url, good.next(), time.Time{}); err == nil || !strings.Contains(err.Error(), "in use by notesd") {
 				t.Errorf("Restore into a file that is served = %v", err)
 			}
 		}
@@ -489,7 +489,7 @@ func TestRestoreOccupied(t *testing.T) {
 			t.Fatal(err)
 		}
 		restoredInto(t, url, good)
-		if _, err := dump.Restore(t.Context(), url, good.next(), 0); !errors.Is(err, dump.ErrOccupied) || !strings.Contains(err.Error(), "accounts 3, notes 5") {
+		if _, err := dump.Restore(t.Context(), url, good.next(), time.Time{}); !errors.Is(err, dump.ErrOccupied) || !strings.Contains(err.Error(), "accounts 3, notes 5") {
 			t.Errorf("Restore on top = %v, want ErrOccupied and what is there", err)
 		}
 		again, _ := dumpOf(t, url)
@@ -514,7 +514,7 @@ func TestRestoreBesideOldLog(t *testing.T) {
 	if err := os.WriteFile(url+"-wal", wal, 0o600); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := dump.Restore(t.Context(), url, good.next(), 0); !errors.Is(err, dump.ErrOccupied) {
+	if _, err := dump.Restore(t.Context(), url, good.next(), time.Time{}); !errors.Is(err, dump.ErrOccupied) {
 		t.Errorf("Restore = %v, want ErrOccupied", err)
 	}
 }
@@ -543,12 +543,16 @@ func TestRestoreAfterLoss(t *testing.T) {
 				backup, _ = olderBackup(t, backup)
 			}
 			url := vacant[s.Engine()](t)
-			done, err := dump.Restore(t.Context(), url, backup.next(), dump.MayBeLost)
+			done, err := dump.Restore(t.Context(), url, backup.next(), time.Now())
 			if err != nil || len(done.Faults) > 0 {
 				t.Fatalf("Restore = %+v, %v", done, err)
 			}
 			have := storetest.Open(t, url)
-			got, err := have.Version(t.Context(), ada.ID, n.ID, n.Revision+dump.MayBeLost)
+			raised, err := have.Note(t.Context(), ada.ID, n.ID)
+			if err != nil || raised.Revision <= n.Revision+1_000_000 {
+				t.Errorf("the note = %+v, %v, want a revision more than 1 000 000 above %d", raised, err, n.Revision)
+			}
+			got, err := have.Version(t.Context(), ada.ID, n.ID, raised.Revision)
 			if err != nil || got.Title != "second" || !old && got.By != author {
 				t.Errorf("the note's present version = %+v, %v", got, err)
 			}
@@ -569,7 +573,7 @@ func TestRestoreAfterLoss(t *testing.T) {
 				t.Fatalf("Changes since 0 = %+v, %v", page, err)
 			}
 			next, err := have.PatchNote(t.Context(), ada.ID, n.ID, notes.Patch{Title: new("third")})
-			if err != nil || next.ChangeSeq != n.ChangeSeq+dump.MayBeLost+1 || next.Revision != n.Revision+dump.MayBeLost+1 {
+			if err != nil || next.ChangeSeq <= n.ChangeSeq+1_000_000 || next.Revision != raised.Revision+1 {
 				t.Errorf("the next change = %+v, %v", next, err)
 			}
 			page, err = have.Changes(t.Context(), ada.ID, page.Next, 100, false)
@@ -607,7 +611,7 @@ func TestRestoreForgetsAtOnce(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	if _, err := dump.Restore(t.Context(), url, backup.next(), dump.MayBeLost); err != nil {
+	if _, err := dump.Restore(t.Context(), url, backup.next(), time.Now()); err != nil {
 		t.Errorf("Restore = %v, want nil", err)
 	}
 	var people, forgetful int
@@ -618,6 +622,51 @@ func TestRestoreForgetsAtOnce(t *testing.T) {
 	if people != 3 || forgetful != people {
 		t.Errorf("the deletions of %d of %d accounts are forgotten, want all 3", forgetful, people)
 	}
+}
+
+// However often a backup is restored, and however old it is, no revision and no change number that was given out after
+// one restore is given out after the next. A client that reads all from the start can do so in pages.
+func TestRestoreAgain(t *testing.T) {
+	storetest.Engines(t, func(t *testing.T, source string) {
+		s := storetest.Open(t, source)
+		fillWithEverything(t, s)
+		ada, err := s.UserByEmail(t.Context(), "ada@example.com")
+		if err != nil {
+			t.Fatal(err)
+		}
+		n, err := s.CreateNote(t.Context(), ada.ID, notes.NewNote{Title: "first"})
+		if err != nil {
+			t.Fatal(err)
+		}
+		backup, b := dumpOf(t, source)
+		const day, year = 24 * time.Hour, 365 * 24 * time.Hour
+		last := n
+		for _, after := range []time.Duration{-day, 10 * time.Second, time.Minute, day, year - time.Minute, year + 10*time.Minute, 20 * year} {
+			url := vacant[s.Engine()](t)
+			if _, err := dump.Restore(t.Context(), url, backup.next(), b.Taken.Add(after)); err != nil {
+				t.Fatal(err)
+			}
+			have := storetest.Open(t, url)
+			page, err := have.Changes(t.Context(), ada.ID, 0, 2, false)
+			if err != nil || !page.More {
+				t.Fatalf("after %v, the first page = %+v, %v, want another after it", after, page, err)
+			}
+			if page, err = have.Changes(t.Context(), ada.ID, page.Next, 100, false); err != nil || page.More {
+				t.Errorf("after %v, the other page = %+v, %v, want all that is left", after, page, err)
+			}
+			if _, err := have.Changes(t.Context(), ada.ID, last.ChangeSeq, 100, false); !errors.Is(err, store.ErrGone) {
+				t.Errorf("after %v, Changes since one of the restore before = %v, want ErrGone", after, err)
+			}
+			for i := range 5 {
+				next, err := have.PatchNote(t.Context(), ada.ID, n.ID, notes.Patch{Content: new(fmt.Sprint(after, i))})
+				if err != nil || next.Revision <= last.Revision || next.ChangeSeq <= last.ChangeSeq {
+					t.Fatalf("after %v: revision %d, change %d, %v, want them above %d and %d",
+						after, next.Revision, next.ChangeSeq, err, last.Revision, last.ChangeSeq)
+				}
+				last = next
+			}
+		}
+	})
 }
 
 // A backup of an older schema is restored and migrated.
@@ -633,7 +682,7 @@ func TestRestoreOlder(t *testing.T) {
 	older, want := olderBackup(t, good)
 	for engine, database := range vacant {
 		url := database(t)
-		done, err := dump.Restore(t.Context(), url, older.next(), 0)
+		done, err := dump.Restore(t.Context(), url, older.next(), time.Time{})
 		if err != nil || done.Schema != newest || done.Backup.Schema != 1 {
 			t.Errorf("Restore into %s = %+v, %v, want schema %d", engine, done, err, newest)
 		}

@@ -8,6 +8,7 @@ import (
 	"log/slog"
 	"slices"
 	"strings"
+	"time"
 
 	"notesd/notes"
 	"notesd/store/engine"
@@ -30,10 +31,10 @@ type Restored struct {
 // not exist yet. Ids, keys and dates are restored as they were. An error of next is returned as it
 // is.
 //
-// lost is how many changes of a note or of a user may have been made since the backup and are lost:
-// see MayBeLost. Restore raises each note's revision and each user's change number by it, so that
-// none is given out a second time, and makes clients that read changes start over. With lost = 0
-// all is restored as it was.
+// Changes that were made between the backup and the restore, at the time now, are lost, but clients
+// may know their numbers. So Restore raises each note's revision and each user's change number, so
+// that none is given out a second time (see raiseAfter), and makes clients that read changes start
+// over. If now is the zero time, nothing can be lost, and all is restored as it was.
 //
 // A restore is done as a whole or not at all, in whichever way the process ends. On PostgreSQL it
 // is one transaction. On SQLite it is a file that gets its final name at the end. The database is
@@ -42,13 +43,16 @@ type Restored struct {
 //
 // The schema is first that of the backup, and is then migrated to the newest. So older backups are
 // migrated as older databases are. engine.ErrSchema: the backup is newer than this binary.
-func Restore(ctx context.Context, name string, next func() ([]byte, error), lost int64) (Restored, error) {
-	r := restore{reader: lineReader{next: next}, lost: lost}
+func Restore(ctx context.Context, name string, next func() ([]byte, error), now time.Time) (Restored, error) {
+	r := restore{reader: lineReader{next: next}}
 	head, err := r.reader.head()
 	if err != nil {
 		return Restored{}, err
 	}
 	r.tables = tablesOf(head.Schema)
+	if !now.IsZero() {
+		r.lost = raiseAfter(head.Taken, now)
+	}
 	if engine.IsPostgres(name) {
 		err = r.intoPostgres(ctx, name, head.Schema)
 	} else {
@@ -61,13 +65,34 @@ func Restore(ctx context.Context, name string, next func() ([]byte, error), lost
 	return r.done, nil
 }
 
-// MayBeLost is more changes of a note, or of a user, than can have been made since a backup was
-// taken. Clients may know their revisions and numbers.
-const MayBeLost = 1_000_000
+// A raise is what is added to the revisions of notes and to the change numbers of users.
+type raise struct{ revisions, changes int64 }
+
+// raiseAfter returns the raise for a restore at now of a backup that was taken at taken. It is more
+// than the changes that can have been made in that time, and it grows with time. So a second
+// restore of the backup also skips what was given out after the first.
+//
+// A revision grows by 1 per millisecond. A change number has to stay below 2^26 for a read from the
+// start (see point in the store), which is 776 days in seconds. So it grows by 1 per second for a
+// year, and then by 1 per minute, which is enough for 60 years.
+func raiseAfter(taken, now time.Time) raise {
+	const (
+		margin = 1_000_000
+		year   = 365 * 24 * time.Hour
+	)
+	// A backup without a time, or with a wrong one, was taken after this.
+	epoch := time.Date(2026, time.January, 1, 0, 0, 0, 0, time.UTC)
+	if taken.Before(epoch) {
+		taken = epoch
+	}
+	age := max(0, now.Sub(taken))
+	changes := min(age, year)/time.Second + max(0, age-year)/time.Minute
+	return raise{revisions: margin + age.Milliseconds(), changes: margin + int64(changes)}
+}
 
 // A restore is the state of a Restore in progress.
 type restore struct {
-	lost    int64 // see Restore
+	lost    raise // for the changes that are lost
 	reader  lineReader
 	tables  []dumpTable // those of the backup's schema
 	lastKey int64       // largest key of the restored notes
@@ -158,7 +183,7 @@ func (r *restore) raiseNumbers(table string, columns []string, rows [][]any) {
 		}
 		return nil
 	}
-	if r.lost == 0 {
+	if r.lost == (raise{}) {
 		return
 	}
 	for _, row := range rows {
@@ -169,15 +194,15 @@ func (r *restore) raiseNumbers(table string, columns []string, rows [][]any) {
 				continue
 			}
 			if authors != nil && *authors == *revision {
-				*authors += r.lost
+				*authors += r.lost.revisions
 			}
-			*revision += r.lost
+			*revision += r.lost.revisions
 		case "user_counters":
 			last, forgotten := number(row, "change_seq"), number(row, "forgotten_seq")
 			if last == nil {
 				continue
 			}
-			*last += r.lost
+			*last += r.lost.changes
 			if forgotten == nil {
 				r.late = true
 				continue
