@@ -69,7 +69,8 @@ type VersionInfo struct {
 	Title    string
 	By       Author
 	// Lines compares the content with that of the version before it that is kept. It is nil if
-	// there is none, or if one of the two is too long to be compared for a list.
+	// there is none, or if one of the two is too long to be compared for a list, or follows many
+	// long ones on the same page.
 	Lines *LineChange
 }
 

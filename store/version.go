@@ -2,10 +2,8 @@ package store
 
 import (
 	"context"
-	"database/sql"
 	"errors"
 	"fmt"
-	"strconv"
 	"time"
 
 	"gorm.io/gorm"
@@ -197,9 +195,6 @@ func (s *Store) readVersion(db *gorm.DB, key, revision int64) (versionRow, strin
 	}
 }
 
-// smallContent is the content of a version, which the statement names v, unless it is large.
-var smallContent = `CASE WHEN v.bytes <= ` + strconv.Itoa(largeNote) + ` THEN v.content END`
-
 // decodeChain returns the content of the first of some versions. Each is a delta against the next,
 // and the last is whole.
 func (s *Store) decodeChain(chain []versionRow) (content string, err error) {
@@ -263,18 +258,32 @@ func (s *Store) listVersions(ctx context.Context, owner, id string, page notes.V
 	} else if err := lister.begin(now.Key, before); err != nil {
 		return nil, err
 	}
-	rows, err := db.Raw(`SELECT note_key, revision, at, bytes, author, title, base_revision,
-		CASE WHEN bytes <= `+strconv.Itoa(largeNote)+` THEN delta END AS delta, `+smallContent+` AS content
-		FROM note_versions AS v WHERE note_key = ? AND revision < ? ORDER BY revision DESC LIMIT ?`,
-		now.Key, before, page.Limit+1).Rows()
+	var rows []versionRow
+	err = db.Raw(`SELECT v.note_key, v.revision, v.at, v.bytes, v.author, v.title, v.base_revision,
+		CASE WHEN v.bytes <= @large AND compared <= @most THEN v.delta END AS delta,
+		CASE WHEN v.bytes <= @large AND compared <= @most THEN v.content END AS content
+		FROM (
+			SELECT note_key, revision,
+				sum(CASE WHEN bytes <= @large THEN bytes ELSE 0 END) OVER (ORDER BY revision DESC) AS compared
+			FROM (
+				SELECT note_key, revision, bytes FROM note_versions WHERE note_key = @key AND revision < @before
+				ORDER BY revision DESC LIMIT @limit
+			) AS page
+		) AS page JOIN note_versions AS v ON v.note_key = page.note_key AND v.revision = page.revision
+		ORDER BY v.revision DESC`, map[string]any{
+		"large": largeNote, "most": maxCompared, "key": now.Key, "before": before, "limit": page.Limit + 1,
+	}).Scan(&rows).Error
 	if err != nil {
 		return nil, err
 	}
-	defer rows.Close()
-	return lister.list, errors.Join(lister.read(rows), rows.Close())
+	err = lister.addAll(rows)
+	return lister.list, err
 }
 
-// A versionLister makes a list of versions, one row at a time. It holds two contents.
+// maxCompared is how many bytes of text one page of versions reads and compares at most.
+const maxCompared = 1 << 20
+
+// A versionLister makes a list of versions, one row at a time. It holds two contents beside the rows.
 type versionLister struct {
 	s    *Store
 	db   *gorm.DB
@@ -317,27 +326,21 @@ func (l *versionLister) add(info notes.VersionInfo, content *string) {
 	l.list = append(l.list, info)
 }
 
-func (l *versionLister) read(rows *sql.Rows) error {
-	for rows.Next() {
-		var row versionRow
-		if err := l.db.ScanRows(rows, &row); err != nil {
-			return err
-		}
-		content, err := l.content(&row)
+func (l *versionLister) addAll(rows []versionRow) error {
+	for i := range rows {
+		content, err := l.content(&rows[i])
 		if err != nil {
 			return err
 		}
-		l.add(row.info(), content)
+		l.add(rows[i].info(), content)
 	}
-	return rows.Err()
+	return nil
 }
 
-// content returns the content of a row, or nil if it is large, or if its base is.
+// content returns the content of a row, or nil if it was not read, or that of its base was not.
 func (l *versionLister) content(row *versionRow) (*string, error) {
 	switch {
-	case row.Bytes > largeNote:
-		return nil, nil
-	case row.BaseRevision == nil:
+	case row.BaseRevision == nil || row.Delta == nil:
 		return row.Content, nil
 	case l.newer != nil && l.revision == *row.BaseRevision:
 		content, err := row.decode(&l.s.deltas, *l.newer, true)
@@ -345,5 +348,5 @@ func (l *versionLister) content(row *versionRow) (*string, error) {
 	case l.firstRevision == row.Revision:
 		return l.first, nil
 	}
-	return nil, nil // its base is large
+	return nil, nil
 }

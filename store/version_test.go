@@ -104,6 +104,53 @@ func TestVersion(t *testing.T) {
 	})
 }
 
+// A page compares 1 MiB of text, before thinning and after it, and the next page begins anew.
+func TestComparedVersions(t *testing.T) {
+	eachInTime(t, func(t *testing.T, s *store.Store) {
+		owner := newOwner(t, s)
+		text := strings.Repeat("a line\n", 60<<10/7)
+		n := newNote(t, s, owner, notes.NewNote{Title: "t", Content: text})
+		for i := range 40 {
+			time.Sleep(time.Minute)
+			if _, err := s.PatchNote(t.Context(), owner, n.ID, notes.Patch{Content: new(text + fmt.Sprint(i))}); err != nil {
+				t.Fatal(err)
+			}
+		}
+		compared := func(page notes.VersionPage) (count int) {
+			t.Helper()
+			list, _, err := s.Versions(t.Context(), owner, n.ID, page)
+			if err != nil || len(list) != min(page.Limit, 41) {
+				t.Fatalf("Versions(%+v) = %d, %v", page, len(list), err)
+			}
+			for i, info := range list {
+				if info.Lines == nil {
+					continue
+				}
+				if count++; i >= count {
+					t.Errorf("revision %d is compared, and a newer one is not", info.Revision)
+				}
+			}
+			return count
+		}
+		for _, when := range []string{"whole", "thinned"} {
+			for _, row := range []struct {
+				page notes.VersionPage
+				want int
+			}{
+				{notes.VersionPage{Limit: 10}, 10},
+				{notes.VersionPage{Limit: 500}, 17},
+				{notes.VersionPage{Limit: 30, Before: 35}, 16},
+			} {
+				if got := compared(row.page); got != row.want {
+					t.Errorf("%s: %d versions of %+v are compared, want %d", when, got, row.page, row.want)
+				}
+			}
+			time.Sleep(2 * time.Hour)
+			thinned(t, s, aYear)
+		}
+	})
+}
+
 // wantPages checks that pages of every size make the whole list.
 func wantPages(t *testing.T, s *store.Store, owner, id string, want []notes.VersionInfo) {
 	t.Helper()
