@@ -205,8 +205,8 @@ func (b *batch) find(m *mutation) (*noteState, error) {
 // checkPreconditions returns a ChangedError if the note does not meet a precondition of m. The note
 // stays as it is until m has changed it, because its owner's counters are locked.
 func (b *batch) checkPreconditions(m *mutation, state *noteState) error {
-	for _, holds := range m.preconditions {
-		if holds(state.row.Revision, time.UnixMilli(state.row.UpdatedAt)) {
+	for _, p := range m.preconditions {
+		if p.Holds(state.row.Revision, time.UnixMilli(state.row.UpdatedAt)) {
 			continue
 		}
 		m.content = true // the error brings the whole note

@@ -95,7 +95,7 @@ func (e *editor) edit(t testing.TB) {
 	}
 	var preconditions []store.Precondition
 	if e.random.IntN(2) == 0 {
-		preconditions = append(preconditions, func(int64, time.Time) bool { return true })
+		preconditions = append(preconditions, ifRevision(e.now.Revision))
 	}
 	n, err := e.s.PatchNote(store.WithAuthor(t.Context(), author), e.owner, e.now.ID, p, preconditions...)
 	if err != nil {

@@ -41,10 +41,10 @@ func (s *Store) MergeNote(
 	patch, revision := p, base.Revision
 	for {
 		stale := false
-		isBase := func(current int64, _ time.Time) bool {
+		isBase := Precondition{NamesRevision: true, Holds: func(current int64, _ time.Time) bool {
 			stale = current != revision
 			return !stale
-		}
+		}}
 		n, err := s.patchNote(ctx, owner, id, patch, onto > 0, append(slices.Clone(preconditions), isBase))
 		changed, ok := errors.AsType[*ChangedError](err)
 		if !ok || !stale {

@@ -70,9 +70,9 @@ func TestMergeNote(t *testing.T) {
 			patch: notes.Patch{Content: new(base + "below\n")}, from: notes.Base{Revision: 1, MaxContent: int64(len(base)) + 12},
 			want: func(n *notes.Note) { n.Content = "above\n" + base + "below\n" }, onto: 2},
 		{name: "a precondition that fails", since: notes.Patch{Title: new("new")}, patch: notes.Patch{Content: new("x")}, from: notes.Base{Revision: 1},
-			preconditions: []store.Precondition{func(revision int64, _ time.Time) bool { return revision == 1 }}, err: store.ErrChanged},
+			preconditions: []store.Precondition{ifRevision(1)}, err: store.ErrChanged},
 		{name: "a precondition that holds", since: notes.Patch{Title: new("new")}, patch: notes.Patch{Archived: new(true)}, from: notes.Base{Revision: 1},
-			preconditions: []store.Precondition{func(revision int64, _ time.Time) bool { return revision == 2 }},
+			preconditions: []store.Precondition{ifRevision(2)},
 			want:          func(n *notes.Note) { n.Archived = true }, onto: 2},
 		{name: "a rule that is broken", since: notes.Patch{Title: new("new")}, patch: notes.Patch{Title: new("")}, from: notes.Base{Revision: 1},
 			err: errAny},
@@ -247,7 +247,7 @@ func TestIdempotentChanges(t *testing.T) {
 		t.Run("refused", func(t *testing.T) {
 			owner := newOwner(t, s)
 			n := newNote(t, s, owner, notes.NewNote{Title: "t"})
-			never := func(int64, time.Time) bool { return false }
+			never := store.Precondition{Holds: func(int64, time.Time) bool { return false }}
 			if _, err := s.PatchNote(keyed(t, "key", "hash"), owner, n.ID, notes.Patch{Title: new("x")}, never); !errors.Is(err, store.ErrChanged) {
 				t.Errorf("%v, want %v", err, store.ErrChanged)
 			}

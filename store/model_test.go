@@ -228,8 +228,8 @@ func (m *model) restore(ctx context.Context, owner, id string, _ notes.Patch, pr
 // drawRevisions draws preconditions, and tells whether note meets them.
 func drawRevisions(t *rapid.T, note notes.Note) (preconditions []store.Precondition, allowed bool) {
 	preconditions, allowed = drawPreconditions(t), true
-	for _, holds := range preconditions {
-		allowed = allowed && holds(note.Revision, note.UpdatedAt)
+	for _, p := range preconditions {
+		allowed = allowed && p.Holds(note.Revision, note.UpdatedAt)
 	}
 	return preconditions, allowed
 }

@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 
 	"notesd/internal/heavy"
 	"notesd/notes"
@@ -205,7 +206,8 @@ func (s *Store) patchMutation(ctx context.Context, owner, id string, p notes.Pat
 // author has made the version: that author may not know that it was replaced.
 func (m *mutation) keeps(old, now *noteRow) keep {
 	trashes := now.IsTrashed && !old.IsTrashed
-	overwrites := len(m.preconditions) == 0 && old.author() != m.author
+	knows := slices.ContainsFunc(m.preconditions, func(p Precondition) bool { return p.NamesRevision })
+	overwrites := !knows && old.author() != m.author
 	if m.pins || trashes || overwrites {
 		return keepPinned
 	}

@@ -48,7 +48,12 @@ func (s *Store) Note(ctx context.Context, owner, id string) (notes.Note, error) 
 
 // A Precondition decides, in the transaction of a write, whether the write may change the note as
 // it is. If it may not, the write returns ErrChanged and changes nothing.
-type Precondition func(revision int64, updatedAt time.Time) bool
+type Precondition struct {
+	Holds func(revision int64, updatedAt time.Time) bool
+	// NamesRevision says that it holds only for revisions that the client has named. So the client
+	// knows what the write replaces.
+	NamesRevision bool
+}
 
 // A ChangedError is an ErrChanged that carries the note that did not meet a precondition.
 type ChangedError struct{ Current notes.Note }

@@ -445,7 +445,10 @@ func TestCreatesAtOnce(t *testing.T) {
 
 // ifRevision is the precondition that the note's revision is one of these.
 func ifRevision(revisions ...int64) store.Precondition {
-	return func(revision int64, _ time.Time) bool { return slices.Contains(revisions, revision) }
+	return store.Precondition{
+		Holds:         func(revision int64, _ time.Time) bool { return slices.Contains(revisions, revision) },
+		NamesRevision: true,
+	}
 }
 
 // TestPatchesAtOnce: of those that know one revision, one wins.

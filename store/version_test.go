@@ -180,7 +180,7 @@ func TestRestoreVersion(t *testing.T) {
 		if _, err := s.PatchNote(t.Context(), owner, first.ID, notes.Patch{Title: new("two"), Content: new("second"), Tags: &[]string{}, SetColor: true, Trashed: new(true)}); err != nil {
 			t.Fatal(err)
 		}
-		changed := func(int64, time.Time) bool { return false }
+		changed := store.Precondition{Holds: func(int64, time.Time) bool { return false }}
 		if _, err := s.RestoreVersion(t.Context(), owner, first.ID, 1, changed); !errors.Is(err, store.ErrChanged) {
 			t.Errorf("RestoreVersion with a precondition that fails = %v", err)
 		}
@@ -273,7 +273,8 @@ func wantHistory(t testing.TB, s *store.Store, owner string, want int) {
 // A version is pinned before a trash and a restore, and before a write without a base over another's
 // version.
 func TestPinnedVersions(t *testing.T) {
-	any := func(int64, time.Time) bool { return true }
+	named := ifRevision(2)
+	any := store.Precondition{Holds: func(int64, time.Time) bool { return true }}
 	for _, row := range []struct {
 		name   string
 		change func(ctx context.Context, s *store.Store, owner, id string) error
@@ -283,11 +284,13 @@ func TestPinnedVersions(t *testing.T) {
 		{"write of the same author", patchBy(notes.Patch{Content: new("b")}), phone, false},
 		{"write of another session", patchBy(notes.Patch{Content: new("b")}), laptop, true},
 		{"write of nobody known", patchBy(notes.Patch{Content: new("b")}), notes.Author{}, true},
-		{"write of another session that names its base", patchBy(notes.Patch{Content: new("b")}, any), laptop, false},
-		{"trash", patchBy(notes.Patch{Trashed: new(true)}, any), phone, true},
+		{"write of another session that names its base", patchBy(notes.Patch{Content: new("b")}, named), laptop, false},
+		{"write of another session on a condition that names no revision", patchBy(notes.Patch{Content: new("b")}, any), laptop, true},
+		{"write of another session on both", patchBy(notes.Patch{Content: new("b")}, any, named), laptop, false},
+		{"trash", patchBy(notes.Patch{Trashed: new(true)}, named), phone, true},
 		{"flag of the same author", patchBy(notes.Patch{Pinned: new(true)}), phone, false},
 		{"restore", func(ctx context.Context, s *store.Store, owner, id string) error {
-			_, err := s.RestoreVersion(ctx, owner, id, 1, any)
+			_, err := s.RestoreVersion(ctx, owner, id, 1, named)
 			return err
 		}, phone, true},
 	} {

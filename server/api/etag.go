@@ -40,13 +40,16 @@ func preconditions(h http.Header, id string) []store.Precondition {
 	var all []store.Precondition
 	if values, ok := h["If-Match"]; ok {
 		allowed, any := tagRevisions(values, id)
-		all = append(all, func(revision int64, _ time.Time) bool { return any || slices.Contains(allowed, revision) })
+		holds := func(revision int64, _ time.Time) bool { return any || slices.Contains(allowed, revision) }
+		all = append(all, store.Precondition{Holds: holds, NamesRevision: !any})
 	} else if date, err := http.ParseTime(h.Get("If-Unmodified-Since")); err == nil {
-		all = append(all, func(_ int64, updatedAt time.Time) bool { return !updatedAt.Truncate(time.Second).After(date) })
+		holds := func(_ int64, updatedAt time.Time) bool { return !updatedAt.Truncate(time.Second).After(date) }
+		all = append(all, store.Precondition{Holds: holds})
 	}
 	if values, ok := h["If-None-Match"]; ok {
 		refused, any := tagRevisions(values, id)
-		all = append(all, func(revision int64, _ time.Time) bool { return !any && !slices.Contains(refused, revision) })
+		holds := func(revision int64, _ time.Time) bool { return !any && !slices.Contains(refused, revision) }
+		all = append(all, store.Precondition{Holds: holds})
 	}
 	return all
 }

@@ -1,11 +1,46 @@
 package api
 
 import (
+	"net/http"
 	"slices"
 	"strconv"
 	"strings"
 	"testing"
+	"time"
+
+	"notesd/notes"
 )
+
+// Only a list of tags names the revision that a write replaces.
+func TestNamedRevision(t *testing.T) {
+	const id = "0193e1f2-0000-7000-8000-000000000000"
+	const date = "Mon, 01 Jan 2035 00:00:00 GMT"
+	tag := etag(notes.Note{ID: id, Revision: 3})
+	for _, tt := range []struct {
+		name   string
+		header http.Header
+		named  bool
+	}{
+		{"no condition", http.Header{}, false},
+		{"a tag", http.Header{"If-Match": {tag}}, true},
+		{"any tag", http.Header{"If-Match": {"*"}}, false},
+		{"a tag or any", http.Header{"If-Match": {tag + ", *"}}, false},
+		{"a date", http.Header{"If-Unmodified-Since": {date}}, false},
+		{"another tag", http.Header{"If-None-Match": {etag(notes.Note{ID: id, Revision: 2})}}, false},
+		{"a tag and not another one", http.Header{"If-Match": {tag}, "If-None-Match": {`"x"`}}, true},
+	} {
+		named := false
+		for _, p := range preconditions(tt.header, id) {
+			named = named || p.NamesRevision
+			if !p.Holds(3, time.Unix(0, 0)) {
+				t.Errorf("%s: does not hold", tt.name)
+			}
+		}
+		if named != tt.named {
+			t.Errorf("%s: names a revision: %t, want %t", tt.name, named, tt.named)
+		}
+	}
+}
 
 // Whatever a client sends as If-Match, a revision is found there only if it is written there, and always if
 // its tag is a member of the list.
