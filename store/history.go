@@ -409,11 +409,7 @@ func (step *thinStep) requireBases(tx *gorm.DB) error {
 
 // sameRow reports whether two rows are the same version in the same form.
 func sameRow(a, b historyRow) bool {
-	if a.Revision != b.Revision {
-		return false
-	}
-	return a.BaseRevision == nil && b.BaseRevision == nil ||
-		a.BaseRevision != nil && b.BaseRevision != nil && *a.BaseRevision == *b.BaseRevision
+	return a.Revision == b.Revision && equal(a.BaseRevision, b.BaseRevision)
 }
 
 // storeEncoded stores a version in its new form, and returns by how much that counts for more.

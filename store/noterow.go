@@ -184,8 +184,8 @@ func (row *noteRow) sameAs(old *noteRow) bool {
 		equal(row.Color, old.Color) && slices.Equal(row.Tags, old.Tags)
 }
 
-// equal reports whether a and b are both nil or point to equal strings.
-func equal(a, b *string) bool {
+// equal reports whether a and b are both nil or point to equal values.
+func equal[T comparable](a, b *T) bool {
 	return a == b || a != nil && b != nil && *a == *b
 }
 

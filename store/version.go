@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	"gorm.io/gorm"
@@ -150,72 +151,115 @@ func (s *Store) DeleteVersions(ctx context.Context, owner, id string) error {
 	return nil
 }
 
+// A chainedRow is a version of a chain, in which each is a delta against the next. The last is whole.
+type chainedRow struct {
+	Version    versionRow `gorm:"embedded"`
+	DeltaBytes int64
+	Fits       bool // the chain is small, so its deltas and its content have been read
+}
+
 // readVersion returns a version with its content, or ErrVersionGone. One query reads the version
-// and the versions that its delta leads to. If they are large, it reads only their sizes, and another
-// one reads them when the memory is reserved.
+// and the versions that its delta leads to. If they are large, it reads only their sizes, and
+// readLarge reads them.
 func (s *Store) readVersion(db *gorm.DB, key, revision int64) (versionRow, string, error) {
-	for granted := int64(largeNote); ; {
-		var rows []struct {
-			Version         versionRow `gorm:"embedded"`
-			Longest, Deltas int64
-		}
+	for {
+		var rows []chainedRow
 		err := db.Raw(`WITH RECURSIVE chain AS (
 				SELECT 0 AS depth, note_key, revision, base_revision, bytes, coalesce(length(delta), 0) AS delta_bytes
 				FROM note_versions WHERE note_key = ? AND revision = ?
 				UNION ALL
 				SELECT depth + 1, v.note_key, v.revision, v.base_revision, v.bytes, coalesce(length(v.delta), 0) FROM chain
 				JOIN note_versions AS v ON v.note_key = chain.note_key AND v.revision = chain.base_revision
-			), size AS (
-				SELECT max(bytes) AS longest, sum(delta_bytes) AS deltas, max(bytes) + sum(delta_bytes) <= ? AS fits FROM chain
-			) SELECT v.note_key, v.revision, v.at, v.bytes, v.flags, v.author, v.title, v.tags, v.color, v.trashed_at,
+			), size AS (SELECT max(bytes) + sum(delta_bytes) <= ? AS fits FROM chain)
+			SELECT v.note_key, v.revision, v.at, v.bytes, v.flags, v.author, v.title, v.tags, v.color, v.trashed_at,
 				v.base_revision, CASE WHEN fits THEN v.delta END AS delta, CASE WHEN fits THEN v.content END AS content,
-				longest, deltas
+				delta_bytes, fits
 			FROM chain JOIN note_versions AS v ON v.note_key = chain.note_key AND v.revision = chain.revision CROSS JOIN size
-			ORDER BY depth`, key, revision, granted).Scan(&rows).Error
+			ORDER BY depth`, key, revision, largeNote).Scan(&rows).Error
 		if err != nil {
 			return versionRow{}, "", err
 		}
 		if len(rows) == 0 {
 			return versionRow{}, "", ErrVersionGone
 		}
-		longest, deltas := rows[0].Longest, rows[0].Deltas
-		if longest+deltas <= granted {
+		var content string
+		if rows[0].Fits {
 			chain := make([]versionRow, len(rows))
 			for i, row := range rows {
 				chain[i] = row.Version
 			}
-			content, err := s.decodeChain(chain)
-			return chain[0], content, err
+			content, err = s.decodeChain(chain, nil)
+		} else {
+			content, err = s.readLarge(db, rows)
 		}
-		// Decoding holds two texts at once.
-		if err := reserve(db.Statement.Context)(2*longest + deltas); err != nil {
-			return versionRow{}, "", err
+		if !errors.Is(err, errHistoryChanged) {
+			return rows[0].Version, content, err
 		}
-		granted = longest + deltas
 	}
 }
 
-// decodeChain returns the content of the first of some versions. Each is a delta against the next,
-// and the last is whole.
-func (s *Store) decodeChain(chain []versionRow) (content string, err error) {
-	for i := len(chain) - 1; i >= 0; i-- {
-		if content, err = chain[i].decode(&s.deltas, content, i < len(chain)-1); err != nil {
+// readLarge returns the content of the first version of a chain, if reserve grants the memory. At a
+// time it reads deltas that are together as long as the longest text. errHistoryChanged: the chain
+// is another one by now.
+func (s *Store) readLarge(db *gorm.DB, chain []chainedRow) (content string, err error) {
+	longest, deltas := int64(0), int64(0)
+	for _, row := range chain {
+		longest, deltas = max(longest, row.Version.Bytes), deltas+row.DeltaBytes
+	}
+	// Decoding holds two texts at once.
+	if err := reserve(db.Statement.Context)(2*longest + min(longest, deltas)); err != nil {
+		return "", err
+	}
+	var base *string
+	for end := len(chain); end > 0; {
+		begin, size := end, int64(0)
+		var revisions []int64
+		for begin > 0 && (begin == end || size+chain[begin-1].DeltaBytes <= longest) {
+			begin--
+			size += chain[begin].DeltaBytes
+			revisions = append(revisions, chain[begin].Version.Revision)
+		}
+		var part []versionRow // in the order of the chain, because a base is newer
+		err := db.Raw(`SELECT note_key, revision, base_revision, delta, content FROM note_versions
+			WHERE note_key = ? AND revision IN ? ORDER BY revision`, chain[0].Version.NoteKey, revisions).Scan(&part).Error
+		if err != nil {
 			return "", err
 		}
+		if !slices.EqualFunc(chain[begin:end], part, func(a chainedRow, b versionRow) bool {
+			return a.Version.Revision == b.Revision && equal(a.Version.BaseRevision, b.BaseRevision)
+		}) {
+			return "", errHistoryChanged
+		}
+		if content, err = s.decodeChain(part, base); err != nil {
+			return "", err
+		}
+		base, end = &content, begin
 	}
 	return content, nil
 }
 
-// decode returns the version's content. base is that of its base, if there is one. A delta that
+// decodeChain returns the content of the first of some versions. Each is a delta against the next.
+// The last is whole, or its base has the content base.
+func (s *Store) decodeChain(chain []versionRow, base *string) (content string, err error) {
+	for i := len(chain) - 1; i >= 0; i-- {
+		if content, err = chain[i].decode(&s.deltas, base); err != nil {
+			return "", err
+		}
+		base = &content
+	}
+	return content, nil
+}
+
+// decode returns the version's content. base is that of its base, or nil. A delta that
 // cannot be decoded is an error of the database, and never another text.
-func (row *versionRow) decode(deltas *delta.Decoder, base string, hasBase bool) (string, error) {
+func (row *versionRow) decode(deltas *delta.Decoder, base *string) (string, error) {
 	switch {
 	case row.BaseRevision == nil && row.Content != nil:
 		return *row.Content, nil
-	case row.BaseRevision == nil || !hasBase:
+	case row.BaseRevision == nil || base == nil:
 		return "", fmt.Errorf("revision %d of note %d: its text is missing", row.Revision, row.NoteKey)
 	}
-	content, err := deltas.Decode(row.Delta, base)
+	content, err := deltas.Decode(row.Delta, *base)
 	if err != nil {
 		return "", fmt.Errorf("revision %d of note %d, against %d: %w", row.Revision, row.NoteKey, *row.BaseRevision, err)
 	}
@@ -343,7 +387,7 @@ func (l *versionLister) content(row *versionRow) (*string, error) {
 	case row.BaseRevision == nil || row.Delta == nil:
 		return row.Content, nil
 	case l.newer != nil && l.revision == *row.BaseRevision:
-		content, err := row.decode(&l.s.deltas, *l.newer, true)
+		content, err := row.decode(&l.s.deltas, l.newer)
 		return &content, err
 	case l.firstRevision == row.Revision:
 		return l.first, nil
