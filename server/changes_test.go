@@ -385,7 +385,7 @@ func TestEventsNeverRead(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer conn.Close()
-	_ = conn.(*net.TCPConn).SetReadBuffer(1)
+	_ = conn.(*net.TCPConn).SetReadBuffer(64 << 10) // with a smaller one, what waits in the kernel takes a minute to read
 	fmt.Fprintf(conn, "GET /api/events HTTP/1.1\r\nHost: x\r\nCookie: sessionId=%s\r\n\r\n", c.token())
 	testkit.Eventually(t, "a listener", func() bool { return s.server.deps.Hub.Stats().Listeners == 1 })
 	user := c.create(map[string]any{"title": "a", "content": ""}).UserID
