@@ -145,6 +145,41 @@ func TestEnd(t *testing.T) {
 	check("others", true, true, true, false)
 }
 
+// TestMissedEnd: a session whose end was missed ends its listeners at once when it is known that
+// something was missed, and within a minute otherwise.
+func TestMissedEnd(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		h := newTestHub(t, 0)
+		var ended atomic.Value
+		ended.Store("")
+		from := Source{Complete: complete, Alive: func(_ context.Context, session string) (bool, error) {
+			return session != ended.Load(), nil
+		}}
+		from.Newest = func(context.Context, []string) (map[string]int64, error) {
+			return map[string]int64{"ada": 1}, nil
+		}
+		ctx, cancel := context.WithCancel(t.Context())
+		var running sync.WaitGroup
+		running.Go(func() { h.Run(ctx, from) })
+		defer running.Wait()
+		defer cancel()
+
+		one, two, three := listen(t, h, "ada", "1"), listen(t, h, "ada", "2"), listen(t, h, "ada", "3")
+		ended.Store("1")
+		h.Missed()
+		synctest.Wait()
+		if !hasEnded(one) || hasEnded(two) || hasEnded(three) {
+			t.Error("after Missed the listener of the session that has ended goes on, or another ends")
+		}
+		ended.Store("2")
+		time.Sleep(checkEvery)
+		synctest.Wait()
+		if !hasEnded(two) || hasEnded(three) {
+			t.Error("after a minute the listener of the session that has ended goes on, or another ends")
+		}
+	})
+}
+
 // TestMissed: what was missed, or came without its number, is looked up, until
 // the store answers.
 func TestMissed(t *testing.T) {
@@ -153,7 +188,7 @@ func TestMissed(t *testing.T) {
 		newest := map[string]int64{"ada": 5, "grace": 6}
 		var asked [][]string
 		var broken atomic.Bool
-		from := Source{Complete: complete}
+		from := Source{Complete: complete, Alive: func(context.Context, string) (bool, error) { return true, nil }}
 		from.Newest = func(_ context.Context, users []string) (map[string]int64, error) {
 			if broken.Load() {
 				return nil, errors.New("broken")
