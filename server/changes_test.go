@@ -326,8 +326,7 @@ func TestEventsBound(t *testing.T) {
 	}
 }
 
-// Streams end with their session: by sign-out, revocation, deletion of the
-// account, and expiry.
+// Streams end with their session: by its sign-out, and when all of the user's are revoked.
 func TestEventsEnd(t *testing.T) {
 	t.Parallel()
 	eachVaultSite(t, func(t *testing.T, s *site) {

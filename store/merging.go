@@ -19,8 +19,8 @@ var ErrConflict = errors.New("conflicts with changes made meanwhile")
 // A ConflictError is an ErrConflict with what the client needs to show and to mend the conflict.
 type ConflictError struct {
 	Current notes.Note
-	// Parts are the merged content in the order of the text, with its clashes. Nil: there is nothing
-	// to merge with, because the base is not known any more.
+	// Parts are the merged content in the order of the text, with its clashes. Nil: the base is not
+	// known any more, or the merged note would break a rule or be longer than Base.MaxContent.
 	Parts []merge.Part
 }
 
@@ -126,10 +126,10 @@ func mergeValue[T comparable](patch **T, base, current T) {
 
 // mergedText merges texts, with memory that reserve grants.
 func mergedText(ctx context.Context, base, current, patch string) (r merge.Result, err error) {
-	result := int64(len(current) + len(patch))
-	if err := reserve(ctx)(merge.Memory(base, current, patch) + result); err != nil {
+	memory, result := merge.Memory(base, current, patch), int64(len(current)+len(patch))
+	if err := reserve(ctx)(memory + result); err != nil {
 		return merge.Result{}, err
 	}
-	heavy.If(merge.Memory(base, current, patch) == merge.MaxMemory, func() { r = merge.Text(base, current, patch) })
+	heavy.If(memory == merge.MaxMemory, func() { r = merge.Text(base, current, patch) })
 	return r, ctx.Err()
 }

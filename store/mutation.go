@@ -176,7 +176,24 @@ func (s *Store) patchMutation(ctx context.Context, owner, id string, p notes.Pat
 		}
 		size += len(*p.Content)
 	}
-	m := newMutation(ctx, owner, id, int64(size))
+	return s.editMutation(ctx, owner, id, int64(size), func(row *noteRow, when int64) {
+		old := *row
+		row.apply(p, when)
+		if row.Title != old.Title {
+			row.TitleFolded = titleFolded
+		}
+		if row.Content != old.Content {
+			row.ContentFolded = contentFolded
+		}
+	}), nil
+}
+
+// editMutation returns the mutation that changes a note by edit, which gets the note and the time of
+// the change. bytes are those of the new texts.
+func (s *Store) editMutation(
+	ctx context.Context, owner, id string, bytes int64, edit func(row *noteRow, when int64),
+) *mutation {
+	m := newMutation(ctx, owner, id, bytes)
 	s.setKeyOf(ctx, m)
 	m.content = true
 	m.change = func(b *batch, counters *countersRow) (noteRow, error) {
@@ -189,16 +206,10 @@ func (s *Store) patchMutation(ctx context.Context, owner, id string, p notes.Pat
 		}
 		row := *state.row
 		when := max(s.now(), row.UpdatedAt+1)
-		row.apply(p, when)
-		if row.Title != state.row.Title {
-			row.TitleFolded = titleFolded
-		}
-		if row.Content != state.row.Content {
-			row.ContentFolded = contentFolded
-		}
+		edit(&row, when)
 		return state.apply(m, row, when, counters)
 	}
-	return m, nil
+	return m
 }
 
 // keeps says how long the version is kept that m replaces by now. A version is kept as long as any
@@ -216,24 +227,11 @@ func (m *mutation) keeps(old, now *noteRow) keep {
 
 // toggleMutation returns the mutation that inverts a flag.
 func (s *Store) toggleMutation(ctx context.Context, owner, id string, flag notes.Flag) *mutation {
-	m := newMutation(ctx, owner, id, 0)
-	s.setKeyOf(ctx, m)
-	m.content = true
-	m.change = func(b *batch, counters *countersRow) (noteRow, error) {
-		state, err := b.find(m)
-		if err != nil {
-			return noteRow{}, err
-		}
-		if err := b.checkPreconditions(m, state); err != nil {
-			return noteRow{}, err
-		}
-		row := *state.row
+	return s.editMutation(ctx, owner, id, 0, func(row *noteRow, _ int64) {
 		field := [...]*bool{notes.FlagPinned: &row.IsPinned, notes.FlagFavorite: &row.IsFavorite,
 			notes.FlagArchived: &row.IsArchived}[flag]
 		*field = !*field
-		return state.apply(m, row, max(s.now(), row.UpdatedAt+1), counters)
-	}
-	return m
+	})
 }
 
 // deleteMutation returns the mutation that deletes a note if should accepts it. For any other note

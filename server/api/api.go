@@ -78,7 +78,7 @@ func (a *API) Routes() []router.Route {
 		write(del, "/api/notes/:id/permanent", a.deleteTrashedNote),
 
 		read("/api/changes", a.changes),
-		read("/api/events", a.events),
+		{Method: get, Path: "/api/events", Class: router.Read, Auth: router.SignedIn, Handle: a.events, SmallBody: true},
 		read("/api/notes/:id/versions", a.listVersions),
 		write(del, "/api/notes/:id/versions", a.deleteVersions),
 		read("/api/notes/:id/versions/:revision", a.getVersion),

@@ -73,7 +73,7 @@ func (a *API) writeMerged(c *router.Context, n notes.Note, base, onto int64) err
 }
 
 // conflict returns the response to a patch that can't be merged: the current note, and the parts of
-// the text so that the client can show and mend them, or null if the base is not known any more.
+// the text so that the client can show and mend them, or null (see store.ConflictError).
 func conflict(c *router.Context, e *store.ConflictError) error {
 	texts := []string{e.Current.Content}
 	for _, p := range e.Parts {

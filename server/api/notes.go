@@ -58,8 +58,8 @@ func (a *API) getNote(c *router.Context) error {
 	if err != nil {
 		return err
 	}
-	if at := c.Request().URL.Query(); at.Has("at") {
-		return a.getNoteAt(c, id, at.Get("at"))
+	if query := c.Request().URL.Query(); query.Has("at") {
+		return a.getNoteAt(c, id, query.Get("at"))
 	}
 	e, err := a.cache.readNote(c.Context(), c.UserID(), id, func() (notes.Note, error) {
 		n, err := a.store.Note(c.Context(), c.UserID(), id)
@@ -119,12 +119,8 @@ func (a *API) createNote(c *router.Context) error {
 		sum := sha256.Sum256(c.Body())
 		in.BodyHash = sum[:]
 	}
-	commit := (*router.Context).Commit
-	if in.ID != "" {
-		commit = withPermit // it looks whether the note was deleted
-	}
 	var n notes.Note
-	err = commit(c, func() (err error) {
+	err = c.Commit(func() (err error) {
 		n, err = a.store.CreateNote(a.authored(c), c.UserID(), in)
 		return err
 	})

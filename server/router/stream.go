@@ -31,6 +31,7 @@ func (c *Context) Stream(contentType string, write func(s *Stream) error) error 
 	if _, err := c.ReadBody(); err != nil {
 		return err
 	}
+	c.arrived = nil // the router drops the rest
 	c.SetHeader("Content-Type", contentType)
 	c.out.Header()["No-Gzip-Compression"] = []string{"1"} // for the compression, which removes it
 	c.stream = write

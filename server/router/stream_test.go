@@ -4,11 +4,14 @@ import (
 	"bufio"
 	"context"
 	"errors"
+	"fmt"
 	"io"
+	"net"
 	"net/http"
 	"strings"
 	"sync/atomic"
 	"testing"
+	"time"
 
 	"notesd/internal/testkit"
 )
@@ -130,4 +133,49 @@ func TestStreamFails(t *testing.T) {
 	if body, err := io.ReadAll(open(t, t.Context(), "GET", s.URL).Body); err == nil || string(body) != "part" {
 		t.Errorf("read %q, %v, want a part and an error", body, err)
 	}
+}
+
+// A stream whose request has a body begins when that has come. A body that does not come is given up,
+// and keeps neither a stream nor the request.
+func TestStreamBody(t *testing.T) {
+	t.Parallel() // it waits for as long as a body may pause
+	parts, ended := make(chan string, 1), make(chan error, 1)
+	rt, s, _ := serve(t, events(parts, ended))
+	stuck := map[string]*bufio.Reader{}
+	for _, method := range []string{"GET", "HEAD"} {
+		conn, in := request(t, s.URL, method, "Content-Length: 5", "")
+		_ = conn.SetReadDeadline(time.Now().Add(3 * bodyPause))
+		stuck[method] = in
+	}
+	for method, in := range stuck {
+		answer, err := http.ReadResponse(in, &http.Request{Method: method})
+		if err != nil || answer.StatusCode != http.StatusRequestTimeout {
+			t.Fatalf("%s with a body that does not come = %+v, %v, want a 408", method, answer, err)
+		}
+	}
+	testkit.Eventually(t, "rest", func() bool { return rt.Counts().Running.Load() == 0 })
+	parts <- "part"
+	_, in := request(t, s.URL, "GET", "Content-Length: 5", "hello")
+	answer, err := http.ReadResponse(in, nil)
+	if err != nil || answer.StatusCode != http.StatusOK {
+		t.Fatalf("with a body = %+v, %v", answer, err)
+	}
+	if line, err := bufio.NewReader(answer.Body).ReadString('\n'); line != "part\n" {
+		t.Errorf("got %q, %v", line, err)
+	}
+	rt.EndStreams()
+	<-ended
+}
+
+// request sends a request for the stream, with a body that may be too short, on a connection of its
+// own.
+func request(t *testing.T, url, method, header, body string) (net.Conn, *bufio.Reader) {
+	t.Helper()
+	conn, err := net.Dial("tcp", strings.TrimPrefix(url, "http://"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = conn.Close() })
+	fmt.Fprintf(conn, "%s /events HTTP/1.1\r\nHost: x\r\nX-User: ada\r\n%s\r\n\r\n%s", method, header, body)
+	return conn, bufio.NewReader(conn)
 }
