@@ -11,8 +11,10 @@ import (
 	"testing"
 	"time"
 
+	"notesd/internal/redis"
 	"notesd/internal/testkit"
 	"notesd/pool"
+	"notesd/server/auth"
 	"notesd/server/events"
 	"notesd/store"
 	"notesd/store/storetest"
@@ -432,6 +434,27 @@ func TestEventsReplicas(t *testing.T) {
 	stream.want(`event: change id: 3 data: {"changeSeq":3}`)
 	c.post("/api/auth/logout", nil).want(http.StatusOK)
 	stream.ends("sign-out on the other replica")
+
+	// What notesd user does, as a process of its own.
+	for what, end := range map[string]func(ctx context.Context, db *store.Store, rdb *redis.Client, id string) error{
+		"deletion of the account": auth.DeleteAccount,
+		"a new password": func(ctx context.Context, db *store.Store, rdb *redis.Client, id string) error {
+			return auth.ResetPassword(ctx, db, rdb, id, "a password of the operator")
+		},
+	} {
+		someone := a.someone()
+		there := *someone
+		there.url = b.url
+		stream := there.stream("")
+		stream.want(`event: hello id: 0 data: {"changeSeq":0}`)
+		var me struct{ Data struct{ User userJSON } }
+		someone.get("/api/auth/me").want(http.StatusOK).decode(&me)
+		command := storetest.Open(t, url)
+		if err := end(t.Context(), command, nil, me.Data.User.ID); err != nil {
+			t.Fatal(err)
+		}
+		stream.ends(what)
+	}
 }
 
 // A replica that hears nothing from the others looks for itself: its listeners
