@@ -30,11 +30,12 @@ func tablesOf(schema int64) []dumpTable {
 }
 
 // dumpTables are in the order in which they can be restored: a table comes after those that it
-// refers to. Sessions and sign_in_failures are left out. A session that has ended must not come
-// back, and a backup must not let anyone sign in.
+// refers to. Sessions, sign_in_failures and account_log are left out. A session that has ended must
+// not come back, and a backup must not let anyone sign in: of app tokens it has hashes.
 var dumpTables = []dumpTable{
 	{"users", "id", schema.Columns(`id text, email text, name text, password_hash text, failed_logins integer,
-		locked_until integer, last_login_at integer, created_at integer, updated_at integer, session_epoch integer`),
+		locked_until integer, last_login_at integer, created_at integer, updated_at integer, session_epoch integer,
+		disabled_at integer, deleted_at integer, preferences text`),
 		map[string]string{"email": "email_folded"}, 1},
 	{"user_counters", "user_id",
 		schema.Columns(`user_id text, change_seq integer, note_count integer, note_bytes integer,
@@ -48,6 +49,11 @@ var dumpTables = []dumpTable{
 		deleted_at integer`), nil, 1},
 	{"idempotency_keys", "user_id, key", schema.Columns(`user_id text, key text, body_hash bytes, note_id text,
 		created_at integer`), nil, 1},
+	{"app_tokens", "id", schema.Columns(`id text, token_hash bytes, user_id text, name text, scope text,
+		created_at integer, expires_at integer, last_used_at integer`), nil, 7},
+	{"totp", "user_id", schema.Columns(`user_id text, secret bytes, key_id text, confirmed_at integer, last_step integer,
+		created_at integer`), nil, 7},
+	{"recovery_codes", "user_id, code_hash", schema.Columns("user_id text, code_hash bytes"), nil, 7},
 }
 
 // selectColumns returns those of the table's columns that are in found, in the table's order. The
