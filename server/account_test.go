@@ -17,6 +17,9 @@ var endings = map[string]func(ctx context.Context, db *store.Store, id string) e
 	"reset": func(ctx context.Context, db *store.Store, id string) error {
 		return auth.ResetPassword(ctx, db, nil, id, "another password")
 	},
+	"disable": func(ctx context.Context, db *store.Store, id string) error {
+		return auth.DisableAccount(ctx, db, nil, id)
+	},
 	"delete": func(ctx context.Context, db *store.Store, id string) error {
 		return auth.DeleteAccount(ctx, db, nil, id)
 	},
@@ -52,4 +55,55 @@ func TestSessionsEndWhereverTheyAreKept(t *testing.T) {
 			}
 		})
 	}
+}
+
+// TestDisabledAccount: who knows the password of a disabled account is told so, and nobody else. Its
+// sessions and streams end at once in the process that disables it, and it can be enabled again.
+func TestDisabledAccount(t *testing.T) {
+	t.Parallel()
+	eachSite(t, func(t *testing.T, s *site) {
+		ada := s.member("ada@example.com").in(t)
+		var me struct{ Data struct{ User userJSON } }
+		ada.get("/api/auth/me").want(http.StatusOK).decode(&me)
+		stream := ada.stream("")
+		stream.want(`event: hello id: 0 data: {"changeSeq":0}`)
+		before, err := s.store.User(t.Context(), me.Data.User.ID)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := auth.DisableAccount(t.Context(), s.store, nil, before.ID); err != nil {
+			t.Fatal(err)
+		}
+		stream.ends("the account being disabled")
+		ada.get("/api/notes").fails(http.StatusUnauthorized, "Authentication required")
+
+		stranger := s.visitor().in(t)
+		login := func(password string) reply {
+			return stranger.post("/api/auth/login", credentialsOf("ada@example.com", password))
+		}
+		login("wrong").fails(http.StatusUnauthorized, "Invalid credentials")
+		login(password).fails(http.StatusForbidden, "Account is disabled")
+		ada.post("/api/auth/login", credentialsOf("ada@example.com", password)).
+			fails(http.StatusForbidden, "Account is disabled")
+		after, err := s.store.User(t.Context(), before.ID)
+		if err != nil || after.FailedLogins != 0 || !after.LastLoginAt.Equal(before.LastLoginAt) || after.DisabledAt.IsZero() {
+			t.Errorf("the account is %+v, %v, want no wrong password and the sign-in of before: %+v", after, err, before)
+		}
+		for range 5 {
+			if _, err := s.store.CountFailedSignIn(t.Context(), before.ID); err != nil {
+				t.Fatal(err)
+			}
+		}
+		login(password).want(http.StatusLocked) // also the right password tells nothing now
+
+		if err := s.store.Unlock(t.Context(), before.ID); err != nil {
+			t.Fatal(err)
+		}
+		if err := s.store.Enable(t.Context(), before.ID); err != nil {
+			t.Fatal(err)
+		}
+		ada.get("/api/notes").fails(http.StatusUnauthorized, "Authentication required")
+		login(password).want(http.StatusOK)
+		stranger.get("/api/notes").want(http.StatusOK)
+	})
 }

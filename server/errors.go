@@ -23,6 +23,7 @@ var domainErrors = []struct {
 	{auth.ErrNotAdmin, &router.Error{Status: http.StatusUnauthorized, Message: "Administrator access required",
 		Header: http.Header{"Www-Authenticate": {`Bearer realm="notesd"`}}}},
 	{auth.ErrCredentials, router.NewError(http.StatusUnauthorized, "Invalid credentials")},
+	{auth.ErrDisabled, router.NewError(http.StatusForbidden, "Account is disabled")},
 	{auth.ErrRegistration, router.NewError(http.StatusBadRequest, "Registration failed")},
 	{auth.ErrRegistrationClosed, router.NewError(http.StatusForbidden, "Registration is closed")},
 	{notes.ErrEmailFormat, router.NewError(http.StatusBadRequest, "Invalid email format")},

@@ -101,3 +101,7 @@ func (s *Store) AnnounceRevoked(ctx context.Context, key, user string) error {
 	}
 	return s.notifier.AnnounceRevoked(ctx, key, user)
 }
+
+// DropSessions makes this process drop its copies of the user's sessions, which have all ended, and
+// ends the streams of events that began with them. AnnounceRevoked tells the other processes.
+func (s *Store) DropSessions(user string) { s.invalidator.SessionRevoked("", user) }

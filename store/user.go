@@ -29,6 +29,7 @@ type User struct {
 	LockedUntil  time.Time // zero: not locked since the last sign-in
 	LastLoginAt  time.Time // zero: never signed in
 	SessionEpoch int64     // a session that began under another epoch has ended
+	DisabledAt   time.Time // zero: the account may sign in
 	CreatedAt    time.Time
 	UpdatedAt    time.Time
 }
@@ -177,12 +178,13 @@ func (s *Store) CountFailedSignIn(ctx context.Context, id string) (until time.Ti
 
 // CountSignIn records a right password and resets the count of wrong ones. While a lock is in force
 // it returns ErrLocked and changes nothing: a guess that is right after the fifth try must not
-// succeed. ErrEpoch: since u was read the password has been reset, or the account deleted, so u's
-// hash proves nothing.
+// succeed. ErrEpoch: since u was read the password has been reset, or the account disabled or
+// deleted, so u's hash proves nothing. The right password of a disabled account resets the count,
+// and is no sign-in.
 func (s *Store) CountSignIn(ctx context.Context, u User) error {
 	until, err := s.changeUser(ctx, u.ID, `
 		failed_logins = CASE WHEN locked_until > @now THEN failed_logins ELSE 0 END,
-		last_login_at = CASE WHEN locked_until > @now THEN last_login_at ELSE @now END,
+		last_login_at = CASE WHEN locked_until > @now OR disabled_at IS NOT NULL THEN last_login_at ELSE @now END,
 		locked_until  = CASE WHEN locked_until > @now THEN locked_until END
 		WHERE session_epoch = @epoch AND`,
 		map[string]any{"now": s.now(), "epoch": u.SessionEpoch})
@@ -199,7 +201,9 @@ func (s *Store) CountSignIn(ctx context.Context, u User) error {
 // leaves the account's count of wrong passwords and its lock as they are, because those belong to
 // all other clients.
 func (s *Store) CountDeviceSignIn(ctx context.Context, u User) error {
-	_, err := s.changeUser(ctx, u.ID, "last_login_at = @now WHERE session_epoch = @epoch AND",
+	_, err := s.changeUser(ctx, u.ID, `
+		last_login_at = CASE WHEN disabled_at IS NULL THEN @now ELSE last_login_at END
+		WHERE session_epoch = @epoch AND`,
 		map[string]any{"now": s.now(), "epoch": u.SessionEpoch})
 	if errors.Is(err, ErrNotFound) {
 		return fmt.Errorf("user %s: %w", u.ID, ErrEpoch)
@@ -210,11 +214,27 @@ func (s *Store) CountDeviceSignIn(ctx context.Context, u User) error {
 // SetPassword sets the account's password hash, removes its lock and ends its sessions, wherever
 // they are stored, or returns ErrNotFound. A later DeleteSessions removes the session rows.
 func (s *Store) SetPassword(ctx context.Context, id, hash string) error {
-	// The epoch is a time, so that it can be compared with sessions that have no epoch. The new
-	// epoch is always later than the old one.
 	_, err := s.changeUser(ctx, id, `password_hash = @hash, updated_at = @now, failed_logins = 0, locked_until = NULL,
-		session_epoch = CASE WHEN session_epoch < @now THEN @now ELSE session_epoch + 1 END WHERE`,
-		map[string]any{"hash": hash, "now": s.now()})
+		`+newEpoch+" WHERE", map[string]any{"hash": hash, "now": s.now()})
+	return err
+}
+
+// newEpoch ends all sessions of an account. The epoch is a time, so that it can be compared with
+// sessions that have no epoch. The new epoch is always later than the old one.
+const newEpoch = "session_epoch = CASE WHEN session_epoch < @now THEN @now ELSE session_epoch + 1 END"
+
+// Disable disables the account and ends its sessions, wherever they are stored, or returns
+// ErrNotFound. A later DeleteSessions removes the session rows. An account that is disabled already
+// stays as it is, except that its sessions end again.
+func (s *Store) Disable(ctx context.Context, id string) error {
+	_, err := s.changeUser(ctx, id, `disabled_at = coalesce(disabled_at, @now), updated_at = @now,
+		`+newEpoch+" WHERE", map[string]any{"now": s.now()})
+	return err
+}
+
+// Enable lets a disabled account sign in again, or returns ErrNotFound.
+func (s *Store) Enable(ctx context.Context, id string) error {
+	_, err := s.changeUser(ctx, id, "disabled_at = NULL, updated_at = @now WHERE", map[string]any{"now": s.now()})
 	return err
 }
 
@@ -257,6 +277,7 @@ type userRow struct {
 	LockedUntil  *int64
 	LastLoginAt  *int64
 	SessionEpoch int64
+	DisabledAt   *int64
 	CreatedAt    int64 `gorm:"autoCreateTime:false"`
 	UpdatedAt    int64 `gorm:"autoUpdateTime:false"`
 }
@@ -268,8 +289,8 @@ func (row userRow) user() User {
 		ID: row.ID, Email: row.Email, Name: row.Name, PasswordHash: row.PasswordHash,
 		FailedLogins: row.FailedLogins, LockedUntil: timeOrZero(row.LockedUntil),
 		LastLoginAt:  timeOrZero(row.LastLoginAt),
-		SessionEpoch: row.SessionEpoch,
-		CreatedAt:    fromMillis(row.CreatedAt), UpdatedAt: fromMillis(row.UpdatedAt),
+		SessionEpoch: row.SessionEpoch, DisabledAt: timeOrZero(row.DisabledAt),
+		CreatedAt: fromMillis(row.CreatedAt), UpdatedAt: fromMillis(row.UpdatedAt),
 	}
 }
 

@@ -321,3 +321,57 @@ func TestPasswords(t *testing.T) {
 		hash("changed")
 	})
 }
+
+// TestDisable: a disabled account has no session of before, keeps the time of its last sign-in, and
+// an answer to a password from before it was disabled proves nothing.
+func TestDisable(t *testing.T) {
+	eachInTime(t, func(t *testing.T, s *store.Store) {
+		ctx := t.Context()
+		u := mustUser(t, s, "somebody@example.org")
+		if err := s.CountSignIn(ctx, u); err != nil {
+			t.Fatal(err)
+		}
+		mustSession(t, s, store.Session{Key: "key", UserID: u.ID, ExpiresAt: time.Now().Add(time.Hour)})
+		signedIn := time.Now().UTC()
+		time.Sleep(time.Second)
+		disabled := time.Now().UTC()
+		var after store.User
+		for range 2 {
+			if err := s.Disable(ctx, u.ID); err != nil {
+				t.Fatal(err)
+			}
+			var err error
+			if after, err = s.User(ctx, u.ID); err != nil || !after.DisabledAt.Equal(disabled) {
+				t.Fatalf("User = %+v, %v, want it to be disabled at %v", after, err, disabled)
+			}
+			if _, err := s.FindSession(ctx, "key"); !errors.Is(err, store.ErrNotFound) {
+				t.Errorf("FindSession = %v, want ErrNotFound", err)
+			}
+			time.Sleep(time.Second)
+		}
+		for name, count := range map[string]func(context.Context, store.User) error{
+			"CountSignIn": s.CountSignIn, "CountDeviceSignIn": s.CountDeviceSignIn} {
+			if err := count(ctx, u); !errors.Is(err, store.ErrEpoch) {
+				t.Errorf("%s of before = %v, want ErrEpoch", name, err)
+			}
+			if err := count(ctx, after); err != nil {
+				t.Errorf("%s = %v", name, err)
+			}
+			if u, err := s.User(ctx, u.ID); err != nil || !u.LastLoginAt.Equal(signedIn) {
+				t.Errorf("after %s the last sign-in is %v, %v, want %v", name, u.LastLoginAt, err, signedIn)
+			}
+		}
+		if err := s.Enable(ctx, u.ID); err != nil {
+			t.Fatal(err)
+		}
+		if err := s.CountSignIn(ctx, after); err != nil {
+			t.Fatal(err)
+		}
+		if u, err := s.User(ctx, u.ID); err != nil || !u.DisabledAt.IsZero() || !u.LastLoginAt.Equal(time.Now()) {
+			t.Errorf("User = %+v, %v, want it enabled and signed in now", u, err)
+		}
+		if err := errors.Join(s.Disable(ctx, "none"), s.Enable(ctx, "none")); !errors.Is(err, store.ErrNotFound) {
+			t.Errorf("Disable and Enable of nobody = %v, want ErrNotFound", err)
+		}
+	})
+}

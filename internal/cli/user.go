@@ -23,17 +23,21 @@ import (
 // userCommands maps the names of commands on accounts to their functions. User runs list and quota
 // itself.
 var userCommands = map[string]userCommand{
-	"add":    addUser,
-	"reset":  resetUser,
-	"unlock": unlockUser,
-	"delete": deleteUser,
-	"list":   nil,
-	"quota":  nil,
+	"add":     addUser,
+	"reset":   resetUser,
+	"unlock":  unlockUser,
+	"disable": disableUser,
+	"enable":  enableUser,
+	"delete":  deleteUser,
+	"list":    nil,
+	"quota":   nil,
 }
 
 const userUsage = `notesd user add EMAIL       make an account
 notesd user reset EMAIL     give it a new password and end its sessions
 notesd user unlock EMAIL    let it sign in though too many passwords were wrong
+notesd user disable EMAIL   sign it out everywhere and refuse its password; its notes stay
+notesd user enable EMAIL    let it sign in again
 notesd user list            every account
 notesd user quota EMAIL     what it stores and may store; -notes and -mb change that
 notesd user delete EMAIL    delete it with all of its notes`
@@ -54,7 +58,7 @@ func User(ctx context.Context, p Process, args []string) error {
 		return err
 	}
 	if len(args) == 0 {
-		return fmt.Errorf("user add, reset, unlock, list, quota or delete? %w", errUsage)
+		return fmt.Errorf("user add, reset, unlock, disable, enable, list, quota or delete? %w", errUsage)
 	}
 	name, args := args[0], args[1:]
 	command, ok := userCommands[name]
@@ -127,6 +131,30 @@ func unlockUser(ctx context.Context, a accounts, email string) error {
 	return nil
 }
 
+func disableUser(ctx context.Context, a accounts, email string) error {
+	u, err := a.find(ctx, email)
+	if err != nil {
+		return err
+	}
+	err = a.withRedis(func(redis *redis.Client) error { return auth.DisableAccount(ctx, a.db, redis, u.ID) })
+	if err == nil || errors.Is(err, auth.ErrStale) {
+		fmt.Fprintf(a.Out, "disabled %s; its sessions are ended\n", shownAddress(u.Email))
+	}
+	return err
+}
+
+func enableUser(ctx context.Context, a accounts, email string) error {
+	u, err := a.find(ctx, email)
+	if err != nil {
+		return err
+	}
+	if err := a.db.Enable(ctx, u.ID); err != nil {
+		return err
+	}
+	fmt.Fprintf(a.Out, "enabled %s\n", shownAddress(u.Email))
+	return nil
+}
+
 func deleteUser(ctx context.Context, a accounts, email string) error {
 	u, err := a.find(ctx, email)
 	if err != nil {
@@ -187,13 +215,13 @@ func (a accounts) done(err error, what, email, password string) error {
 
 func (p Process) listUsers(ctx context.Context, _ config.Config, db *store.Store) error {
 	table := tabwriter.NewWriter(p.Out, 0, 0, 2, ' ', 0)
-	fmt.Fprintln(table, "EMAIL\tID\tCREATED\tLAST SIGN-IN\tLOCKED UNTIL")
+	fmt.Fprintln(table, "EMAIL\tID\tCREATED\tLAST SIGN-IN\tLOCKED UNTIL\tDISABLED")
 	for u, err := range db.Users(ctx) {
 		if err != nil {
 			return err
 		}
-		fmt.Fprintf(table, "%s\t%s\t%s\t%s\t%s\n", shownAddress(u.Email), logging.Printable(u.ID),
-			when(u.CreatedAt), when(u.LastLoginAt), when(u.LockedUntil))
+		fmt.Fprintf(table, "%s\t%s\t%s\t%s\t%s\t%s\n", shownAddress(u.Email), logging.Printable(u.ID),
+			when(u.CreatedAt), when(u.LastLoginAt), when(u.LockedUntil), when(u.DisabledAt))
 	}
 	return table.Flush()
 }

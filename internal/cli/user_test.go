@@ -23,6 +23,12 @@ func TestResetWithoutRedis(t *testing.T) {
 	if said := user("reset", "ada@example.com"); !strings.Contains(said, "reset; its sessions are ended: ada@example.com\npassword: ") {
 		t.Errorf("user reset says %q, want the password", said)
 	}
+	if said := user("disable", "ada@example.com"); said != "disabled ada@example.com; its sessions are ended\n" {
+		t.Errorf("user disable says %q", said)
+	}
+	if said := user("enable", "ADA@example.com"); said != "enabled ada@example.com\n" {
+		t.Errorf("user enable says %q", said)
+	}
 	if said := user("delete", "ada@example.com"); !strings.Contains(said, "deleted ada@example.com") {
 		t.Errorf("user delete says %q, want that it is deleted", said)
 	}

@@ -218,15 +218,24 @@ func DeleteAccount(ctx context.Context, db *store.Store, rdb *redis.Client, id s
 	return announceEnd(ctx, db, rdb, id)
 }
 
+// DisableAccount keeps the account from signing in, and ends its sessions.
+func DisableAccount(ctx context.Context, db *store.Store, rdb *redis.Client, id string) error {
+	if err := db.Disable(ctx, id); err != nil {
+		return err
+	}
+	return announceEnd(ctx, db, rdb, id)
+}
+
 // ErrStale says that the account was changed, but a running server may accept its sessions for
 // another minute.
 var ErrStale = errors.New("a running server that could not be told may accept the account's sessions " +
 	"for another minute")
 
-// announceEnd tells the running servers that the account's epoch has ended its sessions, and
-// deletes the remains of these sessions. A session that Redis fails to delete now expires there,
-// and signs no user in.
+// announceEnd tells this server and all others that run that the account's epoch has ended its
+// sessions, and deletes the remains of these sessions. A session that Redis fails to delete now
+// expires there, and signs no user in.
 func announceEnd(ctx context.Context, db *store.Store, rdb *redis.Client, id string) error {
+	db.DropSessions(id)
 	_ = rawBackendFor(db, rdb).DeleteSessions(ctx, id, "")
 	if err := db.AnnounceRevoked(ctx, "", id); err != nil {
 		return fmt.Errorf("%w: %w", ErrStale, err)

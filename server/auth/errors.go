@@ -14,6 +14,8 @@ var (
 	ErrRegistrationClosed = errors.New("registration is closed")
 	// ErrCredentials says that the account does not exist or has another password.
 	ErrCredentials = errors.New("invalid credentials")
+	// ErrDisabled says that the password is right, and the account disabled.
+	ErrDisabled = errors.New("account is disabled")
 	// ErrNotAdmin says that a request does not bring the administrator's token.
 	ErrNotAdmin = errors.New("not an administrator")
 )

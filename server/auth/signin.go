@@ -34,7 +34,7 @@ func (a *Accounts) SignOut(ctx context.Context, w http.ResponseWriter, c Client)
 }
 
 // verify returns the account of the address if the password is the account's. Errors:
-// ErrCredentials, a *LockedError, a *ratelimit.LimitedError. An unknown account takes the same time
+// ErrCredentials, ErrDisabled, a *LockedError, a *ratelimit.LimitedError. An unknown account takes the same time
 // and gets the same error as a wrong password. Every attempt is counted before the password is
 // checked, so parallel guesses gain nothing.
 func (a *Accounts) verify(ctx context.Context, c Client, in Credentials) (store.User, error) {
@@ -74,7 +74,13 @@ func (a *Accounts) verify(ctx context.Context, c Client, in Credentials) (store.
 		return store.User{}, a.wrongPassword(ctx, g, u)
 	}
 	refund(ctx)
-	return u, a.rightPassword(ctx, g, u, in.Password)
+	if err := a.rightPassword(ctx, g, u, in.Password); err != nil {
+		return store.User{}, err
+	}
+	if !u.DisabledAt.IsZero() { // only who knows the password is told
+		return store.User{}, ErrDisabled
+	}
+	return u, nil
 }
 
 // wrongPassword counts a wrong password, and returns the error of the sign-in.
