@@ -117,7 +117,7 @@ func New(cfg Config, deps Deps) (*Server, error) {
 		handoff: handoff{done: make(chan struct{})}}
 	accounts := auth.Config{Secrets: cfg.SessionSecrets, SessionsPerUser: cfg.SessionsPerUser,
 		RegistrationOpen: cfg.RegistrationOpen, Store: deps.Store, Redis: deps.Redis, Cache: deps.Cache.Shared(),
-		SessionEnded: deps.Hub.SessionRevoked}
+		SessionEnded: deps.Hub.SessionRevoked, Log: deps.Log}
 	if cfg.RateLimitMax > 0 {
 		accounts.Limiter = s.limiter
 	}

@@ -230,11 +230,11 @@ func onDatabase(t testing.TB, url string, edits ...options) *site {
 // execute changes the database behind the server's back.
 func (s *site) execute(t *testing.T, statement string, args ...any) {
 	t.Helper()
-	driver := "sqlite"
+	driver, url := "sqlite", s.database+"?_pragma=busy_timeout(5000)" // the server may write at this moment
 	if strings.HasPrefix(s.database, "postgres") {
-		driver = "pgx"
+		driver, url = "pgx", s.database
 	}
-	db, err := sql.Open(driver, s.database)
+	db, err := sql.Open(driver, url)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -62,6 +62,7 @@ func (a *API) Routes() []router.Route {
 			EndsSessions: true, SmallBody: true},
 		{Method: post, Path: "/api/auth/logout", Class: router.Write, Handle: a.logout, EndsSessions: true},
 		{Method: get, Path: "/api/auth/me", Class: router.Read, Handle: a.me},
+		read("/api/auth/log", a.accountLog),
 
 		{Method: get, Path: "/api/notes", Class: router.Read, ClassOf: listClass, Auth: router.SignedIn,
 			Handle: a.listNotes, Fast: a.cachedList},

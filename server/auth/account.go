@@ -1,9 +1,11 @@
 package auth
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"net/http"
 	"time"
 
@@ -32,6 +34,7 @@ type Config struct {
 	SessionEnded func(key, userID string)
 	// Limiter limits the attempts to create accounts; nil: they are not limited.
 	Limiter *ratelimit.Limiter
+	Log     *slog.Logger // nil: slog.Default()
 }
 
 // backend returns the backend of the sessions.
@@ -72,6 +75,8 @@ type Accounts struct {
 	signInLimit *signInLimit
 	devices     devices
 	bcryptCost  bcryptCost
+	log         *slog.Logger
+	lateEntries chan struct{} // entries of accounts' logs that are yet to be written
 }
 
 // New returns the accounts in cfg.Store. It hashes a password, which takes some 20 ms.
@@ -84,6 +89,8 @@ func New(cfg Config) *Accounts {
 		limiter:     cfg.Limiter,
 		signInLimit: newSignInLimit(cfg.Redis, cfg.Store, cfg.Secrets[0]),
 		devices:     devices{cfg.Secrets},
+		log:         cmp.Or(cfg.Log, slog.Default()),
+		lateEntries: make(chan struct{}, maxLateEntries),
 	}
 	a.Sessions.max = cfg.SessionsPerUser
 	// The first sign-in to an unknown account must not take longer than the next.
@@ -137,6 +144,7 @@ func (a *Accounts) Register(ctx context.Context, w http.ResponseWriter, c Client
 		return store.User{}, err
 	}
 	a.devices.remember(w, c.Request, u, c.Secure)
+	a.Record(ctx, c, u.ID, store.EventSignedUp)
 	return u, nil
 }
 

@@ -25,6 +25,7 @@ func (a *Accounts) SignIn(ctx context.Context, w http.ResponseWriter, c Client, 
 		return store.User{}, err
 	}
 	a.devices.remember(w, c.Request, u, c.Secure)
+	a.Record(ctx, c, u.ID, store.EventSignedIn)
 	return u, nil
 }
 
@@ -71,7 +72,7 @@ func (a *Accounts) verify(ctx context.Context, c Client, in Credentials) (store.
 	a.bcryptCost.raise(u.PasswordHash)
 	if !known || !verifyPassword(u.PasswordHash, in.Password) {
 		paddingFor(u.PasswordHash, int(a.bcryptCost.Load())).compute(in.Password)
-		return store.User{}, a.wrongPassword(ctx, g, u)
+		return store.User{}, a.wrongPassword(ctx, c, g, u)
 	}
 	refund(ctx)
 	if err := a.rightPassword(ctx, g, u, in.Password); err != nil {
@@ -84,7 +85,10 @@ func (a *Accounts) verify(ctx context.Context, c Client, in Credentials) (store.
 }
 
 // wrongPassword counts a wrong password, and returns the error of the sign-in.
-func (a *Accounts) wrongPassword(ctx context.Context, g guesser, u store.User) error {
+func (a *Accounts) wrongPassword(ctx context.Context, c Client, g guesser, u store.User) error {
+	if u.ID != "" {
+		a.Record(ctx, c, u.ID, store.EventWrongPassword)
+	}
 	until, err := a.countFailure(ctx, g, u)
 	// The account may have been deleted while the password was verified.
 	if errors.Is(err, store.ErrNotFound) || errors.Is(err, store.ErrOwnerGone) {
@@ -94,6 +98,9 @@ func (a *Accounts) wrongPassword(ctx context.Context, g guesser, u store.User) e
 		return err
 	}
 	if time.Until(until) > 0 {
+		if u.ID != "" {
+			a.Record(ctx, c, u.ID, store.EventLocked)
+		}
 		return &LockedError{"Account locked due to too many failed login attempts. Try again in 15 minutes."}
 	}
 	return ErrCredentials
