@@ -2,6 +2,8 @@ module notesd
 
 go 1.26.0
 
+ignore ./web/node_modules
+
 require (
 	github.com/HdrHistogram/hdrhistogram-go v1.4.0
 	github.com/alexedwards/argon2id v1.0.0
@@ -30,6 +32,8 @@ require (
 	modernc.org/sqlite v1.62.0
 	pgregory.net/rapid v1.3.0
 )
+
+require github.com/evanw/esbuild v0.28.2
 
 require (
 	github.com/getkin/kin-openapi v0.153.0

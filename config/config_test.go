@@ -157,6 +157,11 @@ var settingTests = []settingTest{{
 	refused:  []string{"Closed", "no", "false"},
 	allowed:  "one of open, closed",
 }, {
+	name: "WEB", get: func(c Config) any { return c.Web }, initial: true,
+	accepted: []reading{{"true", true}, {"false", false}},
+	refused:  []string{"no", "off"},
+	allowed:  "one of true, false, 1, 0",
+}, {
 	name: "CORS_ORIGIN", get: func(c Config) any { return c.CORSOrigins },
 	initial: []string{"http://localhost:3000"}, inProd: []string{"https://notes.example"},
 	accepted: []reading{
@@ -825,6 +830,7 @@ func TestSettings(t *testing.T) {
 		{"SESSION_SECRET", "kept in data/session-secret", "derived"},
 		{"ADMIN_TOKEN", "kept in data/admin-token", "derived"},
 		{"REGISTRATION", "open", "default"},
+		{"WEB", "true", "default"},
 		{"CORS_ORIGIN", "http://localhost:3000", "default"},
 		{"ALLOWED_HOSTS", "none", "default"},
 		{"TRUSTED_PROXIES", "none", "default"},

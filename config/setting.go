@@ -93,6 +93,10 @@ func (l *loader) table() []setting {
 		parser:  oneOf(func(s string) { l.RegistrationOpen = s == "open" }, "open", "closed"),
 		meaning: "who may make an account: open, anybody; closed, only `notesd user add`",
 	}, {
+		name: "WEB", defaultValue: "true",
+		parser:  boolean(&l.Web),
+		meaning: "serve the web app at /; false: front ends and programs alone use this server",
+	}, {
 		name: "CORS_ORIGIN", defaultValue: "http://localhost:3000", required: true,
 		parser: origins(&l.CORSOrigins), sample: "https://localhost",
 		meaning: "origins of the front ends that may call with a session, comma-separated",

@@ -102,7 +102,7 @@ func chosenSettings(t *testing.T, port int) map[string]choice {
 		"DATABASE_PASSWORD": {"a password of my own", "REDACTED"}, "DATABASE_MAX_CONNS": {"40", ""},
 		"REDIS_URL": {"redis://" + testserver.SentinelMaster, "REDACTED"}, "REDIS_SENTINELS": {strings.Join(redis.Addresses, ","), ""},
 		"SESSION_SECRET": {"0123456789abcdef0123456789abcdef", "REDACTED"},
-		"ADMIN_TOKEN":    {adminToken, "REDACTED"}, "REGISTRATION": {"closed", ""}, "CORS_ORIGIN": {"https://notes.example.com", ""},
+		"ADMIN_TOKEN":    {adminToken, "REDACTED"}, "REGISTRATION": {"closed", ""}, "WEB": {"false", ""}, "CORS_ORIGIN": {"https://notes.example.com", ""},
 		"ALLOWED_HOSTS": {"notes.example.com", ""}, "TRUSTED_PROXIES": {"10.0.0.0/8", ""}, "RATE_LIMIT_MAX_REQUESTS": {"17", ""}, "RATE_LIMIT_WINDOW_MS": {"1700", ""},
 		"BODY_PARSER_LIMIT": {"17kb", ""}, "TRASH_RETENTION_DAYS": {"17", ""}, "HISTORY_DAYS": {"17", ""}, "SESSIONS_PER_USER": {"17", ""},
 		"QUOTA_NOTES": {"17", ""}, "QUOTA_MB": {"17", ""}, "CLUSTER_MODE": {"1", ""}, "MAX_WORKERS": {"1", ""},

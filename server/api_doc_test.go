@@ -144,6 +144,9 @@ func (d *document) answer(example string) string {
 func (d *document) route(path string) string {
 	path, _, _ = strings.Cut(path, "?")
 	parts := strings.Split(path, "/")
+	if parameter, ok := map[string]string{"n": ":id", "assets": ":name"}[parts[1]]; ok {
+		parts[2] = parameter
+	}
 	if len(parts) > 3 && parts[2] == "notes" {
 		parts[3] = ":id"
 		if len(parts) > 5 && parts[4] == "versions" {

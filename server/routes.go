@@ -3,11 +3,12 @@ package server
 import (
 	"notesd/server/router"
 	"notesd/store"
+	"notesd/web"
 )
 
 // doors returns the routes of all doors.
 func (s *Server) doors() [][]router.Route {
-	doors := [][]router.Route{s.admin.Routes(), s.api.Routes()}
+	doors := [][]router.Route{s.admin.Routes(), s.api.Routes(), web.Routes(s.cfg.Web)}
 	if s.cfg.Faults != nil {
 		doors = append(doors, s.cfg.Faults.Routes)
 	}

@@ -62,6 +62,7 @@ type Config struct {
 	AdminToken        string   // empty: there is no administrator
 	MetricsCollection bool
 	WebVitalsLogging  bool
+	Web               bool // the web app is served
 	// PerformanceLogging adds waiting time, shard and sizes to each request's log line.
 	PerformanceLogging bool
 	Machine            admin.Machine

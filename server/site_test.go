@@ -112,7 +112,7 @@ func makeSite(t testing.TB, db *store.Store, edits ...options) *site {
 	cfg := Config{Version: "test", RequestTimeout: 2 * time.Minute, ShutdownTimeout: 5 * time.Second, BodyLimit: 10 << 20,
 		CORSOrigins: []string{"http://localhost:3000"}, RateLimitMax: 100_000, RateLimitWindow: time.Minute,
 		RegistrationOpen: true, SessionSecrets: []string{"a secret of at least thirty-two characters"}, AdminToken: adminToken,
-		MetricsCollection: true, Machine: admin.Machine{Cores: 2}}
+		MetricsCollection: true, Web: true, Machine: admin.Machine{Cores: 2}}
 	deps := Deps{Store: db, Log: slog.New(slog.NewJSONHandler(log, &slog.HandlerOptions{Level: slog.LevelDebug}))}
 	for _, edit := range edits {
 		edit(&cfg, &deps)

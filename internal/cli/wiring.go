@@ -123,6 +123,7 @@ func serverConfig(cfg config.Config, secrets []string) server.Config {
 		AdminToken:         cfg.AdminToken.Reveal(),
 		MetricsCollection:  cfg.MetricsCollection,
 		WebVitalsLogging:   cfg.WebVitalsLogging,
+		Web:                cfg.Web,
 		PerformanceLogging: cfg.PerformanceLogging,
 		Machine:            admin.Machine{Cores: cfg.Runtime.Cores, MemoryLimit: cfg.Runtime.CgroupMemory},
 		Settings:           settings,

@@ -84,7 +84,7 @@ func (a *Admin) Observer() router.Observer { return a.tally }
 // administrator token. Its error is that of auth.TokenGuard.Check.
 func (a *Admin) CheckToken(h http.Header, network string) error { return a.guard.Check(h, network) }
 
-// Routes returns the routes for the operators of the server, and the front page.
+// Routes returns the routes for the operators of the server.
 func (a *Admin) Routes() []router.Route {
 	const get, post = http.MethodGet, http.MethodPost
 	file := func(path, name, contentType string) router.Route {
@@ -96,7 +96,6 @@ func (a *Admin) Routes() []router.Route {
 		{Method: get, Path: "/api/health/ready", Class: router.Free, Handle: a.ready, Quiet: true},
 		{Method: get, Path: "/readyz", Class: router.Free, Handle: a.ready, Quiet: true},
 
-		{Method: get, Path: "/", Class: router.Free, Handle: frontPage},
 		// The page contains no data: it requests the data with the token.
 		file("/status", "index.html", "text/html; charset=utf-8"),
 		file("/status/status.css", "status.css", "text/css; charset=utf-8"),

@@ -101,7 +101,7 @@ func CheckAnswer(r *http.Request, jar http.CookieJar, answer *http.Response, bod
 
 // The library knows no type of a page's files. What is in them is not checked.
 func init() {
-	for _, kind := range []string{"application/openmetrics-text", "image/svg+xml", "text/css", "text/html", "text/javascript"} {
+	for _, kind := range []string{"application/openmetrics-text", "image/png", "image/svg+xml", "text/css", "text/html", "text/javascript"} {
 		openapi3filter.RegisterBodyDecoder(kind, openapi3filter.PlainBodyDecoder)
 	}
 }

@@ -1,4 +1,4 @@
-package admin
+package web
 
 import (
 	"mime"
@@ -7,16 +7,6 @@ import (
 
 	"notesd/server/router"
 )
-
-// frontPage handles GET / as long as there is no web app. A browser gets a page. For all other
-// clients the route does not exist.
-func frontPage(c *router.Context) error {
-	c.Header().Add("Vary", "Accept")
-	if !prefersHTML(c.Request().Header) {
-		return c.NoRoute()
-	}
-	return statusFile("front.html", "text/html; charset=utf-8")(c)
-}
 
 // prefersHTML reports whether Accept names text/html, as browsers do, and prefers it to JSON.
 func prefersHTML(h http.Header) bool {

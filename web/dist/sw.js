@@ -1,0 +1,1 @@
+"use strict";(()=>{var s=["assets/app-AATDJWIT.css","assets/main-Y2FB25J7.js","icon-192.png","icon-512.png","icon.svg","index.html","manifest.webmanifest"];self.addEventListener("install",n=>{n.waitUntil(caches.open("21c528fb0be88f9f").then(t=>t.addAll(s.filter(e=>e!=="index.html").map(e=>"/"+e))))});})();
