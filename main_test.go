@@ -52,8 +52,8 @@ var mayImport = map[string][]string{
 
 // What only some packages may import, by the beginnings of import paths.
 var importedBy = map[string][]string{
-	"database/sql":            {"bench/lab", "store", "store/dump", "store/engine", "store/inspect"},
-	"github.com/alexedwards/": {"server/auth"},
+	"database/sql":              {"bench/lab", "store", "store/dump", "store/engine", "store/inspect"},
+	"github.com/alexedwards/":   {"server/auth"},
 	"github.com/evanw/esbuild/": {"web/generate"},
 	"github.com/jackc/": {"bench/lab", "bench/plain", "internal/legacy", "internal/testserver", "store", "store/dump", "store/engine",
 		"store/inspect", "store/pgnotify"},

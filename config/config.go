@@ -57,7 +57,7 @@ type Config struct {
 	SessionSecrets []Secret // empty only in development: see the func SessionSecret
 
 	RegistrationOpen bool
-	Web              bool // the web app is served
+	Web              bool     // the web app is served
 	CORSOrigins      []string // in the form that browsers send
 	AllowedHosts     []string // in lower case
 	TrustedProxies   []netip.Prefix

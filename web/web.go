@@ -58,7 +58,12 @@ func Routes(on bool) []router.Route {
 	app := page(file("dist/index.html"))
 	return []router.Route{
 		route("/", app),
-		route("/n/:id", app),
+		route("/n/:id", func(c *router.Context) error {
+			if id := c.Param("id"); id == "" || strings.Contains(id, "/") { // the last parameter is all that follows
+				return c.NoRoute()
+			}
+			return app(c)
+		}),
 		route("/assets/:name", asset()),
 		route("/sw.js", file("dist/sw.js").Send),
 		route("/manifest.webmanifest", file("dist/manifest.webmanifest").Send),
