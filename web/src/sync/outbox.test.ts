@@ -1,0 +1,242 @@
+import assert from "node:assert/strict";
+import { test } from "node:test";
+import fc from "fast-check";
+import { ModelServer, type Response } from "./modelserver.ts";
+import { fieldsOf, isWaiting, noFields, step, type Event, type Kept, type Sent, type Step, type Text } from "./outbox.ts";
+
+/** A browser: what it keeps is there after a kill, its tabs are not. */
+class Browser {
+  kept = new Map<string, Kept>();
+  tabs: Tab[] = [];
+  underWay: Sent | null = null;
+  response: Response | null = null;
+  moved = new Map<string, string>();
+  constructor(readonly server: ModelServer, readonly number: number, readonly ids: () => string) {}
+
+  /** Keeps what an event makes of a note, in one step. */
+  step(id: string, event: Event): Step {
+    const next = step(this.kept.get(id) ?? { entry: null, note: null }, event);
+    this.kept.set(id, { entry: next.entry, note: next.note });
+    if (next.moved) this.kept.set(next.moved.id, { entry: next.moved, note: null });
+    for (const notice of next.notices) if (notice.kind === "keptAsNew") this.moved.set(notice.id, notice.newId);
+    return next;
+  }
+
+  text(id: string): Text | null {
+    const kept = this.kept.get(id);
+    return kept?.entry?.text ?? (kept?.note ? fieldsOf(kept.note) : null);
+  }
+
+  /** Hears of all notes, as from /api/changes. */
+  poll() {
+    for (const note of this.server.notes.values()) this.step(note.id, { type: "remote", note });
+    for (const [id, { note }] of this.kept) if (note && !this.server.notes.has(id)) this.step(id, { type: "gone", newId: this.ids() });
+  }
+
+  send() {
+    if (this.underWay) return;
+    for (const [id, { entry }] of this.kept) {
+      if (!entry || !isWaiting(entry)) continue;
+      this.underWay = entry.sent ?? this.step(id, { type: "send", key: this.ids() }).entry!.sent;
+      return;
+    }
+  }
+
+  arrive() {
+    if (this.underWay && !this.response) this.response = this.server.handle(this.underWay);
+  }
+
+  hear() {
+    const [sent, response] = [this.underWay, this.response];
+    if (!sent || !response) return;
+    this.underWay = this.response = null;
+    const id = [...this.kept].find(([, { entry }]) => entry?.sent?.key === sent.key)?.[0];
+    if (id) this.step(id, { type: "answer", key: sent.key, ...response, newId: this.ids() });
+  }
+
+  kill() {
+    this.tabs = [];
+    this.lose();
+  }
+
+  lose() {
+    this.underWay = this.response = null;
+  }
+}
+
+/** A tab with an editor. */
+class Tab {
+  local: Text;
+  constructor(readonly browser: Browser, public id: string, public from: Text, readonly isNew: boolean) {
+    this.local = from;
+  }
+
+  /** Keeps what was typed. */
+  flush(newId: string) {
+    const { title, content, tags, color, isPinned, isFavorite, isArchived, isMarkdown, isTrashed } = this.local;
+    const text = { title, content: content!, tags, color, isPinned, isFavorite, isArchived, isMarkdown, isTrashed };
+    const isNew = this.isNew && !this.browser.kept.has(this.id);
+    this.browser.step(this.id, { type: "draft", id: this.id, from: this.from, text, isNew, newId });
+    this.from = this.local;
+  }
+
+  /** Shows what is kept, unless something was typed. */
+  show() {
+    if (this.local !== this.from) return;
+    const moved = this.browser.moved.get(this.id);
+    if (moved) this.id = moved;
+    const text = this.browser.text(this.id);
+    if (text) this.local = this.from = text;
+  }
+}
+
+type Action = [kind: string, browser: number, where: number, more: number];
+
+const kinds = [
+  "type", "type", "type", "type", "type", "flush", "flush", "flush", "send", "send", "arrive", "arrive", "hear", "hear", "poll", "show", "show",
+  "step", "step", "step", "lose", "kill", "open", "create", "removeLine", "flag", "thin", "forgetKeys", "signOut", "signIn", "refuse", "accept", "trash", "delete",
+  "resolve", "mend",
+];
+
+const action: fc.Arbitrary<Action> = fc.tuple(fc.constantFrom(...kinds), fc.nat(1), fc.nat(99), fc.nat(99));
+
+/** Runs the actions in a world of two browsers. */
+function run(actions: Action[]) {
+  let last = 0;
+  const ids = () => `id-${++last}`;
+  const server = new ModelServer();
+  server.handle({ key: ids(), method: "POST", path: "/api/notes", body: JSON.stringify({ id: "n", ...noFields, title: "n", content: "one two three\n\nfour\n" }) });
+  const browsers = [0, 1].map((n) => new Browser(server, n, ids));
+  for (const b of browsers) b.poll();
+  const typed = new Map<Tab, string[]>(); // what is typed and not kept yet
+  const safe = new Set<string>(); // tokens that must be found
+  const exempt = new Set<string>(); // tokens that somebody removed
+  const tokensOf = (text: string | null | undefined) => text?.match(/<\d+>/g) ?? [];
+
+  const open = (b: Browser, where: number) => {
+    const there = [...b.kept.keys()].filter((id) => b.text(id)?.content != null);
+    const id = there[where % Math.max(1, there.length)];
+    if (id === undefined) return undefined;
+    const tab = new Tab(b, id, b.text(id)!, false);
+    b.tabs = [...b.tabs.slice(-2), tab];
+    return tab;
+  };
+  const tabOf = (b: Browser, where: number) => b.tabs[where % Math.max(1, b.tabs.length)] ?? open(b, where);
+  const flush = (tab: Tab) => {
+    tab.flush(ids());
+    for (const token of typed.get(tab) ?? []) safe.add(token);
+    typed.delete(tab);
+  };
+
+  for (const [kind, number, where, more] of actions) {
+    const b = browsers[number]!;
+    switch (kind) {
+      case "type": {
+        const tab = tabOf(b, where);
+        if (!tab) break;
+        const token = `<${++last}>`;
+        const lines = (tab.local.content ?? "").split("\n");
+        const line = more % lines.length;
+        if (more % 3 === 0) lines.splice(line, 0, token);
+        else lines[line] += ` ${token}`;
+        tab.local = { ...tab.local, content: lines.join("\n") };
+        typed.set(tab, [...(typed.get(tab) ?? []), token]);
+        break;
+      }
+      case "removeLine": {
+        const tab = tabOf(b, where);
+        if (!tab) break;
+        const lines = (tab.local.content ?? "").split("\n");
+        const [removed] = lines.splice(more % lines.length, 1);
+        for (const token of tokensOf(removed)) exempt.add(token);
+        tab.local = { ...tab.local, content: lines.join("\n") };
+        break;
+      }
+      case "flag": {
+        const tab = tabOf(b, where);
+        if (tab) tab.local = { ...tab.local, isPinned: !tab.local.isPinned, tags: [`t${more % 5}`] };
+        break;
+      }
+      case "trash": {
+        const tab = tabOf(b, where);
+        if (tab) tab.local = { ...tab.local, isTrashed: true };
+        break;
+      }
+      case "open": open(b, where); break;
+      case "create": b.tabs = [...b.tabs.slice(-2), new Tab(b, ids(), noFields, true)]; break;
+      case "flush": { const tab = tabOf(b, where); if (tab) flush(tab); break; }
+      case "show": tabOf(b, where)?.show(); break;
+      case "send": b.send(); break;
+      case "arrive": b.arrive(); break;
+      case "hear": b.hear(); break;
+      case "step": b.send(); b.arrive(); b.hear(); break;
+      case "poll": b.poll(); break;
+      case "lose": b.lose(); break;
+      case "kill": for (const tab of b.tabs) typed.delete(tab); b.kill(); break;
+      case "thin": for (const [id, versions] of server.versions) for (const r of versions.keys()) if (r < (server.notes.get(id)?.revision ?? 0)) versions.delete(r); break;
+      case "forgetKeys": server.keys.clear(); break;
+      case "signOut": server.isSignedIn = false; break;
+      case "signIn": server.isSignedIn = true; break;
+      case "refuse": server.refuses = [400, 413, 422, 429, 503, 507][more % 6]!; break;
+      case "accept": server.refuses = 0; break;
+      case "delete": {
+        if (more > 20) break;
+        const id = [...server.notes.keys()][where % Math.max(1, server.notes.size)];
+        if (id === undefined) break;
+        for (const token of tokensOf(server.notes.get(id)!.content)) exempt.add(token);
+        server.delete(id);
+        break;
+      }
+      case "mend":
+      case "resolve":
+        for (const [id, { entry }] of b.kept) {
+          if (!entry?.parts) continue;
+          const content = entry.parts.map((p) => ("text" in p ? p.text : p.theirs + "\n" + p.yours)).join("");
+          if (kind === "mend") b.step(id, { type: "mend", result: content });
+          // What of the three texts is not in the result was removed by a person.
+          else if (b.step(id, { type: "resolve", text: entry.text.content!, revision: entry.base!.revision, content }).isDone) {
+            for (const text of [entry.text.content, entry.base!.content]) for (const t of tokensOf(text)) if (!content.includes(t)) exempt.add(t);
+          }
+        }
+        break;
+    }
+  }
+
+  // All comes to rest.
+  server.isSignedIn = true;
+  server.refuses = 0;
+  for (const b of browsers) for (const tab of b.tabs) flush(tab);
+  for (let round = 0; round < 200; round++) {
+    for (const b of browsers) {
+      for (const id of [...b.kept.keys()]) b.step(id, { type: "retry" });
+      b.send();
+      b.arrive();
+      b.hear();
+      b.poll();
+    }
+  }
+  return { server, browsers, safe, exempt };
+}
+
+test("what was kept is on the server, in a clash, or still in the outbox", () => {
+  fc.assert(
+    fc.property(fc.array(action, { minLength: 20, maxLength: 90 }), (actions) => {
+      const { server, browsers, safe, exempt } = run(actions);
+      const texts = [...server.notes.values()].map((n) => n.content);
+      for (const b of browsers) {
+        for (const [id, { entry }] of b.kept) {
+          if (!entry) continue;
+          assert.ok(entry.parts, `note ${id} of browser ${b.number} still waits: ${JSON.stringify(entry)}`);
+          texts.push(entry.text.content ?? "", ...entry.parts.map((p) => ("text" in p ? p.text : p.theirs + p.yours)));
+        }
+      }
+      const all = texts.join("\n");
+      for (const token of safe) assert.ok(exempt.has(token) || all.includes(token), `${token} is lost`);
+      for (const note of server.notes.values()) {
+        const tokens = note.content.match(/<\d+>/g) ?? [];
+        assert.equal(new Set(tokens).size, tokens.length, `doubled in ${JSON.stringify(note.content)}`);
+      }
+    }),
+    { numRuns: Number(process.env["RUNS"] ?? 3000) },
+  );
+});
