@@ -26,6 +26,7 @@ var mayImport = map[string][]string{
 	"config/generate":          {"notesd/config"},
 	"internal/incident":        {"notesd/internal/owned"},
 	"store":                    {"notesd/internal/heavy", "notesd/merge", "notesd/notes", "notesd/store/delta", "notesd/store/engine", "notesd/store/pgnotify", "notesd/store/schema", "notesd/store/trigram"},
+	"notes/query":              {"notesd/notes", "notesd/notes/searchfold"},
 	"notes/searchfold":         {"notesd/notes"},
 	"store/dump":               {"notesd/notes", "notesd/store/engine", "notesd/store/pgnotify", "notesd/store/schema"},
 	"store/inspect":            {"notesd/store/engine"},
@@ -67,7 +68,7 @@ var importedBy = map[string][]string{
 var withoutHTTP = []string{
 	"config", "internal/cache", "internal/heavy", "internal/histogram", "internal/incident", "internal/legacy",
 	"internal/logging", "internal/netutil", "internal/ratelimit", "internal/redis", "internal/upgrade", "merge",
-	"notes", "notes/searchfold", "pool", "server/apidoc", "server/events", "store", "store/delta", "store/dump", "store/engine",
+	"notes", "notes/query", "notes/searchfold", "pool", "server/apidoc", "server/events", "store", "store/delta", "store/dump", "store/engine",
 	"store/inspect", "store/pgnotify", "store/schema", "store/trigram",
 }
 

@@ -3,7 +3,7 @@ package searchfold
 import "sort"
 
 // A Map says where in a text, in code points, the characters of its folded form come from. The zero
-// Map is empty.
+// Map is empty, and a nil Map records nothing.
 type Map struct {
 	// Between two places the folded text is ASCII and has a byte for each code point of the text.
 	places []place
@@ -41,6 +41,9 @@ func (m *Map) Text(folded int) int {
 
 // Forget takes bytes off the front of the folded text. Positions count from the rest on.
 func (m *Map) Forget(bytes int) {
+	if m == nil {
+		return
+	}
 	m.shift += bytes
 	i := sort.Search(len(m.places), func(i int) bool { return m.places[i].folded > m.shift }) - 1
 	if i > 0 {

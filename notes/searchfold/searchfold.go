@@ -13,6 +13,7 @@ package searchfold
 
 import (
 	"slices"
+	"unicode"
 	"unicode/utf8"
 )
 
@@ -25,11 +26,14 @@ func Fold(s string) string {
 
 // A Folder folds a text piece by piece. The zero Folder is at the beginning of a text.
 type Folder struct {
+	// Blanks makes one blank of each run of white space, so that a phrase is found across lines.
+	Blanks bool
 	// Map receives the positions of the folded characters, unless it is nil.
 	Map *Map
 
 	class   class  // of the base, by which the next mark is dropped or kept
 	breve   bool   // the base has a breve
+	blank   bool   // the character before was white space
 	pending []item // a base and what may join it; not written yet
 	sources []int  // the code point of the text that each pending item comes from
 	read    int    // code points of the text read so far
@@ -63,10 +67,13 @@ func (f *Folder) Append(dst []byte, s string) []byte {
 	return dst
 }
 
+// Read returns how many code points of the text the Folder has read.
+func (f *Folder) Read() int { return f.read }
+
 // Finish appends the rest of the folded text to dst. The Folder is then at the beginning of a text.
 func (f *Folder) Finish(dst []byte) []byte {
 	dst = f.flush(dst)
-	f.class, f.breve, f.read = keepsAll, false, 0
+	f.class, f.breve, f.blank, f.read = keepsAll, false, false, 0
 	return dst
 }
 
@@ -77,15 +84,30 @@ func asciiEnd(s string, i int) int {
 	return i
 }
 
+func isASCIISpace(c byte) bool { return c == ' ' || '\t' <= c && c <= '\r' }
+
 // appendASCII folds a run of ASCII characters. Only the last of them can have marks.
 func (f *Folder) appendASCII(dst []byte, s string) []byte {
 	dst = f.flush(dst)
 	last := len(s) - 1
-	f.Map.add(len(dst), f.read)
+	mapped := false // what follows comes from one code point for each byte
 	for i := range last {
 		c := s[i]
+		if c <= ' ' && f.Blanks && isASCIISpace(c) {
+			if f.blank {
+				mapped = false
+				continue
+			}
+			f.blank, c = true, ' '
+		} else {
+			f.blank = false
+		}
 		if 'A' <= c && c <= 'Z' {
 			c += 'a' - 'A'
+		}
+		if !mapped {
+			f.Map.add(len(dst), f.read+i)
+			mapped = true
 		}
 		dst = append(dst, c)
 	}
@@ -107,6 +129,15 @@ func (f *Folder) appendASCII(dst []byte, s string) []byte {
 func (f *Folder) add(dst []byte, it item) []byte {
 	switch it.kind {
 	case base:
+		if f.Blanks {
+			space := unicode.IsSpace(it.char)
+			if space && f.blank {
+				return dst
+			}
+			if f.blank = space; space {
+				it.char = ' '
+			}
+		}
 		dst = f.flush(dst)
 		f.class, f.breve = it.class, false
 	case tatweel: // it is dropped, and a mark on it is one on the letter before, if there is any
@@ -123,6 +154,7 @@ func (f *Folder) add(dst []byte, it item) []byte {
 			dst = f.flush(dst)
 		}
 	}
+	f.blank = f.blank && it.kind == base
 	f.pending = append(f.pending, it)
 	f.sources = append(f.sources, f.read)
 	return dst

@@ -199,6 +199,35 @@ func TestMap(t *testing.T) {
 	}
 }
 
+// TestBlanks: white space becomes one blank, wherever pieces end.
+func TestBlanks(t *testing.T) {
+	for _, test := range []struct {
+		in, want string
+		from     []int
+	}{
+		{"a  b\r\n\tC", "a b c", []int{0, 1, 3, 4, 7}},
+		{"é\u3000 \u2028x ", "e x ", []int{0, 1, 4, 5}},
+		{" \u0301\n a", " \u0301 a", []int{0, 1, 2, 4}},
+	} {
+		for _, size := range []int{1, 100} {
+			var m Map
+			f := Folder{Blanks: true, Map: &m}
+			var folded []byte
+			for piece := range slices.Chunk([]rune(test.in), size) {
+				folded = f.Append(folded, string(piece))
+			}
+			folded = f.Finish(folded)
+			var from []int
+			for i := range string(folded) {
+				from = append(from, m.Text(i))
+			}
+			if string(folded) != test.want || !slices.Equal(from, test.from) {
+				t.Errorf("%q in pieces of %d folds to %q from %v, want %q from %v", test.in, size, folded, from, test.want, test.from)
+			}
+		}
+	}
+}
+
 // TestManyMarks: a text of nothing but marks takes no longer than another.
 func TestManyMarks(t *testing.T) {
 	marks := strings.Repeat("\u0301\u0323", 1<<19)

@@ -1,0 +1,209 @@
+// Package query finds notes by what users type: words, phrases and conditions such as tag: or
+// before:. It parses the text of a query, says whether a note matches and how well, and where in the
+// note the words are. It knows no database: a store that narrows down which notes may match finds
+// what Match says of every note.
+package query
+
+import (
+	"strings"
+	"time"
+	"unicode"
+
+	"notesd/notes"
+	"notesd/notes/searchfold"
+)
+
+// maxWords is how many words, phrases and conditions a query may have.
+const maxWords = 32
+
+// A Query is what a user asks for. All parts of it must hold. Parse makes it.
+type Query struct {
+	// Terms are the words and phrases, in their order.
+	Terms []Term
+	// Ignored has what was left out, as it was typed, because there were too many words.
+	Ignored []string
+
+	conditions []condition
+	longest    int // length of the longest term, in bytes
+}
+
+// A Term is a word or phrase to look for in title, content and tags.
+type Term struct {
+	Text string // folded, never empty
+	Not  bool   // only notes without it
+}
+
+// A condition is about a note's flags, dates, color or tags.
+type condition struct {
+	flag  string // "pinned" and so on; "": the condition is another
+	holds func(n *notes.Note) bool
+	not   bool
+}
+
+// flags are what may follow is:.
+var flags = map[string]func(n *notes.Note) bool{
+	"pinned":   func(n *notes.Note) bool { return n.Pinned },
+	"favorite": func(n *notes.Note) bool { return n.Favorite },
+	"archived": func(n *notes.Note) bool { return n.Archived },
+	"trashed":  func(n *notes.Note) bool { return n.Trashed },
+	"markdown": func(n *notes.Note) bool { return n.Markdown },
+}
+
+// Parse reads a query. There are no mistakes: what is no condition is text to look for.
+func Parse(text string) Query {
+	var q Query
+	words := 0
+	for text = trimSpace(text); text != ""; text = trimSpace(text) {
+		token, rest := nextToken(text)
+		text = rest
+		if words++; words > maxWords {
+			q.Ignored = append(q.Ignored, token)
+			continue
+		}
+		q.add(token)
+	}
+	return q
+}
+
+// IsZero reports whether the query asks for nothing, so that every note matches.
+func (q *Query) IsZero() bool { return len(q.Terms) == 0 && len(q.conditions) == 0 }
+
+// Is adds the condition that a note has a flag, as if is: and the flag's name were typed.
+func (q *Query) Is(flag string) {
+	q.conditions = append(q.conditions, condition{flag: flag, holds: flags[flag]})
+}
+
+// nextToken splits a word, a phrase in quotes, or a condition off the text, with the sign before it.
+// A phrase whose second quote is missing ends with the text.
+func nextToken(text string) (token, rest string) {
+	end := strings.IndexFunc(text, unicode.IsSpace)
+	if end < 0 {
+		end = len(text)
+	}
+	quote := strings.IndexByte(text[:end], '"')
+	if quote < 0 || !mayQuote(text[:quote]) {
+		return text[:end], text[end:]
+	}
+	length := strings.IndexByte(text[quote+1:], '"')
+	if length < 0 {
+		return text, ""
+	}
+	end = quote + 1 + length + 1
+	return text[:end], text[end:]
+}
+
+// mayQuote reports whether a quote after the beginning of a token begins a phrase. In 5"2 it does
+// not.
+func mayQuote(beginning string) bool {
+	switch strings.ToLower(strings.TrimPrefix(beginning, "-")) {
+	case "", "tag:", "color:":
+		return true
+	}
+	return false
+}
+
+// add adds a token: a condition if it is one, otherwise text to look for.
+func (q *Query) add(token string) {
+	rest, not := strings.CutPrefix(token, "-")
+	if name, value, found := strings.Cut(rest, ":"); found {
+		if c, ok := newCondition(strings.ToLower(name), value); ok {
+			c.not = not
+			q.conditions = append(q.conditions, c)
+			return
+		}
+	}
+	text := fold(unquote(rest))
+	if text == "" { // a sign or quotes alone
+		text, not = fold(token), false
+	}
+	if text == "" {
+		return
+	}
+	q.Terms = append(q.Terms, Term{Text: text, Not: not})
+	q.longest = max(q.longest, len(text))
+}
+
+// unquote removes the quotes of a phrase.
+func unquote(s string) string {
+	inner, found := strings.CutPrefix(s, `"`)
+	if !found {
+		return s
+	}
+	return strings.TrimSuffix(inner, `"`)
+}
+
+// fold folds text as the notes are folded that it is compared with.
+func fold(s string) string {
+	f := searchfold.Folder{Blanks: true}
+	return trimSpace(string(f.Finish(f.Append(nil, s))))
+}
+
+func trimSpace(s string) string { return strings.TrimFunc(s, unicode.IsSpace) }
+
+// newCondition returns the condition that name:value stands for. ok is false if it is none.
+func newCondition(name, value string) (c condition, ok bool) {
+	switch name {
+	case "is":
+		flag := strings.ToLower(value)
+		holds, ok := flags[flag]
+		return condition{flag: flag, holds: holds}, ok
+	case "tag":
+		tag := fold(unquote(value))
+		return condition{holds: func(n *notes.Note) bool {
+			for _, t := range n.Tags {
+				if fold(t) == tag {
+					return true
+				}
+			}
+			return false
+		}}, tag != ""
+	case "color":
+		color := fold(unquote(value))
+		return condition{holds: func(n *notes.Note) bool { return n.Color != nil && fold(*n.Color) == color }}, color != ""
+	}
+	from, end, ok := parsePeriod(value)
+	in := func(t time.Time) bool { return !t.Before(from) && t.Before(end) }
+	switch name {
+	case "before":
+		c.holds = func(n *notes.Note) bool { return n.UpdatedAt.Before(from) }
+	case "after":
+		c.holds = func(n *notes.Note) bool { return !n.UpdatedAt.Before(from) }
+	case "created":
+		c.holds = func(n *notes.Note) bool { return in(n.CreatedAt) }
+	case "updated":
+		c.holds = func(n *notes.Note) bool { return in(n.UpdatedAt) }
+	default:
+		return c, false
+	}
+	return c, ok
+}
+
+// parsePeriod parses a year, a month or a day of UTC.
+func parsePeriod(s string) (from, end time.Time, ok bool) {
+	for _, period := range []struct {
+		layout              string
+		years, months, days int
+	}{
+		{"2006", 1, 0, 0}, {"2006-01", 0, 1, 0}, {"2006-01-02", 0, 0, 1},
+	} {
+		if t, err := time.Parse(period.layout, s); err == nil && len(s) == len(period.layout) {
+			return t, t.AddDate(period.years, period.months, period.days), true
+		}
+	}
+	return from, end, false
+}
+
+// Includes reports whether a note's flags, dates, color and tags are asked for. Notes in the trash
+// and in the archive are only asked for by is:trashed and is:archived.
+func (q *Query) Includes(n *notes.Note) bool {
+	trashed, archived := false, false
+	for _, c := range q.conditions {
+		if c.holds(n) == c.not {
+			return false
+		}
+		trashed = trashed || c.flag == "trashed" && !c.not
+		archived = archived || c.flag == "archived" && !c.not
+	}
+	// A note goes to the trash from the archive too.
+	return n.Trashed == trashed && (!n.Archived || archived || trashed)
+}
