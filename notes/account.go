@@ -14,6 +14,7 @@ const (
 	MinPassword = 8    // characters
 	MaxPassword = 1024 // bytes: a password hash reads all of them
 	MaxEmail    = 254  // bytes (RFC 5321, errata 1690)
+	MaxName     = 100  // characters
 
 	MaxImportedEmail = 1024 // bytes of an address that another server has accepted
 )
@@ -30,10 +31,24 @@ var emailForm = regexp.MustCompile(`^[^\s@]+@[^\s@]+\.[^\s@]+$`)
 // CheckNewAccount returns ErrEmailFormat or an error of CheckPassword if no account may be made
 // with the address and the password.
 func CheckNewAccount(email, password string) error {
+	if err := CheckEmail(email); err != nil {
+		return err
+	}
+	return CheckPassword(password)
+}
+
+// CheckEmail returns ErrEmailFormat for an e-mail address that no user may choose.
+func CheckEmail(email string) error {
 	if len(email) > MaxEmail || !isPrintable(email) || !emailForm.MatchString(email) {
 		return ErrEmailFormat
 	}
-	return CheckPassword(password)
+	return nil
+}
+
+// CheckName reports whether a user may choose the name for an account. Names of other servers may
+// be longer.
+func CheckName(name string) bool {
+	return name != "" && ValidText(name) && utf8.RuneCountInString(name) <= MaxName
 }
 
 // CheckPassword returns ErrPasswordShort or ErrPasswordLong for a password that no user may choose.

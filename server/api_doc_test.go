@@ -80,6 +80,7 @@ var (
 		{regexp.MustCompile(`\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z`), "2026-01-02T03:04:05.678Z"},
 		{regexp.MustCompile(`"requestId":"[0-9a-f]+"`), `"requestId":"…"`},
 		{regexp.MustCompile(`"nextCursor":"[^"]+"`), `"nextCursor":"…"`},
+		{regexp.MustCompile(`"id":"[0-9a-f]{32}"`), `"id":"SESSION"`},
 		{regexp.MustCompile(`cursor=[\w-]+`), "cursor=…"},
 		{regexp.MustCompile(`(?m)^(Set-Cookie: \w+)=[^;]+`), "$1=…"},
 		{regexp.MustCompile(`Expires=[^;]+`), "Expires=…"},
@@ -152,6 +153,9 @@ func (d *document) route(path string) string {
 		if len(parts) > 5 && parts[4] == "versions" {
 			parts[5] = ":revision"
 		}
+	}
+	if len(parts) > 4 && parts[2] == "auth" {
+		parts[4] = ":id"
 	}
 	return strings.Join(parts, "/")
 }

@@ -24,6 +24,7 @@ var domainErrors = []struct {
 		Header: http.Header{"Www-Authenticate": {`Bearer realm="notesd"`}}}},
 	{auth.ErrCredentials, router.NewError(http.StatusUnauthorized, "Invalid credentials")},
 	{auth.ErrDisabled, router.NewError(http.StatusForbidden, "Account is disabled")},
+	{auth.ErrEmailTaken, router.NewError(http.StatusBadRequest, "Email address is taken")},
 	{auth.ErrRegistration, router.NewError(http.StatusBadRequest, "Registration failed")},
 	{auth.ErrRegistrationClosed, router.NewError(http.StatusForbidden, "Registration is closed")},
 	{notes.ErrEmailFormat, router.NewError(http.StatusBadRequest, "Invalid email format")},

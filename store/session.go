@@ -22,6 +22,9 @@ type Session struct {
 	Address   string
 	CreatedAt time.Time // SaveSession sets it if it is zero
 	ExpiresAt time.Time
+	// LastSeenAt is the hour in which the session was last used; zero: not since the hour in which
+	// it began. SaveSession ignores it.
+	LastSeenAt time.Time
 }
 
 // ofEpoch is the condition that the account's sessions have not all been ended since the session
@@ -98,6 +101,33 @@ func (s *Store) deleteSessions(ctx context.Context, condition string, values ...
 	return nil
 }
 
+// A Use is the use of something that expires.
+type Use struct {
+	Key     string // of a session, or the id of an app token
+	Expires time.Time
+}
+
+// SeeSessions notes that sessions were used in the hour. It begins none anew that has ended.
+func (s *Store) SeeSessions(ctx context.Context, used []Use, hour time.Time) error {
+	err := s.db.WriteOne(ctx, func(db *gorm.DB) error {
+		return db.Exec(`UPDATE sessions SET last_seen_at = @hour
+			WHERE token_hash IN @keys AND (last_seen_at IS NULL OR last_seen_at < @hour)`,
+			map[string]any{"keys": useKeys(used), "hour": hour.UnixMilli()}).Error
+	})
+	if err != nil {
+		return fmt.Errorf("see sessions: %w", err)
+	}
+	return nil
+}
+
+func useKeys(used []Use) []string {
+	keys := make([]string, len(used))
+	for i, use := range used {
+		keys[i] = use.Key
+	}
+	return keys
+}
+
 // Sessions returns a user's sessions that have not expired, the newest first.
 func (s *Store) Sessions(ctx context.Context, userID string) ([]Session, error) {
 	var rows []sessionRow
@@ -123,6 +153,8 @@ type sessionRow struct {
 	Address   string
 	CreatedAt int64 `gorm:"autoCreateTime:false"`
 	ExpiresAt int64
+
+	LastSeenAt *int64
 }
 
 func (sessionRow) TableName() string { return "sessions" }
@@ -131,6 +163,7 @@ func (row sessionRow) session() Session {
 	session := Session{
 		Key: row.TokenHash, UserID: row.UserID, Data: row.Data, UserAgent: row.UserAgent, Address: row.Address,
 		CreatedAt: fromMillis(row.CreatedAt), ExpiresAt: fromMillis(row.ExpiresAt),
+		LastSeenAt: timeOrZero(row.LastSeenAt),
 	}
 	if row.Epoch != nil {
 		session.Epoch = *row.Epoch

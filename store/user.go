@@ -30,6 +30,7 @@ type User struct {
 	LastLoginAt  time.Time // zero: never signed in
 	SessionEpoch int64     // a session that began under another epoch has ended
 	DisabledAt   time.Time // zero: the account may sign in
+	Preferences  string    // a JSON object that apps keep there; empty: none
 	CreatedAt    time.Time
 	UpdatedAt    time.Time
 }
@@ -278,6 +279,7 @@ type userRow struct {
 	LastLoginAt  *int64
 	SessionEpoch int64
 	DisabledAt   *int64
+	Preferences  *string
 	CreatedAt    int64 `gorm:"autoCreateTime:false"`
 	UpdatedAt    int64 `gorm:"autoUpdateTime:false"`
 }
@@ -290,8 +292,17 @@ func (row userRow) user() User {
 		FailedLogins: row.FailedLogins, LockedUntil: timeOrZero(row.LockedUntil),
 		LastLoginAt:  timeOrZero(row.LastLoginAt),
 		SessionEpoch: row.SessionEpoch, DisabledAt: timeOrZero(row.DisabledAt),
-		CreatedAt: fromMillis(row.CreatedAt), UpdatedAt: fromMillis(row.UpdatedAt),
+		Preferences: textOrEmpty(row.Preferences),
+		CreatedAt:   fromMillis(row.CreatedAt), UpdatedAt: fromMillis(row.UpdatedAt),
 	}
+}
+
+// textOrEmpty converts a table's text, which may be NULL. NULL becomes the empty text.
+func textOrEmpty(text *string) string {
+	if text == nil {
+		return ""
+	}
+	return *text
 }
 
 // timeOrZero converts a table's time, which may be NULL. NULL becomes the zero time.

@@ -63,6 +63,12 @@ func (a *API) Routes() []router.Route {
 		{Method: post, Path: "/api/auth/logout", Class: router.Write, Handle: a.logout, EndsSessions: true},
 		{Method: get, Path: "/api/auth/me", Class: router.Read, Handle: a.me},
 		read("/api/auth/log", a.accountLog),
+		write(patch, "/api/auth/me", a.patchMe),
+		{Method: post, Path: "/api/auth/password", Class: router.Password, Auth: router.SignedIn, Handle: a.changePassword,
+			SmallBody: true},
+		read("/api/auth/sessions", a.listSessions),
+		write(del, "/api/auth/sessions", a.endOtherSessions),
+		write(del, "/api/auth/sessions/:id", a.endSession),
 
 		{Method: get, Path: "/api/notes", Class: router.Read, ClassOf: listClass, Auth: router.SignedIn,
 			Handle: a.listNotes, Fast: a.cachedList},

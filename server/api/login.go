@@ -2,7 +2,7 @@ package api
 
 import (
 	"context"
-	"errors"
+	"encoding/json"
 	"net/http"
 
 	"notesd/notes"
@@ -31,6 +31,8 @@ type loginResponse struct {
 	Message string `json:"message,omitempty"`
 	// Merges is of GET /api/auth/me: a client may send baseRevision, because every process obeys it.
 	Merges bool `json:"merges,omitempty"`
+	// Preferences is of GET /api/auth/me: what apps have stored there.
+	Preferences json.RawMessage `json:"preferences,omitempty"`
 }
 
 // readCredentials reads the body of register and login.
@@ -93,19 +95,4 @@ func (a *API) logout(c *router.Context) error {
 	// "storage" is not cleared, because an app may keep text there that it could not send yet.
 	c.SetHeader("Clear-Site-Data", `"cache"`)
 	return c.Message("Logged out successfully")
-}
-
-// me handles GET /api/auth/me.
-func (a *API) me(c *router.Context) error {
-	if c.UserID() == "" {
-		return errNobody
-	}
-	u, err := a.store.User(c.Context(), c.UserID())
-	if errors.Is(err, store.ErrNotFound) {
-		return errNobody
-	}
-	if err != nil {
-		return err
-	}
-	return c.Data(http.StatusOK, loginResponse{User: userOutput(u), Merges: a.store.AllMerge()})
 }

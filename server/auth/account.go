@@ -70,6 +70,7 @@ type Accounts struct {
 
 	store       *store.Store
 	redis       *redis.Client
+	ended       func(key, userID string) // see Config.SessionEnded
 	open        bool
 	limiter     *ratelimit.Limiter
 	signInLimit *signInLimit
@@ -85,6 +86,7 @@ func New(cfg Config) *Accounts {
 		Sessions:    newSessions(cfg.backend(), cfg.Secrets, cfg.Cache),
 		store:       cfg.Store,
 		redis:       cfg.Redis,
+		ended:       cfg.SessionEnded,
 		open:        cfg.RegistrationOpen,
 		limiter:     cfg.Limiter,
 		signInLimit: newSignInLimit(cfg.Redis, cfg.Store, cfg.Secrets[0]),
@@ -93,6 +95,9 @@ func New(cfg Config) *Accounts {
 		lateEntries: make(chan struct{}, maxLateEntries),
 	}
 	a.Sessions.max = cfg.SessionsPerUser
+	if a.ended == nil {
+		a.ended = func(string, string) {}
+	}
 	// The first sign-in to an unknown account must not take longer than the next.
 	dummyHash()
 	return a
@@ -135,8 +140,14 @@ func (a *Accounts) Register(ctx context.Context, w http.ResponseWriter, c Client
 		return store.User{}, err
 	}
 	u := store.User{ID: store.NewID(), Email: in.Email, Name: notes.AccountName(in.Email), PasswordHash: hash}
+	// Both or neither: otherwise a retry would be refused.
 	err = a.Sessions.begin(ctx, w, c.Request, c.newSession(u, in.Remember),
-		func(ctx context.Context, first store.Session) error { return a.signUp(ctx, u, first) })
+		func(ctx context.Context, first store.Session) error {
+			return a.saveFirst(ctx, first, func(ctx context.Context, first *store.Session) error {
+				_, err := a.store.SignUp(ctx, u, first)
+				return err
+			})
+		})
 	if errors.Is(err, store.ErrDuplicate) {
 		return store.User{}, ErrRegistration
 	}
@@ -152,19 +163,19 @@ func (c Client) newSession(u store.User, remember bool) NewSession {
 	return NewSession{UserID: u.ID, Epoch: u.SessionEpoch, Address: c.Address, Remember: remember, Secure: c.Secure}
 }
 
-// signUp creates an account and its first session. It creates both or neither: otherwise a retry
-// would be refused. With Redis, the session is saved first. Until the account exists, the session
-// signs no user in.
-func (a *Accounts) signUp(ctx context.Context, u store.User, first store.Session) error {
+// saveFirst saves the first session of an account, or of a new epoch of it, together with the write
+// that it depends on: both or neither. With Redis, the session is saved first, and write gets nil.
+// Until write has succeeded, the session signs no user in.
+func (a *Accounts) saveFirst(ctx context.Context, first store.Session,
+	write func(ctx context.Context, first *store.Session) error) error {
 	if a.redis == nil {
-		_, err := a.store.SignUp(ctx, u, &first)
-		return err
+		return write(ctx, &first)
 	}
 	sessions := newRedisSessions(a.redis, a.store)
 	if err := sessions.put(ctx, first); err != nil {
 		return err
 	}
-	_, err := a.store.SignUp(ctx, u, nil)
+	err := write(ctx, nil)
 	if err != nil {
 		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), signInRefundTimeout)
 		defer cancel()

@@ -118,6 +118,11 @@ func (s *Sessions) load(ctx context.Context, token string) (*Session, error) {
 		return nil, nil
 	}
 	session := &Session{Key: key, UserID: record.UserID, Expires: expires}
+	if seen := found.LastSeenAt; seen.IsZero() {
+		s.uses.add(store.Use{Key: key, Expires: expires}, time.UnixMilli(record.Created))
+	} else {
+		s.uses.add(store.Use{Key: key, Expires: expires}, seen)
+	}
 	s.cache.PutSession(cacheKey(token), session, len(session.UserID)+len(key), key, session.UserID, view)
 	return session, nil
 }

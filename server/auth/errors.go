@@ -16,6 +16,8 @@ var (
 	ErrCredentials = errors.New("invalid credentials")
 	// ErrDisabled says that the password is right, and the account disabled.
 	ErrDisabled = errors.New("account is disabled")
+	// ErrEmailTaken says that another account has the e-mail address that a user wants.
+	ErrEmailTaken = errors.New("e-mail address is taken")
 	// ErrNotAdmin says that a request does not bring the administrator's token.
 	ErrNotAdmin = errors.New("not an administrator")
 )

@@ -31,12 +31,14 @@ const (
 // redisSessions implement it. FindSession returns ErrNotFound for a session that has expired or is
 // of an older epoch than its account. The session it returns needs no field but Data. SaveSession
 // returns ErrEpoch for a session of an older epoch. DeleteSessions keeps the session exceptKey.
+// SeeSessions notes in which hour sessions were used, for Session.LastSeenAt.
 type sessionBackend interface {
 	FindSession(ctx context.Context, key string) (store.Session, error)
 	SaveSession(ctx context.Context, session store.Session) error
 	DeleteSession(ctx context.Context, key string) error
 	DeleteSessions(ctx context.Context, userID, exceptKey string) error
 	Sessions(ctx context.Context, userID string) ([]store.Session, error)
+	SeeSessions(ctx context.Context, used []store.Use, hour time.Time) error
 }
 
 // Sessions finds the user of a request by its session token. A session is written when it begins
@@ -51,6 +53,7 @@ type Sessions struct {
 	backend sessionBackend
 	cache   *cache.Cache
 	hints   *userHints
+	uses    *uses
 	max     int // sessions that one user may have; 0: any number
 }
 
@@ -77,7 +80,7 @@ func newSessions(backend sessionBackend, secrets []string, c *cache.Cache) *Sess
 	host := secure
 	host.Cookie.Name = hostCookie
 	return &Sessions{scs: &plain, secure: &secure, host: &host, tokens: tokens, backend: backend, cache: c,
-		hints: newUserHints()}
+		hints: newUserHints(), uses: newUses(backend.SeeSessions)}
 }
 
 // NewSession describes a session that is about to begin: which user signs in, and how.

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strconv"
 	"time"
 
 	"github.com/alexedwards/scs/redisstore"
@@ -101,26 +102,40 @@ func (s *redisSessions) DeleteSession(ctx context.Context, key string) error {
 		return err
 	}
 	return s.redis.Transaction(ctx,
-		redis.NewCommand("DEL", redis.SessionPrefix+key),
+		redis.NewCommand("DEL", redis.SessionPrefix+key, seenPrefix+key),
 		redis.NewCommand("ZREM", redis.UserSessionPrefix+readRecord(data).UserID, key),
 	)
 }
 
 // revokeScript deletes a user's sessions in one step. So a session that begins at the same time is
-// either deleted or in the index. KEYS: the index. ARGV: the key prefix of sessions, and the key of
-// the session to keep.
+// either deleted or in the index. KEYS: the index. ARGV: the key prefix of sessions, the key of the
+// session to keep, and the key prefix of their last use.
 var revokeScript = redigo.NewScript(1, `
 for _, key in ipairs(redis.call('ZRANGE', KEYS[1], 0, -1)) do
 	if key ~= ARGV[2] then
-		redis.call('DEL', ARGV[1] .. key)
+		redis.call('DEL', ARGV[1] .. key, ARGV[3] .. key)
 		redis.call('ZREM', KEYS[1], key)
 	end
 end
 return 0`)
 
 func (s *redisSessions) DeleteSessions(ctx context.Context, userID, exceptKey string) error {
-	_, err := s.redis.RunScript(ctx, revokeScript, redis.UserSessionPrefix+userID, redis.SessionPrefix, exceptKey)
+	_, err := s.redis.RunScript(ctx, revokeScript, redis.UserSessionPrefix+userID, redis.SessionPrefix, exceptKey, seenPrefix)
 	return err
+}
+
+// seenPrefix is followed by a session's key. The value is the hour in which the session was last
+// used, in Unix milliseconds. It is a key of its own, so that no session is ever rewritten.
+const seenPrefix = redis.Prefix + "seen:"
+
+// SeeSessions implements sessionBackend. A use that is written after the end of its session expires
+// when the session would have.
+func (s *redisSessions) SeeSessions(ctx context.Context, used []store.Use, hour time.Time) error {
+	commands := make([]redis.Command, len(used))
+	for i, use := range used {
+		commands[i] = redis.NewCommand("SET", seenPrefix+use.Key, hour.UnixMilli(), "PXAT", use.Expires.UnixMilli())
+	}
+	return s.redis.Transaction(ctx, commands...)
 }
 
 // Sessions returns the user's sessions, the newest first.
@@ -130,9 +145,9 @@ func (s *redisSessions) Sessions(ctx context.Context, userID string) ([]store.Se
 	if err != nil || len(keys) == 0 {
 		return nil, err
 	}
-	names := make([]any, len(keys))
+	names := make([]any, 2*len(keys)) // the sessions, and then their last uses
 	for i, key := range keys {
-		names[i] = redis.SessionPrefix + key
+		names[i], names[len(keys)+i] = redis.SessionPrefix+key, seenPrefix+key
 	}
 	values, err := redigo.ByteSlices(s.redis.Do(ctx, "MGET", names...))
 	if err != nil {
@@ -146,10 +161,14 @@ func (s *redisSessions) Sessions(ctx context.Context, userID string) ([]store.Se
 		return nil, err
 	}
 	var sessions []store.Session
-	for i, data := range values {
+	for i, key := range keys {
 		// Otherwise the session was signed out since.
-		if data != nil && readRecord(data).isOf(epoch) {
-			sessions = append(sessions, storedSession(keys[i], data))
+		if data := values[i]; data != nil && readRecord(data).isOf(epoch) {
+			session := storedSession(key, data)
+			if seen, err := strconv.ParseInt(string(values[len(keys)+i]), 10, 64); err == nil {
+				session.LastSeenAt = time.UnixMilli(seen).UTC()
+			}
+			sessions = append(sessions, session)
 		}
 	}
 	slices.SortFunc(sessions, func(a, b store.Session) int { return b.CreatedAt.Compare(a.CreatedAt) })
