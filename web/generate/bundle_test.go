@@ -75,3 +75,14 @@ func TestTypes(t *testing.T) {
 		t.Errorf("tsc: %v\n%s", err, out)
 	}
 }
+
+// The tests of the sources pass.
+func TestSources(t *testing.T) {
+	t.Parallel()
+	installed(t)
+	test := exec.Command("npm", "test")
+	test.Dir = ".."
+	if out, err := test.CombinedOutput(); err != nil {
+		t.Errorf("npm test: %v\n%s", err, out)
+	}
+}

@@ -237,6 +237,6 @@ test("what was kept is on the server, in a clash, or still in the outbox", () =>
         assert.equal(new Set(tokens).size, tokens.length, `doubled in ${JSON.stringify(note.content)}`);
       }
     }),
-    { numRuns: Number(process.env["RUNS"] ?? 3000) },
+    { numRuns: Number(process.env["RUNS"] ?? 1000) },
   );
 });
