@@ -59,7 +59,9 @@ var importedBy = map[string][]string{
 	"github.com/jackc/": {"bench/lab", "bench/plain", "internal/legacy", "internal/testserver", "store", "store/dump", "store/engine",
 		"store/inspect", "store/pgnotify"},
 	"github.com/labstack/":   {"server/router"},
+	"github.com/pquerna/":    {"server/auth"},
 	"github.com/prometheus/": {"server/admin"},
+	"github.com/yeqown/":     {"server/auth"},
 	"golang.org/x/crypto/":   {"server/auth"},
 	"gorm.io/":               {"store", "store/engine"},
 }

@@ -9,6 +9,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 )
@@ -69,11 +70,15 @@ type document struct {
 	c     *client
 	names map[string]string // of ids, in the order in which they appear
 	asked []string          // routes
+
+	secret string // of the authenticator app
+	codes  int    // how many codes were sent: each is of the step after the last
 }
 
 var (
-	idPattern = regexp.MustCompile(`[0-9a-f]{8}-[0-9a-f]{4}-7[0-9a-f]{3}-[0-9a-f]{4}-[0-9a-f]{12}`)
-	volatile  = []struct {
+	idPattern     = regexp.MustCompile(`[0-9a-f]{8}-[0-9a-f]{4}-7[0-9a-f]{3}-[0-9a-f]{4}-[0-9a-f]{12}`)
+	secretPattern = regexp.MustCompile(`[A-Z2-7]{32}`)
+	volatile      = []struct {
 		pattern *regexp.Regexp
 		shown   string
 	}{
@@ -85,6 +90,9 @@ var (
 		{regexp.MustCompile(`(?m)^(Set-Cookie: \w+)=[^;]+`), "$1=…"},
 		{regexp.MustCompile(`Expires=[^;]+`), "Expires=…"},
 		{regexp.MustCompile(`(?m)^ETag: "[\w-]{22}"`), `ETag: "…"`},
+		{regexp.MustCompile(`"qrCode":"(?:[^"\\]|\\.)*"`), `"qrCode":"<svg …"`},
+		{secretPattern, "JBSWY3DPEHPK3PXPJBSWY3DPEHPK3PXP"},
+		{regexp.MustCompile(`[A-Z2-7]{4}(-[A-Z2-7]{4}){3}`), "ABCD-EFGH-IJKL-MNOP"},
 	}
 	modelPattern = regexp.MustCompile(`"model":"[^"]*"`)
 	number       = regexp.MustCompile(`\d+(\.\d+)?(e[+-]?\d+)?`)
@@ -99,6 +107,10 @@ func (d *document) answer(example string) string {
 	sent := request
 	for id, name := range d.names {
 		sent = strings.ReplaceAll(sent, name, id)
+	}
+	if strings.Contains(sent, `"CODE"`) {
+		sent = strings.ReplaceAll(sent, "CODE", totpCode(d.t, d.secret, time.Now().Add(time.Duration(d.codes)*30*time.Second)))
+		d.codes++
 	}
 	head, body, _ := strings.Cut(sent, "\n\n")
 	lines := strings.Split(strings.TrimSpace(head), "\n")
@@ -120,6 +132,9 @@ func (d *document) answer(example string) string {
 		stream.close()
 	} else {
 		r = d.c.request(method, path, content, headers...)
+	}
+	if secret := secretPattern.FindString(r.text); secret != "" {
+		d.secret = secret
 	}
 	asked := r.header.Get("X-Request-Id")
 	if asked == "" {

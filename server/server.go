@@ -188,6 +188,7 @@ func (s *Server) Serve(ctx context.Context, tcp *net.TCPListener) error {
 	background.Go(func() { s.router.Run(work) })
 	background.Go(func() { s.accounts.WatchHashes(work) })
 	background.Go(func() { s.accounts.WriteUses(work) })
+	background.Go(func() { s.accounts.RenewTOTP(work) })
 	background.Go(func() { s.deps.Hub.Run(work, s.changeSource()) })
 	if s.deps.Redis != nil {
 		background.Go(func() { s.deps.Redis.Follow(work) })

@@ -69,6 +69,11 @@ func (a *API) Routes() []router.Route {
 		read("/api/auth/sessions", a.listSessions),
 		write(del, "/api/auth/sessions", a.endOtherSessions),
 		write(del, "/api/auth/sessions/:id", a.endSession),
+		read("/api/auth/totp", a.totpStatus),
+		write(post, "/api/auth/totp", a.beginTOTP),
+		write(post, "/api/auth/totp/confirm", a.confirmTOTP),
+		{Method: del, Path: "/api/auth/totp", Class: router.Password, Auth: router.SignedIn, Handle: a.removeTOTP,
+			SmallBody: true},
 
 		{Method: get, Path: "/api/notes", Class: router.Read, ClassOf: listClass, Auth: router.SignedIn,
 			Handle: a.listNotes, Fast: a.cachedList},

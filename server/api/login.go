@@ -44,10 +44,19 @@ func readCredentials(c *router.Context) (auth.Credentials, error) {
 	email, okEmail := o.Text("email")
 	password, okPassword := o.Text("password")
 	remember, okRemember := o.Flag("rememberMe")
-	if !okEmail || !okPassword || !okRemember || email == "" || password == "" {
+	code, okCode := readCode(o)
+	if !okEmail || !okPassword || !okRemember || !okCode || email == "" || password == "" {
 		return auth.Credentials{}, errInputFormat
 	}
-	return auth.Credentials{Email: email, Password: password, Remember: remember}, nil
+	return auth.Credentials{Email: email, Password: password, Code: code, Remember: remember}, nil
+}
+
+// readCode reads the one-time code or recovery code of a body, which may be missing.
+func readCode(o router.Object) (code string, ok bool) {
+	if _, there := o["totp"]; !there {
+		return "", true
+	}
+	return o.Text("totp")
 }
 
 // client describes the client of c to the accounts.

@@ -76,6 +76,7 @@ type Accounts struct {
 	signInLimit *signInLimit
 	devices     devices
 	bcryptCost  bcryptCost
+	totpKeys    totpKeys
 	log         *slog.Logger
 	lateEntries chan struct{} // entries of accounts' logs that are yet to be written
 }
@@ -91,6 +92,7 @@ func New(cfg Config) *Accounts {
 		limiter:     cfg.Limiter,
 		signInLimit: newSignInLimit(cfg.Redis, cfg.Store, cfg.Secrets[0]),
 		devices:     devices{cfg.Secrets},
+		totpKeys:    newTOTPKeys(cfg.Secrets),
 		log:         cmp.Or(cfg.Log, slog.Default()),
 		lateEntries: make(chan struct{}, maxLateEntries),
 	}
@@ -113,9 +115,11 @@ type Client struct {
 	ReserveHash func(context.Context) error
 }
 
-// Credentials are an address and its password.
+// Credentials are an address and its password, and a one-time code or a recovery code if the account
+// needs one.
 type Credentials struct {
 	Email, Password string
+	Code            string
 	Remember        bool // the session lasts 30 days, not 24 hours
 }
 
@@ -213,8 +217,8 @@ func AddAccount(ctx context.Context, db *store.Store, email, password string) (s
 	return db.CreateUser(ctx, email, notes.AccountName(email), hash)
 }
 
-// ResetPassword sets a new password for the account and ends its sessions, wherever they are
-// stored. The account's new epoch ends them even if rdb is nil although the server uses Redis.
+// ResetPassword sets a new password for the account, turns its one-time codes off, and ends its
+// sessions, wherever they are stored. The account's new epoch ends them even if rdb is nil although the server uses Redis.
 func ResetPassword(ctx context.Context, db *store.Store, rdb *redis.Client, id, password string) error {
 	if err := notes.CheckPassword(password); err != nil {
 		return err
@@ -224,6 +228,9 @@ func ResetPassword(ctx context.Context, db *store.Store, rdb *redis.Client, id, 
 		return err
 	}
 	if err := db.SetPassword(ctx, id, hash); err != nil {
+		return err
+	}
+	if err := db.RemoveTOTP(ctx, id); err != nil {
 		return err
 	}
 	return announceEnd(ctx, db, rdb, id)

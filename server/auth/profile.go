@@ -24,7 +24,7 @@ func (a *Accounts) ChangePassword(ctx context.Context, w http.ResponseWriter, c 
 	if err := notes.CheckPassword(in.New); err != nil {
 		return err
 	}
-	u, err := a.confirm(ctx, c, userID, in.Current)
+	u, err := a.confirm(ctx, c, userID, Credentials{Password: in.Current}, a.verify)
 	if err != nil {
 		return err
 	}
@@ -82,7 +82,7 @@ func (a *Accounts) ChangeProfile(ctx context.Context, c Client, userID string, i
 	} else if err = notes.CheckEmail(*in.Email); err == nil {
 		// The response reveals whether the address has an account, as that of a sign-up does.
 		if err = a.limitSignUps(ctx, c.Address); err == nil {
-			u, err = a.confirm(ctx, c, userID, in.Current)
+			u, err = a.confirm(ctx, c, userID, Credentials{Password: in.Current}, a.verify)
 		}
 	}
 	if err != nil {
@@ -100,8 +100,10 @@ func (a *Accounts) ChangeProfile(ctx context.Context, c Client, userID string, i
 	return u, err
 }
 
-// confirm returns the user's account if the password is the account's. Errors: those of SignIn.
-func (a *Accounts) confirm(ctx context.Context, c Client, userID, password string) (store.User, error) {
+// confirm returns the user's account if in, which needs no address, passes verify. That is the
+// method verify, for the password alone, or verifyBoth. Errors: those of SignIn.
+func (a *Accounts) confirm(ctx context.Context, c Client, userID string, in Credentials,
+	verify func(context.Context, Client, Credentials) (store.User, error)) (store.User, error) {
 	u, err := a.store.User(ctx, userID)
 	if errors.Is(err, store.ErrNotFound) {
 		return store.User{}, ErrCredentials
@@ -109,7 +111,8 @@ func (a *Accounts) confirm(ctx context.Context, c Client, userID, password strin
 	if err != nil {
 		return store.User{}, err
 	}
-	u, err = a.verify(ctx, c, Credentials{Email: u.Email, Password: password})
+	in.Email = u.Email
+	u, err = verify(ctx, c, in)
 	// The account was changed at this moment, or its address was given to another one.
 	if errors.Is(err, store.ErrEpoch) || err == nil && u.ID != userID {
 		err = ErrCredentials

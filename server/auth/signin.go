@@ -11,10 +11,10 @@ import (
 	"notesd/store"
 )
 
-// SignIn verifies a password, and begins a session of the account with a cookie in w's header. It
-// returns the errors of verify.
+// SignIn verifies a password and, if the account has one-time codes on, a code. It begins a session
+// of the account with a cookie in w's header. It returns the errors of verifyBoth.
 func (a *Accounts) SignIn(ctx context.Context, w http.ResponseWriter, c Client, in Credentials) (store.User, error) {
-	u, err := a.verify(ctx, c, in)
+	u, err := a.verifyBoth(ctx, c, in)
 	if err == nil {
 		err = a.Sessions.SignIn(ctx, w, c.Request, c.newSession(u, in.Remember))
 	}
@@ -39,6 +39,21 @@ func (a *Accounts) SignOut(ctx context.Context, w http.ResponseWriter, c Client)
 // and gets the same error as a wrong password. Every attempt is counted before the password is
 // checked, so parallel guesses gain nothing.
 func (a *Accounts) verify(ctx context.Context, c Client, in Credentials) (store.User, error) {
+	return a.verifyFactors(ctx, c, in, func(context.Context, guesser, store.User) error { return nil })
+}
+
+// verifyBoth is verify for an account that may have one-time codes on. After a right password it
+// also returns the errors of secondFactor. A wrong code counts as a wrong password does. That a code
+// is missing is no failure, and resets no count.
+func (a *Accounts) verifyBoth(ctx context.Context, c Client, in Credentials) (store.User, error) {
+	return a.verifyFactors(ctx, c, in, func(ctx context.Context, g guesser, u store.User) error {
+		return a.secondFactor(ctx, c, g, u, in.Code)
+	})
+}
+
+// verifyFactors is verify, and calls second once the password is right.
+func (a *Accounts) verifyFactors(ctx context.Context, c Client, in Credentials,
+	second func(context.Context, guesser, store.User) error) (store.User, error) {
 	if len(in.Email) > notes.MaxImportedEmail {
 		in.Email = "" // belongs to no account either, and is cheap to fold and to look up
 	}
@@ -72,9 +87,16 @@ func (a *Accounts) verify(ctx context.Context, c Client, in Credentials) (store.
 	a.bcryptCost.raise(u.PasswordHash)
 	if !known || !verifyPassword(u.PasswordHash, in.Password) {
 		paddingFor(u.PasswordHash, int(a.bcryptCost.Load())).compute(in.Password)
-		return store.User{}, a.wrongPassword(ctx, c, g, u)
+		return store.User{}, a.countWrong(ctx, c, g, u, store.EventWrongPassword, ErrCredentials)
+	}
+	err = second(ctx, g, u)
+	if errors.Is(err, ErrTOTPInvalid) {
+		return store.User{}, a.countWrong(ctx, c, g, u, store.EventWrongCode, err)
 	}
 	refund(ctx)
+	if err != nil {
+		return store.User{}, err
+	}
 	if err := a.rightPassword(ctx, g, u, in.Password); err != nil {
 		return store.User{}, err
 	}
@@ -84,10 +106,12 @@ func (a *Accounts) verify(ctx context.Context, c Client, in Credentials) (store.
 	return u, nil
 }
 
-// wrongPassword counts a wrong password, and returns the error of the sign-in.
-func (a *Accounts) wrongPassword(ctx context.Context, c Client, g guesser, u store.User) error {
+// countWrong counts a wrong password or code, and returns the error of the sign-in: wrong, unless the
+// account is locked now.
+func (a *Accounts) countWrong(ctx context.Context, c Client, g guesser, u store.User, event store.AccountEvent,
+	wrong error) error {
 	if u.ID != "" {
-		a.Record(ctx, c, u.ID, store.EventWrongPassword)
+		a.Record(ctx, c, u.ID, event)
 	}
 	until, err := a.countFailure(ctx, g, u)
 	// The account may have been deleted while the password was verified.
@@ -103,7 +127,7 @@ func (a *Accounts) wrongPassword(ctx context.Context, c Client, g guesser, u sto
 		}
 		return &LockedError{"Account locked due to too many failed login attempts. Try again in 15 minutes."}
 	}
-	return ErrCredentials
+	return wrong
 }
 
 // rightPassword records a right password, and renews the account's hash if it must be.

@@ -24,6 +24,8 @@ type Error struct {
 	Message string // for people
 	// Reason says why a request is rejected with a 429 or 503, in a word for programs.
 	Reason string
+	// Code says what is wrong, in a word for programs, where the status does not.
+	Code string
 	// Fields are the members of the input that are wrong, and how.
 	Fields map[string]string
 	Data   any // more for programs, such as the current note in a 412
@@ -69,6 +71,7 @@ type errorResponse struct {
 	header  http.Header
 	Success bool   `json:"success"`
 	Error   string `json:"error"`
+	Code    string `json:"code,omitempty"`
 	// Reason says why a request was rejected with 429 or 503.
 	Reason string `json:"reason,omitempty"`
 	// WaitedMs is how long the request had waited until then.
@@ -121,7 +124,7 @@ func (rt *Router) errorFor(err error) *Error {
 }
 
 func (e *Error) response() errorResponse {
-	f := errorResponse{status: e.Status, header: e.Header, Error: e.Message, Fields: e.Fields, Data: e.Data, Merge: e.Merge}
+	f := errorResponse{status: e.Status, header: e.Header, Error: e.Message, Code: e.Code, Fields: e.Fields, Data: e.Data, Merge: e.Merge}
 	if e.Reason != "" {
 		f = unavailable(e.Reason, e.Message, 0)
 		f.status = e.Status
