@@ -220,7 +220,7 @@ func TestTOTPOnReplicas(t *testing.T) {
 	for _, code := range []string{app.code(0), app.recovery[0]} {
 		var passed atomic.Int64
 		var running sync.WaitGroup
-		for i := range 4 {
+		for i := range 3 { // more wrong ones would lock the account
 			running.Go(func() {
 				if r := sites[i%2].visitor().loginWith(fmt.Sprintf("203.0.113.%d", i), code); r.status == http.StatusOK {
 					passed.Add(1)
