@@ -265,6 +265,9 @@ func TestListRefused(t *testing.T) {
 		{"search with invalid UTF-8", "search=%ff", search},
 		{"tags with invalid UTF-8", "tags=a,%ff", search},
 		{"search of 1001 characters", "search=" + strings.Repeat("%C3%A4", 1001), "Search text too long"},
+		{"words of 1001 characters", "q=" + strings.Repeat("%C3%A4", 1001), "Search text too long"},
+		{"words with NUL", "q=%00", search},
+		{"cursor, words", "limit=1&search=n&tags=x&q=n&cursor=" + next, cursor},
 		{"101 tags", "tags=" + strings.Repeat("a,", 101), "Too many tags"},
 		{"101 tags in three", "tags=" + strings.Repeat("a,", 50) + "&tags=" + strings.Repeat("%20b,", 50) + "&tags=c", "Too many tags"},
 	}

@@ -58,7 +58,7 @@ func TestSearchIsAClass(t *testing.T) {
 	s := onSQLite(t, onePlace)
 	ada := s.member("ada@example.com")
 	for query, class := range map[string]pool.Class{
-		"": pool.Read, "?search=": pool.Read, "?archived=true": pool.Read, "?search=a": pool.Search, "?%73earch=a": pool.Search,
+		"": pool.Read, "?search=": pool.Read, "?archived=true": pool.Read, "?search=a": pool.Search, "?q=a": pool.Search, "?%73earch=a": pool.Search,
 	} {
 		turn, err := s.pool.Acquire(t.Context(), pool.Request{})
 		if err != nil {

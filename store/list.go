@@ -16,7 +16,10 @@ import (
 
 // sortColumn returns the column that a sort compares.
 func sortColumn(s notes.Sort) string {
-	return [...]string{notes.ByUpdated: "updated_at", notes.ByCreated: "created_at", notes.ByTitle: "title_folded"}[s]
+	return [...]string{
+		notes.ByUpdated: "updated_at", notes.ByCreated: "created_at", notes.ByTitle: "title_folded",
+		notes.ByRank: "updated_at",
+	}[s]
 }
 
 // A Ref identifies a note in a list.
@@ -29,13 +32,18 @@ type Ref struct {
 
 // NoteRefs lists owner's notes without reading their texts.
 func (s *Store) NoteRefs(ctx context.Context, owner string, q notes.Query) (refs []Ref, err error) {
-	refs, err = s.noteRefs(s.db.Reader(ctx), owner, q)
+	if q.Words != "" {
+		refs, err = s.findNotes(s.db.Reader(ctx), owner, q)
+	} else {
+		refs, err = s.noteRefs(s.db.Reader(ctx), owner, q)
+	}
 	if err != nil {
 		return nil, fmt.Errorf("list notes: %w", engine.Translate(err))
 	}
 	return refs, nil
 }
 
+// noteRefs lists the notes of q, whatever its Words are.
 func (s *Store) noteRefs(db *gorm.DB, owner string, q notes.Query) (refs []Ref, err error) {
 	n := newNeedle(q.Search)
 	among, err := s.candidates(db, owner, n)

@@ -17,14 +17,14 @@ import (
 // A Rank says how well a note matches. The notes with the most words in their title are the best.
 // Of those, the notes with the most whole words are, and then those changed last.
 type Rank struct {
-	Title, Whole int       // how many of the query's terms are in the title, and are whole words somewhere
-	Updated      time.Time // of the note
-	ID           string    // of the note: the last one comes first
+	InTitle, Whole int       // how many of the query's terms are in the title, and are whole words somewhere
+	Updated        time.Time // of the note
+	ID             string    // of the note: the last one comes first
 }
 
 // Compare returns a negative number if a note of rank r comes before one of rank other.
 func (r Rank) Compare(other Rank) int {
-	return cmp.Or(cmp.Compare(other.Title, r.Title), cmp.Compare(other.Whole, r.Whole),
+	return cmp.Or(cmp.Compare(other.InTitle, r.InTitle), cmp.Compare(other.Whole, r.Whole),
 		other.Updated.Compare(r.Updated), cmp.Compare(other.ID, r.ID))
 }
 
@@ -47,7 +47,7 @@ func (q *Query) MatchText(ctx context.Context, n *notes.Note, do func(step func(
 	s.text(n.Title)
 	for i := range s.found {
 		if s.found[i].there && !q.Terms[i].Not {
-			r.Title++
+			r.InTitle++
 		}
 	}
 	for _, tag := range n.Tags {

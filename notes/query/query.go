@@ -5,6 +5,7 @@
 package query
 
 import (
+	"slices"
 	"strings"
 	"time"
 	"unicode"
@@ -193,17 +194,31 @@ func parsePeriod(s string) (from, end time.Time, ok bool) {
 	return from, end, false
 }
 
+// Names reports whether the query asks for notes that have a flag.
+func (q *Query) Names(flag string) bool {
+	return slices.ContainsFunc(q.conditions, func(c condition) bool { return c.flag == flag && !c.not })
+}
+
 // Includes reports whether a note's flags, dates, color and tags are asked for. Notes in the trash
 // and in the archive are only asked for by is:trashed and is:archived.
 func (q *Query) Includes(n *notes.Note) bool {
-	trashed, archived := false, false
 	for _, c := range q.conditions {
 		if c.holds(n) == c.not {
 			return false
 		}
-		trashed = trashed || c.flag == "trashed" && !c.not
-		archived = archived || c.flag == "archived" && !c.not
 	}
+	trashed := q.Names("trashed")
 	// A note goes to the trash from the archive too.
-	return n.Trashed == trashed && (!n.Archived || archived || trashed)
+	return n.Trashed == trashed && (!n.Archived || trashed || q.Names("archived"))
+}
+
+// Best returns the rank of a note that was changed at a time and could match no better.
+func (q *Query) Best(updated time.Time) Rank {
+	terms := 0
+	for _, term := range q.Terms {
+		if !term.Not {
+			terms++
+		}
+	}
+	return Rank{InTitle: terms, Whole: terms, Updated: updated}
 }

@@ -118,8 +118,8 @@ func TestMatch(t *testing.T) {
 	} {
 		q := Parse(test.query)
 		r, found := q.Match(&note)
-		if found != test.found || found && (r.Title != test.title || r.Whole != test.whole) {
-			t.Errorf("Match(%s) = %d in the title, %d whole, %v, want %d, %d, %v", test.query, r.Title, r.Whole, found, test.title, test.whole, test.found)
+		if found != test.found || found && (r.InTitle != test.title || r.Whole != test.whole) {
+			t.Errorf("Match(%s) = %d in the title, %d whole, %v, want %d, %d, %v", test.query, r.InTitle, r.Whole, found, test.title, test.whole, test.found)
 		}
 	}
 }

@@ -37,6 +37,8 @@ type cursorPosition struct {
 	Time     int64  `json:"t,omitempty"`
 	Title    string `json:"s,omitempty"`
 	ID       string `json:"i"`
+	InTitle  int    `json:"n,omitempty"`
+	Whole    int    `json:"w,omitempty"`
 }
 
 func (c cursors) encode(user string, q notes.Query, at notes.Position) string {
@@ -72,6 +74,9 @@ func (c cursors) decode(user string, q notes.Query, cursor string) (*notes.Posit
 func signedPart(user string, q notes.Query, text []byte) []byte {
 	parts := []string{user, strconv.Itoa(int(q.Sort)), strconv.FormatBool(q.Ascending), strconv.FormatBool(q.Archived),
 		strconv.FormatBool(q.Trashed), strconv.Quote(q.Search), strconv.Quote(strings.Join(q.Tags, ",")), string(text)}
+	if q.Words != "" {
+		parts = append(parts, strconv.Quote(q.Words))
+	}
 	return []byte(strings.Join(parts, "\n"))
 }
 

@@ -1,6 +1,7 @@
 package api
 
 import (
+	"encoding/json"
 	"net/http"
 	"net/url"
 	"strconv"
@@ -8,6 +9,7 @@ import (
 	"unicode/utf8"
 
 	"notesd/notes"
+	"notesd/notes/query"
 	"notesd/server/router"
 	"notesd/store"
 )
@@ -65,7 +67,10 @@ func (a *API) listNotes(c *router.Context) error {
 
 // listClass returns the class of a request for a list.
 func listClass(r *http.Request) router.Class {
-	if r.URL.RawQuery != "" && parseQuery(r.URL.RawQuery).Get("search") != "" {
+	if r.URL.RawQuery == "" {
+		return router.Read
+	}
+	if values := parseQuery(r.URL.RawQuery); values.Get("search") != "" || values.Get("q") != "" {
 		return router.Search
 	}
 	return router.Read
@@ -81,6 +86,7 @@ type listPage struct {
 	refs       []store.Ref
 	next, link string // of the next page; empty: there is none
 	search     bool
+	words      *query.Query // whose matches are shown; nil: the list has none
 }
 
 func (a *API) readPage(c *router.Context) (p listPage, err error) {
@@ -88,7 +94,10 @@ func (a *API) readPage(c *router.Context) (p listPage, err error) {
 	if err != nil {
 		return p, err
 	}
-	p.search = q.Search != ""
+	p.search = q.Search != "" || q.Words != ""
+	if q.Words != "" {
+		p.words = new(query.Parse(q.Words))
+	}
 	limit, wanted := q.Limit, q
 	wanted.Tags = append(wanted.Tags, untrimmed...)
 	if limit > 0 {
@@ -114,7 +123,7 @@ func (a *API) wholeList(c *router.Context, p listPage) (*router.Entry, error) {
 	if err := c.Reserve(size); err != nil {
 		return nil, err
 	}
-	body, err := a.appendPart(c, append(make([]byte, 0, size), listHead...), p.refs, true)
+	body, err := a.appendPart(c, append(make([]byte, 0, size), listHead...), p.words, p.refs, true)
 	if err != nil {
 		return nil, err
 	}
@@ -128,6 +137,10 @@ func (p listPage) appendEnd(body []byte) []byte {
 	body = append(body, ']')
 	if p.next != "" {
 		body = append(body, `,"nextCursor":"`+p.next+`"`...) // base64url: nothing to escape
+	}
+	if p.words != nil && p.words.Ignored != nil {
+		ignored, _ := json.Marshal(p.words.Ignored) // text can always be marshalled
+		body = append(append(body, `,"ignored":`...), ignored...)
 	}
 	return append(body, noteTail...)
 }
@@ -151,7 +164,7 @@ func (a *API) streamList(c *router.Context, p listPage) error {
 		part := refs[:partLength(refs)]
 		refs = refs[len(part):]
 		before := len(c.Buffer())
-		body, err := a.appendPart(c, c.Buffer(), part, first)
+		body, err := a.appendPart(c, c.Buffer(), p.words, part, first)
 		if err != nil {
 			return err
 		}
@@ -170,7 +183,12 @@ func (a *API) streamList(c *router.Context, p listPage) error {
 
 // appendPart appends the notes of a part. It reads the notes that are not in the cache in one
 // batch. readMissing caches them.
-func (a *API) appendPart(c *router.Context, body []byte, part []store.Ref, first bool) ([]byte, error) {
+func (a *API) appendPart(
+	c *router.Context, body []byte, words *query.Query, part []store.Ref, first bool,
+) ([]byte, error) {
+	if words != nil {
+		return a.appendMatches(c, body, words, part, first)
+	}
 	entries, missing, read := a.cache.take(c.UserID(), part)
 	if len(missing) > 0 {
 		if err := a.readMissing(c, entries, part, missing, read); err != nil {
@@ -215,15 +233,8 @@ func largestPart(refs []store.Ref) (largest int64) {
 
 // readMissing reads the notes that entries lacks. entries are the cache entries of part.
 func (a *API) readMissing(c *router.Context, entries []*router.Entry, part, missing []store.Ref, r batchRead) error {
-	notes, err := a.store.NotesByRef(c.Context(), c.UserID(), missing)
+	notes, err := a.readNotes(c, missing)
 	if err != nil {
-		return err
-	}
-	texts := make([]string, len(notes))
-	for i, n := range notes {
-		texts[i] = n.Content
-	}
-	if err := c.ReserveJSON(texts...); err != nil {
 		return err
 	}
 	// The client sees the parts of a long list as they are read. It also sees that a note is gone.
@@ -243,6 +254,19 @@ func (a *API) readMissing(c *router.Context, entries []*router.Entry, part, miss
 	return nil
 }
 
+// readNotes reads notes, and reserves the memory for their JSON.
+func (a *API) readNotes(c *router.Context, refs []store.Ref) ([]notes.Note, error) {
+	read, err := a.store.NotesByRef(c.Context(), c.UserID(), refs)
+	if err != nil {
+		return nil, err
+	}
+	texts := make([]string, len(read))
+	for i, n := range read {
+		texts[i] = n.Content
+	}
+	return read, c.ReserveJSON(texts...)
+}
+
 // listQuery parses the query of GET /api/notes. It is as lenient as the old server, except for
 // limit and cursor, which the old server did not have. A cursor is bound to the query without the
 // untrimmed tags.
@@ -251,16 +275,20 @@ func (a *API) listQuery(c *router.Context) (q notes.Query, untrimmed []string, e
 	tags, untrimmed := tagList(values["tags"])
 	q = notes.Query{
 		Search:    values.Get("search"),
+		Words:     strings.TrimSpace(values.Get("q")),
 		Tags:      tags,
 		Archived:  values.Get("archived") == "true",
 		Trashed:   values.Get("trashed") == "true",
 		Sort:      sorts[values.Get("sortBy")], // updatedAt if it is unknown
 		Ascending: values.Get("order") == "asc",
 	}
-	if !notes.ValidText(q.Search) || !notes.ValidText(strings.Join(tags, "")) {
+	if _, sorted := sorts[values.Get("sortBy")]; q.Words != "" && !sorted {
+		q.Sort = notes.ByRank
+	}
+	if !notes.ValidText(q.Search) || !notes.ValidText(q.Words) || !notes.ValidText(strings.Join(tags, "")) {
 		return q, untrimmed, errBadSearch
 	}
-	if utf8.RuneCountInString(q.Search) > maxSearch {
+	if utf8.RuneCountInString(q.Search) > maxSearch || utf8.RuneCountInString(q.Words) > maxSearch {
 		return q, untrimmed, errLongSearch
 	}
 	if len(tags) > maxSearchTags {
