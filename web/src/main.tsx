@@ -1,3 +1,114 @@
 import { render } from "preact";
+import { useEffect } from "preact/hooks";
+import { fetchPreferences, go, newNote, route, sync, syncState, tell, toast } from "./app.ts";
+import { Help, helpIsOpen, listenToKeys, Palette, paletteIsOpen } from "./commands.tsx";
+import { Icon } from "./icons.tsx";
+import { Later } from "./later.tsx";
+import { Sidebar } from "./list.tsx";
+import { NotePane } from "./note.tsx";
+import { SignIn } from "./signin.tsx";
 
-render(<h1>notesd</h1>, document.getElementById("app")!);
+function App() {
+  const { session, account } = syncState.value;
+  if (session === "unknown" && !account) return <p class="nothing">Loading…</p>;
+  if (session === "none" || !account) return <SignIn />;
+  const { note, page } = route.value;
+  return (
+    <>
+      <div class={note ? "app open" : "app"}>
+        {page === "account" ? (
+          <Later load={() => import("./account.tsx").then((m) => m.AccountPage)} props={{}} />
+        ) : (
+          <>
+            <Sidebar />
+            <main class="main">
+              {session === "ended" && <SignedOut />}
+              {note ? <NotePane key={note} id={note} /> : <Welcome />}
+            </main>
+          </>
+        )}
+      </div>
+      <Toast />
+      {helpIsOpen.value && <Help />}
+      {paletteIsOpen.value && <Palette />}
+    </>
+  );
+}
+
+function Welcome() {
+  return (
+    <div class="nothing">
+      <p>Choose a note, or write a new one.</p>
+      <button type="button" class="primary" onClick={() => newNote()}>
+        <Icon name="add" /> New note
+      </button>
+      <p class="hint">
+        <kbd>c</kbd> new <kbd>/</kbd> search <kbd>?</kbd> all keys
+      </p>
+    </div>
+  );
+}
+
+/** The notes stay on the screen when a session has ended; the form is above them. */
+function SignedOut() {
+  return (
+    <section class="signed-out" aria-label="Sign in again">
+      <p>You are signed out. What you write is kept here, and sent when you have signed in again.</p>
+      <SignIn />
+    </section>
+  );
+}
+
+function Toast() {
+  const now = toast.value;
+  useEffect(() => {
+    if (!now) return;
+    const timer = setTimeout(() => (toast.value = null), 8000);
+    return () => clearTimeout(timer);
+  }, [now]);
+  return (
+    <div class="toast" role="status">
+      {now && (
+        <p>
+          {now.text}
+          {now.undo && (
+            <button type="button" onClick={() => now.undo!()}>
+              Undo
+            </button>
+          )}
+        </p>
+      )}
+    </div>
+  );
+}
+
+sync.onNotice((notice) => {
+  switch (notice.kind) {
+    case "keptAsNew":
+      if (route.value.note === notice.id) go({ note: notice.newId }, "replace");
+      tell(`“${notice.title}” is gone elsewhere. What you wrote is kept as a new note.`);
+      break;
+    case "broughtBack":
+      tell(`“${notice.title}” was in the trash. Your edit took it out.`);
+      break;
+    case "waiting":
+      tell(`${notice.unsent} notes of ${notice.email} wait here until that account signs in.`);
+  }
+});
+
+/** Opens what the address asks for: a new note, or one with what another app shares. */
+function startWithAddress(): void {
+  const asked = new URLSearchParams(location.search);
+  if (![...asked.keys()].some((k) => ["new", "title", "text", "url"].includes(k))) return;
+  const stop = syncState.subscribe(({ account }) => {
+    if (!account) return;
+    queueMicrotask(() => stop());
+    const content = [asked.get("text"), asked.get("url")].filter(Boolean).join("\n\n");
+    newNote({ title: (asked.get("title") ?? "").slice(0, 255), content });
+  });
+}
+
+listenToKeys();
+startWithAddress();
+void fetchPreferences();
+render(<App />, document.getElementById("app")!);

@@ -1,0 +1,308 @@
+/** The account and the settings: everything that the server has for its owner. */
+import type { ComponentChildren } from "preact";
+import { useEffect, useRef, useState } from "preact/hooks";
+import { ApiError, request } from "./api.ts";
+import { go, notes, prefer, preferences, sync, syncState, tell } from "./app.ts";
+import { IconButton } from "./icons.tsx";
+
+export function AccountPage() {
+  const account = syncState.value.account;
+  return (
+    <main class="account">
+      <div class="bar">
+        <IconButton icon="back" label="Back to the notes" onClick={() => go({ page: "notes" })} />
+        <h1>Account and settings</h1>
+      </div>
+      {account && <p class="who">{account.email}</p>}
+      <Settings />
+      <Leaving />
+      <Offline />
+      <Profile />
+      <Password />
+      <Sessions />
+      <Log />
+      <p class="footer">
+        <a href="/licenses">Licences</a> · <a href="/api/docs">API</a>
+      </p>
+    </main>
+  );
+}
+
+/** A part of the page. */
+function Part({ title, children }: { title: string; children: ComponentChildren }) {
+  return (
+    <section class="part" aria-label={title}>
+      <h2>{title}</h2>
+      {children}
+    </section>
+  );
+}
+
+/** What is fetched when a part is shown, and anew after `again`. */
+function useFetched<T>(path: string): { data: T | null; error: string; again: () => void } {
+  const [data, setData] = useState<T | null>(null);
+  const [error, setError] = useState("");
+  const [times, setTimes] = useState(0);
+  useEffect(() => {
+    request<{ data: T }>("GET", path).then(
+      (answer) => {
+        setData(answer.data);
+        setError("");
+      },
+      (err: unknown) => setError(messageOf(err)),
+    );
+  }, [path, times]);
+  return { data, error, again: () => setTimes(times + 1) };
+}
+
+function messageOf(err: unknown): string {
+  if (err instanceof ApiError && Object.keys(err.fields).length > 0) {
+    return `${err.message}: ${Object.entries(err.fields).map(([name, text]) => `${name} ${text}`).join("; ")}`;
+  }
+  return err instanceof Error ? err.message : String(err);
+}
+
+/** A form that sends something. `send` gets what was typed, by the names of the boxes. */
+function Form(props: { label: string; danger?: boolean; send: (data: Record<string, string>) => Promise<unknown>; children: ComponentChildren }) {
+  const [error, setError] = useState("");
+  const form = useRef<HTMLFormElement>(null);
+  return (
+    <form
+      ref={form}
+      onSubmit={(e) => {
+        e.preventDefault();
+        const data = Object.fromEntries([...new FormData(form.current!)].map(([k, v]) => [k, String(v)]));
+        props.send(data).then(
+          () => {
+            setError("");
+            form.current?.reset();
+          },
+          (err: unknown) => setError(messageOf(err)),
+        );
+      }}
+    >
+      {props.children}
+      <p class="error" role="alert">
+        {error}
+      </p>
+      <button type="submit" class={props.danger ? "danger" : "primary"}>
+        {props.label}
+      </button>
+    </form>
+  );
+}
+
+function Settings() {
+  const p = preferences.value;
+  return (
+    <Part title="Settings">
+      <label>
+        Theme
+        <select value={p.theme} onChange={(e) => prefer({ theme: e.currentTarget.value as typeof p.theme })}>
+          <option value="system">as the system has it</option>
+          <option value="light">light</option>
+          <option value="dark">dark</option>
+        </select>
+      </label>
+      <label>
+        Editor
+        <select value={p.editor} onChange={(e) => prefer({ editor: e.currentTarget.value as typeof p.editor })}>
+          <option value="rich">with decorated Markdown</option>
+          <option value="plain">plain text</option>
+        </select>
+      </label>
+      <label class="check">
+        <input type="checkbox" checked={p.shortcuts} onChange={(e) => prefer({ shortcuts: e.currentTarget.checked })} />
+        Single letters are shortcuts
+      </label>
+    </Part>
+  );
+}
+
+function Leaving() {
+  const { unsent } = syncState.value;
+  const leave = async (forget: boolean) => {
+    if (forget && !confirm(unsent > 0 ? `Forget ${unsent} notes that were not sent yet? They are nowhere else.` : "Erase this account's notes from this device?")) return;
+    await sync.signOut({ forget });
+    go({ page: "notes", note: null, folder: "notes", query: "" }, "replace");
+  };
+  return (
+    <Part title="Leave">
+      <p>
+        Signing out erases the notes on this device. {unsent > 0 && `${unsent} that were not sent yet wait here, unseen, until you sign in again.`}
+      </p>
+      <button type="button" onClick={() => void leave(false)}>
+        Sign out
+      </button>
+      <button type="button" class="danger" onClick={() => void leave(true)}>
+        Sign out and forget
+      </button>
+    </Part>
+  );
+}
+
+/** Reading without a network, and taking the notes along. */
+function Offline() {
+  const [text, setText] = useState("");
+  const here = notes.value.filter((n) => n.isHere).length;
+  const fetchAll = async () => {
+    try {
+      await sync.fetchAll((done, all) => setText(`${done} of ${all}`));
+      setText("All notes are on this device.");
+    } catch (err) {
+      setText(messageOf(err));
+    }
+  };
+  return (
+    <Part title="Without a network">
+      <p>
+        {here} of {notes.value.length} notes can be read on this device without a network.
+        {!("serviceWorker" in navigator) && " The app itself does not start without one, since browsers allow that over HTTPS or on localhost only."}
+      </p>
+      <button type="button" onClick={() => void fetchAll()}>
+        Fetch all notes
+      </button>
+      <button type="button" onClick={() => void exportAll().catch((err: unknown) => setText(messageOf(err)))}>
+        Download all notes
+      </button>
+      <p role="status">{text}</p>
+    </Part>
+  );
+}
+
+/** Saves all notes, those of the archive and the trash too, as a JSON file. */
+async function exportAll(): Promise<void> {
+  const all: unknown[] = [];
+  for (const folder of ["", "&archived=true", "&trashed=true"]) {
+    for (let cursor: string | undefined = ""; cursor !== undefined; ) {
+      const page: { data: unknown[]; nextCursor?: string } = await request("GET", `/api/notes?limit=500${folder}${cursor && "&cursor=" + encodeURIComponent(cursor)}`);
+      all.push(...page.data);
+      cursor = page.nextCursor;
+    }
+  }
+  const link = document.createElement("a");
+  link.href = URL.createObjectURL(new Blob([JSON.stringify(all, null, 1)], { type: "application/json" }));
+  link.download = `notes-${new Date().toISOString().slice(0, 10)}.json`;
+  link.click();
+  setTimeout(() => URL.revokeObjectURL(link.href), 60_000);
+}
+
+function Profile() {
+  const account = syncState.value.account;
+  return (
+    <Part title="Name and e-mail">
+      <Form
+        label="Change"
+        send={async ({ name, email, current }) => {
+          const body: Record<string, string> = { name: name! };
+          if (email !== account?.email) Object.assign(body, { email, current });
+          const { data } = await request<{ data: { user: typeof account } }>("PATCH", "/api/auth/me", body);
+          if (data.user) await sync.signedIn(data.user);
+          tell("Changed");
+        }}
+      >
+        <label>
+          Name
+          <input name="name" defaultValue={account?.name} autocomplete="name" />
+        </label>
+        <label>
+          E-mail
+          <input name="email" type="email" required defaultValue={account?.email} autocomplete="username" />
+        </label>
+        <label>
+          Password (for another e-mail)
+          <input name="current" type="password" autocomplete="current-password" />
+        </label>
+      </Form>
+    </Part>
+  );
+}
+
+function Password() {
+  return (
+    <Part title="Password">
+      <Form
+        label="Change the password"
+        send={async (data) => {
+          await request("POST", "/api/auth/password", { current: data.current, new: data.new });
+          tell("The password is changed, and all other sessions have ended");
+        }}
+      >
+        <label>
+          Present password
+          <input name="current" type="password" required autocomplete="current-password" />
+        </label>
+        <label>
+          New password
+          <input name="new" type="password" required minLength={8} autocomplete="new-password" />
+        </label>
+      </Form>
+    </Part>
+  );
+}
+
+const when = new Intl.DateTimeFormat(undefined, { dateStyle: "medium", timeStyle: "short" });
+const at = (iso: string | null | undefined) => (iso ? when.format(new Date(iso)) : "never");
+
+interface Session {
+  id: string;
+  device: string;
+  address: string;
+  firstSeen: string;
+  lastSeen: string;
+  current: boolean;
+}
+
+function Sessions() {
+  const { data, error, again } = useFetched<Session[]>("/api/auth/sessions");
+  const end = (path: string) => request("DELETE", path).then(again, (err: unknown) => tell(messageOf(err)));
+  return (
+    <Part title="Where you are signed in">
+      {error !== "" && <p role="status">{error}</p>}
+      <ul class="rows">
+        {data?.map((s) => (
+          <li>
+            <span>
+              <b>{s.device || "Unknown device"}</b> {s.current && "(this one)"}
+              <br />
+              {s.address}, since {at(s.firstSeen)}, last seen {at(s.lastSeen)}
+            </span>
+            {!s.current && (
+              <button type="button" aria-label={`End the session of ${s.device}`} onClick={() => void end("/api/auth/sessions/" + s.id)}>
+                End
+              </button>
+            )}
+          </li>
+        ))}
+      </ul>
+      {data && data.length > 1 && (
+        <button type="button" onClick={() => void end("/api/auth/sessions")}>
+          End all others
+        </button>
+      )}
+    </Part>
+  );
+}
+
+function Log() {
+  const { data, error } = useFetched<{ at: string; event: string; address: string; device: string }[]>("/api/auth/log");
+  return (
+    <Part title="What happened to the account">
+      {error !== "" && <p role="status">{error}</p>}
+      <details>
+        <summary>The last {data?.length ?? 0} events</summary>
+        <ul class="rows">
+          {data?.map((e) => (
+            <li>
+              <span>
+                <b>{e.event.replaceAll("_", " ")}</b>
+                <br />
+                {at(e.at)}, {e.address}, {e.device}
+              </span>
+            </li>
+          ))}
+        </ul>
+      </details>
+    </Part>
+  );
+}

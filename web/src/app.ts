@@ -1,0 +1,247 @@
+/** The state that all views share. */
+import { computed, effect, signal } from "@preact/signals";
+import { request } from "./api.ts";
+import { signalOf } from "./observe.ts";
+import { parseQuery, type Folder } from "./query.ts";
+import { openSync } from "./online.ts";
+import type { Fields, NoteMeta } from "./sync/types.ts";
+
+export const sync = openSync();
+export const syncState = signalOf(sync.state);
+export const notes = signalOf(sync.list);
+
+/** What the address bar says: /n/ID#in=archive&q=words, or #account. */
+export interface Route {
+  note: string | null;
+  page: "notes" | "account";
+  folder: Folder;
+  query: string;
+}
+
+function readRoute(): Route {
+  const hash = new URLSearchParams(location.hash.slice(1));
+  const folder = hash.get("in");
+  return {
+    note: /^\/n\/([^/]+)$/.exec(location.pathname)?.[1] ?? null,
+    page: hash.has("account") ? "account" : "notes",
+    folder: folder === "archive" || folder === "trash" ? folder : "notes",
+    query: hash.get("q") ?? "",
+  };
+}
+
+export const route = signal<Route>(readRoute());
+window.addEventListener("popstate", () => (route.value = readRoute()));
+
+/** Shows what `to` says, and leaves the rest as it is. */
+export function go(to: Partial<Route>, how: "push" | "replace" = "push"): void {
+  const next: Route = { ...route.value, page: "notes", ...to };
+  const hash = new URLSearchParams();
+  if (next.page === "account") hash.set("account", "");
+  if (next.folder !== "notes") hash.set("in", next.folder);
+  if (next.query !== "") hash.set("q", next.query);
+  const text = hash.toString().replace("account=", "account");
+  const url = (next.note ? `/n/${next.note}` : "/") + (text && "#" + text);
+  if (how === "push") history.pushState(null, "", url);
+  else history.replaceState(null, "", url);
+  route.value = next;
+}
+
+export const query = computed(() => parseQuery(route.value.query, route.value.folder));
+
+const byId = computed(() => new Map(notes.value.map((n) => [n.id, n])));
+
+export function metaOf(id: string | null): NoteMeta | undefined {
+  return id === null ? undefined : byId.value.get(id);
+}
+
+/** The ids that the search found, null: nothing is searched for. */
+const found = signal<{ ids: readonly string[]; isComplete: boolean } | null>(null);
+const searches = computed(() => {
+  const q = query.value;
+  return q.words.length > 0 || q.tags || q.isPinned || q.isFavorite || q.before || q.after ? q : null;
+});
+effect(() => {
+  const wanted = searches.value;
+  notes.value; // what is found changes with the notes
+  const stop = new AbortController();
+  if (wanted === null) found.value = null;
+  else sync.search(wanted, (result) => (found.value = result), stop.signal);
+  return () => stop.abort();
+});
+
+/** The notes in the list, in its order. */
+export const rows = computed<readonly NoteMeta[]>(() => {
+  if (searches.value !== null) {
+    return (found.value?.ids ?? []).flatMap((id) => byId.value.get(id) ?? []);
+  }
+  const { isTrashed = false, isArchived } = query.value;
+  return notes.value.filter((n) => n.isTrashed === isTrashed && (isArchived === undefined || n.isArchived === isArchived));
+});
+
+/** All tags with the number of notes that have them, the most used first. */
+export const tags = computed(() => {
+  const counts = new Map<string, number>();
+  for (const n of notes.value) {
+    if (!n.isTrashed) for (const tag of n.tags) counts.set(tag, (counts.get(tag) ?? 0) + 1);
+  }
+  return [...counts].sort((a, b) => b[1] - a[1] || a[0].localeCompare(b[0]));
+});
+
+/** The notes that actions of the list are for. */
+export const selected = signal<ReadonlySet<string>>(new Set());
+/** The note that the keyboard is on in the list. */
+export const cursor = signal<string | null>(null);
+
+/** What a person is told for a moment, with an action to take it back. */
+export interface Toast {
+  text: string;
+  undo?: () => unknown;
+}
+export const toast = signal<Toast | null>(null);
+const undos: (() => unknown)[] = [];
+
+export function tell(text: string, undo?: () => unknown): void {
+  toast.value = undo ? { text, undo: () => undoLast() } : { text };
+  if (undo) undos.push(undo);
+}
+
+export function undoLast(): void {
+  const undo = undos.pop();
+  if (!undo) {
+    tell("Nothing to undo");
+    return;
+  }
+  toast.value = { text: "Undone" };
+  void undo();
+}
+
+/** What actions are for: the selection, else the note that is open, else the one that the keyboard is on. */
+export function targets(): string[] {
+  if (selected.value.size > 0) return [...selected.value];
+  const id = route.value.note ?? cursor.value;
+  return id === null ? [] : [id];
+}
+
+export function newNote(fields: Partial<Fields> = {}): string {
+  const tag = query.value.tags?.[0];
+  const id = sync.create({ isMarkdown: true, tags: tag ? [tag] : [], ...fields });
+  go({ note: id, folder: "notes" });
+  return id;
+}
+
+type Flag = "isPinned" | "isFavorite" | "isArchived";
+const flagWords: Record<Flag, [string, string]> = {
+  isPinned: ["Pinned", "Unpinned"],
+  isFavorite: ["Added to favourites", "Removed from favourites"],
+  isArchived: ["Archived", "Taken out of the archive"],
+};
+
+/** Turns a flag of notes on, or off if all of them have it. */
+export async function toggle(flag: Flag, ids = targets()): Promise<void> {
+  const before = ids.flatMap((id) => metaOf(id) ?? []);
+  if (before.length === 0) return;
+  const on = !before.every((n) => n[flag]);
+  await sync.change(ids, { [flag]: on });
+  tell(countOf(flagWords[flag][on ? 0 : 1], ids), () =>
+    Promise.all(before.map((n) => sync.change([n.id], { [flag]: n[flag] }))),
+  );
+}
+
+export async function setColor(color: string | null, ids = targets()): Promise<void> {
+  await sync.change(ids, { color });
+}
+
+export async function trash(ids = targets()): Promise<void> {
+  if (ids.length === 0) return;
+  if (ids.every((id) => metaOf(id)?.isTrashed)) {
+    await sync.change(ids, { isTrashed: false });
+    tell(countOf("Taken out of the trash", ids));
+    return;
+  }
+  const undo = await sync.trash(ids);
+  leave(ids);
+  tell(countOf("Moved to the trash", ids), undo);
+}
+
+export async function removeForGood(ids = targets()): Promise<void> {
+  const what = ids.length === 1 ? "this note and its history" : `these ${ids.length} notes and their history`;
+  if (ids.length === 0 || !confirm(`Delete ${what} for good? This can't be undone.`)) return;
+  try {
+    await sync.remove(ids);
+    leave(ids);
+    tell(countOf("Deleted", ids));
+  } catch (err) {
+    tell(err instanceof Error ? err.message : String(err));
+  }
+}
+
+function leave(ids: readonly string[]): void {
+  selected.value = new Set();
+  if (route.value.note && ids.includes(route.value.note)) go({ note: null });
+}
+
+function countOf(text: string, ids: readonly string[]): string {
+  return ids.length === 1 ? text : `${text}: ${ids.length} notes`;
+}
+
+/** What a person has chosen. It is kept in the account, and here for the next start. */
+export interface Preferences {
+  theme: "system" | "light" | "dark";
+  /** Whether single letters are shortcuts. */
+  shortcuts: boolean;
+  editor: "rich" | "plain";
+  searches: string[];
+}
+const initial: Preferences = { theme: "system", shortcuts: true, editor: "rich", searches: [] };
+const kept = "notesd.preferences";
+export const preferences = signal<Preferences>({ ...initial, ...parsed(localStorageItem()) });
+effect(() => {
+  document.documentElement.dataset.theme = preferences.value.theme;
+});
+
+function localStorageItem(): string | null {
+  try {
+    return localStorage.getItem(kept);
+  } catch {
+    return null; // it is refused
+  }
+}
+
+function parsed(text: string | null): Partial<Preferences> {
+  try {
+    return JSON.parse(text ?? "{}") as Partial<Preferences>;
+  } catch {
+    return {};
+  }
+}
+
+/** What other apps keep in the account's preferences. */
+let others: Record<string, unknown> = {};
+
+export function prefer(change: Partial<Preferences>): void {
+  preferences.value = { ...preferences.value, ...change };
+  keepPreferences();
+  if (syncState.value.session === "active") {
+    void request("PATCH", "/api/auth/me", { preferences: { ...others, web: preferences.value } }).catch(() => undefined);
+  }
+}
+
+function keepPreferences(): void {
+  try {
+    localStorage.setItem(kept, JSON.stringify(preferences.value));
+  } catch {
+    // They are in force until the page is closed.
+  }
+}
+
+/** Takes over what the account prefers. */
+export async function fetchPreferences(): Promise<void> {
+  const me = await request<{ data: { preferences?: Record<string, unknown> | null } }>("GET", "/api/auth/me").catch(() => null);
+  if (!me?.data.preferences) return;
+  const { web, ...rest } = me.data.preferences;
+  others = rest;
+  if (web && typeof web === "object") {
+    preferences.value = { ...initial, ...web };
+    keepPreferences();
+  }
+}
