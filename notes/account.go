@@ -11,20 +11,14 @@ import (
 
 // These constants bound what an account may hold.
 const (
-	MinPassword = 8    // characters
-	MaxPassword = 1024 // bytes: a password hash reads all of them
-	MaxEmail    = 254  // bytes (RFC 5321, errata 1690)
-	MaxName     = 100  // characters
+	MaxEmail = 254 // bytes (RFC 5321, errata 1690)
+	MaxName  = 100 // characters
 
 	MaxImportedEmail = 1024 // bytes of an address that another server has accepted
 )
 
-// These errors say why an account or a password is refused.
-var (
-	ErrEmailFormat   = errors.New("invalid email format")
-	ErrPasswordShort = errors.New("password too short")
-	ErrPasswordLong  = errors.New("password too long")
-)
+// ErrEmailFormat says that an address is none.
+var ErrEmailFormat = errors.New("invalid email format")
 
 var emailForm = regexp.MustCompile(`^[^\s@]+@[^\s@]+\.[^\s@]+$`)
 
@@ -49,17 +43,6 @@ func CheckEmail(email string) error {
 // be longer.
 func CheckName(name string) bool {
 	return name != "" && ValidText(name) && utf8.RuneCountInString(name) <= MaxName
-}
-
-// CheckPassword returns ErrPasswordShort or ErrPasswordLong for a password that no user may choose.
-func CheckPassword(password string) error {
-	switch {
-	case utf8.RuneCountInString(password) < MinPassword:
-		return ErrPasswordShort
-	case len(password) > MaxPassword:
-		return ErrPasswordLong
-	}
-	return nil
 }
 
 // AccountName returns the name of a new account: the part of its address before the @.

@@ -37,6 +37,7 @@ var domainErrors = []struct {
 	{auth.ErrRegistrationClosed, router.NewError(http.StatusForbidden, "Registration is closed")},
 	{notes.ErrEmailFormat, router.NewError(http.StatusBadRequest, "Invalid email format")},
 	{notes.ErrPasswordShort, router.NewError(http.StatusBadRequest, "Password must be at least 8 characters long")},
+	{notes.ErrPasswordCommon, router.NewError(http.StatusBadRequest, "Password is too common")},
 	{notes.ErrPasswordLong, router.NewError(http.StatusBadRequest, "Password must be at most 1024 bytes long")},
 	{store.ErrNotFound, router.NewError(http.StatusNotFound, "Note not found")},
 	{store.ErrVersionGone, router.NewError(http.StatusNotFound, "Version not found")},

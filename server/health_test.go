@@ -134,8 +134,8 @@ func testDatabaseAway(t *testing.T, o outage) {
 		{"PATCH", "/api/notes/" + note.ID + "/pin", nil},
 		{"PATCH", "/api/notes/" + note.ID + "/trash", nil},
 		{"DELETE", "/api/notes/" + note.ID, nil},
-		{"POST", "/api/auth/login", credentialsOf("a@b.example", "12345678")},
-		{"POST", "/api/auth/register", credentialsOf("a@b.example", "12345678")},
+		{"POST", "/api/auth/login", credentialsOf("a@b.example", "eight ch")},
+		{"POST", "/api/auth/register", credentialsOf("a@b.example", "eight ch")},
 		{"POST", "/api/auth/logout", nil},
 	}
 	for _, tt := range tests {

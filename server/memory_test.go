@@ -113,9 +113,9 @@ func TestNoRoom(t *testing.T) {
 		"a flip of it":        ada.patch(path+"/pin", nil),
 		"a list with it":      ada.get("/api/notes"),
 		"another large note":  ada.post("/api/notes", map[string]any{"title": "x", "content": strings.Repeat("large ", 20_000)}),
-		"a sign-up":           s.visitor().post("/api/auth/register", map[string]any{"email": "b@example.com", "password": "12345678"}),
-		"a sign-in":           s.visitor().post("/api/auth/login", map[string]any{"email": "ada@example.com", "password": "12345678"}),
-		"a sign-in of nobody": s.visitor().post("/api/auth/login", map[string]any{"email": "c@example.com", "password": "12345678"}),
+		"a sign-up":           s.visitor().post("/api/auth/register", map[string]any{"email": "b@example.com", "password": "eight ch"}),
+		"a sign-in":           s.visitor().post("/api/auth/login", map[string]any{"email": "ada@example.com", "password": "eight ch"}),
+		"a sign-in of nobody": s.visitor().post("/api/auth/login", map[string]any{"email": "c@example.com", "password": "eight ch"}),
 	} {
 		var f failure
 		r.decode(&f)
