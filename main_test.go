@@ -38,7 +38,7 @@ var mayImport = map[string][]string{
 	"internal/ratelimit":       {"notesd/internal/netutil", "notesd/internal/redis"},
 	"server/events":            {"notesd/store"},
 	"server/listener":          {"notesd/internal/netutil"},
-	"server/admin":             {"notesd/internal/cache", "notesd/internal/histogram", "notesd/internal/incident", "notesd/internal/ratelimit", "notesd/internal/redis", "notesd/internal/webhook", "notesd/pool", "notesd/server/auth", "notesd/server/events", "notesd/server/listener", "notesd/server/router", "notesd/store"},
+	"server/admin":             {"notesd/internal/cache", "notesd/internal/histogram", "notesd/internal/incident", "notesd/internal/owned", "notesd/internal/ratelimit", "notesd/internal/redis", "notesd/internal/webhook", "notesd/notes", "notesd/pool", "notesd/server/auth", "notesd/server/events", "notesd/server/listener", "notesd/server/router", "notesd/store"},
 	"server/apidoc/apidoctest": {"notesd/server/apidoc"},
 	"server/auth":              {"notesd/internal/cache", "notesd/internal/heavy", "notesd/internal/netutil", "notesd/internal/ratelimit", "notesd/internal/redis", "notesd/notes", "notesd/store"},
 	"server":                   {"notesd/internal/incident", "notesd/internal/ratelimit", "notesd/internal/redis", "notesd/notes", "notesd/pool", "notesd/server/admin", "notesd/server/api", "notesd/server/auth", "notesd/server/events", "notesd/server/listener", "notesd/server/router", "notesd/store", "notesd/web"},
@@ -48,7 +48,7 @@ var mayImport = map[string][]string{
 	"store/storetest":          {"notesd/internal/testkit", "notesd/internal/testserver", "notesd/store"},
 
 	"internal/testserver": {"notesd/internal/testkit"},
-	"internal/cli":        {"notesd/bench", "notesd/config", "notesd/internal/check", "notesd/internal/heavy", "notesd/internal/incident", "notesd/internal/legacy", "notesd/internal/logging", "notesd/internal/redis", "notesd/internal/upgrade", "notesd/notes", "notesd/pool", "notesd/server", "notesd/server/admin", "notesd/server/api", "notesd/server/auth", "notesd/server/events", "notesd/store", "notesd/store/dump", "notesd/store/engine", "notesd/store/inspect"},
+	"internal/cli":        {"notesd/bench", "notesd/config", "notesd/internal/check", "notesd/internal/heavy", "notesd/internal/incident", "notesd/internal/legacy", "notesd/internal/logging", "notesd/internal/redis", "notesd/internal/upgrade", "notesd/notes", "notesd/pool", "notesd/server", "notesd/server/admin", "notesd/server/api", "notesd/server/auth", "notesd/server/events", "notesd/server/router", "notesd/store", "notesd/store/dump", "notesd/store/engine", "notesd/store/inspect"},
 }
 
 // What only some packages may import, by the beginnings of import paths.

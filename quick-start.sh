@@ -74,7 +74,7 @@ next_steps() {
 		'Have a front end of yours call it: CORS_ORIGIN in .env (cp env/development.env .env)' \
 		'Stop it with Ctrl-C; the notes stay in ./data' ;;
 	start*) steps "$(setting "$ENV_FILE" BACKEND_PORT 'http://localhost:%s' 3001), for a proxy with HTTPS in front of it" "the file $secrets/admin_token" \
-		"Make the first account, while the server is stopped: APP_ENV=production deploy/with-env $ENV_FILE ./notesd user add you@example.com" \
+		"Make the first account: APP_ENV=production deploy/with-env $ENV_FILE ./notesd user add you@example.com" \
 		"Set CORS_ORIGIN and TRUSTED_PROXIES in $ENV_FILE, for the proxy" \
 		"Look it over: APP_ENV=production deploy/with-env $ENV_FILE env CLUSTER_MODE=$cluster ./notesd check" ;;
 	docker-up) steps "$(setting .env BACKEND_PORT 'http://localhost:%s' 3001)" 'printed by: docker compose cp notesd:/data/admin-token - | tar -xO' \

@@ -8,9 +8,11 @@ import (
 	"path/filepath"
 	"regexp"
 	"strings"
+	"sync"
 	"testing"
 
 	"notesd/internal/testserver"
+	"notesd/server/admin"
 	"notesd/store/storetest"
 )
 
@@ -183,7 +185,7 @@ func TestMigrate(t *testing.T) {
 }
 
 // Accounts made, reset, listed and deleted by hand, where registration is
-// closed. On SQLite one process owns the data, so the server rests meanwhile.
+// closed. On SQLite one process owns the data: the server does it, or rests meanwhile.
 func TestUserCommands(t *testing.T) {
 	t.Parallel()
 	for _, row := range []struct {
@@ -192,6 +194,7 @@ func TestUserCommands(t *testing.T) {
 		rests    bool
 	}{
 		{"SQLite", func(t *testing.T) []string { return nil }, true},
+		{"SQLite, served", func(t *testing.T) []string { return nil }, false},
 		{"PostgreSQL", func(t *testing.T) []string {
 			return []string{"DATABASE_URL=" + storetest.Postgres(t), secret}
 		}, false},
@@ -270,4 +273,75 @@ func madePassword(t *testing.T, out string) string {
 		t.Fatalf("no password in %q", out)
 	}
 	return m[1]
+}
+
+// On SQLite, commands find the database whatever its server does: it was killed and has left its
+// socket, it is replaced by a new process, or another server has the same DATA_DIR.
+func TestUserCommandsFindTheServer(t *testing.T) {
+	p := upgradable(t, secret)
+	socket := p.data(admin.SocketName)
+	list := func(when string) {
+		t.Helper()
+		if out := p.must("", "user", "list"); !strings.Contains(out, "ada@example.com") {
+			t.Errorf("user list %s:\n%s", when, out)
+		}
+	}
+	p.start()
+	p.awaitReady()
+	madePassword(t, p.must("", "user", "add", "ada@example.com"))
+	p.kill()
+	if _, err := os.Lstat(socket); err != nil {
+		t.Errorf("the socket of a killed server: %v", err)
+	}
+	list("after the server was killed")
+
+	p.start()
+	p.awaitReady()
+	list("of the next server")
+	var running sync.WaitGroup
+	upgraded := make(chan struct{})
+	running.Go(func() {
+		for done := false; !done; {
+			select {
+			case <-upgraded:
+				done = true
+			default:
+			}
+			list("during an upgrade")
+		}
+	})
+	p.upgrade()
+	p.awaitReady()
+	close(upgraded)
+	running.Wait()
+
+	// A command for another database does not get this one, though DATA_DIR is the same.
+	other := p.command("user", "add", "grace@example.com")
+	other.Env = append(other.Env, "DATABASE_URL="+filepath.Join(t.TempDir(), "other.db"))
+	if out, err := other.CombinedOutput(); err != nil || !strings.Contains(string(out), "made a new, empty database") {
+		t.Errorf("user add for another database: %v\n%s", err, out)
+	}
+	if out := p.must("", "user", "list"); strings.Contains(out, "grace@") {
+		t.Errorf("the account is in the wrong database:\n%s", out)
+	}
+
+	// Another server on the same DATA_DIR leaves the socket alone.
+	second := newProcess(t, "DATA_DIR="+p.data(""), "DATABASE_URL="+filepath.Join(t.TempDir(), "second.db"), secret)
+	second.start()
+	second.awaitReady()
+	second.awaitLog("another process answers on the socket for operators: this one waits until it ends")
+	list("beside another server")
+	p.stop()
+	second.await("the socket", func() bool {
+		_, err := os.Lstat(socket)
+		return err == nil
+	})
+	second.stop()
+	if _, err := os.Lstat(socket); !errors.Is(err, fs.ErrNotExist) {
+		t.Errorf("the socket after the servers: %v, want none", err)
+	}
+	list("without a server")
+	for _, line := range p.log.With("accounts can't be managed by way of the running server: there is no socket") {
+		t.Errorf("logged %v", line)
+	}
 }

@@ -169,7 +169,7 @@ func (d *document) route(path string) string {
 			parts[5] = ":revision"
 		}
 	}
-	if len(parts) > 4 && parts[2] == "auth" && parts[3] != "totp" {
+	if len(parts) > 4 && (parts[2] == "auth" && parts[3] != "totp" || parts[2] == "admin") {
 		parts[4] = ":id"
 	}
 	return strings.Join(parts, "/")

@@ -44,7 +44,7 @@ const streamShare = 2
 type Config struct {
 	Version           string
 	Production        bool
-	DataDir           string // the directory whose free space is reported; empty: none is
+	DataDir           string // the directory whose free space is reported, and of the operators' socket; empty: none
 	RequestTimeout    time.Duration
 	ShutdownDelay     time.Duration // time between becoming unready and closing the listener
 	ShutdownTimeout   time.Duration // time for running requests to end
@@ -192,6 +192,10 @@ func (s *Server) Serve(ctx context.Context, tcp *net.TCPListener) error {
 	background.Go(func() { s.deps.Hub.Run(work, s.changeSource()) })
 	if s.deps.Redis != nil {
 		background.Go(func() { s.deps.Redis.Follow(work) })
+	}
+	if s.cfg.DataDir != "" {
+		socket := admin.Socket{Dir: s.cfg.DataDir, Database: s.deps.Store.Identity(), Handler: s.router, Log: s.deps.Log}
+		background.Go(func() { socket.Run(work) })
 	}
 	defer background.Wait()
 	defer stop()

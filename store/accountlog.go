@@ -34,6 +34,7 @@ const (
 	EventExported           AccountEvent = "exported"
 	EventDisabled           AccountEvent = "disabled"
 	EventEnabled            AccountEvent = "enabled"
+	EventQuota              AccountEvent = "quota_changed"
 	EventDeletion           AccountEvent = "deletion" // it goes to the server's log only: the account's ends with it
 )
 

@@ -14,6 +14,10 @@ import (
 // A quota of bytes covers one copy of each text, and the space of its rows and index entries. The
 // disk holds all of that about twice: see TestDisk.
 const (
+	// Copies is how many copies of a note's text the store keeps: the text itself, and the folded
+	// text for searching.
+	Copies = 2
+
 	noteCost = 512
 	tagCost  = 32
 )
@@ -43,20 +47,36 @@ func (s *Store) Counters(ctx context.Context, owner string) (Counters, error) {
 	if err := s.db.Reader(ctx).Where("user_id = ?", owner).Take(&row).Error; err != nil {
 		return Counters{}, fmt.Errorf("counters of %s: %w", owner, engine.Translate(err))
 	}
-	return Counters{row.ChangeSeq, row.NoteCount, row.NoteBytes, row.QuotaNotes, row.QuotaBytes,
-		row.HistoryBytes, row.QuotaHistory}, nil
+	return row.counters(), nil
 }
+
+func (row countersRow) counters() Counters {
+	return Counters{row.ChangeSeq, row.NoteCount, row.NoteBytes, row.QuotaNotes, row.QuotaBytes,
+		row.HistoryBytes, row.QuotaHistory}
+}
+
+// DefaultQuotas returns the quotas of users who have none of their own. nil means no limit.
+func (s *Store) DefaultQuotas() (notes, bytes *int64) { return s.quotaNotes, s.quotaBytes }
 
 // SetQuota limits how many notes and bytes owner may have. With nil the limit of Config holds. What
 // exists already stays. While it exceeds the quota it can only shrink.
 func (s *Store) SetQuota(ctx context.Context, owner string, notes, bytes *int64) error {
+	return s.setCounters(ctx, owner, "quota_notes = ?, quota_bytes = ?", notes, bytes)
+}
+
+// SetHistoryQuota limits how many bytes owner's versions may have. With nil they may have as many as
+// the notes. A history above its quota is cut when the next version is added.
+func (s *Store) SetHistoryQuota(ctx context.Context, owner string, bytes *int64) error {
+	return s.setCounters(ctx, owner, "quota_history = ?", bytes)
+}
+
+func (s *Store) setCounters(ctx context.Context, owner, set string, values ...any) error {
 	err := s.db.Write(ctx, func(tx *gorm.DB) error {
-		set := tx.Exec(`UPDATE user_counters SET quota_notes = ?, quota_bytes = ? WHERE user_id = ?`,
-			notes, bytes, owner)
-		if set.Error == nil && set.RowsAffected == 0 {
+		done := tx.Exec("UPDATE user_counters SET "+set+" WHERE user_id = ?", append(values, owner)...)
+		if done.Error == nil && done.RowsAffected == 0 {
 			return ErrNotFound
 		}
-		return set.Error
+		return done.Error
 	})
 	if err != nil {
 		return fmt.Errorf("quota of %s: %w", owner, err)

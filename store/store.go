@@ -46,6 +46,7 @@ type Config struct {
 type Store struct {
 	db          *engine.DB
 	postgres    bool // the engine is PostgreSQL; used where the SQL differs
+	identity    string
 	log         *slog.Logger
 	invalidator Invalidator
 	changes     Changes
@@ -98,6 +99,7 @@ func Open(ctx context.Context, cfg Config) (*Store, error) {
 	if err != nil {
 		return nil, err
 	}
+	s.identity = engine.Identity(cfg.URL)
 	if s.postgres && s.listens() {
 		// Writes that still run after ctx has ended are announced too.
 		s.db.InBackground(context.WithoutCancel(ctx), s.listen)
@@ -121,6 +123,9 @@ func (s *Store) Close() error {
 
 // Engine returns the name of the database engine, for display.
 func (s *Store) Engine() string { return s.db.Engine() }
+
+// Identity returns engine.Identity of the database.
+func (s *Store) Identity() string { return s.identity }
 
 // These are the names of the engines.
 const (

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"iter"
 	"strconv"
 	"time"
 
@@ -113,33 +112,6 @@ func (s *Store) findUser(ctx context.Context, condition, value string) (User, er
 		return User{}, fmt.Errorf("find user: %w", engine.Translate(err))
 	}
 	return row.user(), nil
-}
-
-// Users returns all users in the order of their e-mail addresses. It holds no connection while the
-// caller handles a user. So a user that is created or deleted meanwhile may or may not be included.
-// An error is the last pair.
-func (s *Store) Users(ctx context.Context) iter.Seq2[User, error] {
-	const page = 500
-	return func(yield func(User, error) bool) {
-		last := ""
-		for {
-			var rows []userRow
-			err := s.db.Reader(ctx).Where("email_folded > ?", last).Order("email_folded").Limit(page).Find(&rows).Error
-			if err != nil {
-				yield(User{}, fmt.Errorf("list users: %w", engine.Translate(err)))
-				return
-			}
-			for _, row := range rows {
-				if !yield(row.user(), nil) {
-					return
-				}
-				last = row.EmailFolded
-			}
-			if len(rows) < page {
-				return
-			}
-		}
-	}
 }
 
 // DeleteUser deletes an account and all that belongs to it, or returns ErrNotFound.

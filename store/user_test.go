@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/google/go-cmp/cmp"
+	"github.com/google/go-cmp/cmp/cmpopts"
 
 	"notesd/notes"
 	"notesd/store"
@@ -65,35 +66,63 @@ func TestNoSuchUser(t *testing.T) {
 	})
 }
 
-// A thousand people are more than one page of the list.
-func TestUsers(t *testing.T) {
+// TestAccounts: the list is in the order of the addresses, whole or in pages, and says of each what
+// it has.
+func TestAccounts(t *testing.T) {
 	storetest.Each(t, func(t *testing.T, s *store.Store) {
-		for range s.Users(t.Context()) {
-			t.Error("Users of an empty store has a user")
+		ctx := t.Context()
+		if list, err := s.Accounts(ctx, store.AccountQuery{}); err != nil || len(list) > 0 {
+			t.Errorf("Accounts of an empty store = %v, %v", list, err)
 		}
-		const people = 1001
+		const people = 11
 		for i := range people {
-			mustUser(t, s, fmt.Sprintf("%04d@example.org", (i*8)%people)) // not in order
+			mustUser(t, s, fmt.Sprintf("Ä%02d@example.org", (i*8)%people)) // not in order
 		}
-		n := 0
-		for u, err := range s.Users(t.Context()) {
-			if want := fmt.Sprintf("%04d@example.org", n); err != nil || u.Email != want {
-				t.Fatalf("user %d = %q, %v, want %q", n, u.Email, err, want)
+		var want []store.Account
+		for i := range people {
+			u, err := s.UserByEmail(ctx, fmt.Sprintf("ä%02d@example.org", i))
+			if err != nil {
+				t.Fatal(err)
 			}
-			n++
+			if i%3 == 0 {
+				if _, err := s.CreateNote(ctx, u.ID, notes.NewNote{Title: "t", Content: "c"}); err != nil {
+					t.Fatal(err)
+				}
+				if err := errors.Join(s.SetQuota(ctx, u.ID, new(int64(i)), nil), s.SetHistoryQuota(ctx, u.ID, new(int64(7)))); err != nil {
+					t.Fatal(err)
+				}
+			}
+			c, err := s.Counters(ctx, u.ID)
+			if err != nil || i == 3 && (c.Notes != 1 || *c.QuotaNotes != 3 || *c.QuotaHistory != 7) {
+				t.Fatalf("Counters = %+v, %v", c, err)
+			}
+			want = append(want, store.Account{User: u, Counters: c})
 		}
-		if n != people {
-			t.Errorf("Users has %d users, want %d", n, people)
+		for name, tt := range map[string]struct {
+			query store.AccountQuery
+			want  []store.Account
+		}{
+			"all":          {store.AccountQuery{}, want},
+			"a page":       {store.AccountQuery{Limit: 5}, want[:5]},
+			"the next":     {store.AccountQuery{Limit: 5, After: want[4].Email}, want[5:10]},
+			"the last":     {store.AccountQuery{Limit: 5, After: "ä09@EXAMPLE.org"}, want[10:]},
+			"none":         {store.AccountQuery{After: want[10].Email}, nil},
+			"by address":   {store.AccountQuery{Email: "ä07@example.ORG"}, want[7:8]},
+			"by id":        {store.AccountQuery{ID: want[3].ID}, want[3:4]},
+			"of other ids": {store.AccountQuery{ID: want[3].ID, Email: want[4].Email}, nil},
+		} {
+			got, err := s.Accounts(ctx, tt.query)
+			if diff := cmp.Diff(tt.want, got, cmpopts.EquateEmpty()); err != nil || diff != "" {
+				t.Errorf("%s: Accounts = %v (-want +got):\n%s", name, err, diff)
+			}
 		}
-		for range s.Users(t.Context()) {
-			break // must not read on, nor hold a connection
-		}
-		ctx, cancel := context.WithCancel(t.Context())
+		cancelled, cancel := context.WithCancel(ctx)
 		cancel()
-		for _, err := range s.Users(ctx) {
-			if !errors.Is(err, context.Canceled) {
-				t.Errorf("Users with a cancelled context = %v, want context.Canceled", err)
-			}
+		if _, err := s.Accounts(cancelled, store.AccountQuery{}); !errors.Is(err, context.Canceled) {
+			t.Errorf("Accounts with a cancelled context = %v, want context.Canceled", err)
+		}
+		if err := s.SetHistoryQuota(ctx, "none", nil); !errors.Is(err, store.ErrNotFound) {
+			t.Errorf("SetHistoryQuota of nobody = %v, want ErrNotFound", err)
 		}
 	})
 }

@@ -16,7 +16,7 @@ func Commands() []Command {
 		{Name: "user", Args: "enable EMAIL", Short: "let it sign in again", Run: User},
 		{Name: "user", Args: "list", Short: "every account", Run: User},
 		{Name: "user", Args: "quota EMAIL", Run: User,
-			Short: "what it stores and may store; -notes and -mb change that"},
+			Short: "what it stores and may store; -notes, -mb and -history change that"},
 		{Name: "user", Args: "delete EMAIL", Short: "delete it with all of its notes", Run: User},
 		{Name: "import-legacy", Run: ImportLegacy,
 			Short: "bring the old backend's accounts and notes over (docs/IMPORT.md)"},

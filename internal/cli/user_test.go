@@ -26,7 +26,7 @@ func TestResetWithoutRedis(t *testing.T) {
 	if said := user("disable", "ada@example.com"); said != "disabled ada@example.com; its sessions are ended\n" {
 		t.Errorf("user disable says %q", said)
 	}
-	if said := user("enable", "ADA@example.com"); said != "enabled ada@example.com\n" {
+	if said := user("enable", "ADA@example.com"); said != "enabled ADA@example.com\n" {
 		t.Errorf("user enable says %q", said)
 	}
 	if said := user("delete", "ada@example.com"); !strings.Contains(said, "deleted ada@example.com") {

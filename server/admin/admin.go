@@ -107,6 +107,13 @@ func (a *Admin) Routes() []router.Route {
 		{Method: post, Path: "/api/metrics/reset", Class: router.Free, Auth: router.Admin, Handle: a.resetMetrics},
 		{Method: get, Path: "/metrics", Class: router.Free, Auth: router.Admin, Handle: a.prometheusMetrics, Quiet: true},
 		{Method: get, Path: "/api/runtime", Class: router.Free, Auth: router.Admin, Handle: a.runtimeState, Quiet: true},
+
+		{Method: get, Path: "/api/admin/users", Class: router.Read, Auth: router.Admin, Handle: a.listUsers},
+		{Method: post, Path: "/api/admin/users", Class: router.Password, Auth: router.Admin, Handle: a.addUser, SmallBody: true},
+		{Method: http.MethodPatch, Path: "/api/admin/users/:id", Class: router.Write, Auth: router.Admin,
+			Handle: a.changeUser, SmallBody: true},
+		{Method: http.MethodDelete, Path: "/api/admin/users/:id", Class: router.Bulk, Auth: router.Admin,
+			Handle: a.deleteUser},
 	}
 }
 

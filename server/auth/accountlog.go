@@ -20,21 +20,11 @@ const (
 )
 
 // Record writes an event of the account into its log and into the server's. c is the client that
-// caused the event; the zero Client is an operator. An event is never undone because the log cannot
-// be written: that is a warning.
+// caused the event. An event is never undone because the log cannot be written: that is a warning.
 func (a *Accounts) Record(ctx context.Context, c Client, userID string, event store.AccountEvent) {
 	e := store.LogEntry{Event: event, Address: c.Address, Device: deviceName(c)}
-	a.log.LogAttrs(ctx, slog.LevelInfo, "account", slog.String("event", string(event)), slog.String("user", userID),
-		slog.String("addr", e.Address), slog.String("device", e.Device))
-	write := func() {
-		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), logTimeout)
-		defer cancel()
-		if err := a.store.LogAccount(ctx, userID, e); err != nil && !errors.Is(err, store.ErrOwnerGone) {
-			a.log.Warn("an account's log was not written", "user", userID, "error", err)
-		}
-	}
+	write := logAccount(ctx, a.store, a.log, userID, e)
 	switch event {
-	case store.EventDeletion:
 	case store.EventWrongPassword, store.EventWrongCode, store.EventLocked:
 		// The response does not wait for these. Otherwise its duration would reveal that the account
 		// exists.
@@ -51,11 +41,32 @@ func (a *Accounts) Record(ctx context.Context, c Client, userID string, event st
 	}
 }
 
+// RecordOperator is Accounts.Record for an event that an operator has caused. address is where the
+// operator's request came from; "": from a command.
+func RecordOperator(ctx context.Context, db *store.Store, log *slog.Logger, address, userID string,
+	event store.AccountEvent) {
+	logAccount(ctx, db, log, userID, store.LogEntry{Event: event, Address: address, Device: "operator"})()
+}
+
+// logAccount writes an entry of the account's log into the server's log. The function that it returns
+// writes it into the account's, unless the account ends with the event.
+func logAccount(ctx context.Context, db *store.Store, log *slog.Logger, userID string, e store.LogEntry) func() {
+	log.LogAttrs(ctx, slog.LevelInfo, "account", slog.String("event", string(e.Event)), slog.String("user", userID),
+		slog.String("addr", e.Address), slog.String("device", e.Device))
+	return func() {
+		if e.Event == store.EventDeletion {
+			return
+		}
+		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), logTimeout)
+		defer cancel()
+		if err := db.LogAccount(ctx, userID, e); err != nil && !errors.Is(err, store.ErrOwnerGone) {
+			log.Warn("an account's log was not written", "user", userID, "error", err)
+		}
+	}
+}
+
 // deviceName returns the name of the client's program, such as "Firefox on Linux".
 func deviceName(c Client) string {
-	if c.Request == nil {
-		return "operator"
-	}
 	name := shortText(programName(c.Request.UserAgent()), maxDevice)
 	return strings.Map(func(r rune) rune {
 		if !unicode.IsPrint(r) {

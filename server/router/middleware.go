@@ -95,7 +95,9 @@ func (rt *Router) observe(next echo.HandlerFunc) echo.HandlerFunc {
 func (rt *Router) begin(w http.ResponseWriter, r *http.Request, now time.Time) *Context {
 	id := requestID()
 	c := &Context{rt: rt, r: r, out: newResponseWriter(w, r, id, &rt.leaving), id: id, began: now}
-	c.addr, c.unread = rt.clientAddress(r)
+	if c.addr = operatorOf(r.Context()); c.addr == "" {
+		c.addr, c.unread = rt.clientAddress(r)
+	}
 	if rt.overTLS(r) {
 		c.out.Header().Set("Strict-Transport-Security", "max-age=31536000; includeSubDomains")
 	}

@@ -74,7 +74,7 @@ type Auth uint8
 const (
 	Anyone   Auth = iota // the request may belong to a user, or to none
 	SignedIn             // the request must belong to a user; others get a 401
-	Admin                // the request must have the administrator token; the Class is Free
+	Admin                // the request must have the administrator token, and belongs to no user
 )
 
 func (a Auth) String() string { return [...]string{"anyone", "signed in", "admin"}[a] }
@@ -87,8 +87,6 @@ func (route *Route) check() error {
 		fault = "has no class"
 	case route.Handle == nil:
 		fault = "has no handler"
-	case route.Auth == Admin && route.Class != Free:
-		fault = "is for administrators and not free"
 	case route.Auth == SignedIn && route.Class == Free:
 		fault = "is free, so its user is not known"
 	case route.Path != strings.ToLower(route.Path):

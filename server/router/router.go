@@ -211,17 +211,17 @@ func (rt *Router) entry(route *Route) echo.HandlerFunc {
 	return func(e echo.Context) error {
 		c := contextOf(e)
 		c.route = route
+		if route.Auth == Admin {
+			if err := c.checkAdmin(); err != nil {
+				return err
+			}
+		}
 		if route.pooled() {
 			// For writes, refuseCrossOrigin decides.
 			if route.Method == http.MethodGet && rt.isForeignRead(c.r.Header) {
 				return errCrossOrigin
 			}
 			return rt.admit(c, route)
-		}
-		if route.Auth == Admin {
-			if err := c.checkAdmin(); err != nil {
-				return err
-			}
 		}
 		return rt.unpooled(c)
 	}

@@ -16,8 +16,8 @@ import (
 // lockPoll is the interval between attempts to take a lock.
 const lockPoll = 10 * time.Millisecond
 
-// errInUse is the error for a lock that another process holds.
-var errInUse = errors.New("in use by notesd")
+// ErrInUse is the error for a lock that another process holds.
+var ErrInUse = errors.New("in use by notesd")
 
 // A DirLock is an exclusive lock of one process on a data directory. The kernel releases it when
 // the process ends, in whichever way.
@@ -28,7 +28,7 @@ type DirLock struct{ file *os.File }
 func awaitDir(ctx context.Context, dir string, patience time.Duration) (*DirLock, error) {
 	for deadline := time.Now().Add(patience); ; {
 		lock, err := LockDir(dir)
-		if !errors.Is(err, errInUse) || !time.Now().Before(deadline) {
+		if !errors.Is(err, ErrInUse) || !time.Now().Before(deadline) {
 			return lock, err
 		}
 		if err := Pause(ctx, lockPoll); err != nil {
@@ -37,7 +37,7 @@ func awaitDir(ctx context.Context, dir string, patience time.Duration) (*DirLock
 	}
 }
 
-// LockDir takes the lock on dir. If another process holds it, the error is errInUse and names that
+// LockDir takes the lock on dir. If another process holds it, the error is ErrInUse and names that
 // process.
 func LockDir(dir string) (*DirLock, error) {
 	f, err := os.OpenFile(filepath.Join(dir, "notesd.lock"), os.O_RDWR|os.O_CREATE|syscall.O_NOFOLLOW, 0o600)
@@ -47,7 +47,7 @@ func LockDir(dir string) (*DirLock, error) {
 	err = syscall.Flock(int(f.Fd()), syscall.LOCK_EX|syscall.LOCK_NB)
 	if errors.Is(err, syscall.EWOULDBLOCK) {
 		holder, _ := io.ReadAll(io.LimitReader(f, 200))
-		err = fmt.Errorf("data directory %s is %w (%s), which must be stopped first", dir, errInUse,
+		err = fmt.Errorf("data directory %s is %w (%s), which must be stopped first", dir, ErrInUse,
 			cmp.Or(strings.TrimSpace(string(holder)), "it is just starting"))
 	} else if err == nil {
 		err = signLock(f)
