@@ -1,8 +1,8 @@
 #!/usr/bin/env bash
 # What the tests need beside Go: PostgreSQL's and Redis's servers, a C compiler for the race detector, make, curl, openssl
-# and unzip for the examples in the docs, and promtool. With the argument e2e also what `make e2e` alone needs: Caddy,
-# PgBouncer, blackbox_exporter, and Chromium for the status page (170 MB to fetch). What is missing is installed on Debian
-# and its like, as root or with sudo; elsewhere it is named. No service needs to run: the tests start their own.
+# and unzip for the examples in the docs, promtool, npm for the web app's bundle, and Chromium (170 MB to fetch). With the
+# argument e2e also what `make e2e` alone needs: Caddy, PgBouncer, blackbox_exporter. What is missing is installed on
+# Debian and its like, as root or with sudo; elsewhere it is named. No service needs to run: the tests start their own.
 set -euo pipefail
 tier=${1:-test} # test or e2e
 
@@ -15,10 +15,10 @@ missing() { # the Debian packages for what is not there
 	has_postgres || echo postgresql
 	has_redis || echo redis-server
 	has_c || printf '%s\n' gcc libc6-dev
-	for tool in make curl openssl unzip prometheus; do command -v "$tool" >/dev/null || echo "$tool"; done
+	for tool in make curl openssl unzip prometheus npm; do command -v "$tool" >/dev/null || echo "$tool"; done
+	has_chromium || echo chromium
 	[[ $tier == e2e ]] || return 0
 	for tool in prometheus-blackbox-exporter caddy pgbouncer; do command -v "$tool" >/dev/null || echo "$tool"; done
-	has_chromium || echo chromium
 }
 
 fail() {

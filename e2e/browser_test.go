@@ -30,10 +30,16 @@ type tab struct {
 // reboundName is a name of somebody else's that leads to this machine.
 const reboundName = "rebound.example.com"
 
-// newTab opens one, and skips the test where there is no Chromium.
+// newTab opens one in a test that is not short.
 func newTab(t *testing.T) *tab {
 	t.Helper()
 	long(t, "Chromium")
+	return openTab(t)
+}
+
+// openTab opens one, and skips the test where there is no Chromium.
+func openTab(t *testing.T) *tab {
+	t.Helper()
 	program := ""
 	for _, name := range []string{"chromium", "chromium-browser", "google-chrome"} {
 		if found, err := exec.LookPath(name); err == nil {

@@ -8,7 +8,7 @@ import { IconButton } from "./icons.tsx";
 export function AccountPage() {
   const account = syncState.value.account;
   return (
-    <main class="account">
+    <div class="account">
       <div class="bar">
         <IconButton icon="back" label="Back to the notes" onClick={() => go({ page: "notes" })} />
         <h1>Account and settings</h1>
@@ -19,12 +19,13 @@ export function AccountPage() {
       <Offline />
       <Profile />
       <Password />
+      <Codes />
       <Sessions />
       <Log />
       <p class="footer">
         <a href="/licenses">Licences</a> · <a href="/api/docs">API</a>
       </p>
-    </main>
+    </div>
   );
 }
 
@@ -237,6 +238,75 @@ function Password() {
           <input name="new" type="password" required minLength={8} autocomplete="new-password" />
         </label>
       </Form>
+    </Part>
+  );
+}
+
+/** Codes of an authenticator app at each sign-in. */
+function Codes() {
+  const { data, error, again } = useFetched<{ on: boolean; recoveryCodes: number }>("/api/auth/totp");
+  const [setup, setSetup] = useState<{ secret: string; qrCode: string } | null>(null);
+  const [recovery, setRecovery] = useState<string[]>([]);
+  const begin = () =>
+    request<{ data: { secret: string; qrCode: string } }>("POST", "/api/auth/totp").then(
+      (answer) => setSetup(answer.data),
+      (err: unknown) => tell(messageOf(err)),
+    );
+  return (
+    <Part title="One-time codes">
+      {error !== "" && <p role="status">{error}</p>}
+      {data && <p>{data.on ? `On. ${data.recoveryCodes} recovery codes are left.` : "Off: the password is enough to sign in."}</p>}
+      {recovery.length > 0 && (
+        <div role="status">
+          <p>Codes are on. Keep these recovery codes in a safe place: each signs you in once, without the phone. They are not shown again.</p>
+          <pre class="codes">{recovery.join("\n")}</pre>
+        </div>
+      )}
+      {data && !data.on && !setup && (
+        <button type="button" onClick={() => void begin()}>
+          Set up
+        </button>
+      )}
+      {setup && (
+        <Form
+          label="Turn codes on"
+          send={async ({ code }) => {
+            const answer = await request<{ data: { recoveryCodes: string[] } }>("POST", "/api/auth/totp/confirm", { code });
+            setRecovery(answer.data.recoveryCodes);
+            setSetup(null);
+            again();
+          }}
+        >
+          <img class="qr" alt="QR code for an authenticator app" src={"data:image/svg+xml," + encodeURIComponent(setup.qrCode)} />
+          <p>
+            Scan it with an authenticator app, or type in: <code>{setup.secret}</code>
+          </p>
+          <label>
+            Code from the app
+            <input name="code" required autocomplete="one-time-code" inputMode="numeric" />
+          </label>
+        </Form>
+      )}
+      {data?.on && (
+        <Form
+          label="Turn codes off"
+          danger
+          send={async ({ password, totp }) => {
+            await request("DELETE", "/api/auth/totp", { password, totp });
+            setRecovery([]);
+            again();
+          }}
+        >
+          <label>
+            Password
+            <input name="password" type="password" required autocomplete="current-password" />
+          </label>
+          <label>
+            Code, or a recovery code
+            <input name="totp" required autocomplete="one-time-code" />
+          </label>
+        </Form>
+      )}
     </Part>
   );
 }

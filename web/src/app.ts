@@ -54,25 +54,44 @@ export function metaOf(id: string | null): NoteMeta | undefined {
   return id === null ? undefined : byId.value.get(id);
 }
 
-/** The ids that the search found, null: nothing is searched for. */
-const found = signal<{ ids: readonly string[]; isComplete: boolean } | null>(null);
 const searches = computed(() => {
   const q = query.value;
   return q.words.length > 0 || q.tags || q.isPinned || q.isFavorite || q.before || q.after ? q : null;
 });
+
+/** The ids that the search has found here. */
+const found = signal<readonly string[]>([]);
 effect(() => {
   const wanted = searches.value;
   notes.value; // what is found changes with the notes
+  if (wanted === null) return;
   const stop = new AbortController();
-  if (wanted === null) found.value = null;
-  else sync.search(wanted, (result) => (found.value = result), stop.signal);
+  sync.search(wanted, (result) => (found.value = result.ids), stop.signal);
   return () => stop.abort();
+});
+
+/** The ids that the server has found besides, in texts that are not here. */
+const foundThere = signal<readonly string[]>([]);
+effect(() => {
+  const { query: text, folder } = route.value;
+  foundThere.value = [];
+  if (query.value.words.length === 0 || notes.peek().every((n) => n.isHere)) return;
+  const stop = new AbortController();
+  const asked = text + (folder === "archive" ? " is:archived" : folder === "trash" ? " is:trashed" : "");
+  const timer = setTimeout(async () => {
+    const answer = await request<{ data: { id: string }[] }>("GET", `/api/notes?limit=100&q=${encodeURIComponent(asked)}`).catch(() => null);
+    if (answer && !stop.signal.aborted) foundThere.value = answer.data.map((n) => n.id);
+  }, 250);
+  return () => {
+    stop.abort();
+    clearTimeout(timer);
+  };
 });
 
 /** The notes in the list, in its order. */
 export const rows = computed<readonly NoteMeta[]>(() => {
   if (searches.value !== null) {
-    return (found.value?.ids ?? []).flatMap((id) => byId.value.get(id) ?? []);
+    return [...new Set([...found.value, ...foundThere.value])].flatMap((id) => byId.value.get(id) ?? []);
   }
   const { isTrashed = false, isArchived } = query.value;
   return notes.value.filter((n) => n.isTrashed === isTrashed && (isArchived === undefined || n.isArchived === isArchived));
@@ -125,6 +144,8 @@ export function targets(): string[] {
 export function newNote(fields: Partial<Fields> = {}): string {
   const tag = query.value.tags?.[0];
   const id = sync.create({ isMarkdown: true, tags: tag ? [tag] : [], ...fields });
+  const view = sync.open(id).value;
+  if ((fields.title || fields.content) && view !== null && typeof view === "object") void sync.draft(view, fields);
   go({ note: id, folder: "notes" });
   return id;
 }

@@ -1,6 +1,7 @@
+import { effect } from "@preact/signals";
 import { render } from "preact";
 import { useEffect } from "preact/hooks";
-import { fetchPreferences, go, newNote, route, sync, syncState, tell, toast } from "./app.ts";
+import { fetchPreferences, go, metaOf, newNote, route, sync, syncState, tell, toast } from "./app.ts";
 import { Help, helpIsOpen, listenToKeys, Palette, paletteIsOpen } from "./commands.tsx";
 import { Icon } from "./icons.tsx";
 import { Later } from "./later.tsx";
@@ -9,25 +10,32 @@ import { NotePane } from "./note.tsx";
 import { SignIn } from "./signin.tsx";
 
 function App() {
-  const { session, account } = syncState.value;
-  if (session === "unknown" && !account) return <p class="nothing">Loading…</p>;
-  if (session === "none" || !account) return <SignIn />;
+  const { session, account, connection } = syncState.value;
+  if (!account && session === "unknown" && connection !== "offline") return <p class="nothing">Loading…</p>;
+  if (!account) {
+    return (
+      <main>
+        <SignIn />
+      </main>
+    );
+  }
   const { note, page } = route.value;
   return (
     <>
-      <div class={note ? "app open" : "app"}>
+      <main class={note ? "app open" : "app"}>
+        {page !== "account" && <h1 class="hidden">{metaOf(note)?.title || "Notes"}</h1>}
         {page === "account" ? (
           <Later load={() => import("./account.tsx").then((m) => m.AccountPage)} props={{}} />
         ) : (
           <>
             <Sidebar />
-            <main class="main">
+            <div class="main">
               {session === "ended" && <SignedOut />}
               {note ? <NotePane key={note} id={note} /> : <Welcome />}
-            </main>
+            </div>
           </>
         )}
-      </div>
+      </main>
       <Toast />
       {helpIsOpen.value && <Help />}
       {paletteIsOpen.value && <Palette />}
@@ -108,7 +116,37 @@ function startWithAddress(): void {
   });
 }
 
+/** Text files that are dropped on the page become notes. */
+function listenToFiles(): void {
+  window.addEventListener("dragover", (e) => {
+    if (e.dataTransfer?.types.includes("Files")) e.preventDefault();
+  });
+  window.addEventListener("drop", (e) => {
+    const files = [...(e.dataTransfer?.files ?? [])];
+    if (files.length === 0 || !syncState.value.account) return;
+    e.preventDefault();
+    void importFiles(files);
+  });
+}
+
+async function importFiles(files: readonly File[]): Promise<void> {
+  let taken = 0;
+  for (const file of files) {
+    if (!/\.(md|markdown|txt|text)$/i.test(file.name) && !file.type.startsWith("text/")) continue;
+    newNote({ title: file.name.replace(/\.[^.]*$/, "").slice(0, 255), content: await file.text() });
+    taken++;
+  }
+  tell(taken === files.length ? `Imported: ${taken}` : `Imported: ${taken} of ${files.length}. Only text and Markdown become notes.`);
+}
+
 listenToKeys();
+listenToFiles();
 startWithAddress();
-void fetchPreferences();
+let preferencesOf = "";
+effect(() => {
+  const { session, account } = syncState.value;
+  if (session !== "active" || !account || account.id === preferencesOf) return;
+  preferencesOf = account.id;
+  void fetchPreferences();
+});
 render(<App />, document.getElementById("app")!);

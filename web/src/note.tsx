@@ -135,6 +135,9 @@ function Note({ view }: { view: NoteView }) {
   );
 }
 
+/** The rich editor, once it is loaded. */
+let loaded: typeof import("./rich.ts") | null = null;
+
 /** The text. It begins as a plain editor, and becomes the rich one when that is loaded. */
 function TextArea(props: {
   view: NoteView;
@@ -162,35 +165,38 @@ function TextArea(props: {
         props.composed();
       },
     };
-    const first = plainEditor(options);
-    // What others change is part of the text as well.
-    hold.current = {
-      ...first,
-      show: (text) => {
-        current = text;
-        first.show(text);
-      },
-    };
-    let rich: typeof import("./rich.ts") | null = null;
     let ended = false;
+    const wantsRich = preferences.value.editor === "rich";
     const swap = () => {
       const plain = hold.current;
-      if (!rich || ended || !plain || plain.isComposing()) return;
+      if (!waits || !loaded || ended || !plain || plain.isComposing()) return;
       const [focused, [from, to]] = [plain.hasFocus(), plain.selection()];
-      // The textarea has LF for each end of a line; the text may have CR LF.
-      const place = (n: number) => (current.includes("\r") ? Math.min(n, current.length) : n);
       plain.destroy();
-      const { richEditor } = rich;
-      rich = null;
-      hold.current = richEditor({ ...options, text: current, composed: props.composed });
-      hold.current.select(place(from), place(to));
+      waits = false;
+      hold.current = loaded.richEditor({ ...options, text: current });
+      // The textarea counts CR LF as one; what is there is rare, and the cursor is near.
+      hold.current.select(Math.min(from, current.length), Math.min(to, current.length));
       hold.current.mark(query.value.words);
       if (focused) hold.current.focus();
     };
-    if (preferences.value.editor === "rich") {
+    let waits = wantsRich && loaded === null;
+    if (wantsRich && loaded) {
+      hold.current = loaded.richEditor(options);
+      hold.current.mark(query.value.words);
+    } else {
+      const plain = plainEditor(options);
+      hold.current = {
+        ...plain,
+        show: (text) => {
+          current = text; // what others change is part of the text as well
+          plain.show(text);
+        },
+      };
+    }
+    if (waits) {
       import("./rich.ts").then(
         (module) => {
-          rich = module;
+          loaded = module;
           swap();
         },
         () => undefined, // the plain editor stays

@@ -1,5 +1,5 @@
 import { useRef, useState } from "preact/hooks";
-import { fetchPreferences, go, sync, syncState } from "./app.ts";
+import { go, sync, syncState } from "./app.ts";
 import { ApiError, request } from "./api.ts";
 import type { Account } from "./sync/types.ts";
 
@@ -20,7 +20,7 @@ Every version is kept: the clock above shows what a note was, and brings it back
 /** Asks who the user is: with an account or, at the first start, for one. */
 export function SignIn() {
   const known = syncState.value.account;
-  const [mode, setMode] = useState<"login" | "register">(known ? "login" : "login");
+  const [mode, setMode] = useState<"login" | "register">("login");
   const [asksCode, setAsksCode] = useState(false);
   const [error, setError] = useState("");
   const [busy, setBusy] = useState(false);
@@ -40,7 +40,6 @@ export function SignIn() {
       const answer = await request<{ data: { user: Account } }>("POST", `/api/auth/${mode}`, body);
       if (mode === "register") await request("POST", "/api/notes", welcome).catch(() => undefined);
       await sync.signedIn(answer.data.user);
-      void fetchPreferences();
       go({ page: "notes" }, "replace");
     } catch (err) {
       setBusy(false);
@@ -54,7 +53,7 @@ export function SignIn() {
   };
   const registers = mode === "register";
   return (
-    <main class="signin">
+    <div class="signin">
       <form ref={form} onSubmit={(e) => void submit(e)}>
         <h1>
           <img src="/icon.svg" alt="" width={40} height={40} /> notesd
@@ -102,9 +101,9 @@ export function SignIn() {
           {registers ? "I have an account" : "Make an account"}
         </button>
       </form>
-      <footer>
+      <p>
         <a href="/licenses">Licences</a> · <a href="/api/docs">API</a>
-      </footer>
-    </main>
+      </p>
+    </div>
   );
 }

@@ -1,0 +1,234 @@
+package e2e
+
+import (
+	"fmt"
+	"net/http"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/chromedp/chromedp"
+	"github.com/chromedp/chromedp/kb"
+
+	"notesd/internal/testserver"
+)
+
+// A browser is one with the web app of a server, behind a network that can be cut.
+type browser struct {
+	*tab
+	network *testserver.Proxy
+}
+
+// newBrowser opens the web app.
+func newBrowser(t *testing.T, p *process) *browser {
+	t.Helper()
+	b := &browser{openTab(t), testserver.NewProxy(t, p.url)}
+	b.open("/")
+	b.do(chromedp.WaitVisible("form"))
+	return b
+}
+
+// open goes to a path of the server.
+func (b *browser) open(path string) {
+	b.t.Helper()
+	b.do(chromedp.EmulateViewport(1200, 800), chromedp.Navigate(b.network.URL()+path))
+}
+
+// sign fills the form with an account, and returns when the list is there.
+func (b *browser) sign() {
+	b.t.Helper()
+	b.do(chromedp.SendKeys("[name=email]", "ada@example.com"), chromedp.SendKeys("[name=password]", password+kb.Enter),
+		chromedp.WaitVisible(".row"))
+}
+
+// press presses keys wherever the keyboard is.
+func (b *browser) press(keys string) {
+	b.t.Helper()
+	b.do(chromedp.KeyEvent(keys))
+}
+
+// click clicks the button or link with a name.
+func (b *browser) click(name string) {
+	b.t.Helper()
+	const script = `(() => {
+		const all = [...document.querySelectorAll("button, a")].filter((e) => e.checkVisibility());
+		const found = all.find((e) => (e.getAttribute("aria-label") ?? e.textContent).trim() === %q);
+		found?.click();
+		return found !== undefined;
+	})()`
+	b.until("a button "+name, fmt.Sprintf(script, name))
+}
+
+// until returns once a script is true.
+func (b *browser) until(what, script string) {
+	b.t.Helper()
+	b.untilWithin(patience, what, script)
+}
+
+func (b *browser) untilWithin(limit time.Duration, what, script string) {
+	b.t.Helper()
+	for deadline := time.Now().Add(limit); ; time.Sleep(20 * time.Millisecond) {
+		if find(b.tab, chromedp.Evaluate[bool](script)) {
+			return
+		}
+		if time.Now().After(deadline) {
+			b.t.Fatalf("after %v there is not %s; the page has:\n%s", limit, what, b.text("body"))
+		}
+	}
+}
+
+// noteText is a script for the text in the editor, be it the plain one or the rich one.
+const noteText = `(document.querySelector(".rich-editor")?.shadowRoot.querySelector(".cm-content")?.innerText ??
+	document.querySelector(".plain-editor")?.value ?? "")`
+
+// reads returns once the editor has a text.
+func (b *browser) reads(text string) {
+	b.t.Helper()
+	b.until("the text "+text, fmt.Sprintf("%s.replaceAll('\\u200b', '').trimEnd() === %q", noteText, text))
+}
+
+// saved returns once the note that is open is saved.
+func (b *browser) saved() {
+	b.t.Helper()
+	b.until("Saved", `document.querySelector(".state")?.textContent === "Saved"`)
+}
+
+// quiet fails the test if the console has an error. Being signed out is none, nor is being offline.
+func (b *browser) quiet() {
+	b.t.Helper()
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	for _, e := range b.errors {
+		if !strings.Contains(e, "401 (Unauthorized)") && !strings.Contains(e, "409 (Conflict)") && !strings.Contains(e, "net::ERR_") {
+			b.t.Errorf("the console has %s", e)
+		}
+	}
+}
+
+// picture writes what the page looks like into the directory of WEB_PICTURES, if it is set.
+func (b *browser) picture(name string) {
+	b.t.Helper()
+	dir := os.Getenv("WEB_PICTURES")
+	if dir == "" {
+		return
+	}
+	b.do(chromedp.Sleep(500 * time.Millisecond))
+	if err := os.WriteFile(filepath.Join(dir, name+".png"), find(b.tab, chromedp.CaptureScreenshot()), 0o644); err != nil {
+		b.t.Fatal(err)
+	}
+}
+
+// A newcomer's walk in real browsers: an account, a first note, a reload, a second browser that sees it within a second, a
+// clash, an older version.
+func TestWebApp(t *testing.T) {
+	t.Parallel()
+	p := start(t, "LOG_LEVEL=warn")
+	one := newBrowser(t, p)
+	began := time.Now()
+	one.click("Make an account")
+	one.sign()
+	one.press("c")
+	one.do(chromedp.WaitVisible(".title"))
+	one.do(chromedp.SendKeys(".title", "Shopping"+kb.Enter))
+	one.do(chromedp.WaitReady(".rich-editor"))
+	one.press("- [ ] milk" + kb.Enter + "bread")
+	one.saved()
+	if took := time.Since(began); took > 20*time.Second {
+		t.Errorf("a first note took %v, want 20 s", took)
+	}
+	const first = "- [ ] milk\n- [ ] bread"
+	one.reads(first)
+	one.do(chromedp.Reload(), chromedp.WaitReady(".rich-editor"))
+	one.reads(first)
+
+	two := newBrowser(t, p)
+	two.sign()
+	two.do(chromedp.Click("//a[contains(., 'Shopping')]"), chromedp.WaitReady(".rich-editor"))
+	two.reads(first)
+	two.do(chromedp.Evaluate[chromedp.Void](`document.querySelector(".rich-editor").shadowRoot.querySelector(".cm-content").focus()`))
+	two.press(kb.Control + kb.End)
+	two.press(" rolls")
+	one.untilWithin(3*time.Second, "what the other browser wrote", noteText+`.includes("bread rolls")`)
+	two.saved()
+
+	// Both change the same words while one of them has no network.
+	one.network.Set(testserver.Refuse)
+	one.do(chromedp.Evaluate[chromedp.Void](`document.querySelector(".rich-editor").shadowRoot.querySelector(".cm-content").focus()`))
+	one.press(kb.Control + kb.End)
+	one.press(" of rye")
+	one.until("that it is offline", `document.querySelector(".state").textContent.startsWith("Offline")`)
+	two.press(" of wheat")
+	two.saved()
+	one.network.Set(testserver.Pass)
+	one.do(chromedp.WaitVisible(".clash"))
+	one.picture("clash")
+	one.axe("a clash")
+	one.click("Keep the result")
+	one.do(chromedp.WaitNotPresent(".clash"))
+	one.saved()
+	for _, words := range []string{"of rye", "of wheat"} {
+		two.until("both in the other browser", fmt.Sprintf("%s.includes(%q)", noteText, words))
+	}
+
+	began = time.Now()
+	one.press(kb.Escape)
+	one.press("h")
+	one.do(chromedp.WaitVisible(".slider input"), chromedp.Focus(".slider input"))
+	one.press(kb.Home)
+	one.until("the first version", `document.querySelector(".slider").textContent.startsWith("Version 1 of")`)
+	one.until("the difference", `document.querySelector(".difference ins") !== null`)
+	one.axe("the history")
+	one.click("Bring this version back")
+	one.until("the old text", noteText+`.includes("milk") && !`+noteText+`.includes("rye")`)
+	if took := time.Since(began); took > time.Minute {
+		t.Errorf("an older version took %v, want a minute", took)
+	}
+	two.until("the old text in the other browser", `!`+noteText+`.includes("rye")`)
+	one.quiet()
+	two.quiet()
+}
+
+// Each view in both schemes, on a phone and at a desk: axe finds nothing, and nothing is wider than the screen.
+func TestWebAppAccess(t *testing.T) {
+	t.Parallel()
+	long(t, "four looks at each view")
+	p := start(t, "LOG_LEVEL=warn")
+	c := p.member("ada@example.com")
+	for i := range 30 {
+		c.post("/api/notes", map[string]any{"title": fmt.Sprintf("Note %d", i), "content": "# One\n\n- [ ] two\n- [x] three\n\n[four](https://example.com)",
+			"tags": []string{"home", fmt.Sprintf("tag %d", i)}, "isPinned": i == 3, "color": "#e5484d"}).want(http.StatusCreated)
+	}
+	b := newBrowser(t, p)
+	look := func(view string) {
+		t.Helper()
+		for _, scheme := range []string{"light", "dark"} {
+			for _, width := range []int64{320, 1200} {
+				b.look(scheme, width)
+				name := fmt.Sprintf("%s, %s, %d pixels wide", view, scheme, width)
+				b.do(chromedp.Sleep(200 * time.Millisecond))
+				b.axe(name)
+				if wide := find(b.tab, chromedp.Evaluate[int64]("document.documentElement.scrollWidth")); wide > width {
+					t.Errorf("%s: the page is %d pixels wide", name, wide)
+				}
+			}
+		}
+	}
+	look("signing in")
+	b.sign()
+	look("the list")
+	b.press("?")
+	b.do(chromedp.WaitVisible("dialog"))
+	look("the help")
+	b.press(kb.Escape)
+	b.do(chromedp.WaitNotPresent("dialog"), chromedp.Click(".row a"), chromedp.WaitReady(".rich-editor"))
+	look("a note")
+	b.press("v")
+	b.do(chromedp.WaitReady(".rendered h1"))
+	look("the preview")
+	b.open("/#account")
+	b.do(chromedp.WaitVisible(".part"), chromedp.Sleep(time.Second))
+	look("the account")
+	b.quiet()
+}
