@@ -2,7 +2,7 @@ import assert from "node:assert/strict";
 import { test } from "node:test";
 import fc from "fast-check";
 import { ModelServer, type Response } from "./modelserver.ts";
-import { fieldsOf, isWaiting, noFields, step, type Event, type Kept, type Sent, type Step, type Text } from "./outbox.ts";
+import { fieldsOf, isWaiting, noFields, step, type Event, type Kept, type Known, type Sent, type Step, type Text } from "./outbox.ts";
 
 /** A browser: what it keeps is there after a kill, its tabs are not. */
 class Browser {
@@ -67,16 +67,23 @@ class Browser {
 /** A tab with an editor. */
 class Tab {
   local: Text;
-  constructor(readonly browser: Browser, public id: string, public from: Text, readonly isNew: boolean) {
+  known: Known | null = null;
+  constructor(readonly browser: Browser, public id: string, public from: Text) {
     this.local = from;
+    this.learn();
+  }
+
+  learn() {
+    const kept = this.browser.kept.get(this.id);
+    this.known = kept?.entry?.base ?? kept?.note ?? this.known;
   }
 
   /** Keeps what was typed. */
   flush(newId: string) {
     const { title, content, tags, color, isPinned, isFavorite, isArchived, isMarkdown, isTrashed } = this.local;
     const text = { title, content: content!, tags, color, isPinned, isFavorite, isArchived, isMarkdown, isTrashed };
-    const isNew = this.isNew && !this.browser.kept.has(this.id);
-    this.browser.step(this.id, { type: "draft", id: this.id, from: this.from, text, isNew, newId });
+    this.browser.step(this.id, { type: "draft", id: this.id, from: this.from, text, known: this.known, newId });
+    this.learn();
     this.from = this.local;
   }
 
@@ -84,9 +91,10 @@ class Tab {
   show() {
     if (this.local !== this.from) return;
     const moved = this.browser.moved.get(this.id);
-    if (moved) this.id = moved;
+    if (moved) [this.id, this.known] = [moved, null];
     const text = this.browser.text(this.id);
     if (text) this.local = this.from = text;
+    this.learn();
   }
 }
 
@@ -94,7 +102,7 @@ type Action = [kind: string, browser: number, where: number, more: number];
 
 const kinds = [
   "type", "type", "type", "type", "type", "flush", "flush", "flush", "send", "send", "arrive", "arrive", "hear", "hear", "poll", "show", "show",
-  "step", "step", "step", "lose", "kill", "open", "create", "removeLine", "flag", "thin", "forgetKeys", "signOut", "signIn", "refuse", "accept", "trash", "delete",
+  "step", "step", "step", "lose", "kill", "open", "create", "removeLine", "flag", "thin", "forgetKeys", "signOut", "signIn", "erase", "refuse", "accept", "trash", "delete",
   "resolve", "mend",
 ];
 
@@ -117,7 +125,7 @@ function run(actions: Action[]) {
     const there = [...b.kept.keys()].filter((id) => b.text(id)?.content != null);
     const id = there[where % Math.max(1, there.length)];
     if (id === undefined) return undefined;
-    const tab = new Tab(b, id, b.text(id)!, false);
+    const tab = new Tab(b, id, b.text(id)!);
     b.tabs = [...b.tabs.slice(-2), tab];
     return tab;
   };
@@ -157,13 +165,14 @@ function run(actions: Action[]) {
         if (tab) tab.local = { ...tab.local, isPinned: !tab.local.isPinned, tags: [`t${more % 5}`] };
         break;
       }
+      case "erase": for (const [id, { entry }] of b.kept) b.kept.set(id, { entry, note: null }); break;
       case "trash": {
         const tab = tabOf(b, where);
         if (tab) tab.local = { ...tab.local, isTrashed: true };
         break;
       }
       case "open": open(b, where); break;
-      case "create": b.tabs = [...b.tabs.slice(-2), new Tab(b, ids(), noFields, true)]; break;
+      case "create": b.tabs = [...b.tabs.slice(-2), new Tab(b, ids(), noFields)]; break;
       case "flush": { const tab = tabOf(b, where); if (tab) flush(tab); break; }
       case "show": tabOf(b, where)?.show(); break;
       case "send": b.send(); break;

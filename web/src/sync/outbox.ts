@@ -59,10 +59,11 @@ export interface Kept {
 
 export type Event =
   /**
-   * A person made `text` of `from`. isNew: the note is created by this. newId is the id if it must become
-   * another note. A field that text lacks is as in from.
+   * A person made `text` of `from`; a field that text lacks is as there. `known` is what the tab knows of the
+   * server's note, for when nothing is kept of it any more, and null for a new note. newId is the id if the
+   * text must become another note.
    */
-  | { type: "draft"; id: string; from: Text; text: Partial<Fields>; isNew: boolean; newId: string }
+  | { type: "draft"; id: string; from: Text; text: Partial<Fields>; known: Known | null; newId: string }
   /** The next request may be sent, under this key. */
   | { type: "send"; key: string }
   /** The request under the key has been answered. */
@@ -176,6 +177,11 @@ function undone(kept: Kept): Step {
   return { ...done(kept), isDone: false };
 }
 
+/** Whether two texts are the same in every field. */
+export function sameText(a: Text, b: Text): boolean {
+  return a.content === b.content && scalars.every((name) => a[name] === b[name]) && sameTags(a.tags, b.tags);
+}
+
 /** Drops an entry that has nothing the server has not. */
 function tidy({ entry, note }: Kept): Kept {
   const needed = entry && (entry.sent || entry.parts || isDirty(entry));
@@ -187,7 +193,7 @@ function newEntry(id: string, base: Known | null, text: Text): Entry {
 }
 
 /** Brings what was made of `from` here together with what others made of it. The content of mine stays where they clash. */
-function rebase(from: Text, mine: Text, theirs: Text): { text: Text; parts: MergePart[] | null } {
+export function rebase(from: Text, mine: Text, theirs: Text): { text: Text; parts: MergePart[] | null } {
   const text: Text = { ...mine, tags: sameTags(mine.tags, from.tags) ? theirs.tags : mergeTags(from.tags, mine.tags, theirs.tags) };
   for (const name of scalars) if (mine[name] === from[name]) Object.assign(text, { [name]: theirs[name] });
   if (mine.content === from.content || mine.content === null) return { text: { ...text, content: theirs.content }, parts: null };
@@ -205,12 +211,9 @@ function draft(kept: Kept, e: Event & { type: "draft" }): Step {
   const mine: Text = { ...e.from, ...e.text };
   const typed = mine.title !== e.from.title || mine.content !== e.from.content;
   const { entry, note } = kept;
-  const current = entry?.text ?? (note && fieldsOf(note));
-  if (!current) {
-    if (e.isNew) return done({ entry: newEntry(e.id, null, mine), note });
-    if (!typed) return done(kept);
-    return done(kept, asNew(e.id, e.newId, mine));
-  }
+  const known = note ?? e.known;
+  const current = entry?.text ?? (known && fieldsOf(known));
+  if (!current) return done({ entry: newEntry(e.id, null, mine), note });
   const { text, parts } = rebase(e.from, mine, current);
   const notices: Notice[] = [];
   if (typed && text.isTrashed && mine.isTrashed === e.from.isTrashed) {
@@ -218,7 +221,7 @@ function draft(kept: Kept, e: Event & { type: "draft" }): Step {
     notices.push({ kind: "broughtBack", id: e.id, title: titleOf(text) });
   }
   if (!entry) {
-    return done({ entry: settled(newEntry(e.id, note!, text), e.from.content, { text, parts }), note }, { notices });
+    return done({ entry: settled(newEntry(e.id, known, text), e.from.content, { text, parts }), note }, { notices });
   }
   // Two tabs typed at one place, each without seeing the other: this one's text becomes a note of its own.
   if (parts) return done(kept, asNew(e.id, e.newId, mine));
@@ -279,7 +282,7 @@ function answer(kept: Kept, e: Event & { type: "answer" }): Step {
   switch (e.status) {
     case 200:
     case 201:
-      return theirs ? saved(open, sent, theirs, note) : done(kept, { again: true });
+      return theirs ? saved(open, sent, theirs, note, e.status === 201) : done(kept, { again: true });
     case 404:
     case 410:
       return gone({ entry: open, note }, e.newId);
@@ -315,14 +318,16 @@ function noteOf(body: Answer, id: string): Note | null {
   return note && note.id === id && typeof note.content === "string" && typeof note.revision === "number" ? note : null;
 }
 
-function saved(entry: Entry, sent: Sent, theirs: Note, note: Known | null): Step {
-  const was = sentText(entry, sent);
+function saved(entry: Entry, sent: Sent, theirs: Note, note: Known | null, isNew: boolean): Step {
+  let was = sentText(entry, sent);
   // What the server can't have, and what it has instead, are the same to a person.
   const text = { ...entry.text };
   const wired = wire(text);
   if (wired.title === was.title) text.title = was.title;
   if (wired.content === was.content) text.content = was.content;
   if (sameTags(wired.tags, was.tags)) text.tags = was.tags;
+  // A note that was there already may have been created with another text: nothing is known to be in both.
+  if (sent.method === "POST" && !isNew && theirs.content !== was.content) was = { ...was, content: "" };
   const merged = rebase(was, text, theirs);
   const notices: Notice[] = [];
   const typed = sent.method === "PATCH" && entry.base && (was.title !== entry.base.title || was.content !== entry.base.content);
