@@ -174,7 +174,7 @@ export interface Sync {
   /** Trashes notes. The returned function takes it back. */
   trash(ids: readonly string[]): Promise<() => Promise<void>>;
 
-  /** Deletes notes for good. It needs the server, and fails with an ApiError. */
+  /** Deletes notes for good. It needs the server, and fails with an error where that refuses or can't be reached. */
   remove(ids: readonly string[]): Promise<void>;
 
   /** Keeps the result that a person is making of a clash. Nothing is sent. */
@@ -195,7 +195,7 @@ export interface Sync {
   signedIn(account: Account): Promise<void>;
   /**
    * Ends the session and erases the account's notes here. What is unsent stays under the account, unseen,
-   * until it signs in again; with `forget` it is erased as well.
+   * until it signs in again; with `forget` it is erased as well. It needs the server, as remove does.
    */
   signOut(options?: { forget?: boolean }): Promise<void>;
 
