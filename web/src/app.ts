@@ -3,7 +3,7 @@ import { computed, effect, signal } from "@preact/signals";
 import { request } from "./api.ts";
 import { signalOf } from "./observe.ts";
 import { parseQuery, type Folder } from "./query.ts";
-import { openSync } from "./online.ts";
+import { openSync } from "./sync/sync.ts";
 import type { Fields, NoteMeta } from "./sync/types.ts";
 
 export const sync = openSync();

@@ -8,6 +8,7 @@ import { Later } from "./later.tsx";
 import { Sidebar } from "./list.tsx";
 import { NotePane } from "./note.tsx";
 import { SignIn } from "./signin.tsx";
+import { registerWorker } from "./sync/worker.ts";
 
 function App() {
   const { session, account, connection } = syncState.value;
@@ -150,3 +151,4 @@ effect(() => {
   void fetchPreferences();
 });
 render(<App />, document.getElementById("app")!);
+void registerWorker();

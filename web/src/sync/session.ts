@@ -151,14 +151,22 @@ export class Session {
     const shown = this.shownOf.get(seen);
     if (!shown) throw new Error(`not a view of this tab: ${seen.id}`);
     const { lane } = shown;
-    const last = lane.queue.at(-1);
-    const text = (shown.latest = { ...shown.latest, ...fields });
+    let [target, text] = [shown, { ...shown.latest, ...fields }];
+    if (lane.shown && shown !== lane.shown) {
+      // The editor does not show the newest view yet, as while a word is being composed.
+      const both = rebase(shown.latest, text, lane.shown.latest);
+      if (both.parts) target = { lane, kept: shown.latest, latest: text };
+      else [target, text] = [lane.shown, both.text];
+      shown.latest = { ...shown.latest, ...fields };
+    }
+    target.latest = text;
     if (lane.isNew && !lane.kept.entry && !text.title.trim() && !text.content?.trim()) {
-      shown.kept = text;
+      target.kept = text;
       return;
     }
-    if (last?.shown === shown) last.text = text;
-    else lane.queue.push({ shown, text });
+    const last = lane.queue.at(-1);
+    if (last?.shown === target) last.text = text;
+    else lane.queue.push({ shown: target, text });
     this.sendSoon(lane.id);
     this.announce(lane);
     lane.running ??= this.keepTyped(lane).finally(() => (lane.running = null));
@@ -434,7 +442,6 @@ export class Session {
     if (!typed || lane.queue.length > 1 || typed.shown !== shown || sameText(now, shown.kept)) return this.announce(lane);
     const both = rebase(shown.kept, typed.text, now);
     if (both.parts) return this.announce(lane); // it clashes when it is kept
-    shown.kept = typed.text; // what an editor still makes of the old view is derived from that
     lane.queue = [{ shown: { lane, kept: now, latest: both.text }, text: both.text }];
     this.show(lane, both.text, lane.queue[0]!.shown);
   }

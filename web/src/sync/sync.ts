@@ -12,10 +12,8 @@ const nobody: SyncState = {
 type AccountMessage = { type: "signedIn"; account: Account } | { type: "signedOut"; id: string; forget: boolean };
 
 /** Opens the notes of whoever was signed in last, and asks the server whether that still holds. */
-export async function openSync(): Promise<Sync> {
-  const sync = new Notes(await Accounts.open());
-  await sync.start();
-  return sync;
+export function openSync(): Sync {
+  return new Notes();
 }
 
 class Notes implements Sync {
@@ -23,17 +21,22 @@ class Notes implements Sync {
   readonly list = new Value<readonly NoteMeta[]>([]);
   private session: Session | null = null;
   private stopList = () => {};
+  private opened: ((session: Session) => void)[] = [];
   private notices = new Set<(notice: Notice) => void>();
   private channel = new BroadcastChannel("notesd accounts");
 
-  constructor(private readonly accounts: Accounts) {
+  private readonly accounts = Accounts.open();
+
+  constructor() {
     this.channel.onmessage = (e: MessageEvent<AccountMessage>) => void this.hear(e.data);
+    void this.start();
   }
 
-  async start(): Promise<void> {
-    const last = await this.accounts.last();
+  private async start(): Promise<void> {
+    const last = await (await this.accounts).last();
+    if (this.session || this.state.value.account) return; // somebody has just signed in
     if (last) return this.use(last);
-    void this.askWho();
+    await this.askWho();
   }
 
   /** Asks the server who is signed in, when this browser does not know. */
@@ -55,9 +58,10 @@ class Notes implements Sync {
     const next = { ...this.state.value, ...state };
     const isNew = (Object.keys(next) as (keyof SyncState)[]).some((key) => next[key] !== this.state.value[key]);
     if (!isNew) return;
-    const unsent = this.state.value.unsent;
+    const { unsent } = this.state.value;
+    const { account } = next;
     this.state.set(next);
-    if (next.account && (next.unsent > 0) !== (unsent > 0)) void this.accounts.setWaiting(next.account, next.unsent);
+    if (account && (next.unsent > 0) !== (unsent > 0)) void this.accounts.then((all) => all.setWaiting(account, next.unsent));
   }
 
   private async use(account: Account): Promise<void> {
@@ -68,6 +72,7 @@ class Notes implements Sync {
       ended: () => void this.session?.eraseCopies(),
     });
     this.session = session;
+    for (const open of this.opened.splice(0)) open(session);
     this.stopList = session.list.value.subscribe((rows) => this.list.set(rows));
   }
 
@@ -107,7 +112,13 @@ class Notes implements Sync {
   }
 
   open(id: string): Observable<NoteView | null | "missing" | "away"> {
-    return this.active.open(id);
+    if (this.session) return this.session.open(id);
+    // Nothing is known before the first session is there.
+    const value = new Value<NoteView | null | "missing" | "away">(null);
+    let stop = () => {};
+    this.opened = [...this.opened, (session) => (stop = session.open(id).subscribe((view) => value.set(view)))];
+    value.onIdle = () => stop();
+    return value;
   }
 
   create: Sync["create"] = (fields) => this.active.create(fields);
@@ -117,7 +128,10 @@ class Notes implements Sync {
   mend: Sync["mend"] = (id, result) => this.active.mend(id, result);
   resolve: Sync["resolve"] = (seen, content) => this.active.resolve(seen, content);
   retry: Sync["retry"] = () => this.session?.retry();
-  search: Sync["search"] = (query, found, signal) => this.active.search(query, found, signal);
+  search: Sync["search"] = (query, found, signal) => {
+    if (this.session) this.session.search(query, found, signal);
+    else found({ ids: [], isComplete: true });
+  };
   fetchAll: Sync["fetchAll"] = (progress = () => {}, signal) => this.active.fetchAll(progress, signal);
 
   async trash(ids: readonly string[]): Promise<() => Promise<void>> {
@@ -126,7 +140,7 @@ class Notes implements Sync {
   }
 
   async signedIn(account: Account): Promise<void> {
-    await this.accounts.setLast(account);
+    await (await this.accounts).setLast(account);
     this.channel.postMessage({ type: "signedIn", account } satisfies AccountMessage);
     if (this.session?.account.id === account.id) {
       this.set({ account });
@@ -135,7 +149,7 @@ class Notes implements Sync {
       await this.leave();
       await this.use(account);
     }
-    for (const { account: other, unsent } of await this.accounts.waiting(account.id)) {
+    for (const { account: other, unsent } of await (await this.accounts).waiting(account.id)) {
       this.tell({ kind: "waiting", email: other.email, unsent });
     }
   }
@@ -146,14 +160,14 @@ class Notes implements Sync {
     // The server's session ends first: without that the next start would show everything again.
     const reply = await api.logOut();
     if (reply.status !== 200 && reply.status !== 401) throw new api.Failed(reply.status, "");
-    await this.accounts.setLast(null);
+    await (await this.accounts).setLast(null);
     this.channel.postMessage({ type: "signedOut", id: session.account.id, forget } satisfies AccountMessage);
     this.session = null;
     this.stopList();
     this.list.set([]);
     await session.eraseCopies();
     if (forget) {
-      await this.accounts.setWaiting(session.account, 0);
+      await (await this.accounts).setWaiting(session.account, 0);
       await session.store.eraseAll();
     }
     await session.close();
@@ -163,6 +177,6 @@ class Notes implements Sync {
   async close(): Promise<void> {
     await this.leave();
     this.channel.close();
-    this.accounts.close();
+    (await this.accounts).close();
   }
 }
