@@ -15,8 +15,8 @@ import type {
   Account, Fields, NoteMeta, NoteView, Notice, Observable, SaveState, SearchQuery, SearchResult, SyncState,
 } from "./types.ts";
 
-/** Typing is kept at least this often, in ms. */
-const keepEvery = 100;
+/** Each keystroke is kept at once; in a text of more than longText characters all that come within keepEvery, in ms. */
+const [keepEvery, longText] = [100, 50_000];
 /** A save is sent when nothing was typed for pauseTime, or sendAtLeast after the last one. */
 const [pauseTime, sendAtLeast] = [600, 4000];
 /** A tab that sees the leader do nothing sends itself: requests under one key are done once. */
@@ -490,7 +490,8 @@ export class Session {
   private async keepTyped(lane: Lane): Promise<void> {
     while (lane.queue.length) {
       const wait = lane.lastKept + keepEvery - Date.now();
-      if (wait > 0 && wait <= keepEvery) {
+      const isLong = (lane.queue[0]!.text.content?.length ?? 0) > longText;
+      if (isLong && wait > 0 && wait <= keepEvery) {
         await new Promise<void>((resolve) => {
           lane.hurry = resolve;
           setTimeout(resolve, wait);
