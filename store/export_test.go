@@ -178,3 +178,9 @@ func Thin(versions []Thinnable, present, now int64, history time.Duration) (stay
 	}
 	return stay
 }
+
+// DeleteOldestNotes is one step of a deletion.
+func (s *Store) DeleteOldestNotes(ctx context.Context, id string) error {
+	_, _, err := s.deleteOldestNotes(ctx, id, -1)
+	return err
+}

@@ -63,6 +63,7 @@ type Store struct {
 
 	indexRequests chan indexRequest // from searches to the indexer
 	lookAtFiles   *time.Ticker      // ticks for watchFiles; nil on PostgreSQL
+	deletions     chan struct{}     // says that the deletion of an account has begun
 }
 
 // Open opens the database that cfg names.
@@ -85,6 +86,7 @@ func Open(ctx context.Context, cfg Config) (*Store, error) {
 		postgres: engine.IsPostgres(cfg.URL), log: cfg.Log, invalidator: cfg.Invalidator, changes: cfg.Changes,
 		quotaNotes: cfg.QuotaNotes, quotaBytes: cfg.QuotaBytes, trimEvery: trimEvery,
 		indexRequests: make(chan indexRequest, maxIndexRequests),
+		deletions:     make(chan struct{}, 1),
 	}
 	s.committer.begin(s)
 	var err error
@@ -109,6 +111,7 @@ func Open(ctx context.Context, cfg Config) (*Store, error) {
 		s.db.InBackground(ctx, s.watchFiles)
 	}
 	s.db.InBackground(ctx, s.runIndexer)
+	s.db.InBackground(ctx, s.runDeletions)
 	return s, nil
 }
 

@@ -31,16 +31,20 @@ type SweepConfig struct {
 
 // SweepResult counts what a sweep removed.
 type SweepResult struct {
-	Notes, Sessions, SignInFailures, SignInLocks, IdempotencyKeys, Tombstones, Versions int64
+	Accounts, Notes, Sessions, SignInFailures, SignInLocks, IdempotencyKeys, Tombstones, Versions int64
 }
 
-// Sweep removes expired data. That is sessions and sign-in windows whose time is over, sign-in
+// Sweep finishes the deletion of accounts, and removes expired data. That is sessions and sign-in windows whose time is over, sign-in
 // locks and idempotency keys past their retention, and old tombstones. It also deletes notes that
 // have been in the trash beyond its retention, as if their owner had deleted them, and thins the
 // histories of the others. It works in small steps, and other writes run in between. Several
 // processes may sweep at once. After an error the result says what was removed until then.
 func (s *Store) Sweep(ctx context.Context, cfg SweepConfig) (SweepResult, error) {
 	var swept SweepResult
+	var err error
+	if swept.Accounts, err = s.finishDeletions(ctx); err != nil {
+		return swept, fmt.Errorf("sweep accounts: %w", err)
+	}
 	now := s.now()
 	for _, rest := range []struct {
 		count              *int64
@@ -62,7 +66,6 @@ func (s *Store) Sweep(ctx context.Context, cfg SweepConfig) (SweepResult, error)
 			full = n == sweepBatch
 		}
 	}
-	var err error
 	if swept.Tombstones, err = s.sweepTombstones(ctx, now-keepTombstones.Milliseconds()); err != nil {
 		return swept, fmt.Errorf("sweep tombstones: %w", err)
 	}

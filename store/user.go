@@ -72,7 +72,8 @@ func (s *Store) addUser(ctx context.Context, u User, first *Session, signedIn bo
 	return row.user(), nil
 }
 
-// User returns the user with the id, or ErrNotFound.
+// User returns the user with the id, or ErrNotFound. An account whose deletion has begun is not
+// found, here as elsewhere.
 func (s *Store) User(ctx context.Context, id string) (User, error) {
 	return s.findUser(ctx, "id = ?", id)
 }
@@ -108,7 +109,7 @@ func (s *Store) SessionEpoch(ctx context.Context, id string) (epoch int64, err e
 
 func (s *Store) findUser(ctx context.Context, condition, value string) (User, error) {
 	var row userRow
-	if err := s.db.Reader(ctx).Where(condition, value).Take(&row).Error; err != nil {
+	if err := s.db.Reader(ctx).Where(condition+" AND deleted_at IS NULL", value).Take(&row).Error; err != nil {
 		return User{}, fmt.Errorf("find user: %w", engine.Translate(err))
 	}
 	return row.user(), nil

@@ -5,6 +5,7 @@
 ALTER TABLE users ADD COLUMN disabled_at INTEGER; -- NULL: the account may sign in
 ALTER TABLE users ADD COLUMN deleted_at INTEGER;  -- when its deletion began; NULL: it is not being deleted
 ALTER TABLE users ADD COLUMN preferences TEXT; -- a JSON object of at most 16 KiB, which apps keep there; NULL: none
+CREATE INDEX users_deleted_at ON users (deleted_at) WHERE deleted_at IS NOT NULL;
 
 CREATE TABLE app_tokens (
 	id           TEXT NOT NULL PRIMARY KEY,
