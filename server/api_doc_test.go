@@ -169,7 +169,7 @@ func (d *document) route(path string) string {
 			parts[5] = ":revision"
 		}
 	}
-	if len(parts) > 4 && (parts[2] == "auth" && parts[3] != "totp" || parts[2] == "admin") {
+	if len(parts) > 4 && slices.Contains([]string{"sessions", "tokens", "users"}, parts[3]) {
 		parts[4] = ":id"
 	}
 	return strings.Join(parts, "/")

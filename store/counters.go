@@ -50,6 +50,16 @@ func (s *Store) Counters(ctx context.Context, owner string) (Counters, error) {
 	return row.counters(), nil
 }
 
+// Usage is Counters with the quotas that are in force for owner, those of Config among them. nil and
+// math.MaxInt64 mean no limit.
+func (s *Store) Usage(ctx context.Context, owner string) (Counters, error) {
+	c, err := s.Counters(ctx, owner)
+	row := countersRow{QuotaNotes: c.QuotaNotes, QuotaBytes: c.QuotaBytes, QuotaHistory: c.QuotaHistory}
+	row.applyDefaults(s)
+	c.QuotaNotes, c.QuotaBytes, c.QuotaHistory = row.QuotaNotes, row.QuotaBytes, row.QuotaHistory
+	return c, err
+}
+
 func (row countersRow) counters() Counters {
 	return Counters{row.ChangeSeq, row.NoteCount, row.NoteBytes, row.QuotaNotes, row.QuotaBytes,
 		row.HistoryBytes, row.QuotaHistory}

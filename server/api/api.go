@@ -64,6 +64,8 @@ func (a *API) Routes() []router.Route {
 		{Method: get, Path: "/api/auth/me", Class: router.Read, Handle: a.me},
 		read("/api/auth/log", a.accountLog),
 		write(patch, "/api/auth/me", a.patchMe),
+		{Method: del, Path: "/api/auth/me", Class: router.Password, Auth: router.SignedIn, Handle: a.deleteMe, SmallBody: true},
+		read("/api/auth/me/usage", a.usage),
 		{Method: post, Path: "/api/auth/password", Class: router.Password, Auth: router.SignedIn, Handle: a.changePassword,
 			SmallBody: true},
 		read("/api/auth/sessions", a.listSessions),
