@@ -96,8 +96,6 @@ func (a *API) openEvents(c *router.Context, since int64) (s eventStream, err err
 			listener.Close()
 		}
 	}()
-	// The context of a request ends with it, also if the stream is never served.
-	context.AfterFunc(c.Request().Context(), listener.Close)
 	again, err := a.accounts.Sessions.Find(c.Context(), c.Request())
 	if err != nil {
 		return s, err

@@ -31,6 +31,7 @@ type Context struct {
 	user     string              // the id of the signed-in user; empty: no user is signed in
 	stream   func(*Stream) error // sends the response; nil: it is what the handler has buffered
 	streamed time.Time           // when stream was called
+	taken    bool                // the stream has taken the request from net/http's goroutine
 	admission
 	input
 	outcome

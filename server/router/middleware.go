@@ -108,10 +108,13 @@ func (rt *Router) begin(w http.ResponseWriter, r *http.Request, now time.Time) *
 // conclude sends the response, or the error response for err, and records it.
 func (c *Context) conclude(err error) {
 	if err == nil && c.stream != nil {
-		c.serveStream()
+		c.beginStream()
 		return
 	}
 	if err != nil {
+		if c.stream != nil && !c.out.head {
+			c.dropStream()
+		}
 		c.writeError(err)
 	}
 	cut := err != nil && c.out.wroteHeader || !c.deliver()
@@ -124,13 +127,21 @@ func (c *Context) conclude(err error) {
 
 // end releases what the request holds, and counts a client that did not take its response.
 func (c *Context) end() {
-	c.rt.pool.AddInFlight(c.shard, -c.held)
-	c.rt.pool.Shrink(&c.memory, 0)
-	c.rt.counts.Running.Add(-1)
+	if c.taken {
+		return // the stream's goroutine finishes it
+	}
+	c.finish()
 	// net/http reads the rest of the body before it closes the connection; this bounds that time.
 	if !c.whole {
 		_ = c.out.ctrl.SetReadDeadline(time.Now())
 	}
+}
+
+// finish gives back what the request holds, and counts how it ended.
+func (c *Context) finish() {
+	c.rt.pool.AddInFlight(c.shard, -c.held)
+	c.rt.pool.Shrink(&c.memory, 0)
+	c.rt.counts.Running.Add(-1)
 	switch {
 	case isTimeout(c.out.failed):
 		c.rt.counts.SlowReaders.Add(1)

@@ -108,9 +108,12 @@ type Router struct {
 	// committing has room for the requests that may wait for a commit without a permit.
 	committing chan struct{}
 
-	// streams ends when EndStreams is called.
+	// streams ends when EndStreams is called, and cut when WaitStreams cuts the rest of them.
 	streams    context.Context
 	endStreams context.CancelCauseFunc
+	cut        context.Context
+	cutStreams context.CancelFunc
+	running    atomic.Int64 // streams
 
 	leaving atomic.Bool // see CloseConnections
 	counts  Counts
@@ -155,6 +158,7 @@ func New(cfg Config, doors ...[]Route) (*Router, error) {
 		guards: guards{hosts: newHostGuard(cfg), protection: protection, unrouted: ratelimit.NewBuckets()},
 		pacer:  newRejectionPacer(admission.QueueTimeout), committing: make(chan struct{}, committers*admission.Workers)}
 	rt.streams, rt.endStreams = context.WithCancelCause(context.Background())
+	rt.cut, rt.cutStreams = context.WithCancel(context.Background())
 	rt.cfg.Observer = cmp.Or[Observer](cfg.Observer, noObserver{})
 	// Compression wraps echo. Inside echo, an error response would be written to a compressing
 	// writer that was recycled already.

@@ -154,6 +154,9 @@ func TestStreamBody(t *testing.T) {
 		}
 	}
 	testkit.Eventually(t, "rest", func() bool { return rt.Counts().Running.Load() == 0 })
+	if err := <-ended; !errors.Is(err, errNoStream) {
+		t.Errorf("the function of the stream that could not begin ended by %v, want %v", err, errNoStream)
+	}
 	parts <- "part"
 	_, in := request(t, s.URL, "GET", "Content-Length: 5", "hello")
 	answer, err := http.ReadResponse(in, nil)
