@@ -37,8 +37,12 @@ const (
 	headerBytes = 16 << 10
 )
 
-// streamShare: streams of events may be 1/streamShare of the connections that the memory is for.
-const streamShare = 2
+// Streams of events may take 1/streamShare of the memory, at streamBytes each (measured: see
+// docs/results/streams.md). The cache of responses gives way to them.
+const (
+	streamShare = 2
+	streamBytes = 24 << 10
+)
 
 // Config is the server's configuration. A zero duration or number does not stand for a default.
 type Config struct {
@@ -113,7 +117,7 @@ func New(cfg Config, deps Deps) (*Server, error) {
 	} else if cfg.RateLimitMax > 0 {
 		deps.Log.Info("the general rate limit is counted by this process alone: REDIS_URL is not set")
 	}
-	deps.Hub.SetMax(listener.MaxConns(cfg.MemoryBound) / streamShare)
+	deps.Hub.SetMax(int(cfg.MemoryBound / streamShare / streamBytes))
 	s := &Server{cfg: cfg, deps: deps, limiter: ratelimit.New(deps.Redis, cfg.SessionSecrets[0]),
 		handoff: handoff{done: make(chan struct{})}}
 	accounts := auth.Config{Secrets: cfg.SessionSecrets, SessionsPerUser: cfg.SessionsPerUser,

@@ -43,6 +43,8 @@ var proofs = []proof{
 	{name: "loss",
 		about: "three devices edit the same notes for LOSS=10m each on SQLite and on two replicas, one killed; 20 minutes",
 		test:  "TestLoss", settings: []string{"LOSS=10m"}, apart: true},
+	{name: "streams", about: "STREAMS=10000 streams of events on two replicas, and one writer; 10 minutes",
+		test: "TestStreams", settings: []string{"STREAMS=10000"}, apart: true},
 	{name: "plain", about: "notesd and bench/plain in turns on the same work, ROUNDS=5 times MEASURED=3s each",
 		test: "TestPlain", settings: []string{"ROUNDS=5", "MEASURED=3s"}, apart: true},
 	{name: "variants", about: "notesd beside itself with one setting changed, ROUNDS=3 times MEASURED=2s each",
