@@ -21,6 +21,7 @@ export function AccountPage() {
       <Password />
       <Codes />
       <Sessions />
+      <Tokens />
       <Log />
       <p class="footer">
         <a href="/licenses">Licences</a> · <a href="/api/docs">API</a>
@@ -350,6 +351,79 @@ function Sessions() {
           End all others
         </button>
       )}
+    </Part>
+  );
+}
+
+interface Token {
+  id: string;
+  name: string;
+  scope: "read" | "write";
+  createdAt: string;
+  expiresAt: string | null;
+  lastUsedAt: string | null;
+}
+
+/** Tokens for programs, in place of the password. */
+function Tokens() {
+  const { data, error, again } = useFetched<Token[]>("/api/auth/tokens");
+  const [made, setMade] = useState("");
+  return (
+    <Part title="App tokens">
+      <p>A program signs in with a token in place of your password. You can delete it without changing the password.</p>
+      {error !== "" && <p role="status">{error}</p>}
+      <ul class="rows">
+        {data?.map((t) => (
+          <li>
+            <span>
+              <b>{t.name}</b> ({t.scope === "read" ? "reads only" : "reads and writes"})
+              <br />
+              made {at(t.createdAt)}, {t.expiresAt ? `ends ${at(t.expiresAt)}` : "without an end"}, last used: {at(t.lastUsedAt)}
+            </span>
+            <button
+              type="button"
+              aria-label={`Delete the token ${t.name}`}
+              onClick={() => void request("DELETE", "/api/auth/tokens/" + t.id).then(again, (err: unknown) => tell(messageOf(err)))}
+            >
+              Delete
+            </button>
+          </li>
+        ))}
+      </ul>
+      {made !== "" && (
+        <p role="status">
+          The new token, which is not shown again: <code>{made}</code>
+        </p>
+      )}
+      <Form
+        label="Make a token"
+        send={async ({ name, scope, days }) => {
+          const expiresAt = days === "" ? null : new Date(Date.now() + Number(days) * 86_400_000).toISOString();
+          const answer = await request<{ data: { token: string } }>("POST", "/api/auth/tokens", { name, scope, expiresAt });
+          setMade(answer.data.token);
+          again();
+        }}
+      >
+        <label>
+          For what
+          <input name="name" required maxLength={100} autocomplete="off" />
+        </label>
+        <label>
+          It may
+          <select name="scope">
+            <option value="read">read</option>
+            <option value="write">read and write</option>
+          </select>
+        </label>
+        <label>
+          It ends after
+          <select name="days">
+            <option value="30">30 days</option>
+            <option value="365">a year</option>
+            <option value="">never</option>
+          </select>
+        </label>
+      </Form>
     </Part>
   );
 }
