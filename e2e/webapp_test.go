@@ -3,10 +3,13 @@ package e2e
 import (
 	"fmt"
 	"net/http"
+	"os"
+	"path/filepath"
 	"strings"
 	"testing"
 	"time"
 
+	"github.com/chromedp/cdproto/input"
 	"github.com/chromedp/chromedp"
 	"github.com/chromedp/chromedp/kb"
 
@@ -41,10 +44,75 @@ func (b *browser) sign() {
 		chromedp.WaitVisible(".row"))
 }
 
-// press presses keys wherever the keyboard is.
+// press presses keys wherever the keyboard is. A key that the page handles types nothing, other than with chromedp.KeyEvent.
 func (b *browser) press(keys string) {
 	b.t.Helper()
-	b.do(chromedp.KeyEvent(keys))
+	for _, r := range keys {
+		for _, k := range kb.Encode(r) {
+			switch k.Type {
+			case kb.KeyChar:
+				continue
+			case kb.KeyDown:
+				if key := kb.Keys[r]; key != nil && key.Print {
+					k.Text, k.UnmodifiedText = key.Text, key.Unmodified
+				}
+			}
+			send(b.tab, input.DispatchKeyEvent, *k)
+		}
+	}
+}
+
+// toEnd puts the cursor behind the text of the note.
+func (b *browser) toEnd() {
+	b.t.Helper()
+	b.do(chromedp.Evaluate[chromedp.Void](`document.querySelector(".rich-editor").shadowRoot.querySelector(".cm-content").focus()`),
+		chromedp.KeyEvent(kb.End, chromedp.KeyModifiers(kb.ModifierCtrl)))
+}
+
+// click clicks the button or link with a name.
+func (b *browser) click(name string) {
+	b.t.Helper()
+	const script = `(() => {
+		const all = [...document.querySelectorAll("button, a")].filter((e) => e.checkVisibility());
+		const found = all.find((e) => (e.getAttribute("aria-label") ?? e.textContent).trim() === %q);
+		found?.click();
+		return found !== undefined;
+	})()`
+	b.until("a button "+name, fmt.Sprintf(script, name))
+}
+
+// until returns once a script is true.
+func (b *browser) until(what, script string) {
+	b.t.Helper()
+	b.untilWithin(patience, what, script)
+}
+
+func (b *browser) untilWithin(limit time.Duration, what, script string) {
+	b.t.Helper()
+	for deadline := time.Now().Add(limit); ; time.Sleep(20 * time.Millisecond) {
+		if find(b.tab, chromedp.Evaluate[bool](script)) {
+			return
+		}
+		if time.Now().After(deadline) {
+			b.t.Fatalf("after %v there is not %s; the page has:\n%s", limit, what, b.text("body"))
+		}
+	}
+}
+
+// noteText is a script for the text in the editor, be it the plain one or the rich one.
+const noteText = `(document.querySelector(".rich-editor")?.shadowRoot.querySelector(".cm-content")?.innerText ??
+	document.querySelector(".plain-editor")?.value ?? "")`
+
+// reads returns once the editor has a text.
+func (b *browser) reads(text string) {
+	b.t.Helper()
+	b.until("the text "+text, fmt.Sprintf("%s.replaceAll('\\u200b', '').trimEnd() === %q", noteText, text))
+}
+
+// saved returns once the note that is open is saved.
+func (b *browser) saved() {
+	b.t.Helper()
+	b.until("Saved", `document.querySelector(".state")?.textContent === "Saved"`)
 }
 
 // quiet fails the test if the console has an error. Being signed out is none, nor is being offline.
@@ -57,6 +125,87 @@ func (b *browser) quiet() {
 			b.t.Errorf("the console has %s", e)
 		}
 	}
+}
+
+// picture writes what the page looks like into the directory of WEB_PICTURES, if it is set.
+func (b *browser) picture(name string) {
+	b.t.Helper()
+	dir := os.Getenv("WEB_PICTURES")
+	if dir == "" {
+		return
+	}
+	b.do(chromedp.Sleep(500 * time.Millisecond))
+	if err := os.WriteFile(filepath.Join(dir, name+".png"), find(b.tab, chromedp.CaptureScreenshot()), 0o644); err != nil {
+		b.t.Fatal(err)
+	}
+}
+
+// A newcomer's walk in real browsers: an account, a first note, a reload, a second browser that sees it within a second, a
+// clash, an older version.
+func TestWebApp(t *testing.T) {
+	t.Parallel()
+	p := start(t, "LOG_LEVEL=warn")
+	one := newBrowser(t, p)
+	began := time.Now()
+	one.click("Make an account")
+	one.sign()
+	one.press("c")
+	one.do(chromedp.WaitVisible(".title"))
+	one.press("Shopping" + kb.Enter)
+	one.do(chromedp.WaitReady(".rich-editor"))
+	one.press("- [ ] milk" + kb.Enter + "bread")
+	one.saved()
+	if took := time.Since(began); took > 20*time.Second {
+		t.Errorf("a first note took %v, want 20 s", took)
+	}
+	const first = "- [ ] milk\n- [ ] bread"
+	one.reads(first)
+	one.do(chromedp.Reload(), chromedp.WaitReady(".rich-editor"))
+	one.reads(first)
+
+	two := newBrowser(t, p)
+	two.sign()
+	two.do(chromedp.Click("//a[contains(., 'Shopping')]"), chromedp.WaitReady(".rich-editor"))
+	two.reads(first)
+	two.toEnd()
+	two.press(" rolls")
+	one.untilWithin(3*time.Second, "what the other browser wrote", noteText+`.includes("bread rolls")`)
+	two.saved()
+
+	// Both change the same words while one of them has no network.
+	one.network.Set(testserver.Refuse)
+	one.toEnd()
+	one.press(" of rye")
+	one.until("that it is offline", `document.querySelector(".state").textContent.startsWith("Offline")`)
+	two.press(" of wheat")
+	two.saved()
+	one.network.Set(testserver.Pass)
+	one.do(chromedp.WaitVisible(".clash"))
+	one.picture("clash")
+	one.axe("a clash")
+	one.click("Keep the result")
+	one.do(chromedp.WaitNotPresent(".clash"))
+	one.saved()
+	for _, words := range []string{"of rye", "of wheat"} {
+		two.until("both in the other browser", fmt.Sprintf("%s.includes(%q)", noteText, words))
+	}
+
+	began = time.Now()
+	one.press(kb.Escape)
+	one.press("h")
+	one.do(chromedp.WaitVisible(".slider input"), chromedp.Focus(".slider input"))
+	one.press(kb.Home)
+	one.until("the first version", `document.querySelector(".slider").textContent.startsWith("Version 1 of")`)
+	one.until("the difference", `document.querySelector(".difference ins") !== null`)
+	one.axe("the history")
+	one.click("Bring this version back")
+	one.until("the old text", noteText+`.includes("milk") && !`+noteText+`.includes("rye")`)
+	if took := time.Since(began); took > time.Minute {
+		t.Errorf("an older version took %v, want a minute", took)
+	}
+	two.until("the old text in the other browser", `!`+noteText+`.includes("rye")`)
+	one.quiet()
+	two.quiet()
 }
 
 // Each view in both schemes, on a phone and at a desk: axe finds nothing, and nothing is wider than the screen.

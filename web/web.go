@@ -8,22 +8,21 @@ import (
 	"crypto/sha256"
 	"embed"
 	"encoding/base64"
+	"io"
 	"net/http"
 	"path"
 	"strings"
 	"sync"
-
-	"github.com/klauspost/compress/zstd"
 
 	"notesd/server/router"
 )
 
 //go:generate go run ./generate
 
-// embedded has the bundled app, and what is served while it is turned off.
+// files has the bundled app, and what is served while it is turned off.
 //
 //go:embed dist off
-var embedded embed.FS
+var files embed.FS
 
 // policy is the Content-Security-Policy of the app's pages. Images of other servers are allowed
 // here; the app leaves them out until the user asks for them. The names of the Trusted Types
@@ -88,15 +87,17 @@ func page(f router.File) func(*router.Context) error {
 
 // asset returns a handler for the files whose names have a hash of their content.
 func asset() func(*router.Context) error {
-	entries, err := embedded.ReadDir("dist/assets")
+	entries, err := files.ReadDir("dist/assets")
 	if err != nil {
 		panic(err) // dist is part of the program
 	}
 	assets := map[string]router.File{}
 	for _, e := range entries {
-		f := file("dist/assets/" + e.Name())
-		f.CacheControl = forever
-		assets[e.Name()] = f
+		if name, ok := strings.CutSuffix(e.Name(), ".gz"); ok {
+			f := file("dist/assets/" + name)
+			f.CacheControl = forever
+			assets[name] = f
+		}
 	}
 	return func(c *router.Context) error {
 		f, ok := assets[c.Param("name")]
@@ -107,41 +108,44 @@ func asset() func(*router.Context) error {
 	}
 }
 
-// file returns an embedded file. It is compressed when a client first asks for it.
+// file returns an embedded file. Those of dist are kept compressed, pictures as they are.
 func file(name string) router.File {
-	text, err := embedded.ReadFile(name)
-	if err != nil {
-		panic(err) // dist and off are part of the program
+	f := router.File{ContentType: contentTypes[path.Ext(name)]}
+	switch packed := embedded(name + ".gz"); {
+	case packed != nil:
+		f.Gzip = func() []byte { return packed }
+		f.Zstd = func() []byte { return embedded(name + ".zst") }
+		f.Plain = sync.OnceValue(func() []byte { return unpacked(packed) })
+	default:
+		f.Plain = func() []byte { return embedded(name) }
 	}
-	f := router.File{
-		ContentType: contentTypes[path.Ext(name)],
-		Plain:       func() []byte { return text },
-		Gzip:        sync.OnceValue(func() []byte { return gzipped(text) }),
-		Zstd:        sync.OnceValue(func() []byte { return zstandard(text) }),
-		ETag: sync.OnceValue(func() string {
-			sum := sha256.Sum256(text)
-			return `"` + base64.RawURLEncoding.EncodeToString(sum[:16]) + `"`
-		}),
-	}
+	f.ETag = sync.OnceValue(func() string {
+		sum := sha256.Sum256(f.Plain())
+		return `"` + base64.RawURLEncoding.EncodeToString(sum[:16]) + `"`
+	})
 	if strings.HasSuffix(name, ".html") || strings.HasSuffix(name, "sw.js") {
 		f.Policy = policy // a worker has that of its script
 	}
 	return f
 }
 
-func gzipped(text []byte) []byte {
-	var packed bytes.Buffer
-	w, _ := gzip.NewWriterLevel(&packed, gzip.BestCompression)
-	_, _ = w.Write(text) // a buffer takes everything
-	_ = w.Close()
-	return packed.Bytes()
+// embedded returns the content of an embedded file, or nil if there is none.
+func embedded(name string) []byte {
+	text, err := files.ReadFile(name)
+	if err != nil {
+		return nil
+	}
+	return text
 }
 
-func zstandard(text []byte) []byte {
-	w, err := zstd.NewWriter(nil, zstd.WithEncoderLevel(zstd.SpeedBetterCompression), zstd.WithEncoderConcurrency(1),
-		zstd.WithWindowSize(1<<20)) // the default of 4 MiB takes memory and finds no more
+func unpacked(packed []byte) []byte {
+	r, err := gzip.NewReader(bytes.NewReader(packed))
 	if err != nil {
-		panic(err) // the options are constants
+		panic(err) // dist is part of the program, and a test reads every file
 	}
-	return w.EncodeAll(text, nil)
+	text, err := io.ReadAll(r)
+	if err != nil {
+		panic(err)
+	}
+	return text
 }

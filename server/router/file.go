@@ -13,8 +13,8 @@ type File struct {
 	// Policy is the file's own Content-Security-Policy, and CacheControl its own Cache-Control;
 	// empty: the default one.
 	Policy, CacheControl string
-	// Plain, Gzip and Zstd return the content, as it is and compressed. Nobody changes it. Zstd may
-	// be nil.
+	// Plain, Gzip and Zstd return the content, as it is and compressed. Nobody changes it. Gzip and
+	// Zstd may be nil.
 	Plain, Gzip, Zstd func() []byte
 	// ETag returns the strong validator of the plain content.
 	ETag func() string
@@ -50,7 +50,7 @@ func (f File) choose(h http.Header) (coding string, body func() []byte) {
 	switch {
 	case f.Zstd != nil && acceptsCoding(h, "zstd"):
 		return "zstd", f.Zstd
-	case acceptsCoding(h, "gzip"), acceptsCoding(h, "x-gzip"):
+	case f.Gzip != nil && (acceptsCoding(h, "gzip") || acceptsCoding(h, "x-gzip")):
 		return "gzip", f.Gzip
 	}
 	return "", f.Plain

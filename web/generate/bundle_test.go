@@ -35,7 +35,7 @@ func installed(t *testing.T) {
 func TestBundle(t *testing.T) {
 	t.Parallel()
 	installed(t)
-	files, err := bundle("..")
+	files, err := packed("..")
 	if err != nil {
 		t.Fatal(err)
 	}

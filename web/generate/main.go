@@ -20,7 +20,7 @@ func generate(web string) error {
 	if err := install(web); err != nil {
 		return err
 	}
-	files, err := bundle(web)
+	files, err := packed(web)
 	if err != nil {
 		return err
 	}

@@ -5,12 +5,13 @@
 package main
 
 import (
-	"bytes"
 	"compress/gzip"
 	"fmt"
+	"io"
 	"os"
 	"path/filepath"
 	"regexp"
+	"strings"
 )
 
 const dist = "web/dist"
@@ -34,7 +35,7 @@ func main() {
 
 // report prints the sizes, and returns whether they are within the goals.
 func report() (within bool, err error) {
-	page, err := os.ReadFile(filepath.Join(dist, "index.html"))
+	page, err := read("index.html")
 	if err != nil {
 		return false, err
 	}
@@ -45,11 +46,11 @@ func report() (within bool, err error) {
 		}
 	}
 	editor := map[string]bool{}
-	found, err := filepath.Glob(filepath.Join(dist, "assets", "rich-*.js"))
+	found, err := filepath.Glob(filepath.Join(dist, "assets", "rich-*.js.gz"))
 	if err != nil || len(found) != 1 {
 		return false, fmt.Errorf("the editor is in %v, %w", found, err)
 	}
-	if err := follow("assets/"+filepath.Base(found[0]), editor); err != nil {
+	if err := follow("assets/"+strings.TrimSuffix(filepath.Base(found[0]), ".gz"), editor); err != nil {
 		return false, err
 	}
 	for name := range first {
@@ -86,7 +87,7 @@ func follow(name string, files map[string]bool) error {
 		return nil
 	}
 	files[name] = true
-	text, err := os.ReadFile(filepath.Join(dist, name))
+	text, err := read(name)
 	if err != nil {
 		return err
 	}
@@ -100,20 +101,20 @@ func follow(name string, files map[string]bool) error {
 
 // packed returns the size of a file compressed.
 func packed(name string) (int, error) {
-	text, err := os.ReadFile(filepath.Join(dist, name))
+	text, err := os.ReadFile(filepath.Join(dist, name+".gz"))
+	return len(text), err
+}
+
+// read returns the content of a file.
+func read(name string) ([]byte, error) {
+	file, err := os.Open(filepath.Join(dist, name+".gz"))
 	if err != nil {
-		return 0, err
+		return nil, err
 	}
-	var out bytes.Buffer
-	w, err := gzip.NewWriterLevel(&out, gzip.BestCompression)
+	defer file.Close()
+	r, err := gzip.NewReader(file)
 	if err != nil {
-		return 0, err
+		return nil, err
 	}
-	if _, err := w.Write(text); err != nil {
-		return 0, err
-	}
-	if err := w.Close(); err != nil {
-		return 0, err
-	}
-	return out.Len(), nil
+	return io.ReadAll(r)
 }

@@ -220,7 +220,7 @@ export function richEditor(options: EditorOptions): Editor {
         pasting,
         theme,
         EditorView.perLineTextDirection.of(true),
-        EditorView.contentAttributes.of({ "aria-label": options.label, spellcheck: "true", dir: "auto", autocapitalize: "sentences" }),
+        EditorView.contentAttributes.of({ "aria-label": options.label, tabindex: "0", spellcheck: "true", dir: "auto", autocapitalize: "sentences" }),
         EditorView.updateListener.of((u) => {
           if (u.docChanged && !u.transactions.every((tr) => !tr.docChanged || tr.annotation(fromOutside))) {
             options.typed(u.state.doc.toString());
