@@ -110,6 +110,10 @@ type Database struct {
 	Encrypted, Verified, Heard                             bool
 	JournalMode                                            string
 	NoteBytes, HistoryBytes                                int64
+
+	// These count the secrets of one-time codes that need another SESSION_SECRET than the first: one
+	// that is listed, or one that is not.
+	OlderTOTP, LostTOTP int64
 }
 
 // Redis is what was learned from Redis. If Err is set, Redis could not be asked.

@@ -38,8 +38,7 @@ var rules = []rule{
 	{"pinned", "Containers", "images are pinned", everyService("a pinned image", "image: name:tag", pinned)},
 	{"grace", "Containers", "stop_grace_period outlasts the drain", grace},
 
-	{"session-secret", "Security", "SESSION_SECRET is changed",
-		secret("SESSION_SECRET", secretSettings, func(s Settings) Secret { return s.SessionSecret })},
+	{"session-secret", "Security", "SESSION_SECRET is changed", sessionSecret},
 	{"admin-token", "Security", "ADMIN_TOKEN is changed",
 		secret("ADMIN_TOKEN", tokenSettings, func(s Settings) Secret { return s.AdminToken })},
 	{"database-password", "Security", "the database's password is changed", databasePassword},

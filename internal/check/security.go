@@ -29,6 +29,22 @@ func secret(name string, names []string, of func(Settings) Secret) func(Facts) o
 	}
 }
 
+// sessionSecret also says what the secrets of one-time codes, which SESSION_SECRET encrypts, need of
+// it.
+func sessionSecret(f Facts) opinion {
+	o := secret("SESSION_SECRET", secretSettings, func(s Settings) Secret { return s.SessionSecret })(f)
+	switch db := f.Database; {
+	case o.verdict != OK || db == nil:
+	case db.LostTOTP > 0:
+		return warn("SESSION_SECRET=new,old with the one before, or notesd user reset for who has no recovery code",
+			"%d people's TOTP secrets need a secret that is not listed", db.LostTOTP)
+	case db.OlderTOTP > 0:
+		return warn("a restart, which encrypts them anew, before the older secret is taken away",
+			"%d people's TOTP secrets still need an older secret", db.OlderTOTP)
+	}
+	return o
+}
+
 func databasePassword(f Facts) opinion {
 	if o, found := f.mistakes("DATABASE_PASSWORD=$("+newSecret+"), and ALTER ROLE … PASSWORD",
 		databaseSettings...); found {

@@ -15,6 +15,7 @@ import (
 	"notesd/config"
 	"notesd/internal/check"
 	"notesd/internal/redis"
+	"notesd/server/auth"
 	"notesd/store/inspect"
 )
 
@@ -159,7 +160,31 @@ func examine(ctx context.Context, cfg config.Config) (check.Database, error) {
 	if x.Misfit != nil {
 		db.Misfit = x.Misfit.Error()
 	}
+	db.OlderTOTP, db.LostTOTP = countTOTP(x.TOTPKeys, cfg.SessionSecrets)
 	return db, err
+}
+
+// countTOTP counts the secrets of one-time codes that the first of the server's secrets does not
+// encrypt: those of another one (older), and those of none (lost). keys counts them by the ids of
+// keys. Without secrets both counts are 0.
+func countTOTP(keys map[string]int64, secrets []config.Secret) (older, lost int64) {
+	if len(secrets) == 0 {
+		return 0, 0
+	}
+	ids := make([]string, len(secrets))
+	for i, secret := range secrets {
+		ids[i] = auth.TOTPKeyID(secret.Reveal())
+	}
+	for id, n := range keys {
+		switch slices.Index(ids, id) {
+		case 0:
+		case -1:
+			lost += n
+		default:
+			older += n
+		}
+	}
+	return older, lost
 }
 
 // checkSettings translates the settings for package check. The result holds no secret.

@@ -5,6 +5,7 @@ import (
 
 	"notesd/config"
 	"notesd/internal/check"
+	"notesd/server/auth"
 )
 
 // A password is weak that everybody tries, that nobody changed, or that is short.
@@ -37,6 +38,24 @@ func TestJudged(t *testing.T) {
 	} {
 		if got := evaluate(test.secrets...); got != test.want {
 			t.Errorf("judged(%d secrets) = %s, want %s", len(test.secrets), got, test.want)
+		}
+	}
+}
+
+func TestCountTOTP(t *testing.T) {
+	id := auth.TOTPKeyID
+	keys := map[string]int64{id("new"): 1, id("old"): 2, id("older"): 4, id("gone"): 8}
+	for _, tt := range []struct {
+		secrets     []config.Secret
+		older, lost int64
+	}{
+		{nil, 0, 0},
+		{[]config.Secret{"new"}, 0, 14},
+		{[]config.Secret{"new", "old", "older"}, 6, 8},
+		{[]config.Secret{"gone", "new", "old", "older"}, 7, 0},
+	} {
+		if older, lost := countTOTP(keys, tt.secrets); older != tt.older || lost != tt.lost {
+			t.Errorf("countTOTP(%v) = %d, %d, want %d, %d", tt.secrets, older, lost, tt.older, tt.lost)
 		}
 	}
 }

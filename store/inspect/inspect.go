@@ -53,6 +53,9 @@ type Report struct {
 	// NoteBytes and HistoryBytes are what all users store, as store.Counters counts it. They are 0 if
 	// the schema is older than histories.
 	NoteBytes, HistoryBytes int64
+
+	// TOTPKeys counts the secrets of one-time codes by the id of the key that encrypts them.
+	TOTPKeys map[string]int64
 }
 
 // Inspect reads the state of the database at a URL, and changes nothing. channelURL is a URL of the
@@ -204,8 +207,32 @@ func (r *Report) readSchema(ctx context.Context, db *sql.DB) error {
 	}
 	err = db.QueryRowContext(ctx, `SELECT coalesce(sum(note_bytes), 0), coalesce(sum(history_bytes), 0) FROM user_counters`).
 		Scan(&r.NoteBytes, &r.HistoryBytes)
-	return engine.Translate(err)
+	if err != nil || found.Version < totpSchema {
+		return engine.Translate(err)
+	}
+	return engine.Translate(r.readTOTPKeys(ctx, db))
 }
 
-// historySchema is the migration since which notes have histories.
-const historySchema = 5
+// These are the migrations since which notes have histories, and accounts one-time codes.
+const (
+	historySchema = 5
+	totpSchema    = 7
+)
+
+func (r *Report) readTOTPKeys(ctx context.Context, db *sql.DB) error {
+	rows, err := db.QueryContext(ctx, "SELECT key_id, count(*) FROM totp GROUP BY key_id")
+	if err != nil {
+		return err
+	}
+	defer rows.Close()
+	r.TOTPKeys = map[string]int64{}
+	for rows.Next() {
+		var id string
+		var n int64
+		if err := rows.Scan(&id, &n); err != nil {
+			return err
+		}
+		r.TOTPKeys[id] = n
+	}
+	return rows.Err()
+}

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"notesd/internal/testserver"
+	"notesd/store"
 	"notesd/store/engine"
 	"notesd/store/inspect"
 	"notesd/store/storetest"
@@ -20,13 +21,23 @@ func TestMain(m *testing.M) { testserver.Main(m) }
 // An inspected database has the schema of this binary, the right time, and is as it was.
 func TestInspect(t *testing.T) {
 	storetest.Engines(t, func(t *testing.T, url string) {
-		storetest.Open(t, url) // it serves meanwhile
+		s := storetest.Open(t, url) // it serves meanwhile
+		for email, key := range map[string]string{"a@example.org": "one", "b@example.org": "two", "c@example.org": "one"} {
+			u, err := s.CreateUser(t.Context(), email, "", "no hash")
+			err = errors.Join(err, s.BeginTOTP(t.Context(), store.TOTP{UserID: u.ID, Secret: []byte{1}, KeyID: key}))
+			if err != nil {
+				t.Fatal(err)
+			}
+		}
 		r, err := inspect.Inspect(t.Context(), url, "")
 		if err != nil {
 			t.Fatal(err)
 		}
 		if r.Schema != r.Newest || r.Schema < 1 || r.Misfit != nil || r.Missing || r.Version == "" || r.Latency <= 0 {
 			t.Errorf("Inspect() = %+v, want the newest schema", r)
+		}
+		if len(r.TOTPKeys) != 2 || r.TOTPKeys["one"] != 2 || r.TOTPKeys["two"] != 1 {
+			t.Errorf("Inspect() counts %v by keys, want 2 of one and 1 of two", r.TOTPKeys)
 		}
 		if r.Engine == "SQLite" {
 			if r.JournalMode != "wal" {
