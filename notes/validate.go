@@ -88,13 +88,16 @@ func textFault(s string, least, most int) string {
 	return ""
 }
 
+// TagFault says what is wrong with a tag. It returns "" if nothing is.
+func TagFault(tag string) string { return textFault(tag, 0, MaxTag) }
+
 // tagsFault says what is wrong with the tags of a note. It returns "" if nothing is.
 func tagsFault(tags []string) (fault string) {
 	if len(tags) > MaxTags {
 		fault = fmt.Sprintf("must be at most %d, are %d", MaxTags, len(tags))
 	}
 	for i, tag := range tags {
-		if wrong := textFault(tag, 0, MaxTag); wrong != "" {
+		if wrong := TagFault(tag); wrong != "" {
 			fault = fmt.Sprintf("tag %d %s", i+1, wrong)
 		}
 	}

@@ -41,6 +41,7 @@ var domainErrors = []struct {
 	{notes.ErrPasswordLong, router.NewError(http.StatusBadRequest, "Password must be at most 1024 bytes long")},
 	{store.ErrNotFound, router.NewError(http.StatusNotFound, "Note not found")},
 	{store.ErrVersionGone, router.NewError(http.StatusNotFound, "Version not found")},
+	{store.ErrRenameGone, router.NewError(http.StatusNotFound, "Nothing to undo: a rename is remembered for a day")},
 	{store.ErrDeleted, router.NewError(http.StatusGone, "Note was deleted")},
 	{store.ErrChanged, router.NewError(http.StatusPreconditionFailed, "Note has changed")},
 	{store.ErrIdempotency, router.NewError(http.StatusUnprocessableEntity, "Idempotency-Key was used with another body")},

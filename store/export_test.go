@@ -184,3 +184,9 @@ func (s *Store) DeleteOldestNotes(ctx context.Context, id string) error {
 	_, _, err := s.deleteOldestNotes(ctx, id, -1)
 	return err
 }
+
+// RenamedTags returns the tags of a note after a rename, and what an undo makes of later tags.
+func RenamedTags(before, from []string, to string) (after []string, restored func(current []string) []string) {
+	r := renameRow{OldTags: from, NewTag: to}
+	return r.after(before), func(current []string) []string { return r.restored(current, before) }
+}

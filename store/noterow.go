@@ -76,11 +76,16 @@ func (s *Store) smallColumns() string {
 }
 
 func (s *Store) columnsWith(content string) string {
+	return noteColumnNames + content + ", " + s.tagList()
+}
+
+// tagList returns the column tags of a note, a JSON array.
+func (s *Store) tagList() string {
 	tags := "json_group_array(tag ORDER BY position)"
 	if s.postgres {
 		tags = "json_agg(tag ORDER BY position)"
 	}
-	return noteColumnNames + content + `, (SELECT ` + tags + ` FROM note_tags WHERE note_key = notes.key) AS tags`
+	return `(SELECT ` + tags + ` FROM note_tags WHERE note_key = notes.key) AS tags`
 }
 
 // noteColumnNames has the names of readColumns, except the last one, the content, which columnsWith

@@ -32,10 +32,12 @@ type SweepConfig struct {
 // SweepResult counts what a sweep removed.
 type SweepResult struct {
 	Accounts, Notes, Sessions, SignInFailures, SignInLocks, IdempotencyKeys, Tombstones, Versions int64
+	TagRenames                                                                                    int64 // rows that undo them
 }
 
-// Sweep finishes the deletion of accounts, and removes expired data. That is sessions and sign-in windows whose time is over, sign-in
-// locks and idempotency keys past their retention, and old tombstones. It also deletes notes that
+// Sweep finishes the deletion of accounts, and removes expired data. That is sessions and sign-in
+// windows whose time is over, sign-in locks, idempotency keys and renames of tags past their
+// retention, and old tombstones. It also deletes notes that
 // have been in the trash beyond its retention, as if their owner had deleted them, and thins the
 // histories of the others. It works in small steps, and other writes run in between. Several
 // processes may sweep at once. After an error the result says what was removed until then.
@@ -56,6 +58,8 @@ func (s *Store) Sweep(ctx context.Context, cfg SweepConfig) (SweepResult, error)
 		{&swept.SignInLocks, "sign_in_locks", "key", "updated_at", now - keepSignInLocks.Milliseconds()},
 		{&swept.IdempotencyKeys, "idempotency_keys", "user_id, key", "created_at",
 			now - keepIdempotencyKeys.Milliseconds()},
+		{&swept.TagRenames, "renamed_notes", "rename_id, note_id", "created_at", now - keepRenames.Milliseconds()},
+		{&swept.TagRenames, "tag_renames", "id", "created_at", now - keepRenames.Milliseconds()},
 	} {
 		for full := true; full; {
 			n, err := s.sweepRows(ctx, rest.table, rest.key, rest.column, rest.before)

@@ -91,6 +91,11 @@ func (a *API) Routes() []router.Route {
 		write(patch, "/api/notes/:id/restore", a.modify((*router.Context).Commit, a.restoreNote)),
 		write(del, "/api/notes/:id/permanent", a.deleteTrashedNote),
 
+		{Method: get, Path: "/api/tags", Class: router.Search, Auth: router.SignedIn, Handle: a.listTags},
+		{Method: post, Path: "/api/tags/rename", Class: router.Bulk, Auth: router.SignedIn, Handle: a.renameTags},
+		{Method: post, Path: "/api/tags/undo", Class: router.Bulk, Auth: router.SignedIn, Handle: a.undoRename,
+			SmallBody: true},
+
 		read("/api/changes", a.changes),
 		{Method: get, Path: "/api/events", Class: router.Read, Auth: router.SignedIn, Handle: a.events, SmallBody: true},
 		read("/api/notes/:id/versions", a.listVersions),

@@ -694,7 +694,7 @@ var newColumns = map[string]map[string]any{
 	"user_counters": {"history_bytes": 0, "quota_history": nil, "forgotten_seq": 0},
 	"notes":         {"author": "", "author_revision": 0},
 	"note_versions": nil, // the tables are new
-	"app_tokens":    nil, "totp": nil, "recovery_codes": nil,
+	"app_tokens":    nil, "totp": nil, "recovery_codes": nil, "tag_renames": nil, "renamed_notes": nil,
 }
 
 // olderBackup returns a backup as the first schema had it, and what it is after the migrations.
