@@ -28,6 +28,7 @@ var mayImport = map[string][]string{
 	"store":                    {"notesd/internal/heavy", "notesd/merge", "notesd/notes", "notesd/notes/query", "notesd/store/delta", "notesd/store/engine", "notesd/store/pgnotify", "notesd/store/schema", "notesd/store/trigram"},
 	"notes/query":              {"notesd/notes", "notesd/notes/searchfold"},
 	"notes/searchfold":         {"notesd/notes"},
+	"store/trigram":            {"notesd/notes/searchfold"},
 	"store/dump":               {"notesd/notes", "notesd/store/engine", "notesd/store/pgnotify", "notesd/store/schema"},
 	"store/inspect":            {"notesd/store/engine"},
 	"store/pgnotify":           {"notesd/store/engine"},

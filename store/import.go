@@ -67,6 +67,9 @@ func (s *Store) Import(ctx context.Context, in Import) (done ImportResult, err e
 		step, bytes = nil, 0
 	}
 	err = s.importStep(ctx, in.User.ID, step, in.DryRun, &done)
+	if err == nil && done.Notes >= maxUnindexed && !in.DryRun {
+		s.logIndexError(ctx, s.indexMany(ctx, in.User.ID)) // the notes are there even if that fails
+	}
 	return done, err
 }
 

@@ -271,8 +271,8 @@ func TestDamagedLists(t *testing.T) {
 		newNote(t, s, owner, notes.NewNote{Title: "a quetzal"})
 		exec(t, s, "UPDATE user_counters SET note_count = 1000 WHERE user_id = ?", owner)
 		for _, damage := range []string{
-			"UPDATE search_lists SET lists = ? WHERE part = 0", "UPDATE search_lists SET lists = ? WHERE part > 0",
-			"DELETE FROM search_lists WHERE part > 0", "DELETE FROM search_lists WHERE part = 0",
+			"UPDATE search_index SET lists = ? WHERE part = 0", "UPDATE search_index SET lists = ? WHERE part > 0",
+			"DELETE FROM search_index WHERE part > 0", "DELETE FROM search_index WHERE part = 0",
 		} {
 			if err := s.MakeLists(t.Context(), owner, store.SegmentNotes); err != nil {
 				t.Fatal(err)
@@ -288,7 +288,7 @@ func TestDamagedLists(t *testing.T) {
 			checkSearch(t, s, owner, damage, "quetzal")
 			testkit.Eventually(t, "lists that are gone", func() bool {
 				var left int
-				if err := s.DB().Raw("SELECT count(*) FROM search_lists").Scan(&left).Error; err != nil {
+				if err := s.DB().Raw("SELECT count(*) FROM search_index").Scan(&left).Error; err != nil {
 					t.Fatal(err)
 				}
 				return left == 0 // there are too few notes for others
@@ -347,7 +347,7 @@ func TestListsAreMade(t *testing.T) {
 			t.Fatal(err)
 		}
 		var left int
-		if err := s.DB().Raw("SELECT count(*) FROM search_lists").Scan(&left).Error; err != nil || left > 0 {
+		if err := s.DB().Raw("SELECT count(*) FROM search_index").Scan(&left).Error; err != nil || left > 0 {
 			t.Errorf("their owner left %d lists, %v", left, err)
 		}
 	})
@@ -369,11 +369,11 @@ func TestListsPlans(t *testing.T) {
 				t.Fatal(err)
 			}
 		}
-		vacuum, lists, changes := "VACUUM", "INDEX sqlite_autoindex_search_lists_1 (user_id=? AND part=?)",
+		vacuum, lists, changes := "VACUUM", "INDEX sqlite_autoindex_search_index_1 (user_id=? AND part=?)",
 			"notes_changes (user_id=? AND change_seq>?)"
 		keys, walk := "INTEGER PRIMARY KEY", "notes_list"
 		if s.Engine() == "PostgreSQL" {
-			vacuum, lists, changes = "VACUUM ANALYZE", "search_lists_pkey", "notes_changes"
+			vacuum, lists, changes = "VACUUM ANALYZE", "search_index_pkey", "notes_changes"
 			keys = "notes_pkey"
 		}
 		exec(t, s, vacuum)
@@ -394,9 +394,49 @@ func TestListsPlans(t *testing.T) {
 					t.Errorf("the plans have no %s", want)
 				}
 			}
-			if refused := regexp.MustCompile("(Seq Scan on|SCAN) (notes|search_lists)|Hash|Join").FindString(plans.String()); refused != "" {
+			if refused := regexp.MustCompile("(Seq Scan on|SCAN) (notes|search_index)|Hash|Join").FindString(plans.String()); refused != "" {
 				t.Errorf("the plans have a %s", refused)
 			}
+		}
+	})
+}
+
+// TestIndexUnasked: an index is there before anybody searches: after many creates, after an import,
+// and after a start with notes that have none.
+func TestIndexUnasked(t *testing.T) {
+	t.Parallel()
+	storetest.Engines(t, func(t *testing.T, url string) {
+		s := storetest.Open(t, url)
+		indexed := func(owner string) bool {
+			var upto int64
+			if err := s.DB().Raw("SELECT COALESCE(max(segment), 0) FROM search_index WHERE user_id = ? AND part = 0", owner).Scan(&upto).Error; err != nil {
+				t.Fatal(err)
+			}
+			return upto >= 1000
+		}
+		writer := newOwner(t, s)
+		for i := range 1030 {
+			newNote(t, s, writer, notes.NewNote{Title: fmt.Sprint(i)})
+		}
+		testkit.Eventually(t, "an index after creates", func() bool { return indexed(writer) })
+		importer := newOwner(t, s)
+		all := make([]notes.Note, 1100)
+		for i := range all {
+			all[i] = notes.Note{ID: store.NewID(), Title: fmt.Sprint("quetzal ", i)}
+		}
+		importNotes(t, s, importer, all)
+		if !indexed(importer) {
+			t.Error("no index after an import")
+		}
+		exec(t, s, "DELETE FROM search_index")
+		if err := s.Close(); err != nil {
+			t.Fatal(err)
+		}
+		s = storetest.Open(t, url)
+		testkit.Eventually(t, "indexes after a start", func() bool { return indexed(writer) && indexed(importer) })
+		exec(t, s, "DELETE FROM search_index")
+		if err := s.IndexAll(t.Context()); err != nil || !indexed(writer) || !indexed(importer) {
+			t.Errorf("IndexAll = %v, and indexes are there: %v, %v", err, indexed(writer), indexed(importer))
 		}
 	})
 }

@@ -79,6 +79,7 @@ func (s *Store) commitInvalidating(changes []Change, notes func() []notes.Note, 
 		switch {
 		case err == nil:
 			done(notes())
+			s.indexChanges(changes)
 			if len(changes) > 0 && changes[0].Seq != 0 {
 				s.changes.Committed(changes)
 			}

@@ -3,10 +3,12 @@ package store
 import (
 	"database/sql"
 	"errors"
-	"strings"
+	"math"
 
 	"gorm.io/gorm"
 
+	"notesd/notes"
+	"notesd/notes/query"
 	"notesd/store/trigram"
 )
 
@@ -22,16 +24,67 @@ const (
 // cases. In the first, no index narrows the search, so any note may contain it. In the second, the
 // candidates are so many that a walk through the list fills a page soon.
 func (s *Store) candidates(db *gorm.DB, owner string, n needle) ([]int64, error) {
-	query := trigram.Query(n.text)
-	if len(query) == 0 || n.midRun { // the index has trigrams that include the joiner
-		return nil, nil
-	}
-	var notes int64
-	err := db.Raw(`SELECT note_count FROM user_counters WHERE user_id = ?`, owner).Scan(&notes).Error
-	if err != nil || notes < manyNotes {
+	maxCandidates := func(notes int64) int { return int(notes / 4) }
+	found, err := s.lookup(db, owner, trigram.NewQuery([]string{n.text}, nil), maxCandidates)
+	if err != nil || found == nil {
 		return nil, err
 	}
-	keys, mark, err := lookup(db, owner, query)
+	keys := make([]int64, len(found))
+	for i, n := range found {
+		keys[i] = n.Key
+	}
+	return keys, nil
+}
+
+// wordCandidates returns the notes that may match words and that their flags and dates don't
+// exclude. It returns nil if no index narrows the search.
+func (s *Store) wordCandidates(db *gorm.DB, owner string, words *query.Query) ([]trigram.Note, error) {
+	any := func(int64) int { return math.MaxInt32 }
+	found, err := s.lookup(db, owner, trigram.NewQuery(words.Contained()), any)
+	kept := found[:0]
+	for _, n := range found {
+		note := notes.Note{UpdatedAt: fromMillis(n.Updated)}
+		setFlags(&note, n.Flags)
+		if words.MayInclude(&note) {
+			kept = append(kept, n)
+		}
+	}
+	return kept, err
+}
+
+// flagsOf returns the flags of a note as the index has them.
+func flagsOf(row *noteRow) (flags uint8) {
+	for i, set := range []bool{row.IsPinned, row.IsFavorite, row.IsArchived, row.IsMarkdown, row.IsTrashed} {
+		if set {
+			flags |= 1 << i
+		}
+	}
+	return flags
+}
+
+// setFlags is the inverse of flagsOf.
+func setFlags(n *notes.Note, flags uint8) {
+	for i, flag := range []*bool{&n.Pinned, &n.Favorite, &n.Archived, &n.Markdown, &n.Trashed} {
+		*flag = flags>>i&1 == 1
+	}
+}
+
+// lookup returns the notes that may contain what the query looks for: those that the user's index
+// has, and those that have changed since. A note may be among them several times: as it is, and as it was
+// before. lookup returns nil if there is no index that helps, and if there are more notes than
+// mostOf says for the number of the user's notes.
+func (s *Store) lookup(
+	db *gorm.DB, owner string, q trigram.Query, mostOf func(notes int64) int,
+) ([]trigram.Note, error) {
+	if q.Empty() {
+		return nil, nil
+	}
+	var count int64
+	err := db.Raw(`SELECT note_count FROM user_counters WHERE user_id = ?`, owner).Scan(&count).Error
+	if err != nil || count < manyNotes {
+		return nil, err
+	}
+	found, mark, err := s.readIndex(db, owner, q)
 	if errors.Is(err, errDamaged) || err == nil && mark == 0 {
 		s.requestIndex(indexRequest{owner, err != nil})
 		return nil, nil
@@ -39,33 +92,48 @@ func (s *Store) candidates(db *gorm.DB, owner string, n needle) ([]int64, error)
 	if err != nil {
 		return nil, err
 	}
-	maxCandidates := int(notes / 4)
-	var changed []int64
-	err = db.Raw(`SELECT key FROM notes WHERE user_id = ? AND change_seq > ? LIMIT ?`, owner, mark, maxCandidates+1).
-		Scan(&changed).Error
+	most := mostOf(count)
+	changed, err := s.changedSince(db, owner, mark, most+1)
 	if len(changed) > maxUnindexed {
 		s.requestIndex(indexRequest{owner, false})
 	}
-	if err != nil || len(keys)+len(changed) > maxCandidates {
+	if err != nil || len(found)+len(changed) > most {
 		return nil, err
 	}
-	return append(keys, changed...), nil
+	return append(found, changed...), nil
 }
 
-// lookup returns the keys of the notes that have all the trigrams according to the user's index.
-// The index covers the changes up to mark; 0: there is no index.
-func lookup(db *gorm.DB, owner string, query []trigram.Trigram) (keys []int64, mark int64, err error) {
-	args := []any{owner, 0}
-	for _, t := range query {
-		args = append(args, t.Part())
+// changedSince returns some of the notes whose last change comes after mark. All of a query's words
+// may be in their titles.
+func (s *Store) changedSince(db *gorm.DB, owner string, mark int64, limit int) (changed []trigram.Note, err error) {
+	var rows []noteRow
+	err = db.Raw(`SELECT key, updated_at, bytes, is_pinned, is_favorite, is_archived, is_markdown, is_trashed
+		FROM notes WHERE user_id = ? AND change_seq > ? LIMIT ?`, owner, mark, limit).Scan(&rows).Error
+	for _, row := range rows {
+		n := indexedNote(&row)
+		n.InTitle = query.MaxWords
+		changed = append(changed, n)
 	}
-	rows, err := db.Raw(`SELECT part, segment, lists FROM search_lists WHERE user_id = ? AND part IN (?`+
-		strings.Repeat(", ?", len(query))+`)`, args...).Rows()
+	return changed, err
+}
+
+// indexedNote returns what the index has of a note.
+func indexedNote(row *noteRow) trigram.Note {
+	return trigram.Note{Key: row.Key, Updated: row.UpdatedAt, Bytes: row.Bytes, Flags: flagsOf(row)}
+}
+
+// readIndex returns the notes that have all the trigrams according to the user's index. The index
+// covers the changes up to mark; 0: there is no index.
+func (s *Store) readIndex(
+	db *gorm.DB, owner string, q trigram.Query,
+) (found []trigram.Note, mark int64, err error) {
+	rows, err := db.Raw(`SELECT part, segment, lists FROM search_index WHERE user_id = ? AND part `+s.oneOf("integer"),
+		owner, toJSON(q.Parts())).Rows()
 	if err != nil {
 		return nil, 0, err
 	}
 	defer rows.Close()
-	found := map[int64]*trigram.Match{}
+	segments := map[int64]*trigram.Match{}
 	for rows.Next() {
 		var part int
 		var segment int64
@@ -73,24 +141,25 @@ func lookup(db *gorm.DB, owner string, query []trigram.Trigram) (keys []int64, m
 		if err := rows.Scan(&part, &segment, &lists); err != nil {
 			return nil, 0, err
 		}
-		if found[segment] == nil {
-			found[segment] = trigram.NewMatch(query)
+		if segments[segment] == nil {
+			segments[segment] = trigram.NewMatch(q)
 		}
-		if !found[segment].Read(part, lists) {
+		if !segments[segment].Read(part, lists) {
 			return nil, 0, errDamaged
 		}
 		mark = max(mark, segment)
 	}
-	keys = []int64{}
-	for _, m := range found {
-		some, ok := m.Keys()
+	found = []trigram.Note{}
+	for _, m := range segments {
+		some, ok := m.Notes()
 		if !ok {
 			return nil, 0, errDamaged
 		}
-		keys = append(keys, some...)
+		found = append(found, some...)
 	}
-	return keys, mark, rows.Err()
+	return found, mark, rows.Err()
 }
 
-// errDamaged is the error for an index that is not as it was stored.
+// errDamaged is the error for an index that is not as it was stored, or was stored by a binary whose
+// index is another.
 var errDamaged = errors.New("the search index is damaged")

@@ -9,9 +9,11 @@ import (
 	"time"
 
 	"notesd/bench/lab"
+	"notesd/internal/heavy"
 	"notesd/internal/testkit"
 	"notesd/internal/testserver"
 	"notesd/notes"
+	"notesd/notes/query"
 	"notesd/store"
 	"notesd/store/storetest"
 )
@@ -43,6 +45,9 @@ func benchmarkSearch(b *testing.B, url string, made int) {
 		b.Fatal(err)
 	}
 	s = storetest.Open(b, url)
+	if err := s.MakeLists(b.Context(), owner, store.SegmentNotes); err != nil {
+		b.Fatal(err)
+	}
 	search := func(b *testing.B, word string) time.Duration {
 		began := time.Now()
 		refs, err := s.NoteRefs(b.Context(), owner, notes.Query{Search: word, Limit: 51})
@@ -58,7 +63,7 @@ func benchmarkSearch(b *testing.B, url string, made int) {
 		var took [2]float64
 		for b.Loop() {
 			b.StopTimer()
-			exec(b, s, "DELETE FROM search_lists")
+			exec(b, s, "DELETE FROM search_index")
 			before := cpuMillis(b, s)
 			b.StartTimer()
 			if err := s.MakeLists(b.Context(), owner, store.SegmentNotes); err != nil {
@@ -79,14 +84,51 @@ func benchmarkSearch(b *testing.B, url string, made int) {
 			reportMillis(b, ms, cpuMillis(b, s))
 		})
 	}
+	for _, kind := range []string{"common", "rare", "absent"} {
+		b.Run("words/"+kind, func(b *testing.B) {
+			ms := cpuMillis(b, s)
+			benchmarkSearches(b, pairs(words[kind], words["common"]), func(b *testing.B, pair string) time.Duration {
+				return searchWords(b, s, owner, pair)
+			})
+			reportMillis(b, ms, cpuMillis(b, s))
+		})
+	}
 	b.Run("first", func(b *testing.B) { // which has lists made in the background
 		for b.Loop() {
 			b.StopTimer()
-			exec(b, s, "DELETE FROM search_lists")
+			exec(b, s, "DELETE FROM search_index")
 			b.StartTimer()
 			search(b, words["absent"][0])
 		}
 	})
+}
+
+// pairs are queries of a word of each list.
+func pairs(one, other []string) (queries []string) {
+	for i, word := range one {
+		queries = append(queries, word+" "+other[(i+5)%len(other)])
+	}
+	return queries
+}
+
+// searchWords reads a page of the notes that two words find, and where in them the words are.
+func searchWords(b *testing.B, s *store.Store, owner, words string) time.Duration {
+	began := time.Now()
+	refs, err := s.NoteRefs(b.Context(), owner, notes.Query{Words: words, Sort: notes.ByRank, Limit: 51})
+	if err != nil {
+		b.Error(err)
+	}
+	page, err := s.NotesByRef(b.Context(), owner, refs)
+	if err != nil {
+		b.Error(err)
+	}
+	q := query.Parse(words)
+	for _, n := range page {
+		if _, err := q.Hits(b.Context(), &n, heavy.Do); err != nil {
+			b.Error(err)
+		}
+	}
+	return time.Since(began)
 }
 
 // cpuMillis is what this process has used, and those of PostgreSQL.

@@ -62,6 +62,7 @@ type Store struct {
 	deltas                 delta.Decoder // of versions
 
 	indexRequests chan indexRequest // from searches to the indexer
+	indexLater    chan string       // from writes to the indexer: users whose notes have changed
 	lookAtFiles   *time.Ticker      // ticks for watchFiles; nil on PostgreSQL
 	deletions     chan struct{}     // says that the deletion of an account has begun
 }
@@ -85,8 +86,8 @@ func Open(ctx context.Context, cfg Config) (*Store, error) {
 	s := &Store{
 		postgres: engine.IsPostgres(cfg.URL), log: cfg.Log, invalidator: cfg.Invalidator, changes: cfg.Changes,
 		quotaNotes: cfg.QuotaNotes, quotaBytes: cfg.QuotaBytes, trimEvery: trimEvery,
-		indexRequests: make(chan indexRequest, maxIndexRequests),
-		deletions:     make(chan struct{}, 1),
+		indexRequests: make(chan indexRequest, maxIndexRequests), indexLater: make(chan string, maxIndexRequests),
+		deletions: make(chan struct{}, 1),
 	}
 	s.committer.begin(s)
 	var err error

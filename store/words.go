@@ -1,6 +1,8 @@
 package store
 
 import (
+	"cmp"
+	"database/sql"
 	"encoding/json"
 	"errors"
 	"math"
@@ -69,23 +71,27 @@ func (s *Store) findInOrder(db *gorm.DB, owner string, q notes.Query, words *que
 	}
 }
 
-// findBest lists the best matches.
+// findBest lists the best matches. It reads the notes in the order of the best ranks that they may
+// have, until no other note can be among the best.
 func (s *Store) findBest(db *gorm.DB, owner string, q notes.Query, words *query.Query) ([]Ref, error) {
-	after, limit := q.After, q.Limit
-	q.Sort, q.After, q.Limit = notes.ByUpdated, nil, math.MaxInt32
-	refs, err := s.noteRefs(db, owner, q)
+	candidates, err := s.rankCandidates(db, owner, q, words)
 	if err != nil {
 		return nil, err
 	}
-	best := bestMatches{limit: limit}
-	if after != nil {
-		rank := rankOf(*after)
+	best := bestMatches{limit: q.Limit}
+	if q.After != nil {
+		rank := rankOf(*q.After)
 		best.after = &rank
 	}
-	slices.SortFunc(refs, func(a, b Ref) int { return rankOf(a.Position).Compare(rankOf(b.Position)) })
-	for len(refs) > 0 && !best.full(words.Best(fromMillis(refs[0].Position.Time))) {
-		some := refs[:batchLength(refs)]
-		refs = refs[len(some):]
+	read := make(map[int64]bool)
+	for len(candidates) > 0 && !best.full(candidates[0].Position) {
+		some := candidates[:batchLength(candidates)]
+		candidates = candidates[len(some):]
+		some = slices.DeleteFunc(some, func(ref Ref) bool {
+			again := read[ref.Key]
+			read[ref.Key] = true
+			return again
+		})
 		matches, err := s.match(db, owner, words, some)
 		if err != nil {
 			return nil, err
@@ -93,6 +99,41 @@ func (s *Store) findBest(db *gorm.DB, owner string, q notes.Query, words *query.
 		best.add(matches)
 	}
 	return best.refs(), nil
+}
+
+// rankCandidates returns the notes that may match, each with the best Position that it may have, in
+// that order. A note may be among them more than once.
+func (s *Store) rankCandidates(
+	db *gorm.DB, owner string, q notes.Query, words *query.Query,
+) (candidates []Ref, err error) {
+	all := words.Positive()
+	if q.Search == "" && len(q.Tags) == 0 {
+		indexed, err := s.wordCandidates(db, owner, words)
+		if err != nil {
+			return nil, err
+		}
+		for _, n := range indexed {
+			at := notes.Position{InTitle: min(n.InTitle, all), Whole: all, Time: n.Updated}
+			candidates = append(candidates, Ref{Key: n.Key, Bytes: n.Bytes, Position: at})
+		}
+		if indexed != nil {
+			sortByRank(candidates)
+			return candidates, nil
+		}
+	}
+	q.Sort, q.After, q.Limit = notes.ByUpdated, nil, math.MaxInt32
+	candidates, err = s.noteRefs(db, owner, q)
+	for i, ref := range candidates {
+		candidates[i].Position = notes.Position{InTitle: all, Whole: all, Time: ref.Position.Time}
+	}
+	sortByRank(candidates)
+	return candidates, err
+}
+
+func sortByRank(refs []Ref) {
+	slices.SortFunc(refs, func(a, b Ref) int {
+		return cmp.Or(b.Position.InTitle-a.Position.InTitle, cmp.Compare(b.Position.Time, a.Position.Time))
+	})
 }
 
 func rankOf(p notes.Position) query.Rank {
@@ -126,9 +167,14 @@ func (b *bestMatches) sort() {
 	slices.SortFunc(b.found, func(a, b match) int { return a.rank.Compare(b.rank) })
 }
 
-// full reports whether no note of a rank, or of one below it, can be among the best.
-func (b *bestMatches) full(rank query.Rank) bool {
-	return b.last != nil && b.last.Compare(rank) < 0 && !b.last.Updated.Equal(rank.Updated)
+// full reports whether no note at a position without an id, or at a later one, can be among the
+// best.
+func (b *bestMatches) full(at notes.Position) bool {
+	if b.last == nil {
+		return false
+	}
+	at.ID = b.last.ID // equal ones need to be read
+	return b.last.Compare(rankOf(at)) < 0
 }
 
 // refs returns the matches in order.
@@ -188,7 +234,7 @@ func (s *Store) match(db *gorm.DB, owner string, words *query.Query, refs []Ref)
 			return nil, err
 		}
 		if matches {
-			found = append(found, match{ref, rank})
+			found = append(found, match{Ref{Key: row.Key, ID: row.ID, Bytes: row.Bytes, Position: ref.Position}, rank})
 		}
 	}
 	return found, nil
@@ -208,17 +254,24 @@ func (s *Store) readForMatch(db *gorm.DB, owner string, refs []Ref) (map[int64]*
 	defer rows.Close()
 	byKey := make(map[int64]*noteRow, len(refs))
 	for rows.Next() {
-		row := new(noteRow)
-		var tags []byte
-		if err := rows.Scan(row.fields(&tags)...); err != nil {
+		row, err := scanNote(rows)
+		if err != nil {
 			return nil, err
-		}
-		if tags != nil {
-			if err := json.Unmarshal(tags, &row.Tags); err != nil {
-				return nil, err
-			}
 		}
 		byKey[row.Key] = row
 	}
 	return byKey, rows.Err()
+}
+
+// scanNote scans the columns of noteColumns or smallColumns.
+func scanNote(rows *sql.Rows) (*noteRow, error) {
+	row := new(noteRow)
+	var tags []byte
+	if err := rows.Scan(row.fields(&tags)...); err != nil {
+		return nil, err
+	}
+	if len(tags) <= len("[]") {
+		return row, nil
+	}
+	return row, json.Unmarshal(tags, &row.Tags)
 }

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"log/slog"
 	"os"
 	"path/filepath"
 	"sync/atomic"
@@ -12,6 +13,7 @@ import (
 
 	"notesd/config"
 	"notesd/internal/logging"
+	"notesd/store"
 	"notesd/store/dump"
 	"notesd/store/engine"
 )
@@ -204,6 +206,9 @@ func Restore(ctx context.Context, p Process, args []string) error {
 	}
 	fmt.Fprintf(p.Out, "restored %s into %s, schema %d, %s\n",
 		contents(done.Backup), into, done.Schema, m.rate(done.Backup, took))
+	if err := indexRestored(ctx, cfg); err != nil {
+		fmt.Fprintln(p.Out, "no search index yet, the server will make it:", err)
+	}
 	if len(done.Faults) == 0 {
 		fmt.Fprintln(p.Out, "checked: every row is there, counters and change numbers fit")
 		return nil
@@ -267,4 +272,19 @@ func (m *meter) stop() time.Duration {
 func (m *meter) rate(b dump.Backup, took time.Duration) string {
 	return fmt.Sprintf("%.1f MB of rows in %.1f s: %.1f MB/s, %.0f notes/s", m.megabytes(), took.Seconds(),
 		m.megabytes()/took.Seconds(), float64(b.Notes)/took.Seconds())
+}
+
+// indexRestored makes the search indexes, which no backup has.
+func indexRestored(ctx context.Context, cfg config.Config) error {
+	db, err := store.Open(ctx, store.Config{URL: cfg.DatabaseURL.Reveal(), Log: slog.New(slog.DiscardHandler)})
+	if err != nil {
+		return err
+	}
+	waiting, cancel := context.WithTimeout(ctx, connectTime)
+	defer cancel()
+	err = db.WaitReady(waiting)
+	if err == nil {
+		err = db.IndexAll(ctx)
+	}
+	return errors.Join(err, db.Close())
 }

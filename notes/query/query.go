@@ -14,8 +14,8 @@ import (
 	"notesd/notes/searchfold"
 )
 
-// maxWords is how many words, phrases and conditions a query may have.
-const maxWords = 32
+// MaxWords is how many words, phrases and conditions a query may have.
+const MaxWords = 32
 
 // A Query is what a user asks for. All parts of it must hold. Parse makes it.
 type Query struct {
@@ -37,6 +37,8 @@ type Term struct {
 // A condition is about a note's flags, dates, color or tags.
 type condition struct {
 	flag  string // "pinned" and so on; "": the condition is another
+	tag   string // folded; "": the condition is another
+	early bool   // it only needs a note's flags and the date of its last change
 	holds func(n *notes.Note) bool
 	not   bool
 }
@@ -57,7 +59,7 @@ func Parse(text string) Query {
 	for text = trimSpace(text); text != ""; text = trimSpace(text) {
 		token, rest := nextToken(text)
 		text = rest
-		if words++; words > maxWords {
+		if words++; words > MaxWords {
 			q.Ignored = append(q.Ignored, token)
 			continue
 		}
@@ -71,7 +73,7 @@ func (q *Query) IsZero() bool { return len(q.Terms) == 0 && len(q.conditions) ==
 
 // Is adds the condition that a note has a flag, as if is: and the flag's name were typed.
 func (q *Query) Is(flag string) {
-	q.conditions = append(q.conditions, condition{flag: flag, holds: flags[flag]})
+	q.conditions = append(q.conditions, condition{flag: flag, early: true, holds: flags[flag]})
 }
 
 // nextToken splits a word, a phrase in quotes, or a condition off the text, with the sign before it.
@@ -147,10 +149,10 @@ func newCondition(name, value string) (c condition, ok bool) {
 	case "is":
 		flag := strings.ToLower(value)
 		holds, ok := flags[flag]
-		return condition{flag: flag, holds: holds}, ok
+		return condition{flag: flag, early: true, holds: holds}, ok
 	case "tag":
 		tag := fold(unquote(value))
-		return condition{holds: func(n *notes.Note) bool {
+		return condition{tag: tag, holds: func(n *notes.Note) bool {
 			for _, t := range n.Tags {
 				if fold(t) == tag {
 					return true
@@ -164,6 +166,7 @@ func newCondition(name, value string) (c condition, ok bool) {
 	}
 	from, end, ok := parsePeriod(value)
 	in := func(t time.Time) bool { return !t.Before(from) && t.Before(end) }
+	c.early = name != "created"
 	switch name {
 	case "before":
 		c.holds = func(n *notes.Note) bool { return n.UpdatedAt.Before(from) }
@@ -207,18 +210,50 @@ func (q *Query) Includes(n *notes.Note) bool {
 			return false
 		}
 	}
+	return q.inView(n)
+}
+
+// inView reports whether a note is in the part of the notes that is searched: the trash, the archive
+// or the others.
+func (q *Query) inView(n *notes.Note) bool {
 	trashed := q.Names("trashed")
 	// A note goes to the trash from the archive too.
 	return n.Trashed == trashed && (!n.Archived || trashed || q.Names("archived"))
 }
 
-// Best returns the rank of a note that was changed at a time and could match no better.
-func (q *Query) Best(updated time.Time) Rank {
-	terms := 0
-	for _, term := range q.Terms {
-		if !term.Not {
-			terms++
+// MayInclude reports whether Includes may be true of a note of which only the flags and the date of
+// the last change are known.
+func (q *Query) MayInclude(n *notes.Note) bool {
+	for _, c := range q.conditions {
+		if c.early && c.holds(n) == c.not {
+			return false
 		}
 	}
-	return Rank{InTitle: terms, Whole: terms, Updated: updated}
+	return q.inView(n)
+}
+
+// Positive returns how many terms a note must contain.
+func (q *Query) Positive() (count int) {
+	for _, term := range q.Terms {
+		if !term.Not {
+			count++
+		}
+	}
+	return count
+}
+
+// Contained returns folded texts that are in every note which matches: words that may be in its
+// title, and others that are in its tags.
+func (q *Query) Contained() (words, others []string) {
+	for _, term := range q.Terms {
+		if !term.Not {
+			words = append(words, term.Text)
+		}
+	}
+	for _, c := range q.conditions {
+		if c.tag != "" && !c.not {
+			others = append(others, c.tag)
+		}
+	}
+	return words, others
 }

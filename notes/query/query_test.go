@@ -54,9 +54,9 @@ func TestParse(t *testing.T) {
 }
 
 func TestParseTooMany(t *testing.T) {
-	q := Parse(strings.Repeat("tag:a ", maxWords-1) + `last "too many" -is:pinned`)
-	if want := []string{`"too many"`, "-is:pinned"}; !slices.Equal(q.Ignored, want) || len(q.Terms) != 1 || len(q.conditions) != maxWords-1 {
-		t.Errorf("Parse ignores %q, has %d terms and %d conditions, want %q, 1 and %d", q.Ignored, len(q.Terms), len(q.conditions), want, maxWords-1)
+	q := Parse(strings.Repeat("tag:a ", MaxWords-1) + `last "too many" -is:pinned`)
+	if want := []string{`"too many"`, "-is:pinned"}; !slices.Equal(q.Ignored, want) || len(q.Terms) != 1 || len(q.conditions) != MaxWords-1 {
+		t.Errorf("Parse ignores %q, has %d terms and %d conditions, want %q, 1 and %d", q.Ignored, len(q.Terms), len(q.conditions), want, MaxWords-1)
 	}
 }
 
@@ -202,7 +202,7 @@ func FuzzParse(f *testing.F) {
 	}
 	f.Fuzz(func(t *testing.T, text, content string) {
 		q := Parse(text)
-		if len(q.Terms)+len(q.conditions) > maxWords {
+		if len(q.Terms)+len(q.conditions) > MaxWords {
 			t.Fatalf("Parse(%q) has %d parts", text, len(q.Terms)+len(q.conditions))
 		}
 		note := notes.Note{Title: text, Content: content, Tags: []string{text}}
