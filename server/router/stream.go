@@ -104,7 +104,7 @@ func (c *Context) beginStream() {
 		c.record()
 		return
 	}
-	header := c.out.Header()
+	header := c.out.Header().Clone() // the compression changes it when this returns
 	conn, _, err := c.out.ctrl.Hijack()
 	if err != nil {
 		c.dropStream()
