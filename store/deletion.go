@@ -96,7 +96,7 @@ func (s *Store) finishDeletion(ctx context.Context, id string) error {
 		}
 	}
 	for _, rest := range []struct{ table, key string }{
-		{"tombstones", "change_seq"}, {"idempotency_keys", "key"}, {"sessions", "token_hash"}, {"search_lists", "segment"},
+		{"tombstones", "change_seq"}, {"idempotency_keys", "key"}, {"sessions", "token_hash"}, {"search_lists", "segment"}, {"search_index", "segment"},
 	} {
 		statement := fmt.Sprintf("DELETE FROM %[1]s WHERE user_id = @user AND %[2]s IN (SELECT %[2]s FROM %[1]s WHERE user_id = @user LIMIT @limit)",
 			rest.table, rest.key)

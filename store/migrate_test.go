@@ -50,8 +50,8 @@ func TestMigrateAlone(t *testing.T) {
 		if took := time.Since(began); took > 5*time.Second { // 0.1 s, and a machine that is busy
 			t.Errorf("start on a database that is %s took %v", state, took)
 		}
-		if version, err := s.SchemaVersion(t.Context()); version != 8 || err != nil {
-			t.Errorf("SchemaVersion = %d, %v, want 8", version, err)
+		if version, err := s.SchemaVersion(t.Context()); version != 9 || err != nil {
+			t.Errorf("SchemaVersion = %d, %v, want 9", version, err)
 		}
 		if err := s.Migrate(t.Context()); err != nil {
 			t.Errorf("Migrate of a database that is up to date = %v", err)
@@ -106,8 +106,8 @@ func TestNewerSchema(t *testing.T) {
 			return other.Ready(t.Context())
 		}
 		newer(1)
-		if version, err := s.SchemaVersion(t.Context()); version != 8 || err != nil {
-			t.Errorf("SchemaVersion = %d, %v, want 8", version, err)
+		if version, err := s.SchemaVersion(t.Context()); version != 9 || err != nil {
+			t.Errorf("SchemaVersion = %d, %v, want 9", version, err)
 		}
 		if err := s.Ready(t.Context()); err != nil {
 			t.Errorf("Ready on a newer schema that serves us = %v", err)

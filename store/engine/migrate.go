@@ -25,7 +25,7 @@ const (
 	binary = 1
 
 	// needsSchema is the oldest schema this binary can work with.
-	needsSchema = 8
+	needsSchema = 9
 )
 
 // PostgreSQL is migrated under a lease. A killed process delays others for leaseTime at most. A
