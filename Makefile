@@ -127,6 +127,12 @@ screenshot: ## docs/status.png: the status page while the pool is full, in Chrom
 	.ci/setup.sh e2e
 	SCREENSHOT=$(abspath docs/status.png) go test ./e2e -run '^TestStatusPage$$' -count=1
 
+.PHONY: pictures
+pictures: ## docs/web/: the web app in Chromium
+	.ci/setup.sh
+	mkdir -p docs/web
+	WEB_PICTURES=$(abspath docs/web) CGO_ENABLED=0 go test ./e2e -run '^TestWebApp$$|^TestWebAppPictures$$' -count=1
+
 .PHONY: help
 help: ## this list
 	@awk -F ':.*## ' '/^##@/ { print "\n" substr($$0, 5) } /^[a-z0-9-]+:.*## / { printf "  %-20s %s\n", $$1, $$2 }' Makefile

@@ -180,11 +180,11 @@ func TestWebApp(t *testing.T) {
 	two.press(" of wheat")
 	two.saved()
 	one.network.Set(testserver.Pass)
-	one.do(chromedp.WaitVisible(".clash"))
+	one.do(chromedp.WaitVisible(".clashes"))
 	one.picture("clash")
 	one.axe("a clash")
 	one.click("Keep the result")
-	one.do(chromedp.WaitNotPresent(".clash"))
+	one.do(chromedp.WaitNotPresent(".clashes"))
 	one.saved()
 	for _, words := range []string{"of rye", "of wheat"} {
 		two.until("both in the other browser", fmt.Sprintf("%s.includes(%q)", noteText, words))
@@ -249,4 +249,62 @@ func TestWebAppAccess(t *testing.T) {
 	b.do(chromedp.WaitVisible(".part"), chromedp.Sleep(time.Second))
 	look("the account")
 	b.quiet()
+}
+
+// What README and docs show. `make pictures` writes them.
+func TestWebAppPictures(t *testing.T) {
+	t.Parallel()
+	if os.Getenv("WEB_PICTURES") == "" {
+		t.Skip("WEB_PICTURES is not set")
+	}
+	p := start(t, "LOG_LEVEL=warn")
+	c := p.member("ada@example.com")
+	const poem = "# Saturday\n\n- [x] bread, *rye*\n- [ ] coffee beans\n- [ ] batteries for the **bicycle lamp**\n\n" +
+		"## Pancakes\n\n1. Whisk 3 eggs, 250 g flour, 500 ml milk\n2. Let it rest for `20 min`\n\n> The first one is always for the cook.\n"
+	for _, n := range []struct {
+		title, content, color string
+		tags                  []string
+		pinned, favorite      bool
+	}{
+		{"Night train", "Platform 7, 22:14. Seat 61 in coach 12.\nCall from Hamburg.", "", []string{"travel"}, false, false},
+		{"Books to read", "- [ ] The Periodic Table\n- [x] Invisible Cities", "", []string{"reading"}, false, false},
+		{"Garden, second year", "Beans along the fence, garlic where the tomatoes were.", "#3d9a50", []string{"home", "garden"}, false, false},
+		{"Talk: queues", "Little's law first. Then why a bounded queue is a kindness.", "#8e5bd0", []string{"work"}, false, false},
+		{"Measurements", "Desk 140 × 70, door 86, window 121 × 150", "", []string{"home"}, false, false},
+		{"Wi-Fi of the cabin", "It is on the fridge.", "#e2b203", []string{"travel"}, true, false},
+		{"Shopping and Sunday", poem, "#2f7bd9", []string{"home"}, true, true},
+	} {
+		body := map[string]any{"title": n.title, "content": n.content, "tags": n.tags, "isPinned": n.pinned, "isFavorite": n.favorite, "isMarkdown": true}
+		if n.color != "" {
+			body["color"] = n.color
+		}
+		r := c.post("/api/notes", body).want(http.StatusCreated)
+		if n.content == poem {
+			for _, change := range [][2]string{{"coffee beans", "coffee beans, dark"}, {"3 eggs", "4 eggs"}, {"20 min", "half an hour"}} {
+				text := strings.Replace(r.note().Content, change[0], change[1], 1)
+				r = c.call(http.MethodPatch, "/api/notes/"+r.note().ID, map[string]any{"content": text}).want(http.StatusOK)
+			}
+		}
+	}
+	b := newBrowser(t, p)
+	b.sign()
+	show := func(name, scheme string, width, height int64) {
+		b.look(scheme, width)
+		b.do(chromedp.EmulateViewport(width, height))
+		b.picture(name)
+	}
+	show("phone-list", "light", 390, 780)
+	b.look("light", 1200)
+	b.do(chromedp.Click("//a[contains(., 'Shopping and Sunday')]"), chromedp.WaitReady(".rich-editor"))
+	show("phone-note", "dark", 390, 780)
+	b.look("light", 1200)
+	b.press("v")
+	b.do(chromedp.WaitReady(".rendered h1"))
+	show("desk", "light", 1280, 760)
+	show("desk-dark", "dark", 1280, 760)
+	b.press("h")
+	b.do(chromedp.WaitVisible(".difference"), chromedp.Focus(".slider input"))
+	b.press(kb.Home)
+	b.until("the difference", `document.querySelector(".difference ins") !== null`)
+	show("history", "light", 1280, 760)
 }

@@ -38,7 +38,7 @@ export function ClashView({ view }: { view: NoteView }) {
   };
   const clashes = clash.parts.flatMap((part, i) => (isClash(part) ? [{ part, i }] : []));
   return (
-    <section class="clash" aria-label="Clash">
+    <section class="clashes" aria-label="Clash">
       <h2>Others changed the same lines</h2>
       <p>Nothing is lost: choose what to keep, or write it in the result below.</p>
       {clashes.map(({ part, i }, n) => (
