@@ -41,7 +41,7 @@ var mayImport = map[string][]string{
 	"server/listener":          {"notesd/internal/netutil"},
 	"server/admin":             {"notesd/internal/cache", "notesd/internal/histogram", "notesd/internal/incident", "notesd/internal/owned", "notesd/internal/ratelimit", "notesd/internal/redis", "notesd/internal/webhook", "notesd/notes", "notesd/pool", "notesd/server/auth", "notesd/server/events", "notesd/server/listener", "notesd/server/router", "notesd/store"},
 	"server/apidoc/apidoctest": {"notesd/server/apidoc"},
-	"server/auth":              {"notesd/internal/cache", "notesd/internal/heavy", "notesd/internal/netutil", "notesd/internal/ratelimit", "notesd/internal/redis", "notesd/notes", "notesd/store"},
+	"server/auth":              {"notesd/internal/cache", "notesd/internal/heavy", "notesd/internal/netutil", "notesd/internal/ratelimit", "notesd/internal/redis", "notesd/notes", "notesd/server/router", "notesd/store"},
 	"server":                   {"notesd/internal/incident", "notesd/internal/ratelimit", "notesd/internal/redis", "notesd/notes", "notesd/pool", "notesd/server/admin", "notesd/server/api", "notesd/server/auth", "notesd/server/events", "notesd/server/listener", "notesd/server/router", "notesd/store", "notesd/web"},
 	"server/api":               {"notesd/internal/cache", "notesd/internal/heavy", "notesd/merge", "notesd/notes", "notesd/notes/query", "notesd/server/apidoc", "notesd/server/auth", "notesd/server/events", "notesd/server/router", "notesd/store"},
 	"server/router":            {"notesd/internal/heavy", "notesd/internal/netutil", "notesd/internal/ratelimit", "notesd/pool", "notesd/server/listener"},

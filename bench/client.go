@@ -192,10 +192,10 @@ func (c *Client) Exchange(ctx context.Context, method, path, cookie, body string
 		return nil, nil, err
 	}
 	r.Header.Set("Content-Type", "application/json")
-	if cookie != "" {
+	switch { // not both: with an Authorization header no cookie is read
+	case cookie != "":
 		r.Header.Set("Cookie", cookie)
-	}
-	if c.token != "" {
+	case c.token != "":
 		r.Header.Set("Authorization", "Bearer "+c.token)
 	}
 	answer, err := c.http.Do(r)

@@ -85,6 +85,7 @@ var (
 		{regexp.MustCompile(`\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z`), "2026-01-02T03:04:05.678Z"},
 		{regexp.MustCompile(`"requestId":"[0-9a-f]+"`), `"requestId":"…"`},
 		{regexp.MustCompile(`"nextCursor":"[^"]+"`), `"nextCursor":"…"`},
+		{regexp.MustCompile(`notesd_[a-z2-7]{32}`), "notesd_…"},
 		{regexp.MustCompile(`"id":"[0-9a-f]{32}"`), `"id":"SESSION"`},
 		{regexp.MustCompile(`cursor=[\w-]+`), "cursor=…"},
 		{regexp.MustCompile(`(?m)^(Set-Cookie: \w+)=[^;]+`), "$1=…"},
@@ -179,7 +180,7 @@ func (d *document) route(path string) string {
 func (d *document) plain(text string) string {
 	text = idPattern.ReplaceAllStringFunc(text, func(id string) string {
 		if d.names[id] == "" {
-			d.names[id] = []string{"USER", "NOTE", "OTHER", "THIRD"}[len(d.names)]
+			d.names[id] = []string{"USER", "APPTOKEN", "NOTE", "OTHER", "THIRD"}[len(d.names)]
 		}
 		return d.names[id]
 	})

@@ -148,6 +148,9 @@ func (c *client) stream(query string, headers ...string) *sse {
 	if err != nil {
 		c.t.Fatal(err)
 	}
+	if c.authorization != "" {
+		r.Header.Set("Authorization", c.authorization)
+	}
 	for i := 0; i < len(headers); i += 2 {
 		r.Header.Set(headers[i], headers[i+1])
 	}

@@ -62,7 +62,7 @@ func TestHeaderBytes(t *testing.T) {
 func TestSecurityHeaders(t *testing.T) {
 	t.Parallel()
 	s := onSQLite(t, func(cfg *Config, _ *Deps) { cfg.RateLimitMax = 8 })
-	c := s.someone().asAdmin()
+	c := s.someone()
 	want := map[string]string{
 		"X-Content-Type-Options":       "nosniff",
 		"X-Frame-Options":              "SAMEORIGIN",
@@ -86,7 +86,7 @@ func TestSecurityHeaders(t *testing.T) {
 		{"no route", "GET", "/none", "", nil, 404},
 		{"preflight", "OPTIONS", "/api/notes", "", []string{"Origin", "http://localhost:3000"}, 204},
 		{"foreign write", "POST", "/api/notes", "{}", []string{"Sec-Fetch-Site", "cross-site"}, 403},
-		{"Prometheus", "GET", "/metrics", "", nil, 200},
+		{"Prometheus", "GET", "/metrics", "", []string{"Authorization", "Bearer " + adminToken}, 200},
 	}
 	check := func(t *testing.T, r reply) {
 		for name, value := range want {

@@ -31,7 +31,7 @@ func (s *Server) open(doors [][]router.Route) (err error) {
 		Log:                s.deps.Log,
 		Pool:               s.deps.Pool,
 		Limiter:            s.limiter,
-		Auth:               s.accounts.Sessions,
+		Auth:               s.accounts,
 		CheckAdmin:         s.admin.CheckToken,
 		Observer:           s.admin.Observer(),
 		ErrorFor:           errorFor,

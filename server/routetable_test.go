@@ -25,13 +25,13 @@ func TestRouteTable(t *testing.T) {
 	const page = "routes.txt"
 	var out strings.Builder
 	w := tabwriter.NewWriter(&out, 0, 0, 2, ' ', 0)
-	fmt.Fprintln(w, "METHOD\tPATH\tCLASS\tAUTH")
+	fmt.Fprintln(w, "METHOD\tPATH\tCLASS\tAUTH\tTOKENS")
 	for _, route := range contract(t) {
 		class := route.Class.String()
 		if route.ClassOf != nil {
 			class += " or by request"
 		}
-		fmt.Fprintf(w, "%s\t%s\t%s\t%s\n", route.Method, route.Path, class, route.Auth)
+		fmt.Fprintf(w, "%s\t%s\t%s\t%s\t%s\n", route.Method, route.Path, class, route.Auth, route.Tokens)
 	}
 	if err := w.Flush(); err != nil {
 		t.Fatal(err)
@@ -50,6 +50,26 @@ func TestRouteTable(t *testing.T) {
 	}
 }
 
+// App tokens reach the notes, and of the account no more than who and how much it is.
+func TestTokenRoutes(t *testing.T) {
+	t.Parallel()
+	reached := []string{"GET /api/auth/me", "GET /api/auth/me/usage"}
+	for _, route := range contract(t) {
+		name := route.Method + " " + route.Path
+		of := regexp.MustCompile("^/api/(notes|tags|search|changes|events)(/|$)").MatchString(route.Path)
+		want := router.NoToken
+		switch {
+		case (of || slices.Contains(reached, name)) && route.Method == "GET":
+			want = router.ReadToken
+		case of:
+			want = router.WriteToken
+		}
+		if route.Tokens != want {
+			t.Errorf("%s is for the tokens %v, want %v", name, route.Tokens, want)
+		}
+	}
+}
+
 // The OpenAPI document has an operation for each route, with what the route asks for, and no other.
 func TestOpenAPIRoutes(t *testing.T) {
 	t.Parallel()
@@ -65,7 +85,8 @@ func TestOpenAPIRoutes(t *testing.T) {
 		}
 		delete(operations, name)
 		if wrong := slices.Contains(schemes, "administrator") != (route.Auth == router.Admin) ||
-			route.Auth == router.SignedIn && !slices.Contains(schemes, "session") || route.Class == router.Free && slices.Contains(schemes, "session"); wrong {
+			route.Auth == router.SignedIn && !slices.Contains(schemes, "session") || route.Class == router.Free && slices.Contains(schemes, "session") ||
+			slices.Contains(schemes, "token") != (route.Tokens != router.NoToken) || slices.Contains(schemes, "basic") != (route.Tokens != router.NoToken); wrong {
 			t.Errorf("the document has %s with the security %q, the route asks for %v", name, schemes, route.Auth)
 		}
 	}

@@ -178,7 +178,7 @@ func (s *Server) Admin() *admin.Admin { return s.admin }
 
 // changeSource returns what the hub looks at for what it may have missed.
 func (s *Server) changeSource() events.Source {
-	return events.Source{Newest: s.deps.Store.NewestChanges, Complete: s.deps.Store.HearsOthers, Alive: s.accounts.Sessions.Alive}
+	return events.Source{Newest: s.deps.Store.NewestChanges, Complete: s.deps.Store.HearsOthers, Alive: s.accounts.Alive}
 }
 
 // Serve serves on tcp, and closes it, until ctx ends or HandOver has found the new process ready.

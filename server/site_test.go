@@ -247,10 +247,10 @@ func (s *site) execute(t *testing.T, statement string, args ...any) {
 
 // client is one browser: a cookie jar of its own.
 type client struct {
-	t     testing.TB
-	url   string
-	http  *http.Client
-	admin bool // sends the administrators' token
+	t             testing.TB
+	url           string
+	http          *http.Client
+	authorization string // the Authorization header that it sends; empty: none
 }
 
 // visitor is a client that is not signed in.
@@ -271,9 +271,12 @@ const adminToken = "a token for the administrators of a test"
 func (s *site) administrator() *client { return s.visitor().asAdmin() }
 
 // asAdmin is the same client with the administrators' token.
-func (c *client) asAdmin() *client {
+func (c *client) asAdmin() *client { return c.authorized("Bearer " + adminToken) }
+
+// authorized is the same client with an Authorization header.
+func (c *client) authorized(header string) *client {
 	same := *c
-	same.admin = true
+	same.authorization = header
 	return &same
 }
 
@@ -365,8 +368,8 @@ func (c *client) request(method, path string, body any, headers ...string) reply
 	if body != nil {
 		r.Header.Set("Content-Type", "application/json")
 	}
-	if c.admin {
-		r.Header.Set("Authorization", "Bearer "+adminToken)
+	if c.authorization != "" {
+		r.Header.Set("Authorization", c.authorization)
 	}
 	for i := 0; i < len(headers); i += 2 {
 		switch headers[i] {

@@ -68,7 +68,7 @@ const inForce = "(t.expires_at IS NULL OR t.expires_at > @now) AND u.disabled_at
 // account is disabled or about to be deleted.
 func (s *Store) FindAppToken(ctx context.Context, hash []byte) (AppToken, error) {
 	var row struct {
-		appTokenRow
+		Token appTokenRow `gorm:"embedded"`
 		Email string
 	}
 	err := s.db.Reader(ctx).Raw(`SELECT t.*, u.email FROM app_tokens t JOIN users u ON u.id = t.user_id
@@ -76,7 +76,7 @@ func (s *Store) FindAppToken(ctx context.Context, hash []byte) (AppToken, error)
 	if err != nil {
 		return AppToken{}, fmt.Errorf("find app token: %w", engine.Translate(err))
 	}
-	t := row.token()
+	t := row.Token.token()
 	t.Email = row.Email
 	return t, nil
 }

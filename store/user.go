@@ -185,12 +185,22 @@ func (s *Store) CountDeviceSignIn(ctx context.Context, u User) error {
 	return err
 }
 
-// SetPassword sets the account's password hash, removes its lock and ends its sessions, wherever
-// they are stored, or returns ErrNotFound. A later DeleteSessions removes the session rows.
+// SetPassword sets the account's password hash, removes its lock, deletes its app tokens and ends
+// its sessions, wherever they are stored, or returns ErrNotFound. A later DeleteSessions removes the
+// session rows.
 func (s *Store) SetPassword(ctx context.Context, id, hash string) error {
-	_, err := s.changeUser(ctx, id, `password_hash = @hash, updated_at = @now, failed_logins = 0, locked_until = NULL,
-		`+newEpoch+" WHERE", map[string]any{"hash": hash, "now": s.now()})
-	return err
+	err := s.db.Write(ctx, func(tx *gorm.DB) error {
+		done := tx.Exec(`UPDATE users SET password_hash = @hash, updated_at = @now, failed_logins = 0, locked_until = NULL,
+			`+newEpoch+" WHERE id = @id", map[string]any{"hash": hash, "now": s.now(), "id": id})
+		if done.Error == nil && done.RowsAffected == 0 {
+			return ErrNotFound
+		}
+		return errors.Join(done.Error, endTokens(tx, id))
+	})
+	if err != nil {
+		return fmt.Errorf("user %s: %w", id, err)
+	}
+	return nil
 }
 
 // newEpoch ends all sessions of an account. The epoch is a time, so that it can be compared with

@@ -50,10 +50,16 @@ func New(cfg Config) *API {
 func (a *API) Routes() []router.Route {
 	const get, post, patch, del = http.MethodGet, http.MethodPost, http.MethodPatch, http.MethodDelete
 	write := func(method, path string, handle func(*router.Context) error) router.Route {
-		return router.Route{Method: method, Path: path, Class: router.Write, Auth: router.SignedIn, Handle: handle}
+		return router.Route{Method: method, Path: path, Class: router.Write, Auth: router.SignedIn, Tokens: router.WriteToken,
+			Handle: handle}
 	}
 	read := func(path string, handle func(*router.Context) error) router.Route {
-		return router.Route{Method: get, Path: path, Class: router.Read, Auth: router.SignedIn, Handle: handle}
+		return router.Route{Method: get, Path: path, Class: router.Read, Auth: router.SignedIn, Tokens: router.ReadToken,
+			Handle: handle}
+	}
+	// No app token reaches these.
+	account := func(method, path string, class router.Class, handle func(*router.Context) error) router.Route {
+		return router.Route{Method: method, Path: path, Class: class, Auth: router.SignedIn, Handle: handle}
 	}
 	return append(docsRoutes(), []router.Route{
 		{Method: post, Path: "/api/auth/register", Class: router.Password, Handle: a.register,
@@ -61,26 +67,29 @@ func (a *API) Routes() []router.Route {
 		{Method: post, Path: "/api/auth/login", Class: router.Password, Handle: a.login,
 			EndsSessions: true, SmallBody: true},
 		{Method: post, Path: "/api/auth/logout", Class: router.Write, Handle: a.logout, EndsSessions: true},
-		{Method: get, Path: "/api/auth/me", Class: router.Read, Handle: a.me},
-		read("/api/auth/log", a.accountLog),
-		write(patch, "/api/auth/me", a.patchMe),
-		{Method: del, Path: "/api/auth/me", Class: router.Password, Auth: router.SignedIn, Handle: a.deleteMe, SmallBody: true},
+		{Method: get, Path: "/api/auth/me", Class: router.Read, Tokens: router.ReadToken, Handle: a.me},
 		read("/api/auth/me/usage", a.usage),
+		account(get, "/api/auth/log", router.Read, a.accountLog),
+		account(patch, "/api/auth/me", router.Write, a.patchMe),
+		{Method: del, Path: "/api/auth/me", Class: router.Password, Auth: router.SignedIn, Handle: a.deleteMe, SmallBody: true},
 		{Method: post, Path: "/api/auth/password", Class: router.Password, Auth: router.SignedIn, Handle: a.changePassword,
 			SmallBody: true},
-		read("/api/auth/sessions", a.listSessions),
-		write(del, "/api/auth/sessions", a.endOtherSessions),
-		write(del, "/api/auth/sessions/:id", a.endSession),
-		read("/api/auth/totp", a.totpStatus),
-		write(post, "/api/auth/totp", a.beginTOTP),
-		write(post, "/api/auth/totp/confirm", a.confirmTOTP),
+		account(get, "/api/auth/sessions", router.Read, a.listSessions),
+		account(del, "/api/auth/sessions", router.Write, a.endOtherSessions),
+		account(del, "/api/auth/sessions/:id", router.Write, a.endSession),
+		account(get, "/api/auth/tokens", router.Read, a.listTokens),
+		account(post, "/api/auth/tokens", router.Write, a.makeToken),
+		account(del, "/api/auth/tokens/:id", router.Write, a.endToken),
+		account(get, "/api/auth/totp", router.Read, a.totpStatus),
+		account(post, "/api/auth/totp", router.Write, a.beginTOTP),
+		account(post, "/api/auth/totp/confirm", router.Write, a.confirmTOTP),
 		{Method: del, Path: "/api/auth/totp", Class: router.Password, Auth: router.SignedIn, Handle: a.removeTOTP,
 			SmallBody: true},
 
-		{Method: get, Path: "/api/notes", Class: router.Read, ClassOf: listClass, Auth: router.SignedIn,
+		{Method: get, Path: "/api/notes", Class: router.Read, ClassOf: listClass, Auth: router.SignedIn, Tokens: router.ReadToken,
 			Handle: a.listNotes, Fast: a.cachedList},
 		write(post, "/api/notes", a.createNote),
-		{Method: get, Path: "/api/notes/:id", Class: router.Read, Auth: router.SignedIn,
+		{Method: get, Path: "/api/notes/:id", Class: router.Read, Auth: router.SignedIn, Tokens: router.ReadToken,
 			Handle: a.getNote, Fast: a.cachedNote},
 		write(patch, "/api/notes/:id", a.patchNote),
 		write(del, "/api/notes/:id", a.deleteNote),
@@ -91,13 +100,15 @@ func (a *API) Routes() []router.Route {
 		write(patch, "/api/notes/:id/restore", a.modify((*router.Context).Commit, a.restoreNote)),
 		write(del, "/api/notes/:id/permanent", a.deleteTrashedNote),
 
-		{Method: get, Path: "/api/tags", Class: router.Search, Auth: router.SignedIn, Handle: a.listTags},
-		{Method: post, Path: "/api/tags/rename", Class: router.Bulk, Auth: router.SignedIn, Handle: a.renameTags},
-		{Method: post, Path: "/api/tags/undo", Class: router.Bulk, Auth: router.SignedIn, Handle: a.undoRename,
-			SmallBody: true},
+		{Method: get, Path: "/api/tags", Class: router.Search, Auth: router.SignedIn, Tokens: router.ReadToken, Handle: a.listTags},
+		{Method: post, Path: "/api/tags/rename", Class: router.Bulk, Auth: router.SignedIn, Tokens: router.WriteToken,
+			Handle: a.renameTags},
+		{Method: post, Path: "/api/tags/undo", Class: router.Bulk, Auth: router.SignedIn, Tokens: router.WriteToken,
+			Handle: a.undoRename, SmallBody: true},
 
 		read("/api/changes", a.changes),
-		{Method: get, Path: "/api/events", Class: router.Read, Auth: router.SignedIn, Handle: a.events, SmallBody: true},
+		{Method: get, Path: "/api/events", Class: router.Read, Auth: router.SignedIn, Tokens: router.ReadToken,
+			Handle: a.events, SmallBody: true},
 		read("/api/notes/:id/versions", a.listVersions),
 		write(del, "/api/notes/:id/versions", a.deleteVersions),
 		read("/api/notes/:id/versions/:revision", a.getVersion),

@@ -77,10 +77,10 @@ type eventStream struct {
 	newest   int64
 }
 
-// openEvents adds a listener for the client. It finds the session a second time after that: a
-// session that ended before the listener was added would not end it.
+// openEvents adds a listener for the client. It finds the session, or the app token, a second time
+// after that: one that ended before the listener was added would not end it.
 func (a *API) openEvents(c *router.Context, since int64) (s eventStream, err error) {
-	session, err := a.accounts.Sessions.Find(c.Context(), c.Request())
+	session, err := a.accounts.Find(c.Context(), c.Request(), c.Address())
 	if err != nil {
 		return s, err
 	}
@@ -96,7 +96,7 @@ func (a *API) openEvents(c *router.Context, since int64) (s eventStream, err err
 			listener.Close()
 		}
 	}()
-	again, err := a.accounts.Sessions.Find(c.Context(), c.Request())
+	again, err := a.accounts.Find(c.Context(), c.Request(), c.Address())
 	if err != nil {
 		return s, err
 	}

@@ -213,9 +213,16 @@ func (a *API) isCurrent(owner, id string, revision int64) bool {
 // gives back the permit.
 func withPermit(_ *router.Context, write func() error) error { return write() }
 
-// authored returns the context of a write by the session of c.
+// authored returns the context of a write by the session or the app token of c.
 func (a *API) authored(c *router.Context) context.Context {
-	return store.WithAuthor(c.Context(), auth.Author(c.Request()))
+	return store.WithAuthor(c.Context(), authorOf(c))
+}
+
+func authorOf(c *router.Context) notes.Author {
+	if t := c.Token(); t.ID != "" {
+		return notes.Author{Kind: notes.KindToken, Name: t.Name, ID: t.ID}
+	}
+	return auth.Author(c.Request())
 }
 
 // changing returns the context of a change of a note: with its author, and with the idempotency key

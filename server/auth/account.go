@@ -74,6 +74,8 @@ type Accounts struct {
 	open        bool
 	limiter     *ratelimit.Limiter
 	signInLimit *signInLimit
+	wrongTokens wrongTokens
+	tokenUses   *uses
 	devices     devices
 	bcryptCost  bcryptCost
 	totpKeys    totpKeys
@@ -91,6 +93,8 @@ func New(cfg Config) *Accounts {
 		open:        cfg.RegistrationOpen,
 		limiter:     cfg.Limiter,
 		signInLimit: newSignInLimit(cfg.Redis, cfg.Store, cfg.Secrets[0]),
+		wrongTokens: wrongTokens{ratelimit.NewBuckets()},
+		tokenUses:   newUses(cfg.Store.UseAppTokens),
 		devices:     devices{cfg.Secrets},
 		totpKeys:    newTOTPKeys(cfg.Secrets),
 		log:         cmp.Or(cfg.Log, slog.Default()),

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"notesd/internal/cache"
+	"notesd/server/router"
 	"notesd/store"
 )
 
@@ -32,11 +33,14 @@ func (s *Sessions) Authenticate(ctx context.Context, r *http.Request) (user stri
 	return session.UserID, nil
 }
 
-// A Session is a session that is in force.
+// A Session is a session that is in force, or an app token that is.
 type Session struct {
-	Key     string // a hash of its token
+	Key     string // of a session, a hash of its token
 	UserID  string
 	Expires time.Time
+
+	token router.Token // zero: it is a session
+	email string       // of the token's user
 }
 
 // Find returns the session of r's user, or nil if r belongs to no user. The error is that of

@@ -79,10 +79,7 @@ func (a *Accounts) verifyFactors(ctx context.Context, c Client, in Credentials,
 		return store.User{}, err
 	}
 	if wait > 0 {
-		return store.User{}, &ratelimit.LimitedError{
-			Reason: "sign_in_limit", Text: "Too many authentication attempts, please try again later.",
-			Decision: ratelimit.Decision{Limit: signInsPerPair, Reset: wait, RetryAfter: wait},
-		}
+		return store.User{}, tooManySignIns(ratelimit.Decision{Limit: signInsPerPair, Reset: wait, RetryAfter: wait})
 	}
 	a.bcryptCost.raise(u.PasswordHash)
 	if !known || !verifyPassword(u.PasswordHash, in.Password) {
@@ -104,6 +101,12 @@ func (a *Accounts) verifyFactors(ctx context.Context, c Client, in Credentials,
 		return store.User{}, ErrDisabled
 	}
 	return u, nil
+}
+
+// tooManySignIns returns the error of a sign-in, or an app token, from where too many were wrong.
+func tooManySignIns(d ratelimit.Decision) error {
+	return &ratelimit.LimitedError{Reason: "sign_in_limit",
+		Text: "Too many authentication attempts, please try again later.", Decision: d}
 }
 
 // countWrong counts a wrong password or code, and returns the error of the sign-in: wrong, unless the

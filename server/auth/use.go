@@ -98,6 +98,7 @@ func (a *Accounts) WriteUses(ctx context.Context) {
 			return
 		case <-tick.C:
 			_ = a.Sessions.uses.flush(ctx)
+			_ = a.tokenUses.flush(ctx)
 		}
 	}
 }

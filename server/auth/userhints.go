@@ -8,7 +8,7 @@ import (
 // maxUserHints is the maximum size of each of the two generations of userHints.
 const maxUserHints = 1 << 14
 
-// userHints remembers the users of session tokens. It is consulted before a session is read,
+// userHints remembers the users of session and app tokens. It is consulted before a session is read,
 // which needs a permit, so that the pool can be fair to users already at admission. It is only a
 // hint, and never decides on access: a request with the cookie of a signed-out session merely
 // waits in the queue of its former user.
@@ -46,6 +46,15 @@ func (h *userHints) add(token, user string) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	h.put(key, user)
+}
+
+// remove forgets the token.
+func (h *userHints) remove(token string) {
+	key := maphash.String(h.seed, token)
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	delete(h.young, key)
+	delete(h.old, key)
 }
 
 func (h *userHints) put(key uint64, user string) {

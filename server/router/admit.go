@@ -20,8 +20,8 @@ func (rt *Router) admit(c *Context, route *Route) error {
 		return errBodyTooLarge
 	}
 	if route.Fast != nil {
-		if entry, user := rt.lookup(c.r, route, c.Param(route.parameter()), c.began); entry != nil {
-			return rt.admitEntry(c, entry, user)
+		if entry, who := rt.lookup(c.r, route, c.Param(route.parameter()), c.began); entry != nil {
+			return rt.admitEntry(c, entry, who)
 		}
 	}
 	if err := c.readArrived(); err != nil {
@@ -71,8 +71,11 @@ func (c *Context) handle() error {
 	if err := c.limit(); err != nil {
 		return err
 	}
-	if c.route.Auth == SignedIn && c.user == "" {
+	if c.route.Auth == SignedIn && c.who.UserID == "" {
 		return errSignedOut
+	}
+	if err := c.who.checkToken(c.route); err != nil {
+		return err
 	}
 	return c.route.Handle(c)
 }

@@ -28,7 +28,7 @@ type Context struct {
 	// unread is the header in which a trusted proxy fails to name the client; "": the client is
 	// known.
 	unread   string
-	user     string              // the id of the signed-in user; empty: no user is signed in
+	who      Identity            // who sends the request; zero: no user is signed in
 	stream   func(*Stream) error // sends the response; nil: it is what the handler has buffered
 	streamed time.Time           // when stream was called
 	taken    bool                // the stream has taken the request from net/http's goroutine
@@ -111,7 +111,10 @@ func (c *Context) Began() time.Time { return c.began }
 
 // UserID returns the id of the user, or "" if the request belongs to no user. Requests to free
 // routes have no user.
-func (c *Context) UserID() string { return c.user }
+func (c *Context) UserID() string { return c.who.UserID }
+
+// Token returns the app token by which the user is known, or the zero Token.
+func (c *Context) Token() Token { return c.who.Token }
 
 // Address returns the client's IP address. A trusted proxy names it.
 func (c *Context) Address() string { return c.addr }
@@ -144,7 +147,7 @@ func (c *Context) pattern() string {
 
 // identify finds the user of the request.
 func (c *Context) identify() error {
-	user, err := c.rt.cfg.Auth.Authenticate(c.ctx, c.r)
+	who, err := c.rt.cfg.Auth.Authenticate(c.ctx, c.r, c.addr)
 	if err != nil {
 		// The request brings the sessions of two users, for example.
 		if c.route.EndsSessions && c.rt.responseFor(err).status < http.StatusInternalServerError {
@@ -152,9 +155,9 @@ func (c *Context) identify() error {
 		}
 		return err
 	}
-	c.user = user
-	if user != "" {
-		c.asked.Flow = flowOf(user) // Hint may not have known the user
+	c.who = who
+	if who.UserID != "" {
+		c.asked.Flow = flowOf(who.UserID) // Hint may not have known the user
 	}
 	return nil
 }
@@ -187,10 +190,10 @@ func (c *Context) limit() error {
 	}
 	var d ratelimit.Decision
 	var err error
-	if c.user == "" {
+	if c.who.UserID == "" {
 		d, err = ratelimit.TakeAddress(c.addr, cfg.RateLimitMax, take)
 	} else {
-		d, err = take("user:"+c.user, cfg.RateLimitMax)
+		d, err = take("user:"+c.who.UserID, cfg.RateLimitMax)
 	}
 	if err != nil {
 		return err

@@ -76,9 +76,11 @@ func (d *textDoor) write(c *router.Context) error {
 // ada takes every request for one of Ada's.
 type ada struct{}
 
-func (ada) Cached(*http.Request) string                                 { return "ada" }
-func (ada) Hint(*http.Request) string                                   { return "ada" }
-func (ada) Authenticate(context.Context, *http.Request) (string, error) { return "ada", nil }
+func (ada) Cached(*http.Request) router.Identity { return router.Identity{UserID: "ada"} }
+func (ada) Hint(*http.Request) string            { return "ada" }
+func (ada) Authenticate(context.Context, *http.Request, string) (router.Identity, error) {
+	return router.Identity{UserID: "ada"}, nil
+}
 
 func Example() {
 	log := slog.New(slog.DiscardHandler)

@@ -78,7 +78,7 @@ func isPlain(r *http.Request) bool {
 // serveFast answers r from memory, and reports whether it did.
 func (rt *Router) serveFast(w http.ResponseWriter, r *http.Request, route *Route, param string) bool {
 	now := time.Now()
-	e, user := rt.lookup(r, route, param, now)
+	e, who := rt.lookup(r, route, param, now)
 	if e == nil {
 		return false
 	}
@@ -91,26 +91,26 @@ func (rt *Router) serveFast(w http.ResponseWriter, r *http.Request, route *Route
 		c.conclude(nil)
 		return true
 	}
-	c.conclude(rt.admitEntry(c, e, user))
+	c.conclude(rt.admitEntry(c, e, who))
 	return true
 }
 
-// lookup returns the response to r from memory, and the user it belongs to.
-func (rt *Router) lookup(r *http.Request, route *Route, param string, now time.Time) (e *Entry, user string) {
+// lookup returns the response to r from memory, and who sends r.
+func (rt *Router) lookup(r *http.Request, route *Route, param string, now time.Time) (e *Entry, who Identity) {
 	if route.pooled() {
-		if user = rt.cfg.Auth.Cached(r); user == "" {
-			return nil, ""
+		if who = rt.cfg.Auth.Cached(r); who.UserID == "" || who.checkToken(route) != nil {
+			return nil, Identity{}
 		}
 	}
-	return route.Fast(Lookup{Request: r, UserID: user, Param: param, Began: now}), user
+	return route.Fast(Lookup{Request: r, UserID: who.UserID, Param: param, Began: now}), who
 }
 
 // admitEntry sends the response e with a permit of the pool, as all other responses are sent. The
 // work is short. But the request of a user who sends too many is rejected, and so is a request for
 // which there is no room.
-func (rt *Router) admitEntry(c *Context, e *Entry, user string) error {
-	c.user, c.client, c.ctx = user, c.r.Context(), c.r.Context()
-	c.asked = pool.Request{Class: poolClasses[c.route.Class], Route: c.route.Path, Flow: flowOf(user)}
+func (rt *Router) admitEntry(c *Context, e *Entry, who Identity) error {
+	c.who, c.client, c.ctx = who, c.r.Context(), c.r.Context()
+	c.asked = pool.Request{Class: poolClasses[c.route.Class], Route: c.route.Path, Flow: flowOf(who.UserID)}
 	err := rt.pool.Do(c.ctx, c.asked, func(_ context.Context, permit *pool.Permit) error {
 		c.shard, c.waited = permit.Shard(), permit.Waited()
 		defer c.observeHandled()

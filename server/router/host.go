@@ -74,12 +74,12 @@ func (rt *Router) refuseHost(next echo.HandlerFunc) echo.HandlerFunc {
 // cannot read the response but can measure its duration, which may reveal, for example, whether a
 // search had a hit. Pages of the same site but another origin are foreign as well, since
 // their requests carry the session cookie. Pages of trusted origins send their origin along and are
-// not foreign. Opening a link does not count.
+// not foreign. Opening a link does not count, nor does a request with a bearer token.
 func (rt *Router) isForeignRead(h http.Header) bool {
 	switch h.Get("Sec-Fetch-Site") {
 	case "", "same-origin", "none":
 		return false
 	}
 	opens := h.Get("Sec-Fetch-Mode") == "navigate" && h.Get("Sec-Fetch-Dest") == "document"
-	return !opens && !slices.Contains(rt.cfg.CORSOrigins, h.Get("Origin"))
+	return !opens && !hasBearer(h) && !slices.Contains(rt.cfg.CORSOrigins, h.Get("Origin"))
 }

@@ -214,8 +214,11 @@ func (c *Context) record() {
 	attrs = append(attrs, slog.String("request_id", c.id), slog.String("method", shortText(c.r.Method, maxMethod)),
 		slog.String("route", c.pattern()), slog.Int("status", c.out.status), slog.String("addr", c.addr),
 		slog.Float64("ms", milliseconds(took)))
-	if c.user != "" {
-		attrs = append(attrs, slog.String("user", c.user))
+	if c.who.UserID != "" {
+		attrs = append(attrs, slog.String("user", c.who.UserID))
+	}
+	if c.who.Token.ID != "" {
+		attrs = append(attrs, slog.String("token_id", c.who.Token.ID))
 	}
 	if c.reason != "" {
 		attrs = append(attrs, slog.String("reason", c.reason))
@@ -296,7 +299,7 @@ func newProtection(origins []string) (*http.CrossOriginProtection, error) {
 
 func (rt *Router) refuseCrossOrigin(next echo.HandlerFunc) echo.HandlerFunc {
 	return func(e echo.Context) error {
-		if rt.protection.Check(rt.asRequested(e.Request())) != nil {
+		if r := e.Request(); !hasBearer(r.Header) && rt.protection.Check(rt.asRequested(r)) != nil {
 			return errCrossOrigin
 		}
 		return next(e)

@@ -42,6 +42,7 @@ func (rt *Router) logUselessOrigin(next echo.HandlerFunc) echo.HandlerFunc {
 		r := rt.asRequested(e.Request())
 		origin, site := r.Header.Get("Origin"), r.Header.Get("Sec-Fetch-Site")
 		switch {
+		case hasBearer(r.Header):
 		case origin == "" && rt.protection.Check(r) == nil, origin != "" && ownOrigin(origin, r.Host):
 		case !slices.Contains(rt.cfg.CORSOrigins, origin):
 			rt.logOrigin("a page of an origin that is not trusted was refused", origin, r.Host)

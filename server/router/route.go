@@ -21,6 +21,8 @@ type Route struct {
 	ClassOf func(r *http.Request) Class
 	// Auth says who may send requests to the route.
 	Auth Auth
+	// Tokens says which app tokens may send requests to the route. Others get a 403.
+	Tokens Tokens
 	// Handle handles one request. It runs with a permit, unless Class is Free. Its error becomes an
 	// error response: see Error.
 	Handle func(c *Context) error
@@ -79,6 +81,18 @@ const (
 
 func (a Auth) String() string { return [...]string{"anyone", "signed in", "admin"}[a] }
 
+// Tokens says which app tokens may send requests to a route.
+type Tokens uint8
+
+// The values of Tokens.
+const (
+	NoToken    Tokens = iota // the route is for sessions alone
+	ReadToken                // any token
+	WriteToken               // a token that may write
+)
+
+func (t Tokens) String() string { return [...]string{"none", "read", "write"}[t] }
+
 // check returns an error if the route contradicts itself.
 func (route *Route) check() error {
 	fault := ""
@@ -89,6 +103,8 @@ func (route *Route) check() error {
 		fault = "has no handler"
 	case route.Auth == SignedIn && route.Class == Free:
 		fault = "is free, so its user is not known"
+	case route.Tokens != NoToken && route.Class == Free:
+		fault = "is free, so its token is not known"
 	case route.Path != strings.ToLower(route.Path):
 		fault = "is not in lower case"
 	case route.Fast != nil && route.Method != http.MethodGet:

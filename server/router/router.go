@@ -10,7 +10,7 @@
 // holds no permit.
 //
 // What is left to a door: it reads its input and checks that texts are valid (notes.ValidText). It
-// names the author of a write (store.WithAuthor with auth.Author) and its idempotency key
+// names the author of a write (store.WithAuthor with Context.Token or auth.Author) and its idempotency key
 // (store.WithIdempotencyKey), turns If-Match into preconditions of the store, and runs each write in
 // Context.Commit. Config.ErrorFor gives the errors of the store their responses.
 package router
@@ -73,14 +73,14 @@ type Config struct {
 
 // An Authenticator finds the user of a request. Package auth implements it.
 type Authenticator interface {
-	// Cached returns the user of r, or "" if that takes a query. The router may call it for every
-	// request, before admission.
-	Cached(r *http.Request) (userID string)
+	// Cached returns who sends r, or the zero Identity if that takes a query. The router may call it
+	// for every request, before admission.
+	Cached(r *http.Request) Identity
 	// Hint returns the user whom r probably belongs to, or "". It makes no query. The pool is fair
 	// to users by the hint. A hint must not decide on access.
 	Hint(r *http.Request) (userID string)
-	// Authenticate returns the user of r, or "" if r belongs to no user.
-	Authenticate(ctx context.Context, r *http.Request) (userID string, err error)
+	// Authenticate returns who sends r from the client's IP address.
+	Authenticate(ctx context.Context, r *http.Request, address string) (Identity, error)
 }
 
 // An Observer counts finished requests. Its methods must not block.

@@ -16,10 +16,10 @@ import (
 // byHeader believes a header that names the user.
 type byHeader struct{}
 
-func (byHeader) Cached(r *http.Request) string { return r.Header.Get("X-User") }
-func (byHeader) Hint(r *http.Request) string   { return r.Header.Get("X-User") }
-func (byHeader) Authenticate(_ context.Context, r *http.Request) (string, error) {
-	return r.Header.Get("X-User"), nil
+func (byHeader) Cached(r *http.Request) Identity { return Identity{UserID: r.Header.Get("X-User")} }
+func (byHeader) Hint(r *http.Request) string     { return r.Header.Get("X-User") }
+func (b byHeader) Authenticate(_ context.Context, r *http.Request, _ string) (Identity, error) {
+	return b.Cached(r), nil
 }
 
 // newTestConfig is a router's configuration with a pool of one worker, and the log.
