@@ -11,7 +11,8 @@ import (
 
 // Fold returns the form of s that is compared without regard to case. Two texts fold to the same
 // bytes if they differ only in letter case, in any script, or in how their accents are encoded
-// (Unicode's canonical caseless matching). Fold changes nothing in a text that is folded already.
+// (Unicode's canonical caseless matching). Fold changes nothing in a text that is folded already. It
+// keeps accents. The search by words (q=) uses package searchfold, which drops them.
 //
 // Both engines compare folded text byte by byte and never fold text themselves, so they agree.
 // Folded text is stored. If Fold returns another result (with newer Unicode tables, say), a

@@ -220,7 +220,8 @@ func (p *population) counters() iter.Seq[[]any] {
 
 // Seed fills a database with two users that have so many notes of a kilobyte each. The notes of the
 // two are interleaved. PostgreSQL is given by its URL and SQLite by its path. The database must
-// have one user and nothing else. Seed returns the id of the first user, and words to search for:
+// have one user and nothing else. The two users take the place of that user, and have its password.
+// Seed returns the id of the first user, and words to search for:
 // common, rare and absent ones.
 func Seed(ctx context.Context, database string, notes int) (owner string, words map[string][]string, err error) {
 	l := newCorpus()

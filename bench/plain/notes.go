@@ -191,7 +191,7 @@ func (s *server) createNote(w http.ResponseWriter, r *http.Request, user string)
 }
 
 // insert stores a new note in one statement, with one round trip and one commit. The searchable
-// text is only converted to lower case, while notesd also folds text beyond ASCII.
+// text is what strings.ToLower returns. notesd also normalizes it (notes.Fold).
 func (s *server) insert(r *http.Request, n *note) error {
 	size := len(n.Title) + len(n.Content) + len(strings.Join(n.Tags, ""))
 	var seq int64

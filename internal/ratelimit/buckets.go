@@ -80,9 +80,10 @@ func (s *bucketShard) take(key string, now int64, r rate) (tat int64, allowed bo
 	return tat, allowed
 }
 
-// makeRoom examines sampleSize entries, beginning with a random one. It evicts those whose time has
-// passed, since a new key would get the same decision. If the shard is full and no examined entry
-// has passed, it evicts the one with the lowest time, which loses least.
+// makeRoom examines sampleSize entries, beginning with a random one. It evicts those whose
+// theoretical arrival time has passed, since a new key would get the same decision. If the shard is
+// full and there is no such entry among them, it evicts the one with the lowest time: its key has
+// the shortest wait, which is what the eviction forgives.
 func (s *bucketShard) makeRoom(now int64) {
 	looked, loser, least := 0, "", int64(math.MaxInt64)
 	for key, tat := range s.tat {

@@ -11,10 +11,10 @@ import (
 	"syscall"
 )
 
-// These names tell how a process passes its listener on. It does so as systemd does, by LISTEN_FDS
-// (sd_listen_fds(3)), but without LISTEN_PID, because the id of the child is not known before it
-// runs. handoffName says that a parent passed the socket, and whether the socket is the parent's
-// own or is held by systemd, too.
+// A process passes its listener on as systemd does, by the variable LISTEN_FDS (sd_listen_fds(3)), but
+// without LISTEN_PID, because the id of the child is not known before it runs. The variable
+// handoffName tells the child that its parent passed the socket. Its value is socketHeld if systemd
+// keeps the socket open as well, and socketOwn if only the parent does.
 const (
 	handoffName = "NOTESD_HANDOVER"
 	socketOwn   = "own"

@@ -121,11 +121,11 @@ func (c *connInit) prepare(ctx context.Context, conn *pgx.Conn) error {
 // SetSessionTimeouts sets the timeouts of the server's end of a connection, unless a pooler may
 // share the connection with others. It reports whether the connection is ours alone. If this
 // process vanishes without notice, its locks must not remain for more than two seconds. That is
-// long enough, because no transaction of ours is idle for even two milliseconds. The connections of
+// long enough, because no transaction of ours waits for anything but the database. The connections of
 // a vanished process must not remain for more than ten seconds, or the server would run out of
 // connections. A server that is too old for one of these settings runs without it.
 func SetSessionTimeouts(ctx context.Context, conn *pgx.Conn) (ours bool, err error) {
-	// ^A pooler invents the process id, so it differs from pg_backend_pid.
+	// A pooler invents the process id, so it differs from pg_backend_pid.
 	done, err := conn.Exec(ctx, fmt.Sprintf(`SELECT set_config(name, value, false)
 		FROM (VALUES ('idle_in_transaction_session_timeout', '2s'), ('tcp_user_timeout', '10s'),
 			('tcp_keepalives_idle', '5'), ('tcp_keepalives_interval', '1'), ('tcp_keepalives_count', '5')
