@@ -2,7 +2,8 @@
 import type { ComponentChildren } from "preact";
 import { useEffect, useRef, useState } from "preact/hooks";
 import { ApiError, request } from "./api.ts";
-import { go, notes, prefer, preferences, sync, syncState, tell } from "./app.ts";
+import { go, notes, prefer, preferences, sync, syncState, tags, tell } from "./app.ts";
+import { Dialog } from "./dialog.tsx";
 import { IconButton } from "./icons.tsx";
 
 export function AccountPage() {
@@ -17,12 +18,15 @@ export function AccountPage() {
       <Settings />
       <Leaving />
       <Offline />
+      <TagList />
       <Profile />
       <Password />
       <Codes />
       <Sessions />
       <Tokens />
+      <Usage />
       <Log />
+      <Deletion />
       <p class="footer">
         <a href="/licenses">Licences</a> · <a href="/api/docs">API</a>
       </p>
@@ -187,6 +191,51 @@ async function exportAll(): Promise<void> {
   link.download = `notes-${new Date().toISOString().slice(0, 10)}.json`;
   link.click();
   setTimeout(() => URL.revokeObjectURL(link.href), 60_000);
+}
+
+/** All tags, to be renamed, or merged by giving one the name of another. */
+function TagList() {
+  const [all, setAll] = useState(false);
+  const [tag, setTag] = useState<string | null>(null);
+  const most = 20;
+  const rename = async (to: string) => {
+    const from = tag!;
+    const { data } = await request<{ data: { changed: number; undo: string } }>("POST", "/api/tags/rename", { from: [from], to });
+    setTag(null);
+    tell(`#${from} is #${to} in ${data.changed} notes`, () => request("POST", "/api/tags/undo", { undo: data.undo }));
+  };
+  return (
+    <Part title="Tags">
+      {tags.value.length === 0 && <p>There are none yet.</p>}
+      <ul class="rows">
+        {(all ? tags.value : tags.value.slice(0, most)).map(([name, count]) => (
+          <li>
+            <span>
+              #{name} <small>({count})</small>
+            </span>
+            <button type="button" aria-label={`Rename the tag ${name}`} onClick={() => setTag(name)}>
+              Rename
+            </button>
+          </li>
+        ))}
+      </ul>
+      {tags.value.length > most && (
+        <button type="button" aria-expanded={all} onClick={() => setAll(!all)}>
+          {all ? "Fewer" : `All ${tags.value.length}`}
+        </button>
+      )}
+      {tag !== null && (
+        <Dialog title={`Rename #${tag}`} onClose={() => setTag(null)}>
+          <Form label="Rename in all notes" send={({ to }) => rename(to!.trim().replace(/^#/, ""))}>
+            <label>
+              New name; that of another tag merges the two
+              <input name="to" required maxLength={64} defaultValue={tag} autocomplete="off" autofocus />
+            </label>
+          </Form>
+        </Dialog>
+      )}
+    </Part>
+  );
 }
 
 function Profile() {
@@ -422,6 +471,59 @@ function Tokens() {
             <option value="365">a year</option>
             <option value="">never</option>
           </select>
+        </label>
+      </Form>
+    </Part>
+  );
+}
+
+interface Amounts {
+  notes: number;
+  bytes: number;
+  historyBytes: number;
+}
+
+function Usage() {
+  const { data, error } = useFetched<Amounts & { quota: { [K in keyof Amounts]: number | null } }>("/api/auth/me/usage");
+  const size = (bytes: number) => `${(bytes / 1e6).toFixed(1)} MB`;
+  const of = (limit: number | null, text: (n: number) => string) => (limit === null ? "" : ` of ${text(limit)}`);
+  return (
+    <Part title="What the notes take">
+      {error !== "" && <p role="status">{error}</p>}
+      {data && (
+        <p>
+          {data.notes}
+          {of(data.quota.notes, String)} notes, {size(data.bytes)}
+          {of(data.quota.bytes, size)}, and {size(data.historyBytes)}
+          {of(data.quota.historyBytes, size)} of older versions.
+        </p>
+      )}
+    </Part>
+  );
+}
+
+function Deletion() {
+  return (
+    <Part title="Delete the account">
+      <p>The account goes with all notes, older versions, sessions and tokens. Download the notes first: this can't be undone.</p>
+      <Form
+        label="Delete the account"
+        danger
+        send={async ({ password, totp }) => {
+          if (!confirm("Delete the account and all its notes for good?")) return;
+          await request("DELETE", "/api/auth/me", totp ? { password, totp } : { password });
+          await sync.signOut({ forget: true });
+          go({ page: "notes", note: null, folder: "notes", query: "" }, "replace");
+          tell("The account is being deleted");
+        }}
+      >
+        <label>
+          Password
+          <input name="password" type="password" required autocomplete="current-password" />
+        </label>
+        <label>
+          One-time code, if they are on
+          <input name="totp" autocomplete="one-time-code" />
         </label>
       </Form>
     </Part>

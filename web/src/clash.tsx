@@ -57,7 +57,7 @@ export function ClashView({ view }: { view: NoteView }) {
       ))}
       <label class="result">
         <span>Result</span>
-        <textarea ref={area} dir="auto" rows={8} value={result} onInput={(e) => set(e.currentTarget.value)} />
+        <textarea ref={area} dir="auto" rows={5} value={result} onInput={(e) => set(e.currentTarget.value)} />
       </label>
       <button type="button" class="primary" onClick={() => void resolve()}>
         Keep the result

@@ -46,6 +46,7 @@ export const commands: readonly Command[] = [
   { name: "Show the notes", run: () => go({ folder: "notes", query: "", note: null }) },
   { name: "Show the archive", run: () => go({ folder: "archive", note: null }) },
   { name: "Show the trash", run: () => go({ folder: "trash", note: null }) },
+  { name: "Rename or merge tags", run: () => go({ page: "account", note: null }) },
   { name: "Account and settings", run: () => go({ page: "account", note: null }) },
   { name: "Light theme", run: () => prefer({ theme: "light" }) },
   { name: "Dark theme", run: () => prefer({ theme: "dark" }) },
