@@ -23,7 +23,8 @@ type AccountQuery struct {
 	Limit int    // 0: as many as there are
 }
 
-// Accounts returns accounts in the order of their e-mail addresses.
+// Accounts returns accounts in the order of their e-mail addresses, without those that are being
+// deleted.
 func (s *Store) Accounts(ctx context.Context, q AccountQuery) ([]Account, error) {
 	query := s.db.Reader(ctx).Table("users").Joins("JOIN user_counters c ON c.user_id = users.id").
 		Select("users.*, c.*, EXISTS (SELECT 1 FROM totp WHERE totp.user_id = users.id AND confirmed_at IS NOT NULL) AS totp").

@@ -95,11 +95,14 @@ func (s *Store) finishDeletion(ctx context.Context, id string) error {
 			return err
 		}
 	}
-	for _, rest := range []struct{ table, key string }{
-		{"tombstones", "change_seq"}, {"idempotency_keys", "key"}, {"sessions", "token_hash"}, {"search_lists", "segment"}, {"search_index", "segment"},
+	const rows = "DELETE FROM %[1]s WHERE user_id = @user AND %[2]s IN (SELECT %[2]s FROM %[1]s WHERE user_id = @user LIMIT @limit)"
+	for _, statement := range []string{
+		fmt.Sprintf(rows, "tombstones", "change_seq"), fmt.Sprintf(rows, "idempotency_keys", "key"),
+		fmt.Sprintf(rows, "sessions", "token_hash"), fmt.Sprintf(rows, "search_lists", "segment"),
+		fmt.Sprintf(rows, "search_index", "segment"),
+		`DELETE FROM renamed_notes WHERE (rename_id, note_id) IN (SELECT rename_id, note_id FROM renamed_notes
+			JOIN tag_renames ON tag_renames.id = rename_id WHERE user_id = @user LIMIT @limit)`,
 	} {
-		statement := fmt.Sprintf("DELETE FROM %[1]s WHERE user_id = @user AND %[2]s IN (SELECT %[2]s FROM %[1]s WHERE user_id = @user LIMIT @limit)",
-			rest.table, rest.key)
 		for full := true; full; {
 			full = false
 			err := s.ownedBy(ctx, id, func(tx *gorm.DB) error {

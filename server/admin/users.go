@@ -296,10 +296,14 @@ func (u Users) setQuotas(ctx context.Context, id string, in UserChange) error {
 	return u.db.SetHistoryQuota(ctx, id, in.History.Limit)
 }
 
-// Delete deletes an account with all of its notes. Errors: ErrNoUser; auth.ErrStale if it is deleted
-// all the same.
+// Delete deletes an account with all of its notes. A server that runs deletes them in the background.
+// Errors: ErrNoUser; auth.ErrStale if it is deleted all the same.
 func (u Users) Delete(ctx context.Context, id string) error {
-	err := auth.DeleteAccount(ctx, u.db, u.redis, id)
+	remove := auth.BeginDeletion
+	if u.from == "" {
+		remove = auth.DeleteAccount
+	}
+	err := remove(ctx, u.db, u.redis, id)
 	if errors.Is(err, store.ErrNotFound) {
 		return ErrNoUser
 	}

@@ -6,8 +6,31 @@ import (
 	"net/http"
 	"time"
 
+	"notesd/internal/redis"
 	"notesd/store"
 )
+
+// BeginDeletion is DeleteAccount for a server that runs: the account's data is deleted in the
+// background. See store.BeginDeletion.
+func BeginDeletion(ctx context.Context, db *store.Store, rdb *redis.Client, id string) error {
+	for {
+		accounts, err := db.Accounts(ctx, store.AccountQuery{ID: id})
+		if err != nil {
+			return err
+		}
+		if len(accounts) == 0 {
+			return store.ErrNotFound
+		}
+		err = db.BeginDeletion(ctx, accounts[0].User)
+		if errors.Is(err, store.ErrEpoch) { // it has changed since, or is deleted
+			continue
+		}
+		if err != nil {
+			return err
+		}
+		return announceEnd(ctx, db, rdb, id)
+	}
+}
 
 // Delete begins to delete the user's account, if in has the password and, if one-time codes are on, a
 // code. Wrong ones count as at a sign-in. All sessions have ended when it returns, and it clears the
