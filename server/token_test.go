@@ -308,6 +308,11 @@ func TestTokenEndsAtReplica(t *testing.T) {
 						t.Fatal(err)
 					}
 				}},
+				{"disabled", func(tokenJSON) {
+					if err := auth.DisableAccount(t.Context(), command, nil, id); err != nil {
+						t.Fatal(err)
+					}
+				}},
 				{"account deleted", func(tokenJSON) {
 					if err := auth.DeleteAccount(t.Context(), command, nil, id); err != nil {
 						t.Fatal(err)
@@ -325,10 +330,26 @@ func TestTokenEndsAtReplica(t *testing.T) {
 					replica.visitor().basic(email, token.Token).get("/api/notes").fails(http.StatusUnauthorized, signedOut)
 				}
 				stream.ends(end.name)
-				if end.name == "reset" {
+				switch end.name {
+				case "disabled":
+					if err := command.Enable(t.Context(), id); err != nil {
+						t.Fatal(err)
+					}
+					b.visitor().bearer(token.Token).get("/api/notes").want(http.StatusOK)
+					fallthrough
+				case "reset":
 					c.post("/api/auth/login", credentialsOf(email, "correct staple")).want(http.StatusOK)
 				}
 			}
+			gone := a.member("gone-" + email)
+			token := gone.makeToken("write")
+			there := b.visitor().bearer(token.Token)
+			there.get("/api/notes").want(http.StatusOK)
+			stream := there.stream("")
+			stream.next()
+			gone.request(http.MethodDelete, "/api/auth/me", map[string]any{"password": password}).want(http.StatusAccepted)
+			there.get("/api/notes").fails(http.StatusUnauthorized, signedOut)
+			stream.ends("the user deleted the account")
 		})
 	}
 }
