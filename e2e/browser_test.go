@@ -40,6 +40,12 @@ func newTab(t *testing.T) *tab {
 // openTab opens one, and skips the test where there is no Chromium.
 func openTab(t *testing.T) *tab {
 	t.Helper()
+	return openTabOf(t, t.TempDir())
+}
+
+// openTabOf opens one in a Chromium that keeps its data in a directory.
+func openTabOf(t *testing.T, data string) *tab {
+	t.Helper()
 	program := ""
 	for _, name := range []string{"chromium", "chromium-browser", "google-chrome"} {
 		if found, err := exec.LookPath(name); err == nil {
@@ -51,7 +57,7 @@ func openTab(t *testing.T) *tab {
 		t.Skip("needs Chromium (Debian: apt-get install chromium)")
 	}
 	options := append(chromedp.DefaultExecAllocatorOptions[:], chromedp.ExecPath(program), chromedp.NoSandbox, // root has no other way
-		chromedp.UserDataDir(t.TempDir()), chromedp.Flag("host-resolver-rules", "MAP "+reboundName+" 127.0.0.1"))
+		chromedp.UserDataDir(data), chromedp.Flag("host-resolver-rules", "MAP "+reboundName+" 127.0.0.1"))
 	browser, closeBrowser := chromedp.NewExecAllocator(context.Background(), options...)
 	ctx, closeTab := chromedp.NewContext(browser)
 	t.Cleanup(func() {

@@ -598,6 +598,7 @@ export class Session {
   /** The server has answered. */
   private reached() {
     this.setConnection(this.events?.isOpen ? "live" : "polling");
+    for (const lane of this.lanes.values()) if (lane.value.value === "away" && lane.value.isWatched) void this.fill(lane);
   }
 
   private checkLater() {
