@@ -44,7 +44,8 @@ type sessionBackend interface {
 // Sessions finds the user of a request by its session token. A session is written when it begins
 // and deleted when it ends, and never in between. So a request that is still running cannot restore
 // a session that was signed out. For this reason there is no idle timeout. For the same reason
-// scs.LoadAndSave is not used: it would commit sessions and set cookies whenever it sees fit.
+// scs.LoadAndSave is not used: it would commit sessions and set cookies whenever it sees fit. The
+// last use of a session is noted beside it (see uses), which cannot restore it either.
 type Sessions struct {
 	scs     *scs.SessionManager // sets the cookie for plain HTTP
 	secure  *scs.SessionManager // the same sessions, with a cookie that is sent over TLS only
@@ -178,17 +179,9 @@ func (s *Sessions) SignOut(ctx context.Context, w http.ResponseWriter, r *http.R
 	return nil
 }
 
-// Revoke ends all sessions of a user but the one with exceptToken, which may be empty.
-func (s *Sessions) Revoke(ctx context.Context, userID, exceptToken string) error {
-	except := ""
-	if exceptToken != "" {
-		key, _, err := s.tokens.find(ctx, exceptToken)
-		if err != nil && !errors.Is(err, store.ErrNotFound) {
-			return fmt.Errorf("revoke sessions: %w", err)
-		}
-		except = key
-	}
-	if err := s.backend.DeleteSessions(ctx, userID, except); err != nil {
+// Revoke ends all sessions of a user but the one with exceptKey, which may be empty.
+func (s *Sessions) Revoke(ctx context.Context, userID, exceptKey string) error {
+	if err := s.backend.DeleteSessions(ctx, userID, exceptKey); err != nil {
 		return fmt.Errorf("revoke sessions: %w", err)
 	}
 	return nil

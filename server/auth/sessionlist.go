@@ -72,7 +72,7 @@ func (a *Accounts) EndSession(ctx context.Context, w http.ResponseWriter, c Clie
 func (a *Accounts) EndOtherSessions(ctx context.Context, c Client, userID string) error {
 	current, err := a.currentKey(ctx, c.Request)
 	if err == nil {
-		err = a.Sessions.backend.DeleteSessions(ctx, userID, current)
+		err = a.Sessions.Revoke(ctx, userID, current)
 	}
 	if err == nil {
 		a.Record(ctx, c, userID, store.EventOtherSessionsEnded)

@@ -90,10 +90,16 @@ func TestWrongTokensCheck(t *testing.T) {
 			t.Fatal(err)
 		}
 		r.Header.Set("Authorization", "Bearer "+token)
+		if got := a.Hint(r); got != u.ID {
+			t.Errorf("Hint() = %q, want the user of the token", got)
+		}
 		for _, address := range []string{"2001:db8::1", "192.0.2.1"} { // the process has made it
 			if who, err := a.Authenticate(t.Context(), r, address); who.UserID != u.ID || who.Token.Name != "script" || err != nil {
 				t.Errorf("Authenticate() = %v, %v", who, err)
 			}
+		}
+		if who := a.Cached(r); who.UserID != u.ID || who.Token.Name != "script" {
+			t.Errorf("Cached() = %v", who)
 		}
 		other := newAccounts(t, db) // where the token was never seen, and the network is not limited
 		if who, err := other.Authenticate(t.Context(), r, "2001:db8::1"); who.UserID != u.ID || err != nil {
