@@ -117,3 +117,25 @@ func TestUsage(t *testing.T) {
 		s.visitor().get("/api/auth/me/usage").fails(http.StatusUnauthorized, "Authentication required")
 	})
 }
+
+// Requests whose account goes after their session was found get a 401, whatever they ask.
+func TestAccountGoneMeanwhile(t *testing.T) {
+	t.Parallel()
+	s := onSQLite(t)
+	c := s.someone()
+	var me account
+	c.get("/api/auth/me").want(http.StatusOK).decode(&me)
+	if err := s.store.DeleteUser(t.Context(), me.Data.User.ID); err != nil { // which ends no session that this process remembers
+		t.Fatal(err)
+	}
+	for _, tt := range []struct {
+		method, path string
+		body         any
+	}{
+		{"GET", "/api/auth/me/usage", nil}, {"GET", "/api/changes", nil}, {"POST", "/api/auth/totp", nil},
+		{"PATCH", "/api/auth/me", map[string]any{"name": "Ada"}}, {"GET", "/api/events", nil},
+		{"POST", "/api/notes", map[string]any{"title": "two", "content": ""}},
+	} {
+		c.request(tt.method, tt.path, tt.body).fails(http.StatusUnauthorized, "Authentication required")
+	}
+}

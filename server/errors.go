@@ -12,6 +12,10 @@ import (
 	"notesd/store"
 )
 
+// errSignedOut is the response to a request whose account has been deleted since its session was
+// found.
+var errSignedOut = router.NewError(http.StatusUnauthorized, "Authentication required")
+
 // domainErrors are the errors of the packages that know no HTTP, with their responses.
 var domainErrors = []struct {
 	err      error
@@ -39,6 +43,7 @@ var domainErrors = []struct {
 	{notes.ErrPasswordShort, router.NewError(http.StatusBadRequest, "Password must be at least 8 characters long")},
 	{notes.ErrPasswordCommon, router.NewError(http.StatusBadRequest, "Password is too common")},
 	{notes.ErrPasswordLong, router.NewError(http.StatusBadRequest, "Password must be at most 1024 bytes long")},
+	{store.ErrNoUser, errSignedOut},
 	{store.ErrNotFound, router.NewError(http.StatusNotFound, "Note not found")},
 	{store.ErrVersionGone, router.NewError(http.StatusNotFound, "Version not found")},
 	{store.ErrRenameGone, router.NewError(http.StatusNotFound, "Nothing to undo: a rename is remembered for a day")},
@@ -51,7 +56,7 @@ var domainErrors = []struct {
 		Message: "Too many event streams at once, please close some."}},
 	{events.ErrFull, &router.Error{Status: http.StatusServiceUnavailable, Reason: "memory",
 		Message: "Server is short of memory, please try again"}},
-	{store.ErrOwnerGone, router.NewError(http.StatusUnauthorized, "Authentication required")},
+	{store.ErrOwnerGone, errSignedOut},
 }
 
 // errorFor returns the response for an error of the packages that know no HTTP, or nil for any other

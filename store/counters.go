@@ -41,11 +41,11 @@ type Counters struct {
 // Used returns the bytes that QuotaBytes limits.
 func (c Counters) Used() int64 { return c.Bytes + c.Notes*noteCost }
 
-// Counters returns owner's counters, or ErrNotFound.
+// Counters returns owner's counters, or ErrNoUser.
 func (s *Store) Counters(ctx context.Context, owner string) (Counters, error) {
 	var row countersRow
 	if err := s.db.Reader(ctx).Where("user_id = ?", owner).Take(&row).Error; err != nil {
-		return Counters{}, fmt.Errorf("counters of %s: %w", owner, engine.Translate(err))
+		return Counters{}, fmt.Errorf("counters of %s: %w", owner, noUser(engine.Translate(err)))
 	}
 	return row.counters(), nil
 }

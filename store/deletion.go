@@ -88,21 +88,30 @@ func (s *Store) finishDeletions(ctx context.Context) (n int64, err error) {
 }
 
 func (s *Store) finishDeletion(ctx context.Context, id string) error {
+	counters, err := s.Counters(ctx, id)
+	if errors.Is(err, ErrNoUser) { // another process was faster
+		return nil
+	}
+	if err != nil {
+		return err
+	}
 	after := int64(-1) // the change number of the last note that is deleted
 	for more := true; more; {
-		var err error
-		if after, more, err = s.deleteOldestNotes(ctx, id, after); err != nil {
+		if after, more, err = s.deleteOldestNotes(ctx, id, after, counters.ChangeSeq); err != nil {
 			return err
 		}
 	}
-	const rows = "DELETE FROM %[1]s WHERE user_id = @user AND %[2]s IN (SELECT %[2]s FROM %[1]s WHERE user_id = @user LIMIT @limit)"
-	for _, statement := range []string{
-		fmt.Sprintf(rows, "tombstones", "change_seq"), fmt.Sprintf(rows, "idempotency_keys", "key"),
-		fmt.Sprintf(rows, "sessions", "token_hash"), fmt.Sprintf(rows, "search_lists", "segment"),
-		fmt.Sprintf(rows, "search_index", "segment"),
-		`DELETE FROM renamed_notes WHERE (rename_id, note_id) IN (SELECT rename_id, note_id FROM renamed_notes
-			JOIN tag_renames ON tag_renames.id = rename_id WHERE user_id = @user LIMIT @limit)`,
+	const owned = "user_id = @user"
+	for _, rest := range []struct{ table, key, owned string }{
+		{"tombstones", "user_id, change_seq", owned},
+		{"idempotency_keys", "user_id, key", owned},
+		{"sessions", "token_hash", owned},
+		{"renamed_notes", "rename_id, note_id", "rename_id IN (SELECT id FROM tag_renames WHERE user_id = @user)"},
+		{"search_index", "user_id, part, segment", owned},
+		{"search_lists", "user_id, part, segment", owned}, // the binary before this one may run beside it
 	} {
+		statement := fmt.Sprintf("DELETE FROM %[1]s WHERE (%[2]s) IN (SELECT %[2]s FROM %[1]s WHERE %[3]s LIMIT @limit)",
+			rest.table, rest.key, rest.owned)
 		for full := true; full; {
 			full = false
 			err := s.ownedBy(ctx, id, func(tx *gorm.DB) error {
@@ -122,14 +131,14 @@ func (s *Store) finishDeletion(ctx context.Context, id string) error {
 }
 
 // deleteOldestNotes is one step of a deletion: it deletes the oldest versions of some notes whose
-// change numbers are above after, or, if they have none left, the notes. more says whether there were
-// such notes.
-func (s *Store) deleteOldestNotes(ctx context.Context, id string, after int64) (last int64, more bool, err error) {
+// change numbers are above after and at most upto, or, if they have none left, the notes. more says
+// whether there were such notes.
+func (s *Store) deleteOldestNotes(ctx context.Context, id string, after, upto int64) (last int64, more bool, err error) {
 	err = s.ownedBy(ctx, id, func(tx *gorm.DB) error {
 		last, more = after, false
 		var notes []noteRow
-		err := tx.Select("key", "change_seq").Where("user_id = ? AND change_seq > ?", id, after).Order("change_seq").
-			Limit(sweptNotes).Find(&notes).Error
+		err := tx.Select("key", "change_seq").Where("user_id = ? AND change_seq > ? AND change_seq <= ?", id, after, upto).
+			Order("change_seq").Limit(sweptNotes).Find(&notes).Error
 		if err != nil || len(notes) == 0 {
 			return err
 		}

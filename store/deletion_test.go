@@ -36,6 +36,15 @@ func fillAccount(t *testing.T, s *store.Store, u store.User) {
 		}
 	}
 	mustSession(t, s, store.Session{Key: "session of " + u.Email, UserID: u.ID, Epoch: u.SessionEpoch, ExpiresAt: time.Now().Add(time.Hour)})
+	for _, statement := range []string{
+		"INSERT INTO tag_renames (id, user_id, old_tags, new_tag, created_at) VALUES (@id, @id, '[]', 'tag', 1)",
+		"INSERT INTO renamed_notes (rename_id, note_id, tags, created_at) VALUES (@id, 'note', '[]', 1)",
+		"INSERT INTO search_index (user_id, part, segment, lists) VALUES (@id, 1, 1, @lists)",
+	} {
+		if err := s.WriterDB().Exec(statement, map[string]any{"id": u.ID, "lists": []byte{1}}).Error; err != nil {
+			t.Fatal(err)
+		}
+	}
 	secret := store.TOTP{UserID: u.ID, Secret: []byte{1}, KeyID: "a"}
 	_, err := s.CreateAppToken(ctx, store.AppToken{UserID: u.ID, Name: "script"}, []byte("hash of "+u.Email))
 	_, err2 := s.CountFailure(ctx, "key of "+u.Email, u.ID)
@@ -124,9 +133,9 @@ func TestDeletion(t *testing.T) {
 		if emails != "other@example.org somebody@example.org " {
 			t.Errorf("Accounts = %s", emails)
 		}
+		defer write.Wait()
+		defer stop.Store(true)
 		testkit.Eventually(t, "the end of the account", func() bool { return rowsOf(t, s, u)["users"] == 0 })
-		stop.Store(true)
-		write.Wait()
 		if rows := rowsOf(t, s, u); len(rows) > 0 {
 			t.Errorf("rows of the deleted account: %v", rows)
 		}

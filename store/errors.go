@@ -2,6 +2,7 @@ package store
 
 import (
 	"errors"
+	"fmt"
 
 	"notesd/store/engine"
 )
@@ -20,6 +21,9 @@ var (
 	ErrLocked      = errors.New("account locked")
 	ErrVersionGone = errors.New("version is not kept")
 	ErrOwnerGone   = engine.ErrForeignKey // every row belongs to an account, or to a note of one
+
+	// ErrNoUser: there is no such account, or its deletion has begun. It is an ErrNotFound.
+	ErrNoUser = fmt.Errorf("no such user: %w", ErrNotFound)
 
 	// ErrEpoch: all of the account's sessions were ended since it was read, or the account is gone.
 	ErrEpoch = errors.New("the sessions of the account were ended meanwhile")

@@ -181,7 +181,7 @@ func Thin(versions []Thinnable, present, now int64, history time.Duration) (stay
 
 // DeleteOldestNotes is one step of a deletion.
 func (s *Store) DeleteOldestNotes(ctx context.Context, id string) error {
-	_, _, err := s.deleteOldestNotes(ctx, id, -1)
+	_, _, err := s.deleteOldestNotes(ctx, id, -1, math.MaxInt64)
 	return err
 }
 

@@ -72,13 +72,13 @@ func (s *Store) addUser(ctx context.Context, u User, first *Session, signedIn bo
 	return row.user(), nil
 }
 
-// User returns the user with the id, or ErrNotFound. An account whose deletion has begun is not
+// User returns the user with the id, or ErrNoUser. An account whose deletion has begun is not
 // found, here as elsewhere.
 func (s *Store) User(ctx context.Context, id string) (User, error) {
 	return s.findUser(ctx, "id = ?", id)
 }
 
-// UserByEmail returns the user with the e-mail address, in whatever case, or ErrNotFound.
+// UserByEmail returns the user with the e-mail address, in whatever case, or ErrNoUser.
 func (s *Store) UserByEmail(ctx context.Context, email string) (User, error) {
 	return s.findUser(ctx, "email_folded = ?", notes.Fold(email))
 }
@@ -110,9 +110,17 @@ func (s *Store) SessionEpoch(ctx context.Context, id string) (epoch int64, err e
 func (s *Store) findUser(ctx context.Context, condition, value string) (User, error) {
 	var row userRow
 	if err := s.db.Reader(ctx).Where(condition+" AND deleted_at IS NULL", value).Take(&row).Error; err != nil {
-		return User{}, fmt.Errorf("find user: %w", engine.Translate(err))
+		return User{}, fmt.Errorf("find user: %w", noUser(engine.Translate(err)))
 	}
 	return row.user(), nil
+}
+
+// noUser returns ErrNoUser for an ErrNotFound, and other errors as they are.
+func noUser(err error) error {
+	if errors.Is(err, ErrNotFound) {
+		return ErrNoUser
+	}
+	return err
 }
 
 // DeleteUser deletes an account and all that belongs to it, or returns ErrNotFound.

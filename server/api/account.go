@@ -1,7 +1,6 @@
 package api
 
 import (
-	"errors"
 	"math"
 	"net/http"
 
@@ -58,9 +57,6 @@ type Usage struct {
 // usage handles GET /api/auth/me/usage.
 func (a *API) usage(c *router.Context) error {
 	used, err := a.store.Usage(c.Context(), c.UserID())
-	if errors.Is(err, store.ErrNotFound) {
-		return errNobody
-	}
 	if err != nil {
 		return err
 	}
