@@ -70,3 +70,31 @@ func TestWordsList(t *testing.T) {
 		}
 	})
 }
+
+// TestSuggest: what is typed is completed to titles, tags and words of one's own notes.
+func TestSuggest(t *testing.T) {
+	t.Parallel()
+	eachSite(t, func(t *testing.T, s *site) {
+		c := s.someone()
+		s.someone().make(map[string]any{"title": "shop of another"})
+		ids := c.make(
+			map[string]any{"title": "Shopping", "content": "a ship, shops", "tags": []string{"Shop", "home"}},
+			map[string]any{"title": "b", "content": "shops and workshops", "tags": []string{"my shop"}},
+			map[string]any{"title": "archived shop", "isArchived": true},
+		)
+		title := fmt.Sprintf(`[{"id":%q,"title":"Shopping"}]`, ids["Shopping"])
+		for query, want := range map[string]string{
+			"cheap%20SH%C3%B2p": `{"titles":` + title + `,"tags":["my shop","Shop"],"words":["shops","Shopping"]}`,
+			"shopping":          `{"titles":` + title + `,"tags":[],"words":["Shopping"]}`,
+			"shop%20":           `{"titles":[],"tags":[],"words":[]}`,
+			"tag:shop":          `{"titles":[],"tags":[],"words":[]}`,
+			"":                  `{"titles":[],"tags":[],"words":[]}`,
+		} {
+			if r := c.get("/api/search/suggest?q=" + query).want(http.StatusOK); !strings.Contains(r.text, want) {
+				t.Errorf("%s = %s, want %s", r.call, r.text, want)
+			}
+		}
+		c.get("/api/search/suggest?q="+strings.Repeat("a", 1001)).fails(http.StatusBadRequest, "Search text too long")
+		c.get("/api/search/suggest?q=%ff").fails(http.StatusBadRequest, "Invalid search: not valid UTF-8 text")
+	})
+}

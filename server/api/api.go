@@ -105,6 +105,8 @@ func (a *API) Routes() []router.Route {
 			Handle: a.renameTags},
 		{Method: post, Path: "/api/tags/undo", Class: router.Bulk, Auth: router.SignedIn, Tokens: router.WriteToken,
 			Handle: a.undoRename, SmallBody: true},
+		{Method: get, Path: "/api/search/suggest", Class: router.Search, Auth: router.SignedIn, Tokens: router.ReadToken,
+			Handle: a.suggest},
 
 		read("/api/changes", a.changes),
 		{Method: get, Path: "/api/events", Class: router.Read, Auth: router.SignedIn, Tokens: router.ReadToken,

@@ -2,6 +2,8 @@ package api
 
 import (
 	"encoding/json"
+	"net/http"
+	"unicode/utf8"
 
 	"notesd/internal/heavy"
 	"notesd/notes"
@@ -76,4 +78,42 @@ func (a *API) appendMatches(
 		body = append(append(body, match...), "}\n"...)
 	}
 	return body, nil
+}
+
+// Suggestions is the response to GET /api/search/suggest.
+type Suggestions struct {
+	Titles []TitleSuggestion `json:"titles"`
+	Tags   []string          `json:"tags"`
+	Words  []string          `json:"words"`
+}
+
+// A TitleSuggestion is a note by its title.
+type TitleSuggestion struct {
+	ID    string `json:"id"`
+	Title string `json:"title"`
+}
+
+// suggest handles GET /api/search/suggest.
+func (a *API) suggest(c *router.Context) error {
+	text := parseQuery(c.Request().URL.RawQuery).Get("q")
+	if !notes.ValidText(text) {
+		return errBadSearch
+	}
+	if utf8.RuneCountInString(text) > maxSearch {
+		return errLongSearch
+	}
+	out := Suggestions{Titles: []TitleSuggestion{}, Tags: []string{}, Words: []string{}}
+	prefix, ok := query.LastWord(text)
+	if !ok {
+		return c.Data(http.StatusOK, out)
+	}
+	found, err := a.store.Suggest(c.Context(), c.UserID(), prefix)
+	if err != nil {
+		return err
+	}
+	for _, t := range found.Titles {
+		out.Titles = append(out.Titles, TitleSuggestion(t))
+	}
+	out.Tags, out.Words = found.Tags, found.Words
+	return c.Data(http.StatusOK, out)
 }
