@@ -38,7 +38,7 @@ func (s *Store) candidates(db *gorm.DB, owner string, n needle) ([]int64, error)
 
 // wordCandidates returns the notes that may match words and that their flags and dates don't
 // exclude. It returns nil if no index narrows the search.
-func (s *Store) wordCandidates(db *gorm.DB, owner string, words *query.Query) ([]trigram.Note, error) {
+func (s *Store) wordCandidates(db *gorm.DB, owner string, words *query.Query) (candidates, error) {
 	any := func(int64) int { return math.MaxInt32 }
 	found, err := s.lookup(db, owner, trigram.NewQuery(words.Contained()), any)
 	kept := found[:0]
@@ -149,13 +149,16 @@ func (s *Store) readIndex(
 		}
 		mark = max(mark, segment)
 	}
-	found = []trigram.Note{}
+	count := 0
 	for _, m := range segments {
-		some, ok := m.Notes()
-		if !ok {
+		count += m.Count()
+	}
+	found = make([]trigram.Note, 0, count)
+	for _, m := range segments {
+		var ok bool
+		if found, ok = m.AppendNotes(found); !ok {
 			return nil, 0, errDamaged
 		}
-		found = append(found, some...)
 	}
 	return found, mark, rows.Err()
 }

@@ -2,6 +2,7 @@ package store
 
 import (
 	"cmp"
+	"container/heap"
 	"context"
 	"fmt"
 	"slices"
@@ -45,18 +46,16 @@ func (s *Store) suggest(db *gorm.DB, owner string, prefix query.Prefix) (found S
 		return found, err
 	}
 	var refs []Ref
-	for _, n := range indexed {
-		at := notes.Position{InTitle: min(n.InTitle, 1), Time: n.Updated}
-		refs = append(refs, Ref{Key: n.Key, Bytes: n.Bytes, Position: at})
-	}
-	sortByRank(refs)
-	if indexed == nil {
-		const first = 200
+	if indexed != nil {
+		heap.Init(&indexed)
+		refs = indexed.next(make(map[int64]bool))
+	} else {
+		const first = 100
 		if refs, err = s.noteRefs(db, owner, notes.Query{Limit: first}); err != nil {
 			return found, err
 		}
+		refs = refs[:batchLength(refs)]
 	}
-	refs = refs[:batchLength(refs)]
 	rows, err := s.readForMatch(db, owner, refs)
 	if err != nil {
 		return found, err
@@ -68,7 +67,6 @@ func (s *Store) suggest(db *gorm.DB, owner string, prefix query.Prefix) (found S
 			if !there || row.IsArchived || row.IsTrashed {
 				continue
 			}
-			delete(rows, ref.Key) // it may be among refs again
 			inTitle := prefix.Complete(row.Title)
 			if len(inTitle) > 0 && len(found.Titles) < maxSuggestions {
 				found.Titles = append(found.Titles, TitleSuggestion{row.ID, row.Title})

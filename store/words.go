@@ -1,7 +1,7 @@
 package store
 
 import (
-	"cmp"
+	"container/heap"
 	"database/sql"
 	"encoding/json"
 	"errors"
@@ -13,6 +13,7 @@ import (
 	"notesd/internal/heavy"
 	"notesd/notes"
 	"notesd/notes/query"
+	"notesd/store/trigram"
 )
 
 // Both engines only read the notes that may match. Package query compares them, so both find the
@@ -46,8 +47,17 @@ func (s *Store) findInOrder(db *gorm.DB, owner string, q notes.Query, words *que
 	const together = 500
 	limit := q.Limit
 	q.Limit = together
+	among, err := s.amongWords(db, owner, q, words)
+	if err != nil || among != nil && len(among) == 0 {
+		return nil, err
+	}
 	for {
-		refs, err := s.noteRefs(db, owner, q)
+		var refs []Ref
+		if among != nil {
+			refs, err = s.refs(db, owner, q, needle{}, among)
+		} else {
+			refs, err = s.noteRefs(db, owner, q)
+		}
 		if err != nil {
 			return nil, err
 		}
@@ -71,6 +81,24 @@ func (s *Store) findInOrder(db *gorm.DB, owner string, q notes.Query, words *que
 	}
 }
 
+// amongWords returns the keys of the few notes that may match words. It returns nil if they may be
+// many, or if q has another search, which narrows the list by itself.
+func (s *Store) amongWords(db *gorm.DB, owner string, q notes.Query, words *query.Query) (keys []int64, err error) {
+	const few = 5000
+	if q.Search != "" {
+		return nil, nil
+	}
+	found, err := s.wordCandidates(db, owner, words)
+	if err != nil || found == nil || len(found) > few {
+		return nil, err
+	}
+	keys = make([]int64, len(found))
+	for i, n := range found {
+		keys[i] = n.Key
+	}
+	return keys, nil
+}
+
 // findBest lists the best matches. It reads the notes in the order of the best ranks that they may
 // have, until no other note can be among the best.
 func (s *Store) findBest(db *gorm.DB, owner string, q notes.Query, words *query.Query) ([]Ref, error) {
@@ -78,21 +106,15 @@ func (s *Store) findBest(db *gorm.DB, owner string, q notes.Query, words *query.
 	if err != nil {
 		return nil, err
 	}
+	heap.Init(&candidates)
 	best := bestMatches{limit: q.Limit}
 	if q.After != nil {
 		rank := rankOf(*q.After)
 		best.after = &rank
 	}
 	read := make(map[int64]bool)
-	for len(candidates) > 0 && !best.full(candidates[0].Position) {
-		some := candidates[:batchLength(candidates)]
-		candidates = candidates[len(some):]
-		some = slices.DeleteFunc(some, func(ref Ref) bool {
-			again := read[ref.Key]
-			read[ref.Key] = true
-			return again
-		})
-		matches, err := s.match(db, owner, words, some)
+	for len(candidates) > 0 && !best.full(words.Best(candidates[0].InTitle, fromMillis(candidates[0].Updated))) {
+		matches, err := s.match(db, owner, words, candidates.next(read))
 		if err != nil {
 			return nil, err
 		}
@@ -101,39 +123,56 @@ func (s *Store) findBest(db *gorm.DB, owner string, q notes.Query, words *query.
 	return best.refs(), nil
 }
 
-// rankCandidates returns the notes that may match, each with the best Position that it may have, in
-// that order. A note may be among them more than once.
+// rankCandidates returns the notes that may match. A note may be among them more than once.
 func (s *Store) rankCandidates(
 	db *gorm.DB, owner string, q notes.Query, words *query.Query,
-) (candidates []Ref, err error) {
-	all := words.Positive()
+) (candidates, error) {
 	if q.Search == "" && len(q.Tags) == 0 {
-		indexed, err := s.wordCandidates(db, owner, words)
-		if err != nil {
-			return nil, err
-		}
-		for _, n := range indexed {
-			at := notes.Position{InTitle: min(n.InTitle, all), Whole: all, Time: n.Updated}
-			candidates = append(candidates, Ref{Key: n.Key, Bytes: n.Bytes, Position: at})
-		}
-		if indexed != nil {
-			sortByRank(candidates)
-			return candidates, nil
+		if found, err := s.wordCandidates(db, owner, words); err != nil || found != nil {
+			return found, err
 		}
 	}
 	q.Sort, q.After, q.Limit = notes.ByUpdated, nil, math.MaxInt32
-	candidates, err = s.noteRefs(db, owner, q)
-	for i, ref := range candidates {
-		candidates[i].Position = notes.Position{InTitle: all, Whole: all, Time: ref.Position.Time}
+	refs, err := s.noteRefs(db, owner, q)
+	found := make(candidates, len(refs))
+	for i, ref := range refs {
+		found[i] = trigram.Note{Key: ref.Key, Updated: ref.Position.Time, Bytes: ref.Bytes, InTitle: query.MaxWords}
 	}
-	sortByRank(candidates)
-	return candidates, err
+	return found, err
 }
 
-func sortByRank(refs []Ref) {
-	slices.SortFunc(refs, func(a, b Ref) int {
-		return cmp.Or(b.Position.InTitle-a.Position.InTitle, cmp.Compare(b.Position.Time, a.Position.Time))
-	})
+// candidates are notes that may match, as a heap: the note that may be the best comes first.
+type candidates []trigram.Note
+
+func (c candidates) Len() int      { return len(c) }
+func (c candidates) Swap(i, j int) { c[i], c[j] = c[j], c[i] }
+func (c candidates) Less(i, j int) bool {
+	if c[i].InTitle != c[j].InTitle {
+		return c[i].InTitle > c[j].InTitle
+	}
+	return c[i].Updated > c[j].Updated
+}
+func (c *candidates) Push(any) { panic("no candidate is added") }
+func (c *candidates) Pop() any {
+	last := len(*c) - 1
+	*c = (*c)[:last]
+	return nil
+}
+
+// next takes the notes that are read at once off the heap: a hundred, and about a megabyte. It leaves
+// out those that were read, and adds the others to them.
+func (c *candidates) next(read map[int64]bool) (refs []Ref) {
+	const most, mostBytes = 100, 1 << 20
+	for bytes := int64(0); len(*c) > 0 && len(refs) < most && bytes < mostBytes; {
+		n := (*c)[0]
+		heap.Pop(c)
+		if !read[n.Key] {
+			read[n.Key] = true
+			refs = append(refs, Ref{Key: n.Key, Bytes: n.Bytes})
+			bytes += min(n.Bytes, largeNote)
+		}
+	}
+	return refs
 }
 
 func rankOf(p notes.Position) query.Rank {
@@ -167,14 +206,13 @@ func (b *bestMatches) sort() {
 	slices.SortFunc(b.found, func(a, b match) int { return a.rank.Compare(b.rank) })
 }
 
-// full reports whether no note at a position without an id, or at a later one, can be among the
-// best.
-func (b *bestMatches) full(at notes.Position) bool {
+// full reports whether no note of a rank without an id, or of a later one, can be among the best.
+func (b *bestMatches) full(rank query.Rank) bool {
 	if b.last == nil {
 		return false
 	}
-	at.ID = b.last.ID // equal ones need to be read
-	return b.last.Compare(rankOf(at)) < 0
+	rank.ID = b.last.ID // equal ones need to be read
+	return b.last.Compare(rank) < 0
 }
 
 // refs returns the matches in order.

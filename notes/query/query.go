@@ -232,14 +232,11 @@ func (q *Query) MayInclude(n *notes.Note) bool {
 	return q.inView(n)
 }
 
-// Positive returns how many terms a note must contain.
-func (q *Query) Positive() (count int) {
-	for _, term := range q.Terms {
-		if !term.Not {
-			count++
-		}
-	}
-	return count
+// Best returns the rank, without an id, of a note that matches as well as it can if no more than some
+// of the terms are in its title, and that was last changed at a time.
+func (q *Query) Best(inTitle int, updated time.Time) Rank {
+	words, _ := q.Contained()
+	return Rank{InTitle: min(inTitle, len(words)), Whole: len(words), Updated: updated}
 }
 
 // Contained returns folded texts that are in every note which matches: words that may be in its

@@ -3,6 +3,7 @@ package trigram
 import (
 	encoding "encoding/binary"
 	"math"
+	"math/bits"
 	"slices"
 
 	"notesd/notes/searchfold"
@@ -205,9 +206,17 @@ func (m *Match) readNotes(lists []byte) bool {
 	return ok && m.unindexed.add(unindexed)
 }
 
-// Notes returns the notes that have, or may have, the trigrams. ok is false if a part is missing or
-// is not as it was stored.
-func (m *Match) Notes() (found []Note, ok bool) {
+// Count returns how many notes AppendNotes appends at most.
+func (m *Match) Count() (count int) {
+	for i := range m.has {
+		count += bits.OnesCount64(m.has[i] | m.unindexed[i])
+	}
+	return count
+}
+
+// AppendNotes appends the notes that have, or may have, the trigrams. ok is false if a part is missing
+// or is not as it was stored.
+func (m *Match) AppendNotes(found []Note) (_ []Note, ok bool) {
 	if len(m.missing) > 0 {
 		return nil, false
 	}

@@ -34,7 +34,7 @@ func lookUp(parts [][]byte, q Query) ([]Note, bool) {
 			return nil, false
 		}
 	}
-	return m.Notes()
+	return m.AppendNotes(nil)
 }
 
 // A segment leaves of its notes those that have all trigrams of a needle,
