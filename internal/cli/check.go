@@ -55,7 +55,11 @@ func Check(ctx context.Context, p Process, args []string) error {
 	if err != nil {
 		return err
 	}
-	report := check.Evaluate(check.Gather(ctx, p.checkConfig(o)))
+	facts := check.Gather(ctx, p.checkConfig(o))
+	if o.compose != "" && facts.Compose.Err != "" {
+		return fmt.Errorf("-compose %s: %s", o.compose, facts.Compose.Err)
+	}
+	report := check.Evaluate(facts)
 	if o.json {
 		err = report.JSON(p.Out)
 	} else {

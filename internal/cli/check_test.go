@@ -1,6 +1,9 @@
 package cli
 
 import (
+	"os"
+	"path/filepath"
+	"strings"
 	"testing"
 
 	"notesd/config"
@@ -56,6 +59,28 @@ func TestCountTOTP(t *testing.T) {
 	} {
 		if older, lost := countTOTP(keys, tt.secrets); older != tt.older || lost != tt.lost {
 			t.Errorf("countTOTP(%v) = %d, %d, want %d, %d", tt.secrets, older, lost, tt.older, tt.lost)
+		}
+	}
+}
+
+// A compose file that is named and cannot be read, or is none, is a mistake of the command.
+func TestCheckNamedCompose(t *testing.T) {
+	dir := t.TempDir()
+	broken := filepath.Join(dir, "broken.yaml")
+	if err := os.WriteFile(broken, []byte("services: ["), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	for _, tt := range []struct{ file, in, says string }{
+		{filepath.Join(dir, "missing.yaml"), "", "no such file"},
+		{dir, "", "is a directory"},
+		{broken, "", "broken.yaml: "},
+		{"-", "services: [", "-compose -: "},
+	} {
+		var out strings.Builder
+		p := Process{Environ: []string{"DATA_DIR=" + dir}, Out: &out, In: strings.NewReader(tt.in)}
+		err := Check(t.Context(), p, []string{"-measure", "0s", "-compose", tt.file})
+		if err == nil || !strings.Contains(err.Error(), tt.says) || out.Len() > 0 {
+			t.Errorf("check -compose %s = %v, want that it says %q; printed %q", tt.file, err, tt.says, out.String())
 		}
 	}
 }
