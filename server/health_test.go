@@ -1,6 +1,7 @@
 package server
 
 import (
+	"net"
 	"net/http"
 	"strings"
 	"testing"
@@ -281,4 +282,37 @@ func TestDatabaseNeverThere(t *testing.T) {
 	c.get("/healthz").want(http.StatusOK)
 	wantRefusal(t, c.login("", "ada@example.com", password).want(http.StatusServiceUnavailable), "dependency_down")
 	wantRefusal(t, c.get("/api/notes", "Cookie", "sessionId="+newToken()).want(http.StatusServiceUnavailable), "dependency_down")
+}
+
+// A database that is still being connected to for the first time is not ready, and not lost either:
+// there is neither an alert nor a warning.
+func TestStartingDatabase(t *testing.T) {
+	t.Parallel()
+	silent, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer silent.Close()
+	alerts, events := recordedAlerts()
+	db, err := store.Open(t.Context(), store.Config{Log: testkit.Log(t),
+		URL: "postgres://u@" + silent.Addr().String() + "/n?sslmode=disable&connect_timeout=60"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer db.Close()
+	s := makeSite(t, db, func(_ *Config, deps *Deps) { deps.Alerts = alerts })
+	s.serve()
+	defer s.stop()
+	c := s.visitor().in(t)
+	testkit.Eventually(t, "a check", func() bool { return strings.Contains(c.get("/readyz").text, `"not connected yet"`) })
+	c.get("/readyz").want(http.StatusServiceUnavailable)
+	time.Sleep(300 * time.Millisecond) // the next check
+	select {
+	case e := <-events:
+		t.Errorf("an alert: %+v", e)
+	default:
+	}
+	if strings.Contains(s.log.String(), "dependency is down") {
+		t.Errorf("logged %s", s.log)
+	}
 }

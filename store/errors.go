@@ -32,6 +32,10 @@ var (
 	// full or read-only. The error wraps the cause.
 	ErrUnavailable = engine.ErrUnavailable
 
+	// ErrStarting: the database has not been used yet, and no attempt has failed. It is an
+	// ErrUnavailable.
+	ErrStarting = engine.ErrStarting
+
 	// ErrSchema: this binary and the schema do not fit. Waiting won't help.
 	ErrSchema = engine.ErrSchema
 

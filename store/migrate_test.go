@@ -16,6 +16,7 @@ import (
 	"notesd/internal/testkit"
 	"notesd/internal/testserver"
 	"notesd/store"
+	"notesd/store/engine"
 	"notesd/store/storetest"
 )
 
@@ -193,4 +194,46 @@ func connect(t *testing.T, url string) *pgx.Conn {
 		t.Fatal(err)
 	}
 	return conn
+}
+
+// failedQueries counts the queries that PostgreSQL answers with an error, and so logs.
+type failedQueries struct {
+	mu     sync.Mutex // guards errors
+	errors []error
+}
+
+func (f *failedQueries) TraceQueryStart(ctx context.Context, _ *pgx.Conn, _ pgx.TraceQueryStartData) context.Context {
+	return ctx
+}
+
+func (f *failedQueries) TraceQueryEnd(_ context.Context, _ *pgx.Conn, data pgx.TraceQueryEndData) {
+	if data.Err != nil {
+		f.mu.Lock()
+		defer f.mu.Unlock()
+		f.errors = append(f.errors, data.Err)
+	}
+}
+
+// The first start of one process, or of several at once, leaves no error in PostgreSQL's log.
+func TestFirstMigrationIsQuiet(t *testing.T) {
+	for _, processes := range []int{1, 4} {
+		server, err := pgx.ParseConfig(testserver.EmptyPostgres(t))
+		if err != nil {
+			t.Fatal(err)
+		}
+		var failed failedQueries
+		server.Tracer = &failed
+		var wg sync.WaitGroup
+		for range processes {
+			wg.Go(func() {
+				if err := engine.PostgresMigrator(server, testkit.Log(t)).Up(t.Context()); err != nil {
+					t.Errorf("Up of one of %d = %v", processes, err)
+				}
+			})
+		}
+		wg.Wait()
+		for _, err := range failed.errors {
+			t.Errorf("%d at once: PostgreSQL logs %v", processes, err)
+		}
+	}
 }

@@ -153,8 +153,8 @@ func (a *Admin) memoryRow() Dependency {
 
 // WatchDependencies checks the dependencies once a second until ctx ends. It also checks them at
 // once when the store's monitor finds the database lost or back. It logs each dependency that is
-// lost or comes back. A database to which the first connection is still being made does not count
-// as lost.
+// lost or comes back. A database that is still connected to for the first time, or migrated, does not
+// count as lost.
 func (a *Admin) WatchDependencies(ctx context.Context) {
 	starting, cancel := context.WithTimeout(ctx, watchEvery)
 	_ = a.cfg.Store.WaitReady(starting) // the check reports why not
@@ -179,6 +179,9 @@ func (a *Admin) probe(ctx context.Context) (healthy bool) {
 	before := a.readiness.get()
 	health := a.cfg.Store.Health()
 	database := answered("database", health.Err, health.Latency)
+	if errors.Is(health.Err, store.ErrStarting) { // it is not lost: a first migration takes a while
+		database.Detail, database.err = "not connected yet", nil
+	}
 	schema := Dependency{Name: "schema", Status: database.Status, Decides: true}
 	// The database answers, but its schema does not fit this binary.
 	if errors.Is(database.err, store.ErrSchema) {

@@ -95,7 +95,12 @@ func (m Migrator) Up(ctx context.Context) (err error) {
 		return err
 	}
 	newest := newestMigration(m.dir)
-	found, err := ReadSchema(ctx, db)
+	found, err := m.readSchema(ctx, db)
+	if err == nil && found.Version == 0 && m.dialect == goose.DialectPostgres {
+		release := m.awaitTurn(ctx, db)
+		defer release()
+		found, err = m.readSchema(ctx, db) // another process may have made it
+	}
 	if err != nil {
 		return err
 	}
@@ -117,6 +122,31 @@ func (m Migrator) Up(ctx context.Context) (err error) {
 	return found.Fits()
 }
 
+// firstLock is the number of the advisory lock under which the schema of an empty PostgreSQL database
+// is made: "notesd" in ASCII.
+const firstLock = 0x6e6f74657364
+
+// awaitTurn waits while another process makes the schema of the empty database, and returns the
+// function that lets others do it. The lease would be enough, but goose makes its own tables before
+// it takes the lease, and PostgreSQL logs an error for each process that does so at the same time. So
+// an error here does not matter, and the wait ends after leaseTime.
+func (m Migrator) awaitTurn(ctx context.Context, db *sql.DB) (release func()) {
+	tx, err := db.BeginTx(ctx, nil)
+	if err != nil {
+		return func() {}
+	}
+	release = func() { _ = tx.Rollback() } // it has changed nothing
+	for deadline := time.Now().Add(leaseTime); time.Now().Before(deadline); {
+		var ours, made bool
+		err := tx.QueryRowContext(ctx, "SELECT pg_try_advisory_xact_lock($1), to_regclass('schema_info') IS NOT NULL", firstLock).
+			Scan(&ours, &made)
+		if err != nil || ours || made || Pause(ctx, leasePoll) != nil {
+			break
+		}
+	}
+	return release
+}
+
 // UpTo migrates an empty database to the schema of a version. If the database has that version
 // already, UpTo does nothing.
 func (m Migrator) UpTo(ctx context.Context, version int64) (err error) {
@@ -133,7 +163,7 @@ func (m Migrator) UpTo(ctx context.Context, version int64) (err error) {
 		return fmt.Errorf("%w: schema %d is asked for, and this binary knows those up to %d: use a newer notesd",
 			ErrSchema, version, newest)
 	}
-	found, err := ReadSchema(ctx, db)
+	found, err := m.readSchema(ctx, db)
 	if err != nil || found.Version == version {
 		return err
 	}
@@ -221,6 +251,22 @@ func ReadSchema(ctx context.Context, db Querier) (Schema, error) {
 		return Schema{}, fmt.Errorf("read schema version: %w", err)
 	}
 	return found, nil
+}
+
+// readSchema is ReadSchema for a database that is probably empty: PostgreSQL would log a query of a
+// missing table as an error.
+func (m Migrator) readSchema(ctx context.Context, db *sql.DB) (Schema, error) {
+	if m.dialect == goose.DialectPostgres {
+		var exists bool
+		err := db.QueryRowContext(ctx, "SELECT to_regclass('schema_info') IS NOT NULL").Scan(&exists)
+		if err != nil {
+			return Schema{}, fmt.Errorf("read schema version: %w", err)
+		}
+		if !exists {
+			return Schema{}, nil
+		}
+	}
+	return ReadSchema(ctx, db)
 }
 
 // Fits returns ErrSchema unless this binary can serve the schema. A newer schema is accepted if its

@@ -2,9 +2,14 @@ package engine
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"sync"
 )
+
+// ErrStarting says that the first attempt to use the database is still under way: to connect, and to
+// bring its schema up to date. It is an ErrUnavailable.
+var ErrStarting = errors.New("not connected yet")
 
 // state says whether the database may be used, and if not, why.
 type state struct {
@@ -19,7 +24,7 @@ type state struct {
 // begin makes a state that is not ready.
 func (s *state) begin() {
 	s.started = make(chan struct{})
-	s.why = fmt.Errorf("%w: not connected yet", ErrUnavailable)
+	s.why = fmt.Errorf("%w: %w", ErrUnavailable, ErrStarting)
 }
 
 // err returns nil when the database is ready, and otherwise why it is not.
