@@ -96,8 +96,14 @@ func (a *accountLife) signsIn(password, more string) []string {
 // text returns the text of the element that a selector finds.
 func (a *accountLife) text(selector string) string {
 	a.t.Helper()
-	a.browser.until(selector, fmt.Sprintf("document.querySelector(%q) !== null", selector))
-	return find(a.browser.tab, chromedp.Evaluate[string](fmt.Sprintf("document.querySelector(%q).textContent", selector)))
+	text := ""
+	for until := time.Now().Add(patience); text == ""; time.Sleep(20 * time.Millisecond) {
+		text = find(a.browser.tab, chromedp.Evaluate[string](fmt.Sprintf(`document.querySelector(%q)?.textContent ?? ""`, selector)))
+		if time.Now().After(until) {
+			a.t.Fatalf("%s has no text; the page has:\n%s", selector, a.browser.text("body"))
+		}
+	}
+	return text
 }
 
 // live goes through it all, and returns what no log may have.
@@ -149,7 +155,7 @@ func (a *accountLife) live() map[string]string {
 	b.open("/")
 	b.until("the note of the script", `document.body.textContent.includes("from a script")`)
 	b.open("/#account")
-	b.until("the token in the list", fmt.Sprintf(`document.querySelector(%q)?.textContent.includes("backup script")`, part("App tokens")+".rows"))
+	b.until("the token in the list", fmt.Sprintf(`document.querySelector(%q)?.textContent.includes("backup script") === true`, part("App tokens")+".rows"))
 
 	// A second session, with a code and then with a recovery code.
 	jar := t.TempDir() + "/jar"
