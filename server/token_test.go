@@ -507,3 +507,40 @@ func TestTokenCost(t *testing.T) {
 		}
 	}
 }
+
+// While a token is in use it is deleted: what is asked for after that is refused, by Bearer and by Basic.
+func TestTokenEndsInUse(t *testing.T) {
+	t.Parallel()
+	eachSite(t, func(t *testing.T, s *site) {
+		c := s.someone()
+		u, err := s.store.User(t.Context(), c.me())
+		if err != nil {
+			t.Fatal(err)
+		}
+		for range 3 {
+			token := c.makeToken("read")
+			var deleted, stop atomic.Bool
+			var users sync.WaitGroup
+			for _, user := range []*client{s.visitor().bearer(token.Token), s.visitor().basic(u.Email, token.Token)} {
+				users.Go(func() {
+					for !stop.Load() {
+						after := deleted.Load()
+						r := user.get("/api/notes")
+						switch {
+						case r.status == http.StatusOK && !after, r.status == http.StatusUnauthorized:
+						case r.status == http.StatusTooManyRequests: // it is a guess by then
+						default:
+							t.Errorf("%s = %d, after the deletion: %v", r.call, r.status, after)
+						}
+					}
+				})
+			}
+			time.Sleep(20 * time.Millisecond)
+			c.delete("/api/auth/tokens/" + token.ID).want(http.StatusOK)
+			deleted.Store(true)
+			time.Sleep(20 * time.Millisecond)
+			stop.Store(true)
+			users.Wait()
+		}
+	})
+}
