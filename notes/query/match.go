@@ -310,13 +310,19 @@ func (s *search) merged() []Hit {
 
 // isBound reports whether a word can begin or end at a byte of the text.
 func isBound(text []byte, at int) bool {
+	if at == 0 || at == len(text) {
+		return true
+	}
 	before, _ := utf8.DecodeLastRune(text[:at])
 	after, _ := utf8.DecodeRune(text[at:])
-	return at == 0 || at == len(text) || !inWord(before) || !inWord(after) ||
-		unicode.In(before, withoutBounds...) || unicode.In(after, withoutBounds...)
+	return !inWord(before) || !inWord(after) || isWithoutBounds(before) || isWithoutBounds(after)
 }
 
 func inWord(r rune) bool { return unicode.IsLetter(r) || unicode.IsDigit(r) || unicode.IsMark(r) }
+
+// isWithoutBounds reports whether r is of one of the scripts withoutBounds. It is called for each hit
+// in a text, so it looks into no table for the characters before these scripts.
+func isWithoutBounds(r rune) bool { return r >= 0x0E00 && unicode.In(r, withoutBounds...) }
 
 // withoutBounds are the scripts that write words one after another without a blank. Any part of
 // such a text counts as a whole word.

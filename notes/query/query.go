@@ -36,10 +36,10 @@ type Term struct {
 
 // A condition is about a note's flags, dates, color or tags.
 type condition struct {
-	flag  string // "pinned" and so on; "": the condition is another
-	tag   string // folded; "": the condition is another
-	early bool   // it only needs a note's flags and the date of its last change
-	holds func(n *notes.Note) bool
+	flag  string                   // "pinned" and so on; "": the condition is another
+	tag   string                   // folded; "": the condition is another
+	early bool                     // it only needs a note's flags and the date of its last change
+	holds func(n *notes.Note) bool // nil: it is about the tag
 	not   bool
 }
 
@@ -122,7 +122,11 @@ func (q *Query) add(token string) {
 	if text == "" {
 		return
 	}
-	q.Terms = append(q.Terms, Term{Text: text, Not: not})
+	term := Term{Text: text, Not: not}
+	if slices.Contains(q.Terms, term) { // each is looked for in all of a text
+		return
+	}
+	q.Terms = append(q.Terms, term)
 	q.longest = max(q.longest, len(text))
 }
 
@@ -152,14 +156,7 @@ func newCondition(name, value string) (c condition, ok bool) {
 		return condition{flag: flag, early: true, holds: holds}, ok
 	case "tag":
 		tag := fold(unquote(value))
-		return condition{tag: tag, holds: func(n *notes.Note) bool {
-			for _, t := range n.Tags {
-				if fold(t) == tag {
-					return true
-				}
-			}
-			return false
-		}}, tag != ""
+		return condition{tag: tag}, tag != ""
 	case "color":
 		color := fold(unquote(value))
 		return condition{holds: func(n *notes.Note) bool { return n.Color != nil && fold(*n.Color) == color }}, color != ""
@@ -205,8 +202,19 @@ func (q *Query) Names(flag string) bool {
 // Includes reports whether a note's flags, dates, color and tags are asked for. Notes in the trash
 // and in the archive are only asked for by is:trashed and is:archived.
 func (q *Query) Includes(n *notes.Note) bool {
+	var tags []string // of the note, folded once there is a condition on them
 	for _, c := range q.conditions {
-		if c.holds(n) == c.not {
+		var holds bool
+		switch {
+		case c.tag == "":
+			holds = c.holds(n)
+		case len(n.Tags) > 0:
+			for _, tag := range n.Tags[len(tags):] {
+				tags = append(tags, fold(tag))
+			}
+			holds = slices.Contains(tags, c.tag)
+		}
+		if holds == c.not {
 			return false
 		}
 	}

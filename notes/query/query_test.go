@@ -30,6 +30,7 @@ func TestParse(t *testing.T) {
 		{"a quote", `"`, `"\""`, 0},
 		{"a quote within a word", `5"2 a"b c"`, `"5\"2" "a\"b" "c\""`, 0},
 		{"without", `-draft -"a phrase"`, `-"draft" -"a phrase"`, 0},
+		{"words twice", `a A -a "a" á -A b`, `"a" -"a" "b"`, 0},
 		{"a hyphen", "- -- a-b", `"-" -"-" "a-b"`, 0},
 		{"conditions", `tag:Work TAG:"two words" -tag:x is:pinned Is:Trashed color:red before:2026 after:2026-01 created:2026-01-31 updated:2026`, "", 10},
 		{"mistakes", "is:nonsense tag: before:yesterday created:2026-13 updated:2026-02-30 after:26 foo:bar :",
