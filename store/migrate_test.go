@@ -60,6 +60,45 @@ func TestMigrateAlone(t *testing.T) {
 	}
 }
 
+// A migration fails no request of the binary before it, which goes on to look up sessions.
+func TestMigrateBesideReaders(t *testing.T) {
+	url := testserver.EmptyPostgres(t)
+	server, err := engine.ParsePostgresURL(url)
+	if err != nil {
+		t.Fatal(err)
+	}
+	migrator := engine.PostgresMigrator(server, testkit.Log(t))
+	if err := migrator.UpTo(t.Context(), 6); err != nil {
+		t.Fatal(err)
+	}
+	migrated := make(chan struct{})
+	var wg sync.WaitGroup
+	for range 8 {
+		conn := connect(t, url)
+		wg.Go(func() {
+			defer conn.Close(context.Background())
+			for {
+				_, err := conn.Exec(t.Context(), `SELECT 1 FROM sessions WHERE token_hash = 'x' AND EXISTS (
+					SELECT 1 FROM users WHERE users.id = sessions.user_id AND users.session_epoch = sessions.epoch)`)
+				if err != nil {
+					t.Errorf("looking up a session beside the migration = %v", err)
+					return
+				}
+				select {
+				case <-migrated:
+					return
+				default:
+				}
+			}
+		})
+	}
+	if err := migrator.Up(t.Context()); err != nil {
+		t.Error(err)
+	}
+	close(migrated)
+	wg.Wait()
+}
+
 // A process that was killed while it migrated stands in the way until its lease
 // has run out, and no longer.
 func TestMigrateAfterKill(t *testing.T) {

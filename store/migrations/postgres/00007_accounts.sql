@@ -2,6 +2,8 @@
 -- What an owner of notes expects of an account: its own settings, app tokens, one-time codes, a log, and an end. The
 -- binary before this migration asks for no code, and lets in a disabled account: do not go back to it once either is
 -- used.
+-- Sessions come before users: each look-up of a session locks them in this order, and the two could deadlock.
+ALTER TABLE sessions ADD COLUMN last_seen_at bigint; -- to the hour; NULL: when it began
 ALTER TABLE users ADD COLUMN disabled_at bigint; -- NULL: the account may sign in
 ALTER TABLE users ADD COLUMN deleted_at bigint;  -- when its deletion began; NULL: it is not being deleted
 ALTER TABLE users ADD COLUMN preferences text; -- a JSON object of at most 16 KiB, which apps keep there; NULL: none
@@ -43,5 +45,3 @@ CREATE TABLE account_log (
 	device  text NOT NULL -- the program, in words
 );
 CREATE INDEX account_log_user_id ON account_log (user_id, key);
-
-ALTER TABLE sessions ADD COLUMN last_seen_at bigint; -- to the hour; NULL: when it began
