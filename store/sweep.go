@@ -58,8 +58,9 @@ func (s *Store) Sweep(ctx context.Context, cfg SweepConfig) (SweepResult, error)
 		{&swept.SignInLocks, "sign_in_locks", "key", "updated_at", now - keepSignInLocks.Milliseconds()},
 		{&swept.IdempotencyKeys, "idempotency_keys", "user_id, key", "created_at",
 			now - keepIdempotencyKeys.Milliseconds()},
-		{&swept.TagRenames, "renamed_notes", "rename_id, note_id", "created_at", now - keepRenames.Milliseconds()},
-		{&swept.TagRenames, "tag_renames", "id", "created_at", now - keepRenames.Milliseconds()},
+		{&swept.TagRenames, "renamed_notes", "rename_id, note_id", "created_at",
+			now - (keepRenames + resumeRename).Milliseconds()},
+		{&swept.TagRenames, "tag_renames", "id", "created_at", now - (keepRenames + resumeRename).Milliseconds()},
 	} {
 		for full := true; full; {
 			n, err := s.sweepRows(ctx, rest.table, rest.key, rest.column, rest.before)

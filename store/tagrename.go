@@ -20,6 +20,9 @@ import (
 const (
 	// keepRenames is how long a rename of tags can be undone.
 	keepRenames = 24 * time.Hour
+	// resumeRename is how long after its beginning a rename that came to no end is resumed. What it
+	// has stored of its notes is kept that much longer.
+	resumeRename = time.Hour
 	// maxRenames is how many renames of one user can be undone.
 	maxRenames = 20
 	// renamedAtOnce is how many notes a step of a rename changes.
@@ -38,9 +41,9 @@ type TagRename struct {
 // RenameTags replaces the tags from by the tag to in all of owner's notes, also in the archive and in
 // the trash. A note that gets the tag twice has it once, in the first place. Each note's change is one
 // like any other. They are made in steps, so other writes come in between, and after an error some
-// notes are changed and some are not: another call goes on with the others. With the idempotency key
-// of the first call (see WithIdempotencyKey) it goes on as the same rename. Errors: those of
-// CheckRename, ErrQuota, ErrIdempotency, ErrOwnerGone, ErrRenameGone.
+// notes are changed and some are not: the same call within an hour, or with the same idempotency key
+// (see WithIdempotencyKey), goes on with the others, as the same rename. Errors: those of CheckRename,
+// ErrQuota, ErrIdempotency, ErrOwnerGone, ErrRenameGone.
 func (s *Store) RenameTags(ctx context.Context, owner string, from []string, to string) (TagRename, error) {
 	if err := CheckRename(from, to); err != nil {
 		return TagRename{}, err
@@ -164,20 +167,37 @@ func (r *renameRow) restored(current, before []string) []string {
 	return tags
 }
 
-// beginRename stores a new rename, or returns that of an earlier request with the same key.
+// beginRename stores a new rename, or returns that of an earlier request with the same key, or an equal
+// one that has come to no end.
 func (s *Store) beginRename(ctx context.Context, owner string, from []string, to string) (r renameRow, err error) {
 	fresh := renameRow{ID: NewID(), UserID: owner, OldTags: from, NewTag: to, CreatedAt: s.now()}
 	err = s.db.Write(ctx, func(tx *gorm.DB) error {
 		if err := lockCounters(tx, owner); err != nil {
 			return err
 		}
-		id, err := s.claimKey(ctx, tx, owner, fresh.ID)
+		// GORM encodes the tags in the condition as it does in the column.
+		var open []renameRow
+		err := tx.Where(&renameRow{UserID: owner, OldTags: from, NewTag: to}).
+			Where("changed IS NULL AND undone_at IS NULL AND created_at > ?", fresh.CreatedAt-resumeRename.Milliseconds()).
+			Order("created_at DESC").Limit(1).Find(&open).Error
+		if err != nil {
+			return err
+		}
+		wanted := fresh.ID
+		if len(open) > 0 {
+			wanted = open[0].ID
+		}
+		id, err := s.claimKey(ctx, tx, owner, wanted)
 		if err != nil {
 			return err
 		}
 		if id != fresh.ID {
-			r, err = s.takeRename(tx, owner, id)
-			return err
+			if r, err = s.takeRename(tx, owner, id); err != nil || r.Changed != nil {
+				return err
+			}
+			// The time to undo it begins with its end.
+			return tx.Exec("UPDATE tag_renames SET created_at = ? WHERE id = ? AND undone_at IS NULL AND created_at > ?",
+				fresh.CreatedAt, id, fresh.CreatedAt-resumeRename.Milliseconds()).Error
 		}
 		r = fresh
 		if err := tx.Create(&fresh).Error; err != nil {

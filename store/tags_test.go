@@ -244,6 +244,37 @@ func TestRenameTagsAgain(t *testing.T) {
 	})
 }
 
+// A rename that was cut off goes on when it is asked for again, also without a key, and an undo takes
+// all of it back, for a day after its end.
+func TestRenameTagsResumes(t *testing.T) {
+	eachInTime(t, func(t *testing.T, s *store.Store) {
+		owner := newOwner(t, s)
+		first := tagged(t, s, owner, "a")
+		large, err := s.CreateNote(t.Context(), owner, notes.NewNote{Title: "t", Content: strings.Repeat("x", 100<<10), Tags: []string{"a"}})
+		if err != nil {
+			t.Fatal(err)
+		}
+		full := errors.New("no memory for a large note")
+		cut := store.WithReserve(t.Context(), func(int64) error { return full })
+		if _, err := s.RenameTags(cut, owner, []string{"a"}, "b"); !errors.Is(err, full) {
+			t.Fatalf("RenameTags that is cut off = %v", err)
+		}
+		wantTags(t, s, owner, first, "b")
+		wantTags(t, s, owner, large.ID, "a")
+		time.Sleep(59 * time.Minute)
+		other := mustRename(t, s, owner, []string{"none"}, "b", 0)
+		id := mustRename(t, s, owner, []string{"a"}, "b", 2)
+		if again := mustRename(t, s, owner, []string{"a"}, "b", 0); again == id || other == id {
+			t.Error("a rename after the end of another is not a rename of its own")
+		}
+		time.Sleep(24*time.Hour - time.Millisecond)
+		mustSweep(t, s)
+		mustUndo(t, s, owner, id, 2)
+		wantTags(t, s, owner, first, "a")
+		wantTags(t, s, owner, large.ID, "a")
+	})
+}
+
 // Two renames, edits and a deletion at once: no edit is lost, and every tag is renamed in the end.
 func TestRenameTagsTogether(t *testing.T) {
 	storetest.Each(t, func(t *testing.T, s *store.Store) {
@@ -291,16 +322,17 @@ func TestRenamesAreSwept(t *testing.T) {
 		owner := newOwner(t, s)
 		tagged(t, s, owner, "a")
 		first := mustRename(t, s, owner, []string{"a"}, "b", 1)
-		time.Sleep(24*time.Hour - time.Millisecond)
-		if got := mustSweep(t, s); got.TagRenames != 0 {
-			t.Errorf("swept %+v within a day", got)
-		}
-		time.Sleep(time.Millisecond)
+		time.Sleep(24 * time.Hour)
 		if _, err := s.UndoRename(t.Context(), owner, first); !errors.Is(err, store.ErrRenameGone) {
 			t.Errorf("UndoRename after a day = %v, want ErrRenameGone", err)
 		}
+		time.Sleep(time.Hour - time.Millisecond)
+		if got := mustSweep(t, s); got.TagRenames != 0 {
+			t.Errorf("swept %+v within a day and an hour", got)
+		}
+		time.Sleep(time.Millisecond)
 		if got := mustSweep(t, s); got.TagRenames != 2 {
-			t.Errorf("swept %+v after a day, want the rename and its note", got)
+			t.Errorf("swept %+v after a day and an hour, want the rename and its note", got)
 		}
 		first = mustRename(t, s, owner, []string{"b"}, "c", 1)
 		var last string
