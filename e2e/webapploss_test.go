@@ -68,12 +68,12 @@ func TestWebAppLoss(t *testing.T) {
 		for _, r := range robots {
 			r.settle() // the other's answer to a clash is a change
 		}
-		texts := ""
+		var texts strings.Builder
 		for _, n := range c.get("/api/notes").notes() {
-			texts += n.Content + "\n"
+			texts.WriteString(n.Content + "\n")
 		}
 		for _, r := range robots {
-			total.count(t, r, texts)
+			total.count(t, r, texts.String())
 		}
 	}
 	proof.Promise("words lost", "0", fmt.Sprintf("%d of %d", total.lost, total.words), total.lost == 0 && total.words > 0)

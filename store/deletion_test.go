@@ -3,6 +3,7 @@ package store_test
 import (
 	"errors"
 	"fmt"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -122,16 +123,16 @@ func TestDeletion(t *testing.T) {
 			t.Errorf("SaveSession = %v, want ErrEpoch", err)
 		}
 		again := mustUser(t, s, u.Email)
-		emails := ""
+		var emails strings.Builder
 		accounts, err := s.Accounts(ctx, store.AccountQuery{})
 		if err != nil {
 			t.Fatal(err)
 		}
 		for _, a := range accounts {
-			emails += a.Email + " "
+			emails.WriteString(a.Email + " ")
 		}
-		if emails != "other@example.org somebody@example.org " {
-			t.Errorf("Accounts = %s", emails)
+		if emails.String() != "other@example.org somebody@example.org " {
+			t.Errorf("Accounts = %s", emails.String())
 		}
 		defer write.Wait()
 		defer stop.Store(true)
