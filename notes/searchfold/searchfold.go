@@ -37,7 +37,6 @@ type Folder struct {
 	pending []item // a base and what may join it; not written yet
 	sources []int  // the code point of the text that each pending item comes from
 	read    int    // code points of the text read so far
-	copied  []item // buffer of sorted
 }
 
 // maxPending is how many marks of one base are brought into their order. More marks than that are
