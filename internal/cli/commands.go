@@ -9,7 +9,7 @@ func Commands() []Command {
 		{Name: "migrate", Short: "bring the database's schema up to date and say which it is", Run: Migrate},
 		{Name: "user", Args: "add EMAIL", Run: User,
 			Short: "make an account; prints a password unless -password-stdin gives one"},
-		{Name: "user", Args: "reset EMAIL", Short: "give it a new password and end its sessions", Run: User},
+		{Name: "user", Args: "reset EMAIL", Short: "give it a new password, end its sessions, turn its codes off", Run: User},
 		{Name: "user", Args: "unlock EMAIL", Short: "let it sign in though too many passwords were wrong", Run: User},
 		{Name: "user", Args: "disable EMAIL", Run: User,
 			Short: "sign it out everywhere and refuse its password; its notes stay"},

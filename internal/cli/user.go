@@ -37,7 +37,7 @@ var userCommands = map[string]userCommand{
 }
 
 const userUsage = `notesd user add EMAIL       make an account
-notesd user reset EMAIL     give it a new password and end its sessions
+notesd user reset EMAIL     give it a new password, end its sessions, turn its codes off
 notesd user unlock EMAIL    let it sign in though too many passwords were wrong
 notesd user disable EMAIL   sign it out everywhere and refuse its password; its notes stay
 notesd user enable EMAIL    let it sign in again
