@@ -2,6 +2,7 @@ package cli
 
 import (
 	"context"
+	"database/sql"
 	"errors"
 	"path/filepath"
 	"strings"
@@ -43,5 +44,46 @@ func TestBackupOfLongNote(t *testing.T) {
 		if err := command("other", "3mb", args...); err != nil {
 			t.Errorf("%s with a larger limit = %v", args[0], err)
 		}
+	}
+}
+
+// A restore makes the search index, which no backup has: so the first search is quick.
+func TestRestoreIndexes(t *testing.T) {
+	dir := t.TempDir()
+	db, err := store.Open(t.Context(), store.Config{URL: filepath.Join(dir, "data", "notes.db")})
+	if err != nil {
+		t.Fatal(err)
+	}
+	user, err := db.CreateUser(t.Context(), "ada@example.com", "Ada", "")
+	if err == nil {
+		_, err = db.Import(t.Context(), store.Import{User: user, Notes: func(yield func(notes.Note, error) bool) {
+			for range 1000 {
+				if !yield(notes.Note{ID: store.NewID(), Title: "a quetzal"}, nil) {
+					return
+				}
+			}
+		}})
+	}
+	if err := errors.Join(err, db.Close()); err != nil {
+		t.Fatal(err)
+	}
+	file := filepath.Join(dir, "notes.backup")
+	for _, command := range []struct {
+		data string
+		run  func(context.Context, Process, []string) error
+	}{{"data", Backup}, {"other", Restore}} {
+		p := Process{Environ: []string{"DATA_DIR=" + filepath.Join(dir, command.data)}, Out: &strings.Builder{}}
+		if err := command.run(t.Context(), p, []string{file}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	restored, err := sql.Open("sqlite", filepath.Join(dir, "other", "notes.db"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer restored.Close()
+	var segments int
+	if err := restored.QueryRow("SELECT count(*) FROM search_index WHERE part = 0").Scan(&segments); err != nil || segments != 1 {
+		t.Errorf("a restored database has %d segments of an index, %v, want 1", segments, err)
 	}
 }

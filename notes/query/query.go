@@ -159,7 +159,8 @@ func newCondition(name, value string) (c condition, ok bool) {
 		return condition{tag: tag}, tag != ""
 	case "color":
 		color := fold(unquote(value))
-		return condition{holds: func(n *notes.Note) bool { return n.Color != nil && fold(*n.Color) == color }}, color != ""
+		c.holds = func(n *notes.Note) bool { return n.Color != nil && fold(*n.Color) == color }
+		return c, color != ""
 	}
 	from, end, ok := parsePeriod(value)
 	in := func(t time.Time) bool { return !t.Before(from) && t.Before(end) }

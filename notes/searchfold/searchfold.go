@@ -5,10 +5,10 @@
 // the Indic scripts, the breve of the Cyrillic й.
 //
 // Text is brought to NFKD and its case is folded. Then each mark is dropped or kept by the script of
-// its base, and a few Latin letters are replaced, such as ø by o. The result is in NFC. Which marks a
-// script drops follows the root collation of Unicode's CLDR at primary strength, except for kana and
-// Hebrew: there the search keeps what is a letter to the reader. The letters replaced are those of
-// PostgreSQL's unaccent.
+// its base, and a few Latin letters are replaced, such as ø by o. The result is in NFC. Latin, Greek,
+// Cyrillic, Hebrew and the points of Arabic drop what the root collation of Unicode's CLDR ignores at
+// primary strength. Alef and the tatweel are folded as by Lucene's ArabicNormalizer, and the letters
+// replaced are those of PostgreSQL's unaccent.
 package searchfold
 
 import (

@@ -39,7 +39,8 @@ func newNoteMatch(c *router.Context, words *query.Query, n *notes.Note) ([]byte,
 		tags[i] = toHits(hits)
 	}
 	return json.Marshal(noteMatch{
-		Title: toHits(h.Title), Content: toHits(h.Content), Tags: tags, Excerpt: excerpt{h.Excerpt.Text, h.Excerpt.Start},
+		Title: toHits(h.Title), Content: toHits(h.Content), Tags: tags,
+		Excerpt: excerpt{h.Excerpt.Text, h.Excerpt.Start},
 	})
 }
 
