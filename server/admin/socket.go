@@ -25,6 +25,9 @@ const (
 
 	socketTimeout = 10 * time.Second // for the header of a request, and for its whole body
 	socketDial    = time.Second
+	// socketLock is how long to wait for the lock of the directory, which another server holds while
+	// it opens or removes the socket, and socketPoll how often to try.
+	socketLock, socketPoll = 3 * time.Second, 10 * time.Millisecond
 	// socketAgain is how often to try to open the socket while another process has it, and
 	// socketAgainSoon while the process that started this one still has it.
 	socketAgain, socketAgainSoon = time.Second, 50 * time.Millisecond
@@ -238,8 +241,15 @@ func lockedDir(dir string, fn func(short string) error) error {
 		return err
 	}
 	defer f.Close()
-	if err := syscall.Flock(int(f.Fd()), syscall.LOCK_EX); err != nil {
-		return fmt.Errorf("lock %s: %w", dir, err)
+	// Anyone who may read the directory can lock it as well, for as long as they like. That must not
+	// keep the server from its end.
+	for deadline := time.Now().Add(socketLock); ; time.Sleep(socketPoll) {
+		err := syscall.Flock(int(f.Fd()), syscall.LOCK_EX|syscall.LOCK_NB)
+		switch {
+		case err == nil:
+			return fn(shortPath(f))
+		case !errors.Is(err, syscall.EWOULDBLOCK) && !errors.Is(err, syscall.EINTR) || time.Now().After(deadline):
+			return fmt.Errorf("lock %s: %w", dir, err)
+		}
 	}
-	return fn(shortPath(f))
 }

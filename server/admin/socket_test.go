@@ -12,6 +12,7 @@ import (
 	"path/filepath"
 	"strings"
 	"sync"
+	"syscall"
 	"testing"
 	"time"
 
@@ -228,4 +229,26 @@ func FuzzQuota(f *testing.F) {
 			t.Errorf("%s in other units and back is %d", text, *back.Limit)
 		}
 	})
+}
+
+// A server starts and ends though somebody has locked the directory of its socket.
+func TestSocketDirLocked(t *testing.T) {
+	dir := t.TempDir()
+	f, err := os.Open(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close()
+	lock := func(how int) {
+		t.Helper()
+		if err := syscall.Flock(int(f.Fd()), how); err != nil {
+			t.Fatal(err)
+		}
+	}
+	_, stop := runSocket(t, dir, "the server")
+	awaitAnswer(t, dir, "the server")
+	lock(syscall.LOCK_EX)
+	stop()
+	log, _ := runSocket(t, dir, "the next one")
+	testkit.Eventually(t, "the log says why there is no socket", func() bool { return strings.Contains(log.String(), "there is no socket") })
 }
