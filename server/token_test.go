@@ -129,7 +129,9 @@ func TestAppToken(t *testing.T) {
 		stream.ends("the token was deleted")
 		writer.get("/api/notes").fails(http.StatusUnauthorized, signedOut)
 		v.bearer(reads.Token).get("/api/notes").want(http.StatusOK)
-		c.delete("/api/auth/tokens/"+writes.ID).fails(http.StatusNotFound, "App token not found")
+		for _, id := range []string{writes.ID, "%FF", "%00"} {
+			c.delete("/api/auth/tokens/"+id).fails(http.StatusNotFound, "App token not found")
+		}
 		if list := c.tokens(); len(list) != 1 || list[0].Token != "" {
 			t.Errorf("tokens %+v, want one without its text", list)
 		}

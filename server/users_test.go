@@ -138,7 +138,8 @@ func TestUsersByOperators(t *testing.T) {
 
 		op.do("DELETE", one, nil).want(http.StatusOK)
 		c.get("/api/notes").fails(http.StatusUnauthorized, "Authentication required")
-		for _, r := range []reply{op.do("DELETE", one, nil), op.do("PATCH", one, map[string]any{"disabled": true}),
+		for _, r := range []reply{op.do("DELETE", one, nil), op.do("DELETE", path+"/%FF", nil), op.do("PATCH", path+"/%00", map[string]any{"unlock": true}),
+			op.do("PATCH", one, map[string]any{"disabled": true}),
 			op.do("PATCH", one, map[string]any{"quotaNotes": 1}), op.do("PATCH", one, map[string]any{"unlock": true}),
 			op.do("PATCH", one, map[string]any{})} {
 			r.fails(http.StatusNotFound, "Account not found")

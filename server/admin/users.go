@@ -400,16 +400,33 @@ func (a *Admin) changeUser(c *router.Context) error {
 			return err
 		}
 	}
-	result, err := a.usersOf(c).Change(c.Context(), c.Param("id"), in)
+	id, err := userID(c)
+	if err != nil {
+		return err
+	}
+	result, err := a.usersOf(c).Change(c.Context(), id, in)
 	if err != nil && !errors.Is(err, auth.ErrStale) {
 		return err
 	}
 	return c.JSON(http.StatusOK, router.Envelope{Success: true, Data: result, Message: staleText(err)})
 }
 
+// userID returns the account's id in the path.
+func userID(c *router.Context) (string, error) {
+	id := c.Param("id")
+	if !notes.ValidText(id) {
+		return "", ErrNoUser
+	}
+	return id, nil
+}
+
 // deleteUser handles DELETE /api/admin/users/:id.
 func (a *Admin) deleteUser(c *router.Context) error {
-	err := a.usersOf(c).Delete(c.Context(), c.Param("id"))
+	id, err := userID(c)
+	if err != nil {
+		return err
+	}
+	err = a.usersOf(c).Delete(c.Context(), id)
 	if err != nil && !errors.Is(err, auth.ErrStale) {
 		return err
 	}

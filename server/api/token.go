@@ -106,7 +106,11 @@ func readToken(o router.Object) (t store.AppToken, fields map[string]string) {
 
 // endToken handles DELETE /api/auth/tokens/:id.
 func (a *API) endToken(c *router.Context) error {
-	err := a.accounts.EndToken(c.Context(), client(c), c.UserID(), c.Param("id"))
+	id := c.Param("id")
+	if !notes.ValidText(id) {
+		return errTokenGone
+	}
+	err := a.accounts.EndToken(c.Context(), client(c), c.UserID(), id)
 	if errors.Is(err, store.ErrNotFound) {
 		return errTokenGone
 	}
