@@ -259,3 +259,24 @@ func TestTOTPSecretChanged(t *testing.T) {
 	}
 	lost.visitor().login("203.0.113.4", "ada@example.com", "another "+password).want(http.StatusOK)
 }
+
+// The password alone, with which a signed-in user confirms a change, does not reset the count of
+// wrong codes: otherwise who has it and a session could guess on.
+func TestTOTPGuessesBesidePassword(t *testing.T) {
+	t.Parallel()
+	eachVaultSite(t, func(t *testing.T, s *site) {
+		c := s.member("ada@example.com")
+		s.turnOnTOTP(t, c)
+		elsewhere := s.visitor().in(t)
+		change := func() reply {
+			return elsewhere.patch("/api/auth/me", map[string]any{"email": "ada@example.com", "current": password},
+				"Cookie", "sessionId="+c.token())
+		}
+		for i := range 4 {
+			s.visitor().loginWith(fmt.Sprintf("203.0.113.%d", i), "000000").fails(http.StatusUnauthorized, codeWrong)
+			change().want(http.StatusOK)
+		}
+		s.visitor().loginWith("203.0.113.9", "000000").want(http.StatusLocked)
+		change().want(http.StatusLocked)
+	})
+}

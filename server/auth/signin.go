@@ -34,26 +34,34 @@ func (a *Accounts) SignOut(ctx context.Context, w http.ResponseWriter, c Client)
 	return a.Sessions.SignOut(ctx, w, c.Request, c.Secure)
 }
 
-// verify returns the account of the address if the password is the account's. Errors:
+// verify returns the account of the address if the password is the account's, with which a signed-in
+// user confirms a change. If the account has one-time codes on, it resets no count. Errors:
 // ErrCredentials, ErrDisabled, a *LockedError, a *ratelimit.LimitedError. An unknown account takes the same time
 // and gets the same error as a wrong password. Every attempt is counted before the password is
 // checked, so parallel guesses gain nothing.
 func (a *Accounts) verify(ctx context.Context, c Client, in Credentials) (store.User, error) {
-	return a.verifyFactors(ctx, c, in, func(context.Context, guesser, store.User) error { return nil })
+	return a.verifyFactors(ctx, c, in, func(ctx context.Context, g guesser, u store.User) (whole bool, err error) {
+		status, err := a.TOTPStatus(ctx, u.ID)
+		if err != nil || !status.On {
+			return true, err
+		}
+		return false, a.checkLock(ctx, g, u)
+	})
 }
 
 // verifyBoth is verify for an account that may have one-time codes on. After a right password it
 // also returns the errors of secondFactor. A wrong code counts as a wrong password does. That a code
 // is missing is no failure, and resets no count.
 func (a *Accounts) verifyBoth(ctx context.Context, c Client, in Credentials) (store.User, error) {
-	return a.verifyFactors(ctx, c, in, func(ctx context.Context, g guesser, u store.User) error {
-		return a.secondFactor(ctx, c, g, u, in.Code)
+	return a.verifyFactors(ctx, c, in, func(ctx context.Context, g guesser, u store.User) (whole bool, err error) {
+		return true, a.secondFactor(ctx, c, g, u, in.Code)
 	})
 }
 
-// verifyFactors is verify, and calls second once the password is right.
+// verifyFactors is verify, and calls second once the password is right. second reports whether all
+// was verified that a sign-in needs: only that resets the count of wrong passwords and codes.
 func (a *Accounts) verifyFactors(ctx context.Context, c Client, in Credentials,
-	second func(context.Context, guesser, store.User) error) (store.User, error) {
+	second func(context.Context, guesser, store.User) (whole bool, err error)) (store.User, error) {
 	if len(in.Email) > notes.MaxImportedEmail {
 		in.Email = "" // belongs to no account either, and is cheap to fold and to look up
 	}
@@ -86,7 +94,7 @@ func (a *Accounts) verifyFactors(ctx context.Context, c Client, in Credentials,
 		paddingFor(u.PasswordHash, int(a.bcryptCost.Load())).compute(in.Password)
 		return store.User{}, a.countWrong(ctx, c, g, u, store.EventWrongPassword, ErrCredentials)
 	}
-	err = second(ctx, g, u)
+	whole, err := second(ctx, g, u)
 	if errors.Is(err, ErrTOTPInvalid) {
 		return store.User{}, a.countWrong(ctx, c, g, u, store.EventWrongCode, err)
 	}
@@ -94,8 +102,10 @@ func (a *Accounts) verifyFactors(ctx context.Context, c Client, in Credentials,
 	if err != nil {
 		return store.User{}, err
 	}
-	if err := a.rightPassword(ctx, g, u, in.Password); err != nil {
-		return store.User{}, err
+	if whole {
+		if err := a.rightPassword(ctx, g, u, in.Password); err != nil {
+			return store.User{}, err
+		}
 	}
 	if !u.DisabledAt.IsZero() { // only who knows the password is told
 		return store.User{}, ErrDisabled

@@ -160,21 +160,8 @@ func (a *Accounts) secondFactor(ctx context.Context, c Client, g guesser, u stor
 	if err != nil {
 		return err
 	}
-	// Guesses may have locked the account while the password was verified. Then the response must
-	// not reveal that the password is right.
-	now, err := a.store.User(ctx, u.ID)
-	if errors.Is(err, store.ErrNotFound) {
-		return ErrCredentials
-	}
-	if err != nil {
+	if err := a.checkLock(ctx, g, u); err != nil {
 		return err
-	}
-	until, err := a.lockedUntil(ctx, g, now)
-	if err != nil {
-		return err
-	}
-	if wait := time.Until(until); wait > 0 {
-		return lockedFor(wait)
 	}
 	switch code = plainCode(code); {
 	case code == "":
@@ -191,6 +178,27 @@ func (a *Accounts) secondFactor(ctx context.Context, c Client, g guesser, u stor
 		return ErrTOTPInvalid
 	}
 	return err
+}
+
+// checkLock returns a *LockedError if guesses have locked the account while the password was
+// verified. Then the response must not reveal that the password is right. ErrCredentials: the account
+// was deleted meanwhile.
+func (a *Accounts) checkLock(ctx context.Context, g guesser, u store.User) error {
+	now, err := a.store.User(ctx, u.ID)
+	if errors.Is(err, store.ErrNotFound) {
+		return ErrCredentials
+	}
+	if err != nil {
+		return err
+	}
+	until, err := a.lockedUntil(ctx, g, now)
+	if err != nil {
+		return err
+	}
+	if wait := time.Until(until); wait > 0 {
+		return lockedFor(wait)
+	}
+	return nil
 }
 
 func (a *Accounts) useTOTP(ctx context.Context, t store.TOTP, code string) error {
