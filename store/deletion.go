@@ -133,7 +133,9 @@ func (s *Store) finishDeletion(ctx context.Context, id string) error {
 // deleteOldestNotes is one step of a deletion: it deletes the oldest versions of some notes whose
 // change numbers are above after and at most upto, or, if they have none left, the notes. more says
 // whether there were such notes.
-func (s *Store) deleteOldestNotes(ctx context.Context, id string, after, upto int64) (last int64, more bool, err error) {
+func (s *Store) deleteOldestNotes(ctx context.Context, id string, after, upto int64) (
+	last int64, more bool, err error,
+) {
 	err = s.ownedBy(ctx, id, func(tx *gorm.DB) error {
 		last, more = after, false
 		var notes []noteRow

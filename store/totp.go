@@ -136,7 +136,8 @@ func deleteRecoveryCodes(tx *gorm.DB, userID string) error {
 // users' ids, from the one after the user after.
 func (s *Store) OlderTOTPs(ctx context.Context, keyID, after string, limit int) ([]TOTP, error) {
 	var rows []totpRow
-	err := s.db.Reader(ctx).Where("key_id <> ? AND user_id > ?", keyID, after).Order("user_id").Limit(limit).Find(&rows).Error
+	err := s.db.Reader(ctx).Where("key_id <> ? AND user_id > ?", keyID, after).Order("user_id").
+		Limit(limit).Find(&rows).Error
 	if err != nil {
 		return nil, fmt.Errorf("older TOTP secrets: %w", engine.Translate(err))
 	}

@@ -222,7 +222,8 @@ func AddAccount(ctx context.Context, db *store.Store, email, password string) (s
 }
 
 // ResetPassword sets a new password for the account, turns its one-time codes off, and ends its
-// sessions, wherever they are stored. The account's new epoch ends them even if rdb is nil although the server uses Redis.
+// sessions, wherever they are stored. The account's new epoch ends them even if rdb is nil although
+// the server uses Redis.
 func ResetPassword(ctx context.Context, db *store.Store, rdb *redis.Client, id, password string) error {
 	if err := notes.CheckPassword(password); err != nil {
 		return err

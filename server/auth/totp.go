@@ -19,7 +19,7 @@ import (
 	"notesd/store"
 )
 
-// Codes are those that every authenticator app makes: Some ignore what a URL says of others, and
+// Codes are those that every authenticator app makes: some ignore what a URL says of others, and
 // then show wrong codes.
 const (
 	totpIssuer = "notesd"
@@ -83,8 +83,8 @@ func (a *Accounts) BeginTOTP(ctx context.Context, userID string) (TOTPSetup, err
 	}
 	secret := newTOTPSecret()
 	key, err := totp.Generate(totp.GenerateOpts{
-		Issuer: totpIssuer, AccountName: shortText(u.Email, notes.MaxEmail), Period: totpPeriod, Secret: secret, Digits: totpDigits,
-		Algorithm: otp.AlgorithmSHA1,
+		Issuer: totpIssuer, AccountName: shortText(u.Email, notes.MaxEmail), Period: totpPeriod, Secret: secret,
+		Digits: totpDigits, Algorithm: otp.AlgorithmSHA1,
 	})
 	if err != nil {
 		return TOTPSetup{}, fmt.Errorf("TOTP URL: %w", err)
