@@ -10,7 +10,8 @@ import (
 )
 
 // A process that is killed while it renames a tag leaves notes with the old tag and notes with the
-// new one, and none without. The request sent again does the rest, and one undo takes back all of it.
+// new one, and none without. The request sent again does the rest, and one undo takes back all of
+// it.
 func TestRenameKilled(t *testing.T) {
 	t.Parallel()
 	long(t, "kill -9; store.TestRenameTagsResumes stops between two steps")

@@ -27,7 +27,8 @@ type AccountQuery struct {
 // deleted.
 func (s *Store) Accounts(ctx context.Context, q AccountQuery) ([]Account, error) {
 	query := s.db.Reader(ctx).Table("users").Joins("JOIN user_counters c ON c.user_id = users.id").
-		Select("users.*, c.*, EXISTS (SELECT 1 FROM totp WHERE totp.user_id = users.id AND confirmed_at IS NOT NULL) AS totp").
+		Select(`users.*, c.*, EXISTS (
+			SELECT 1 FROM totp WHERE totp.user_id = users.id AND confirmed_at IS NOT NULL) AS totp`).
 		Where("users.deleted_at IS NULL").Order("users.email_folded")
 	if q.ID != "" {
 		query = query.Where("users.id = ?", q.ID)

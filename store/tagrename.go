@@ -38,12 +38,12 @@ type TagRename struct {
 	Changed int64  // notes
 }
 
-// RenameTags replaces the tags from by the tag to in all of owner's notes, also in the archive and in
-// the trash. A note that gets the tag twice has it once, in the first place. Each note's change is one
-// like any other. They are made in steps, so other writes come in between, and after an error some
-// notes are changed and some are not: the same call within an hour, or with the same idempotency key
-// (see WithIdempotencyKey), goes on with the others, as the same rename. Errors: those of CheckRename,
-// ErrQuota, ErrIdempotency, ErrOwnerGone, ErrRenameGone.
+// RenameTags replaces the tags from by the tag to in all of owner's notes, also in the archive and
+// in the trash. A note that gets the tag twice has it once, in the first place. Each note's change
+// is one like any other. They are made in steps, so other writes come in between, and after an
+// error some notes are changed and some are not: the same call within an hour, or with the same
+// idempotency key (see WithIdempotencyKey), goes on with the others, as the same rename. Errors:
+// those of CheckRename, ErrQuota, ErrIdempotency, ErrOwnerGone, ErrRenameGone.
 func (s *Store) RenameTags(ctx context.Context, owner string, from []string, to string) (TagRename, error) {
 	if err := CheckRename(from, to); err != nil {
 		return TagRename{}, err
@@ -90,8 +90,8 @@ func CheckRename(from []string, to string) error {
 	return &invalid
 }
 
-// UndoRename gives the notes of a rename their tags back, and returns how many notes that changed. A
-// note whose tags have changed since keeps these changes, and one that has lost the new tag since
+// UndoRename gives the notes of a rename their tags back, and returns how many notes that changed.
+// A note whose tags have changed since keeps these changes, and one that has lost the new tag since
 // stays as it is. A rename is undone once: another call returns the same number. Errors:
 // ErrRenameGone, ErrQuota, ErrIdempotency, ErrOwnerGone.
 func (s *Store) UndoRename(ctx context.Context, owner, id string) (changed int64, err error) {
@@ -131,7 +131,9 @@ func (renamedRow) TableName() string { return "renamed_notes" }
 
 // renames reports whether the rename changes these tags.
 func (r *renameRow) renames(tags []string) bool {
-	return slices.ContainsFunc(tags, func(tag string) bool { return tag != r.NewTag && slices.Contains(r.OldTags, tag) })
+	return slices.ContainsFunc(tags, func(tag string) bool {
+		return tag != r.NewTag && slices.Contains(r.OldTags, tag)
+	})
 }
 
 // after returns the tags that a note with these tags has after the rename.
@@ -150,8 +152,8 @@ func (r *renameRow) after(tags []string) []string {
 	return renamed
 }
 
-// restored returns the tags of a note that had the tags before when it was renamed. Changes that were
-// made since are kept.
+// restored returns the tags of a note that had the tags before when it was renamed. Changes that
+// were made since are kept.
 func (r *renameRow) restored(current, before []string) []string {
 	after := r.after(before)
 	switch {
@@ -167,18 +169,19 @@ func (r *renameRow) restored(current, before []string) []string {
 	return tags
 }
 
-// beginRename stores a new rename, or returns that of an earlier request with the same key, or an equal
-// one that has come to no end.
+// beginRename stores a new rename, or returns that of an earlier request with the same key, or an
+// equal one that has come to no end.
 func (s *Store) beginRename(ctx context.Context, owner string, from []string, to string) (r renameRow, err error) {
 	fresh := renameRow{ID: NewID(), UserID: owner, OldTags: from, NewTag: to, CreatedAt: s.now()}
 	err = s.db.Write(ctx, func(tx *gorm.DB) error {
 		if err := lockCounters(tx, owner); err != nil {
 			return err
 		}
+		recent := fresh.CreatedAt - resumeRename.Milliseconds()
 		// GORM encodes the tags in the condition as it does in the column.
 		var open []renameRow
 		err := tx.Where(&renameRow{UserID: owner, OldTags: from, NewTag: to}).
-			Where("changed IS NULL AND undone_at IS NULL AND created_at > ?", fresh.CreatedAt-resumeRename.Milliseconds()).
+			Where("changed IS NULL AND undone_at IS NULL AND created_at > ?", recent).
 			Order("created_at DESC").Limit(1).Find(&open).Error
 		if err != nil {
 			return err
@@ -196,15 +199,16 @@ func (s *Store) beginRename(ctx context.Context, owner string, from []string, to
 				return err
 			}
 			// The time to undo it begins with its end.
-			return tx.Exec("UPDATE tag_renames SET created_at = ? WHERE id = ? AND undone_at IS NULL AND created_at > ?",
-				fresh.CreatedAt, id, fresh.CreatedAt-resumeRename.Milliseconds()).Error
+			return tx.Exec(`UPDATE tag_renames SET created_at = ?
+				WHERE id = ? AND undone_at IS NULL AND created_at > ?`, fresh.CreatedAt, id, recent).Error
 		}
 		r = fresh
 		if err := tx.Create(&fresh).Error; err != nil {
 			return err
 		}
 		return tx.Exec(`DELETE FROM tag_renames WHERE user_id = @owner AND id IN (
-			SELECT id FROM tag_renames WHERE user_id = @owner ORDER BY created_at DESC, id DESC LIMIT @all OFFSET @most)`,
+			SELECT id FROM tag_renames WHERE user_id = @owner ORDER BY created_at DESC, id DESC
+			LIMIT @all OFFSET @most)`,
 			map[string]any{"owner": owner, "all": sweepBatch, "most": maxRenames}).Error
 	})
 	return r, err
@@ -250,8 +254,8 @@ func (s *Store) claimKey(ctx context.Context, tx *gorm.DB, owner, id string) (st
 		NoteID    string
 		CreatedAt int64
 	}
-	err := tx.Raw("SELECT body_hash, note_id, created_at FROM idempotency_keys WHERE user_id = ? AND key = ?", owner, of.key).
-		Scan(&used).Error
+	err := tx.Raw(`SELECT body_hash, note_id, created_at FROM idempotency_keys
+		WHERE user_id = ? AND key = ?`, owner, of.key).Scan(&used).Error
 	if err != nil {
 		return "", err
 	}
@@ -268,7 +272,8 @@ func (s *Store) claimKey(ctx context.Context, tx *gorm.DB, owner, id string) (st
 	if err != nil || !s.trims() {
 		return id, err
 	}
-	return id, tx.Exec(trimKeys(owner).statement("@owner", "@most"), map[string]any{"owner": owner, "most": maxKept}).Error
+	trim := trimKeys(owner).statement("@owner", "@most")
+	return id, tx.Exec(trim, map[string]any{"owner": owner, "most": maxKept}).Error
 }
 
 // rename changes the notes, and stores how many.
@@ -356,7 +361,9 @@ func (s *Store) renameSome(ctx context.Context, r *renameRow, keys []int64) (aga
 
 // setTags gives each note the tags that tagsOf returns, unless it has changed since it was read. It
 // returns the notes' errors.
-func (s *Store) setTags(ctx context.Context, owner string, found []taggedNote, tagsOf func(taggedNote) []string) []error {
+func (s *Store) setTags(
+	ctx context.Context, owner string, found []taggedNote, tagsOf func(taggedNote) []string,
+) []error {
 	mutations, outcomes := make([]*mutation, len(found)), make([]error, len(found))
 	for i, n := range found {
 		tags := tagsOf(n)
@@ -450,9 +457,9 @@ func (s *Store) undoSome(ctx context.Context, r *renameRow, before map[string][]
 	}))
 }
 
-// oneAtATime returns a context for changes of many notes: without the idempotency key of the request,
-// which is not that of each change, and with memory for one large note, because an owner's large
-// notes are changed one after another.
+// oneAtATime returns a context for changes of many notes: without the idempotency key of the
+// request, which is not that of each change, and with memory for one large note, because an owner's
+// large notes are changed one after another.
 func oneAtATime(ctx context.Context) context.Context {
 	var mu sync.Mutex // guards granted
 	granted, more := int64(0), reserve(ctx)

@@ -194,8 +194,8 @@ func TestRenameTagsRefused(t *testing.T) {
 
 func errorsAs[E error](err error) (e E) { _ = errors.As(err, &e); return e }
 
-// A rename that was cut off goes on under its key, as the same rename, and is undone as a whole. The
-// key is good for no other request.
+// A rename that was cut off goes on under its key, as the same rename, and is undone as a whole.
+// The key is good for no other request.
 func TestRenameTagsAgain(t *testing.T) {
 	storetest.Each(t, func(t *testing.T, s *store.Store) {
 		owner := newOwner(t, s)
@@ -244,8 +244,8 @@ func TestRenameTagsAgain(t *testing.T) {
 	})
 }
 
-// A rename that was cut off goes on when it is asked for again, also without a key, and an undo takes
-// all of it back, for a day after its end.
+// A rename that was cut off goes on when it is asked for again, also without a key, and an undo
+// takes all of it back, for a day after its end.
 func TestRenameTagsResumes(t *testing.T) {
 	eachInTime(t, func(t *testing.T, s *store.Store) {
 		owner := newOwner(t, s)

@@ -54,7 +54,8 @@ func quotaUser(flags map[string]*string) userCommand {
 		}
 		fmt.Fprintf(a.Out, "%s has %s (%s) and takes %.1f MB (%s), its history %.1f MB%s\n", shownAddress(u.Email),
 			count(u.Notes, "note"), quotaText(u.UserQuotas.Notes, defaults.Notes, 1),
-			float64(u.Bytes)/(1<<20), quotaText(u.UserQuotas.Bytes, defaults.Bytes, 1<<20), float64(u.HistoryBytes)/(1<<20), history)
+			float64(u.Bytes)/(1<<20), quotaText(u.UserQuotas.Bytes, defaults.Bytes, 1<<20),
+			float64(u.HistoryBytes)/(1<<20), history)
 		return nil
 	}
 }

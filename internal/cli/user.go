@@ -47,8 +47,8 @@ notesd user delete EMAIL    delete it with all of its notes
 
 A running server does the work if it has this DATA_DIR and DATABASE_URL.`
 
-// inUsePatience is how long to wait for a SQLite database that another process has, while it does not
-// answer: it starts, or leaves to a new one. inUsePoll is how often to look.
+// inUsePatience is how long to wait for a SQLite database that another process has, while it does
+// not answer: it starts, or leaves to a new one. inUsePoll is how often to look.
 const inUsePatience, inUsePoll = 5 * time.Second, 50 * time.Millisecond
 
 // User runs `notesd user …`.

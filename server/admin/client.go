@@ -91,8 +91,9 @@ func (c *Client) Delete(ctx context.Context, id string) error {
 	return c.do(ctx, http.MethodDelete, "/api/admin/users/"+url.PathEscape(id), nil, nil)
 }
 
-// do sends a request with in as its body, and decodes the data of the response into out. Both may be
-// nil. It returns the errors of Users, and a *router.Error for any other response that is no success.
+// do sends a request with in as its body, and decodes the data of the response into out. Both may
+// be nil. It returns the errors of Users, and a *router.Error for any other response that is no
+// success.
 func (c *Client) do(ctx context.Context, method, path string, in, out any) error {
 	body, err := json.Marshal(in)
 	if err != nil {

@@ -42,8 +42,8 @@ type Socket struct {
 	Log      *slog.Logger
 }
 
-// Run answers until ctx ends. If another process answers on the socket, Run waits until that process
-// ends. If there can be no socket, Run logs why, and returns.
+// Run answers until ctx ends. If another process answers on the socket, Run waits until that
+// process ends. If there can be no socket, Run logs why, and returns.
 func (s *Socket) Run(ctx context.Context) {
 	path := filepath.Join(s.Dir, SocketName)
 	told := false
@@ -193,8 +193,8 @@ func listenSocket(dir string) (ln *socketListener, err error) {
 	return ln, nil
 }
 
-// checkPlace returns nil if a socket may be put at place: there is nothing yet, or a socket on which
-// nobody answers.
+// checkPlace returns nil if a socket may be put at place: there is nothing yet, or a socket on
+// which nobody answers.
 func checkPlace(place string) error {
 	info, err := os.Lstat(place)
 	if errors.Is(err, fs.ErrNotExist) {

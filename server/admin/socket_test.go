@@ -20,7 +20,8 @@ import (
 	"notesd/server/router"
 )
 
-// runSocket runs a socket in dir until the function that it returns is called. It answers with name.
+// runSocket runs a socket in dir until the function that it returns is called. It answers with
+// name.
 func runSocket(t *testing.T, dir, name string) (log *testkit.LogBuffer, stop func()) {
 	t.Helper()
 	log = &testkit.LogBuffer{}

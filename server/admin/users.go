@@ -76,8 +76,8 @@ type UserQuotas struct {
 	History Quota `json:"quotaHistoryBytes"`
 }
 
-// A Quota is a limit, as the store has it: nil for the limit of the settings, and MaxInt64 for none.
-// In JSON it is a number, "default" or "none".
+// A Quota is a limit, as the store has it: nil for the limit of the settings, and MaxInt64 for
+// none. In JSON it is a number, "default" or "none".
 type Quota struct{ Limit *int64 }
 
 // MarshalJSON implements json.Marshaler.
@@ -134,8 +134,9 @@ func quotasOf(notes, bytes, history *int64) UserQuotas {
 
 func userOutput(a store.Account) User {
 	return User{
-		ID: a.ID, Email: a.Email, Name: a.Name, CreatedAt: router.Time(a.CreatedAt), LastLoginAt: timeOrNull(a.LastLoginAt),
-		LockedUntil: timeOrNull(a.LockedUntil), DisabledAt: timeOrNull(a.DisabledAt), TOTP: a.TOTP,
+		ID: a.ID, Email: a.Email, Name: a.Name, CreatedAt: router.Time(a.CreatedAt),
+		LastLoginAt: timeOrNull(a.LastLoginAt), LockedUntil: timeOrNull(a.LockedUntil),
+		DisabledAt: timeOrNull(a.DisabledAt), TOTP: a.TOTP,
 		Notes: a.Notes, Bytes: a.Used() * store.Copies, HistoryBytes: a.HistoryBytes,
 		UserQuotas: quotasOf(a.QuotaNotes, a.QuotaBytes, a.QuotaHistory),
 	}
@@ -250,11 +251,17 @@ func (u Users) Change(ctx context.Context, id string, in UserChange) (UserResult
 		event  store.AccountEvent
 		do     func() error
 	}{
-		{in.Disabled != nil && *in.Disabled, store.EventDisabled, func() error { return auth.DisableAccount(ctx, u.db, u.redis, id) }},
+		{in.Disabled != nil && *in.Disabled, store.EventDisabled, func() error {
+			return auth.DisableAccount(ctx, u.db, u.redis, id)
+		}},
 		{in.Disabled != nil && !*in.Disabled, store.EventEnabled, func() error { return u.db.Enable(ctx, id) }},
 		{in.Unlock, store.EventUnlocked, func() error { return u.db.Unlock(ctx, id) }},
-		{in.setsPassword(), store.EventPasswordReset, func() error { return auth.ResetPassword(ctx, u.db, u.redis, id, password) }},
-		{in.Notes != nil || in.Bytes != nil || in.History != nil, store.EventQuota, func() error { return u.setQuotas(ctx, id, in) }},
+		{in.setsPassword(), store.EventPasswordReset, func() error {
+			return auth.ResetPassword(ctx, u.db, u.redis, id, password)
+		}},
+		{in.Notes != nil || in.Bytes != nil || in.History != nil, store.EventQuota, func() error {
+			return u.setQuotas(ctx, id, in)
+		}},
 	} {
 		if !step.wanted {
 			continue
@@ -296,8 +303,8 @@ func (u Users) setQuotas(ctx context.Context, id string, in UserChange) error {
 	return u.db.SetHistoryQuota(ctx, id, in.History.Limit)
 }
 
-// Delete deletes an account with all of its notes. A server that runs deletes them in the background.
-// Errors: ErrNoUser; auth.ErrStale if it is deleted all the same.
+// Delete deletes an account with all of its notes. A server that runs deletes them in the
+// background. Errors: ErrNoUser; auth.ErrStale if it is deleted all the same.
 func (u Users) Delete(ctx context.Context, id string) error {
 	remove := auth.BeginDeletion
 	if u.from == "" {

@@ -9,6 +9,9 @@ import (
 	"notesd/store"
 )
 
+var errBadUndo = &router.Error{Status: http.StatusBadRequest, Message: "Invalid undo",
+	Fields: map[string]string{"undo": "must be a string"}}
+
 // A TagCount is a tag in the list of tags.
 type TagCount struct {
 	Tag          string `json:"tag"`
@@ -76,7 +79,7 @@ func (a *API) undoRename(c *router.Context) error {
 	}
 	id, ok := o.Text("undo")
 	if !ok {
-		return &router.Error{Status: http.StatusBadRequest, Message: "Invalid undo", Fields: map[string]string{"undo": "must be a string"}}
+		return errBadUndo
 	}
 	if len(id) > notes.MaxID || !notes.ValidText(id) {
 		return store.ErrRenameGone

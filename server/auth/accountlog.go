@@ -26,8 +26,8 @@ func (a *Accounts) Record(ctx context.Context, c Client, userID string, event st
 	write := logAccount(ctx, a.store, a.log, userID, e)
 	switch event {
 	case store.EventWrongPassword, store.EventWrongCode, store.EventLocked:
-		// The response does not wait for these. Otherwise its duration would reveal that the account
-		// exists.
+		// The response does not wait for these. Otherwise its duration would reveal that the
+		// account exists.
 		select {
 		case a.lateEntries <- struct{}{}:
 			go func() {
@@ -48,8 +48,8 @@ func RecordOperator(ctx context.Context, db *store.Store, log *slog.Logger, addr
 	logAccount(ctx, db, log, userID, store.LogEntry{Event: event, Address: address, Device: "operator"})()
 }
 
-// logAccount writes an entry of the account's log into the server's log. The function that it returns
-// writes it into the account's, unless the account ends with the event.
+// logAccount writes an entry of the account's log into the server's log. The function that it
+// returns writes it into the account's, unless the account ends with the event.
 func logAccount(ctx context.Context, db *store.Store, log *slog.Logger, userID string, e store.LogEntry) func() {
 	log.LogAttrs(ctx, slog.LevelInfo, "account", slog.String("event", string(e.Event)), slog.String("user", userID),
 		slog.String("addr", e.Address), slog.String("device", e.Device))

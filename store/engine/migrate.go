@@ -122,14 +122,14 @@ func (m Migrator) Up(ctx context.Context) (err error) {
 	return found.Fits()
 }
 
-// firstLock is the number of the advisory lock under which the schema of an empty PostgreSQL database
-// is made: "notesd" in ASCII.
+// firstLock is the number of the advisory lock under which the schema of an empty PostgreSQL
+// database is made: "notesd" in ASCII.
 const firstLock = 0x6e6f74657364
 
 // awaitTurn waits while another process makes the schema of the empty database, and returns the
 // function that lets others do it. The lease would be enough, but goose makes its own tables before
-// it takes the lease, and PostgreSQL logs an error for each process that does so at the same time. So
-// an error here does not matter, and the wait ends after leaseTime.
+// it takes the lease, and PostgreSQL logs an error for each process that does so at the same time.
+// So an error here does not matter, and the wait ends after leaseTime.
 func (m Migrator) awaitTurn(ctx context.Context, db *sql.DB) (release func()) {
 	tx, err := db.BeginTx(ctx, nil)
 	if err != nil {
@@ -138,8 +138,8 @@ func (m Migrator) awaitTurn(ctx context.Context, db *sql.DB) (release func()) {
 	release = func() { _ = tx.Rollback() } // it has changed nothing
 	for deadline := time.Now().Add(leaseTime); time.Now().Before(deadline); {
 		var ours, made bool
-		err := tx.QueryRowContext(ctx, "SELECT pg_try_advisory_xact_lock($1), to_regclass('schema_info') IS NOT NULL", firstLock).
-			Scan(&ours, &made)
+		err := tx.QueryRowContext(ctx, `SELECT pg_try_advisory_xact_lock($1),
+			to_regclass('schema_info') IS NOT NULL`, firstLock).Scan(&ours, &made)
 		if err != nil || ours || made || Pause(ctx, leasePoll) != nil {
 			break
 		}
