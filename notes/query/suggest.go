@@ -34,7 +34,7 @@ func (p *Prefix) Complete(text string) (words []string) {
 	runes := []rune(text)
 	for _, hit := range hits {
 		end := hit.Start
-		for end < len(runes) && inWord(runes[end]) {
+		for end < len(runes) && end-hit.Start <= maxWord && inWord(runes[end]) {
 			end++
 		}
 		begins := hit.Start == 0 || !inWord(runes[hit.Start-1])
