@@ -11,18 +11,44 @@ export function fold(text: string): string {
   return plain.test(lower) ? lower : lower.normalize("NFD").replace(marks, "").normalize("NFC");
 }
 
-/** Keeps the folded words of rows, which are folded once. */
-export class Folded {
-  private texts = new WeakMap<NoteMeta, string>();
+const folded = Symbol("folded");
 
-  of(row: NoteMeta): string {
-    let text = this.texts.get(row);
-    if (text === undefined) {
-      text = fold([row.title, ...row.tags, row.excerpt ?? ""].join("\n"));
-      this.texts.set(row, text);
-    }
-    return text;
+/** A row with its folded words: they are made once, and found faster in it than in a map. */
+interface FoldedRow extends NoteMeta {
+  [folded]?: { text: string; titleEnd: number };
+}
+
+/** The folded words of a row. */
+export function foldedOf(row: FoldedRow): { text: string; titleEnd: number } {
+  let of = row[folded];
+  if (!of) {
+    const title = fold(row.title);
+    const text = [title, fold([...row.tags, row.excerpt ?? ""].join("\n"))].join("\n"); // join makes it in one piece
+    of = row[folded] = { text, titleEnd: title.length };
   }
+  return of;
+}
+
+/** The rows that have the folded words, those with all of them in the title first. */
+export function findRows(query: SearchQuery, words: readonly string[], rows: readonly NoteMeta[]): string[] {
+  const titled: string[] = [];
+  const others: string[] = [];
+  for (const row of rows) {
+    if (!admits(query, row)) continue;
+    const { text, titleEnd } = foldedOf(row);
+    let isTitled = true;
+    let has = true;
+    for (const word of words) {
+      const at = text.indexOf(word);
+      if (at < 0) {
+        has = false;
+        break;
+      }
+      isTitled &&= at + word.length <= titleEnd;
+    }
+    if (has) (isTitled ? titled : others).push(row.id);
+  }
+  return titled.concat(others);
 }
 
 /** Whether a row is what the query asks for, but for its words. */
@@ -34,7 +60,7 @@ export function admits(query: SearchQuery, row: NoteMeta): boolean {
     (query.isFavorite === undefined || row.isFavorite === query.isFavorite) &&
     (query.before === undefined || row.updatedAt < query.before) &&
     (query.after === undefined || row.updatedAt >= query.after) &&
-    (query.tags ?? []).every((tag) => row.tags.includes(tag))
+    (!query.tags || query.tags.every((tag) => row.tags.includes(tag)))
   );
 }
 

@@ -10,9 +10,9 @@ import {
   fieldsOf, isWaiting, noFields, noPause, rebase, sameText, slower, step,
   type Entry, type Event, type Kept, type Known, type Step, type Text,
 } from "./outbox.ts";
-import { admits, fold, Folded, hasAll } from "./search.ts";
+import { admits, findRows, fold, foldedOf, hasAll } from "./search.ts";
 import type {
-  Account, Fields, NoteMeta, NoteView, Notice, Observable, SaveState, SearchQuery, SearchResult, SyncState,
+  Account, Fields, NoteView, Notice, Observable, SaveState, SearchQuery, SearchResult, SyncState,
 } from "./types.ts";
 
 /** Each keystroke is kept at once; in a text of more than longText characters all that come within keepEvery, in ms. */
@@ -24,6 +24,8 @@ const leaderPatience = 5000;
 const [pollVisible, pollHidden] = [30_000, 300_000];
 const [newestNotes, headRows] = [100, 100];
 const mostSends = 4;
+/** Texts are looked through when nothing was typed into the search for a while, in ms. */
+const bodyPatience = 150;
 /** With so many changes in another tab, all rows are read again. */
 const manyNotes = 100;
 
@@ -92,7 +94,6 @@ export class Session {
   private merges = false;
   private connection: SyncState["connection"] = "polling";
   private isEnded = false;
-  private folded = new Folded();
   private isLoaded: Promise<void>;
 
   private constructor(readonly account: Account, readonly store: Store, private readonly on: SessionEvents) {
@@ -221,22 +222,22 @@ export class Session {
 
   search(query: SearchQuery, found: (result: SearchResult) => void, signal?: AbortSignal): void {
     const words = query.words.map(fold).filter(Boolean);
-    const rows = this.list.value.value.filter((row) => admits(query, row));
-    const hits = rows.filter((row) => hasAll(this.folded.of(row), words));
-    const titled = new Set(hits.filter((row) => hasAll(fold(row.title), words)));
-    const ids = [...titled, ...hits.filter((row) => !titled.has(row))].map((row) => row.id);
+    const ids = findRows(query, words, this.list.value.value);
     if (!words.length) return found({ ids, isComplete: true });
     found({ ids, isComplete: false });
-    void this.searchBodies(words, new Map(rows.map((row) => [row.id, row])), new Set(ids), found, signal);
+    void this.searchBodies(query, words, ids, found, signal);
   }
 
   private async searchBodies(
-    words: string[], rows: Map<string, NoteMeta>, ids: Set<string>, found: (result: SearchResult) => void, signal?: AbortSignal,
+    query: SearchQuery, words: string[], ids: string[], found: (result: SearchResult) => void, signal?: AbortSignal,
   ) {
+    await new Promise((resolve) => setTimeout(resolve, bodyPatience));
+    if (signal?.aborted) return;
+    const seen = new Set(ids);
     const hits = new Set<string>();
     const look = (id: string, content: string) => {
-      const row = rows.get(id);
-      if (row && !ids.has(id) && hasAll(`${this.folded.of(row)}\n${fold(content)}`, words)) hits.add(id);
+      const row = seen.has(id) ? undefined : this.list.meta(id);
+      if (row && admits(query, row) && hasAll(`${foldedOf(row).text}\n${fold(content)}`, words)) hits.add(id);
     };
     for (const { id, text } of this.list.allEntries()) look(id, text.content ?? "");
     for await (const bodies of this.store.bodies()) {
@@ -245,7 +246,8 @@ export class Session {
       await new Promise((resolve) => setTimeout(resolve)); // typing comes first
     }
     if (signal?.aborted) return;
-    found({ ids: [...ids, ...[...rows.keys()].filter((id) => hits.has(id))], isComplete: true });
+    const more = hits.size ? this.list.value.value.filter((row) => hits.has(row.id)).map((row) => row.id) : [];
+    found({ ids: [...ids, ...more], isComplete: true });
   }
 
   async fetchAll(progress: (done: number, all: number) => void, signal?: AbortSignal): Promise<void> {
@@ -306,7 +308,7 @@ export class Session {
     const rows = this.list.value.value;
     for (let i = 0; i < rows.length && !this.closing.signal.aborted; i += 500) {
       await new Promise((resolve) => setTimeout(resolve, 20));
-      for (const row of rows.slice(i, i + 500)) this.folded.of(row);
+      for (const row of rows.slice(i, i + 500)) foldedOf(row);
     }
   }
 
