@@ -160,13 +160,8 @@ func newRobot(t *testing.T, p *process, name string) *robot {
 // signIn fills the form, and sends it until the server, which may be down, has answered.
 func (r *robot) signIn() {
 	r.t.Helper()
-	const fill = `for (const [name, value] of [["email", "ada@example.com"], ["password", %q]]) {
-		const field = document.querySelector("[name=" + name + "]");
-		if (field) { field.value = value; field.dispatchEvent(new Event("input", {bubbles: true})); }
-	}
-	document.querySelector("[name=password]")?.form.requestSubmit()`
 	for deadline := time.Now().Add(patience); time.Now().Before(deadline); time.Sleep(time.Second) {
-		r.do(chromedp.Evaluate[chromedp.Void](fmt.Sprintf(fill, password)), chromedp.Sleep(time.Second))
+		r.do(chromedp.Evaluate[chromedp.Void](fmt.Sprintf(signInAgain, password)), chromedp.Sleep(time.Second))
 		if !r.asksToSignIn() {
 			return
 		}

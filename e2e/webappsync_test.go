@@ -1,9 +1,13 @@
 package e2e
 
 import (
+	"fmt"
+	"net/http"
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/chromedp/cdproto/input"
 
 	"github.com/chromedp/chromedp"
 
@@ -58,4 +62,59 @@ func awaitContent(t *testing.T, c *client, title, want string) {
 		}
 	}
 	t.Fatalf("the notes called %s hold %q after %v, want %q", title, strings.Join(found, `", "`), patience, want)
+}
+
+// A session that ends takes the notes with it, but not what is unsent: that is sent when the same user signs in.
+func TestWebAppSessionEnds(t *testing.T) {
+	t.Parallel()
+	long(t, "signs in twice")
+	p := start(t, "LOG_LEVEL=warn")
+	c := p.member("ada@example.com")
+	id := c.create("Mine", "one")
+	c.create("Secret", "of mine")
+	b := newBrowser(t, p)
+	b.sign()
+	b.open("/n/" + id)
+	b.do(awaitWorker, chromedp.WaitVisible(".rich-editor"))
+	b.network.Set(testserver.Refuse)
+	b.typeAtEnd(" and two")
+	b.await(".state", "Offline")
+	b.do(chromedp.Sleep(300 * time.Millisecond))
+	c.try(http.MethodDelete, "/api/auth/sessions", nil)
+	b.network.Set(testserver.Pass)
+	b.do(chromedp.Evaluate[chromedp.Void](`dispatchEvent(new Event("online"))`), chromedp.WaitVisible("[name=password]"),
+		chromedp.Reload(), chromedp.WaitVisible("[name=password]"))
+	const count = `indexedDB.databases().then(async all => {
+		const name = all.map(d => d.name).find(n => n.startsWith("notesd "));
+		const db = await new Promise(done => { const open = indexedDB.open(name); open.onsuccess = () => done(open.result); });
+		const keys = table => new Promise(done => { const all = db.transaction(table).objectStore(table).count(); all.onsuccess = () => done(all.result); });
+		const found = [await keys("rows"), await keys("bodies"), await keys("outbox")].join(" ");
+		db.close();
+		return found;
+	})`
+	if kept := find(b.tab, chromedp.Evaluate[string](count, chromedp.EvalAwaitPromise)); kept != "0 0 1" {
+		t.Errorf("rows, texts and unsent notes here after the session ended: %s, want 0 0 1", kept)
+	}
+	b.do(chromedp.Evaluate[chromedp.Void](fmt.Sprintf(signInAgain, password)))
+	awaitContent(t, c, "Mine", "one and two")
+	b.quiet()
+}
+
+// signInAgain is a script that fills and sends the form, if it is there.
+const signInAgain = `for (const [name, value] of [["email", "ada@example.com"], ["password", %q]]) {
+	const field = document.querySelector("[name=" + name + "]");
+	if (field) { field.value = value; field.dispatchEvent(new Event("input", {bubbles: true})); }
+}
+document.querySelector("[name=password]")?.form.requestSubmit()`
+
+// typeAtEnd types at the end of the text.
+func (b *browser) typeAtEnd(text string) {
+	b.t.Helper()
+	b.do(chromedp.Click(".text"))
+	for _, kind := range []input.DispatchKeyEventType{"rawKeyDown", "keyUp"} {
+		send(b.tab, input.DispatchKeyEvent, input.DispatchKeyEventParams{Type: kind, Key: "End", Code: "End", WindowsVirtualKeyCode: 35, Modifiers: 2})
+	}
+	for _, key := range text {
+		send(b.tab, input.InsertText, input.InsertTextParams{Text: string(key)})
+	}
 }
