@@ -3,9 +3,11 @@ package e2e
 import (
 	"fmt"
 	"net/http"
+	"net/http/httptest"
 	"os"
 	"path/filepath"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -249,6 +251,72 @@ func TestWebAppAccess(t *testing.T) {
 	b.do(chromedp.WaitVisible(".part"), chromedp.Sleep(time.Second))
 	look("the account")
 	b.quiet()
+}
+
+// A note that wants to run scripts, to tell strangers who reads it, or to stop the page does none of it in the preview, and
+// images of other servers are fetched when the user asks for them.
+func TestWebAppHostile(t *testing.T) {
+	t.Parallel()
+	long(t, "Chromium")
+	p := start(t, "LOG_LEVEL=warn")
+	var fetched atomic.Int64
+	stranger := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { fetched.Add(1) }))
+	t.Cleanup(stranger.Close)
+	text := strings.ReplaceAll(`# harmless
+
+<script>window.ran = "script"</script><img src=x onerror="window.ran='onerror'"><svg onload="window.ran='svg'"></svg>
+<iframe src="javascript:parent.ran='iframe'"></iframe><form action="STRANGER"><button>send</button></form>
+<style>body { display: none }</style><p style="background: url(STRANGER/css)">styled</p>
+<video src="STRANGER/video" poster="STRANGER/poster"></video><a id="app" name="location" href="javascript:window.ran='link'">click</a>
+
+[link](javascript:window.ran='md') [data](data:text/html,<script>parent.ran='data'</script>) [fine](https://example.com/)
+
+![picture](STRANGER/image.png)
+
+- [x] ticked
+
+<math><mtext></form><form><mglyph><style></math><img src onerror="window.ran='mutation'">
+`, "STRANGER", stranger.URL)
+	c := p.member("ada@example.com")
+	id := c.create("hostile", text)
+	deep := c.create("deep", strings.Repeat("> - ", 300)+"deep")
+	endless := c.create("endless", strings.Repeat("[", 200_000))
+	one := c.create("one line", strings.Repeat("word ", 200_000))
+	b := newBrowser(t, p)
+	b.sign()
+	b.open("/n/" + id)
+	b.do(chromedp.WaitReady(".rich-editor"))
+	b.press("v")
+	b.do(chromedp.WaitReady(".rendered h1"), chromedp.Sleep(time.Second))
+	const left = `(() => {
+		const bad = [...document.querySelectorAll(".rendered :is(script, iframe, form, style, video, button, svg, math, [style], [onerror], [name])")].map((e) => e.outerHTML);
+		for (const a of document.querySelectorAll(".rendered a")) {
+			if (!/^https:/.test(a.getAttribute("href") ?? "https:") || a.href && a.rel !== "noopener noreferrer") bad.push(a.outerHTML);
+		}
+		return String(window.ran ?? "") + bad.join(" ");
+	})()`
+	if got := find(b.tab, chromedp.Evaluate[string](left)); got != "" {
+		t.Errorf("the preview has %s", got)
+	}
+	if got := find(b.tab, chromedp.Evaluate[string](`document.querySelector(".rendered").textContent`)); !strings.Contains(got, "styled") || !strings.Contains(got, "ticked") {
+		t.Errorf("the preview reads %q, want what is harmless in it", got)
+	}
+	if n := fetched.Load(); n != 0 {
+		t.Errorf("the stranger was asked %d times", n)
+	}
+	b.click("Show")
+	b.until("the image", `document.querySelector(".rendered img[src$='image.png']") !== null`)
+	b.open("/n/" + deep)
+	b.do(chromedp.WaitReady(".rich-editor"))
+	b.press("v")
+	b.until("the preview", `document.querySelector(".rendered")?.textContent.trim() === "deep"`)
+	b.open("/n/" + one)
+	b.do(chromedp.SendKeys(".plain-editor", "!"))
+	b.saved()
+	b.open("/n/" + endless)
+	b.do(chromedp.WaitReady(".plain-editor"))
+	b.press("v")
+	b.until("the preview, or word that it takes too long", `document.querySelector(".preview")?.textContent.trim().length > 3`)
 }
 
 // What README and docs show. `make pictures` writes them.

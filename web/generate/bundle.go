@@ -46,12 +46,26 @@ func bundle(web string) (map[string][]byte, error) {
 		return nil, err
 	}
 	files := map[string][]byte{}
+	renderer, err := build(root, files, api.BuildOptions{
+		EntryPoints: []string{"src/renderer.ts"},
+		EntryNames:  "assets/[name]-[hash]",
+		Format:      api.FormatIIFE,
+		Conditions:  []string{"worker"}, // packages that want a document elsewhere do without
+	})
+	if err != nil {
+		return nil, err
+	}
+	script, err := json.Marshal("/" + slices.Collect(maps.Keys(files))[0])
+	if err != nil {
+		return nil, err
+	}
 	app, err := build(root, files, api.BuildOptions{
 		EntryPoints: []string{"src/main.tsx", "src/app.css"},
 		EntryNames:  "assets/[name]-[hash]",
 		ChunkNames:  "assets/[name]-[hash]",
 		Format:      api.FormatESModule,
 		Splitting:   true,
+		Define:      map[string]string{"__RENDERER__": string(script)},
 	})
 	if err != nil {
 		return nil, err
@@ -78,7 +92,7 @@ func bundle(web string) (map[string][]byte, error) {
 	if err != nil {
 		return nil, err
 	}
-	files["licenses.txt"], err = licenses(root, app, worker)
+	files["licenses.txt"], err = licenses(root, app, renderer, worker)
 	return files, err
 }
 

@@ -49,7 +49,17 @@ export function withValue(raw: string, value: string): string {
     return i;
   };
   const { from, to, insert } = difference(raw.replace(/\r\n?/g, "\n"), value);
-  return raw.slice(0, place(from)) + insert + raw.slice(place(to));
+  const text = raw.slice(0, place(from)) + insert + raw.slice(place(to));
+  // A CR that has come before an LF would be one end of a line with it.
+  return text.replace(/\r\n?/g, "\n") === value ? text : value;
+}
+
+/**
+ * Whether a line is so long that browsers need many seconds for what is fine elsewhere: decorations, and
+ * finding out its direction.
+ */
+export function hasLongLine(text: string): boolean {
+  return /[^\n]{20000}/.test(text);
 }
 
 /** A textarea: until the rich editor is loaded, where it fails, and for those who want it. */
@@ -59,7 +69,7 @@ export function plainEditor(options: EditorOptions): Editor {
   let raw = options.text;
   area.value = raw;
   area.setAttribute("aria-label", options.label);
-  area.dir = "auto";
+  if (!hasLongLine(raw)) area.dir = "auto";
   area.spellcheck = true;
   let composing = false;
   area.addEventListener("input", () => options.typed((raw = withValue(raw, area.value))));

@@ -1,12 +1,12 @@
 import { effect } from "@preact/signals";
 import { render } from "preact";
 import { useEffect } from "preact/hooks";
-import { fetchPreferences, go, metaOf, newNote, route, sync, syncState, tell, toast } from "./app.ts";
+import { fetchPreferences, metaOf, newNote, route, sync, syncState, tell, toast } from "./app.ts";
 import { Help, helpIsOpen, listenToKeys, Palette, paletteIsOpen } from "./commands.tsx";
 import { Icon } from "./icons.tsx";
 import { Later } from "./later.tsx";
 import { Sidebar } from "./list.tsx";
-import { NotePane } from "./note.tsx";
+import { followNote, NotePane } from "./note.tsx";
 import { SignIn } from "./signin.tsx";
 import { registerWorker } from "./sync/worker.ts";
 
@@ -94,7 +94,7 @@ function Toast() {
 sync.onNotice((notice) => {
   switch (notice.kind) {
     case "keptAsNew":
-      if (route.value.note === notice.id) go({ note: notice.newId }, "replace");
+      if (route.value.note === notice.id) followNote(notice.newId);
       tell(`“${notice.title}” is gone elsewhere. What you wrote is kept as a new note.`);
       break;
     case "broughtBack":

@@ -1,9 +1,8 @@
 /** Markdown to HTML for the preview, and HTML to Markdown for what is pasted. */
 import DOMPurify from "dompurify";
-import { micromark } from "micromark";
-import { gfm, gfmHtml } from "micromark-extension-gfm";
+import { renderer, scriptURL } from "./trusted.ts";
 
-/** The longest text that is shown, in UTF-16 units; a longer one would block the page. */
+/** The longest text that is shown, in UTF-16 units. */
 export const longest = 400_000;
 
 const purifier = DOMPurify(window);
@@ -11,7 +10,8 @@ let remoteImages = false;
 purifier.addHook("afterSanitizeAttributes", (node) => {
   if (node.nodeName === "A") {
     const href = node.getAttribute("href") ?? "";
-    if (href.startsWith("#")) node.setAttribute("href", "#user-content-" + href.slice(1)); // as ids become
+    if (href === "") node.removeAttribute("href");
+    else if (href.startsWith("#")) node.setAttribute("href", "#user-content-" + href.slice(1)); // as ids become
     else {
       node.setAttribute("target", "_blank");
       node.setAttribute("rel", "noopener noreferrer");
@@ -41,16 +41,43 @@ const rules = {
   RETURN_DOM_FRAGMENT: true as const,
 };
 
-/** Renders Markdown. `blocked` is the number of images of other servers that were left out. */
-export function render(text: string, images: boolean): { content: DocumentFragment; blocked: number } {
-  const html = micromark(text.slice(0, longest), {
-    allowDangerousHtml: true, // it is sanitised below
-    extensions: [gfm()],
-    htmlExtensions: [gfmHtml()],
+/** How long rendering may take, in ms. */
+const patience = 5000;
+let working: Worker | null = null;
+let giveUp = () => {};
+
+/** Renders Markdown beside the page. It fails if that takes too long, or another text comes meanwhile. */
+function html(text: string): Promise<string> {
+  giveUp();
+  return new Promise((resolve, reject) => {
+    working ??= new Worker(scriptURL(renderer));
+    const fail = (why: string) => () => {
+      clearTimeout(timer);
+      working?.terminate();
+      working = null;
+      giveUp = () => {};
+      reject(new Error(why));
+    };
+    const timer = setTimeout(fail("The text takes too long to render"), patience);
+    giveUp = fail("");
+    working.onerror = fail("The text can't be rendered");
+    working.onmessage = (event: MessageEvent<string>) => {
+      clearTimeout(timer);
+      giveUp = () => {};
+      resolve(event.data);
+    };
+    working.postMessage(text);
   });
+}
+
+/** Renders Markdown. `blocked` is the number of images of other servers that were left out. */
+export async function render(text: string, images: boolean): Promise<{ content: DocumentFragment; blocked: number }> {
+  const made = await html(text.slice(0, longest));
   remoteImages = images;
-  const content = purifier.sanitize(html, rules);
-  for (const block of content.querySelectorAll("p, li, h1, h2, h3, h4, h5, h6, td, th, blockquote")) block.setAttribute("dir", "auto");
+  const content = purifier.sanitize(made, rules);
+  for (const block of content.querySelectorAll("p, li, h1, h2, h3, h4, h5, h6, td, th, blockquote")) {
+    if (block.textContent.length < 20_000) block.setAttribute("dir", "auto");
+  }
   return { content, blocked: content.querySelectorAll("img[data-src]").length };
 }
 

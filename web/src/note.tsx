@@ -3,7 +3,7 @@ import { useEffect, useLayoutEffect, useRef, useState } from "preact/hooks";
 import { go, metaOf, preferences, query, removeForGood, setColor, sync, tags, tell, toggle, trash } from "./app.ts";
 import { colors } from "./colors.tsx";
 import { noteRequest } from "./commands.tsx";
-import { plainEditor, type Editor, type EditorOptions } from "./editor.ts";
+import { hasLongLine, plainEditor, type Editor, type EditorOptions } from "./editor.ts";
 import { Icon, IconButton } from "./icons.tsx";
 import { Later } from "./later.tsx";
 import { useObservable } from "./observe.ts";
@@ -135,6 +135,16 @@ function Note({ view }: { view: NoteView }) {
   );
 }
 
+/** What holds the editor on the screen. */
+let shown: { current: Editor | null } = { current: null };
+let typingGoesOn: { id: string; at: [number, number] } | null = null;
+
+/** Shows a note under its new id; who is typing in it types on. */
+export function followNote(id: string): void {
+  if (shown.current?.hasFocus()) typingGoesOn = { id, at: shown.current.selection() };
+  go({ note: id }, "replace");
+}
+
 /** The rich editor, once it is loaded. */
 let loaded: typeof import("./rich.ts") | null = null;
 
@@ -166,7 +176,7 @@ function TextArea(props: {
       },
     };
     let ended = false;
-    const wantsRich = preferences.value.editor === "rich";
+    const wantsRich = preferences.value.editor === "rich" && !hasLongLine(current);
     const swap = () => {
       const plain = hold.current;
       if (!waits || !loaded || ended || !plain || plain.isComposing()) return;
@@ -203,6 +213,12 @@ function TextArea(props: {
       );
     }
     if (props.isNew) props.title.current?.focus();
+    if (typingGoesOn?.id === props.view.id) {
+      hold.current.focus();
+      hold.current.select(...typingGoesOn.at);
+      typingGoesOn = null;
+    }
+    shown = hold;
     return () => {
       ended = true;
       hold.current?.destroy();

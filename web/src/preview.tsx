@@ -6,13 +6,26 @@ export function Preview({ text }: { text: string }) {
   const box = useRef<HTMLDivElement>(null);
   const [images, setImages] = useState(false);
   const [blocked, setBlocked] = useState(0);
+  const [error, setError] = useState("");
   useEffect(() => {
+    let stale = false;
     const timer = setTimeout(() => {
-      const made = render(text, images);
-      box.current!.replaceChildren(made.content);
-      setBlocked(made.blocked);
+      render(text, images).then(
+        (made) => {
+          if (stale) return;
+          box.current?.replaceChildren(made.content);
+          setBlocked(made.blocked);
+          setError("");
+        },
+        (err: Error) => {
+          if (!stale) setError(err.message);
+        },
+      );
     }, box.current!.hasChildNodes() ? 150 : 0);
-    return () => clearTimeout(timer);
+    return () => {
+      stale = true;
+      clearTimeout(timer);
+    };
   }, [text, images]);
   return (
     <section class="side preview" aria-label="Preview">
@@ -22,6 +35,11 @@ export function Preview({ text }: { text: string }) {
           <button type="button" onClick={() => setImages(true)}>
             Show
           </button>
+        </p>
+      )}
+      {error !== "" && (
+        <p class="banner" role="status">
+          {error}.
         </p>
       )}
       {text.length > longest && <p class="banner">The note is long: this is its beginning.</p>}
