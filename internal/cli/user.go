@@ -110,30 +110,38 @@ func (p Process) withAccounts(ctx context.Context, create bool, do func(context.
 		return err
 	}
 	for deadline := time.Now().Add(inUsePatience); ; {
-		if client := connect(ctx, cfg); client != nil {
-			defer client.Close()
-			ctx, cancel := context.WithTimeout(ctx, connectTime)
-			defer cancel()
-			return do(ctx, client)
-		}
-		err := p.withStore(ctx, create, func(ctx context.Context, cfg config.Config, db *store.Store) error {
-			redis, err := openRedis(cfg)
-			if err != nil {
-				return err
-			}
-			if redis != nil {
-				defer redis.Close()
-			}
-			quotaNotes, quotaBytes := defaultQuotas(cfg)
-			return do(ctx, admin.NewUsers(db, redis, slog.New(slog.DiscardHandler), quotaNotes, quotaBytes))
-		})
-		if !errors.Is(err, engine.ErrInUse) || !time.Now().Before(deadline) {
+		err := p.withManager(ctx, cfg, create, do)
+		passing := errors.Is(err, engine.ErrInUse) || errors.Is(err, admin.ErrLeft)
+		if !passing || !time.Now().Before(deadline) {
 			return err
 		}
 		if err := engine.Pause(ctx, inUsePoll); err != nil {
 			return err
 		}
 	}
+}
+
+// withManager is withAccounts without patience.
+func (p Process) withManager(
+	ctx context.Context, cfg config.Config, create bool, do func(context.Context, manager) error,
+) error {
+	if client := connect(ctx, cfg); client != nil {
+		defer client.Close()
+		ctx, cancel := context.WithTimeout(ctx, connectTime)
+		defer cancel()
+		return do(ctx, client)
+	}
+	return p.withStore(ctx, create, func(ctx context.Context, cfg config.Config, db *store.Store) error {
+		redis, err := openRedis(cfg)
+		if err != nil {
+			return err
+		}
+		if redis != nil {
+			defer redis.Close()
+		}
+		quotaNotes, quotaBytes := defaultQuotas(cfg)
+		return do(ctx, admin.NewUsers(db, redis, slog.New(slog.DiscardHandler), quotaNotes, quotaBytes))
+	})
 }
 
 // connect returns a client of the server that runs with the settings, or nil if none answers.

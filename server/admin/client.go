@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"net"
@@ -20,6 +21,9 @@ import (
 
 // maxAnswer is the length of the longest response that a Client reads, in bytes.
 const maxAnswer = 16 << 20
+
+// ErrLeft says that the server has left before it took the request. Nothing was changed.
+var ErrLeft = errors.New("the running server has left")
 
 // A Client manages accounts by way of a running server, over its Socket. It has the methods of
 // Users.
@@ -41,7 +45,12 @@ func (c *Client) Close() { c.http.CloseIdleConnections() }
 
 // dialSocket connects to the socket in dir. Passwords are sent there, so it must not be another
 // user's.
-func dialSocket(ctx context.Context, dir string) (net.Conn, error) {
+func dialSocket(ctx context.Context, dir string) (conn net.Conn, err error) {
+	defer func() {
+		if err != nil {
+			err = fmt.Errorf("%w: %w", ErrLeft, err)
+		}
+	}()
 	path := filepath.Join(dir, SocketName)
 	info, err := os.Lstat(path)
 	if err != nil {
@@ -120,6 +129,7 @@ func (c *Client) do(ctx context.Context, method, path string, in, out any) error
 	var response struct {
 		Data           json.RawMessage
 		Message, Error string
+		Reason         string
 		Fields         map[string]string
 	}
 	if err := json.Unmarshal(text, &response); err != nil {
@@ -130,6 +140,8 @@ func (c *Client) do(ctx context.Context, method, path string, in, out any) error
 		return ErrNoUser
 	case answer.StatusCode == ErrUserExists.Status && response.Error == ErrUserExists.Message:
 		return ErrUserExists
+	case response.Reason == "draining": // it ends, and takes no more requests
+		return fmt.Errorf("%w: %s", ErrLeft, response.Error)
 	case answer.StatusCode >= http.StatusBadRequest:
 		return &router.Error{Status: answer.StatusCode, Message: response.Error, Fields: response.Fields}
 	}
