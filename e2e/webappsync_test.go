@@ -118,3 +118,35 @@ func (b *browser) typeAtEnd(text string) {
 		send(b.tab, input.InsertText, input.InsertTextParams{Text: string(key)})
 	}
 }
+
+// What is typed in one tab of a browser is sent by the one that leads, and shown in it.
+func TestWebAppTabs(t *testing.T) {
+	t.Parallel()
+	long(t, "two tabs")
+	p := start(t, "LOG_LEVEL=warn")
+	c := p.member("ada@example.com")
+	id := c.create("Both", "one")
+	b := newBrowser(t, p)
+	b.sign()
+	b.open("/n/" + id)
+	b.do(chromedp.WaitVisible(".rich-editor"))
+	const inSecond = `new Promise(done => {
+		const second = window.open(%q);
+		const look = () => {
+			const text = second.document.querySelector(".rich-editor")?.shadowRoot?.querySelector(".cm-content");
+			if (!text) return setTimeout(look, 50);
+			text.focus();
+			second.document.execCommand("insertText", false, "three, ");
+			done(0);
+		};
+		look();
+	})`
+	b.do(chromedp.Evaluate[chromedp.Void](fmt.Sprintf(inSecond, "/n/"+id), chromedp.EvalAwaitPromise))
+	awaitContent(t, c, "Both", "three, one")
+	const shown = `new Promise(done => {
+		const look = () => document.querySelector(".rich-editor").shadowRoot.textContent.includes("three, one") ? done(0) : setTimeout(look, 50);
+		look();
+	})`
+	b.do(chromedp.Evaluate[chromedp.Void](shown, chromedp.EvalAwaitPromise))
+	b.quiet()
+}
