@@ -127,6 +127,11 @@ func (c *Context) beginStream() {
 
 // serveStream calls the stream's function and records the request.
 func (c *Context) serveStream(raw *rawResponse) {
+	defer func() { // net/http, which would recover, has given the request away
+		if v := recover(); v != nil {
+			_ = c.rt.pool.Caught(c.pattern(), v, slog.String("request_id", c.id))
+		}
+	}()
 	defer c.rt.running.Add(-1)
 	defer c.finish()
 	defer context.AfterFunc(c.rt.cut, func() { _ = raw.conn.Close() })()
