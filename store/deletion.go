@@ -74,17 +74,23 @@ func (s *Store) finishDeletions(ctx context.Context) (n int64, err error) {
 	if err != nil {
 		return 0, engine.Translate(err)
 	}
+	var failed []error
 	for _, id := range ids {
 		// The process that began the deletion may have ended before it could tell the others.
-		if err := s.AnnounceRevoked(ctx, "", id); err != nil {
-			return n, err
+		err := s.AnnounceRevoked(ctx, "", id)
+		if err == nil {
+			err = s.finishDeletion(ctx, id)
 		}
-		if err := s.finishDeletion(ctx, id); err != nil {
-			return n, fmt.Errorf("delete user %s: %w", id, err)
+		if err == nil {
+			n++
+			continue
 		}
-		n++
+		failed = append(failed, fmt.Errorf("delete user %s: %w", id, err))
+		if ctx.Err() != nil || errors.Is(err, ErrUnavailable) {
+			break
+		}
 	}
-	return n, nil
+	return n, errors.Join(failed...)
 }
 
 func (s *Store) finishDeletion(ctx context.Context, id string) error {
@@ -139,15 +145,17 @@ func (s *Store) deleteOldestNotes(ctx context.Context, id string, after, upto in
 	err = s.ownedBy(ctx, id, func(tx *gorm.DB) error {
 		last, more = after, false
 		var notes []noteRow
-		err := tx.Select("key", "change_seq").Where("user_id = ? AND change_seq > ? AND change_seq <= ?", id, after, upto).
+		err := tx.Select("key", "change_seq", "bytes").Where("user_id = ? AND change_seq > ? AND change_seq <= ?", id, after, upto).
 			Order("change_seq").Limit(sweptNotes).Find(&notes).Error
 		if err != nil || len(notes) == 0 {
 			return err
 		}
 		more = true
 		keys := make([]int64, len(notes))
+		size := int64(0)
 		for i, note := range notes {
 			keys[i] = note.Key
+			size += note.Bytes
 		}
 		// A delta's base is newer than the delta, so the base of what stays stays too.
 		versions := tx.Exec(`DELETE FROM note_versions WHERE (note_key, revision) IN (
@@ -160,7 +168,9 @@ func (s *Store) deleteOldestNotes(ctx context.Context, id string, after, upto in
 			return err
 		}
 		last = notes[len(notes)-1].ChangeSeq
-		return nil
+		// A backup that is taken meanwhile must not contradict itself.
+		return tx.Exec("UPDATE user_counters SET note_count = note_count - ?, note_bytes = note_bytes - ? WHERE user_id = ?",
+			len(notes), size, id).Error
 	})
 	return last, more, err
 }

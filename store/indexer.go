@@ -186,11 +186,17 @@ func (s *Store) indexSegment(ctx context.Context, owner string, minNotes, maxNot
 	if err != nil {
 		return false, err
 	}
+	if upto == 0 { // its notes have been deleted meanwhile
+		return false, nil
+	}
 	var parts [][]byte
 	heavy.Do(func() { parts = g.Parts() })
 	err = s.saveSegment(ctx, owner, ranges, r, upto, parts)
-	if errors.Is(err, ErrOwnerGone) || errors.Is(err, errOvertaken) {
+	switch {
+	case errors.Is(err, ErrOwnerGone):
 		return false, nil
+	case errors.Is(err, errOvertaken): // another has made it, and the next one may be left to make
+		return true, nil
 	}
 	return err == nil, err
 }

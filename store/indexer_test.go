@@ -1,6 +1,7 @@
 package store_test
 
 import (
+	"context"
 	"fmt"
 	"maps"
 	"math"
@@ -11,6 +12,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"time"
 
 	"pgregory.net/rapid"
 
@@ -293,6 +295,43 @@ func TestDamagedLists(t *testing.T) {
 				}
 				return left == 0 // there are too few notes for others
 			})
+		}
+	})
+}
+
+// A search that is given up midway, by its client or by a timeout, leaves the index as it is.
+func TestSearchGivenUp(t *testing.T) {
+	storetest.Each(t, func(t *testing.T, s *store.Store) {
+		owner := newOwner(t, s)
+		all := make([]notes.Note, 1100)
+		for i := range all {
+			all[i] = notes.Note{ID: store.NewID(), Title: fmt.Sprint("quetzal ", i)}
+		}
+		importNotes(t, s, owner, all)
+		if err := s.IndexAll(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		lists := func() (sum string) {
+			const query = "SELECT CAST(count(*) AS text) || ' ' || CAST(sum(length(lists)) AS text) FROM search_index"
+			if err := s.DB().Raw(query).Scan(&sum).Error; err != nil {
+				t.Fatal(err)
+			}
+			return sum
+		}
+		before, cut := lists(), 0
+		for i := range 1000 {
+			ctx, cancel := context.WithTimeout(t.Context(), time.Duration(i)*1500*time.Nanosecond)
+			if _, err := s.Candidates(ctx, owner, "nowhere"); err != nil {
+				cut++
+			}
+			cancel()
+		}
+		if cut == 0 {
+			t.Error("no search was cut")
+		}
+		time.Sleep(100 * time.Millisecond) // a rebuild would begin
+		if after := lists(); after != before {
+			t.Errorf("after %d cut searches the index has %s, want %s", cut, after, before)
 		}
 	})
 }

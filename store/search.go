@@ -40,12 +40,15 @@ func (s *Store) candidates(db *gorm.DB, owner string, n needle) ([]int64, error)
 // exclude. It returns nil if no index narrows the search.
 func (s *Store) wordCandidates(db *gorm.DB, owner string, words *query.Query) (candidates, error) {
 	any := func(int64) int { return math.MaxInt32 }
-	found, err := s.lookup(db, owner, trigram.NewQuery(words.Contained()), any)
+	contained, exact := words.Contained()
+	found, err := s.lookup(db, owner, trigram.NewQuery(contained, exact), any)
 	kept := found[:0]
 	for _, n := range found {
 		note := notes.Note{UpdatedAt: fromMillis(n.Updated)}
 		setFlags(&note, n.Flags)
 		if words.MayInclude(&note) {
+			// A note that is not in the index may have all the words in its title, and no more.
+			n.InTitle = min(n.InTitle, len(contained))
 			kept = append(kept, n)
 		}
 	}
@@ -149,6 +152,9 @@ func (s *Store) readIndex(
 		}
 		mark = max(mark, segment)
 	}
+	if err := rows.Err(); err != nil { // an index of which a part was not read is not damaged
+		return nil, 0, err
+	}
 	count := 0
 	for _, m := range segments {
 		count += m.Count()
@@ -160,7 +166,7 @@ func (s *Store) readIndex(
 			return nil, 0, errDamaged
 		}
 	}
-	return found, mark, rows.Err()
+	return found, mark, nil
 }
 
 // errDamaged is the error for an index that is not as it was stored, or was stored by a binary whose

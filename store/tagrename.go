@@ -332,6 +332,9 @@ func (s *Store) renameSome(ctx context.Context, r *renameRow, keys []int64) (aga
 		return db.Clauses(clause.OnConflict{Columns: []clause.Column{{Name: "rename_id"}, {Name: "note_id"}},
 			DoUpdates: clause.AssignmentColumns([]string{"tags"})}).Create(&before).Error
 	})
+	if errors.Is(err, ErrOwnerGone) { // of the rows: newer renames have pushed this one out
+		err = ErrRenameGone
+	}
 	if err != nil {
 		return nil, err
 	}
@@ -342,7 +345,9 @@ func (s *Store) renameSome(ctx context.Context, r *renameRow, keys []int64) (aga
 		case failed == nil:
 			continue
 		case errors.Is(failed, ErrChanged):
+			// Its row stays: the same rename, sent twice, may have changed the note in its other run.
 			again = append(again, n.Key)
+			continue
 		case errors.Is(failed, ErrQuota):
 			err = failed
 		case !errors.Is(failed, ErrNotFound): // the note may be changed all the same

@@ -158,6 +158,37 @@ func TestRenameTags(t *testing.T) {
 	})
 }
 
+// TestRenameTagsTwice: a rename that is sent twice at once is one, and can be undone whole.
+func TestRenameTagsTwice(t *testing.T) {
+	storetest.Each(t, func(t *testing.T, s *store.Store) {
+		owner := newOwner(t, s)
+		var ids []string
+		for range 150 {
+			ids = append(ids, tagged(t, s, owner, "a"))
+		}
+		var twins sync.WaitGroup
+		undo := make([]string, 2)
+		for i := range undo {
+			twins.Go(func() {
+				r, err := s.RenameTags(t.Context(), owner, []string{"a"}, "b")
+				if err != nil {
+					t.Errorf("RenameTags = %v", err)
+				}
+				undo[i] = r.ID
+			})
+		}
+		twins.Wait()
+		for _, id := range undo {
+			if _, err := s.UndoRename(t.Context(), owner, id); err != nil {
+				t.Errorf("UndoRename = %v", err)
+			}
+		}
+		for _, id := range ids {
+			wantTags(t, s, owner, id, "a")
+		}
+	})
+}
+
 func TestRenameTagsRefused(t *testing.T) {
 	storetest.Each(t, func(t *testing.T, s *store.Store) {
 		owner := newOwner(t, s)

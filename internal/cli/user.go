@@ -37,7 +37,7 @@ var userCommands = map[string]userCommand{
 }
 
 const userUsage = `notesd user add EMAIL       make an account
-notesd user reset EMAIL     give it a new password, end its sessions, turn its codes off
+notesd user reset EMAIL     give it a new password, end its sessions, delete its app tokens, turn its codes off
 notesd user unlock EMAIL    let it sign in though too many passwords were wrong
 notesd user disable EMAIL   sign it out everywhere and refuse its password; its notes stay
 notesd user enable EMAIL    let it sign in again
@@ -196,7 +196,7 @@ func resetUser(ctx context.Context, a accounts, email string) error {
 		return err
 	}
 	_, err = a.Change(ctx, u.ID, admin.UserChange{Password: password})
-	return a.done(err, "reset; its sessions are ended:", email, password)
+	return a.done(err, "reset; its sessions and app tokens are ended:", email, password)
 }
 
 // changeUser returns the command that makes a change and prints said with the account's address.

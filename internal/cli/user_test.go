@@ -20,7 +20,7 @@ func TestResetWithoutRedis(t *testing.T) {
 	if said := user("unlock", "Ada@example.com"); said != "unlocked Ada@example.com\n" {
 		t.Errorf("user unlock says %q", said)
 	}
-	if said := user("reset", "ada@example.com"); !strings.Contains(said, "reset; its sessions are ended: ada@example.com\npassword: ") {
+	if said := user("reset", "ada@example.com"); !strings.Contains(said, "reset; its sessions and app tokens are ended: ada@example.com\npassword: ") {
 		t.Errorf("user reset says %q, want the password", said)
 	}
 	if said := user("disable", "ada@example.com"); said != "disabled ada@example.com; its sessions are ended\n" {
