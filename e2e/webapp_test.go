@@ -185,10 +185,13 @@ func TestWebApp(t *testing.T) {
 	one.do(chromedp.WaitVisible(".clashes"))
 	one.picture("clash")
 	one.axe("a clash")
+	one.toEnd()
+	one.press(" and oats") // what is typed during a clash is in the result
+	one.until("the result with what was typed", `document.querySelector(".result textarea").value.includes("rye and oats")`)
 	one.click("Keep the result")
 	one.do(chromedp.WaitNotPresent(".clashes"))
 	one.saved()
-	for _, words := range []string{"of rye", "of wheat"} {
+	for _, words := range []string{"of rye and oats", "of wheat"} {
 		two.until("both in the other browser", fmt.Sprintf("%s.includes(%q)", noteText, words))
 	}
 

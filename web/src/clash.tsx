@@ -1,28 +1,16 @@
-import { useRef, useState } from "preact/hooks";
+import { useLayoutEffect, useRef, useState } from "preact/hooks";
 import { sync, tell } from "./app.ts";
-import type { MergePart, NoteView } from "./sync/types.ts";
-
-type Part = Exclude<MergePart, { text: string }>;
-
-function isClash(part: MergePart): part is Part {
-  return "yours" in part;
-}
+import { both, carried, textOf } from "./sync/merge.ts";
+import type { NoteView } from "./sync/types.ts";
 
 /** What to keep where both sides changed the same lines, and the result, which can be edited. */
 export function ClashView({ view }: { view: NoteView }) {
   const clash = view.clash!;
   const [choices, setChoices] = useState<Record<number, "yours" | "theirs" | "both">>({});
-  const area = useRef<HTMLTextAreaElement>(null);
-  const textOf = (chosen: typeof choices) =>
-    clash.parts
-      .map((part, i) => {
-        if (!isClash(part)) return part.text;
-        if (chosen[i] === "yours") return part.yours;
-        if (chosen[i] === "theirs") return part.theirs;
-        return both(part);
-      })
-      .join("");
-  const [result, setResult] = useState(clash.result ?? textOf({}));
+  /** What a person made of `parts`; null: nothing yet, which is both sides. */
+  const [made, setResult] = useState(clash.result);
+  const parts = useRef(clash.parts);
+  const result = made ?? textOf(clash.parts);
   const set = (text: string) => {
     setResult(text);
     void sync.mend(view.id, text);
@@ -30,13 +18,21 @@ export function ClashView({ view }: { view: NoteView }) {
   const choose = (i: number, choice: "yours" | "theirs" | "both") => {
     const chosen = { ...choices, [i]: choice };
     setChoices(chosen);
-    set(textOf(chosen));
+    set(textOf(clash.parts, (part, n) => (chosen[n] === "yours" ? part.yours : chosen[n] === "theirs" ? part.theirs : both(part))));
   };
+  // Somebody typed on, here in the editor or elsewhere: that belongs to the result as well.
+  useLayoutEffect(() => {
+    const was = parts.current;
+    parts.current = clash.parts;
+    if (textOf(was) === textOf(clash.parts)) return;
+    setChoices({});
+    if (made !== null) set(carried(was, made, clash.parts));
+  }, [clash.parts]);
   const resolve = async () => {
     if (await sync.resolve(view, result)) tell("The clash is solved");
     else tell("It was changed again: look at it once more");
   };
-  const clashes = clash.parts.flatMap((part, i) => (isClash(part) ? [{ part, i }] : []));
+  const clashes = clash.parts.flatMap((part, i) => ("yours" in part ? [{ part, i }] : []));
   return (
     <section class="clashes" aria-label="Clash">
       <h2>Others changed the same lines</h2>
@@ -57,17 +53,11 @@ export function ClashView({ view }: { view: NoteView }) {
       ))}
       <label class="result">
         <span>Result</span>
-        <textarea ref={area} dir="auto" rows={5} value={result} onInput={(e) => set(e.currentTarget.value)} />
+        <textarea dir="auto" rows={5} value={result} onInput={(e) => set(e.currentTarget.value)} />
       </label>
       <button type="button" class="primary" onClick={() => void resolve()}>
         Keep the result
       </button>
     </section>
   );
-}
-
-/** Both texts, one after the other, on lines of their own. */
-function both(part: Part): string {
-  if (part.theirs === "" || part.theirs.endsWith("\n")) return part.theirs + part.yours;
-  return part.theirs + "\n" + part.yours;
 }

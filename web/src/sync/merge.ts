@@ -38,6 +38,24 @@ export function isClean(parts: readonly MergePart[]): parts is [{ text: string }
   return parts.length === 1 && "text" in parts[0]!;
 }
 
+/** A place where both sides changed the base. */
+export type ClashPart = Exclude<MergePart, { text: string }>;
+
+/** The text of parts, with what `choose` makes of the clash at index n, or else both sides of it. */
+export function textOf(parts: readonly MergePart[], choose: (part: ClashPart, n: number) => string = both): string {
+  return parts.map((part, n) => ("text" in part ? part.text : choose(part, n))).join("");
+}
+
+/** Both sides of a clash, one after the other, on lines of their own. */
+export function both({ theirs, yours }: ClashPart): string {
+  return theirs === "" || theirs.endsWith("\n") ? theirs + yours : theirs + "\n" + yours;
+}
+
+/** The result that was made of `parts`, when those have become others: what is new in them is in it as well. */
+export function carried(parts: readonly MergePart[], result: string, next: readonly MergePart[]): string {
+  return textOf(mergeText(textOf(parts), result, textOf(next)));
+}
+
 /** Merges lists without repetition, in the order of theirs: what either side added is in it, what either removed is not. */
 export function mergeTags(base: readonly string[], mine: readonly string[], theirs: readonly string[]): string[] {
   const kept = theirs.filter((tag) => mine.includes(tag) || !base.includes(tag));

@@ -17,7 +17,7 @@
  *   So the server has done it once when the answer comes, and the answer is to what was kept as sent.
  * - A refusal (409 with a clash) has written nothing: the base becomes the fork, and the note in the answer the base.
  */
-import { isClean, mergeTags, mergeText } from "./merge.ts";
+import { carried, isClean, mergeTags, mergeText } from "./merge.ts";
 import type { Fields, MergePart, Note, Notice, Problem } from "./types.ts";
 
 /** A note as the server had it. The content is null where only the rest is known. */
@@ -59,9 +59,9 @@ export interface Kept {
 
 export type Event =
   /**
-   * A person made `text` of `from`; a field that text lacks is as there. `known` is what the tab knows of the
-   * server's note, for when nothing is kept of it any more, and null for a new note. newId is the id if the
-   * text must become another note.
+   * A person made `text` of `from`; a field that text lacks is as there. `known` is the server's note that
+   * `from` is derived from, for when that is kept no longer, and null for a new note. newId is the id if
+   * the text must become another note.
    */
   | { type: "draft"; id: string; from: Text; text: Partial<Fields>; known: Known | null; newId: string }
   /** The next request may be sent, under this key. */
@@ -202,18 +202,30 @@ export function rebase(from: Text, mine: Text, theirs: Text): { text: Text; part
   return isClean(parts) ? { text: { ...text, content: parts[0].text }, parts: null } : { text, parts };
 }
 
-/** The entry with a text that was rebased over fork. */
+/**
+ * The entry with a text that was rebased over fork. A result that a person has begun goes on, and is the
+ * text where the clash has ended.
+ */
 function settled(entry: Entry, fork: string | null, { text, parts }: ReturnType<typeof rebase>): Entry {
-  return { ...entry, text, parts, fork: parts ? fork : null, result: parts ? entry.result : null };
+  const begun = entry.parts && entry.result !== null;
+  const result = begun ? carried(entry.parts!, entry.result!, parts ?? [{ text: text.content ?? "" }]) : null;
+  if (!parts) return { ...entry, text: { ...text, content: result ?? text.content }, parts, fork: null, result: null };
+  return { ...entry, text, parts, fork, result };
 }
 
 function draft(kept: Kept, e: Event & { type: "draft" }): Step {
   const mine: Text = { ...e.from, ...e.text };
   const typed = mine.title !== e.from.title || mine.content !== e.from.content;
   const { entry, note } = kept;
-  const known = note ?? e.known;
-  const current = entry?.text ?? (known && fieldsOf(known));
-  if (!current) return done({ entry: newEntry(e.id, null, mine), note });
+  const current = entry?.text ?? (note && fieldsOf(note));
+  // Nothing is kept any more: what was made of the known note is made of it still, and the save merges.
+  if (!current) return done({ entry: newEntry(e.id, e.known, mine), note });
+  let base = entry ? entry.base : note;
+  if (current.content === null && mine.content !== e.from.content) {
+    // Others may have changed the content to one that is not here: this one was made of the known revision.
+    if (!base || typeof e.known?.content !== "string") return done(kept, asNew(e.id, e.newId, mine));
+    base = { ...base, content: e.known.content, revision: e.known.revision };
+  }
   const { text, parts } = rebase(e.from, mine, current);
   const notices: Notice[] = [];
   if (typed && text.isTrashed && mine.isTrashed === e.from.isTrashed) {
@@ -221,11 +233,11 @@ function draft(kept: Kept, e: Event & { type: "draft" }): Step {
     notices.push({ kind: "broughtBack", id: e.id, title: titleOf(text) });
   }
   if (!entry) {
-    return done({ entry: settled(newEntry(e.id, known, text), e.from.content, { text, parts }), note }, { notices });
+    return done({ entry: settled(newEntry(e.id, base, text), e.from.content, { text, parts }), note }, { notices });
   }
   // Two tabs typed at one place, each without seeing the other: this one's text becomes a note of its own.
   if (parts) return done(kept, asNew(e.id, e.newId, mine));
-  const next = { ...entry, text, problem: null };
+  const next = { ...entry, base, text, problem: null };
   if (entry.parts && text.content !== entry.text.content) {
     return done({ entry: settled(next, entry.fork, overFork(entry, text)), note }, { notices });
   }
@@ -381,9 +393,7 @@ function gone({ entry, note }: Kept, newId: string): Step {
 
 function resolve(kept: Kept, e: Event & { type: "resolve" }): Step {
   const { entry, note } = kept;
-  if (!entry?.parts || entry.text.content !== e.text || entry.base?.revision !== e.revision) {
-    return undone(entry?.parts ? { ...kept, entry: { ...entry, result: e.content } } : kept);
-  }
+  if (!entry?.parts || entry.text.content !== e.text || entry.base?.revision !== e.revision) return undone(kept);
   const text = { ...entry.text, content: e.content };
   return done({ entry: { ...entry, text, fork: null, parts: null, result: null }, note });
 }

@@ -36,6 +36,8 @@ interface Shown {
   kept: Text;
   /** As it was typed. */
   latest: Text;
+  /** The server's note that the text is derived from. */
+  known: Known | null;
 }
 
 /** A note that is open in this tab. */
@@ -51,8 +53,6 @@ interface Lane {
   hurry: () => void;
   shown: Shown | null;
   kept: Kept;
-  /** What is known of the server's note that the text is derived from. */
-  known: Known | null;
   isNew: boolean;
   isFetching: boolean;
   lastKept: number;
@@ -117,8 +117,7 @@ export class Session {
   }
 
   async close(): Promise<void> {
-    this.hurry();
-    await Promise.all([...this.lanes.values()].map((lane) => lane.running));
+    await this.keepAll();
     this.closing.abort();
     this.leadership.close();
     this.stopListening();
@@ -130,6 +129,11 @@ export class Session {
     this.channel.close();
     this.list.close();
     this.store.close();
+  }
+
+  private async keepAll(): Promise<void> {
+    this.hurry();
+    await Promise.all([...this.lanes.values()].map((lane) => lane.running));
   }
 
   // What the views ask for.
@@ -144,7 +148,7 @@ export class Session {
     const lane = this.lane(newId());
     lane.isNew = true;
     lane.kept = { entry: null, note: null };
-    this.show(lane, { ...noFields, ...fields });
+    this.show(lane, { ...noFields, ...fields }, null);
     return lane.id;
   }
 
@@ -156,7 +160,7 @@ export class Session {
     if (lane.shown && shown !== lane.shown) {
       // The editor does not show the newest view yet, as while a word is being composed.
       const both = rebase(shown.latest, text, lane.shown.latest);
-      if (both.parts) target = { lane, kept: shown.latest, latest: text };
+      if (both.parts) target = { ...shown, kept: shown.latest, latest: text };
       else [target, text] = [lane.shown, both.text];
       shown.latest = { ...shown.latest, ...fields };
     }
@@ -178,7 +182,7 @@ export class Session {
     for (const asked of ids) {
       const id = this.current(asked);
       await this.lanes.get(id)?.running;
-      const known = this.lanes.get(id)?.known ?? null;
+      const known = this.lanes.get(id)?.shown?.known ?? null;
       await this.apply(id, true, (kept) => {
         const from = kept.entry?.text ?? kept.note ?? known;
         if (!from) return step(kept, { type: "retry" });
@@ -269,8 +273,9 @@ export class Session {
     await Promise.all([next(), next()]);
   }
 
-  /** Erases the copy of the server's notes; the open ones stay in this tab. */
+  /** Keeps what was typed, and erases the copy of the server's notes; the open ones stay in this tab. */
   async eraseCopies(): Promise<void> {
+    await this.keepAll();
     this.since = 0;
     this.list.clear();
     this.list.hide(true);
@@ -395,7 +400,7 @@ export class Session {
     if (!lane) {
       const value = new Value<NoteView | null | "missing" | "away">(null);
       const kept = { entry: null, note: null };
-      lane = { id, value, queue: [], running: null, isWriting: false, hurry() {}, shown: null, kept, known: null, isNew: false, isFetching: false, lastKept: 0 };
+      lane = { id, value, queue: [], running: null, isWriting: false, hurry() {}, shown: null, kept, isNew: false, isFetching: false, lastKept: 0 };
       const made = lane;
       value.onIdle = () => {
         if (!made.running && !made.isNew) this.lanes.delete(id);
@@ -420,7 +425,7 @@ export class Session {
       if (!isView(lane.value.value)) lane.value.set(reply.status === 404 ? "missing" : "away");
     } catch (e) {
       if (!(e instanceof api.Unreachable)) throw e;
-      lane.value.set("away");
+      if (!isView(lane.value.value)) lane.value.set("away");
     } finally {
       lane.isFetching = false;
     }
@@ -432,25 +437,28 @@ export class Session {
     if (moved) return this.move(lane, moved);
     if (lane.isWriting) return; // once more when that is done
     const now = kept.entry?.text ?? (kept.note && fieldsOf(kept.note));
-    lane.known = kept.entry?.base ?? kept.note ?? lane.known;
-    if (!now || now.content === null) {
-      if (isView(lane.value.value) || lane.isFetching) return; // erased, or gone: what is shown stays
-      return void this.fill(lane);
-    }
+    if (!now && isView(lane.value.value)) return; // erased, or gone: what is shown stays
+    if (!now || now.content === null) return void this.fill(lane);
     lane.isNew = false;
     const { shown } = lane;
     const typed = lane.queue.at(-1);
-    if (!shown || (!typed && !sameText(now, shown.kept))) return this.show(lane, now);
-    if (!typed || lane.queue.length > 1 || typed.shown !== shown || sameText(now, shown.kept)) return this.announce(lane);
-    const both = rebase(shown.kept, typed.text, now);
-    if (both.parts) return this.announce(lane); // it clashes when it is kept
-    lane.queue = [{ shown: { lane, kept: now, latest: both.text }, text: both.text }];
-    this.show(lane, both.text, lane.queue[0]!.shown);
+    // The text of a clash is derived from an older note than the base.
+    const known = kept.entry?.parts ? (shown?.known ?? null) : kept.entry ? kept.entry.base : kept.note;
+    if (!shown || (!typed && !sameText(now, shown.kept))) return this.show(lane, now, known);
+    if (sameText(now, shown.kept)) shown.known = known;
+    else if (typed && lane.queue.length === 1 && typed.shown === shown) {
+      const both = rebase(shown.kept, typed.text, now);
+      if (both.parts) return this.announce(lane); // it clashes when it is kept
+      const next: Shown = { lane, kept: now, latest: both.text, known };
+      lane.queue = [{ shown: next, text: both.text }];
+      lane.shown = next;
+    }
+    this.announce(lane);
   }
 
-  /** Shows a text. An editor's text that follows is derived from it. */
-  private show(lane: Lane, text: Text, shown: Shown = { lane, kept: text, latest: text }) {
-    lane.shown = shown;
+  /** Shows a text that is kept, derived from the known note. An editor's text that follows is derived from it. */
+  private show(lane: Lane, text: Text, known: Known | null) {
+    lane.shown = { lane, kept: text, latest: text, known };
     this.emit(lane, text);
   }
 
@@ -462,7 +470,7 @@ export class Session {
 
   private emit(lane: Lane, text: Text) {
     const { entry } = lane.kept;
-    const known = entry?.base ?? lane.kept.note ?? lane.known;
+    const known = entry?.base ?? lane.kept.note ?? lane.shown?.known;
     const theirs = entry?.base;
     const view: NoteView = {
       id: lane.id,
@@ -484,7 +492,6 @@ export class Session {
   private move(lane: Lane, entry: Entry) {
     this.lanes.delete(lane.id);
     lane.id = entry.id;
-    lane.known = null;
     this.lanes.set(lane.id, lane);
     this.refresh(lane, { entry, note: null });
   }
@@ -503,8 +510,9 @@ export class Session {
       if (!typed) break;
       lane.lastKept = Date.now();
       const { shown, text } = typed;
-      const { id, known } = lane;
+      const { id } = lane;
       const from = shown.kept;
+      const known = shown.known?.id === id ? shown.known : null; // not that of a note that this one was
       const event: Event = { type: "draft", id, from, text: text as Fields, known, newId: newId() };
       lane.isWriting = true;
       const update = await this.store.update(id, true, (kept) => step(kept, event)).finally(() => (lane.isWriting = false));

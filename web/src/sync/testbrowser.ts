@@ -1,5 +1,5 @@
 /** Browsers as tests see them: what is kept, and tabs with an editor. */
-import { fieldsOf, isWaiting, step, type Event, type Kept, type Known, type Sent, type Step, type Text } from "./outbox.ts";
+import { fieldsOf, isWaiting, sameText, step, type Event, type Kept, type Known, type Sent, type Step, type Text } from "./outbox.ts";
 import type { Response } from "./modelserver.ts";
 import type { Note } from "./types.ts";
 
@@ -32,9 +32,9 @@ export class Browser {
     return kept?.entry?.text ?? (kept?.note ? fieldsOf(kept.note) : null);
   }
 
-  /** Hears of all notes, as from /api/changes. */
-  poll() {
-    for (const note of this.server.notes.values()) this.step(note.id, { type: "remote", note });
+  /** Hears of all notes, as from /api/changes. Without contents it is as from the beginning. */
+  poll(isMeta = false) {
+    for (const note of this.server.notes.values()) this.step(note.id, { type: "remote", note: isMeta ? { ...note, content: null } : note });
     for (const [id, { note }] of this.kept) if (note && !this.server.notes.has(id)) this.step(id, { type: "gone", newId: this.ids() });
   }
 
@@ -72,15 +72,18 @@ export class Browser {
 /** A tab with an editor. */
 export class Tab {
   local: Text;
+  /** The server's note that `from` is derived from. */
   known: Known | null = null;
   constructor(readonly browser: Browser, public id: string, public from: Text) {
     this.local = from;
     this.learn();
   }
 
-  learn() {
+  private learn() {
     const kept = this.browser.kept.get(this.id);
-    this.known = kept?.entry?.base ?? kept?.note ?? this.known;
+    const text = this.browser.text(this.id);
+    if (kept?.entry?.parts || !text || !sameText(text, this.from)) return; // a clash is of an older note than the base
+    this.known = kept?.entry ? kept.entry.base : kept!.note;
   }
 
   /** Keeps what was typed. */
@@ -88,8 +91,8 @@ export class Tab {
     const { title, content, tags, color, isPinned, isFavorite, isArchived, isMarkdown, isTrashed } = this.local;
     const text = { title, content: content!, tags, color, isPinned, isFavorite, isArchived, isMarkdown, isTrashed };
     this.browser.step(this.id, { type: "draft", id: this.id, from: this.from, text, known: this.known, newId });
-    this.learn();
     this.from = this.local;
+    this.learn();
   }
 
   /** Shows what is kept, unless something was typed. */
@@ -98,7 +101,8 @@ export class Tab {
     const moved = this.browser.moved.get(this.id);
     if (moved) [this.id, this.known] = [moved, null];
     const text = this.browser.text(this.id);
-    if (text) this.local = this.from = text;
+    if (!text || text.content === null) return;
+    this.local = this.from = text;
     this.learn();
   }
 }

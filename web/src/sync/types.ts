@@ -1,6 +1,6 @@
 /**
- * What the app knows of notes and how it changes them. The views use this interface alone: behind it
- * are the copy of the notes in IndexedDB, the outbox that sends what was typed, and the news from
+ * What the app knows of notes and how it changes them. The views use this interface alone, but for the
+ * texts of merges (merge.ts): behind it are the copy of the notes in IndexedDB, the outbox that sends what was typed, and the news from
  * other tabs and devices.
  */
 
