@@ -203,15 +203,47 @@ func (s *Store) beginRename(ctx context.Context, owner string, from []string, to
 				WHERE id = ? AND undone_at IS NULL AND created_at > ?`, fresh.CreatedAt, id, recent).Error
 		}
 		r = fresh
-		if err := tx.Create(&fresh).Error; err != nil {
+		return tx.Create(&fresh).Error
+	})
+	if err == nil {
+		err = s.trimRenames(ctx, owner)
+	}
+	return r, err
+}
+
+// trimRenames deletes the owner's renames in excess of maxRenames, the oldest. It does so in small
+// steps, and other writes run in between. One that still runs ends with ErrRenameGone.
+func (s *Store) trimRenames(ctx context.Context, owner string) error {
+	var excess []string
+	err := s.db.Reader(ctx).Raw(`SELECT id FROM tag_renames WHERE user_id = ? ORDER BY created_at DESC, id DESC
+		LIMIT ? OFFSET ?`, owner, sweepBatch, maxRenames).Scan(&excess).Error
+	if err != nil {
+		return engine.Translate(err)
+	}
+	for _, id := range excess {
+		// No undo may begin that would find only a part of the notes.
+		if err := s.db.WriteOne(ctx, func(db *gorm.DB) error {
+			return db.Exec("UPDATE tag_renames SET created_at = 0 WHERE id = ?", id).Error
+		}); err != nil {
 			return err
 		}
-		return tx.Exec(`DELETE FROM tag_renames WHERE user_id = @owner AND id IN (
-			SELECT id FROM tag_renames WHERE user_id = @owner ORDER BY created_at DESC, id DESC
-			LIMIT @all OFFSET @most)`,
-			map[string]any{"owner": owner, "all": sweepBatch, "most": maxRenames}).Error
-	})
-	return r, err
+		for full := true; full; {
+			if err := s.db.WriteOne(ctx, func(db *gorm.DB) error {
+				done := db.Exec(`DELETE FROM renamed_notes WHERE rename_id = ? AND note_id IN (
+					SELECT note_id FROM renamed_notes WHERE rename_id = ? LIMIT ?)`, id, id, sweepBatch)
+				full = done.RowsAffected == sweepBatch
+				return done.Error
+			}); err != nil {
+				return err
+			}
+		}
+		if err := s.db.WriteOne(ctx, func(db *gorm.DB) error {
+			return db.Exec("DELETE FROM tag_renames WHERE id = ?", id).Error
+		}); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // beginUndo returns the rename to undo.
