@@ -15,6 +15,7 @@ const cases: [name: string, base: string, mine: string, theirs: string, want: st
   ["changed and deleted", "a\nb\nc\n", "a\nB\nc\n", "a\nc\n", null],
   ["the same line in two places", "a\nb\n", "new\na\nb\n", "a\nb\nnew\n", null],
   ["an insertion that goes on with the other", "a\n", "a\nwords and more\n", "a\nwords\n", null],
+  ["an insertion above a line that was replaced by a part of it", "a\nb\n", "words and more\na\nb\n", "words\nb\n", null],
   ["the last line deleted", "a\nb", "a", "x\nb", "x"],
   ["surrogate pairs", "😀 two three", "😁 two three", "😀 two 3", "😁 two 3"],
 ];

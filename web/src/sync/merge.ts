@@ -123,7 +123,10 @@ function touchesAny(h: Hunk, list: Hunk[]) {
   return list.some((other) => touches(h, other));
 }
 
-/** Whether two hunks are about the same lines or place. Neighbours are not, unless one replaces lines by another number of them. */
+/**
+ * Whether two hunks are about the same lines or place. Neighbours are not, unless one replaces lines by another
+ * number of them, or goes on with a line of the other.
+ */
 function touches(a: Hunk, b: Hunk): boolean {
   if (Math.max(a.from, b.from) < Math.min(a.to, b.to)) return true;
   const [first, last] = isBefore(a, b) ? [a, b] : [b, a];
@@ -132,7 +135,7 @@ function touches(a: Hunk, b: Hunk): boolean {
   if (inserts(a) && inserts(b)) return a.from === b.from;
   const [place, range] = inserts(a) ? [a, b] : [b, a];
   if (inserts(place) && range.from < place.from && place.from < range.to) return true;
-  return isBlock(a) || isBlock(b);
+  return isBlock(a) || isBlock(b) || isTypedOn(a.lines, b.lines);
 }
 
 function isBlock(h: Hunk) {
@@ -158,7 +161,7 @@ function settle(old: string[], m: Hunk, t: Hunk, replaced: Set<string>): string[
   return [line];
 }
 
-/** Whether a line of one insertion goes on with one of the other, as when the same text was typed further. */
+/** Whether a line of one hunk goes on with one of the other, as when the same text was typed further. */
 function isTypedOn(a: string[], b: string[]) {
   const begins = (line: string, start: string) => hasWord(start) && line.startsWith(start);
   return a.some((x) => b.some((y) => begins(x, y) || begins(y, x)));

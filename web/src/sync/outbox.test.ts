@@ -152,6 +152,11 @@ const examples: Action[][] = [
   // The copies are erased after the answer to a save, and somebody types on.
   [["type", 0, 0, 0], ["flush", 0, 0, 0], ["step", 0, 0, 0], ["type", 0, 0, 7], ["erase", 0, 0, 0], ["type", 0, 0, 0], ["flush", 0, 0, 0],
     ["type", 0, 0, 0], ["resolve", 0, 0, 0], ["type", 0, 0, 0]],
+  // The server has forgotten key and base of a save that it has done, and others have changed the line below.
+  [["type", 0, 0, 0], ["flush", 0, 0, 0], ["send", 0, 0, 0], ["type", 0, 0, 0], ["type", 0, 0, 3], ["arrive", 0, 0, 0], ["type", 0, 0, 38],
+    ["type", 0, 0, 5], ["removeLine", 1, 0, 0], ["type", 0, 0, 5], ["type", 0, 0, 0], ["type", 0, 0, 20], ["type", 0, 0, 0], ["type", 0, 0, 0],
+    ["type", 0, 0, 0], ["type", 0, 0, 0], ["type", 0, 0, 0], ["lose", 0, 0, 0], ["thin", 0, 0, 0], ["type", 0, 0, 0], ["type", 0, 0, 92],
+    ["forgetKeys", 0, 0, 0]],
 ];
 
 const { RUNS, SEED, REPLAY } = process.env; // a failure says its seed and path

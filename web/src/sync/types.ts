@@ -1,7 +1,7 @@
 /**
  * What the app knows of notes and how it changes them. The views use this interface alone, but for the
- * texts of merges (merge.ts): behind it are the copy of the notes in IndexedDB, the outbox that sends what was typed, and the news from
- * other tabs and devices.
+ * texts of merges (merge.ts): behind it are the copy of the notes in IndexedDB, the outbox that sends what
+ * was typed, and the news from other tabs and devices.
  */
 
 /** What a person can change of a note. */
