@@ -402,9 +402,10 @@ export class Session {
       const kept = { entry: null, note: null };
       lane = { id, value, queue: [], running: null, isWriting: false, hurry() {}, shown: null, kept, isNew: false, isFetching: false, lastKept: 0 };
       const made = lane;
-      value.onIdle = () => {
-        if (!made.running && !made.isNew) this.lanes.delete(id);
-      };
+      // Not at once: who opens the note again at the same moment watches this value.
+      value.onIdle = () => setTimeout(() => {
+        if (!value.isWatched && !made.running && !made.isNew && this.lanes.get(made.id) === made) this.lanes.delete(made.id);
+      });
       this.lanes.set(id, lane);
     }
     return lane;
