@@ -35,7 +35,7 @@ func TestWebAppOutbox(t *testing.T) {
 	p := start(t, "LOG_LEVEL=warn")
 	p.member("ada@example.com")
 	for _, seed := range []string{"1", "2"} {
-		printed := run([]string{"PASSWORD=" + password}, "node", out+"/realserver.js", p.url, "ada@example.com", "300", seed)
+		printed := run([]string{"PASSWORD=" + password}, "node", out+"/sync/realserver.js", p.url, "ada@example.com", "300", seed)
 		var found struct {
 			Words   int      `json:"words"`
 			Lost    []string `json:"lost"`
