@@ -244,6 +244,13 @@ test("a create that is answered with an older text of the note goes on from that
   assert.equal(entry?.text.content, "one\ntwo\n");
 });
 
+test("a result that a person has begun is in the note that takes over when the clashing one is gone", () => {
+  const { moved } = after({ entry: null, note: first }, ...sent, answer(409, {
+    data: noteWith(2, "one\nmine of others\n"), merge: [{ text: "one\n" }, { base: "", theirs: "mine of others\n", yours: "mine\n" }],
+  }), { type: "mend", result: "one\nmine of others\nmine\nby hand\n" }, { type: "gone", newId: "new" });
+  assert.equal(moved?.text.content, "one\nmine\nby hand\n");
+});
+
 for (const status of [404, 410]) {
   test(`what was typed on before a ${status} becomes a note of its own`, () => {
     const { entry, moved } = after({ entry: null, note: first }, ...sent, draft("one\nmine\n", "one\nmine and more\n", first), answer(status, {}));

@@ -388,7 +388,7 @@ function gone({ entry, note }: Kept, newId: string): Step {
   const { base, text } = entry;
   const typed = !base || entry.parts || text.title !== base.title || text.content !== base.content || !sameTags(text.tags, base.tags);
   if (!typed || text.content === null) return done({ entry: null, note: null });
-  return done({ entry: null, note: null }, asNew(entry.id, newId, text));
+  return done({ entry: null, note: null }, asNew(entry.id, newId, settled(entry, null, { text, parts: null }).text));
 }
 
 function resolve(kept: Kept, e: Event & { type: "resolve" }): Step {
