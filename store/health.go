@@ -28,6 +28,17 @@ func (s *Store) Ready(ctx context.Context) error { return s.db.Ready(ctx) }
 // if the store never will be usable. If ctx ends first, the error is ctx's with the reason.
 func (s *Store) WaitReady(ctx context.Context) error { return s.db.WaitReady(ctx) }
 
+// WaitStarted waits until the usable store has looked for notes that its start has to index. From then
+// on it sends no query of its own until something changes. The error is that of ctx.
+func (s *Store) WaitStarted(ctx context.Context) error {
+	select {
+	case <-s.started:
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
+
 // Writable returns an error if the database has lately refused a write for want of space, although
 // it may answer: its disk is full, fails or is read-only. Otherwise it returns nil. Writable sends
 // no query: it goes by the results of writes.

@@ -68,6 +68,7 @@ func (s *Store) runIndexer(ctx context.Context) {
 		return
 	}
 	owners, err := s.unindexedOwners(ctx)
+	close(s.started)
 	s.logIndexError(ctx, err)
 	for _, owner := range owners {
 		s.indexSlowly(ctx, owner)

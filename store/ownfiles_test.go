@@ -83,6 +83,9 @@ func TestFilesInPlace(t *testing.T) {
 				t.Fatal(err)
 			}
 			testkit.Eventually(t, "trust", witness.trusts)
+			if err := s.WaitStarted(t.Context()); err != nil {
+				t.Fatal(err)
+			}
 			if err := test.harm(dir); err != nil {
 				t.Fatal(err)
 			}

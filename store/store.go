@@ -63,6 +63,7 @@ type Store struct {
 
 	indexRequests chan indexRequest // from searches to the indexer
 	indexLater    chan string       // from writes to the indexer: users whose notes have changed
+	started       chan struct{}     // closed once the indexer has looked for what its start has to index
 	lookAtFiles   *time.Ticker      // ticks for watchFiles; nil on PostgreSQL
 	deletions     chan struct{}     // says that the deletion of an account has begun
 }
@@ -87,7 +88,7 @@ func Open(ctx context.Context, cfg Config) (*Store, error) {
 		postgres: engine.IsPostgres(cfg.URL), log: cfg.Log, invalidator: cfg.Invalidator, changes: cfg.Changes,
 		quotaNotes: cfg.QuotaNotes, quotaBytes: cfg.QuotaBytes, trimEvery: trimEvery,
 		indexRequests: make(chan indexRequest, maxIndexRequests), indexLater: make(chan string, maxIndexRequests),
-		deletions: make(chan struct{}, 1),
+		deletions: make(chan struct{}, 1), started: make(chan struct{}),
 	}
 	s.committer.begin(s)
 	var err error

@@ -1,6 +1,8 @@
 package engine
 
 import (
+	"context"
+	"database/sql/driver"
 	"errors"
 	"fmt"
 	"os"
@@ -85,6 +87,24 @@ func (f *ownFiles) compare() error {
 		f.seen.Store(&dir)
 	}
 	return nil
+}
+
+// An ownConnector makes connections to the files that are open. A connection to files that have
+// taken their place is refused: it would read another database.
+type ownConnector struct {
+	driver.Connector
+	files *ownFiles
+}
+
+func (c ownConnector) Connect(ctx context.Context) (driver.Conn, error) {
+	conn, err := c.Connector.Connect(ctx)
+	if err != nil {
+		return nil, err
+	}
+	if err := c.files.check(); err != nil {
+		return nil, errors.Join(err, conn.Close())
+	}
+	return conn, nil
 }
 
 // err returns what the last comparison found.

@@ -215,10 +215,11 @@ func hideFromOthers(path string) error {
 // with Exec would reach one connection only.
 func (d *DB) openSQLitePool(path string, conns int, pragmas ...string) (*gorm.DB, error) {
 	// Without "immediate", a transaction that begins with a read can't wait for the right to write.
-	db, err := openSQLiteFile(path, url.Values{"_txlock": {"immediate"}}, pragmas...)
+	connector, err := sqliteConnector(path, url.Values{"_txlock": {"immediate"}}, pragmas...)
 	if err != nil {
 		return nil, err
 	}
+	db := sql.OpenDB(stmtCache{ownConnector{connector, &d.files}})
 	d.onClose(db.Close)
 	db.SetMaxOpenConns(conns)
 	db.SetMaxIdleConns(conns)

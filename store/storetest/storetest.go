@@ -63,6 +63,9 @@ func OpenWith(t testing.TB, url string, w store.Invalidator, c store.Changes) *s
 	if err := s.WaitReady(ctx); err != nil {
 		t.Fatalf("open %s: %v", url, err)
 	}
+	if err := s.WaitStarted(ctx); err != nil {
+		t.Fatalf("start %s: %v", url, err)
+	}
 	return s
 }
 
