@@ -173,6 +173,9 @@ func (a *Admin) WatchDependencies(ctx context.Context) {
 	}
 }
 
+// notConnected is the detail of a database whose first use is still under way.
+const notConnected = "not connected yet"
+
 // probe checks the dependencies, and reports whether all that decide are up. It logs each loss once.
 // If the database is lost, it does not also log the schema and the sessions.
 func (a *Admin) probe(ctx context.Context) (healthy bool) {
@@ -180,7 +183,7 @@ func (a *Admin) probe(ctx context.Context) (healthy bool) {
 	health := a.cfg.Store.Health()
 	database := answered("database", health.Err, health.Latency)
 	if errors.Is(health.Err, store.ErrStarting) { // it is not lost: a first migration takes a while
-		database.Detail, database.err = "not connected yet", nil
+		database.Detail, database.err = notConnected, nil
 	}
 	schema := Dependency{Name: "schema", Status: database.Status, Decides: true}
 	// The database answers, but its schema does not fit this binary.
@@ -201,7 +204,8 @@ func (a *Admin) probe(ctx context.Context) (healthy bool) {
 	for i, row := range rows {
 		healthy = healthy && (row.Status == "up" || !row.Decides)
 		if was := before == nil || before[i].err == nil; was != (row.err == nil) {
-			a.logChange(row, before == nil && row.Name == database.Name)
+			starts := before == nil || before[i].Detail == notConnected
+			a.logChange(row, starts && row.Name == database.Name)
 		}
 	}
 	return healthy
