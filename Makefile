@@ -91,7 +91,7 @@ LONG := ^(TestHistoryModel|TestHistorySize|TestHistoryInBackup|TestDeltaRuns|Tes
 PURE := merge notes notes/query notes/searchfold store/dump
 
 .PHONY: test house check bench checklist e2e
-test: ## what CI runs: unit tests with the race detector, and e2e -short; on PostgreSQL, SQLite and Redis of its own
+test: ## what CI runs: unit tests, with the race detector where goroutines meet, and e2e -short; on PostgreSQL, SQLite and Redis of its own
 	.ci/setup.sh
 	go test -race $$(go list ./... | grep -vE '/(e2e|server|store|$(subst $() ,|,$(PURE)))$$')
 	CGO_ENABLED=0 go test $(addprefix ./,$(PURE))

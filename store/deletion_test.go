@@ -165,6 +165,22 @@ func TestDeletionInterrupted(t *testing.T) {
 		if rows["notes"] == 0 || rows["note_versions"] == 0 || rows["note_versions"] == 60 {
 			t.Fatalf("rows after one step: %v, want fewer versions and all else", rows)
 		}
+		// A backup that is taken meanwhile does not contradict itself.
+		for range 2 {
+			if err := first.DeleteOldestNotes(t.Context(), u.ID); err != nil {
+				t.Fatal(err)
+			}
+		}
+		var left, counted int
+		for query, n := range map[string]*int{"SELECT count(*) * 1000000 + sum(bytes) FROM notes WHERE user_id = ?": &left,
+			"SELECT note_count * 1000000 + note_bytes FROM user_counters WHERE user_id = ?": &counted} {
+			if err := first.DB().Raw(query, u.ID).Scan(n).Error; err != nil {
+				t.Fatal(err)
+			}
+		}
+		if left == 0 || left >= 115_000_000 || counted != left {
+			t.Errorf("after three steps %d notes and their bytes are counted, want %d, fewer than at first and some", counted, left)
+		}
 		if err := first.Close(); err != nil {
 			t.Fatal(err)
 		}

@@ -42,11 +42,17 @@ type SweepResult struct {
 // histories of the others. It works in small steps, and other writes run in between. Several
 // processes may sweep at once. After an error the result says what was removed until then.
 func (s *Store) Sweep(ctx context.Context, cfg SweepConfig) (SweepResult, error) {
-	var swept SweepResult
-	var err error
-	if swept.Accounts, err = s.finishDeletions(ctx); err != nil {
-		return swept, fmt.Errorf("sweep accounts: %w", err)
+	accounts, failed := s.finishDeletions(ctx)
+	if failed != nil { // an account that can't be deleted keeps nothing else from being swept
+		failed = fmt.Errorf("sweep accounts: %w", failed)
 	}
+	swept, err := s.sweepExpired(ctx, cfg)
+	swept.Accounts = accounts
+	return swept, errors.Join(failed, err)
+}
+
+// sweepExpired is Sweep without the deletion of accounts.
+func (s *Store) sweepExpired(ctx context.Context, cfg SweepConfig) (swept SweepResult, err error) {
 	now := s.now()
 	for _, rest := range []struct {
 		count              *int64

@@ -109,6 +109,33 @@ func TestWords(t *testing.T) {
 	})
 }
 
+// TestWordsBesideIndex: notes that are not in the index yet, and are older than those in it, take
+// their place by rank, and hide none from any page.
+func TestWordsBesideIndex(t *testing.T) {
+	t.Parallel()
+	storetest.Each(t, func(t *testing.T, s *store.Store) {
+		owner := newOwner(t, s)
+		begin := time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC)
+		all := make([]notes.Note, 1300)
+		for i := range all {
+			at := begin.Add(time.Duration(i) * time.Minute)
+			if i >= 1100 {
+				at = at.AddDate(-10, 0, 0)
+			}
+			all[i] = notes.Note{ID: store.NewID(), Title: fmt.Sprint("quetzal ", i), CreatedAt: at, UpdatedAt: at}
+		}
+		importNotes(t, s, owner, all[:1100])
+		if err := s.IndexAll(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		importNotes(t, s, owner, all[1100:])
+		got := wordPages(t, s, owner, notes.Query{Words: "quetzal", Sort: notes.ByRank, Limit: 50})
+		if want := naive("quetzal", all); !slices.Equal(got, want) {
+			t.Errorf("the pages have %d notes, want %d in the order of their ranks", len(got), len(want))
+		}
+	})
+}
+
 // importNotes stores notes with their ids and dates.
 func importNotes(t testing.TB, s *store.Store, owner string, all []notes.Note) {
 	t.Helper()

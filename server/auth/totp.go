@@ -136,8 +136,12 @@ func (a *Accounts) ConfirmTOTP(ctx context.Context, c Client, userID, code strin
 // RemoveTOTP turns the account's one-time codes off. It needs the password and a code. Errors: those
 // of SignIn, ErrTOTPOff.
 func (a *Accounts) RemoveTOTP(ctx context.Context, c Client, userID string, in Credentials) error {
-	if status, err := a.TOTPStatus(ctx, userID); err != nil || !status.On {
-		return errors.Join(err, ErrTOTPOff)
+	status, err := a.TOTPStatus(ctx, userID)
+	if err != nil {
+		return err
+	}
+	if !status.On {
+		return ErrTOTPOff
 	}
 	if _, err := a.confirm(ctx, c, userID, in, a.verifyBoth); err != nil {
 		return err

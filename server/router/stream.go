@@ -95,7 +95,7 @@ func (c *Context) dropStream() {
 
 // beginStream takes the connection from net/http, and serves the stream in a goroutine of its own.
 // net/http's goroutine has a stack for everything that a request may need, and two buffers. Without
-// them an idle stream takes a third of the memory.
+// them an idle stream takes half of the memory (docs/results/streams.md).
 func (c *Context) beginStream() {
 	c.streamed = time.Now()
 	if c.out.head {
