@@ -1,8 +1,10 @@
 package server
 
 import (
+	"encoding/json"
 	"flag"
 	"fmt"
+	"maps"
 	"net/http"
 	"os"
 	"regexp"
@@ -11,6 +13,8 @@ import (
 	"testing"
 	"time"
 
+	"notesd/server/apidoc"
+
 	"github.com/google/go-cmp/cmp"
 )
 
@@ -18,8 +22,8 @@ var updateDoc = flag.Bool("update", false, "write the answers in docs/API.md ane
 
 const apiPage = "../docs/API.md"
 
-// docs/API.md has a row and an example for each route, and neither for anything else. The examples are sent one
-// after another; what comes back is what the page says. After a change:
+// docs/API.md has a row and an example for each route, and neither for anything else. The rows are made from the
+// OpenAPI document. The examples are sent one after another; what comes back is what the page says. After a change:
 //
 //	go test ./server -run TestAPIDocument -update
 func TestAPIDocument(t *testing.T) {
@@ -28,7 +32,10 @@ func TestAPIDocument(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	page := string(text)
+	page := routesMark.ReplaceAllStringFunc(string(text), func(table string) string {
+		m := routesMark.FindStringSubmatch(table)
+		return m[1] + routeTable(t, strings.Fields(m[2])) + "\n<!-- end -->"
+	})
 	var routes []string
 	for _, route := range contract(t) {
 		routes = append(routes, route.Method+" "+route.Path)
@@ -45,15 +52,75 @@ func TestAPIDocument(t *testing.T) {
 	})
 	slices.Sort(d.asked)
 	sameRoutes(t, "examples", slices.Compact(d.asked), routes)
-	if got == page {
+	if got == string(text) {
 		return
 	}
 	if !*updateDoc {
-		t.Errorf("%s shows other answers (-page +server); go test ./server -run TestAPIDocument -update writes them:\n%s", apiPage, cmp.Diff(page, got))
+		t.Errorf("%s shows other answers (-page +server); go test ./server -run TestAPIDocument -update writes them:\n%s", apiPage, cmp.Diff(string(text), got))
 	} else if err := os.WriteFile(apiPage, []byte(got), 0o644); err != nil {
 		t.Fatal(err)
 	}
 }
+
+// routesMark is a table of docs/API.md with the routes of some tags of the OpenAPI document.
+var routesMark = regexp.MustCompile(`(?s)(<!-- routes: ([a-z ]+), written by -update -->\n\n).*?<!-- end -->`)
+
+// everyRoutes are the failures that the page explains once.
+var everyRoutes = strings.NewReplacer("`Malformed JSON` · ", "", " · `Malformed JSON`", "", " · as with every route", "",
+	"`Authentication required` · ", "", " · `Cross-origin request refused`", "", "\n", " ", "`Malformed JSON`", "")
+
+// routeTable returns a table of the routes that have one of the tags in the OpenAPI document.
+func routeTable(t *testing.T, tags []string) string {
+	t.Helper()
+	var document struct {
+		Paths map[string]map[string]struct {
+			Tags                 []string
+			Summary, Description string
+			Parameters           []struct{ Name, In string }
+			RequestBody          struct {
+				Content map[string]struct {
+					Schema struct{ Properties map[string]any }
+				}
+			}
+			Responses map[string]struct{ Description string } // of what is shared, empty
+		}
+	}
+	if err := json.Unmarshal(apidoc.Document(), &document); err != nil {
+		t.Fatal(err)
+	}
+	var table strings.Builder
+	table.WriteString("| Route | Does | Failures |\n|---|---|---|\n")
+	for _, path := range slices.Sorted(maps.Keys(document.Paths)) {
+		for _, method := range slices.Sorted(maps.Keys(document.Paths[path])) {
+			o := document.Paths[path][method]
+			if !slices.Contains(tags, o.Tags[0]) {
+				continue
+			}
+			var failures []string
+			for _, status := range slices.Sorted(maps.Keys(o.Responses)) {
+				own := strings.TrimSpace(everyRoutes.Replace(o.Responses[status].Description))
+				if status >= "400" && own != "" || slices.Contains([]string{"404", "412", "507"}, status) {
+					failures = append(failures, strings.TrimSpace(status+" "+own))
+				}
+			}
+			takes := slices.Sorted(maps.Keys(o.RequestBody.Content["application/json"].Schema.Properties))
+			for _, p := range o.Parameters {
+				if p.In == "query" {
+					takes = append(takes, p.Name)
+				}
+			}
+			does := strings.Join(strings.Fields(o.Summary+". "+o.Description), " ")
+			if len(takes) > 0 {
+				does += " Takes `" + strings.Join(takes, "`, `") + "`."
+			}
+			fmt.Fprintf(&table, "| `%s %s` | %s | %s |\n", strings.ToUpper(method),
+				pathParameter.ReplaceAllString(path, ":$1"), does, strings.Join(failures, "; "))
+		}
+	}
+	return table.String()
+}
+
+var pathParameter = regexp.MustCompile(`\{(\w+)\}`)
 
 func sameRoutes(t *testing.T, what string, got, want []string) {
 	t.Helper()

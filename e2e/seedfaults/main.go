@@ -98,7 +98,7 @@ func (f fault) try(tree string) (pkg, found string, err error) {
 		return "", "", err
 	}
 	// A fault may be found by a wait that does not end.
-	args := []string{"test", "-failfast", "-vet=off", "-timeout", "3m", "./" + pkg}
+	args := []string{"test", "-failfast", "-vet=off", "-timeout", "10m", "./" + pkg}
 	if strings.HasPrefix(pkg, "server/") {
 		args = append(args, "./server") // has the tests of the whole server
 	}
