@@ -312,8 +312,12 @@ func misnamed(name string, table []setting) (fault, meant string) {
 // the closer it must be: HOST is not far from HOME.
 func near(name, known string) bool {
 	allowed := min(len(known)/5, 2)
-	name = strings.ToUpper(strings.ReplaceAll(name, "-", "_"))
-	return allowed > 0 && Distance(singular(name), singular(known)) <= allowed
+	name = singular(strings.ToUpper(strings.ReplaceAll(name, "-", "_")))
+	known = singular(known)
+	if longer := len(name) - len(known); longer > allowed || -longer > allowed {
+		return false // a start compares each variable with each setting
+	}
+	return allowed > 0 && Distance(name, known) <= allowed
 }
 
 // singular returns a name in capitals without the ending of a plural.

@@ -9,7 +9,6 @@ import (
 	"os"
 	"os/signal"
 	"runtime"
-	"runtime/debug"
 	"slices"
 	"strconv"
 	"sync"
@@ -185,12 +184,8 @@ func (s *serving) build() (err error) {
 	deps.Stages = newStages(s.cfg, deps.Pool, deps.Cache, deps.Alerts, log)
 	settings := serverConfig(s.cfg, s.secrets)
 	settings.Version, settings.SharedListener, settings.Faults = s.version(), s.in.Held(), s.Faults
-	if s.server, err = server.New(settings, *deps); err != nil {
-		return err
-	}
-	// The memory that the start took is returned. Most of it was for the hash of a password.
-	debug.FreeOSMemory()
-	return nil
+	s.server, err = server.New(settings, *deps)
+	return err
 }
 
 // run serves until ctx ends. A child process first tells its parent that it is ready.
