@@ -74,7 +74,7 @@ func (c *Context) handle() error {
 	if c.route.Auth == SignedIn && c.who.UserID == "" {
 		return errSignedOut
 	}
-	if err := c.who.checkToken(c.route); err != nil {
+	if err := c.who.check(c.r.Header, c.route); err != nil {
 		return err
 	}
 	return c.route.Handle(c)

@@ -54,6 +54,7 @@ var (
 	errTimeout = &Error{Status: http.StatusServiceUnavailable, Reason: "timeout", Message: "The request took too long"}
 
 	errSignedOut    = NewError(http.StatusUnauthorized, "Authentication required")
+	errOtherUser    = &Error{Status: http.StatusPreconditionFailed, Code: "other_user", Message: "Another user is signed in"}
 	errCrossOrigin  = NewError(http.StatusForbidden, "Cross-origin request refused")
 	errUnknownHost  = NewError(http.StatusMisdirectedRequest, "Unknown host name: ALLOWED_HOSTS says which are answered")
 	errMalformed    = NewError(http.StatusBadRequest, "Malformed JSON")

@@ -98,7 +98,7 @@ func (rt *Router) serveFast(w http.ResponseWriter, r *http.Request, route *Route
 // lookup returns the response to r from memory, and who sends r.
 func (rt *Router) lookup(r *http.Request, route *Route, param string, now time.Time) (e *Entry, who Identity) {
 	if route.pooled() {
-		if who = rt.cfg.Auth.Cached(r); who.UserID == "" || who.checkToken(route) != nil {
+		if who = rt.cfg.Auth.Cached(r); who.UserID == "" || who.check(r.Header, route) != nil {
 			return nil, Identity{}
 		}
 	}

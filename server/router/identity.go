@@ -24,9 +24,14 @@ var (
 	errTokenReads = NewError(http.StatusForbidden, "This app token may only read")
 )
 
-// checkToken returns an error if the identity has a token that route is not for.
-func (who *Identity) checkToken(route *Route) error {
+// check returns an error if the identity is another than the one that h names, or has a token that
+// route is not for. Browsers share one cookie among all pages, so a page cannot know otherwise
+// whose session its request will bring.
+func (who *Identity) check(h http.Header, route *Route) error {
+	expected, named := h["If-User-Match"]
 	switch {
+	case named && who.UserID != "" && (len(expected) != 1 || expected[0] != who.UserID):
+		return errOtherUser
 	case who.Token.ID == "":
 		return nil
 	case route.Tokens == NoToken:
