@@ -1,8 +1,8 @@
 #!/usr/bin/env bash
 # What the tests need beside Go: PostgreSQL's and Redis's servers, a C compiler for the race detector, make, curl, openssl
 # and unzip for the examples in the docs, promtool, npm for the web app's bundle, and Chromium (170 MB to fetch). With the
-# argument e2e also what `make e2e` alone needs: Caddy, PgBouncer, blackbox_exporter. What is missing is installed on
-# Debian and its like, as root or with sudo; elsewhere it is named. No service needs to run: the tests start their own.
+# argument e2e also what `make e2e` alone needs: Firefox, Caddy, PgBouncer, blackbox_exporter. What is missing is
+# installed on Debian and its like, as root or with sudo; elsewhere it is named. The tests start their own services.
 set -euo pipefail
 tier=${1:-test} # test or e2e
 
@@ -18,7 +18,7 @@ missing() { # the Debian packages for what is not there
 	for tool in make curl openssl unzip prometheus npm; do command -v "$tool" >/dev/null || echo "$tool"; done
 	has_chromium || echo chromium
 	[[ $tier == e2e ]] || return 0
-	for tool in prometheus-blackbox-exporter caddy pgbouncer; do command -v "$tool" >/dev/null || echo "$tool"; done
+	for tool in prometheus-blackbox-exporter caddy pgbouncer firefox-esr; do command -v "$tool" >/dev/null || echo "$tool"; done
 }
 
 fail() {

@@ -2,19 +2,23 @@ package e2e
 
 import (
 	"context"
+	"encoding/json"
 	"fmt"
 	"os"
 	"os/exec"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
 	"time"
 
 	"github.com/chromedp/cdproto/cdp"
+	"github.com/chromedp/cdproto/input"
 	"github.com/chromedp/cdproto/log"
 	"github.com/chromedp/cdproto/network"
 	"github.com/chromedp/cdproto/runtime"
 	"github.com/chromedp/chromedp"
+	"github.com/chromedp/chromedp/kb"
 )
 
 // A tab is one in a Chromium of its own, with all it said and asked for.
@@ -110,6 +114,55 @@ func find[T any](in *tab, action chromedp.Action[T]) T {
 		in.t.Fatal(err)
 	}
 	return found
+}
+
+func (in *tab) testing() *testing.T { return in.t }
+
+func (in *tab) navigate(url string) {
+	in.t.Helper()
+	in.do(chromedp.Navigate(url))
+}
+
+func (in *tab) reload() {
+	in.t.Helper()
+	in.do(chromedp.Reload())
+}
+
+func (in *tab) evaluate(script string) string {
+	in.t.Helper()
+	result := find(in, chromedp.Evaluate[*runtime.RemoteObject](script, chromedp.EvalAwaitPromise))
+	text := ""
+	_ = json.Unmarshal(result.Value, &text) // what is no string is not asked for
+	return text
+}
+
+// press has a key that the page handles type nothing, other than chromedp.KeyEvent.
+func (in *tab) press(keys string) {
+	in.t.Helper()
+	for _, r := range keys {
+		for _, k := range kb.Encode(r) {
+			switch k.Type {
+			case kb.KeyChar:
+				continue
+			case kb.KeyDown:
+				if key := kb.Keys[r]; key != nil && key.Print {
+					k.Text, k.UnmodifiedText = key.Text, key.Unmodified
+				}
+			}
+			send(in, input.DispatchKeyEvent, *k)
+		}
+	}
+}
+
+func (in *tab) pressControl(key rune) {
+	in.t.Helper()
+	in.do(chromedp.KeyEvent(string(key), chromedp.KeyModifiers(kb.ModifierCtrl)))
+}
+
+func (in *tab) complaints() []string {
+	in.mu.Lock()
+	defer in.mu.Unlock()
+	return slices.Clone(in.errors)
 }
 
 // send sends one of the protocol's commands.

@@ -11,122 +11,33 @@ import (
 	"testing"
 	"time"
 
-	"github.com/chromedp/cdproto/input"
 	"github.com/chromedp/chromedp"
 	"github.com/chromedp/chromedp/kb"
 
 	"notesd/internal/testserver"
 )
 
-// A browser is one with the web app of a server, behind a network that can be cut.
+// A browser is a page in Chromium.
 type browser struct {
 	*tab
-	network *testserver.Proxy
+	page
 }
 
 // newBrowser opens the web app.
 func newBrowser(t *testing.T, p *process) *browser {
 	t.Helper()
-	b := &browser{openTab(t), testserver.NewProxy(t, p.url)}
+	in := openTab(t)
+	in.do(chromedp.EmulateViewport(1200, 800))
+	b := &browser{in, page{driver: in, network: testserver.NewProxy(t, p.url)}}
 	b.open("/")
 	b.do(chromedp.WaitVisible("form"))
 	return b
 }
 
-// open goes to a path of the server.
-func (b *browser) open(path string) {
-	b.t.Helper()
-	b.do(chromedp.EmulateViewport(1200, 800), chromedp.Navigate(b.network.URL()+path))
-}
-
-// sign fills the form with an account, and returns when the list is there.
-func (b *browser) sign() {
-	b.t.Helper()
-	b.do(chromedp.SendKeys("[name=email]", "ada@example.com"), chromedp.SendKeys("[name=password]", password+kb.Enter),
-		chromedp.WaitVisible(".row"))
-}
-
-// press presses keys wherever the keyboard is. A key that the page handles types nothing, other than with chromedp.KeyEvent.
+// press is page's, which counts; tab has one, too.
 func (b *browser) press(keys string) {
 	b.t.Helper()
-	for _, r := range keys {
-		for _, k := range kb.Encode(r) {
-			switch k.Type {
-			case kb.KeyChar:
-				continue
-			case kb.KeyDown:
-				if key := kb.Keys[r]; key != nil && key.Print {
-					k.Text, k.UnmodifiedText = key.Text, key.Unmodified
-				}
-			}
-			send(b.tab, input.DispatchKeyEvent, *k)
-		}
-	}
-}
-
-// toEnd puts the cursor behind the text of the note.
-func (b *browser) toEnd() {
-	b.t.Helper()
-	b.do(chromedp.Evaluate[chromedp.Void](`document.querySelector(".rich-editor").shadowRoot.querySelector(".cm-content").focus()`),
-		chromedp.KeyEvent(kb.End, chromedp.KeyModifiers(kb.ModifierCtrl)))
-}
-
-// click clicks the button or link with a name.
-func (b *browser) click(name string) {
-	b.t.Helper()
-	const script = `(() => {
-		const all = [...document.querySelectorAll("button, a")].filter((e) => e.checkVisibility());
-		const found = all.find((e) => (e.getAttribute("aria-label") ?? e.textContent).trim() === %q);
-		found?.click();
-		return found !== undefined;
-	})()`
-	b.until("a button "+name, fmt.Sprintf(script, name))
-}
-
-// until returns once a script is true.
-func (b *browser) until(what, script string) {
-	b.t.Helper()
-	b.untilWithin(patience, what, script)
-}
-
-func (b *browser) untilWithin(limit time.Duration, what, script string) {
-	b.t.Helper()
-	for deadline := time.Now().Add(limit); ; time.Sleep(20 * time.Millisecond) {
-		if find(b.tab, chromedp.Evaluate[bool](script)) {
-			return
-		}
-		if time.Now().After(deadline) {
-			b.t.Fatalf("after %v there is not %s; the page has:\n%s", limit, what, b.text("body"))
-		}
-	}
-}
-
-// noteText is a script for the text in the editor, be it the plain one or the rich one.
-const noteText = `(document.querySelector(".rich-editor")?.shadowRoot.querySelector(".cm-content")?.innerText ??
-	document.querySelector(".plain-editor")?.value ?? "")`
-
-// reads returns once the editor has a text.
-func (b *browser) reads(text string) {
-	b.t.Helper()
-	b.until("the text "+text, fmt.Sprintf("%s.replaceAll('\\u200b', '').trimEnd() === %q", noteText, text))
-}
-
-// saved returns once the note that is open is saved.
-func (b *browser) saved() {
-	b.t.Helper()
-	b.until("Saved", `document.querySelector(".state")?.textContent === "Saved"`)
-}
-
-// quiet fails the test if the console has an error. Being signed out is none, nor is being offline.
-func (b *browser) quiet() {
-	b.t.Helper()
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	for _, e := range b.errors {
-		if !strings.Contains(e, "401 (Unauthorized)") && !strings.Contains(e, "409 (Conflict)") && !strings.Contains(e, "net::ERR_") {
-			b.t.Errorf("the console has %s", e)
-		}
-	}
+	b.page.press(keys)
 }
 
 // picture writes what the page looks like into the directory of WEB_PICTURES, if it is set.
@@ -142,75 +53,22 @@ func (b *browser) picture(name string) {
 	}
 }
 
-// A newcomer's walk in real browsers: an account, a first note, a reload, a second browser that sees it within a second, a
-// clash, an older version.
+// The newcomer's walk in Chromium.
 func TestWebApp(t *testing.T) {
 	t.Parallel()
 	p := start(t, "LOG_LEVEL=warn")
-	one := newBrowser(t, p)
-	began := time.Now()
-	one.click("Make an account")
-	one.sign()
-	one.press("c")
-	one.do(chromedp.WaitVisible(".title"))
-	one.press("Shopping" + kb.Enter)
-	one.do(chromedp.WaitReady(".rich-editor"))
-	one.press("- [ ] milk" + kb.Enter + "bread")
-	one.saved()
-	if took := time.Since(began); took > 20*time.Second {
-		t.Errorf("a first note took %v, want 20 s", took)
+	one, two := newBrowser(t, p), newBrowser(t, p)
+	first, old := walk(&one.page, &two.page, func(_ *page, name string) {
+		one.picture(name)
+		one.axe(name)
+	})
+	t.Logf("a first note took %v; an older version %v", first, old)
+	if first.hands() > 17*time.Second || old.hands() > 20*time.Second {
+		t.Error("these are more steps than there were")
 	}
-	const first = "- [ ] milk\n- [ ] bread"
-	one.reads(first)
-	one.do(chromedp.Reload(), chromedp.WaitReady(".rich-editor"))
-	one.reads(first)
-
-	two := newBrowser(t, p)
-	two.sign()
-	two.do(chromedp.Click("//a[contains(., 'Shopping')]"), chromedp.WaitReady(".rich-editor"))
-	two.reads(first)
-	two.toEnd()
-	two.press(" rolls")
-	one.untilWithin(3*time.Second, "what the other browser wrote", noteText+`.includes("bread rolls")`)
-	two.saved()
-
-	// Both change the same words while one of them has no network.
-	one.network.Set(testserver.Refuse)
-	one.toEnd()
-	one.press(" of rye")
-	one.until("that it is offline", `document.querySelector(".state").textContent.startsWith("Offline")`)
-	two.press(" of wheat")
-	two.saved()
-	one.network.Set(testserver.Pass)
-	one.do(chromedp.WaitVisible(".clashes"))
-	one.picture("clash")
-	one.axe("a clash")
-	one.toEnd()
-	one.press(" and oats") // what is typed during a clash is in the result
-	one.until("the result with what was typed", `document.querySelector(".result textarea").value.includes("rye and oats")`)
-	one.click("Keep the result")
-	one.do(chromedp.WaitNotPresent(".clashes"))
-	one.saved()
-	for _, words := range []string{"of rye and oats", "of wheat"} {
-		two.until("both in the other browser", fmt.Sprintf("%s.includes(%q)", noteText, words))
+	if first.waited > 20*time.Second || old.waited > 20*time.Second {
+		t.Error("the app had the person wait for long")
 	}
-
-	began = time.Now()
-	one.press(kb.Escape)
-	one.press("h")
-	one.do(chromedp.WaitVisible(".slider input"), chromedp.Focus(".slider input"))
-	one.press(kb.Home)
-	one.until("the first version", `document.querySelector(".slider").textContent.startsWith("Version 1 of")`)
-	one.until("the difference", `document.querySelector(".difference ins") !== null`)
-	one.axe("the history")
-	one.click("Bring this version back")
-	one.until("the old text", noteText+`.includes("milk") && !`+noteText+`.includes("rye")`)
-	if took := time.Since(began); took > time.Minute {
-		t.Errorf("an older version took %v, want a minute", took)
-	}
-	two.until("the old text in the other browser", `!`+noteText+`.includes("rye")`)
-	one.quiet()
-	two.quiet()
 }
 
 // Each view in both schemes, on a phone and at a desk: axe finds nothing, and nothing is wider than the screen.

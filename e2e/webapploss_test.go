@@ -153,7 +153,7 @@ func newRobot(t *testing.T, p *process, name string) *robot {
 	r.tab = openTabOf(t, r.data)
 	r.do(chromedp.Navigate(r.network.URL()+"/"), chromedp.WaitVisible("form"))
 	r.signIn()
-	r.do(awaitWorker)
+	(&page{driver: r.tab}).awaitWorker()
 	return r
 }
 

@@ -21,30 +21,8 @@ func TestWebAppKeeps(t *testing.T) {
 	p := start(t, "LOG_LEVEL=warn")
 	c := p.member("ada@example.com")
 	c.create("Old", "text")
-	b := newBrowser(t, p)
-	b.sign()
-	b.do(awaitWorker)
-	b.do(chromedp.Click(".nothing .primary"), chromedp.SendKeys(".note .title", "Trip"), chromedp.WaitReady(".rich-editor"),
-		chromedp.Click(".text"))
-	b.press("pack")
-	awaitContent(t, c, "Trip", "pack")
-
-	b.network.Set(testserver.Refuse)
-	b.press(" the tent")
-	b.await(".state", "Offline")
-	b.do(chromedp.Sleep(300*time.Millisecond), chromedp.Reload(), chromedp.WaitVisible(".state"))
-	b.await(".state", "Offline")
-	if title := find(b.tab, chromedp.Evaluate[string](`document.querySelector(".note .title").value`)); title != "Trip" {
-		t.Errorf("without a network the title is %q, want Trip", title)
-	}
-	b.network.Set(testserver.Pass)
-	awaitContent(t, c, "Trip", "pack the tent")
-	b.await(".state", "Saved")
-	b.quiet()
+	keeps(&newBrowser(t, p).page, c)
 }
-
-// awaitWorker waits until the service worker has kept the app.
-var awaitWorker = chromedp.Evaluate[chromedp.Void](`navigator.serviceWorker.ready.then(() => 0)`, chromedp.EvalAwaitPromise)
 
 // awaitContent waits until the note of a title has the content on the server.
 func awaitContent(t *testing.T, c *client, title, want string) {
@@ -75,7 +53,8 @@ func TestWebAppSessionEnds(t *testing.T) {
 	b := newBrowser(t, p)
 	b.sign()
 	b.open("/n/" + id)
-	b.do(awaitWorker, chromedp.WaitVisible(".rich-editor"))
+	b.awaitWorker()
+	b.do(chromedp.WaitVisible(".rich-editor"))
 	b.network.Set(testserver.Refuse)
 	b.typeAtEnd(" and two")
 	b.await(".state", "Offline")
