@@ -25,7 +25,11 @@ const (
 // candidates are so many that a walk through the list fills a page soon.
 func (s *Store) candidates(db *gorm.DB, owner string, n needle) ([]int64, error) {
 	maxCandidates := func(notes int64) int { return int(notes / 4) }
-	found, err := s.lookup(db, owner, trigram.NewQuery([]string{n.text}, nil), maxCandidates)
+	q := trigram.NewQuery([]string{n.text}, nil)
+	if q.Empty() {
+		return nil, nil
+	}
+	found, err := s.lookup(db, owner, q, maxCandidates)
 	if err != nil || found == nil {
 		return nil, err
 	}
@@ -36,15 +40,16 @@ func (s *Store) candidates(db *gorm.DB, owner string, n needle) ([]int64, error)
 	return keys, nil
 }
 
-// wordCandidates returns the notes that may match words and that their flags and dates don't
-// exclude. It returns nil if no index narrows the search.
+// wordCandidates returns the notes that may match words, and that what the index has of each note
+// does not exclude. It returns nil if there is no index.
 func (s *Store) wordCandidates(db *gorm.DB, owner string, words *query.Query) (candidates, error) {
 	any := func(int64) int { return math.MaxInt32 }
 	contained, exact := words.Contained()
 	found, err := s.lookup(db, owner, trigram.NewQuery(contained, exact), any)
 	kept := found[:0]
+	var note notes.Note
 	for _, n := range found {
-		note := notes.Note{UpdatedAt: fromMillis(n.Updated)}
+		note.UpdatedAt = fromMillis(n.Updated)
 		setFlags(&note, n.Flags)
 		if words.MayInclude(&note) {
 			// A note that is not in the index may have all the words in its title, and no more.
@@ -55,6 +60,13 @@ func (s *Store) wordCandidates(db *gorm.DB, owner string, words *query.Query) (c
 	return kept, err
 }
 
+// These bits of a note's flags in the index follow those of the five flags. Older segments don't have
+// them.
+const (
+	colorKnown = 1 << (5 + iota)
+	colored
+)
+
 // flagsOf returns the flags of a note as the index has them.
 func flagsOf(row *noteRow) (flags uint8) {
 	for i, set := range []bool{row.IsPinned, row.IsFavorite, row.IsArchived, row.IsMarkdown, row.IsTrashed} {
@@ -62,26 +74,32 @@ func flagsOf(row *noteRow) (flags uint8) {
 			flags |= 1 << i
 		}
 	}
-	return flags
+	if row.Color != nil {
+		flags |= colored
+	}
+	return flags | colorKnown
 }
 
-// setFlags is the inverse of flagsOf.
+// anyColor stands for a color that is not known.
+var anyColor = new("")
+
+// setFlags is the inverse of flagsOf. The color of a note that has one, or may have one, is anyColor.
 func setFlags(n *notes.Note, flags uint8) {
-	for i, flag := range []*bool{&n.Pinned, &n.Favorite, &n.Archived, &n.Markdown, &n.Trashed} {
-		*flag = flags>>i&1 == 1
+	n.Pinned, n.Favorite, n.Archived = flags&1 != 0, flags&2 != 0, flags&4 != 0
+	n.Markdown, n.Trashed = flags&8 != 0, flags&16 != 0
+	n.Color = anyColor
+	if flags&(colorKnown|colored) == colorKnown {
+		n.Color = nil
 	}
 }
 
 // lookup returns the notes that may contain what the query looks for: those that the user's index
 // has, and those that have changed since. A note may be among them several times: as it is, and as it was
-// before. lookup returns nil if there is no index that helps, and if there are more notes than
-// mostOf says for the number of the user's notes.
+// before. lookup returns nil if there is no index, and if there are more notes than mostOf says for
+// the number of the user's notes.
 func (s *Store) lookup(
 	db *gorm.DB, owner string, q trigram.Query, mostOf func(notes int64) int,
 ) ([]trigram.Note, error) {
-	if q.Empty() {
-		return nil, nil
-	}
 	var count int64
 	err := db.Raw(`SELECT note_count FROM user_counters WHERE user_id = ?`, owner).Scan(&count).Error
 	if err != nil || count < manyNotes {
@@ -110,8 +128,8 @@ func (s *Store) lookup(
 // may be in their titles.
 func (s *Store) changedSince(db *gorm.DB, owner string, mark int64, limit int) (changed []trigram.Note, err error) {
 	var rows []noteRow
-	err = db.Raw(`SELECT key, updated_at, bytes, is_pinned, is_favorite, is_archived, is_markdown, is_trashed
-		FROM notes WHERE user_id = ? AND change_seq > ? LIMIT ?`, owner, mark, limit).Scan(&rows).Error
+	err = db.Raw(`SELECT key, updated_at, bytes, is_pinned, is_favorite, is_archived, is_markdown, is_trashed,
+		color FROM notes WHERE user_id = ? AND change_seq > ? LIMIT ?`, owner, mark, limit).Scan(&rows).Error
 	for _, row := range rows {
 		n := indexedNote(&row)
 		n.InTitle = query.MaxWords

@@ -13,6 +13,7 @@ import (
 	"notesd/notes"
 	"notesd/notes/query"
 	"notesd/store/engine"
+	"notesd/store/trigram"
 )
 
 // Suggestions are what a user may be about to type.
@@ -41,9 +42,11 @@ func (s *Store) Suggest(ctx context.Context, owner string, prefix query.Prefix) 
 }
 
 func (s *Store) suggest(db *gorm.DB, owner string, prefix query.Prefix) (found Suggestions, err error) {
-	indexed, err := s.wordCandidates(db, owner, prefix.Query())
-	if err != nil {
-		return found, err
+	var indexed candidates
+	if words, _ := prefix.Query().Contained(); !trigram.NewQuery(words, nil).Empty() {
+		if indexed, err = s.wordCandidates(db, owner, prefix.Query()); err != nil {
+			return found, err
+		}
 	}
 	var refs []Ref
 	if indexed != nil {
@@ -56,7 +59,7 @@ func (s *Store) suggest(db *gorm.DB, owner string, prefix query.Prefix) (found S
 		}
 		refs = refs[:batchLength(refs)]
 	}
-	rows, err := s.readForMatch(db, owner, refs)
+	rows, err := s.readForMatch(db, owner, refs, s.smallColumns())
 	if err != nil {
 		return found, err
 	}

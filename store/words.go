@@ -243,7 +243,11 @@ func batchLength(refs []Ref) int {
 // match reads notes and returns those that match, in the order of refs. The text of a large note is
 // read by itself.
 func (s *Store) match(db *gorm.DB, owner string, words *query.Query, refs []Ref) (found []match, err error) {
-	rows, err := s.readForMatch(db, owner, refs)
+	columns := s.smallColumns()
+	if len(words.Terms) == 0 {
+		columns = s.columnsWith("'' AS content")
+	}
+	rows, err := s.readForMatch(db, owner, refs, columns)
 	if err != nil {
 		return nil, err
 	}
@@ -278,13 +282,13 @@ func (s *Store) match(db *gorm.DB, owner string, words *query.Query, refs []Ref)
 	return found, nil
 }
 
-// readForMatch reads the notes of refs by their keys, without the contents of large ones.
-func (s *Store) readForMatch(db *gorm.DB, owner string, refs []Ref) (map[int64]*noteRow, error) {
+// readForMatch reads columns of the notes of refs by their keys.
+func (s *Store) readForMatch(db *gorm.DB, owner string, refs []Ref, columns string) (map[int64]*noteRow, error) {
 	keys := make([]int64, len(refs))
 	for i, ref := range refs {
 		keys[i] = ref.Key
 	}
-	rows, err := db.Raw(`SELECT `+s.smallColumns()+` FROM notes WHERE key `+s.oneOf("bigint")+` AND user_id || '' = ?`,
+	rows, err := db.Raw(`SELECT `+columns+` FROM notes WHERE key `+s.oneOf("bigint")+` AND user_id || '' = ?`,
 		toJSON(keys), owner).Rows() // see notesByKey
 	if err != nil {
 		return nil, err

@@ -196,7 +196,7 @@ func TestRandomWords(t *testing.T) {
 	word := rapid.StringOfN(rapid.SampledFrom([]rune("abAéß1がか東京йи각า\u0301")), 1, 4, -1)
 	text := rapid.Map(rapid.SliceOfN(word, 0, 5), func(words []string) string { return strings.Join(words, " ") })
 	part := rapid.OneOf(word, rapid.Map(word, func(w string) string { return "-" + w }), rapid.Map(text, func(s string) string { return `"` + s + `"` }),
-		rapid.SampledFrom([]string{"is:pinned", "is:archived", "is:trashed", "-is:pinned", "tag:a", "before:2026", "after:2026", `"`}))
+		rapid.SampledFrom([]string{"is:pinned", "is:archived", "is:trashed", "-is:pinned", "tag:a", "color:a", "-color:a", "before:2026", "after:2026", `"`}))
 	storetest.Each(t, func(t *testing.T, s *store.Store) {
 		rapid.Check(t, func(rt *rapid.T) {
 			owner := newOwner(t, s)
@@ -210,6 +210,9 @@ func TestRandomWords(t *testing.T) {
 				}
 				if n.Trashed {
 					n.TrashedAt = &date
+				}
+				if random.IntN(2) == 0 {
+					n.Color = new([]string{"a", "b"}[random.IntN(2)])
 				}
 				all = append(all, n)
 			}

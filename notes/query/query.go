@@ -39,6 +39,7 @@ type condition struct {
 	flag  string                   // "pinned" and so on; "": the condition is another
 	tag   string                   // folded; "": the condition is another
 	early bool                     // it only needs a note's flags and the date of its last change
+	color bool                     // it holds of no note without a color
 	holds func(n *notes.Note) bool // nil: it is about the tag
 	not   bool
 }
@@ -160,6 +161,7 @@ func newCondition(name, value string) (c condition, ok bool) {
 	case "color":
 		color := fold(unquote(value))
 		c.holds = func(n *notes.Note) bool { return n.Color != nil && fold(*n.Color) == color }
+		c.color = true
 		return c, color != ""
 	}
 	from, end, ok := parsePeriod(value)
@@ -230,11 +232,11 @@ func (q *Query) inView(n *notes.Note) bool {
 	return n.Trashed == trashed && (!n.Archived || trashed || q.Names("archived"))
 }
 
-// MayInclude reports whether Includes may be true of a note of which only the flags and the date of
-// the last change are known.
+// MayInclude reports whether Includes may be true of a note of which only the flags, the date of the
+// last change, and whether it has a color are known.
 func (q *Query) MayInclude(n *notes.Note) bool {
 	for _, c := range q.conditions {
-		if c.early && c.holds(n) == c.not {
+		if c.early && c.holds(n) == c.not || c.color && !c.not && n.Color == nil {
 			return false
 		}
 	}

@@ -151,6 +151,33 @@ func TestFlags(t *testing.T) {
 	}
 }
 
+// TestMayInclude: what is known of a note before it is read excludes it only if it can't match.
+func TestMayInclude(t *testing.T) {
+	colored := notes.Note{Color: new(""), Pinned: true, UpdatedAt: at("2026-01-02 00:00:00")}
+	plain := colored
+	plain.Color = nil
+	for _, test := range []struct {
+		query          string
+		colored, plain bool
+	}{
+		{"word", true, true},
+		{"color:red", true, false},
+		{"-color:red", true, true},
+		{"is:pinned tag:x", true, true},
+		{"-is:pinned", false, false},
+		{"before:2026-01-02", false, false},
+		{"created:2020", true, true},
+	} {
+		q := Parse(test.query)
+		if got := q.MayInclude(&colored); got != test.colored {
+			t.Errorf("MayInclude(%s) = %v of a note with a color", test.query, got)
+		}
+		if got := q.MayInclude(&plain); got != test.plain {
+			t.Errorf("MayInclude(%s) = %v of a note without a color", test.query, got)
+		}
+	}
+}
+
 // TestOrder: the title before the content, whole words before parts, then the newest; no pins.
 func TestOrder(t *testing.T) {
 	q := Parse("red fox")
