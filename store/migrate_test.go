@@ -51,8 +51,8 @@ func TestMigrateAlone(t *testing.T) {
 		if took := time.Since(began); took > 5*time.Second { // 0.1 s, and a machine that is busy
 			t.Errorf("start on a database that is %s took %v", state, took)
 		}
-		if version, err := s.SchemaVersion(t.Context()); version != 9 || err != nil {
-			t.Errorf("SchemaVersion = %d, %v, want 9", version, err)
+		if version, err := s.SchemaVersion(t.Context()); version != 10 || err != nil {
+			t.Errorf("SchemaVersion = %d, %v, want 10", version, err)
 		}
 		if err := s.Migrate(t.Context()); err != nil {
 			t.Errorf("Migrate of a database that is up to date = %v", err)
@@ -97,6 +97,64 @@ func TestMigrateBesideReaders(t *testing.T) {
 	}
 	close(migrated)
 	wg.Wait()
+}
+
+// A migration fails no write of the binary before it, whose transactions lock the tables in this
+// order.
+func TestMigrateBesideWriters(t *testing.T) {
+	url := testserver.EmptyPostgres(t)
+	server, err := engine.ParsePostgresURL(url)
+	if err != nil {
+		t.Fatal(err)
+	}
+	migrator := engine.PostgresMigrator(server, testkit.Log(t))
+	if err := migrator.UpTo(t.Context(), 9); err != nil {
+		t.Fatal(err)
+	}
+	const writers = 4
+	mustExec(t, url, fmt.Sprintf(`INSERT INTO users (id, email, email_folded, name, password_hash, created_at, updated_at)
+		SELECT 'user ' || i, i, i, '', '', 0, 0 FROM generate_series(1, %d) AS i`, writers))
+	mustExec(t, url, "INSERT INTO user_counters (user_id) SELECT id FROM users")
+	migrated := make(chan struct{})
+	var wg sync.WaitGroup
+	for i := range writers {
+		conn := connect(t, url)
+		wg.Go(func() {
+			defer conn.Close(context.Background())
+			for n := 0; ; n++ {
+				_, err := conn.Exec(t.Context(), fmt.Sprintf(`BEGIN;
+					SELECT 1 FROM user_counters WHERE user_id = '%[1]s' FOR UPDATE;
+					INSERT INTO notes (id, user_id, is_pinned, is_favorite, is_archived, is_markdown, is_trashed, created_at,
+						updated_at, revision, change_seq, bytes, title, title_folded, content)
+					SELECT '%[1]s note %[2]d', '%[1]s', false, false, false, false, false, 0, 0, 1, 1, 1, '', '', '';
+					INSERT INTO note_search (note_key, content_folded)
+					SELECT key, '' FROM notes WHERE id = '%[1]s note %[2]d';
+					INSERT INTO note_tags (note_key, position, tag)
+					SELECT key, 0, '' FROM notes WHERE id = '%[1]s note %[2]d';
+					COMMIT`, fmt.Sprint("user ", i+1), n))
+				if err != nil {
+					t.Errorf("a write beside the migration = %v", err)
+					return
+				}
+				select {
+				case <-migrated:
+					return
+				default:
+				}
+			}
+		})
+	}
+	if err := migrator.Up(t.Context()); err != nil {
+		t.Error(err)
+	}
+	close(migrated)
+	wg.Wait()
+	var references int
+	mustQuery(t, url, `SELECT count(*) FROM pg_constraint WHERE contype = 'f'
+		AND conrelid = ANY (ARRAY['notes', 'note_search', 'note_tags', 'note_versions']::regclass[])`, &references)
+	if references != 0 {
+		t.Errorf("%d references are left, which every write would check", references)
+	}
 }
 
 // A process that was killed while it migrated stands in the way until its lease
@@ -146,8 +204,8 @@ func TestNewerSchema(t *testing.T) {
 			return other.Ready(t.Context())
 		}
 		newer(1)
-		if version, err := s.SchemaVersion(t.Context()); version != 9 || err != nil {
-			t.Errorf("SchemaVersion = %d, %v, want 9", version, err)
+		if version, err := s.SchemaVersion(t.Context()); version != 10 || err != nil {
+			t.Errorf("SchemaVersion = %d, %v, want 10", version, err)
 		}
 		if err := s.Ready(t.Context()); err != nil {
 			t.Errorf("Ready on a newer schema that serves us = %v", err)

@@ -201,8 +201,8 @@ func TestSignUp(t *testing.T) {
 	})
 }
 
-// Whoever deletes an account and whoever writes into it do not wait for each
-// other for ever.
+// Whoever deletes an account, even by hand, and whoever writes into it do not wait for each other
+// for ever, and leave nothing of the account.
 func TestDeleteUserWhileWriting(t *testing.T) {
 	storetest.Each(t, func(t *testing.T, s *store.Store) {
 		for i := range 10 {
@@ -211,21 +211,36 @@ func TestDeleteUserWhileWriting(t *testing.T) {
 			for range 3 {
 				wg.Go(func() {
 					for {
-						_, err := s.CreateNote(t.Context(), u.ID, notes.NewNote{Title: "t"})
+						n, err := s.CreateNote(t.Context(), u.ID, notes.NewNote{Title: "t", Tags: []string{"a"}})
+						if err == nil {
+							_, err = s.PatchNote(t.Context(), u.ID, n.ID, notes.Patch{Title: new("u")})
+						}
 						if errors.Is(err, store.ErrOwnerGone) {
 							return
 						}
 						if err != nil {
-							t.Errorf("CreateNote while its owner is deleted = %v, want nil or ErrOwnerGone", err)
+							t.Errorf("a write while its owner is deleted = %v, want nil or ErrOwnerGone", err)
 							return
 						}
 					}
 				})
 			}
-			if err := s.DeleteUser(t.Context(), u.ID); err != nil {
-				t.Errorf("DeleteUser while notes are written = %v", err)
+			remove := s.DeleteUser
+			if i%2 == 1 {
+				remove = func(_ context.Context, id string) error {
+					return s.WriterDB().Exec("DELETE FROM users WHERE id = ?", id).Error
+				}
+			}
+			if err := remove(t.Context(), u.ID); err != nil {
+				t.Errorf("deleting a user while notes are written = %v", err)
 			}
 			wg.Wait()
+		}
+		for _, table := range []string{"user_counters", "notes", "note_search", "note_tags", "note_versions"} {
+			var rows int64
+			if err := s.DB().Table(table).Count(&rows).Error; err != nil || rows != 0 {
+				t.Errorf("%s has %d rows, %v, want none", table, rows, err)
+			}
 		}
 	})
 }

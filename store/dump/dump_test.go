@@ -457,6 +457,31 @@ func TestRestoreRefuses(t *testing.T) {
 	}
 }
 
+// A backup with a row of a note or a user that it lacks is refused where no foreign key says so.
+func TestRestoreRefusesOrphans(t *testing.T) {
+	source := storetest.EmptySQLite(t)
+	fillWithEverything(t, storetest.Open(t, source))
+	good, _ := dumpOf(t, source)
+	for _, table := range []string{"notes", "note_tags", "note_versions"} {
+		backup := slices.Clone(good)
+		i := slices.IndexFunc(backup, func(l []byte) bool { return bytes.HasPrefix(l, []byte(`{"table":"`+table+`"`)) })
+		var head struct{ Columns []string }
+		var row []any
+		if err := errors.Join(json.Unmarshal(backup[i], &head), json.Unmarshal(backup[i+1], &row)); err != nil {
+			t.Fatal(err)
+		}
+		if owner := slices.Index(head.Columns, "user_id"); owner >= 0 {
+			row[owner] = "nobody"
+		} else {
+			row[slices.Index(head.Columns, "note_key")] = 99
+		}
+		backup[i+1], _ = json.Marshal(row)
+		if _, err := dump.Restore(t.Context(), vacant["PostgreSQL"](t), backup.next(), time.Time{}); err == nil {
+			t.Errorf("Restore succeeded with a row of %s that belongs to nothing", table)
+		}
+	}
+}
+
 func restoredInto(t testing.TB, url string, backup lines) {
 	t.Helper()
 	if _, err := dump.Restore(t.Context(), url, backup.next(), time.Time{}); err != nil {

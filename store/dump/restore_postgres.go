@@ -4,6 +4,7 @@ import (
 	"context"
 	"database/sql"
 	"fmt"
+	"slices"
 	"strings"
 
 	"github.com/jackc/pgx/v5"
@@ -54,6 +55,9 @@ func (r *restore) fillPostgres(ctx context.Context, conn *sql.Conn) error {
 	if err := r.into(ctx, emptyPostgres{tx, conn}); err != nil {
 		return err
 	}
+	if err := r.refuseOrphans(ctx, tx); err != nil {
+		return err
+	}
 	if _, err := tx.ExecContext(ctx, "ANALYZE "+strings.Join(tables, ", ")+", note_search"); err != nil {
 		return fmt.Errorf("analyze: %w", err)
 	}
@@ -62,6 +66,31 @@ func (r *restore) fillPostgres(ctx context.Context, conn *sql.Conn) error {
 		return err
 	}
 	return tx.Commit()
+}
+
+// refuseOrphans returns an error if a row's note, or a note's user, is missing. These tables have
+// triggers in place of foreign keys.
+func (r *restore) refuseOrphans(ctx context.Context, db engine.Querier) error {
+	for _, ref := range []struct{ table, column, parent, key string }{
+		{"notes", "user_id", "users", "id"},
+		{"note_tags", "note_key", "notes", "key"},
+		{"note_versions", "note_key", "notes", "key"},
+	} {
+		if !slices.ContainsFunc(r.tables, func(t dumpTable) bool { return t.name == ref.table }) {
+			continue // the backup's schema has none
+		}
+		var n int64
+		err := db.QueryRowContext(ctx, fmt.Sprintf(`SELECT count(*) FROM %s AS child
+			WHERE NOT EXISTS (SELECT 1 FROM %s AS parent WHERE parent.%s = child.%s)`,
+			ref.table, ref.parent, ref.key, ref.column)).Scan(&n)
+		if err == nil && n > 0 {
+			err = fmt.Errorf("restore %s: %d rows belong to none of the %s", ref.table, n, ref.parent)
+		}
+		if err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // emptyPostgres is the transaction, with its connection for COPY.
