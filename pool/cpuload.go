@@ -107,13 +107,6 @@ func (p *Pool) AddDelayed(n int64) { p.delayed.Add(n) }
 // saturatedAbove returns the number of ready goroutines above which the CPU is saturated.
 func saturatedAbove() int { return saturatedPerCore * runtime.GOMAXPROCS(0) }
 
-// cpuSaturated reports whether a new request of the class is refused because the CPU is saturated.
-// A class that is worth less is refused at a lower saturation.
-func (p *Pool) cpuSaturated(c Class) bool {
-	return (p.saturated.Load() || p.queue.overloaded.Load() > 0) &&
-		runnable() > saturatedAbove()*weights[c]/weights[Write]
-}
-
 // runnable returns the number of goroutines that are ready to run.
 func runnable() int {
 	ready := []metrics.Sample{{Name: "/sched/goroutines/runnable:goroutines"}}
@@ -121,13 +114,28 @@ func runnable() int {
 	return int(ready[0].Value.Uint64())
 }
 
-// rejectSaturated rejects a new request because the CPU is saturated.
-func (p *Pool) rejectSaturated(at place) error {
+// MaybeSaturated reports whether Saturated may return true. It costs nearly nothing.
+func (p *Pool) MaybeSaturated() bool {
+	return p.saturated.Load() || p.queue.overloaded.Load() > 0
+}
+
+// Saturated reports whether a new request of the class is to be refused because the CPU is
+// saturated. A class that is worth less is refused at a lower saturation. Acquire does so itself. The caller may do it earlier, and then calls RejectSaturated.
+func (p *Pool) Saturated(c Class) bool {
+	if !p.MaybeSaturated() || runnable() <= saturatedAbove()*weights[c]/weights[Write] {
+		return false
+	}
 	p.rejectedSaturated.Store(true)
-	cq := &p.queue.classes[at.class]
+	cq := &p.queue.classes[c]
 	p.queue.mu.Lock()
 	p.queue.roll(cq, p.now()) // Sample may be late: its goroutine waits for the CPU too
 	cq.codel.excess = true
 	p.queue.mu.Unlock()
-	return p.reject(Request{Class: at.class, Flow: at.flowName}, ErrOverload, 0)
+	return true
+}
+
+// RejectSaturated counts r as rejected because the CPU is saturated, after it has waited, and
+// returns the rejection.
+func (p *Pool) RejectSaturated(r Request, waited time.Duration) *RejectedError {
+	return p.reject(r, ErrOverload, waited)
 }

@@ -189,8 +189,8 @@ func (p *Pool) acquire(ctx context.Context, at place, now time.Duration) (*worke
 	if ctx.Err() != nil {
 		return nil, 0, p.abandoned(ctx)
 	}
-	if !at.reacquires && p.cpuSaturated(at.class) {
-		return nil, 0, p.rejectSaturated(at)
+	if !at.reacquires && p.Saturated(at.class) {
+		return nil, 0, p.RejectSaturated(Request{Class: at.class, Flow: at.flowName}, 0)
 	}
 	if w := p.tryAcquire(at.class, now); w != nil {
 		return w, now, nil

@@ -185,6 +185,7 @@ func (s *Server) changeSource() events.Source {
 // Then it shuts down: see shutdown and shutdownForChild. It returns an error if requests had to be cut.
 func (s *Server) Serve(ctx context.Context, tcp *net.TCPListener) error {
 	ln := listener.New(tcp, s.cfg.SharedListener)
+	ln.ShedWith(s.router, s.http, s.conns)
 	work, stop := context.WithCancel(context.WithoutCancel(ctx))
 	var background sync.WaitGroup
 	background.Go(func() { s.deps.Store.Monitor(work) })

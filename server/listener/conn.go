@@ -74,6 +74,10 @@ type Conn struct {
 	asked   bool
 	reads   int   // reads since the connection was new or idle
 	arrived int64 // see BodyArrived
+
+	shedder *shedding // nil: net/http handles every request
+	unseen  bool      // the last request was rejected, and net/http has not seen it
+	remote  string    // see remoteAddress
 }
 
 type connKey struct{}
@@ -142,15 +146,26 @@ var headerEnd = []byte("\r\n\r\n")
 // The bytes begin with that request, so the first empty line is the end of its header, or comes
 // after it. net/http reads from one goroutine at a time. It reads in the background only when the
 // request has no more body.
+//
+// While the server is overloaded, Read answers requests itself (see Shedder) and reads on.
 func (c *Conn) Read(p []byte) (int, error) {
-	n, err := c.Conn.Read(p)
-	c.reads, c.arrived = c.reads+1, 0
-	if c.reads == 1 {
+	for {
+		n, err := c.Conn.Read(p)
+		c.reads, c.arrived = c.reads+1, 0
+		if c.reads != 1 {
+			return n, err
+		}
+		if c.shedder != nil {
+			if err == nil && len(p) == netHTTPBuffer && c.shedder.Shedding() && c.shed(p[:n]) {
+				continue
+			}
+			c.passOn()
+		}
 		if end := bytes.Index(p[:n], headerEnd); end >= 0 {
 			c.arrived = int64(n - end - len(headerEnd))
 		}
+		return n, err
 	}
-	return n, err
 }
 
 // CloseWrite is called by net/http before it closes a connection on which the client still sends.

@@ -5,6 +5,7 @@ package listener
 import (
 	"errors"
 	"net"
+	"net/http"
 	"os"
 	"sync/atomic"
 	"syscall"
@@ -17,6 +18,7 @@ import (
 type Listener struct {
 	*net.TCPListener
 	shared, draining atomic.Bool
+	shedder          *shedding
 }
 
 // New returns a Listener. shared says whether another process has the same socket.
@@ -24,6 +26,12 @@ func New(tcp *net.TCPListener, shared bool) *Listener {
 	l := &Listener{TCPListener: tcp}
 	l.shared.Store(shared)
 	return l
+}
+
+// ShedWith makes s reject requests on the connections that the Listener accepts, before h sees them.
+// h must serve the Listener, with WithConn and with the ConnState hook of t.
+func (l *Listener) ShedWith(s Shedder, h *http.Server, t *Tracker) {
+	l.shedder = &shedding{Shedder: s, tracker: t, headerTimeout: h.ReadHeaderTimeout, idleTimeout: h.IdleTimeout}
 }
 
 // SetShared says that another process has the same socket from now on.
@@ -49,7 +57,7 @@ func (l *Listener) Accept() (net.Conn, error) {
 		return nil, err
 	}
 	setUserTimeout(c)
-	return &Conn{Conn: c}, nil
+	return &Conn{Conn: c, shedder: l.shedder}, nil
 }
 
 // acceptBacklog accepts a connection from the backlog. If there is none, it closes the listener. It

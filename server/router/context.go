@@ -167,15 +167,19 @@ func flowOf(user string) string { return "user:" + user }
 
 // flow returns the flow that the pool schedules fairly: the user, if Hint knows it, or else the
 // address.
-func (c *Context) flow() string {
-	if user := c.rt.cfg.Auth.Hint(c.r); user != "" {
+func (c *Context) flow() string { return c.rt.flow(c.r, c.addr) }
+
+func (rt *Router) flow(r *http.Request, addr string) string {
+	if user := rt.cfg.Auth.Hint(r); user != "" {
 		return flowOf(user)
 	}
-	return c.addressFlow()
+	return addressFlow(addr)
 }
 
 // addressFlow returns the pool's flow for the address of the client.
-func (c *Context) addressFlow() string { return "ip:" + netutil.Network(c.addr) }
+func (c *Context) addressFlow() string { return addressFlow(c.addr) }
+
+func addressFlow(addr string) string { return "ip:" + netutil.Network(addr) }
 
 // limit counts the request against the general limit of the user, or of the address if the client
 // is not signed in.

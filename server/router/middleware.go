@@ -24,6 +24,7 @@ const (
 	statusClientGone = 499
 	slowRequest      = time.Second
 	maxMethod        = 16 // letters of a method in a log line
+	strictTransport  = "max-age=31536000; includeSubDomains"
 )
 
 // normalizePath makes routes match in any case and with one trailing slash. A part of the path that
@@ -99,7 +100,7 @@ func (rt *Router) begin(w http.ResponseWriter, r *http.Request, now time.Time) *
 		c.addr, c.unread = rt.clientAddress(r)
 	}
 	if rt.overTLS(r) {
-		c.out.Header().Set("Strict-Transport-Security", "max-age=31536000; includeSubDomains")
+		c.out.Header().Set("Strict-Transport-Security", strictTransport)
 	}
 	rt.counts.Running.Add(1)
 	return c

@@ -57,31 +57,35 @@ func (p *rejectionPacer) delay() time.Duration {
 	}
 }
 
-// hold waits until a rejection may be sent, or until ctx ends.
-func (p *rejectionPacer) hold(ctx context.Context) {
+// hold waits until a rejection may be sent, until the client is gone or until the server leaves. It
+// reports whether the server leaves.
+func (p *rejectionPacer) hold(gone, leaves <-chan struct{}) (leaving bool) {
 	d := p.delay()
 	if d == 0 {
-		return
+		return false
 	}
 	timer := time.NewTimer(d)
 	defer timer.Stop()
 	select {
 	case <-timer.C:
-	case <-ctx.Done():
+	case <-gone:
+	case <-leaves:
+		return true
 	}
+	return false
 }
 
 // paced delays the pool's rejection of the request until it may be sent. During shutdown a rejection
 // is sent at once, so that the client finds another server.
 func (c *Context) paced(err error) error {
 	rejected, ok := errors.AsType[*pool.RejectedError](err)
-	if !ok || c.out.wroteHeader || c.rt.leaving.Load() {
+	if !ok || c.out.wroteHeader {
 		return err
 	}
 	began := time.Now()
 	c.rt.pool.AddDelayed(1)
 	defer c.rt.pool.AddDelayed(-1)
-	c.rt.pacer.hold(c.client)
+	c.rt.pacer.hold(c.client.Done(), c.rt.staying())
 	rejected.Waited += time.Since(began)
 	return err
 }

@@ -20,7 +20,7 @@ func TestPacer(t *testing.T) {
 		for range 3 * pace {
 			go func() {
 				began := time.Now()
-				p.hold(t.Context())
+				p.hold(t.Context().Done(), nil)
 				mu.Lock()
 				defer mu.Unlock()
 				held = append(held, time.Since(began))
@@ -64,13 +64,13 @@ func TestPacerLetsGo(t *testing.T) {
 		began := time.Now()
 		ctx, hangUp := context.WithCancel(t.Context())
 		time.AfterFunc(100*time.Millisecond, hangUp)
-		p.hold(ctx)
+		p.hold(ctx.Done(), nil)
 		if took := time.Since(began); took != 100*time.Millisecond {
 			t.Errorf("held for %v after its client has gone at 100ms", took)
 		}
 		crowd()
 		began = time.Now()
-		p.hold(t.Context())
+		p.hold(t.Context().Done(), nil)
 		if took := time.Since(began); took != 300*time.Millisecond {
 			t.Errorf("held for %v, want 300ms", took)
 		}

@@ -108,7 +108,7 @@ func (w *responseWriter) write() error {
 	if w.shared != nil {
 		body = w.shared
 	}
-	w.limit(len(body))
+	limitWrites(w.conn, &w.ctrl, len(body))
 	if !w.wroteHeader {
 		w.WriteHeader(http.StatusOK)
 		w.wroteHeader = true
@@ -125,16 +125,16 @@ func (w *responseWriter) write() error {
 	return err
 }
 
-// limit bounds the time that sending bytes may take. Setting a deadline costs a twentieth of a
-// small response, so a deadline that is near enough is kept.
-func (w *responseWriter) limit(bytes int) {
+// limitWrites bounds the time that sending bytes over conn may take. Setting a deadline costs a
+// twentieth of a small response, so a deadline that is near enough is kept.
+func limitWrites(conn *listener.Conn, w interface{ SetWriteDeadline(time.Time) error }, bytes int) {
 	least := time.Now().Add(sendGrace + time.Duration(bytes/minRate)*time.Second)
-	if slack := w.conn.WriteDeadline.Sub(least); slack >= 0 && slack <= sendSlack {
+	if slack := conn.WriteDeadline.Sub(least); slack >= 0 && slack <= sendSlack {
 		return
 	}
-	w.conn.WriteDeadline = least.Add(sendSlack)
+	conn.WriteDeadline = least.Add(sendSlack)
 	// A recorder supports no deadline and gets none.
-	_ = w.ctrl.SetWriteDeadline(w.conn.WriteDeadline)
+	_ = w.SetWriteDeadline(conn.WriteDeadline)
 }
 
 func bodyAllowed(status int) bool {

@@ -102,6 +102,7 @@ type Router struct {
 	guards
 	pacer      *rejectionPacer
 	rejections rejectionLog
+	shedRoutes shedRoutes
 	compress   func(http.Handler) http.HandlerFunc
 	handler    http.Handler
 
@@ -116,6 +117,7 @@ type Router struct {
 	running    atomic.Int64 // streams
 
 	leaving atomic.Bool // see CloseConnections
+	stay    atomic.Pointer[stay]
 	counts  Counts
 }
 
@@ -157,6 +159,8 @@ func New(cfg Config, doors ...[]Route) (*Router, error) {
 	rt := &Router{cfg: cfg, log: cfg.Log, pool: cfg.Pool, routes: routes, compress: compress,
 		guards: guards{hosts: newHostGuard(cfg), protection: protection, unrouted: ratelimit.NewBuckets()},
 		pacer:  newRejectionPacer(admission.QueueTimeout), committing: make(chan struct{}, committers*admission.Workers)}
+	rt.shedRoutes = newShedRoutes(routes)
+	rt.stay.Store(newStay())
 	rt.streams, rt.endStreams = context.WithCancelCause(context.Background())
 	rt.cut, rt.cutStreams = context.WithCancel(context.Background())
 	rt.cfg.Observer = cmp.Or[Observer](cfg.Observer, noObserver{})
@@ -182,7 +186,29 @@ func (rt *Router) Counts() *Counts { return &rt.counts }
 
 // CloseConnections says whether each response closes its connection, because the server is about to
 // shut down. A client must not keep a connection that is about to close.
-func (rt *Router) CloseConnections(yes bool) { rt.leaving.Store(yes) }
+func (rt *Router) CloseConnections(yes bool) {
+	if yes {
+		rt.leaving.Store(true)
+		rt.stay.Load().end()
+		return
+	}
+	rt.stay.Store(newStay())
+	rt.leaving.Store(false)
+}
+
+// A stay ends when CloseConnections says that the server is about to shut down.
+type stay struct {
+	ctx context.Context
+	end context.CancelFunc
+}
+
+func newStay() *stay {
+	ctx, end := context.WithCancel(context.Background())
+	return &stay{ctx, end}
+}
+
+// staying returns a channel that is closed when the server is about to shut down.
+func (rt *Router) staying() <-chan struct{} { return rt.stay.Load().ctx.Done() }
 
 // ClosesConnections returns what CloseConnections has set.
 func (rt *Router) ClosesConnections() bool { return rt.leaving.Load() }
