@@ -153,10 +153,10 @@ func (p *page) saved() {
 const noteText = `(document.querySelector(".rich-editor")?.shadowRoot.querySelector(".cm-content")?.innerText ??
 	document.querySelector(".plain-editor")?.value ?? "")`
 
-// reads returns once the editor has a text.
+// reads returns once the editor has a text, space around it aside.
 func (p *page) reads(text string) {
 	p.testing().Helper()
-	p.until("the text "+text, fmt.Sprintf("%s.replaceAll('\\u200b', '').trimEnd() === %q", noteText, text))
+	p.until("the text "+text, fmt.Sprintf("%s.replaceAll('\\u200b', '').trim() === %q", noteText, text))
 }
 
 // quiet fails the test if the console has an error. Being signed out is none, nor is being offline.
@@ -275,8 +275,10 @@ func walk(one, two *page, look func(*page, string)) (first, old effort) {
 		one.until("the first version", `document.querySelector(".slider").textContent.startsWith("Version 1 of")`)
 		one.until("the difference", `document.querySelector(".difference ins") !== null`)
 		look(one, "history")
+		// The first version has what was typed until the first save.
+		text := value[string](one, `[...document.querySelectorAll(".difference pre > :not(ins)")].map((e) => e.textContent).join("")`)
 		one.click("Bring this version back")
-		one.until("the old text", noteText+`.includes("milk") && !`+noteText+`.includes("rye")`)
+		one.reads(strings.TrimSpace(text))
 	})
 	two.until("the old text in the other browser", `!`+noteText+`.includes("rye")`)
 	one.quiet()
