@@ -48,10 +48,9 @@ export function go(to: Partial<Route>, how: "push" | "replace" = "push"): void {
 
 export const query = computed(() => parseQuery(route.value.query, route.value.folder));
 
-const byId = computed(() => new Map(notes.value.map((n) => [n.id, n])));
-
 export function metaOf(id: string | null): NoteMeta | undefined {
-  return id === null ? undefined : byId.value.get(id);
+  notes.value; // it changes with them
+  return id === null ? undefined : sync.meta(id);
 }
 
 const searches = computed(() => {
@@ -61,13 +60,19 @@ const searches = computed(() => {
 
 /** The ids that the search has found here. */
 const found = signal<readonly string[]>([]);
+let searched: typeof searches.value = null;
 effect(() => {
   const wanted = searches.value;
-  notes.value; // what is found changes with the notes
+  notes.value; // what is found changes with the notes, but typing in one of them comes first
   if (wanted === null) return;
   const stop = new AbortController();
-  sync.search(wanted, (result) => (found.value = result.ids), stop.signal);
-  return () => stop.abort();
+  const search = () => sync.search(wanted, (result) => (found.value = result.ids), stop.signal);
+  const timer = wanted === searched ? setTimeout(search, 500) : void search();
+  searched = wanted;
+  return () => {
+    clearTimeout(timer);
+    stop.abort();
+  };
 });
 
 /** The ids that the server has found besides, in texts that are not here. */
@@ -91,19 +96,45 @@ effect(() => {
 /** The notes in the list, in its order. */
 export const rows = computed<readonly NoteMeta[]>(() => {
   if (searches.value !== null) {
-    return [...new Set([...found.value, ...foundThere.value])].flatMap((id) => byId.value.get(id) ?? []);
+    notes.value; // what is known of them changes with them
+    return [...new Set([...found.value, ...foundThere.value])].flatMap((id) => sync.meta(id) ?? []);
   }
   const { isTrashed = false, isArchived } = query.value;
   return notes.value.filter((n) => n.isTrashed === isTrashed && (isArchived === undefined || n.isArchived === isArchived));
 });
 
+const counts = new Map<string, number>();
+let counted: readonly NoteMeta[] = [];
+let sorted: [string, number][] = [];
+
 /** All tags with the number of notes that have them, the most used first. */
 export const tags = computed(() => {
-  const counts = new Map<string, number>();
-  for (const n of notes.value) {
-    if (!n.isTrashed) for (const tag of n.tags) counts.set(tag, (counts.get(tag) ?? 0) + 1);
+  // Of the many notes few change at once: only what is between them is counted anew.
+  const next = notes.value;
+  const shorter = Math.min(next.length, counted.length);
+  let from = 0;
+  while (from < shorter && next[from] === counted[from]) from++;
+  let tail = 0;
+  while (tail < shorter - from && next[next.length - 1 - tail] === counted[counted.length - 1 - tail]) tail++;
+  const changes = new Map<string, number>();
+  const count = (rows: readonly NoteMeta[], by: number) => {
+    for (let i = from; i < rows.length - tail; i++) {
+      if (!rows[i]!.isTrashed) for (const tag of rows[i]!.tags) changes.set(tag, (changes.get(tag) ?? 0) + by);
+    }
+  };
+  count(counted, -1);
+  count(next, 1);
+  counted = next;
+  let isChanged = false;
+  for (const [tag, by] of changes) {
+    if (by === 0) continue;
+    isChanged = true;
+    const left = (counts.get(tag) ?? 0) + by;
+    if (left > 0) counts.set(tag, left);
+    else counts.delete(tag);
   }
-  return [...counts].sort((a, b) => b[1] - a[1] || a[0].localeCompare(b[0]));
+  if (isChanged) sorted = [...counts].sort((a, b) => b[1] - a[1] || a[0].localeCompare(b[0]));
+  return sorted;
 });
 
 /** The notes that actions of the list are for. */

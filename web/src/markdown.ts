@@ -1,5 +1,7 @@
 /** Markdown to HTML for the preview, and HTML to Markdown for what is pasted. */
 import DOMPurify from "dompurify";
+import { difference } from "./editor.ts";
+import type { Piece } from "./pieces.ts";
 import { renderer, scriptURL } from "./trusted.ts";
 
 /** The longest text that is shown, in UTF-16 units. */
@@ -19,7 +21,7 @@ purifier.addHook("afterSanitizeAttributes", (node) => {
   } else if (node.nodeName === "INPUT") {
     if (node.getAttribute("type") !== "checkbox") node.remove();
     else {
-      node.setAttribute("disabled", "");
+      if (!node.hasAttribute("data-at")) node.setAttribute("disabled", "");
       node.setAttribute("aria-label", node.parentElement?.textContent?.trim().slice(0, 80) || "task");
     }
   } else if (node.nodeName === "IMG") {
@@ -47,7 +49,7 @@ let working: Worker | null = null;
 let giveUp = () => {};
 
 /** Renders Markdown beside the page. It fails if that takes too long, or another text comes meanwhile. */
-function html(text: string): Promise<string> {
+function html(text: string): Promise<Piece[]> {
   giveUp();
   return new Promise((resolve, reject) => {
     working ??= new Worker(scriptURL(renderer));
@@ -61,7 +63,7 @@ function html(text: string): Promise<string> {
     const timer = setTimeout(fail("The text takes too long to render"), patience);
     giveUp = fail("");
     working.onerror = fail("The text can't be rendered");
-    working.onmessage = (event: MessageEvent<string>) => {
+    working.onmessage = (event: MessageEvent<Piece[]>) => {
       clearTimeout(timer);
       giveUp = () => {};
       resolve(event.data);
@@ -70,15 +72,71 @@ function html(text: string): Promise<string> {
   });
 }
 
-/** Renders Markdown. `blocked` is the number of images of other servers that were left out. */
-export async function render(text: string, images: boolean): Promise<{ content: DocumentFragment; blocked: number }> {
-  const made = await html(text.slice(0, longest));
-  remoteImages = images;
-  const content = purifier.sanitize(made, rules);
-  for (const block of content.querySelectorAll("p, li, h1, h2, h3, h4, h5, h6, td, th, blockquote")) {
+/** What a preview shows: each piece of the text is an element. */
+export class Rendered {
+  private pieces: Piece[] = [];
+  private text = "";
+  private images = false;
+  constructor(private readonly box: HTMLElement) {}
+
+  /** Shows a text. What has not changed stays. Returns the number of images of other servers that were left out. */
+  async show(text: string, images: boolean, isStale: () => boolean): Promise<number> {
+    const pieces = await html(text.slice(0, longest));
+    if (isStale()) return 0;
+    if (images !== this.images) this.pieces = [];
+    let from = 0;
+    const shorter = Math.min(pieces.length, this.pieces.length);
+    while (from < shorter && pieces[from]!.html === this.pieces[from]!.html) from++;
+    let tail = 0;
+    while (tail < shorter - from && pieces.at(-1 - tail)!.html === this.pieces.at(-1 - tail)!.html) tail++;
+    const { activeElement } = document;
+    const active = activeElement instanceof HTMLElement ? this.placeOf(activeElement) : null;
+    remoteImages = images;
+    const [nodes, end] = [this.box.children, this.box.children.length - tail];
+    for (let n = Math.max(end, pieces.length - tail); n-- > from; ) {
+      if (n >= pieces.length - tail) nodes[n]!.remove();
+      else if (n < end) nodes[n]!.replaceChildren(content(pieces[n]!.html));
+    }
+    const behind = nodes[end] ?? null;
+    for (let n = Math.max(from, end); n < pieces.length - tail; n++) {
+      const element = document.createElement("div");
+      element.className = "piece";
+      element.append(content(pieces[n]!.html));
+      this.box.insertBefore(element, behind);
+    }
+    [this.pieces, this.text, this.images] = [pieces, text, images];
+    if (active && !document.contains(activeElement)) nodes[active.piece]?.querySelector<HTMLElement>(`[data-at="${active.at}"]`)?.focus();
+    return this.box.querySelectorAll("img[data-src]").length;
+  }
+
+  /** The text that `text` becomes by a click on a box, null if the box is not there any more. */
+  ticked(element: HTMLElement, text: string): string | null {
+    const place = this.placeOf(element);
+    if (!place) return null;
+    let at = place.at;
+    for (const piece of this.pieces.slice(0, place.piece)) at += piece.length;
+    const { from, to, insert } = difference(this.text, text);
+    if (at + 3 > from) {
+      if (at < to) return null;
+      at += insert.length - (to - from);
+    }
+    const box = /^\[([ \txX])\]/.exec(text.slice(at, at + 3));
+    return box && text.slice(0, at + 1) + (/x/i.test(box[1]!) ? " " : "x") + text.slice(at + 2);
+  }
+
+  private placeOf(element: HTMLElement): { piece: number; at: number } | null {
+    const piece = [...this.box.children].findIndex((child) => child.contains(element));
+    const { at } = element.dataset;
+    return piece < 0 || at === undefined ? null : { piece, at: Number(at) };
+  }
+}
+
+function content(html: string): DocumentFragment {
+  const made = purifier.sanitize(html, rules);
+  for (const block of made.querySelectorAll("p, li, h1, h2, h3, h4, h5, h6, td, th, blockquote")) {
     if (block.textContent.length < 20_000) block.setAttribute("dir", "auto");
   }
-  return { content, blocked: content.querySelectorAll("img[data-src]").length };
+  return made;
 }
 
 /** The Markdown for HTML from the clipboard, "" if nothing of it is left. */

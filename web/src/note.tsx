@@ -61,6 +61,12 @@ function Note({ view }: { view: NoteView }) {
     seen.current = now;
   };
   useLayoutEffect(show, [view]);
+  /** Changes the text from beside the editor. */
+  const change = (content: string) => {
+    show();
+    editor.current?.show(content);
+    draft({ content });
+  };
 
   useEffect(() => {
     const asked = noteRequest.value;
@@ -128,7 +134,7 @@ function Note({ view }: { view: NoteView }) {
       <TagRow view={view} open={tagging} setOpen={setTagging} />
       <div class={side === "none" ? "panes" : "panes split"}>
         <TextArea view={view} hold={editor} typed={(content) => draft({ content })} composed={show} isNew={fields.title === "" && fields.content === ""} title={title} />
-        {side === "preview" && <Later load={() => import("./preview.tsx").then((m) => m.Preview)} props={{ text: fields.content }} />}
+        {side === "preview" && <Later load={() => import("./preview.tsx").then((m) => m.Preview)} props={{ text: fields.content, change }} />}
         {side === "history" && <Later load={() => import("./history.tsx").then((m) => m.History)} props={{ view }} />}
       </div>
     </article>

@@ -1,27 +1,32 @@
 import { useEffect, useRef, useState } from "preact/hooks";
-import { longest, render } from "./markdown.ts";
+import { longest, Rendered } from "./markdown.ts";
 
-/** The Markdown as it is meant to look. */
-export function Preview({ text }: { text: string }) {
+/** The Markdown as it is meant to look. A box that is clicked is ticked in the text, by `change`. */
+export function Preview({ text, change }: { text: string; change: (text: string) => void }) {
   const box = useRef<HTMLDivElement>(null);
+  const rendered = useRef<Rendered | null>(null);
+  const took = useRef(0);
   const [images, setImages] = useState(false);
   const [blocked, setBlocked] = useState(0);
   const [error, setError] = useState("");
   useEffect(() => {
     let stale = false;
+    rendered.current ??= new Rendered(box.current!);
+    // What takes long is done less often: typing comes first.
     const timer = setTimeout(() => {
-      render(text, images).then(
-        (made) => {
+      const began = performance.now();
+      rendered.current!.show(text, images, () => stale).then(
+        (count) => {
+          took.current = performance.now() - began;
           if (stale) return;
-          box.current?.replaceChildren(made.content);
-          setBlocked(made.blocked);
+          setBlocked(count);
           setError("");
         },
         (err: Error) => {
           if (!stale) setError(err.message);
         },
       );
-    }, box.current!.hasChildNodes() ? 150 : 0);
+    }, box.current!.hasChildNodes() ? Math.max(150, took.current) : 0);
     return () => {
       stale = true;
       clearTimeout(timer);
@@ -47,7 +52,14 @@ export function Preview({ text }: { text: string }) {
         ref={box}
         class="rendered"
         onClick={(e) => {
-          const link = (e.target as Element).closest("a");
+          const target = e.target as HTMLElement;
+          if (target instanceof HTMLInputElement) {
+            const next = rendered.current?.ticked(target, text) ?? null;
+            if (next === null) e.preventDefault();
+            else change(next);
+            return;
+          }
+          const link = target.closest("a");
           const href = link?.getAttribute("href") ?? "";
           if (!href.startsWith("#")) return;
           e.preventDefault(); // the address bar says which note is open

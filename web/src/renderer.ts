@@ -1,15 +1,6 @@
 /** Renders Markdown in a worker, so that a text that takes long does not stop the page. */
-import { micromark } from "micromark";
-import { gfm, gfmHtml } from "micromark-extension-gfm";
+import { render } from "./pieces.ts";
 
 declare const self: DedicatedWorkerGlobalScope;
 
-self.onmessage = (event: MessageEvent<string>) => {
-  self.postMessage(
-    micromark(event.data, {
-      allowDangerousHtml: true, // the page sanitises it
-      extensions: [gfm()],
-      htmlExtensions: [gfmHtml()],
-    }),
-  );
-};
+self.onmessage = (event: MessageEvent<string>) => self.postMessage(render(event.data));

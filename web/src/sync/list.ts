@@ -39,7 +39,7 @@ export class List {
   }
 
   meta(id: string): NoteMeta | undefined {
-    return this.shown.get(id);
+    return this.isHidden ? undefined : this.shown.get(id);
   }
 
   setRow(id: string, row: Row | null) {

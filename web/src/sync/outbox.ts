@@ -144,12 +144,10 @@ export function titleOf(text: { title: string; content: string | null }): string
 
 /** The text as the server takes it: with a title, without NUL and halves of surrogate pairs. */
 function wire<T extends Text>(text: T): T {
-  const clean = (s: string) => s.replaceAll("\0", "").replace(loneSurrogates, "\uFFFD");
+  const clean = (s: string) => s.replaceAll("\0", "").toWellFormed();
   const content = text.content === null ? null : clean(text.content);
   return { ...text, content, title: clean(titleOf(text)), tags: text.tags.map(clean) };
 }
-
-const loneSurrogates = /[\uD800-\uDBFF](?![\uDC00-\uDFFF])|(?<![\uD800-\uDBFF])[\uDC00-\uDFFF]/g;
 
 function changes(base: Text, text: Text): Partial<Fields> {
   const changed: Record<string, unknown> = {};

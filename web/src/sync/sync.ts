@@ -121,6 +121,7 @@ class Notes implements Sync {
     return value;
   }
 
+  meta: Sync["meta"] = (id) => this.session?.list.meta(id);
   create: Sync["create"] = (fields) => this.active.create(fields);
   draft: Sync["draft"] = (seen, fields) => this.active.draft(seen, fields);
   change: Sync["change"] = (ids, fields) => this.active.change(ids, fields);

@@ -148,6 +148,8 @@ export interface Sync {
   readonly state: Observable<SyncState>;
   /** All notes, also archived ones and the trash: favourites first, then pinned ones, then by updatedAt, falling. */
   readonly list: Observable<readonly NoteMeta[]>;
+  /** The row of a note in the list. */
+  meta(id: string): NoteMeta | undefined;
 
   /** Tells of notices until the returned function is called. */
   onNotice(listener: (notice: Notice) => void): () => void;
