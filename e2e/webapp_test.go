@@ -69,6 +69,19 @@ func TestWebApp(t *testing.T) {
 	if first.waited > 20*time.Second || old.waited > 20*time.Second {
 		t.Error("the app had the person wait for long")
 	}
+
+	one.toEnd()
+	one.evaluate(`(() => { // what Google Docs copies
+		const clipboardData = new DataTransfer();
+		clipboardData.setData("text/plain", "Buy green tea");
+		clipboardData.setData("text/html", '<b style="font-weight:normal" id="docs-internal-guid-1">' +
+			'<p><span>Buy </span><span style="font-weight:700">green</span><span> tea</span></p></b>');
+		document.querySelector(".rich-editor").shadowRoot.querySelector(".cm-content").dispatchEvent(
+			new ClipboardEvent("paste", { clipboardData, bubbles: true, cancelable: true }));
+	})()`)
+	one.until("what was pasted", noteText+`.includes("Buy **green** tea")`)
+	one.saved()
+	one.quiet()
 }
 
 // Each view in both schemes, on a phone and at a desk: axe finds nothing, and nothing is wider than the screen.

@@ -1,4 +1,4 @@
-/** Markdown to HTML for the preview, and HTML to Markdown for what is pasted. */
+/** Markdown to HTML for the preview, and sanitized HTML. */
 import DOMPurify from "dompurify";
 import { difference } from "./editor.ts";
 import type { Piece } from "./pieces.ts";
@@ -139,99 +139,8 @@ function content(html: string): DocumentFragment {
   return made;
 }
 
-/** The Markdown for HTML from the clipboard, "" if nothing of it is left. */
-export function markdownOf(html: string): string {
+/** HTML of the clipboard without what could run. It is not for the page. */
+export function sanitized(html: string): DocumentFragment {
   remoteImages = true; // nothing is shown, so nothing is fetched
-  const root = purifier.sanitize(html, { ...rules, RETURN_DOM_FRAGMENT: true });
-  return blocks(root).trim();
-}
-
-const blockNames = /^(ADDRESS|ARTICLE|ASIDE|BLOCKQUOTE|BODY|DIV|DL|FIGURE|FOOTER|H[1-6]|HEADER|HR|LI|MAIN|NAV|OL|P|PRE|SECTION|TABLE|UL)$/;
-
-function blocks(parent: Node): string {
-  const parts: string[] = [];
-  let run = "";
-  const end = () => {
-    if (run.trim() !== "") parts.push(run.trim());
-    run = "";
-  };
-  for (const node of parent.childNodes) {
-    if (node instanceof HTMLElement && blockNames.test(node.nodeName)) {
-      end();
-      const text = block(node);
-      if (text !== "") parts.push(text);
-    } else run += inline(node);
-  }
-  end();
-  return parts.join("\n\n");
-}
-
-function block(node: HTMLElement): string {
-  const heading = /^H([1-6])$/.exec(node.nodeName);
-  if (heading) return "#".repeat(Number(heading[1])) + " " + inlines(node).trim();
-  switch (node.nodeName) {
-    case "HR":
-      return "---";
-    case "PRE": {
-      const text = node.textContent ?? "";
-      const fence = "`".repeat(Math.max(3, ...[...text.matchAll(/`+/g)].map((m) => m[0].length + 1)));
-      return `${fence}\n${text.replace(/\n$/, "")}\n${fence}`;
-    }
-    case "BLOCKQUOTE":
-      return blocks(node).replace(/^/gm, "> ");
-    case "UL":
-    case "OL": {
-      let n = Number(node.getAttribute("start") ?? 1);
-      const items = [...node.children].map((item) => {
-        const sign = node.nodeName === "OL" ? `${n++}. ` : "- ";
-        const text = blocks(item);
-        return sign + text.replace(/\n\n(?=\s*(?:[-*+]|\d+\.) )/g, "\n").replace(/\n(?!\n)/g, "\n" + " ".repeat(sign.length));
-      });
-      return items.join("\n");
-    }
-    case "TABLE": {
-      const lines = [...node.querySelectorAll("tr")].map(
-        (row) => "| " + [...row.children].map((cell) => inlines(cell).trim().replaceAll("|", "\\|").replaceAll("\n", " ")).join(" | ") + " |",
-      );
-      const columns = node.querySelector("tr")?.children.length ?? 0;
-      lines.splice(1, 0, "|" + " --- |".repeat(columns));
-      return lines.join("\n");
-    }
-  }
-  return blocks(node);
-}
-
-function inlines(parent: Node): string {
-  return [...parent.childNodes].map(inline).join("");
-}
-
-function inline(node: Node): string {
-  if (node.nodeType === Node.TEXT_NODE) return (node.textContent ?? "").replace(/[ \t\n]+/g, " ").replace(/([\\`*_[\]<])/g, "\\$1");
-  if (!(node instanceof HTMLElement)) return "";
-  const text = inlines(node);
-  const wrap = (sign: string) => (text.trim() === "" ? text : text.replace(/^(\s*)([\s\S]*?)(\s*)$/, `$1${sign}$2${sign}$3`));
-  switch (node.nodeName) {
-    case "BR":
-      return "\n";
-    case "B":
-    case "STRONG":
-      return wrap("**");
-    case "I":
-    case "EM":
-      return wrap("*");
-    case "DEL":
-    case "S":
-      return wrap("~~");
-    case "CODE":
-      return text.trim() === "" ? text : "`" + (node.textContent ?? "") + "`";
-    case "A": {
-      const href = node.getAttribute("href");
-      return href && text.trim() !== "" && !href.startsWith("#") ? `[${text.trim()}](${href.replaceAll(")", "%29")})` : text;
-    }
-    case "IMG":
-      return node.getAttribute("src") ? `![${node.getAttribute("alt") ?? ""}](${node.getAttribute("src")})` : "";
-    case "INPUT":
-      return node.hasAttribute("checked") ? "[x] " : "[ ] ";
-  }
-  return blockNames.test(node.nodeName) ? blocks(node) : text;
+  return purifier.sanitize(html, rules);
 }

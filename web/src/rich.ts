@@ -133,13 +133,10 @@ const pasting = EditorView.domEventHandlers({
       insert(view, `[${view.state.sliceDoc(from, to)}](${text.trim()})`);
       return true;
     }
-    // What an editor of source copies has HTML for its colours alone.
-    if (html === "" || !/<(a|b|strong|em|i|h[1-6]|ul|ol|li|blockquote|pre|table|img)[\s>]/i.test(html) || /vscode|monospace/i.test(html)) {
-      return false;
-    }
+    if (html === "") return false;
     event.preventDefault();
-    void import("./markdown.ts").then(
-      ({ markdownOf }) => insert(view, markdownOf(html) || text),
+    void Promise.all([import("./markdown.ts"), import("./paste.ts")]).then(
+      ([{ sanitized }, { markdownOf }]) => insert(view, markdownOf(html, sanitized) || text),
       () => insert(view, text),
     );
     return true;
