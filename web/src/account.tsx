@@ -126,7 +126,8 @@ function Settings() {
 }
 
 function Leaving() {
-  const { unsent } = syncState.value;
+  const { unsent, storage } = syncState.value;
+  const place = storage === "kept" ? "wait here" : "are in this tab alone, which must stay open,";
   const leave = async (forget: boolean) => {
     if (forget && !confirm(unsent > 0 ? `Forget ${unsent} notes that were not sent yet? They are nowhere else.` : "Erase this account's notes from this device?")) return;
     await sync.signOut({ forget });
@@ -135,7 +136,7 @@ function Leaving() {
   return (
     <Part title="Leave">
       <p>
-        Signing out erases the notes on this device. {unsent > 0 && `${unsent} that were not sent yet wait here, unseen, until you sign in again.`}
+        Signing out erases the notes on this device. {unsent > 0 && `${unsent} that were not sent yet ${place} unseen, until you sign in again.`}
       </p>
       <button type="button" onClick={() => void leave(false)}>
         Sign out
@@ -154,7 +155,7 @@ function Offline() {
   const fetchAll = async () => {
     try {
       await sync.fetchAll((done, all) => setText(`${done} of ${all}`));
-      setText("All notes are on this device.");
+      setText(syncState.value.storage === "kept" ? "All notes are on this device." : "The notes are in this tab, and not kept on this device.");
     } catch (err) {
       setText(messageOf(err));
     }

@@ -10,13 +10,23 @@ export class ApiError extends Error {
   }
 }
 
-/** Sends a request to the API and returns the answer, which is JSON. */
-export async function request<T = unknown>(method: string, path: string, body?: unknown): Promise<T> {
+/**
+ * The id of the user whose notes are shown. The server refuses a request in this name when the session of this
+ * browser, which all tabs share, is another user's by then.
+ */
+const shown: { user: string | null } = { user: null };
+
+export function requestAs(user: string | null): void {
+  shown.user = user;
+}
+
+/** Sends a request of a user, if one is given or shown, to the API and returns the answer, which is JSON. */
+export async function request<T = unknown>(method: string, path: string, body?: unknown, user = shown.user): Promise<T> {
   let response: Response;
   try {
     response = await fetch(path, {
       method,
-      headers: body === undefined ? {} : { "Content-Type": "application/json" },
+      headers: { ...(body !== undefined && { "Content-Type": "application/json" }), ...(user !== null && { "If-User-Match": user }) },
       body: body === undefined ? null : JSON.stringify(body),
     });
   } catch {

@@ -1,6 +1,6 @@
 /** The state that all views share. */
-import { computed, effect, signal } from "@preact/signals";
-import { request } from "./api.ts";
+import { computed, effect, signal, untracked } from "@preact/signals";
+import { request, requestAs } from "./api.ts";
 import { signalOf } from "./observe.ts";
 import { parseQuery, type Folder } from "./query.ts";
 import { openSync } from "./sync/sync.ts";
@@ -9,6 +9,9 @@ import type { Fields, NoteMeta } from "./sync/types.ts";
 export const sync = openSync();
 export const syncState = signalOf(sync.state);
 export const notes = signalOf(sync.list);
+
+/** Whether an account's notes are shown. */
+export const isOpen = computed(() => syncState.value.account !== null && syncState.value.session !== "ended");
 
 /** What the address bar says: /n/ID#in=archive&q=words, or #account. */
 export interface Route {
@@ -267,14 +270,15 @@ function parsed(text: string | null): Partial<Preferences> {
   }
 }
 
-/** What other apps keep in the account's preferences. */
-let others: Record<string, unknown> = {};
+/** What other apps keep in the preferences of the account that `of` names. */
+let others: { of: string; kept: Record<string, unknown> } | null = null;
 
 export function prefer(change: Partial<Preferences>): void {
   preferences.value = { ...preferences.value, ...change };
   keepPreferences();
-  if (syncState.value.session === "active") {
-    void request("PATCH", "/api/auth/me", { preferences: { ...others, web: preferences.value } }).catch(() => undefined);
+  const { session, account } = syncState.value;
+  if (session === "active" && others?.of === account?.id) {
+    void request("PATCH", "/api/auth/me", { preferences: { ...others?.kept, web: preferences.value } }).catch(() => undefined);
   }
 }
 
@@ -287,13 +291,38 @@ function keepPreferences(): void {
 }
 
 /** Takes over what the account prefers. */
-export async function fetchPreferences(): Promise<void> {
-  const me = await request<{ data: { preferences?: Record<string, unknown> | null } }>("GET", "/api/auth/me").catch(() => null);
-  if (!me?.data.preferences) return;
-  const { web, ...rest } = me.data.preferences;
-  others = rest;
+async function fetchPreferences(of: string): Promise<void> {
+  const me = await request<{ data: { preferences?: Record<string, unknown> | null } }>("GET", "/api/auth/me", undefined, of).catch(() => null);
+  if (!me || syncState.value.account?.id !== of) return;
+  const { web, ...rest } = me.data.preferences ?? {};
+  others = { of, kept: rest };
   if (web && typeof web === "object") {
     preferences.value = { ...initial, ...web };
     keepPreferences();
   }
+}
+
+let [shownBefore, preferencesOf] = ["", ""];
+effect(() => {
+  const { session, account } = syncState.value;
+  requestAs(account?.id ?? null);
+  if (account && account.id !== shownBefore) {
+    if (shownBefore) untracked(forgetAccount);
+    shownBefore = account.id;
+  }
+  const asked = session === "active" ? (account?.id ?? "") : "";
+  if (asked && asked !== preferencesOf) void fetchPreferences(asked);
+  preferencesOf = asked;
+});
+
+/** Takes what an account has done and looked for out of the way of the next one. */
+function forgetAccount(): void {
+  others = null;
+  undos.length = 0;
+  toast.value = null;
+  selected.value = new Set();
+  cursor.value = null;
+  preferences.value = { ...preferences.peek(), searches: [] };
+  keepPreferences();
+  go({ page: "notes", note: null, folder: "notes", query: "" }, "replace");
 }

@@ -2,7 +2,7 @@
 import { signal } from "@preact/signals";
 import { useState } from "preact/hooks";
 import {
-  cursor, go, newNote, notes, prefer, preferences, removeForGood, route, rows, selected, tags, targets, toggle, trash, undoLast,
+  cursor, go, isOpen, newNote, notes, prefer, preferences, removeForGood, route, rows, selected, tags, targets, toggle, trash, undoLast,
 } from "./app.ts";
 import { Dialog } from "./dialog.tsx";
 import { moveBy, toggleSelected } from "./list.tsx";
@@ -71,7 +71,7 @@ function isTyping(target: EventTarget | undefined): boolean {
 /** Runs the commands of keys. */
 export function listenToKeys(): void {
   window.addEventListener("keydown", (e) => {
-    if (e.defaultPrevented || e.isComposing) return;
+    if (e.defaultPrevented || e.isComposing || !isOpen.value) return;
     if ((e.ctrlKey || e.metaKey) && !e.shiftKey && !e.altKey && e.key.toLowerCase() === "k") {
       e.preventDefault();
       paletteIsOpen.value = !paletteIsOpen.value;

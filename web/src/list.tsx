@@ -336,12 +336,11 @@ function day(iso: string): string {
 
 /** What a person should know of the connection and the storage. */
 function Connection() {
-  const { connection, storage, session, unsent, catchingUp } = syncState.value;
+  const { connection, storage, unsent, catchingUp } = syncState.value;
   const waiting = unsent > 0 ? ` ${unsent} ${unsent === 1 ? "note waits" : "notes wait"} to be sent.` : "";
   let text = "";
-  if (storage === "full") text = "The storage of this browser is full: leave this tab open until all is saved.";
-  else if (storage === "memory") text = "This browser keeps nothing (a private window?): leave this tab open until all is saved.";
-  else if (session === "ended") text = "You are signed out." + waiting;
+  if (storage === "full") text = "Not kept on this device, whose storage is full: leave this tab open until all is saved.";
+  else if (storage === "memory") text = "Not kept on this device (a private window?): leave this tab open until all is saved.";
   else if (connection === "offline") text = "Offline. What you write is kept here." + waiting;
   else if (connection === "busy") text = "The server is busy." + waiting;
   else if (catchingUp !== null && catchingUp > 0) text = `Fetching the notes: ${catchingUp} so far`;

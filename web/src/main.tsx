@@ -1,7 +1,6 @@
-import { effect } from "@preact/signals";
 import { render } from "preact";
 import { useEffect } from "preact/hooks";
-import { fetchPreferences, metaOf, newNote, route, sync, syncState, tell, toast } from "./app.ts";
+import { isOpen, metaOf, newNote, route, sync, syncState, tell, toast } from "./app.ts";
 import { Help, helpIsOpen, listenToKeys, Palette, paletteIsOpen } from "./commands.tsx";
 import { Icon } from "./icons.tsx";
 import { Later } from "./later.tsx";
@@ -13,7 +12,7 @@ import { registerWorker } from "./sync/worker.ts";
 function App() {
   const { session, account, connection } = syncState.value;
   if (!account && session === "unknown" && connection !== "offline") return <p class="nothing">Loading…</p>;
-  if (!account) {
+  if (!account || session === "ended") {
     return (
       <main>
         <SignIn />
@@ -31,7 +30,6 @@ function App() {
           <>
             <Sidebar />
             <div class="main">
-              {session === "ended" && <SignedOut />}
               {note ? <NotePane key={note} id={note} /> : <Welcome />}
             </div>
           </>
@@ -55,16 +53,6 @@ function Welcome() {
         <kbd>c</kbd> new <kbd>/</kbd> search <kbd>?</kbd> all keys
       </p>
     </div>
-  );
-}
-
-/** The notes stay on the screen when a session has ended; the form is above them. */
-function SignedOut() {
-  return (
-    <section class="signed-out" aria-label="Sign in again">
-      <p>You are signed out. What you write is kept here, and sent when you have signed in again.</p>
-      <SignIn />
-    </section>
   );
 }
 
@@ -124,17 +112,20 @@ function listenToFiles(): void {
   });
   window.addEventListener("drop", (e) => {
     const files = [...(e.dataTransfer?.files ?? [])];
-    if (files.length === 0 || !syncState.value.account) return;
+    if (files.length === 0 || !isOpen.value) return;
     e.preventDefault();
     void importFiles(files);
   });
 }
 
 async function importFiles(files: readonly File[]): Promise<void> {
+  const { account } = syncState.value;
   let taken = 0;
   for (const file of files) {
     if (!/\.(md|markdown|txt|text)$/i.test(file.name) && !file.type.startsWith("text/")) continue;
-    newNote({ title: file.name.replace(/\.[^.]*$/, "").slice(0, 255), content: await file.text() });
+    const content = await file.text();
+    if (!isOpen.value || syncState.value.account?.id !== account?.id) break; // another account is here by now
+    newNote({ title: file.name.replace(/\.[^.]*$/, "").slice(0, 255), content });
     taken++;
   }
   tell(taken === files.length ? `Imported: ${taken}` : `Imported: ${taken} of ${files.length}. Only text and Markdown become notes.`);
@@ -143,12 +134,8 @@ async function importFiles(files: readonly File[]): Promise<void> {
 listenToKeys();
 listenToFiles();
 startWithAddress();
-let preferencesOf = "";
-effect(() => {
-  const { session, account } = syncState.value;
-  if (session !== "active" || !account || account.id === preferencesOf) return;
-  preferencesOf = account.id;
-  void fetchPreferences();
+window.addEventListener("beforeunload", (e) => {
+  if (sync.hasUnkept()) e.preventDefault();
 });
 render(<App />, document.getElementById("app")!);
 void registerWorker();

@@ -1,6 +1,6 @@
 /** One note: reading, writing, its tags and flags, and what became of what was typed. */
 import { useEffect, useLayoutEffect, useRef, useState } from "preact/hooks";
-import { go, metaOf, preferences, query, removeForGood, setColor, sync, tags, tell, toggle, trash } from "./app.ts";
+import { go, metaOf, preferences, query, removeForGood, setColor, sync, syncState, tags, tell, toggle, trash } from "./app.ts";
 import { colors } from "./colors.tsx";
 import { noteRequest } from "./commands.tsx";
 import { hasLongLine, plainEditor, type Editor, type EditorOptions } from "./editor.ts";
@@ -108,6 +108,7 @@ function Note({ view }: { view: NoteView }) {
         </span>
       </div>
       {fields.isTrashed && <p class="banner">This note is in the trash. An edit takes it out.</p>}
+      <UnkeptBanner />
       {view.problem && <ProblemBanner view={view} />}
       {view.clash && <Later load={() => import("./clash.tsx").then((m) => m.ClashView)} props={{ view }} />}
       <input
@@ -241,7 +242,7 @@ const stateWords: Record<SaveState, string> = {
   offline: "Offline: kept on this device",
   clash: "Clash: others changed the same lines",
   refused: "Not saved: the server does not take it",
-  unkept: "Kept in this tab only: leave it open",
+  unkept: "Not kept on this device: leave this tab open",
 };
 
 /** What became of what was typed, in words. Screen readers hear of it when it lasts. */
@@ -264,12 +265,24 @@ function State({ view }: { view: NoteView }) {
   );
 }
 
+/** Says that the browser keeps nothing, where a note is seen without the list. */
+function UnkeptBanner() {
+  const { storage } = syncState.value;
+  if (storage === "kept") return null;
+  return (
+    <p class="banner" role="status">
+      Not kept on this device: {storage === "full" ? "its storage is full" : "this browser keeps nothing"}. What you write goes to the server at once.
+      Leave this tab open until it is saved.
+    </p>
+  );
+}
+
 function ProblemBanner({ view }: { view: NoteView }) {
   const problem = view.problem!;
   const fields = Object.entries(problem.fields).map(([name, text]) => `${name}: ${text}`);
   return (
     <p class="banner" role="alert">
-      The server does not take this note: {[problem.message, ...fields].join("; ")}. It is kept here.
+      The server does not take this note: {[problem.message, ...fields].join("; ")}. {syncState.value.storage === "kept" && "It is kept here."}
       <button type="button" onClick={() => sync.retry()}>
         Try again
       </button>

@@ -19,7 +19,7 @@ Every version is kept: the clock above shows what a note was, and brings it back
 
 /** Asks who the user is: with an account or, at the first start, for one. */
 export function SignIn() {
-  const known = syncState.value.account;
+  const { account: known, session, storage, unsent, isLeaving } = syncState.value;
   const [mode, setMode] = useState<"login" | "register">("login");
   const [asksCode, setAsksCode] = useState(false);
   const [error, setError] = useState("");
@@ -37,8 +37,9 @@ export function SignIn() {
     setBusy(true);
     setError("");
     try {
-      const answer = await request<{ data: { user: Account } }>("POST", `/api/auth/${mode}`, body);
-      if (mode === "register") await request("POST", "/api/notes", welcome).catch(() => undefined);
+      await sync.signingIn();
+      const answer = await request<{ data: { user: Account } }>("POST", `/api/auth/${mode}`, body, null);
+      if (mode === "register") await request("POST", "/api/notes", welcome, answer.data.user.id).catch(() => undefined);
       await sync.signedIn(answer.data.user);
       go({ page: "notes" }, "replace");
     } catch (err) {
@@ -59,6 +60,13 @@ export function SignIn() {
           <img src="/icon.svg" alt="" width={40} height={40} /> notesd
         </h1>
         <p>{registers ? "Make an account to write your first note." : "Sign in to write."}</p>
+        {session === "ended" && (
+          <p role="status">
+            You are signed out. {unsent > 0 && `${unsent} ${unsent === 1 ? "note was" : "notes were"} not sent yet, and will be when ${known?.email} signs in. `}
+            {unsent > 0 && storage !== "kept" && "They are not kept on this device: leave this tab open."}
+          </p>
+        )}
+        {isLeaving && <p role="status">You are signed out here. The session ends when the server can be reached.</p>}
         <label>
           E-mail
           <input name="email" type="email" required autocomplete="username" defaultValue={known?.email ?? ""} autofocus />

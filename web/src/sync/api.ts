@@ -45,28 +45,9 @@ function parsed(text: string): unknown {
   }
 }
 
-export function send(sent: Sent): Promise<Reply> {
-  return request(sent.method, sent.path, sent.body, { "Idempotency-Key": sent.key });
-}
-
+/** Who is signed in in this browser. All its tabs share the session. */
 export function me(): Promise<Reply<{ data?: { user: Account; merges: boolean } } | undefined>> {
   return request("GET", "/api/auth/me");
-}
-
-export function logOut(): Promise<Reply> {
-  return request("POST", "/api/auth/logout");
-}
-
-export function getNote(id: string): Promise<Reply<{ data?: Note } | undefined>> {
-  return request("GET", `/api/notes/${encodeURIComponent(id)}`);
-}
-
-export function newest(limit: number): Promise<Reply<{ data?: Note[] } | undefined>> {
-  return request("GET", `/api/notes?limit=${limit}`);
-}
-
-export function deleteNote(id: string): Promise<Reply<{ error?: string } | undefined>> {
-  return request("DELETE", `/api/notes/${encodeURIComponent(id)}`);
 }
 
 /** A change as /api/changes tells of it; notes come without content if the page was asked for so. */
@@ -78,6 +59,38 @@ export interface ChangesPage {
   more: boolean;
 }
 
-export function changes(since: number, isMeta: boolean): Promise<Reply<ChangesPage | undefined>> {
-  return request("GET", `/api/changes?since=${since}&limit=500${isMeta ? "&fields=meta" : ""}`);
+/**
+ * Requests of one user. The server refuses them (isOtherUser) when the session of this browser is another
+ * user's by then: another tab may have signed in since.
+ */
+export class Client {
+  constructor(readonly user: string) {}
+
+  private request<T>(method: string, path: string, body?: string, headers: Record<string, string> = {}): Promise<Reply<T>> {
+    return request(method, path, body, { "If-User-Match": this.user, ...headers });
+  }
+
+  send(sent: Sent): Promise<Reply> {
+    return this.request(sent.method, sent.path, sent.body, { "Idempotency-Key": sent.key });
+  }
+
+  logOut(): Promise<Reply<{ success?: boolean } | undefined>> {
+    return this.request("POST", "/api/auth/logout");
+  }
+
+  getNote(id: string): Promise<Reply<{ data?: Note } | undefined>> {
+    return this.request("GET", `/api/notes/${encodeURIComponent(id)}`);
+  }
+
+  newest(limit: number): Promise<Reply<{ data?: Note[] } | undefined>> {
+    return this.request("GET", `/api/notes?limit=${limit}`);
+  }
+
+  deleteNote(id: string): Promise<Reply<{ error?: string } | undefined>> {
+    return this.request("DELETE", `/api/notes/${encodeURIComponent(id)}`);
+  }
+
+  changes(since: number, isMeta: boolean): Promise<Reply<ChangesPage | undefined>> {
+    return this.request("GET", `/api/changes?since=${since}&limit=500${isMeta ? "&fields=meta" : ""}`);
+  }
 }

@@ -26,12 +26,12 @@ export class Refused extends Error {
 }
 
 /** Brings all changes, page by page. Fails with Refused or Unreachable; what came before is kept. */
-export async function catchUp(store: Store, on: CatchUp, signal: AbortSignal): Promise<Cursor> {
+export async function catchUp(client: api.Client, store: Store, on: CatchUp, signal: AbortSignal): Promise<Cursor> {
   let cursor = await cursorOf(store);
   let brought = 0;
   for (;;) {
     // The first time, only what the list needs: a page of texts ends at 1 MiB. Later all of it, to be read offline.
-    const reply = await api.changes(cursor.since, cursor.isStartingOver);
+    const reply = await client.changes(cursor.since, cursor.isStartingOver);
     if (signal.aborted) return cursor;
     if (reply.status === 410) {
       cursor = { since: 0, isStartingOver: true, round: cursor.round + 1 };

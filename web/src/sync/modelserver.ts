@@ -15,11 +15,14 @@ export class ModelServer {
   deleted = new Set<string>();
   keys = new Map<string, { id: string; request: string }>();
   isSignedIn = true;
+  /** Whether another user has signed in. */
+  isOther = false;
   /** The status of the answer to every write, or 0 if they are done. */
   refuses = 0;
 
   handle(sent: Sent): Response {
     if (!this.isSignedIn) return refusal(401, "Authentication required");
+    if (this.isOther) return { status: 412, body: { success: false, error: "Another user is signed in", code: "other_user" } };
     if (this.refuses) return refusal(this.refuses, "Refused");
     const request = `${sent.method} ${sent.path}\n${sent.body}`;
     const used = this.keys.get(sent.key);

@@ -2,7 +2,7 @@ import assert from "node:assert/strict";
 import { test } from "node:test";
 import fc from "fast-check";
 import { ModelServer } from "./modelserver.ts";
-import { noFields, step, type Event, type Kept, type Step } from "./outbox.ts";
+import { noFields, rejoin, step, type Event, type Kept, type Step } from "./outbox.ts";
 import { Browser, Tab } from "./testbrowser.ts";
 import type { Note } from "./types.ts";
 
@@ -10,7 +10,7 @@ type Action = [kind: string, browser: number, where: number, more: number];
 
 const kinds = [
   "type", "type", "type", "type", "type", "flush", "flush", "flush", "send", "send", "arrive", "arrive", "hear", "hear", "poll", "show", "show", "pollMeta",
-  "step", "step", "step", "lose", "kill", "open", "create", "removeLine", "flag", "thin", "forgetKeys", "signOut", "signIn", "erase", "refuse", "accept", "trash", "delete",
+  "step", "step", "step", "lose", "kill", "open", "create", "removeLine", "flag", "thin", "forgetKeys", "signOut", "signIn", "otherIn", "otherOut", "erase", "refuse", "accept", "trash", "delete",
   "resolve", "mend",
 ];
 
@@ -103,6 +103,8 @@ function run(actions: Action[]) {
       case "forgetKeys": server.keys.clear(); break;
       case "signOut": server.isSignedIn = false; break;
       case "signIn": server.isSignedIn = true; break;
+      case "otherIn": server.isOther = true; break;
+      case "otherOut": server.isOther = false; break;
       case "refuse": server.refuses = [400, 413, 422, 429, 503, 507][more % 6]!; break;
       case "accept": server.refuses = 0; break;
       case "delete": {
@@ -131,6 +133,7 @@ function run(actions: Action[]) {
 
   // All comes to rest.
   server.isSignedIn = true;
+  server.isOther = false;
   server.refuses = 0;
   for (const b of browsers) for (const tab of b.tabs) flush(tab);
   for (let round = 0; round < 200; round++) {
@@ -249,6 +252,60 @@ test("a result that a person has begun is in the note that takes over when the c
     data: noteWith(2, "one\nmine of others\n"), merge: [{ text: "one\n" }, { base: "", theirs: "mine of others\n", yours: "mine\n" }],
   }), { type: "mend", result: "one\nmine of others\nmine\nby hand\n" }, { type: "gone", newId: "new" });
   assert.equal(moved?.text.content, "one\nmine\nby hand\n");
+});
+
+test("what another user's session was refused is sent again under its key", () => {
+  const { entry, signedOut } = after({ entry: null, note: first }, ...sent, answer(412, { code: "other_user" }));
+  assert.ok(signedOut);
+  assert.equal(entry?.sent?.key, "k");
+  assert.equal(entry?.problem, null);
+});
+
+/** What a tab does to a note of its own copy: type at a line, send, hear. */
+const doing = fc.array(fc.tuple(fc.constantFrom("type", "type", "send", "arrive", "hear"), fc.nat(9)), { maxLength: 8 });
+
+test("an entry that is written late replaces nothing that another tab has kept", () => {
+  fc.assert(
+    fc.property(doing, doing, doing, fc.boolean(), (before, late, meanwhile, isNew) => {
+      let last = 0;
+      const server = new ModelServer();
+      const ids = () => `id-${++last}`;
+      if (!isNew) server.handle({ key: ids(), method: "POST", path: "/api/notes", body: JSON.stringify({ id: "n", ...noFields, title: "n", content: "one\n\ntwo\n" }) });
+      const known = server.notes.get("n") ?? null;
+      const texts: string[] = []; // of notes that took over
+      const typed: string[] = [];
+      const act = (kept: Kept, all: [string, number][]): Kept => {
+        let status: { status: number; body: unknown } | null = null;
+        for (const [kind, where] of all) {
+          const sent = kept.entry?.sent;
+          let event: Event | null = null;
+          if (kind === "type") {
+            const from = kept.entry?.text ?? kept.note ?? known ?? noFields;
+            const lines = (from.content ?? "").split("\n");
+            typed.push(`<${++last}>`);
+            lines[where % lines.length] = `${lines[where % lines.length]}${typed.at(-1)}`;
+            event = { type: "draft", id: "n", from: { ...noFields, title: "n", content: from.content }, text: { content: lines.join("\n") }, known: kept.entry?.base ?? kept.note, newId: ids() };
+          } else if (kind === "send") event = { type: "send", key: ids() };
+          else if (kind === "arrive" && sent) status = server.handle(sent);
+          else if (kind === "hear" && sent && status) event = { type: "answer", key: sent.key, ...status, newId: ids() };
+          if (!event) continue;
+          const next = step(kept, event);
+          if (event.type === "answer") status = null;
+          if (next.moved) texts.push(next.moved.text.content ?? "");
+          kept = { entry: next.entry, note: next.note };
+        }
+        return kept;
+      };
+      const common = act({ entry: null, note: known }, before);
+      const [mine, theirs] = [act(common, late), act(common, meanwhile)];
+      if (JSON.stringify(theirs.entry) === JSON.stringify(common.entry)) return; // nothing was replaced
+      const { entry, moved } = rejoin(theirs, mine.entry, common.entry, ids());
+      for (const one of [entry, moved]) texts.push(one?.text.content ?? "", ...(one?.parts ?? []).map((p) => ("text" in p ? p.text : p.theirs + p.yours)));
+      texts.push(...[...server.notes.values()].map((note) => note.content));
+      for (const token of typed) assert.ok(texts.join("\n").includes(token), `${token} is lost`);
+    }),
+    { numRuns: Number(RUNS ?? 2000), ...(SEED && { seed: Number(SEED) }) },
+  );
 });
 
 for (const status of [404, 410]) {

@@ -81,7 +81,7 @@ export interface Step extends Kept {
   /** The entry of another note that takes over what was typed. Keep it in the same transaction. */
   moved: Entry | null;
   notices: Notice[];
-  /** The session has ended: nothing can be sent until somebody signs in. */
+  /** The session has ended, or is another user's: nothing can be sent until the account signs in. */
   signedOut: boolean;
   /** The server could not say yes or no: send the same again later. */
   again: boolean;
@@ -242,6 +242,21 @@ function draft(kept: Kept, e: Event & { type: "draft" }): Step {
   return done({ entry: next, note }, { notices });
 }
 
+/**
+ * Brings an entry that could not be written for a while together with what another tab has kept of the note
+ * meanwhile. `late` was made of `before`; null: the server has all of it.
+ */
+export function rejoin(kept: Kept, late: Entry | null, before: Entry | null, newId: string): Step {
+  if (!late) return done(kept); // what is kept was made of an older base, and its save merges
+  if (!kept.entry) return done({ ...kept, entry: late });
+  if (late.parts) return done(kept, asNew(late.id, newId, settled(late, null, { text: late.text, parts: null }).text));
+  const isOfBefore = before && !before.parts && before.base?.revision === late.base?.revision;
+  const from = isOfBefore ? before.text : late.base ? fieldsOf(late.base) : noFields;
+  const { content, ...rest } = late.text;
+  const text: Partial<Fields> = content === null ? rest : { ...rest, content };
+  return draft(kept, { type: "draft", id: late.id, from, text, known: late.base, newId });
+}
+
 /** The content of a clash, typed on, and what others made of the fork. */
 function overFork(entry: Entry, text: Text) {
   const parts = mergeText(entry.fork ?? "", text.content ?? "", entry.base?.content ?? "");
@@ -284,7 +299,7 @@ function answer(kept: Kept, e: Event & { type: "answer" }): Step {
   const { entry, note } = kept;
   const sent = entry?.sent;
   if (!sent || sent.key !== e.key) return undone(kept); // another tab has seen to it
-  if (e.status === 401) return done(kept, { signedOut: true });
+  if (isOtherSession(e.status, e.body)) return done(kept, { signedOut: true });
   if (isUnsure(e.status, e.body)) return done(kept, { again: true });
   const body = e.body as Answer;
   const open: Entry = { ...entry, sent: null };
@@ -311,6 +326,11 @@ interface Answer {
   merge?: readonly MergePart[] | null;
   error?: string;
   fields?: Record<string, string>;
+}
+
+/** Whether an answer says that there is no session, or that it is another user's than the one whom the request named. */
+export function isOtherSession(status: number, body: unknown): boolean {
+  return status === 401 || (status === 412 && (body as { code?: unknown } | null | undefined)?.code === "other_user");
 }
 
 /**

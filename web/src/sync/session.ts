@@ -7,7 +7,7 @@ import { List } from "./list.ts";
 import { Events, Leadership, type ChangeEvent } from "./live.ts";
 import { Value } from "./observable.ts";
 import {
-  fieldsOf, isWaiting, noFields, noPause, rebase, sameText, slower, step,
+  fieldsOf, isOtherSession, isWaiting, noFields, noPause, rebase, sameText, slower, step,
   type Entry, type Event, type Kept, type Known, type Step, type Text,
 } from "./outbox.ts";
 import { admits, findRows, fold, foldedOf, hasAll } from "./search.ts";
@@ -26,6 +26,8 @@ const [newestNotes, headRows] = [100, 100];
 const mostSends = 4;
 /** Texts are looked through when nothing was typed into the search for a while, in ms. */
 const bodyPatience = 150;
+/** Storage that is refused or full is tried again after this time in ms. */
+const storagePatience = 5000;
 /** With so many changes in another tab, all rows are read again. */
 const manyNotes = 100;
 
@@ -71,10 +73,12 @@ export interface SessionEvents {
   ended(): void;
 }
 
+const sessionOf = new WeakMap<NoteView, Session>();
+const shownOf = new WeakMap<NoteView, Shown>();
+
 export class Session {
   readonly list: List;
   private lanes = new Map<string, Lane>();
-  private shownOf = new WeakMap<NoteView, Shown>();
   private moved = new Map<string, string>();
   private channel: BroadcastChannel;
   private leadership: Leadership;
@@ -86,6 +90,7 @@ export class Session {
   private sending = new Set<string>();
   private wake: ReturnType<typeof setTimeout> | undefined;
   private pollTimer: ReturnType<typeof setTimeout> | undefined;
+  private storageTimer: ReturnType<typeof setTimeout> | undefined;
   private isCatchingUp = false;
   private isBehind = false;
   /** How often something was learned of a note. */
@@ -95,12 +100,16 @@ export class Session {
   private connection: SyncState["connection"] = "polling";
   private isEnded = false;
   private isLoaded: Promise<void>;
+  private readonly client: api.Client;
 
-  private constructor(readonly account: Account, readonly store: Store, private readonly on: SessionEvents) {
+  private erasing: Promise<void> | null = null;
+
+  private constructor(readonly account: Account, readonly store: Store, private on: SessionEvents) {
+    this.client = new api.Client(account.id);
     this.list = new List((entry) => this.stateOf(entry));
     this.channel = new BroadcastChannel(`notesd ${account.id}`);
     this.channel.onmessage = (e: MessageEvent<Message>) => void this.hear(e.data);
-    this.channel.postMessage({ type: "hello" } satisfies Message);
+    this.post({ type: "hello" });
     this.isLoaded = this.load();
     this.leadership = new Leadership(`notesd ${account.id}`, (isLeader) => this.lead(isLeader));
     addEventListener("online", this.retry);
@@ -108,9 +117,19 @@ export class Session {
     document.addEventListener("visibilitychange", this.look);
   }
 
-  static async open(account: Account, on: SessionEvents): Promise<Session> {
+  /** The session that a view is of. It may have been closed: what is typed into the view is kept all the same. */
+  static of(view: NoteView): Session | undefined {
+    return sessionOf.get(view);
+  }
+
+  /** Opens the notes of an account. isNew: it has just signed in. */
+  static async open(account: Account, on: SessionEvents, isNew = false): Promise<Session> {
     let session: Session | undefined;
-    const store = await Store.open(account.id, () => session?.showStorage());
+    const store = await Store.open(account.id, {
+      storage: () => session?.showStorage(),
+      rejoined: (id, update) => session?.learnAndTell(id, update),
+    });
+    if (isNew) await store.begin();
     session = new Session(account, store, on);
     session.showStorage();
     return session;
@@ -119,9 +138,11 @@ export class Session {
   async close(): Promise<void> {
     await this.keepAll();
     this.closing.abort();
+    this.on = { notice() {}, state() {}, ended() {} };
     this.leadership.close();
     this.stopListening();
     clearTimeout(this.wake);
+    clearTimeout(this.storageTimer);
     for (const { timer } of this.debounce.values()) clearTimeout(timer);
     removeEventListener("online", this.retry);
     removeEventListener("pagehide", this.hurry);
@@ -153,7 +174,7 @@ export class Session {
   }
 
   async draft(seen: NoteView, fields: Partial<Fields>): Promise<void> {
-    const shown = this.shownOf.get(seen);
+    const shown = shownOf.get(seen);
     if (!shown) throw new Error(`not a view of this tab: ${seen.id}`);
     const { lane } = shown;
     let [target, text] = [shown, { ...shown.latest, ...fields }];
@@ -195,7 +216,7 @@ export class Session {
   async remove(ids: readonly string[]): Promise<void> {
     for (const asked of ids) {
       const id = this.current(asked);
-      const reply = await api.deleteNote(id);
+      const reply = await this.client.deleteNote(id);
       if (reply.status !== 200 && reply.status !== 404) throw new api.Failed(reply.status, reply.body?.error ?? "");
       await this.store.forget(id);
       this.list.setRow(id, null);
@@ -213,14 +234,14 @@ export class Session {
   async resolve(seen: NoteView, content: string): Promise<boolean> {
     if (!seen.clash) return false;
     const event: Event = { type: "resolve", text: seen.fields.content, revision: seen.clash.theirs.revision, content };
-    const id = this.shownOf.get(seen)?.lane.id ?? seen.id;
+    const id = shownOf.get(seen)?.lane.id ?? seen.id;
     const { step: next } = await this.apply(id, false, (kept) => step(kept, event));
     this.sendNow(id);
     return next.isDone;
   }
 
   readonly retry = () => {
-    this.channel.postMessage({ type: "retry" } satisfies Message);
+    this.post({ type: "retry" });
     void this.tryAgain();
   };
 
@@ -259,7 +280,7 @@ export class Session {
     let done = 0;
     const next = async () => {
       for (let id = missing.pop(); id !== undefined && !signal?.aborted && !this.closing.signal.aborted; id = missing.pop()) {
-        const reply = await api.getNote(id);
+        const reply = await this.client.getNote(id);
         if (reply.status === 429 || reply.status === 503) {
           missing.push(id);
           await new Promise((resolve) => setTimeout(resolve, reply.retryAfter ?? 5000));
@@ -267,20 +288,28 @@ export class Session {
         }
         const note = reply.body?.data;
         if (note) await this.apply(id, false, (kept) => step(kept, { type: "remote", note }));
+        else if (reply.status !== 404) throw new api.Failed(reply.status, "");
         progress(++done, done + missing.length);
       }
     };
     await Promise.all([next(), next()]);
   }
 
-  /** Keeps what was typed, and erases the copy of the server's notes; the open ones stay in this tab. */
-  async eraseCopies(): Promise<void> {
+  /** Keeps what was typed, and erases the copy of the server's notes, here and on the screen. */
+  eraseCopies(): Promise<void> {
+    return (this.erasing ??= this.erase().finally(() => (this.erasing = null)));
+  }
+
+  private async erase(): Promise<void> {
+    this.isEnded = true;
+    this.list.hide(true);
+    await new Promise((resolve) => setTimeout(resolve)); // the editor goes, and says its last
     await this.keepAll();
     this.since = 0;
+    for (const [id, lane] of this.lanes) if (!lane.queue.length && !lane.value.isWatched) this.lanes.delete(id);
     this.list.clear();
     this.list.hide(true);
     await this.store.erase();
-    await this.store.setState("ended", true);
   }
 
   // What is kept.
@@ -290,6 +319,7 @@ export class Session {
       this.isEnded = true;
       this.list.hide(true);
       this.on.state({ session: "ended" });
+      await this.store.erase(); // it may have been stopped in the middle
     }
     for (const entry of await this.store.entries()) this.list.setEntry(entry.id, entry);
     this.on.state({ unsent: this.list.unsent });
@@ -320,9 +350,13 @@ export class Session {
   /** Applies a change to a note here, and tells the views and the other tabs. */
   private async apply(id: string, isEdit: boolean, change: (kept: Kept) => Step): Promise<Update> {
     const update = await this.store.update(id, isEdit, change);
+    this.learnAndTell(id, update);
+    return update;
+  }
+
+  private learnAndTell(id: string, update: Update) {
     this.learn(id, update);
     this.tell([id, ...(update.step.moved ? [update.step.moved.id] : [])], update.step.notices);
-    return update;
   }
 
   private learn(id: string, { before, step, row }: Update) {
@@ -343,7 +377,11 @@ export class Session {
   }
 
   private tell(ids: string[], notices: Notice[]) {
-    this.channel.postMessage({ type: "changed", ids, notices } satisfies Message);
+    this.post({ type: "changed", ids, notices });
+  }
+
+  private post(message: Message) {
+    if (!this.closing.signal.aborted) this.channel.postMessage(message);
   }
 
   private async hear(message: Message): Promise<void> {
@@ -419,10 +457,10 @@ export class Session {
       const kept = await this.store.read(lane.id);
       const content = kept.entry ? kept.entry.text.content : kept.note?.content;
       if (typeof content === "string") return this.refresh(lane, kept);
-      const reply = await api.getNote(lane.id);
+      const reply = await this.client.getNote(lane.id);
       const note = reply.body?.data;
       if (note) await this.apply(lane.id, false, (kept) => step(kept, { type: "remote", note }));
-      else if (reply.status === 401) await this.check();
+      else if (isOtherSession(reply.status, reply.body)) await this.check();
       if (!isView(lane.value.value)) lane.value.set(reply.status === 404 ? "missing" : "away");
     } catch (e) {
       if (!(e instanceof api.Unreachable)) throw e;
@@ -484,8 +522,9 @@ export class Session {
       problem: entry?.problem ?? null,
     };
     const old = lane.value.value;
-    if (isView(old) && isSameView(old, view) && this.shownOf.get(old) === lane.shown) return;
-    this.shownOf.set(view, lane.shown!);
+    if (isView(old) && isSameView(old, view) && shownOf.get(old) === lane.shown) return;
+    shownOf.set(view, lane.shown!);
+    sessionOf.set(view, this);
     lane.value.set(view);
   }
 
@@ -518,8 +557,7 @@ export class Session {
       lane.isWriting = true;
       const update = await this.store.update(id, true, (kept) => step(kept, event)).finally(() => (lane.isWriting = false));
       shown.kept = text;
-      this.learn(id, update);
-      this.tell([id, ...(update.step.moved ? [update.step.moved.id] : [])], update.step.notices);
+      this.learnAndTell(id, update);
     }
   }
 
@@ -539,6 +577,10 @@ export class Session {
   private showStorage() {
     this.on.state({ storage: this.store.storage });
     this.showStates();
+    clearTimeout(this.storageTimer);
+    if (this.store.storage === "kept" || this.closing.signal.aborted) return;
+    this.storageTimer = setTimeout(() => void this.store.catchUp().then(() => this.showStorage()), storagePatience);
+    this.schedule();
   }
 
   private showStates() {
@@ -554,14 +596,17 @@ export class Session {
 
   private setState(state: Partial<SyncState>) {
     if (state.connection) this.connection = state.connection;
+    const ends = state.session === "ended" && !this.isEnded;
+    if (state.session === "active" && this.isEnded) this.list.hide(false);
     if (state.session) this.isEnded = state.session === "ended";
     this.on.state(state);
+    if (ends) this.on.ended();
     this.showStates();
   }
 
   private tellState() {
     const session = this.isEnded ? "ended" : "active";
-    if (this.leadership.isLeader) this.channel.postMessage({ type: "state", state: { connection: this.connection, session } } satisfies Message);
+    if (this.leadership.isLeader) this.post({ type: "state", state: { connection: this.connection, session } });
   }
 
   // The network: in the leading tab, and in another one when the leader does nothing.
@@ -581,6 +626,7 @@ export class Session {
 
   /** Asks who is signed in; sending and listening go on if it is the account. */
   async check(): Promise<boolean> {
+    if (this.closing.signal.aborted) return false;
     try {
       const { status, body } = await api.me();
       const user = body?.data?.user;
@@ -623,7 +669,6 @@ export class Session {
     if (this.isEnded) return;
     this.setState({ session: "ended" });
     this.tellState();
-    this.on.ended();
   }
 
   private listen() {
@@ -661,7 +706,7 @@ export class Session {
 
   /** The newest notes come first, with their texts: a new browser has something to show. */
   private async fetchNewest(): Promise<void> {
-    const reply = await api.newest(newestNotes).catch(() => null);
+    const reply = await this.client.newest(newestNotes).catch(() => null);
     const notes = reply?.body?.data ?? [];
     const updates = await this.store.updateAll(await cursorOf(this.store), notes.map((note) => [note.id, (kept) => step(kept, { type: "remote", note })]));
     for (const [id, update] of updates) this.learn(id, update);
@@ -699,15 +744,16 @@ export class Session {
           if (all.size) this.tell([...all.keys(), ...moved], [...all.values()].flatMap(({ step }) => step.notices));
         };
         const progress = (notes: number | null) => this.on.state({ catchingUp: notes });
-        const cursor = await catchUp(this.store, { updates, progress }, this.closing.signal);
+        const cursor = await catchUp(this.client, this.store, { updates, progress }, this.closing.signal);
         this.since = cursor.since;
       } while (this.isBehind && !this.closing.signal.aborted);
+      if (this.closing.signal.aborted) return;
       this.reached();
       this.list.show();
       await this.store.setState("head", this.list.value.value.slice(0, headRows).map((row) => row.id));
     } catch (e) {
       if (e instanceof api.Unreachable) this.setConnection("offline");
-      else if (e instanceof Refused && e.reply.status === 401) await this.check();
+      else if (e instanceof Refused && isOtherSession(e.reply.status, e.reply.body)) await this.check();
       else if (e instanceof Refused) this.setConnection("busy");
       else throw e;
       this.poll();
@@ -731,7 +777,7 @@ export class Session {
     clearTimeout(this.debounce.get(id)?.timer);
     this.debounce.delete(id);
     if (this.leadership.isLeader || this.store.storage !== "kept") return this.schedule();
-    this.channel.postMessage({ type: "due", id } satisfies Message);
+    this.post({ type: "due", id });
     setTimeout(() => {
       const entry = this.list.entry(id);
       if (entry && isWaiting(entry) && !this.closing.signal.aborted) void this.send(id);
@@ -773,14 +819,14 @@ export class Session {
   private async exchange(id: string, sent: NonNullable<Entry["sent"]>): Promise<void> {
     let reply: api.Reply;
     try {
-      reply = await api.send(sent);
+      reply = await this.client.send(sent);
     } catch (e) {
       if (!(e instanceof api.Unreachable)) throw e;
       this.pace = slower(this.pace, Date.now(), null, Math.random());
       return this.setConnection("offline");
     }
-    // Another person may have signed in in this browser: then this one's notes look gone, and are not.
-    if ([401, 403, 404, 409, 410].includes(reply.status) && !(await this.check())) return;
+    // A server of the release before does not refuse what another user's session brings: there this one's notes look gone.
+    if ([401, 403, 404, 409, 410, 412].includes(reply.status) && !(await this.check())) return;
     const event: Event = { type: "answer", key: sent.key, status: reply.status, body: reply.body, newId: newId() };
     const { step: next } = await this.apply(id, false, (kept) => step(kept, event));
     if (next.signedOut) return; // and in again meanwhile: the same is sent again
@@ -819,7 +865,8 @@ export class Session {
 
   /** The account has signed in again. */
   async resume(): Promise<void> {
-    if (this.isEnded) await this.store.setState("ended", false);
+    await this.erasing;
+    if (this.isEnded) await this.store.begin();
     this.isEnded = false;
     this.list.hide(false);
     this.pace = noPause;

@@ -93,8 +93,8 @@ export interface SyncState {
   /** Whose notes are shown, null: nobody has signed in here. */
   account: Account | null;
   /**
-   * ended: the session of the account is over. Its notes are shown on, and what is typed waits here until
-   * the same person signs in.
+   * ended: the session of the account is over. Its notes are shown no longer, and what is unsent waits here
+   * until the same person signs in.
    */
   session: "unknown" | "active" | "ended" | "none";
   /** offline: the server can't be reached. busy: it asked to wait. live: changes arrive at once. */
@@ -103,6 +103,8 @@ export interface SyncState {
   storage: "kept" | "memory" | "full";
   /** The number of notes with something that the server has not. */
   unsent: number;
+  /** Somebody has signed out, and the server could not be told of it yet. */
+  isLeaving: boolean;
   /** The notes that the first catch-up has brought so far; null when it is complete. */
   catchingUp: number | null;
 }
@@ -166,7 +168,7 @@ export interface Sync {
 
   /**
    * Keeps what was typed. Call it at every keystroke with what has changed; `seen` is the view that the
-   * text is derived from. The promise resolves when it is safe here.
+   * text is derived from. The promise resolves when it is safe here, or, as state.storage says, in this tab alone.
    */
   draft(seen: NoteView, fields: Partial<Fields>): Promise<void>;
 
@@ -193,13 +195,18 @@ export interface Sync {
   /** Fetches the content of every note that is not here yet, for reading without a network. */
   fetchAll(progress?: (done: number, all: number) => void, signal?: AbortSignal): Promise<void>;
 
+  /** Waits for the end of an earlier session. Call it before a request to sign in: its answer sets the same cookie. */
+  signingIn(): Promise<void>;
   /** Says who has signed in. What waits under this account is sent. */
   signedIn(account: Account): Promise<void>;
   /**
-   * Ends the session and erases the account's notes here. What is unsent stays under the account, unseen,
-   * until it signs in again; with `forget` it is erased as well. It needs the server, as remove does.
+   * Erases the account's notes here, and ends the session as soon as the server can be reached. What is unsent
+   * stays under the account, unseen, until it signs in again; with `forget` it is erased as well.
    */
   signOut(options?: { forget?: boolean }): Promise<void>;
+
+  /** Whether this tab alone has something that the server has not: ask before it is closed. */
+  hasUnkept(): boolean;
 
   /** Stops everything. For tests and before a page is closed. */
   close(): Promise<void>;
