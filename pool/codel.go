@@ -51,7 +51,7 @@ func (q *queue) roll(cq *classQueue, now time.Duration) {
 		c.calm, c.excess = true, false
 	}
 	switch {
-	case !c.overloaded && !c.calm && c.excess && q.delayTarget > 0:
+	case !c.overloaded && !c.calm && c.excess && q.delayTarget > 0 && !q.lastCalls.Load():
 		c.overloaded = true
 		q.overloaded.Add(1)
 	case c.overloaded && c.calm && !c.excess:

@@ -173,3 +173,30 @@ func TestNewestFirst(t *testing.T) {
 		}
 	})
 }
+
+// Once the load is about to end, an overload ends, none begins, and requests are rejected only where
+// the queue has no room for them. It is so until the load is not about to end.
+func TestLastCalls(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		p, s := pool.New(delayed()), newStream()
+		go s.pour(t, p, ms/2, 4*ms, 2*time.Second) // 2000 a second for 1000
+		time.Sleep(time.Second)
+		if !overloaded(p) {
+			t.Fatal("no overload at twice the capacity")
+		}
+		p.LastCalls(true)
+		s.take()
+		time.Sleep(900 * ms)
+		if _, refused := s.take(); overloaded(p) || len(refused[pool.ErrOverload]) > 0 || len(refused[pool.ErrFull]) == 0 {
+			t.Errorf("overloaded %v, refused %v, want them for a full queue alone", overloaded(p), refused)
+		}
+		time.Sleep(time.Second)
+		p.LastCalls(false)
+		go s.pour(t, p, ms/2, 4*ms, 2*time.Second)
+		time.Sleep(time.Second)
+		if _, refused := s.take(); len(refused[pool.ErrOverload]) == 0 {
+			t.Errorf("refused %v, want an overload again", refused)
+		}
+		time.Sleep(2 * time.Second)
+	})
+}

@@ -116,7 +116,7 @@ func runnable() int {
 
 // MaybeSaturated reports whether Saturated may return true. It costs nearly nothing.
 func (p *Pool) MaybeSaturated() bool {
-	return p.saturated.Load() || p.queue.overloaded.Load() > 0
+	return (p.saturated.Load() || p.queue.overloaded.Load() > 0) && !p.queue.lastCalls.Load()
 }
 
 // Saturated reports whether a new request of the class is to be refused because the CPU is

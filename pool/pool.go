@@ -279,6 +279,16 @@ func (p *Pool) Refuse() {
 	p.dispatchAndNotify(p.now())
 }
 
+// LastCalls says whether the load is about to end, because new clients go elsewhere. Then nothing is
+// gained by an early rejection: as long as there is room in the queue, every request waits there,
+// and the oldest goes first.
+func (p *Pool) LastCalls(yes bool) {
+	p.queue.lastCalls.Store(yes)
+	if yes {
+		p.queue.endOverload()
+	}
+}
+
 // Drain refuses new requests and returns nil once no request runs, waits or has yielded. It returns
 // context.Cause(ctx) when ctx ends before. It does not wait for stuck requests that were replaced:
 // Stats lists those that still run.

@@ -71,6 +71,7 @@ type queue struct {
 	waiting    atomic.Int64 // number of waiters of all classes; written under mu
 	draining   atomic.Bool  // written under mu
 	overloaded atomic.Int32 // number of overloaded classes; written under mu
+	lastCalls  atomic.Bool  // see LastCalls
 	_          cacheLine    // end of the fields that every request reads
 
 	mu       sync.Mutex // guards what follows; never held while waiting

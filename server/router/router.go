@@ -187,6 +187,7 @@ func (rt *Router) Counts() *Counts { return &rt.counts }
 // CloseConnections says whether each response closes its connection, because the server is about to
 // shut down. A client must not keep a connection that is about to close.
 func (rt *Router) CloseConnections(yes bool) {
+	rt.pool.LastCalls(yes)
 	if yes {
 		rt.leaving.Store(true)
 		rt.stay.Load().end()
