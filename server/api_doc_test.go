@@ -185,7 +185,7 @@ func (d *document) answer(example string) string {
 		sent = strings.ReplaceAll(sent, name, id)
 	}
 	if strings.Contains(sent, `"CODE"`) {
-		sent = strings.ReplaceAll(sent, "CODE", totpCode(d.t, d.secret, time.Now().Add(time.Duration(d.codes)*30*time.Second)))
+		sent = strings.ReplaceAll(sent, "CODE", totpCode(d.t, d.secret, time.Now().Add(time.Duration(d.codes-1)*30*time.Second)))
 		d.codes++
 	}
 	head, body, _ := strings.Cut(sent, "\n\n")

@@ -89,6 +89,7 @@ func TestTOTP(t *testing.T) {
 		c.post("/api/auth/totp/confirm", map[string]any{"code": "123456"}).fails(http.StatusConflict, "Codes are not set up")
 		off := map[string]any{"password": password, "totp": "123456"}
 		c.request("DELETE", "/api/auth/totp", off).fails(http.StatusConflict, "Codes are not set up")
+		c.post("/api/auth/totp/recovery", off).fails(http.StatusConflict, "Codes are not set up")
 		c.post("/api/auth/totp", nil).want(http.StatusOK)
 		c.wantTOTP(false, 0)
 		c.post("/api/auth/login", credentialsOf("ada@example.com", password)).want(http.StatusOK) // not confirmed
@@ -127,6 +128,23 @@ func TestTOTP(t *testing.T) {
 		s.visitor().loginWith("203.0.113.3", strings.ToLower(app.recovery[9])).want(http.StatusOK)
 		s.visitor().loginWith("203.0.113.3", app.recovery[9]).fails(http.StatusUnauthorized, codeWrong)
 		c.wantTOTP(true, 6)
+
+		renew := func(password, code string) reply {
+			return c.post("/api/auth/totp/recovery", map[string]any{"password": password, "totp": code})
+		}
+		renew(password, "").fails(http.StatusUnauthorized, codeRequired)
+		renew("wrong", app.recovery[8]).fails(http.StatusUnauthorized, "Invalid credentials")
+		renew(password, app.recovery[9]).fails(http.StatusUnauthorized, codeWrong)
+		c.wantTOTP(true, 6)
+		var renewed struct {
+			Data struct{ RecoveryCodes []string }
+		}
+		renew(password, app.recovery[8]).want(http.StatusOK).decode(&renewed)
+		c.wantTOTP(true, 10)
+		s.visitor().loginWith("203.0.113.3", app.recovery[7]).fails(http.StatusUnauthorized, codeWrong)
+		s.visitor().loginWith("203.0.113.3", renewed.Data.RecoveryCodes[0]).want(http.StatusOK)
+		c.wantTOTP(true, 9)
+		app.recovery = append(app.recovery, renewed.Data.RecoveryCodes...)
 
 		s.execute(t, "UPDATE totp SET last_step = 0")
 		for text, in := range map[string]map[string]any{

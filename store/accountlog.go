@@ -27,6 +27,7 @@ const (
 	EventTOTPOn             AccountEvent = "totp_on"
 	EventTOTPOff            AccountEvent = "totp_off"
 	EventRecoveryCodeUsed   AccountEvent = "recovery_code_used"
+	EventRecoveryCodesMade  AccountEvent = "recovery_codes_made"
 	EventSessionEnded       AccountEvent = "session_ended"
 	EventOtherSessionsEnded AccountEvent = "other_sessions_ended"
 	EventTokenMade          AccountEvent = "token_made"

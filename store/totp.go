@@ -65,12 +65,7 @@ func (s *Store) ConfirmTOTP(ctx context.Context, t TOTP, step int64, hashes [][]
 		if done.Error == nil && done.RowsAffected == 0 {
 			return ErrCodeUsed
 		}
-		err := errors.Join(done.Error, deleteRecoveryCodes(tx, t.UserID))
-		for _, hash := range hashes {
-			err = errors.Join(err,
-				tx.Exec("INSERT INTO recovery_codes (user_id, code_hash) VALUES (?, ?)", t.UserID, hash).Error)
-		}
-		return err
+		return errors.Join(done.Error, replaceRecoveryCodes(tx, t.UserID, hashes))
 	})
 	if err != nil {
 		return fmt.Errorf("confirm TOTP of user %s: %w", t.UserID, err)
@@ -106,6 +101,31 @@ func (s *Store) useCode(ctx context.Context, userID, statement string, values ma
 		return fmt.Errorf("code of user %s: %w", userID, err)
 	}
 	return nil
+}
+
+// ReplaceRecoveryCodes replaces the account's recovery codes by those with the hashes. ErrCodeUsed:
+// one-time codes are off.
+func (s *Store) ReplaceRecoveryCodes(ctx context.Context, userID string, hashes [][]byte) error {
+	err := s.db.Write(ctx, func(tx *gorm.DB) error {
+		// The update waits for a removal of the secret, and a removal for it.
+		on := tx.Exec("UPDATE totp SET confirmed_at = confirmed_at WHERE user_id = ? AND confirmed_at IS NOT NULL", userID)
+		if on.Error == nil && on.RowsAffected == 0 {
+			return ErrCodeUsed
+		}
+		return errors.Join(on.Error, replaceRecoveryCodes(tx, userID, hashes))
+	})
+	if err != nil {
+		return fmt.Errorf("recovery codes of user %s: %w", userID, err)
+	}
+	return nil
+}
+
+func replaceRecoveryCodes(tx *gorm.DB, userID string, hashes [][]byte) error {
+	err := deleteRecoveryCodes(tx, userID)
+	for _, hash := range hashes {
+		err = errors.Join(err, tx.Exec("INSERT INTO recovery_codes (user_id, code_hash) VALUES (?, ?)", userID, hash).Error)
+	}
+	return err
 }
 
 // RecoveryCodes returns how many recovery codes the account has left.

@@ -83,6 +83,8 @@ func (a *API) Routes() []router.Route {
 		account(get, "/api/auth/totp", router.Read, a.totpStatus),
 		account(post, "/api/auth/totp", router.Write, a.beginTOTP),
 		account(post, "/api/auth/totp/confirm", router.Write, a.confirmTOTP),
+		{Method: post, Path: "/api/auth/totp/recovery", Class: router.Password, Auth: router.SignedIn,
+			Handle: a.replaceRecoveryCodes, SmallBody: true},
 		{Method: del, Path: "/api/auth/totp", Class: router.Password, Auth: router.SignedIn, Handle: a.removeTOTP,
 			SmallBody: true},
 

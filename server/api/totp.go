@@ -59,9 +59,26 @@ func (a *API) confirmTOTP(c *router.Context) error {
 	if err != nil {
 		return err
 	}
+	return writeRecoveryCodes(c, recovery)
+}
+
+func writeRecoveryCodes(c *router.Context, codes []string) error {
 	return c.Data(http.StatusOK, struct {
 		RecoveryCodes []string `json:"recoveryCodes"`
-	}{recovery})
+	}{codes})
+}
+
+// replaceRecoveryCodes handles POST /api/auth/totp/recovery.
+func (a *API) replaceRecoveryCodes(c *router.Context) error {
+	in, err := readConfirmation(c)
+	if err != nil {
+		return err
+	}
+	recovery, err := a.accounts.ReplaceRecoveryCodes(c.Context(), client(c), c.UserID(), in)
+	if err != nil {
+		return err
+	}
+	return writeRecoveryCodes(c, recovery)
 }
 
 // removeTOTP handles DELETE /api/auth/totp.

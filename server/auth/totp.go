@@ -98,7 +98,7 @@ func (a *Accounts) BeginTOTP(ctx context.Context, userID string) (TOTPSetup, err
 // ConfirmTOTP turns the account's one-time codes on, if code is one of the secret that BeginTOTP has
 // made. It returns the recovery codes, which nobody can read again. Errors: ErrTOTPOff,
 // ErrTOTPInvalid, store.ErrTOTPOn.
-func (a *Accounts) ConfirmTOTP(ctx context.Context, c Client, userID, code string) (recovery []string, err error) {
+func (a *Accounts) ConfirmTOTP(ctx context.Context, c Client, userID, code string) ([]string, error) {
 	t, err := a.store.TOTP(ctx, userID)
 	switch {
 	case errors.Is(err, store.ErrNotFound):
@@ -116,12 +116,7 @@ func (a *Accounts) ConfirmTOTP(ctx context.Context, c Client, userID, code strin
 	if !right {
 		return nil, ErrTOTPInvalid
 	}
-	var hashes [][]byte
-	for range recoveryCodes {
-		plain := rand.Text()[:recoveryCodeLength]
-		hashes = append(hashes, recoveryHash(plain))
-		recovery = append(recovery, grouped(plain))
-	}
+	recovery, hashes := newRecoveryCodes()
 	err = a.store.ConfirmTOTP(ctx, t, step, hashes)
 	if errors.Is(err, store.ErrCodeUsed) {
 		return nil, ErrTOTPInvalid // the secret was replaced or confirmed at this moment
@@ -133,17 +128,38 @@ func (a *Accounts) ConfirmTOTP(ctx context.Context, c Client, userID, code strin
 	return recovery, nil
 }
 
+// ReplaceRecoveryCodes makes new recovery codes in place of the account's, and returns them. It needs
+// the password and a code. Errors: those of RemoveTOTP.
+func (a *Accounts) ReplaceRecoveryCodes(ctx context.Context, c Client, userID string, in Credentials) ([]string, error) {
+	if err := a.confirmTOTPChange(ctx, c, userID, in); err != nil {
+		return nil, err
+	}
+	recovery, hashes := newRecoveryCodes()
+	err := a.store.ReplaceRecoveryCodes(ctx, userID, hashes)
+	if errors.Is(err, store.ErrCodeUsed) {
+		return nil, ErrTOTPOff // they were turned off at this moment
+	}
+	if err != nil {
+		return nil, err
+	}
+	a.Record(ctx, c, userID, store.EventRecoveryCodesMade)
+	return recovery, nil
+}
+
+// newRecoveryCodes returns recovery codes for a user, and their hashes.
+func newRecoveryCodes() (recovery []string, hashes [][]byte) {
+	for range recoveryCodes {
+		plain := rand.Text()[:recoveryCodeLength]
+		hashes = append(hashes, recoveryHash(plain))
+		recovery = append(recovery, grouped(plain))
+	}
+	return recovery, hashes
+}
+
 // RemoveTOTP turns the account's one-time codes off. It needs the password and a code. Errors: those
 // of SignIn, ErrTOTPOff.
 func (a *Accounts) RemoveTOTP(ctx context.Context, c Client, userID string, in Credentials) error {
-	status, err := a.TOTPStatus(ctx, userID)
-	if err != nil {
-		return err
-	}
-	if !status.On {
-		return ErrTOTPOff
-	}
-	if _, err := a.confirm(ctx, c, userID, in, a.verifyBoth); err != nil {
+	if err := a.confirmTOTPChange(ctx, c, userID, in); err != nil {
 		return err
 	}
 	if err := a.store.RemoveTOTP(ctx, userID); err != nil {
@@ -151,6 +167,19 @@ func (a *Accounts) RemoveTOTP(ctx context.Context, c Client, userID string, in C
 	}
 	a.Record(ctx, c, userID, store.EventTOTPOff)
 	return nil
+}
+
+// confirmTOTPChange returns nil if one-time codes are on, and the password and the code are right.
+func (a *Accounts) confirmTOTPChange(ctx context.Context, c Client, userID string, in Credentials) error {
+	status, err := a.TOTPStatus(ctx, userID)
+	if err != nil {
+		return err
+	}
+	if !status.On {
+		return ErrTOTPOff
+	}
+	_, err = a.confirm(ctx, c, userID, in, a.verifyBoth)
+	return err
 }
 
 // secondFactor verifies a one-time code or a recovery code, after the password was right. It returns

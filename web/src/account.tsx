@@ -339,26 +339,46 @@ function Codes() {
         </Form>
       )}
       {data?.on && (
-        <Form
-          label="Turn codes off"
-          danger
-          send={async ({ password, totp }) => {
-            await request("DELETE", "/api/auth/totp", { password, totp });
-            setRecovery([]);
-            again();
-          }}
-        >
-          <label>
-            Password
-            <input name="password" type="password" required autocomplete="current-password" />
-          </label>
-          <label>
-            Code, or a recovery code
-            <input name="totp" required autocomplete="one-time-code" />
-          </label>
-        </Form>
+        <>
+          <Form
+            label="Make new recovery codes"
+            send={async (fields) => {
+              const answer = await request<{ data: { recoveryCodes: string[] } }>("POST", "/api/auth/totp/recovery", fields);
+              setRecovery(answer.data.recoveryCodes);
+              again();
+            }}
+          >
+            <PasswordAndCode />
+          </Form>
+          <Form
+            label="Turn codes off"
+            danger
+            send={async (fields) => {
+              await request("DELETE", "/api/auth/totp", fields);
+              setRecovery([]);
+              again();
+            }}
+          >
+            <PasswordAndCode />
+          </Form>
+        </>
       )}
     </Part>
+  );
+}
+
+function PasswordAndCode() {
+  return (
+    <>
+      <label>
+        Password
+        <input name="password" type="password" required autocomplete="current-password" />
+      </label>
+      <label>
+        Code, or a recovery code
+        <input name="totp" required autocomplete="one-time-code" />
+      </label>
+    </>
   );
 }
 
