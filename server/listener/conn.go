@@ -6,6 +6,7 @@ import (
 	"net"
 	"net/http"
 	"slices"
+	"strings"
 	"sync"
 	"time"
 )
@@ -66,10 +67,13 @@ type Conn struct {
 	// WriteDeadline is the deadline that was set last. Conn stores it for its user.
 	WriteDeadline time.Time
 
+	deadline readDeadline
+
 	// responseID is the id of the request whose response begins with the next write; empty: no
 	// response begins.
 	responseID string
-	lines      []byte // the headers for this response
+	lines      []byte // the default headers for this response
+	ownLines   []byte // the headers of this response alone
 	// asked: the connection has had a request, so it is not pending any more (see Tracker).
 	asked   bool
 	reads   int   // reads since the connection was new or idle
@@ -104,10 +108,10 @@ func ConnOf(r *http.Request) *Conn {
 // whole response before it reads the next request. BeginResponse sets in h those headers that Write
 // will not add. vary is for responses that depend on the request and get no Vary header otherwise. A
 // Content-Security-Policy or Cache-Control in h takes the place of the default one; such a response
-// must not be vary.
-func (c *Conn) BeginResponse(id string, vary bool, h http.Header) {
+// must not be vary. own are more headers, as lines that end with "\r\n", of names that h does not have.
+func (c *Conn) BeginResponse(id string, vary bool, h http.Header, own []byte) {
 	if c.Conn != nil {
-		c.responseID, c.lines = id, varyLines
+		c.responseID, c.lines, c.ownLines = id, varyLines, own
 		if !vary {
 			c.lines = linesFor(h)
 		}
@@ -117,6 +121,10 @@ func (c *Conn) BeginResponse(id string, vary bool, h http.Header) {
 		h["Vary"] = varyHeaders
 	}
 	h.Set(requestIDHeader, id)
+	for line := range strings.Lines(string(own)) {
+		name, value, _ := strings.Cut(line, ": ")
+		h.Set(name, strings.TrimSuffix(value, "\r\n"))
+	}
 	for _, header := range defaultHeaders {
 		if own := header.name == policyHeader || header.name == cacheHeader; !own || h[header.name] == nil {
 			h.Set(header.name, header.value)
@@ -150,7 +158,7 @@ var headerEnd = []byte("\r\n\r\n")
 // While the server is overloaded, Read answers requests itself (see Shedder) and reads on.
 func (c *Conn) Read(p []byte) (int, error) {
 	for {
-		n, err := c.Conn.Read(p)
+		n, err := c.readWithin(p)
 		c.reads, c.arrived = c.reads+1, 0
 		if c.reads != 1 {
 			return n, err
@@ -189,10 +197,10 @@ func (c *Conn) Write(p []byte) (int, error) {
 	}
 	buffer := firstWrites.Get().(*[4096 + 1024]byte)
 	defer firstWrites.Put(buffer)
-	whole := append(append(buffer[:0], p[:line]...), c.lines...)
+	whole := append(append(append(buffer[:0], p[:line]...), c.lines...), c.ownLines...)
 	whole = append(append(append(whole, requestIDHeader+": "...), c.responseID...), "\r\n"...)
 	added := len(whole) - line
-	c.responseID = ""
+	c.responseID, c.ownLines = "", nil
 	n, err := c.Conn.Write(append(whole, p[line:]...))
 	return max(min(n, line), n-added), err
 }

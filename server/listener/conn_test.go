@@ -10,6 +10,9 @@ import (
 	"testing"
 )
 
+// ownHeader is a header that a response has besides the default headers.
+const ownHeader = "Own"
+
 // onLoopback serves h until the test ends, on a Listener or on a plain one, and returns a connection
 // to it.
 func onLoopback(t testing.TB, h http.Handler, ours bool) (net.Conn, *bufio.Reader) {
@@ -50,7 +53,7 @@ func TestDefaultHeaders(t *testing.T) {
 			case "/early":
 				w.WriteHeader(http.StatusEarlyHints)
 			}
-			ConnOf(r).BeginResponse("id of "+r.URL.Path, false, w.Header())
+			ConnOf(r).BeginResponse("id of "+r.URL.Path, false, w.Header(), []byte(ownHeader+": "+r.URL.Path+"\r\n"))
 			switch r.URL.Path {
 			case "/none":
 				w.WriteHeader(http.StatusNoContent)
@@ -96,9 +99,11 @@ func TestDefaultHeaders(t *testing.T) {
 					t.Errorf("ours %v, %q: %s %q, want it once", ours, tt.request, h.name, got)
 				}
 			}
-			if got := r.Header.Values(requestIDHeader); len(got) != 1 ||
-				tt.request != "" && !strings.Contains(tt.request, strings.TrimPrefix(got[0], "id of ")) {
-				t.Errorf("ours %v, %q: id %q, want the request's own", ours, tt.request, got)
+			for _, name := range []string{requestIDHeader, ownHeader} {
+				got := r.Header.Values(name)
+				if len(got) != 1 || tt.request != "" && !strings.Contains(tt.request, strings.TrimPrefix(got[0], "id of ")) {
+					t.Errorf("ours %v, %q: %s %q, want the request's own", ours, tt.request, name, got)
+				}
 			}
 		}
 	}
@@ -135,7 +140,7 @@ func TestWriteCutShort(t *testing.T) {
 		{0, 0}, {17, 17}, {17 + added - 1, 17}, {17 + added + 2, 19}, {len(answer) + added, len(answer)},
 	} {
 		c := &Conn{Conn: shortConn{left: tt.left}}
-		c.BeginResponse("id", false, nil)
+		c.BeginResponse("id", false, nil, nil)
 		if n, err := c.Write([]byte(answer)); n != tt.want || (err == nil) != (tt.left >= len(answer)+added) {
 			t.Errorf("of which %d bytes left: Write() = %d, %v, want %d", tt.left, n, err, tt.want)
 		}
@@ -161,7 +166,7 @@ func BenchmarkDefaultHeaders(b *testing.B) {
 		name := map[bool]string{true: "by the connection", false: "by net/http"}[ours]
 		b.Run(name, func(b *testing.B) {
 			c, in := onLoopback(b, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-				ConnOf(r).BeginResponse("0123456789abcdef", false, w.Header())
+				ConnOf(r).BeginResponse("0123456789abcdef", false, w.Header(), nil)
 				_, _ = w.Write([]byte("ok"))
 			}), ours)
 			request := []byte("GET / HTTP/1.1\r\nHost: x\r\n\r\n")
@@ -187,8 +192,8 @@ func BenchmarkDefaultHeaders(b *testing.B) {
 func TestOtherConn(t *testing.T) {
 	r := (&http.Request{}).WithContext(context.Background())
 	h := http.Header{}
-	ConnOf(r).BeginResponse("id", false, h)
-	if len(h) != len(defaultHeaders)+1 || h.Get(requestIDHeader) != "id" {
-		t.Errorf("headers %v, want the default headers and the id", h)
+	ConnOf(r).BeginResponse("id", false, h, []byte(ownHeader+": a: b\r\n"))
+	if len(h) != len(defaultHeaders)+2 || h.Get(requestIDHeader) != "id" || h.Get(ownHeader) != "a: b" {
+		t.Errorf("headers %v, want the default headers, the id and the response's own", h)
 	}
 }

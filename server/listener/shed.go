@@ -56,7 +56,7 @@ func (c *Conn) shed(p []byte) bool {
 	}
 	c.shedder.tracker.Track(c, http.StateIdle)
 	c.unseen = true
-	_ = c.Conn.SetReadDeadline(time.Now().Add(c.shedder.idleTimeout))
+	_ = c.SetReadDeadline(time.Now().Add(c.shedder.idleTimeout))
 	return true
 }
 
@@ -65,7 +65,7 @@ func (c *Conn) shed(p []byte) bool {
 func (c *Conn) passOn() {
 	if c.unseen {
 		c.unseen = false
-		_ = c.Conn.SetReadDeadline(time.Now().Add(c.shedder.headerTimeout))
+		_ = c.SetReadDeadline(time.Now().Add(c.shedder.headerTimeout))
 	}
 }
 

@@ -30,7 +30,7 @@ func (s *shedAll) Shed(r *http.Request) func(*Conn) bool {
 		if path == "/late" {
 			return false
 		}
-		c.BeginResponse("id of "+path, true, nil)
+		c.BeginResponse("id of "+path, true, nil, nil)
 		_, _ = c.Write([]byte("HTTP/1.1 503 Service Unavailable\r\nContent-Length: 4\r\n\r\nshed"))
 		return true
 	}
@@ -48,7 +48,7 @@ func TestShed(t *testing.T) {
 	tracker := NewTracker(func(netip.Addr) bool { return false }, &Counts{}, 100, time.Minute)
 	served := http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		body, _ := io.ReadAll(r.Body)
-		ConnOf(r).BeginResponse("id of "+r.URL.Path, true, w.Header())
+		ConnOf(r).BeginResponse("id of "+r.URL.Path, true, w.Header(), nil)
 		_, _ = w.Write(append([]byte("served"), body...))
 	})
 	h := &http.Server{Handler: served, ConnContext: WithConn, ConnState: tracker.Track, IdleTimeout: time.Minute,

@@ -42,12 +42,21 @@ func (c *Context) WriteEntry(e *Entry) {
 				return
 			}
 		}
-		h["Etag"] = []string{e.ETag}
+		c.setETag(e.ETag)
 	}
 	if e.Link != "" {
 		h["Link"] = []string{e.Link}
 	}
 	c.SharedJSON(http.StatusOK, e.Body)
+}
+
+// setETag sets the entity tag. Only the compression reads it, which is not in front of the fast path.
+func (c *Context) setETag(tag string) {
+	if c.out.varies {
+		c.out.etag = tag
+	} else {
+		c.out.Header()["Etag"] = []string{tag}
+	}
 }
 
 // encode encodes the response e in the coding that the client prefers among those it accepts. The
@@ -64,8 +73,8 @@ func (c *Context) encode(e *Entry) {
 		e.encoded.Store(p)
 	}
 	if p.coding != "" {
-		h := c.out.Header()
-		h["Content-Encoding"], h["Etag"] = []string{p.coding}, []string{p.etag}
+		c.out.Header()["Content-Encoding"] = []string{p.coding}
+		c.setETag(p.etag)
 		c.out.setBody(http.StatusOK, p.body)
 	}
 }

@@ -202,6 +202,6 @@ func (c *Context) limit() error {
 	if err != nil {
 		return err
 	}
-	writeLimitHeaders(c.out.Header(), d)
+	c.out.limit = d
 	return d.Err()
 }

@@ -161,7 +161,7 @@ func (c *Context) writeError(err error) {
 		f.Fields = map[string]string{"Content-Type": c.notJSON}
 	}
 	if e, ok := errors.AsType[*ratelimit.LimitedError](err); ok && e.Decision.Limit > 0 {
-		writeLimitHeaders(h, e.Decision)
+		c.out.limit = e.Decision
 	}
 	if f.RetryAfter > 0 {
 		h.Set("Retry-After", strconv.Itoa(f.RetryAfter))

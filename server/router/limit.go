@@ -1,18 +1,18 @@
 package router
 
 import (
-	"net/http"
 	"strconv"
 
 	"notesd/internal/ratelimit"
 )
 
-// writeLimitHeaders writes the state of the client's rate limit into response headers.
-func writeLimitHeaders(h http.Header, d ratelimit.Decision) {
-	h.Set("RateLimit-Limit", strconv.Itoa(d.Limit))
-	h.Set("RateLimit-Remaining", strconv.Itoa(d.Remaining))
-	h.Set("RateLimit-Reset", strconv.Itoa(seconds(d.Reset)))
-	if !d.Allowed {
-		h.Set("Retry-After", strconv.Itoa(seconds(d.RetryAfter)))
-	}
+// appendLimit appends the state of the client's rate limit, as lines of headers.
+func appendLimit(lines []byte, d ratelimit.Decision) []byte {
+	lines = appendNumber(lines, "Ratelimit-Limit: ", d.Limit)
+	lines = appendNumber(lines, "Ratelimit-Remaining: ", d.Remaining)
+	return appendNumber(lines, "Ratelimit-Reset: ", seconds(d.Reset))
+}
+
+func appendNumber(lines []byte, name string, n int) []byte {
+	return append(strconv.AppendInt(append(lines, name...), int64(n), 10), "\r\n"...)
 }

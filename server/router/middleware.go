@@ -272,7 +272,7 @@ func (c *Context) countUnrouted() error {
 	d, _ := ratelimit.TakeAddress(c.addr, cfg.RateLimitMax, func(key string, limit int) (ratelimit.Decision, error) {
 		return c.rt.unrouted.Take(key, limit, cfg.RateLimitWindow), nil
 	})
-	writeLimitHeaders(c.out.Header(), d)
+	c.out.limit = d
 	return d.Err()
 }
 

@@ -6,6 +6,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"notesd/internal/ratelimit"
 	"notesd/server/listener"
 )
 
@@ -33,6 +34,11 @@ type responseWriter struct {
 	sent        int64
 	wroteHeader bool  // the header has been written
 	failed      error // the error of the last write
+
+	// limit and etag are sent in headers that the connection writes, which costs less than a place in
+	// the header map. A limit of 0 and an empty etag are not sent.
+	limit ratelimit.Decision
+	etag  string
 
 	conn       *listener.Conn
 	id         string // the request's id
@@ -74,7 +80,7 @@ func (w *responseWriter) length() int { return len(w.body) + len(w.shared) }
 
 // reset drops what was buffered, and the headers that describe it.
 func (w *responseWriter) reset() {
-	w.status, w.body, w.shared = 0, w.body[:0], nil
+	w.status, w.body, w.shared, w.etag = 0, w.body[:0], nil, ""
 	for _, name := range []string{"Content-Type", "Content-Length", "Content-Encoding", "Etag", "Location", "Link"} {
 		w.Header().Del(name)
 	}
@@ -112,7 +118,7 @@ func (w *responseWriter) write() error {
 	if !w.wroteHeader {
 		w.WriteHeader(http.StatusOK)
 		w.wroteHeader = true
-		w.conn.BeginResponse(w.id, w.varies, w.Header())
+		w.conn.BeginResponse(w.id, w.varies, w.Header(), w.ownLines())
 		if w.leaving.Load() {
 			w.Header().Set("Connection", "close")
 		}
@@ -136,6 +142,24 @@ func limitWrites(conn *listener.Conn, w interface{ SetWriteDeadline(time.Time) e
 	// A recorder supports no deadline and gets none.
 	_ = w.SetWriteDeadline(conn.WriteDeadline)
 }
+
+// ownLines returns the headers of the response that are not in the header map, as lines.
+func (w *responseWriter) ownLines() []byte {
+	var lines []byte
+	if w.limit.Limit > 0 || w.etag != "" {
+		lines = make([]byte, 0, maxOwnLines)
+	}
+	if w.etag != "" {
+		lines = append(append(append(lines, "Etag: "...), w.etag...), "\r\n"...)
+	}
+	if w.limit.Limit > 0 {
+		lines = appendLimit(lines, w.limit)
+	}
+	return lines
+}
+
+// maxOwnLines is a length that the lines of ownLines seldom exceed.
+const maxOwnLines = 160
 
 func bodyAllowed(status int) bool {
 	return status >= 200 && status != http.StatusNoContent && status != http.StatusNotModified

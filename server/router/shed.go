@@ -67,7 +67,7 @@ func (s *shedRequest) reject(conn *listener.Conn) bool {
 	waited := time.Since(s.began)
 	f := rejected(rt.pool.RejectSaturated(s.asked, waited))
 	f.RequestID = requestID()
-	conn.BeginResponse(f.RequestID, true, nil)
+	conn.BeginResponse(f.RequestID, true, nil, nil)
 	response := f.appendResponse(nil, s.overTLS)
 	limitWrites(conn, conn, len(response))
 	_, err := conn.Write(response)
