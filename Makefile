@@ -85,19 +85,24 @@ prove: ## all proofs, 40 minutes on 2 otherwise idle cores; NAME=kill runs one, 
 
 ##@ Quality
 # These tests of the store use one goroutine, and much CPU that the race detector makes five times as much.
-LONG := ^(TestHistoryModel|TestHistorySize|TestHistoryInBackup|TestDeltaRuns|TestImportLarge|TestListsPlans|TestPlans)$$
+LONG := ^(TestHistoryModel|TestHistorySize|TestHistoryInBackup|TestDeltaRuns|TestImportLarge|TestListsPlans|TestPlans|TestModel|TestImport|TestChangesModel|TestListsModel|TestRandomWords|TestSearchGivenUp)$$
 
 # So do the tests of these packages, which have no goroutines of their own.
 PURE := merge notes notes/query notes/searchfold store/dump
 
-.PHONY: test house check bench checklist e2e
+.PHONY: test test-raced test-plain house check bench checklist e2e
 test: ## what CI runs: unit tests, with the race detector where goroutines meet, and e2e -short; on PostgreSQL, SQLite and Redis of its own
 	.ci/setup.sh
 	go test -race $$(go list ./... | grep -vE '/(e2e|server|store|$(subst $() ,|,$(PURE)))$$')
-	CGO_ENABLED=0 go test $(addprefix ./,$(PURE))
-	go test -race -p 1 -parallel 4 -timeout 20m -skip '$(LONG)' ./store ./server # one after the other: some measure time
-	CGO_ENABLED=0 go test -parallel 4 -timeout 10m -run '$(LONG)' ./store
+	@$(MAKE) --no-print-directory --jobs 2 --output-sync=target test-raced test-plain
 	CGO_ENABLED=0 go test -short -parallel 4 -timeout 10m ./e2e # the servers that it starts have the race detector
+
+test-raced: # one package after the other: some of their tests measure time
+	go test -race -p 1 -parallel 4 -timeout 20m -skip '$(LONG)' ./store ./server
+
+test-plain: # with what CPU the other has left
+	CGO_ENABLED=0 nice -n 19 go test $(addprefix ./,$(PURE))
+	CGO_ENABLED=0 nice -n 19 go test -parallel 4 -timeout 20m -run '$(LONG)' ./store
 
 house: ## lines, files, largest types, repeated lines and words of the documents, with what is above its bound
 	@CGO_ENABLED=0 go run ./e2e/house
