@@ -16,7 +16,8 @@ const (
 	documentation       = "docs/CONFIGURATION.md"
 )
 
-const developmentHead = `# notesd in development. Every setting with its default: remove the # before a name to change it.
+const developmentHead = "" +
+	`# notesd in development. Every setting with its default: remove the # before a name to change it.
 #
 #   cp env/development.env .env
 #
@@ -25,7 +26,8 @@ const developmentHead = `# notesd in development. Every setting with its default
 # under the name with _FILE at its end: SESSION_SECRET_FILE=/run/secrets/session
 `
 
-const productionHead = `# notesd in production. What has no # before it is yours to set. Secrets are in files of their own.
+const productionHead = "" +
+	`# notesd in production. What has no # before it is yours to set. Secrets are in files of their own.
 #
 #   cp env/production.env env/production.local.env
 #   deploy/secrets                                   makes the files

@@ -178,7 +178,8 @@ func (s *Server) Admin() *admin.Admin { return s.admin }
 
 // changeSource returns what the hub looks at for what it may have missed.
 func (s *Server) changeSource() events.Source {
-	return events.Source{Newest: s.deps.Store.NewestChanges, Complete: s.deps.Store.HearsOthers, Alive: s.accounts.Alive}
+	return events.Source{Newest: s.deps.Store.NewestChanges, Complete: s.deps.Store.HearsOthers,
+		Alive: s.accounts.Alive}
 }
 
 // Serve serves on tcp, and closes it, until ctx ends or HandOver has found the new process ready.
@@ -199,7 +200,8 @@ func (s *Server) Serve(ctx context.Context, tcp *net.TCPListener) error {
 		background.Go(func() { s.deps.Redis.Follow(work) })
 	}
 	if s.cfg.DataDir != "" {
-		socket := admin.Socket{Dir: s.cfg.DataDir, Database: s.deps.Store.Identity(), Handler: s.router, Log: s.deps.Log}
+		socket := admin.Socket{Dir: s.cfg.DataDir, Database: s.deps.Store.Identity(), Handler: s.router,
+			Log: s.deps.Log}
 		background.Go(func() { socket.Run(work) })
 	}
 	defer background.Wait()

@@ -338,7 +338,8 @@ func (w writes) insertNotes(statements *pgx.Batch) []*noteState {
 	}
 	rows := rowsOf(w.made)
 	statements.Queue(insertNotesPostgres, arrays(storedColumns, rows)...)
-	statements.Queue(`INSERT INTO note_search (note_key, content_folded) SELECT * FROM unnest($1::bigint[], $2::text[])`,
+	statements.Queue(`INSERT INTO note_search (note_key, content_folded)
+		SELECT * FROM unnest($1::bigint[], $2::text[])`,
 		column(rows, func(r *noteRow) int64 { return r.Key }),
 		column(rows, func(r *noteRow) string { return r.ContentFolded }))
 	return w.made

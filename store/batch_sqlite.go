@@ -108,7 +108,8 @@ func (b *batch) readSQLite(tx sqliteTx) error {
 	owners, keys := b.wantedKeys()
 	for i := range keys {
 		used := usedKey{keyRef: keyRef{owners[i], keys[i]}}
-		found, err := tx.queryRow(`SELECT body_hash, note_id, created_at FROM idempotency_keys WHERE user_id = ? AND key = ?`,
+		found, err := tx.queryRow(
+			`SELECT body_hash, note_id, created_at FROM idempotency_keys WHERE user_id = ? AND key = ?`,
 			[]any{used.owner, used.key}, &used.hash, &used.note, &used.createdAt)
 		if err != nil {
 			return err
@@ -130,7 +131,8 @@ func (b *batch) readUsedIDsSQLite(tx sqliteTx) error {
 		return nil
 	}
 	var list []byte
-	_, err := tx.queryRow(`SELECT json_group_array(json_object('Owner', owner, 'ID', id, 'Deleted', json(deleted))) FROM (
+	_, err := tx.queryRow(`
+		SELECT json_group_array(json_object('Owner', owner, 'ID', id, 'Deleted', json(deleted))) FROM (
 			SELECT user_id AS owner, id, 'false' AS deleted FROM notes WHERE id IN (SELECT value FROM json_each(?))
 			UNION ALL SELECT user_id, note_id, 'true' FROM tombstones
 			WHERE user_id IN (SELECT value FROM json_each(?)) AND note_id IN (SELECT value FROM json_each(?)))`,

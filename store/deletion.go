@@ -116,7 +116,8 @@ func (s *Store) finishDeletion(ctx context.Context, id string) error {
 		{"search_index", "user_id, part, segment", owned},
 		{"search_lists", "user_id, part, segment", owned}, // the binary before this one may run beside it
 	} {
-		statement := fmt.Sprintf("DELETE FROM %[1]s WHERE (%[2]s) IN (SELECT %[2]s FROM %[1]s WHERE %[3]s LIMIT @limit)",
+		statement := fmt.Sprintf(
+			"DELETE FROM %[1]s WHERE (%[2]s) IN (SELECT %[2]s FROM %[1]s WHERE %[3]s LIMIT @limit)",
 			rest.table, rest.key, rest.owned)
 		for full := true; full; {
 			full = false
@@ -145,7 +146,8 @@ func (s *Store) deleteOldestNotes(ctx context.Context, id string, after, upto in
 	err = s.ownedBy(ctx, id, func(tx *gorm.DB) error {
 		last, more = after, false
 		var notes []noteRow
-		err := tx.Select("key", "change_seq", "bytes").Where("user_id = ? AND change_seq > ? AND change_seq <= ?", id, after, upto).
+		err := tx.Select("key", "change_seq", "bytes").Where("user_id = ? AND change_seq > ? AND change_seq <= ?", id,
+			after, upto).
 			Order("change_seq").Limit(sweptNotes).Find(&notes).Error
 		if err != nil || len(notes) == 0 {
 			return err
@@ -169,7 +171,8 @@ func (s *Store) deleteOldestNotes(ctx context.Context, id string, after, upto in
 		}
 		last = notes[len(notes)-1].ChangeSeq
 		// A backup that is taken meanwhile must not contradict itself.
-		return tx.Exec("UPDATE user_counters SET note_count = note_count - ?, note_bytes = note_bytes - ? WHERE user_id = ?",
+		return tx.Exec(`UPDATE user_counters SET note_count = note_count - ?, note_bytes = note_bytes - ?
+			WHERE user_id = ?`,
 			len(notes), size, id).Error
 	})
 	return last, more, err

@@ -196,7 +196,8 @@ func (t *thinner) plan(ctx context.Context, key int64) (thinStep, error) {
 	// The note comes after its versions: if it changes in between, the last of these is taken to be
 	// younger than it is, and stays.
 	var present []int64
-	if err := db.Raw(`SELECT updated_at FROM notes WHERE key = ?`, key).Scan(&present).Error; err != nil || len(present) == 0 {
+	if err := db.Raw(`SELECT updated_at FROM notes WHERE key = ?`, key).Scan(&present).Error; err != nil ||
+		len(present) == 0 {
 		return thinStep{}, err
 	}
 	versions := make([]thinnable, len(rows))
@@ -219,8 +220,9 @@ func (t *thinner) plan(ctx context.Context, key int64) (thinStep, error) {
 
 // readHistory reads the versions of a note up to a revision.
 func readHistory(db *gorm.DB, key, last int64) (rows []historyRow, err error) {
-	err = db.Raw(`SELECT revision, at, bytes, due, keep, author, base_revision, coalesce(length(delta), 0) AS delta_bytes
-		FROM note_versions WHERE note_key = ? AND revision <= ? ORDER BY revision`, key, last).Scan(&rows).Error
+	err = db.Raw(`SELECT revision, at, bytes, due, keep, author, base_revision,
+		coalesce(length(delta), 0) AS delta_bytes FROM note_versions WHERE note_key = ? AND revision <= ?
+		ORDER BY revision`, key, last).Scan(&rows).Error
 	return rows, err
 }
 
@@ -379,7 +381,8 @@ func (t *thinner) apply(ctx context.Context, owner string, step *thinStep) error
 			}
 		}
 		removed = int64(len(gone))
-		return tx.Exec(`UPDATE user_counters SET history_bytes = history_bytes + ? WHERE user_id = ?`, bytes, owner).Error
+		return tx.Exec(`UPDATE user_counters SET history_bytes = history_bytes + ? WHERE user_id = ?`, bytes,
+			owner).Error
 	})
 	if err == nil {
 		t.removed += removed
@@ -400,7 +403,8 @@ func (step *thinStep) requireBases(tx *gorm.DB) error {
 		return nil
 	}
 	var kept int
-	err := tx.Raw(`SELECT count(*) FROM note_versions WHERE note_key = ? AND revision IN ?`, step.key, bases).Scan(&kept).Error
+	err := tx.Raw(`SELECT count(*) FROM note_versions WHERE note_key = ? AND revision IN ?`, step.key,
+		bases).Scan(&kept).Error
 	if err == nil && kept < len(bases) {
 		err = errHistoryChanged
 	}

@@ -32,7 +32,8 @@ type SweepConfig struct {
 // SweepResult counts what a sweep removed.
 type SweepResult struct {
 	Accounts, Notes, Sessions, SignInFailures, SignInLocks, IdempotencyKeys, Tombstones, Versions int64
-	TagRenames                                                                                    int64 // rows that undo them
+
+	TagRenames int64 // the rows that undo them
 }
 
 // Sweep finishes the deletion of accounts, and removes expired data. That is sessions and sign-in
@@ -104,8 +105,9 @@ type Sizes struct {
 // countSizes sets what Sizes returns.
 func (s *Store) countSizes(ctx context.Context) error {
 	var sizes Sizes
-	err := s.db.Reader(ctx).Raw(`SELECT coalesce(sum(note_count), 0) AS notes, coalesce(sum(note_bytes), 0) AS note_bytes,
-		coalesce(sum(history_bytes), 0) AS history_bytes FROM user_counters`).Scan(&sizes).Error
+	err := s.db.Reader(ctx).Raw(`SELECT coalesce(sum(note_count), 0) AS notes,
+		coalesce(sum(note_bytes), 0) AS note_bytes, coalesce(sum(history_bytes), 0) AS history_bytes
+		FROM user_counters`).Scan(&sizes).Error
 	if err == nil {
 		s.sizes.Store(&sizes)
 	}

@@ -155,5 +155,6 @@ func (appTokenRow) TableName() string { return "app_tokens" }
 
 func (row appTokenRow) token() AppToken {
 	return AppToken{ID: row.ID, UserID: row.UserID, Name: row.Name, Write: row.Scope == "write",
-		CreatedAt: fromMillis(row.CreatedAt), ExpiresAt: timeOrZero(row.ExpiresAt), LastUsedAt: timeOrZero(row.LastUsedAt)}
+		CreatedAt: fromMillis(row.CreatedAt), ExpiresAt: timeOrZero(row.ExpiresAt),
+		LastUsedAt: timeOrZero(row.LastUsedAt)}
 }

@@ -198,8 +198,8 @@ func (s *Store) CountDeviceSignIn(ctx context.Context, u User) error {
 // session rows.
 func (s *Store) SetPassword(ctx context.Context, id, hash string) error {
 	err := s.db.Write(ctx, func(tx *gorm.DB) error {
-		done := tx.Exec(`UPDATE users SET password_hash = @hash, updated_at = @now, failed_logins = 0, locked_until = NULL,
-			`+newEpoch+" WHERE id = @id", map[string]any{"hash": hash, "now": s.now(), "id": id})
+		done := tx.Exec(`UPDATE users SET password_hash = @hash, updated_at = @now, failed_logins = 0,
+			locked_until = NULL, `+newEpoch+" WHERE id = @id", map[string]any{"hash": hash, "now": s.now(), "id": id})
 		if done.Error == nil && done.RowsAffected == 0 {
 			return ErrNotFound
 		}

@@ -62,7 +62,8 @@ func (s *Store) presentVersion(db *gorm.DB, row noteRow) (notes.Version, error) 
 func (s *Store) NoteAt(ctx context.Context, owner, id string, at time.Time) (notes.Version, error) {
 	version, err := s.noteAt(ctx, owner, id, at.UnixMilli())
 	if err != nil {
-		return notes.Version{}, fmt.Errorf("note %s at %s: %w", id, at.UTC().Format(time.RFC3339), engine.Translate(err))
+		return notes.Version{}, fmt.Errorf("note %s at %s: %w", id, at.UTC().Format(time.RFC3339),
+			engine.Translate(err))
 	}
 	return version, nil
 }
@@ -79,7 +80,8 @@ func (s *Store) noteAt(ctx context.Context, owner, id string, at int64) (notes.V
 		return s.presentVersion(db, now)
 	}
 	var revision *int64
-	err = db.Raw(`SELECT max(revision) FROM note_versions WHERE note_key = ? AND at <= ?`, now.Key, at).Scan(&revision).Error
+	err = db.Raw(`SELECT max(revision) FROM note_versions WHERE note_key = ? AND at <= ?`, now.Key,
+		at).Scan(&revision).Error
 	if err != nil {
 		return notes.Version{}, err
 	}
@@ -96,7 +98,9 @@ func (s *Store) noteAt(ctx context.Context, owner, id string, at int64) (notes.V
 // RestoreVersion changes owner's note to what it was at a revision, as its next revision, and
 // returns it. What this replaces is kept as long as any history. If the note equals that revision
 // already it stays as it is. Errors: as for Version and PatchNote.
-func (s *Store) RestoreVersion(ctx context.Context, owner, id string, revision int64, preconditions ...Precondition) (notes.Note, error) {
+func (s *Store) RestoreVersion(
+	ctx context.Context, owner, id string, revision int64, preconditions ...Precondition,
+) (notes.Note, error) {
 	was, err := s.Version(ctx, owner, id, revision)
 	if errors.Is(err, ErrVersionGone) {
 		return s.replayed(ctx, owner, id, err)
@@ -105,7 +109,8 @@ func (s *Store) RestoreVersion(ctx context.Context, owner, id string, revision i
 		return notes.Note{}, err
 	}
 	m, err := s.patchMutation(ctx, owner, id, notes.Patch{
-		Title: &was.Title, Content: &was.Content, Tags: &was.Tags, SetColor: true, Color: was.Color, Pinned: &was.Pinned,
+		Title: &was.Title, Content: &was.Content, Tags: &was.Tags, SetColor: true, Color: was.Color,
+		Pinned:   &was.Pinned,
 		Favorite: &was.Favorite, Archived: &was.Archived, Markdown: &was.Markdown, Trashed: &was.Trashed,
 	})
 	if err != nil {
@@ -168,14 +173,14 @@ func (s *Store) readVersion(db *gorm.DB, key, revision int64) (versionRow, strin
 				SELECT 0 AS depth, note_key, revision, base_revision, bytes, coalesce(length(delta), 0) AS delta_bytes
 				FROM note_versions WHERE note_key = ? AND revision = ?
 				UNION ALL
-				SELECT depth + 1, v.note_key, v.revision, v.base_revision, v.bytes, coalesce(length(v.delta), 0) FROM chain
-				JOIN note_versions AS v ON v.note_key = chain.note_key AND v.revision = chain.base_revision
+				SELECT depth + 1, v.note_key, v.revision, v.base_revision, v.bytes, coalesce(length(v.delta), 0)
+				FROM chain JOIN note_versions AS v ON v.note_key = chain.note_key AND v.revision = chain.base_revision
 			), size AS (SELECT max(bytes) + sum(delta_bytes) <= ? AS fits FROM chain)
 			SELECT v.note_key, v.revision, v.at, v.bytes, v.flags, v.author, v.title, v.tags, v.color, v.trashed_at,
 				v.base_revision, CASE WHEN fits THEN v.delta END AS delta, CASE WHEN fits THEN v.content END AS content,
 				delta_bytes, fits
-			FROM chain JOIN note_versions AS v ON v.note_key = chain.note_key AND v.revision = chain.revision CROSS JOIN size
-			ORDER BY depth`, key, revision, largeNote).Scan(&rows).Error
+			FROM chain JOIN note_versions AS v ON v.note_key = chain.note_key AND v.revision = chain.revision
+			CROSS JOIN size ORDER BY depth`, key, revision, largeNote).Scan(&rows).Error
 		if err != nil {
 			return versionRow{}, "", err
 		}
@@ -221,7 +226,8 @@ func (s *Store) readLarge(db *gorm.DB, chain []chainedRow) (content string, err 
 		}
 		var part []versionRow // in the order of the chain, because a base is newer
 		err := db.Raw(`SELECT note_key, revision, base_revision, delta, content FROM note_versions
-			WHERE note_key = ? AND revision IN ? ORDER BY revision`, chain[0].Version.NoteKey, revisions).Scan(&part).Error
+			WHERE note_key = ? AND revision IN ? ORDER BY revision`,
+			chain[0].Version.NoteKey, revisions).Scan(&part).Error
 		if err != nil {
 			return "", err
 		}
@@ -261,7 +267,8 @@ func (row *versionRow) decode(deltas *delta.Decoder, base *string) (string, erro
 	}
 	content, err := deltas.Decode(row.Delta, *base)
 	if err != nil {
-		return "", fmt.Errorf("revision %d of note %d, against %d: %w", row.Revision, row.NoteKey, *row.BaseRevision, err)
+		return "", fmt.Errorf("revision %d of note %d, against %d: %w", row.Revision, row.NoteKey, *row.BaseRevision,
+			err)
 	}
 	return content, nil
 }
@@ -269,7 +276,9 @@ func (row *versionRow) decode(deltas *delta.Decoder, base *string) (string, erro
 // Versions lists the versions of owner's note that are kept, the newest first. The first one is the
 // note's present revision. more reports whether older ones follow. ErrNotFound: owner has no such
 // note.
-func (s *Store) Versions(ctx context.Context, owner, id string, page notes.VersionPage) (list []notes.VersionInfo, more bool, err error) {
+func (s *Store) Versions(ctx context.Context, owner, id string, page notes.VersionPage) (
+	list []notes.VersionInfo, more bool, err error,
+) {
 	list, err = s.listVersions(ctx, owner, id, page)
 	if err != nil {
 		return nil, false, fmt.Errorf("versions of note %s: %w", id, engine.Translate(err))
@@ -281,7 +290,9 @@ func (s *Store) Versions(ctx context.Context, owner, id string, page notes.Versi
 }
 
 // listVersions returns a version more than the page has, if there is one.
-func (s *Store) listVersions(ctx context.Context, owner, id string, page notes.VersionPage) ([]notes.VersionInfo, error) {
+func (s *Store) listVersions(ctx context.Context, owner, id string, page notes.VersionPage) (
+	[]notes.VersionInfo, error,
+) {
 	db := s.db.Reader(ctx)
 	now, err := s.readNote(db, s.smallColumns(), owner, id)
 	if err != nil {

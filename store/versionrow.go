@@ -115,7 +115,8 @@ func (row *noteRow) author() string {
 func (row *noteRow) replaced(when int64, k keep) *versionRow {
 	version := &versionRow{
 		NoteKey: row.Key, Revision: row.Revision, At: row.UpdatedAt, Bytes: row.octets(), Due: dueFirst(when), Keep: k,
-		Author: row.author(), Title: row.Title, Tags: "[]", Color: row.Color, TrashedAt: row.TrashedAt, Content: &row.Content,
+		Author: row.author(), Title: row.Title, Tags: "[]", Color: row.Color, TrashedAt: row.TrashedAt,
+		Content: &row.Content,
 	}
 	if len(row.Tags) > 0 {
 		version.Tags = toJSON(row.Tags)
@@ -155,7 +156,8 @@ func (row *versionRow) note(now *noteRow, content string) (notes.Version, error)
 // info describes the version in a list. Lines is set later.
 func (row *versionRow) info() notes.VersionInfo {
 	return notes.VersionInfo{
-		Revision: row.Revision, At: fromMillis(row.At), Bytes: row.Bytes, Title: row.Title, By: notes.AuthorOf(row.Author),
+		Revision: row.Revision, At: fromMillis(row.At), Bytes: row.Bytes, Title: row.Title,
+		By: notes.AuthorOf(row.Author),
 	}
 }
 

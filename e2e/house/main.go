@@ -212,6 +212,8 @@ func above(n, bound int) string {
 	return ""
 }
 
+var wordPattern = regexp.MustCompile(`[a-zA-Z0-9]`)
+
 var generated = regexp.MustCompile(`(?s)<!-- [a-z]+[^>]*-->.*?<!-- end -->`)
 
 // writtenWords counts what somebody has written: no code, no rule of a table, nothing that a
@@ -227,7 +229,7 @@ func writtenWords(text string) (n int) {
 			continue
 		}
 		for word := range strings.FieldsSeq(line) {
-			if strings.ContainsFunc(word, func(r rune) bool { return r >= 'a' && r <= 'z' || r >= 'A' && r <= 'Z' || r >= '0' && r <= '9' }) {
+			if wordPattern.MatchString(word) {
 				n++
 			}
 		}

@@ -60,7 +60,7 @@ func User(ctx context.Context, p Process, args []string) error {
 	for name, what := range map[string]string{
 		"notes":   "notes that the account may have: a number, none for no limit, or default for QUOTA_NOTES (quota)",
 		"mb":      "megabytes that its notes may take: a number, none for no limit, or default for QUOTA_MB (quota)",
-		"history": "megabytes that its versions may take: a number, none for no limit, or default for as many as -mb (quota)",
+		"history": "megabytes that its versions may take: a number, none for no limit, or default for -mb's (quota)",
 	} {
 		quotas[name] = flags.String(name, "", what)
 	}

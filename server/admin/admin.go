@@ -88,7 +88,8 @@ func (a *Admin) CheckToken(h http.Header, network string) error { return a.guard
 func (a *Admin) Routes() []router.Route {
 	const get, post = http.MethodGet, http.MethodPost
 	file := func(path, name, contentType string) router.Route {
-		return router.Route{Method: get, Path: path, Class: router.Free, Handle: statusFile(name, contentType), Quiet: true}
+		return router.Route{Method: get, Path: path, Class: router.Free, Handle: statusFile(name, contentType),
+			Quiet: true}
 	}
 	return []router.Route{
 		{Method: get, Path: "/api/health", Class: router.Free, Handle: a.health, Fast: a.healthEntry, Quiet: true},
@@ -102,14 +103,18 @@ func (a *Admin) Routes() []router.Route {
 		file("/status/status.js", "status.js", "text/javascript; charset=utf-8"),
 		file("/status/icon.svg", "icon.svg", "image/svg+xml"),
 
-		{Method: get, Path: "/api/metrics", Class: router.Free, Auth: router.Admin, Handle: a.requestMetrics, Quiet: true},
+		{Method: get, Path: "/api/metrics", Class: router.Free, Auth: router.Admin, Handle: a.requestMetrics,
+			Quiet: true},
 		{Method: get, Path: "/api/metrics/system", Class: router.Free, Auth: router.Admin, Handle: a.systemMetrics},
 		{Method: post, Path: "/api/metrics/reset", Class: router.Free, Auth: router.Admin, Handle: a.resetMetrics},
-		{Method: get, Path: "/metrics", Class: router.Free, Auth: router.Admin, Handle: a.prometheusMetrics, Quiet: true},
-		{Method: get, Path: "/api/runtime", Class: router.Free, Auth: router.Admin, Handle: a.runtimeState, Quiet: true},
+		{Method: get, Path: "/metrics", Class: router.Free, Auth: router.Admin, Handle: a.prometheusMetrics,
+			Quiet: true},
+		{Method: get, Path: "/api/runtime", Class: router.Free, Auth: router.Admin, Handle: a.runtimeState,
+			Quiet: true},
 
 		{Method: get, Path: "/api/admin/users", Class: router.Read, Auth: router.Admin, Handle: a.listUsers},
-		{Method: post, Path: "/api/admin/users", Class: router.Password, Auth: router.Admin, Handle: a.addUser, SmallBody: true},
+		{Method: post, Path: "/api/admin/users", Class: router.Password, Auth: router.Admin, Handle: a.addUser,
+			SmallBody: true},
 		{Method: http.MethodPatch, Path: "/api/admin/users/:id", Class: router.Write, Auth: router.Admin,
 			Handle: a.changeUser, SmallBody: true},
 		{Method: http.MethodDelete, Path: "/api/admin/users/:id", Class: router.Bulk, Auth: router.Admin,

@@ -76,7 +76,8 @@ func (a *Alerts) Breaker(e pool.BreakerEvent) {
 	if e.Released {
 		kind = "route_released"
 	}
-	a.Send(Event{Kind: kind, Subject: e.Route, Detail: map[string]any{"panics": e.Panics, "fingerprint": e.Fingerprint}})
+	a.Send(Event{Kind: kind, Subject: e.Route,
+		Detail: map[string]any{"panics": e.Panics, "fingerprint": e.Fingerprint}})
 }
 
 // Stuck sends an event when a worker is stuck and when it has recovered. It is the pool's OnStuck.
@@ -96,7 +97,8 @@ func (a *Alerts) Pressure(before, now pool.Pressure, needed int64) {
 	if now > before {
 		kind = "memory_stage_up"
 	}
-	a.Send(Event{Kind: kind, Subject: now.String(), Detail: map[string]any{"before": before.String(), "needed": needed}})
+	a.Send(Event{Kind: kind, Subject: now.String(),
+		Detail: map[string]any{"before": before.String(), "needed": needed}})
 }
 
 // Memory sends an event when the process's memory exceeds its threshold and when it is below again.

@@ -16,8 +16,8 @@ type Clients struct {
 func (a *Admin) clients() Clients {
 	conns, requests := a.cfg.Conns, a.router.Counts()
 	return Clients{conns.RejectedPending.Load(), conns.RejectedFull.Load(), conns.Evicted.Load(),
-		conns.SlowHeaders.Load(), requests.OversizeBodies.Load(), requests.SlowBodies.Load(), requests.SlowReaders.Load(),
-		requests.Gone.Load()}
+		conns.SlowHeaders.Load(), requests.OversizeBodies.Load(), requests.SlowBodies.Load(),
+		requests.SlowReaders.Load(), requests.Gone.Load()}
 }
 
 // each calls f for every count, with its name in Prometheus.

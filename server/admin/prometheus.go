@@ -24,8 +24,8 @@ func (a *Admin) prometheusMetrics(c *router.Context) error {
 // collector.
 func (a *Admin) newPrometheus() http.Handler {
 	registry := prometheus.NewRegistry()
-	registry.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}),
-		&collector{a})
+	registry.MustRegister(collectors.NewGoCollector(),
+		collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}), &collector{a})
 	// The outer handler compresses all responses.
 	return promhttp.HandlerFor(registry, promhttp.HandlerOpts{DisableCompression: true})
 }
@@ -140,8 +140,8 @@ func (e emitter) summary(d *prometheus.Desc, h *histogram.Histogram, labels ...s
 // bounds are the bounds of a histogram's buckets. Prometheus can add buckets of several processes,
 // and can use those of a single minute.
 var bounds = []time.Duration{time.Millisecond, 2500 * time.Microsecond, 5 * time.Millisecond, 10 * time.Millisecond,
-	25 * time.Millisecond, 50 * time.Millisecond, 100 * time.Millisecond, 250 * time.Millisecond, 500 * time.Millisecond,
-	time.Second, 2500 * time.Millisecond, 5 * time.Second, 10 * time.Second, 30 * time.Second}
+	25 * time.Millisecond, 50 * time.Millisecond, 100 * time.Millisecond, 250 * time.Millisecond,
+	500 * time.Millisecond, time.Second, 2500 * time.Millisecond, 5 * time.Second, 10 * time.Second, 30 * time.Second}
 
 func (e emitter) histogram(d *prometheus.Desc, h *histogram.Histogram) {
 	buckets, count := map[float64]uint64{}, h.Count()
@@ -208,7 +208,8 @@ func (c *collector) pool(e emitter) {
 
 func (c *collector) memory(e emitter) {
 	m := pool.ReadMemory()
-	for kind, n := range map[string]int64{"rss": m.RSS, "heap": m.HeapUsed, "limit": m.Limit, "container": m.CgroupUsed} {
+	for kind, n := range map[string]int64{"rss": m.RSS, "heap": m.HeapUsed, "limit": m.Limit,
+		"container": m.CgroupUsed} {
 		e.gauge(descMemory, float64(n), kind)
 	}
 	c.cache(e)

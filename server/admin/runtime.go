@@ -209,7 +209,8 @@ func shardOutput(shard pool.ShardStats) shardJSON {
 	out := shardJSON{ID: shard.ID, Busy: shard.Busy, Done: shard.Done, Panics: shard.Panics, Restarts: shard.Restarts,
 		BytesInFlight: shard.BytesInFlight, Wait: summaryOutput(shard.Wait), Service: summaryOutput(shard.Service)}
 	for _, w := range shard.Workers {
-		out.Workers = append(out.Workers, workerJSON{ID: w.ID, State: w.State, Route: w.Route, Since: timeOrNil(w.Since)})
+		out.Workers = append(out.Workers,
+			workerJSON{ID: w.ID, State: w.State, Route: w.Route, Since: timeOrNil(w.Since)})
 	}
 	return out
 }

@@ -27,7 +27,8 @@ type Sampler struct {
 func (a *Admin) NewSampler(slow time.Duration, memoryAlert int64) *Sampler {
 	p := a.cfg.Pool
 	return &Sampler{tally: a.tally, pool: p, slow: slow, memoryAlert: memoryAlert,
-		stats: p.Stats(), refused: p.RejectedTotals(), took: a.tally.handled(), waits: p.Waits(), memory: pool.ReadMemory()}
+		stats: p.Stats(), refused: p.RejectedTotals(), took: a.tally.handled(), waits: p.Waits(),
+		memory: pool.ReadMemory()}
 }
 
 // noRoom lists the reasons of rejections that mean that there are too many requests.

@@ -43,19 +43,20 @@ type API struct {
 
 // New returns the REST door.
 func New(cfg Config) *API {
-	return &API{cfg: cfg, store: cfg.Store, accounts: cfg.Accounts, cache: cfg.Cache, hub: cfg.Hub, cursors: newCursors(cfg.Secrets)}
+	return &API{cfg: cfg, store: cfg.Store, accounts: cfg.Accounts, cache: cfg.Cache, hub: cfg.Hub,
+		cursors: newCursors(cfg.Secrets)}
 }
 
 // Routes returns the REST routes. HEAD is answered wherever GET is.
 func (a *API) Routes() []router.Route {
 	const get, post, patch, del = http.MethodGet, http.MethodPost, http.MethodPatch, http.MethodDelete
 	write := func(method, path string, handle func(*router.Context) error) router.Route {
-		return router.Route{Method: method, Path: path, Class: router.Write, Auth: router.SignedIn, Tokens: router.WriteToken,
-			Handle: handle}
+		return router.Route{Method: method, Path: path, Class: router.Write, Auth: router.SignedIn,
+			Tokens: router.WriteToken, Handle: handle}
 	}
 	read := func(path string, handle func(*router.Context) error) router.Route {
-		return router.Route{Method: get, Path: path, Class: router.Read, Auth: router.SignedIn, Tokens: router.ReadToken,
-			Handle: handle}
+		return router.Route{Method: get, Path: path, Class: router.Read, Auth: router.SignedIn,
+			Tokens: router.ReadToken, Handle: handle}
 	}
 	// No app token reaches these.
 	account := func(method, path string, class router.Class, handle func(*router.Context) error) router.Route {
@@ -71,9 +72,10 @@ func (a *API) Routes() []router.Route {
 		read("/api/auth/me/usage", a.usage),
 		account(get, "/api/auth/log", router.Read, a.accountLog),
 		account(patch, "/api/auth/me", router.Write, a.patchMe),
-		{Method: del, Path: "/api/auth/me", Class: router.Password, Auth: router.SignedIn, Handle: a.deleteMe, SmallBody: true},
-		{Method: post, Path: "/api/auth/password", Class: router.Password, Auth: router.SignedIn, Handle: a.changePassword,
+		{Method: del, Path: "/api/auth/me", Class: router.Password, Auth: router.SignedIn, Handle: a.deleteMe,
 			SmallBody: true},
+		{Method: post, Path: "/api/auth/password", Class: router.Password, Auth: router.SignedIn,
+			Handle: a.changePassword, SmallBody: true},
 		account(get, "/api/auth/sessions", router.Read, a.listSessions),
 		account(del, "/api/auth/sessions", router.Write, a.endOtherSessions),
 		account(del, "/api/auth/sessions/:id", router.Write, a.endSession),
@@ -88,8 +90,8 @@ func (a *API) Routes() []router.Route {
 		{Method: del, Path: "/api/auth/totp", Class: router.Password, Auth: router.SignedIn, Handle: a.removeTOTP,
 			SmallBody: true},
 
-		{Method: get, Path: "/api/notes", Class: router.Read, ClassOf: listClass, Auth: router.SignedIn, Tokens: router.ReadToken,
-			Handle: a.listNotes, Fast: a.cachedList},
+		{Method: get, Path: "/api/notes", Class: router.Read, ClassOf: listClass, Auth: router.SignedIn,
+			Tokens: router.ReadToken, Handle: a.listNotes, Fast: a.cachedList},
 		write(post, "/api/notes", a.createNote),
 		{Method: get, Path: "/api/notes/:id", Class: router.Read, Auth: router.SignedIn, Tokens: router.ReadToken,
 			Handle: a.getNote, Fast: a.cachedNote},
@@ -102,13 +104,14 @@ func (a *API) Routes() []router.Route {
 		write(patch, "/api/notes/:id/restore", a.modify((*router.Context).Commit, a.restoreNote)),
 		write(del, "/api/notes/:id/permanent", a.deleteTrashedNote),
 
-		{Method: get, Path: "/api/tags", Class: router.Search, Auth: router.SignedIn, Tokens: router.ReadToken, Handle: a.listTags},
+		{Method: get, Path: "/api/tags", Class: router.Search, Auth: router.SignedIn, Tokens: router.ReadToken,
+			Handle: a.listTags},
 		{Method: post, Path: "/api/tags/rename", Class: router.Bulk, Auth: router.SignedIn, Tokens: router.WriteToken,
 			Handle: a.renameTags},
 		{Method: post, Path: "/api/tags/undo", Class: router.Bulk, Auth: router.SignedIn, Tokens: router.WriteToken,
 			Handle: a.undoRename, SmallBody: true},
-		{Method: get, Path: "/api/search/suggest", Class: router.Search, Auth: router.SignedIn, Tokens: router.ReadToken,
-			Handle: a.suggest},
+		{Method: get, Path: "/api/search/suggest", Class: router.Search, Auth: router.SignedIn,
+			Tokens: router.ReadToken, Handle: a.suggest},
 
 		read("/api/changes", a.changes),
 		{Method: get, Path: "/api/events", Class: router.Read, Auth: router.SignedIn, Tokens: router.ReadToken,

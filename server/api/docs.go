@@ -12,7 +12,8 @@ import (
 func docsRoutes() (routes []router.Route) {
 	for _, f := range apidoc.Files() {
 		file := router.File{ContentType: f.ContentType, Policy: f.Policy, Plain: f.Plain, Gzip: f.Gzip, ETag: f.ETag}
-		routes = append(routes, router.Route{Method: http.MethodGet, Path: f.Path, Class: router.Free, Handle: file.Send, Quiet: true})
+		routes = append(routes, router.Route{Method: http.MethodGet, Path: f.Path, Class: router.Free,
+			Handle: file.Send, Quiet: true})
 	}
 	return routes
 }

@@ -29,10 +29,11 @@ const (
 var (
 	errBadLimit    = router.NewError(http.StatusBadRequest, "Invalid limit: a whole number from 1 to 500")
 	errBadCursor   = router.NewError(http.StatusBadRequest, "Invalid cursor: start again from the first page")
-	errCursorAlone = router.NewError(http.StatusBadRequest, "Invalid cursor: it needs the limit of the page it came with")
-	errBadSearch   = router.NewError(http.StatusBadRequest, "Invalid search: not valid UTF-8 text")
-	errLongSearch  = router.NewError(http.StatusBadRequest, "Search text too long")
-	errManyTags    = router.NewError(http.StatusBadRequest, "Too many tags")
+	errCursorAlone = router.NewError(http.StatusBadRequest,
+		"Invalid cursor: it needs the limit of the page it came with")
+	errBadSearch  = router.NewError(http.StatusBadRequest, "Invalid search: not valid UTF-8 text")
+	errLongSearch = router.NewError(http.StatusBadRequest, "Search text too long")
+	errManyTags   = router.NewError(http.StatusBadRequest, "Too many tags")
 )
 
 // listNotes handles GET /api/notes. It first reads the order of the notes in one narrow query. Then

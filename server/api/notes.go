@@ -41,8 +41,9 @@ type Note struct {
 
 func noteOutput(n notes.Note) Note {
 	out := Note{ID: n.ID, Title: n.Title, Content: n.Content, Tags: n.Tags, Color: n.Color,
-		IsPinned: n.Pinned, IsFavorite: n.Favorite, IsArchived: n.Archived, IsMarkdown: n.Markdown, IsTrashed: n.Trashed,
-		UserID: n.UserID, CreatedAt: router.Time(n.CreatedAt), UpdatedAt: router.Time(n.UpdatedAt), Revision: n.Revision}
+		IsPinned: n.Pinned, IsFavorite: n.Favorite, IsArchived: n.Archived, IsMarkdown: n.Markdown,
+		IsTrashed: n.Trashed, UserID: n.UserID, CreatedAt: router.Time(n.CreatedAt),
+		UpdatedAt: router.Time(n.UpdatedAt), Revision: n.Revision}
 	if out.Tags == nil {
 		out.Tags = []string{}
 	}
@@ -267,9 +268,10 @@ func (a *API) modify(
 
 // toggle returns the handler of PATCH /api/notes/:id/pin, /archive and /favorite.
 func (a *API) toggle(flag notes.Flag) func(*router.Context) error {
-	return a.modify((*router.Context).Commit, func(ctx context.Context, c *router.Context, id string) (notes.Note, error) {
-		return a.store.ToggleNote(ctx, c.UserID(), id, flag, preconditions(c.Request().Header, id)...)
-	})
+	return a.modify((*router.Context).Commit,
+		func(ctx context.Context, c *router.Context, id string) (notes.Note, error) {
+			return a.store.ToggleNote(ctx, c.UserID(), id, flag, preconditions(c.Request().Header, id)...)
+		})
 }
 
 // trashNote does the work of PATCH /api/notes/:id/trash.

@@ -97,7 +97,8 @@ func readToken(o router.Object) (t store.AppToken, fields map[string]string) {
 		fields["scope"] = "must be read or write"
 	}
 	if raw := o["expiresAt"]; len(raw) > 0 && string(raw) != "null" {
-		if err := json.Unmarshal(raw, &t.ExpiresAt); err != nil || !t.ExpiresAt.After(time.Now()) || t.ExpiresAt.Year() > 9999 {
+		if err := json.Unmarshal(raw, &t.ExpiresAt); err != nil || !t.ExpiresAt.After(time.Now()) ||
+			t.ExpiresAt.Year() > 9999 {
 			fields["expiresAt"] = "must be a time in the future, such as 2030-01-31T00:00:00Z, or null"
 		}
 	}

@@ -197,9 +197,10 @@ func (a *Accounts) limitSignUps(ctx context.Context, address string) error {
 	if a.limiter == nil {
 		return nil
 	}
-	d, err := ratelimit.TakeAddress(address, signUpsPerAddress, func(key string, limit int) (ratelimit.Decision, error) {
-		return a.limiter.Take(ctx, "sign-up "+key, limit, signUpWindow)
-	})
+	d, err := ratelimit.TakeAddress(address, signUpsPerAddress,
+		func(key string, limit int) (ratelimit.Decision, error) {
+			return a.limiter.Take(ctx, "sign-up "+key, limit, signUpWindow)
+		})
 	if err != nil {
 		return err
 	}

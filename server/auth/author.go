@@ -23,7 +23,8 @@ func Author(r *http.Request) notes.Author {
 // browsers are the marks of browsers in the User-Agent header, and their names. Most browsers bear
 // the marks of those below them as well.
 var browsers = [...]struct{ mark, name string }{
-	{"Edg/", "Edge"}, {"OPR/", "Opera"}, {"SamsungBrowser/", "Samsung Internet"}, {"Firefox/", "Firefox"}, {"FxiOS/", "Firefox"},
+	{"Edg/", "Edge"}, {"OPR/", "Opera"}, {"SamsungBrowser/", "Samsung Internet"}, {"Firefox/", "Firefox"},
+	{"FxiOS/", "Firefox"},
 	{"CriOS/", "Chrome"}, {"Chrome/", "Chrome"}, {"Safari/", "Safari"},
 }
 

@@ -32,7 +32,8 @@ type accountEpochs interface {
 }
 
 func newRedisSessions(rdb *redis.Client, accounts accountEpochs) *redisSessions {
-	return &redisSessions{redis: rdb, kept: redisstore.NewWithPrefix(rdb.Pool(), redis.SessionPrefix), accounts: accounts}
+	return &redisSessions{redis: rdb, kept: redisstore.NewWithPrefix(rdb.Pool(), redis.SessionPrefix),
+		accounts: accounts}
 }
 
 // FindSession makes one GET and reads the account's epoch. A process asks for one session once a
@@ -120,7 +121,8 @@ end
 return 0`)
 
 func (s *redisSessions) DeleteSessions(ctx context.Context, userID, exceptKey string) error {
-	_, err := s.redis.RunScript(ctx, revokeScript, redis.UserSessionPrefix+userID, redis.SessionPrefix, exceptKey, seenPrefix)
+	_, err := s.redis.RunScript(ctx, revokeScript, redis.UserSessionPrefix+userID, redis.SessionPrefix, exceptKey,
+		seenPrefix)
 	return err
 }
 

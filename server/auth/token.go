@@ -243,7 +243,9 @@ func (w wrongTokens) count(address string) {
 
 // MakeToken creates the app token t of its user, and returns it with the text that its programs
 // send. The text cannot be had again. Errors: store.ErrTokens, store.ErrOwnerGone.
-func (a *Accounts) MakeToken(ctx context.Context, c Client, t store.AppToken) (made store.AppToken, text string, err error) {
+func (a *Accounts) MakeToken(ctx context.Context, c Client, t store.AppToken) (
+	made store.AppToken, text string, err error,
+) {
 	text, hash := newAppToken()
 	if made, err = a.store.CreateAppToken(ctx, t, hash); err != nil {
 		return store.AppToken{}, "", err

@@ -102,7 +102,8 @@ func (a *Accounts) RenewTOTP(ctx context.Context) {
 		a.log.Info("TOTP secrets were encrypted anew under the first SESSION_SECRET", "count", renewed)
 	}
 	if lost > 0 {
-		a.log.Warn("no SESSION_SECRET decrypts these TOTP secrets: their users need a recovery code, or notesd user reset",
+		a.log.Warn("no SESSION_SECRET decrypts these TOTP secrets: "+
+			"their users need a recovery code, or notesd user reset",
 			"count", lost)
 	}
 }

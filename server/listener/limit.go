@@ -110,8 +110,8 @@ func MaxConns(memory int64) int {
 // 0. Addresses that are exempt have no bound on pending connections.
 func NewTracker(exempt func(netip.Addr) bool, counts *Counts, maxConns int, headerTimeout time.Duration) *Tracker {
 	return &Tracker{exempt: exempt, counts: counts, maxConns: maxConns, headerTimeout: headerTimeout,
-		pending: map[net.Conn]*pendingConn{}, byNetwork: map[netip.Prefix]*pendingQueue{}, bySite: map[netip.Prefix]int{},
-		open: map[net.Conn]*openConn{}}
+		pending: map[net.Conn]*pendingConn{}, byNetwork: map[netip.Prefix]*pendingQueue{},
+		bySite: map[netip.Prefix]int{}, open: map[net.Conn]*openConn{}}
 }
 
 // Track is the ConnState hook of an http.Server. A connection leaves StateNew when its first header
@@ -236,7 +236,8 @@ func (t *Tracker) admit(conn net.Conn, addr netip.Addr) bool {
 		if site.IsValid() {
 			t.bySite[site]++
 		}
-		t.pending[conn] = &pendingConn{network: network, site: site, opened: now, checked: now, element: queue.PushBack(conn)}
+		t.pending[conn] = &pendingConn{network: network, site: site, opened: now, checked: now,
+			element: queue.PushBack(conn)}
 	}
 	if !exempt && queue.Len() > MaxPending && !queue.trimming {
 		queue.trimming = true

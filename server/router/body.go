@@ -209,7 +209,8 @@ func (c *Context) receive() ([]byte, error) {
 	case err == nil:
 		c.received = true
 		if len(body) > LargeBody { // all of it has been sent, so it is worth a wait for memory
-			err = c.rt.pool.ReserveWithin(c.client, &c.memory, c.reserver(), int64(len(body))*bodyOverhead, c.rt.pacer.max)
+			err = c.rt.pool.ReserveWithin(c.client, &c.memory, c.reserver(), int64(len(body))*bodyOverhead,
+				c.rt.pacer.max)
 		}
 		return body, err
 	case isRejection(err):

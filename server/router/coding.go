@@ -39,7 +39,8 @@ func (c *Context) decode(coding string, body []byte) ([]byte, error) {
 	if err != nil {
 		return nil, fmt.Errorf("%w: %w", errBadCoding, err)
 	}
-	text, err := readAll(io.LimitReader(out, limit+1), -1, func(size int64) error { return c.reserve(size, bodyOverhead) })
+	text, err := readAll(io.LimitReader(out, limit+1), -1,
+		func(size int64) error { return c.reserve(size, bodyOverhead) })
 	switch {
 	case int64(len(text)) > limit:
 		return nil, errBodyTooLarge

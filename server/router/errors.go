@@ -53,10 +53,12 @@ var (
 
 	errTimeout = &Error{Status: http.StatusServiceUnavailable, Reason: "timeout", Message: "The request took too long"}
 
-	errSignedOut    = NewError(http.StatusUnauthorized, "Authentication required")
-	errOtherUser    = &Error{Status: http.StatusPreconditionFailed, Code: "other_user", Message: "Another user is signed in"}
-	errCrossOrigin  = NewError(http.StatusForbidden, "Cross-origin request refused")
-	errUnknownHost  = NewError(http.StatusMisdirectedRequest, "Unknown host name: ALLOWED_HOSTS says which are answered")
+	errSignedOut = NewError(http.StatusUnauthorized, "Authentication required")
+	errOtherUser = &Error{Status: http.StatusPreconditionFailed, Code: "other_user",
+		Message: "Another user is signed in"}
+	errCrossOrigin = NewError(http.StatusForbidden, "Cross-origin request refused")
+	errUnknownHost = NewError(http.StatusMisdirectedRequest,
+		"Unknown host name: ALLOWED_HOSTS says which are answered")
 	errMalformed    = NewError(http.StatusBadRequest, "Malformed JSON")
 	errBadCoding    = NewError(http.StatusBadRequest, "Request body is not what its Content-Encoding says")
 	errBodyTooLarge = NewError(http.StatusRequestEntityTooLarge, "Request body too large")
@@ -125,7 +127,8 @@ func (rt *Router) errorFor(err error) *Error {
 }
 
 func (e *Error) response() errorResponse {
-	f := errorResponse{status: e.Status, header: e.Header, Error: e.Message, Code: e.Code, Fields: e.Fields, Data: e.Data, Merge: e.Merge}
+	f := errorResponse{status: e.Status, header: e.Header, Error: e.Message, Code: e.Code, Fields: e.Fields,
+		Data: e.Data, Merge: e.Merge}
 	if e.Reason != "" {
 		f = unavailable(e.Reason, e.Message, 0)
 		f.status = e.Status

@@ -47,8 +47,9 @@ func (rt *Router) logUselessOrigin(next echo.HandlerFunc) echo.HandlerFunc {
 		case !slices.Contains(rt.cfg.CORSOrigins, origin):
 			rt.logOrigin("a page of an origin that is not trusted was refused", origin, r.Host)
 		case site == "cross-site":
-			rt.logOrigin("cookies don't work for this front end, as it is of another site: serve it and notesd under one "+
-				"site, like https://app.example.com and https://api.example.com, or have its own server pass /api on",
+			rt.logOrigin("cookies don't work for this front end, as it is of another site: serve it and notesd "+
+				"under one site, like https://app.example.com and https://api.example.com, or have "+
+				"its own server pass /api on",
 				origin, r.Host)
 		}
 		return next(e)
@@ -64,7 +65,8 @@ func ownOrigin(origin, host string) bool {
 
 func (rt *Router) logOrigin(message, origin, host string) {
 	if hushed, due := rt.origins.due(time.Now()); due {
-		rt.log.Warn(message, "origin", cut(origin), "host", cut(host), "setting", "CORS_ORIGIN", "more_since_last", hushed)
+		rt.log.Warn(message, "origin", cut(origin), "host", cut(host), "setting", "CORS_ORIGIN", "more_since_last",
+			hushed)
 	}
 }
 

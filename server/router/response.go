@@ -102,7 +102,8 @@ const ownLength = 2 << 10
 // length.
 func (w *responseWriter) send() error {
 	w.WriteHeader(http.StatusOK) // unless the handler has set another status
-	if !w.wroteHeader && bodyAllowed(w.status) && (w.head || w.flushFirst || w.length() == 0 || w.length() > ownLength) {
+	if !w.wroteHeader && bodyAllowed(w.status) &&
+		(w.head || w.flushFirst || w.length() == 0 || w.length() > ownLength) {
 		w.Header().Set("Content-Length", strconv.Itoa(w.length()))
 	}
 	return w.write()

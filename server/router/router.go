@@ -157,8 +157,9 @@ func New(cfg Config, doors ...[]Route) (*Router, error) {
 	}
 	admission := cfg.Pool.Stats()
 	rt := &Router{cfg: cfg, log: cfg.Log, pool: cfg.Pool, routes: routes, compress: compress,
-		guards: guards{hosts: newHostGuard(cfg), protection: protection, unrouted: ratelimit.NewBuckets()},
-		pacer:  newRejectionPacer(admission.QueueTimeout), committing: make(chan struct{}, committers*admission.Workers)}
+		guards:     guards{hosts: newHostGuard(cfg), protection: protection, unrouted: ratelimit.NewBuckets()},
+		pacer:      newRejectionPacer(admission.QueueTimeout),
+		committing: make(chan struct{}, committers*admission.Workers)}
 	rt.shedRoutes = newShedRoutes(routes)
 	rt.stay.Store(newStay())
 	rt.streams, rt.endStreams = context.WithCancelCause(context.Background())

@@ -244,8 +244,8 @@ var historyFaults = []fault{
 	{"versions whose text is not there", `SELECT count(*) FROM note_versions AS v LEFT JOIN note_versions AS b
 		ON b.note_key = v.note_key AND b.revision = v.base_revision AND b.revision > v.revision
 		WHERE v.content IS NULL AND (v.delta IS NULL OR b.revision IS NULL)`},
-	{"versions that are newer than their notes", `SELECT count(*) FROM note_versions AS v JOIN notes AS n ON n.key = v.note_key
-		WHERE v.revision >= n.revision`},
+	{"versions that are newer than their notes", `SELECT count(*) FROM note_versions AS v
+		JOIN notes AS n ON n.key = v.note_key WHERE v.revision >= n.revision`},
 }
 
 // findFaults returns an error if a table has not as many rows as the backup says. Otherwise it

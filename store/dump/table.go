@@ -51,12 +51,12 @@ var dumpTables = []dumpTable{
 		created_at integer`), nil, 1},
 	{"app_tokens", "id", schema.Columns(`id text, token_hash bytes, user_id text, name text, scope text,
 		created_at integer, expires_at integer, last_used_at integer`), nil, 7},
-	{"totp", "user_id", schema.Columns(`user_id text, secret bytes, key_id text, confirmed_at integer, last_step integer,
-		created_at integer`), nil, 7},
+	{"totp", "user_id", schema.Columns(`user_id text, secret bytes, key_id text, confirmed_at integer,
+		last_step integer, created_at integer`), nil, 7},
 	{"tag_renames", "id", schema.Columns(`id text, user_id text, old_tags text, new_tag text, created_at integer,
 		changed integer, restored integer, undone_at integer`), nil, 8},
-	{"renamed_notes", "rename_id, note_id", schema.Columns(`rename_id text, note_id text, tags text, created_at integer`),
-		nil, 8},
+	{"renamed_notes", "rename_id, note_id",
+		schema.Columns(`rename_id text, note_id text, tags text, created_at integer`), nil, 8},
 	{"recovery_codes", "user_id, code_hash", schema.Columns("user_id text, code_hash bytes"), nil, 7},
 }
 

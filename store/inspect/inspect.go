@@ -205,7 +205,8 @@ func (r *Report) readSchema(ctx context.Context, db *sql.DB) error {
 	if found.Version < historySchema {
 		return nil
 	}
-	err = db.QueryRowContext(ctx, `SELECT coalesce(sum(note_bytes), 0), coalesce(sum(history_bytes), 0) FROM user_counters`).
+	err = db.QueryRowContext(ctx,
+		`SELECT coalesce(sum(note_bytes), 0), coalesce(sum(history_bytes), 0) FROM user_counters`).
 		Scan(&r.NoteBytes, &r.HistoryBytes)
 	if err != nil || found.Version < totpSchema {
 		return engine.Translate(err)

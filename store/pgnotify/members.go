@@ -43,7 +43,8 @@ type pendingAck struct {
 }
 
 func newMembers() *members {
-	return &members{peers: make(map[string]time.Time), merging: make(map[string]bool), pendingAcks: make(map[string]*pendingAck)}
+	return &members{peers: make(map[string]time.Time), merging: make(map[string]bool),
+		pendingAcks: make(map[string]*pendingAck)}
 }
 
 // ownHeartbeat records that a heartbeat of ours, sent at sent, has come back. It reports two

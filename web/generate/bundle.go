@@ -200,7 +200,8 @@ func licenses(root string, builds ...metafile) ([]byte, error) {
 		if err != nil {
 			return nil, err
 		}
-		fmt.Fprintf(&out, "\n%s\n%s %s (%s)\n\n%s\n", strings.Repeat("-", 72), name, about.Version, about.License, bytes.TrimSpace(text))
+		fmt.Fprintf(&out, "\n%s\n%s %s (%s)\n\n%s\n", strings.Repeat("-", 72), name, about.Version, about.License,
+			bytes.TrimSpace(text))
 	}
 	return out.Bytes(), nil
 }

@@ -41,8 +41,9 @@ var proofs = []proof{
 	{name: "soak", about: "every known attack at once beside 50 users, SOAK=10m on each of three servers; 50 minutes",
 		test: "TestSoak", settings: []string{"SOAK=10m"}, apart: true},
 	{name: "loss",
-		about: "three devices edit the same notes for LOSS=10m each on SQLite and on two replicas, one killed; 20 minutes",
-		test:  "TestLoss", settings: []string{"LOSS=10m"}, apart: true},
+		about: "three devices edit the same notes for LOSS=10m each on SQLite and on two replicas, one killed; " +
+			"20 minutes",
+		test: "TestLoss", settings: []string{"LOSS=10m"}, apart: true},
 	{name: "streams", about: "STREAMS=10000 streams of events on two replicas, and one writer; 10 minutes",
 		test: "TestStreams", settings: []string{"STREAMS=10000"}, apart: true},
 	{name: "plain", about: "notesd and bench/plain in turns on the same work, ROUNDS=5 times MEASURED=3s each",

@@ -101,7 +101,8 @@ func CheckAnswer(r *http.Request, jar http.CookieJar, answer *http.Response, bod
 
 // The library knows no type of a page's files. What is in them is not checked.
 func init() {
-	for _, kind := range []string{"application/openmetrics-text", "image/png", "image/svg+xml", "text/css", "text/html", "text/javascript"} {
+	for _, kind := range []string{"application/openmetrics-text", "image/png", "image/svg+xml", "text/css", "text/html",
+		"text/javascript"} {
 		openapi3filter.RegisterBodyDecoder(kind, openapi3filter.PlainBodyDecoder)
 	}
 }
@@ -118,7 +119,8 @@ var documents = sync.OnceValues(func() (d struct{ requests, answers *document },
 // withoutLenient takes out parameters whose other values count as the default.
 func withoutLenient(object map[string]any) {
 	if all, ok := object["parameters"].([]any); ok {
-		object["parameters"] = slices.DeleteFunc(all, func(p any) bool { return p.(map[string]any)["x-lenient"] == true })
+		object["parameters"] = slices.DeleteFunc(all,
+			func(p any) bool { return p.(map[string]any)["x-lenient"] == true })
 	}
 }
 
@@ -208,7 +210,8 @@ func (d *document) find(r *http.Request) *openapi3filter.RequestValidationInput 
 		}
 		return &openapi3filter.RequestValidationInput{
 			Request: r, PathParams: parameters, QueryParams: r.URL.Query(),
-			Route:   &routers.Route{Spec: d.T, Path: path, PathItem: d.Paths.Value(path), Method: method, Operation: operation},
+			Route: &routers.Route{Spec: d.T, Path: path, PathItem: d.Paths.Value(path), Method: method,
+				Operation: operation},
 			Options: &openapi3filter.Options{IncludeResponseStatus: true, AuthenticationFunc: authenticated},
 		}
 	}
@@ -264,20 +267,23 @@ func checkRequest(in *openapi3filter.RequestValidationInput, x Exchange) error {
 	if body := bytes.TrimPrefix(x.RequestBody, []byte("\ufeff")); len(body) > 0 {
 		in.Request.Body = io.NopCloser(bytes.NewReader(body))
 		// The document has one type of JSON alone: with the others, and without one, the body is the same.
-		if kind, _, _ := mime.ParseMediaType(x.Request.Header.Get("Content-Type")); kind == "" || strings.HasSuffix(kind, "+json") {
+		if kind, _, _ := mime.ParseMediaType(x.Request.Header.Get("Content-Type")); kind == "" ||
+			strings.HasSuffix(kind, "+json") {
 			in.Request.Header.Set("Content-Type", "application/json")
 		}
 	}
-	in.Options.ExcludeRequestBody = x.Request.Header.Get("Content-Encoding") != "" || x.Request.ContentLength < 0 || in.Route.Operation.RequestBody == nil
+	in.Options.ExcludeRequestBody = x.Request.Header.Get("Content-Encoding") != "" || x.Request.ContentLength < 0 ||
+		in.Route.Operation.RequestBody == nil
 	return openapi3filter.ValidateRequest(context.Background(), in)
 }
 
 // everywhere are headers that any answer may have: those that the description of the document names,
 // and those of HTTP itself.
-var everywhere = []string{"Access-Control-Allow-Credentials", "Access-Control-Allow-Origin", "Access-Control-Expose-Headers",
+var everywhere = []string{"Access-Control-Allow-Credentials", "Access-Control-Allow-Origin",
+	"Access-Control-Expose-Headers",
 	"Cache-Control", "Connection", "Content-Encoding", "Content-Length", "Content-Security-Policy", "Content-Type",
-	"Cross-Origin-Opener-Policy", "Cross-Origin-Resource-Policy", "Date", "Referrer-Policy", "Strict-Transport-Security",
-	"Transfer-Encoding", "Vary", "X-Content-Type-Options", "X-Frame-Options"}
+	"Cross-Origin-Opener-Policy", "Cross-Origin-Resource-Policy", "Date", "Referrer-Policy",
+	"Strict-Transport-Security", "Transfer-Encoding", "Vary", "X-Content-Type-Options", "X-Frame-Options"}
 
 func checkAnswer(in *openapi3filter.RequestValidationInput, x Exchange) error {
 	ref := in.Route.Operation.Responses.Status(x.Status)
@@ -285,7 +291,8 @@ func checkAnswer(in *openapi3filter.RequestValidationInput, x Exchange) error {
 		return fmt.Errorf("%s %s has no such status", in.Route.Method, in.Route.Path)
 	}
 	for name := range x.Header {
-		documented := slices.ContainsFunc(slices.Collect(maps.Keys(ref.Value.Headers)), func(h string) bool { return strings.EqualFold(h, name) })
+		documented := slices.ContainsFunc(slices.Collect(maps.Keys(ref.Value.Headers)),
+			func(h string) bool { return strings.EqualFold(h, name) })
 		if !documented && !slices.Contains(everywhere, name) {
 			return fmt.Errorf("header %s is not in the document", name)
 		}
@@ -303,7 +310,8 @@ func checkAnswer(in *openapi3filter.RequestValidationInput, x Exchange) error {
 	}
 	in.Options.ExcludeResponseBody = x.Request.Method == http.MethodHead
 	return openapi3filter.ValidateResponse(context.Background(), &openapi3filter.ResponseValidationInput{
-		RequestValidationInput: in, Status: x.Status, Header: x.Header, Options: in.Options, Body: io.NopCloser(bytes.NewReader(body))})
+		RequestValidationInput: in, Status: x.Status, Header: x.Header, Options: in.Options,
+		Body: io.NopCloser(bytes.NewReader(body))})
 }
 
 // decoded is the answer's body without its content coding.
