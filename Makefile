@@ -85,7 +85,7 @@ prove: ## all proofs, 40 minutes on 2 otherwise idle cores; NAME=kill runs one, 
 
 ##@ Quality
 # These tests of the store use one goroutine, and much CPU that the race detector makes five times as much.
-LONG := ^(TestHistoryModel|TestHistorySize|TestHistoryInBackup|TestDeltaRuns|TestImportLarge|TestListsPlans|TestPlans|TestModel|TestImport|TestChangesModel|TestListsModel|TestRandomWords|TestSearchGivenUp)$$
+LONG := ^(TestHistoryModel|TestHistorySize|TestHistoryInBackup|TestDeltaRuns|TestImportLarge|TestListsPlans|TestPlans|TestModel|TestImport|TestChangesModel|TestListsModel|TestRandomWords|TestSearchGivenUp|TestSearchLongNeedles|TestSearchUnkindNeedle|TestLargeNote|TestLargeNoteLeavesMemory|TestDisk)$$
 
 # So do the tests of these packages, which have no goroutines of their own.
 PURE := merge notes notes/query notes/searchfold store/dump
@@ -97,10 +97,10 @@ test: ## what CI runs: unit tests, with the race detector where goroutines meet,
 	@$(MAKE) --no-print-directory --jobs 2 --output-sync=target test-raced test-plain
 	CGO_ENABLED=0 go test -short -parallel 4 -timeout 10m ./e2e # the servers that it starts have the race detector
 
-test-raced: # one package after the other: some of their tests measure time
+test-raced: ## of these, store and server with the race detector, one after the other: some of their tests measure time
 	go test -race -p 1 -parallel 4 -timeout 20m -skip '$(LONG)' ./store ./server
 
-test-plain: # with what CPU the other has left
+test-plain: ## of these, what needs no race detector, on what CPU the others leave
 	CGO_ENABLED=0 nice -n 19 go test $(addprefix ./,$(PURE))
 	CGO_ENABLED=0 nice -n 19 go test -parallel 4 -timeout 20m -run '$(LONG)' ./store
 
