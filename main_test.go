@@ -20,6 +20,7 @@ var mayImport = map[string][]string{
 	"bench/lab":                {"notesd/bench", "notesd/bench/format"},
 	"bench/lab/faulty":         {"notesd/internal/cli", "notesd/server", "notesd/server/router"},
 	"bench/pools":              {"notesd/bench"},
+	"merge/cases":              {"notesd/merge"},
 	"merge/compare":            {"notesd/merge"},
 	"e2e/checklist":            {"notesd/internal/check"},
 	"config":                   {"notesd/internal/owned"},

@@ -1,6 +1,9 @@
 package merge
 
-import "slices"
+import (
+	"slices"
+	"strings"
+)
 
 // carryMoves has each side's changes to lines that the other moved go along with them. It reports
 // false for a clash: the other side moved them elsewhere, deleted them, or did more to them than
@@ -115,11 +118,16 @@ func (m *merger) insertions(i int) bool {
 	if len(o) > 0 && m.sides[1].forbids(i) || len(t) > 0 && m.sides[0].forbids(i) {
 		return false
 	}
+	if goesOn(o, m.sides[1].beside(i)) || goesOn(t, m.sides[0].beside(i)) {
+		return false
+	}
 	switch {
 	case contains(o, t):
 		m.add(o...)
 	case contains(t, o):
 		m.add(t...)
+	case goesOn(o, t):
+		return false
 	default:
 		m.both(o, t)
 	}
@@ -136,6 +144,51 @@ func (s *side) forbids(i int) bool {
 		return false
 	}
 	return s.did[i] == blocked || s.did[i] == deleted && s.hunkAt(i).begin < i
+}
+
+// beside returns the lines that the side put in place of the base's lines above and below gap i.
+func (s *side) beside(i int) (lines []line) {
+	for x := max(0, i-1); x <= i && x < len(s.did); x++ {
+		if s.did[x] == replaced {
+			lines = append(lines, s.became(x))
+		}
+	}
+	return lines
+}
+
+// goesOn reports whether a line of one side begins with another line of the other side. Then one
+// may be the other, typed further, and to keep both may be to write one thing twice.
+func goesOn(a, b []line) bool {
+	if len(a) == 0 || len(b) == 0 {
+		return false
+	}
+	type one struct {
+		text string
+		inA  bool
+	}
+	all := make([]one, 0, len(a)+len(b))
+	for _, l := range a {
+		all = append(all, one{l.text, true})
+	}
+	for _, l := range b {
+		all = append(all, one{l.text, false})
+	}
+	slices.SortFunc(all, func(x, y one) int { return strings.Compare(x.text, y.text) })
+	var begun []one // the lines that the present one begins with
+	for _, l := range all {
+		for len(begun) > 0 && !strings.HasPrefix(l.text, begun[len(begun)-1].text) {
+			begun = begun[:len(begun)-1]
+		}
+		for _, start := range begun {
+			if start.inA != l.inA && start.text != l.text {
+				return true
+			}
+		}
+		if hasWord(l.text) && !slices.Contains(begun[max(0, len(begun)-2):], l) {
+			begun = append(begun, l)
+		}
+	}
+	return false
 }
 
 // both adds what both sides inserted at one place, ours first. Lines with words that both have are

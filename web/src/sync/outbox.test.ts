@@ -217,7 +217,7 @@ test("typed on where the answer has words of others: what was sent is the fork",
   const clash = after({ entry: null, note: first }, ...sent, draft("one\nmine\n", "one\nmine and more\n", first),
     answer(200, { data: noteWith(3, "one\nmine of others\n") }));
   assert.equal(clash.entry?.fork, "one\nmine\n");
-  assert.deepEqual(clash.entry?.parts?.at(-2), { base: "mine\n", theirs: "mine of others\n", yours: "mine and more\n" });
+  assert.deepEqual(clash.entry?.parts?.at(-1), { base: "mine\n", theirs: "mine of others\n", yours: "mine and more\n" });
   // Typed on, and changed once more by others: still from there. With their change taken back there is no clash.
   const typed = after(clash, draft("one\nmine and more\n", "one\nmine and still more\n", first));
   assert.equal(typed.entry?.fork, "one\nmine\n");
