@@ -207,7 +207,7 @@ func (b *batch) readPostgres(ctx context.Context, conn *pgx.Conn) error {
 	// OFFSET 0 keeps the planner from scanning a whole table. Its statistics may date from when the
 	// table was small.
 	if owners, ids := b.wantedNotes(); len(ids) > 0 {
-		statements.Queue(`SELECT note.* FROM unnest($1::text[], $2::text[]) AS wanted (user_id, id) CROSS JOIN LATERAL (
+		statements.Queue(`SELECT note.* FROM (`+unnest("user_id text", "id text")+`) AS wanted CROSS JOIN LATERAL (
 				SELECT `+b.s.smallColumns()+` FROM notes WHERE id = wanted.id AND user_id = wanted.user_id OFFSET 0
 			) AS note`, owners, ids).Query(func(rows pgx.Rows) error {
 			for rows.Next() {
@@ -221,7 +221,7 @@ func (b *batch) readPostgres(ctx context.Context, conn *pgx.Conn) error {
 		})
 	}
 	if owners, keys := b.wantedKeys(); len(keys) > 0 {
-		statements.Queue(`SELECT used.* FROM unnest($1::text[], $2::text[]) AS wanted (user_id, key)
+		statements.Queue(`SELECT used.* FROM (`+unnest("user_id text", "key text")+`) AS wanted
 			CROSS JOIN LATERAL (
 				SELECT user_id, key, body_hash, note_id, created_at FROM idempotency_keys
 				WHERE user_id = wanted.user_id AND key = wanted.key OFFSET 0
@@ -281,20 +281,20 @@ func (b *batch) writePostgres(w writes) *pgx.Batch {
 				statements.Queue(loseHistoryPostgres, keys, c.UserID)
 			}
 		}
-		statements.Queue(`DELETE FROM notes USING (SELECT key FROM unnest($1::bigint[]) AS gone (key) LIMIT $2) AS gone
+		statements.Queue(`DELETE FROM notes USING (`+unnest("key bigint")+` LIMIT $2) AS gone
 			WHERE notes.key = gone.key`, column(w.deleted, (*noteState).key), len(w.deleted))
 	}
 	if len(w.tombstones) > 0 {
-		statements.Queue(`INSERT INTO tombstones (user_id, change_seq, note_id, deleted_at)
-			SELECT * FROM unnest($1::text[], $2::bigint[], $3::text[], $4::bigint[])`,
+		statements.Queue(`INSERT INTO tombstones (user_id, change_seq, note_id, deleted_at) `+
+			unnest("user_id text", "change_seq bigint", "note_id text", "deleted_at bigint"),
 			column(w.tombstones, func(t tombstoneRow) string { return t.userID }),
 			column(w.tombstones, func(t tombstoneRow) int64 { return t.changeSeq }),
 			column(w.tombstones, func(t tombstoneRow) string { return t.noteID }),
 			column(w.tombstones, func(t tombstoneRow) int64 { return t.deletedAt }))
 	}
 	if len(w.keys) > 0 {
-		statements.Queue(`INSERT INTO idempotency_keys (user_id, key, body_hash, note_id, created_at)
-			SELECT * FROM unnest($1::text[], $2::text[], $3::bytea[], $4::text[], $5::bigint[])
+		statements.Queue(`INSERT INTO idempotency_keys (user_id, key, body_hash, note_id, created_at) `+
+			unnest("user_id text", "key text", "body_hash bytea", "note_id text", "created_at bigint")+`
 			ON CONFLICT (user_id, key) DO UPDATE
 			SET body_hash = excluded.body_hash, note_id = excluded.note_id, created_at = excluded.created_at`,
 			column(w.keys, func(k usedKey) string { return k.owner }),
@@ -309,8 +309,8 @@ func (b *batch) writePostgres(w writes) *pgx.Batch {
 	statements.Queue(`UPDATE user_counters AS c
 		SET change_seq = counted.change_seq, note_count = counted.note_count, note_bytes = counted.note_bytes,
 			history_bytes = c.history_bytes + counted.history_added
-		FROM (SELECT * FROM unnest($1::text[], $2::bigint[], $3::bigint[], $4::bigint[], $5::bigint[])
-			AS counted (user_id, change_seq, note_count, note_bytes, history_added) LIMIT $6) AS counted
+		FROM (`+unnest("user_id text", "change_seq bigint", "note_count bigint", "note_bytes bigint",
+		"history_added bigint")+` LIMIT $6) AS counted
 		WHERE c.user_id = counted.user_id`,
 		column(w.counters, func(c *countersRow) string { return c.UserID }),
 		column(w.counters, func(c *countersRow) int64 { return c.ChangeSeq }),
@@ -338,8 +338,7 @@ func (w writes) insertNotes(statements *pgx.Batch) []*noteState {
 	}
 	rows := rowsOf(w.made)
 	statements.Queue(insertNotesPostgres, arrays(storedColumns, rows)...)
-	statements.Queue(`INSERT INTO note_search (note_key, content_folded)
-		SELECT * FROM unnest($1::bigint[], $2::text[])`,
+	statements.Queue(`INSERT INTO note_search (note_key, content_folded) `+unnest("key bigint", "content_folded text"),
 		column(rows, func(r *noteRow) int64 { return r.Key }),
 		column(rows, func(r *noteRow) string { return r.ContentFolded }))
 	return w.made
@@ -363,7 +362,7 @@ func (w writes) updateNotes(statements *pgx.Batch) (tagsChanged []*noteState) {
 	statements.Queue(updateNotesPostgres, append(args, len(rows))...)
 	if contentChanged := rowsOf(filter(w.updated, (*noteState).contentChanged)); len(contentChanged) > 0 {
 		statements.Queue(`UPDATE note_search SET content_folded = becomes.content_folded
-			FROM (SELECT * FROM unnest($1::bigint[], $2::text[]) AS row (key, content_folded) LIMIT $3) AS becomes
+			FROM (`+unnest("key bigint", "content_folded text")+` LIMIT $3) AS becomes
 			WHERE note_key = becomes.key`,
 			column(contentChanged, func(r *noteRow) int64 { return r.Key }),
 			column(contentChanged, func(r *noteRow) string { return r.ContentFolded }), len(contentChanged))
@@ -371,7 +370,7 @@ func (w writes) updateNotes(statements *pgx.Batch) (tagsChanged []*noteState) {
 	tagsChanged = filter(w.updated, (*noteState).tagsChanged)
 	if len(tagsChanged) > 0 {
 		statements.Queue(`DELETE FROM note_tags
-			USING (SELECT key FROM unnest($1::bigint[]) AS row (key) LIMIT $2) AS retagged
+			USING (`+unnest("key bigint")+` LIMIT $2) AS retagged
 			WHERE note_key = retagged.key`, column(tagsChanged, (*noteState).key), len(tagsChanged))
 	}
 	return tagsChanged
@@ -388,9 +387,21 @@ func insertTags(statements *pgx.Batch, states []*noteState) {
 		}
 	}
 	if len(tags) > 0 {
-		statements.Queue(`INSERT INTO note_tags (note_key, position, tag)
-			SELECT * FROM unnest($1::bigint[], $2::integer[], $3::text[])`, keys, positions, tags)
+		statements.Queue(`INSERT INTO note_tags (note_key, position, tag) `+
+			unnest("note_key bigint", "position integer", "tag text"), keys, positions, tags)
 	}
+}
+
+// unnest returns a SELECT whose arguments are the arrays of the columns, each a name and a type. The
+// function is in the list of the SELECT, because PostgreSQL would store the rows of a function in
+// FROM, and do so for each of several arrays.
+func unnest(columns ...string) string {
+	list := make([]string, len(columns))
+	for i, c := range columns {
+		name, kind, _ := strings.Cut(c, " ")
+		list[i] = fmt.Sprintf("unnest($%d::%s[]) AS %s", i+1, kind, name)
+	}
+	return "SELECT " + strings.Join(list, ", ")
 }
 
 // column returns one value of each row, for unnest.

@@ -104,10 +104,11 @@ var (
 
 // insertPostgres returns a statement whose arguments are the values of each column.
 func insertPostgres[R any](table string, columns []rowColumn[R]) string {
-	return `INSERT INTO ` + table + ` (` + joined(columns, columnName[R]) + `)
-		SELECT * FROM unnest(` + joined(columns, func(i int, c rowColumn[R]) string {
-		return fmt.Sprintf("$%d::%s", i, c.Kind.Array())
-	}) + `)`
+	rows := make([]string, len(columns))
+	for i, c := range columns {
+		rows[i] = c.Name + " " + c.Kind.Type()
+	}
+	return `INSERT INTO ` + table + ` (` + joined(columns, columnName[R]) + `) ` + unnest(rows...)
 }
 
 // insertSQLite returns a statement whose arguments are the values of one row.
@@ -138,21 +139,16 @@ func values[R any](columns []rowColumn[R], row *R) []any {
 // and the number of rows.
 func updatePostgres() string {
 	set := []string{joined(changedColumns, func(_ int, c noteColumn) string { return c.Name + " = becomes." + c.Name })}
-	row := []string{"key"}
-	arrays := []string{"$1::bigint[]"}
+	row := []string{"key bigint"}
 	for _, c := range changedColumns {
-		row = append(row, c.Name)
-		arrays = append(arrays, fmt.Sprintf("$%d::%s", len(row), c.Kind.Array()))
+		row = append(row, c.Name+" "+c.Kind.Type())
 	}
 	for _, text := range noteTexts {
 		set = append(set, fmt.Sprintf("%[1]s = coalesce(becomes.%[1]s, notes.%[1]s)", text.name))
-		row = append(row, text.name)
-		arrays = append(arrays, fmt.Sprintf("$%d::text[]", len(row)))
+		row = append(row, text.name+" text")
 	}
-	return fmt.Sprintf(`UPDATE notes SET %s
-		FROM (SELECT * FROM unnest(%s) AS row (%s) LIMIT $%d) AS becomes
-		WHERE notes.key = becomes.key`,
-		strings.Join(set, ", "), strings.Join(arrays, ", "), strings.Join(row, ", "), len(row)+1)
+	return fmt.Sprintf(`UPDATE notes SET %s FROM (%s LIMIT $%d) AS becomes WHERE notes.key = becomes.key`,
+		strings.Join(set, ", "), unnest(row...), len(row)+1)
 }
 
 // updateSQLite returns a statement whose arguments are the changed columns, the texts, and the key.

@@ -21,9 +21,9 @@ const (
 	Bytes
 )
 
-// Array returns PostgreSQL's type for an array of values of the kind.
-func (k Kind) Array() string {
-	return [...]string{Text: "text[]", Integer: "bigint[]", Boolean: "boolean[]", Bytes: "bytea[]"}[k]
+// Type returns PostgreSQL's type for values of the kind.
+func (k Kind) Type() string {
+	return [...]string{Text: "text", Integer: "bigint", Boolean: "boolean", Bytes: "bytea"}[k]
 }
 
 // Columns parses a list of columns: their names, each with its kind.
