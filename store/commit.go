@@ -36,11 +36,13 @@ type groupCommitter struct {
 // begin initializes a groupCommitter, which is idle then.
 func (c *groupCommitter) begin(s *Store) { c.s, c.exclusive = s, make(map[string][]*mutation) }
 
-// add accepts a mutation, whose done channel will be closed.
-func (c *groupCommitter) add(m *mutation) {
+// add accepts mutations, whose done channels will be closed. They are in as few batches as they can.
+func (c *groupCommitter) add(mutations ...*mutation) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	c.route(m)
+	for _, m := range mutations {
+		c.route(m)
+	}
 }
 
 // route queues m for the next batch, or for its owner's exclusive transaction. The caller holds mu.

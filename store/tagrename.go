@@ -25,8 +25,9 @@ const (
 	resumeRename = time.Hour
 	// maxRenames is how many renames of one user can be undone.
 	maxRenames = 20
-	// renamedAtOnce is how many notes a step of a rename changes.
-	renamedAtOnce = 100
+	// renamedAtOnce is how many notes a step of a rename changes: two batches, so that other writes wait
+	// for no more.
+	renamedAtOnce = 2 * maxBatchMutations
 )
 
 // ErrRenameGone: there is no such rename of tags, or it is too long ago to be undone.
@@ -415,9 +416,7 @@ func (s *Store) setTags(
 		}
 		return outcomes
 	}
-	for _, m := range mutations {
-		s.committer.add(m)
-	}
+	s.committer.add(mutations...)
 	for i, m := range mutations {
 		outcomes[i] = m.outcome()
 	}

@@ -231,7 +231,7 @@ func TestRenameTagsAgain(t *testing.T) {
 	storetest.Each(t, func(t *testing.T, s *store.Store) {
 		owner := newOwner(t, s)
 		var ids []string
-		for i := range 250 {
+		for i := range 300 {
 			ids = append(ids, tagged(t, s, owner, "a", fmt.Sprint(i)))
 		}
 		large := strings.Repeat("x", 100<<10)
@@ -248,15 +248,15 @@ func TestRenameTagsAgain(t *testing.T) {
 		}
 		wantTags(t, s, owner, ids[0], "b", "0")
 		wantTags(t, s, owner, ids[150], "a", "150")
-		wantTags(t, s, owner, ids[249], "a", "249")
+		wantTags(t, s, owner, ids[299], "a", "299")
 		if _, err := s.RenameTags(keyed(t.Context(), "another"), owner, []string{"a"}, "c"); !errors.Is(err, store.ErrIdempotency) {
 			t.Errorf("another rename under the key = %v, want ErrIdempotency", err)
 		}
 		var first store.TagRename
 		for range 2 {
 			r, err := s.RenameTags(keyed(t.Context(), "rename"), owner, []string{"a"}, "b")
-			if err != nil || r.Changed != 250 || first.ID != "" && first != r {
-				t.Fatalf("RenameTags again = %+v, %v, want 250 changed, as %+v", r, err, first)
+			if err != nil || r.Changed != 300 || first.ID != "" && first != r {
+				t.Fatalf("RenameTags again = %+v, %v, want 300 changed, as %+v", r, err, first)
 			}
 			first = r
 		}
@@ -265,8 +265,8 @@ func TestRenameTagsAgain(t *testing.T) {
 		}
 		undo := store.WithIdempotencyKey(t.Context(), "another key", []byte("undo"))
 		for range 2 {
-			if n, err := s.UndoRename(undo, owner, first.ID); err != nil || n != 250 {
-				t.Errorf("UndoRename = %d, %v, want 250", n, err)
+			if n, err := s.UndoRename(undo, owner, first.ID); err != nil || n != 300 {
+				t.Errorf("UndoRename = %d, %v, want 300", n, err)
 			}
 		}
 		for i, id := range ids {
