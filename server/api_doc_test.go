@@ -32,9 +32,14 @@ func TestAPIDocument(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	page := routesMark.ReplaceAllStringFunc(string(text), func(table string) string {
-		m := routesMark.FindStringSubmatch(table)
-		return m[1] + routeTable(t, strings.Fields(m[2])) + "\n<!-- end -->"
+	paths := readOperations(t)
+	page := tableMark.ReplaceAllStringFunc(string(text), func(table string) string {
+		m := tableMark.FindStringSubmatch(table)
+		words := strings.Fields(m[3])
+		if m[2] == "parameters" {
+			return m[1] + parameterTable(paths[words[1]][strings.ToLower(words[0])]) + "\n<!-- end -->"
+		}
+		return m[1] + routeTable(paths, words) + "\n<!-- end -->"
 	})
 	var routes []string
 	for _, route := range contract(t) {
@@ -62,8 +67,70 @@ func TestAPIDocument(t *testing.T) {
 	}
 }
 
-// routesMark is a table of docs/API.md with the routes of some tags of the OpenAPI document.
-var routesMark = regexp.MustCompile(`(?s)(<!-- routes: ([a-z ]+), written by -update -->\n\n).*?<!-- end -->`)
+// tableMark is a table of docs/API.md that is made from the OpenAPI document: of the routes that have one of the tags, or
+// of the parameters of a route.
+var tableMark = regexp.MustCompile(`(?s)(<!-- (routes|parameters): ([^,]+), written by -update -->\n\n).*?<!-- end -->`)
+
+// An operation is what the OpenAPI document says of a route.
+type operation struct {
+	Tags                 []string
+	Summary, Description string
+	Parameters           []struct {
+		Name, In, Description string
+		Schema                struct {
+			Enum                        []string
+			Minimum, Maximum, MaxLength int
+			Default                     any
+		}
+	}
+	RequestBody struct {
+		Content map[string]struct {
+			Schema struct{ Properties map[string]any }
+		}
+	}
+	Responses map[string]struct {
+		Ref         string `json:"$ref"` // to what is shared
+		Description string
+	}
+}
+
+// readOperations returns the operations of the OpenAPI document by path and method.
+func readOperations(t *testing.T) map[string]map[string]operation {
+	t.Helper()
+	var document struct {
+		Paths map[string]map[string]operation
+	}
+	if err := json.Unmarshal(apidoc.Document(), &document); err != nil {
+		t.Fatal(err)
+	}
+	return document.Paths
+}
+
+// parameterTable returns a table of what an operation takes in its query.
+func parameterTable(o operation) string {
+	var table strings.Builder
+	table.WriteString("| Parameter | Is |\n|---|---|\n")
+	for _, p := range o.Parameters {
+		if p.In != "query" {
+			continue
+		}
+		row := []string{strings.TrimSuffix(strings.Join(strings.Fields(p.Description), " "), ".")}
+		if values := p.Schema.Enum; len(values) > 1 {
+			row = append(row, "`"+strings.Join(values, "`, `")+"`")
+		}
+		if p.Schema.MaxLength > 0 {
+			row = append(row, fmt.Sprint("up to ", p.Schema.MaxLength, " characters"))
+		}
+		if p.Schema.Maximum > 0 {
+			row = append(row, fmt.Sprint(p.Schema.Minimum, " to ", p.Schema.Maximum))
+		}
+		if p.Schema.Default != nil {
+			row = append(row, fmt.Sprintf("default `%v`", p.Schema.Default))
+		}
+		fmt.Fprintf(&table, "| `%s` | %s |\n", p.Name, strings.ReplaceAll(strings.Join(row, "; "), "|", "`, `"))
+	}
+	return table.String()
+}
 
 // everyRoutes are the failures that the page explains once.
 var everyRoutes = strings.NewReplacer("`Malformed JSON` · ", "", " · `Malformed JSON`", "", " · as with every route", "",
@@ -71,32 +138,12 @@ var everyRoutes = strings.NewReplacer("`Malformed JSON` · ", "", " · `Malforme
 	"\n", " ", "`Malformed JSON`", "")
 
 // routeTable returns a table of the routes that have one of the tags in the OpenAPI document.
-func routeTable(t *testing.T, tags []string) string {
-	t.Helper()
-	var document struct {
-		Paths map[string]map[string]struct {
-			Tags                 []string
-			Summary, Description string
-			Parameters           []struct{ Name, In string }
-			RequestBody          struct {
-				Content map[string]struct {
-					Schema struct{ Properties map[string]any }
-				}
-			}
-			Responses map[string]struct {
-				Description string // of what is shared, empty
-				Ref         string `json:"$ref"`
-			}
-		}
-	}
-	if err := json.Unmarshal(apidoc.Document(), &document); err != nil {
-		t.Fatal(err)
-	}
+func routeTable(paths map[string]map[string]operation, tags []string) string {
 	var table strings.Builder
 	table.WriteString("| Route | Does | Failures |\n|---|---|---|\n")
-	for _, path := range slices.Sorted(maps.Keys(document.Paths)) {
-		for _, method := range slices.Sorted(maps.Keys(document.Paths[path])) {
-			o := document.Paths[path][method]
+	for _, path := range slices.Sorted(maps.Keys(paths)) {
+		for _, method := range slices.Sorted(maps.Keys(paths[path])) {
+			o := paths[path][method]
 			if !slices.Contains(tags, o.Tags[0]) {
 				continue
 			}
