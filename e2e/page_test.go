@@ -159,12 +159,12 @@ func (p *page) reads(text string) {
 	p.until("the text "+text, fmt.Sprintf("%s.replaceAll('\\u200b', '').trim() === %q", noteText, text))
 }
 
-// quiet fails the test if the console has an error. Being signed out is none, nor is being offline.
+// quiet fails the test if the console has an error. Being signed out is none, nor are another user and being offline.
 func (p *page) quiet() {
 	p.testing().Helper()
 	for _, e := range p.complaints() {
 		expected := func(text string) bool { return strings.Contains(e, text) }
-		if !slices.ContainsFunc([]string{"401 (Unauthorized)", "409 (Conflict)", "net::ERR_"}, expected) {
+		if !slices.ContainsFunc([]string{"401 (Unauthorized)", "409 (Conflict)", "412 (Precondition", "net::ERR_"}, expected) {
 			p.testing().Errorf("the console has %s", e)
 		}
 	}

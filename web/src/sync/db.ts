@@ -109,8 +109,8 @@ export class Store {
 
   /** Opens the database if it is not open. It may be refused, or in use by a later release. */
   private async connect(): Promise<IDBPDatabase<Schema> | null> {
-    if (this.db || this.isForgotten || Date.now() - this.openedAt < openAgain) return this.db;
-    this.openedAt = Date.now();
+    if (this.db || this.isForgotten || performance.now() - this.openedAt < openAgain) return this.db;
+    this.openedAt = performance.now();
     this.db = await connect(this.name, () => this.disconnect()).catch(() => null);
     return this.db;
   }

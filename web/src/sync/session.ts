@@ -8,7 +8,7 @@ import { Events, Leadership, type ChangeEvent } from "./live.ts";
 import { Value } from "./observable.ts";
 import {
   fieldsOf, isOtherSession, isWaiting, noFields, noPause, rebase, sameText, slower, step,
-  type Entry, type Event, type Kept, type Known, type Step, type Text,
+  type Entry, type Event, type Kept, type Known, type Pace, type Step, type Text,
 } from "./outbox.ts";
 import { admits, findRows, fold, foldedOf, hasAll } from "./search.ts";
 import type {
@@ -84,8 +84,9 @@ export class Session {
   private leadership: Leadership;
   private events: Events | null = null;
   private closing = new AbortController();
-  private pace = noPause;
+  private pace = noPause; // in the time of performance.now, which no change of the clock moves
   private due = new Map<string, number>(); // not before this time
+  private conflicts = new Map<string, Pace>();
   private debounce = new Map<string, { first: number; timer: ReturnType<typeof setTimeout> }>();
   private sending = new Set<string>();
   private wake: ReturnType<typeof setTimeout> | undefined;
@@ -538,7 +539,7 @@ export class Session {
 
   private async keepTyped(lane: Lane): Promise<void> {
     while (lane.queue.length) {
-      const wait = lane.lastKept + keepEvery - Date.now();
+      const wait = lane.lastKept + keepEvery - performance.now();
       const isLong = (lane.queue[0]!.text.content?.length ?? 0) > longText;
       if (isLong && wait > 0 && wait <= keepEvery) {
         await new Promise<void>((resolve) => {
@@ -548,7 +549,7 @@ export class Session {
       }
       const typed = lane.queue.shift();
       if (!typed) break;
-      lane.lastKept = Date.now();
+      lane.lastKept = performance.now();
       const { shown, text } = typed;
       const { id } = lane;
       const from = shown.kept;
@@ -660,8 +661,8 @@ export class Session {
 
   private checkLater() {
     clearTimeout(this.pollTimer);
-    this.pace = slower(this.pace, Date.now(), null, Math.random());
-    this.pollTimer = setTimeout(() => void this.check().then(() => this.schedule()), this.pace.until - Date.now());
+    this.pace = slower(this.pace, performance.now(), null, Math.random());
+    this.pollTimer = setTimeout(() => void this.check().then(() => this.schedule()), this.pace.until - performance.now());
   }
 
   private end() {
@@ -765,7 +766,7 @@ export class Session {
   // Sending.
 
   private sendSoon(id: string) {
-    const now = Date.now();
+    const now = performance.now();
     const waiting = this.debounce.get(id);
     clearTimeout(waiting?.timer);
     const first = waiting?.first ?? now;
@@ -789,7 +790,7 @@ export class Session {
     clearTimeout(this.wake);
     if (this.isEnded || this.closing.signal.aborted) return;
     if (!this.leadership.isLeader && this.store.storage === "kept") return;
-    const now = Date.now();
+    const now = performance.now();
     let next = Infinity;
     for (const entry of this.list.allEntries()) {
       const { id } = entry;
@@ -822,7 +823,7 @@ export class Session {
       reply = await this.client.send(sent);
     } catch (e) {
       if (!(e instanceof api.Unreachable)) throw e;
-      this.pace = slower(this.pace, Date.now(), null, Math.random());
+      this.pace = slower(this.pace, performance.now(), null, Math.random());
       return this.setConnection("offline");
     }
     // A server of the release before does not refuse what another user's session brings: there this one's notes look gone.
@@ -833,13 +834,22 @@ export class Session {
     if (!next.again) {
       this.pace = noPause;
       this.due.delete(id);
+      this.pauseConflicts(id, reply.status === 409);
       this.reached();
       return;
     }
-    this.pace = slower(this.pace, Date.now(), reply.retryAfter, Math.random());
+    this.pace = slower(this.pace, performance.now(), reply.retryAfter, Math.random());
     this.due.set(id, this.pace.until);
     if (reply.status === 429 || reply.status === 503) return this.setConnection("busy");
     this.pace = { ...this.pace, until: 0 }; // it may be this note alone
+  }
+
+  /** A conflict is answered at once, also with the base; further ones later and later, in case they never end. */
+  private pauseConflicts(id: string, isConflict: boolean) {
+    if (!isConflict) return void this.conflicts.delete(id);
+    const pace = slower(this.conflicts.get(id) ?? noPause, performance.now(), null, Math.random());
+    this.conflicts.set(id, pace);
+    if (pace.failures > 2) this.due.set(id, pace.until);
   }
 
   private async tryAgain(): Promise<void> {
