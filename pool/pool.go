@@ -143,7 +143,7 @@ type Pool struct {
 	shards []shard
 
 	queue    queue
-	waiters  sync.Pool     // of *waiter; one per pool, because their timers belong to its clock
+	waiters  sync.Pool     // of *waiter; one per pool, because their channels belong to its synctest bubble
 	abandons atomic.Uint64 // requests whose context ended before they had a worker
 
 	delayed           atomic.Int64 // rejected requests whose responses are delayed: see AddDelayed
@@ -181,6 +181,8 @@ func New(cfg Config) *Pool {
 		p.shards[i].init(p, i)
 	}
 	p.queue.init(&p.cfg)
+	p.queue.expiry.timer = time.AfterFunc(time.Hour, p.expire)
+	p.queue.expiry.timer.Stop()
 	p.rejections.init()
 	p.stuck.init(p)
 	p.fingerprints.seen = map[string]*seenPanic{}

@@ -78,6 +78,7 @@ type queue struct {
 	resolved *waiter    // waiters to wake, chained by next
 	classes  [NumClasses]classQueue
 	joined   uint64        // number of waiters that ever joined
+	expiry   expiry
 	yielded  int           // number of permits that have yielded
 	idle     chan struct{} // closed when draining is done
 
@@ -100,12 +101,12 @@ type waiter struct {
 	place
 	number  uint64        // breaks ties: the first that joined goes first
 	joined  time.Duration // when it began to wait
+	expires time.Duration // when it is rejected, unless it gets a worker
 	flow    *flow         // the flow; nil: back from Yield
 	listed  bool
 	outcome outcome
 	// result receives outcome, once, from the goroutine that took the waiter off its queue.
 	result chan outcome
-	timer  *time.Timer
 
 	next, prev     *waiter // of the same flow, or among those back from Yield
 	older, younger *waiter // of the same class
@@ -117,11 +118,7 @@ type outcome struct {
 	reason Reason
 }
 
-func newWaiter() *waiter {
-	timer := time.NewTimer(time.Hour)
-	timer.Stop()
-	return &waiter{result: make(chan outcome, 1), timer: timer}
-}
+func newWaiter() *waiter { return &waiter{result: make(chan outcome, 1)} }
 
 // before reports whether w came before v.
 func (w *waiter) before(v *waiter) bool {
@@ -224,8 +221,8 @@ func (p *Pool) wait(ctx context.Context, at place, now time.Duration) (*worker, 
 	w.place = at
 
 	limit := p.maxWait(ctx, at, now)
-	p.join(w, now, limit > 0)
-	v, err := p.await(ctx, w, limit)
+	p.join(w, now, limit)
+	v, err := p.await(ctx, w)
 	if err != nil {
 		return nil, 0, err
 	}
@@ -250,8 +247,9 @@ func (p *Pool) maxWait(ctx context.Context, at place, now time.Duration) time.Du
 }
 
 // join puts the waiter w into the queue and grants free workers to the first waiters, of which w
-// may be one. If the queue is full, it evicts the waiter that is worth least, which may be w too.
-func (p *Pool) join(w *waiter, now time.Duration, patient bool) {
+// may be one. If the queue is full, it evicts the waiter that is worth least, which may be w too. w
+// waits for at most limit.
+func (p *Pool) join(w *waiter, now, limit time.Duration) {
 	q := &p.queue
 	q.mu.Lock()
 	defer q.unlock()
@@ -267,29 +265,25 @@ func (p *Pool) join(w *waiter, now time.Duration, patient bool) {
 		least, why := cq.victim()
 		q.resolve(least, outcome{reason: why})
 	}
-	if w.listed && !patient {
+	switch {
+	case !w.listed:
+	case limit <= 0:
 		q.resolve(w, outcome{reason: ErrTimeout})
+	default:
+		w.expires = now + limit
+		q.expiry.atMost(w.expires, now)
 	}
 }
 
 // await returns the outcome for the waiter w, or context.Cause(ctx) when ctx ends first. A worker
 // that arrives together with the end of ctx is given back. One that arrives together with the end
 // of the wait is taken.
-func (p *Pool) await(ctx context.Context, w *waiter, limit time.Duration) (outcome, error) {
-	select {
-	case v := <-w.result: // the outcome is there already, so no timer is needed
-		return v, nil
-	default:
-	}
-	w.timer.Reset(limit)
-	defer w.timer.Stop()
+func (p *Pool) await(ctx context.Context, w *waiter) (outcome, error) {
 	var v outcome
 	select {
 	case v = <-w.result:
-	case <-w.timer.C:
-		v = p.withdraw(w, ErrTimeout)
 	case <-ctx.Done():
-		v = p.withdraw(w, "")
+		v = p.withdraw(w)
 	}
 	if ctx.Err() == nil {
 		return v, nil
@@ -302,16 +296,60 @@ func (p *Pool) await(ctx context.Context, w *waiter, limit time.Duration) (outco
 
 // withdraw takes the waiter w off its queue, unless it was taken off meanwhile, and returns the
 // outcome for it.
-func (p *Pool) withdraw(w *waiter, why Reason) outcome {
+func (p *Pool) withdraw(w *waiter) outcome {
 	p.queue.mu.Lock()
 	if w.listed {
-		if why == ErrTimeout {
-			p.queue.classes[w.class].codel.excess = true
-		}
-		p.queue.resolve(w, outcome{reason: why})
+		p.queue.resolve(w, outcome{})
 	}
 	p.queue.unlock()
 	return <-w.result
+}
+
+// An expiry is the timer that ends waits which have become too long. There is one for all waiters,
+// because to set and to stop one for each took a quarter of a contended turn. It may fire too early,
+// as it is not stopped when its waiter gets a worker, and never too late.
+type expiry struct {
+	timer *time.Timer
+	at    time.Duration // when it fires; 0: it is not set
+}
+
+// atMost sets the timer to at, unless it fires before.
+func (e *expiry) atMost(at, now time.Duration) {
+	if e.at == 0 || at < e.at {
+		e.at = at
+		e.timer.Reset(at - now)
+	}
+}
+
+// expire rejects the waiters whose time is over.
+func (p *Pool) expire() {
+	q, now := &p.queue, p.now()
+	q.mu.Lock()
+	defer q.unlock()
+	q.expiry.at = 0
+	for c := range q.classes {
+		cq := &q.classes[c]
+		for w := cq.returned.next; w != &cq.returned; {
+			next := w.next
+			q.expireOne(cq, w, now)
+			w = next
+		}
+		for w := cq.ages.younger; w != &cq.ages; {
+			next := w.younger
+			q.expireOne(cq, w, now)
+			w = next
+		}
+	}
+}
+
+// expireOne rejects the waiter w if its time is over, and otherwise sets the timer for it.
+func (q *queue) expireOne(cq *classQueue, w *waiter, now time.Duration) {
+	if w.expires > now {
+		q.expiry.atMost(w.expires, now)
+		return
+	}
+	cq.codel.excess = true
+	q.resolve(w, outcome{reason: ErrTimeout})
 }
 
 // release gives back the worker w and grants free workers to the waiters.
