@@ -77,7 +77,7 @@ type queue struct {
 	mu       sync.Mutex // guards what follows; never held while waiting
 	resolved *waiter    // waiters to wake, chained by next
 	classes  [NumClasses]classQueue
-	joined   uint64        // number of waiters that ever joined
+	joined   uint64 // number of waiters that ever joined
 	expiry   expiry
 	yielded  int           // number of permits that have yielded
 	idle     chan struct{} // closed when draining is done

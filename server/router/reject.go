@@ -57,10 +57,12 @@ func (p *rejectionPacer) delay() time.Duration {
 	}
 }
 
-// hold waits until a rejection may be sent, until the client is gone or until the server leaves. It
-// reports whether the server leaves.
-func (p *rejectionPacer) hold(gone, leaves <-chan struct{}) (leaving bool) {
-	d := p.delay()
+// hold waits until a rejection may be sent, until the client is gone or until the server leaves.
+func (p *rejectionPacer) hold(gone, leaves <-chan struct{}) { sleep(p.delay(), gone, leaves) }
+
+// sleep waits for d, until the client is gone or until the server leaves. It reports whether the
+// server leaves.
+func sleep(d time.Duration, gone, leaves <-chan struct{}) (leaving bool) {
 	if d == 0 {
 		return false
 	}

@@ -59,7 +59,7 @@ type shedRequest struct {
 func (s *shedRequest) reject(conn *listener.Conn) bool {
 	rt := s.rt
 	rt.pool.AddDelayed(1)
-	leaving := rt.pacer.hold(nil, rt.staying())
+	leaving := s.wait()
 	rt.pool.AddDelayed(-1)
 	if leaving {
 		return false
@@ -80,6 +80,20 @@ func (s *shedRequest) reject(conn *listener.Conn) bool {
 	rt.cfg.Observer.Sent(0, s.route.index, f.status, waited)
 	rt.counts.Answered.Add(1)
 	return true
+}
+
+// wait waits until the rejection may be sent or the server leaves, and reports whether it leaves.
+//
+// If clients come faster than rejections may be sent, even the rejections would take the CPU from the
+// requests that are served. Then the request first waits as long as one in the queue may. In an
+// overload the newest go first, so there is nothing that it is passed over for.
+func (s *shedRequest) wait() (leaving bool) {
+	rt, leaves := s.rt, s.rt.staying()
+	d := rt.pacer.delay()
+	if d >= rt.pacer.max && sleep(min(rt.pacer.max, rt.cfg.RequestTimeout/4), nil, leaves) {
+		return true
+	}
+	return sleep(d, nil, leaves)
 }
 
 // appendResponse appends the response to dst as net/http would write it.

@@ -29,8 +29,8 @@ func TestShedResponse(t *testing.T) {
 		<-hold
 		return c.Message("done")
 	}}
-	cfg.Pool = pool.New(pool.Config{Shards: 1, WorkersPerShard: 1, QueueLength: 0, QueueTimeout: time.Minute,
-		Passthrough: http.ErrAbortHandler, Log: cfg.Log})
+	cfg.Pool = pool.New(pool.Config{Shards: 1, WorkersPerShard: 1, QueueLength: 0,
+		QueueTimeout: 100 * time.Millisecond, Passthrough: http.ErrAbortHandler, Log: cfg.Log})
 	rt, err := New(cfg, []Route{route})
 	if err != nil {
 		t.Fatal(err)
@@ -66,6 +66,7 @@ func TestShedResponse(t *testing.T) {
 	}
 
 	ours, theirs := net.Pipe()
+	defer theirs.Close()
 	s := shedRequest{rt: rt, route: rt.routes[0], began: time.Now(), overTLS: true, asked: pool.Request{Class: pool.Read}}
 	rejected := make(chan bool, 1)
 	go func() { rejected <- s.reject(&listener.Conn{Conn: ours}) }()
@@ -91,11 +92,22 @@ func TestShedResponse(t *testing.T) {
 		t.Errorf("body %v, want one like %v", got, want)
 	}
 
-	// When the server leaves, no rejection is held, and none is sent.
-	for rt.pacer.delay() < rt.pacer.max {
+	// If too many come, a request waits for as long as in the queue, and its rejection is held after that.
+	crowd := func() {
+		for rt.pacer.delay() < rt.pacer.max {
+		}
 	}
+	crowd()
+	conn := &listener.Conn{Conn: ours}
+	go func() { _, _ = io.Copy(io.Discard, theirs) }()
+	if began := time.Now(); !s.reject(conn) || time.Since(began) < 2*rt.pacer.max-rt.pacer.max/4 {
+		t.Errorf("not rejected, or after %v", time.Since(began))
+	}
+	// When the server leaves, no rejection is held, and none is sent.
+	rt.pacer.max = time.Minute
+	crowd()
 	time.AfterFunc(20*time.Millisecond, func() { rt.CloseConnections(true) })
-	if began := time.Now(); s.reject(&listener.Conn{Conn: ours}) || time.Since(began) > rt.pacer.max/2 {
+	if began := time.Now(); s.reject(conn) || time.Since(began) > 10*time.Second {
 		t.Errorf("rejected while the server leaves, or held for %v", time.Since(began))
 	}
 }
