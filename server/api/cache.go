@@ -5,7 +5,6 @@ import (
 	"context"
 	"crypto/sha256"
 	"encoding/base64"
-	"errors"
 	"time"
 
 	"notesd/internal/cache"
@@ -116,29 +115,28 @@ func (k *ResponseCache) keepNote(owner, id string, e *router.Entry, view cache.S
 	}
 }
 
-// errUnshared says that a list is too long to be shared between requests or kept.
-var errUnshared = errors.New("long list")
-
-// readList returns the response to owner's query. It calls read, unless the response is in the
-// cache by now or another request is making it. It caches the response if read returns keep.
+// readList returns the response to owner's query, or the page of a list that is too long for one.
+// It calls read, unless the response is in the cache by now or another request reads the list
+// already. A search is not cached, because the same one is hardly ever repeated.
 func (k *ResponseCache) readList(ctx context.Context, owner, query string,
-	read func() (e *router.Entry, keep bool, err error)) (*router.Entry, error) {
+	read func() (listPage, error)) (e *router.Entry, long listPage, err error) {
 	scope := k.cache.ListScope(owner)
 	v, err := k.cache.Share(ctx, listKey(owner, query), scope, func(view cache.Snapshot) (any, error) {
-		e, keep, err := read()
+		p, err := read()
 		view = k.cache.Validate(view)
-		if err != nil {
+		switch {
+		case err != nil:
 			return nil, err
+		case p.whole == nil:
+			return p, nil
+		case !p.search:
+			k.cache.PutList(listKey(owner, query), p.whole, p.whole.Size(), view)
 		}
-		if keep {
-			k.cache.PutList(listKey(owner, query), e, e.Size(), view)
-		}
-		return e, nil
+		return p.whole, nil
 	})
-	if err != nil {
-		return nil, err
-	}
-	return v.(*router.Entry), nil
+	e, _ = v.(*router.Entry)
+	long, _ = v.(listPage)
+	return e, long, err
 }
 
 // A batchRead reads the notes of a list that are not in the cache. It has the view of the cache

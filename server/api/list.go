@@ -42,28 +42,25 @@ var (
 // it holds neither a permit nor a database connection, and memory does not grow with the list. From
 // its first part on, a streamed list is bulk work.
 func (a *API) listNotes(c *router.Context) error {
-	var long *listPage
-	query := c.Request().URL.RawQuery
-	e, err := a.cache.readList(c.Context(), c.UserID(), query, func() (e *router.Entry, keep bool, err error) {
-		p, err := a.readPage(c)
-		switch {
-		case err != nil:
-			return nil, false, err
-		case partLength(p.refs) < len(p.refs):
-			long = &p
-			return nil, false, errUnshared
-		}
-		e, err = a.wholeList(c, p)
-		return e, !p.search, err // the same search is hardly ever repeated
+	e, long, err := a.cache.readList(c.Context(), c.UserID(), c.Request().URL.RawQuery, func() (listPage, error) {
+		return a.readList(c)
 	})
-	if long != nil {
-		return a.streamList(c, *long)
-	}
-	if err != nil {
+	switch {
+	case err != nil:
 		return err
+	case e == nil:
+		return a.streamList(c, long)
 	}
 	c.WriteEntry(e)
 	return nil
+}
+
+// readList reads a page, and makes its response if it is one part.
+func (a *API) readList(c *router.Context) (p listPage, err error) {
+	if p, err = a.readPage(c); err == nil && partLength(p.refs) == len(p.refs) {
+		p.whole, err = a.wholeList(c, p)
+	}
+	return p, err
 }
 
 // listClass returns the class of a request for a list.
@@ -82,10 +79,11 @@ func (a *API) cachedList(l router.Lookup) *router.Entry {
 	return a.cache.get(listKey(l.UserID, l.Request.URL.RawQuery))
 }
 
-// A listPage is one page of a list, before its notes are read.
+// A listPage is one page of a list, before its notes are read. Several requests may share it.
 type listPage struct {
 	refs       []store.Ref
-	next, link string // of the next page; empty: there is none
+	whole      *router.Entry // the response; nil: it is too long for one part
+	next, link string        // of the next page; empty: there is none
 	search     bool
 	words      *query.Query // whose matches are shown; nil: the list has none
 }
