@@ -100,8 +100,8 @@ func (f fault) try(tree string) (pkg, found string, err error) {
 		return "", "", err
 	}
 	packages := []string{"./" + pkg}
-	if strings.HasPrefix(pkg, "server/") {
-		packages = append(packages, "./server") // has the tests of the whole server
+	if whole, _, inside := strings.Cut(pkg, "/"); inside && (whole == "server" || whole == "store") {
+		packages = append(packages, "./"+whole) // has the tests of the whole
 	}
 	for _, tests := range []string{f.likely, "."} {
 		if tests == "" {
