@@ -68,6 +68,9 @@ func TestWordsList(t *testing.T) {
 		for _, hostile := range []string{strings.Repeat("tag:x ", 160), strings.Repeat("-", 1000), strings.Repeat(`"`, 999), "a", strings.Repeat("a", 1000)} {
 			c.get("/api/notes?limit=3&q=" + url.QueryEscape(hostile)).want(http.StatusOK)
 		}
+		for _, long := range []string{strings.Repeat("a", 10<<10), strings.Repeat("tag:x ", 1000), strings.Repeat(`-"`, 501)} {
+			c.get("/api/notes?q="+url.QueryEscape(long)).fails(http.StatusBadRequest, "Search text too long")
+		}
 	})
 }
 
