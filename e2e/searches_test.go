@@ -40,7 +40,7 @@ func TestSearches(t *testing.T) {
 		`absent \| \d\S* ms`,
 		`the same beside \S+ \| ≤ 0.5 × \| \d\S* ×.*`,
 	} {
-		if n := len(regexp.MustCompile(`(?m)^\| ` + row + ` \|`).FindAllString(page, -1)); n != 2 {
+		if n := len(regexp.MustCompile(`(?m)^\| `+row+` \|`).FindAllString(page, -1)); n != 2 {
 			t.Errorf("%d rows with figures like %s, want 2", n, row)
 		}
 	}

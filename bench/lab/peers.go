@@ -46,7 +46,8 @@ func newFTS5Peer(ctx context.Context, d *grownDatabase) (*peer, error) {
 		}
 	}
 	find, err := db.PrepareContext(ctx, `SELECT notes.id, notes.title, notes.content, found.title, found.excerpt
-		FROM (SELECT rowid AS key, rank, highlight(peer, 0, '<', '>') AS title, snippet(peer, 1, '<', '>', '…', 32) AS excerpt
+		FROM (SELECT rowid AS key, rank, highlight(peer, 0, '<', '>') AS title,
+				snippet(peer, 1, '<', '>', '…', 32) AS excerpt
 			FROM peer WHERE peer MATCH ? AND rank MATCH 'bm25(10.0, 1.0, 5.0)' ORDER BY rank LIMIT 50) AS found
 		JOIN notes USING (key) ORDER BY found.rank`)
 	if err != nil {

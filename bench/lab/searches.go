@@ -259,7 +259,8 @@ func searchGoals(r *bench.Report, name, peer string, all []quantiles) {
 	own, other := all[0].p99, all[1].p99
 	r.Promise(name+": p99 of "+twoWords, fmt.Sprintf("≤ %d ms", wordsMs), format.Millis(own), own <= wordsMs)
 	r.Promise("the same beside "+peer, fmt.Sprintf("≤ %v ×", wordsFactor),
-		fmt.Sprintf("%s: %s, %s", format.Times(own, other), format.Millis(own), format.Millis(other)), own <= wordsFactor*other)
+		fmt.Sprintf("%s: %s, %s", format.Times(own, other), format.Millis(own), format.Millis(other)),
+		own <= wordsFactor*other)
 }
 
 func searchNotes(p *population, s Searches) []string {
