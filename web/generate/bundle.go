@@ -46,8 +46,8 @@ func bundle(web string) (map[string][]byte, error) {
 		return nil, err
 	}
 	files := map[string][]byte{}
-	renderer, err := build(root, files, api.BuildOptions{
-		EntryPoints: []string{"src/renderer.ts"},
+	workers, err := build(root, files, api.BuildOptions{
+		EntryPoints: []string{"src/renderer.ts", "src/sync/searcher.ts"},
 		EntryNames:  "assets/[name]-[hash]",
 		Format:      api.FormatIIFE,
 		Conditions:  []string{"worker"}, // packages that want a document elsewhere do without
@@ -55,9 +55,9 @@ func bundle(web string) (map[string][]byte, error) {
 	if err != nil {
 		return nil, err
 	}
-	script, err := json.Marshal("/" + slices.Collect(maps.Keys(files))[0])
-	if err != nil {
-		return nil, err
+	scripts := map[string]string{}
+	for name, out := range workers.Outputs {
+		scripts[out.EntryPoint] = fmt.Sprintf("%q", strings.TrimPrefix(name, "dist"))
 	}
 	app, err := build(root, files, api.BuildOptions{
 		EntryPoints: []string{"src/main.tsx", "src/app.css"},
@@ -65,7 +65,7 @@ func bundle(web string) (map[string][]byte, error) {
 		ChunkNames:  "assets/[name]-[hash]",
 		Format:      api.FormatESModule,
 		Splitting:   true,
-		Define:      map[string]string{"__RENDERER__": string(script)},
+		Define:      map[string]string{"__RENDERER__": scripts["src/renderer.ts"], "__SEARCHER__": scripts["src/sync/searcher.ts"]},
 	})
 	if err != nil {
 		return nil, err
@@ -92,7 +92,7 @@ func bundle(web string) (map[string][]byte, error) {
 	if err != nil {
 		return nil, err
 	}
-	files["licenses.txt"], err = licenses(root, app, renderer, worker)
+	files["licenses.txt"], err = licenses(root, app, workers, worker)
 	return files, err
 }
 

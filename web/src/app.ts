@@ -33,10 +33,13 @@ function readRoute(): Route {
 }
 
 export const route = signal<Route>(readRoute());
-window.addEventListener("popstate", () => (route.value = readRoute()));
+window.addEventListener("popstate", () => {
+  lateUrl = null;
+  route.value = readRoute();
+});
 
 /** Shows what `to` says, and leaves the rest as it is. */
-export function go(to: Partial<Route>, how: "push" | "replace" = "push"): void {
+export function go(to: Partial<Route>, how: "push" | "replace" | "replaceSoon" = "push"): void {
   const next: Route = { ...route.value, page: "notes", ...to };
   const hash = new URLSearchParams();
   if (next.page === "account") hash.set("account", "");
@@ -44,9 +47,22 @@ export function go(to: Partial<Route>, how: "push" | "replace" = "push"): void {
   if (next.query !== "") hash.set("q", next.query);
   const text = hash.toString().replace("account=", "account");
   const url = (next.note ? `/n/${next.note}` : "/") + (text && "#" + text);
+  writeUrl();
   if (how === "push") history.pushState(null, "", url);
-  else history.replaceState(null, "", url);
+  else if (how === "replace") history.replaceState(null, "", url);
+  else {
+    // Browsers take their time over it, and typing comes first.
+    lateUrl = url;
+    setTimeout(writeUrl, 200);
+  }
   route.value = next;
+}
+
+let lateUrl: string | null = null;
+
+function writeUrl(): void {
+  if (lateUrl !== null) history.replaceState(null, "", lateUrl);
+  lateUrl = null;
 }
 
 export const query = computed(() => parseQuery(route.value.query, route.value.folder));

@@ -2,7 +2,7 @@
 import { batch } from "@preact/signals";
 import { useEffect, useLayoutEffect, useRef, useState } from "preact/hooks";
 import {
-  cursor, go, newNote, notes, prefer, preferences, query, removeForGood, route, rows, selected, setColor, syncState, tags, toggle, trash,
+  cursor, go, newNote, notes, prefer, preferences, query, removeForGood, route, rows, selected, setColor, sync, syncState, tags, toggle, trash,
 } from "./app.ts";
 import { Icon, IconButton } from "./icons.tsx";
 import { matches, tagQuery, type Folder } from "./query.ts";
@@ -69,7 +69,8 @@ function SearchBox() {
         aria-describedby="search-help"
         autocomplete="off"
         list="searches"
-        onInput={(e) => go({ query: e.currentTarget.value }, "replace")}
+        onFocus={() => sync.warm()}
+        onInput={(e) => go({ query: e.currentTarget.value }, "replaceSoon")}
         onKeyDown={(e) => {
           if (e.key === "Escape" && text === "") e.currentTarget.blur();
           if (e.key === "Enter" || e.key === "ArrowDown") {
@@ -178,12 +179,12 @@ export function moveBy(step: number): void {
 function List() {
   const all = rows.value;
   const box = useRef<HTMLDivElement>(null);
-  const [range, setRange] = useState<[number, number]>([0, 30]);
+  const [range, setRange] = useState<[number, number]>([0, 16]);
   const look = () => {
     const e = box.current;
     if (!e) return;
-    const first = Math.max(0, Math.floor(e.scrollTop / rowHeight) - 8);
-    const last = Math.ceil((e.scrollTop + e.clientHeight) / rowHeight) + 8;
+    const first = Math.max(0, Math.floor(e.scrollTop / rowHeight) - 4);
+    const last = Math.ceil((e.scrollTop + e.clientHeight) / rowHeight) + 4;
     setRange((r) => (r[0] === first && r[1] === last ? r : [first, last]));
   };
   useLayoutEffect(look, [all.length]);

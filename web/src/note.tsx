@@ -77,12 +77,13 @@ function Note({ view }: { view: NoteView }) {
     else setSide((s) => (s === asked ? "none" : asked));
   }, [noteRequest.value]);
 
+  const name = fields.title || firstWords(fields.content) || "Untitled";
   useEffect(() => {
-    document.title = (fields.title || firstWords(fields.content) || "Untitled") + " – notesd";
+    document.title = name + " – notesd";
     return () => {
       document.title = "notesd";
     };
-  }, [fields.title, fields.content]);
+  }, [name]);
 
   return (
     <article class="note" aria-label={fields.title || "Note"} style={{ "--note-color": fields.color ?? "transparent" }}>
@@ -360,5 +361,5 @@ function TagRow({ view, open, setOpen }: { view: NoteView; open: boolean; setOpe
 }
 
 function firstWords(text: string): string {
-  return text.trim().slice(0, 60).split("\n")[0]!;
+  return text.slice(0, 200).trim().slice(0, 60).split("\n")[0]!;
 }

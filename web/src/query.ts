@@ -58,6 +58,8 @@ function foldLetter(letter: string): string {
 export function matches(text: string, words: readonly string[]): [number, number][] {
   const wanted = words.map((w) => [...w].map(foldLetter).join("")).filter((w) => w !== "");
   if (wanted.length === 0) return [];
+  // eslint-disable-next-line no-control-regex
+  if (/^[\x00-\x7f]*$/.test(text)) return merged(text.toLowerCase(), wanted, (at) => at);
   let folded = "";
   const from: number[] = []; // for each unit of folded, where in text it comes from
   let at = 0;
@@ -68,10 +70,15 @@ export function matches(text: string, words: readonly string[]): [number, number
     at += letter.length;
   }
   from.push(text.length);
+  return merged(folded, wanted, (at) => from[at]!);
+}
+
+/** The parts of a folded text that match, each once, in order, as places in the text that it comes from. */
+function merged(folded: string, wanted: readonly string[], place: (at: number) => number): [number, number][] {
   const hits: [number, number][] = [];
   for (const word of wanted) {
     for (let i = folded.indexOf(word); i >= 0; i = folded.indexOf(word, i + word.length)) {
-      hits.push([from[i]!, from[i + word.length]!]);
+      hits.push([place(i), place(i + word.length)]);
     }
   }
   hits.sort((a, b) => a[0] - b[0]);

@@ -1,9 +1,12 @@
 declare const __RENDERER__: string;
+declare const __SEARCHER__: string;
 
 /** The script that renders Markdown, beside the page. */
 export const renderer = __RENDERER__;
+/** The script that searches texts, beside the page. */
+export const searcher = __SEARCHER__;
 
-const scripts: readonly string[] = ["/sw.js", renderer];
+const scripts: readonly string[] = ["/sw.js", renderer, searcher];
 
 interface Policy {
   createScriptURL(url: string): unknown;

@@ -89,7 +89,7 @@ export class Store {
   private isForgotten = false;
   private isErased = false;
 
-  private constructor(private readonly name: string, private readonly on: StoreEvents) {
+  private constructor(readonly name: string, private readonly on: StoreEvents) {
     this.unwritten = unwrittenOf.get(name) ?? new Map(tables.map((table) => [table, new Map()]));
     unwrittenOf.set(name, this.unwritten);
   }
@@ -235,17 +235,17 @@ export class Store {
     });
   }
 
-  /** Applies a page of changes and keeps the cursor behind it, in one transaction. Returns what became of each note. */
-  async updateAll(cursor: Cursor, changes: [id: string, change: (kept: Kept) => Step][]): Promise<Map<string, Update>> {
+  /** Applies a page of changes and keeps the cursor behind it, if there is one, in one transaction. Returns what became of each note. */
+  async updateAll(cursor: Cursor | null, changes: [id: string, change: (kept: Kept) => Step][]): Promise<Map<string, Update>> {
     return this.run("relaxed", tables, async (tx) => {
-      tx.put("state", "cursor", cursor);
+      if (cursor) tx.put("state", "cursor", cursor);
       const updates = new Map<string, Update>();
       const all = await Promise.all(changes.map(async ([id]) => ({ entry: upgraded(await tx.get("outbox", id)), note: await readNote(tx, id) })));
       for (const [n, [id, change]] of changes.entries()) {
         const before = all[n]!;
         const step = change(before);
         putEntries(tx, id, before, step);
-        const row = await writeNote(tx, id, step.note, cursor.round);
+        const row = await writeNote(tx, id, step.note, cursor?.round);
         updates.set(id, { before, step, row });
       }
       return updates;
@@ -275,24 +275,20 @@ export class Store {
 
   /** All rows, some at a time. */
   async *rows(batch = 2000): AsyncGenerator<Row[]> {
-    yield* this.all("rows", batch);
-  }
-
-  /** All contents, some at a time. */
-  async *bodies(batch = 200): AsyncGenerator<Body[]> {
-    yield* this.all("bodies", batch);
-  }
-
-  private async *all<T extends "rows" | "bodies">(table: T, batch: number): AsyncGenerator<Schema[T]["value"][]> {
-    const unwritten = this.unwritten.get(table)!;
+    const unwritten = this.unwritten.get("rows")!;
     for (let after: string | null = null; this.db; ) {
       const range = after === null ? null : IDBKeyRange.lowerBound(after, true);
-      const found: Schema[T]["value"][] = await this.db.getAll(table, range, batch).catch(() => []);
+      const found: Row[] = await this.db.getAll("rows", range, batch).catch(() => []);
       if (!found.length) break;
       after = found.at(-1)!.id;
       yield found.filter(({ id }) => !unwritten.has(id));
     }
-    yield [...unwritten.values()].flatMap(({ value }) => (value === undefined ? [] : [value])) as Schema[T]["value"][];
+    yield valuesOf<Row>(unwritten);
+  }
+
+  /** The contents that could not be written. */
+  unwrittenBodies(): Body[] {
+    return valuesOf<Body>(this.unwritten.get("bodies")!);
   }
 
   /** Forgets a note and what was typed into it. */
@@ -383,6 +379,10 @@ function isOlder(table: Table, value: unknown, there: unknown): boolean {
   if (typeof value !== "object" || typeof there !== "object" || table === "outbox") return false;
   const age = (of: object | null) => (of as { revision?: number; since?: number } | null)?.revision ?? (of as { since?: number } | null)?.since ?? 0;
   return age(value) < age(there);
+}
+
+function valuesOf<T>(held: Map<string, Unwritten>): T[] {
+  return [...held.values()].flatMap(({ value }) => (value === undefined ? [] : [value as T]));
 }
 
 function nameOf(account: string) {

@@ -87,19 +87,18 @@ export class List {
     if (!this.changed.size) return;
     const ids = [...this.changed];
     this.changed.clear();
-    let rows = [...this.value.value];
     const isFew = ids.length <= fewRows && !this.isHidden;
-    if (!isFew) rows = [];
+    const rows = isFew ? [...this.value.value] : [];
     for (const id of ids) {
       const old = this.shown.get(id);
       if (isFew && old) rows.splice(place(rows, old), 1);
       const next = this.metaOf(id);
       if (next) this.shown.set(id, next);
       else this.shown.delete(id);
-      if (isFew && next) rows.splice(place(rows, next), 0, next);
+      if (next && isFew) rows.splice(place(rows, next), 0, next);
+      else if (next) rows.push(next);
     }
-    if (!isFew) rows = [...this.shown.values()].sort(order);
-    if (!this.isHidden) this.value.set(rows);
+    if (!this.isHidden) this.value.set(isFew ? rows : merged(this.value.value.filter((row) => this.shown.get(row.id) === row), rows.sort(order)));
   }
 
   private metaOf(id: string): NoteMeta | null {
@@ -133,6 +132,19 @@ function order(a: NoteMeta, b: NoteMeta): number {
   if (a.isPinned !== b.isPinned) return a.isPinned ? -1 : 1;
   if (a.updatedAt !== b.updatedAt) return a.updatedAt > b.updatedAt ? -1 : 1;
   return a.id < b.id ? 1 : a.id > b.id ? -1 : 0;
+}
+
+/** Two sorted lists in one. */
+function merged(a: readonly NoteMeta[], b: readonly NoteMeta[]): readonly NoteMeta[] {
+  if (!a.length) return b;
+  const rows: NoteMeta[] = [];
+  let i = 0;
+  for (const row of b) {
+    while (i < a.length && order(a[i]!, row) < 0) rows.push(a[i++]!);
+    rows.push(row);
+  }
+  while (i < a.length) rows.push(a[i++]!);
+  return rows;
 }
 
 /** Where a row is, or belongs, in sorted rows. */

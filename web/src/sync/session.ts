@@ -3,6 +3,7 @@ import * as api from "./api.ts";
 import { catchUp, cursorOf, Refused } from "./changes.ts";
 import { rowOf, Store, type Update } from "./db.ts";
 import { newId } from "./ids.ts";
+import { Finder } from "./finder.ts";
 import { List } from "./list.ts";
 import { Events, Leadership, type ChangeEvent } from "./live.ts";
 import { Value } from "./observable.ts";
@@ -24,8 +25,6 @@ const leaderPatience = 5000;
 const [pollVisible, pollHidden] = [30_000, 300_000];
 const [newestNotes, headRows] = [100, 100];
 const mostSends = 4;
-/** Texts are looked through when nothing was typed into the search for a while, in ms. */
-const bodyPatience = 150;
 /** Storage that is refused or full is tried again after this time in ms. */
 const storagePatience = 5000;
 /** With so many changes in another tab, all rows are read again. */
@@ -80,6 +79,7 @@ export class Session {
   readonly list: List;
   private lanes = new Map<string, Lane>();
   private moved = new Map<string, string>();
+  private finder: Finder;
   private channel: BroadcastChannel;
   private leadership: Leadership;
   private events: Events | null = null;
@@ -102,12 +102,14 @@ export class Session {
   private isEnded = false;
   private isLoaded: Promise<void>;
   private readonly client: api.Client;
+  private reloading: Promise<void> | null = null;
 
   private erasing: Promise<void> | null = null;
 
   private constructor(readonly account: Account, readonly store: Store, private on: SessionEvents) {
     this.client = new api.Client(account.id);
     this.list = new List((entry) => this.stateOf(entry));
+    this.finder = new Finder(store.name);
     this.channel = new BroadcastChannel(`notesd ${account.id}`);
     this.channel.onmessage = (e: MessageEvent<Message>) => void this.hear(e.data);
     this.post({ type: "hello" });
@@ -150,6 +152,7 @@ export class Session {
     document.removeEventListener("visibilitychange", this.look);
     this.channel.close();
     this.list.close();
+    this.finder.close();
     this.store.close();
   }
 
@@ -247,53 +250,53 @@ export class Session {
   };
 
   search(query: SearchQuery, found: (result: SearchResult) => void, signal?: AbortSignal): void {
-    const words = query.words.map(fold).filter(Boolean);
+    const words = query.words.map(fold).filter(Boolean).slice(0, 32); // as many as a mask has bits
     const ids = findRows(query, words, this.list.value.value);
     if (!words.length) return found({ ids, isComplete: true });
     found({ ids, isComplete: false });
-    void this.searchBodies(query, words, ids, found, signal);
-  }
-
-  private async searchBodies(
-    query: SearchQuery, words: string[], ids: string[], found: (result: SearchResult) => void, signal?: AbortSignal,
-  ) {
-    await new Promise((resolve) => setTimeout(resolve, bodyPatience));
-    if (signal?.aborted) return;
     const seen = new Set(ids);
     const hits = new Set<string>();
-    const look = (id: string, content: string) => {
+    const look = (id: string, lacks: (words: string) => boolean) => {
       const row = seen.has(id) ? undefined : this.list.meta(id);
-      if (row && admits(query, row) && hasAll(`${foldedOf(row).text}\n${fold(content)}`, words)) hits.add(id);
+      if (row && admits(query, row) && hasAll(foldedOf(row).text, words.filter(lacks))) hits.add(id);
     };
-    for (const { id, text } of this.list.allEntries()) look(id, text.content ?? "");
-    for await (const bodies of this.store.bodies()) {
-      if (signal?.aborted || this.closing.signal.aborted) return;
-      for (const { id, content } of bodies) look(id, content);
-      await new Promise((resolve) => setTimeout(resolve)); // typing comes first
-    }
-    if (signal?.aborted) return;
-    const more = hits.size ? this.list.value.value.filter((row) => hits.has(row.id)).map((row) => row.id) : [];
-    found({ ids: [...ids, ...more], isComplete: true });
+    const lookInto = (id: string, content: string) => {
+      const text = fold(content);
+      look(id, (word) => !text.includes(word));
+    };
+    for (const { id, text } of this.list.allEntries()) lookInto(id, text.content ?? "");
+    for (const { id, content } of this.store.unwrittenBodies()) lookInto(id, content);
+    const end = () => {
+      if (signal?.aborted) return;
+      const more = hits.size ? this.list.value.value.filter((row) => hits.has(row.id)).map((row) => row.id) : [];
+      found({ ids: [...ids, ...more], isComplete: true });
+    };
+    if (this.store.storage === "memory") return end();
+    this.finder.find(words, (texts, masks) => {
+      for (const [n, id] of texts.entries()) look(id, (word) => !(masks[n]! & (1 << words.indexOf(word))));
+      end();
+    });
+  }
+
+  warm(): void {
+    if (this.store.storage !== "memory") this.finder.warm();
   }
 
   async fetchAll(progress: (done: number, all: number) => void, signal?: AbortSignal): Promise<void> {
-    const missing = [...this.list.allRows()].filter((row) => row.excerpt === null).map((row) => row.id);
+    const all = this.list.value.value.length;
     let done = 0;
-    const next = async () => {
-      for (let id = missing.pop(); id !== undefined && !signal?.aborted && !this.closing.signal.aborted; id = missing.pop()) {
-        const reply = await this.client.getNote(id);
-        if (reply.status === 429 || reply.status === 503) {
-          missing.push(id);
-          await new Promise((resolve) => setTimeout(resolve, reply.retryAfter ?? 5000));
-          continue;
-        }
-        const note = reply.body?.data;
-        if (note) await this.apply(id, false, (kept) => step(kept, { type: "remote", note }));
-        else if (reply.status !== 404) throw new api.Failed(reply.status, "");
-        progress(++done, done + missing.length);
+    for (let since = 0, more = true; more && !signal?.aborted && !this.closing.signal.aborted; ) {
+      const { status, body, retryAfter } = await this.client.changes(since, false);
+      if (status === 429 || status === 503) {
+        await new Promise((resolve) => setTimeout(resolve, retryAfter ?? 5000));
+        continue;
       }
-    };
-    await Promise.all([next(), next()]);
+      if (status !== 200 || !body) throw new api.Failed(status, "");
+      const notes = body.data.flatMap((change) => ("note" in change ? [{ ...change.note, content: change.note.content ?? null }] : []));
+      await this.learnAll(notes);
+      ({ next: since, more } = body);
+      progress((done += notes.length), Math.max(done, all));
+    }
   }
 
   /** Keeps what was typed, and erases the copy of the server's notes, here and on the screen. */
@@ -310,6 +313,7 @@ export class Session {
     for (const [id, lane] of this.lanes) if (!lane.queue.length && !lane.value.isWatched) this.lanes.delete(id);
     this.list.clear();
     this.list.hide(true);
+    this.finder.close();
     await this.store.erase();
   }
 
@@ -330,6 +334,16 @@ export class Session {
     this.list.show();
     await this.loadRows();
     void this.foldAhead();
+  }
+
+  /** Loads the rows once for all news of the next half second. */
+  private reload(): Promise<void> {
+    const load = async () => {
+      await new Promise((resolve) => setTimeout(resolve, 500));
+      this.reloading = null;
+      if (!this.closing.signal.aborted) await this.loadRows();
+    };
+    return (this.reloading ??= load());
   }
 
   private async loadRows(): Promise<void> {
@@ -357,6 +371,7 @@ export class Session {
 
   private learnAndTell(id: string, update: Update) {
     this.learn(id, update);
+    if (update.row) this.finder.changed([id]);
     this.tell([id, ...(update.step.moved ? [update.step.moved.id] : [])], update.step.notices);
   }
 
@@ -388,8 +403,9 @@ export class Session {
   private async hear(message: Message): Promise<void> {
     switch (message.type) {
       case "changed":
+        this.finder.changed(message.ids);
         for (const id of message.ids.length > manyNotes ? [] : message.ids) await this.reread(id);
-        if (message.ids.length > manyNotes) await this.loadRows();
+        if (message.ids.length > manyNotes) await this.reload();
         for (const notice of message.notices) {
           if (!("id" in notice) || !this.lanes.get(notice.id)?.value.isWatched) continue;
           if (notice.kind === "keptAsNew" && (this.list.row(notice.id) || this.list.entry(notice.id))) continue; // of the other tab alone
@@ -708,10 +724,15 @@ export class Session {
   /** The newest notes come first, with their texts: a new browser has something to show. */
   private async fetchNewest(): Promise<void> {
     const reply = await this.client.newest(newestNotes).catch(() => null);
-    const notes = reply?.body?.data ?? [];
-    const updates = await this.store.updateAll(await cursorOf(this.store), notes.map((note) => [note.id, (kept) => step(kept, { type: "remote", note })]));
-    for (const [id, update] of updates) this.learn(id, update);
+    await this.learnAll(reply?.body?.data ?? []);
     this.list.show();
+  }
+
+  private async learnAll(notes: readonly Known[]): Promise<void> {
+    const updates = await this.store.updateAll(null, notes.map((note) => [note.id, (kept) => step(kept, { type: "remote", note })]));
+    for (const [id, update] of updates) this.learn(id, update);
+    this.finder.changed([...updates.keys()]);
+    this.tell([...updates.keys()], []);
   }
 
   private async heardOf(e: ChangeEvent): Promise<void> {
@@ -741,6 +762,7 @@ export class Session {
         this.isBehind = false;
         const updates = (all: Map<string, Update>) => {
           for (const [id, update] of all) this.learn(id, update);
+          this.finder.changed([...all.keys()]);
           const moved = [...all.values()].flatMap(({ step }) => (step.moved ? [step.moved.id] : []));
           if (all.size) this.tell([...all.keys(), ...moved], [...all.values()].flatMap(({ step }) => step.notices));
         };

@@ -172,6 +172,7 @@ class Notes implements Sync {
   mend: Sync["mend"] = (id, result) => this.active.mend(id, result);
   resolve: Sync["resolve"] = (seen, content) => (Session.of(seen) ?? this.active).resolve(seen, content);
   retry: Sync["retry"] = () => this.session?.retry();
+  warm: Sync["warm"] = () => this.session?.warm();
   search: Sync["search"] = (query, found, signal) => {
     if (this.session) this.session.search(query, found, signal);
     else found({ ids: [], isComplete: true });

@@ -189,6 +189,8 @@ export interface Sync {
   /** Tries to send what the server refused, and all that waits, at once. */
   retry(): void;
 
+  /** Gets ready for searches. Call it when one is about to be typed. */
+  warm(): void;
   /** Looks for notes here. The callback comes once or twice (see SearchResult), not after an abort. */
   search(query: SearchQuery, found: (result: SearchResult) => void, signal?: AbortSignal): void;
 
