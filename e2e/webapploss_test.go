@@ -75,6 +75,7 @@ func TestWebAppLoss(t *testing.T) {
 		for _, r := range robots {
 			total.count(t, r, texts.String())
 		}
+		t.Logf("round %d: %+v", round+1, total)
 	}
 	proof.Promise("words lost", "0", fmt.Sprintf("%d of %d", total.lost, total.words), total.lost == 0 && total.words > 0)
 	proof.Promise("words that are there twice, without a clash", "0", fmt.Sprint(total.doubled), total.doubled == 0)

@@ -44,6 +44,12 @@ var proofs = []proof{
 		about: "three devices edit the same notes for LOSS=10m each on SQLite and on two replicas, one killed; " +
 			"20 minutes",
 		test: "TestLoss", settings: []string{"LOSS=10m"}, apart: true},
+	{name: "robot",
+		about: "two browsers that type into the web app, and are killed, for ROBOT=50 rounds; an hour",
+		test:  "TestWebAppLoss", settings: []string{"ROBOT=50"}, apart: true},
+	{name: "webspeed",
+		about: "the web app with NOTES=50000 on a CPU that is slowed four times: start, searches, typing, memory; 5 minutes",
+		test:  "TestWebAppSpeed", settings: []string{"NOTES=50000"}, apart: true},
 	{name: "streams", about: "STREAMS=10000 streams of events on two replicas, and one writer; 10 minutes",
 		test: "TestStreams", settings: []string{"STREAMS=10000"}, apart: true},
 	{name: "plain", about: "notesd and bench/plain in turns on the same work, ROUNDS=5 times MEASURED=3s each",
