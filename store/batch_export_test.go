@@ -4,18 +4,24 @@ import "context"
 
 const MaxBatchMutations = maxBatchMutations
 
-// Waiting is how many mutations wait for the next batch of s.
+// OneCommitter lets s commit the mutations of all owners in common batches. No mutation may have
+// been submitted yet.
+func OneCommitter(s *Store) { s.committers = s.committers[:1] }
+
+// Waiting is how many mutations wait for the next batch of s, which has one committer.
 func Waiting(s *Store) int {
-	s.committer.mu.Lock()
-	defer s.committer.mu.Unlock()
-	return len(s.committer.waiting)
+	c := s.committers[0]
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return len(c.waiting)
 }
 
 // Apart reports whether a transaction of owner's own is under way.
 func Apart(s *Store, owner string) bool {
-	s.committer.mu.Lock()
-	defer s.committer.mu.Unlock()
-	_, exclusive := s.committer.exclusive[owner]
+	c := s.committerOf(owner)
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	_, exclusive := c.exclusive[owner]
 	return exclusive
 }
 

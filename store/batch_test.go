@@ -119,6 +119,7 @@ func openWatched(t *testing.T, url string, o *onlooker) *store.Store {
 		}
 	})
 	ready(t, s)
+	store.OneCommitter(s)
 	return s
 }
 

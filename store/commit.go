@@ -2,6 +2,7 @@ package store
 
 import (
 	"errors"
+	"hash/maphash"
 	"runtime/debug"
 	"sync"
 )
@@ -15,7 +16,7 @@ const (
 // A groupCommitter groups mutations into batches (group commit). It promises:
 //   - While no commit is in progress, a mutation begins at once. Mutations that arrive during a
 //     commit form the next batch. So batches grow with the load.
-//   - One batch is in progress at a time, and it never waits for a lock of another transaction.
+//   - One batch of it is in progress at a time, and never waits for a lock of another transaction.
 //   - Beside the batch, each owner may have one exclusive transaction. It is for a mutation that is
 //     alone, or for mutations that the batch skipped because another process writes for the same
 //     owner. Later mutations of that owner wait for its end.
@@ -33,8 +34,35 @@ type groupCommitter struct {
 	exclusive map[string][]*mutation // by owner: mutations that wait for its exclusive transaction
 }
 
-// begin initializes a groupCommitter, which is idle then.
-func (c *groupCommitter) begin(s *Store) { c.s, c.exclusive = s, make(map[string][]*mutation) }
+// postgresCommitters is how many batches of different owners PostgreSQL may commit at once. While
+// one is read and written there, another is decided here. SQLite has one writer.
+const postgresCommitters = 2
+
+// beginCommitters makes the committers, which are idle then.
+func (s *Store) beginCommitters() {
+	n := 1
+	if s.postgres {
+		n = postgresCommitters
+	}
+	for range n {
+		s.committers = append(s.committers, &groupCommitter{s: s, exclusive: make(map[string][]*mutation)})
+	}
+}
+
+var committerSeed = maphash.MakeSeed()
+
+// committerOf returns the committer of an owner's mutations. It is always the same one, which keeps
+// their order.
+func (s *Store) committerOf(owner string) *groupCommitter {
+	return s.committers[maphash.String(committerSeed, owner)%uint64(len(s.committers))]
+}
+
+// closeCommitters stops the committers. It waits for the transactions that have begun.
+func (s *Store) closeCommitters() {
+	for _, c := range s.committers {
+		c.close()
+	}
+}
 
 // add accepts mutations, whose done channels will be closed. They are in as few batches as they can.
 func (c *groupCommitter) add(mutations ...*mutation) {

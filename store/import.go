@@ -165,7 +165,7 @@ func (s *Store) importNotes(ctx context.Context, rows []noteRow, done *ImportRes
 		mutations[i] = importMutation(ctx, row)
 	}
 	for _, m := range mutations {
-		s.committer.add(m)
+		s.committerOf(m.owner).add(m)
 	}
 	for i, m := range mutations {
 		switch err := m.outcome(); {

@@ -285,7 +285,7 @@ func (s *Store) submit(m *mutation) error {
 	if err := s.db.Usable(); err != nil {
 		return err
 	}
-	s.committer.add(m)
+	s.committerOf(m.owner).add(m)
 	return m.outcome()
 }
 

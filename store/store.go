@@ -53,7 +53,7 @@ type Store struct {
 	notifier    *pgnotify.Notifier // connects to other processes; nil on SQLite
 
 	sizes           atomic.Pointer[Sizes]
-	committer       groupCommitter // commits mutations of notes
+	committers      []*groupCommitter // commit mutations of notes: see committerOf
 	unknownOutcomes unknownOutcomes
 	sqlTrace        func(sql string, args []any) // hears statements that bypass gorm; nil: none
 
@@ -90,7 +90,7 @@ func Open(ctx context.Context, cfg Config) (*Store, error) {
 		indexRequests: make(chan indexRequest, maxIndexRequests), indexLater: make(chan string, maxIndexRequests),
 		deletions: make(chan struct{}, 1), started: make(chan struct{}),
 	}
-	s.committer.begin(s)
+	s.beginCommitters()
 	var err error
 	if s.postgres {
 		if s.notifier, err = s.newNotifier(cfg); err != nil {
@@ -121,7 +121,7 @@ func Open(ctx context.Context, cfg Config) (*Store, error) {
 // Methods that are called later return ErrUnavailable.
 func (s *Store) Close() error {
 	s.db.Retire()
-	s.committer.close()
+	s.closeCommitters()
 	defer s.unknownOutcomes.endAll()
 	return s.db.Close()
 }

@@ -192,7 +192,7 @@ func (s *Store) emptyTrash(ctx context.Context, notes []noteRow, before int64) (
 		})
 	}
 	for _, m := range mutations {
-		s.committer.add(m)
+		s.committerOf(m.owner).add(m)
 	}
 	for _, m := range mutations {
 		switch failed := m.outcome(); {

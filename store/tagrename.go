@@ -416,7 +416,7 @@ func (s *Store) setTags(
 		}
 		return outcomes
 	}
-	s.committer.add(mutations...)
+	s.committerOf(owner).add(mutations...)
 	for i, m := range mutations {
 		outcomes[i] = m.outcome()
 	}
