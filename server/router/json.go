@@ -207,8 +207,37 @@ func (o Object) Text(name string) (s string, ok bool) {
 	if len(raw) == 0 || raw[0] != '"' {
 		return "", false
 	}
-	heavy.If(len(raw) > LargeBody, func() { ok = json.Unmarshal(raw, &s) == nil })
+	heavy.If(len(raw) > LargeBody, func() {
+		if s, ok = decodeString(raw[1 : len(raw)-1]); !ok {
+			ok = json.Unmarshal(raw, &s) == nil
+		}
+	})
 	return s, ok
+}
+
+// unescaped has the bytes that the escapes of two bytes stand for.
+var unescaped = [256]byte{'"': '"', '\\': '\\', '/': '/', 'b': '\b', 'f': '\f', 'n': '\n', 'r': '\r', 't': '\t'}
+
+// decodeString returns the text of a valid JSON string, which comes without its quotes. It does not know
+// escapes of code points. It reads a text once, where encoding/json does so four times.
+func decodeString(text []byte) (s string, ok bool) {
+	i := bytes.IndexByte(text, '\\')
+	if i < 0 {
+		return string(text), true
+	}
+	var b strings.Builder
+	b.Grow(len(text))
+	for ; i >= 0; i = bytes.IndexByte(text, '\\') {
+		c := unescaped[text[i+1]]
+		if c == 0 {
+			return "", false
+		}
+		b.Write(text[:i])
+		b.WriteByte(c)
+		text = text[i+2:]
+	}
+	b.Write(text)
+	return b.String(), true
 }
 
 // Flag returns the boolean member name, which is false if it is missing. ok is false if it is not a
