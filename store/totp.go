@@ -108,7 +108,8 @@ func (s *Store) useCode(ctx context.Context, userID, statement string, values ma
 func (s *Store) ReplaceRecoveryCodes(ctx context.Context, userID string, hashes [][]byte) error {
 	err := s.db.Write(ctx, func(tx *gorm.DB) error {
 		// The update waits for a removal of the secret, and a removal for it.
-		on := tx.Exec("UPDATE totp SET confirmed_at = confirmed_at WHERE user_id = ? AND confirmed_at IS NOT NULL", userID)
+		on := tx.Exec("UPDATE totp SET confirmed_at = confirmed_at WHERE user_id = ? AND confirmed_at IS NOT NULL",
+			userID)
 		if on.Error == nil && on.RowsAffected == 0 {
 			return ErrCodeUsed
 		}
@@ -123,7 +124,8 @@ func (s *Store) ReplaceRecoveryCodes(ctx context.Context, userID string, hashes 
 func replaceRecoveryCodes(tx *gorm.DB, userID string, hashes [][]byte) error {
 	err := deleteRecoveryCodes(tx, userID)
 	for _, hash := range hashes {
-		err = errors.Join(err, tx.Exec("INSERT INTO recovery_codes (user_id, code_hash) VALUES (?, ?)", userID, hash).Error)
+		err = errors.Join(err, tx.Exec("INSERT INTO recovery_codes (user_id, code_hash) VALUES (?, ?)", userID,
+			hash).Error)
 	}
 	return err
 }

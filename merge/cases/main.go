@@ -39,7 +39,8 @@ func main() {
 	cases := make([]mergeCase, count)
 	for i := range cases {
 		base := random.lines(random.IntN(9))
-		c := mergeCase{Base: random.join(base), Ours: random.join(random.edit(base)), Theirs: random.join(random.edit(base))}
+		c := mergeCase{Base: random.join(base), Ours: random.join(random.edit(base)),
+			Theirs: random.join(random.edit(base))}
 		c.Parts = merge.Text(c.Base, c.Ours, c.Theirs).Parts
 		cases[i] = c
 	}
