@@ -206,14 +206,19 @@ func (p *Pool) Acquire(ctx context.Context, r Request) (Permit, error) {
 	if err != nil {
 		return Permit{}, err
 	}
+	return w.newPermit(r, now, began), nil
+}
+
+// newPermit begins a permit for r, which has arrived and was then given the worker.
+func (w *worker) newPermit(r Request, arrived, given time.Duration) Permit {
 	return Permit{
 		worker:  w,
-		number:  w.begin(r, began),
+		number:  w.begin(r, given),
 		id:      w.id.Load(),
 		request: r,
-		arrived: now,
-		waited:  began - now,
-	}, nil
+		arrived: arrived,
+		waited:  given - arrived,
+	}
 }
 
 // Do runs fn with a worker held. It returns fn's error or, if fn did not run, the error that
@@ -249,6 +254,22 @@ func (p *Pool) Do(ctx context.Context, r Request, fn func(context.Context, *Perm
 		defer p.breaker.success(r.Route) // unless fn panics
 	}
 	return p.run(context.WithValue(ctx, permitKey{p}, &t), &t, fn)
+}
+
+// TryDo is Do for a request that has no context yet, and that can have a worker at once. If it would
+// have to wait, or may be refused, TryDo does nothing and reports false. The request may then go
+// through Do.
+func (p *Pool) TryDo(r Request, fn func(*Permit) error) (done bool, err error) {
+	if p.Pressure() != PressureNone || p.breaker.anyTroubled.Load() || p.MaybeSaturated() {
+		return false, nil
+	}
+	now := p.now()
+	w := p.tryAcquire(r.Class, now)
+	if w == nil {
+		return false, nil
+	}
+	t := w.newPermit(r, now, now)
+	return true, p.run(context.Background(), &t, func(_ context.Context, t *Permit) error { return fn(t) })
 }
 
 // permitKey is the context key of the Permit that a context belongs to. There is one key for each

@@ -70,6 +70,6 @@ func (s *Server) shutdownForChild(ln *listener.Listener) error {
 	ctx, cancel := context.WithTimeout(context.Background(), s.cfg.ShutdownTimeout)
 	defer cancel()
 	s.conns.ClosePending(ctx, headerGrace)
-	err := errors.Join(s.http.Shutdown(ctx), s.router.WaitStreams(ctx))
+	err := errors.Join(s.router.WaitAnswers(ctx), s.http.Shutdown(ctx), s.router.WaitStreams(ctx))
 	return s.finish(errors.Join(err, s.deps.Pool.Drain(ctx)), before)
 }

@@ -80,7 +80,8 @@ type Conn struct {
 	arrived int64 // see BodyArrived
 
 	shedder *shedding // nil: net/http handles every request
-	unseen  bool      // the last request was rejected, and net/http has not seen it
+	known   bool      // net/http has seen a request
+	unseen  bool      // net/http has not seen the last request, which has its response
 	remote  string    // see remoteAddress
 }
 
@@ -155,7 +156,7 @@ var headerEnd = []byte("\r\n\r\n")
 // after it. net/http reads from one goroutine at a time. It reads in the background only when the
 // request has no more body.
 //
-// While the server is overloaded, Read answers requests itself (see Shedder) and reads on.
+// Read has some requests answered in front of net/http (see Shedder), and reads on.
 func (c *Conn) Read(p []byte) (int, error) {
 	for {
 		n, err := c.readWithin(p)
@@ -164,10 +165,11 @@ func (c *Conn) Read(p []byte) (int, error) {
 			return n, err
 		}
 		if c.shedder != nil {
-			if err == nil && len(p) == netHTTPBuffer && c.shedder.Shedding() && c.shed(p[:n]) {
+			if err == nil && len(p) == netHTTPBuffer && c.respond(p[:n]) {
 				continue
 			}
 			c.passOn()
+			c.known = true
 		}
 		if end := bytes.Index(p[:n], headerEnd); end >= 0 {
 			c.arrived = int64(n - end - len(headerEnd))
@@ -197,10 +199,31 @@ func (c *Conn) Write(p []byte) (int, error) {
 	}
 	buffer := firstWrites.Get().(*[4096 + 1024]byte)
 	defer firstWrites.Put(buffer)
-	whole := append(append(append(buffer[:0], p[:line]...), c.lines...), c.ownLines...)
-	whole = append(append(append(whole, requestIDHeader+": "...), c.responseID...), "\r\n"...)
+	whole := c.appendHeaders(buffer[:0], p[:line])
 	added := len(whole) - line
-	c.responseID, c.ownLines = "", nil
 	n, err := c.Conn.Write(append(whole, p[line:]...))
 	return max(min(n, line), n-added), err
+}
+
+// appendHeaders appends the first line of a response, and the headers that begin the response.
+func (c *Conn) appendHeaders(dst, line []byte) []byte {
+	dst = append(append(append(dst, line...), c.lines...), c.ownLines...)
+	dst = append(append(append(dst, requestIDHeader+": "...), c.responseID...), "\r\n"...)
+	c.responseID, c.ownLines = "", nil
+	return dst
+}
+
+// WriteResponse writes a response after BeginResponse: its first line, the headers, more headers that
+// end with an empty line, and the body.
+func (c *Conn) WriteResponse(line, headers, body []byte) error {
+	buffer := firstWrites.Get().(*[4096 + 1024]byte)
+	defer firstWrites.Put(buffer)
+	whole := append(c.appendHeaders(buffer[:0], line), headers...)
+	if len(body) <= cap(whole)-len(whole) {
+		_, err := c.Conn.Write(append(whole, body...))
+		return err
+	}
+	parts := net.Buffers{whole, body}
+	_, err := parts.WriteTo(c.Conn) // in one system call, without a copy of the body
+	return err
 }

@@ -21,6 +21,8 @@ type shedAll struct{ on atomic.Bool }
 
 func (s *shedAll) Shedding() bool { return s.on.Load() }
 
+func (s *shedAll) Answer(*http.Request, *Conn) bool { return false }
+
 func (s *shedAll) Shed(r *http.Request) func(*Conn) bool {
 	if r.URL.Path == "/served" {
 		return nil

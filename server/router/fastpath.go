@@ -56,9 +56,9 @@ func (f *fastRoute) match(path string) (param string, ok bool) {
 // requests, which need neither of them: those whose response a Fast function finds. All other
 // requests, and all that are unusual in any way, go to next.
 func (rt *Router) fastPath(next http.Handler) http.Handler {
-	routes := rt.fastRoutes()
+	routes := rt.fast
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		if isPlain(r) && rt.hosts.answers(r.Host) && !rt.isForeignRead(r.Header) {
+		if rt.isOrdinary(r) {
 			for i := range routes {
 				if param, ok := routes[i].match(r.URL.Path); ok && rt.serveFast(w, r, routes[i].Route, param) {
 					return
@@ -69,13 +69,18 @@ func (rt *Router) fastPath(next http.Handler) http.Handler {
 	})
 }
 
+// isOrdinary reports whether nothing in front of a handler rejects r or treats it in another way.
+func (rt *Router) isOrdinary(r *http.Request) bool {
+	return isPlain(r) && rt.hosts.answers(r.Host) && !rt.isForeignRead(r.Header)
+}
+
 // isPlain reports whether r is a GET that has neither a body nor an escaped path, and that comes
 // from a page of this server or from no page.
 func isPlain(r *http.Request) bool {
 	return r.Method == http.MethodGet && r.ContentLength == 0 && r.URL.RawPath == "" && r.Header["Origin"] == nil
 }
 
-// serveFast answers r from memory, and reports whether it did.
+// serveFast answers r from memory, and reports whether it did. It waits for a permit.
 func (rt *Router) serveFast(w http.ResponseWriter, r *http.Request, route *Route, param string) bool {
 	now := time.Now()
 	e, who := rt.lookup(r, route, param, now)
@@ -112,14 +117,19 @@ func (rt *Router) admitEntry(c *Context, e *Entry, who Identity) error {
 	c.who, c.client, c.ctx = who, c.r.Context(), c.r.Context()
 	c.asked = pool.Request{Class: poolClasses[c.route.Class], Route: c.route.Path, Flow: flowOf(who.UserID)}
 	err := rt.pool.Do(c.ctx, c.asked, func(_ context.Context, permit *pool.Permit) error {
-		c.shard, c.waited = permit.Shard(), permit.Waited()
-		defer c.observeHandled()
-		if err := c.limit(); err != nil {
-			return err
-		}
-		c.WriteEntry(e)
-		c.encode(e)
-		return nil
+		return c.writeAdmitted(e, permit)
 	})
 	return c.paced(err)
+}
+
+// writeAdmitted responds with e, unless the user has sent too many requests.
+func (c *Context) writeAdmitted(e *Entry, permit *pool.Permit) error {
+	c.shard, c.waited = permit.Shard(), permit.Waited()
+	defer c.observeHandled()
+	if err := c.limit(); err != nil {
+		return err
+	}
+	c.WriteEntry(e)
+	c.encode(e)
+	return nil
 }

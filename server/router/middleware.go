@@ -16,6 +16,7 @@ import (
 
 	"notesd/internal/ratelimit"
 	"notesd/pool"
+	"notesd/server/listener"
 )
 
 const (
@@ -94,8 +95,13 @@ func (rt *Router) observe(next echo.HandlerFunc) echo.HandlerFunc {
 
 // begin returns the Context of r, whose header had been read at now.
 func (rt *Router) begin(w http.ResponseWriter, r *http.Request, now time.Time) *Context {
+	return rt.beginOn(listener.ConnOf(r), w, r, now)
+}
+
+// beginOn is begin for a request that came over conn.
+func (rt *Router) beginOn(conn *listener.Conn, w http.ResponseWriter, r *http.Request, now time.Time) *Context {
 	id := requestID()
-	c := &Context{rt: rt, r: r, out: newResponseWriter(w, r, id, &rt.leaving), id: id, began: now}
+	c := &Context{rt: rt, r: r, out: newResponseWriter(conn, w, r, id, &rt.leaving), id: id, began: now}
 	if c.addr = operatorOf(r.Context()); c.addr == "" {
 		c.addr, c.unread = rt.clientAddress(r)
 	}

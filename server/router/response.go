@@ -50,8 +50,9 @@ type responseWriter struct {
 	leaving *atomic.Bool
 }
 
-func newResponseWriter(w http.ResponseWriter, r *http.Request, id string, leaving *atomic.Bool) responseWriter {
-	return responseWriter{w: w, ctrl: *http.NewResponseController(w), conn: listener.ConnOf(r), id: id,
+func newResponseWriter(conn *listener.Conn, w http.ResponseWriter, r *http.Request, id string,
+	leaving *atomic.Bool) responseWriter {
+	return responseWriter{w: w, ctrl: *http.NewResponseController(w), conn: conn, id: id,
 		head: r.Method == http.MethodHead, leaving: leaving}
 }
 

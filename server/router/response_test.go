@@ -31,7 +31,7 @@ func TestLeastRate(t *testing.T) {
 			want  time.Duration
 		}{{0, 30 * time.Second}, {minRate - 1, 30 * time.Second}, {minRate, 31 * time.Second}, {1 << 20, 94 * time.Second}} {
 			w := &deadlines{ResponseRecorder: httptest.NewRecorder()}
-			a := newResponseWriter(w, httptest.NewRequest("GET", "/", nil), "id", new(atomic.Bool))
+			a := newResponseWriter(&listener.Conn{}, w, httptest.NewRequest("GET", "/", nil), "id", new(atomic.Bool))
 			_, _ = a.Write(make([]byte, tt.bytes))
 			if err := a.send(); err != nil {
 				t.Fatal(err)
@@ -65,7 +65,7 @@ func TestDeadlineServesAgain(t *testing.T) {
 		} {
 			time.Sleep(tt.pause)
 			before := w.sets
-			a := newResponseWriter(w, r, "id", new(atomic.Bool))
+			a := newResponseWriter(listener.ConnOf(r), w, r, "id", new(atomic.Bool))
 			_, _ = a.Write(make([]byte, tt.bytes))
 			if err := a.send(); err != nil {
 				t.Fatal(err)
@@ -85,7 +85,7 @@ func TestStatusByDefault(t *testing.T) {
 		"flush":     func(w *responseWriter) { _ = w.flush() },
 	} {
 		recorder := httptest.NewRecorder()
-		w := newResponseWriter(recorder, httptest.NewRequest("GET", "/", nil), "id", new(atomic.Bool))
+		w := newResponseWriter(&listener.Conn{}, recorder, httptest.NewRequest("GET", "/", nil), "id", new(atomic.Bool))
 		fill(&w)
 		if err := w.send(); err != nil || recorder.Code != 200 || w.status != 200 {
 			t.Errorf("%s: status %d, %d, error %v; want 200", name, recorder.Code, w.status, err)

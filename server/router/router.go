@@ -103,6 +103,8 @@ type Router struct {
 	pacer      *rejectionPacer
 	rejections rejectionLog
 	shedRoutes shedRoutes
+	fast       []fastRoute
+	answering  atomic.Int64 // calls of Answer
 	compress   func(http.Handler) http.HandlerFunc
 	handler    http.Handler
 
@@ -160,7 +162,7 @@ func New(cfg Config, doors ...[]Route) (*Router, error) {
 		guards:     guards{hosts: newHostGuard(cfg), protection: protection, unrouted: ratelimit.NewBuckets()},
 		pacer:      newRejectionPacer(admission.QueueTimeout),
 		committing: make(chan struct{}, committers*admission.Workers)}
-	rt.shedRoutes = newShedRoutes(routes)
+	rt.shedRoutes, rt.fast = newShedRoutes(routes), rt.fastRoutes()
 	rt.stay.Store(newStay())
 	rt.streams, rt.endStreams = context.WithCancelCause(context.Background())
 	rt.cut, rt.cutStreams = context.WithCancel(context.Background())
