@@ -37,6 +37,7 @@ test("matches are marked whatever their case and accents", () => {
   assert.deepEqual(marked("Cafe\u0301 x", "café"), ["Cafe\u0301"]);
   assert.deepEqual(marked("aaa", "a", "aa"), ["aaa"]);
   assert.deepEqual(marked("ﬁn", "fi"), ["ﬁ"]); // a hit inside a letter marks all of it
+  assert.deepEqual(marked("🄤", "u"), ["🄤"]);
   assert.deepEqual(marked("x", ""), []);
 });
 

@@ -59,26 +59,31 @@ export function matches(text: string, words: readonly string[]): [number, number
   const wanted = words.map((w) => [...w].map(foldLetter).join("")).filter((w) => w !== "");
   if (wanted.length === 0) return [];
   // eslint-disable-next-line no-control-regex
-  if (/^[\x00-\x7f]*$/.test(text)) return merged(text.toLowerCase(), wanted, (at) => at);
+  if (/^[\x00-\x7f]*$/.test(text)) return merged(text.toLowerCase(), wanted, (at) => at, (at) => at + 1);
   let folded = "";
-  const from: number[] = []; // for each unit of folded, where in text it comes from
+  const from: number[] = []; // for each unit of folded, where the letter in text begins that it comes from,
+  const to: number[] = []; // and where that ends
   let at = 0;
   for (const letter of text) {
     const plain = foldLetter(letter);
-    for (let i = 0; i < plain.length; i++) from.push(at);
+    for (let i = 0; i < plain.length; i++) {
+      from.push(at);
+      to.push(at + letter.length);
+    }
     folded += plain;
     at += letter.length;
   }
   from.push(text.length);
-  return merged(folded, wanted, (at) => from[at]!);
+  // Marks behind a letter, of which nothing is left, belong to it.
+  return merged(folded, wanted, (at) => from[at]!, (at) => Math.max(to[at]!, from[at + 1]!));
 }
 
-/** The parts of a folded text that match, each once, in order, as places in the text that it comes from. */
-function merged(folded: string, wanted: readonly string[], place: (at: number) => number): [number, number][] {
+/** The parts of a folded text that match, each once, in order, as places in the text: whole letters of that. */
+function merged(folded: string, wanted: readonly string[], begin: (at: number) => number, end: (at: number) => number): [number, number][] {
   const hits: [number, number][] = [];
   for (const word of wanted) {
     for (let i = folded.indexOf(word); i >= 0; i = folded.indexOf(word, i + word.length)) {
-      hits.push([place(i), place(i + word.length)]);
+      hits.push([begin(i), end(i + word.length - 1)]);
     }
   }
   hits.sort((a, b) => a[0] - b[0]);
