@@ -3,6 +3,7 @@ package listener
 import (
 	"bytes"
 	"context"
+	"io"
 	"net"
 	"net/http"
 	"slices"
@@ -82,6 +83,7 @@ type Conn struct {
 	shedder *shedding // nil: net/http handles every request
 	known   bool      // net/http has seen a request
 	unseen  bool      // net/http has not seen the last request, which has its response
+	cut     bool      // a response was not written whole, so nothing may follow it
 	remote  string    // see remoteAddress
 }
 
@@ -166,6 +168,9 @@ func (c *Conn) Read(p []byte) (int, error) {
 		}
 		if c.shedder != nil {
 			if err == nil && len(p) == netHTTPBuffer && c.respond(p[:n]) {
+				if c.cut {
+					return 0, io.EOF // net/http closes the connection without a word
+				}
 				continue
 			}
 			c.passOn()
@@ -202,6 +207,7 @@ func (c *Conn) Write(p []byte) (int, error) {
 	whole := c.appendHeaders(buffer[:0], p[:line])
 	added := len(whole) - line
 	n, err := c.Conn.Write(append(whole, p[line:]...))
+	c.cut = err != nil
 	return max(min(n, line), n-added), err
 }
 
@@ -219,11 +225,13 @@ func (c *Conn) WriteResponse(line, headers, body []byte) error {
 	buffer := firstWrites.Get().(*[4096 + 1024]byte)
 	defer firstWrites.Put(buffer)
 	whole := append(c.appendHeaders(buffer[:0], line), headers...)
+	var err error
 	if len(body) <= cap(whole)-len(whole) {
-		_, err := c.Conn.Write(append(whole, body...))
-		return err
+		_, err = c.Conn.Write(append(whole, body...))
+	} else {
+		parts := net.Buffers{whole, body}
+		_, err = parts.WriteTo(c.Conn) // in one system call, without a copy of the body
 	}
-	parts := net.Buffers{whole, body}
-	_, err := parts.WriteTo(c.Conn) // in one system call, without a copy of the body
+	c.cut = err != nil
 	return err
 }

@@ -9,6 +9,7 @@ import (
 	"net"
 	"net/http"
 	"net/netip"
+	"os"
 	"slices"
 	"strings"
 	"sync/atomic"
@@ -21,16 +22,29 @@ type shedAll struct{ on atomic.Bool }
 
 func (s *shedAll) Shedding() bool { return s.on.Load() }
 
-func (s *shedAll) Answer(*http.Request, *Conn) bool { return false }
+func (s *shedAll) Answer(r *http.Request, c *Conn) bool {
+	if r.URL.Path != "/answered/cut" {
+		return false
+	}
+	_ = c.SetWriteDeadline(time.Unix(1, 0))
+	defer func() { _ = c.SetWriteDeadline(time.Time{}) }()
+	c.BeginResponse("id", true, nil, nil)
+	_ = c.WriteResponse([]byte("HTTP/1.1 200 OK\r\n"), []byte("Content-Length: 2\r\n\r\n"), []byte("ok"))
+	return true
+}
 
 func (s *shedAll) Shed(r *http.Request) func(*Conn) bool {
-	if r.URL.Path == "/served" {
+	if r.URL.Path == "/served" || strings.HasPrefix(r.URL.Path, "/answered/") {
 		return nil
 	}
 	path := r.URL.Path
 	return func(c *Conn) bool {
-		if path == "/late" {
+		switch path {
+		case "/late":
 			return false
+		case "/cut":
+			_ = c.SetWriteDeadline(time.Unix(1, 0))
+			defer func() { _ = c.SetWriteDeadline(time.Time{}) }()
 		}
 		c.BeginResponse("id of "+path, true, nil, nil)
 		_, _ = c.Write([]byte("HTTP/1.1 503 Service Unavailable\r\nContent-Length: 4\r\n\r\nshed"))
@@ -103,6 +117,25 @@ func TestShed(t *testing.T) {
 			if got := r.Status[:3] + " " + body; got != want {
 				t.Errorf("%s: answer %d is %.50q, want %.50q", tt.name, i, got, want)
 			}
+		}
+		_ = c.Close()
+	}
+
+	// Nothing follows a response that was not written whole.
+	for _, path := range []string{"/cut", "/answered/cut"} {
+		c, err := net.Dial("tcp", tcp.Addr().String())
+		if err != nil {
+			t.Fatal(err)
+		}
+		in := bufio.NewReader(c)
+		_, _ = c.Write([]byte(get("/served")))
+		readAnswer(t, in, "GET")
+		_, _ = c.Write([]byte(get(path)))
+		time.Sleep(30 * time.Millisecond)
+		_, _ = c.Write([]byte(get("/a")))
+		_ = c.SetReadDeadline(time.Now().Add(10 * time.Second))
+		if rest, err := io.ReadAll(in); len(rest) > 0 || errors.Is(err, os.ErrDeadlineExceeded) {
+			t.Errorf("%s: %q follows, %v", path, rest, err)
 		}
 		_ = c.Close()
 	}
