@@ -48,7 +48,7 @@ func openTab(t *testing.T) *tab {
 }
 
 // openTabOf opens one in a Chromium that keeps its data in a directory.
-func openTabOf(t *testing.T, data string) *tab {
+func openTabOf(t *testing.T, data string, more ...chromedp.ExecAllocatorOption) *tab {
 	t.Helper()
 	program := ""
 	for _, name := range []string{"chromium", "chromium-browser", "google-chrome"} {
@@ -62,7 +62,7 @@ func openTabOf(t *testing.T, data string) *tab {
 	}
 	options := append(chromedp.DefaultExecAllocatorOptions[:], chromedp.ExecPath(program), chromedp.NoSandbox, // root has no other way
 		chromedp.UserDataDir(data), chromedp.Flag("host-resolver-rules", "MAP "+reboundName+" 127.0.0.1"))
-	browser, closeBrowser := chromedp.NewExecAllocator(context.Background(), options...)
+	browser, closeBrowser := chromedp.NewExecAllocator(context.Background(), append(options, more...)...)
 	ctx, closeTab := chromedp.NewContext(browser)
 	t.Cleanup(func() {
 		_ = chromedp.Cancel(ctx) // it waits for the browser to end
@@ -219,6 +219,14 @@ func (in *tab) requests() int {
 // axe fails the test if axe-core finds anything.
 func (in *tab) axe(when string) {
 	in.t.Helper()
+	for _, found := range in.axeFinds(when) {
+		in.t.Error(found)
+	}
+}
+
+// axeFinds is what axe-core finds, in words.
+func (in *tab) axeFinds(when string) (words []string) {
+	in.t.Helper()
 	script, err := os.ReadFile("testdata/axe-core/axe.min.js")
 	if err != nil {
 		in.t.Fatal(err)
@@ -232,8 +240,9 @@ func (in *tab) axe(when string) {
 		in.t.Errorf("%s: axe made only %d checks", when, found.Passes)
 	}
 	for _, v := range found.Violations {
-		in.t.Errorf("%s: axe finds %s (%s) %d times, as in %s: %s", when, v.ID, v.Help, v.Times, v.HTML, v.Summary)
+		words = append(words, fmt.Sprintf("%s: axe finds %s (%s) %d times, as in %s: %s", when, v.ID, v.Help, v.Times, v.HTML, v.Summary))
 	}
+	return words
 }
 
 // axeFindings are axe's.

@@ -89,42 +89,33 @@ func TestWebAppAccess(t *testing.T) {
 	t.Parallel()
 	long(t, "four looks at each view")
 	p := start(t, "LOG_LEVEL=warn")
-	c := p.member("ada@example.com")
-	for i := range 30 {
-		c.post("/api/notes", map[string]any{"title": fmt.Sprintf("Note %d", i), "content": "# One\n\n- [ ] two\n- [x] three\n\n[four](https://example.com)",
-			"tags": []string{"home", fmt.Sprintf("tag %d", i)}, "isPinned": i == 3, "color": "#e5484d"}).want(http.StatusCreated)
-	}
 	b := newBrowser(t, p)
-	look := func(view string) {
-		t.Helper()
+	found, looks := b.findings(p.member("ada@example.com"))
+	t.Logf("%d looks", looks)
+	for _, f := range found {
+		t.Error(f)
+	}
+	b.quiet()
+}
+
+// findings are what is wrong with the views in any scheme and width, and how often it was looked at one.
+func (b *browser) findings(c *client) (found []string, looks int) {
+	b.t.Helper()
+	eachView(&b.page, c, func(view string) {
 		for _, scheme := range []string{"light", "dark"} {
 			for _, width := range []int64{320, 1200} {
+				looks++
 				b.look(scheme, width)
 				name := fmt.Sprintf("%s, %s, %d pixels wide", view, scheme, width)
 				b.do(chromedp.Sleep(200 * time.Millisecond))
-				b.axe(name)
-				if wide := find(b.tab, chromedp.Evaluate[int64]("document.documentElement.scrollWidth")); wide > width {
-					t.Errorf("%s: the page is %d pixels wide", name, wide)
+				found = append(found, b.axeFinds(name)...)
+				if wide := value[int64](&b.page, "document.documentElement.scrollWidth"); wide > width {
+					found = append(found, fmt.Sprintf("%s: the page is %d pixels wide", name, wide))
 				}
 			}
 		}
-	}
-	look("signing in")
-	b.sign()
-	look("the list")
-	b.press("?")
-	b.do(chromedp.WaitVisible("dialog"))
-	look("the help")
-	b.press(kb.Escape)
-	b.do(chromedp.WaitNotPresent("dialog"), chromedp.Click(".row a"), chromedp.WaitReady(".rich-editor"))
-	look("a note")
-	b.press("v")
-	b.do(chromedp.WaitReady(".rendered h1"))
-	look("the preview")
-	b.open("/#account")
-	b.do(chromedp.WaitVisible(".part"), chromedp.Sleep(time.Second))
-	look("the account")
-	b.quiet()
+	})
+	return found, looks
 }
 
 // A note that wants to run scripts, to tell strangers who reads it, or to stop the page does none of it in the preview, and

@@ -181,7 +181,7 @@ export function undoLast(): void {
     return;
   }
   toast.value = { text: "Undone" };
-  void undo();
+  Promise.resolve(undo()).catch((err) => tell("Not undone: " + (err instanceof Error ? err.message : String(err)), undo));
 }
 
 /** What actions are for: the selection, else the note that is open, else the one that the keyboard is on. */

@@ -28,7 +28,7 @@ const theme = EditorView.theme({
   "&.cm-focused": { outline: "none" },
   ".cm-scroller": { fontFamily: "inherit", lineHeight: "1.6", overflow: "auto" },
   ".cm-content": { padding: "0.5rem var(--pad) 40vh", caretColor: "var(--text)", maxWidth: "46rem", boxSizing: "border-box", width: "100%" },
-  ".cm-line": { padding: "0", unicodeBidi: "plaintext" },
+  ".cm-line": { padding: "0" },
   ".cm-cursor": { borderLeftColor: "var(--text)" },
   "&.cm-focused > .cm-scroller > .cm-selectionLayer .cm-selectionBackground, .cm-selectionBackground": { background: "var(--selection)" },
   ".cm-task": { cursor: "pointer", color: "var(--link)", fontFamily: "var(--mono)" },
@@ -38,6 +38,9 @@ const theme = EditorView.theme({
 
 /** Where a line has a box to be ticked: its prefix, and what is in it. */
 const task = /^(\s*(?:>\s*)*(?:[-*+]|\d+[.)])\s+)\[([ xX])\](?=\s|$)/;
+
+/** Each line has a direction of its own, which moves the cursor, too. */
+const ownDirection = Decoration.line({ attributes: { dir: "auto" } });
 
 /** Decorates boxes in what can be seen, and the text after a ticked one. */
 const tasks = ViewPlugin.fromClass(
@@ -67,6 +70,7 @@ function decorate(view: EditorView): DecorationSet {
   for (const { from, to } of view.visibleRanges) {
     for (let at = from; at <= to; ) {
       const line = view.state.doc.lineAt(at);
+      found.push(ownDirection.range(line.from));
       const m = line.length < 2000 ? task.exec(line.text) : null;
       if (m && !inCode(view.state, line.from)) {
         const box = line.from + m[1]!.length;
