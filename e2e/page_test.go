@@ -1,6 +1,7 @@
 package e2e
 
 import (
+	"cmp"
 	"encoding/json"
 	"fmt"
 	"net/http"
@@ -34,6 +35,7 @@ type page struct {
 	driver
 	network *testserver.Proxy
 	base    string // the URL of the server; "": that of network
+	email   string // of the account; "": ada@example.com
 	person  effort
 }
 
@@ -75,7 +77,7 @@ func (p *page) enter(selector, text string) {
 // sign fills the form with an account, and returns when the list is there.
 func (p *page) sign() {
 	p.testing().Helper()
-	p.enter("[name=email]", "ada@example.com")
+	p.enter("[name=email]", cmp.Or(p.email, "ada@example.com"))
 	p.enter("[name=password]", password+kb.Enter)
 	p.shows(".row")
 }
