@@ -55,6 +55,8 @@ var proofs = []proof{
 	{name: "webload",
 		about: "requests and bytes of the web app, idle for WATCHED=5m; APPS=10000 idle apps; 10 minutes",
 		test:  "TestWebAppLoad", settings: []string{"WATCHED=5m", "APPS=10000"}, apart: true},
+	{name: "webapp", about: "Lighthouse, LOOKS=3 times at each page, and axe on every view, in containers; 10 minutes",
+		test: "TestWebAppProduction", settings: []string{"LOOKS=3"}, apart: true},
 	{name: "plain", about: "notesd and bench/plain in turns on the same work, ROUNDS=5 times MEASURED=3s each",
 		test: "TestPlain", settings: []string{"ROUNDS=5", "MEASURED=3s"}, apart: true},
 	{name: "variants", about: "notesd beside itself with one setting changed, ROUNDS=3 times MEASURED=2s each",
