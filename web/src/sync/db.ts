@@ -1,6 +1,7 @@
 /**
- * What is kept in this browser: a database for each account. What was typed is written with strict
- * durability and acknowledged when its transaction is complete. Where IndexedDB is refused or full, what
+ * What is kept in this browser: a database for each account. What was typed is acknowledged when its
+ * transaction is complete; a kill of the browser does not harm it from then on, and a power cut not from the
+ * strict transaction that follows soon. Where IndexedDB is refused or full, what
  * can't be written is held in memory, and written as soon as that works; nothing that another tab has kept
  * meanwhile is replaced by it.
  */
@@ -221,8 +222,8 @@ export class Store {
    * Applies an event, in one transaction. `change` gets what is kept; for an edit of a note with an entry
    * nothing is known of the server's note, which does not matter to it.
    */
-  async update(id: string, isEdit: boolean, change: (kept: Kept) => Step): Promise<Update> {
-    return this.run("strict", tables, async (tx) => {
+  async update(id: string, isEdit: boolean, change: (kept: Kept) => Step, durability: "strict" | "relaxed" = "strict"): Promise<Update> {
+    return this.run(durability, tables, async (tx) => {
       const entry = upgraded(await tx.get("outbox", id));
       const note = isEdit && entry ? null : await readNote(tx, id);
       const before: Kept = { entry, note };
@@ -232,6 +233,14 @@ export class Store {
       let row = null;
       if (step.note !== before.note) row = await writeNote(tx, id, step.note);
       return { before, step, row };
+    });
+  }
+
+  /** Makes sure that what was kept of a note, with relaxed durability too, outlives a power cut. */
+  async secure(id: string): Promise<void> {
+    await this.run("strict", ["outbox"], async (tx) => {
+      const entry = await tx.get("outbox", id);
+      if (entry) tx.put("outbox", id, entry);
     });
   }
 

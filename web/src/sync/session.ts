@@ -16,6 +16,8 @@ import type {
   Account, Fields, NoteView, Notice, Observable, SaveState, SearchQuery, SearchResult, SyncState,
 } from "./types.ts";
 
+/** What was typed outlives a power cut after this time in ms. A strict transaction a keystroke would wait for the disk. */
+const secureAfter = 500;
 /** Each keystroke is kept at once; in a text of more than longText characters all that come within keepEvery, in ms. */
 const [keepEvery, longText] = [100, 50_000];
 /** A save is sent when nothing was typed for pauseTime, or sendAtLeast after the last one. */
@@ -57,6 +59,7 @@ interface Lane {
   isNew: boolean;
   isFetching: boolean;
   lastKept: number;
+  securing: ReturnType<typeof setTimeout> | undefined;
 }
 
 type Message =
@@ -159,6 +162,7 @@ export class Session {
   private async keepAll(): Promise<void> {
     this.hurry();
     await Promise.all([...this.lanes.values()].map((lane) => lane.running));
+    await Promise.all([...this.lanes.values()].map((lane) => this.secure(lane)));
   }
 
   // What the views ask for.
@@ -455,7 +459,10 @@ export class Session {
     if (!lane) {
       const value = new Value<NoteView | null | "missing" | "away">(null);
       const kept = { entry: null, note: null };
-      lane = { id, value, queue: [], running: null, isWriting: false, hurry() {}, shown: null, kept, isNew: false, isFetching: false, lastKept: 0 };
+      lane = {
+        id, value, queue: [], running: null, isWriting: false, hurry() {}, shown: null, kept, isNew: false, isFetching: false, lastKept: 0,
+        securing: undefined,
+      };
       const made = lane;
       // Not at once: who opens the note again at the same moment watches this value.
       value.onIdle = () => setTimeout(() => {
@@ -572,10 +579,18 @@ export class Session {
       const known = shown.known?.id === id ? shown.known : null; // not that of a note that this one was
       const event: Event = { type: "draft", id, from, text: text as Fields, known, newId: newId() };
       lane.isWriting = true;
-      const update = await this.store.update(id, true, (kept) => step(kept, event)).finally(() => (lane.isWriting = false));
+      const update = await this.store.update(id, true, (kept) => step(kept, event), "relaxed").finally(() => (lane.isWriting = false));
       shown.kept = text;
       this.learnAndTell(id, update);
+      lane.securing ??= setTimeout(() => void this.secure(lane), secureAfter);
     }
+  }
+
+  private async secure(lane: Lane): Promise<void> {
+    if (lane.securing === undefined || this.closing.signal.aborted) return;
+    clearTimeout(lane.securing);
+    lane.securing = undefined;
+    await this.store.secure(lane.id);
   }
 
   // States.
