@@ -113,14 +113,15 @@ func (a *answered) ask(t *testing.T, line, headers string) string {
 		}
 		response.Header.Del(name)
 	}
-	text := response.Status
+	var text strings.Builder
+	text.WriteString(response.Status)
 	for _, name := range slices.Sorted(maps.Keys(response.Header)) {
-		text += fmt.Sprintf("\n%s: %q", name, response.Header[name])
+		text.WriteString(fmt.Sprintf("\n%s: %q", name, response.Header[name]))
 	}
 	if id := strings.Index(string(body), `"requestId"`); id >= 0 {
 		body = body[:id]
 	}
-	return text + fmt.Sprintf("\nlength %d\n%s", response.ContentLength, body)
+	return text.String() + fmt.Sprintf("\nlength %d\n%s", response.ContentLength, body)
 }
 
 // A response in front of net/http is the one behind it, and requests that are unusual in any way are

@@ -11,22 +11,23 @@ import (
 // Text reads what encoding/json reads, however the text is escaped.
 func TestText(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
-		text := `"`
+		var text strings.Builder
+		text.WriteString(`"`)
 		for _, piece := range rapid.SliceOf(rapid.SampledFrom([]string{`a`, `é`, `\n`, `\\`, `\"`, `\/`, `\b`, `\f`, `\r`, `\t`,
 			`\u0041`, `\ud83d\ude00`, `n`, ` `})).Draw(t, "pieces") {
-			text += piece
+			text.WriteString(piece)
 		}
-		text += `"`
-		o, err := parseObject([]byte(`{"a":` + text + `}`))
+		text.WriteString(`"`)
+		o, err := parseObject([]byte(`{"a":` + text.String() + `}`))
 		if err != nil {
 			t.Fatal(err)
 		}
 		var want string
-		if err := json.Unmarshal([]byte(text), &want); err != nil {
+		if err := json.Unmarshal([]byte(text.String()), &want); err != nil {
 			t.Fatal(err)
 		}
 		if got, ok := o.Text("a"); got != want || !ok {
-			t.Errorf("Text of %s = %q, %t, want %q", text, got, ok, want)
+			t.Errorf("Text of %s = %q, %t, want %q", text.String(), got, ok, want)
 		}
 	})
 }
