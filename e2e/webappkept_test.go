@@ -82,10 +82,7 @@ func TestWebAppAccounts(t *testing.T) {
 	b.open("/n/" + id)
 	b.awaitWorker()
 	b.do(chromedp.WaitVisible(".rich-editor"))
-	b.network.Set(testserver.Refuse)
-	b.typeAtEnd(" and two")
-	b.await(".state", "Offline")
-	b.do(chromedp.Sleep(300 * time.Millisecond))
+	b.typeOffline(" and two")
 	sessions := func() int {
 		var list struct{ Data []struct{ ID string } }
 		ada.get("/api/auth/sessions").want(http.StatusOK).decode(&list)
@@ -111,10 +108,7 @@ func TestWebAppAccounts(t *testing.T) {
 
 	b.open("/n/" + id)
 	b.do(chromedp.WaitVisible(".rich-editor"))
-	b.network.Set(testserver.Refuse)
-	b.typeAtEnd(", four")
-	b.await(".state", "Offline")
-	b.do(chromedp.Sleep(300 * time.Millisecond))
+	b.typeOffline(", four")
 	before := sessions()
 	b.open("/#account")
 	b.click("Sign out")
@@ -287,10 +281,7 @@ func TestWebAppAway(t *testing.T) {
 	b.await(".state", "Saved")
 
 	// Away once more, while the server is restored from a backup of before.
-	b.network.Set(testserver.Refuse)
-	b.typeAtEnd(", pan")
-	b.await(".state", "Offline")
-	b.do(chromedp.Sleep(300 * time.Millisecond))
+	b.typeOffline(", pan")
 	p.stop()
 	for _, name := range []string{"notes.db", "notes.db-wal", "notes.db-shm"} {
 		if err := os.Remove(p.data(name)); err != nil && !os.IsNotExist(err) {

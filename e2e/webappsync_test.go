@@ -55,10 +55,7 @@ func TestWebAppSessionEnds(t *testing.T) {
 	b.open("/n/" + id)
 	b.awaitWorker()
 	b.do(chromedp.WaitVisible(".rich-editor"))
-	b.network.Set(testserver.Refuse)
-	b.typeAtEnd(" and two")
-	b.await(".state", "Offline")
-	b.do(chromedp.Sleep(300 * time.Millisecond))
+	b.typeOffline(" and two")
 	c.try(http.MethodDelete, "/api/auth/sessions", nil)
 	b.network.Set(testserver.Pass)
 	b.do(chromedp.Evaluate[chromedp.Void](`dispatchEvent(new Event("online"))`), chromedp.WaitVisible("[name=password]"),
@@ -85,6 +82,15 @@ const signInAgain = `for (const [name, value] of [["email", "ada@example.com"], 
 	if (field) { field.value = value; field.dispatchEvent(new Event("input", {bubbles: true})); }
 }
 document.querySelector("[name=password]")?.form.requestSubmit()`
+
+// typeOffline cuts the network, and returns once what it types at the end of the note is kept in the browser.
+func (b *browser) typeOffline(text string) {
+	b.t.Helper()
+	b.network.Set(testserver.Refuse)
+	b.typeAtEnd(text)
+	b.await(".state", "Offline")
+	b.do(chromedp.Sleep(keptWithin))
+}
 
 // typeAtEnd types at the end of the text.
 func (b *browser) typeAtEnd(text string) {

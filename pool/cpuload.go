@@ -120,7 +120,8 @@ func (p *Pool) MaybeSaturated() bool {
 }
 
 // Saturated reports whether a new request of the class is to be refused because the CPU is
-// saturated. A class that is worth less is refused at a lower saturation. Acquire does so itself. The caller may do it earlier, and then calls RejectSaturated.
+// saturated. A class that is worth less is refused at a lower saturation. Acquire asks this itself. A
+// caller may ask earlier, and then calls RejectSaturated.
 func (p *Pool) Saturated(c Class) bool {
 	if !p.MaybeSaturated() || runnable() <= saturatedAbove()*weights[c]/weights[Write] {
 		return false

@@ -39,7 +39,8 @@ func (s *Server) shutdown(ln *listener.Listener) error {
 	defer cancel()
 	err := s.deps.Pool.Drain(ctx)
 	s.conns.ClosePending(ctx, headerGrace)
-	return s.finish(errors.Join(err, s.router.WaitAnswers(ctx), s.http.Shutdown(ctx), s.router.WaitStreams(ctx)), before)
+	err = errors.Join(err, s.router.WaitAnswers(ctx), s.http.Shutdown(ctx), s.router.WaitStreams(ctx))
+	return s.finish(err, before)
 }
 
 // finish cuts the running requests if err says that the drain did not complete. It logs the

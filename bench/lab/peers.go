@@ -59,14 +59,23 @@ func newFTS5Peer(ctx context.Context, d *grownDatabase) (*peer, error) {
 			return 0, err
 		}
 		defer rows.Close()
-		for ; rows.Next(); n++ {
-			var id, title, content, marked, excerpt string
-			if err := rows.Scan(&id, &title, &content, &marked, &excerpt); err != nil {
-				return 0, err
-			}
-		}
-		return n, rows.Err()
+		return readFound(rows)
 	}, func() error { return errors.Join(find.Close(), db.Close()) }}, nil
+}
+
+// readFound reads all notes that a peer has found, and returns their number.
+func readFound(rows interface {
+	Next() bool
+	Scan(into ...any) error
+	Err() error
+}) (n int, err error) {
+	for ; rows.Next(); n++ {
+		var id, title, content, marked, excerpt string
+		if err := rows.Scan(&id, &title, &content, &marked, &excerpt); err != nil {
+			return 0, err
+		}
+	}
+	return n, rows.Err()
 }
 
 func newTSVectorPeer(ctx context.Context, d *grownDatabase) (*peer, error) {
@@ -101,12 +110,6 @@ func newTSVectorPeer(ctx context.Context, d *grownDatabase) (*peer, error) {
 			return 0, err
 		}
 		defer rows.Close()
-		for ; rows.Next(); n++ {
-			var id, title, content, marked, excerpt string
-			if err := rows.Scan(&id, &title, &content, &marked, &excerpt); err != nil {
-				return 0, err
-			}
-		}
-		return n, rows.Err()
+		return readFound(rows)
 	}, closeAll}, nil
 }

@@ -182,7 +182,8 @@ func (s Searches) turns(ctx context.Context, finders []finder) ([]quantiles, err
 	medians := make([]quantiles, len(finders))
 	for i, of := range rounds {
 		medians[i] = quantiles{
-			median(of, func(q quantiles) float64 { return q.p50 }), median(of, func(q quantiles) float64 { return q.p95 }),
+			median(of, func(q quantiles) float64 { return q.p50 }),
+			median(of, func(q quantiles) float64 { return q.p95 }),
 			median(of, func(q quantiles) float64 { return q.p99 }),
 		}
 	}
@@ -246,7 +247,8 @@ func searchTables(r *bench.Report, name string, finders []finder, all []quantile
 	t := bench.Table{Title: "Searches, " + name, Head: []string{"search", "by", "p50", "p95", "p99"}}
 	for i, f := range finders {
 		q := all[i]
-		t.Rows = append(t.Rows, []string{f.work, f.arm, format.Millis(q.p50), format.Millis(q.p95), format.Millis(q.p99)})
+		t.Rows = append(t.Rows,
+			[]string{f.work, f.arm, format.Millis(q.p50), format.Millis(q.p95), format.Millis(q.p99)})
 	}
 	first := bench.Table{Title: "First search after a start, " + name, Head: []string{"needle", "median"}}
 	for _, kind := range []string{"rare", "rare, by words", "absent", "absent, by words"} {
@@ -268,13 +270,14 @@ func searchNotes(p *population, s Searches) []string {
 	return []string{
 		fmt.Sprintf("One connection, medians of %s of %v; the servers share the machine with the generator.",
 			format.Count(s.Rounds, "round"), s.Duration),
-		fmt.Sprintf("One of %s has %s of the notes, the others a hundred each. Pages of 50, ranked, with the places of "+
-			"the words and excerpts. Half the pairs have two common words like %s, half a rare and a common one like %s %s.",
+		fmt.Sprintf("One of %s has %s of the notes, the others a hundred each. Pages of 50, ranked, with the places "+
+			"of the words and excerpts. Half the pairs have two common words like %s, half a rare and a common one "+
+			"like %s %s.",
 			format.Count(p.people, "user"), format.Number(s.Notes/heavyPart), strings.Join(n.common[:2], " "),
 			n.rare[0], n.common[0]),
-		"The peers are asked on a connection of their own, without HTTP, and have an index of this user's notes alone, of " +
-			"their folded text. FTS5: unicode61 with marks as parts of words, bm25, highlight and snippet. tsvector: " +
-			"simple, GIN, ts_rank with a weight for the title, and ts_headline. They find whole words; notesd also finds " +
-			"parts of words.",
+		"The peers are asked on a connection of their own, without HTTP, and have an index of this user's notes " +
+			"alone, of their folded text. FTS5: unicode61 with marks as parts of words, bm25, highlight and snippet. " +
+			"tsvector: simple, GIN, ts_rank with a weight for the title, and ts_headline. They find whole words; " +
+			"notesd also finds parts of words.",
 	}
 }

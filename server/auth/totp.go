@@ -130,7 +130,9 @@ func (a *Accounts) ConfirmTOTP(ctx context.Context, c Client, userID, code strin
 
 // ReplaceRecoveryCodes makes new recovery codes in place of the account's, and returns them. It needs
 // the password and a code. Errors: those of RemoveTOTP.
-func (a *Accounts) ReplaceRecoveryCodes(ctx context.Context, c Client, userID string, in Credentials) ([]string, error) {
+func (a *Accounts) ReplaceRecoveryCodes(
+	ctx context.Context, c Client, userID string, in Credentials,
+) ([]string, error) {
 	if err := a.confirmTOTPChange(ctx, c, userID, in); err != nil {
 		return nil, err
 	}

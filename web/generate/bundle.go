@@ -65,7 +65,10 @@ func bundle(web string) (map[string][]byte, error) {
 		ChunkNames:  "assets/[name]-[hash]",
 		Format:      api.FormatESModule,
 		Splitting:   true,
-		Define:      map[string]string{"__RENDERER__": scripts["src/renderer.ts"], "__SEARCHER__": scripts["src/sync/searcher.ts"]},
+		Define: map[string]string{
+			"__RENDERER__": scripts["src/renderer.ts"],
+			"__SEARCHER__": scripts["src/sync/searcher.ts"],
+		},
 	})
 	if err != nil {
 		return nil, err
