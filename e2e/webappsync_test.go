@@ -42,7 +42,8 @@ func awaitContent(t *testing.T, c *client, title, want string) {
 	t.Fatalf("the notes called %s hold %q after %v, want %q", title, strings.Join(found, `", "`), patience, want)
 }
 
-// A session that ends takes the notes with it, but not what is unsent: that is sent when the same user signs in.
+// A session that ends takes the notes with it, but not what is unsent: that is sent when the same user signs in. One that
+// is being replaced, as by a new password, does not end.
 func TestWebAppSessionEnds(t *testing.T) {
 	t.Parallel()
 	long(t, "signs in twice")
@@ -55,6 +56,18 @@ func TestWebAppSessionEnds(t *testing.T) {
 	b.open("/n/" + id)
 	b.awaitWorker()
 	b.do(chromedp.WaitVisible(".rich-editor"))
+	b.do(chromedp.Evaluate[chromedp.Void](`{
+		const ask = window.fetch;
+		window.fetch = (path, ...how) => {
+			if (path !== "/api/auth/me") return ask(path, ...how);
+			window.fetch = ask;
+			setTimeout(() => { window.wasAsked = true; }, 200);
+			return Promise.resolve(new Response("{}", { status: 401 }));
+		};
+		dispatchEvent(new Event("online"));
+	}`))
+	b.until("that the session was asked for", `window.wasAsked === true`)
+	b.until("the note", `document.querySelector(".rich-editor") !== null`)
 	b.typeOffline(" and two")
 	c.try(http.MethodDelete, "/api/auth/sessions", nil)
 	b.network.Set(testserver.Pass)

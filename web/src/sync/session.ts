@@ -16,6 +16,8 @@ import type {
   Account, Fields, NoteView, Notice, Observable, SaveState, SearchQuery, SearchResult, SyncState,
 } from "./types.ts";
 
+/** A new password ends the session that asks for it, too. In this time, in ms, the browser has the one that takes its place. */
+const renewal = 1000;
 /** What was typed outlives a power cut after this time in ms. A strict transaction a keystroke would wait for the disk. */
 const secureAfter = 500;
 /** Each keystroke is kept at once; in a text of more than longText characters all that come within keepEvery, in ms. */
@@ -660,7 +662,12 @@ export class Session {
   async check(): Promise<boolean> {
     if (this.closing.signal.aborted) return false;
     try {
-      const { status, body } = await api.me();
+      let { status, body } = await api.me();
+      if (status === 401 && !this.isEnded) {
+        await new Promise((resolve) => setTimeout(resolve, renewal));
+        if (this.closing.signal.aborted) return false;
+        ({ status, body } = await api.me());
+      }
       const user = body?.data?.user;
       if (status === 401 || (user && user.id !== this.account.id)) {
         this.end();
